@@ -1,0 +1,55 @@
+"""The errors and warnings that every room raises: each says what was found, where, and what to do."""
+
+from __future__ import annotations
+
+
+class KernlabError(Exception):
+    """Base of everything that kernlab raises on purpose."""
+
+
+class DumpFormatError(KernlabError):
+    """The file is no dump that kernlab reads, or is damaged beyond use."""
+
+
+class DumpFileError(KernlabError, OSError):
+    """The file cannot be opened at all: missing, a directory, no permission."""
+
+
+class FaultError(KernlabError):
+    """A virtual address that no page table maps, or a physical address where the machine had no memory."""
+
+    def __init__(self, message: str, address: int | None = None):
+        super().__init__(message)
+        self.address = address
+
+
+class PageExcluded(KernlabError):  # noqa: N818 - the name is part of the public contract
+    """The address is good, but the dump was saved (or cut short) without the page."""
+
+    def __init__(self, message: str, address: int | None = None):
+        super().__init__(message)
+        self.address = address
+
+
+class SymbolNotFoundError(KernlabError, LookupError):
+    """No such symbol in the kernel of this dump."""
+
+
+class TypeNotFoundError(KernlabError, LookupError):
+    """No such type in the type information of this kernel."""
+
+
+class MemberNotFoundError(KernlabError, AttributeError, LookupError):
+    """A struct of this kernel has no such member."""
+
+
+class MissingDependencyError(KernlabError, ImportError):
+    """An optional library is not installed; the message says how to install it."""
+
+
+class KernlabWarning(UserWarning):
+    """Base of kernlab's warnings: reading goes on, but something was lost."""
+
+
+class TruncatedDumpWarning(KernlabWarning):
+    """The dump file ends before its own index says it should."""
