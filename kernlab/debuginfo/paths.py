@@ -1,0 +1,90 @@
+"""C member paths (`mm->total_vm`, `se.sum_exec_runtime`, `rlim[3].rlim_cur`) to offsets and pointer hops."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
+from kernlab.errors import KernlabError, MemberNotFoundError
+
+_TOKEN = re.compile(r"\s*(?:(?P<arrow>->)|(?P<dot>\.)|\[\s*(?P<index>0[xX][0-9a-fA-F]+|\d+)\s*\]|(?P<name>[A-Za-z_]\w*))")
+
+#: A path longer than this is no path of a person's.
+_LONGEST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a member from the start of a struct.
+
+    `hops` are byte offsets: at every one but the last a pointer is read, which gives the base of the next. `type` is
+    what lies at the end; `bit_offset` (from the byte at the end) and `bit_size` are those of a bitfield, else 0.
+    """
+
+    hops: tuple[int, ...]
+    type: Type
+    bit_offset: int = 0
+    bit_size: int = 0
+
+
+def resolve(start: Type, path: str) -> Access:
+    """Resolve a C member path against a type.
+
+    `.` and `->` follow a pointer alike (what is meant is never in doubt); members of nameless structs and unions are
+    found as if they were the outer struct's own; `[n]` indexes arrays (beyond their declared length too: a flexible
+    array has none) and pointers.
+    Raises MemberNotFoundError (naming the nearest members) and KernlabError for what is no path.
+    """
+    if len(path) > _LONGEST:
+        raise KernlabError(f"a member path of {len(path):,} characters is refused; the longest is {_LONGEST}")
+    hops = [0]
+    current = start.strip()
+    bits = (0, 0)
+    position, expects_name, seen = 0, True, False
+    while position < len(path.rstrip()):
+        token = _TOKEN.match(path, position)
+        if token is None:
+            raise KernlabError(f"cannot read the member path {path!r} from {path[position:]!r} on")
+        position = token.end()
+        if token["name"]:
+            if not expects_name:
+                raise KernlabError(f"the member path {path!r} lacks a '.' or '->' before {token['name']!r}")
+            if isinstance(current, PointerType):
+                current = _pointee(current, path)
+                hops.append(0)
+            if not isinstance(current, StructType):
+                raise MemberNotFoundError(f"{current.c_name} has no members, so no {token['name']!r} in {path!r}")
+            member = current.member(token["name"])
+            byte, bit = divmod(member.bit_offset, 8)
+            hops[-1] += byte
+            bits = (bit, member.bit_size) if member.bit_size else (0, 0)
+            current = member.type.strip()
+            expects_name, seen = False, True
+        elif token["index"] is not None:
+            if expects_name and seen:
+                raise KernlabError(f"the member path {path!r} has an index where a name should stand")
+            if isinstance(current, ArrayType):
+                element = current.element.strip()
+            elif isinstance(current, PointerType):
+                element = _pointee(current, path)
+                hops.append(0)
+            else:
+                raise MemberNotFoundError(f"{current.c_name} is no array, so {path!r} cannot index it")
+            hops[-1] += int(token["index"], 0) * element.size
+            current = element
+            expects_name, seen = False, True
+        else:
+            if expects_name and seen:
+                raise KernlabError(f"the member path {path!r} has two separators in a row")
+            expects_name = True
+    if not seen or expects_name:
+        raise KernlabError(f"the member path {path!r} does not end in a member")
+    return Access(tuple(hops), current, *bits)
+
+
+def _pointee(pointer: PointerType, path: str) -> Type:
+    target = pointer.target.strip()
+    if isinstance(target, StructType | ArrayType | PointerType) or target.size:
+        return target
+    raise MemberNotFoundError(f"{pointer.c_name} in {path!r} points to nothing that has members")

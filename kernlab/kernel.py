@@ -1,0 +1,183 @@
+"""`Kernel`: the memory, symbols and types of one dump, held together for structs, walks, tables and traces."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
+from kernlab.errors import DumpFormatError, KernlabError
+from kernlab.formats.base import DumpFile
+from kernlab.memory import Memory, x86_64
+from kernlab.memory.arena import DEFAULT_BOUND
+
+if TYPE_CHECKING:
+    from kernlab.debuginfo.symbols import SymbolTable
+    from kernlab.debuginfo.types import Type, Types
+
+#: More CPUs than any x86-64 kernel can be built for (CONFIG_NR_CPUS goes to 8,192): a bound for damaged counts.
+MOST_CPUS = 8192
+
+#: BTF of the kernel image larger than this is no BTF (today's are 4 to 8 MB).
+_LARGEST_BTF = 256 << 20
+
+# Without CONFIG_RANDOMIZE_MEMORY the bases are constants (arch/x86/include/asm/page_64_types.h, pgtable_64_types.h).
+_FIXED_BASES = {
+    4: {"page_offset_base": 0xFFFF888000000000, "vmalloc_base": 0xFFFFC90000000000, "vmemmap_base": 0xFFFFEA0000000000},
+    5: {"page_offset_base": 0xFF11000000000000, "vmalloc_base": 0xFFA0000000000000, "vmemmap_base": 0xFFD4000000000000},
+}
+
+
+class Kernel:
+    """What is known of the kernel in one dump: `memory`, `symbols`, `types`, and the handful of facts they rest on.
+
+    Symbols and types are read from the dump itself when first asked for. `problems` holds what was lost before any
+    table was built. `token` names this kernel in the address dtype of frames.
+    """
+
+    def __init__(self, file: DumpFile, *, vmcoreinfo: bytes | None = None, arena_bound: int = DEFAULT_BOUND):
+        self.file = file
+        raw = vmcoreinfo if vmcoreinfo is not None else file.vmcoreinfo
+        if raw is None:
+            raise DumpFormatError(
+                f"{file.path}: this {file.format} dump carries no VMCOREINFO, which says where the kernel lies. "
+                "If you have it from elsewhere, pass vmcoreinfo=PATH; QEMU writes it with -device vmcoreinfo."
+            )
+        self.vmcoreinfo = Vmcoreinfo.parse(raw)
+        self.page_size = file.page_size
+        self.memory = Memory(file, _first_layout(file, self.vmcoreinfo), arena_bound)
+        self.source = str(file.path)
+        self.token = ""
+        #: Builds the DataFrame of `StructArray.frame`; set by whoever owns both rooms (dump.py).
+        self.framer: Callable[..., Any] | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def problems(self) -> list[str]:
+        """What the file lacks and why, one sentence each; every table repeats it."""
+        return list(self.file.problems)
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """The kernel's own symbol table (kallsyms). Raises KernlabError where the dump holds none that decodes."""
+        from kernlab.debuginfo.kallsyms import read_kallsyms
+
+        with self._lock:
+            table = read_kallsyms(self.memory, self.vmcoreinfo)
+            self._complete_layout(table)
+            return table
+
+    @cached_property
+    def types(self) -> Types:
+        """The kernel's types (BTF between __start_BTF and __stop_BTF)."""
+        from kernlab.debuginfo.btf import Btf
+
+        with self._lock:
+            start, stop = self.symbols.get("__start_BTF"), self.symbols.get("__stop_BTF")
+            if start is None or stop is None or not start < stop <= start + _LARGEST_BTF:
+                raise KernlabError(
+                    f"{self.source}: this kernel carries no type information of its own (built without "
+                    "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
+                )
+            return Btf(self.memory.read(start, stop - start))
+
+    def _complete_layout(self, symbols: SymbolTable) -> None:
+        """Add the direct map, and narrow the image's map to what is the image, once symbols can be looked up."""
+        layout = self.memory.layout
+        assert layout is not None
+        start, end = symbols.get("_text"), symbols.get("_end")
+        if start is not None and end is not None and layout.image_start <= start < end <= layout.image_end:
+            layout.image_start, layout.image_end = start, end
+        direct = self._base(symbols, layout, "page_offset_base")
+        vmalloc = self._base(symbols, layout, "vmalloc_base")
+        max_pfn = symbols.get("max_pfn")
+        frames = self.file.max_pfn
+        if max_pfn is not None:
+            value, status = self.memory.gather([max_pfn], 8)
+            if not status[0]:
+                frames = max(frames, int(value.view("<u8")[0, 0]))
+        layout.direct_start = direct
+        layout.direct_end = min(direct + frames * self.page_size, vmalloc if vmalloc > direct else 1 << 64)
+
+    def _base(self, symbols: SymbolTable, layout: x86_64.Layout, name: str) -> int:
+        address = symbols.get(name)
+        if address is None:
+            return _FIXED_BASES[layout.levels][name]
+        return int.from_bytes(self.memory.read(address, 8), "little")
+
+    @cached_property
+    def vmemmap(self) -> int:
+        """Address of the array of all `struct page`s (CONFIG_SPARSEMEM_VMEMMAP)."""
+        assert self.memory.layout is not None
+        return self._base(self.symbols, self.memory.layout, "vmemmap_base")
+
+    def symbol(self, name: str) -> int:
+        """Address of a symbol. Raises SymbolNotFoundError, naming symbols that are spelt alike."""
+        return self.symbols.address(name)
+
+    def find_type(self, name: str) -> Type:
+        """A type by its C name. Raises TypeNotFoundError."""
+        return self.types.find(name)
+
+    def gather(self, addresses: npt.ArrayLike, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """`Memory.gather` at virtual addresses, once the direct map is known."""
+        self.symbols  # noqa: B018 - completes the layout
+        return self.memory.gather(addresses, size)
+
+    def read(self, address: int, size: int, physical: bool = False) -> bytes:
+        """`Memory.read`, once the direct map is known."""
+        self.symbols  # noqa: B018 - completes the layout
+        return self.memory.read(address, size, physical=physical)
+
+    def words(self, addresses: npt.ArrayLike, size: int = 8) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
+        """Unsigned integers of 1, 2, 4 or 8 bytes at many addresses: (uint64[n], bool[n] of what could be read)."""
+        rows, status = self.gather(addresses, size)
+        return rows.view(f"<u{size}")[:, 0].astype(np.uint64, copy=False), status == 0
+
+    def word(self, name: str, size: int = 8) -> int:
+        """The unsigned integer in the global variable `name`; `size` in bytes.
+
+        Raises SymbolNotFoundError, FaultError, PageExcluded.
+        """
+        return int.from_bytes(self.read(self.symbol(name), size), "little")
+
+    @cached_property
+    def percpu_offsets(self) -> npt.NDArray[np.uint64]:
+        """What to add to a per-CPU variable's address, uint64[nr_cpu_ids] (mm/percpu.c, __per_cpu_offset)."""
+        count = min(max(self.word("nr_cpu_ids", 4), 1), MOST_CPUS)
+        offsets = self.read(self.symbol("__per_cpu_offset"), 8 * count)
+        return np.frombuffer(offsets, dtype="<u8").astype(np.uint64)
+
+    def close(self) -> None:
+        """Close the dump file; what was read already stays valid."""
+        self.memory.close()
+
+
+def _first_layout(file: DumpFile, info: Vmcoreinfo) -> x86_64.Layout:
+    """What vmcoreinfo alone says of the address space: enough to read the kernel image."""
+    if file.machine != "x86_64":
+        raise DumpFormatError(
+            f"{file.path}: a dump of a {file.machine} machine; kernlab translates addresses of x86_64 only so far."
+        )
+    phys_base = info.number("phys_base")
+    table = info.symbol("swapper_pg_dir") or info.symbol("init_top_pgt")
+    if phys_base is None or table is None:
+        raise DumpFormatError(
+            f"{file.path}: its VMCOREINFO ({len(info):,} lines) lacks NUMBER(phys_base) or SYMBOL(swapper_pg_dir), "
+            "without which no address can be translated. Pass a whole one as vmcoreinfo=PATH."
+        )
+    size = info.number("KERNEL_IMAGE_SIZE") or x86_64.KERNEL_IMAGE_SIZE
+    layout = x86_64.Layout(
+        phys_base=phys_base,
+        levels=5 if info.number("pgtable_l5_enabled") else 4,
+        page_table=0,
+        encryption_mask=info.number("sme_mask") or 0,
+        image_end=x86_64.START_KERNEL_MAP + min(size, x86_64.KERNEL_IMAGE_SIZE),
+    )
+    layout.page_table = layout.image_physical(table)
+    return layout

@@ -1,0 +1,199 @@
+"""`Memory`: gathers over physical and kernel virtual addresses of one dump, many rows at a time."""
+
+from __future__ import annotations
+
+import threading
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import FaultError, PageExcluded
+from kernlab.formats.base import DumpFile, FrameStatus
+from kernlab.memory import x86_64
+from kernlab.memory.arena import DEFAULT_BOUND, FrameArena
+
+U64 = npt.NDArray[np.uint64]
+U8 = npt.NDArray[np.uint8]
+
+#: One read() allocates no more than this, whatever a damaged dump says.
+LARGEST_READ = 1 << 32
+
+
+class Status(IntEnum):
+    """What became of one row of a gather: FrameStatus, and an address that nothing maps."""
+
+    PRESENT = FrameStatus.PRESENT
+    EXCLUDED = FrameStatus.EXCLUDED
+    ABSENT = FrameStatus.ABSENT
+    LOST = FrameStatus.LOST
+    UNMAPPED = 4
+
+
+class Memory:
+    """The memory of one dump.
+
+    `gather` is what everything else is made of: the same number of bytes at each of many addresses, in one pass.
+    Threads may share it: a lock is held while the arena is in use, not between calls.
+    """
+
+    def __init__(self, file: DumpFile, layout: x86_64.Layout | None = None, bound: int = DEFAULT_BOUND):
+        self.file = file
+        self.layout = layout
+        self.page_size = file.page_size
+        self._shift = np.uint64(self.page_size.bit_length() - 1)
+        self._mask = np.uint64(self.page_size - 1)
+        self._arena = FrameArena(file, bound)
+        self._lock = threading.RLock()
+        #: How many gathers were made: tests hold walks to their depth with it.
+        self.gathers = 0
+
+    def gather(self, addresses: npt.ArrayLike, size: int, *, physical: bool = False) -> tuple[U8, U8]:
+        """Read `size` bytes at each address.
+
+        Parameters: addresses uint64[n]; size in bytes, the same for all; physical: they are physical addresses.
+        Returns (uint8[n, size], Status per row uint8[n]); rows that are not PRESENT are zero in whole.
+        """
+        wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
+        out = np.zeros((len(wanted), size), dtype=np.uint8)
+        with self._lock:
+            self.gathers += 1
+            status = self._gather(wanted, size, physical, out)
+        return out, status
+
+    def _gather(self, addresses: U64, size: int, physical: bool, out: U8) -> U8:
+        if not size or not len(addresses):
+            return np.zeros(len(addresses), dtype=np.uint8)
+        inside = (addresses & self._mask) + np.uint64(size) <= np.uint64(self.page_size)
+        if inside.all():
+            return self._gather_within(addresses, size, physical, out)
+        status = np.zeros(len(addresses), dtype=np.uint8)
+        rows = np.flatnonzero(inside)
+        if len(rows):
+            found = np.zeros((len(rows), size), dtype=np.uint8)
+            status[rows] = self._gather_within(addresses[rows], size, physical, found)
+            out[rows] = found
+        crossing = np.flatnonzero(~inside)
+        offsets = (addresses[crossing] & self._mask).astype(np.int64)
+        for offset in np.unique(offsets):
+            rows = crossing[offsets == offset]
+            done = 0
+            while done < size:
+                count = min(size - done, self.page_size - (int(offset) + done) % self.page_size)
+                piece = np.zeros((len(rows), count), dtype=np.uint8)
+                part = self._gather_within(addresses[rows] + np.uint64(done), count, physical, piece)
+                out[rows, done : done + count] = piece
+                status[rows] = np.where(status[rows] == 0, part, status[rows])
+                done += count
+        out[status != 0] = 0
+        return status
+
+    def _gather_within(self, addresses: U64, size: int, physical: bool, out: U8) -> U8:
+        """Gather rows none of which crosses a page boundary."""
+        if physical:
+            status = np.zeros(len(addresses), dtype=np.uint8)
+        else:
+            addresses, status = self._translate(addresses)
+        frames = self.file.find(addresses >> self._shift)
+        present = (frames >= 0) & (status == 0)
+        offsets = (addresses & self._mask).astype(np.int64)
+        if present.all():
+            status = self._arena.copy_rows(frames, offsets, size, out)
+        else:
+            absent = (frames < 0) & (status == 0)
+            status[absent] = -frames[absent]
+            rows = np.flatnonzero(present)
+            if len(rows):
+                found = np.empty((len(rows), size), dtype=np.uint8)
+                status[rows] = self._arena.copy_rows(frames[rows], offsets[rows], size, found)
+                out[rows] = found
+        if status.any():
+            out[status != 0] = 0
+        return status
+
+    def _translate(self, addresses: U64) -> tuple[U64, U8]:
+        if self.layout is None:
+            raise FaultError("this dump says nothing of its address space: only physical addresses can be read")
+        return x86_64.translate(self.layout, addresses, self._read_words, Status.UNMAPPED)
+
+    def _read_words(self, addresses: U64) -> tuple[U64, U8]:
+        out = np.zeros((len(addresses), 8), dtype=np.uint8)
+        status = self._gather_within(addresses, 8, True, out)
+        return out.view("<u8")[:, 0], status
+
+    def translate(self, addresses: npt.ArrayLike) -> tuple[U64, U8]:
+        """Kernel virtual addresses to physical ones: (physical uint64[n], Status uint8[n]).
+
+        The status says whether the address is mapped, not whether the dump holds the page.
+        """
+        with self._lock:
+            return self._translate(np.ascontiguousarray(addresses, dtype=np.uint64))
+
+    def walk_tables(self, tables: npt.ArrayLike, addresses: npt.ArrayLike) -> tuple[U64, U8]:
+        """Translate `addresses[i]` by the page tables whose top level lies at physical address `tables[i]`.
+
+        Returns (physical address of the 4 KiB page uint64[n], Status uint8[n]); for user memory of any process.
+        """
+        assert self.layout is not None
+        wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
+        tops = np.ascontiguousarray(tables, dtype=np.uint64)
+        with self._lock:
+            return x86_64.walk(self.layout, wanted, tops, self._read_words, Status.UNMAPPED)
+
+    def read_partial(
+        self, address: int, size: int, *, physical: bool = False
+    ) -> tuple[U8, npt.NDArray[np.bool_]]:
+        """Read a contiguous range as far as it goes: (uint8[size], bool[size] of what is there); gaps are zero."""
+        data, status = self._read_pages(address, size, physical)
+        first = address & (self.page_size - 1)
+        valid = np.repeat(status == 0, self.page_size)[first : first + size]
+        return data[first : first + size], valid
+
+    def read(self, address: int, size: int, *, physical: bool = False) -> bytes:
+        """Read a contiguous range.
+
+        Raises FaultError where nothing is mapped or no memory was, PageExcluded where the dump lacks the page.
+        """
+        data, status = self._read_pages(address, size, physical)
+        if status.any():
+            page = int(np.flatnonzero(status)[0])
+            start = max(address, (address & ~(self.page_size - 1)) + page * self.page_size)
+            raise fault(int(status[page]), start, physical)
+        first = address & (self.page_size - 1)
+        return data[first : first + size].tobytes()
+
+    def _read_pages(self, address: int, size: int, physical: bool) -> tuple[U8, U8]:
+        if size < 0 or not 0 <= address <= address + size <= 1 << 64:
+            raise FaultError(f"no {size:,} bytes lie at address {address:#x}: 64 bits end before", None)
+        if size > LARGEST_READ:
+            raise FaultError(f"a read of {size:,} bytes at {address:#x} is refused: read at most 4 GiB at once", address)
+        start = address & ~(self.page_size - 1)
+        count = (address + size - start + self.page_size - 1) // self.page_size if size else 0
+        pages = np.uint64(start) + np.arange(count, dtype=np.uint64) * np.uint64(self.page_size)
+        rows, status = self.gather(pages, self.page_size, physical=physical)
+        return rows.reshape(-1), status
+
+    def close(self) -> None:
+        """Close the file and let go of the arena."""
+        with self._lock:
+            self._arena.close()
+            self.file.close()
+
+
+def fault(status: int, address: int, physical: bool = False) -> FaultError | PageExcluded:
+    """The exception for one failed row: what is wrong with this address, and what to do."""
+    kind = "physical address" if physical else "address"
+    if status == Status.EXCLUDED:
+        return PageExcluded(
+            f"the page at {kind} {address:#x} was left out of the dump (see dump.info.dump_level); "
+            "capture with a lower dump level to keep it",
+            address,
+        )
+    if status == Status.LOST:
+        return PageExcluded(
+            f"the page at {kind} {address:#x} should be in the file but is cut off or damaged; copy the dump again",
+            address,
+        )
+    if status == Status.ABSENT:
+        return FaultError(f"the machine had no memory at {kind} {address:#x}, or the dump holds none of it", address)
+    return FaultError(f"nothing is mapped at {kind} {address:#x} in the kernel's page tables", address)

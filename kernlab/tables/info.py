@@ -1,0 +1,182 @@
+"""What the dump is, what machine it comes from, and how that machine died: one Series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kernlab import text
+from kernlab.errors import KernlabError
+from kernlab.frames import table
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray
+from kernlab.tables.log import log
+from kernlab.walk.cpus import cpus, percpu
+from kernlab.walk.vmemmap import page_chunks, page_type_is
+
+#: kernel/panic.c, taint_flags[]: the letter of each bit when set ('G' instead of 'P' when bit 0 is not).
+_TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
+
+#: Strings of the kernel are read no further than this (COMMAND_LINE_SIZE is 2,048 on x86).
+_LONGEST_STRING = 4096
+
+_LAST_WORDS = ("Kernel panic - not syncing:", "BUG:", "Oops:", "sysrq: Trigger a crash", "general protection fault")
+
+
+@table("What the dump is and how the machine died.")
+def info(kernel: Kernel) -> pd.Series[Any]:
+    """Facts about dump, kernel, machine and crash; what the dump does not say is missing (None or NaT).
+
+    crash_time is UTC, uptime since boot (suspend included), memory_bytes what /proc/meminfo calls MemTotal, taint as
+    the kernel prints it. panic_* tell of the CPU that panicked; a guest that was merely stopped has none.
+    slab_frames_absent and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
+    """
+    problems = list(kernel.problems)
+
+    def known(read: Callable[[], Any]) -> Any:
+        """One fact; what keeps it from us goes into problems instead of up."""
+        try:
+            return read()
+        except KernlabError as error:
+            problems.append(str(error))
+            return None
+
+    file, header = kernel.file, kernel.file.header
+    uts = known(lambda: StructArray(kernel, kernel.find_type("struct new_utsname"), [_utsname(kernel)]))
+    slab, table_pages = known(lambda: absent_kernel_frames(kernel, problems)) or (None, None)
+    cpu = known(lambda: _panic_cpu(kernel))
+    current = known(lambda: _current(kernel, cpu)) if cpu is not None else None
+    crash_time = kernel.vmcoreinfo.get("CRASHTIME") or header.get("timestamp")
+    facts = {
+        "release": kernel.vmcoreinfo.release or header.get("release"),
+        "version": known(lambda: _text(uts, "version")) if uts is not None else header.get("version"),
+        "nodename": known(lambda: _text(uts, "nodename")) if uts is not None else header.get("nodename"),
+        "machine": file.machine,
+        "crash_time": _utc(crash_time),
+        "uptime": known(lambda: uptime(kernel)),
+        "cpus": known(lambda: len(cpus(kernel, "online"))),
+        "memory_bytes": known(lambda: kernel.word("_totalram_pages") * kernel.page_size),
+        "cmdline": known(lambda: string_at(kernel, kernel.word("saved_command_line"))),
+        "panic_message": known(lambda: panic_message(log(kernel)["text"])),
+        "panic_cpu": cpu,
+        "panic_pid": known(lambda: _number(current, "pid")) if current is not None else None,
+        "panic_comm": known(lambda: _text(current, "comm")) if current is not None else None,
+        "taint": known(lambda: taint(kernel.word("tainted_mask"))),
+        "format": file.format,
+        "dump_level": header.get("dump_level"),
+        "file": str(file.path),
+        "file_bytes": header.get("file_bytes"),
+        "build_id": kernel.vmcoreinfo.get("BUILD-ID"),
+        "kaslr_offset_bytes": kernel.vmcoreinfo.kerneloffset,
+        "slab_frames_absent": slab,
+        "table_frames_absent": table_pages,
+    }
+    series = pd.Series(facts, dtype=object, name="info")
+    series.attrs = {"source": kernel.source, "problems": problems}
+    return series
+
+
+def panic_message(texts: pd.Series[str]) -> str | None:
+    """The log's line that says why the machine died: the panic's own, or else the last of its causes."""
+    for words in _LAST_WORDS:
+        lines = texts[texts.str.startswith(words, na=False)]
+        if len(lines):
+            line = str(lines.iloc[0] if words.startswith("Kernel panic") else lines.iloc[-1])
+            return line.splitlines()[0]
+    return None
+
+
+def taint(mask: int) -> str:
+    """A taint mask as letters, "Not tainted" without any (kernel/panic.c, print_tainted)."""
+    letters = [letter for bit, letter in enumerate(_TAINT_LETTERS) if mask >> bit & 1]
+    letters += [f"bit{bit}" for bit in range(len(_TAINT_LETTERS), 64) if mask >> bit & 1]
+    return "".join(letters) or "Not tainted"
+
+
+def uptime(kernel: Kernel) -> pd.Timedelta | None:
+    """Time since boot at the last tick of the timekeeper, suspend included (kernel/time/timekeeping.c)."""
+    keeper_type = kernel.find_type("struct timekeeper")
+    start = kernel.symbol("tk_core")
+    # Linux commit 2cab490b41f0 ("timekeeping: Always check for negative motion" and its series, in v6.13) put
+    # timekeepers into struct tk_data; before, a nameless struct of a sequence count and the timekeeper.
+    if kernel.types.get("struct tk_data"):
+        keeper = StructArray(kernel, kernel.find_type("struct tk_data"), [start]).follow("timekeeper")
+    else:
+        keeper = StructArray(kernel, keeper_type, [start + 8])
+    base = _number(keeper, "tkr_mono.base")
+    nanoseconds = _number(keeper, "tkr_mono.xtime_nsec") >> min(_number(keeper, "tkr_mono.shift"), 63)
+    boot = _number(keeper, "offs_boot")
+    total = base + nanoseconds + boot
+    return pd.Timedelta(total, unit="ns") if 0 <= total < 1 << 62 else None
+
+
+def string_at(kernel: Kernel, address: int) -> str:
+    """The NUL-terminated string at an address, cut at 4 KiB. Raises FaultError, PageExcluded."""
+    if not address:
+        return ""
+    data, there = kernel.memory.read_partial(address, _LONGEST_STRING)
+    raw = data.tobytes().split(b"\0", 1)[0]
+    if not there[: len(raw) + 1].all():
+        kernel.read(address, len(raw) + 1)
+    return text.decode(raw)
+
+
+def absent_kernel_frames(kernel: Kernel, problems: list[str]) -> tuple[int, int]:
+    """Frames of slabs and of page tables that the dump lacks: no dump level leaves these out.
+
+    Old makedumpfile versions take some slab pages of newer kernels for user data (design.md, Capture).
+    """
+    counts = {"slab": [0, 0], "table": [0, 0]}
+    for chunk in page_chunks(kernel):
+        heads = chunk.heads()
+        for name, count in counts.items():
+            pages = np.flatnonzero(page_type_is(chunk, name)[heads])
+            count[0] += int((kernel.file.find(chunk.pfns[pages]) < 0).sum())
+            count[1] += len(pages)
+    for name, what in (("slab", "slab"), ("table", "page-table")):
+        absent, total = counts[name]
+        if absent:
+            problems.append(
+                f"{absent:,} of {total:,} {what} frames are absent, which no dump level leaves out: makedumpfile was "
+                "older than this kernel and took them for user data, or the file is cut. Capture with -d 23, or with "
+                "a makedumpfile that knows the kernel; the tables say what they miss"
+            )
+    return counts["slab"][0], counts["table"][0]
+
+
+def _utsname(kernel: Kernel) -> int:
+    namespace = StructArray(kernel, kernel.find_type("struct uts_namespace"), [kernel.symbol("init_uts_ns")])
+    return int(namespace.follow("name").addresses[0])
+
+
+def _panic_cpu(kernel: Kernel) -> int | None:
+    """The CPU that panicked, None where none did (kernel/panic.c, panic_cpu is -1 until then)."""
+    number = kernel.word("panic_cpu", 4)
+    return number if number < len(kernel.percpu_offsets) else None
+
+
+def _current(kernel: Kernel, cpu: int) -> StructArray:
+    where = percpu(kernel, kernel.symbol("runqueues"), np.array([cpu]))
+    return StructArray(kernel, kernel.find_type("struct rq"), where).follow("curr")
+
+
+def _number(structs: StructArray, path: str) -> int:
+    column = structs[path]
+    if not column.valid[0]:
+        raise KernlabError(f"{path} of {structs.type.c_name} at {int(structs.addresses[0]):#x} is not in the dump")
+    return int(column.values[0])
+
+
+def _text(structs: StructArray, path: str) -> str | None:
+    column = structs[path]
+    return str(column.values[0]) if column.valid[0] else None
+
+
+def _utc(seconds: object) -> pd.Timestamp | None:
+    try:
+        return pd.Timestamp(int(str(seconds)), unit="s", tz="UTC") if seconds else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,163 @@
+"""The kernel's log: one row per printk record, read from the lockless ring buffer (since v5.10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab import text
+from kernlab.errors import KernlabError
+from kernlab.frames import frame, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+
+#: Larger rings are taken for damage (CONFIG_LOG_BUF_SHIFT ends at 25, log_buf_len= at 2 GiB on x86-64).
+_LARGEST_TEXT = 1 << 31
+_MOST_DESCRIPTORS = 1 << 26
+
+# kernel/printk/printk_ringbuffer.h
+_STATE_SHIFT = 62
+_COMMITTED, _FINALIZED = 1, 2
+_ID_MASK = np.uint64((1 << _STATE_SHIFT) - 1)
+_NO_TEXT = np.uint64(1)
+_CALLER_IS_CPU = 0x80000000
+
+
+@table("The kernel's log (dmesg), one row per printk record.")
+def log(kernel: Kernel) -> pd.DataFrame:
+    """One row per record that is still whole, oldest first.
+
+    timestamp (since boot), level and facility (int), caller (`T12` a thread, `C0` a CPU, '' where the kernel does not
+    note it), text without prefix, and seq (the record's number). Mirrors kernel/printk/printk_ringbuffer.c.
+    """
+    problems: list[str] = []
+    ring = Ring.read(kernel)
+    descriptors, infos, sequence = ring.records(problems)
+    texts, lost = ring.texts(descriptors, infos)
+    if lost:
+        problems.append(f"the log: the text of {lost:,} records had been overwritten or could not be read")
+    facility, level = infos["facility"], infos["level"]
+    stamps = infos["ts_nsec"].values.astype(np.int64).astype("timedelta64[ns]")
+    return frame(
+        kernel,
+        "log",
+        problems=problems,
+        timestamp=stamps,
+        level=level.values.astype(np.int64),
+        facility=facility.values.astype(np.int64),
+        caller=callers(infos),
+        text=texts,
+        seq=sequence,
+    )
+
+
+def callers(infos: StructArray) -> list[str]:
+    """`T12` or `C0` per record, '' where the kernel was built without CONFIG_PRINTK_CALLER (print_caller)."""
+    if not infos.has("caller_id"):
+        return [""] * len(infos)
+    ids = infos["caller_id"].values.tolist()
+    return [f"C{i & ~_CALLER_IS_CPU}" if i & _CALLER_IS_CPU else f"T{i}" for i in ids]
+
+
+@dataclass(frozen=True)
+class Ring:
+    """One printk_ringbuffer: its descriptor ring and its text."""
+
+    kernel: Kernel
+    prb: StructArray
+    count_bits: int
+    head: int
+    tail: int
+    size_bits: int
+    data: npt.NDArray[np.uint8]
+    readable: npt.NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, kernel: Kernel) -> Ring:
+        """The ring that `prb` points to. Raises KernlabError where its frame is damaged."""
+        pointer = kernel.word("prb")
+        prb = StructArray(kernel, kernel.find_type("struct printk_ringbuffer"), [pointer])
+
+        def number(path: str) -> int:
+            column = prb[path]
+            if not column.valid[0]:
+                raise KernlabError(f"the log cannot be read: {path} of printk_ringbuffer at {pointer:#x} is missing")
+            return int(column.values[0])
+
+        count_bits, size_bits = number("desc_ring.count_bits"), number("text_data_ring.size_bits")
+        if not 0 < count_bits < 32 or 1 << count_bits > _MOST_DESCRIPTORS or 1 << size_bits > _LARGEST_TEXT:
+            raise KernlabError(
+                f"the log cannot be read: printk_ringbuffer at {pointer:#x} claims 2^{count_bits} records and "
+                f"2^{size_bits} bytes of text"
+            )
+        data, readable = kernel.memory.read_partial(number("text_data_ring.data"), 1 << size_bits)
+        head, tail = number("desc_ring.head_id.counter"), number("desc_ring.tail_id.counter")
+        return cls(kernel, prb, count_bits, head, tail, size_bits, data, readable)
+
+    def records(self, problems: list[str]) -> tuple[StructArray, StructArray, npt.NDArray[np.uint64]]:
+        """Descriptors, infos and sequence numbers of the records between tail and head that are whole."""
+        count = 1 << self.count_bits
+        # Ids wrap at 62 bits; the ring holds at most `count` of them.
+        span = ((self.head - self.tail) & int(_ID_MASK)) + 1
+        if span > count:
+            problems.append(f"the log: head and tail lie {span:,} ids apart in a ring of {count:,}; all slots were read")
+            span = count
+        ids = np.uint64(self.head & int(_ID_MASK)) - np.arange(span, dtype=np.uint64)[::-1] & _ID_MASK
+        slots = ids & np.uint64(count - 1)
+        descriptors = self._ring("desc_ring.descs", "struct prb_desc", slots)
+        infos = self._ring("desc_ring.infos", "struct printk_info", slots)
+        var = descriptors["state_var.counter"]
+        bits = var.values.view(np.uint64)
+        state = bits >> np.uint64(_STATE_SHIFT)
+        whole = (state == _COMMITTED) | (state == _FINALIZED)
+        mine = var.valid & whole & ((bits & _ID_MASK) == ids)
+        sequence = infos["seq"]
+        lost = int((~var.valid | (mine & ~sequence.valid)).sum())
+        if lost:
+            problems.append(f"the log: {lost:,} of {span:,} records lie on pages that the dump lacks")
+        keep = np.flatnonzero(mine & sequence.valid)
+        keep = keep[np.argsort(sequence.values[keep], kind="stable")]
+        return descriptors[keep], infos[keep], sequence.values[keep]
+
+    def _ring(self, path: str, type_name: str, slots: npt.NDArray[np.uint64]) -> StructArray:
+        base = self.prb[path]
+        element = self.kernel.find_type(type_name)
+        start = np.uint64(base.values[0])
+        return StructArray(self.kernel, element, start + slots * np.uint64(element.size), np.repeat(base.valid, len(slots)))
+
+    def texts(self, descriptors: StructArray, infos: StructArray) -> tuple[Column, int]:
+        """The records' texts, and how many are lost (printk_ringbuffer.c, get_data)."""
+        begin, after = descriptors["text_blk_lpos.begin"].values, descriptors["text_blk_lpos.next"].values
+        length = infos["text_len"].values.astype(np.int64)
+        size = np.uint64(1 << self.size_bits)
+        first, last = begin & (size - np.uint64(1)), after & (size - np.uint64(1))
+        # A block that would cross the end of the ring lies at its start instead; its id word lies there too.
+        wrapped = (begin >> np.uint64(self.size_bits)) + np.uint64(1) == after >> np.uint64(self.size_bits)
+        wrapped &= last != 0
+        start = np.where(wrapped, np.uint64(0), first).astype(np.int64) + 8
+        end = np.where((last == 0) & ~wrapped, size, last).astype(np.int64)
+        empty = ((begin & _NO_TEXT) != 0) & ((after & _NO_TEXT) != 0)
+        stored = np.clip(np.minimum(length, end - start), 0, None)
+        ids = descriptors["state_var.counter"].values.view(np.uint64) & _ID_MASK
+        oldest = np.uint64(self.prb["text_data_ring.tail_lpos.counter"].values.view(np.uint64)[0])
+        gone = ~empty & ((begin - oldest).view(np.int64) < 0)
+        words = self.data.view("<u8")
+        # Each block begins with its descriptor's id; another one's means that the text was overwritten.
+        gone |= ~empty & ((words[np.clip(start - 8, 0, int(size) - 8) // 8] & _ID_MASK) != ids)
+        values: list[Any] = []
+        valid = np.ones(len(descriptors), dtype=bool)
+        for row in range(len(descriptors)):
+            if empty[row]:
+                values.append("")
+                continue
+            part = slice(int(start[row]), int(start[row] + stored[row]))
+            if gone[row] or not self.readable[part].all():
+                values.append("")
+                valid[row] = False
+                continue
+            values.append(text.decode(self.data[part].tobytes()))
+        return Column(np.array(values, dtype=object), valid, "text"), int((~valid).sum())

@@ -1,0 +1,24 @@
+"""The symbol table as a DataFrame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from kernlab.frames import addresses, frame, table
+from kernlab.kernel import Kernel
+
+
+@table("Symbols of the kernel (kallsyms).")
+def symbols(kernel: Kernel) -> pd.DataFrame:
+    """One row per symbol in kallsyms' order: name, address, type (its letter), module ('' for the kernel)."""
+    known = kernel.symbols
+    letters = known.types.astype(np.uint8).view("S1").astype(str)
+    return frame(
+        kernel,
+        "symbols",
+        name=known.names(),
+        address=addresses(kernel, known.addresses),
+        type=letters.tolist(),
+        module=[""] * len(known.addresses),
+    )

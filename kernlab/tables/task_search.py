@@ -1,0 +1,177 @@
+"""Where the tasks of a machine are found: the pid idr, the task and thread lists, and the task_struct slab."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.paths import resolve
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray, container
+from kernlab.walk.cpus import percpu, possible_cpus
+from kernlab.walk.vmemmap import page_chunks, page_type_is
+from kernlab.walk.xarray import idr_entries
+
+U64 = npt.NDArray[np.uint64]
+
+#: More threads than this are no machine's (PID_MAX_LIMIT is 4 Mi).
+MOST_TASKS = 1 << 23
+
+#: A list that brings in something new this many times in a row is taken for damaged.
+_MOST_ROUNDS = 1 << 16
+
+
+def find_tasks(kernel: Kernel, problems: list[str]) -> StructArray:
+    """Every task_struct in use, each once, in no order; what could not be followed goes into `problems`.
+
+    The three ways complete each other: the idr gives all tasks at once, the lists add those that it lost, and where
+    the total is not the kernel's own count (`nr_threads`) the slab of task_structs is searched.
+    """
+    idle = _attempt(kernel, _idle_tasks, problems)
+    known = np.union1d(_attempt(kernel, _by_pid, problems), idle)
+    known = np.union1d(known, np.array([kernel.symbols.get("init_task", 0)], dtype=np.uint64))
+    known = known[known != 0]
+    known = _by_lists(kernel, known, problems)
+    expected = _thread_count(kernel)
+    alive = len(known) - len(np.intersect1d(known, idle))
+    if expected is not None and alive != expected:
+        before = len(known)
+        known = np.union1d(known, _by_slab(kernel, known, problems))
+        found = alive + len(known) - before
+        if found != expected:
+            problems.append(
+                f"the kernel counted {expected:,} threads (nr_threads), but the pid idr, the task list and the "
+                f"task_struct slab together give {found:,}: the dump lacks pages of the others"
+            )
+        else:
+            problems.append(
+                f"{len(known) - before:,} of {expected:,} threads were found only in the task_struct slab: "
+                "the pid idr and the task list are damaged"
+            )
+    return StructArray(kernel, kernel.find_type("struct task_struct"), known)
+
+
+def _attempt(kernel: Kernel, way: object, problems: list[str]) -> U64:
+    assert callable(way)
+    try:
+        found: U64 = way(kernel, problems)
+    except KernlabError as error:
+        problems.append(f"tasks: one of the ways to find them failed: {error}")
+        return np.zeros(0, dtype=np.uint64)
+    return found
+
+
+def _idle_tasks(kernel: Kernel, problems: list[str]) -> U64:
+    numbers = possible_cpus(kernel, problems)
+    queues = StructArray(kernel, kernel.find_type("struct rq"), percpu(kernel, kernel.symbol("runqueues"), numbers))
+    idle = queues["idle"]
+    return np.unique(idle.values[idle.valid & (idle.values != 0)])
+
+
+def _by_pid(kernel: Kernel, problems: list[str]) -> U64:
+    """Tasks through the initial namespace's idr of `struct pid` (kernel/pid.c, find_task_by_pid_ns)."""
+    space = StructArray(kernel, kernel.find_type("struct pid_namespace"), [kernel.symbol("init_pid_ns")])
+    idr = space.follow("idr")
+    _, _, entries = idr_entries(kernel, idr.addresses, problems=problems, what="the idr of pids")
+    pids = StructArray(kernel, kernel.find_type("struct pid"), entries[:MOST_TASKS])
+    kind = kernel.types.enumerator("PIDTYPE_PID")
+    first = pids[f"tasks[{kind}].first"]
+    lost = int((~first.valid).sum())
+    if lost:
+        problems.append(f"the idr of pids: {lost:,} of {len(pids):,} struct pid lie on pages that the dump lacks")
+    nodes = first.values[first.valid]
+    return container(kernel, "struct task_struct", f"pid_links[{kind}]", nodes[nodes != 0]).addresses
+
+
+def _by_lists(kernel: Kernel, known: U64, problems: list[str]) -> U64:
+    """Follow the task list and the thread lists, both ways, from every known task until nothing new comes up."""
+    task_type = kernel.find_type("struct task_struct")
+    frontier = known
+    wild: list[int] = []
+    for _ in range(_MOST_ROUNDS):
+        tasks = StructArray(kernel, task_type, frontier)
+        leader = tasks["pid"].values == tasks["tgid"].values
+        heads = tasks["signal"].values + np.uint64(_offset(kernel, "struct signal_struct", "thread_head"))
+        # A thread's own `tasks` node is a stale copy of its leader's: only leaders are on the task list.
+        found = [
+            _neighbours(kernel, tasks[leader], "tasks", np.zeros(0, dtype=np.uint64), wild),
+            _neighbours(kernel, tasks, "thread_node", heads, wild),
+        ]
+        frontier = np.setdiff1d(np.concatenate(found), known)
+        known = np.union1d(known, frontier)
+        if not len(frontier) or len(known) > MOST_TASKS:
+            break
+    else:
+        problems.append(f"the task list: more than {_MOST_ROUNDS:,} steps led to ever new tasks; the walk was ended")
+    if wild:
+        problems.append(
+            f"the task list: {len(set(wild)):,} links lead to pages that the dump lacks or to no task "
+            f"(the first to {wild[0]:#018x})"
+        )
+    return known
+
+
+def _neighbours(kernel: Kernel, tasks: StructArray, member: str, heads: U64, wild: list[int]) -> U64:
+    """The tasks next to these on a list; a neighbour that does not point back is none."""
+    found = []
+    offset = np.uint64(_offset(kernel, "struct task_struct", member))
+    for forward, back in (("next", "prev"), ("prev", "next")):
+        link = tasks[f"{member}.{forward}"]
+        mine = tasks.addresses + offset
+        use = link.valid & (link.values != 0) & (link.values != mine) & ~np.isin(link.values, heads)
+        nodes, owner = np.unique(link.values[use], return_index=True)
+        mine = mine[use][owner]
+        neighbours = container(kernel, "struct task_struct", member, nodes)
+        reverse = neighbours[f"{member}.{back}"]
+        good = reverse.valid & (reverse.values == mine)
+        wild += nodes[~good].tolist()
+        found.append(neighbours.addresses[good])
+    return np.concatenate(found)
+
+
+def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
+    """task_structs in the slab cache's pages that are in use: hashed, with a sighand, and of no known pid."""
+    pointer = kernel.symbols.get("task_struct_cachep")
+    if pointer is None:
+        return np.zeros(0, dtype=np.uint64)
+    cache = kernel.words([pointer])[0]
+    caches = StructArray(kernel, kernel.find_type("struct kmem_cache"), cache)
+    size = int(caches["size"].values[0])
+    layout = kernel.memory.layout
+    if not caches["size"].valid[0] or size < 64 or layout is None:
+        problems.append("the task_struct slab: its kmem_cache cannot be read, so it was not searched")
+        return np.zeros(0, dtype=np.uint64)
+    # Linux commit d122019bf061 ("mm: Split slab into its own type") (in v5.17).
+    slab = "struct slab" if kernel.types.get("struct slab") else "struct page"
+    found = []
+    for chunk in page_chunks(kernel):
+        heads = chunk.heads()
+        first = page_type_is(chunk, "slab") & (chunk.field("slab_cache", slab) == cache[0])
+        pages = np.flatnonzero(first)
+        frames = np.bincount(heads[first[heads]], minlength=len(heads))[pages]
+        for pfn, count in zip(chunk.pfns[pages].tolist(), frames.tolist(), strict=True):
+            start = layout.direct_start + pfn * kernel.page_size
+            found.append(np.uint64(start) + np.arange(count * kernel.page_size // size, dtype=np.uint64) * np.uint64(size))
+    if not found:
+        return np.zeros(0, dtype=np.uint64)
+    task_type = kernel.find_type("struct task_struct")
+    objects = StructArray(kernel, task_type, np.setdiff1d(np.concatenate(found), known))
+    pid, sighand = objects["pid"], objects["sighand"]
+    users = objects.first("usage.refs.counter", "usage.counter")
+    # release_task clears sighand, so objects that were tasks once do not count (kernel/exit.c, __exit_signal).
+    used = pid.valid & (pid.values > 0) & sighand.valid & (sighand.values != 0) & users.valid & (users.values > 0)
+    pids = StructArray(kernel, task_type, known)["pid"]
+    used &= ~np.isin(pid.values, pids.values[pids.valid])
+    return objects.addresses[used]
+
+
+def _thread_count(kernel: Kernel) -> int | None:
+    try:
+        return kernel.word("nr_threads", 4)
+    except KernlabError:
+        return None
+
+
+def _offset(kernel: Kernel, type_name: str, member: str) -> int:
+    return resolve(kernel.find_type(type_name), member).hops[0]

@@ -1,0 +1,151 @@
+"""Tasks: every thread of the machine, from the pid idr, the task list and the task_struct slab together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.errors import KernlabError
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+from kernlab.tables.task_search import find_tasks
+from kernlab.walk.cpus import percpu_many, possible_cpus
+
+# include/linux/sched.h; macros, so no type information has them.
+PF_KTHREAD = 0x00200000
+_TASK_REPORT = 0x7F
+_TASK_IDLE = 0x402  # TASK_UNINTERRUPTIBLE | TASK_NOLOAD
+_SHOWN_AS_D = 0x1000 | 0x8000  # TASK_RTLOCK_WAIT, TASK_FROZEN
+_STATE_LETTERS = np.array(list("RSDTtXZPI"))
+_DEFAULT_PRIO = 120
+
+
+@table("Threads, one row each, and the idle task of each CPU.")
+def tasks(kernel: Kernel) -> pd.DataFrame:
+    """One row per thread, and one per CPU's idle task (pid 0), by pid.
+
+    Columns as design.md lists them; times are timedeltas, sizes bytes. Mirrors fs/proc/array.c and
+    fs/proc/task_mmu.c.
+    """
+    problems: list[str] = []
+    task = find_tasks(kernel, problems)
+    order = np.lexsort((task.addresses, task["pid"].values, ~task["pid"].valid))
+    task = task[order]
+    flags = task["flags"]
+    mm = task["mm"]
+    return frame(
+        kernel,
+        "tasks",
+        problems=problems,
+        address=task,
+        pid=nullable(task["pid"]),
+        tgid=nullable(task["tgid"]),
+        ppid=nullable(task["real_parent->tgid"]),
+        comm=task["comm"],
+        state=state(task),
+        # Linux commit bcf9033e5449 ("sched: move CPU field back into thread_info if THREAD_INFO_IN_TASK=y") (in v5.16).
+        cpu=nullable(task.first("thread_info.cpu", "cpu")),
+        on_cpu=flag(task["on_cpu"], 0xFF),
+        kthread=flag(flags, PF_KTHREAD),
+        mm=task.follow("mm"),
+        vsz_bytes=nullable(scaled(task["mm->total_vm"], kernel.page_size)),
+        rss_bytes=nullable(rss(kernel, task, mm, problems)),
+        uid=nullable(task["real_cred->uid.val"]),
+        prio=nullable(task["prio"]),
+        nice=nullable(shifted(task["static_prio"], -_DEFAULT_PRIO)),
+        utime=duration(task["utime"]),
+        stime=duration(task["stime"]),
+        # Linux commit cf25e24db61c ("time: Rename tsk->real_start_time to ->start_boottime") (in v5.5).
+        start_time=duration(task.first("start_boottime", "real_start_time")),
+    )
+
+
+def state(task: StructArray) -> Column:
+    """The letter that ps shows, per task (fs/proc/array.c, get_task_state)."""
+    # Linux commit 2f064a59a11f ("sched: Change task_struct::state") (in v5.14) renamed state to __state.
+    current = task.first("__state", "state")
+    exit_state = task["exit_state"]
+    bits = current.values.astype(np.int64)
+    report = (bits | exit_state.values) & _TASK_REPORT
+    report = np.where((bits & _TASK_IDLE) == _TASK_IDLE, _TASK_REPORT + 1, report)
+    report = np.where((bits & _SHOWN_AS_D) != 0, 2, report)
+    # fls(): the letter's index is one more than the number of the highest bit.
+    index = np.frexp(report.astype(np.float64))[1]
+    letters = _STATE_LETTERS[np.clip(index, 0, len(_STATE_LETTERS) - 1)]
+    return Column(letters.astype(object), current.valid & exit_state.valid, "text")
+
+
+def rss(kernel: Kernel, task: StructArray, mm: Column, problems: list[str]) -> Column:
+    """Resident bytes of each task's mm: file, anon and shmem pages, all deltas summed (include/linux/mm.h)."""
+    spaces, inverse = np.unique(mm.values, return_inverse=True)
+    space = StructArray(kernel, kernel.find_type("struct mm_struct"), spaces)
+    total = np.zeros(len(space), dtype=np.int64)
+    valid = space.valid.copy()
+    for name in ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SHMEMPAGES"):
+        kind = kernel.types.enumerator(name)
+        pages, read = (
+            _percpu_rss(kernel, space, kind, problems)
+            if space.has("rss_stat[0].counters")
+            else _split_rss(space, task, inverse, kind)
+        )
+        # The kernel shows a counter that is below zero for the moment as zero.
+        total += np.maximum(pages, 0)
+        valid &= read
+    return Column((total * kernel.page_size)[inverse], mm.valid & valid[inverse], "int")
+
+
+def _percpu_rss(
+    kernel: Kernel, space: StructArray, kind: int, problems: list[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    # Linux commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (in v6.2).
+    count = space[f"rss_stat[{kind}].count"]
+    pointers = space[f"rss_stat[{kind}].counters"]
+    numbers = possible_cpus(kernel, problems)
+    where = percpu_many(kernel, pointers.values, numbers).reshape(-1)
+    usable = np.repeat(pointers.valid & (pointers.values != 0), len(numbers))
+    deltas = np.zeros(len(where), dtype=np.int64)
+    read = np.ones(len(where), dtype=bool)
+    values, read[usable] = kernel.words(where[usable], 4)
+    deltas[usable] = values.astype(np.uint32).view(np.int32)
+    shape = (len(space), len(numbers))
+    pages = count.values.astype(np.int64) + deltas.reshape(shape).sum(axis=1)
+    return pages, count.valid & pointers.valid & read.reshape(shape).all(axis=1)
+
+
+def _split_rss(
+    space: StructArray, task: StructArray, space_of: npt.NDArray[np.intp], kind: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    count = space[f"rss_stat.count[{kind}].counter"]
+    pages = count.values.astype(np.int64)
+    if task.has("rss_stat.count[0]"):  # CONFIG_SMP with SPLIT_RSS_COUNTING: each thread keeps up to 64 back
+        delta = task[f"rss_stat.count[{kind}]"]
+        np.add.at(pages, space_of, np.where(delta.valid, delta.values, 0))
+    return pages, count.valid
+
+
+def flag(column: Column, bits: int) -> Column:
+    """Is any of `bits` set? As a boolean column."""
+    return Column((column.values.astype(np.int64) & bits) != 0, column.valid, "bool")
+
+
+def scaled(column: Column, factor: int) -> Column:
+    """The column times a constant, as int64."""
+    return Column(column.values.astype(np.int64) * factor, column.valid, "int")
+
+
+def shifted(column: Column, by: int) -> Column:
+    """The column plus a constant, as int64."""
+    return Column(column.values.astype(np.int64) + by, column.valid, "int")
+
+
+def duration(column: Column) -> Any:
+    """Nanoseconds as timedelta64[ns], NaT where they could not be read."""
+    times = column.values.astype(np.int64).astype("timedelta64[ns]")
+    times[~column.valid] = np.timedelta64("NaT")
+    return times
+
+

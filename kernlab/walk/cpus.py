@@ -1,0 +1,45 @@
+"""CPU masks and per-CPU variables: which CPUs there are, and one address per CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+
+
+def cpus(kernel: Kernel, which: str = "possible") -> npt.NDArray[np.int64]:
+    """The CPU numbers in one of the kernel's masks, ascending: "possible", "online" or "present".
+
+    Mirrors include/linux/cpumask.h (`__cpu_possible_mask` and its siblings, since v4.5).
+    """
+    count = len(kernel.percpu_offsets)
+    size = (count + 63) // 64 * 8
+    mask = np.frombuffer(kernel.read(kernel.symbol(f"__cpu_{which}_mask"), size), dtype=np.uint8)
+    return np.flatnonzero(np.unpackbits(mask, bitorder="little")[:count])
+
+
+def possible_cpus(kernel: Kernel, problems: list[str]) -> npt.NDArray[np.int64]:
+    """`cpus(kernel)`; where the mask cannot be read, every CPU that has a per-CPU area, and a problem that says so."""
+    try:
+        found = cpus(kernel)
+    except KernlabError as error:
+        problems.append(f"the mask of possible CPUs cannot be read ({error}); all per-CPU areas are taken instead")
+        found = np.zeros(0, dtype=np.int64)
+    return found if len(found) else np.flatnonzero(kernel.percpu_offsets)
+
+
+def percpu(kernel: Kernel, address: int, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Where a per-CPU variable lies on each CPU: uint64[len(numbers)].
+
+    `address` is its symbol's value, or a `__percpu` pointer (include/linux/percpu-defs.h, per_cpu_ptr).
+    """
+    return np.uint64(address % (1 << 64)) + kernel.percpu_offsets[numbers]
+
+
+def percpu_many(
+    kernel: Kernel, pointers: npt.NDArray[np.uint64], numbers: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint64]:
+    """Many `__percpu` pointers on many CPUs: uint64[len(pointers), len(numbers)]."""
+    return pointers[:, None] + kernel.percpu_offsets[numbers][None, :]

@@ -1,0 +1,129 @@
+"""Linked lists of the kernel, many at once: every list goes one entry forward a round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray, container
+
+#: A list longer than this is taken for damaged: its walk ends there, and problems say so.
+LONGEST_LIST = 1 << 20
+
+#: All lists of one walk together give no more entries than this.
+MOST_ENTRIES = 1 << 26
+
+
+def list_entries(
+    kernel: Kernel,
+    heads: npt.ArrayLike,
+    type_name: str,
+    member: str,
+    *,
+    problems: list[str],
+    what: str,
+    limit: int = LONGEST_LIST,
+) -> tuple[npt.NDArray[np.int64], StructArray]:
+    """The entries of many `struct list_head` lists (include/linux/list.h).
+
+    Parameters: heads uint64[n], addresses of the heads themselves; entries are `type_name`, linked by their `member`;
+    `what` names the lists in `problems`, to which one sentence is added for each way in which lists broke: a pointer
+    that cannot be read, a cycle that misses the head, more than `limit` entries.
+    Returns (owner int64[m]: index into heads, entries in list order within each owner; StructArray of m).
+    """
+    tops = np.ascontiguousarray(heads, dtype=np.uint64)
+    owner, nodes = _walk(kernel, tops, tops, problems, what, limit)
+    return owner, container(kernel, type_name, member, nodes)
+
+
+def list_nodes(
+    kernel: Kernel, heads: npt.ArrayLike, *, problems: list[str], what: str, limit: int = LONGEST_LIST
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """As `list_entries`, but the bare addresses of the entries' `struct list_head`."""
+    tops = np.ascontiguousarray(heads, dtype=np.uint64)
+    return _walk(kernel, tops, tops, problems, what, limit)
+
+
+def chain_nodes(
+    kernel: Kernel, firsts: npt.ArrayLike, *, problems: list[str], what: str, limit: int = LONGEST_LIST
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Chains that end in NULL, linked by the first word of each node (hlist, llist): firsts uint64[n] are the nodes.
+
+    Returns (owner int64[m], node addresses uint64[m]) in chain order; bounded and counted as `list_entries`.
+    """
+    starts = np.ascontiguousarray(firsts, dtype=np.uint64)
+    rows = np.flatnonzero(starts)
+    ends = np.zeros(len(rows), dtype=np.uint64)
+    owner, nodes = _walk(kernel, starts[rows], ends, problems, what, limit, include_start=True)
+    return rows[owner], nodes
+
+
+def _walk(
+    kernel: Kernel,
+    starts: npt.NDArray[np.uint64],
+    ends: npt.NDArray[np.uint64],
+    problems: list[str],
+    what: str,
+    limit: int,
+    include_start: bool = False,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Follow first words from `starts` until `ends`, all lists together."""
+    rows = np.arange(len(starts))
+    current = starts.copy()
+    # Brent: each list remembers one earlier node, moved up at every power of two, and meeting it again is a cycle.
+    landmark = starts.copy()
+    owners: list[npt.NDArray[np.int64]] = [rows] if include_start else []
+    nodes: list[npt.NDArray[np.uint64]] = [starts.copy()] if include_start else []
+    total = len(starts) if include_start else 0
+    broken: list[int] = []
+    cycles: list[int] = []
+    length = 0
+    while len(rows) and length < limit and total < MOST_ENTRIES:
+        following, read = kernel.words(current)
+        broken += current[~read].tolist()
+        going = read & (following != ends)
+        looped = going & (following == landmark)
+        cycles += current[looped].tolist()
+        going &= ~looped
+        rows, current, ends, landmark = rows[going], following[going], ends[going], landmark[going]
+        if include_start is False and (zero := current == 0).any():
+            broken += [0] * int(zero.sum())
+            rows, current, ends, landmark = rows[~zero], current[~zero], ends[~zero], landmark[~zero]
+        owners.append(rows)
+        nodes.append(current)
+        total += len(rows)
+        length += 1
+        if length & (length - 1) == 0:
+            landmark = current.copy()
+    _tell(problems, what, "a link that cannot be read", broken)
+    _tell(problems, what, "a cycle that does not lead back to its head", cycles)
+    if len(rows):
+        _tell(problems, what, f"more than {length:,} entries, where the walk was ended", current.tolist())
+    if not owners:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
+    owner, node = np.concatenate(owners), np.concatenate(nodes)
+    order = np.argsort(owner, kind="stable")
+    owner, node = owner[order], node[order]
+    if cycles:
+        # A cycle is noticed only some laps later; entries that came before in the same list are dropped.
+        owner, node = _first_of_each(owner, node)
+    return owner, node
+
+
+def _first_of_each(
+    owner: npt.NDArray[np.int64], node: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    order = np.lexsort((node, owner))
+    same = (owner[order][1:] == owner[order][:-1]) & (node[order][1:] == node[order][:-1])
+    keep = np.ones(len(owner), dtype=bool)
+    keep[order[1:][same]] = False
+    return owner[keep], node[keep]
+
+
+def _tell(problems: list[str], what: str, how: str, where: Sequence[int]) -> None:
+    if where:
+        lists = "one list" if len(where) == 1 else f"{len(where):,} lists"
+        problems.append(f"{what}: {lists} with {how} (the first at {where[0]:#018x}); what came before it is here")

@@ -1,0 +1,78 @@
+"""XArrays, and what is built on them (idr, ida, radix trees): all entries of many trees, one level a round."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray
+
+#: All trees of one walk together give no more entries than this.
+MOST_ENTRIES = 1 << 26
+
+# include/linux/xarray.h: bit 1 marks an internal entry; above 4096 it is a node, below a sibling, retry or zero entry.
+_INTERNAL = np.uint64(2)
+_LOWEST_NODE = np.uint64(4096)
+_MOST_LEVELS = 11  # 64 bits of index, 6 a level
+
+
+def xarray_entries(
+    kernel: Kernel, xarrays: npt.ArrayLike, *, problems: list[str], what: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """All entries of many `struct xarray` (also `struct radix_tree_root`, its old name, and `idr.idr_rt`).
+
+    Parameters: xarrays uint64[n], their addresses; `what` names them in `problems`, which gets a sentence when nodes
+    could not be read. Value entries (bit 0 set) are given as they are stored; a multi-index entry once, at its first
+    index. Returns (owner int64[m], index uint64[m], entry uint64[m]), by owner and index.
+    Mirrors lib/xarray.c, xas_load; idr's base (`idr_base`) is the caller's to add.
+    """
+    roots = StructArray(kernel, kernel.find_type("struct xarray"), xarrays)
+    head = roots["xa_head"]
+    node_type = kernel.find_type("struct xa_node")
+    owner = np.flatnonzero(head.valid & (head.values != 0))
+    entries = head.values[owner]
+    index = np.zeros(len(owner), dtype=np.uint64)
+    # The height of each entry's subtree in bits: 64 at the root, so that any root's own shift lies below.
+    above = np.full(len(owner), 64, dtype=np.int64)
+    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]] = []
+    lost: list[int] = np.ascontiguousarray(xarrays, dtype=np.uint64)[~head.valid].tolist()
+    total = 0
+    for _ in range(_MOST_LEVELS + 1):
+        internal = (entries & np.uint64(3)) == _INTERNAL
+        is_node = internal & (entries > _LOWEST_NODE)
+        leaf = ~internal & (entries != 0)
+        found.append((owner[leaf], index[leaf], entries[leaf]))
+        total += int(leaf.sum())
+        if not is_node.any() or total > MOST_ENTRIES:
+            break
+        owner, index, above = owner[is_node], index[is_node], above[is_node]
+        nodes = StructArray(kernel, node_type, entries[is_node] - _INTERNAL)
+        shift, slots = nodes["shift"], nodes["slots"]
+        # A node's shift is below its parent's, or the tree is damaged (and might be a cycle).
+        sane = shift.valid & slots.valid & (shift.values.astype(np.int64) < above)
+        lost += nodes.addresses[~sane].tolist()
+        width = slots.values.shape[1]
+        shifts = shift.values[sane].astype(np.int64)
+        owner = np.repeat(owner[sane], width)
+        above = np.repeat(shifts, width)
+        step = np.arange(width, dtype=np.uint64)[None, :] << shifts.astype(np.uint64)[:, None]
+        index = (index[sane][:, None] | step).reshape(-1)
+        entries = slots.values[sane].reshape(-1)
+    if lost:
+        problems.append(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
+    if total > MOST_ENTRIES:
+        problems.append(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was ended")
+    owners, indexes, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.lexsort((indexes, owners))
+    return owners[order], indexes[order], values[order]
+
+
+def idr_entries(
+    kernel: Kernel, idrs: npt.ArrayLike, *, problems: list[str], what: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """All entries of many `struct idr`: (owner int64[m], id uint64[m], pointer uint64[m]) (include/linux/idr.h)."""
+    roots = StructArray(kernel, kernel.find_type("struct idr"), idrs)
+    base = roots["idr_base"].values.astype(np.uint64)
+    owner, index, entry = xarray_entries(kernel, roots["idr_rt"].addresses, problems=problems, what=what)
+    return owner, index + base[owner], entry
