@@ -1,0 +1,49 @@
+"""Columns in, pandas out: the address dtype, the frame builder, the table registry and the `.kern` accessor.
+
+Importing this package imports no pandas; the first use of a name that needs it does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kernlab.frames.registry import Registry, Table, table
+
+if TYPE_CHECKING:
+    from kernlab.frames.address import AddressArray, AddressDtype
+    from kernlab.frames.builder import addresses, describe, frame, lookup, nullable
+    from kernlab.frames.html import is_ours, to_html
+
+__all__ = [
+    "AddressArray",
+    "AddressDtype",
+    "Registry",
+    "Table",
+    "addresses",
+    "describe",
+    "frame",
+    "is_ours",
+    "lookup",
+    "nullable",
+    "table",
+    "to_html",
+]
+
+_MODULES = {
+    "AddressArray": "address",
+    "AddressDtype": "address",
+    "addresses": "builder",
+    "describe": "builder",
+    "frame": "builder",
+    "is_ours": "html",
+    "lookup": "builder",
+    "nullable": "builder",
+    "to_html": "html",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

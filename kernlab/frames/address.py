@@ -1,0 +1,417 @@
+"""The address dtype: hexadecimal wherever it is read, uint64 wherever it is computed with, never a float.
+
+A column of it also carries, in its dtype, a token of the dump that it came from and the type that it points to; both
+survive what pandas does with the column, and neither takes part in comparing dtypes.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
+from pandas.api.indexers import check_array_indexer
+
+from kernlab.frames import address_values as av
+from kernlab.frames import origin
+from kernlab.text import Address
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+U64 = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+
+@register_extension_dtype
+class AddressDtype(ExtensionDtype):
+    """dtype "address": kernel or physical addresses of 64 bits, NA where missing.
+
+    `origin` is the token of the dump (frames/origin.py), `target` the C type that lies there ("struct task_struct").
+    All address dtypes are equal, whatever they carry, so that columns of two dumps can be merged and compared.
+    """
+
+    name = "address"
+    type = Address
+    na_value = pd.NA
+    _metadata = ()
+
+    def __init__(self, origin: str = "", target: str = ""):
+        self.origin = origin
+        self.target = target
+
+    def __repr__(self) -> str:
+        return f"AddressDtype({self.target!r})" if self.target else "AddressDtype()"
+
+    @classmethod
+    def construct_array_type(cls) -> type[AddressArray]:  # type: ignore[override]
+        """AddressArray."""
+        return AddressArray
+
+    def combine(self, other: AddressDtype) -> AddressDtype:
+        """The dtype of a column made of two: what they agree on, or what just one of them knows."""
+        if (self.origin, self.target) == (other.origin, other.target):
+            return self
+        target = self.target or other.target
+        if other.target and target != other.target:
+            target = origin.MIXED
+        return AddressDtype(origin.combine(self.origin, other.origin), target)
+
+    def _get_common_dtype(self, dtypes: list[Any]) -> Any:
+        result = self
+        for dtype in dtypes:
+            if isinstance(dtype, AddressDtype):
+                result = result.combine(dtype)
+            elif str(dtype).lower() not in ("uint64", "uint32", "uint16", "uint8"):
+                return None
+        return result
+
+    def __from_arrow__(self, array: pa.Array | pa.ChunkedArray) -> AddressArray:
+        from kernlab.frames.arrow import from_arrow
+
+        return AddressArray(*from_arrow(array), self)
+
+
+class AddressArray(ExtensionArray):
+    """Addresses: `values` uint64[n] and `mask` bool[n], True where missing. `pd.array(…, dtype="address")` makes one.
+
+    `+` and `-` of integers, `|` and `^` give addresses modulo 2**64; address - address is Int64; `&` gives UInt64, or
+    addresses where the other side has the top bit (`& ~0xfff`); `>>`, `<<`, `//`, `%` give UInt64.
+    """
+
+    # Before NumPy's scalars and arrays, whose own operators would try to make floats.
+    __array_priority__ = 2000
+
+    def __init__(
+        self, values: U64, mask: Mask | None = None, dtype: AddressDtype | None = None, copy: bool = False
+    ):
+        if values.dtype != np.uint64 or values.ndim != 1:
+            raise TypeError(
+                f"an AddressArray is made of uint64[n], not {values.dtype} in {values.ndim} dimensions"
+            )
+        if mask is None:
+            mask = np.zeros(len(values), dtype=bool)
+        elif mask.dtype != np.bool_ or mask.shape != values.shape:
+            raise TypeError("the mask of an AddressArray is one bool per address")
+        self._data = values.copy() if copy else values
+        self._mask = mask.copy() if copy else mask
+        self._dtype = dtype or AddressDtype()
+
+    # What pandas asks of every extension array
+
+    @classmethod
+    def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> Self:
+        wanted = dtype if isinstance(dtype, AddressDtype) else None
+        if isinstance(scalars, pd.Series | pd.Index):
+            scalars = scalars.array
+        if isinstance(scalars, AddressArray):
+            return cls(scalars._data, scalars._mask, scalars._dtype, copy)
+        values, mask = av.to_values(scalars)
+        return cls(values, mask, wanted, copy)
+
+    @classmethod
+    def _from_sequence_of_strings(cls, strings: Any, *, dtype: Any = None, copy: bool = False) -> Self:
+        return cls._from_sequence(strings, dtype=dtype, copy=copy)
+
+    @classmethod
+    def _from_factorized(cls, values: Any, original: AddressArray) -> Self:
+        return cls._from_sequence(values, dtype=original._dtype)
+
+    @property
+    def dtype(self) -> AddressDtype:
+        return self._dtype
+
+    @property
+    def nbytes(self) -> int:
+        return self._data.nbytes + self._mask.nbytes
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, item: Any) -> Any:
+        item = check_array_indexer(self, item)
+        mask = self._mask[item]
+        if isinstance(mask, np.bool_):
+            return pd.NA if mask else Address(self._data[item])
+        return type(self)(self._data[item], mask, self._dtype)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if getattr(self, "_readonly", False):
+            raise ValueError("Cannot modify read-only array")
+        key = check_array_indexer(self, key)
+        if isinstance(value, pd.Series | pd.Index):
+            value = value.array
+        if isinstance(value, AddressArray):
+            self._dtype = self._dtype.combine(value._dtype)
+            self._data[key], self._mask[key] = value._data, value._mask
+        elif av.is_missing(value):
+            self._data[key], self._mask[key] = 0, True
+        elif pd.api.types.is_list_like(value):
+            self._data[key], self._mask[key] = av.to_values(value)
+        else:
+            self._data[key], self._mask[key] = np.uint64(av.scalar(value)), False
+
+    def isna(self) -> Mask:
+        """bool[n], True where missing."""
+        return self._mask.copy()
+
+    def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
+        """The addresses at `indices`; with `allow_fill`, -1 gives what is missing (or `fill_value`)."""
+        missing = fill_value is None or av.is_missing(fill_value)
+        fill = np.uint64(0 if missing else av.scalar(fill_value))
+        data = take(self._data, indices, allow_fill=allow_fill, fill_value=fill)
+        mask = take(self._mask, indices, allow_fill=allow_fill, fill_value=missing)
+        return type(self)(data, mask, self._dtype)
+
+    def copy(self) -> Self:
+        """A copy that shares nothing."""
+        return type(self)(self._data, self._mask, self._dtype, copy=True)
+
+    def view(self, dtype: Any = None) -> Any:
+        """The same memory as another AddressArray."""
+        if dtype is not None:
+            raise NotImplementedError(f"an address column is not viewed as {dtype}; use astype")
+        return type(self)(self._data, self._mask, self._dtype)
+
+    @classmethod
+    def _concat_same_type(cls, to_concat: Sequence[Self]) -> Self:
+        dtype = to_concat[0]._dtype
+        for array in to_concat[1:]:
+            dtype = dtype.combine(array._dtype)
+        return cls(
+            np.concatenate([array._data for array in to_concat]),
+            np.concatenate([array._mask for array in to_concat]),
+            dtype,
+        )
+
+    def with_dtype(self, dtype: AddressDtype) -> Self:
+        """The same addresses with another origin or target (astype would see equal dtypes and do nothing)."""
+        return type(self)(self._data, self._mask, dtype)
+
+    # Conversion
+
+    @property
+    def numbers(self) -> pd.arrays.IntegerArray:
+        """The same values as a UInt64 array, sharing memory."""
+        return pd.arrays.IntegerArray(self._data, self._mask)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if dtype is None:
+            dtype = np.dtype(object if self._mask.any() else np.uint64)
+        return self.to_numpy(dtype, copy=bool(copy))
+
+    def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = None) -> npt.NDArray[Any]:
+        """uint64[n] where nothing is missing (or `na_value` is given), else objects: `Address` and NA."""
+        filled = self if na_value is None or av.is_missing(na_value) else self.fillna(na_value)
+        wanted = (
+            np.dtype(dtype) if dtype is not None else np.dtype(object if filled._mask.any() else np.uint64)
+        )
+        if wanted.kind == "O":
+            objects = av.as_objects(filled._data, filled._mask)
+            if na_value is not None and na_value is not pd.NA:
+                objects[filled._mask] = na_value
+            return objects
+        if wanted.kind in "US":
+            return av.as_text(filled._data, filled._mask).astype(wanted)
+        if wanted.kind not in "iub":
+            raise TypeError(f"addresses do not become {wanted}: it would drop their low bits; use uint64")
+        if filled._mask.any():
+            raise ValueError(
+                f"addresses are missing here, and {wanted} cannot say so; use UInt64, or fillna first"
+            )
+        if wanted.kind != "b" and len(filled) and int(filled._data.max()) > np.iinfo(wanted).max:
+            raise ValueError(f"{int(filled._data.max()):#x} does not fit into {wanted}; use uint64")
+        return filled._data.astype(wanted, copy=copy)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """To "address", integers (exact, or ValueError), objects (`Address`, NA) or `str` (hexadecimal); not to floats."""
+        wanted = pd.api.types.pandas_dtype(dtype)
+        if isinstance(wanted, AddressDtype):
+            return self.copy() if copy else self
+        if isinstance(wanted, pd.StringDtype):
+            return wanted.construct_array_type()._from_sequence(
+                av.as_text(self._data, self._mask), dtype=wanted
+            )
+        if isinstance(wanted, ExtensionDtype):
+            if wanted.name.startswith("Float"):
+                raise TypeError(f"addresses do not become {wanted}: it would drop their low bits; use UInt64")
+            if isinstance(wanted, pd.CategoricalDtype):
+                return super().astype(wanted, copy)
+            return self.numbers.astype(wanted, copy=copy)
+        if wanted.kind == "U":
+            return av.as_text(self._data, self._mask)
+        return self.to_numpy(wanted, copy=copy)
+
+    def __arrow_array__(self, type: Any = None) -> Any:  # noqa: A002 - pyarrow's name
+        from kernlab.frames.arrow import to_arrow
+
+        return to_arrow(self._data, self._mask, type)
+
+    def _formatter(self, boxed: bool = False) -> Callable[[Any], str]:
+        return str
+
+    # Order, sets and groups: all on the exact integers
+
+    def _values_for_argsort(self) -> U64:
+        return self._data
+
+    def _values_for_factorize(self) -> tuple[npt.NDArray[Any], Any]:
+        # merge() compares these values of two columns, so a missing one must not look like any address.
+        if self._mask.any():
+            return av.as_objects(self._data, self._mask), pd.NA
+        return self._data, np.uint64(0)
+
+    def factorize(self, use_na_sentinel: bool = True) -> tuple[npt.NDArray[np.intp], Self]:
+        """Codes and uniques, in order of appearance."""
+        codes, uniques = self.numbers.factorize(use_na_sentinel=use_na_sentinel)
+        return codes, self._wrap(uniques)
+
+    def unique(self) -> Self:
+        """Each address once, in order of appearance."""
+        return self._wrap(self.numbers.unique())
+
+    def duplicated(self, keep: Any = "first") -> Mask:
+        """bool[n], True for what came before (or comes after, as `keep` says)."""
+        return self.numbers.duplicated(keep=keep)
+
+    def value_counts(self, dropna: bool = True) -> pd.Series:
+        """How often each address occurs, by address."""
+        counts = self.numbers.value_counts(dropna=dropna)
+        return pd.Series(
+            counts.array, index=pd.Index(self._wrap(counts.index.array)), name="count", copy=False
+        )
+
+    def isin(self, values: Any) -> Mask:
+        """bool[n]: is it one of `values` (integers of any kind, strings like `0xffff…`, addresses)?"""
+        if isinstance(values, pd.Series | pd.Index):
+            values = values.array
+        if isinstance(values, AddressArray):
+            wanted, missing = values._data[~values._mask], bool(values._mask.any())
+        else:
+            items = list(values)
+            missing = any(av.is_missing(item) for item in items)
+            numbers = [number for item in items if (number := _number(item)) is not None]
+            wanted = np.array(numbers, dtype=np.uint64)
+        return np.where(self._mask, missing, np.isin(self._data, wanted))
+
+    def searchsorted(self, value: Any, side: Any = "left", sorter: Any = None) -> Any:
+        """Where `value` would be put in to keep the order."""
+        if self._mask.any():
+            raise ValueError("searchsorted needs addresses of which none is missing")
+        if pd.api.types.is_list_like(value):
+            return self._data.searchsorted(av.to_values(value)[0], side=side, sorter=sorter)
+        return self._data.searchsorted(np.uint64(av.scalar(value)), side=side, sorter=sorter)
+
+    def _wrap(self, numbers: Any) -> Self:
+        return type(self)(
+            numbers.to_numpy(dtype=np.uint64, na_value=0), np.asarray(numbers.isna()), self._dtype
+        )
+
+    def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **kwargs: Any) -> Any:
+        if name not in ("min", "max"):
+            raise TypeError(f"addresses have no {name}; for a number use .astype('UInt64')")
+        kept = self._data[~self._mask]
+        if not len(kept) or (not skipna and self._mask.any()):
+            result: Any = pd.NA
+        else:
+            result = Address(kept.min() if name == "min" else kept.max())
+        return type(self)._from_sequence([result], dtype=self._dtype) if keepdims else result
+
+    def _accumulate(self, name: str, *, skipna: bool = True, **kwargs: Any) -> Self:
+        if name not in ("cummin", "cummax"):
+            raise TypeError(f"addresses have no {name}; for numbers use .astype('UInt64')")
+        return self._wrap(self.numbers._accumulate(name, skipna=skipna, **kwargs))
+
+    def _groupby_op(self, *, how: str, **kwargs: Any) -> Any:
+        if how not in ("min", "max", "first", "last", "nth", "cummin", "cummax", "rank", "idxmin", "idxmax"):
+            raise TypeError(f"addresses have no {how}; for numbers use .astype('UInt64')")
+        result = self.numbers._groupby_op(how=how, **kwargs)
+        return result if how in ("rank", "idxmin", "idxmax") else self._wrap(result)
+
+    def _cast_pointwise_result(self, values: Any) -> Any:
+        """What a function of each address gave: addresses if it gave addresses, else what it looks like, not float."""
+        items = list(values)
+        if all(isinstance(item, Address) or av.is_missing(item) for item in items):
+            return type(self)._from_sequence(items, dtype=self._dtype)
+        if pd.api.types.infer_dtype(items, skipna=True) == "integer":
+            numbers = [int(item) for item in items if not av.is_missing(item)]
+            kind: Any = "Int64" if max(numbers) < 1 << 63 else "UInt64"
+            if min(numbers) >= (0 if kind == "UInt64" else -(1 << 63)) and max(numbers) < 1 << 64:
+                return pd.array(items, dtype=kind)
+            return pd.array(items, dtype=object)
+        return super()._cast_pointwise_result(values)
+
+    # Arithmetic
+
+    def _binary(self, other: Any, name: str, swapped: bool = False) -> Any:
+        if isinstance(other, pd.DataFrame | pd.Series | pd.Index):
+            return NotImplemented
+        pointer = isinstance(other, AddressArray | Address)
+        if isinstance(other, str):
+            other = av.parse(other)
+        found = (other._data, other._mask) if isinstance(other, AddressArray) else av.operand(other)
+        if found is None:
+            if name in ("eq", "ne"):
+                return pd.arrays.BooleanArray(np.full(len(self), name == "ne"), self._mask.copy())
+            raise TypeError(
+                f"{name} of addresses and {type(other).__name__}: the other side must hold integers"
+            )
+        values, missing = found
+        if isinstance(values, np.ndarray) and values.ndim and len(values) != len(self):
+            raise ValueError(f"lengths differ: {len(self):,} addresses and {len(values):,} other values")
+        mask = self._mask | missing
+        if name in _COMPARISONS:
+            return pd.arrays.BooleanArray(_COMPARISONS[name](self._data, values), mask)
+        if name in av.NUMBERS:
+            op, restriction = av.NUMBERS[name]
+            second, unusable = av.natural(values, restriction)
+            return pd.arrays.IntegerArray(op(self._data, second), mask | unusable)
+        second = av.modulo(values)
+        if name == "sub" and (pointer or swapped):
+            difference = second - self._data if swapped else self._data - second
+            return pd.arrays.IntegerArray(difference.view(np.int64), mask)
+        result = _ADDRESSES[name](self._data, second)
+        if name == "and" and not pointer and not (isinstance(values, int) and int(second) >> 63):
+            return pd.arrays.IntegerArray(result, mask)
+        dtype = self._dtype.combine(other._dtype) if isinstance(other, AddressArray) else self._dtype
+        # What lies at another address is of another type.
+        return type(self)(result, mask, AddressDtype(dtype.origin))
+
+
+def _number(item: Any) -> int | None:
+    """An item of isin's list as an address, or None where it can be none."""
+    try:
+        return av.scalar(item)
+    except (TypeError, ValueError):
+        return None
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
+}
+_ADDRESSES: dict[str, Callable[[Any, Any], Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+}
+
+
+def _operator(name: str, swapped: bool = False) -> Callable[[AddressArray, Any], Any]:
+    def operate(self: AddressArray, other: Any) -> Any:
+        return self._binary(other, name, swapped)
+
+    return operate
+
+
+for _name in _COMPARISONS:
+    setattr(AddressArray, f"__{_name}__", _operator(_name))
+for _name in (*_ADDRESSES, *av.NUMBERS):
+    setattr(AddressArray, f"__{_name}__", _operator(_name))
+for _name in _ADDRESSES:
+    setattr(AddressArray, f"__r{_name}__", _operator(_name, swapped=True))

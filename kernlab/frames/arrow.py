@@ -1,0 +1,55 @@
+"""Addresses to and from Arrow (parquet): uint64 for everybody, the address dtype again for who has kernlab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+NAME = "kernlab.address"
+
+
+class AddressType(pa.ExtensionType):  # type: ignore[misc]
+    """The Arrow extension type "kernlab.address", stored as uint64."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.uint64(), NAME)
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: Any, serialized: bytes) -> AddressType:
+        return cls()
+
+    def to_pandas_dtype(self) -> Any:
+        """The address dtype."""
+        from kernlab.frames.address import AddressDtype
+
+        return AddressDtype()
+
+
+pa.register_extension_type(AddressType())
+
+
+def to_arrow(values: npt.NDArray[np.uint64], mask: npt.NDArray[np.bool_], type: Any = None) -> Any:  # noqa: A002
+    """Values and mask as an Arrow array of AddressType, or of `type` where one is asked for."""
+    storage = pa.array(values, mask=mask, type=pa.uint64())
+    if type is None or isinstance(type, AddressType):
+        return pa.ExtensionArray.from_storage(AddressType(), storage)
+    return storage if type == pa.uint64() else storage.cast(type)
+
+
+def from_arrow(array: Any) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
+    """An Arrow array (or chunked array) of addresses or integers as uint64 values and a mask of what is missing."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps chunks that together are too large
+        parts = [from_arrow(chunk) for chunk in array.chunks]
+        return np.concatenate([v for v, _ in parts]), np.concatenate([m for _, m in parts])
+    storage = array.storage if isinstance(array, pa.ExtensionArray) else array
+    storage = storage.cast(pa.uint64())
+    mask = np.asarray(storage.is_null())
+    return storage.fill_null(0).to_numpy(zero_copy_only=False).astype(np.uint64), mask

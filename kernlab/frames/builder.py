@@ -1,0 +1,212 @@
+"""Columns in, a DataFrame by the rules of the public contract out: dtypes that do not hang on the data, one shape of attrs.
+
+| a column of | becomes |
+|---|---|
+| `Column` "int", "uint", "bool" | int64, uint64 (below 8 bytes: int64), bool; Int64, UInt64, boolean if `nullable` or some are missing |
+| `Column` "address", `StructArray` | address, with the dump's token and the type it points to |
+| `Column` "text", list of str | str, NaN where missing |
+| `Column` "enum" | categorical of the enumerators' names |
+| `Column` "float", "bytes" | float64; objects (`bytes`, None) |
+| NumPy array, pandas array | itself; times are timedelta64[ns] |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.errors import KernlabError
+from kernlab.frames import accessor  # noqa: F401 - registers .kern
+from kernlab.frames.address import AddressArray, AddressDtype
+
+Mask = npt.NDArray[np.bool_]
+
+#: attrs are copied with every operation of pandas, so they hold no more problems than a person reads.
+MOST_PROBLEMS = 100
+
+
+class Origin(Protocol):
+    """What a frame says of where it comes from; a `Kernel` is one."""
+
+    token: str
+    source: str
+
+    @property
+    def problems(self) -> list[str]:
+        """What the dump lacks and why."""
+        ...
+
+
+@runtime_checkable
+class ColumnLike(Protocol):
+    """One value per row and which of them could be read; `structs.Column` is one."""
+
+    values: npt.NDArray[Any]
+    valid: Mask
+    kind: str
+    type: Any
+
+
+@runtime_checkable
+class StructsLike(Protocol):
+    """One struct per row; `structs.StructArray` is one."""
+
+    addresses: npt.NDArray[np.uint64]
+    valid: Mask
+    type: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Nullable:
+    """A column whose dtype can say "missing" whether or not something is."""
+
+    values: Any
+    valid: Mask | None
+
+
+def nullable(column: Any, valid: Mask | None = None) -> Nullable:
+    """Mark a column as one that may lack values: Int64, UInt64 or boolean even where this dump lacks none.
+
+    `valid` is bool[n] of what is there, for plain arrays; a `Column` brings its own.
+    """
+    return Nullable(column, valid)
+
+
+def frame(
+    kernel: Origin | None, table: str, /, *, problems: Sequence[str] = (), **columns: Any
+) -> pd.DataFrame:
+    """A DataFrame of `columns` in their order, with a RangeIndex and the attrs of `describe`.
+
+    Arrays are not copied. Raises KernlabError where columns differ in length or hold what no column can.
+    """
+    built = {name: build(kernel, name, values) for name, values in columns.items()}
+    lengths = {name: len(values) for name, values in built.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {count:,}" for name, count in lengths.items())
+        raise KernlabError(f"the columns of {table} differ in length: {found}")
+    result = pd.DataFrame(built, copy=False)
+    result.attrs = describe(kernel, table, problems)
+    return result
+
+
+def describe(kernel: Origin | None, table: str, problems: Iterable[str] = ()) -> dict[str, Any]:
+    """The attrs of a table, plain JSON: kernlab (their version), table, source, problems (the dump's and its own)."""
+    known = list(dict.fromkeys([*(kernel.problems if kernel else ()), *problems]))
+    if len(known) > MOST_PROBLEMS:
+        more = len(known) - MOST_PROBLEMS + 1
+        known = [*known[: MOST_PROBLEMS - 1], f"and {more:,} more problems of this kind"]
+    return {"kernlab": 1, "table": table, "source": kernel.source if kernel else "", "problems": known}
+
+
+def addresses(
+    kernel: Origin | None, values: npt.ArrayLike, valid: Mask | None = None, target: str = ""
+) -> AddressArray:
+    """uint64[n] as an address column: of this dump, missing where not `valid`, pointing to the C type `target`."""
+    data = np.ascontiguousarray(values, dtype=np.uint64)
+    mask = np.zeros(len(data), dtype=bool) if valid is None else ~valid
+    return AddressArray(data, mask, AddressDtype(kernel.token if kernel else "", target))
+
+
+def lookup(codes: npt.NDArray[np.integer[Any]], strings: Sequence[str]) -> Any:
+    """`strings[code]` per row as a str column, missing where the code is -1: for text that many rows share."""
+    known = pd.array(np.array(strings, dtype=object), dtype="str")
+    return known.take(np.asarray(codes, dtype=np.intp), allow_fill=True)
+
+
+def build(kernel: Origin | None, name: str, values: Any) -> Any:
+    """One column as a NumPy or pandas array. Raises KernlabError for what no column can hold."""
+    always = isinstance(values, Nullable)
+    valid = values.valid if isinstance(values, Nullable) else None
+    column = values.values if isinstance(values, Nullable) else values
+    if isinstance(column, ColumnLike):
+        return _from_column(kernel, name, column, always)
+    if isinstance(column, StructsLike):
+        return addresses(kernel, column.addresses, column.valid, column.type.c_name)
+    if isinstance(column, pd.Series | pd.Index):
+        column = column.array
+    if isinstance(column, list | tuple):
+        if any(isinstance(item, str) for item in column) or not column:
+            return pd.array(np.array(column, dtype=object), dtype="str")
+        column = np.asarray(column)
+    if isinstance(column, np.ndarray):
+        if column.ndim != 1:
+            raise KernlabError(f"column {name!r} has {column.ndim} dimensions; a DataFrame's column has one")
+        if always or valid is not None:
+            return _numbers(column, np.ones(len(column), dtype=bool) if valid is None else valid, True)
+        if column.dtype.kind in "US":
+            return pd.array(column.astype(object), dtype="str")
+    elif not isinstance(column, pd.api.extensions.ExtensionArray):
+        raise KernlabError(f"column {name!r} is a {type(column).__name__}, which holds no value per row")
+    return column
+
+
+def _from_column(kernel: Origin | None, name: str, column: ColumnLike, always: bool) -> Any:
+    values, valid = column.values, column.valid
+    if column.kind == "bytes":
+        return _bytes(values, valid)
+    if values.ndim != 1:
+        raise KernlabError(
+            f"column {name!r} holds {values.shape[1]:,} elements per row; name one of them, as in 'member[0]'"
+        )
+    if column.kind == "address":
+        target = getattr(column.type, "target", None)
+        return addresses(kernel, values, valid, target.strip().c_name if target is not None else "")
+    if column.kind == "text":
+        return _text(values, valid)
+    if column.kind == "enum":
+        enumerators = getattr(column.type, "enumerators", None)
+        if enumerators is not None:
+            return _names(values, valid, enumerators)
+    if column.kind == "float":
+        return np.where(valid, values.astype(np.float64), np.nan)
+    return _numbers(values, valid, always)
+
+
+def _numbers(values: npt.NDArray[Any], valid: Mask, always: bool) -> Any:
+    """Integers, bools or times: 64 bits wide, so that no product of two columns overflows in 32."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind in "mM":
+        times = values.copy()
+        times[~valid] = np.array("NaT", dtype=values.dtype)
+        return times
+    if kind not in "iub":
+        raise KernlabError(f"a column of {values.dtype} can not be nullable; give text or floats as they are")
+    if kind != "b":
+        # unsigned and signed 64-bit columns meet in float64; so whatever fits is signed.
+        values = values.astype(np.uint64 if kind == "u" and size == 8 else np.int64, copy=False)
+    if not always and valid.all():
+        return values
+    if kind == "b":
+        return pd.arrays.BooleanArray(values, ~valid)
+    return pd.arrays.IntegerArray(values, ~valid)
+
+
+def _text(values: npt.NDArray[Any], valid: Mask) -> Any:
+    if not valid.all():
+        values = values.astype(object)
+        values[~valid] = np.nan
+    return pd.array(values.astype(object, copy=False), dtype="str")
+
+
+def _bytes(rows: npt.NDArray[Any], valid: Mask) -> npt.NDArray[np.object_]:
+    result = np.empty(len(rows), dtype=object)
+    result[:] = [row.tobytes() if good else None for row, good in zip(rows, valid, strict=True)]
+    return result
+
+
+def _names(values: npt.NDArray[Any], valid: Mask, enumerators: dict[str, int]) -> pd.Categorical:
+    """An enum by its names: all of them are categories, and each number that has none, so nothing is lost."""
+    name_of: dict[int, str] = {}
+    for name, number in enumerators.items():
+        name_of.setdefault(number, name)
+    found, codes = np.unique(np.where(valid, values, values.dtype.type(0)), return_inverse=True)
+    for number in found.tolist():
+        name_of.setdefault(number, str(number))
+    position = {number: index for index, number in enumerate(name_of)}
+    order = np.array([position[number] for number in found.tolist()], dtype=np.int32)
+    return pd.Categorical.from_codes(np.where(valid, order[codes], -1), categories=list(name_of.values()))

@@ -1,0 +1,52 @@
+"""Dumps in, tokens out, and back: how an address column finds the dump it came from without keeping it alive."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+from kernlab.errors import KernlabError
+
+#: The token of a column whose addresses come from more than one dump.
+MIXED = "mixed"
+
+_dumps: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_sources: dict[str, str] = {}
+_numbers = itertools.count(1)
+
+
+def register(dump: Any, source: str = "") -> str:
+    """A new token for `dump`, held weakly; `source` is named in the error once it is gone."""
+    token = f"dump-{next(_numbers)}"
+    _dumps[token] = dump
+    _sources[token] = source
+    return token
+
+
+def find(token: str) -> Any:
+    """The dump that `token` stands for. Raises KernlabError when there is none, or it is gone."""
+    if token == MIXED:
+        raise KernlabError(
+            "these addresses come from more than one dump; select the rows of one before asking it"
+        )
+    if not token:
+        raise KernlabError(
+            "these addresses belong to no dump (they were read from a file or made by hand). "
+            "Use dump.structs(type, addresses) of the dump that they belong to."
+        )
+    dump = _dumps.get(token)
+    if dump is None:
+        source = _sources.get(token, "")
+        raise KernlabError(
+            f"the dump of these addresses{f' ({source})' if source else ''} is no longer open. "
+            "Open it again with kernlab.open and build the table anew."
+        )
+    return dump
+
+
+def combine(first: str, second: str) -> str:
+    """The token of a column made of two: the one that is known, `MIXED` where both are and differ."""
+    if not first or not second or first == second:
+        return first or second
+    return MIXED

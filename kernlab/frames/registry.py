@@ -1,0 +1,88 @@
+"""Table functions in, tables by name out. Knows every table's name and description without importing its module."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple, TypeVar
+
+from kernlab.errors import KernlabError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Entry(NamedTuple):
+    """What is known of a table before its module is imported."""
+
+    module: str
+    description: str
+    is_method: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: `function(kernel)` gives its DataFrame (or Series); `is_method` when it takes more than the kernel."""
+
+    name: str
+    description: str
+    function: Callable[..., Any]
+    is_method: bool
+
+    @property
+    def entry(self) -> Entry:
+        """The line that a static index holds for this table."""
+        return Entry(self.function.__module__, self.description, self.is_method)
+
+
+_tables: dict[tuple[str, str], Table] = {}
+
+
+def table(description: str, *, name: str | None = None) -> Callable[[Function], Function]:
+    """Declare a function `(kernel, ...) -> DataFrame` to be a table; `name` is the function's own unless given.
+
+    Without parameters beyond the kernel the table is a cached attribute of `Dump`, with them a method.
+    """
+
+    def declare(function: Function) -> Function:
+        parameters = inspect.signature(function).parameters
+        if not parameters:
+            raise TypeError(f"the table function {function.__qualname__} must take the kernel")
+        known = Table(name or function.__name__, description, function, len(parameters) > 1)
+        _tables[function.__module__, known.name] = known
+        return function
+
+    return declare
+
+
+class Registry(Mapping[str, Entry]):
+    """Tables by name over a static index, name to (module, description, is_method); `load` imports just the one."""
+
+    def __init__(self, index: Mapping[str, tuple[str, str] | tuple[str, str, bool]]):
+        self._index = {name: Entry(*entry) for name, entry in index.items()}
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._index[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def load(self, name: str) -> Table:
+        """The table `name`. Raises KernlabError, naming the nearest, when there is none."""
+        entry = self._index.get(name)
+        if entry is None:
+            near = difflib.get_close_matches(name, self._index, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(sorted(self._index))}."
+            raise KernlabError(f"there is no table {name!r}.{hint}")
+        import_module(entry.module)
+        known = _tables.get((entry.module, name))
+        if known is None:
+            raise KernlabError(
+                f"the index says that {entry.module} holds the table {name!r}, but it declares none"
+            )
+        return known

@@ -1,0 +1,122 @@
+"""Kernel bytes in, `str` out; and `str` in, text that is harmless where it is shown: HTML, a terminal, a plot.
+
+Decoding keeps every control character, because a DataFrame holds what the kernel held; the `escape_*` functions make
+them visible, each for one place where text meets a reader.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+#: Classes of an element whose `$…$` and `\\(…\\)` MathJax must leave alone: no escape of a dollar sign stops it.
+NO_MATH = "tex2jax_ignore mathjax_ignore"
+
+#: Rows decoded at a time: bounds the copies that decoding makes.
+_CHUNK_BYTES = 64 << 20
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+class Address(int):
+    """An address that shows itself in hexadecimal, `0x` and 16 digits; in arithmetic and comparison an int."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{int(self):#018x}"
+
+    __str__ = __repr__
+
+
+def decode(raw: bytes, *, cut: bool = False) -> str:
+    """Bytes of the kernel as text: UTF-8, what is not stays readable as `\\xff`; control characters stay.
+
+    With `cut`, only what comes before the first NUL, as in a C string.
+    """
+    if cut:
+        raw = raw.split(b"\0", 1)[0]
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def decode_rows(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:
+    """Many C strings at once: uint8[n, width] to an object array of n `str`, each cut at its first NUL."""
+    count, width = rows.shape
+    result = np.empty(count, dtype=object)
+    if not width:
+        result[:] = ""
+        return result
+    step = max(_CHUNK_BYTES // width, 1)
+    for start in range(0, count, step):
+        chunk = np.ascontiguousarray(rows[start : start + step])
+        # NumPy drops the NULs at the end by itself; what follows an earlier NUL (old names in the slack) is cut here.
+        strings: list[bytes] = chunk.view(f"S{width}").ravel().tolist()
+        result[start : start + step] = [
+            (row if b"\0" not in row else row.split(b"\0", 1)[0]).decode("utf-8", "backslashreplace")
+            for row in strings
+        ]
+    return result
+
+
+def _visible(character: str) -> str:
+    """A character that would act instead of showing (or show as nothing), as something that can be seen."""
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def show_controls(text: str, *, keep: str = "") -> str:
+    """`text` with every character that is not printable (controls, ANSI ESC, bidi marks) made visible.
+
+    Controls below 0x20 become their pictures (U+241B for ESC), the others `\\x9b` or `\\u202e`; those in `keep` stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else _visible(c) for c in text)
+
+
+def escape_html(text: str) -> str:
+    """`text` for an element's content or a quoted attribute: no markup, no control characters.
+
+    The element (or one around it) needs the classes `NO_MATH`, too.
+    """
+    return html.escape(show_controls(text), quote=True)
+
+
+def escape_terminal(text: str, *, lines: bool = False) -> str:
+    """`text` for a terminal: it moves no cursor and sets no colour. With `lines`, line feeds and tabs stay."""
+    return show_controls(text, keep="\n\t" if lines else "")
+
+
+def escape_plot(text: str) -> str:
+    """`text` for matplotlib, with `text.parse_math` on as it is by default: nothing in it is a formula.
+
+    A hair space goes before a leading underscore, which would drop the label from legends. Where `parse_math` is
+    off, use `show_controls`: there the backslash before a dollar sign would be drawn.
+    """
+    escaped = show_controls(text).replace("$", r"\$")
+    return f"\u200a{escaped}" if escaped.startswith("_") else escaped
+
+
+def human_bytes(count: Any) -> str:
+    """A number of bytes as people read it: `512 B`, `1.5 KiB`, `3.9 GiB`; '' for what is missing (None, NaN, NA)."""
+    if count is None or count != count or not isinstance(count, int | float | np.number):
+        return ""
+    value = float(count)
+    for unit in _UNITS:
+        # 1023.95 would round to "1024.0".
+        if abs(value) < (1024 if unit == "B" else 1023.95) or unit == _UNITS[-1]:
+            return f"{int(value)} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("the last unit takes everything")
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text` in at most `limit` characters: its end gives way to an ellipsis."""
+    return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
