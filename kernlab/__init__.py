@@ -1,0 +1,50 @@
+"""kernlab: Linux kernel crash dumps as pandas DataFrames, with nothing but the dump.
+
+    import kernlab
+    dump = kernlab.open("vmcore")
+    dump.tasks
+
+Importing kernlab is light: pandas, matplotlib and IPython are imported when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kernlab.errors import FaultError, KernlabError, PageExcluded
+
+if TYPE_CHECKING:
+    from kernlab.dump import Dump, open  # noqa: A004
+
+__version__ = "0.1.0"
+
+__all__ = ["Dump", "FaultError", "KernlabError", "PageExcluded", "__version__", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Dump", "open"):
+        raise AttributeError(f"module 'kernlab' has no attribute {name!r}")
+    from kernlab import dump
+
+    # What hangs off a dump lies below it, so it is named here and imported when first looked at.
+    dump.VIEWS.setdefault("_card", "kernlab.widgets.card:card")
+    globals()["Dump"], globals()["open"] = dump.Dump, dump.open
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "Dump", "open"])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext kernlab`: the %vmcore magic, and tables that show hexadecimal addresses and what was lost."""
+    from kernlab.magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext kernlab`: everything as before."""
+    from kernlab.magics import unload
+
+    unload(shell)

@@ -8,19 +8,11 @@ from typing import Any
 from kernlab import text
 from kernlab.debuginfo.types import EnumType, Type
 from kernlab.errors import KernlabError
+from kernlab.text import Address
 
 #: Longer values are cut in a struct's repr; reading the member itself gives all of it.
 _LONGEST_VALUE = 60
 _MOST_ELEMENTS = 8
-
-
-class Address(int):
-    """An address that shows itself in hexadecimal."""
-
-    def __repr__(self) -> str:
-        return f"{int(self):#018x}"
-
-    __str__ = __repr__
 
 
 class EnumValue(int):

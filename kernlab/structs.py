@@ -14,7 +14,7 @@ from kernlab.debuginfo.paths import Access, resolve
 from kernlab.debuginfo.types import ArrayType, EnumType, FloatType, IntType, PointerType, StructType, Type
 from kernlab.errors import FaultError, KernlabError, MemberNotFoundError, PageExcluded
 from kernlab.kernel import Kernel
-from kernlab.memory.address_space import fault
+from kernlab.memory.address_space import Status, fault
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -254,38 +254,7 @@ class Struct:
         base, valid = array._locate(access)
         if not valid[0]:
             raise self._why(access, path)
-        return self._value(access, int(base[0]))
-
-    def _value(self, access: Access, address: int) -> Any:
-        final = access.type
-        if isinstance(final, StructType):
-            return Struct(self._kernel, final, address)
-        if isinstance(final, ArrayType) and isinstance(final.element.strip(), StructType):
-            count = min(final.count or 0, _WIDEST_ARRAY)
-            element = final.element.strip()
-            return [Struct(self._kernel, element, address + i * element.size) for i in range(count)]
-        single = StructArray(self._kernel, final, [address])
-        column = single._read(Access((0,), final, access.bit_offset, access.bit_size))
-        if not column.valid[0]:
-            raise self._fault_at(address, final.size)
-        value = column.values[0]
-        if isinstance(final, PointerType):
-            return self._pointer(final, int(value))
-        if isinstance(final, EnumType):
-            return struct_text.EnumValue(int(value), final)
-        if column.kind == "address":
-            return struct_text.Address(int(value))
-        if column.kind == "bytes":
-            return value.tobytes()
-        if isinstance(value, np.ndarray):
-            return value.tolist()
-        return value.item() if isinstance(value, np.generic) else value
-
-    def _pointer(self, pointer: PointerType, value: int) -> Any:
-        target = pointer.target.strip()
-        if isinstance(target, StructType) and target.size:
-            return Struct(self._kernel, target, value) if value else None
-        return struct_text.Address(value)
+        return value_at(self._kernel, access.type, int(base[0]), access.bit_offset, access.bit_size)
 
     def _why(self, access: Access, path: str) -> KernlabError:
         """What broke the chain of pointers on the way to `path`."""
@@ -298,10 +267,6 @@ class Struct:
                 return fault(int(status[0]), base + hop)
             base = int(word.view("<u8")[0, 0])
         return FaultError(f"{path!r} of {self.type_.c_name} at {self.address_:#018x} leads through a NULL pointer", 0)
-
-    def _fault_at(self, address: int, size: int) -> FaultError | PageExcluded:
-        _, status = self._kernel.gather([address], max(size, 1))
-        return fault(int(status[0]), address)
 
     def members_(self) -> list[struct_text.Member]:
         """Every member, those of nameless structs among them: name, type, offset and value (or why there is none)."""
@@ -346,6 +311,44 @@ class Struct:
 def array(kernel: Kernel, type: str | Type, addresses: npt.ArrayLike) -> StructArray:  # noqa: A002
     """Structs of a type (a C name, or a Type) at addresses uint64[n]. Raises TypeNotFoundError."""
     return StructArray(kernel, kernel.find_type(type) if isinstance(type, str) else type, addresses)
+
+
+def whole(array: StructArray) -> StructArray | Column:
+    """The array itself where its type is a struct, else the column of the scalars (or arrays) at its addresses."""
+    if isinstance(array.type, StructType):
+        return array
+    column: Column = array._read(Access((0,), array.type))
+    return column
+
+
+def value_at(kernel: Kernel, type: Type, address: int, bit_offset: int = 0, bit_size: int = 0) -> Any:  # noqa: A002
+    """One value of a type as a Python object, as `Struct` gives it. Raises FaultError, PageExcluded."""
+    final = type.strip()
+    if isinstance(final, StructType):
+        return Struct(kernel, final, address)
+    if isinstance(final, ArrayType) and isinstance(final.element.strip(), StructType | ArrayType):
+        element = final.element.strip()
+        count = min(final.count or 0, _WIDEST_ARRAY)
+        return [value_at(kernel, element, address + i * element.size) for i in range(count)]
+    column = StructArray(kernel, final, [address])._read(Access((0,), final, bit_offset, bit_size))
+    if not column.valid[0]:
+        _, status = kernel.gather([address], max(final.size, 1))
+        raise fault(int(status[0]) or Status.UNMAPPED, address)
+    value = column.values[0]
+    if isinstance(final, PointerType):
+        target = final.target.strip()
+        if isinstance(target, StructType) and target.size:
+            return Struct(kernel, target, int(value)) if value else None
+        return struct_text.Address(int(value))
+    if isinstance(final, EnumType):
+        return struct_text.EnumValue(int(value), final)
+    if column.kind == "address":
+        return struct_text.Address(int(value))
+    if column.kind == "bytes":
+        return value.tobytes()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def container(

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.errors import KernlabError
 from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
@@ -51,7 +50,7 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         cpu=nullable(task.first("thread_info.cpu", "cpu")),
         on_cpu=flag(task["on_cpu"], 0xFF),
         kthread=flag(flags, PF_KTHREAD),
-        mm=task.follow("mm"),
+        mm=mm,
         vsz_bytes=nullable(scaled(task["mm->total_vm"], kernel.page_size)),
         rss_bytes=nullable(rss(kernel, task, mm, problems)),
         uid=nullable(task["real_cred->uid.val"]),

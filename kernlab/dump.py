@@ -1,0 +1,285 @@
+"""`Dump`: the one door to a crash dump. It owns the `Kernel`, finds tables by name and keeps what they return."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab import structs, tables
+from kernlab.debuginfo import known_globals
+from kernlab.errors import DumpFileError, KernlabError
+from kernlab.formats import open_dump_file
+from kernlab.frames import origin
+from kernlab.kernel import Kernel
+from kernlab.memory.address_space import fault
+from kernlab.memory.arena import DEFAULT_BOUND
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kernlab.structs import Struct, StructArray
+
+#: A VMCOREINFO is one page; a file larger than this is something else.
+_LARGEST_VMCOREINFO = 1 << 20
+
+#: Views of a dump by attribute name ("module:callable"), registered from below by `kernlab.__init__`.
+VIEWS: dict[str, str] = {}
+
+
+class Dump:
+    """An open crash dump.
+
+    Tables without parameters are attributes that are built once (`dump.tasks`), tables with parameters methods;
+    `dump.tables` lists them. Use it as a context manager, or `close()` it: what was read already stays usable.
+    Two threads may use one dump.
+    """
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self._built: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self._closed = False
+        kernel.token = origin.register(self, kernel.source)
+        kernel.framer = _frame_of_structs
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in VIEWS:
+            return _view(name)(self)
+        if name not in tables.INDEX:
+            near = difflib.get_close_matches(name, dir(self), 3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else "; dump.tables lists the tables there are"
+            raise AttributeError(f"a dump has no {name!r}{hint}")
+        entry = tables.INDEX.load(name)
+        if entry.is_method:
+            return functools.wraps(entry.function)(
+                lambda *args, **kwargs: entry.function(self._open_kernel(), *args, **kwargs)
+            )
+        with self._lock:
+            if name in self._built:
+                return self._built[name]
+        # Built outside the lock, so that another thread can go on reading; the first one to finish is kept.
+        built = entry.function(self._open_kernel())
+        with self._lock:
+            return self._built.setdefault(name, built)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *tables.INDEX, *(name for name in VIEWS if name[0] != "_")})
+
+    def _open_kernel(self) -> Kernel:
+        if self._closed:
+            raise KernlabError(f"{self.kernel.source} was closed; open it again with kernlab.open")
+        return self.kernel
+
+    @property
+    def tables(self) -> pd.DataFrame:
+        """Every table: name, description, rows (missing until it was built)."""
+        import pandas as pd
+
+        rows = [len(self._built[name]) if name in self._built else None for name in tables.INDEX]
+        return pd.DataFrame(
+            {
+                "name": pd.Series(list(tables.INDEX), dtype="str"),
+                "description": pd.Series([entry.description for entry in tables.INDEX.values()], dtype="str"),
+                "rows": pd.array(rows, dtype="Int64"),
+            }
+        )
+
+    @property
+    def problems(self) -> list[str]:
+        """What this dump lacks, as the file and every table built so far say it, each sentence once."""
+        with self._lock:
+            built = list(self._built.values())
+        told = [*self.kernel.problems, *(p for table in built for p in getattr(table, "attrs", {}).get("problems", []))]
+        return list(dict.fromkeys(told))
+
+    def symbol(self, name: str) -> int:
+        """Address of a symbol. Raises a KernlabError that names symbols spelt alike."""
+        return self._open_kernel().symbol(name)
+
+    def symbolize(self, addresses: Any) -> Any:
+        """Address to "name+0x1f/0x80", as the kernel's %pS prints it; what no symbol covers as hexadecimal.
+
+        One address gives a str, several (list, array, Series) a list of str.
+        """
+        wanted, single = _as_addresses(addresses)
+        found = self._open_kernel().symbols.symbolize(wanted)
+        named = [
+            name if name is not None else f"{address:#018x}"
+            for name, address in zip(found, wanted.tolist(), strict=True)
+        ]
+        return named[0] if single else named
+
+    def variable(self, name: str, type: str | None = None) -> Any:  # noqa: A002
+        """A global variable: a Python value, or a `Struct`. `type` is its C type where kernlab does not know it.
+
+        Raises KernlabError (which lists what is known) for a variable without a known type, FaultError, PageExcluded.
+        """
+        kernel = self._open_kernel()
+        address = kernel.symbol(name)
+        c_type = type or known_globals.TYPES.get(name)
+        if c_type is None:
+            raise KernlabError(
+                f"{name} lies at {address:#018x}, but dumps do not say what type a global variable has; "
+                f"name it: dump.variable({name!r}, 'struct …')"
+            )
+        return structs.value_at(kernel, kernel.find_type(c_type), address)
+
+    def percpu(self, name: str, type: str | None = None) -> Any:  # noqa: A002
+        """A per-CPU variable on every possible CPU, in ascending order: a `StructArray`, or a `Column` of scalars.
+
+        Raises KernlabError as `variable` does.
+        """
+        from kernlab.walk.cpus import cpus, percpu
+
+        kernel = self._open_kernel()
+        address = kernel.symbol(name)
+        described = kernel.types.variable(name) if type is None else None
+        if described is None:
+            c_type = type or known_globals.PERCPU_TYPES.get(name)
+            if c_type is None:
+                raise KernlabError(
+                    f"{name} is no per-CPU variable whose type this dump tells; name it: dump.percpu({name!r}, '…')"
+                )
+            described = kernel.find_type(c_type)
+        return structs.whole(structs.array(kernel, described, percpu(kernel, address, cpus(kernel))))
+
+    def struct(self, type: str, address: int) -> Struct:  # noqa: A002
+        """One struct: `dump.struct("task_struct", address).comm`. Raises TypeNotFoundError."""
+        kernel = self._open_kernel()
+        return structs.Struct(kernel, kernel.find_type(type), int(address))
+
+    def structs(self, type: str, addresses: Any) -> StructArray:  # noqa: A002
+        """Many structs: `dump.structs("task_struct", addresses)["mm->total_vm"]`; missing addresses give missing values."""
+        wanted, _ = _as_addresses(addresses)
+        return structs.array(self._open_kernel(), type, wanted)
+
+    def read(self, address: int, size: int, physical: bool = False) -> bytes:
+        """`size` bytes at a kernel virtual (or physical) address.
+
+        Raises PageExcluded where the dump lacks the page, FaultError where nothing is mapped.
+        """
+        return self._open_kernel().read(int(address), size, physical)
+
+    def translate(self, addresses: Any) -> Any:
+        """Kernel virtual addresses to physical ones: int to int, several to an address array.
+
+        What is not mapped raises FaultError for one address and is missing among several.
+        """
+        kernel = self._open_kernel()
+        kernel.symbols  # noqa: B018 - completes the layout
+        wanted, single = _as_addresses(addresses)
+        physical, status = kernel.memory.translate(wanted)
+        if single:
+            if status[0]:
+                raise fault(int(status[0]), int(wanted[0]))
+            return int(physical[0])
+        from kernlab.frames.address import AddressArray
+
+        return AddressArray(physical, status != 0)
+
+    def close(self) -> None:
+        """Close the dump's files. Tables that were built stay."""
+        if not self._closed:
+            self._closed = True
+            self.kernel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        release = self.kernel.vmcoreinfo.release or "unknown kernel"
+        state = ", closed" if self._closed else ""
+        return f"<kernlab.Dump {self.kernel.source}: Linux {release}, {self.kernel.file.format}{state}>"
+
+    def _repr_html_(self) -> str | None:
+        return _view("_card")(self) if "_card" in VIEWS and not self._closed else None
+
+
+def _view(name: str) -> Callable[[Dump], Any]:
+    module, _, function = VIEWS[name].partition(":")
+    view: Callable[[Dump], Any] = getattr(importlib.import_module(module), function)
+    return view
+
+
+def open(  # noqa: A001
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    vmlinux: str | os.PathLike[str] | None = None,
+    vmcoreinfo: str | os.PathLike[str] | bytes | None = None,
+    zero_excluded: bool = False,
+    arena_bytes: int = DEFAULT_BOUND,
+) -> Dump:
+    """Open a crash dump.
+
+    Parameters: path of a dump file (of several pieces a list); vmcoreinfo: the note's text, or a file that holds it,
+    for dumps that lack it; zero_excluded: in ELF dumps read what the file has no bytes for as zeros; arena_bytes: how
+    much decompressed memory to keep. No vmlinux is needed, and none is read so far.
+    Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
+    """
+    if vmlinux is not None:
+        raise KernlabError("kernlab reads types and symbols from the dump itself and cannot use a vmlinux yet: leave it out")
+    if not isinstance(path, str | os.PathLike):
+        pieces = list(path)
+        if len(pieces) != 1:
+            raise KernlabError(
+                f"{len(pieces)} files were given; kernlab does not read split dumps yet: join the pieces with "
+                "makedumpfile --reassemble"
+            )
+        path = pieces[0]
+    file = open_dump_file(Path(path), zero_excluded=zero_excluded)
+    try:
+        kernel = Kernel(file, vmcoreinfo=_note(vmcoreinfo), arena_bound=arena_bytes)
+        # A file that is no usable dump should say so here, not at the first table.
+        kernel.symbols  # noqa: B018
+        return Dump(kernel)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _note(given: str | os.PathLike[str] | bytes | None) -> bytes | None:
+    if given is None or isinstance(given, bytes):
+        return given
+    try:
+        with Path(given).open("rb") as stream:
+            return stream.read(_LARGEST_VMCOREINFO)
+    except OSError as error:
+        raise DumpFileError(error.errno, f"the vmcoreinfo file cannot be read: {error.strerror}", str(given)) from error
+
+
+def _as_addresses(given: Any) -> tuple[npt.NDArray[np.uint64], bool]:
+    """One address or many as uint64[n] (missing ones become 0), and whether it was one."""
+    if isinstance(given, int | np.integer) or hasattr(given, "__index__"):
+        return np.array([int(given) % (1 << 64)], dtype=np.uint64), True
+    values = getattr(given, "array", given)
+    if hasattr(values, "to_numpy") and hasattr(values, "isna"):
+        missing = np.asarray(values.isna())
+        plain = np.asarray(values.to_numpy(dtype=object))
+        return np.array([0 if gone else int(v) for v, gone in zip(plain, missing, strict=True)], dtype=np.uint64), False
+    if isinstance(values, np.ndarray) and values.dtype.kind in "ui":
+        return values.astype(np.uint64), False
+    return np.array([int(v) % (1 << 64) for v in values], dtype=np.uint64), False
+
+
+def _frame_of_structs(array: StructArray, columns: dict[str, Any]) -> pd.DataFrame:
+    from kernlab.frames import frame
+
+    build: Callable[..., pd.DataFrame] = frame
+    return build(array.kernel, array.type.c_name, **columns)

@@ -1,0 +1,62 @@
+"""Strings in kernel memory, many at once: by length, or up to their NUL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab import text
+from kernlab.kernel import Kernel
+from kernlab.structs import Column
+
+#: Strings without a length are read so many bytes at a time.
+_PIECE = 64
+
+
+def sized_strings(kernel: Kernel, addresses: npt.NDArray[np.uint64], lengths: npt.NDArray[Any], limit: int) -> Column:
+    """Strings of known length: addresses uint64[n], lengths in bytes (longer than `limit` counts as unreadable).
+
+    Returns a text column; NULs inside stay. One gather a distinct length, so that no string fails for what lies
+    behind it.
+    """
+    values = np.full(len(addresses), "", dtype=object)
+    valid = np.zeros(len(addresses), dtype=bool)
+    sizes = np.asarray(lengths).astype(np.int64)
+    valid[sizes == 0] = True
+    for size in np.unique(sizes[(sizes > 0) & (sizes <= limit)]).tolist():
+        rows = np.flatnonzero(sizes == size)
+        data, status = kernel.gather(addresses[rows], size)
+        valid[rows] = status == 0
+        whole = data.tobytes()
+        values[rows] = [text.decode(whole[i * size : (i + 1) * size]) for i in range(len(rows))]
+    return Column(values, valid, "text")
+
+
+def c_strings(kernel: Kernel, addresses: npt.NDArray[np.uint64], limit: int = 4096) -> Column:
+    """NUL-terminated strings at addresses uint64[n], cut at `limit` bytes; a NULL pointer gives a value not valid."""
+    found: list[list[bytes]] = [[] for _ in range(len(addresses))]
+    valid = addresses != 0
+    rows = np.flatnonzero(valid)
+    current = addresses[rows]
+    done = 0
+    while len(rows) and done < limit:
+        # Pieces end where a page may end, so that a string at a page's end does not need the next one.
+        step = (np.uint64(_PIECE) - (current & np.uint64(_PIECE - 1))).astype(np.int64)
+        going = np.zeros(len(rows), dtype=bool)
+        for size in np.unique(step).tolist():
+            same = np.flatnonzero(step == size)
+            data, status = kernel.gather(current[same], size)
+            valid[rows[same[status != 0]]] = False
+            for index, raw, bad in zip(same.tolist(), data, status.tolist(), strict=True):
+                if bad:
+                    continue
+                head, nul, _ = raw.tobytes().partition(b"\0")
+                found[rows[index]].append(head)
+                going[index] = not nul
+        rows, current = rows[going], (current + step.astype(np.uint64))[going]
+        done += _PIECE
+    values = np.empty(len(addresses), dtype=object)
+    values[:] = [text.decode(b"".join(parts)[:limit]) for parts in found]
+    return Column(values, valid, "text")
