@@ -1,7 +1,7 @@
-"""Kernel bytes in, `str` out; and `str` in, text that is harmless where it is shown: HTML, a terminal, a plot.
+"""Kernel bytes in, `str` out; and `str` in, text out that does no harm where it is shown: HTML, terminal, plot.
 
-Decoding keeps every control character, because a DataFrame holds what the kernel held; the `escape_*` functions make
-them visible, each for one place where text meets a reader.
+Decoding keeps every control character, because a DataFrame holds what the kernel held; the `escape_*` functions
+make them visible, each for one place where text meets a reader.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-#: Classes of an element whose `$…$` and `\\(…\\)` MathJax must leave alone: no escape of a dollar sign stops it.
+#: Classes of an element in which MathJax must leave `$…$` alone: no escape of a dollar sign stops it.
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 
 #: Rows decoded at a time: bounds the copies that decoding makes.
@@ -22,7 +22,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 class Address(int):
-    """An address that shows itself in hexadecimal, `0x` and 16 digits; in arithmetic and comparison an int."""
+    """An address that shows itself in hexadecimal, `0x` and 16 digits; in all else an int."""
 
     __slots__ = ()
 
@@ -52,7 +52,7 @@ def decode_rows(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:
     step = max(_CHUNK_BYTES // width, 1)
     for start in range(0, count, step):
         chunk = np.ascontiguousarray(rows[start : start + step])
-        # NumPy drops the NULs at the end by itself; what follows an earlier NUL (old names in the slack) is cut here.
+        # NumPy drops the NULs at the end by itself; what follows an earlier NUL (an old name) is cut here.
         strings: list[bytes] = chunk.view(f"S{width}").ravel().tolist()
         result[start : start + step] = [
             (row if b"\0" not in row else row.split(b"\0", 1)[0]).decode("utf-8", "backslashreplace")
@@ -74,7 +74,7 @@ def _visible(character: str) -> str:
 def show_controls(text: str, *, keep: str = "") -> str:
     """`text` with every character that is not printable (controls, ANSI ESC, bidi marks) made visible.
 
-    Controls below 0x20 become their pictures (U+241B for ESC), the others `\\x9b` or `\\u202e`; those in `keep` stay.
+    Controls below 0x20 become their pictures (U+241B for ESC), others `\\x9b` or `\\u202e`; `keep` stays.
     """
     if text.isprintable():
         return text
@@ -90,23 +90,23 @@ def escape_html(text: str) -> str:
 
 
 def escape_terminal(text: str, *, lines: bool = False) -> str:
-    """`text` for a terminal: it moves no cursor and sets no colour. With `lines`, line feeds and tabs stay."""
+    """`text` for a terminal: moves no cursor, sets no colour. With `lines`, line feeds and tabs stay."""
     return show_controls(text, keep="\n\t" if lines else "")
 
 
 def escape_plot(text: str) -> str:
     """`text` for matplotlib, with `text.parse_math` on as it is by default: nothing in it is a formula.
 
-    A hair space goes before a leading underscore, which would drop the label from legends. Where `parse_math` is
-    off, use `show_controls`: there the backslash before a dollar sign would be drawn.
+    A hair space goes before a leading underscore, which would drop the label from legends. Where `parse_math`
+    is off, use `show_controls`: there the backslash before a dollar sign would be drawn.
     """
     escaped = show_controls(text).replace("$", r"\$")
     return f"\u200a{escaped}" if escaped.startswith("_") else escaped
 
 
 def human_bytes(count: Any) -> str:
-    """A number of bytes as people read it: `512 B`, `1.5 KiB`, `3.9 GiB`; '' for what is missing (None, NaN, NA)."""
-    if count is None or count != count or not isinstance(count, int | float | np.number):
+    """A number of bytes as people read it: `512 B`, `1.5 KiB`, `3.9 GiB`; '' for what is missing."""
+    if not isinstance(count, int | float | np.integer | np.floating) or count != count:
         return ""
     value = float(count)
     for unit in _UNITS:

@@ -24,7 +24,7 @@ class KernAccessor:
         self._column = column
         self._target = target
         if column is None and not self._candidates():
-            # hasattr(frame, "kern") and tab completion ask like this; only AttributeError is an answer to them.
+            # hasattr(frame, "kern") and tab completion ask like this; only AttributeError answers them.
             raise AttributeError(
                 "this DataFrame has no column of addresses, so there are no structs behind its rows"
             )
@@ -68,7 +68,7 @@ class KernAccessor:
 
     @property
     def dump(self) -> Any:
-        """The dump that these rows are of. Raises KernlabError when it is closed or gone, or when there are several."""
+        """The dump that these rows are of. Raises KernlabError when it is gone, or when there are several."""
         return origin.find(self._addresses.dtype.origin)
 
     @property
@@ -86,24 +86,23 @@ class KernAccessor:
 
     @property
     def structs(self) -> Any:
-        """The `StructArray`, one struct per row; where the address is missing or NULL, its members are missing."""
+        """The `StructArray`, one struct per row; members are missing where the address is missing or NULL."""
         addresses = self._addresses
         return self.dump.structs(self.type, addresses.fillna(0).to_numpy(dtype=np.uint64))
 
     def field(self, *paths: str) -> Any:
-        """One more member for these rows, by its C path: a Series on the frame's index; with several paths a DataFrame.
+        """One more member for these rows, by its C path: a Series on the frame's index; with several a DataFrame.
 
-        Missing where the address is missing or NULL or cannot be read. Raises MemberNotFoundError, naming the nearest
-        member.
+        Missing where the address is missing or NULL or cannot be read. Raises MemberNotFoundError, naming the
+        nearest member.
         """
         from kernlab.frames.builder import build
 
         if not paths:
             raise KernlabError("name at least one member, as in .kern.field('signal->oom_score_adj')")
-        dump, structs = self.dump, self.structs
-        kernel = _Home(self._addresses.dtype.origin, str(getattr(dump, "source", "")))
+        structs, token = self.structs, self._addresses.dtype.origin
         series = [
-            pd.Series(build(kernel, path, structs[path]), index=self._frame.index, name=path, copy=False)
+            pd.Series(build(token, path, structs[path]), index=self._frame.index, name=path, copy=False)
             for path in paths
         ]
         if len(paths) == 1:
@@ -111,12 +110,3 @@ class KernAccessor:
         result = pd.concat(series, axis=1)
         result.attrs = dict(self._frame.attrs)
         return result
-
-
-class _Home:
-    """Where gathered columns come from: the same dump as the addresses."""
-
-    def __init__(self, token: str, source: str):
-        self.token = token
-        self.source = source
-        self.problems: list[str] = []

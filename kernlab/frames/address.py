@@ -1,12 +1,14 @@
 """The address dtype: hexadecimal wherever it is read, uint64 wherever it is computed with, never a float.
 
-A column of it also carries, in its dtype, a token of the dump that it came from and the type that it points to; both
-survive what pandas does with the column, and neither takes part in comparing dtypes.
+A column of it also carries, in its dtype, a token of the dump that it came from and the type that it points to;
+both survive what pandas does with the column, and neither takes part in comparing dtypes.
 """
 
 from __future__ import annotations
 
+import builtins
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,12 +33,12 @@ Mask = npt.NDArray[np.bool_]
 class AddressDtype(ExtensionDtype):
     """dtype "address": kernel or physical addresses of 64 bits, NA where missing.
 
-    `origin` is the token of the dump (frames/origin.py), `target` the C type that lies there ("struct task_struct").
-    All address dtypes are equal, whatever they carry, so that columns of two dumps can be merged and compared.
+    `origin` is the token of the dump (frames/origin.py), `target` the C type that lies there ("struct
+    task_struct"). All address dtypes are equal, whatever they carry, so that columns of two dumps can be merged.
     """
 
     name = "address"
-    type = Address
+    type = Address  # type: ignore[assignment]
     na_value = pd.NA
     _metadata = ()
 
@@ -48,7 +50,7 @@ class AddressDtype(ExtensionDtype):
         return f"AddressDtype({self.target!r})" if self.target else "AddressDtype()"
 
     @classmethod
-    def construct_array_type(cls) -> type[AddressArray]:  # type: ignore[override]
+    def construct_array_type(cls) -> builtins.type[AddressArray]:
         """AddressArray."""
         return AddressArray
 
@@ -77,11 +79,14 @@ class AddressDtype(ExtensionDtype):
 
 
 class AddressArray(ExtensionArray):
-    """Addresses: `values` uint64[n] and `mask` bool[n], True where missing. `pd.array(…, dtype="address")` makes one.
+    """Addresses: `values` uint64[n] and `mask` bool[n], True where missing; `pd.array(…, dtype="address")` makes one.
 
-    `+` and `-` of integers, `|` and `^` give addresses modulo 2**64; address - address is Int64; `&` gives UInt64, or
-    addresses where the other side has the top bit (`& ~0xfff`); `>>`, `<<`, `//`, `%` give UInt64.
+    `+` and `-` of integers, `|` and `^` give addresses modulo 2**64; address - address is Int64; `&` gives UInt64,
+    or addresses where the other side has the top bit (`& ~0xfff`); `>>`, `<<`, `//`, `%` give UInt64.
     """
+
+    #: Set by pandas (since 3.1) on arrays that it shares.
+    _readonly = False
 
     # Before NumPy's scalars and arrays, whose own operators would try to make floats.
     __array_priority__ = 2000
@@ -123,10 +128,12 @@ class AddressArray(ExtensionArray):
 
     @property
     def dtype(self) -> AddressDtype:
+        """The dtype, with what it carries."""
         return self._dtype
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the values and of the mask."""
         return self._data.nbytes + self._mask.nbytes
 
     def __len__(self) -> int:
@@ -137,10 +144,12 @@ class AddressArray(ExtensionArray):
         mask = self._mask[item]
         if isinstance(mask, np.bool_):
             return pd.NA if mask else Address(self._data[item])
-        return type(self)(self._data[item], mask, self._dtype)
+        result = type(self)(self._data[item], mask, self._dtype)
+        result._readonly = self._readonly and np.may_share_memory(mask, self._mask)
+        return result
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if getattr(self, "_readonly", False):
+        if self._readonly:
             raise ValueError("Cannot modify read-only array")
         key = check_array_indexer(self, key)
         if isinstance(value, pd.Series | pd.Index):
@@ -163,8 +172,8 @@ class AddressArray(ExtensionArray):
         """The addresses at `indices`; with `allow_fill`, -1 gives what is missing (or `fill_value`)."""
         missing = fill_value is None or av.is_missing(fill_value)
         fill = np.uint64(0 if missing else av.scalar(fill_value))
-        data = take(self._data, indices, allow_fill=allow_fill, fill_value=fill)
-        mask = take(self._mask, indices, allow_fill=allow_fill, fill_value=missing)
+        data: Any = take(self._data, indices, allow_fill=allow_fill, fill_value=fill)
+        mask: Any = take(self._mask, indices, allow_fill=allow_fill, fill_value=missing)
         return type(self)(data, mask, self._dtype)
 
     def copy(self) -> Self:
@@ -175,7 +184,7 @@ class AddressArray(ExtensionArray):
         """The same memory as another AddressArray."""
         if dtype is not None:
             raise NotImplementedError(f"an address column is not viewed as {dtype}; use astype")
-        return type(self)(self._data, self._mask, self._dtype)
+        return self[:]
 
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence[Self]) -> Self:
@@ -195,8 +204,8 @@ class AddressArray(ExtensionArray):
     # Conversion
 
     @property
-    def numbers(self) -> pd.arrays.IntegerArray:
-        """The same values as a UInt64 array, sharing memory."""
+    def numbers(self) -> Any:
+        """The same values as a UInt64 array (pd.arrays.IntegerArray), sharing memory."""
         return pd.arrays.IntegerArray(self._data, self._mask)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
@@ -225,17 +234,20 @@ class AddressArray(ExtensionArray):
             )
         if wanted.kind != "b" and len(filled) and int(filled._data.max()) > np.iinfo(wanted).max:
             raise ValueError(f"{int(filled._data.max()):#x} does not fit into {wanted}; use uint64")
-        return filled._data.astype(wanted, copy=copy)
+        result = filled._data.astype(wanted, copy=copy)
+        if filled._readonly and result is filled._data:
+            result = result.view()
+            result.flags.writeable = False
+        return result
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """To "address", integers (exact, or ValueError), objects (`Address`, NA) or `str` (hexadecimal); not to floats."""
+        """To "address", integers (exact, or ValueError), `str` (hexadecimal), objects (`Address`, NA); never floats."""
         wanted = pd.api.types.pandas_dtype(dtype)
         if isinstance(wanted, AddressDtype):
             return self.copy() if copy else self
         if isinstance(wanted, pd.StringDtype):
-            return wanted.construct_array_type()._from_sequence(
-                av.as_text(self._data, self._mask), dtype=wanted
-            )
+            text: Any = wanted.construct_array_type()
+            return text._from_sequence(av.as_text(self._data, self._mask), dtype=wanted)
         if isinstance(wanted, ExtensionDtype):
             if wanted.name.startswith("Float"):
                 raise TypeError(f"addresses do not become {wanted}: it would drop their low bits; use UInt64")
@@ -250,6 +262,10 @@ class AddressArray(ExtensionArray):
         from kernlab.frames.arrow import to_arrow
 
         return to_arrow(self._data, self._mask, type)
+
+    def _values_for_json(self) -> npt.NDArray[Any]:
+        # As strings: numbers of JavaScript are floats.
+        return av.as_text(self._data, self._mask)
 
     def _formatter(self, boxed: bool = False) -> Callable[[Any], str]:
         return str
@@ -311,9 +327,15 @@ class AddressArray(ExtensionArray):
             numbers.to_numpy(dtype=np.uint64, na_value=0), np.asarray(numbers.isna()), self._dtype
         )
 
+    @staticmethod
+    def _no(operation: str) -> TypeError:
+        return TypeError(
+            f"dtype 'address' does not support operation '{operation}'; for numbers use .astype('UInt64')"
+        )
+
     def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **kwargs: Any) -> Any:
         if name not in ("min", "max"):
-            raise TypeError(f"addresses have no {name}; for a number use .astype('UInt64')")
+            raise self._no(name)
         kept = self._data[~self._mask]
         if not len(kept) or (not skipna and self._mask.any()):
             result: Any = pd.NA
@@ -323,29 +345,44 @@ class AddressArray(ExtensionArray):
 
     def _accumulate(self, name: str, *, skipna: bool = True, **kwargs: Any) -> Self:
         if name not in ("cummin", "cummax"):
-            raise TypeError(f"addresses have no {name}; for numbers use .astype('UInt64')")
+            raise self._no(name)
         return self._wrap(self.numbers._accumulate(name, skipna=skipna, **kwargs))
 
     def _groupby_op(self, *, how: str, **kwargs: Any) -> Any:
         if how not in ("min", "max", "first", "last", "nth", "cummin", "cummax", "rank", "idxmin", "idxmax"):
-            raise TypeError(f"addresses have no {how}; for numbers use .astype('UInt64')")
+            raise self._no(how)
         result = self.numbers._groupby_op(how=how, **kwargs)
         return result if how in ("rank", "idxmin", "idxmax") else self._wrap(result)
 
     def _cast_pointwise_result(self, values: Any) -> Any:
-        """What a function of each address gave: addresses if it gave addresses, else what it looks like, not float."""
+        """What a function of each address gave: addresses if it gave addresses, else what it looks like."""
         items = list(values)
         if all(isinstance(item, Address) or av.is_missing(item) for item in items):
             return type(self)._from_sequence(items, dtype=self._dtype)
-        if pd.api.types.infer_dtype(items, skipna=True) == "integer":
+        inferred = pd.api.types.infer_dtype(items, skipna=True)
+        if inferred == "boolean":
+            return pd.array(items, dtype="boolean")
+        if inferred == "integer":
             numbers = [int(item) for item in items if not av.is_missing(item)]
             kind: Any = "Int64" if max(numbers) < 1 << 63 else "UInt64"
             if min(numbers) >= (0 if kind == "UInt64" else -(1 << 63)) and max(numbers) < 1 << 64:
                 return pd.array(items, dtype=kind)
             return pd.array(items, dtype=object)
-        return super()._cast_pointwise_result(values)
+        return super()._cast_pointwise_result(values)  # type: ignore[misc]
 
     # Arithmetic
+
+    def __invert__(self) -> Self:
+        return type(self)(~self._data, self._mask, AddressDtype(self._dtype.origin))
+
+    def __pos__(self) -> Self:
+        return self.copy()
+
+    def __neg__(self) -> Self:
+        raise self._no("neg")
+
+    def __abs__(self) -> Self:
+        raise self._no("abs")
 
     def _binary(self, other: Any, name: str, swapped: bool = False) -> Any:
         if isinstance(other, pd.DataFrame | pd.Series | pd.Index):
@@ -409,9 +446,28 @@ def _operator(name: str, swapped: bool = False) -> Callable[[AddressArray, Any],
     return operate
 
 
+def _refused(name: str) -> Callable[[AddressArray, Any], Any]:
+    def refuse(self: AddressArray, other: Any) -> Any:
+        if isinstance(other, pd.DataFrame | pd.Series | pd.Index):
+            return NotImplemented
+        raise self._no(name)
+
+    return refuse
+
+
 for _name in _COMPARISONS:
     setattr(AddressArray, f"__{_name}__", _operator(_name))
 for _name in (*_ADDRESSES, *av.NUMBERS):
     setattr(AddressArray, f"__{_name}__", _operator(_name))
 for _name in _ADDRESSES:
     setattr(AddressArray, f"__r{_name}__", _operator(_name, swapped=True))
+# Left out, these would go to NumPy, which answers with floats or with what wrapped around.
+for _name in (
+    *("mul", "truediv", "pow", "matmul", "divmod"),
+    *("rmul", "rtruediv", "rpow", "rmatmul", "rdivmod", "rfloordiv", "rmod", "rrshift", "rlshift"),
+):
+    setattr(AddressArray, f"__{_name}__", _refused(_name))
+
+# pandas imports pyarrow where it is installed; then a parquet file's addresses must come back as such.
+if "pyarrow" in sys.modules:
+    from kernlab.frames import arrow  # noqa: F401

@@ -1,4 +1,4 @@
-"""Anything that may hold addresses in, uint64 values and a mask of what is missing out; and arithmetic on those.
+"""Anything that may hold addresses in, uint64 values and a mask of what is missing out; and arithmetic on them.
 
 Nothing here passes through a float: above 2**53 a float drops the low bits of an address.
 """
@@ -52,7 +52,7 @@ def scalar(value: Any) -> int:
         return parse(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
         raise TypeError(
-            f"{value!r} ({type(value).__name__}) is no address; addresses are integers or strings like '0xffff…'"
+            f"{value!r} ({type(value).__name__}) is no address; those are integers, or strings like '0xffff…'"
         )
     return _checked(int(value))
 
@@ -60,14 +60,14 @@ def scalar(value: Any) -> int:
 def to_values(source: Any) -> tuple[U64, Mask]:
     """A sequence of addresses as (uint64[n], bool[n], True where missing); may share memory with `source`.
 
-    Takes NumPy and pandas integers, Python ints, strings (`parse`), and None, NA or NaN for what is missing. Raises
-    TypeError for floats, ValueError for what does not fit into 64 bits.
+    Takes NumPy and pandas integers, Python ints, strings (`parse`), and None, NA or NaN for what is missing.
+    Raises TypeError for floats, ValueError for what does not fit into 64 bits.
     """
     if isinstance(source, pd.Series | pd.Index):
         source = source.array
     if isinstance(source, pd.arrays.IntegerArray):
         mask = np.asarray(source.isna())
-        return _unsigned(source.to_numpy(dtype=source.dtype.numpy_dtype, na_value=0)), mask
+        return _unsigned(_plain(source)), mask
     if isinstance(source, pd.arrays.NumpyExtensionArray):
         source = source.to_numpy()
     values = source if isinstance(source, np.ndarray) else _object_array(source)
@@ -85,6 +85,12 @@ def to_values(source: Any) -> tuple[U64, Mask]:
     mask = np.fromiter((is_missing(value) for value in values), dtype=bool, count=len(values))
     numbers = (0 if missing else scalar(value) for value, missing in zip(values, mask, strict=True))
     return np.fromiter(numbers, dtype=np.uint64, count=len(values)), mask
+
+
+def _plain(numbers: Any) -> npt.NDArray[Any]:
+    """An IntegerArray's values in its own width, 0 where missing."""
+    values: npt.NDArray[Any] = numbers.to_numpy(dtype=numbers.dtype.numpy_dtype, na_value=0)
+    return values
 
 
 def _object_array(source: Iterable[Any]) -> npt.NDArray[Any]:
@@ -113,7 +119,7 @@ def operand(other: Any) -> Operand | None:
     if isinstance(other, int | np.integer):
         return int(other), False
     if isinstance(other, pd.arrays.IntegerArray):
-        return other.to_numpy(dtype=other.dtype.numpy_dtype, na_value=0), np.asarray(other.isna())
+        return _plain(other), np.asarray(other.isna())
     if isinstance(other, str) or not pd.api.types.is_list_like(other):
         return None
     values = np.asarray(other)

@@ -1,12 +1,14 @@
-"""Addresses to and from Arrow (parquet): uint64 for everybody, the address dtype again for who has kernlab."""
+"""Addresses to and from Arrow (parquet): uint64 for everybody, the address dtype for who has kernlab."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyarrow import pandas_compat
 
 NAME = "kernlab.address"
 
@@ -31,7 +33,20 @@ class AddressType(pa.ExtensionType):  # type: ignore[misc]
         return AddressDtype()
 
 
+def _name_plainly(describe: Callable[[Any], tuple[str, Any]]) -> Callable[[Any], tuple[str, Any]]:
+    def describe_column(column: Any) -> tuple[str, Any]:
+        if str(column.dtype) == "address":
+            return "UInt64" if column.isna().any() else "uint64", None
+        return describe(column)
+
+    return describe_column
+
+
 pa.register_extension_type(AddressType())
+# pyarrow writes each column's dtype by name into the file, and pandas refuses the whole file where it does not
+# know one ("data type 'address' not understood"). So files name a dtype that every pandas knows; the extension
+# type alone brings the address dtype back.
+pandas_compat.get_extension_dtype_info = _name_plainly(pandas_compat.get_extension_dtype_info)
 
 
 def to_arrow(values: npt.NDArray[np.uint64], mask: npt.NDArray[np.bool_], type: Any = None) -> Any:  # noqa: A002
@@ -43,7 +58,7 @@ def to_arrow(values: npt.NDArray[np.uint64], mask: npt.NDArray[np.bool_], type: 
 
 
 def from_arrow(array: Any) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
-    """An Arrow array (or chunked array) of addresses or integers as uint64 values and a mask of what is missing."""
+    """An Arrow array (or chunked array) of addresses as uint64 values and a mask of what is missing."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps chunks that together are too large

@@ -1,8 +1,9 @@
-"""Columns in, a DataFrame by the rules of the public contract out: dtypes that do not hang on the data, one shape of attrs.
+"""Columns in, a DataFrame by the rules of the public contract out.
 
 | a column of | becomes |
 |---|---|
-| `Column` "int", "uint", "bool" | int64, uint64 (below 8 bytes: int64), bool; Int64, UInt64, boolean if `nullable` or some are missing |
+| `Column` "int", "uint", "bool" | int64, uint64 (int64 below 8 bytes), bool |
+| the same, `nullable` or with missing values | Int64, UInt64, boolean |
 | `Column` "address", `StructArray` | address, with the dump's token and the type it points to |
 | `Column` "text", list of str | str, NaN where missing |
 | `Column` "enum" | categorical of the enumerators' names |
@@ -84,18 +85,19 @@ def frame(
 
     Arrays are not copied. Raises KernlabError where columns differ in length or hold what no column can.
     """
-    built = {name: build(kernel, name, values) for name, values in columns.items()}
+    token = kernel.token if kernel else ""
+    built = {name: build(token, name, values) for name, values in columns.items()}
     lengths = {name: len(values) for name, values in built.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {count:,}" for name, count in lengths.items())
         raise KernlabError(f"the columns of {table} differ in length: {found}")
     result = pd.DataFrame(built, copy=False)
-    result.attrs = describe(kernel, table, problems)
+    result.attrs.update(describe(kernel, table, problems))
     return result
 
 
 def describe(kernel: Origin | None, table: str, problems: Iterable[str] = ()) -> dict[str, Any]:
-    """The attrs of a table, plain JSON: kernlab (their version), table, source, problems (the dump's and its own)."""
+    """The attrs of a table, plain JSON: kernlab (their version), table, source, problems (the dump's too)."""
     known = list(dict.fromkeys([*(kernel.problems if kernel else ()), *problems]))
     if len(known) > MOST_PROBLEMS:
         more = len(known) - MOST_PROBLEMS + 1
@@ -106,27 +108,34 @@ def describe(kernel: Origin | None, table: str, problems: Iterable[str] = ()) ->
 def addresses(
     kernel: Origin | None, values: npt.ArrayLike, valid: Mask | None = None, target: str = ""
 ) -> AddressArray:
-    """uint64[n] as an address column: of this dump, missing where not `valid`, pointing to the C type `target`."""
-    data = np.ascontiguousarray(values, dtype=np.uint64)
-    mask = np.zeros(len(data), dtype=bool) if valid is None else ~valid
-    return AddressArray(data, mask, AddressDtype(kernel.token if kernel else "", target))
+    """uint64[n] as an address column: of this dump, missing where not `valid`, of structs of type `target`."""
+    return _addresses(kernel.token if kernel else "", values, valid, target)
 
 
 def lookup(codes: npt.NDArray[np.integer[Any]], strings: Sequence[str]) -> Any:
-    """`strings[code]` per row as a str column, missing where the code is -1: for text that many rows share."""
+    """`strings[code]` per row as a str column, missing where the code is -1: for text that rows share."""
     known = pd.array(np.array(strings, dtype=object), dtype="str")
     return known.take(np.asarray(codes, dtype=np.intp), allow_fill=True)
 
 
-def build(kernel: Origin | None, name: str, values: Any) -> Any:
-    """One column as a NumPy or pandas array. Raises KernlabError for what no column can hold."""
+def _addresses(token: str, values: npt.ArrayLike, valid: Mask | None, target: str) -> AddressArray:
+    data = np.ascontiguousarray(values, dtype=np.uint64)
+    mask = None if valid is None else ~valid
+    return AddressArray(data, mask, AddressDtype(token, target))
+
+
+def build(token: str, name: str, values: Any) -> Any:
+    """One column as a NumPy or pandas array; `token` is the dump's.
+
+    Raises KernlabError for what no column can hold.
+    """
     always = isinstance(values, Nullable)
     valid = values.valid if isinstance(values, Nullable) else None
     column = values.values if isinstance(values, Nullable) else values
     if isinstance(column, ColumnLike):
-        return _from_column(kernel, name, column, always)
+        return _from_column(token, name, column, always)
     if isinstance(column, StructsLike):
-        return addresses(kernel, column.addresses, column.valid, column.type.c_name)
+        return _addresses(token, column.addresses, column.valid, column.type.c_name)
     if isinstance(column, pd.Series | pd.Index):
         column = column.array
     if isinstance(column, list | tuple):
@@ -145,7 +154,7 @@ def build(kernel: Origin | None, name: str, values: Any) -> Any:
     return column
 
 
-def _from_column(kernel: Origin | None, name: str, column: ColumnLike, always: bool) -> Any:
+def _from_column(token: str, name: str, column: ColumnLike, always: bool) -> Any:
     values, valid = column.values, column.valid
     if column.kind == "bytes":
         return _bytes(values, valid)
@@ -155,7 +164,7 @@ def _from_column(kernel: Origin | None, name: str, column: ColumnLike, always: b
         )
     if column.kind == "address":
         target = getattr(column.type, "target", None)
-        return addresses(kernel, values, valid, target.strip().c_name if target is not None else "")
+        return _addresses(token, values, valid, target.strip().c_name if target is not None else "")
     if column.kind == "text":
         return _text(values, valid)
     if column.kind == "enum":
@@ -199,7 +208,7 @@ def _bytes(rows: npt.NDArray[Any], valid: Mask) -> npt.NDArray[np.object_]:
     return result
 
 
-def _names(values: npt.NDArray[Any], valid: Mask, enumerators: dict[str, int]) -> pd.Categorical:
+def _names(values: npt.NDArray[Any], valid: Mask, enumerators: dict[str, int]) -> Any:
     """An enum by its names: all of them are categories, and each number that has none, so nothing is lost."""
     name_of: dict[int, str] = {}
     for name, number in enumerators.items():
@@ -209,4 +218,5 @@ def _names(values: npt.NDArray[Any], valid: Mask, enumerators: dict[str, int]) -
         name_of.setdefault(number, str(number))
     position = {number: index for index, number in enumerate(name_of)}
     order = np.array([position[number] for number in found.tolist()], dtype=np.int32)
-    return pd.Categorical.from_codes(np.where(valid, order[codes], -1), categories=list(name_of.values()))
+    categories: Any = list(name_of.values())
+    return pd.Categorical.from_codes(np.where(valid, order[codes], -1), categories=categories)

@@ -1,4 +1,4 @@
-"""Dumps in, tokens out, and back: how an address column finds the dump it came from without keeping it alive."""
+"""Dumps in, tokens out, and back: how a column of addresses finds its dump without keeping it alive."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def find(token: str) -> Any:
     if dump is None:
         source = _sources.get(token, "")
         raise KernlabError(
-            f"the dump of these addresses{f' ({source})' if source else ''} is no longer open. "
-            "Open it again with kernlab.open and build the table anew."
+            f"the dump of these addresses{f' ({source})' if source else ''} is gone. Open it again, keep it "
+            "(dump = kernlab.open(…)), and take the table from it."
         )
     return dump
 

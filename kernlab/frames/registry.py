@@ -1,4 +1,4 @@
-"""Table functions in, tables by name out. Knows every table's name and description without importing its module."""
+"""Table functions in, tables by name out, each known by name and description before its module is imported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: `function(kernel)` gives its DataFrame (or Series); `is_method` when it takes more than the kernel."""
+    """A table: `function(kernel)` gives its DataFrame (or Series); `is_method` when it takes parameters."""
 
     name: str
     description: str
@@ -41,7 +41,7 @@ _tables: dict[tuple[str, str], Table] = {}
 
 
 def table(description: str, *, name: str | None = None) -> Callable[[Function], Function]:
-    """Declare a function `(kernel, ...) -> DataFrame` to be a table; `name` is the function's own unless given.
+    """Declare a function `(kernel, ...) -> DataFrame` a table; `name` is the function's own unless given.
 
     Without parameters beyond the kernel the table is a cached attribute of `Dump`, with them a method.
     """
@@ -58,7 +58,7 @@ def table(description: str, *, name: str | None = None) -> Callable[[Function], 
 
 
 class Registry(Mapping[str, Entry]):
-    """Tables by name over a static index, name to (module, description, is_method); `load` imports just the one."""
+    """Tables by name over a static index, name to (module, description, is_method); `load` imports just one."""
 
     def __init__(self, index: Mapping[str, tuple[str, str] | tuple[str, str, bool]]):
         self._index = {name: Entry(*entry) for name, entry in index.items()}
