@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import structs, tables
+from kernlab import modules, structs, tables
 from kernlab.debuginfo import known_globals
 from kernlab.errors import DumpFileError, KernlabError
 from kernlab.formats import open_dump_file
@@ -51,6 +51,7 @@ class Dump:
         self._closed = False
         kernel.token = origin.register(self, kernel.source)
         kernel.framer = _frame_of_structs
+        kernel.load_modules = modules.load
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

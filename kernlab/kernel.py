@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +55,20 @@ class Kernel:
         self.token = ""
         #: Builds the DataFrame of `StructArray.frame`; set by whoever owns both rooms (dump.py).
         self.framer: Callable[..., Any] | None = None
+        #: Puts the modules' symbols and types in when a look-up misses; set by whoever owns modules.py (dump.py).
+        self.load_modules: Callable[[Kernel], None] | None = None
+        self.module_types: Sequence[Types] = ()
+        self._lost: list[str] = []
         self._lock = threading.RLock()
 
     @property
     def problems(self) -> list[str]:
         """What the file lacks and why, one sentence each; every table repeats it."""
-        return list(self.file.problems)
+        return [*self.file.problems, *self._lost]
+
+    def lost(self, problems: list[str]) -> None:
+        """Note what was lost outside any table."""
+        self._lost += [problem for problem in problems if problem not in self._lost]
 
     @cached_property
     def symbols(self) -> SymbolTable:
@@ -116,12 +124,34 @@ class Kernel:
         assert self.memory.layout is not None
         return self._base(self.symbols, self.memory.layout, "vmemmap_base")
 
+    def with_modules(self) -> None:
+        """See to it that the modules' symbols and types are there, too."""
+        with self._lock:
+            load, self.load_modules = self.load_modules, None
+            if load is not None:
+                load(self)
+
     def symbol(self, name: str) -> int:
-        """Address of a symbol. Raises SymbolNotFoundError, naming symbols that are spelt alike."""
-        return self.symbols.address(name)
+        """Address of a symbol, of the kernel or else of a module.
+
+        Raises SymbolNotFoundError, naming symbols that are spelt alike.
+        """
+        address = self.symbols.get(name)
+        if address is None:
+            self.with_modules()
+            return self.symbols.address(name)
+        return address
 
     def find_type(self, name: str) -> Type:
-        """A type by its C name. Raises TypeNotFoundError."""
+        """A type by its C name, of the kernel or else of a module. Raises TypeNotFoundError."""
+        found = self.types.get(name)
+        if found is not None:
+            return found
+        self.with_modules()
+        for types in self.module_types:
+            found = types.get(name)
+            if found is not None:
+                return found
         return self.types.find(name)
 
     def gather(self, addresses: npt.ArrayLike, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

@@ -7,7 +7,10 @@ INDEX = Registry(
     {
         "info": ("kernlab.tables.info", "What the dump is and how the machine died."),
         "log": ("kernlab.tables.log", "The kernel's log (dmesg), one row per printk record."),
-        "symbols": ("kernlab.tables.symbols", "Symbols of the kernel (kallsyms)."),
+        "maps": ("kernlab.tables.maps", "Memory maps of all processes, one row per VMA."),
+        "modules": ("kernlab.tables.modules", "Loaded kernel modules, one row each."),
+        "slabs": ("kernlab.tables.slabs", "Slab caches, one row each, with their true use."),
+        "symbols": ("kernlab.tables.symbols", "Symbols of the kernel and its modules (kallsyms)."),
         "tasks": ("kernlab.tables.tasks", "Threads, one row each, and the idle task of each CPU."),
     }
 )

@@ -98,14 +98,13 @@ def taint(mask: int) -> str:
 
 def uptime(kernel: Kernel) -> pd.Timedelta | None:
     """Time since boot at the last tick of the timekeeper, suspend included (kernel/time/timekeeping.c)."""
-    keeper_type = kernel.find_type("struct timekeeper")
-    start = kernel.symbol("tk_core")
-    # Linux commit 2cab490b41f0 ("timekeeping: Always check for negative motion" and its series, in v6.13) put
-    # timekeepers into struct tk_data; before, a nameless struct of a sequence count and the timekeeper.
+    # Linux commit 22c62b9a84b8 ("timekeeping: Introduce auxiliary timekeepers") (in v6.17) made an array of struct
+    # tk_data of it; 6.13 had one of these, and before that it was a nameless struct of a sequence count and the rest.
+    start = kernel.symbols.get("timekeeper_data") or kernel.symbol("tk_core")
     if kernel.types.get("struct tk_data"):
         keeper = StructArray(kernel, kernel.find_type("struct tk_data"), [start]).follow("timekeeper")
     else:
-        keeper = StructArray(kernel, keeper_type, [start + 8])
+        keeper = StructArray(kernel, kernel.find_type("struct timekeeper"), [start + 8])
     base = _number(keeper, "tkr_mono.base")
     nanoseconds = _number(keeper, "tkr_mono.xtime_nsec") >> min(_number(keeper, "tkr_mono.shift"), 63)
     boot = _number(keeper, "offs_boot")

@@ -1,4 +1,4 @@
-"""The symbol table as a DataFrame."""
+"""The symbols of the kernel and its modules as a DataFrame."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from kernlab.frames import addresses, frame, table
 from kernlab.kernel import Kernel
 
 
-@table("Symbols of the kernel (kallsyms).")
+@table("Symbols of the kernel and its modules (kallsyms).")
 def symbols(kernel: Kernel) -> pd.DataFrame:
     """One row per symbol in kallsyms' order: name, address, type (its letter), module ('' for the kernel)."""
+    kernel.with_modules()
     known = kernel.symbols
     letters = known.types.astype(np.uint8).view("S1").astype(str)
     return frame(
@@ -20,5 +21,5 @@ def symbols(kernel: Kernel) -> pd.DataFrame:
         name=known.names(),
         address=addresses(kernel, known.addresses),
         type=letters.tolist(),
-        module=[""] * len(known.addresses),
+        module=known.modules(),
     )

@@ -1,0 +1,213 @@
+"""Memory maps: one row per VMA of every process, as /proc/PID/maps prints them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.debuginfo.paths import resolve
+from kernlab.frames import addresses, frame, lookup, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+from kernlab.tables.paths import paths, root_of_init
+from kernlab.tables.task_search import find_tasks
+from kernlab.walk.maple import maple_entries
+from kernlab.walk.rbtree import rbtree_entries
+from kernlab.walk.strings import c_strings
+
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+# include/linux/mm.h
+_VM_READ, _VM_WRITE, _VM_EXEC, _VM_MAYSHARE = 1, 2, 4, 0x80
+_FMODE_BACKING = 1 << 24 | 1 << 25  # include/linux/fs.h: one of the two
+_MINOR_BITS = 20  # include/linux/kdev_t.h
+
+
+@table("Memory maps of all processes, one row per VMA.")
+def maps(kernel: Kernel) -> pd.DataFrame:
+    """One row per VMA per process (pid is the thread group's id), by pid and start; without [vsyscall].
+
+    end is exclusive; offset_bytes is 0 without a file; path is seen from pid 1's root, unescaped. Mirrors
+    fs/proc/task_mmu.c (show_map_vma).
+    """
+    problems: list[str] = []
+    task = find_tasks(kernel, problems)
+    pid, tgid, mm = task["pid"], task["tgid"], task["mm"]
+    owners = np.flatnonzero(pid.valid & tgid.valid & mm.valid & (pid.values == tgid.values) & (mm.values != 0))
+    task = task[owners[np.argsort(pid.values[owners], kind="stable")]]
+    owner, vma = areas(kernel, task.follow("mm"), problems)
+    start, end = vma["vm_start"], vma["vm_end"]
+    order = np.lexsort((start.values, owner))
+    owner, vma = owner[order], vma[order]
+    start, end = vma["vm_start"], vma["vm_end"]
+    pointer = vma["vm_file"]
+    backed = pointer.valid & (pointer.values != 0)
+    # Many VMAs share a file: what is known of files is read once for each.
+    unique, of = np.unique(np.where(backed, pointer.values, np.uint64(0)), return_inverse=True)
+    file = StructArray(kernel, kernel.find_type("struct file"), unique)
+    opened = opened_paths(kernel, file)
+    inode = file_inodes(kernel, file, opened)
+    device, number = expand(inode["i_sb->s_dev"], of), expand(inode["i_ino"], of)
+    path = expand(paths(kernel, opened, root_of_init(kernel)), of)
+    size = Column(
+        end.values.astype(np.int64) - start.values.astype(np.int64), start.valid & end.valid, "int"
+    )
+    offset = vma["vm_pgoff"].values.astype(np.int64) * kernel.page_size
+    names = Names(kernel, vma, task.follow("mm"), owner)
+    known = pointer.valid
+    lost = int((~(start.valid & end.valid)).sum())
+    if lost:
+        problems.append(f"maps: {lost:,} of {len(vma):,} VMAs lie, at least in part, on pages that the dump lacks")
+    return frame(
+        kernel,
+        "maps",
+        problems=problems,
+        pid=task["pid"].values[owner].astype(np.int64),
+        start=addresses(kernel, start.values, start.valid),
+        end=addresses(kernel, end.values, end.valid),
+        size_bytes=nullable(size),
+        perms=permissions(vma.first("vm_flags", "flags.__vma_flags[0]")),
+        offset_bytes=nullable(Column(np.where(backed, offset, 0), vma["vm_pgoff"].valid, "int")),
+        dev=devices(device, backed, known),
+        inode=nullable(Column(number.values.astype(np.uint64), known & (number.valid | ~backed), "uint")),
+        path=names.all(backed, path, known, problems),
+        address=vma,
+    )
+
+
+def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
+    """All VMAs of many mm_structs: (index into mm int64[m], StructArray of vm_area_struct)."""
+    what = "the trees of VMAs"
+    # Linux commit 524e00b36e8c ("mm: remove rb tree.") (in v6.1); mm_mt came in the same series.
+    if mm.has("mm_mt"):
+        owner, _, _, entries = maple_entries(kernel, mm.follow("mm_mt").addresses, problems=problems, what=what)
+        return owner, StructArray(kernel, kernel.find_type("struct vm_area_struct"), entries)
+    roots = mm.follow("mm_rb").addresses
+    return rbtree_entries(kernel, roots, "struct vm_area_struct", "vm_rb", problems=problems, what=what)
+
+
+def permissions(flags: Column) -> pd.api.extensions.ExtensionArray:
+    """`rwxp` per VMA."""
+    bits = flags.values.astype(np.int64)
+    code = (bits & (_VM_READ | _VM_WRITE | _VM_EXEC)) | np.where(bits & _VM_MAYSHARE, 8, 0)
+    words = [
+        "".join((c if i >> b & 1 else "-") for b, c in enumerate("rwx")) + ("s" if i & 8 else "p") for i in range(16)
+    ]
+    return lookup(np.where(flags.valid, code, -1), words)
+
+
+def devices(device: Column, backed: Mask, known: Mask) -> pd.api.extensions.ExtensionArray:
+    """`major:minor` in hexadecimal per VMA, 00:00 without a file."""
+    numbers = np.where(backed, device.values.astype(np.int64), 0)
+    unique, codes = np.unique(numbers, return_inverse=True)
+    names = [f"{n >> _MINOR_BITS:02x}:{n & (1 << _MINOR_BITS) - 1:02x}" for n in unique.tolist()]
+    return lookup(np.where(known & (device.valid | ~backed), codes, -1), names)
+
+
+def expand(column: Column, index: npt.NDArray[np.intp]) -> Column:
+    """The column's rows at `index`."""
+    return Column(column.values[index], column.valid[index], column.kind, column.type)
+
+
+def opened_paths(kernel: Kernel, file: StructArray) -> StructArray:
+    """The `struct path` by which each file was opened: for overlayfs' own files the one that the user named."""
+    opened = file.follow("f_path")
+    # Linux commit def3ae83da02 ("fs: store real path instead of fake path in backing file f_path") (in v6.7).
+    if not kernel.types.has_member("struct backing_file", "user_path"):
+        return opened
+    theirs = file.container("struct backing_file", "file").follow("user_path")
+    # FMODE_BACKING is a macro whose bit has moved: of the bits it had, only a path that fits together tells.
+    maybe = (file["f_mode"].values.astype(np.int64) & _FMODE_BACKING) != 0
+    dentry, mount = theirs.follow("dentry")["d_sb"], theirs.follow("mnt")["mnt_sb"]
+    backing = maybe & dentry.valid & mount.valid & (dentry.values != 0) & (dentry.values == mount.values)
+    where = np.where(backing, theirs.addresses, opened.addresses)
+    return StructArray(kernel, opened.type, where, file.valid)
+
+
+def file_inodes(kernel: Kernel, file: StructArray, opened: StructArray) -> StructArray:
+    """The inode that the kernel shows for each file: that of the path it was opened by (file_user_inode)."""
+    inode = file.follow("f_inode")
+    own = file.follow("f_path").addresses == opened.addresses
+    theirs = opened.follow("dentry").follow("d_inode")
+    return StructArray(kernel, inode.type, np.where(own, inode.addresses, theirs.addresses), file.valid)
+
+
+class Names:
+    """What stands in the last column of /proc/PID/maps, for all VMAs (get_vma_name)."""
+
+    def __init__(self, kernel: Kernel, vma: StructArray, mm: StructArray, owner: I64):
+        self.kernel = kernel
+        self.vma = vma
+        self.mm = mm
+        self.owner = owner
+        self.text = np.full(len(vma), "", dtype=object)
+        self.valid = np.ones(len(vma), dtype=bool)
+
+    def all(self, mapped: Mask, path: Column, known: Mask, problems: list[str]) -> Column:
+        """The names: of files (`path`, where `mapped`), of special mappings, of heap and stack, and those given.
+
+        Rows whose vm_file is not `known` have none.
+        """
+        self.text[mapped] = path.values[mapped]
+        self.valid = known & (path.valid | ~mapped)
+        rest = ~mapped & known
+        rest &= ~self._special(rest)
+        rest &= ~self._set(rest & self._heap(), "[heap]")
+        rest &= ~self._set(rest & self._stack(), "[stack]")
+        self._given(rest, mapped)
+        lost = int((~self.valid).sum())
+        if lost:
+            problems.append(f"maps: {lost:,} paths lead through dentries or mounts that the dump lacks")
+        return Column(self.text, self.valid, "text")
+
+    def _set(self, rows: Mask, name: str) -> Mask:
+        self.text[rows] = name
+        return rows
+
+    def _special(self, rest: Mask) -> Mask:
+        """[vdso], [vvar] and their kind (mm/mmap.c, special_mapping_name)."""
+        namer = self.vma.follow("vm_ops")["name"]
+        rows = rest & namer.valid & (namer.values == self.kernel.symbols.get("special_mapping_name", 1))
+        unique, inverse = np.unique(self.vma["vm_private_data"].values[rows], return_inverse=True)
+        kind = self.kernel.find_type("struct vm_special_mapping")
+        name = c_strings(self.kernel, StructArray(self.kernel, kind, unique)["name"].values)
+        self.text[rows] = name.values[inverse]
+        self.valid[rows] &= name.valid[inverse]
+        return rows
+
+    def _limits(self, path: str) -> npt.NDArray[np.uint64]:
+        values: npt.NDArray[np.uint64] = self.mm[path].values.astype(np.uint64)[self.owner]
+        return values
+
+    def _heap(self) -> Mask:
+        start, end = self.vma["vm_start"].values, self.vma["vm_end"].values
+        brk, start_brk = self._limits("brk"), self._limits("start_brk")
+        # Linux commit 11250fd12eb8 ("mm: factor out VMA stack and heap checks") (in v6.6) ended what merely touched
+        # the heap being part of it; of the types only the locks of the release before tell.
+        if self.mm.has("mm_lock_seq"):
+            return (start < brk) & (end > start_brk)
+        return (start <= brk) & (end >= start_brk)
+
+    def _stack(self) -> Mask:
+        stack = self._limits("start_stack")
+        return (self.vma["vm_start"].values <= stack) & (self.vma["vm_end"].values >= stack)
+
+    def _given(self, rest: Mask, mapped: Mask) -> None:
+        """[anon:…] and [anon_shmem:…], where the kernel keeps such names (CONFIG_ANON_VMA_NAME, since v5.17)."""
+        if not self.vma.has("anon_name"):
+            return
+        given = self.vma.follow("anon_name")
+        kinds = [(rest, "[anon:{}]")]
+        # Linux commit d09e8ca6cb93 ("mm: anonymous shared memory naming") (in v6.2) took the name out of a union with
+        # what file mappings need; before, only anonymous ones have it.
+        where = resolve(self.vma.type, "anon_name").hops, resolve(self.vma.type, "shared").hops
+        if where[0] != where[1]:
+            kinds.append((mapped, "[anon_shmem:{}]"))
+        for rows, pattern in kinds:
+            named = np.flatnonzero(rows & given.valid)
+            start = given["name"]
+            name = c_strings(self.kernel, start.values[named])
+            self.text[named] = [pattern.format(text) for text in name.values]
+            self.valid[named] &= name.valid

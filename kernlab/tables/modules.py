@@ -1,0 +1,76 @@
+"""Loaded modules, as /proc/modules prints them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from kernlab.frames import addresses, frame, lookup, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.modules import loaded
+from kernlab.structs import Column, StructArray
+from kernlab.walk.lists import list_entries
+
+#: kernel/module/procfs.c, m_show
+_STATES = ["Live", "Loading", "Unloading"]
+
+#: kernel/panic.c: the taints that a module can bring are shown with the kernel's letters.
+_TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
+
+
+@table("Loaded kernel modules, one row each.")
+def modules(kernel: Kernel) -> pd.DataFrame:
+    """One row per module, newest first: base and size_bytes of its memory, refcount, state, used_by, taint.
+
+    used_by joins the users' names by commas, taint gives the letters alone ("OE"). Mirrors kernel/module/procfs.c.
+    """
+    problems: list[str] = []
+    module = loaded(kernel, problems)
+    state, taint = module["state"], module["taints"]
+    count = module["refcnt.counter"]
+    letters = ["".join(c for b, c in enumerate(_TAINT_LETTERS) if mask >> b & 1) for mask in taint.values.tolist()]
+    base, size = _memory(kernel, module)
+    return frame(
+        kernel,
+        "modules",
+        problems=problems,
+        address=module,
+        name=module["name"],
+        base=addresses(kernel, base.values, base.valid),
+        size_bytes=nullable(size),
+        # One reference is the module's own (MODULE_REF_BASE).
+        refcount=nullable(Column(count.values.astype(np.int64) - 1, count.valid, "int")),
+        state=lookup(np.where(state.valid & (state.values < len(_STATES)), state.values.astype(np.int64), -1), _STATES),
+        used_by=_users(kernel, module, problems),
+        taint=Column(np.array(letters, dtype=object), taint.valid, "text"),
+    )
+
+
+def _memory(kernel: Kernel, module: StructArray) -> tuple[Column, Column]:
+    """Where each module's code lies, and the size of all its memory."""
+    # Linux commit ac3b43283923 ("module: replace module_layout with module_memory") (in v6.4).
+    if module.has("mem"):
+        kinds = kernel.types.enumerator("MOD_MEM_NUM_TYPES")
+        text = kernel.types.enumerator("MOD_TEXT")
+        sizes = [module[f"mem[{kind}].size"] for kind in range(min(kinds, 64))]
+        return module[f"mem[{text}].base"], _sum(sizes)
+    return module["core_layout.base"], _sum([module["core_layout.size"], module["init_layout.size"]])
+
+
+def _sum(columns: list[Column]) -> Column:
+    values = sum((column.values.astype(np.int64) for column in columns), np.zeros(len(columns[0]), dtype=np.int64))
+    return Column(values, np.logical_and.reduce([column.valid for column in columns]), "int")
+
+
+def _users(kernel: Kernel, module: StructArray, problems: list[str]) -> list[str]:
+    """The modules that use each module, in the kernel's order (print_unload_info)."""
+    users: list[list[str]] = [[] for _ in range(len(module))]
+    if module.has("source_list"):  # CONFIG_MODULE_UNLOAD
+        heads = module.follow("source_list").addresses
+        owner, use = list_entries(
+            kernel, heads, "struct module_use", "source_list", problems=problems, what="the modules' users"
+        )
+        name = use["source->name"]
+        for row, who in zip(owner[name.valid].tolist(), name.values[name.valid], strict=True):
+            users[row].append(str(who))
+    return [",".join(names) for names in users]

@@ -1,0 +1,163 @@
+"""Paths of files: (mount, dentry) pairs in, text as d_path() gives it out, all of them together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray, container
+from kernlab.walk.strings import sized_strings
+
+U64 = npt.NDArray[np.uint64]
+
+#: No path component is longer (NAME_MAX), and none of dentries' own made-up names either.
+_LONGEST_NAME = 4096
+#: A path has no more components than bytes (PATH_MAX).
+_MOST_STEPS = 4096
+
+# What d_op->d_dname makes of a name (fs/d_path.c simple_dname, fs/anon_inodes.c, fs/pipe.c, net/socket.c).
+_MADE_UP = {
+    "simple_dname": "/{name} (deleted)",
+    "anon_inodefs_dname": "anon_inode:{name}",
+    "pipefs_dname": "pipe:[{inode}]",
+    "sockfs_dname": "socket:[{inode}]",
+}
+
+
+def root_of_init(kernel: Kernel) -> tuple[int, int]:
+    """(vfsmount, dentry) of pid 1's root directory. Raises KernlabError where it cannot be read."""
+    space = StructArray(kernel, kernel.find_type("struct pid_namespace"), [kernel.symbol("init_pid_ns")])
+    root = space.follow("child_reaper").follow("fs").follow("root")
+    mount, dentry = root["mnt"], root["dentry"]
+    if not (mount.valid[0] and dentry.valid[0]):
+        raise KernlabError("pid 1's root directory is not in the dump, so no path can be told")
+    return int(mount.values[0]), int(dentry.values[0])
+
+
+def paths(kernel: Kernel, pairs: StructArray, root: tuple[int, int]) -> Column:
+    """The path of each `struct path`, seen from `root` (vfsmount, dentry), unescaped (fs/d_path.c, d_path).
+
+    `(deleted)` follows the name of an unlinked file; a path of which a part cannot be read is not valid.
+    """
+    mount, dentry = pairs["mnt"], pairs["dentry"]
+    known = mount.valid & dentry.valid & (dentry.values != 0)
+    keys = np.stack([mount.values, dentry.values], axis=1)
+    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+    tree = _Tree(kernel, unique[:, 0], unique[:, 1])
+    found = [tree.path(int(m), int(d), root) for m, d in unique.tolist()]
+    text = np.empty(len(found), dtype=object)
+    text[:] = ["" if path is None else path for path in found]
+    readable = np.array([path is not None for path in found], dtype=bool)
+    inverse = inverse.reshape(-1)
+    return Column(text[inverse], known & readable[inverse], "text")
+
+
+class _Tree:
+    """All dentries and mounts between some files and their root: read once, a level a round."""
+
+    def __init__(self, kernel: Kernel, mounts: U64, dentries: U64):
+        self.kernel = kernel
+        self.parent: dict[int, int] = {}
+        self.name: dict[int, str | None] = {}
+        self.unlinked: set[int] = set()
+        self.made_up: dict[int, str] = {}
+        self.mounted: dict[int, tuple[int, int, int]] = {}  # vfsmount: (its root, where it is mounted, vfsmount there)
+        self._directories: dict[tuple[int, int], str | None] = {}
+        self._patterns = {kernel.symbols.get(name): pattern for name, pattern in _MADE_UP.items()}
+        new_mounts, new_dentries = np.unique(mounts), np.unique(dentries)
+        for _ in range(_MOST_STEPS):
+            if not len(new_mounts) and not len(new_dentries):
+                break
+            more = [self._read_dentries(new_dentries), *self._read_mounts(new_mounts)]
+            new_dentries = self._unread(np.concatenate(more[:2]), self.name)
+            new_mounts = self._unread(more[2], self.mounted)
+
+    @staticmethod
+    def _unread(addresses: U64, read: dict[int, Any]) -> U64:
+        wanted = set(addresses.tolist()) - read.keys() - {0}
+        return np.array(sorted(wanted), dtype=np.uint64)
+
+    def _read_dentries(self, addresses: U64) -> U64:
+        dentry = StructArray(self.kernel, self.kernel.find_type("struct dentry"), addresses)
+        parent, hashed, operations = dentry["d_parent"], dentry["d_hash.pprev"], dentry["d_op"]
+        length, start = dentry["d_name.len"], dentry["d_name.name"]
+        sizes = np.where(length.valid & start.valid, length.values.astype(np.int64), _LONGEST_NAME + 1)
+        name = sized_strings(self.kernel, start.values, sizes, _LONGEST_NAME)
+        maker = dentry.follow("d_op")["d_dname"]
+        inode = dentry["d_inode->i_ino"]
+        for row, address in enumerate(addresses.tolist()):
+            self.name[address] = str(name.values[row]) if name.valid[row] else None
+            if parent.valid[row]:
+                self.parent[address] = int(parent.values[row])
+            if hashed.valid[row] and not hashed.values[row]:
+                self.unlinked.add(address)
+            if operations.values[row] and maker.valid[row] and maker.values[row]:
+                pattern = self._patterns.get(int(maker.values[row]))
+                if pattern is not None and name.valid[row]:
+                    self.made_up[address] = pattern.replace("{inode}", str(int(inode.values[row]))).replace(
+                        "{name}", str(name.values[row])
+                    )
+        return parent.values[parent.valid]
+
+    def _read_mounts(self, addresses: U64) -> tuple[U64, U64]:
+        mount = container(self.kernel, "struct mount", "mnt", addresses)
+        root, point, parent = mount["mnt.mnt_root"], mount["mnt_mountpoint"], mount["mnt_parent"]
+        above = mount.follow("mnt_parent").follow("mnt").addresses
+        whole = root.valid & point.valid & parent.valid
+        rows = zip(
+            addresses.tolist(), root.values.tolist(), point.values.tolist(), above.tolist(), whole.tolist(), strict=True
+        )
+        for address, top, where, upper, good in rows:
+            self.mounted[address] = (top, where, upper) if good else (0, 0, 0)
+        return point.values[whole], above[whole]
+
+    def path(self, mount: int, dentry: int, root: tuple[int, int]) -> str | None:
+        """d_path() of one pair, None where a part of it cannot be read."""
+        alone = self.parent.get(dentry) == dentry
+        if dentry in self.made_up and not (alone and self.mounted.get(mount, (0,))[0] == dentry):
+            return self.made_up[dentry]
+        whole = self._directory(mount, dentry, root)
+        if whole is None:
+            return None
+        return f"{whole or '/'} (deleted)" if dentry in self.unlinked and not alone else whole or "/"
+
+    def _directory(self, mount: int, dentry: int, root: tuple[int, int]) -> str | None:
+        """The path without the mark of deletion; '' is the root itself (fs/d_path.c, prepend_path)."""
+        names: list[str] = []
+        visited: list[tuple[tuple[int, int], int]] = []
+        result: str | None = None
+        for _ in range(_MOST_STEPS):
+            key = (mount, dentry)
+            if key == root:
+                result = ""
+                break
+            if key in self._directories:
+                result = self._directories[key]
+                break
+            visited.append((key, len(names)))
+            top, point, above = self.mounted.get(mount, (0, 0, 0))
+            if not top:
+                break
+            if dentry == top:
+                if above == mount:
+                    result = ""
+                    break
+                mount, dentry = above, point
+                continue
+            name, parent = self.name.get(dentry), self.parent.get(dentry)
+            if name is None or parent is None:
+                break
+            if parent == dentry:
+                # A dentry that is no longer under its mount's root: the kernel stops here too.
+                result = ""
+                break
+            names.append(name)
+            dentry = parent
+        for key, done in visited:
+            below = "".join(f"/{name}" for name in reversed(names[done:]))
+            self._directories[key] = None if result is None else result + below
+        return None if result is None else result + "".join(f"/{name}" for name in reversed(names))

@@ -1,0 +1,289 @@
+"""Slab caches: one row per cache, with how many of its objects are really in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.debuginfo.types import EnumType
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+from kernlab.walk.cpus import percpu_many, possible_cpus
+from kernlab.walk.lists import list_entries
+from kernlab.walk.slub import OO_MASK, OO_SHIFT, freelist_lengths, slab_type
+from kernlab.walk.strings import c_strings
+
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+#: include/linux/nodemask.h: more NUMA nodes than this are no x86-64 machine's (CONFIG_NODES_SHIFT ends at 10).
+_MOST_NODES = 1024
+
+# include/linux/slab.h and mm/slab.h before 6.9: macros, which no type information has.
+_FLAGS = {
+    0x100: "SLAB_CONSISTENCY_CHECKS",
+    0x400: "SLAB_RED_ZONE",
+    0x800: "SLAB_POISON",
+    0x1000: "SLAB_KMALLOC",
+    0x2000: "SLAB_HWCACHE_ALIGN",
+    0x4000: "SLAB_CACHE_DMA",
+    0x8000: "SLAB_CACHE_DMA32",
+    0x10000: "SLAB_STORE_USER",
+    0x20000: "SLAB_RECLAIM_ACCOUNT",
+    0x40000: "SLAB_PANIC",
+    0x80000: "SLAB_TYPESAFE_BY_RCU",
+    0x100000: "SLAB_MEM_SPREAD",
+    0x200000: "SLAB_TRACE",
+    0x400000: "SLAB_DEBUG_OBJECTS",
+    0x800000: "SLAB_NOLEAKTRACE",
+    0x1000000: "SLAB_NO_MERGE",
+    0x2000000: "SLAB_FAILSLAB",
+    0x4000000: "SLAB_ACCOUNT",
+    0x8000000: "SLAB_KASAN",
+    0x10000000: "SLAB_NO_USER_FLAGS",
+    0x40000000: "SLAB_CMPXCHG_DOUBLE",
+    0x80000000: "SLAB_OBJECT_POISON",
+}
+
+
+@table("Slab caches, one row each, with their true use.")
+def slabs(kernel: Kernel) -> pd.DataFrame:
+    """One row per kmem_cache (aliases have none), in the kernel's order.
+
+    slabs, objects: pages and slots on all nodes; active: objects less the free ones, wherever they lie (a slab's or a
+    CPU's freelist, a sheaf, a barn); bytes = slabs × pages_per_slab × page size; used_bytes = active × size.
+    What cannot be read is missing, never 0. Mirrors mm/slub.c (SLUB; SLAB and SLOB are not read).
+    """
+    problems: list[str] = []
+    head = kernel.symbol("slab_caches")
+    _, cache = list_entries(
+        kernel, [head], "struct kmem_cache", "list", problems=problems, what="the list of slab caches"
+    )
+    size = cache["size"]
+    layout = cache["oo.x"]
+    pages = Column(1 << (layout.values.astype(np.int64) >> OO_SHIFT & 0x3F), layout.valid, "int")
+    tally = count(kernel, cache, problems)
+    # A cache without a slab has nothing in use, whatever else of it cannot be read.
+    known = tally.counted & (tally.free_known | (tally.objects == 0))
+    active = Column(np.where(tally.objects == 0, 0, tally.objects - tally.free), known, "int")
+    sane = active.valid & (active.values >= 0) & (tally.objects >= 0)
+    wrong = int((active.valid & ~sane).sum())
+    if wrong:
+        problems.append(f"slabs: {wrong:,} caches count more free objects than they have; their active is missing")
+    active = active.where(sane)
+    slabs_ = Column(tally.slabs, tally.counted, "int")
+    lost = int((~active.valid).sum())
+    if lost:
+        problems.append(f"slabs: the use of {lost:,} of {len(cache):,} caches is not known: parts of them are not here")
+    return frame(
+        kernel,
+        "slabs",
+        problems=problems,
+        address=cache,
+        name=c_strings(kernel, np.where(cache["name"].valid, cache["name"].values, np.uint64(0))),
+        object_size=nullable(cache["object_size"]),
+        size=nullable(size),
+        objects_per_slab=nullable(Column(layout.values.astype(np.int64) & OO_MASK, layout.valid, "int")),
+        pages_per_slab=nullable(pages),
+        slabs=nullable(slabs_),
+        objects=nullable(Column(tally.objects, tally.counted, "int")),
+        active=nullable(active),
+        bytes=nullable(product(slabs_, pages, kernel.page_size)),
+        used_bytes=nullable(product(active, size, 1)),
+        flags=flag_names(kernel, cache["flags"]),
+    )
+
+
+def product(left: Column, right: Column, factor: int) -> Column:
+    """left × right × factor in int64, valid where both are."""
+    values = left.values.astype(np.int64) * right.values.astype(np.int64) * factor
+    return Column(values, left.valid & right.valid, "int")
+
+
+def flag_names(kernel: Kernel, flags: Column) -> Column:
+    """SLAB_ names of each cache's flags, joined by commas; bits without a name in hexadecimal."""
+    # Linux commit cc61eb851461 ("mm, slab: use an enum to define SLAB_ cache creation flags") (in v6.9).
+    bits = kernel.types.get("enum _slab_flag_bits")
+    known = _FLAGS
+    if isinstance(bits, EnumType):
+        known = {1 << bit: name[1:] for name, bit in bits.enumerators.items() if name.startswith("_SLAB_")}
+    names = []
+    for mask in flags.values.tolist():
+        found = [name for value, name in known.items() if mask & value]
+        rest = mask & ~sum(known)
+        names.append(",".join(found + ([f"{rest:#x}"] if rest else [])))
+    return Column(np.array(names, dtype=object), flags.valid, "text")
+
+
+@dataclass
+class Tally:
+    """What was counted per cache: int64[n] each, and whether all of it could be read."""
+
+    slabs: I64
+    objects: I64
+    free: I64
+    counted: Mask
+    free_known: Mask
+
+    @classmethod
+    def zero(cls, count: int) -> Tally:
+        """Nothing counted yet, nothing missed."""
+        zeros = [np.zeros(count, dtype=np.int64) for _ in range(3)]
+        return cls(*zeros, np.ones(count, dtype=bool), np.ones(count, dtype=bool))
+
+    def add_free(self, owner: npt.NDArray[np.integer], free: npt.NDArray[np.integer], valid: Mask) -> None:
+        """Count free objects towards their caches; one that could not be read spoils its cache's count."""
+        np.add.at(self.free, owner[valid], free[valid].astype(np.int64))
+        self.free_known[owner[~valid]] = False
+
+
+def count(kernel: Kernel, cache: StructArray, problems: list[str]) -> Tally:
+    """Slabs, objects and free objects of every cache."""
+    tally = Tally.zero(len(cache))
+    owner, nodes = cache_nodes(kernel, cache, problems)
+    slabs_, objects = nodes["nr_slabs.counter"], nodes["total_objects.counter"]
+    valid = nodes.valid & slabs_.valid & objects.valid
+    np.add.at(tally.slabs, owner[valid], slabs_.values[valid])
+    np.add.at(tally.objects, owner[valid], objects.values[valid])
+    tally.counted[owner[~valid]] = False
+    partial = nodes["nr_partial"]
+    tally.free_known[owner[~partial.valid]] = False
+    heads = nodes.follow("partial").addresses
+    slab, member = slab_type(kernel), "slab_list"
+    before = len(problems)
+    index, slabs_on = list_entries(
+        kernel, heads[partial.valid], slab, member, problems=problems, what="the nodes' partial slabs"
+    )
+    of_node = np.flatnonzero(partial.valid)[index]
+    found = np.bincount(of_node, minlength=len(nodes))
+    if len(problems) > before:
+        short = partial.valid & (found < partial.values.astype(np.int64))
+        tally.free_known[owner[short]] = False
+    tally.add_free(owner[of_node], *_free_in(slabs_on))
+    _count_percpu(kernel, cache, tally, problems)
+    return tally
+
+
+def cache_nodes(kernel: Kernel, cache: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
+    """The kmem_cache_node of each cache on each NUMA node that has one: (cache index int64[m], StructArray)."""
+    width = min(max(kernel.word("nr_node_ids", 4) if "nr_node_ids" in kernel.symbols else 1, 1), _MOST_NODES)
+    owners, addresses = [], []
+    unread = 0
+    for number in range(width):
+        # In 7.x the pointer lies in a small struct beside the node's barn.
+        pointer = cache.first(f"per_node[{number}].node", f"node[{number}]")
+        unread += int((~pointer.valid).sum())
+        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
+        owners.append(rows)
+        addresses.append(pointer.values[rows])
+    if unread:
+        problems.append(f"slabs: {unread:,} pointers to a cache's nodes lie on pages that the dump lacks")
+    return np.concatenate(owners), StructArray(
+        kernel, kernel.find_type("struct kmem_cache_node"), np.concatenate(addresses)
+    )
+
+
+def _free_in(slabs_on: StructArray) -> tuple[I64, Mask]:
+    """Free objects on each slab's own freelist."""
+    objects, inuse = slabs_on["objects"], slabs_on["inuse"]
+    return objects.values.astype(np.int64) - inuse.values.astype(np.int64), objects.valid & inuse.valid
+
+
+def _count_percpu(kernel: Kernel, cache: StructArray, tally: Tally, problems: list[str]) -> None:
+    """Free objects that CPUs keep: their slab's freelist, their partial slabs, or their sheaves and barns."""
+    numbers = possible_cpus(kernel, problems)
+    if cache.has("cpu_slab"):
+        owner, cpu = _percpu_structs(kernel, cache, "cpu_slab", "struct kmem_cache_cpu", numbers)
+        _count_cpu_slabs(kernel, cache, tally, owner, cpu, problems)
+    if cache.has("cpu_sheaves"):
+        owner, cpu = _percpu_structs(kernel, cache, "cpu_sheaves", "struct slub_percpu_sheaves", numbers)
+        _count_sheaves(kernel, cache, tally, owner, cpu, problems)
+
+
+def _percpu_structs(
+    kernel: Kernel, cache: StructArray, member: str, type_name: str, numbers: I64
+) -> tuple[I64, StructArray]:
+    pointer = cache[member]
+    rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
+    where = percpu_many(kernel, pointer.values[rows], numbers).reshape(-1)
+    return np.repeat(rows, len(numbers)), StructArray(kernel, kernel.find_type(type_name), where)
+
+
+def _count_cpu_slabs(
+    kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray, problems: list[str]
+) -> None:
+    heads = cpu["freelist"]
+    tally.free_known[owner[~heads.valid]] = False
+    lengths, good = freelist_lengths(kernel, cache, owner[heads.valid], heads.values[heads.valid])
+    tally.add_free(owner[heads.valid], lengths, good)
+    broken = int((~good).sum())
+    if broken:
+        problems.append(f"slabs: {broken:,} freelists of CPUs are damaged (a cycle, or a link that cannot be read)")
+    # Linux commit bb192ed9aa71 ("mm/slub: Convert most struct page to struct slab by spatch") (in v5.17).
+    current = cpu.first("slab", "page")
+    rows = np.flatnonzero(current.valid & (current.values != 0))
+    slab = kernel.find_type(slab_type(kernel))
+    tally.add_free(owner[rows], *_free_in(StructArray(kernel, slab, current.values[rows])))
+    if not cpu.has("partial"):
+        return
+    partial = cpu["partial"]
+    tally.free_known[owner[~partial.valid]] = False
+    waiting = np.where(partial.valid, partial.values, np.uint64(0))
+    rows = np.flatnonzero(waiting)
+    for _ in range(4096):
+        if not len(rows):
+            return
+        slabs_on = StructArray(kernel, slab, waiting[rows])
+        tally.add_free(owner[rows], *_free_in(slabs_on))
+        following = slabs_on["next"]
+        waiting[rows] = np.where(following.valid, following.values, np.uint64(0))
+        rows = rows[following.valid & (following.values != 0)]
+    tally.free_known[owner[rows]] = False
+    problems.append(f"slabs: the partial slabs of {len(rows):,} CPUs do not end")
+
+
+def _count_sheaves(
+    kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray, problems: list[str]
+) -> None:
+    # Linux commit 2d517aa09bbc ("slab: add opt-in caching layer of percpu sheaves") (in v6.18).
+    sheaf = kernel.find_type("struct slab_sheaf")
+    owners, sheaves = [], []
+    for member in ("main", "spare", "rcu_free"):
+        if not cpu.has(member):
+            continue
+        pointer = cpu[member]
+        tally.free_known[owner[~pointer.valid]] = False
+        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
+        owners.append(owner[rows])
+        sheaves.append(pointer.values[rows])
+    barn_owner, barn = _barns(kernel, cache)
+    index, full = list_entries(
+        kernel,
+        barn.follow("sheaves_full").addresses,
+        "struct slab_sheaf",
+        "barn_list",
+        problems=problems,
+        what="the barns' full sheaves",
+    )
+    owners.append(barn_owner[index])
+    sheaves.append(full.addresses)
+    # A sheaf may be shared by caches that have none of their own: it counts once.
+    every, first = np.unique(np.concatenate(sheaves), return_index=True)
+    size = StructArray(kernel, sheaf, every)["size"]
+    tally.add_free(np.concatenate(owners)[first], size.values, size.valid)
+
+
+def _barns(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
+    barn_type = kernel.find_type("struct node_barn")
+    width = min(max(kernel.word("nr_node_ids", 4) if "nr_node_ids" in kernel.symbols else 1, 1), _MOST_NODES)
+    owners, addresses = [], []
+    for number in range(width):
+        pointer = cache.first(f"per_node[{number}].barn", f"node[{number}]->barn")
+        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
+        owners.append(rows)
+        addresses.append(pointer.values[rows])
+    return np.concatenate(owners), StructArray(kernel, barn_type, np.concatenate(addresses))
