@@ -1,0 +1,73 @@
+# kernlab: every target sets up what it needs by itself. A machine with Python 3.11 or newer and make is enough.
+#
+#   make demo    the first-look notebook on the bundled dump, as one HTML file
+#   make test    everything a change must pass
+#   make help    the rest
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.kernlab-ready
+HOOKS_READY := $(VENV)/.kernlab-hooks
+BUILD := build
+
+# Another Python for .venv: make PYTHON=/usr/bin/python3.12 test
+PYTHON ?=
+# Two workers: a dump opened once per worker serves all tests of a file.
+PYTEST_FLAGS ?= -n 2 --dist loadfile
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types format bench hooks clean distclean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the virtual environment in .venv (the other targets do it when needed)
+
+$(READY): pyproject.toml constraints.txt scripts/find-python.sh
+	@if [ ! -x $(BIN)/python ]; then \
+	    python=$$(PYTHON="$(PYTHON)" sh scripts/find-python.sh) || exit 1; \
+	    echo "Making $(VENV) with $$python"; \
+	    "$$python" -m venv $(VENV); \
+	fi
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[lab,report,parquet,dev]"
+	@touch $@
+
+demo: $(READY) ## execute notebooks/01-first-look.ipynb on the bundled dump: tables here, build/01-first-look.html to keep
+	@$(BIN)/python scripts/demo.py
+
+test: lint types $(READY) ## everything a change must pass: ruff, mypy, import-linter, pytest, the notebooks
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests
+ifneq ($(NOTEBOOKS),)
+	$(BIN)/python -m pytest --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
+endif
+
+lint: $(READY) ## ruff (rules and format), the direction of imports between the rooms, what may be committed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/check_files.py
+
+types: $(READY) ## mypy, strict on kernlab/
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## kernlab and drgn side by side on the same dump (see benchmarks/README.md)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[oracle]"
+	$(BIN)/python benchmarks/compare.py
+
+hooks: $(HOOKS_READY) ## let git check each commit (.pre-commit-config.yaml)
+
+$(HOOKS_READY): $(READY) .pre-commit-config.yaml
+	$(BIN)/pre-commit install
+	@touch $@
+
+clean: ## remove what was built; keeps .venv
+	rm -rf $(BUILD) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find kernlab tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv too
+	rm -rf $(VENV)
