@@ -1,7 +1,7 @@
-"""Kernel bytes in, `str` out; and `str` in, text out that does no harm where it is shown: HTML, terminal, plot.
+"""Kernel bytes in, `str` out; and `str` in, text out that does no harm where it is shown.
 
-Decoding keeps every control character, because a DataFrame holds what the kernel held; the `escape_*` functions
-make them visible, each for one place where text meets a reader.
+Decoding keeps control characters, because a DataFrame holds what the kernel held; the `escape_*` functions make
+them visible, each for one place where text meets a reader.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class KernAccessor:
         return self.dump.structs(self.type, addresses.fillna(0).to_numpy(dtype=np.uint64))
 
     def field(self, *paths: str) -> Any:
-        """One more member for these rows, by its C path: a Series on the frame's index; with several a DataFrame.
+        """One more member of these rows' structs, by its C path: a Series; with several paths a DataFrame.
 
         Missing where the address is missing or NULL or cannot be read. Raises MemberNotFoundError, naming the
         nearest member.

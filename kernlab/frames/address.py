@@ -1,88 +1,33 @@
-"""The address dtype: hexadecimal wherever it is read, uint64 wherever it is computed with, never a float.
-
-A column of it also carries, in its dtype, a token of the dump that it came from and the type that it points to;
-both survive what pandas does with the column, and neither takes part in comparing dtypes.
-"""
+"""The address array: hexadecimal wherever it is read, uint64 wherever it is computed with, never a float."""
 
 from __future__ import annotations
 
-import builtins
-import operator
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
+from pandas.api.extensions import ExtensionArray, ExtensionDtype, take
 from pandas.api.indexers import check_array_indexer
 
 from kernlab.frames import address_values as av
-from kernlab.frames import origin
+from kernlab.frames.address_arithmetic import AddressArithmetic, refusal
+from kernlab.frames.address_dtype import AddressDtype
 from kernlab.text import Address
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+__all__ = ["AddressArray", "AddressDtype"]
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 
-@register_extension_dtype
-class AddressDtype(ExtensionDtype):
-    """dtype "address": kernel or physical addresses of 64 bits, NA where missing.
+class AddressArray(AddressArithmetic, ExtensionArray):
+    """Addresses: `values` uint64[n] and `mask` bool[n], True where missing. `pd.array(…, dtype="address")`.
 
-    `origin` is the token of the dump (frames/origin.py), `target` the C type that lies there ("struct
-    task_struct"). All address dtypes are equal, whatever they carry, so that columns of two dumps can be merged.
-    """
-
-    name = "address"
-    type = Address  # type: ignore[assignment]
-    na_value = pd.NA
-    _metadata = ()
-
-    def __init__(self, origin: str = "", target: str = ""):
-        self.origin = origin
-        self.target = target
-
-    def __repr__(self) -> str:
-        return f"AddressDtype({self.target!r})" if self.target else "AddressDtype()"
-
-    @classmethod
-    def construct_array_type(cls) -> builtins.type[AddressArray]:
-        """AddressArray."""
-        return AddressArray
-
-    def combine(self, other: AddressDtype) -> AddressDtype:
-        """The dtype of a column made of two: what they agree on, or what just one of them knows."""
-        if (self.origin, self.target) == (other.origin, other.target):
-            return self
-        target = self.target or other.target
-        if other.target and target != other.target:
-            target = origin.MIXED
-        return AddressDtype(origin.combine(self.origin, other.origin), target)
-
-    def _get_common_dtype(self, dtypes: list[Any]) -> Any:
-        result = self
-        for dtype in dtypes:
-            if isinstance(dtype, AddressDtype):
-                result = result.combine(dtype)
-            elif str(dtype).lower() not in ("uint64", "uint32", "uint16", "uint8"):
-                return None
-        return result
-
-    def __from_arrow__(self, array: pa.Array | pa.ChunkedArray) -> AddressArray:
-        from kernlab.frames.arrow import from_arrow
-
-        return AddressArray(*from_arrow(array), self)
-
-
-class AddressArray(ExtensionArray):
-    """Addresses: `values` uint64[n] and `mask` bool[n], True where missing; `pd.array(…, dtype="address")` makes one.
-
-    `+` and `-` of integers, `|` and `^` give addresses modulo 2**64; address - address is Int64; `&` gives UInt64,
-    or addresses where the other side has the top bit (`& ~0xfff`); `>>`, `<<`, `//`, `%` give UInt64.
+    `+` and `-` of integers, `|` and `^` give addresses modulo 2**64; address - address is Int64; `&` gives
+    UInt64, or addresses where the other side has the top bit (`& ~0xfff`); `>>`, `<<`, `//`, `%` give UInt64.
     """
 
     #: Set by pandas (since 3.1) on arrays that it shares.
@@ -241,7 +186,7 @@ class AddressArray(ExtensionArray):
         return result
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """To "address", integers (exact, or ValueError), `str` (hexadecimal), objects (`Address`, NA); never floats."""
+        """To "address", integers (exact, or ValueError), `str` (hexadecimal), objects (`Address`, NA)."""
         wanted = pd.api.types.pandas_dtype(dtype)
         if isinstance(wanted, AddressDtype):
             return self.copy() if copy else self
@@ -292,7 +237,8 @@ class AddressArray(ExtensionArray):
 
     def duplicated(self, keep: Any = "first") -> Mask:
         """bool[n], True for what came before (or comes after, as `keep` says)."""
-        return self.numbers.duplicated(keep=keep)
+        result: Mask = self.numbers.duplicated(keep=keep)
+        return result
 
     def value_counts(self, dropna: bool = True) -> pd.Series:
         """How often each address occurs, by address."""
@@ -312,7 +258,8 @@ class AddressArray(ExtensionArray):
             missing = any(av.is_missing(item) for item in items)
             numbers = [number for item in items if (number := _number(item)) is not None]
             wanted = np.array(numbers, dtype=np.uint64)
-        return np.where(self._mask, missing, np.isin(self._data, wanted))
+        result: Mask = np.where(self._mask, missing, np.isin(self._data, wanted))
+        return result
 
     def searchsorted(self, value: Any, side: Any = "left", sorter: Any = None) -> Any:
         """Where `value` would be put in to keep the order."""
@@ -327,15 +274,12 @@ class AddressArray(ExtensionArray):
             numbers.to_numpy(dtype=np.uint64, na_value=0), np.asarray(numbers.isna()), self._dtype
         )
 
-    @staticmethod
-    def _no(operation: str) -> TypeError:
-        return TypeError(
-            f"dtype 'address' does not support operation '{operation}'; for numbers use .astype('UInt64')"
-        )
-
     def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **kwargs: Any) -> Any:
+        if name == "count":
+            count = int((~self._mask).sum())
+            return pd.array([count], dtype="Int64") if keepdims else count
         if name not in ("min", "max"):
-            raise self._no(name)
+            raise refusal(name)
         kept = self._data[~self._mask]
         if not len(kept) or (not skipna and self._mask.any()):
             result: Any = pd.NA
@@ -345,12 +289,12 @@ class AddressArray(ExtensionArray):
 
     def _accumulate(self, name: str, *, skipna: bool = True, **kwargs: Any) -> Self:
         if name not in ("cummin", "cummax"):
-            raise self._no(name)
+            raise refusal(name)
         return self._wrap(self.numbers._accumulate(name, skipna=skipna, **kwargs))
 
     def _groupby_op(self, *, how: str, **kwargs: Any) -> Any:
         if how not in ("min", "max", "first", "last", "nth", "cummin", "cummax", "rank", "idxmin", "idxmax"):
-            raise self._no(how)
+            raise refusal(how)
         result = self.numbers._groupby_op(how=how, **kwargs)
         return result if how in ("rank", "idxmin", "idxmax") else self._wrap(result)
 
@@ -370,54 +314,6 @@ class AddressArray(ExtensionArray):
             return pd.array(items, dtype=object)
         return super()._cast_pointwise_result(values)  # type: ignore[misc]
 
-    # Arithmetic
-
-    def __invert__(self) -> Self:
-        return type(self)(~self._data, self._mask, AddressDtype(self._dtype.origin))
-
-    def __pos__(self) -> Self:
-        return self.copy()
-
-    def __neg__(self) -> Self:
-        raise self._no("neg")
-
-    def __abs__(self) -> Self:
-        raise self._no("abs")
-
-    def _binary(self, other: Any, name: str, swapped: bool = False) -> Any:
-        if isinstance(other, pd.DataFrame | pd.Series | pd.Index):
-            return NotImplemented
-        pointer = isinstance(other, AddressArray | Address)
-        if isinstance(other, str):
-            other = av.parse(other)
-        found = (other._data, other._mask) if isinstance(other, AddressArray) else av.operand(other)
-        if found is None:
-            if name in ("eq", "ne"):
-                return pd.arrays.BooleanArray(np.full(len(self), name == "ne"), self._mask.copy())
-            raise TypeError(
-                f"{name} of addresses and {type(other).__name__}: the other side must hold integers"
-            )
-        values, missing = found
-        if isinstance(values, np.ndarray) and values.ndim and len(values) != len(self):
-            raise ValueError(f"lengths differ: {len(self):,} addresses and {len(values):,} other values")
-        mask = self._mask | missing
-        if name in _COMPARISONS:
-            return pd.arrays.BooleanArray(_COMPARISONS[name](self._data, values), mask)
-        if name in av.NUMBERS:
-            op, restriction = av.NUMBERS[name]
-            second, unusable = av.natural(values, restriction)
-            return pd.arrays.IntegerArray(op(self._data, second), mask | unusable)
-        second = av.modulo(values)
-        if name == "sub" and (pointer or swapped):
-            difference = second - self._data if swapped else self._data - second
-            return pd.arrays.IntegerArray(difference.view(np.int64), mask)
-        result = _ADDRESSES[name](self._data, second)
-        if name == "and" and not pointer and not (isinstance(values, int) and int(second) >> 63):
-            return pd.arrays.IntegerArray(result, mask)
-        dtype = self._dtype.combine(other._dtype) if isinstance(other, AddressArray) else self._dtype
-        # What lies at another address is of another type.
-        return type(self)(result, mask, AddressDtype(dtype.origin))
-
 
 def _number(item: Any) -> int | None:
     """An item of isin's list as an address, or None where it can be none."""
@@ -426,47 +322,6 @@ def _number(item: Any) -> int | None:
     except (TypeError, ValueError):
         return None
 
-
-_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
-}
-_ADDRESSES: dict[str, Callable[[Any, Any], Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "and": operator.and_,
-    "or": operator.or_,
-    "xor": operator.xor,
-}
-
-
-def _operator(name: str, swapped: bool = False) -> Callable[[AddressArray, Any], Any]:
-    def operate(self: AddressArray, other: Any) -> Any:
-        return self._binary(other, name, swapped)
-
-    return operate
-
-
-def _refused(name: str) -> Callable[[AddressArray, Any], Any]:
-    def refuse(self: AddressArray, other: Any) -> Any:
-        if isinstance(other, pd.DataFrame | pd.Series | pd.Index):
-            return NotImplemented
-        raise self._no(name)
-
-    return refuse
-
-
-for _name in _COMPARISONS:
-    setattr(AddressArray, f"__{_name}__", _operator(_name))
-for _name in (*_ADDRESSES, *av.NUMBERS):
-    setattr(AddressArray, f"__{_name}__", _operator(_name))
-for _name in _ADDRESSES:
-    setattr(AddressArray, f"__r{_name}__", _operator(_name, swapped=True))
-# Left out, these would go to NumPy, which answers with floats or with what wrapped around.
-for _name in (
-    *("mul", "truediv", "pow", "matmul", "divmod"),
-    *("rmul", "rtruediv", "rpow", "rmatmul", "rdivmod", "rfloordiv", "rmod", "rrshift", "rlshift"),
-):
-    setattr(AddressArray, f"__{_name}__", _refused(_name))
 
 # pandas imports pyarrow where it is installed; then a parquet file's addresses must come back as such.
 if "pyarrow" in sys.modules:

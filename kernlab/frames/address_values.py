@@ -1,12 +1,11 @@
-"""Anything that may hold addresses in, uint64 values and a mask of what is missing out; and arithmetic on them.
+"""Anything that may hold addresses in, uint64 values and a mask of what is missing out; and back to text.
 
 Nothing here passes through a float: above 2**53 a float drops the low bits of an address.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -138,10 +137,7 @@ def modulo(values: npt.NDArray[Any] | int) -> U64 | np.uint64:
     return np.uint64(values & _ALL_ONES) if isinstance(values, int) else values.astype(np.uint64)
 
 
-def compare(op: Callable[[Any, Any], Any], values: U64, other: npt.NDArray[Any] | int) -> Mask:
-    """A comparison, exact for integers of every sign and (Python's) every size."""
-    result: Mask = op(values, other)
-    return result
+SHIFTED = "shifted by"
 
 
 def natural(values: npt.NDArray[Any] | int, name: str) -> tuple[U64 | np.uint64, Mask | bool]:
@@ -152,13 +148,13 @@ def natural(values: npt.NDArray[Any] | int, name: str) -> tuple[U64 | np.uint64,
     if isinstance(values, int):
         if values < 0:
             raise ValueError(f"an address {name} {values}: negative")
-        if name != "shifted by" and not values:
+        if name != SHIFTED and not values:
             raise ZeroDivisionError(f"an address {name} 0")
         return np.uint64(min(values, _ALL_ONES)), False
     if values.dtype.kind == "i" and len(values) and values.min() < 0:
         raise ValueError(f"an address {name} {int(values.min())}: negative")
     unsigned = values.astype(np.uint64)
-    if name == "shifted by":
+    if name == SHIFTED:
         return unsigned, False
     return np.maximum(unsigned, np.uint64(1)), unsigned == 0
 
@@ -178,12 +174,3 @@ def as_text(values: U64, mask: Mask) -> npt.NDArray[np.object_]:
     result[:] = [f"0x{digits[i : i + 16]}" for i in range(0, len(digits), 16)]
     result[mask] = np.nan
     return result
-
-
-#: Operations whose result is a plain number (UInt64), by their second operand's restriction.
-NUMBERS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
-    "floordiv": (operator.floordiv, "divided by"),
-    "mod": (operator.mod, "divided by"),
-    "rshift": (operator.rshift, "shifted by"),
-    "lshift": (operator.lshift, "shifted by"),
-}

@@ -43,9 +43,9 @@ def _name_plainly(describe: Callable[[Any], tuple[str, Any]]) -> Callable[[Any],
 
 
 pa.register_extension_type(AddressType())
-# pyarrow writes each column's dtype by name into the file, and pandas refuses the whole file where it does not
-# know one ("data type 'address' not understood"). So files name a dtype that every pandas knows; the extension
-# type alone brings the address dtype back.
+# pyarrow writes each column's dtype by name into the file, and pandas refuses the whole file where it does
+# not know one ("data type 'address' not understood"). So files name a dtype that every pandas knows; the
+# extension type alone brings the address dtype back.
 pandas_compat.get_extension_dtype_info = _name_plainly(pandas_compat.get_extension_dtype_info)
 
 
@@ -58,7 +58,7 @@ def to_arrow(values: npt.NDArray[np.uint64], mask: npt.NDArray[np.bool_], type: 
 
 
 def from_arrow(array: Any) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
-    """An Arrow array (or chunked array) of addresses as uint64 values and a mask of what is missing."""
+    """An Arrow array (or chunked array) as uint64 values and a mask of what is missing."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps chunks that together are too large

@@ -108,7 +108,7 @@ def describe(kernel: Origin | None, table: str, problems: Iterable[str] = ()) ->
 def addresses(
     kernel: Origin | None, values: npt.ArrayLike, valid: Mask | None = None, target: str = ""
 ) -> AddressArray:
-    """uint64[n] as an address column: of this dump, missing where not `valid`, of structs of type `target`."""
+    """uint64[n] as an address column of this dump: missing where not `valid`, of structs of type `target`."""
     return _addresses(kernel.token if kernel else "", values, valid, target)
 
 

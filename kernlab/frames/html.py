@@ -1,4 +1,4 @@
-"""A table in, HTML that people like to read out: escaped, sizes in human units, cuts and problems said in words."""
+"""A table in, HTML for people out: escaped, sizes in human units, with what was cut and what was lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROBLEMS_SHOWN = 3
 _STYLE = """\
 .kernlab-frame{overflow-x:auto;color:var(--jp-ui-font-color1,inherit)}
 .kernlab-frame table{border-collapse:collapse;font-size:var(--jp-ui-font-size1,13px);margin:0}
-.kernlab-frame caption{text-align:left;white-space:nowrap;color:var(--jp-ui-font-color2,inherit);padding:0 0 4px}
+.kernlab-frame caption{text-align:left;white-space:nowrap;padding:0 0 4px}
 .kernlab-frame th,.kernlab-frame td{padding:2px 8px;text-align:left;white-space:pre;unicode-bidi:isolate;\
 border-bottom:1px solid var(--jp-border-color2,#8884)}
 .kernlab-frame .n{text-align:right;font-variant-numeric:tabular-nums}
@@ -31,7 +31,7 @@ border-bottom:1px solid var(--jp-border-color2,#8884)}
 
 
 def is_ours(thing: Any) -> bool:
-    """Was this DataFrame or Series built by kernlab, and does it still have the shape that `to_html` shows?"""
+    """Did kernlab build this DataFrame or Series, and has it still the shape that `to_html` shows?"""
     if not isinstance(thing, pd.DataFrame | pd.Series) or "kernlab" not in thing.attrs:
         return False
     return thing.index.nlevels == 1 and (isinstance(thing, pd.Series) or thing.columns.nlevels == 1)
@@ -40,9 +40,9 @@ def is_ours(thing: Any) -> bool:
 def to_html(table: pd.DataFrame | pd.Series, *, max_rows: int | None = 20, title: str | None = None) -> str:
     """A table as HTML: one `<div>`, no scripts, nothing fetched, light or dark as its page is.
 
-    Of more than `max_rows` rows (None: all are shown) the first and the last half; `title` is the table's own name
-    unless given. Columns whose names end in `_bytes` are in human units, with the exact number as a tooltip. A Series
-    is shown as names and values.
+    Of more than `max_rows` rows (None: all are shown) the first and the last half; `title` is the table's own
+    name unless given. Columns whose names end in `_bytes` are in human units, with the exact number as a tooltip.
+    A Series is shown as names and values.
     """
     attrs = table.attrs
     name = title if title is not None else str(attrs.get("table", ""))
@@ -57,7 +57,7 @@ def to_html(table: pd.DataFrame | pd.Series, *, max_rows: int | None = 20, title
         cells = [
             [_cell(str(key), value) for value in shown.iloc[:, i]] for i, key in enumerate(shown.columns)
         ]
-        size = f"{rows:,} {'row' if rows == 1 else 'rows'} × {columns:,} {'column' if columns == 1 else 'columns'}"
+        size = f"{rows:,} row{'' if rows == 1 else 's'} × {columns:,} column{'' if columns == 1 else 's'}"
     if cut:
         size += f", the first {cut:,} and the last {len(positions) - cut:,} shown"
     if columns > _MOST_COLUMNS:
@@ -73,7 +73,8 @@ def to_html(table: pd.DataFrame | pd.Series, *, max_rows: int | None = 20, title
     caption = f"<b>{escape_html(shorten(name, _LONGEST_CELL))}</b> · {size}" if name else size
     return (
         f'<div class="kernlab-frame {NO_MATH}"><style>{_STYLE}</style><table><caption>{caption}</caption>'
-        f"{_head(table, shown)}<tbody>{''.join(body)}</tbody></table>{_problems(attrs.get('problems', ()))}</div>"
+        f"{_head(table, shown)}<tbody>{''.join(body)}</tbody></table>"
+        f"{_problems(attrs.get('problems', ()))}</div>"
     )
 
 

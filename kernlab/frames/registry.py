@@ -1,4 +1,4 @@
-"""Table functions in, tables by name out, each known by name and description before its module is imported."""
+"""Table functions in, tables by name out; each is known and described before its module is imported."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def table(description: str, *, name: str | None = None) -> Callable[[Function], 
 
 
 class Registry(Mapping[str, Entry]):
-    """Tables by name over a static index, name to (module, description, is_method); `load` imports just one."""
+    """Tables by name over a static index of (module, description, is_method); `load` imports just the one."""
 
     def __init__(self, index: Mapping[str, tuple[str, str] | tuple[str, str, bool]]):
         self._index = {name: Entry(*entry) for name, entry in index.items()}

@@ -1,0 +1,73 @@
+"""The address dtype: what pandas asks of it, and what a column of addresses knows of itself.
+
+A column carries in its dtype a token of the dump that it came from and the type that it points to; both
+survive what pandas does with the column, and neither takes part in comparing dtypes.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from pandas.api.extensions import ExtensionDtype, register_extension_dtype
+
+from kernlab.frames import origin
+from kernlab.text import Address
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kernlab.frames.address import AddressArray
+
+
+@register_extension_dtype
+class AddressDtype(ExtensionDtype):
+    """dtype "address": kernel or physical addresses of 64 bits, NA where missing.
+
+    `origin` is the token of the dump (frames/origin.py), `target` the C type that lies there ("struct
+    task_struct"). All address dtypes are equal, whatever they carry, so columns of two dumps can be merged.
+    """
+
+    name = "address"
+    type = Address
+    na_value = pd.NA
+    _metadata = ()
+
+    def __init__(self, origin: str = "", target: str = ""):
+        self.origin = origin
+        self.target = target
+
+    def __repr__(self) -> str:
+        return f"AddressDtype({self.target!r})" if self.target else "AddressDtype()"
+
+    @classmethod
+    def construct_array_type(cls) -> builtins.type[AddressArray]:
+        """AddressArray."""
+        from kernlab.frames.address import AddressArray
+
+        return AddressArray
+
+    def combine(self, other: AddressDtype) -> AddressDtype:
+        """The dtype of a column made of two: what they agree on, or what just one of them knows."""
+        if (self.origin, self.target) == (other.origin, other.target):
+            return self
+        target = self.target or other.target
+        if other.target and target != other.target:
+            target = origin.MIXED
+        return AddressDtype(origin.combine(self.origin, other.origin), target)
+
+    def _get_common_dtype(self, dtypes: list[Any]) -> Any:
+        result = self
+        for dtype in dtypes:
+            if isinstance(dtype, AddressDtype):
+                result = result.combine(dtype)
+            elif str(dtype).lower() not in ("uint64", "uint32", "uint16", "uint8"):
+                return None
+        return result
+
+    def __from_arrow__(self, array: pa.Array | pa.ChunkedArray) -> AddressArray:
+        from kernlab.frames.address import AddressArray
+        from kernlab.frames.arrow import from_arrow
+
+        return AddressArray(*from_arrow(array), self)
