@@ -1,0 +1,118 @@
+"""Where the dumps are, and one fixture per kind of dump. A dump that is not on this machine skips its tests,
+saying so.
+
+The dumps lie in ../shared/dumps beside the checkout, or in the folder that KERNLAB_TEST_DUMPS names;
+debian-6.1 is also bundled in samples/.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+from truth import DmesgRecord, Truth, read_dmesg
+
+ROOT = Path(__file__).resolve().parent.parent
+DUMPS = Path(os.environ.get("KERNLAB_TEST_DUMPS", ROOT.parent / "shared" / "dumps"))
+SAMPLES = ROOT / "samples"
+
+WHOLE_DUMPS = ("debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2")
+DAMAGED_DUMPS = ("damaged-7.2",)
+ALL_DUMPS = WHOLE_DUMPS + DAMAGED_DUMPS
+
+
+@dataclass(frozen=True)
+class DumpFiles:
+    """One captured dump: the vmcore, makedumpfile's log of it, and what the guest said of itself."""
+
+    name: str
+    folder: Path
+
+    @property
+    def vmcore(self) -> Path:
+        return self.folder / "vmcore"
+
+    @property
+    def dmesg(self) -> Path:
+        return self.folder / "vmcore-dmesg.txt"
+
+    @cached_property
+    def truth(self) -> Truth:
+        return Truth(self.folder / "truth.tar.xz")
+
+    @cached_property
+    def log(self) -> list[DmesgRecord]:
+        return read_dmesg(self.dmesg)
+
+
+_found: dict[str, DumpFiles] = {}
+
+
+def find_dump(name: str) -> DumpFiles:
+    """The files of a dump by name; skips the test where they are absent."""
+    if name not in _found:
+        for folder in (DUMPS / name, SAMPLES / name):
+            if (folder / "vmcore").is_file():
+                _found[name] = DumpFiles(name, folder)
+                break
+        else:
+            pytest.skip(
+                f"dump {name} is not on this machine: expected in {DUMPS / name} "
+                "(KERNLAB_TEST_DUMPS names another folder)"
+            )
+    return _found[name]
+
+
+@pytest.fixture(scope="session")
+def dump_files() -> Callable[[str], DumpFiles]:
+    """`dump_files("debian-6.1")`: the files of one named dump."""
+    return find_dump
+
+
+@pytest.fixture(scope="session", params=WHOLE_DUMPS)
+def whole_dump(request: pytest.FixtureRequest) -> DumpFiles:
+    """Each of the four whole dumps: .name, .vmcore, .dmesg, .truth, .log."""
+    return find_dump(request.param)
+
+
+@pytest.fixture(scope="session", params=ALL_DUMPS)
+def any_dump(request: pytest.FixtureRequest) -> DumpFiles:
+    """Each of the four whole dumps, and the damaged one."""
+    return find_dump(request.param)
+
+
+@pytest.fixture(scope="session")
+def damaged_dump() -> DumpFiles:
+    """damaged-7.2: a dump whose makedumpfile dropped kernel pages."""
+    return find_dump("damaged-7.2")
+
+
+@pytest.fixture(scope="session")
+def opened() -> Iterator[Callable[[str], Any]]:
+    """`opened("debian-6.1")`: the dump, opened once a session; all tests share its cached tables and must not
+    change them.
+    """
+    dumps: dict[str, Any] = {}
+    with ExitStack() as stack:
+
+        def open_once(name: str) -> Any:
+            if name not in dumps:
+                # Imported here: a broken kernlab fails the tests that use it, not the collection of all.
+                import kernlab
+
+                dumps[name] = stack.enter_context(kernlab.open(find_dump(name).vmcore))
+            return dumps[name]
+
+        yield open_once
+
+
+@pytest.fixture(scope="session")
+def dump(whole_dump: DumpFiles, opened: Callable[[str], Any]) -> Any:
+    """Each of the four whole dumps, opened; `whole_dump` in the same test is its files."""
+    return opened(whole_dump.name)
