@@ -1,6 +1,6 @@
 """Kernel bytes in, `str` out; and `str` in, text out that does no harm where it is shown.
 
-Decoding keeps control characters, because a DataFrame holds what the kernel held; the `escape_*` functions make
+Decoding keeps control characters, for a DataFrame holds what the kernel held. The `escape_*` functions make
 them visible, each for one place where text meets a reader.
 """
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pandas.api.extensions import ExtensionArray, ExtensionDtype, take
+from pandas.api.extensions import ExtensionArray, ExtensionDtype, no_default, take
 from pandas.api.indexers import check_array_indexer
 
 from kernlab.frames import address_values as av
@@ -115,7 +115,7 @@ class AddressArray(AddressArithmetic, ExtensionArray):
 
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
         """The addresses at `indices`; with `allow_fill`, -1 gives what is missing (or `fill_value`)."""
-        missing = fill_value is None or av.is_missing(fill_value)
+        missing = fill_value is no_default or av.is_missing(fill_value)
         fill = np.uint64(0 if missing else av.scalar(fill_value))
         data: Any = take(self._data, indices, allow_fill=allow_fill, fill_value=fill)
         mask: Any = take(self._mask, indices, allow_fill=allow_fill, fill_value=missing)
@@ -158,15 +158,15 @@ class AddressArray(AddressArithmetic, ExtensionArray):
             dtype = np.dtype(object if self._mask.any() else np.uint64)
         return self.to_numpy(dtype, copy=bool(copy))
 
-    def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = None) -> npt.NDArray[Any]:
+    def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> npt.NDArray[Any]:
         """uint64[n] where nothing is missing (or `na_value` is given), else objects: `Address` and NA."""
-        filled = self if na_value is None or av.is_missing(na_value) else self.fillna(na_value)
+        filled = self if na_value is no_default or av.is_missing(na_value) else self.fillna(na_value)
         wanted = (
             np.dtype(dtype) if dtype is not None else np.dtype(object if filled._mask.any() else np.uint64)
         )
         if wanted.kind == "O":
             objects = av.as_objects(filled._data, filled._mask)
-            if na_value is not None and na_value is not pd.NA:
+            if na_value is not no_default and na_value is not pd.NA:
                 objects[filled._mask] = na_value
             return objects
         if wanted.kind in "US":
@@ -177,13 +177,20 @@ class AddressArray(AddressArithmetic, ExtensionArray):
             raise ValueError(
                 f"addresses are missing here, and {wanted} cannot say so; use UInt64, or fillna first"
             )
-        if wanted.kind != "b" and len(filled) and int(filled._data.max()) > np.iinfo(wanted).max:
-            raise ValueError(f"{int(filled._data.max()):#x} does not fit into {wanted}; use uint64")
+        if wanted.kind != "b":
+            filled._check_fits(wanted)
         result = filled._data.astype(wanted, copy=copy)
         if filled._readonly and result is filled._data:
             result = result.view()
             result.flags.writeable = False
         return result
+
+    def _check_fits(self, dtype: Any) -> None:
+        largest = int(self._data[~self._mask].max(initial=0))
+        if largest > np.iinfo(dtype).max:
+            raise ValueError(
+                f"{largest:#x} does not fit into {dtype}; use uint64, or UInt64 where some are missing"
+            )
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """To "address", integers (exact, or ValueError), `str` (hexadecimal), objects (`Address`, NA)."""
@@ -198,6 +205,8 @@ class AddressArray(AddressArithmetic, ExtensionArray):
                 raise TypeError(f"addresses do not become {wanted}: it would drop their low bits; use UInt64")
             if isinstance(wanted, pd.CategoricalDtype):
                 return super().astype(wanted, copy)
+            if wanted.name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32"):
+                self._check_fits(wanted.name.lower())
             return self.numbers.astype(wanted, copy=copy)
         if wanted.kind == "U":
             return av.as_text(self._data, self._mask)
@@ -240,6 +249,22 @@ class AddressArray(AddressArithmetic, ExtensionArray):
         result: Mask = self.numbers.duplicated(keep=keep)
         return result
 
+    def map(self, mapper: Any, na_action: Any = None) -> Any:
+        """What a function, a dict or a Series gives for each address; keys may be integers of any kind."""
+        if isinstance(mapper, dict) and not hasattr(mapper, "__missing__"):
+            mapper = pd.Series(list(mapper.values()), index=pd.Index(list(mapper), dtype=object))
+        if isinstance(mapper, pd.Series) and not isinstance(mapper.index.dtype, AddressDtype):
+            # An index of numbers takes addresses for something else, and would find none of them.
+            keys = [av.number(key) for key in mapper.index]
+            known = [key is not None for key in keys]
+            index = pd.Index([key for key in keys if key is not None], dtype=AddressDtype())
+            mapper = mapper[known].set_axis(index)
+        return super().map(mapper, na_action=na_action)
+
+    def _hash_pandas_object(self, **kwargs: Any) -> U64:
+        result: U64 = self.numbers._hash_pandas_object(**kwargs)
+        return result
+
     def value_counts(self, dropna: bool = True) -> pd.Series:
         """How often each address occurs, by address."""
         counts = self.numbers.value_counts(dropna=dropna)
@@ -256,7 +281,7 @@ class AddressArray(AddressArithmetic, ExtensionArray):
         else:
             items = list(values)
             missing = any(av.is_missing(item) for item in items)
-            numbers = [number for item in items if (number := _number(item)) is not None]
+            numbers = [number for item in items if (number := av.number(item)) is not None]
             wanted = np.array(numbers, dtype=np.uint64)
         result: Mask = np.where(self._mask, missing, np.isin(self._data, wanted))
         return result
@@ -312,15 +337,8 @@ class AddressArray(AddressArithmetic, ExtensionArray):
             if min(numbers) >= (0 if kind == "UInt64" else -(1 << 63)) and max(numbers) < 1 << 64:
                 return pd.array(items, dtype=kind)
             return pd.array(items, dtype=object)
-        return super()._cast_pointwise_result(values)  # type: ignore[misc]
-
-
-def _number(item: Any) -> int | None:
-    """An item of isin's list as an address, or None where it can be none."""
-    try:
-        return av.scalar(item)
-    except (TypeError, ValueError):
-        return None
+        result = pd.Series(items, copy=False).array
+        return result.to_numpy() if isinstance(result, pd.arrays.NumpyExtensionArray) else result
 
 
 # pandas imports pyarrow where it is installed; then a parquet file's addresses must come back as such.

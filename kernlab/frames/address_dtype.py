@@ -62,7 +62,7 @@ class AddressDtype(ExtensionDtype):
         for dtype in dtypes:
             if isinstance(dtype, AddressDtype):
                 result = result.combine(dtype)
-            elif str(dtype).lower() not in ("uint64", "uint32", "uint16", "uint8"):
+            elif dtype.kind not in "iu":
                 return None
         return result
 

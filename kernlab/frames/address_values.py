@@ -56,6 +56,14 @@ def scalar(value: Any) -> int:
     return _checked(int(value))
 
 
+def number(item: Any) -> int | None:
+    """One address, or None where `item` can be none."""
+    try:
+        return scalar(item)
+    except (TypeError, ValueError):
+        return None
+
+
 def to_values(source: Any) -> tuple[U64, Mask]:
     """A sequence of addresses as (uint64[n], bool[n], True where missing); may share memory with `source`.
 

@@ -41,7 +41,7 @@ def to_html(table: pd.DataFrame | pd.Series, *, max_rows: int | None = 20, title
     """A table as HTML: one `<div>`, no scripts, nothing fetched, light or dark as its page is.
 
     Of more than `max_rows` rows (None: all are shown) the first and the last half; `title` is the table's own
-    name unless given. Columns whose names end in `_bytes` are in human units, with the exact number as a tooltip.
+    name unless given. Columns whose names end in `_bytes` are in human units, the exact number as a tooltip.
     A Series is shown as names and values.
     """
     attrs = table.attrs

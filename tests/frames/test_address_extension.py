@@ -94,7 +94,7 @@ class TestAddress(base.ExtensionTests):
         return TypeError if op_name.strip("_") in (*REFUSED, "divmod", "rdivmod") else None
 
     def _cast_pointwise_result(self, op_name, obj, other, pointwise_result):
-        # The suite computes with Python's ints, one by one: addresses stay addresses and wrap, quotients are UInt64.
+        # The suite computes with Python's ints; ours wrap at 64 bits, and quotients are UInt64.
         name = op_name.strip("_")
         if isinstance(pointwise_result, pd.DataFrame):
             return pointwise_result.apply(lambda one: self._cast_pointwise_result(op_name, obj, other, one))
