@@ -1,0 +1,71 @@
+"""What every dump format gives to the rooms below: page frames by number, and what the file says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+
+class FrameStatus(IntEnum):
+    """Where a page frame of the machine is."""
+
+    PRESENT = 0
+    EXCLUDED = 1  # RAM that the dump was saved without (its dump level)
+    ABSENT = 2  # no RAM of this machine, or none that the dump tells of
+    LOST = 3  # should be in the file, but the file is cut or damaged there
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One ELF note of the dump; `offset` is where its descriptor lies in the file."""
+
+    name: str
+    type: int
+    desc: bytes
+    offset: int
+
+
+class DumpFile(ABC):
+    """A dump file that has been recognised. Frames with data have indexes from 0 to `frame_count` - 1.
+
+    `header` holds what the file itself says (release, nodename, timestamp, dump_level, file_bytes …), `vmcoreinfo`
+    the text of that note or None, `problems` a sentence for everything that was found lost so far.
+    """
+
+    path: Path
+    format: str
+    page_size: int
+    machine: str
+    vmcoreinfo: bytes | None
+    header: dict[str, object]
+    notes: list[Note]
+    problems: list[str]
+    frame_count: int
+    max_pfn: int
+
+    @abstractmethod
+    def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Page frame numbers uint64[n] to frame indexes int64[n]; -FrameStatus where the file has no data."""
+
+    @abstractmethod
+    def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Read frames int64[n] into `out` uint8[n, page_size]; returns PRESENT or LOST per row, lost rows zeroed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,171 @@
+"""The two headers of a kdump file (disk_dump_header, kdump_sub_header): bytes in, checked numbers out."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernlab.errors import DumpFormatError
+
+# disk_dump_header up to nr_cpus, as a 64-bit machine lays it out (makedumpfile's diskdump_mod.h).
+_HEADER = struct.Struct("<8si390s6xqqIiiIIIIIIi")
+_UTS_FIELD = 65
+_UTS_NAMES = ("sysname", "nodename", "release", "version", "machine", "domainname")
+
+# kdump_sub_header: each version of the header added to its end.
+_SUB_HEADER = struct.Struct("<QiiQQQQQQQQQQQ")
+_SUB_FIELDS = (
+    ("phys_base", 0),
+    ("dump_level", 1),
+    ("split", 2),
+    ("start_pfn", 2),
+    ("end_pfn", 2),
+    ("offset_vmcoreinfo", 3),
+    ("size_vmcoreinfo", 3),
+    ("offset_note", 4),
+    ("size_note", 4),
+    ("offset_eraseinfo", 5),
+    ("size_eraseinfo", 5),
+    ("start_pfn_64", 6),
+    ("end_pfn_64", 6),
+    ("max_mapnr_64", 6),
+)
+_NEWEST = 6
+_INCOMPLETE = 0x8  # DUMP_DH_COMPRESSED_INCOMPLETE
+
+#: Notes and VMCOREINFO are a few KiB a CPU.
+_LARGEST_PIECE = 64 << 20
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the headers say, with every offset and size checked against the file's length where it is used."""
+
+    version: int
+    uts: dict[str, str]
+    timestamp: int
+    status: int
+    block_size: int
+    sub_blocks: int
+    bitmap_blocks: int
+    cpus: int
+    max_pfn: int
+    sub: dict[str, int]
+
+    @property
+    def machine(self) -> str:
+        """The architecture, as uname -m has it."""
+        return self.uts["machine"]
+
+    @property
+    def split(self) -> bool:
+        """Is this one piece of a split dump?"""
+        return bool(self.sub["split"])
+
+    @property
+    def start_pfn(self) -> int:
+        """First page frame of a piece."""
+        return self.sub["start_pfn_64"] or self.sub["start_pfn"]
+
+    @property
+    def end_pfn(self) -> int:
+        """End of a piece, exclusive."""
+        return self.sub["end_pfn_64"] or self.sub["end_pfn"]
+
+    @property
+    def incomplete(self) -> bool:
+        """Did makedumpfile run out of room?"""
+        return bool(self.status & _INCOMPLETE)
+
+    @property
+    def bitmap_offset(self) -> int:
+        """Where the two bitmaps begin."""
+        return (1 + self.sub_blocks) * self.block_size
+
+    @property
+    def bitmap_bytes(self) -> int:
+        """Length of both bitmaps together."""
+        return self.bitmap_blocks * self.block_size
+
+    @property
+    def vmcoreinfo(self) -> tuple[int, int]:
+        """Offset and size of the VMCOREINFO text; (0, 0) without."""
+        return self.sub["offset_vmcoreinfo"], self.sub["size_vmcoreinfo"]
+
+    @property
+    def notes(self) -> tuple[int, int]:
+        """Offset and size of the ELF notes; (0, 0) without."""
+        return self.sub["offset_note"], self.sub["size_note"]
+
+    @staticmethod
+    def piece(data: mmap.mmap, where: tuple[int, int]) -> bytes:
+        """The bytes at (offset, size), as far as the file has them."""
+        offset, size = where
+        return data[offset : offset + min(size, _LARGEST_PIECE)] if 0 < offset < len(data) else b""
+
+    def facts(self) -> dict[str, Any]:
+        """What the file says of itself; empty fields (QEMU fills few) are left out."""
+        known: dict[str, Any] = {name: value for name, value in self.uts.items() if value}
+        known["timestamp"] = self.timestamp or None
+        # QEMU writes 1 and leaves nothing out; nobody else runs without its note.
+        known["dump_level"] = self.sub["dump_level"] if self.version >= 1 else None
+        known["header_version"] = self.version
+        known["cpus"] = self.cpus
+        known["max_pfn"] = self.max_pfn
+        return known
+
+
+def read_header(path: Path, data: mmap.mmap) -> Header:
+    """Read both headers. Raises DumpFormatError, saying which field cannot be."""
+
+    def damaged(what: str) -> DumpFormatError:
+        return DumpFormatError(f"the header of {path} is damaged: {what}. Copy the dump again")
+
+    if len(data) < _HEADER.size:
+        raise DumpFormatError(f"{path} is cut short: {len(data):,} bytes are not even its header ({_HEADER.size} bytes)")
+    (_, version, uts, seconds, _, status, block_size, sub_blocks, bitmap_blocks, max_mapnr, *_, cpus) = (
+        _HEADER.unpack_from(data)
+    )
+    if not 0 <= version <= 100:
+        raise damaged(f"its version is {version}")
+    if block_size not in (4096, 8192, 16384, 65536):
+        raise damaged(f"its block size is {block_size:,} bytes at offset 428")
+    if not 0 < sub_blocks < 1 << 20 or (1 + sub_blocks) * block_size > len(data):
+        raise DumpFormatError(
+            f"{path} is cut short or its header damaged: it ends at byte {len(data):,}, inside its sub-header "
+            f"({sub_blocks:,} blocks of {block_size:,} bytes). Copy the dump again"
+        )
+    raw = _SUB_HEADER.unpack_from(data, block_size)
+    sub = {
+        name: value if version >= since else 0 for (name, since), value in zip(_SUB_FIELDS, raw, strict=True)
+    }
+    if not 0 <= sub["dump_level"] <= 31 or sub["split"] not in (0, 1):
+        raise damaged(f"its sub-header at byte {block_size:,} has dump level {sub['dump_level']}, split {sub['split']}")
+    max_pfn = sub["max_mapnr_64"] or max_mapnr
+    for what, (offset, size) in (
+        ("VMCOREINFO", (sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"])),
+        ("notes", (sub["offset_note"], sub["size_note"])),
+    ):
+        if size > _LARGEST_PIECE or offset > 1 << 62:
+            raise damaged(f"its sub-header puts {size:,} bytes of {what} at byte {offset:,}")
+    return Header(
+        version=min(version, _NEWEST) if version > _NEWEST else version,
+        uts=_uts(uts),
+        timestamp=seconds,
+        status=status,
+        block_size=block_size,
+        sub_blocks=sub_blocks,
+        bitmap_blocks=bitmap_blocks,
+        cpus=cpus,
+        max_pfn=max_pfn,
+        sub=sub,
+    )
+
+
+def _uts(raw: bytes) -> dict[str, str]:
+    """struct new_utsname: six strings of 65 bytes."""
+    fields = (raw[i * _UTS_FIELD : (i + 1) * _UTS_FIELD].split(b"\0")[0] for i in range(len(_UTS_NAMES)))
+    return {name: field.decode("utf-8", "backslashreplace") for name, field in zip(_UTS_NAMES, fields, strict=True)}
