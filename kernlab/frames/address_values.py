@@ -170,7 +170,7 @@ def natural(values: npt.NDArray[Any] | int, name: str) -> tuple[U64 | np.uint64,
 def as_objects(values: U64, mask: Mask) -> npt.NDArray[np.object_]:
     """The scalars: `Address`, or NA."""
     result = np.empty(len(values), dtype=object)
-    result[:] = [Address(value) for value in values.tolist()]
+    result[:] = list(map(Address, values.tolist()))
     result[mask] = pd.NA
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 import weakref
 from typing import Any
 
@@ -13,12 +13,12 @@ MIXED = "mixed"
 
 _dumps: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _sources: dict[str, str] = {}
-_numbers = itertools.count(1)
 
 
 def register(dump: Any, source: str = "") -> str:
     """A new token for `dump`, held weakly; `source` is named in the error once it is gone."""
-    token = f"dump-{next(_numbers)}"
+    # Random, because frames travel between processes (pickle), where another dump may be the first one.
+    token = f"dump-{os.urandom(8).hex()}"
     _dumps[token] = dump
     _sources[token] = source
     return token

@@ -85,6 +85,11 @@ class Dump:
     pass
 
 
+def test_tokens_of_two_processes_differ():
+    code = "from kernlab.frames import origin; print(origin.register(type('Dump', (), {})()))"
+    assert len({subprocess.check_output([sys.executable, "-c", code]) for _ in range(2)}) == 2
+
+
 def test_tokens_find_dumps_and_do_not_keep_them():
     dump, other = Dump(), Dump()
     token, second = origin.register(dump, "a.vmcore"), origin.register(other)
