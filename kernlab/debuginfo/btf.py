@@ -1,0 +1,298 @@
+"""BTF, the type information that a kernel carries in itself: a blob in, `Types` out (Documentation/bpf/btf.rst)."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import struct
+import threading
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.types import (
+    AliasType,
+    ArrayType,
+    EnumType,
+    FloatType,
+    ForwardType,
+    FunctionType,
+    IntType,
+    Member,
+    PointerType,
+    StructType,
+    Type,
+    Types,
+    VoidType,
+)
+from kernlab.errors import KernlabError
+
+_MAGIC = 0xEB9F
+_HEADER = struct.Struct("<HBBIIIII")
+
+# include/uapi/linux/btf.h
+INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FUNC_PROTO = range(1, 14)
+VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(14, 20)
+_NEWEST_KIND = ENUM64
+_COMMON_WORDS = 3
+
+# How many words follow a type's three: a fixed number, and a number for each of its `vlen` parts.
+_FIXED = np.zeros(32, dtype=np.int32)
+_FIXED[[INT, VAR, DECL_TAG]] = 1
+_FIXED[ARRAY] = 3
+_EACH = np.zeros(32, dtype=np.int32)
+_EACH[[STRUCT, UNION, DATASEC, ENUM64]] = 3
+_EACH[[ENUM, FUNC_PROTO]] = 2
+
+_WANTED = {
+    "struct": (STRUCT, FWD),
+    "union": (UNION, FWD),
+    "enum": (ENUM, ENUM64),
+    "": (STRUCT, UNION, TYPEDEF, ENUM, ENUM64, INT, FLOAT),
+}
+_NAME = re.compile(r"\s*(?:(struct|union|enum)\s+)?([A-Za-z_][\w ]*?)\s*((?:\*\s*)*)((?:\[\s*\d*\s*\]\s*)*)$")
+
+
+class Btf(Types):
+    """The types of one BTF blob; with `base`, a module's, whose ids and strings continue those of the kernel.
+
+    Raises KernlabError (naming offset and what was found) for what is no BTF or is damaged.
+    """
+
+    def __init__(self, blob: bytes, base: Btf | None = None):
+        self._base = base
+        types_at, types_size, strings_at, strings_size = _sections(blob)
+        self._words = np.frombuffer(blob, dtype="<u4", count=types_size // 4, offset=types_at)
+        self._strings = blob[strings_at : strings_at + strings_size]
+        self._first_id = base._end_id if base else 1
+        self._first_string = base._end_string if base else 0
+        self._end_string = self._first_string + len(self._strings)
+        self._starts = self._find_records()
+        self._end_id = self._first_id + len(self._starts)
+        self._names = self._words[self._starts]
+        info = self._words[self._starts + 1]
+        self._kinds = (info >> np.uint32(24)) & np.uint32(31)
+        self._known: dict[int, Type] = {}
+        self._by_name: dict[str, Type | None] = {}
+        self._lock = threading.RLock()
+
+    def _find_records(self) -> npt.NDArray[np.int64]:
+        """The word at which each type begins: its length is computed for every word, then hopped along."""
+        words = self._words
+        count = len(words)
+        if not count:
+            return np.zeros(0, dtype=np.int64)
+        info = words[1:]
+        kinds = (info >> np.uint32(24)) & np.uint32(31)
+        length = (info & np.uint32(0xFFFF)).astype(np.int32) * _EACH[kinds]
+        length += _FIXED[kinds] + np.int32(_COMMON_WORDS)
+        following = memoryview(np.arange(len(info), dtype=np.int32) + length)
+        starts, position, end = [], 0, count - _COMMON_WORDS
+        while position <= end:
+            starts.append(position)
+            position = following[position]
+        found = np.array(starts, dtype=np.int64)
+        if position != count:
+            raise KernlabError(
+                f"the type information (BTF) is damaged: type {self._first_id + len(starts) - 1:,} at byte "
+                f"{starts[-1] * 4:,} ends at byte {position * 4:,}, its section at {count * 4:,}"
+            )
+        bad = np.flatnonzero((kinds[found] == 0) | (kinds[found] > _NEWEST_KIND))
+        if len(bad):
+            first = int(bad[0])
+            raise KernlabError(
+                f"type {self._first_id + first:,} at byte {starts[first] * 4:,} of the type information (BTF) is of kind "
+                f"{int(kinds[found[first]])}, which kernlab does not know (it knows 1 to {_NEWEST_KIND})"
+            )
+        return found
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def _string(self, offset: int) -> str:
+        if offset < self._first_string and self._base is not None:
+            return self._base._string(offset)
+        start = offset - self._first_string
+        end = self._strings.find(b"\0", start)
+        if not 0 <= start <= end:
+            raise KernlabError(f"the type information (BTF) is damaged: a name at {offset:,}, beyond its strings")
+        return self._strings[start:end].decode("utf-8", "backslashreplace")
+
+    def _offset_of(self, name: str) -> int | None:
+        """Where a name stands among this blob's own strings; each stands there once."""
+        raw = name.encode("utf-8", "replace")
+        at = self._strings.find(b"\0" + raw + b"\0")
+        if at >= 0:
+            return self._first_string + at + 1
+        # A module's strings need not begin with an empty one.
+        return self._first_string if self._strings.startswith(raw + b"\0") else None
+
+    def by_id(self, number: int) -> Type:
+        """The type with a number, 0 being void. Raises KernlabError for a number beyond the last."""
+        if number < self._first_id:
+            return self._base.by_id(number) if self._base and number else VoidType()
+        if number >= self._end_id:
+            raise KernlabError(f"the type information (BTF) is damaged: it names type {number:,} of {self._end_id - 1:,}")
+        with self._lock:
+            known = self._known.get(number)
+            if known is None:
+                known = self._known[number] = self._build(number - self._first_id)
+        return known
+
+    def _build(self, index: int) -> Type:
+        at = int(self._starts[index])
+        name_at, info, third = (int(word) for word in self._words[at : at + 3])
+        kind, count, flag = info >> 24 & 31, info & 0xFFFF, bool(info >> 31)
+        name = self._string(name_at) if name_at else ""
+        parts = at + _COMMON_WORDS
+        if kind == INT:
+            encoding = int(self._words[parts]) >> 24 & 15
+            return IntType(name, third, bool(encoding & 1), bool(encoding & 4), bool(encoding & 2))
+        if kind == PTR:
+            return PointerType(lambda: self.by_id(third))
+        if kind == ARRAY:
+            element, _, elements = (int(word) for word in self._words[parts : parts + 3])
+            return ArrayType(lambda: self.by_id(element), elements)
+        if kind in (STRUCT, UNION):
+            return StructType(name, third, kind == UNION, lambda: self._members(parts, count, flag))
+        if kind in (ENUM, ENUM64):
+            return EnumType(name, third, flag, lambda: self._enumerators(parts, count, kind == ENUM64, flag))
+        if kind == FWD:
+            return ForwardType(name, flag)
+        if kind in (FUNC, FUNC_PROTO):
+            function = FunctionType()
+            function.name = name
+            return function
+        if kind == FLOAT:
+            return FloatType(name, third)
+        if kind in (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG, VAR, DECL_TAG):
+            # A type tag's name is the tag's, not the type's.
+            return AliasType(name if kind == TYPEDEF else "", lambda: self.by_id(third))
+        return VoidType()
+
+    def _members(self, at: int, count: int, bitfields: bool) -> list[Member]:
+        members = []
+        for name, number, offset in self._words[at : at + 3 * count].reshape(count, 3).tolist():
+            size = offset >> 24 if bitfields else 0
+            bits = offset & 0xFFFFFF if bitfields else offset
+            members.append(Member(self._string(name) if name else "", _Later(self, number), bits, size))
+        return members
+
+    def _enumerators(self, at: int, count: int, wide: bool, signed: bool) -> dict[str, int]:
+        each = 3 if wide else 2
+        found = {}
+        for row in self._words[at : at + each * count].reshape(count, each).tolist():
+            value, bits = (row[1] | row[2] << 32, 64) if wide else (row[1], 32)
+            found[self._string(row[0])] = value - (1 << bits) if signed and value >> bits - 1 else value
+        return found
+
+    def get(self, name: str) -> Type | None:
+        """See Types.get. `struct`, `union`, `enum` choose; without, a struct goes before a typedef of its name."""
+        with self._lock:
+            if name not in self._by_name:
+                self._by_name[name] = self._look_up(name)
+            return self._by_name[name]
+
+    def _look_up(self, name: str) -> Type | None:
+        match = _NAME.match(name) if len(name) < 1000 else None
+        if match is None:
+            return None
+        word, plain, stars, arrays = match[1] or "", match[2], match[3], match[4]
+        found: Type | None = VoidType() if plain == "void" and not word else self._named(plain, _WANTED[word])
+        if found is None and self._base is not None:
+            found = self._base.get(f"{word} {plain}".strip())
+        for _ in range(stars.count("*") if found else 0):
+            found = PointerType(lambda inner=found: inner)  # type: ignore[misc]
+        for length in reversed(re.findall(r"\[\s*(\d*)\s*\]", arrays) if found else []):
+            found = ArrayType(lambda inner=found: inner, int(length or 0))  # type: ignore[misc]
+        return found
+
+    def _named(self, name: str, kinds: tuple[int, ...]) -> Type | None:
+        offset = self._offset_of(name)
+        if offset is None and self._base is not None:
+            offset = self._base._offset_of(name)
+        if offset is None:
+            return None
+        rows = np.flatnonzero(self._names == offset)
+        for kind in kinds:
+            same = rows[self._kinds[rows] == kind]
+            if len(same):
+                return self.by_id(self._first_id + int(same[0]))
+        return None
+
+    def near(self, name: str) -> list[str]:
+        """See Types.near."""
+        match = _NAME.match(name) if len(name) < 1000 else None
+        plain = match[2] if match else name[:100]
+        known = np.unique(self._names[np.isin(self._kinds, (STRUCT, UNION, TYPEDEF, ENUM, ENUM64))])
+        names = [self._string(int(offset)) for offset in known if offset]
+        return difflib.get_close_matches(plain, names, 3)
+
+    @cached_property
+    def _all_enumerators(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of every enumerator: the offset of its name, and the id of its enum."""
+        offsets, owners = [], []
+        for kind, each in ((ENUM, 2), (ENUM64, 3)):
+            rows = np.flatnonzero(self._kinds == kind)
+            counts = (self._words[self._starts[rows] + 1] & np.uint32(0xFFFF)).astype(np.int64)
+            owner = np.repeat(rows, counts)
+            place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            at = self._starts[owner] + _COMMON_WORDS + each * place
+            offsets.append(self._words[at].astype(np.int64))
+            owners.append(owner + self._first_id)
+        return np.concatenate(offsets), np.concatenate(owners)
+
+    def enumerator_or_none(self, name: str) -> int | None:
+        """See Types.enumerator_or_none; of enums that share a name the first one counts."""
+        offset = self._offset_of(name)
+        if offset is None and self._base is not None:
+            offset = self._base._offset_of(name)
+        if offset is not None:
+            offsets, owners = self._all_enumerators
+            rows = np.flatnonzero(offsets == offset)
+            if len(rows):
+                enum = self.by_id(int(owners[rows].min()))
+                assert isinstance(enum, EnumType)
+                return enum.enumerators[name]
+        return self._base.enumerator_or_none(name) if self._base is not None else None
+
+    def variable(self, name: str) -> Type | None:
+        """See Types.variable: BTF has the per-CPU variables (5.10's none at all)."""
+        found = self._named(name, (VAR,))
+        if isinstance(found, AliasType):
+            return found.target
+        return self._base.variable(name) if self._base is not None else None
+
+
+class _Later:
+    """A type that is looked up when it is called for; lighter than a closure for each of 100,000 members."""
+
+    __slots__ = ("_btf", "_number")
+
+    def __init__(self, btf: Btf, number: int):
+        self._btf, self._number = btf, number
+
+    def __call__(self) -> Type:
+        return self._btf.by_id(self._number)
+
+
+def _sections(blob: bytes) -> tuple[int, int, int, int]:
+    """Offset and size of types and of strings, checked against the blob's length."""
+    if len(blob) < _HEADER.size:
+        raise KernlabError(f"the type information (BTF) has {len(blob)} bytes, less than its header")
+    magic, version, _, length, types_at, types_size, strings_at, strings_size = _HEADER.unpack_from(blob)
+    if magic == 0x9FEB:
+        raise KernlabError("the type information (BTF) is of a big-endian machine, which kernlab does not read")
+    if magic != _MAGIC or version != 1:
+        raise KernlabError(
+            f"what lies where the type information (BTF) should begins with {blob[:4].hex(' ')} instead of 9f eb 01"
+        )
+    start = length + types_at
+    end = length + strings_at + strings_size
+    if types_size % 4 or start + types_size > len(blob) or end > len(blob) or start % 4 or not strings_size:
+        raise KernlabError(
+            f"the type information (BTF) is damaged: its header claims {types_size:,} bytes of types at {start:,} and "
+            f"strings up to {end:,}, but it has {len(blob):,} bytes"
+        )
+    return start, types_size, length + strings_at, strings_size

@@ -1,0 +1,147 @@
+"""Where kallsyms' tables lie when VMCOREINFO does not say (before v6.0): found by their shape in the kernel image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
+from kernlab.errors import KernlabError
+
+if TYPE_CHECKING:
+    from kernlab.debuginfo.kallsyms import Image
+
+_DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
+_ZERO = ord("0")
+_CHUNK = 8 << 20
+_IMAGE_SIZE = 1 << 30
+#: The tokens and their index lie within this of the digits; names and offsets within this before the tokens.
+_TOKENS_NEAR = 1 << 15
+_NAMES_BEFORE = 32 << 20
+
+#: A marker stands for each 256 names, which take 2 to 128 bytes each.
+_PER_MARKER = 256
+_SMALLEST_STEP, _LARGEST_STEP = 2 * _PER_MARKER, 128 * _PER_MARKER
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Addresses of kallsyms' tables; `offsets` are candidates, `searched` when only their shape vouches for them."""
+
+    names: int
+    num_syms: int
+    token_table: int
+    token_index: int
+    offsets: tuple[int, ...]
+    relative_base: int | None
+    absolute: int | None = None
+    count: int | None = None
+    searched: bool = False
+
+
+def find_tables(image: Image, info: Vmcoreinfo) -> Tables:
+    """Search the image from _stext on. Raises KernlabError where nothing there looks like kallsyms."""
+    start = info.symbol("_stext")
+    if start is None:
+        raise KernlabError("VMCOREINFO names neither kallsyms nor _stext, so the symbol table cannot be found")
+    start &= ~0xFFF
+    limit = start + min(info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE, _IMAGE_SIZE)
+    at = start
+    while at < limit:
+        data, there = image.read_partial(at, min(_CHUNK + _TOKENS_NEAR, limit - at))
+        found = data.tobytes().find(_DIGITS)
+        while 0 <= found:
+            tables = _around(image, at + found, start)
+            if tables is not None:
+                return tables
+            found = data.tobytes().find(_DIGITS, found + 1)
+        at += _CHUNK
+    raise KernlabError(
+        f"no kallsyms was found in the kernel image from {start:#x} on: the dump lacks those pages, or this kernel was "
+        "built without CONFIG_KALLSYMS"
+    )
+
+
+def _around(image: Image, digits: int, lowest: int) -> Tables | None:
+    """The tables around the tokens "0" to "9", if they are tokens."""
+    data, _ = image.read_partial(digits & ~7, _TOKENS_NEAR)
+    words = data.view("<u2").astype(np.int64)
+    # Tokens of one character lie two bytes apart, and the index says so for the ten digits.
+    steps = np.arange(1, 10) * 2
+    rows = np.arange(_ZERO, len(words) - (256 - _ZERO))
+    fits = np.logical_and.reduce([words[rows + k + 1] - words[rows] == steps[k] for k in range(9)])
+    for row in rows[fits & (words[rows - _ZERO] == 0)].tolist():
+        index = words[row - _ZERO : row - _ZERO + 256]
+        table = digits - int(index[_ZERO])
+        if (np.diff(index) > 0).all() and lowest <= table:
+            token_index = (digits & ~7) + 2 * (row - _ZERO)
+            found = _names_before(image, table, token_index, lowest)
+            if found is not None:
+                return found
+    return None
+
+
+def _names_before(image: Image, table: int, token_index: int, lowest: int) -> Tables | None:
+    """num_syms and names, by the markers that lie between them and the tokens."""
+    start = max(table - _NAMES_BEFORE, lowest) & ~7
+    data, _ = image.read_partial(start, table - start & ~7)
+    words = data.view("<u4")
+    marks = _markers(words)
+    if marks is None:
+        return None
+    first, count = marks
+    offsets = words[first : first + count].astype(np.int64)
+    fewest, most = _PER_MARKER * (count - 1) + 1, _PER_MARKER * count
+    claims = np.flatnonzero((words[:first] >= fewest) & (words[:first] <= most))
+    raw = data.tobytes()
+    for claim in claims[::-1].tolist():
+        for gap in (4, 8):
+            names = 4 * claim + gap
+            number = int(words[claim])
+            if _fits(raw[names : 4 * first], number, offsets):
+                num_syms = start + 4 * claim
+                after_index = token_index + 512 + 7 & ~7
+                before = num_syms - 8 - 4 * number
+                return Tables(
+                    names=start + names,
+                    num_syms=num_syms,
+                    token_table=table,
+                    token_index=token_index,
+                    offsets=tuple(sorted({before & ~7, before, before - 4, after_index})),
+                    relative_base=num_syms - 8,
+                    count=number,
+                    searched=True,
+                )
+    return None
+
+
+def _markers(words: npt.NDArray[np.uint32]) -> tuple[int, int] | None:
+    """(first word, number) of the longest run that begins with 0 and ascends as markers do."""
+    steps = np.diff(words.astype(np.int64))
+    good = (steps >= _SMALLEST_STEP) & (steps <= _LARGEST_STEP)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(np.int8), [0]])))
+    begins, ends = edges[::2], edges[1::2]
+    if not len(begins):
+        return None
+    zero = words[begins] == 0
+    if not zero.any():
+        return None
+    begins, ends = begins[zero], ends[zero]
+    longest = int((ends - begins).argmax())
+    return int(begins[longest]), int(ends[longest] - begins[longest]) + 1
+
+
+def _fits(raw: bytes, count: int, markers: npt.NDArray[np.int64]) -> bool:
+    """Do `count` names begin at the start of `raw`, and each 256th where its marker says?"""
+    from kernlab.debuginfo.kallsyms import walk_names
+
+    # The first two blocks tell nearly everything apart before all names are walked.
+    starts, _, _ = walk_names(raw[: int(markers[min(2, len(markers) - 1)]) + 1024], min(count, 2 * _PER_MARKER + 1))
+    seen = starts[::_PER_MARKER]
+    if seen != markers[: len(seen)].tolist():
+        return False
+    starts, _, end = walk_names(raw, count)
+    return end <= len(raw) and starts[::_PER_MARKER] == markers.tolist()

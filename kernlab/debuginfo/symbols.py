@@ -1,0 +1,168 @@
+"""Symbols: names, addresses and kallsyms' letters in arrays; look-ups both ways, without a dict of 100,000 names."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import SymbolNotFoundError
+
+U64 = npt.NDArray[np.uint64]
+
+#: A symbol that ends nowhere is taken to be no longer than this (the last of a module, say).
+_LONGEST = 1 << 20
+#: Below lie absolute symbols and offsets of per-CPU variables, no addresses of the kernel's half.
+_KERNEL_HALF = np.uint64(1 << 63)
+
+
+class SymbolTable:
+    """Symbols in the order of kallsyms: those of the kernel, then each module's.
+
+    `blob` holds all names, each after a NUL byte, and `starts` where each begins in it (int64[n]); `addresses` is
+    uint64[n], `types` the letters uint8[n] (as nm(1) prints them).
+    """
+
+    def __init__(
+        self,
+        blob: bytes,
+        starts: npt.NDArray[np.int64],
+        addresses: U64,
+        types: npt.NDArray[np.uint8],
+        module_of: npt.NDArray[np.int32] | None = None,
+        module_names: tuple[str, ...] = ("",),
+    ):
+        self._blob = blob
+        self._starts = starts
+        self.addresses = addresses
+        self.types = types
+        self._module_of = np.zeros(len(addresses), dtype=np.int32) if module_of is None else module_of
+        self._module_names = module_names
+        self._found: dict[str, int | None] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    def __contains__(self, name: str) -> bool:
+        return self.index(name) is not None
+
+    def index(self, name: str) -> int | None:
+        """Row of the first symbol of that name."""
+        with self._lock:
+            if name not in self._found:
+                rows = self._rows(name, first=True)
+                self._found[name] = rows[0] if rows else None
+            return self._found[name]
+
+    def _rows(self, name: str, *, first: bool = False) -> list[int]:
+        pattern = b"\0" + name.encode("utf-8", "replace") + b"\0"
+        rows: list[int] = []
+        at = self._blob.find(pattern)
+        while at >= 0:
+            rows.append(int(np.searchsorted(self._starts, at + 1)))
+            if first:
+                break
+            at = self._blob.find(pattern, at + 1)
+        return rows
+
+    def get(self, name: str, default: int | None = None) -> int | None:
+        """Address of the first symbol of that name, or `default`."""
+        row = self.index(name)
+        return default if row is None else int(self.addresses[row])
+
+    def address(self, name: str) -> int:
+        """Address of the first symbol of that name. Raises SymbolNotFoundError, naming symbols spelt alike."""
+        row = self.index(name)
+        if row is None:
+            near = difflib.get_close_matches(name, self.names(), 3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise SymbolNotFoundError(f"this kernel has no symbol {name!r}{hint}")
+        return int(self.addresses[row])
+
+    def all(self, name: str) -> list[int]:
+        """Addresses of every symbol of that name: static functions of different files share names."""
+        return [int(self.addresses[row]) for row in self._rows(name)]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return self._blob.decode("utf-8", "backslashreplace").split("\0")[1:-1]
+
+    def names(self) -> list[str]:
+        """All names, in order."""
+        return self._names
+
+    def modules(self) -> list[str]:
+        """The module of each symbol, '' for the kernel's own."""
+        return [self._module_names[number] for number in self._module_of.tolist()]
+
+    def extended(self, names: list[str], addresses: U64, types: npt.NDArray[np.uint8], module: str) -> SymbolTable:
+        """A new table with a module's symbols after these."""
+        raw = [name.replace("\0", "").encode("utf-8", "replace") for name in names]
+        sizes = np.array([len(name) + 1 for name in raw], dtype=np.int64)
+        starts = len(self._blob) + np.cumsum(sizes) - sizes
+        blob = self._blob + b"".join(name + b"\0" for name in raw)
+        number = np.full(len(names), len(self._module_names), dtype=np.int32)
+        return SymbolTable(
+            blob,
+            np.concatenate([self._starts, starts]),
+            np.concatenate([self.addresses, addresses]),
+            np.concatenate([self.types, types]),
+            np.concatenate([self._module_of, number]),
+            (*self._module_names, module),
+        )
+
+    @cached_property
+    def _sorted(self) -> tuple[U64, npt.NDArray[np.int64], U64]:
+        """Distinct addresses ascending, the row of each, and where each symbol ends."""
+        kernel_end = self.get("_end")
+        usable = self.addresses >= _KERNEL_HALF
+        rows = np.flatnonzero(usable)
+        # Among aliases kallsyms_lookup takes the first of its table.
+        distinct, first = np.unique(self.addresses[rows], return_index=True)
+        rows = rows[first]
+        ends = np.empty(len(distinct), dtype=np.uint64)
+        ends[:-1] = distinct[1:]
+        if len(distinct):
+            ends[-1] = distinct[-1] + np.uint64(_LONGEST)
+        # Nothing lies between the kernel's end and the first module, nor in the gap after a module.
+        longest = distinct + np.uint64(_LONGEST)
+        other = np.ones(len(distinct), dtype=bool)
+        other[:-1] = self._module_of[rows[1:]] != self._module_of[rows[:-1]]
+        ends = np.where(other, np.minimum(ends, longest), ends)
+        if kernel_end is not None:
+            ends[distinct == np.uint64(kernel_end)] = np.uint64(kernel_end)
+        return distinct, rows, ends
+
+    def lookup(self, addresses: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], U64, U64]:
+        """The symbol that covers each address uint64[n].
+
+        Returns (row int64[n], -1 where none does; offset into it uint64[n]; its size uint64[n]).
+        """
+        wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
+        distinct, rows, ends = self._sorted
+        at = np.searchsorted(distinct, wanted, side="right") - 1
+        inside = (at >= 0) & (wanted < ends[at]) if len(distinct) else np.zeros(len(wanted), dtype=bool)
+        at = np.where(inside, at, 0)
+        if not len(distinct):
+            zeros = np.zeros(len(wanted), dtype=np.uint64)
+            return np.full(len(wanted), -1), zeros, zeros
+        offset = np.where(inside, wanted - distinct[at], np.uint64(0))
+        return np.where(inside, rows[at], -1), offset, np.where(inside, ends[at] - distinct[at], np.uint64(0))
+
+    def symbolize(self, addresses: npt.ArrayLike) -> list[str | None]:
+        """Each address as `name+0x1f/0x80 [module]`, as the kernel's %pS prints it; None where no symbol covers it."""
+        rows, offsets, sizes = self.lookup(addresses)
+        named: list[str | None] = []
+        for row, offset, size in zip(rows.tolist(), offsets.tolist(), sizes.tolist(), strict=True):
+            if row < 0:
+                named.append(None)
+                continue
+            start = int(self._starts[row])
+            name = self._blob[start : self._blob.index(b"\0", start)].decode("utf-8", "backslashreplace")
+            module = self._module_names[self._module_of[row]]
+            named.append(f"{name}+{offset:#x}/{size:#x}{f' [{module}]' if module else ''}")
+        return named

@@ -1,0 +1,293 @@
+"""C types as debug information describes them: the model that BTF (and later DWARF) readers build."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from kernlab.errors import KernlabError, MemberNotFoundError, TypeNotFoundError
+
+#: Deeper chains (typedef of typedef, array of array, nameless struct in nameless struct) are damage.
+DEEPEST = 64
+
+
+class Type:
+    """A C type. `size` is in bytes, `c_name` how C spells it ("struct task_struct *")."""
+
+    name = ""
+    size = 0
+
+    def strip(self) -> Type:
+        """The type without typedefs, const, volatile, restrict and type tags."""
+        return self
+
+    @property
+    def c_name(self) -> str:
+        """How C spells it."""
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.c_name}, {self.size:,} bytes>"
+
+
+class VoidType(Type):
+    """void, and what is not described."""
+
+    name = "void"
+
+
+class IntType(Type):
+    """An integer, char or bool."""
+
+    def __init__(self, name: str, size: int, signed: bool, is_bool: bool = False, is_char: bool = False):
+        self.name, self.size, self.signed, self.is_bool, self.is_char = name, size, signed, is_bool, is_char
+
+
+class FloatType(Type):
+    """A floating-point number."""
+
+    def __init__(self, name: str, size: int):
+        self.name, self.size = name, size
+
+
+class PointerType(Type):
+    """A pointer; what it points to is looked up when asked for."""
+
+    size = 8
+
+    def __init__(self, target: Callable[[], Type]):
+        self._target = target
+
+    @cached_property
+    def target(self) -> Type:
+        """What it points to."""
+        return self._target()
+
+    @property
+    def c_name(self) -> str:
+        """`char *`; of a pointer to a pointer `char **`."""
+        inner = self.target.c_name if not isinstance(self.target, FunctionType) else "void ()"
+        return f"{inner}*" if inner.endswith("*") else f"{inner} *"
+
+
+class ArrayType(Type):
+    """An array; a flexible one has `count` 0."""
+
+    def __init__(self, element: Callable[[], Type], count: int):
+        self._element = element
+        self.count = count
+
+    @cached_property
+    def element(self) -> Type:
+        """What it holds."""
+        return self._element()
+
+    @cached_property
+    def size(self) -> int:  # type: ignore[override]
+        """All elements together, in bytes."""
+        total, current = self.count, self.element.strip()
+        for _ in range(DEEPEST):
+            if not isinstance(current, ArrayType):
+                return total * current.size
+            total, current = total * current.count, current.element.strip()
+        raise KernlabError("the type information is damaged: an array that holds itself")
+
+    @property
+    def c_name(self) -> str:
+        """`char [16]`."""
+        return f"{self.element.c_name} [{self.count or ''}]"
+
+
+class Member:
+    """A struct's member. `bit_offset` counts from the start of the struct; `bit_size` is 0 but for bitfields."""
+
+    __slots__ = ("_type", "bit_offset", "bit_size", "name")
+
+    def __init__(self, name: str, type: Callable[[], Type], bit_offset: int, bit_size: int = 0):  # noqa: A002
+        self.name, self._type, self.bit_offset, self.bit_size = name, type, bit_offset, bit_size
+
+    @property
+    def type(self) -> Type:
+        """Its type."""
+        return self._type()
+
+    @property
+    def offset(self) -> int:
+        """Its offset in whole bytes."""
+        return self.bit_offset // 8
+
+    def moved(self, bits: int) -> Member:
+        """The same member seen from `bits` further out."""
+        return Member(self.name, self._type, self.bit_offset + bits, self.bit_size)
+
+
+class StructType(Type):
+    """A struct or union; its members are read when first asked for."""
+
+    def __init__(self, name: str, size: int, is_union: bool, members: Callable[[], Sequence[Member]]):
+        self.name, self.size, self.is_union = name, size, is_union
+        self._members = members
+
+    @cached_property
+    def members(self) -> list[Member]:
+        """Its members as they are declared, nameless ones among them."""
+        return list(self._members())
+
+    @cached_property
+    def _reachable(self) -> dict[str, Member]:
+        return self._reach(0)
+
+    def _reach(self, depth: int) -> dict[str, Member]:
+        found: dict[str, Member] = {}
+        for member in self.members:
+            if member.name:
+                found.setdefault(member.name, member)
+                continue
+            # Tagged or not: 7.2 has nameless members of named structs (-fms-extensions).
+            inner = member.type.strip()
+            if isinstance(inner, StructType) and depth < DEEPEST:
+                for name, deeper in inner._reach(depth + 1).items():
+                    found.setdefault(name, deeper.moved(member.bit_offset))
+        return found
+
+    def member(self, name: str) -> Member:
+        """A member by name, those of nameless members too. Raises MemberNotFoundError naming the nearest."""
+        found = self._reachable.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self._reachable, 3)
+            hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+            raise MemberNotFoundError(f"{self.c_name} of this kernel has no member {name!r}{hint}")
+        return found
+
+    def member_names(self) -> list[str]:
+        """The names that `member` finds, in the order in which they are declared."""
+        return list(self._reachable)
+
+    @property
+    def c_name(self) -> str:
+        """`struct task_struct`; `struct {…}` without a name."""
+        return f"{'union' if self.is_union else 'struct'} {self.name or '{…}'}"
+
+    def declaration(self) -> str:
+        """The struct as C declares it, with each member's offset and size in bytes."""
+        lines = [f"{self.c_name} {{"]
+        for member in self.members:
+            bits = f" : {member.bit_size}" if member.bit_size else ""
+            text = f"    {member.type.c_name} {member.name}{bits};"
+            lines.append(f"{text:<60} /* {member.offset:5} {member.type.size:5} */")
+        return "\n".join([*lines, f"}}; /* {self.size:,} bytes */"])
+
+
+class EnumType(Type):
+    """An enum; `enumerators` maps names to values."""
+
+    def __init__(self, name: str, size: int, signed: bool, enumerators: Callable[[], dict[str, int]]):
+        self.name, self.size, self.signed = name, size, signed
+        self._enumerators = enumerators
+
+    @cached_property
+    def enumerators(self) -> dict[str, int]:
+        """Names to values, in the order in which they are declared."""
+        return self._enumerators()
+
+    @property
+    def c_name(self) -> str:
+        """`enum pid_type`."""
+        return f"enum {self.name or '{…}'}"
+
+
+class FunctionType(Type):
+    """A function, or a function's prototype."""
+
+    @property
+    def c_name(self) -> str:
+        """`name()`."""
+        return f"{self.name or 'void '}()"
+
+
+class ForwardType(Type):
+    """A struct or union that is only named, never described."""
+
+    def __init__(self, name: str, is_union: bool):
+        self.name, self.is_union = name, is_union
+
+    @property
+    def c_name(self) -> str:
+        """`struct name`."""
+        return f"{'union' if self.is_union else 'struct'} {self.name}"
+
+
+class AliasType(Type):
+    """Another name for a type (typedef), or the type qualified (const, volatile, …): then without a name."""
+
+    def __init__(self, name: str, target: Callable[[], Type]):
+        self.name = name
+        self._target = target
+
+    @cached_property
+    def target(self) -> Type:
+        """The type it stands for."""
+        return self._target()
+
+    def strip(self) -> Type:
+        """See Type.strip. Raises KernlabError for a chain that does not end."""
+        current: Type = self
+        for _ in range(DEEPEST):
+            if not isinstance(current, AliasType):
+                return current
+            current = current.target
+        raise KernlabError(f"the type information is damaged: {self.name or 'a qualified type'} stands for itself")
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Size of the type it stands for."""
+        return self.strip().size
+
+    @property
+    def c_name(self) -> str:
+        """A typedef's own name; qualifiers are not spelt."""
+        return self.name or self.strip().c_name
+
+
+class Types(ABC):
+    """All types of a kernel, by their C names."""
+
+    @abstractmethod
+    def get(self, name: str) -> Type | None:
+        """A type by its C name (`struct page`, `page`, `u64`, `char *`, `int [4]`), None where there is none."""
+
+    @abstractmethod
+    def near(self, name: str) -> list[str]:
+        """Names spelt like `name`."""
+
+    @abstractmethod
+    def enumerator_or_none(self, name: str) -> int | None:
+        """The value of an enumerator of any enum."""
+
+    @abstractmethod
+    def variable(self, name: str) -> Type | None:
+        """The type of a variable, where the type information tells it (BTF: per-CPU variables)."""
+
+    def find(self, name: str) -> Type:
+        """`get`, but raises TypeNotFoundError naming types spelt alike."""
+        found = self.get(name)
+        if found is None:
+            near = self.near(name)
+            hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+            raise TypeNotFoundError(f"this kernel has no type {name!r}{hint}")
+        return found
+
+    def has_member(self, type_name: str, member: str) -> bool:
+        """Does the type exist, and have the member?"""
+        found = self.get(type_name)
+        struct = found.strip() if found is not None else None
+        return isinstance(struct, StructType) and member in struct.member_names()
+
+    def enumerator(self, name: str) -> int:
+        """The value of an enumerator of any enum. Raises TypeNotFoundError."""
+        value = self.enumerator_or_none(name)
+        if value is None:
+            raise TypeNotFoundError(f"no enum of this kernel has {name}")
+        return value
