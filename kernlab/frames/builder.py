@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.debuginfo.types import EnumType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.frames import accessor  # noqa: F401 - registers .kern
 from kernlab.frames.address import AddressArray, AddressDtype
@@ -50,7 +51,7 @@ class ColumnLike(Protocol):
     values: npt.NDArray[Any]
     valid: Mask
     kind: str
-    type: Any
+    type: Type | None
 
 
 @runtime_checkable
@@ -59,7 +60,7 @@ class StructsLike(Protocol):
 
     addresses: npt.NDArray[np.uint64]
     valid: Mask
-    type: Any
+    type: Type
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def build(token: str, name: str, values: Any) -> Any:
     if isinstance(column, ColumnLike):
         return _from_column(token, name, column, always)
     if isinstance(column, StructsLike):
-        return _addresses(token, column.addresses, column.valid, column.type.c_name)
+        return _addresses(token, column.addresses, column.valid, _struct_name(column.type))
     if isinstance(column, pd.Series | pd.Index):
         column = column.array
     if isinstance(column, list | tuple):
@@ -163,17 +164,29 @@ def _from_column(token: str, name: str, column: ColumnLike, always: bool) -> Any
             f"column {name!r} holds {values.shape[1]:,} elements per row; name one of them, as in 'member[0]'"
         )
     if column.kind == "address":
-        target = getattr(column.type, "target", None)
-        return _addresses(token, values, valid, target.strip().c_name if target is not None else "")
+        return _addresses(token, values, valid, _pointed_at(column.type))
     if column.kind == "text":
         return _text(values, valid)
     if column.kind == "enum":
-        enumerators = getattr(column.type, "enumerators", None)
-        if enumerators is not None:
-            return _names(values, valid, enumerators)
+        kind = column.type.strip() if column.type is not None else None
+        if isinstance(kind, EnumType):
+            return _names(values, valid, kind.enumerators)
     if column.kind == "float":
         return np.where(valid, values.astype(np.float64), np.nan)
     return _numbers(values, valid, always)
+
+
+def _pointed_at(pointer: Type | None) -> str:
+    kind = pointer.strip() if pointer is not None else None
+    return _struct_name(kind.target) if isinstance(kind, PointerType) else ""
+
+
+def _struct_name(kind: Type) -> str:
+    """The struct's C name (its typedef's where it has none), '' for what has no members: void, functions."""
+    struct = kind.strip()
+    if not isinstance(struct, StructType):
+        return ""
+    return struct.c_name if struct.name else kind.name
 
 
 def _numbers(values: npt.NDArray[Any], valid: Mask, always: bool) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.errors import KernlabError, MemberNotFoundError
 from kernlab.frames import addresses, frame, origin
 
@@ -27,13 +28,13 @@ class Structs:
         if path == "comm":
             values, kind = np.array([f"task {a:#x}" for a in self.where], dtype=object), "text"
         elif path == "mm":
-            target = SimpleNamespace(strip=lambda: SimpleNamespace(c_name=MM))
+            pointer = PointerType(lambda: StructType("mm_struct", 8, False, list))
             valid = (self.where != 0) & (self.where != 0x30)
             return SimpleNamespace(
                 values=self.where + np.uint64(0x1000),
                 valid=valid,
                 kind="address",
-                type=SimpleNamespace(target=target),
+                type=pointer,
             )
         else:
             values, kind = self.where.astype(np.int64) + len(path), "int"

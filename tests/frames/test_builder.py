@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kernlab.debuginfo.types import EnumType, PointerType, StructType, VoidType
 from kernlab.errors import KernlabError
 from kernlab.frames import addresses, describe, frame, lookup, nullable
 from kernlab.frames.builder import MOST_PROBLEMS
@@ -69,8 +70,8 @@ def test_arrays_lists_and_times():
 
 
 def test_addresses_know_dump_and_type():
-    task = SimpleNamespace(c_name="struct task_struct")
-    pointer = SimpleNamespace(target=SimpleNamespace(strip=lambda: task))
+    task = StructType("task_struct", 8, False, list)
+    pointer, wild = PointerType(lambda: task), PointerType(VoidType)
     structs = SimpleNamespace(
         addresses=np.array([1, 0], np.uint64), valid=np.array([True, False]), type=task, kernel=None
     )
@@ -79,9 +80,10 @@ def test_addresses_know_dump_and_type():
         "test",
         address=structs,
         parent=column(np.array([0, 3], np.uint64), "address", [True, False], pointer),
+        data=column(np.array([0, 3], np.uint64), "address", type=wild),
         text=addresses(KERNEL, [4, 5], np.array([False, True])),
     )
-    for name, target in (("address", task.c_name), ("parent", task.c_name), ("text", "")):
+    for name, target in (("address", task.c_name), ("parent", task.c_name), ("data", ""), ("text", "")):
         assert (table[name].array.dtype.origin, table[name].array.dtype.target) == ("dump-7", target)
     assert table.address.isna().tolist() == table.parent.isna().tolist() == [False, True]
     # NULL that was read is 0, not missing.
@@ -89,7 +91,7 @@ def test_addresses_know_dump_and_type():
 
 
 def test_enums_by_name_keep_unknown_numbers():
-    state = SimpleNamespace(enumerators={"FREE": 0, "USED": 1, "ALIAS": 1, "GONE": 7})
+    state = EnumType("state", 4, True, lambda: {"FREE": 0, "USED": 1, "ALIAS": 1, "GONE": 7})
     found = built(column(np.array([1, 0, 5, 7], np.int32), "enum", [True, True, True, False], state))
     assert found.dtype == "category"
     assert found.astype(object).fillna("-").tolist() == ["USED", "FREE", "5", "-"]
