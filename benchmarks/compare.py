@@ -57,7 +57,7 @@ CASES = {
 }
 # What `import kernlab` must leave alone.
 HEAVY = ("pandas", "matplotlib", "IPython", "ipywidgets")
-LIGHT_IMPORT = f"import sys, kernlab; sys.exit(', '.join(m for m in {HEAVY} if m in sys.modules))"
+LIGHT_IMPORT = f"import sys, kernlab; sys.exit(', '.join(m for m in {HEAVY} if m in sys.modules) or None)"
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,8 @@ def main() -> int:
     if options.pairs < 1:
         parser.error("--pairs must be at least 1")
 
-    print(
-        f"{options.dump} (Linux {identify(options.dump).release}), {options.pairs} runs a side, {os.cpu_count()} CPUs"
-    )
+    release = identify(options.dump).release
+    print(f"{options.dump} (Linux {release}), {options.pairs} runs a side, {os.cpu_count()} CPUs")
     vmlinux = None
     try:
         vmlinux = vmlinux_for(options.dump)
