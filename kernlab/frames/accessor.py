@@ -93,16 +93,18 @@ class KernAccessor:
     def field(self, *paths: str) -> Any:
         """One more member of these rows' structs, by its C path: a Series; with several paths a DataFrame.
 
-        Missing where the address is missing or NULL or cannot be read. Raises MemberNotFoundError, naming the
-        nearest member.
+        Missing where the address is missing or NULL or cannot be read; integers are Int64 or UInt64 for that.
+        Raises MemberNotFoundError, naming the nearest member.
         """
-        from kernlab.frames.builder import build
+        from kernlab.frames.builder import build, nullable
 
         if not paths:
             raise KernlabError("name at least one member, as in .kern.field('signal->oom_score_adj')")
         structs, token = self.structs, self._addresses.dtype.origin
         series = [
-            pd.Series(build(token, path, structs[path]), index=self._frame.index, name=path, copy=False)
+            pd.Series(
+                build(token, path, nullable(structs[path])), index=self._frame.index, name=path, copy=False
+            )
             for path in paths
         ]
         if len(paths) == 1:

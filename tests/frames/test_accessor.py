@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import kernlab
 from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.errors import KernlabError, MemberNotFoundError
 from kernlab.frames import addresses, frame, origin
@@ -85,6 +87,8 @@ def test_it_follows_the_rows(tasks):
     merged = tasks.reset_index(drop=True).merge(pd.DataFrame({"x": [5, 99]}), how="right")
     assert merged.kern.field("pid").tolist() == [0x13, pd.NA]
     assert tasks.head(0).kern.field("pid").tolist() == []
+    # The dtype does not hang on whether these rows lack something.
+    assert tasks.head(2).kern.field("pid").dtype == "Int64"
 
 
 def test_several_fields_are_a_frame(tasks):
@@ -157,3 +161,32 @@ def test_a_dump_that_is_gone():
     gc.collect()
     with pytest.raises(KernlabError, match=r"/crash/vmcore.*is gone"):
         table.kern.field("pid")
+
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "debian-6.1" / "vmcore"
+
+
+@pytest.mark.skipif(not SAMPLE.exists(), reason="the bundled sample dump is not there")
+def test_on_a_real_dump():
+    with kernlab.open(SAMPLE) as dump:
+        tasks = dump.tasks.sample(frac=1, random_state=1)
+        found = tasks.kern.field("comm", "tgid", "mm->total_vm", "parent")
+        pd.testing.assert_series_equal(found.comm, tasks.comm)
+        pd.testing.assert_series_equal(found.tgid, tasks.tgid)
+        pd.testing.assert_series_equal(
+            found["mm->total_vm"] * 4096, tasks.vsz_bytes, check_names=False, check_dtype=False
+        )
+        pd.testing.assert_series_equal(
+            tasks.kern.on("mm").field("total_vm") * 4096,
+            tasks.vsz_bytes,
+            check_names=False,
+            check_dtype=False,
+        )
+        assert found.kern.on("parent").type == TASK
+        parents = dict(zip(tasks.address, tasks.pid, strict=True))
+        real = tasks[tasks.pid > 0]
+        assert real.kern.field("real_parent").map(parents).tolist() == real.ppid.tolist()
+        with pytest.raises(MemberNotFoundError, match="oom_score_adj"):
+            tasks.kern.field("signal->oom_score_adk")
+    with pytest.raises(KernlabError, match="closed"):
+        tasks.kern.field("comm")
