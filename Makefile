@@ -45,7 +45,7 @@ endif
 lint: $(READY) ## ruff (rules and format), the direction of imports between the rooms, what may be committed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python scripts/check_files.py
 
 types: $(READY) ## mypy, strict on kernlab/

@@ -1,6 +1,8 @@
 """drgn's side of the maps benchmark: one row per VMA of every process, as /proc/PID/maps prints it.
 
 python benchmarks/drgn_maps.py DUMP VMLINUX [--figures]
+
+drgn 0.3.0 names shared anonymous memory "[tmpfs]", where the kernel prints "/dev/zero (deleted)".
 """
 
 from __future__ import annotations

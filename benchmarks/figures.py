@@ -44,6 +44,5 @@ def map_figures(maps: pd.DataFrame) -> str:
             "writable": int(maps["perms"].str.contains("w").sum()),
             "inodes": int(maps["inode"].sum()),
             "named": int((maps["path"] != "").sum()),
-            "letters": int(maps["path"].str.len().sum()),
         }
     )
