@@ -11,7 +11,8 @@ _WORD = 64
 class Bitmap:
     """A bitmap over page frame numbers: which bits are set, and how many are set below each (its rank).
 
-    Sized by the frames of the machine: 1 bit and a 64th of 8 bytes each, so 80 MB a TiB of memory.
+    `raw` may end before `bits` do (a file that was cut): `bits` is then how many are known. Sized by the frames of
+    the machine: 1 bit and a 64th of 8 bytes each, so 64 MB a TiB of memory.
     """
 
     def __init__(self, raw: npt.NDArray[np.uint8], bits: int):
@@ -22,29 +23,34 @@ class Bitmap:
             padded[bits // 8] &= (1 << bits % 8) - 1
         self._words = padded.view("<u8")
         self.bits = min(bits, size * 8)
-        counts = np.bitwise_count(self._words).astype(np.int64)
-        self._below = np.zeros(len(counts) + 1, dtype=np.int64)
-        np.cumsum(counts, out=self._below[1:])
+        self._below = np.zeros(len(self._words) + 1, dtype=np.int64)
+        np.cumsum(np.bitwise_count(self._words), out=self._below[1:], dtype=np.int64)
         self.count = int(self._below[-1])
 
     def test(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Is each bit set? Numbers beyond the bitmap's end are not."""
-        inside = numbers < np.uint64(self.bits)
-        word = np.where(inside, numbers >> np.uint64(6), np.uint64(0)).astype(np.int64)
         if not len(self._words):
             return np.zeros(len(numbers), dtype=bool)
-        return inside & ((self._words[word] >> (numbers & np.uint64(63))) & np.uint64(1)).astype(bool)
+        inside = numbers < np.uint64(self.bits)
+        word = np.where(inside, numbers >> np.uint64(6), np.uint64(0)).astype(np.int64)
+        bit = (self._words[word] >> (numbers & np.uint64(63))) & np.uint64(1)
+        answer: npt.NDArray[np.bool_] = inside & bit.astype(bool)
+        return answer
 
     def rank(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """How many bits below each number are set; the numbers must lie inside the bitmap."""
         word = (numbers >> np.uint64(6)).astype(np.int64)
         below = (np.uint64(1) << (numbers & np.uint64(63))) - np.uint64(1)
-        return self._below[word] + np.bitwise_count(self._words[word] & below)
+        answer: npt.NDArray[np.int64] = self._below[word] + np.bitwise_count(self._words[word] & below)
+        return answer
 
     def select(self, ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The numbers of the set bits with these ranks (0 is the first set bit)."""
         word = np.searchsorted(self._below, ranks, side="right") - 1
         left = ranks - self._below[word]
-        bits = np.unpackbits(self._words[word].view(np.uint8).reshape(len(ranks), 8), axis=1, bitorder="little")
+        bits = np.unpackbits(
+            self._words[word].view(np.uint8).reshape(len(ranks), 8), axis=1, bitorder="little"
+        )
         nth = np.cumsum(bits, axis=1) == (left + 1)[:, None]
-        return word * _WORD + nth.argmax(axis=1)
+        answer: npt.NDArray[np.int64] = word * _WORD + nth.argmax(axis=1)
+        return answer

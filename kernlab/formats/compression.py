@@ -4,60 +4,42 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 from kernlab.errors import MissingDependencyError
 
-Decompress = Callable[[bytes, int], bytes]
+
+class Decompressor(NamedTuple):
+    """`call(data, size)` gives the bytes of one page, at most `size` of them or one of `errors`."""
+
+    call: Callable[[memoryview, int], bytes | bytearray]
+    errors: tuple[type[Exception], ...]
 
 
-class BadPageError(Exception):
-    """The compressed bytes of a page are damaged."""
-
-
-def zlib_decompressor() -> Decompress:
+def zlib_decompressor() -> Decompressor:
     """zlib pages: libdeflate through `deflate` (half the time of zlib), or else the standard library."""
     try:
         import deflate
     except ImportError:
-        return _standard_zlib
-    decompress, error = deflate.zlib_decompress, deflate.DeflateError
-
-    def with_libdeflate(data: bytes, size: int) -> bytes:
-        try:
-            page: bytes = decompress(data, size)
-        except (error, ValueError, MemoryError) as problem:
-            raise BadPageError(str(problem)) from problem
-        return page
-
-    return with_libdeflate
+        return Decompressor(_standard_zlib, (zlib.error, ValueError, MemoryError))
+    return Decompressor(deflate.zlib_decompress, (deflate.DeflateError, ValueError, MemoryError))
 
 
-def _standard_zlib(data: bytes, size: int) -> bytes:
+def _standard_zlib(data: memoryview, size: int) -> bytes:
     machine = zlib.decompressobj()
-    try:
-        page = machine.decompress(data, size + 1)
-    except zlib.error as problem:
-        raise BadPageError(str(problem)) from problem
+    # One byte more than a page may have: a longer one is damaged, and is not unpacked to its end.
+    page = machine.decompress(data, size + 1)
     if not machine.eof:
-        raise BadPageError("it does not end where a page does")
+        raise ValueError("the page does not end where its data does")
     return page
 
 
-def lzo_decompressor() -> Decompress:
-    """LZO1X pages, through `lzallright`."""
+def lzo_decompressor() -> Decompressor:
+    """LZO1X pages, through `lzallright`, whose output is at most 255 times the data's length."""
     try:
-        from lzallright import InputNotConsumed, LZOCompressor, LZOError
+        from lzallright import LZOCompressor, LZOError
     except ImportError as problem:
         raise MissingDependencyError(
             "this dump's pages are compressed with LZO: pip install lzallright reads them"
         ) from problem
-    decompress = LZOCompressor.decompress
-
-    def with_lzallright(data: bytes, size: int) -> bytes:
-        try:
-            page: bytes = decompress(data, size)
-        except (LZOError, InputNotConsumed, ValueError, MemoryError) as problem:
-            raise BadPageError(str(problem)) from problem
-        return page
-
-    return with_lzallright
+    return Decompressor(LZOCompressor.decompress, (LZOError, ValueError, MemoryError))

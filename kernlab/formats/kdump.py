@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,236 +14,195 @@ import numpy.typing as npt
 from kernlab.errors import DumpFormatError, TruncatedDumpWarning
 from kernlab.formats.base import DumpFile, FrameStatus
 from kernlab.formats.bitmap import Bitmap
-from kernlab.formats.compression import BadPageError, Decompress, lzo_decompressor, zlib_decompressor
 from kernlab.formats.kdump_header import Header, read_header
-from kernlab.formats.notes import parse_notes, vmcoreinfo_of
+from kernlab.formats.kdump_pages import LZO, SNAPPY, ZLIB, ZSTD, PageTable
+from kernlab.formats.notes import parse_notes, refuse_xen, vmcoreinfo_of
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+_FORMATS = {ZLIB: "kdump-zlib", LZO: "kdump-lzo", SNAPPY: "kdump-snappy", ZSTD: "kdump-zstd"}
 
-_DESCRIPTOR = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("page_flags", "<u8")])
-
-# page_desc.flags (makedumpfile's diskdump_mod.h)
-_ZLIB, _LZO, _SNAPPY, _ZSTD = 0x1, 0x2, 0x4, 0x20
-_FORMATS = {_ZLIB: "kdump-zlib", _LZO: "kdump-lzo", _SNAPPY: "kdump-snappy", _ZSTD: "kdump-zstd", 0: "kdump-raw"}
-
-#: Frames a thread takes at a time: fewer gain nothing (benchmarks/decompress.py).
+#: Frames a thread takes at a time; fewer gain nothing (benchmarks/decompress.py).
 _BATCH = 512
 _MOST_THREADS = 8
 
 
 class KdumpFile(DumpFile):
-    """A kdump file with zlib, LZO or raw pages (makedumpfile -c, -l, or neither; QEMU's come with a later issue)."""
+    """A kdump file with zlib, LZO or raw pages (makedumpfile -c, -l, or neither)."""
 
     def __init__(self, path: Path, data: mmap.mmap):
         self.path = path
-        self._data = data
-        self._view = memoryview(data)
         header = read_header(path, data)
-        self._refuse(header)
+        if header.split:
+            raise DumpFormatError(
+                f"{path} is one piece of a split dump (page frames {header.start_pfn:#x} to {header.end_pfn:#x}), "
+                "which kernlab does not read yet; join the pieces: makedumpfile --reassemble PIECE… FILE"
+            )
         self.page_size = header.block_size
         self.machine = header.machine
-        self.notes = parse_notes(header.piece(data, header.notes), header.notes[0])
-        info = header.piece(data, header.vmcoreinfo)
-        self.vmcoreinfo = info.rstrip(b"\0") or vmcoreinfo_of(self.notes)
-        self._ram, self._dumped = self._bitmaps(header)
         self.max_pfn = header.max_pfn
         self._told: list[str] = []
-        self._damaged: dict[int, int] = {}  # frame -> offset of its data
-        self._lock = threading.Lock()
-        self._threads: ThreadPoolExecutor | None = None
-        self._descriptors = self._table(header)
-        self.frame_count = self._dumped.count
-        self._check_end(header)
-        self.format = self._pages_format()
-        self._decompress: dict[int, Decompress] = {}
-        if self.format == "kdump-lzo":
-            self._decompress[_LZO] = lzo_decompressor()
+        self.notes = parse_notes(header.piece(data, header.notes), header.notes[0])
+        refuse_xen(path, self.notes)
+        self.vmcoreinfo = self._vmcoreinfo(header, data)
+        self._ram, self._dumped, self._unknown = self._bitmaps(header, data)
+        start = header.bitmap_offset + header.bitmap_bytes
+        self._pages = PageTable(path, data, start, self._dumped.count, self.page_size)
+        self.frame_count = self._pages.count
+        self._check_end(header, len(data))
+        self.format = self._pages_format(header)
         self.header = header.facts() | {"file_bytes": len(data), "ram_frames": self._ram.count}
 
     @property
     def problems(self) -> list[str]:  # type: ignore[override]
         """What was found lost so far; pages that fail to decompress are counted as they are read."""
-        with self._lock:
-            damaged = dict(self._damaged)
+        damaged, first, offset = self._pages.damaged()
         if not damaged:
             return list(self._told)
-        first = min(damaged)
         pfn = int(self._dumped.select(np.array([first]))[0])
         return [
             *self._told,
-            f"{len(damaged):,} pages of {self.path} are damaged and could not be decompressed: the first is page frame "
-            f"{pfn:#x} at byte {damaged[first]:,}",
+            f"{self.path} has damaged pages, {damaged:,} of those read so far: the first is page frame {pfn:#x}, whose "
+            f"data should lie at byte {offset:,}",
         ]
 
-    def _refuse(self, header: Header) -> None:
-        if header.machine != "x86_64":
-            raise DumpFormatError(
-                f"{self.path} is a kdump of a {header.machine or 'machine that its header does not name'}"
-                f"{' machine' if header.machine else ''}; kernlab reads dumps of x86_64 machines only so far"
+    def _vmcoreinfo(self, header: Header, data: mmap.mmap) -> bytes | None:
+        """The text where the sub-header says it is, or else that of the note; the two are the same in a whole dump."""
+        offset, size = header.vmcoreinfo
+        text = header.piece(data, (offset, size)).rstrip(b"\0")
+        if b"OSRELEASE=" not in text:
+            text = vmcoreinfo_of(self.notes) or text
+        if size and not text:
+            self._told.append(
+                f"{self.path} should have its VMCOREINFO at byte {offset:,}, but ends before that"
             )
-        if header.split:
-            raise DumpFormatError(
-                f"{self.path} is one piece of a split dump (page frames {header.start_pfn:#x} to {header.end_pfn:#x}), "
-                "which kernlab does not read yet; join the pieces: makedumpfile --reassemble PIECE… FILE"
-            )
+        return text or None
 
-    def _bitmaps(self, header: Header) -> tuple[Bitmap, Bitmap]:
-        """The frames that are RAM, and those of them that were dumped."""
+    def _bitmaps(self, header: Header, data: mmap.mmap) -> tuple[Bitmap, Bitmap, bool]:
+        """The frames that are RAM, those of them that were dumped, and whether the file ends inside these bitmaps."""
         start, half = header.bitmap_offset, header.bitmap_bytes // 2
-        end = start + 2 * half
-        if end > len(self._data):
+        raw = np.frombuffer(data, dtype=np.uint8)[start : start + 2 * half]
+        ram, dumped = Bitmap(raw[:half], header.max_pfn), Bitmap(raw[half:], header.max_pfn)
+        unknown = dumped.bits < header.max_pfn
+        if not dumped.count and not unknown:
             raise DumpFormatError(
-                f"{self.path} is cut short: it ends at byte {len(self._data):,}, inside its bitmaps (bytes {start:,} to "
-                f"{end:,}), before any page. Nothing can be read from it; copy the dump again"
+                f"the bitmap of {self.path} (bytes {start + half:,} to {start + 2 * half:,}) is empty or damaged: "
+                "it names no page frame that was dumped. Copy the dump again"
             )
-        if header.max_pfn > half * 8:
-            raise DumpFormatError(
-                f"the header of {self.path} is damaged: it claims {header.max_pfn:,} page frames, but its bitmaps have "
-                f"room for {half * 8:,}"
-            )
-        raw = np.frombuffer(self._data, dtype=np.uint8, count=2 * half, offset=start)
-        return Bitmap(raw[:half], header.max_pfn), Bitmap(raw[half:], header.max_pfn)
+        return ram, dumped, unknown
 
-    def _table(self, header: Header) -> npt.NDArray[np.void]:
-        """The page descriptors: one per dumped frame, right after the bitmaps."""
-        start, count = header.bitmap_offset + header.bitmap_bytes, self._dumped.count
-        end = start + count * _DESCRIPTOR.itemsize
-        if not count:
-            raise DumpFormatError(f"the bitmap of {self.path} is empty or damaged: it names no page frame that was dumped")
-        if end > len(self._data):
-            raise DumpFormatError(
-                f"{self.path} is cut short or its bitmap is damaged: it ends at byte {len(self._data):,}, inside the "
-                f"descriptors of its {count:,} pages (bytes {start:,} to {end:,}), before any page. Copy the dump again"
-            )
-        table: npt.NDArray[np.void] = np.frombuffer(self._data, dtype=_DESCRIPTOR, count=count, offset=start)
-        written = table["size"] > 0
-        # All writers put the first page right behind the table, so its offset tells how long the table is.
-        first = int(table["offset"][written].min()) if written.any() else end
-        if first != end:
-            raise DumpFormatError(
-                f"the bitmap of {self.path} is damaged, or its page descriptors are: it names {count:,} page frames, "
-                f"whose descriptors end at byte {end:,}, but the first page lies at byte {first:,}. Which page belongs "
-                "where cannot be told; copy the dump again"
-            )
-        return table
-
-    def _check_end(self, header: Header) -> None:
-        """Say so where the file ends before its own descriptors say it should."""
-        size = len(self._data)
-        offset, length = self._descriptors["offset"], self._descriptors["size"].astype(np.uint64)
-        cut = (offset > np.uint64(size)) | (length > np.uint64(size) - np.minimum(offset, np.uint64(size)))
-        unwritten = length == 0
-        if header.incomplete or unwritten.any():
+    def _check_end(self, header: Header, size: int) -> None:
+        """Say so where the file ends before its own index says it should."""
+        found = self._pages.survey
+        if header.incomplete:
             self._told.append(
                 f"{self.path} is incomplete: makedumpfile ran out of room while it wrote it, and "
-                f"{int(unwritten.sum()):,} of {self.frame_count:,} pages were never written"
+                f"{found.unwritten:,} of {self.frame_count:,} pages were never written. Make room where dumps are saved"
             )
-        if cut.any():
-            first = int(np.flatnonzero(cut)[0])
-            kept = self.frame_count - int(cut.sum())
-            what = (
-                f"{self.path} ends at byte {size:,}, but page descriptor {first:,} points to "
-                f"{int(offset[first] + length[first]):,}. Reading on with {kept:,} of {self.frame_count:,} pages"
+        elif found.unwritten:
+            self._told.append(
+                f"{self.path} has {found.unwritten:,} empty page descriptors among {self.frame_count:,}: the dump was "
+                "not written to its end, or its descriptors are damaged"
             )
-            self._told.append(f"{what}; copy the dump again if the copy was cut short")
-            warnings.warn(
-                f"{what}; each table's attrs[\"problems\"] says what it misses.\n"
-                "Copy the dump again if the copy was cut short.",
-                TruncatedDumpWarning,
-                stacklevel=2,
+        if self._pages.end > size:
+            where, whole = ("bitmaps", "page frames") if self._unknown else ("page descriptors", "pages")
+            self._warn(
+                f"{self.path} ends at byte {size:,}, inside its {where}, before the data of any page. Reading on "
+                f"with its header and notes, and without any of its {whole}"
             )
-        self._lost = cut | unwritten | (length > self.page_size)
+        elif found.first_cut is not None:
+            descriptor, end = found.first_cut
+            self._warn(
+                f"{self.path} ends at byte {size:,}, but page descriptor {descriptor:,} points to {end:,}. Reading on "
+                f"with {self.frame_count - found.cut:,} of {self.frame_count:,} pages"
+            )
 
-    def _pages_format(self) -> str:
-        used = self._descriptors["flags"][~self._lost]
-        kinds = [flag for flag in (_ZLIB, _LZO, _SNAPPY, _ZSTD) if (used & flag).any()]
-        for flag in (_SNAPPY, _ZSTD):
-            if flag in kinds and (used & flag).sum() > len(used) // 100:
+    def _warn(self, what: str) -> None:
+        self._told.append(f"{what}; copy the dump again if the copy was cut short")
+        warnings.warn(
+            f'{what}; each table\'s attrs["problems"] says what it misses.\n'
+            "Copy the dump again if the copy was cut short.",
+            TruncatedDumpWarning,
+            stacklevel=5,
+        )
+
+    def _pages_format(self, header: Header) -> str:
+        """By the pages themselves; by the header's status where none can be read."""
+        flags = self._pages.survey.flags
+        pages = int(flags.sum())
+        if pages:
+            # A page whose flags are damaged is not what the dump was written with.
+            used = [kind for kind in _FORMATS if flags[kind] > pages // 100]
+        else:
+            used = [kind for kind in _FORMATS if header.status & kind]
+        for kind in (SNAPPY, ZSTD):
+            if kind in used:
+                name = _FORMATS[kind].removeprefix("kdump-")
                 raise DumpFormatError(
-                    f"{self.path} has {_FORMATS[flag]} pages, which kernlab does not read yet; write it anew with zlib: "
-                    "makedumpfile -c -d 31 FILE NEW"
+                    f"{self.path} has pages compressed with {name} (kdump-{name}), which kernlab does not read yet; "
+                    "write it anew with zlib: makedumpfile -c -d 31 FILE NEW"
                 )
-        return _FORMATS[kinds[0] if kinds else 0]
+        if LZO in used:
+            self._pages.need(LZO)
+        return _FORMATS[used[0]] if used else "kdump-raw"
 
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """See DumpFile.find."""
         dumped = self._dumped.test(pfns)
-        if dumped.all():
+        if dumped.all() and self.frame_count == self._dumped.count:
             return self._dumped.rank(pfns)
         found = np.full(len(pfns), -int(FrameStatus.ABSENT), dtype=np.int64)
         found[self._ram.test(pfns)] = -int(FrameStatus.EXCLUDED)
-        found[dumped] = self._dumped.rank(pfns[dumped])
+        if self._unknown:
+            # What the cut bitmaps cannot tell may have been dumped; what is no RAM was not.
+            behind = (pfns >= np.uint64(self._dumped.bits)) & (pfns < np.uint64(self.max_pfn))
+            known = pfns < np.uint64(self._ram.bits)
+            found[behind & (self._ram.test(pfns) | ~known)] = -int(FrameStatus.LOST)
+        rank = self._dumped.rank(pfns[dumped])
+        found[dumped] = np.where(rank < self.frame_count, rank, -int(FrameStatus.LOST))
         return found
 
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """See DumpFile.read_into; requests of more than a batch are shared between threads."""
-        if len(indices) < 2 * _BATCH or (workers := _workers()) < 2:
-            return self._read_batch(indices, out)
-        pool = self._pool(workers)
-        starts = range(0, len(indices), _BATCH)
-        parts = pool.map(lambda at: self._read_batch(indices[at : at + _BATCH], out[at : at + _BATCH]), starts)
-        return np.concatenate(list(parts))
+        """See DumpFile.read_into; zlib pages by the batch are shared between threads."""
+        if out.shape != (len(indices), self.page_size) or not out.flags.c_contiguous:
+            raise ValueError(
+                f"out must be contiguous uint8[{len(indices)}, {self.page_size}], not {out.shape}"
+            )
+        workers = min(_workers(), len(indices) // _BATCH)
+        # LZO and raw pages take so little time that handing Python's lock over costs more than a thread gains.
+        if workers < 2 or self.format != "kdump-zlib":
+            return self._pages.read(indices, out)
+        return self._read_shared(indices, out, workers)
 
-    def _pool(self, workers: int) -> ThreadPoolExecutor:
+    def _read_shared(
+        self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8], workers: int
+    ) -> npt.NDArray[np.uint8]:
+        """Batches taken in turn by this thread and `workers` - 1 more, which end with the request."""
         from concurrent.futures import ThreadPoolExecutor
 
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(workers, thread_name_prefix="kernlab-pages")
-            return self._threads
+        status = np.empty(len(indices), dtype=np.uint8)
+        batches = iter(range(0, len(indices), _BATCH))
 
-    def _read_batch(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        status = np.where(self._lost[indices], np.uint8(FrameStatus.LOST), np.uint8(FrameStatus.PRESENT))
-        rows = np.flatnonzero(status == FrameStatus.PRESENT)
-        if len(rows) < len(indices):
-            out[status != FrameStatus.PRESENT] = 0
-        page = self._descriptors[indices[rows]]
-        # File order reads ahead, and pages that share their data (makedumpfile keeps one zero page) come together.
-        order = np.argsort(page["offset"], kind="stable")
-        offsets, sizes = page["offset"][order].tolist(), page["size"][order].tolist()
-        flags, targets = page["flags"][order].tolist(), rows[order].tolist()
-        view, size = memoryview(out.reshape(-1)), self.page_size
-        data, last, before = self._view, -1, 0
-        for offset, length, flag, row in zip(offsets, sizes, flags, targets, strict=True):
-            place = row * size
-            if offset == last:
-                view[place : place + size] = view[before : before + size]
-                continue
+        def work(starts: Iterator[int]) -> None:
+            for start in starts:
+                part = slice(start, start + _BATCH)
+                status[part] = self._pages.read(indices[part], out[part])
+
+        # Leaving the block waits for the threads, whatever happened: nobody writes to `out` after this returns.
+        with ThreadPoolExecutor(workers - 1, thread_name_prefix="kernlab-pages") as pool:
+            helpers = [pool.submit(work, batches) for _ in range(workers - 1)]
             try:
-                raw = data[offset : offset + length]
-                bytes_ = self._decompressor(flag)(raw, size) if flag & (_ZLIB | _LZO | _SNAPPY | _ZSTD) else raw
-                if len(bytes_) != size:
-                    raise BadPageError(f"it has {len(bytes_):,} bytes")
-                view[place : place + size] = bytes_
-                last, before = offset, place
-            except BadPageError:
-                view[place : place + size] = bytes(size)
-                status[row] = FrameStatus.LOST
-                with self._lock:
-                    self._damaged[int(indices[row])] = offset
+                work(batches)
+            except BaseException:
+                for _ in batches:
+                    continue
+                raise
+        for helper in helpers:
+            helper.result()
         return status
-
-    def _decompressor(self, flag: int) -> Decompress:
-        kind = flag & (_ZLIB | _LZO | _SNAPPY | _ZSTD)
-        known = self._decompress.get(kind)
-        if known is None:
-            if kind not in (_ZLIB, _LZO):
-                raise BadPageError(f"its flags {flag:#x} name no compression that kernlab reads")
-            known = self._decompress[kind] = zlib_decompressor() if kind == _ZLIB else lzo_decompressor()
-        return known
 
     def close(self) -> None:
         """See DumpFile.close."""
-        with self._lock:
-            pool, self._threads = self._threads, None
-        if pool is not None:
-            pool.shutdown()
-        # Arrays over the mapping (bitmaps, descriptors) keep it; it goes when they do.
-        self._view.release()
+        self._pages.close()
 
 
 def _workers() -> int:
     return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
-
-

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kernlab.errors import DumpFormatError
+from kernlab.formats.base import MACHINES
 
 # disk_dump_header up to nr_cpus, as a 64-bit machine lays it out (makedumpfile's diskdump_mod.h).
 _HEADER = struct.Struct("<8si390s6xqqIiiIIIIIIi")
@@ -33,11 +34,10 @@ _SUB_FIELDS = (
     ("end_pfn_64", 6),
     ("max_mapnr_64", 6),
 )
-_NEWEST = 6
 _INCOMPLETE = 0x8  # DUMP_DH_COMPRESSED_INCOMPLETE
 
 #: Notes and VMCOREINFO are a few KiB a CPU.
-_LARGEST_PIECE = 64 << 20
+LARGEST_PIECE = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Header:
     def piece(data: mmap.mmap, where: tuple[int, int]) -> bytes:
         """The bytes at (offset, size), as far as the file has them."""
         offset, size = where
-        return data[offset : offset + min(size, _LARGEST_PIECE)] if 0 < offset < len(data) else b""
+        return data[offset : offset + min(size, LARGEST_PIECE)] if 0 < offset < len(data) else b""
 
     def facts(self) -> dict[str, Any]:
         """What the file says of itself; empty fields (QEMU fills few) are left out."""
@@ -125,15 +125,26 @@ def read_header(path: Path, data: mmap.mmap) -> Header:
         return DumpFormatError(f"the header of {path} is damaged: {what}. Copy the dump again")
 
     if len(data) < _HEADER.size:
-        raise DumpFormatError(f"{path} is cut short: {len(data):,} bytes are not even its header ({_HEADER.size} bytes)")
+        raise DumpFormatError(
+            f"{path} is cut short: its {len(data):,} bytes are not even a header ({_HEADER.size} bytes). "
+            "Copy the dump again"
+        )
     (_, version, uts, seconds, _, status, block_size, sub_blocks, bitmap_blocks, max_mapnr, *_, cpus) = (
         _HEADER.unpack_from(data)
     )
+    # Before anything else: other machines' headers have other sizes and another byte order, but strings are strings.
+    machine = _uts(uts)["machine"]
+    if machine != "x86_64":
+        if machine not in MACHINES:
+            raise damaged(f"it names {machine!r} as the machine" if machine else "it names no machine")
+        raise DumpFormatError(
+            f"{path} is a kdump of a {machine} machine; kernlab reads dumps of x86_64 machines only so far"
+        )
     if not 0 <= version <= 100:
         raise damaged(f"its version is {version}")
     if block_size not in (4096, 8192, 16384, 65536):
         raise damaged(f"its block size is {block_size:,} bytes at offset 428")
-    if not 0 < sub_blocks < 1 << 20 or (1 + sub_blocks) * block_size > len(data):
+    if not 0 < sub_blocks < 1 << 20 or 2 * block_size > len(data):
         raise DumpFormatError(
             f"{path} is cut short or its header damaged: it ends at byte {len(data):,}, inside its sub-header "
             f"({sub_blocks:,} blocks of {block_size:,} bytes). Copy the dump again"
@@ -143,16 +154,23 @@ def read_header(path: Path, data: mmap.mmap) -> Header:
         name: value if version >= since else 0 for (name, since), value in zip(_SUB_FIELDS, raw, strict=True)
     }
     if not 0 <= sub["dump_level"] <= 31 or sub["split"] not in (0, 1):
-        raise damaged(f"its sub-header at byte {block_size:,} has dump level {sub['dump_level']}, split {sub['split']}")
+        raise damaged(
+            f"its sub-header at byte {block_size:,} has dump level {sub['dump_level']}, split {sub['split']}"
+        )
     max_pfn = sub["max_mapnr_64"] or max_mapnr
+    if not 0 < max_pfn <= bitmap_blocks // 2 * block_size * 8:
+        raise damaged(
+            f"it claims {max_pfn:,} page frames, but its bitmaps ({bitmap_blocks:,} blocks of {block_size:,} bytes) have "
+            f"room for {bitmap_blocks // 2 * block_size * 8:,}"
+        )
     for what, (offset, size) in (
         ("VMCOREINFO", (sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"])),
         ("notes", (sub["offset_note"], sub["size_note"])),
     ):
-        if size > _LARGEST_PIECE or offset > 1 << 62:
+        if size > LARGEST_PIECE or offset > 1 << 62:
             raise damaged(f"its sub-header puts {size:,} bytes of {what} at byte {offset:,}")
     return Header(
-        version=min(version, _NEWEST) if version > _NEWEST else version,
+        version=version,
         uts=_uts(uts),
         timestamp=seconds,
         status=status,
@@ -168,4 +186,7 @@ def read_header(path: Path, data: mmap.mmap) -> Header:
 def _uts(raw: bytes) -> dict[str, str]:
     """struct new_utsname: six strings of 65 bytes."""
     fields = (raw[i * _UTS_FIELD : (i + 1) * _UTS_FIELD].split(b"\0")[0] for i in range(len(_UTS_NAMES)))
-    return {name: field.decode("utf-8", "backslashreplace") for name, field in zip(_UTS_NAMES, fields, strict=True)}
+    return {
+        name: field.decode("utf-8", "backslashreplace")
+        for name, field in zip(_UTS_NAMES, fields, strict=True)
+    }

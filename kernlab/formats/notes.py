@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
+from kernlab.errors import DumpFormatError
 from kernlab.formats.base import Note
 
 NT_PRSTATUS = 1
+NT_AUXV = 6  # only cores of processes have it
+_XEN_CRASH_INFO = 0x1000001  # XEN_ELFNOTE_CRASH_INFO; above it are the notes of xl dump-core
 #: A dump has a note or two per CPU, so no more than this.
-_MOST_NOTES = 1 << 17
+MOST_NOTES = 1 << 17
 
 
 def parse_notes(data: bytes, offset: int) -> list[Note]:
     """The notes in `data`, which lies at `offset` of the file; what is cut off or senseless at its end is left out."""
     notes: list[Note] = []
     position = 0
-    while position + 12 <= len(data) and len(notes) < _MOST_NOTES:
+    while position + 12 <= len(data) and len(notes) < MOST_NOTES:
         name_size, desc_size, kind = struct.unpack_from("<III", data, position)
         start = position + 12
         desc = start + (name_size + 3 & ~3)
@@ -31,3 +35,12 @@ def parse_notes(data: bytes, offset: int) -> list[Note]:
 def vmcoreinfo_of(notes: list[Note]) -> bytes | None:
     """The text of the VMCOREINFO note, if it is among them."""
     return next((note.desc.rstrip(b"\0") for note in notes if note.name == "VMCOREINFO"), None)
+
+
+def refuse_xen(path: Path, notes: list[Note]) -> None:
+    """Raise DumpFormatError for dumps of a Xen hypervisor or of its guests, which have frame numbers of two kinds."""
+    if any(note.name == "Xen" and note.type >= _XEN_CRASH_INFO for note in notes):
+        raise DumpFormatError(
+            f"{path} is a dump of a Xen machine, whose frames are numbered by the hypervisor; kernlab reads dumps of "
+            "Linux on hardware and in KVM guests only"
+        )

@@ -1,0 +1,238 @@
+"""The page descriptors of a kdump file: the table and what is wrong with it in, decompressed page frames out."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import DumpFormatError, KernlabError
+from kernlab.formats.base import FrameStatus
+from kernlab.formats.compression import Decompressor, lzo_decompressor, zlib_decompressor
+
+#: struct page_desc (makedumpfile's diskdump_mod.h)
+_DESCRIPTOR = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("page_flags", "<u8")])
+
+#: page_desc.flags: the compression of one page; no flag is a page as it was.
+RAW, ZLIB, LZO, SNAPPY, ZSTD = 0x0, 0x1, 0x2, 0x4, 0x20
+_OTHER = 0x40
+
+#: A table of more descriptors than this is looked at from both ends at opening, and the rest as it is read.
+_LOOKED_AT = 1 << 22
+_CHUNK = 1 << 20
+
+
+@dataclass
+class Survey:
+    """What the descriptors say before any page is read."""
+
+    looked_at: int = 0
+    cut: int = 0  # pages that end behind the file's end
+    first_cut: tuple[int, int] | None = None  # number of the first such descriptor, and where its page ends
+    unwritten: int = 0
+    lowest: int | None = None  # offset of the first page's data
+    flags: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(_OTHER + 1, dtype=np.int64))
+
+
+class PageTable:
+    """The descriptors of `count` pages at byte `start`, as far as the file has them, and the pages they point to.
+
+    Raises DumpFormatError where they cannot belong to a bitmap of `count` pages.
+    """
+
+    def __init__(self, path: Path, data: mmap.mmap, start: int, count: int, page_size: int):
+        self._path = path
+        self._view: memoryview | None = memoryview(data)
+        self._page_size = page_size
+        self._file_size = len(data)
+        self.start, self.end = start, start + count * _DESCRIPTOR.itemsize
+        self.count = min(count, max(len(data) - start, 0) // _DESCRIPTOR.itemsize)
+        self._entries: npt.NDArray[np.void] = (
+            np.frombuffer(data, dtype=_DESCRIPTOR, count=self.count, offset=start)
+            if self.count
+            else np.zeros(0, dtype=_DESCRIPTOR)
+        )
+        self._lock = threading.Lock()
+        self._damaged: npt.NDArray[np.bool_] | None = None
+        self._first_damaged: tuple[int, int] | None = None
+        self._decompressors: dict[int, Decompressor] = {}
+        self.survey = self._look(whole=self.count <= _LOOKED_AT)
+        if self.end <= self._file_size:
+            self._check_order(memoryview(data))
+
+    def _look(self, *, whole: bool) -> Survey:
+        """Look at all descriptors, or at both ends of a long table unless something is amiss there."""
+        found = Survey()
+        starts = range(0, self.count, _CHUNK)
+        for start in starts if whole else (starts[0], self.count - _CHUNK):
+            self._look_at(found, start, self._entries[start : start + _CHUNK])
+        if not whole and (found.cut or found.unwritten or found.lowest != self.end):
+            return self._look(whole=True)
+        return found
+
+    def _look_at(self, found: Survey, start: int, part: npt.NDArray[np.void]) -> None:
+        offset, size = part["offset"], part["size"]
+        written = size > 0
+        cut = written & _beyond(part, self._file_size)
+        found.looked_at += len(part)
+        found.unwritten += int(len(part) - written.sum())
+        if cut.any():
+            found.cut += int(cut.sum())
+            if found.first_cut is None:
+                first = int(cut.argmax())
+                found.first_cut = start + first, int(offset[first]) + int(size[first])
+        good = written & ~cut & (size <= self._page_size) & (offset >= np.uint64(self.start))
+        if good.any():
+            lowest = int(offset[good].min())
+            found.lowest = lowest if found.lowest is None else min(lowest, found.lowest)
+            kinds = np.minimum(part["flags"][good], _OTHER).astype(np.int64)
+            found.flags += np.bincount(kinds, minlength=_OTHER + 1)
+
+    def _check_order(self, view: memoryview) -> None:
+        """Does each descriptor belong to its bit of the bitmap? One bit too many or too few shifts all after it."""
+        lowest = self.survey.lowest
+        if lowest is None:
+            if self.survey.cut or self.survey.unwritten:
+                return
+            raise DumpFormatError(
+                f"{self._path} is damaged: none of its {self.count:,} page descriptors (bytes {self.start:,} to "
+                f"{self.end:,}) points to a page. Copy the dump again"
+            )
+        # All writers put the first page right behind the table, so its offset tells how long the table is.
+        if lowest == self.end or (lowest < self.end and (self._entries["offset"] == self.end).any()):
+            return
+        if lowest > self.end:
+            # A dump of a live system may use fewer descriptors than makedumpfile made room for: those are zeros.
+            unused = bytes(view[self.end : min(lowest, self.end + (1 << 16))])
+            first_is_damaged = not self._good(self._entries[:1])[0]
+            if first_is_damaged or not any(unused):
+                return
+        raise DumpFormatError(
+            f"the bitmap of {self._path} is damaged, or its page descriptors are: it names {self.count:,} page frames, "
+            f"whose descriptors end at byte {self.end:,}, but the first page lies at byte {lowest:,}. Which page "
+            "belongs where cannot be told; copy the dump again"
+        )
+
+    def _good(self, page: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+        """Which descriptors point to a page inside the file?"""
+        offset, size = page["offset"], page["size"]
+        answer: npt.NDArray[np.bool_] = (
+            (size > 0) & (size <= self._page_size) & (offset >= np.uint64(self.start))
+        )
+        answer &= ~_beyond(page, self._file_size)
+        return answer
+
+    def need(self, flag: int) -> None:
+        """Import what pages of this compression need. Raises MissingDependencyError."""
+        self._decompressor(flag)
+
+    def _decompressor(self, flag: int) -> Decompressor | None:
+        known = self._decompressors.get(flag)
+        if known is None and flag in (ZLIB, LZO):
+            known = self._decompressors[flag] = zlib_decompressor() if flag == ZLIB else lzo_decompressor()
+        return known
+
+    def read(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Decompress the pages of descriptors int64[n] into `out` uint8[n, page_size] (contiguous).
+
+        Returns PRESENT or LOST per row, lost rows zeroed.
+        """
+        view, entries = self._view, self._entries
+        if view is None:
+            raise KernlabError(f"{self._path} was closed; open it again to read more of it")
+        all_pages = entries[indices]
+        good = self._good(all_pages)
+        status = np.where(good, np.uint8(FrameStatus.PRESENT), np.uint8(FrameStatus.LOST))
+        rows = np.flatnonzero(good)
+        # File order reads ahead, and pages that share their data (makedumpfile keeps one zero page) come together.
+        rows = rows[np.argsort(all_pages["offset"][rows], kind="stable")]
+        page = all_pages[rows]
+        fresh = np.ones(len(rows), dtype=bool)
+        if len(rows) > 1:
+            fresh[1:] = (
+                (np.diff(page["offset"]) != 0) | (np.diff(page["size"]) != 0) | (np.diff(page["flags"]) != 0)
+            )
+        flags, first = page["flags"][fresh], rows[fresh]
+        for flag in np.unique(flags).tolist():
+            same = flags == flag
+            self._unpack(view, flag, page[fresh][same], first[same], out, status)
+        shared = rows[~fresh]
+        if len(shared):
+            source = first[np.cumsum(fresh)[~fresh] - 1]
+            out[shared] = out[source]
+            status[shared] = status[source]
+        if (status != FrameStatus.PRESENT).any():
+            lost = np.flatnonzero(status)
+            out[lost] = 0
+            self._lose(indices[lost], all_pages[lost])
+        return status
+
+    def _unpack(
+        self,
+        data: memoryview,
+        flag: int,
+        page: npt.NDArray[np.void],
+        rows: npt.NDArray[np.int64],
+        out: npt.NDArray[np.uint8],
+        status: npt.NDArray[np.uint8],
+    ) -> None:
+        """Write pages of one compression to their rows; this loop is where reading a dump spends its time."""
+        target, size = out.reshape(-1).data, self._page_size
+        starts = page["offset"].tolist()
+        ends = (page["offset"] + page["size"]).tolist()
+        places = (rows * size).tolist()
+        known = self._decompressor(flag)
+        if known is None:
+            whole = page["size"] == size if flag == RAW else np.zeros(len(page), dtype=bool)
+            status[rows[~whole]] = FrameStatus.LOST
+            for start, place, good in zip(starts, places, whole.tolist(), strict=True):
+                if good:
+                    target[place : place + size] = data[start : start + size]
+            return
+        call, errors = known
+        for start, end, place in zip(starts, ends, places, strict=True):
+            try:
+                # A page of another length does not fit its row: that is a ValueError, as the libraries' own are.
+                target[place : place + size] = call(data[start:end], size)
+            except errors:
+                status[place // size] = FrameStatus.LOST
+
+    def _lose(self, indices: npt.NDArray[np.int64], page: npt.NDArray[np.void]) -> None:
+        """Remember which of the lost pages are damaged; the cut and the unwritten were told of at opening."""
+        told = page["size"] == 0
+        if self.survey.cut:
+            told |= _beyond(page, self._file_size)
+        if told.all():
+            return
+        indices, offset = indices[~told], page["offset"][~told]
+        first = int(indices.argmin())
+        with self._lock:
+            if self._damaged is None:
+                self._damaged = np.zeros(self.count, dtype=bool)
+            self._damaged[indices] = True
+            if self._first_damaged is None or indices[first] < self._first_damaged[0]:
+                self._first_damaged = int(indices[first]), int(offset[first])
+
+    def damaged(self) -> tuple[int, int, int]:
+        """How many pages were found damaged so far; the first one's number and the offset of its data."""
+        with self._lock:
+            if self._damaged is None or self._first_damaged is None:
+                return 0, 0, 0
+            return int(self._damaged.sum()), *self._first_damaged
+
+    def close(self) -> None:
+        """Let go of the file; a thread that is reading this very moment keeps it until it is done."""
+        self._view = None
+        self._entries = np.zeros(0, dtype=_DESCRIPTOR)
+
+
+def _beyond(page: npt.NDArray[np.void], file_size: int) -> npt.NDArray[np.bool_]:
+    """Which descriptors point to data that ends behind the file's end? Without overflow, whatever they say."""
+    end = np.uint64(file_size)
+    answer: npt.NDArray[np.bool_] = page["size"] > end - np.minimum(page["offset"], end)
+    answer |= page["offset"] > end
+    return answer
