@@ -14,8 +14,21 @@ import numpy.typing as npt
 
 #: Other machines of which there are dumps, as uname -m names them: kernlab refuses their dumps by name.
 MACHINES = frozenset(
-    "aarch64 alpha armv6l armv7l i386 i486 i586 i686 ia64 loongarch64 m68k mips mips64 ppc ppc64 ppc64le riscv32 "
-    "riscv64 s390 s390x sparc64".split()
+    {
+        "aarch64",
+        "alpha",
+        "armv6l",
+        "armv7l",
+        "i386",
+        "i486",
+        "i586",
+        "i686",
+        "ia64",
+        "loongarch64",
+        "m68k",
+        "mips",
+    }
+    | {"mips64", "ppc", "ppc64", "ppc64le", "riscv32", "riscv64", "s390", "s390x", "sparc64"}
 )
 
 

@@ -3,233 +3,202 @@
 from __future__ import annotations
 
 import mmap
-import struct
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.errors import DumpFormatError, TruncatedDumpWarning
-from kernlab.formats.base import DumpFile, FrameStatus, Note
-from kernlab.formats.notes import parse_notes, vmcoreinfo_of
+from kernlab.errors import DumpFormatError, KernlabError, TruncatedDumpWarning
+from kernlab.formats.base import DumpFile, FrameStatus
+from kernlab.formats.elf_headers import read_headers
+from kernlab.formats.notes import NT_PRSTATUS, vmcoreinfo_of
 
 _PAGE = 4096
 _SHIFT = np.uint64(12)
-_NT_AUXV = 6  # only cores of processes have it
-_LARGEST_NOTES = 256 << 20
-#: x86-64 has 52 physical address bits: a segment that claims to lie beyond is damaged, or none of physical memory.
-_PHYSICAL_END = 1 << 52
-
-_TYPES = {
-    "ET_EXEC": "an executable, such as a vmlinux",
-    "ET_DYN": "a shared object or executable",
-    "ET_REL": "an object file, such as a kernel module",
-    "ET_NONE": "of no type",
-}
+_MASK = np.uint64(_PAGE - 1)
 
 
 class ElfFile(DumpFile):
-    """An ELF core of an x86-64 machine's physical memory."""
+    """An ELF core of an x86-64 machine's physical memory.
+
+    A frame has data if any segment has bytes of it in the file; what no segment has of it (at the edges of RAM) reads
+    as zeros. With `zero_excluded` the tails of segments that the file has no bytes for share one frame of zeros.
+    """
 
     format = "elf"
     page_size = _PAGE
+    machine = "x86_64"
 
     def __init__(self, path: Path, data: mmap.mmap, *, zero_excluded: bool = False):
         self.path = path
-        self._data = data
-        self._view = memoryview(data)
-        self.problems = []
-        self.machine = "x86_64"
-        loads, self.notes = self._segments()
+        self._view: memoryview | None = memoryview(data)
+        self._file_size = len(data)
+        segments, self.notes, self.problems = read_headers(path, data)
         self.vmcoreinfo = vmcoreinfo_of(self.notes)
-        self._refuse_process()
-        self._runs(loads, zero_excluded)
-        self.header = {"file_bytes": len(data), "timestamp": None, "dump_level": None, "max_pfn": self.max_pfn}
-        self.header["cpus"] = sum(note.type == 1 and note.name == "CORE" for note in self.notes)
-        self._check_end()
-
-    def _segments(self) -> tuple[npt.NDArray[np.uint64], list[Note]]:
-        """Physical start, size in the file, size in memory and offset of each PT_LOAD; and the notes."""
-        from elftools.common.exceptions import ELFError
-        from elftools.construct import ConstructError
-        from elftools.elf.elffile import ELFFile
-
-        try:
-            elf = ELFFile(_Stream(self._data))
-            kind, machine = elf["e_type"], elf["e_machine"]
-            if kind != "ET_CORE":
-                raise DumpFormatError(
-                    f"{self.path} is an ELF file that is {_TYPES.get(kind, f'of type {kind}')}, no core dump; "
-                    "open the vmcore itself, kernlab needs no vmlinux"
-                )
-            if machine != "EM_X86_64" or elf.elfclass != 64 or not elf.little_endian:
-                raise DumpFormatError(
-                    f"{self.path} is an ELF core of another machine ({machine}, {elf.elfclass} bits); kernlab reads "
-                    "dumps of x86_64 machines only so far"
-                )
-            loads, notes = [], []
-            if elf.num_segments() * 56 > len(self._data):
-                raise DumpFormatError(f"{self.path} is damaged: it claims {elf.num_segments():,} segments")
-            for segment in elf.iter_segments():
-                head = segment.header
-                if head.p_type == "PT_LOAD":
-                    loads.append((head.p_paddr, head.p_filesz, head.p_memsz, head.p_offset))
-                elif head.p_type == "PT_NOTE":
-                    size = min(head.p_filesz, _LARGEST_NOTES)
-                    notes += parse_notes(self._data[head.p_offset : head.p_offset + size], head.p_offset)
-        except (ELFError, ConstructError, struct.error, ValueError, OverflowError, KeyError, AttributeError) as error:
-            raise DumpFormatError(
-                f"{self.path} is an ELF file whose headers are damaged or cut off ({error or type(error).__name__}; it "
-                f"ends at byte {len(self._data):,}). Copy the dump again"
-            ) from error
-        return np.array(loads, dtype=np.uint64).reshape(-1, 4), notes
-
-    def _refuse_process(self) -> None:
-        if self.vmcoreinfo is None and any(note.type == _NT_AUXV for note in self.notes):
-            raise DumpFormatError(f"{self.path} is the core of a process, not of a kernel; open it with gdb")
-
-    def _runs(self, loads: npt.NDArray[np.uint64], zero_excluded: bool) -> None:
-        """Lay out the frames: runs of frames with bytes in the file, and those that have none."""
-        usable = [row for row in loads.tolist() if row[2] and row[0] + row[2] <= _PHYSICAL_END and row[1] <= row[2]]
-        if not usable:
-            raise DumpFormatError(
-                f"{self.path} is an ELF core without a segment of physical memory ({len(loads):,} segments in all)"
-            )
-        usable.sort()
-        held = [(start // _PAGE, -(-(start + size) // _PAGE)) for start, size, _, _ in usable if size]
-        empty = [(-(-(start + size) // _PAGE), -(-(start + whole) // _PAGE)) for start, size, whole, _ in usable]
-        # One page may belong to two segments (a hole inside it); in a run list it stands once.
-        self._held = _merged(held)
-        self._empty = _merged([(a, b) for a, b in empty if a < b])
-        self._zero = zero_excluded
-        runs = _merged([*held, *((a, b) for a, b in empty if a < b)]) if zero_excluded else self._held
-        self._first = np.array([a for a, _ in runs], dtype=np.uint64)
-        self._end = np.array([b for _, b in runs], dtype=np.uint64)
-        self._index = np.concatenate([[0], np.cumsum((self._end - self._first).astype(np.int64))])
-        self.frame_count = int(self._index[-1])
-        self.max_pfn = max(-(-(start + whole) // _PAGE) for start, _, whole, _ in usable)
-        self._starts = np.array([row[0] for row in usable], dtype=np.uint64)
-        self._sizes = np.array([row[1] for row in usable], dtype=np.uint64)
-        self._offsets = np.array([row[3] for row in usable], dtype=np.uint64)
+        self._zero_excluded = zero_excluded
+        self._starts, self._sizes = segments["physical"].copy(), segments["file_size"].copy()
+        self._offsets = segments["offset"].copy()
         # Segments may overlap, so the ends so far, not each one's own, tell where to stop looking back.
         self._reach = np.maximum.accumulate(self._starts + self._sizes)
+        self._lay_out(segments)
+        self.header = {
+            "file_bytes": len(data),
+            "timestamp": None,
+            "dump_level": None,
+            "max_pfn": self.max_pfn,
+            "cpus": sum(note.type == NT_PRSTATUS and note.name == "CORE" for note in self.notes),
+        }
+        self._check_end(segments)
 
-    def _check_end(self) -> None:
-        ends = self._offsets + self._sizes
-        size = len(self._data)
-        if not (ends > np.uint64(size)).any():
+    def _lay_out(self, segments: npt.NDArray[np.void]) -> None:
+        """Runs of frames: with bytes in the file, with bytes that the file is cut before, and with none."""
+        start, size, whole = segments["physical"], segments["file_size"], segments["size"]
+        end = np.uint64(self._file_size)
+        there = np.minimum(size, end - np.minimum(segments["offset"], end))
+        first = start >> _SHIFT
+        held, cut = there > 0, size > there
+        # One page may belong to two segments (a hole inside it); in a list of runs it stands once.
+        self._held = _merged(first[held], _up(start + there)[held])
+        self._cut = _merged((start + there >> _SHIFT)[cut], _up(start + size)[cut])
+        empty = whole > size
+        after = np.where(size > 0, _up(start + size), first)
+        self._empty = _merged(after[empty], _up(start + whole)[empty])
+        frames = (self._held[1] - self._held[0]).astype(np.int64)
+        self._index = np.concatenate([[0], np.cumsum(frames)])
+        self._held_count = int(self._index[-1])
+        # Damaged headers may lay one byte of the file over and over into memory; what reads on sizes arrays by frames.
+        if self._held_count > self._file_size // _PAGE + 2 * len(segments):
+            raise DumpFormatError(
+                f"{self.path} is damaged: its {len(segments):,} segments claim {self._held_count:,} page frames, more "
+                f"than its {self._file_size:,} bytes can hold. Copy the dump again"
+            )
+        self.frame_count = self._held_count + self._zero_excluded
+        self.max_pfn = int(_up(start + whole).max())
+
+    def _check_end(self, segments: npt.NDArray[np.void]) -> None:
+        """Say so where the file ends before its segments do."""
+        lost = (self._cut[1] - self._cut[0]).astype(np.int64).sum()
+        if not lost:
             return
-        worst = int(ends.argmax())
-        there = np.clip(size - self._offsets.astype(np.int64), 0, self._sizes.astype(np.int64)).sum()
+        cut = self._sizes > np.uint64(self._file_size) - np.minimum(self._offsets, np.uint64(self._file_size))
+        segment = int(np.flatnonzero(cut)[self._offsets[cut].argmin()])
+        end = int(self._offsets[segment]) + int(self._sizes[segment])
         what = (
-            f"{self.path} ends at byte {size:,}, but segment {worst:,} goes to byte {int(ends[worst]):,}. Reading on "
-            f"with {int(there) // _PAGE:,} of {int(self._sizes.sum()) // _PAGE:,} pages"
+            f"{self.path} ends at byte {self._file_size:,}, but the segment at physical address "
+            f"{int(self._starts[segment]):#x} goes to byte {end:,}. Reading on with {self._held_count:,} of "
+            f"{self._held_count + int(lost):,} pages"
         )
         self.problems.append(f"{what}; copy the dump again if the copy was cut short")
         warnings.warn(
-            f"{what}; each table's attrs[\"problems\"] says what it misses.\n"
+            f'{what}; each table\'s attrs["problems"] says what it misses.\n'
             "Copy the dump again if the copy was cut short.",
             TruncatedDumpWarning,
-            stacklevel=2,
+            stacklevel=5,
         )
 
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """See DumpFile.find."""
-        run = np.searchsorted(self._first, pfns, side="right") - 1
-        inside = (run >= 0) & (pfns < self._end[run])
-        found = self._index[run] + (pfns - self._first[run]).astype(np.int64)
+        run, inside = _within(self._held, pfns)
         if inside.all():
-            return found
-        missing = np.full(len(pfns), -int(FrameStatus.ABSENT), dtype=np.int64)
-        missing[_within(self._empty, pfns)] = -int(FrameStatus.EXCLUDED)
-        return np.where(inside, found, missing)
+            return self._index[run] + (pfns - self._held[0][run]).astype(np.int64)
+        found = np.full(len(pfns), -int(FrameStatus.ABSENT), dtype=np.int64)
+        found[_within(self._empty, pfns)[1]] = (
+            self._held_count if self._zero_excluded else -int(FrameStatus.EXCLUDED)
+        )
+        found[_within(self._cut, pfns)[1]] = -int(FrameStatus.LOST)
+        run, within = run[inside], pfns[inside]
+        found[inside] = self._index[run] + (within - self._held[0][run]).astype(np.int64)
+        return found
 
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into; bytes of a frame that no segment has (at the edges of RAM) are zero."""
+        if out.shape != (len(indices), _PAGE) or not out.flags.c_contiguous:
+            raise ValueError(f"out must be contiguous uint8[{len(indices)}, {_PAGE}], not {out.shape}")
+        view = self._view
+        if view is None:
+            raise KernlabError(f"{self.path} was closed; open it again to read more of it")
         status = np.zeros(len(indices), dtype=np.uint8)
-        run = np.searchsorted(self._index, indices, side="right") - 1
-        physical = (self._first[run] + (indices - self._index[run]).astype(np.uint64)) << _SHIFT
+        zero = indices == self._held_count
+        if zero.any():
+            out[zero] = 0
+        rows = np.flatnonzero(~zero)
+        if not len(rows):
+            return status
+        index = indices[rows]
+        run = np.searchsorted(self._index, index, side="right") - 1
+        physical = (self._held[0][run] + (index - self._index[run]).astype(np.uint64)) << _SHIFT
         segment = np.searchsorted(self._starts, physical, side="right") - 1
         inner = physical - self._starts[segment]
-        whole = (segment >= 0) & (inner + np.uint64(_PAGE) <= self._sizes[segment])
         offset = self._offsets[segment] + inner
-        view = memoryview(out.reshape(-1))
-        size = len(self._data)
-        for row, (start, simple) in enumerate(zip(offset.tolist(), whole.tolist(), strict=True)):
-            place = row * _PAGE
-            if simple and start + _PAGE <= size:
-                view[place : place + _PAGE] = self._view[start : start + _PAGE]
+        size = np.uint64(self._file_size)
+        simple = (segment >= 0) & (inner < self._sizes[segment]) & (self._sizes[segment] - inner >= _PAGE)
+        simple &= (size >= _PAGE) & (offset <= size - np.uint64(_PAGE))
+        target = out.reshape(-1).data
+        # Frames that follow each other here and in the file are one copy.
+        follows = (np.diff(rows) == 1) & (np.diff(offset) == _PAGE) & simple[1:] & simple[:-1]
+        begins = np.flatnonzero(np.concatenate([[True], ~follows]))
+        lengths = np.diff(np.append(begins, len(rows))) * _PAGE
+        for at, length in zip(begins.tolist(), lengths.tolist(), strict=True):
+            place, source = int(rows[at]) * _PAGE, int(offset[at])
+            if simple[at]:
+                target[place : place + length] = view[source : source + length]
             else:
-                status[row] = self._compose(int(physical[row]), view[place : place + _PAGE])
+                status[rows[at]] = self._compose(view, int(physical[at]), target[place : place + _PAGE])
         return status
 
-    def _compose(self, physical: int, page: memoryview) -> int:
+    def _compose(self, view: memoryview, physical: int, page: memoryview) -> int:
         """Put a frame together from the segments that have a part of it."""
         page[:] = bytes(_PAGE)
-        status = int(FrameStatus.PRESENT)
         last = int(np.searchsorted(self._starts, np.uint64(physical + _PAGE), side="left"))
         first = int(np.searchsorted(self._reach, np.uint64(physical), side="right"))
-        for segment in range(first, last):
+        near = (
+            np.flatnonzero(self._starts[first:last] + self._sizes[first:last] > np.uint64(physical)) + first
+        )
+        for segment in near.tolist():
             start, offset = int(self._starts[segment]), int(self._offsets[segment])
             begin = max(start, physical)
             end = min(start + int(self._sizes[segment]), physical + _PAGE)
-            if begin >= end:
-                continue
             source = offset + begin - start
-            if source + end - begin > len(self._data):
+            if source + end - begin > self._file_size:
                 page[:] = bytes(_PAGE)
                 return int(FrameStatus.LOST)
-            page[begin - physical : end - physical] = self._view[source : source + end - begin]
-        return status
+            page[begin - physical : end - physical] = view[source : source + end - begin]
+        return int(FrameStatus.PRESENT)
 
     def close(self) -> None:
-        """See DumpFile.close."""
-        self._view.release()
-        self._data.close()
+        """See DumpFile.close; a thread that is reading this very moment keeps the file until it is done."""
+        self._view = None
 
 
-class _Stream:
-    """The mapping as a file for pyelftools, with a position of its own."""
-
-    def __init__(self, data: mmap.mmap):
-        self._data = data
-        self._position = 0
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = offset + (self._position if whence == 1 else len(self._data) if whence == 2 else 0)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self._data) if size < 0 else self._position + size
-        piece = self._data[self._position : end]
-        self._position += len(piece)
-        return piece
-
-    def close(self) -> None:
-        """The mapping is closed by its owner."""
+_Runs = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]
 
 
-def _merged(ranges: list[tuple[Any, Any]]) -> list[tuple[int, int]]:
-    """Ranges in order, without overlaps, end exclusive."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
+def _up(addresses: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Addresses to page frame numbers, rounded up."""
+    answer: npt.NDArray[np.uint64] = (addresses + _MASK) >> _SHIFT
+    return answer
 
 
-def _within(ranges: list[tuple[int, int]], numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which numbers lie in one of the ordered ranges?"""
-    if not ranges:
-        return np.zeros(len(numbers), dtype=bool)
-    starts = np.array([a for a, _ in ranges], dtype=np.uint64)
-    ends = np.array([b for _, b in ranges], dtype=np.uint64)
+def _merged(starts: npt.NDArray[np.uint64], ends: npt.NDArray[np.uint64]) -> _Runs:
+    """Runs in order, without overlaps and empty ones, end exclusive."""
+    real = ends > starts
+    starts, ends = starts[real], ends[real]
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], np.maximum.accumulate(ends[order]) if len(order) else ends
+    opens = np.ones(len(starts), dtype=bool)
+    opens[1:] = starts[1:] > ends[:-1]
+    closes = np.append(opens[1:], True)[: len(starts)]
+    return starts[opens], ends[closes]
+
+
+def _within(
+    runs: _Runs, numbers: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The run that each number could lie in, and whether it does."""
+    starts, ends = runs
+    if not len(starts):
+        return np.zeros(len(numbers), dtype=np.int64), np.zeros(len(numbers), dtype=bool)
     run = np.searchsorted(starts, numbers, side="right") - 1
-    return (run >= 0) & (numbers < ends[run])
+    answer: npt.NDArray[np.bool_] = (run >= 0) & (numbers < ends[run])
+    return run, answer

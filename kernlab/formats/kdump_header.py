@@ -160,8 +160,8 @@ def read_header(path: Path, data: mmap.mmap) -> Header:
     max_pfn = sub["max_mapnr_64"] or max_mapnr
     if not 0 < max_pfn <= bitmap_blocks // 2 * block_size * 8:
         raise damaged(
-            f"it claims {max_pfn:,} page frames, but its bitmaps ({bitmap_blocks:,} blocks of {block_size:,} bytes) have "
-            f"room for {bitmap_blocks // 2 * block_size * 8:,}"
+            f"it claims {max_pfn:,} page frames, but its bitmaps ({bitmap_blocks:,} blocks of {block_size:,} bytes) "
+            f"have room for {bitmap_blocks // 2 * block_size * 8:,}"
         )
     for what, (offset, size) in (
         ("VMCOREINFO", (sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"])),

@@ -1,0 +1,181 @@
+"""The headers of an ELF core: bytes in, segments of physical memory and notes out; anything else is refused."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import DumpFormatError
+from kernlab.formats.base import Note
+from kernlab.formats.notes import MOST_NOTES, NT_AUXV, parse_notes, refuse_xen, vmcoreinfo_of
+
+#: Elf64_Phdr
+_SEGMENT = np.dtype(
+    {
+        "names": ["type", "offset", "virtual", "physical", "file_size", "size"],
+        "formats": ["<u4", "<u8", "<u8", "<u8", "<u8", "<u8"],
+        "offsets": [0, 8, 16, 24, 32, 40],
+        "itemsize": 56,
+    }
+)
+_PT_LOAD, _PT_NOTE = 1, 4
+#: All notes together: a few KiB a CPU.
+_LARGEST_NOTES = 64 << 20
+#: x86-64 has 52 physical address bits.
+_PHYSICAL_END = 1 << 52
+
+_TYPES = {
+    "ET_EXEC": "an executable, such as a vmlinux",
+    "ET_DYN": "a shared object or an executable",
+    "ET_REL": "an object file, such as a kernel module",
+    "ET_NONE": "of no type",
+}
+
+
+def read_headers(path: Path, data: mmap.mmap) -> tuple[npt.NDArray[np.void], list[Note], list[str]]:
+    """Segments of physical memory (fields physical, offset, file_size, size), notes, and problems.
+
+    pyelftools reads the file header; the program headers, of which there may be more than 65,535, are one array.
+    Raises DumpFormatError for what is no core of an x86-64 machine.
+    """
+    table, count = _locate(path, data)
+    there = min(count, max(len(data) - table, 0) // _SEGMENT.itemsize)
+    problems: list[str] = []
+    if there < count:
+        problems.append(
+            f"{path} ends at byte {len(data):,}, inside its {count:,} program headers, or these are damaged: "
+            f"{count - there:,} of them are lost"
+        )
+    segments = (
+        np.frombuffer(data, dtype=_SEGMENT, count=there, offset=table) if there else np.zeros(0, _SEGMENT)
+    )
+    notes = _notes(data, segments[segments["type"] == _PT_NOTE])
+    refuse_xen(path, notes)
+    if vmcoreinfo_of(notes) is None and any(note.type == NT_AUXV for note in notes):
+        raise DumpFormatError(f"{path} is the core of a process, not of a kernel; open it with gdb")
+    loads = segments[segments["type"] == _PT_LOAD].copy()
+    return _of_memory(path, loads, problems), notes, problems
+
+
+def _locate(path: Path, data: mmap.mmap) -> tuple[int, int]:
+    """Where the program headers are, and how many."""
+    from elftools.common.exceptions import ELFError
+    from elftools.construct import ConstructError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        elf = ELFFile(cast(IO[bytes], _Stream(data)))
+        kind, machine, table = elf["e_type"], elf["e_machine"], elf["e_phoff"]
+        # The count of a core of more than 65,534 segments stands in the first section header.
+        count, size = elf.num_segments(), elf["e_phentsize"]
+    except (
+        ELFError,
+        ConstructError,
+        struct.error,
+        ValueError,
+        OverflowError,
+        KeyError,
+        AttributeError,
+    ) as error:
+        raise DumpFormatError(
+            f"{path} is an ELF file whose headers are damaged or cut off (it ends at byte {len(data):,}; "
+            f"{error or type(error).__name__}). Copy the dump again"
+        ) from error
+    if kind != "ET_CORE":
+        raise DumpFormatError(
+            f"{path} is an ELF file that is {_TYPES.get(kind, f'of type {kind}')}, no core dump; open the vmcore "
+            "itself, kernlab needs no vmlinux"
+        )
+    if machine != "EM_X86_64" or elf.elfclass != 64 or not elf.little_endian:
+        name = str(machine).removeprefix("EM_").lower()
+        raise DumpFormatError(
+            f"{path} is an ELF core of another machine ({name}, {elf.elfclass} bits, "
+            f"{'little' if elf.little_endian else 'big'} endian); kernlab reads dumps of x86_64 machines only so far"
+        )
+    if count and (size != _SEGMENT.itemsize or table >= 1 << 63):
+        raise DumpFormatError(
+            f"{path} is an ELF core whose header is damaged: it claims {count:,} program headers of {size:,} bytes at "
+            f"byte {table:,}. Copy the dump again"
+        )
+    return table, count
+
+
+def _notes(data: mmap.mmap, segments: npt.NDArray[np.void]) -> list[Note]:
+    """The notes of all note segments, no more of them than a dump has."""
+    notes: list[Note] = []
+    left = _LARGEST_NOTES
+    for offset, size in zip(segments["offset"].tolist(), segments["file_size"].tolist(), strict=True):
+        piece = data[offset : offset + min(size, left)] if offset < len(data) else b""
+        # A segment costs something even if it is empty, so that a million of them do not take for ever.
+        left -= len(piece) + 4096
+        notes += parse_notes(piece, offset)
+        if left <= 0 or len(notes) >= MOST_NOTES:
+            break
+    return notes
+
+
+def _of_memory(path: Path, loads: npt.NDArray[np.void], problems: list[str]) -> npt.NDArray[np.void]:
+    """The segments that say which physical memory they hold; where sizes disagree, the larger is in memory too."""
+    # Far behind any file's end, but not so far that an address added to it overflows.
+    loads["offset"] = np.minimum(loads["offset"], np.uint64(1 << 62))
+    loads["size"] = np.maximum(loads["size"], loads["file_size"])
+    physical, size = loads["physical"], loads["size"]
+    end = np.uint64(_PHYSICAL_END)
+    none = physical == np.uint64(2**64 - 1)  # /proc/kcore's way to say: virtual only
+    beyond = ~none & ((size > end) | (physical > end - np.minimum(size, end)))
+    usable = ~none & ~beyond & (size > 0)
+    at_zero = usable & (physical == 0)
+    if at_zero.sum() > 1:
+        # Several segments cannot all begin at 0 (/proc/kcore before 4.x, vmalloc segments): the one does that lies
+        # in the direct map with the others, or in none at all, as QEMU writes it.
+        shifts = loads["virtual"] - physical
+        known = np.unique(shifts[usable & ~at_zero])
+        real = at_zero & ((loads["virtual"] == 0) | np.isin(shifts, known))
+        real &= np.cumsum(real) == 1
+        usable &= ~at_zero | real
+    dropped = int(beyond.sum()) + int((at_zero & ~usable).sum())
+    if dropped:
+        problems.append(
+            f"{path} has {dropped:,} segments that name no physical memory of x86-64; they were skipped"
+        )
+    if not usable.any():
+        raise DumpFormatError(
+            f"{path} is an ELF core without a segment of physical memory ({len(loads):,} loadable segments in all); "
+            "kernlab needs the physical addresses that a vmcore has"
+        )
+    kept = loads[usable]
+    ordered: npt.NDArray[np.void] = kept[np.lexsort((kept["file_size"], kept["physical"]))]
+    return ordered
+
+
+class _Stream(io.RawIOBase):
+    """The mapping as a file for pyelftools: with a position of its own, which may lie behind the end."""
+
+    def __init__(self, data: mmap.mmap):
+        self._data = data
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._position = offset + (self._position if whence == 1 else len(self._data) if whence == 2 else 0)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = len(self._data) if size is None or size < 0 else self._position + size
+        piece = self._data[self._position : end]
+        self._position += len(piece)
+        return piece
