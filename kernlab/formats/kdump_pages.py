@@ -25,6 +25,9 @@ _OTHER = 0x40
 _LOOKED_AT = 1 << 22
 _CHUNK = 1 << 20
 
+#: Room for unused descriptors behind the table, in bytes.
+_LONGEST_GAP = 1 << 20
+
 
 @dataclass
 class Survey:
@@ -105,17 +108,29 @@ class PageTable:
         # All writers put the first page right behind the table, so its offset tells how long the table is.
         if lowest == self.end or (lowest < self.end and (self._entries["offset"] == self.end).any()):
             return
-        if lowest > self.end:
-            # A dump of a live system may use fewer descriptors than makedumpfile made room for: those are zeros.
-            unused = bytes(view[self.end : min(lowest, self.end + (1 << 16))])
-            first_is_damaged = not self._good(self._entries[:1])[0]
-            if first_is_damaged or not any(unused):
-                return
+        if lowest > self.end and (self._fits(view, lowest) or not self._good(self._entries[:1])[0]):
+            return
         raise DumpFormatError(
             f"the bitmap of {self._path} is damaged, or its page descriptors are: it names {self.count:,} page frames, "
             f"whose descriptors end at byte {self.end:,}, but the first page lies at byte {lowest:,}. Which page "
             "belongs where cannot be told; copy the dump again"
         )
+
+    def _fits(self, view: memoryview, lowest: int) -> bool:
+        """May there be a gap of zeros between the table's end and the first page that is pointed to?
+
+        makedumpfile puts a raw page of zeros in front of all others, which no page may need; and from a live system it
+        may write fewer descriptors than it made room for. Other gaps come from a damaged bitmap.
+        """
+        gap = lowest - self.end
+        if gap > _LONGEST_GAP or any(view[self.end : lowest]):
+            return False
+        if gap == self._page_size:
+            return True
+        whole = gap % _DESCRIPTOR.itemsize == 0 or (
+            gap > self._page_size and (gap - self._page_size) % _DESCRIPTOR.itemsize == 0
+        )
+        return whole and bool(self._entries["size"][-1])
 
     def _good(self, page: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         """Which descriptors point to a page inside the file?"""

@@ -1,0 +1,214 @@
+"""Writes dumps whose every byte is known: a dict of page frames in, the bytes of a kdump or ELF vmcore out.
+
+It shares no code with kernlab. Layouts: makedumpfile's diskdump_mod.h, elf(5).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+PAGE = 4096
+VMCOREINFO = b"OSRELEASE=6.1.0-test\nPAGESIZE=4096\nCRASHTIME=1700000000\n"
+FLAGS = {"raw": 0, "zlib": 1, "lzo": 2, "snappy": 4, "zstd": 0x20}
+INCOMPLETE = 8
+
+
+def note(name: bytes, kind: int, desc: bytes) -> bytes:
+    """One ELF note."""
+
+    def padded(data: bytes) -> bytes:
+        return data + bytes(-len(data) % 4)
+
+    return struct.pack("<III", len(name) + 1, len(desc), kind) + padded(name + b"\0") + padded(desc)
+
+
+def notes(vmcoreinfo: bytes | None = VMCOREINFO, cpus: int = 2) -> bytes:
+    """NT_PRSTATUS for each CPU, and VMCOREINFO."""
+    each = [note(b"CORE", 1, bytes([cpu]) * 336) for cpu in range(cpus)]
+    return b"".join(each) + (note(b"VMCOREINFO", 0, vmcoreinfo) if vmcoreinfo is not None else b"")
+
+
+def compress(page: bytes, kind: str) -> tuple[bytes, int]:
+    """A page as makedumpfile stores it: compressed, or raw where that is no longer; and its flags."""
+    if kind == "zlib":
+        packed = zlib.compress(page, 1)
+    elif kind == "lzo":
+        from lzallright import LZOCompressor
+
+        packed = bytes(LZOCompressor().compress(page))
+    else:
+        return page, FLAGS[kind]
+    return (packed, FLAGS[kind]) if len(packed) < len(page) else (page, 0)
+
+
+@dataclass
+class Kdump:
+    """A kdump file in parts, and where each part lies."""
+
+    data: bytearray
+    bitmap: int  # offset of the first of the two bitmaps
+    bitmap_bytes: int  # both together
+    table: int  # offset of the first page descriptor
+    pages: int  # offset of the first page's data
+    descriptors: int
+    offsets: dict[int, int] = field(default_factory=dict)  # page frame -> offset of its data
+
+    def descriptor(self, number: int) -> int:
+        """Offset of a page descriptor."""
+        return self.table + 24 * number
+
+
+def kdump(
+    frames: Mapping[int, bytes],
+    *,
+    excluded: Iterable[int] = (),
+    kind: str = "zlib",
+    version: int = 6,
+    dump_level: int = 31,
+    machine: bytes = b"x86_64",
+    max_pfn: int | None = None,
+    status: int | None = None,
+    split: bool = False,
+    vmcoreinfo: bytes | None = VMCOREINFO,
+    share_zeros: bool = True,
+    room_for: int = 0,
+) -> Kdump:
+    """A kdump file with these page frames (number -> 4,096 bytes); `excluded` are RAM, but were not dumped.
+
+    `room_for` more descriptors than pages leaves a gap of zeros behind the table.
+    """
+    excluded = set(excluded)
+    pfns = sorted(frames)
+    top = max([*pfns, *excluded, 0]) + 1 if max_pfn is None else max_pfn
+    half = -(-top // (8 * PAGE)) * PAGE
+    ram, dumped = bytearray(half), bytearray(half)
+    for pfn in {*pfns, *excluded}:
+        ram[pfn // 8] |= 1 << pfn % 8
+    for pfn in pfns:
+        dumped[pfn // 8] |= 1 << pfn % 8
+
+    # The notes lie in the same blocks as the sub-header, behind it, as makedumpfile has them.
+    note_bytes = notes(vmcoreinfo)
+    info_at = note_at = 0
+    tail = b""
+    if version >= 4:
+        note_at, tail = PAGE + 256, note_bytes
+    if version >= 3 and vmcoreinfo is not None:
+        info_at = PAGE + 256 + len(tail)
+        tail += vmcoreinfo
+    sub_blocks = -(-(256 + len(tail)) // PAGE)
+    fields = [
+        (0, "<Q", 0x1000000),
+        (1, "<i", dump_level),
+        (2, "<i", int(split)),
+        (2, "<Q", 0),
+        (2, "<Q", top if split else 0),
+        (3, "<Q", info_at),
+        (3, "<Q", len(vmcoreinfo) if info_at and vmcoreinfo else 0),
+        (4, "<Q", note_at),
+        (4, "<Q", len(note_bytes) if note_at else 0),
+        (5, "<Q", 0),
+        (5, "<Q", 0),
+        (6, "<Q", 0),
+        (6, "<Q", top if split else 0),
+        (6, "<Q", top),
+    ]
+    # What a version does not have yet is another's: garbage here, which nobody may read.
+    sub = b"".join(
+        struct.pack(form, value) if version >= since else b"\x5a" * struct.calcsize(form)
+        for since, form, value in fields
+    )
+    uts = b"".join(
+        text.ljust(65, b"\0") for text in (b"Linux", b"node", b"6.1.0-test", b"#1 SMP", machine, b"(none)")
+    )
+    header = struct.pack(
+        "<8si390s6xqqIiiIIIIIIi",
+        *(
+            b"KDUMP   ",
+            version,
+            uts,
+            1_700_000_000,
+            0,
+            FLAGS[kind] if status is None else status,
+            PAGE,
+            sub_blocks,
+        ),
+        *(2 * half // PAGE, min(top, 2**32 - 1), 0, 0, 0, 0, 2),
+    )
+    front = header.ljust(PAGE, b"\0") + (sub.ljust(256, b"\0") + tail).ljust(sub_blocks * PAGE, b"\0")
+    bitmap = len(front)
+    table = bitmap + 2 * half
+    pages = table + 24 * (len(pfns) + room_for)
+
+    descriptors, body, offsets = bytearray(), bytearray(), {}
+    zero: tuple[int, int, int] | None = None
+    if share_zeros:
+        # One page of zeros in front of all others, never compressed, whether or not a descriptor points to it.
+        zero = pages, PAGE, FLAGS[kind] if kind in ("snappy", "zstd") else 0
+        body += bytes(PAGE)
+    for pfn in pfns:
+        page = frames[pfn]
+        if zero is not None and not any(page):
+            offset, size, flags = zero
+        else:
+            packed, flags = compress(page, kind)
+            offset, size = pages + len(body), len(packed)
+            body += packed
+        offsets[pfn] = offset
+        descriptors += struct.pack("<QIIQ", offset, size, flags, 0)
+    data = bytearray(front + ram + dumped + descriptors + bytes(24 * room_for) + body)
+    return Kdump(data, bitmap, 2 * half, table, pages, len(pfns), offsets)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One PT_LOAD: `data` at physical address `start`, `size` bytes in memory (len(data) unless told)."""
+
+    start: int
+    data: bytes
+    size: int | None = None
+    virtual: int = 0
+    offset: int | None = None  # where the header says the data is, if that is not where it is
+    file_size: int | None = None
+
+
+def elf(
+    segments: Iterable[Segment],
+    *,
+    note_bytes: bytes | None = None,
+    kind: int = 4,
+    machine: int = 62,
+    align: int = PAGE,
+    many: bool = False,
+) -> bytearray:
+    """An ELF core of these segments; `many` writes their number as cores of more than 65,534 have it (PN_XNUM)."""
+    segments = list(segments)
+    note_bytes = notes() if note_bytes is None else note_bytes
+    count = len(segments) + 1
+    section = 64 if many else 0
+    table = 64 + section
+    at = table + 56 * count
+    rows = [struct.pack("<IIQQQQQQ", 4, 0, at, 0, 0, len(note_bytes), len(note_bytes), 4)]
+    at += len(note_bytes)
+    body = bytearray(note_bytes)
+    for segment in segments:
+        body += bytes(-at % align)
+        at += -at % align
+        size = len(segment.data) if segment.size is None else segment.size
+        offset = at if segment.offset is None else segment.offset
+        stored = len(segment.data) if segment.file_size is None else segment.file_size
+        rows.append(
+            struct.pack("<IIQQQQQQ", 1, 7, offset, segment.virtual, segment.start, stored, size, align)
+        )
+        body += segment.data
+        at += len(segment.data)
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH",
+        *(b"\x7fELF\2\1\1" + bytes(9), kind, machine, 1, 0, table, section, 0, 64, 56),
+        *(0xFFFF if many else count, 64, int(many), 0),
+    )
+    extra = struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, 0, 0, count, 0, 0) if many else b""
+    return bytearray(header + extra + b"".join(rows) + body)
