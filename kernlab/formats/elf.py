@@ -131,9 +131,8 @@ class ElfFile(DumpFile):
         segment = np.searchsorted(self._starts, physical, side="right") - 1
         inner = physical - self._starts[segment]
         offset = self._offsets[segment] + inner
-        size = np.uint64(self._file_size)
         simple = (segment >= 0) & (inner < self._sizes[segment]) & (self._sizes[segment] - inner >= _PAGE)
-        simple &= (size >= _PAGE) & (offset <= size - np.uint64(_PAGE))
+        simple &= (self._file_size >= _PAGE) & (offset <= max(self._file_size - _PAGE, 0))
         target = out.reshape(-1).data
         # Frames that follow each other here and in the file are one copy.
         follows = (np.diff(rows) == 1) & (np.diff(offset) == _PAGE) & simple[1:] & simple[:-1]
