@@ -249,5 +249,4 @@ def _beyond(page: npt.NDArray[np.void], file_size: int) -> npt.NDArray[np.bool_]
     """Which descriptors point to data that ends behind the file's end? Without overflow, whatever they say."""
     end = np.uint64(file_size)
     answer: npt.NDArray[np.bool_] = page["size"] > end - np.minimum(page["offset"], end)
-    answer |= page["offset"] > end
     return answer

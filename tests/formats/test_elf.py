@@ -87,6 +87,12 @@ class TestFrames:
             assert got[0] == content(2 * PAGE)[:PAGE]
             assert got[3] == bytes(PAGE)
 
+    def test_a_tail_that_begins_inside_a_frame(self, tmp_path):
+        """A segment of which the file has nothing: its first, partial frame is RAM that was left out, too."""
+        segments = [Segment(0, content(PAGE)), Segment(4 * PAGE + 0xC00, b"", size=0x400 + PAGE)]
+        with opened(tmp_path, segments) as dump:
+            assert [frame(dump, pfn) for pfn in (3, 4, 5, 6)] == [ABSENT, EXCLUDED, EXCLUDED, ABSENT]
+
     def test_virtual_only_segments_are_skipped(self, tmp_path):
         """/proc/kcore's modules and vmalloc areas: p_paddr is -1, or 0 in old kernels."""
         direct = 0xFFFF888000000000
@@ -172,7 +178,7 @@ class TestRefused:
 
     def test_a_process(self, tmp_path):
         auxv = note(b"CORE", 6, bytes(320))
-        with pytest.raises(KernlabError, match="core of a process.*gdb"):
+        with pytest.raises(KernlabError, match=r"core of a process.*gdb"):
             opened(tmp_path, [Segment(0, content(PAGE))], note_bytes=notes(None) + auxv)
 
     def test_xen(self, tmp_path):

@@ -261,20 +261,44 @@ class TestDamage:
             assert found == pages
             assert len(dump.problems) == 1, "one sentence for one kind of damage"
 
+    def test_damaged_data_of_many_pages(self, tmp_path):
+        """What one of the pages that share their data lost, all of them lost."""
+        pages = {i: page(i) for i in range(400)}
+        made = kdump(pages)
+        for number in (20, 30, 40):
+            made.data[made.descriptor(number) : made.descriptor(number + 1)] = made.data[
+                made.descriptor(10) : made.descriptor(11)
+            ]
+        made.data[made.offsets[10] : made.offsets[10] + 12] = b"\xff" * 12
+        with open_dump_file(write(tmp_path, made.data)) as dump:
+            found = frames(dump, list(pages))
+            assert [pfn for pfn in pages if found[pfn] is FrameStatus.LOST] == [10, 20, 30, 40]
+            assert "4 of those read" in dump.problems[0]
+
+    def test_bits_behind_the_last_frame_are_no_frames(self, tmp_path):
+        pages = {3 * i + 1: page(i) for i in range(400)}
+        made = kdump(pages)
+        top = max(pages) + 1
+        assert top % 8, "the last byte of the bitmaps is used in part"
+        for start in (made.bitmap, made.bitmap + made.bitmap_bytes // 2):
+            made.data[start + top // 8] |= 0xFF << top % 8 & 0xFF
+        with open_dump_file(write(tmp_path, made.data)) as dump:
+            assert dump.frame_count == 400
+            assert frames(dump, [*pages, top]) == pages | {top: FrameStatus.ABSENT}
+
     def test_bombs(self, tmp_path):
         """A page that would unpack to more than a page is damaged, and so is one that unpacks to less."""
         pages = {i: page(i) for i in range(30)}
         made = kdump(pages)
-        for number, packed in (
-            (3, zlib.compress(bytes(1 << 20), 9)),
-            (4, zlib.compress(bytes(4097))),
-            (5, zlib.compress(b"")),
-        ):
+        checksum = 4
+        for number, length, cut in ((3, 1 << 20, 0), (4, PAGE + 1, 0), (5, 0, 0), (6, PAGE, checksum)):
+            packed = zlib.compress(bytes(length), 9)
+            packed = packed[: len(packed) - cut]
             struct.pack_into("<QI", made.data, made.descriptor(number), len(made.data), len(packed))
             made.data += packed
         with open_quietly(write(tmp_path, made.data)) as dump:
             found = frames(dump, list(pages))
-        assert [pfn for pfn in pages if found[pfn] is FrameStatus.LOST] == [3, 4, 5]
+        assert [pfn for pfn in pages if found[pfn] is FrameStatus.LOST] == [3, 4, 5, 6]
 
     def test_bombs_with_the_standard_library(self, tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "deflate", None)
