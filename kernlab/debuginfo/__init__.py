@@ -1,0 +1,1 @@
+"""Symbols and types: bytes of the kernel image in, `SymbolTable` and `Types` out."""

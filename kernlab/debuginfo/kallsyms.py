@@ -27,7 +27,15 @@ _TOKENS = 256
 _LARGEST_TOKEN_TABLE = 1 << 16
 
 #: Symbols of VMCOREINFO that tell right addresses from wrong ones.
-_WITNESSES = ("_stext", "init_uts_ns", "swapper_pg_dir", "init_top_pgt", "prb", "node_online_map", "clear_seq")
+_WITNESSES = (
+    "_stext",
+    "init_uts_ns",
+    "swapper_pg_dir",
+    "init_top_pgt",
+    "prb",
+    "node_online_map",
+    "clear_seq",
+)
 
 
 class Image(Protocol):
@@ -56,9 +64,13 @@ def read_kallsyms(image: Image, info: Vmcoreinfo) -> SymbolTable:
     PageExcluded where the dump lacks them.
     """
     tables = _tables_of(info) or find_tables(image, info)
-    count = tables.count if tables.count is not None else int.from_bytes(image.read(tables.num_syms, 4), "little")
+    count = (
+        tables.count if tables.count is not None else int.from_bytes(image.read(tables.num_syms, 4), "little")
+    )
     if not 0 < count <= _MOST_SYMBOLS:
-        raise KernlabError(f"kallsyms of this dump is damaged: it claims {count:,} symbols at {tables.num_syms:#x}")
+        raise KernlabError(
+            f"kallsyms of this dump is damaged: it claims {count:,} symbols at {tables.num_syms:#x}"
+        )
     names = decode_names(image, tables, count)
     addresses = _addresses(image, info, tables, names, count)
     return SymbolTable(names.blob, names.starts, addresses, names.letters)
@@ -67,14 +79,17 @@ def read_kallsyms(image: Image, info: Vmcoreinfo) -> SymbolTable:
 def _tables_of(info: Vmcoreinfo) -> Tables | None:
     """Where VMCOREINFO says that the tables are (since v6.0, commit f09bddbd8661)."""
     found = {
-        key: info.symbol(f"kallsyms_{key}") for key in ("names", "num_syms", "token_table", "token_index", "offsets")
+        key: info.symbol(f"kallsyms_{key}")
+        for key in ("names", "num_syms", "token_table", "token_index", "offsets")
     }
     if any(value is None for key, value in found.items() if key != "offsets"):
         return None
     base, offsets, absolute = (
         info.symbol(f"kallsyms_{key}") for key in ("relative_base", "offsets", "addresses")
     )
-    names, num_syms, table, index = (found[key] for key in ("names", "num_syms", "token_table", "token_index"))
+    names, num_syms, table, index = (
+        found[key] for key in ("names", "num_syms", "token_table", "token_index")
+    )
     assert names is not None and num_syms is not None and table is not None and index is not None
     return Tables(
         names=names,
@@ -100,8 +115,14 @@ def decode_names(image: Image, tables: Tables, count: int) -> Names:
     source = np.repeat(tokens.starts[codes] - (ends - size), size) + np.arange(int(ends[-1]))
     flat = tokens.bytes[source]
     separators = np.flatnonzero(flat == 0)
-    if len(separators) != count or (separators[1:] - separators[:-1] < 2).any() or separators[-1] + 2 > len(flat):
-        raise KernlabError(f"kallsyms of this dump is damaged: its {count:,} names at {tables.names:#x} do not decode")
+    if (
+        len(separators) != count
+        or (separators[1:] - separators[:-1] < 2).any()
+        or separators[-1] + 2 > len(flat)
+    ):
+        raise KernlabError(
+            f"kallsyms of this dump is damaged: its {count:,} names at {tables.names:#x} do not decode"
+        )
     letters = flat[separators + 1]
     keep = np.ones(len(flat), dtype=bool)
     keep[separators + 1] = False
@@ -120,12 +141,23 @@ def _tokens(image: Image, tables: Tables) -> tuple[_Tokens, npt.NDArray[np.int64
     """The token table's bytes, where each token begins in it and how long it is; the 257th stands for NUL."""
     index = np.frombuffer(image.read(tables.token_index, 2 * _TOKENS), dtype="<u2").astype(np.int64)
     if (np.diff(index) <= 0).any() or index[0] != 0:
-        raise KernlabError(f"kallsyms of this dump is damaged: its token index at {tables.token_index:#x} does not ascend")
-    data, there = image.read_partial(tables.token_table, min(int(index[-1]) + _LONGEST_NAME, _LARGEST_TOKEN_TABLE))
+        raise KernlabError(
+            f"kallsyms of this dump is damaged: its token index at {tables.token_index:#x} does not ascend"
+        )
+    data, there = image.read_partial(
+        tables.token_table, min(int(index[-1]) + _LONGEST_NAME, _LARGEST_TOKEN_TABLE)
+    )
     zeros = np.flatnonzero(data == 0)
     ends = zeros[np.minimum(np.searchsorted(zeros, index), len(zeros) - 1)] if len(zeros) else index
-    if not len(zeros) or (ends[:-1] != index[1:] - 1).any() or ends[-1] < index[-1] or not there[: ends[-1]].all():
-        raise KernlabError(f"kallsyms of this dump is damaged: its tokens at {tables.token_table:#x} do not fit their index")
+    if (
+        not len(zeros)
+        or (ends[:-1] != index[1:] - 1).any()
+        or ends[-1] < index[-1]
+        or not there[: ends[-1]].all()
+    ):
+        raise KernlabError(
+            f"kallsyms of this dump is damaged: its tokens at {tables.token_table:#x} do not fit their index"
+        )
     starts = np.append(index, zeros[0])
     return _Tokens(data, starts), np.append(ends - index, 1)
 
@@ -184,7 +216,9 @@ def walk_names(raw: bytes, count: int) -> tuple[list[int], list[int], int]:
 def _addresses(image: Image, info: Vmcoreinfo, tables: Tables, names: Names, count: int) -> U64:
     """Every symbol's address: each way of storing them is tried, and that one taken which the witnesses confirm."""
     table = SymbolTable(names.blob, names.starts, np.zeros(count, dtype=np.uint64), names.letters)
-    witnesses = [(row, value) for name in _WITNESSES if (value := info.symbol(name)) and (row := table.index(name))]
+    witnesses = [
+        (row, value) for name in _WITNESSES if (value := info.symbol(name)) and (row := table.index(name))
+    ]
     tried = 0
     best: tuple[int, U64] | None = None
     for candidate in _candidates(image, tables, count):

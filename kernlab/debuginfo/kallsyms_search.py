@@ -46,7 +46,9 @@ def find_tables(image: Image, info: Vmcoreinfo) -> Tables:
     """Search the image from _stext on. Raises KernlabError where nothing there looks like kallsyms."""
     start = info.symbol("_stext")
     if start is None:
-        raise KernlabError("VMCOREINFO names neither kallsyms nor _stext, so the symbol table cannot be found")
+        raise KernlabError(
+            "VMCOREINFO names neither kallsyms nor _stext, so the symbol table cannot be found"
+        )
     start &= ~0xFFF
     limit = start + min(info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE, _IMAGE_SIZE)
     at = start
@@ -139,7 +141,9 @@ def _fits(raw: bytes, count: int, markers: npt.NDArray[np.int64]) -> bool:
     from kernlab.debuginfo.kallsyms import walk_names
 
     # The first two blocks tell nearly everything apart before all names are walked.
-    starts, _, _ = walk_names(raw[: int(markers[min(2, len(markers) - 1)]) + 1024], min(count, 2 * _PER_MARKER + 1))
+    starts, _, _ = walk_names(
+        raw[: int(markers[min(2, len(markers) - 1)]) + 1024], min(count, 2 * _PER_MARKER + 1)
+    )
     seen = starts[::_PER_MARKER]
     if seen != markers[: len(seen)].tolist():
         return False

@@ -1,4 +1,4 @@
-"""Types of the kernel's global variables: BTF describes per-CPU variables only (and none in 5.10), so these are ours."""
+"""Types of the kernel's global variables: BTF has per-CPU variables only (5.10 none), so these are ours."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
 from kernlab.errors import KernlabError, MemberNotFoundError
 
-_TOKEN = re.compile(r"\s*(?:(?P<arrow>->)|(?P<dot>\.)|\[\s*(?P<index>0[xX][0-9a-fA-F]+|\d+)\s*\]|(?P<name>[A-Za-z_]\w*))")
+_TOKEN = re.compile(
+    r"\s*(?:(?P<arrow>->)|(?P<dot>\.)|\[\s*(?P<index>0[xX][0-9a-fA-F]+|\d+)\s*\]|(?P<name>[A-Za-z_]\w*))"
+)
 
 #: A path longer than this is no path of a person's.
 _LONGEST = 1000
@@ -54,7 +56,9 @@ def resolve(start: Type, path: str) -> Access:
                 current = _pointee(current, path)
                 hops.append(0)
             if not isinstance(current, StructType):
-                raise MemberNotFoundError(f"{current.c_name} has no members, so no {token['name']!r} in {path!r}")
+                raise MemberNotFoundError(
+                    f"{current.c_name} has no members, so no {token['name']!r} in {path!r}"
+                )
             member = current.member(token["name"])
             byte, bit = divmod(member.bit_offset, 8)
             hops[-1] += byte

@@ -99,7 +99,9 @@ class SymbolTable:
         """The module of each symbol, '' for the kernel's own."""
         return [self._module_names[number] for number in self._module_of.tolist()]
 
-    def extended(self, names: list[str], addresses: U64, types: npt.NDArray[np.uint8], module: str) -> SymbolTable:
+    def extended(
+        self, names: list[str], addresses: U64, types: npt.NDArray[np.uint8], module: str
+    ) -> SymbolTable:
         """A new table with a module's symbols after these."""
         raw = [name.replace("\0", "").encode("utf-8", "replace") for name in names]
         sizes = np.array([len(name) + 1 for name in raw], dtype=np.int64)

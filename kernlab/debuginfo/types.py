@@ -6,11 +6,14 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TypeAlias
 
 from kernlab.errors import KernlabError, MemberNotFoundError, TypeNotFoundError
 
 #: Deeper chains (typedef of typedef, array of array, nameless struct in nameless struct) are damage.
 DEEPEST = 64
+#: What is left out of texts with an ellipsis: parameters of a function, functions in parameters, lines of a struct.
+_MOST_PARAMETERS, _DEEPEST_PARAMETER, _MOST_LINES = 16, 2, 10_000
 
 
 class Type:
@@ -67,9 +70,8 @@ class PointerType(Type):
 
     @property
     def c_name(self) -> str:
-        """`char *`; of a pointer to a pointer `char **`."""
-        inner = self.target.c_name if not isinstance(self.target, FunctionType) else "void ()"
-        return f"{inner}*" if inner.endswith("*") else f"{inner} *"
+        """`char *`; of a function `int (*)(struct file *)`."""
+        return declare(self, "")
 
 
 class ArrayType(Type):
@@ -96,8 +98,8 @@ class ArrayType(Type):
 
     @property
     def c_name(self) -> str:
-        """`char [16]`."""
-        return f"{self.element.c_name} [{self.count or ''}]"
+        """`char [16]`; of an array of arrays `int [2][3]`."""
+        return declare(self, "")
 
 
 class Member:
@@ -137,20 +139,21 @@ class StructType(Type):
 
     @cached_property
     def _reachable(self) -> dict[str, Member]:
-        return self._reach(0)
-
-    def _reach(self, depth: int) -> dict[str, Member]:
         found: dict[str, Member] = {}
+        self._reach(0, found, {self}, 0)
+        return found
+
+    def _reach(self, bits: int, found: dict[str, Member], seen: set[StructType], depth: int) -> None:
         for member in self.members:
             if member.name:
-                found.setdefault(member.name, member)
+                found.setdefault(member.name, member.moved(bits) if bits else member)
                 continue
             # Tagged or not: 7.2 has nameless members of named structs (-fms-extensions).
             inner = member.type.strip()
-            if isinstance(inner, StructType) and depth < DEEPEST:
-                for name, deeper in inner._reach(depth + 1).items():
-                    found.setdefault(name, deeper.moved(member.bit_offset))
-        return found
+            # A struct met again has no new names to give; in damaged types it may hold itself, and many times.
+            if isinstance(inner, StructType) and inner not in seen and depth < DEEPEST:
+                seen.add(inner)
+                inner._reach(bits + member.bit_offset, found, seen, depth + 1)
 
     def member(self, name: str) -> Member:
         """A member by name, those of nameless members too. Raises MemberNotFoundError naming the nearest."""
@@ -171,13 +174,30 @@ class StructType(Type):
         return f"{'union' if self.is_union else 'struct'} {self.name or '{…}'}"
 
     def declaration(self) -> str:
-        """The struct as C declares it, with each member's offset and size in bytes."""
-        lines = [f"{self.c_name} {{"]
-        for member in self.members:
-            bits = f" : {member.bit_size}" if member.bit_size else ""
-            text = f"    {member.type.c_name} {member.name}{bits};"
-            lines.append(f"{text:<60} /* {member.offset:5} {member.type.size:5} */")
+        """The struct as C declares it, nameless members spelt out, with offsets and sizes in bytes as pahole shows."""
+        lines = [f"{self.c_name.removesuffix(' {…}')} {{"]
+        self._declare(lines, 0, 1)
         return "\n".join([*lines, f"}}; /* {self.size:,} bytes */"])
+
+    def _declare(self, lines: list[str], bits: int, depth: int) -> None:
+        indent = "    " * depth
+        for member in self.members:
+            if len(lines) > _MOST_LINES:
+                lines.append(f"{indent}…")
+                return
+            inner = member.type
+            # pahole counts a bitfield's bits from the start of the unit that it is declared with.
+            unit = max(inner.size, 1) if member.bit_size else 1
+            place, bit = divmod(bits + member.bit_offset, 8 * unit)
+            if isinstance(inner, StructType) and not inner.name and depth < DEEPEST:
+                lines.append(f"{indent}{inner.c_name.removesuffix(' {…}')} {{")
+                inner._declare(lines, bits + member.bit_offset, depth + 1)
+                text = f"{indent}}} {member.name}".rstrip() + ";"
+            else:
+                field = f" : {member.bit_size}" if member.bit_size else ""
+                text = f"{indent}{declare(inner, member.name)}{field};"
+            start = f"{place * unit:5}:{bit:2}" if member.bit_size else f"{place:5}   "
+            lines.append(f"{text:<60} /* {start} {inner.size:5} */")
 
 
 class EnumType(Type):
@@ -199,12 +219,26 @@ class EnumType(Type):
 
 
 class FunctionType(Type):
-    """A function, or a function's prototype."""
+    """A function, or a function's prototype; `parameters` are (name, type), the type None for `...`."""
+
+    def __init__(self, name: str, result: Callable[[], Type], parameters: Callable[[], Parameters]):
+        self.name = name
+        self._result, self._parameters = result, parameters
+
+    @cached_property
+    def result(self) -> Type:
+        """What it returns."""
+        return self._result()
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """What it takes."""
+        return self._parameters()
 
     @property
     def c_name(self) -> str:
-        """`name()`."""
-        return f"{self.name or 'void '}()"
+        """`int vfs_fsync(struct file *, int)`; a prototype without the name."""
+        return declare(self, self.name)
 
 
 class ForwardType(Type):
@@ -238,7 +272,9 @@ class AliasType(Type):
             if not isinstance(current, AliasType):
                 return current
             current = current.target
-        raise KernlabError(f"the type information is damaged: {self.name or 'a qualified type'} stands for itself")
+        raise KernlabError(
+            f"the type information is damaged: {self.name or 'a qualified type'} stands for itself"
+        )
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -251,12 +287,49 @@ class AliasType(Type):
         return self.name or self.strip().c_name
 
 
+Parameters: TypeAlias = list[tuple[str, Type | None]]
+
+
+def declare(type: Type, name: str, depth: int = 0) -> str:  # noqa: A002
+    """A declaration of `name` (which may be '') with a type, as C spells it: `char comm[16]`, `int (*show)(void)`.
+
+    Raises KernlabError for a type that does not end.
+    """
+    text, pointed, current = name, False, type
+    for _ in range(DEEPEST):
+        if isinstance(current, PointerType):
+            text, pointed, current = f"*{text}", True, current.target
+        elif isinstance(current, ArrayType | FunctionType):
+            text, pointed = f"({text})" if pointed else text, False
+            if isinstance(current, ArrayType):
+                text, current = f"{text}[{current.count or ''}]", current.element
+            else:
+                text, current = f"{text}({_parameter_list(current, depth)})", current.result
+        elif isinstance(current, AliasType) and not current.name:
+            current = current.target
+        else:
+            return f"{current.c_name} {text}".rstrip()
+    raise KernlabError("the type information is damaged: a type that does not end")
+
+
+def _parameter_list(function: FunctionType, depth: int) -> str:
+    if depth >= _DEEPEST_PARAMETER:
+        return "…"
+    shown = function.parameters[:_MOST_PARAMETERS]
+    texts = [declare(kind, "", depth + 1) if kind else "..." for _, kind in shown]
+    return ", ".join(texts + ["…"] * (len(function.parameters) > len(shown))) or "void"
+
+
 class Types(ABC):
     """All types of a kernel, by their C names."""
 
     @abstractmethod
     def get(self, name: str) -> Type | None:
         """A type by its C name (`struct page`, `page`, `u64`, `char *`, `int [4]`), None where there is none."""
+
+    @abstractmethod
+    def names(self, kind: str) -> list[str]:
+        """Names of all types of a kind: "struct", "union", "enum", "typedef" or "base", in order, each once."""
 
     @abstractmethod
     def near(self, name: str) -> list[str]:
