@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.debuginfo.kallsyms_names import MOST_SYMBOLS, Image, Tables, walk_names
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import KernlabError
-
-if TYPE_CHECKING:
-    from kernlab.debuginfo.kallsyms import Image
 
 _DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 _ZERO = ord("0")
@@ -25,21 +20,10 @@ _NAMES_BEFORE = 32 << 20
 #: A marker stands for each 256 names, which take 2 to 128 bytes each.
 _PER_MARKER = 256
 _SMALLEST_STEP, _LARGEST_STEP = 2 * _PER_MARKER, 128 * _PER_MARKER
+_MOST_MARKERS = MOST_SYMBOLS // _PER_MARKER
 
-
-@dataclass(frozen=True)
-class Tables:
-    """Addresses of kallsyms' tables; `offsets` are candidates, `searched` when only their shape vouches for them."""
-
-    names: int
-    num_syms: int
-    token_table: int
-    token_index: int
-    offsets: tuple[int, ...]
-    relative_base: int | None
-    absolute: int | None = None
-    count: int | None = None
-    searched: bool = False
+#: The digits occur once in an image, and few words before the names look like their number: more is not tried.
+_MOST_PLACES, _MOST_CLAIMS = 64, 4096
 
 
 def find_tables(image: Image, info: Vmcoreinfo) -> Tables:
@@ -51,19 +35,22 @@ def find_tables(image: Image, info: Vmcoreinfo) -> Tables:
         )
     start &= ~0xFFF
     limit = start + min(info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE, _IMAGE_SIZE)
-    at = start
-    while at < limit:
-        data, there = image.read_partial(at, min(_CHUNK + _TOKENS_NEAR, limit - at))
-        found = data.tobytes().find(_DIGITS)
-        while 0 <= found:
+    places = 0
+    for at in range(start, limit, _CHUNK):
+        data, there = image.read_partial(at, min(_CHUNK + len(_DIGITS), limit - at))
+        if not there.any():
+            continue
+        raw = data.tobytes()
+        found = raw.find(_DIGITS)
+        while found >= 0 and places < _MOST_PLACES:
+            places += 1
             tables = _around(image, at + found, start)
             if tables is not None:
                 return tables
-            found = data.tobytes().find(_DIGITS, found + 1)
-        at += _CHUNK
+            found = raw.find(_DIGITS, found + 1)
     raise KernlabError(
-        f"no kallsyms was found in the kernel image from {start:#x} on: the dump lacks those pages, or this kernel was "
-        "built without CONFIG_KALLSYMS"
+        f"no kallsyms was found in the kernel image from {start:#x} on: the dump lacks those pages, or this "
+        "kernel was built without CONFIG_KALLSYMS"
     )
 
 
@@ -72,49 +59,45 @@ def _around(image: Image, digits: int, lowest: int) -> Tables | None:
     data, _ = image.read_partial(digits & ~7, _TOKENS_NEAR)
     words = data.view("<u2").astype(np.int64)
     # Tokens of one character lie two bytes apart, and the index says so for the ten digits.
-    steps = np.arange(1, 10) * 2
     rows = np.arange(_ZERO, len(words) - (256 - _ZERO))
-    fits = np.logical_and.reduce([words[rows + k + 1] - words[rows] == steps[k] for k in range(9)])
+    fits = np.logical_and.reduce([words[rows + k] - words[rows] == 2 * k for k in range(1, 10)])
     for row in rows[fits & (words[rows - _ZERO] == 0)].tolist():
         index = words[row - _ZERO : row - _ZERO + 256]
         table = digits - int(index[_ZERO])
         if (np.diff(index) > 0).all() and lowest <= table:
-            token_index = (digits & ~7) + 2 * (row - _ZERO)
-            found = _names_before(image, table, token_index, lowest)
-            if found is not None:
-                return found
+            return _names_before(image, table, (digits & ~7) + 2 * (row - _ZERO), lowest)
     return None
 
 
 def _names_before(image: Image, table: int, token_index: int, lowest: int) -> Tables | None:
     """num_syms and names, by the markers that lie between them and the tokens."""
     start = max(table - _NAMES_BEFORE, lowest) & ~7
-    data, _ = image.read_partial(start, table - start & ~7)
+    # The markers may end right where the tokens begin, which is aligned to 4 (7.2).
+    data, _ = image.read_partial(start, (table - start) & ~3)
     words = data.view("<u4")
     marks = _markers(words)
     if marks is None:
         return None
     first, count = marks
-    offsets = words[first : first + count].astype(np.int64)
+    markers = words[first : first + count].astype(np.int64)
     fewest, most = _PER_MARKER * (count - 1) + 1, _PER_MARKER * count
     claims = np.flatnonzero((words[:first] >= fewest) & (words[:first] <= most))
-    raw = data.tobytes()
-    for claim in claims[::-1].tolist():
+    raw = data.data
+    for claim in claims[: -_MOST_CLAIMS - 1 : -1].tolist():
         for gap in (4, 8):
             names = 4 * claim + gap
             number = int(words[claim])
-            if _fits(raw[names : 4 * first], number, offsets):
+            if _fits(raw[names : 4 * first], number, markers):
                 num_syms = start + 4 * claim
-                after_index = token_index + 512 + 7 & ~7
+                after_index = (token_index + 512 + 7) & ~7
                 before = num_syms - 8 - 4 * number
                 return Tables(
                     names=start + names,
                     num_syms=num_syms,
                     token_table=table,
                     token_index=token_index,
-                    offsets=tuple(sorted({before & ~7, before, before - 4, after_index})),
+                    offsets=tuple(sorted({before & ~7, before, before - 4, after_index, token_index + 512})),
                     relative_base=num_syms - 8,
-                    count=number,
                     searched=True,
                 )
     return None
@@ -133,13 +116,13 @@ def _markers(words: npt.NDArray[np.uint32]) -> tuple[int, int] | None:
         return None
     begins, ends = begins[zero], ends[zero]
     longest = int((ends - begins).argmax())
+    if ends[longest] - begins[longest] >= _MOST_MARKERS:
+        return None
     return int(begins[longest]), int(ends[longest] - begins[longest]) + 1
 
 
-def _fits(raw: bytes, count: int, markers: npt.NDArray[np.int64]) -> bool:
+def _fits(raw: memoryview, count: int, markers: npt.NDArray[np.int64]) -> bool:
     """Do `count` names begin at the start of `raw`, and each 256th where its marker says?"""
-    from kernlab.debuginfo.kallsyms import walk_names
-
     # The first two blocks tell nearly everything apart before all names are walked.
     starts, _, _ = walk_names(
         raw[: int(markers[min(2, len(markers) - 1)]) + 1024], min(count, 2 * _PER_MARKER + 1)

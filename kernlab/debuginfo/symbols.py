@@ -59,8 +59,10 @@ class SymbolTable:
             return self._found[name]
 
     def _rows(self, name: str, *, first: bool = False) -> list[int]:
-        pattern = b"\0" + name.encode("utf-8", "replace") + b"\0"
         rows: list[int] = []
+        if not name or "\0" in name:
+            return rows
+        pattern = b"\0" + name.encode("utf-8", "replace") + b"\0"
         at = self._blob.find(pattern)
         while at >= 0:
             rows.append(int(np.searchsorted(self._starts, at + 1)))
@@ -95,6 +97,10 @@ class SymbolTable:
         """All names, in order."""
         return self._names
 
+    def prefix(self, prefix: str) -> list[str]:
+        """The names that begin with `prefix`, in order, each once."""
+        return list(dict.fromkeys(name for name in self._names if name.startswith(prefix)))
+
     def modules(self) -> list[str]:
         """The module of each symbol, '' for the kernel's own."""
         return [self._module_names[number] for number in self._module_of.tolist()]
@@ -122,6 +128,9 @@ class SymbolTable:
         """Distinct addresses ascending, the row of each, and where each symbol ends."""
         kernel_end = self.get("_end")
         usable = self.addresses >= _KERNEL_HALF
+        if kernel_end is not None:
+            # What the linker script places behind the image (__init_scratch_begin) covers nothing of it.
+            usable &= (self._module_of != 0) | (self.addresses <= np.uint64(kernel_end))
         rows = np.flatnonzero(usable)
         # Among aliases kallsyms_lookup takes the first of its table.
         distinct, first = np.unique(self.addresses[rows], return_index=True)

@@ -41,7 +41,8 @@ class Vmcoreinfo(Mapping[str, str]):
 
     def symbol(self, name: str) -> int | None:
         """Address of a symbol: SYMBOL(name)."""
-        return self._integer(f"SYMBOL({name})", 16)
+        address = self._integer(f"SYMBOL({name})", 16)
+        return address if address is not None and 0 <= address < 1 << 64 else None
 
     def number(self, name: str) -> int | None:
         """A constant or the value of a variable: NUMBER(name)."""
