@@ -124,11 +124,15 @@ def _candidates(image: Image, tables: Tables, count: int) -> Iterator[U64]:
             base_bytes, known = image.read_partial(at, 8)
             if not known.all():
                 continue
-            base = np.uint64(int(base_bytes.view("<u8")[0]))
+            base = int(base_bytes.view("<u8")[0])
             # Without CONFIG_KALLSYMS_ABSOLUTE_PERCPU (gone in 6.15) all offsets are unsigned …
-            yield base + unsigned.astype(np.uint64)
+            yield np.uint64(base) + unsigned.astype(np.uint64)
             # … with it, negative ones count down from the base, and the others are absolute.
-            yield np.where(unsigned.view("<i4") < 0, base - np.uint64(1) - signed, unsigned.astype(np.uint64))
+            yield np.where(
+                unsigned.view("<i4") < 0,
+                np.uint64((base - 1) % (1 << 64)) - signed,
+                unsigned.astype(np.uint64),
+            )
     if tables.absolute is not None:
         data, there = image.read_partial(tables.absolute, 8 * count)
         if there.all():

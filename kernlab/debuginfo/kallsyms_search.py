@@ -90,13 +90,16 @@ def _names_before(image: Image, table: int, token_index: int, lowest: int) -> Ta
             if _fits(raw[names : 4 * first], number, markers):
                 num_syms = start + 4 * claim
                 after_index = (token_index + 512 + 7) & ~7
-                before = num_syms - 8 - 4 * number
+                before = num_syms - 4 * number
+                base_between = ((before - 8) & ~7, before - 8, before - 12)
                 return Tables(
                     names=start + names,
                     num_syms=num_syms,
                     token_table=table,
                     token_index=token_index,
-                    offsets=tuple(sorted({before & ~7, before, before - 4, after_index, token_index + 512})),
+                    offsets=tuple(
+                        dict.fromkeys((*base_between, after_index, token_index + 512, before & ~7))
+                    ),
                     relative_base=num_syms - 8,
                     searched=True,
                 )
@@ -105,9 +108,12 @@ def _names_before(image: Image, table: int, token_index: int, lowest: int) -> Ta
 
 def _markers(words: npt.NDArray[np.uint32]) -> tuple[int, int] | None:
     """(first word, number) of the longest run that begins with 0 and ascends as markers do."""
-    steps = np.diff(words.astype(np.int64))
-    good = (steps >= _SMALLEST_STEP) & (steps <= _LARGEST_STEP)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(np.int8), [0]])))
+    # Unsigned: where the words descend, the step is larger than any of the markers'.
+    good = np.zeros(len(words) + 1, dtype=bool)
+    np.less_equal(
+        words[1:] - words[:-1] - np.uint32(_SMALLEST_STEP), _LARGEST_STEP - _SMALLEST_STEP, out=good[1:-1]
+    )
+    edges = np.flatnonzero(good[1:] != good[:-1])
     begins, ends = edges[::2], edges[1::2]
     if not len(begins):
         return None
