@@ -73,7 +73,7 @@ class Btf(Types):
         self._base = base
         types_at, types_size, strings_at, strings_size = _sections(blob)
         self._words = np.frombuffer(blob, dtype="<u4", count=types_size // 4, offset=types_at)
-        self._strings = blob[strings_at : strings_at + strings_size]
+        self._strings = blob[strings_at : strings_at + strings_size - 1] + b"\0"
         self._first_id: int = base._end_id if base is not None else 1
         self._first_string: int = base._end_string if base is not None else 0
         self._end_string: int = self._first_string + len(self._strings)
@@ -282,7 +282,8 @@ class Btf(Types):
 
     def _names_of(self, kinds: tuple[int, ...]) -> list[str]:
         offsets = self._names[np.isin(self._kinds, kinds)].tolist()
-        return [self._string(offset) for offset in dict.fromkeys(offsets) if offset]
+        # A name beyond the strings (damage) costs itself only.
+        return [self._string(offset) for offset in dict.fromkeys(offsets) if 0 < offset < self._end_string]
 
     def near(self, name: str) -> list[str]:
         """See Types.near."""

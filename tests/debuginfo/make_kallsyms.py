@@ -131,6 +131,7 @@ class Kallsyms:
         """What a kernel says of itself: the witnesses, and since 6.0 where the tables are."""
         wanted = ("_stext", "init_uts_ns", "swapper_pg_dir")
         lines = [f"SYMBOL({name})={address:x}" for address, _, name in self.symbols if name in wanted]
+        lines.append(f"NUMBER(KERNEL_IMAGE_SIZE)={16 << 20}")
         if tables:
             lines += [
                 f"SYMBOL(kallsyms_{key})={address:x}"
