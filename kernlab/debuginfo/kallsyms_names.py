@@ -108,7 +108,7 @@ def _tokens(image: Image, tables: Tables) -> tuple[_Tokens, npt.NDArray[np.int64
         not len(zeros)
         or (ends[:-1] != index[1:] - 1).any()
         or ends[-1] < index[-1]
-        or not there[: ends[-1]].all()
+        or not there[: ends[-1] + 1].all()
     ):
         raise KernlabError(
             f"kallsyms of this dump is damaged: its tokens at {tables.token_table:#x} do not fit their index"

@@ -159,7 +159,9 @@ def test_qualifiers_are_stripped(btf):
     assert isinstance(jiffies, AliasType)
     assert jiffies.strip() is btf.find("unsigned long")
     assert (jiffies.size, jiffies.c_name, jiffies.target.c_name) == (8, "jiffies_t", "long unsigned int")
-    assert btf.find("text_t").strip().target.strip() is btf.find("char")
+    text = btf.find("text_t").strip()
+    assert text.target.strip() is btf.find("char")
+    assert text.c_name == "char *"  # "rcu" is the tag's name, no type's
 
 
 def test_enums(btf):
