@@ -60,7 +60,9 @@ class Dump:
             return _view(name)(self)
         if name not in tables.INDEX:
             near = difflib.get_close_matches(name, dir(self), 3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "; dump.tables lists the tables there are"
+            hint = (
+                f"; did you mean {' or '.join(near)}?" if near else "; dump.tables lists the tables there are"
+            )
             raise AttributeError(f"a dump has no {name!r}{hint}")
         entry = tables.INDEX.load(name)
         if entry.is_method:
@@ -102,7 +104,10 @@ class Dump:
         """What this dump lacks, as the file and every table built so far say it, each sentence once."""
         with self._lock:
             built = list(self._built.values())
-        told = [*self.kernel.problems, *(p for table in built for p in getattr(table, "attrs", {}).get("problems", []))]
+        told = [
+            *self.kernel.problems,
+            *(p for table in built for p in getattr(table, "attrs", {}).get("problems", [])),
+        ]
         return list(dict.fromkeys(told))
 
     def symbol(self, name: str) -> int:
@@ -162,7 +167,7 @@ class Dump:
         return structs.Struct(kernel, kernel.find_type(type), int(address))
 
     def structs(self, type: str, addresses: Any) -> StructArray:  # noqa: A002
-        """Many structs: `dump.structs("task_struct", addresses)["mm->total_vm"]`; missing addresses give missing values."""
+        """Many structs: `dump.structs("task_struct", tasks.address)["comm"]`; a missing address gives a missing value."""
         wanted, _ = _as_addresses(addresses)
         return structs.array(self._open_kernel(), type, wanted)
 
@@ -235,7 +240,9 @@ def open(  # noqa: A001
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
     """
     if vmlinux is not None:
-        raise KernlabError("kernlab reads types and symbols from the dump itself and cannot use a vmlinux yet: leave it out")
+        raise KernlabError(
+            "kernlab reads types and symbols from the dump itself and cannot use a vmlinux yet: leave it out"
+        )
     if not isinstance(path, str | os.PathLike):
         pieces = list(path)
         if len(pieces) != 1:
@@ -262,18 +269,19 @@ def _note(given: str | os.PathLike[str] | bytes | None) -> bytes | None:
         with Path(given).open("rb") as stream:
             return stream.read(_LARGEST_VMCOREINFO)
     except OSError as error:
-        raise DumpFileError(error.errno, f"the vmcoreinfo file cannot be read: {error.strerror}", str(given)) from error
+        raise DumpFileError(
+            error.errno, f"the vmcoreinfo file cannot be read: {error.strerror}", str(given)
+        ) from error
 
 
 def _as_addresses(given: Any) -> tuple[npt.NDArray[np.uint64], bool]:
     """One address or many as uint64[n] (missing ones become 0), and whether it was one."""
-    if isinstance(given, int | np.integer) or hasattr(given, "__index__"):
+    # An array has __index__ as well, of whatever shape.
+    if np.ndim(given) == 0 and hasattr(given, "__index__"):
         return np.array([int(given) % (1 << 64)], dtype=np.uint64), True
     values = getattr(given, "array", given)
     if hasattr(values, "to_numpy") and hasattr(values, "isna"):
-        missing = np.asarray(values.isna())
-        plain = np.asarray(values.to_numpy(dtype=object))
-        return np.array([0 if gone else int(v) for v, gone in zip(plain, missing, strict=True)], dtype=np.uint64), False
+        return np.asarray(values.fillna(0).to_numpy(dtype=np.uint64)), False
     if isinstance(values, np.ndarray) and values.dtype.kind in "ui":
         return values.astype(np.uint64), False
     return np.array([int(v) % (1 << 64) for v in values], dtype=np.uint64), False

@@ -28,8 +28,16 @@ _LARGEST_BTF = 256 << 20
 
 # Without CONFIG_RANDOMIZE_MEMORY the bases are constants (arch/x86/include/asm/page_64_types.h, pgtable_64_types.h).
 _FIXED_BASES = {
-    4: {"page_offset_base": 0xFFFF888000000000, "vmalloc_base": 0xFFFFC90000000000, "vmemmap_base": 0xFFFFEA0000000000},
-    5: {"page_offset_base": 0xFF11000000000000, "vmalloc_base": 0xFFA0000000000000, "vmemmap_base": 0xFFD4000000000000},
+    4: {
+        "page_offset_base": 0xFFFF888000000000,
+        "vmalloc_base": 0xFFFFC90000000000,
+        "vmemmap_base": 0xFFFFEA0000000000,
+    },
+    5: {
+        "page_offset_base": 0xFF11000000000000,
+        "vmalloc_base": 0xFFA0000000000000,
+        "vmemmap_base": 0xFFD4000000000000,
+    },
 }
 
 
@@ -154,7 +162,9 @@ class Kernel:
                 return found
         return self.types.find(name)
 
-    def gather(self, addresses: npt.ArrayLike, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def gather(
+        self, addresses: npt.ArrayLike, size: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """`Memory.gather` at virtual addresses, once the direct map is known."""
         self.symbols  # noqa: B018 - completes the layout
         return self.memory.gather(addresses, size)
@@ -164,7 +174,9 @@ class Kernel:
         self.symbols  # noqa: B018 - completes the layout
         return self.memory.read(address, size, physical=physical)
 
-    def words(self, addresses: npt.ArrayLike, size: int = 8) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
+    def words(
+        self, addresses: npt.ArrayLike, size: int = 8
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
         """Unsigned integers of 1, 2, 4 or 8 bytes at many addresses: (uint64[n], bool[n] of what could be read)."""
         rows, status = self.gather(addresses, size)
         return rows.view(f"<u{size}")[:, 0].astype(np.uint64, copy=False), status == 0

@@ -1,8 +1,9 @@
-"""`%vmcore` and how IPython shows our frames: thin shells over public functions."""
+"""`%vmcore`, and how IPython shows what kernlab gives: thin shells over public functions."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -13,19 +14,21 @@ import kernlab
 from kernlab import frames
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
+from kernlab.text import escape_terminal
 
-_FRAME = ("pandas", "DataFrame")
+#: Named, not imported: pandas is imported when a table is first built.
+_SHOWN = (("pandas", "DataFrame"), ("pandas", "Series"))
 
 
 @magics_class
-class KernlabMagics(Magics):  # type: ignore[misc]
+class KernlabMagics(Magics):
     """The magics that `%load_ext kernlab` brings."""
 
-    @no_var_expand  # type: ignore[untyped-decorator]
-    @magic_arguments()  # type: ignore[untyped-decorator]
-    @argument("path", nargs="?", help="the dump file; without it, what is open is listed")  # type: ignore[untyped-decorator]
-    @argument("--name", default="dump", help="the variable to put the dump into (default: dump)")  # type: ignore[untyped-decorator]
-    @line_magic  # type: ignore[untyped-decorator]
+    @no_var_expand
+    @magic_arguments()
+    @argument("path", nargs="?", help="the dump file; without it, what is open is listed")
+    @argument("--name", default="dump", help="the variable to put the dump into (default: dump)")
+    @line_magic
     def vmcore(self, line: str) -> Any:
         """Open a crash dump: `%vmcore crash.vmcore` puts it into the variable `dump` and shows its summary."""
         arguments = parse_argstring(self.vmcore, line)
@@ -38,42 +41,63 @@ class KernlabMagics(Magics):  # type: ignore[misc]
         try:
             dump = kernlab.open(path)
         except KernlabError as error:
-            raise UsageError(str(error)) from error
-        self.shell.push({arguments.name: dump})
+            raise UsageError(escape_terminal(str(error), lines=True)) from error
+        self._namespace[arguments.name] = dump
         return dump
+
+    @property
+    def _namespace(self) -> dict[str, Any]:
+        assert self.shell is not None
+        held: dict[str, Any] = self.shell.user_ns
+        return held
 
     def _open_dumps(self) -> Any:
         """The dumps that the user's variables hold, as a frame of name, file and release."""
         import pandas as pd
 
-        found = [(n, v) for n, v in sorted(self.shell.user_ns.items()) if isinstance(v, Dump) and n[:1] != "_"]
+        found = [(n, v) for n, v in sorted(self._namespace.items()) if isinstance(v, Dump) and n[:1] != "_"]
         return pd.DataFrame(
             {
-                "name": [name for name, _ in found],
-                "file": [dump.kernel.source for _, dump in found],
-                "release": [dump.kernel.vmcoreinfo.release for _, dump in found],
+                "name": pd.array([name for name, _ in found], dtype="str"),
+                "file": pd.array([dump.kernel.source for _, dump in found], dtype="str"),
+                "release": pd.array([dump.kernel.vmcoreinfo.release for _, dump in found], dtype="str"),
             }
         )
 
 
 def load(shell: Any) -> None:
-    """Register the magics, and the HTML of kernlab's frames (other frames are shown as ever)."""
+    """Register the magics, and how kernlab's tables are shown (other frames are shown as ever)."""
     shell.register_magics(KernlabMagics)
-    formatter = shell.display_formatter.formatters["text/html"]
-    formatter.for_type_by_name(*_FRAME, _frame_html)
+    formatters = shell.display_formatter.formatters
+    for name in _SHOWN:
+        formatters["text/html"].for_type_by_name(*name, _html)
+        formatters["text/plain"].for_type_by_name(*name, _plain)
     shell.user_ns.setdefault("kernlab", kernlab)
 
 
 def unload(shell: Any) -> None:
     """Take back what `load` registered."""
     shell.magics_manager.magics["line"].pop("vmcore", None)
-    formatter = shell.display_formatter.formatters["text/html"]
-    for kind in (_FRAME, "pandas.DataFrame"):
-        try:
-            formatter.pop(kind)
-        except KeyError:
-            continue
+    for kind, ours in (("text/html", _html), ("text/plain", _plain)):
+        formatter = shell.display_formatter.formatters[kind]
+        # What was named and not yet met is kept by name, what was met by type.
+        _drop(formatter.deferred_printers, ours)
+        _drop(formatter.type_printers, ours)
 
 
-def _frame_html(frame: Any) -> str | None:
-    return frames.to_html(frame) if frames.is_ours(frame) else frame._repr_html_()
+def _drop(printers: dict[Any, Any], ours: Callable[..., Any]) -> None:
+    for key in [key for key, printer in printers.items() if printer is ours]:
+        del printers[key]
+
+
+def _html(shown: Any) -> str | None:
+    if frames.is_ours(shown):
+        return frames.to_html(shown)
+    # A Series has no HTML of its own.
+    made: str | None = shown._repr_html_() if hasattr(shown, "_repr_html_") else None
+    return made
+
+
+def _plain(shown: Any, printer: Any, cycle: bool) -> None:
+    # Control characters that a dump's strings hold stay in the table, and must not reach the terminal.
+    printer.text(escape_terminal(repr(shown), lines=True) if frames.is_ours(shown) else repr(shown))

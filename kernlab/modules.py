@@ -39,10 +39,17 @@ def loaded(kernel: Kernel, problems: list[str]) -> StructArray:
         return StructArray(kernel, kernel.find_type("struct module"), np.zeros(0, dtype=np.uint64))
     head = kernel.symbol("modules")
     _, module = list_entries(
-        kernel, [head], "struct module", "list", problems=problems, what="the list of modules", limit=_MOST_MODULES
+        kernel,
+        [head],
+        "struct module",
+        "list",
+        problems=problems,
+        what="the list of modules",
+        limit=_MOST_MODULES,
     )
     state = module["state"]
-    return module[~(state.valid & (state.values == UNFORMED))]
+    formed: StructArray = module[~(state.valid & (state.values == UNFORMED))]
+    return formed
 
 
 def load(kernel: Kernel) -> None:
@@ -50,7 +57,9 @@ def load(kernel: Kernel) -> None:
     problems: list[str] = []
     module = loaded(kernel, problems)
     for symbols in module_symbols(kernel, module, problems):
-        kernel.symbols = kernel.symbols.extended(symbols.names, symbols.addresses, symbols.letters, symbols.module)
+        kernel.symbols = kernel.symbols.extended(
+            symbols.names, symbols.addresses, symbols.letters, symbols.module
+        )
     kernel.module_types = module_types(kernel, problems)
     kernel.lost(problems)
 
@@ -68,14 +77,20 @@ def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> 
         name = str(names.values[row])
         number = int(count.values[row])
         if not (count.valid[row] and symtab.valid[row] and strtab.valid[row] and typetab.valid[row]):
-            problems.append(f"the symbols of module {name!r}: its symbol table lies on pages that the dump lacks")
+            problems.append(
+                f"the symbols of module {name!r}: its symbol table lies on pages that the dump lacks"
+            )
             continue
         if not 0 < number <= _MOST_SYMBOLS:
             if number:
-                problems.append(f"the symbols of module {name!r}: it claims {number:,} of them; they were not read")
+                problems.append(
+                    f"the symbols of module {name!r}: it claims {number:,} of them; they were not read"
+                )
             continue
         start = np.uint64(symtab.values[row])
-        symbols = StructArray(kernel, entry, start + np.arange(number, dtype=np.uint64) * np.uint64(entry.size))
+        symbols = StructArray(
+            kernel, entry, start + np.arange(number, dtype=np.uint64) * np.uint64(entry.size)
+        )
         offset, section, value = symbols["st_name"], symbols["st_shndx"], symbols["st_value"]
         letters, there = kernel.memory.read_partial(int(typetab.values[row]), number)
         used = offset.valid & value.valid & there & (section.values != _UNDEFINED)
@@ -88,10 +103,14 @@ def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> 
         picked = np.flatnonzero(used & (offset.values < len(blob)))
         starts = offset.values[picked].tolist()
         ends = [blob.find(b"\0", start) for start in starts]
-        good = [end > start and bool(readable[start:end].all()) for start, end in zip(starts, ends, strict=True)]
+        good = [
+            end > start and bool(readable[start:end].all()) for start, end in zip(starts, ends, strict=True)
+        ]
         lost = int((~(offset.valid & value.valid & there)).sum()) + good.count(False)
         if lost:
-            problems.append(f"the symbols of module {name!r}: {lost:,} of {number:,} lie on pages that the dump lacks")
+            problems.append(
+                f"the symbols of module {name!r}: {lost:,} of {number:,} lie on pages that the dump lacks"
+            )
         picked = picked[np.array(good, dtype=bool)]
         texts = [
             blob[start:end].decode("utf-8", "backslashreplace")
@@ -110,7 +129,13 @@ def module_types(kernel: Kernel, problems: list[str]) -> list[Btf]:
         return []
     head = kernel.symbol("btf_modules")
     _, entry = list_entries(
-        kernel, [head], "struct btf_module", "list", problems=problems, what="the modules' BTF", limit=_MOST_MODULES
+        kernel,
+        [head],
+        "struct btf_module",
+        "list",
+        problems=problems,
+        what="the modules' BTF",
+        limit=_MOST_MODULES,
     )
     btf = entry.follow("btf")
     data, size, name = btf["data"], btf["data_size"], btf["name"]

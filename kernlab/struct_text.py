@@ -8,7 +8,6 @@ from typing import Any
 from kernlab import text
 from kernlab.debuginfo.types import EnumType, Type
 from kernlab.errors import KernlabError
-from kernlab.text import Address
 
 #: Longer values are cut in a struct's repr; reading the member itself gives all of it.
 _LONGEST_VALUE = 60
@@ -63,16 +62,16 @@ def as_html(type: Type, address: int, members: list[Member]) -> str:  # noqa: A0
     rows = "".join(
         f"<tr><td>{m.offset}</td><td><b>{text.escape_html(m.name)}</b></td>"
         f"<td>{text.escape_html(_type_name(m))}</td>"
-        f'<td{_MISSING if isinstance(m.value, KernlabError) else ""}>{text.escape_html(_value(m.value))}</td></tr>'
+        f"<td{_MISSING if isinstance(m.value, KernlabError) else ''}>{text.escape_html(_value(m.value))}</td></tr>"
         for m in members
     )
     title = text.escape_html(type.c_name)
     left = 'style="text-align:left"'
     return (
         '<div class="kernlab-struct tex2jax_ignore mathjax_ignore" style="max-height:40em;overflow:auto">'
-        f'<table {left}><caption {left}><code>{title}</code> @ <code>{address:#018x}</code>'
+        f"<table {left}><caption {left}><code>{title}</code> @ <code>{address:#018x}</code>"
         f" · {type.size:,} bytes · {len(members):,} members</caption>"
-        f'<thead><tr><th {left}>offset</th><th {left}>member</th><th {left}>type</th><th {left}>value</th></tr></thead>'
+        f"<thead><tr><th {left}>offset</th><th {left}>member</th><th {left}>type</th><th {left}>value</th></tr></thead>"
         f'<tbody style="font-family:var(--jp-code-font-family,monospace)">{rows}</tbody></table></div>'
     )
 

@@ -1,4 +1,4 @@
-"""Struct type and addresses in, columns out: `StructArray` (many structs), `Struct` (one), `Column` (a member of many)."""
+"""Struct type and addresses in, columns out: `StructArray` (many), `Struct` (one), `Column` (a member of many)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class Column:
     def names(self) -> list[str | None]:
         """The enumerators' names, one per struct; a value that none has stays a number, what is not valid None."""
         if not isinstance(self.type, EnumType):
-            raise KernlabError(f"only a column of an enum has names, not one of {self.type and self.type.c_name}")
+            raise KernlabError(
+                f"only a column of an enum has names, not one of {self.type and self.type.c_name}"
+            )
         name_of: dict[int, str] = {}
         for name, value in self.type.enumerators.items():
             name_of.setdefault(value, name)
@@ -122,7 +124,9 @@ class StructArray:
         if isinstance(column, StructArray):
             return column if to is None else column.cast(to)
         if not isinstance(access.type, PointerType):
-            raise MemberNotFoundError(f"{path!r} of {self.type.c_name} is {access.type.c_name}, which points nowhere")
+            raise MemberNotFoundError(
+                f"{path!r} of {self.type.c_name} is {access.type.c_name}, which points nowhere"
+            )
         target = self.kernel.find_type(to) if to else access.type.target
         return StructArray(self.kernel, target, column.values, column.valid)
 
@@ -135,7 +139,7 @@ class StructArray:
         return container(self.kernel, type_name, member, self.addresses, self.valid)
 
     def elements(self, path: str, count: int | None = None) -> tuple[npt.NDArray[np.int64], StructArray]:
-        """All elements of an array member: (owner int64[m], StructArray of m); `count` overrides its declared length."""
+        """All elements of an array member: (owner int64[m], StructArray of m); `count` overrides its length."""
         access = resolve(self.type, path)
         if not isinstance(access.type, ArrayType):
             raise MemberNotFoundError(f"{path!r} of {self.type.c_name} is {access.type.c_name}, no array")
@@ -220,12 +224,16 @@ class StructArray:
         kind, _ = scalar_kind(access.type)
         value = value << unused
         signed = isinstance(access.type, IntType | EnumType) and access.type.signed
-        result: npt.NDArray[Any] = value.view(np.int64) >> unused.view(np.int64) if signed else value >> unused
+        result: npt.NDArray[Any] = (
+            value.view(np.int64) >> unused.view(np.int64) if signed else value >> unused
+        )
         return Column(result != 0 if kind == "bool" else result, read, kind, access.type)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{address:#018x}" for address in self.addresses[:3].tolist())
-        return f"<StructArray of {len(self):,} × {self.type.c_name}: [{shown}{', …' if len(self) > 3 else ''}]>"
+        return (
+            f"<StructArray of {len(self):,} × {self.type.c_name}: [{shown}{', …' if len(self) > 3 else ''}]>"
+        )
 
 
 class Struct:
@@ -266,7 +274,9 @@ class Struct:
             if status[0]:
                 return fault(int(status[0]), base + hop)
             base = int(word.view("<u8")[0, 0])
-        return FaultError(f"{path!r} of {self.type_.c_name} at {self.address_:#018x} leads through a NULL pointer", 0)
+        return FaultError(
+            f"{path!r} of {self.type_.c_name} at {self.address_:#018x} leads through a NULL pointer", 0
+        )
 
     def members_(self) -> list[struct_text.Member]:
         """Every member, those of nameless structs among them: name, type, offset and value (or why there is none)."""
@@ -278,7 +288,9 @@ class Struct:
                     value = self[name]
                 except (FaultError, PageExcluded) as error:
                     value = error
-                members.append(struct_text.Member(name, member.type, member.bit_offset, member.bit_size, value))
+                members.append(
+                    struct_text.Member(name, member.type, member.bit_offset, member.bit_size, value)
+                )
         return members
 
     def __dir__(self) -> list[str]:
@@ -339,11 +351,11 @@ def value_at(kernel: Kernel, type: Type, address: int, bit_offset: int = 0, bit_
         target = final.target.strip()
         if isinstance(target, StructType) and target.size:
             return Struct(kernel, target, int(value)) if value else None
-        return struct_text.Address(int(value))
+        return text.Address(int(value))
     if isinstance(final, EnumType):
         return struct_text.EnumValue(int(value), final)
     if column.kind == "address":
-        return struct_text.Address(int(value))
+        return text.Address(int(value))
     if column.kind == "bytes":
         return value.tobytes()
     if isinstance(value, np.ndarray):

@@ -113,7 +113,9 @@ class Memory:
 
     def _translate(self, addresses: U64) -> tuple[U64, U8]:
         if self.layout is None:
-            raise FaultError("this dump says nothing of its address space: only physical addresses can be read")
+            raise FaultError(
+                "this dump says nothing of its address space: only physical addresses can be read"
+            )
         return x86_64.translate(self.layout, addresses, self._read_words, Status.UNMAPPED)
 
     def _read_words(self, addresses: U64) -> tuple[U64, U8]:
@@ -166,7 +168,9 @@ class Memory:
         if size < 0 or not 0 <= address <= address + size <= 1 << 64:
             raise FaultError(f"no {size:,} bytes lie at address {address:#x}: 64 bits end before", None)
         if size > LARGEST_READ:
-            raise FaultError(f"a read of {size:,} bytes at {address:#x} is refused: read at most 4 GiB at once", address)
+            raise FaultError(
+                f"a read of {size:,} bytes at {address:#x} is refused: at most 4 GiB at once", address
+            )
         start = address & ~(self.page_size - 1)
         count = (address + size - start + self.page_size - 1) // self.page_size if size else 0
         pages = np.uint64(start) + np.arange(count, dtype=np.uint64) * np.uint64(self.page_size)
@@ -195,5 +199,7 @@ def fault(status: int, address: int, physical: bool = False) -> FaultError | Pag
             address,
         )
     if status == Status.ABSENT:
-        return FaultError(f"the machine had no memory at {kind} {address:#x}, or the dump holds none of it", address)
+        return FaultError(
+            f"the machine had no memory at {kind} {address:#x}, or the dump holds none of it", address
+        )
     return FaultError(f"nothing is mapped at {kind} {address:#x} in the kernel's page tables", address)

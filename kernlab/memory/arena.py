@@ -44,7 +44,11 @@ class FrameArena:
         self._hand = 0
 
     def copy_rows(
-        self, frames: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], size: int, out: npt.NDArray[np.uint8]
+        self,
+        frames: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+        size: int,
+        out: npt.NDArray[np.uint8],
     ) -> npt.NDArray[np.uint8]:
         """Copy `size` bytes at `offsets[i]` of frame `frames[i]` into `out[i]`; no row may leave its frame.
 
@@ -63,7 +67,11 @@ class FrameArena:
         return status
 
     def _copy_piece(
-        self, frames: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], size: int, out: npt.NDArray[np.uint8]
+        self,
+        frames: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+        size: int,
+        out: npt.NDArray[np.uint8],
     ) -> npt.NDArray[np.uint8]:
         slots = self._load(frames)
         if size == self.page_size:

@@ -23,7 +23,13 @@ _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 #: Strings of the kernel are read no further than this (COMMAND_LINE_SIZE is 2,048 on x86).
 _LONGEST_STRING = 4096
 
-_LAST_WORDS = ("Kernel panic - not syncing:", "BUG:", "Oops:", "sysrq: Trigger a crash", "general protection fault")
+_LAST_WORDS = (
+    "Kernel panic - not syncing:",
+    "BUG:",
+    "Oops:",
+    "sysrq: Trigger a crash",
+    "general protection fault",
+)
 
 
 @table("What the dump is and how the machine died.")
@@ -165,7 +171,9 @@ def _current(kernel: Kernel, cpu: int) -> StructArray:
 def _number(structs: StructArray, path: str) -> int:
     column = structs[path]
     if not column.valid[0]:
-        raise KernlabError(f"{path} of {structs.type.c_name} at {int(structs.addresses[0]):#x} is not in the dump")
+        raise KernlabError(
+            f"{path} of {structs.type.c_name} at {int(structs.addresses[0]):#x} is not in the dump"
+        )
     return int(column.values[0])
 
 

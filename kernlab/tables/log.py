@@ -85,7 +85,9 @@ class Ring:
         def number(path: str) -> int:
             column = prb[path]
             if not column.valid[0]:
-                raise KernlabError(f"the log cannot be read: {path} of printk_ringbuffer at {pointer:#x} is missing")
+                raise KernlabError(
+                    f"the log cannot be read: {path} of printk_ringbuffer at {pointer:#x} is missing"
+                )
             return int(column.values[0])
 
         count_bits, size_bits = number("desc_ring.count_bits"), number("text_data_ring.size_bits")
@@ -104,7 +106,9 @@ class Ring:
         # Ids wrap at 62 bits; the ring holds at most `count` of them.
         span = ((self.head - self.tail) & int(_ID_MASK)) + 1
         if span > count:
-            problems.append(f"the log: head and tail lie {span:,} ids apart in a ring of {count:,}; all slots were read")
+            problems.append(
+                f"the log: head and tail lie {span:,} ids apart in a ring of {count:,}; all were read"
+            )
             span = count
         ids = np.uint64(self.head & int(_ID_MASK)) - np.arange(span, dtype=np.uint64)[::-1] & _ID_MASK
         slots = ids & np.uint64(count - 1)
@@ -127,7 +131,8 @@ class Ring:
         base = self.prb[path]
         element = self.kernel.find_type(type_name)
         start = np.uint64(base.values[0])
-        return StructArray(self.kernel, element, start + slots * np.uint64(element.size), np.repeat(base.valid, len(slots)))
+        where = start + slots * np.uint64(element.size)
+        return StructArray(self.kernel, element, where, np.repeat(base.valid, len(slots)))
 
     def texts(self, descriptors: StructArray, infos: StructArray) -> tuple[Column, int]:
         """The records' texts, and how many are lost (printk_ringbuffer.c, get_data)."""

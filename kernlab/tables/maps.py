@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -35,7 +37,9 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     problems: list[str] = []
     task = find_tasks(kernel, problems)
     pid, tgid, mm = task["pid"], task["tgid"], task["mm"]
-    owners = np.flatnonzero(pid.valid & tgid.valid & mm.valid & (pid.values == tgid.values) & (mm.values != 0))
+    owners = np.flatnonzero(
+        pid.valid & tgid.valid & mm.valid & (pid.values == tgid.values) & (mm.values != 0)
+    )
     task = task[owners[np.argsort(pid.values[owners], kind="stable")]]
     owner, vma = areas(kernel, task.follow("mm"), problems)
     start, end = vma["vm_start"], vma["vm_end"]
@@ -51,15 +55,15 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     inode = file_inodes(kernel, file, opened)
     device, number = expand(inode["i_sb->s_dev"], of), expand(inode["i_ino"], of)
     path = expand(paths(kernel, opened, root_of_init(kernel)), of)
-    size = Column(
-        end.values.astype(np.int64) - start.values.astype(np.int64), start.valid & end.valid, "int"
-    )
+    size = Column(end.values.astype(np.int64) - start.values.astype(np.int64), start.valid & end.valid, "int")
     offset = vma["vm_pgoff"].values.astype(np.int64) * kernel.page_size
     names = Names(kernel, vma, task.follow("mm"), owner)
     known = pointer.valid
     lost = int((~(start.valid & end.valid)).sum())
     if lost:
-        problems.append(f"maps: {lost:,} of {len(vma):,} VMAs lie, at least in part, on pages that the dump lacks")
+        problems.append(
+            f"maps: {lost:,} of {len(vma):,} VMAs lie, at least in part, on pages that the dump lacks"
+        )
     return frame(
         kernel,
         "maps",
@@ -82,23 +86,26 @@ def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, St
     what = "the trees of VMAs"
     # Linux commit 524e00b36e8c ("mm: remove rb tree.") (in v6.1); mm_mt came in the same series.
     if mm.has("mm_mt"):
-        owner, _, _, entries = maple_entries(kernel, mm.follow("mm_mt").addresses, problems=problems, what=what)
+        owner, _, _, entries = maple_entries(
+            kernel, mm.follow("mm_mt").addresses, problems=problems, what=what
+        )
         return owner, StructArray(kernel, kernel.find_type("struct vm_area_struct"), entries)
     roots = mm.follow("mm_rb").addresses
     return rbtree_entries(kernel, roots, "struct vm_area_struct", "vm_rb", problems=problems, what=what)
 
 
-def permissions(flags: Column) -> pd.api.extensions.ExtensionArray:
+def permissions(flags: Column) -> Any:
     """`rwxp` per VMA."""
     bits = flags.values.astype(np.int64)
     code = (bits & (_VM_READ | _VM_WRITE | _VM_EXEC)) | np.where(bits & _VM_MAYSHARE, 8, 0)
     words = [
-        "".join((c if i >> b & 1 else "-") for b, c in enumerate("rwx")) + ("s" if i & 8 else "p") for i in range(16)
+        "".join((c if i >> b & 1 else "-") for b, c in enumerate("rwx")) + ("s" if i & 8 else "p")
+        for i in range(16)
     ]
     return lookup(np.where(flags.valid, code, -1), words)
 
 
-def devices(device: Column, backed: Mask, known: Mask) -> pd.api.extensions.ExtensionArray:
+def devices(device: Column, backed: Mask, known: Mask) -> Any:
     """`major:minor` in hexadecimal per VMA, 00:00 without a file."""
     numbers = np.where(backed, device.values.astype(np.int64), 0)
     unique, codes = np.unique(numbers, return_inverse=True)
@@ -169,7 +176,7 @@ class Names:
     def _special(self, rest: Mask) -> Mask:
         """[vdso], [vvar] and their kind (mm/mmap.c, special_mapping_name)."""
         namer = self.vma.follow("vm_ops")["name"]
-        rows = rest & namer.valid & (namer.values == self.kernel.symbols.get("special_mapping_name", 1))
+        rows: Mask = rest & namer.valid & (namer.values == self.kernel.symbols.get("special_mapping_name", 1))
         unique, inverse = np.unique(self.vma["vm_private_data"].values[rows], return_inverse=True)
         kind = self.kernel.find_type("struct vm_special_mapping")
         name = c_strings(self.kernel, StructArray(self.kernel, kind, unique)["name"].values)

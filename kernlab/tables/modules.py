@@ -28,7 +28,9 @@ def modules(kernel: Kernel) -> pd.DataFrame:
     module = loaded(kernel, problems)
     state, taint = module["state"], module["taints"]
     count = module["refcnt.counter"]
-    letters = ["".join(c for b, c in enumerate(_TAINT_LETTERS) if mask >> b & 1) for mask in taint.values.tolist()]
+    letters = [
+        "".join(c for b, c in enumerate(_TAINT_LETTERS) if mask >> b & 1) for mask in taint.values.tolist()
+    ]
     base, size = _memory(kernel, module)
     return frame(
         kernel,
@@ -40,7 +42,9 @@ def modules(kernel: Kernel) -> pd.DataFrame:
         size_bytes=nullable(size),
         # One reference is the module's own (MODULE_REF_BASE).
         refcount=nullable(Column(count.values.astype(np.int64) - 1, count.valid, "int")),
-        state=lookup(np.where(state.valid & (state.values < len(_STATES)), state.values.astype(np.int64), -1), _STATES),
+        state=lookup(
+            np.where(state.valid & (state.values < len(_STATES)), state.values.astype(np.int64), -1), _STATES
+        ),
         used_by=_users(kernel, module, problems),
         taint=Column(np.array(letters, dtype=object), taint.valid, "text"),
     )
@@ -58,7 +62,9 @@ def _memory(kernel: Kernel, module: StructArray) -> tuple[Column, Column]:
 
 
 def _sum(columns: list[Column]) -> Column:
-    values = sum((column.values.astype(np.int64) for column in columns), np.zeros(len(columns[0]), dtype=np.int64))
+    values = sum(
+        (column.values.astype(np.int64) for column in columns), np.zeros(len(columns[0]), dtype=np.int64)
+    )
     return Column(values, np.logical_and.reduce([column.valid for column in columns]), "int")
 
 

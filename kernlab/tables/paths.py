@@ -65,7 +65,9 @@ class _Tree:
         self.name: dict[int, str | None] = {}
         self.unlinked: set[int] = set()
         self.made_up: dict[int, str] = {}
-        self.mounted: dict[int, tuple[int, int, int]] = {}  # vfsmount: (its root, where it is mounted, vfsmount there)
+        self.mounted: dict[
+            int, tuple[int, int, int]
+        ] = {}  # vfsmount: (its root, where it is mounted, vfsmount there)
         self._directories: dict[tuple[int, int], str | None] = {}
         self._patterns = {kernel.symbols.get(name): pattern for name, pattern in _MADE_UP.items()}
         new_mounts, new_dentries = np.unique(mounts), np.unique(dentries)
@@ -109,7 +111,12 @@ class _Tree:
         above = mount.follow("mnt_parent").follow("mnt").addresses
         whole = root.valid & point.valid & parent.valid
         rows = zip(
-            addresses.tolist(), root.values.tolist(), point.values.tolist(), above.tolist(), whole.tolist(), strict=True
+            addresses.tolist(),
+            root.values.tolist(),
+            point.values.tolist(),
+            above.tolist(),
+            whole.tolist(),
+            strict=True,
         )
         for address, top, where, upper, good in rows:
             self.mounted[address] = (top, where, upper) if good else (0, 0, 0)

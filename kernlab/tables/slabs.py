@@ -73,12 +73,16 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
     sane = active.valid & (active.values >= 0) & (tally.objects >= 0)
     wrong = int((active.valid & ~sane).sum())
     if wrong:
-        problems.append(f"slabs: {wrong:,} caches count more free objects than they have; their active is missing")
+        problems.append(
+            f"slabs: {wrong:,} caches count more free objects than they have; their active is missing"
+        )
     active = active.where(sane)
     slabs_ = Column(tally.slabs, tally.counted, "int")
     lost = int((~active.valid).sum())
     if lost:
-        problems.append(f"slabs: the use of {lost:,} of {len(cache):,} caches is not known: parts of them are not here")
+        problems.append(
+            f"slabs: the use of {lost:,} of {len(cache):,} caches is not known: parts of them are not here"
+        )
     return frame(
         kernel,
         "slabs",
@@ -132,8 +136,8 @@ class Tally:
     @classmethod
     def zero(cls, count: int) -> Tally:
         """Nothing counted yet, nothing missed."""
-        zeros = [np.zeros(count, dtype=np.int64) for _ in range(3)]
-        return cls(*zeros, np.ones(count, dtype=bool), np.ones(count, dtype=bool))
+        slabs, objects, free = np.zeros((3, count), dtype=np.int64)
+        return cls(slabs, objects, free, np.ones(count, dtype=bool), np.ones(count, dtype=bool))
 
     def add_free(self, owner: npt.NDArray[np.integer], free: npt.NDArray[np.integer], valid: Mask) -> None:
         """Count free objects towards their caches; one that could not be read spoils its cache's count."""
@@ -222,7 +226,9 @@ def _count_cpu_slabs(
     tally.add_free(owner[heads.valid], lengths, good)
     broken = int((~good).sum())
     if broken:
-        problems.append(f"slabs: {broken:,} freelists of CPUs are damaged (a cycle, or a link that cannot be read)")
+        problems.append(
+            f"slabs: {broken:,} freelists of CPUs are damaged (a cycle, or a link that cannot be read)"
+        )
     # Linux commit bb192ed9aa71 ("mm/slub: Convert most struct page to struct slab by spatch") (in v5.17).
     current = cpu.first("slab", "page")
     rows = np.flatnonzero(current.valid & (current.values != 0))

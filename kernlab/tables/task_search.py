@@ -64,7 +64,9 @@ def _attempt(kernel: Kernel, way: object, problems: list[str]) -> U64:
 
 def _idle_tasks(kernel: Kernel, problems: list[str]) -> U64:
     numbers = possible_cpus(kernel, problems)
-    queues = StructArray(kernel, kernel.find_type("struct rq"), percpu(kernel, kernel.symbol("runqueues"), numbers))
+    queues = StructArray(
+        kernel, kernel.find_type("struct rq"), percpu(kernel, kernel.symbol("runqueues"), numbers)
+    )
     idle = queues["idle"]
     return np.unique(idle.values[idle.valid & (idle.values != 0)])
 
@@ -79,7 +81,9 @@ def _by_pid(kernel: Kernel, problems: list[str]) -> U64:
     first = pids[f"tasks[{kind}].first"]
     lost = int((~first.valid).sum())
     if lost:
-        problems.append(f"the idr of pids: {lost:,} of {len(pids):,} struct pid lie on pages that the dump lacks")
+        problems.append(
+            f"the idr of pids: {lost:,} of {len(pids):,} struct pid lie on pages that the dump lacks"
+        )
     nodes = first.values[first.valid]
     return container(kernel, "struct task_struct", f"pid_links[{kind}]", nodes[nodes != 0]).addresses
 
@@ -103,7 +107,9 @@ def _by_lists(kernel: Kernel, known: U64, problems: list[str]) -> U64:
         if not len(frontier) or len(known) > MOST_TASKS:
             break
     else:
-        problems.append(f"the task list: more than {_MOST_ROUNDS:,} steps led to ever new tasks; the walk was ended")
+        problems.append(
+            f"the task list: more than {_MOST_ROUNDS:,} steps led to ever new tasks; the walk was ended"
+        )
     if wild:
         problems.append(
             f"the task list: {len(set(wild)):,} links lead to pages that the dump lacks or to no task "
@@ -151,8 +157,10 @@ def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
         pages = np.flatnonzero(first)
         frames = np.bincount(heads[first[heads]], minlength=len(heads))[pages]
         for pfn, count in zip(chunk.pfns[pages].tolist(), frames.tolist(), strict=True):
-            start = layout.direct_start + pfn * kernel.page_size
-            found.append(np.uint64(start) + np.arange(count * kernel.page_size // size, dtype=np.uint64) * np.uint64(size))
+            start = np.uint64(layout.direct_start + pfn * kernel.page_size)
+            found.append(
+                start + np.arange(count * kernel.page_size // size, dtype=np.uint64) * np.uint64(size)
+            )
     if not found:
         return np.zeros(0, dtype=np.uint64)
     task_type = kernel.find_type("struct task_struct")
@@ -160,10 +168,18 @@ def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
     pid, sighand = objects["pid"], objects["sighand"]
     users = objects.first("usage.refs.counter", "usage.counter")
     # release_task clears sighand, so objects that were tasks once do not count (kernel/exit.c, __exit_signal).
-    used = pid.valid & (pid.values > 0) & sighand.valid & (sighand.values != 0) & users.valid & (users.values > 0)
+    used = (
+        pid.valid
+        & (pid.values > 0)
+        & sighand.valid
+        & (sighand.values != 0)
+        & users.valid
+        & (users.values > 0)
+    )
     pids = StructArray(kernel, task_type, known)["pid"]
     used &= ~np.isin(pid.values, pids.values[pids.valid])
-    return objects.addresses[used]
+    result: npt.NDArray[np.uint64] = objects.addresses[used]
+    return result
 
 
 def _thread_count(kernel: Kernel) -> int | None:

@@ -146,5 +146,3 @@ def duration(column: Column) -> Any:
     times = column.values.astype(np.int64).astype("timedelta64[ns]")
     times[~column.valid] = np.timedelta64("NaT")
     return times
-
-

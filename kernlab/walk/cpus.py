@@ -25,7 +25,9 @@ def possible_cpus(kernel: Kernel, problems: list[str]) -> npt.NDArray[np.int64]:
     try:
         found = cpus(kernel)
     except KernlabError as error:
-        problems.append(f"the mask of possible CPUs cannot be read ({error}); all per-CPU areas are taken instead")
+        problems.append(
+            f"the mask of possible CPUs cannot be read ({error}); all per-CPU areas are taken instead"
+        )
         found = np.zeros(0, dtype=np.int64)
     return found if len(found) else np.flatnonzero(kernel.percpu_offsets)
 

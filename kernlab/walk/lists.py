@@ -126,4 +126,6 @@ def _first_of_each(
 def _tell(problems: list[str], what: str, how: str, where: Sequence[int]) -> None:
     if where:
         lists = "one list" if len(where) == 1 else f"{len(where):,} lists"
-        problems.append(f"{what}: {lists} with {how} (the first at {where[0]:#018x}); what came before it is here")
+        problems.append(
+            f"{what}: {lists} with {how} (the first at {where[0]:#018x}); what came before it is here"
+        )

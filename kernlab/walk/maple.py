@@ -53,9 +53,13 @@ def maple_entries(
         found += leaves
     walk.odd += len(owner)
     if walk.lost:
-        problems.append(f"{what}: {len(walk.lost):,} nodes cannot be read (the first at {walk.lost[0]:#018x})")
+        problems.append(
+            f"{what}: {len(walk.lost):,} nodes cannot be read (the first at {walk.lost[0]:#018x})"
+        )
     if walk.odd:
-        problems.append(f"{what}: {walk.odd:,} nodes are of no known type, too deep or met twice, and were not entered")
+        problems.append(
+            f"{what}: {walk.odd:,} nodes are of no known type, too deep or met twice, and were not entered"
+        )
     owners, firsts, lasts, entries = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((firsts, owners))
     return owners[order], firsts[order], lasts[order], entries[order]
@@ -93,7 +97,9 @@ class _Walk:
             rows = np.flatnonzero(known & (kinds == kind))
             if not len(rows):
                 continue
-            part = self._children(StructArray(self.kernel, type_, nodes[rows]), owner[rows], first[rows], last[rows])
+            part = self._children(
+                StructArray(self.kernel, type_, nodes[rows]), owner[rows], first[rows], last[rows]
+            )
             if kind == _LEAF:
                 self.entries += len(part[0])
                 leaves.append(part)

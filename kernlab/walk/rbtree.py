@@ -62,7 +62,9 @@ def rbtree_entries(
     if lost:
         problems.append(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
     if twice:
-        problems.append(f"{what}: {twice:,} links lead back into their tree or too deep and were not followed")
+        problems.append(
+            f"{what}: {twice:,} links lead back into their tree or too deep and were not followed"
+        )
     if not found:
         return np.zeros(0, dtype=np.int64), container(kernel, type_name, member, np.zeros(0, dtype=np.uint64))
     owners, places, all_nodes = (np.concatenate(parts) for parts in zip(*found, strict=True))

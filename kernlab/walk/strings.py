@@ -15,7 +15,9 @@ from kernlab.structs import Column
 _PIECE = 64
 
 
-def sized_strings(kernel: Kernel, addresses: npt.NDArray[np.uint64], lengths: npt.NDArray[Any], limit: int) -> Column:
+def sized_strings(
+    kernel: Kernel, addresses: npt.NDArray[np.uint64], lengths: npt.NDArray[Any], limit: int
+) -> Column:
     """Strings of known length: addresses uint64[n], lengths in bytes (longer than `limit` counts as unreadable).
 
     Returns a text column; NULs inside stay. One gather a distinct length, so that no string fails for what lies

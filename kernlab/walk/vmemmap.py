@@ -17,6 +17,9 @@ from kernlab.kernel import Kernel
 #: Frames a chunk: 1 GiB of memory, so that no compound page begins in one chunk and ends in the next.
 CHUNK = 1 << 18
 
+#: The array of page structs is no longer than this many bytes (Documentation/arch/x86/x86_64/mm.rst).
+_WIDEST = np.uint64(1 << 46)
+
 
 @dataclass(frozen=True, slots=True)
 class PageChunk:
@@ -61,7 +64,8 @@ class PageChunk:
         value = link[tails] - np.uint64(1)
         size = np.uint64(self.rows.shape[1])
         base = np.uint64(self.kernel.vmemmap)
-        pointer = (value >= base) & (value < base + (np.uint64(1) << np.uint64(46)))
+        # Not base + 2^46: the array may begin so high that the sum would wrap.
+        pointer = value - base < _WIDEST
         # Since compound_info (7.x) a tail holds a mask that its own address is rounded down with, not a pointer.
         head = np.where(pointer, value, self.addresses[tails] & value)
         row = ((head - base) // size).astype(np.int64) - self.first_pfn
@@ -74,10 +78,12 @@ def page_chunks(kernel: Kernel) -> Iterator[PageChunk]:
     """All page structs that the kernel maps, CHUNK frames at a time; holes of whole chunks are passed over."""
     size = kernel.find_type("struct page").size
     page_size = kernel.page_size
-    end = kernel.file.max_pfn
+    end = min(kernel.file.max_pfn, int(_WIDEST) // size)
     per_page = page_size // size
     if per_page * size != page_size:
-        raise KernlabError(f"struct page is {size} bytes in this kernel; kernlab reads those that divide a page")
+        raise KernlabError(
+            f"struct page is {size} bytes in this kernel; kernlab reads those that divide a page"
+        )
     for first in range(0, end, CHUNK):
         count = min(CHUNK, -(-(end - first) // per_page) * per_page)
         start = kernel.vmemmap + first * size
@@ -89,20 +95,25 @@ def page_chunks(kernel: Kernel) -> Iterator[PageChunk]:
 
 def page_type_is(chunk: PageChunk, name: str) -> npt.NDArray[np.bool_]:
     """Which pages are heads (or single pages) of a page type: "slab" or "table" (include/linux/page-flags.h)."""
+    marked: npt.NDArray[np.bool_] = chunk.valid & _marked(chunk, name)
+    return marked
+
+
+def _marked(chunk: PageChunk, name: str) -> Any:
     kernel = chunk.kernel
     types = kernel.types
     if name == "slab" and (bit := kernel.vmcoreinfo.number("PG_slab")) is not None:
         # Before 6.10 (commit 46df8e73a4a3, "mm: free up PG_slab") slab pages are marked by a flag.
         flags = chunk.field("flags")
-        return chunk.valid & ((flags >> np.uint64(bit)) & np.uint64(1)).astype(bool)
+        return ((flags >> np.uint64(bit)) & np.uint64(1)).astype(bool)
     stored = chunk.field("page_type").astype(np.uint32)
     # Linux commit 4ffca5a96678 ("mm: support only one page_type per page") (in v6.12) made it a number.
     number = types.enumerator_or_none(f"PGTY_{name}")
     if number is not None:
-        return chunk.valid & (stored >> np.uint32(24) == number)
+        return stored >> np.uint32(24) == number
     flag = types.enumerator_or_none(f"PG_{name}")
     if flag is None:
         # Linux commit 18b2db3b0385 ("mm: Convert page kmemcg type to a page memcg flag") (in v5.11), which brought
         # memcg_data, moved the table bit; neither is in the type information.
         flag = 0x200 if kernel.types.has_member("struct page", "memcg_data") else 0x400
-    return chunk.valid & (stored == np.uint32(~flag & 0xFFFFFFFF))
+    return stored == np.uint32(~flag & 0xFFFFFFFF)

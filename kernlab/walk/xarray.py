@@ -74,5 +74,7 @@ def idr_entries(
     """All entries of many `struct idr`: (owner int64[m], id uint64[m], pointer uint64[m]) (include/linux/idr.h)."""
     roots = StructArray(kernel, kernel.find_type("struct idr"), idrs)
     base = roots["idr_base"].values.astype(np.uint64)
-    owner, index, entry = xarray_entries(kernel, roots["idr_rt"].addresses, problems=problems, what=what)
+    owner, index, entry = xarray_entries(
+        kernel, roots.follow("idr_rt").addresses, problems=problems, what=what
+    )
     return owner, index + base[owner], entry

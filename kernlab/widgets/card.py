@@ -1,4 +1,4 @@
-"""The summary card of a dump: its `info` in, one block of HTML out that says what died, when, why, and what is missing."""
+"""The summary card of a dump: its `info` in, one block of HTML out: what died, when, why, and what is missing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def card(dump: Dump) -> str:
         ("dump", _file(dump, facts)),
         ("left out", left_out(facts["dump_level"])),
     ]
-    why = _known(facts["panic_message"], "The log names no cause: the machine was stopped, or its last words are lost.")
+    why = _known(
+        facts["panic_message"], "The log names no cause: the machine was stopped, or its last words are lost."
+    )
     return _page(title, why, rows, dump.problems)
 
 
@@ -64,7 +66,9 @@ def left_out(level: object) -> str:
 
 
 def _page(title: str, why: str, rows: list[tuple[str, str]], problems: list[str]) -> str:
-    items = "".join(f"<dt>{text.escape_html(name)}</dt><dd>{text.escape_html(value)}</dd>" for name, value in rows)
+    items = "".join(
+        f"<dt>{text.escape_html(name)}</dt><dd>{text.escape_html(value)}</dd>" for name, value in rows
+    )
     lost = ""
     if problems:
         shown = "".join(f"<li>{text.escape_html(problem)}</li>" for problem in problems[:_MOST_PROBLEMS])
@@ -83,7 +87,11 @@ def _known(value: Any, otherwise: str = "unknown") -> str:
 
 def _when(facts: pd.Series[Any]) -> str:
     time, up = facts["crash_time"], facts["uptime"]
-    when = f"{time:%Y-%m-%d %H:%M:%S} UTC" if time is not None and time == time else "at a time the dump does not say"
+    when = (
+        f"{time:%Y-%m-%d %H:%M:%S} UTC"
+        if time is not None and time == time
+        else "at a time the dump does not say"
+    )
     return f"{when}, {_span(up.total_seconds())} after boot" if up is not None and up == up else when
 
 
@@ -106,7 +114,9 @@ def _machine(facts: pd.Series[Any]) -> str:
     memory = facts["memory_bytes"]
     size = text.human_bytes(memory) if memory is not None else "memory unknown"
     cpus = facts["cpus"]
-    return f"{_known(facts['machine'])}, {_known(cpus)} CPU{'' if cpus == 1 else 's'} online, {size} of memory"
+    return (
+        f"{_known(facts['machine'])}, {_known(cpus)} CPU{'' if cpus == 1 else 's'} online, {size} of memory"
+    )
 
 
 def _file(dump: Dump, facts: pd.Series[Any]) -> str:
