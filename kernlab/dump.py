@@ -167,7 +167,7 @@ class Dump:
         return structs.Struct(kernel, kernel.find_type(type), int(address))
 
     def structs(self, type: str, addresses: Any) -> StructArray:  # noqa: A002
-        """Many structs: `dump.structs("task_struct", tasks.address)["comm"]`; a missing address gives a missing value."""
+        """Many structs: `dump.structs("task_struct", tasks.address)["comm"]`; missing addresses, missing values."""
         wanted, _ = _as_addresses(addresses)
         return structs.array(self._open_kernel(), type, wanted)
 
