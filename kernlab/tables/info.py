@@ -10,7 +10,7 @@ import pandas as pd
 
 from kernlab import text
 from kernlab.errors import KernlabError
-from kernlab.frames import table
+from kernlab.frames import describe, table
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.tables.log import log
@@ -23,13 +23,13 @@ _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 #: Strings of the kernel are read no further than this (COMMAND_LINE_SIZE is 2,048 on x86).
 _LONGEST_STRING = 4096
 
-_LAST_WORDS = (
-    "Kernel panic - not syncing:",
-    "BUG:",
-    "Oops:",
-    "sysrq: Trigger a crash",
-    "general protection fault",
+#: How the kernel's last words begin, but for the panic's own (arch/x86/kernel/traps.c, mm/fault.c, lib/bug.c …).
+_CAUSES = (
+    r"(?:Oops: )?(?:BUG:|general protection fault|divide error|invalid opcode|int3|stack segment|double fault|"
+    r"PANIC: |alignment check|bounds|Kernel stack overflow)|kernel BUG at |sysrq: Trigger a crash|"
+    r"mce: \[Hardware Error\]"
 )
+_PANIC = "Kernel panic - not syncing:"
 
 
 @table("What the dump is and how the machine died.")
@@ -81,17 +81,18 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "table_frames_absent": table_pages,
     }
     series = pd.Series(facts, dtype=object, name="info")
-    series.attrs = {"source": kernel.source, "problems": problems}
+    series.attrs.update(describe(kernel, "info", problems))
     return series
 
 
 def panic_message(texts: pd.Series[str]) -> str | None:
     """The log's line that says why the machine died: the panic's own, or else the last of its causes."""
-    for words in _LAST_WORDS:
-        lines = texts[texts.str.startswith(words, na=False)]
+    panic = texts[texts.str.startswith(_PANIC, na=False)]
+    causes = texts[texts.str.match(_CAUSES, na=False)]
+    oops = texts[texts.str.startswith("Oops", na=False)]
+    for lines, which in ((panic, 0), (causes, -1), (oops, -1)):
         if len(lines):
-            line = str(lines.iloc[0] if words.startswith("Kernel panic") else lines.iloc[-1])
-            return line.splitlines()[0]
+            return str(lines.iloc[which]).splitlines()[0]
     return None
 
 

@@ -24,6 +24,7 @@ _STATE_SHIFT = 62
 _COMMITTED, _FINALIZED = 1, 2
 _ID_MASK = np.uint64((1 << _STATE_SHIFT) - 1)
 _NO_TEXT = np.uint64(1)
+_FAILED = np.uint64(1)
 _CALLER_IS_CPU = 0x80000000
 
 
@@ -141,7 +142,8 @@ class Ring:
         size = np.uint64(1 << self.size_bits)
         first, last = begin & (size - np.uint64(1)), after & (size - np.uint64(1))
         # A block that would cross the end of the ring lies at its start instead; its id word lies there too.
-        wrapped = (begin >> np.uint64(self.size_bits)) + np.uint64(1) == after >> np.uint64(self.size_bits)
+        # Positions begin one ring below 2^64, so the first wrap is one of 64 bits as well.
+        wrapped = (begin + size) >> np.uint64(self.size_bits) == after >> np.uint64(self.size_bits)
         wrapped &= last != 0
         start = np.where(wrapped, np.uint64(0), first).astype(np.int64) + 8
         end = np.where((last == 0) & ~wrapped, size, last).astype(np.int64)
@@ -150,13 +152,15 @@ class Ring:
         ids = descriptors["state_var.counter"].values.view(np.uint64) & _ID_MASK
         oldest = np.uint64(self.prb["text_data_ring.tail_lpos.counter"].values.view(np.uint64)[0])
         gone = ~empty & ((begin - oldest).view(np.int64) < 0)
+        # The ring had no room for these texts; an empty line is marked otherwise.
+        gone |= (begin == _FAILED) & (after == _FAILED)
         words = self.data.view("<u8")
         # Each block begins with its descriptor's id; another one's means that the text was overwritten.
         gone |= ~empty & ((words[np.clip(start - 8, 0, int(size) - 8) // 8] & _ID_MASK) != ids)
         values: list[Any] = []
         valid = np.ones(len(descriptors), dtype=bool)
         for row in range(len(descriptors)):
-            if empty[row]:
+            if empty[row] and not gone[row]:
                 values.append("")
                 continue
             part = slice(int(start[row]), int(start[row] + stored[row]))
