@@ -66,6 +66,8 @@ class Kernel:
         #: Puts the modules' symbols and types in when a look-up misses; set by whoever owns modules.py (dump.py).
         self.load_modules: Callable[[Kernel], None] | None = None
         self.module_types: Sequence[Types] = ()
+        self._symbols: SymbolTable | None = None
+        self._types: Types | None = None
         self._lost: list[str] = []
         self._lock = threading.RLock()
 
@@ -78,29 +80,45 @@ class Kernel:
         """Note what was lost outside any table."""
         self._lost += [problem for problem in problems if problem not in self._lost]
 
-    @cached_property
+    # No cached_property for these two: before Python 3.12 it takes a lock of its own first, and a thread that holds
+    # ours (in with_modules) would wait for that one for ever.
+    @property
     def symbols(self) -> SymbolTable:
         """The kernel's own symbol table (kallsyms). Raises KernlabError where the dump holds none that decodes."""
-        from kernlab.debuginfo.kallsyms import read_kallsyms
+        if self._symbols is None:
+            from kernlab.debuginfo.kallsyms import read_kallsyms
 
-        with self._lock:
-            table = read_kallsyms(self.memory, self.vmcoreinfo)
-            self._complete_layout(table)
-            return table
+            with self._lock:
+                if self._symbols is None:
+                    table = read_kallsyms(self.memory, self.vmcoreinfo)
+                    self._complete_layout(table)
+                    self._symbols = table
+        return self._symbols
 
-    @cached_property
+    @symbols.setter
+    def symbols(self, table: SymbolTable) -> None:
+        self._symbols = table
+
+    @property
     def types(self) -> Types:
         """The kernel's types (BTF between __start_BTF and __stop_BTF)."""
-        from kernlab.debuginfo.btf import Btf
+        if self._types is None:
+            from kernlab.debuginfo.btf import Btf
 
-        with self._lock:
-            start, stop = self.symbols.get("__start_BTF"), self.symbols.get("__stop_BTF")
-            if start is None or stop is None or not start < stop <= start + _LARGEST_BTF:
-                raise KernlabError(
-                    f"{self.source}: this kernel carries no type information of its own (built without "
-                    "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
-                )
-            return Btf(self.memory.read(start, stop - start))
+            with self._lock:
+                if self._types is None:
+                    start, stop = self.symbols.get("__start_BTF"), self.symbols.get("__stop_BTF")
+                    if start is None or stop is None or not start < stop <= start + _LARGEST_BTF:
+                        raise KernlabError(
+                            f"{self.source}: this kernel carries no type information of its own (built without "
+                            "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
+                        )
+                    self._types = Btf(self.memory.read(start, stop - start))
+        return self._types
+
+    @types.setter
+    def types(self, types: Types) -> None:
+        self._types = types
 
     def _complete_layout(self, symbols: SymbolTable) -> None:
         """Add the direct map, and narrow the image's map to what is the image, once symbols can be looked up."""
@@ -137,7 +155,11 @@ class Kernel:
         with self._lock:
             load, self.load_modules = self.load_modules, None
             if load is not None:
-                load(self)
+                try:
+                    load(self)
+                except KernlabError as error:
+                    # Who asked for the kernel's own shall not fail for the modules.
+                    self.lost([f"the symbols and types of modules are not known: {error}"])
 
     def symbol(self, name: str) -> int:
         """Address of a symbol, of the kernel or else of a module.

@@ -11,16 +11,28 @@ import numpy.typing as npt
 
 from kernlab import struct_text, text
 from kernlab.debuginfo.paths import Access, resolve
-from kernlab.debuginfo.types import ArrayType, EnumType, FloatType, IntType, PointerType, StructType, Type
-from kernlab.errors import FaultError, KernlabError, MemberNotFoundError, PageExcluded
+from kernlab.debuginfo.types import (
+    DEEPEST,
+    ArrayType,
+    EnumType,
+    FloatType,
+    IntType,
+    PointerType,
+    StructType,
+    Type,
+)
+from kernlab.errors import FaultError, KernlabError, MemberNotFoundError
 from kernlab.kernel import Kernel
 from kernlab.memory.address_space import Status, fault
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
-#: A member array with more elements than this is read by index or by `elements`, not as one column.
+#: A member array with more elements than this is read by index or by `elements`, not as one column or list.
 _WIDEST_ARRAY = 4096
+
+#: `elements` gives no more structs than this at once, whatever a count in the dump says.
+_MOST_ELEMENTS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +151,19 @@ class StructArray:
         return container(self.kernel, type_name, member, self.addresses, self.valid)
 
     def elements(self, path: str, count: int | None = None) -> tuple[npt.NDArray[np.int64], StructArray]:
-        """All elements of an array member: (owner int64[m], StructArray of m); `count` overrides its length."""
+        """All elements of an array member: (owner int64[m], StructArray of m); `count` overrides its length.
+
+        Raises MemberNotFoundError for what is no array, KernlabError for more than 64 Mi elements in all.
+        """
         access = resolve(self.type, path)
         if not isinstance(access.type, ArrayType):
             raise MemberNotFoundError(f"{path!r} of {self.type.c_name} is {access.type.c_name}, no array")
-        wanted = access.type.count if count is None else count
-        wanted = min(int(wanted or 0), _WIDEST_ARRAY)
+        wanted = int((access.type.count if count is None else count) or 0)
+        if wanted < 0 or wanted * len(self) > _MOST_ELEMENTS:
+            raise KernlabError(
+                f"{wanted:,} elements of {path!r} in each of {len(self):,} {self.type.c_name} are refused: at most "
+                f"{_MOST_ELEMENTS:,} at once"
+            )
         base, valid = self._locate(access)
         step = np.arange(wanted, dtype=np.uint64) * np.uint64(access.type.element.size)
         owner = np.repeat(np.arange(len(self)), wanted)
@@ -208,7 +227,10 @@ class StructArray:
         if is_char(element):
             return Column(text.decode_rows(rows), read, "text", array)
         kind, dtype = scalar_kind(element)
-        return Column(rows.view(dtype), read, kind, array)
+        if kind == "bytes":
+            return Column(rows, read, kind, array)
+        values = rows.view(dtype)
+        return Column(values != 0 if kind == "bool" else values, read, kind, array)
 
     def _bitfield(self, access: Access, base: U64, valid: Mask) -> Column:
         size = (access.bit_offset + access.bit_size + 7) // 8
@@ -249,10 +271,12 @@ class Struct:
     def __init__(self, kernel: Kernel, type: Type, address: int):  # noqa: A002
         self._kernel = kernel
         self.type_ = type.strip()
-        self.address_ = address
+        # A negative number is an address whose top bits are set, as C reads it.
+        self.address_ = address % (1 << 64)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        # task_struct has a member __state; only what ends in underscores, too, is Python's.
+        if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
         return self[name]
 
@@ -286,7 +310,7 @@ class Struct:
                 member = self.type_.member(name)
                 try:
                     value = self[name]
-                except (FaultError, PageExcluded) as error:
+                except KernlabError as error:
                     value = error
                 members.append(
                     struct_text.Member(name, member.type, member.bit_offset, member.bit_size, value)
@@ -340,8 +364,12 @@ def value_at(kernel: Kernel, type: Type, address: int, bit_offset: int = 0, bit_
         return Struct(kernel, final, address)
     if isinstance(final, ArrayType) and isinstance(final.element.strip(), StructType | ArrayType):
         element = final.element.strip()
-        count = min(final.count or 0, _WIDEST_ARRAY)
-        return [value_at(kernel, element, address + i * element.size) for i in range(count)]
+        if _count_all(final) > _WIDEST_ARRAY:
+            raise KernlabError(
+                f"{final.c_name} at {address:#018x} has too many elements for a list; read them by index, or with "
+                "dump.structs(…).elements(…)"
+            )
+        return [value_at(kernel, element, address + i * element.size) for i in range(final.count or 0)]
     column = StructArray(kernel, final, [address])._read(Access((0,), final, bit_offset, bit_size))
     if not column.valid[0]:
         _, status = kernel.gather([address], max(final.size, 1))
@@ -355,12 +383,24 @@ def value_at(kernel: Kernel, type: Type, address: int, bit_offset: int = 0, bit_
     if isinstance(final, EnumType):
         return struct_text.EnumValue(int(value), final)
     if column.kind == "address":
-        return text.Address(int(value))
+        return [text.Address(v) for v in value.tolist()] if np.ndim(value) else text.Address(int(value))
+    if isinstance(final, ArrayType) and isinstance(element := final.element.strip(), EnumType):
+        return [struct_text.EnumValue(v, element) for v in value.tolist()]
     if column.kind == "bytes":
         return value.tobytes()
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _count_all(array: ArrayType) -> int:
+    """Elements of an array of arrays, all dimensions together."""
+    total, current = 1, array.strip()
+    for _ in range(DEEPEST):
+        if not isinstance(current, ArrayType):
+            return total
+        total, current = total * (current.count or 0), current.element.strip()
+    raise KernlabError(f"the type information is damaged: {array!r} holds itself")
 
 
 def container(

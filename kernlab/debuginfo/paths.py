@@ -76,6 +76,8 @@ def resolve(start: Type, path: str) -> Access:
             else:
                 raise MemberNotFoundError(f"{current.c_name} is no array, so {path!r} cannot index it")
             hops[-1] += int(token["index"], 0) * element.size
+            if hops[-1] >= 1 << 63:
+                raise KernlabError(f"the index [{token['index']}] in {path!r} leads out of the address space")
             current = element
             expects_name, seen = False, True
         else:

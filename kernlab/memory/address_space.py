@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.errors import FaultError, PageExcluded
+from kernlab.errors import FaultError, KernlabError, PageExcluded
 from kernlab.formats.base import DumpFile, FrameStatus
 from kernlab.memory import x86_64
 from kernlab.memory.arena import DEFAULT_BOUND, FrameArena
@@ -16,7 +16,7 @@ from kernlab.memory.arena import DEFAULT_BOUND, FrameArena
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
 
-#: One read() allocates no more than this, whatever a damaged dump says.
+#: One gather or read allocates no more bytes than this, whatever a damaged dump says.
 LARGEST_READ = 1 << 32
 
 
@@ -47,16 +47,24 @@ class Memory:
         self._lock = threading.RLock()
         #: How many gathers were made: tests hold walks to their depth with it.
         self.gathers = 0
+        self._closed = False
 
     def gather(self, addresses: npt.ArrayLike, size: int, *, physical: bool = False) -> tuple[U8, U8]:
         """Read `size` bytes at each address.
 
         Parameters: addresses uint64[n]; size in bytes, the same for all; physical: they are physical addresses.
         Returns (uint8[n, size], Status per row uint8[n]); rows that are not PRESENT are zero in whole.
+        Raises KernlabError for more than 4 GiB at once, and once the dump is closed.
         """
         wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
+        if size < 0 or len(wanted) * size > LARGEST_READ:
+            raise KernlabError(
+                f"a gather of {len(wanted):,} × {size:,} bytes is refused: at most 4 GiB at once; where the size "
+                "came from the dump, it is damaged there"
+            )
         out = np.zeros((len(wanted), size), dtype=np.uint8)
         with self._lock:
+            self._check_open()
             self.gathers += 1
             status = self._gather(wanted, size, physical, out)
         return out, status
@@ -129,6 +137,7 @@ class Memory:
         The status says whether the address is mapped, not whether the dump holds the page.
         """
         with self._lock:
+            self._check_open()
             return self._translate(np.ascontiguousarray(addresses, dtype=np.uint64))
 
     def walk_tables(self, tables: npt.ArrayLike, addresses: npt.ArrayLike) -> tuple[U64, U8]:
@@ -140,6 +149,7 @@ class Memory:
         wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
         tops = np.ascontiguousarray(tables, dtype=np.uint64)
         with self._lock:
+            self._check_open()
             return x86_64.walk(self.layout, wanted, tops, self._read_words, Status.UNMAPPED)
 
     def read_partial(
@@ -180,8 +190,13 @@ class Memory:
     def close(self) -> None:
         """Close the file and let go of the arena."""
         with self._lock:
+            self._closed = True
             self._arena.close()
             self.file.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise KernlabError(f"{self.file.path} was closed; open it again with kernlab.open")
 
 
 def fault(status: int, address: int, physical: bool = False) -> FaultError | PageExcluded:
