@@ -257,8 +257,11 @@ def open(  # noqa: A001
         # A file that is no usable dump should say so here, not at the first table.
         kernel.symbols  # noqa: B018
         return Dump(kernel)
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, KernlabError) and file.problems:
+            # What is missing most likely lay in the part that the file lacks.
+            raise KernlabError(f"{path}: {error}. The file itself is damaged: {file.problems[0]}") from error
         raise
 
 

@@ -1,0 +1,118 @@
+"""`info` against the guests' own /proc, and the words it chooses for a panic."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from overlay import Overlay
+
+import kernlab
+from kernlab.tables.info import panic_message, taint
+
+
+def test_the_machine(whole_dump, dump):
+    truth = whole_dump.truth
+    info = dump.info
+    assert info["release"] == truth.release()
+    # /proc/version: "Linux version RELEASE (builder) (compiler) #1 SMP …"; the last part is utsname's version.
+    assert truth.version().endswith(info["version"])
+    assert info["machine"] == "x86_64"
+    assert info["cpus"] == truth.cpus()
+    assert info["memory_bytes"] == truth.meminfo()["MemTotal"]
+    assert info["cmdline"] == truth.cmdline()
+
+
+def test_when_and_why(whole_dump, dump):
+    info = dump.info
+    assert info["uptime"].total_seconds() == pytest.approx(float(whole_dump.log[-1].timestamp), abs=2)
+    assert info["uptime"].total_seconds() > whole_dump.truth.uptime()
+    assert isinstance(info["crash_time"], pd.Timestamp)
+    assert str(info["crash_time"].tz) == "UTC"
+    assert info["panic_message"] == "Kernel panic - not syncing: sysrq triggered crash"
+    assert (info["panic_pid"], info["panic_comm"]) == (1, "init")
+    assert info["panic_cpu"] == int(dump.tasks.set_index("pid").loc[1, "cpu"])
+
+
+def test_taint_is_what_the_kernel_printed_at_the_panic(whole_dump, dump):
+    """dump_stack prints "CPU: 0 PID: 1 Comm: init Tainted: G  E  …" or "… Not tainted"."""
+    line = next(record.text for record in whole_dump.log if record.text.startswith("CPU: "))
+    if "Not tainted" in line:
+        assert dump.info["taint"] == "Not tainted"
+    else:
+        letters = line.split("Tainted: ")[1].split(dump.info["release"])[0].replace(" ", "")
+        assert dump.info["taint"] == letters.replace("G", "", 1) or dump.info["taint"] == letters
+
+
+def test_the_file(whole_dump, dump):
+    info = dump.info
+    assert info["format"] == {"debian-6.12": "kdump-lzo"}.get(whole_dump.name, "kdump-zlib")
+    assert info["dump_level"] == 31
+    assert info["file_bytes"] == whole_dump.vmcore.stat().st_size
+    assert info["slab_frames_absent"] == info["table_frames_absent"] == 0
+    assert not info.attrs["problems"]
+
+
+def test_frames_that_no_level_drops_are_counted_when_absent(damaged_dump, opened):
+    info = opened(damaged_dump.name).info
+    assert info["slab_frames_absent"] == 747  # of 4,453: ../shared/design.md, Capture
+    assert info["table_frames_absent"] == 0
+    assert any(
+        problem.startswith("747 of 4,453 slab frames are absent") for problem in info.attrs["problems"]
+    )
+
+
+def test_attrs_are_plain_json(dump):
+    for table in (dump.info, dump.tasks, dump.slabs, dump.maps, dump.modules, dump.log, dump.symbols):
+        attrs = json.loads(json.dumps(table.attrs))
+        assert attrs["source"].endswith("vmcore")
+        assert isinstance(attrs["problems"], list)
+
+
+def test_a_fact_that_cannot_be_read_is_missing_and_told(opened):
+    sample = opened("debian-6.1")
+    with Overlay(sample).exclude(sample.symbol("tainted_mask")).dump() as damaged:
+        info = damaged.info
+        assert info["taint"] is None
+        assert info["release"] == sample.info["release"]
+        assert info.attrs["problems"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            ["BUG: old", "Kernel panic - not syncing: Fatal exception", "Kernel panic - not syncing: 2nd"],
+            "Fatal",
+        ),
+        (["BUG: kernel NULL pointer dereference, address: 0000000000000010", "Oops: 0002 [#1] SMP"], "NULL"),
+        (["BUG: old", "Oops: general protection fault, probably for non-canonical address"], "non-canonical"),
+        (["kernel BUG at mm/slub.c:431!", "invalid opcode: 0000 [#1] SMP"], "invalid opcode"),
+        (["sysrq: Trigger a crash"], "Trigger"),
+        (["Oops: 0000 [#1]"], "0000"),
+    ],
+)
+def test_panic_message_is_the_panics_own_or_the_last_cause(lines, words):
+    assert words in panic_message(pd.Series(["boot", *lines, "end"], dtype="str"))
+
+
+def test_no_panic_message_without_a_panic():
+    assert panic_message(pd.Series(["boot", None, "a BUG: in the middle"], dtype="str")) is None
+    assert panic_message(pd.Series([], dtype="str")) is None
+
+
+@pytest.mark.parametrize(
+    ("mask", "letters"), [(0, "Not tainted"), (1, "P"), (1 << 13 | 1 << 12, "OE"), (1 << 40, "bit40")]
+)
+def test_taint_letters(mask, letters):
+    assert taint(mask) == letters
+
+
+def test_crash_without_a_panic_has_no_panic_task(opened):
+    """A guest that was merely stopped: panic_cpu is -1 (PANIC_CPU_INVALID)."""
+    sample = opened("debian-6.1")
+    with Overlay(sample).word(sample.symbol("panic_cpu"), -1, 4).dump() as stopped:
+        assert stopped.info["panic_cpu"] is None
+        assert stopped.info["panic_pid"] is None
+        assert "no CPU had panicked" in stopped._repr_html_() or isinstance(stopped, kernlab.Dump)
