@@ -43,7 +43,7 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     task = task[owners[np.argsort(pid.values[owners], kind="stable")]]
     owner, vma = areas(kernel, task.follow("mm"), problems)
     start, end = vma["vm_start"], vma["vm_end"]
-    order = np.lexsort((start.values, owner))
+    order = np.lexsort((start.values, ~start.valid, owner))
     owner, vma = owner[order], vma[order]
     start, end = vma["vm_start"], vma["vm_end"]
     pointer = vma["vm_file"]
@@ -82,7 +82,22 @@ def maps(kernel: Kernel) -> pd.DataFrame:
 
 
 def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
-    """All VMAs of many mm_structs: (index into mm int64[m], StructArray of vm_area_struct)."""
+    """All VMAs of many mm_structs: (index into mm int64[m], StructArray of vm_area_struct).
+
+    What can be read and names another mm as its own (`vm_mm`) is no VMA of this one: it is left out and counted.
+    """
+    owner, vma = _entries(kernel, mm, problems)
+    home = vma["vm_mm"]
+    wild = home.valid & (home.values != mm.addresses[owner])
+    if wild.any():
+        problems.append(
+            f"maps: {int(wild.sum()):,} entries of the trees of VMAs are no VMAs of their process "
+            f"(the first at {int(vma.addresses[wild][0]):#018x})"
+        )
+    return owner[~wild], vma[~wild]
+
+
+def _entries(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
     what = "the trees of VMAs"
     # Linux commit 524e00b36e8c ("mm: remove rb tree.") (in v6.1); mm_mt came in the same series.
     if mm.has("mm_mt"):
@@ -158,7 +173,11 @@ class Names:
         Rows whose vm_file is not `known` have none.
         """
         self.text[mapped] = path.values[mapped]
-        self.valid = known & (path.valid | ~mapped)
+        # Without a file the name hangs on vm_ops, and on where heap and stack of the mm lie.
+        told = self.vma["vm_ops"].valid
+        for limit in ("brk", "start_brk", "start_stack"):
+            told = told & self.mm[limit].valid[self.owner]
+        self.valid = known & np.where(mapped, path.valid, told)
         rest = ~mapped & known
         rest &= ~self._special(rest)
         rest &= ~self._set(rest & self._heap(), "[heap]")

@@ -16,8 +16,10 @@ U64 = npt.NDArray[np.uint64]
 
 #: No path component is longer (NAME_MAX), and none of dentries' own made-up names either.
 _LONGEST_NAME = 4096
-#: A path has no more components than bytes (PATH_MAX).
+#: Dentries and mounts are read no more levels up than this: many times what a path may have (PATH_MAX).
 _MOST_STEPS = 4096
+#: A longer path is damage; deep trees do grow longer ones than PATH_MAX.
+_LONGEST_PATH = 1 << 16
 
 # What d_op->d_dname makes of a name (fs/d_path.c simple_dname, fs/anon_inodes.c, fs/pipe.c, net/socket.c).
 _MADE_UP = {
@@ -134,10 +136,12 @@ class _Tree:
 
     def _directory(self, mount: int, dentry: int, root: tuple[int, int]) -> str | None:
         """The path without the mark of deletion; '' is the root itself (fs/d_path.c, prepend_path)."""
-        names: list[str] = []
-        visited: list[tuple[tuple[int, int], int]] = []
+        passed: list[
+            tuple[tuple[int, int], str]
+        ] = []  # and the name that each adds to the path, with its slash
+        on_the_way: set[tuple[int, int]] = set()
         result: str | None = None
-        for _ in range(_MOST_STEPS):
+        while (mount, dentry) not in on_the_way:
             key = (mount, dentry)
             if key == root:
                 result = ""
@@ -145,7 +149,7 @@ class _Tree:
             if key in self._directories:
                 result = self._directories[key]
                 break
-            visited.append((key, len(names)))
+            on_the_way.add(key)
             top, point, above = self.mounted.get(mount, (0, 0, 0))
             if not top:
                 break
@@ -153,6 +157,7 @@ class _Tree:
                 if above == mount:
                     result = ""
                     break
+                passed.append((key, ""))
                 mount, dentry = above, point
                 continue
             name, parent = self.name.get(dentry), self.parent.get(dentry)
@@ -162,9 +167,10 @@ class _Tree:
                 # A dentry that is no longer under its mount's root: the kernel stops here too.
                 result = ""
                 break
-            names.append(name)
+            passed.append((key, f"/{name}"))
             dentry = parent
-        for key, done in visited:
-            below = "".join(f"/{name}" for name in reversed(names[done:]))
-            self._directories[key] = None if result is None else result + below
-        return None if result is None else result + "".join(f"/{name}" for name in reversed(names))
+        # From the top down: each level's path is the one above and one name more.
+        for key, name in reversed(passed):
+            result = None if result is None or len(result) + len(name) > _LONGEST_PATH else result + name
+            self._directories[key] = result
+        return result

@@ -165,8 +165,9 @@ def count(kernel: Kernel, cache: StructArray, problems: list[str]) -> Tally:
     of_node = np.flatnonzero(partial.valid)[index]
     found = np.bincount(of_node, minlength=len(nodes))
     if len(problems) > before:
-        short = partial.valid & (found < partial.values.astype(np.int64))
-        tally.free_known[owner[short]] = False
+        # A list that broke lacks slabs, or ran on through what is none of its own.
+        wrong = partial.valid & (found != partial.values.astype(np.int64))
+        tally.free_known[owner[wrong]] = False
     tally.add_free(owner[of_node], *_free_in(slabs_on))
     _count_percpu(kernel, cache, tally, problems)
     return tally
@@ -267,6 +268,7 @@ def _count_sheaves(
         owners.append(owner[rows])
         sheaves.append(pointer.values[rows])
     barn_owner, barn = _barns(kernel, cache)
+    before = len(problems)
     index, full = list_entries(
         kernel,
         barn.follow("sheaves_full").addresses,
@@ -275,6 +277,11 @@ def _count_sheaves(
         problems=problems,
         what="the barns' full sheaves",
     )
+    counted = barn["nr_full"]
+    tally.free_known[barn_owner[~counted.valid]] = False
+    if len(problems) > before:
+        wrong = np.bincount(index, minlength=len(barn)) != counted.values.astype(np.int64)
+        tally.free_known[barn_owner[wrong]] = False
     owners.append(barn_owner[index])
     sheaves.append(full.addresses)
     # A sheaf may be shared by caches that have none of their own: it counts once.

@@ -84,8 +84,19 @@ def _by_pid(kernel: Kernel, problems: list[str]) -> U64:
         problems.append(
             f"the idr of pids: {lost:,} of {len(pids):,} struct pid lie on pages that the dump lacks"
         )
-    nodes = first.values[first.valid]
-    return container(kernel, "struct task_struct", f"pid_links[{kind}]", nodes[nodes != 0]).addresses
+    held = first.valid & (first.values != 0)
+    head = pids.follow(f"tasks[{kind}]").addresses[held]
+    found = container(kernel, "struct task_struct", f"pid_links[{kind}]", first.values[held])
+    back = found[f"pid_links[{kind}].pprev"]
+    # What can be read and does not point back at its struct pid is no task; what cannot be read may be one.
+    wild = back.valid & (back.values != head)
+    if wild.any():
+        problems.append(
+            f"the idr of pids: {int(wild.sum()):,} struct pid lead to memory that is no task's "
+            f"(the first to {int(found.addresses[wild][0]):#018x})"
+        )
+    tasks: U64 = found.addresses[~wild]
+    return tasks
 
 
 def _by_lists(kernel: Kernel, known: U64, problems: list[str]) -> U64:

@@ -7,17 +7,21 @@ import numpy.typing as npt
 
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
+from kernlab.memory.address_space import fault
+from kernlab.walk.bitmaps import bitmap_bits
 
 
 def cpus(kernel: Kernel, which: str = "possible") -> npt.NDArray[np.int64]:
     """The CPU numbers in one of the kernel's masks, ascending: "possible", "online" or "present".
 
     Mirrors include/linux/cpumask.h (`__cpu_possible_mask` and its siblings, since v4.5).
+    Raises FaultError, PageExcluded.
     """
-    count = len(kernel.percpu_offsets)
-    size = (count + 63) // 64 * 8
-    mask = np.frombuffer(kernel.read(kernel.symbol(f"__cpu_{which}_mask"), size), dtype=np.uint8)
-    return np.flatnonzero(np.unpackbits(mask, bitorder="little")[:count])
+    mask = kernel.symbol(f"__cpu_{which}_mask")
+    _, numbers, valid = bitmap_bits(kernel, [mask], len(kernel.percpu_offsets))
+    if not valid[0]:
+        raise fault(int(kernel.gather([mask], 8)[1][0]), mask)
+    return numbers
 
 
 def possible_cpus(kernel: Kernel, problems: list[str]) -> npt.NDArray[np.int64]:

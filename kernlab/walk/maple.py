@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
+from kernlab.walk.owners import each_once, given_to_all
 
 U64 = npt.NDArray[np.uint64]
 
@@ -33,7 +34,8 @@ def maple_entries(
     no known type or are met twice cost their subtree and are counted.
     Returns (owner int64[m]: index into trees, first uint64[m], last uint64[m], entry uint64[m]) by owner and index.
     """
-    roots = StructArray(kernel, kernel.find_type("struct maple_tree"), trees)
+    tops, shared = each_once(trees)
+    roots = StructArray(kernel, kernel.find_type("struct maple_tree"), tops)
     root = roots["ma_root"]
     owner = np.flatnonzero(root.valid & (root.values != 0))
     slots = root.values[owner]
@@ -62,7 +64,9 @@ def maple_entries(
         )
     owners, firsts, lasts, entries = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((firsts, owners))
-    return owners[order], firsts[order], lasts[order], entries[order]
+    owner, row = given_to_all(owners[order], shared)
+    order = order[row]
+    return owner, firsts[order], lasts[order], entries[order]
 
 
 class _Walk:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray, container
+from kernlab.walk.owners import each_once, given_to_all
 
 #: A red-black tree of 2^30 nodes is no deeper than this (lib/rbtree.c keeps it at twice the logarithm).
 DEEPEST = 60
@@ -25,7 +26,7 @@ def rbtree_entries(
     entered again; both are counted.
     Returns (owner int64[m]: index into roots, StructArray of m).
     """
-    tops = np.ascontiguousarray(roots, dtype=np.uint64)
+    tops, shared = each_once(roots)
     nodes, read = kernel.words(tops)
     lost = tops[~read].tolist()
     owner = np.flatnonzero(read & (nodes != 0))
@@ -69,4 +70,5 @@ def rbtree_entries(
         return np.zeros(0, dtype=np.int64), container(kernel, type_name, member, np.zeros(0, dtype=np.uint64))
     owners, places, all_nodes = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((places, owners))
-    return owners[order], container(kernel, type_name, member, all_nodes[order])
+    owner, row = given_to_all(owners[order], shared)
+    return owner, container(kernel, type_name, member, all_nodes[order][row])

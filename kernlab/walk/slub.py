@@ -30,13 +30,15 @@ def freelist_lengths(
     """How many objects hang on many freelists.
 
     Parameters: caches, and for each freelist its cache's index in them (owner int64[m]) and first object (heads
-    uint64[m]). Returns (int64[m], bool[m]: False where a link could not be read or the list does not end).
+    uint64[m]). Returns (int64[m], bool[m]: False where a link could not be read, or where more objects hang on the
+    list than a slab of its cache holds: then it runs in a circle, or through memory that is no slab).
     Links are stored as they are, or hardened (CONFIG_SLAB_FREELIST_HARDENED): xored with the cache's `random` and the
     byte-swapped address of the link itself (freelist_ptr_decode).
     """
     offset = caches["offset"].values.astype(np.uint64)[owner]
     hardened = caches.has("random")
     secret = caches["random"].values[owner] if hardened else np.zeros(len(owner), dtype=np.uint64)
+    room = (caches["oo.x"].values.astype(np.int64) & OO_MASK)[owner]
     lengths = np.zeros(len(heads), dtype=np.int64)
     good = np.ones(len(heads), dtype=bool)
     rows = np.flatnonzero(heads)
@@ -44,6 +46,9 @@ def freelist_lengths(
     for _ in range(LONGEST_FREELIST):
         if not len(rows):
             return lengths, good
+        long = lengths[rows] >= room[rows]
+        good[rows[long]] = False
+        rows, current = rows[~long], current[~long]
         lengths[rows] += 1
         where = current + offset[rows]
         stored, read = kernel.words(where)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
+from kernlab.walk.owners import each_once, given_to_all
 
 #: All trees of one walk together give no more entries than this.
 MOST_ENTRIES = 1 << 26
@@ -24,10 +25,12 @@ def xarray_entries(
 
     Parameters: xarrays uint64[n], their addresses; `what` names them in `problems`, which gets a sentence when nodes
     could not be read. Value entries (bit 0 set) are given as they are stored; a multi-index entry once, at its first
-    index. Returns (owner int64[m], index uint64[m], entry uint64[m]), by owner and index.
+    index. A node that is met again (no tree has one twice) is not entered again.
+    Returns (owner int64[m], index uint64[m], entry uint64[m]), by owner and index.
     Mirrors lib/xarray.c, xas_load; idr's base (`idr_base`) is the caller's to add.
     """
-    roots = StructArray(kernel, kernel.find_type("struct xarray"), xarrays)
+    tops, shared = each_once(xarrays)
+    roots = StructArray(kernel, kernel.find_type("struct xarray"), tops)
     head = roots["xa_head"]
     node_type = kernel.find_type("struct xa_node")
     owner = np.flatnonzero(head.valid & (head.values != 0))
@@ -36,8 +39,9 @@ def xarray_entries(
     # The height of each entry's subtree in bits: 64 at the root, so that any root's own shift lies below.
     above = np.full(len(owner), 64, dtype=np.int64)
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]] = []
-    lost: list[int] = np.ascontiguousarray(xarrays, dtype=np.uint64)[~head.valid].tolist()
-    total = 0
+    lost: list[int] = tops[~head.valid].tolist()
+    seen = np.zeros(0, dtype=np.uint64)
+    total = twice = 0
     for _ in range(_MOST_LEVELS + 1):
         internal = (entries & np.uint64(3)) == _INTERNAL
         is_node = internal & (entries > _LOWEST_NODE)
@@ -46,8 +50,13 @@ def xarray_entries(
         total += int(leaf.sum())
         if not is_node.any() or total > MOST_ENTRIES:
             break
-        owner, index, above = owner[is_node], index[is_node], above[is_node]
-        nodes = StructArray(kernel, node_type, entries[is_node] - _INTERNAL)
+        # Without this, ten damaged nodes full of links to one another would make 64^10 entries.
+        unique, first = np.unique(entries[is_node], return_index=True)
+        fresh = np.flatnonzero(is_node)[np.sort(first[~np.isin(unique, seen)])]
+        twice += int(is_node.sum()) - len(fresh)
+        seen = np.concatenate([seen, entries[fresh]])
+        owner, index, above = owner[fresh], index[fresh], above[fresh]
+        nodes = StructArray(kernel, node_type, entries[fresh] - _INTERNAL)
         shift, slots = nodes["shift"], nodes["slots"]
         # A node's shift is below its parent's, or the tree is damaged (and might be a cycle).
         sane = shift.valid & slots.valid & (shift.values.astype(np.int64) < above)
@@ -61,11 +70,14 @@ def xarray_entries(
         entries = slots.values[sane].reshape(-1)
     if lost:
         problems.append(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
+    if twice:
+        problems.append(f"{what}: {twice:,} links lead to nodes that were met before, and were not followed")
     if total > MOST_ENTRIES:
         problems.append(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was ended")
     owners, indexes, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((indexes, owners))
-    return owners[order], indexes[order], values[order]
+    owner, row = given_to_all(owners[order], shared)
+    return owner, indexes[order][row], values[order][row]
 
 
 def idr_entries(
