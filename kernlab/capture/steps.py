@@ -1,0 +1,87 @@
+"""What every step of the lab shares: its error, its progress lines, and running a program within a time limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from kernlab.errors import KernlabError
+from kernlab.text import escape_terminal
+
+
+class LabError(KernlabError):
+    """A step of the lab did not do what it should: which, why, and what the user can do."""
+
+
+class Progress:
+    """One line per step, with the seconds since the start, to standard error (or `stream`; None is quiet)."""
+
+    def __init__(self, stream: TextIO | None = sys.stderr):
+        self.stream = stream
+        self.started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        if self.stream is not None:
+            seconds = time.monotonic() - self.started
+            print(f"[{seconds:6.1f} s] {escape_terminal(text)}", file=self.stream, flush=True)
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    what: str,
+    limit_seconds: float,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """Run a program to its end and return what it printed (stdout); `what` names the step in an error.
+
+    Its whole process group is ended when the time is over or the user interrupts: no orphans.
+    """
+    try:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+            cwd=cwd,
+            text=True,
+            errors="backslashreplace",
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise LabError(
+            f"{what}: the program {command[0]} is not installed. "
+            "Install it (scripts/install-system-packages.sh lab names the Debian packages)."
+        ) from error
+    try:
+        stdout, stderr = process.communicate(timeout=limit_seconds)
+    except subprocess.TimeoutExpired as error:
+        raise LabError(
+            f"{what}: {command[0]} was not done after {limit_seconds:.0f} s and was ended."
+        ) from error
+    finally:
+        end_group(process)
+    if process.returncode:
+        said = "\n".join((stderr.strip() or stdout.strip()).splitlines()[-12:])
+        raise LabError(
+            f"{what}: {command[0]} ended with status {process.returncode}:\n{escape_terminal(said, lines=True)}"
+        )
+    return stdout
+
+
+def end_group(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """End a process that was started in a session of its own, and all that it started, if still there."""
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
