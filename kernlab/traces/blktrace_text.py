@@ -1,0 +1,145 @@
+"""A `BlkTrace` in, the lines that blkparse 1.2.0 (Debian 12's) prints of it out, one for one.
+
+Its order of records, its names, times and sizes are followed exactly, its quirks among them: records and messages
+that carry a cgroup's id are left out, errors are printed unsigned, a process without a note is "(null)".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kernlab import text
+from kernlab.traces.blktrace import I64, NOTE_MESSAGE, NOTIFY, PC, BlkTrace, rwbs
+
+_LETTERS = dict(enumerate("?QMFGSRDCPU", 0)) | {11: "UT", 12: "I", 13: "X", 14: "B", 15: "A"}
+# What blkparse knows of requests that are no file system's: the others it calls bad and prints nothing.
+_OF_PC = frozenset("QGSRDCI")
+_MINOR = (1 << 20) - 1
+_SECOND = 1_000_000_000
+
+
+def lines(trace: BlkTrace) -> Iterator[str]:
+    """The lines of `blkparse -q`, without line feeds."""
+    rows = trace.rows
+    order = _blkparse_order(trace)
+    if not len(order):
+        return
+    genesis = int(rows["time"][order[0]])
+    picked = rows[order]
+    names = trace.processes
+    letters: dict[tuple[int, bool], str] = {}
+    values = zip(
+        order.tolist(),
+        picked["action"].tolist(),
+        ((picked["time"] - np.uint64(genesis)).tolist()),
+        *(picked[name].tolist() for name in ("device", "cpu", "sequence", "pid", "bytes", "sector", "error")),
+        picked["pdu_len"].tolist(),
+        strict=True,
+    )
+    for row, action, time, device, cpu, sequence, pid, size, sector, error, pdu_len in values:
+        category = action >> 16
+        stamp = f"{time // _SECOND:5d}.{time % _SECOND:09d}"
+        if category & NOTIFY:
+            if pdu_len:
+                message = text.decode(trace.pdu(row), cut=True)
+                start = f"{device >> 20:3d},{device & _MINOR:<3d} {cpu:2d}        0 {stamp}"
+                yield f"{start} {0:5d}  m   N {message}"
+            continue
+        if not category:
+            continue
+        letter = _LETTERS.get(action & 0xFFFF, "?")
+        if letter == "?" or (category & PC and letter not in _OF_PC):
+            continue
+        kind = letters.get((category, bool(size)))
+        if kind is None:
+            kind = letters[category, bool(size)] = rwbs(category, bool(size))
+        pdu = trace.pdu(row) if pdu_len else b""
+        if letter == "A":
+            device = int.from_bytes(pdu[4:8], "big")
+        sequence -= (sequence & 0x80000000) << 1
+        head = (
+            f"{device >> 20:3d},{device & _MINOR:<3d} {cpu:2d} {sequence:8d} {stamp} "
+            f"{pid:5d} {letter:>2} {kind:>3} "
+        )
+        yield head + _rest(letter, category, sector, size, error, names.get(pid, "(null)"), pdu)
+
+
+def _rest(letter: str, category: int, sector: int, size: int, error: int, name: str, pdu: bytes) -> str:
+    """What follows the header, by kind of event (blkparse_fmt.c, process_default)."""
+    sectors = size >> 9
+    first = letter[0]
+    if first in "RC":
+        if category & PC:
+            # Only issue, completion and insertion hand their command on to be printed.
+            return (f"({_command(pdu)}) " if pdu and first == "C" else "") + f"[{error}]"
+        return f"{sector} + {sectors} [{error}]" if sectors else f"{sector} [{error}]"
+    if first in "DIQB" and category & PC:
+        return f"{size} " + (f"({_command(pdu)}) " if pdu and first in "DI" else "") + f"[{name}]"
+    if first in "DIQBMFGS":
+        return f"{sector} + {sectors} [{name}]" if sectors else f"[{name}]"
+    if first == "P":
+        return f"[{name}]"
+    number = int.from_bytes(pdu[:8], "big") & 0xFFFFFFFF
+    if first == "U":
+        return f"[{name}] {number}"
+    if first == "X":
+        return f"{sector} / {number} [{name}]"
+    device = int.from_bytes(pdu[:4], "big")
+    return f"{sector} + {sectors} <- ({device >> 20},{device & _MINOR}) {int.from_bytes(pdu[8:16], 'big')}"
+
+
+def _command(pdu: bytes) -> str:
+    """A command in hexadecimal; when only zeros are left, one of them and two dots."""
+    used = pdu.rstrip(b"\0")
+    return pdu.hex(" ") if len(used) == len(pdu) else (used + b"\0").hex(" ") + " .."
+
+
+def as_text(trace: BlkTrace) -> str:
+    """All lines, each with its line feed."""
+    return "".join(line + "\n" for line in lines(trace))
+
+
+def _blkparse_order(trace: BlkTrace) -> I64:
+    """Rows in the order in which blkparse prints them.
+
+    It merges the CPUs' files by the time at their heads; a file goes on until its time is greater than that of the
+    next one, and is then put before others of the same time. Records of another CPU than their file's are dropped.
+    """
+    rows = trace.rows
+    plain = (rows["action"] >> np.uint32(16)) & np.uint32(NOTIFY) == 0
+    message = ~plain & ((rows["action"] & np.uint32(0xFFFF)) == NOTE_MESSAGE)
+    numbers = trace.streams_of_rows
+    cpus = np.array([stream.cpu for stream in trace.streams] or [0])
+    # A record with a cgroup's id takes part in the merge; it just prints nothing.
+    wanted = np.flatnonzero((plain | message) & (rows["cpu"] == cpus[numbers] if len(rows) else False))
+    found = trace.in_file_order(wanted)
+    heads = [(part, rows["time"][part].tolist(), part.tolist()) for part in found if len(part)]
+    queue: list[int] = []
+    at = [0] * len(heads)
+    stamps = [times for _, times, _ in heads]
+
+    def put(number: int) -> None:
+        time = stamps[number][at[number]]
+        if queue and time >= stamps[queue[0]][at[queue[0]]]:
+            place = 1
+            while place < len(queue) and stamps[queue[place]][at[queue[place]]] < time:
+                place += 1
+            queue.insert(place, number)
+        else:
+            queue.insert(0, number)
+
+    for number in range(len(heads)):
+        put(number)
+    order: list[int] = []
+    while queue:
+        number = queue[0]
+        order.append(heads[number][2][at[number]])
+        at[number] += 1
+        if at[number] == len(stamps[number]):
+            queue.pop(0)
+        elif len(queue) > 1 and stamps[number][at[number]] > stamps[queue[1]][at[queue[1]]]:
+            queue.pop(0)
+            put(number)
+    return np.array(order, dtype=np.int64)

@@ -1,0 +1,327 @@
+"""`dump.relay`: every relay channel of a dump, the bytes its readers had not seen yet, and what they mean."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kernlab import text
+from kernlab.errors import KernlabError
+from kernlab.frames import addresses, describe, frame, nullable
+from kernlab.kernel import Kernel
+from kernlab.structs import Column
+from kernlab.tables.task_search import find_tasks
+from kernlab.traces.blktrace import BlkTrace, Stream
+from kernlab.traces.relay_dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
+from kernlab.traces.relay_layout import MODES
+from kernlab.traces.relay_records import (
+    Chunk,
+    dtype_columns,
+    fixed_records,
+    hexdump,
+    raw_chunks,
+    struct_columns,
+    systemtap_records,
+)
+
+#: `mode` of `read` beyond those that follow a reader: the buffer as mmap() shows it.
+RAW = "raw"
+
+
+class Relay:
+    """The relay channels of a dump.
+
+    `channels` lists them; `read` gives the bytes, `events` what they mean, `blktrace` a whole block trace, `save`
+    writes files. A channel is named by its directory and base name ("vda/trace"), or by its address.
+    """
+
+    def __init__(self, kernel: Kernel):
+        self._kernel = kernel
+        self.problems: list[str] = []
+
+    @cached_property
+    def _channels(self) -> list[Channel]:
+        return find_channels(self._kernel, self.problems)
+
+    @cached_property
+    def channels(self) -> pd.DataFrame:
+        """One row per buffer, that is per channel and CPU (a global channel has one, of CPU 0).
+
+        name, cpu, client ('' where unknown), callbacks, module, subbuf_size, n_subbufs, produced and consumed
+        (sub-buffers, counted since the start), read_bytes (of the next one), current_bytes (in the one being
+        written), unread_bytes (what read() would have given), lost_subbufs (overwritten unread), dropped (events
+        this buffer refused), channel_dropped (events the client counted as refused on all CPUs), is_global, full
+        (writes are being refused), overwrite (missing where nothing proves it), closed, damage ('' or what cannot
+        be true; then the counts are missing), address (struct rchan), buffer (struct rchan_buf).
+        """
+        pairs = [(channel, buffer) for channel in self._channels for buffer in channel.buffers or [None]]
+        channels = [channel for channel, _ in pairs]
+        buffers = [buffer for _, buffer in pairs]
+
+        def number(pick: Any, *, sound: bool = True) -> Any:
+            values = [
+                pick(buffer) if buffer is not None and not (sound and buffer.damage) else None
+                for buffer in buffers
+            ]
+            valid = np.array([value is not None for value in values], dtype=bool)
+            return nullable(
+                Column(np.array([value or 0 for value in values], dtype=np.uint64), valid, "uint")
+            )
+
+        def strings(pick: Any) -> Any:
+            return pd.array(np.array([pick(*pair) for pair in pairs], dtype=object), dtype="str")
+
+        overwrite = [channel.overwrite for channel in channels]
+        dropped = [channel.dropped for channel in channels]
+        damage = ["" if b is None else b.damage for b in buffers]
+        kernel = self._kernel
+        return frame(
+            kernel,
+            "relay channels",
+            problems=self.problems,
+            name=strings(lambda channel, _: channel.name),
+            cpu=np.array([buffer.cpu if buffer else 0 for buffer in buffers], dtype=np.int64),
+            client=strings(lambda channel, _: channel.client.name),
+            callbacks=strings(lambda channel, _: channel.callbacks),
+            module=strings(lambda channel, _: channel.module),
+            subbuf_size=np.array([channel.subbuf_size for channel in channels], dtype=np.uint64),
+            n_subbufs=np.array([channel.n_subbufs for channel in channels], dtype=np.uint64),
+            produced=number(lambda b: b.counters.produced),
+            consumed=number(lambda b: b.counters.consumed),
+            read_bytes=number(lambda b: b.counters.bytes_consumed),
+            current_bytes=number(lambda b: 0 if b.counters.full else b.counters.offset),
+            unread_bytes=number(lambda b: b.counters.unread_bytes()),
+            lost_subbufs=number(lambda b: b.counters.lost_subbufs),
+            dropped=number(lambda b: b.dropped, sound=False),
+            channel_dropped=pd.array(dropped, dtype="Int64"),
+            is_global=np.array([channel.is_global for channel in channels], dtype=bool),
+            full=pd.array(
+                [None if b is None or b.damage else b.counters.full for b in buffers], dtype="boolean"
+            ),
+            overwrite=pd.array(overwrite, dtype="boolean"),
+            closed=np.array([channel.closed for channel in channels], dtype=bool),
+            damage=strings(lambda channel, b: channel.damage if b is None else b.damage)
+            if any(damage) or any(channel.damage for channel in channels)
+            else pd.array(np.array([""] * len(pairs), dtype=object), dtype="str"),
+            address=addresses(
+                kernel, np.array([c.address for c in channels], dtype=np.uint64), target="struct rchan"
+            ),
+            buffer=addresses(
+                kernel,
+                np.array([b.address if b else 0 for b in buffers], dtype=np.uint64),
+                np.array([b is not None for b in buffers], dtype=bool),
+                target="struct rchan_buf",
+            ),
+        )
+
+    def _find(self, name: str | int) -> Channel:
+        if not isinstance(name, str):
+            for channel in self._channels:
+                if channel.address == int(name):
+                    return channel
+            raise KernlabError(
+                f"there is no relay channel at {int(name):#018x}; dump.relay.channels lists them"
+            )
+        found = [channel for channel in self._channels if channel.name == name]
+        # A channel that was closed and opened again keeps its name: the open one is meant.
+        found = [channel for channel in found if not channel.closed] or found
+        if len(found) == 1:
+            return found[0]
+        if found:
+            where = ", ".join(f"{channel.address:#018x}" for channel in found)
+            raise KernlabError(
+                f"{len(found)} relay channels are named {name!r}; give the address of one: {where}"
+            )
+        names = sorted({channel.name for channel in self._channels})
+        near = difflib.get_close_matches(name, names, 3) or names[:5]
+        hint = f"; there is {' and '.join(repr(known) for known in near)}" if near else "; this dump has none"
+        raise KernlabError(f"there is no relay channel {name!r}{hint}")
+
+    @staticmethod
+    def _sound(channel: Channel, buffer: Buffer, mode: str) -> None:
+        if mode not in MODES:
+            raise KernlabError(f"mode is one of {', '.join(map(repr, (*MODES, RAW)))}, not {mode!r}")
+        if buffer.damage:
+            raise KernlabError(
+                f"the relay channel {channel.name!r} of CPU {buffer.cpu} is damaged: {buffer.damage}. "
+                "mode='raw' gives its buffer as it is."
+            )
+
+    def read(self, name: str | int, cpu: int = 0, mode: str = "unread") -> bytes:
+        """The bytes of one CPU's buffer, in the order in which they were produced.
+
+        mode "unread": exactly what read() would have given; "all": also what was read but is not yet overwritten;
+        "salvage": before that, what is left of the oldest sub-buffer, which begins inside a record; "raw": the whole
+        buffer as mmap() shows it, padding and all.
+        Raises KernlabError where the counters cannot be true, FaultError and PageExcluded for missing pages.
+        """
+        channel = self._find(name)
+        buffer = channel.buffer(cpu)
+        if mode == RAW:
+            size = min(channel.subbuf_size * channel.n_subbufs, buffer.page_count * self._kernel.page_size)
+            return self._kernel.read(buffer.start, size)
+        self._sound(channel, buffer, mode)
+        pieces = buffer.counters.pieces(mode)
+        return b"".join(
+            slot_bytes(self._kernel, channel, buffer, piece, start=piece.start) for piece in pieces
+        )
+
+    def _chunks(
+        self, channel: Channel, cpu: int | None, mode: str, problems: list[str]
+    ) -> list[tuple[Buffer, list[Chunk]]]:
+        """The sub-buffers of all CPUs (or one), from their first record on; damaged buffers are told and left out."""
+        if mode not in MODES:
+            raise KernlabError(f"mode is one of {', '.join(map(repr, MODES))}, not {mode!r}")
+        buffers = channel.buffers if cpu is None else [channel.buffer(cpu)]
+        found = []
+        for buffer in buffers:
+            if buffer.damage:
+                problems.append(f"{channel.name}, CPU {buffer.cpu}: left out, for {buffer.damage}")
+                continue
+            chunks = []
+            for piece in buffer.counters.pieces(mode):
+                data, status = read_buffer(
+                    self._kernel,
+                    buffer,
+                    piece.slot * channel.subbuf_size + piece.begin,
+                    piece.end - piece.begin,
+                )
+                missing = int((status != 0).sum())
+                if missing:
+                    problems.append(
+                        f"{channel.name}, CPU {buffer.cpu}: {missing:,} bytes of sub-buffer {piece.number:,} lie "
+                        "on pages that the dump lacks"
+                    )
+                chunks.append(Chunk(buffer.cpu, piece.number, data, piece.start - piece.begin, piece.stale))
+            found.append((buffer, chunks))
+        return found
+
+    def events(
+        self,
+        name: str | int,
+        type: str | np.dtype[Any] | Any = None,  # noqa: A002
+        *,
+        cpu: int | None = None,
+        mode: str = "unread",
+        header: int = 0,
+    ) -> pd.DataFrame:
+        """What a channel's bytes mean, of all CPUs or one.
+
+        Without `type` as its client writes them: blktrace's events by time, SystemTap's messages by sequence, and
+        for a client that nobody knows one row of bytes per sub-buffer. With a C type of the dump ("struct my_event")
+        or a NumPy dtype: one row per record, each sub-buffer filled with them from `header` bytes on. A record of
+        which a reader had a part only is there whole.
+        """
+        channel = self._find(name)
+        if type is None and channel.client.decoder == "blktrace":
+            return self.blktrace(name, cpu=cpu, mode=mode).events
+        problems: list[str] = []
+        chunks = [chunk for _, part in self._chunks(channel, cpu, mode, problems) for chunk in part]
+        columns: dict[str, Any]
+        if type is None:
+            decode = systemtap_records(chunks, problems) if channel.client.decoder else raw_chunks(chunks)
+            columns = decode
+        elif isinstance(type, str) and type.startswith(("struct ", "union ")):
+            kind = self._kernel.find_type(type)
+            rows, cpus = fixed_records(chunks, kind.size, header=header, problems=problems)
+            columns = {"cpu": cpus, **_apart(struct_columns(self._kernel.token, rows, kind))}
+        else:
+            dtype = np.dtype(type)
+            rows, cpus = fixed_records(chunks, dtype.itemsize, header=header, problems=problems)
+            columns = {"cpu": cpus, **_apart(dtype_columns(rows, dtype))}
+        result = pd.DataFrame(columns, copy=False)
+        result.attrs.update(describe(self._kernel, f"relay {channel.name}", [*self.problems, *problems]))
+        return result
+
+    def blktrace(self, name: str | int, *, cpu: int | None = None, mode: str = "unread") -> BlkTrace:
+        """A blktrace channel as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies.
+
+        Processes are named by the trace's notes, those already read among them, else by the tasks of the dump.
+        """
+        channel = self._find(name)
+        problems: list[str] = []
+        arrays: list[Any] = []
+        streams: list[Stream] = []
+        at = 0
+        for buffer, chunks in self._chunks(channel, cpu, mode, problems):
+            # Sub-buffers in a row hold whole records; what is left of an older one is a stretch of its own.
+            groups = [[c for c in chunks if c.stale], [c for c in chunks if not c.stale]]
+            for group in groups:
+                if not group:
+                    continue
+                size = sum(len(chunk.data) for chunk in group)
+                wanted = at + group[0].wanted_from
+                streams.append(Stream(buffer.cpu, at, at + size, wanted, group[0].stale))
+                arrays += [chunk.data for chunk in group]
+                room = -(-size // 8) * 8 - size
+                arrays.append(np.zeros(room, dtype=np.uint8))
+                at += size + room
+        data = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.uint8)
+        told = [*self._kernel.problems, *self.problems, *problems]
+
+        def names() -> dict[int, str]:
+            earlier = self.blktrace(channel.address, mode="all").processes if mode == "unread" else {}
+            return {**self._tasks, **earlier}
+
+        return BlkTrace(data, streams, self._kernel.source, told, names)
+
+    @cached_property
+    def _tasks(self) -> dict[int, str]:
+        """comm by pid of every task in the dump."""
+        tasks = find_tasks(self._kernel, [])
+        pid, comm = tasks["pid"], tasks["comm"]
+        pairs = zip(pid.values.tolist(), comm.values.tolist(), (pid.valid & comm.valid).tolist(), strict=True)
+        return {number: str(name) for number, name, valid in pairs if valid}
+
+    def hexdump(self, name: str | int, cpu: int = 0, mode: str = "unread", *, limit: int = 4096) -> str:
+        """`read` as hexdump -C prints it, at most `limit` bytes."""
+        return hexdump(self.read(name, cpu, mode), limit=limit)
+
+    def save(self, name: str | int, folder: str | PathLike[str], mode: str = "unread") -> list[Path]:
+        """Write a channel to files, one per CPU: `<device>.blktrace.<cpu>` of blktrace, `<base><cpu>` of others.
+
+        Returns their paths. Raises KernlabError for damaged buffers, OSError.
+        """
+        channel = self._find(name)
+        directory, _, base = channel.name.rpartition("/")
+        if channel.client.decoder == "blktrace":
+            return self.blktrace(channel.address, mode=mode).export(folder, directory or base)
+        where = Path(folder)
+        where.mkdir(parents=True, exist_ok=True)
+        plain = text.show_controls(base).replace("/", "!")
+        written = []
+        for buffer in channel.buffers:
+            path = where / f"{plain}{buffer.cpu}"
+            path.write_bytes(self.read(channel.address, buffer.cpu, mode))
+            written.append(path)
+        return written
+
+    def __repr__(self) -> str:
+        names = ", ".join(text.show_controls(channel.name) for channel in self._channels[:5])
+        return (
+            f"<relay: {len(self._channels):,} channels: {names}>"
+            if self._channels
+            else "<relay: no channels>"
+        )
+
+
+def _apart(columns: dict[str, Any]) -> dict[str, Any]:
+    """A record may have a member "cpu" of its own: it keeps another name."""
+    return {f"record_{name}" if name == "cpu" else name: values for name, values in columns.items()}
+
+
+def view(dump: Any) -> Relay:
+    """The `Relay` of a dump, built once."""
+    kept: Sequence[Any] | None = dump.__dict__.get("_relay")
+    kernel = dump._open_kernel()
+    if kept is None:
+        kept = dump.__dict__.setdefault("_relay", (Relay(kernel),))
+    found: Relay = kept[0]
+    return found

@@ -1,0 +1,354 @@
+"""A dump's kernel in, every relay channel with its buffers out: counters, callbacks, and the bytes of sub-buffers.
+
+Mirrors include/linux/relay.h and kernel/relay.c, whose structures are the same from 5.10 to 7.2 but for two members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.memory.address_space import Status, fault
+from kernlab.structs import Column, StructArray, array
+from kernlab.traces.relay_clients import Client, recognise
+from kernlab.traces.relay_layout import LARGEST_BUFFER, MOST_SUBBUFS, Counters, Piece
+from kernlab.traces.relay_open_files import open_files
+from kernlab.walk.cpus import percpu_many, possible_cpus
+from kernlab.walk.lists import list_entries
+from kernlab.walk.strings import c_strings
+
+U64 = npt.NDArray[np.uint64]
+
+#: RELAYFS_CHANNEL_VERSION, the same in all kernels since 2.6.30.
+VERSION = 7
+
+#: A list with more channels than this is damaged.
+MOST_CHANNELS = 1 << 16
+
+
+@dataclass(slots=True)
+class Buffer:
+    """One `struct rchan_buf`: where it lies, what it counts, and what cannot be true of that."""
+
+    address: int
+    cpu: int
+    start: int
+    page_array: int
+    page_count: int
+    finalized: bool
+    counters: Counters
+    #: Events that this buffer refused for want of space; None where the kernel does not count that per buffer.
+    dropped: int | None
+    #: Bytes of completed sub-buffers since the channel was opened (the file's i_size), None where it is not known.
+    written: int | None
+    damage: str
+
+
+@dataclass(slots=True)
+class Channel:
+    """One `struct rchan` and its buffers, a global one's under CPU 0."""
+
+    address: int
+    name: str
+    client: Client
+    callbacks: str
+    module: str
+    private: int
+    subbuf_size: int
+    n_subbufs: int
+    is_global: bool
+    closed: bool
+    #: What is proven: True overwrites unread data, False refuses to, None may do either.
+    overwrite: bool | None
+    #: Events that the client counted as refused on all CPUs, None where it counts none.
+    dropped: int | None
+    damage: str
+    buffers: list[Buffer] = field(default_factory=list)
+
+    def buffer(self, cpu: int) -> Buffer:
+        """The buffer of one CPU. Raises KernlabError, naming the CPUs there are."""
+        for buffer in self.buffers:
+            if buffer.cpu == cpu:
+                return buffer
+        known = ", ".join(str(buffer.cpu) for buffer in self.buffers) or "none"
+        raise KernlabError(f"the relay channel {self.name!r} has no buffer of CPU {cpu}; it has: {known}")
+
+
+def find_channels(kernel: Kernel, problems: list[str]) -> list[Channel]:
+    """Every relay channel: the open ones, oldest first, then closed ones that an open file still holds."""
+    channel_type = "struct rchan"
+    known = np.zeros(0, dtype=np.uint64)
+    head = kernel.symbols.get("relay_channels")
+    if head is not None:
+        _, on_list = list_entries(
+            kernel,
+            [head],
+            channel_type,
+            "list",
+            problems=problems,
+            what="the list of relay channels",
+            limit=MOST_CHANNELS,
+        )
+        # relay_open adds at the head.
+        known = on_list.addresses[::-1]
+    elif kernel.types.get(channel_type) is None:
+        return []
+    else:
+        problems.append("this kernel has no symbol relay_channels; only channels of open files are known")
+    held = _held_by_files(kernel, problems)
+    closed = np.setdiff1d(held, known)
+    addresses = np.concatenate([known, closed])
+    channels = StructArray(kernel, kernel.find_type(channel_type), addresses)
+    return _read_channels(kernel, channels, len(known), problems)
+
+
+def _held_by_files(kernel: Kernel, problems: list[str]) -> U64:
+    """Channels whose buffer is an open file's private data, whether or not they are still open.
+
+    debugfs puts its own operations before relay's, so a buffer is known by its shape: its channel has relay's
+    version and names it as the buffer of its CPU.
+    """
+    try:
+        private = open_files(kernel, problems).first("private_data")
+    except KernlabError as error:
+        problems.append(f"relay: closed channels were not looked for: {error}")
+        return np.zeros(0, dtype=np.uint64)
+    pointers = np.unique(private.values[private.valid & (private.values != 0)])
+    candidate = array(kernel, "struct rchan_buf", pointers[(pointers & np.uint64(7)) == 0])
+    cpu, channel = candidate["cpu"], candidate["chan"]
+    offsets = kernel.percpu_offsets
+    plausible = cpu.valid & (cpu.values < len(offsets)) & channel.valid & (channel.values != 0)
+    candidate, cpu_of = candidate[plausible], cpu.values[plausible].astype(np.int64)
+    owner = candidate.follow("chan")
+    version, slots = owner["version"], owner["buf"]
+    where = slots.values + offsets[cpu_of]
+    named, read = kernel.words(where)
+    good = version.valid & (version.values == VERSION) & slots.valid & read & (named == candidate.addresses)
+    return np.unique(owner.addresses[good])
+
+
+def _read_channels(kernel: Kernel, channels: StructArray, listed: int, problems: list[str]) -> list[Channel]:
+    version, size, count = channels["version"], channels["subbuf_size"], channels["n_subbufs"]
+    alloc, is_global, private = channels["alloc_size"], channels["is_global"], channels["private_data"]
+    callbacks, slots = channels["cb"], channels["buf"]
+    hook = channels.follow("cb")["subbuf_start"]
+    symbols = _symbols(kernel, callbacks)
+    base = channels["base_filename"]
+    cpus = possible_cpus(kernel, problems)
+    pointers, read = kernel.words(percpu_many(kernel, slots.values, cpus).reshape(-1))
+    pointers = np.where(read, pointers, np.uint64(0)).reshape(len(channels), len(cpus))
+    pointers[~slots.valid] = 0
+    directories = _directories(kernel, channels, pointers)
+    found = []
+    for row, address in enumerate(channels.addresses.tolist()):
+        symbol, module = symbols[row]
+        client = recognise(symbol, module)
+        told = base.valid[row] and str(base.values[row])
+        parts = [part for part in (directories[row], told) if part]
+        channel = Channel(
+            address=address,
+            name="/".join(parts) or f"{address:#018x}",
+            client=client,
+            callbacks=symbol,
+            module=module,
+            private=int(private.values[row]) if private.valid[row] else 0,
+            subbuf_size=int(size.values[row]),
+            n_subbufs=int(count.values[row]),
+            is_global=bool(is_global.values[row]),
+            closed=row >= listed,
+            overwrite=client.overwrite,
+            dropped=None,
+            damage="",
+        )
+        if hook.valid[row] and not hook.values[row]:
+            # Without a callback relay itself refuses to overwrite (kernel/relay.c, relay_switch_subbuf; 5.10 fills in
+            # a default one that does the same).
+            channel.overwrite = False
+        if not (size.valid[row] and count.valid[row] and version.valid[row]):
+            channel.damage = "its struct rchan lies on a page that the dump lacks"
+        elif version.values[row] != VERSION:
+            channel.damage = f"its version is {version.values[row]:,}, not {VERSION}: this is no channel"
+        elif not slots.valid[row]:
+            channel.damage = "its buffers cannot be found"
+        else:
+            held = max(channel.subbuf_size, 1) * max(channel.n_subbufs, 1)
+            if alloc.valid[row] and held > int(alloc.values[row]):
+                channel.damage = (
+                    f"{channel.n_subbufs:,} sub-buffers of {channel.subbuf_size:,} bytes do not fit into its "
+                    f"{int(alloc.values[row]):,} bytes"
+                )
+        channel.buffers = _read_buffers(kernel, channel, pointers[row], cpus)
+        _settle(kernel, channel)
+        found.append(channel)
+    return found
+
+
+def _symbols(kernel: Kernel, callbacks: Column) -> list[tuple[str, str]]:
+    """(symbol, module or '') of each channel's callbacks."""
+    named = kernel.symbols.symbolize(callbacks.values)
+    if any(name is None for name in named):
+        kernel.with_modules()
+        named = kernel.symbols.symbolize(callbacks.values)
+    found = []
+    for address, name in zip(callbacks.values.tolist(), named, strict=True):
+        symbol, _, rest = (name or f"{address:#018x}").partition("+")
+        found.append((symbol, rest.partition("[")[2].rstrip("]")))
+    return found
+
+
+def _directories(kernel: Kernel, channels: StructArray, pointers: U64) -> list[str]:
+    """The name of the directory that each channel's files lie in, '' for the top of the file system."""
+    own = channels.follow("parent")
+    first = np.array([next((p for p in row.tolist() if p), 0) for row in pointers], dtype=np.uint64)
+    of_file = array(kernel, "struct rchan_buf", first).follow("dentry").follow("d_parent")
+    dentry = StructArray(kernel, own.type, np.where(own.valid, own.addresses, of_file.addresses))
+    name = dentry["d_name.name"]
+    texts = c_strings(kernel, np.where(name.valid, name.values, np.uint64(0)), limit=256)
+    pairs = zip(texts.values.tolist(), texts.valid.tolist(), strict=True)
+    return [str(text) if valid and text != "/" else "" for text, valid in pairs]
+
+
+def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArray[np.int64]) -> list[Buffer]:
+    used = np.flatnonzero(slots)
+    # A global channel names its one buffer once per CPU.
+    _, first = np.unique(slots[used], return_index=True)
+    used = used[np.sort(first)]
+    buffers = array(kernel, "struct rchan_buf", slots[used])
+    columns = {
+        name: buffers[name]
+        for name in (
+            "start",
+            "data",
+            "offset",
+            "subbufs_produced",
+            "subbufs_consumed",
+            "bytes_consumed",
+            "finalized",
+            "page_array",
+            "page_count",
+            "padding",
+        )
+    }
+    # 7.2 counts refused writes per buffer; 6.12 and older have no `struct rchan_buf_stats`.
+    refused = buffers["stats.full_count"] if buffers.has("stats") else None
+    size_of_file = buffers["dentry->d_inode->i_size"]
+    found = []
+    for row, address in enumerate(buffers.addresses.tolist()):
+        value = {name: int(column.values[row]) for name, column in columns.items()}
+        unread = [name for name, column in columns.items() if not column.valid[row]]
+        size = max(channel.subbuf_size, 1)
+        current, within = divmod((value["data"] - value["start"]) % (1 << 64), size)
+        padding = None if unread or channel.damage else _padding(kernel, value["padding"], channel.n_subbufs)
+        counters = Counters(
+            subbuf_size=channel.subbuf_size,
+            n_subbufs=channel.n_subbufs,
+            produced=value["subbufs_produced"],
+            consumed=value["subbufs_consumed"],
+            bytes_consumed=value["bytes_consumed"],
+            offset=value["offset"],
+            current=current,
+            padding=padding,
+        )
+        damage = channel.damage
+        if unread:
+            damage = "its struct rchan_buf lies on a page that the dump lacks"
+        damage = damage or counters.damage()
+        if not damage and within:
+            damage = f"its current sub-buffer begins {within:,} bytes into one"
+        room = value["page_count"] * kernel.page_size
+        if not damage and room < channel.subbuf_size * channel.n_subbufs:
+            damage = (
+                f"its {value['page_count']:,} pages do not hold {channel.n_subbufs:,} × "
+                f"{channel.subbuf_size:,} bytes"
+            )
+        found.append(
+            Buffer(
+                address=address,
+                cpu=0 if channel.is_global else int(cpus[used[row]]),
+                start=value["start"],
+                page_array=value["page_array"],
+                page_count=value["page_count"],
+                finalized=bool(value["finalized"]),
+                counters=counters,
+                dropped=int(refused.values[row]) if refused is not None and refused.valid[row] else None,
+                written=int(size_of_file.values[row]) if size_of_file.valid[row] else None,
+                damage=damage,
+            )
+        )
+        if channel.is_global:
+            break
+    return found
+
+
+def _padding(kernel: Kernel, address: int, count: int) -> Sequence[int] | None:
+    """`padding[n_subbufs]`, None where it cannot be read or counts too many."""
+    if not 0 < count <= MOST_SUBBUFS:
+        return None
+    data, there = kernel.memory.read_partial(address, 8 * count) if address else (None, None)
+    if data is None or there is None or not there.all():
+        return None
+    return [int(value) for value in data.view("<u8").tolist()]
+
+
+def _settle(kernel: Kernel, channel: Channel) -> None:
+    """What the buffers prove of the channel, and what its client counts."""
+    for buffer in channel.buffers:
+        if buffer.damage:
+            continue
+        counters = buffer.counters
+        if counters.full:
+            channel.overwrite = False
+        elif counters.produced - counters.consumed > counters.n_subbufs:
+            channel.overwrite = True
+    if channel.client.decoder == "blktrace" and channel.private:
+        trace = array(kernel, "struct blk_trace", [channel.private])
+        dropped = trace["dropped.counter"] if trace.has("dropped") else None
+        if dropped is not None and dropped.valid[0]:
+            channel.dropped = int(dropped.values[0])
+
+
+def slot_bytes(kernel: Kernel, channel: Channel, buffer: Buffer, piece: Piece, *, start: int) -> bytes:
+    """The bytes [start, piece.end) of a piece's slot. Raises FaultError or PageExcluded for the first one missing."""
+    data, status = read_buffer(kernel, buffer, piece.slot * channel.subbuf_size + start, piece.end - start)
+    if status.any():
+        lost = int(np.flatnonzero(status)[0])
+        raise fault(int(status[lost]), buffer.start + piece.slot * channel.subbuf_size + start + lost)
+    return data.tobytes()
+
+
+def read_buffer(
+    kernel: Kernel, buffer: Buffer, offset: int, size: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Bytes [offset, offset + size) of a buffer: (uint8[size], Status of each uint8[size]).
+
+    The buffer is mapped contiguously (vmap); a page that is not there by its address is looked for by its struct page.
+    """
+    if size <= 0:
+        return np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.uint8)
+    if size > LARGEST_BUFFER:
+        raise KernlabError(f"a relay buffer of {size:,} bytes is no relay buffer")
+    page = kernel.page_size
+    first, last = offset // page, (offset + size - 1) // page
+    pages = np.arange(first, last + 1, dtype=np.uint64)
+    rows, status = kernel.gather(np.uint64(buffer.start) + pages * np.uint64(page), page)
+    lost = np.flatnonzero((status != 0) & (pages < np.uint64(buffer.page_count)))
+    if len(lost) and buffer.page_array:
+        structs, read = kernel.words(np.uint64(buffer.page_array) + pages[lost] * np.uint64(8))
+        distance = structs - np.uint64(kernel.vmemmap)
+        frames = distance // np.uint64(kernel.find_type("struct page").size)
+        usable = read & (frames <= np.uint64(kernel.file.max_pfn))
+        again, found = kernel.memory.gather(
+            np.where(usable, frames, np.uint64(0)) * np.uint64(page), page, physical=True
+        )
+        good = usable & (found == Status.PRESENT)
+        rows[lost[good]], status[lost[good]] = again[good], 0
+    inside = offset - first * page
+    return (
+        rows.reshape(-1)[inside : inside + size],
+        np.repeat(status, page)[inside : inside + size],
+    )

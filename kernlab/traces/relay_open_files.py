@@ -1,0 +1,30 @@
+"""All open files of all processes: the tasks' file tables in, the `struct file`s out, each once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray, array
+from kernlab.tables.task_search import find_tasks
+
+#: No process has more descriptors (fs/file.c, sysctl_nr_open's own bound), and all together no more than this.
+_MOST_DESCRIPTORS = 1 << 26
+
+
+def open_files(kernel: Kernel, problems: list[str]) -> StructArray:
+    """Every `struct file` in a process's file table (include/linux/fdtable.h), ascending, each once."""
+    tables = find_tasks(kernel, problems)["files"]
+    addresses = np.unique(tables.values[tables.valid & (tables.values != 0)])
+    table = array(kernel, "struct files_struct", addresses).follow("fdt")
+    count, first = table["max_fds"], table["fd"]
+    usable = count.valid & first.valid & (first.values != 0)
+    counts = np.where(usable, count.values.astype(np.int64), 0)
+    room = np.cumsum(counts)
+    counts[room > _MOST_DESCRIPTORS] = 0
+    if (room > _MOST_DESCRIPTORS).any() or not usable.all():
+        problems.append("relay: the open files of some processes are not known: their tables are damaged")
+    owner = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    files, read = kernel.words(first.values[owner] + number.astype(np.uint64) * np.uint64(8))
+    return array(kernel, "struct file", np.unique(files[read & (files != 0)]))
