@@ -1,0 +1,165 @@
+"""What lies at an address: the symbol that covers it, or the slab object that it is part of, and of what type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.types import StructType, Type
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray
+from kernlab.walk.slub import slab_type
+from kernlab.walk.strings import c_strings
+from kernlab.walk.vmemmap import PageChunk, page_type_is
+
+#: Slab caches whose objects' type has another name than the cache, as the kernel creates them.
+_TYPE_OF_CACHE = {
+    "bdev_cache": "struct bdev_inode",
+    "blkdev_ioc": "struct io_context",
+    "cred_jar": "struct cred",
+    "files_cache": "struct files_struct",
+    "filp": "struct file",
+    "fs_cache": "struct fs_struct",
+    "jbd2_journal_head": "struct journal_head",
+    "mnt_cache": "struct mount",
+    "net_namespace": "struct net",
+    "pid_2": "struct pid",
+    "radix_tree_node": "struct xa_node",
+    "request_queue": "struct request_queue",
+    "sighand_cache": "struct sighand_struct",
+    "signal_cache": "struct signal_struct",
+    "sigqueue": "struct sigqueue",
+    "skbuff_head_cache": "struct sk_buff",
+    "sock_inode_cache": "struct socket_alloc",
+    "task_delay_info": "struct task_delay_info",
+    "UNIX": "struct unix_sock",
+    "UNIX-STREAM": "struct unix_sock",
+    "TCP": "struct tcp_sock",
+    "TCPv6": "struct tcp6_sock",
+    "UDP": "struct udp_sock",
+    "UDPv6": "struct udp6_sock",
+    "RAW": "struct raw_sock",
+    "PACKET": "struct packet_sock",
+}
+#: Types that the kernel allocates shorter than they are declared: the last array is cut to what the machine has.
+_CUT_SHORT = ("struct task_struct", "struct kmem_cache")
+#: Slab objects lie in frames of the direct map; nothing else of a cache is larger than this.
+_LARGEST_OBJECT = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies at an address: `start` and `size` in bytes are the symbol's or the slab object's.
+
+    `kind` is "symbol" or "slab", `label` says it in words; `type` is the object's type where its cache tells it.
+    """
+
+    kind: str
+    start: int
+    size: int
+    label: str
+    type: Type | None = None
+
+
+def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) -> list[Found | None]:
+    """What lies at each address: symbols first, then slab objects; None where neither is known."""
+    wanted = np.array([int(address) % (1 << 64) for address in addresses], dtype=np.uint64)
+    found: list[Found | None] = [None] * len(wanted)
+    kernel.with_modules()
+    rows, offsets, sizes = kernel.symbols.lookup(wanted)
+    names = kernel.symbols.symbolize(wanted)
+    for i in np.flatnonzero(rows >= 0).tolist():
+        start = int(wanted[i]) - int(offsets[i])
+        found[i] = Found("symbol", start, int(sizes[i]), str(names[i]))
+    rest = np.flatnonzero(rows < 0)
+    try:
+        for i, slab in zip(rest.tolist(), slab_objects(kernel, wanted[rest]), strict=True):
+            found[i] = slab
+    except KernlabError:
+        # A kernel without SLUB's types still has symbols.
+        return found
+    return found
+
+
+def slab_objects(kernel: Kernel, addresses: npt.NDArray[np.uint64]) -> list[Found | None]:
+    """The slab object around each address uint64[n], allocated or not; None where there is no slab."""
+    found: list[Found | None] = [None] * len(addresses)
+    assert kernel.memory.layout is not None
+    low, high = kernel.memory.layout.direct_start, kernel.memory.layout.direct_end
+    rows = np.flatnonzero((addresses >= np.uint64(low)) & (addresses < np.uint64(min(high, (1 << 64) - 1))))
+    if not len(rows):
+        return found
+    page_size = np.uint64(kernel.page_size)
+    pfns = (addresses[rows] - np.uint64(low)) // page_size
+    pages = _pages(kernel, pfns)
+    heads = _head_pfns(kernel, pages, pfns)
+    slabs = _pages(kernel, heads)
+    kept = page_type_is(slabs, "slab")
+    if not kept.any():
+        return found
+    rows, heads = rows[kept], heads[kept]
+    caches = slabs.field("slab_cache", slab_type(kernel))[kept]
+    distinct, which = np.unique(caches, return_inverse=True)
+    cache = StructArray(kernel, kernel.find_type("struct kmem_cache"), distinct)
+    stride, object_size = cache["size"], cache["object_size"]
+    names = c_strings(kernel, cache["name"].values, 128)
+    pad = (
+        cache["red_left_pad"].values.astype(np.int64)
+        if cache.has("red_left_pad")
+        else np.zeros(len(distinct))
+    )
+    types = [
+        _type_of_cache(kernel, str(n), int(s)) for n, s in zip(names.values, object_size.values, strict=True)
+    ]
+    for row, head, k in zip(rows.tolist(), heads.tolist(), which.tolist(), strict=True):
+        step = int(stride.values[k])
+        if not (stride.valid[k] and names.valid[k]) or not 0 < step <= _LARGEST_OBJECT:
+            continue
+        base = low + head * kernel.page_size
+        start = base + (int(addresses[row]) - base) // step * step + int(pad[k])
+        inside = int(addresses[row]) - start
+        label = f"{names.values[k]}{f'+{inside:#x}' if inside else ''} (slab object)"
+        found[row] = Found("slab", start, int(object_size.values[k]), label, types[k])
+    return found
+
+
+def _pages(kernel: Kernel, pfns: npt.NDArray[np.uint64]) -> PageChunk:
+    """The page structs of any frames: a chunk whose rows do not lie side by side."""
+    size = kernel.find_type("struct page").size
+    data, status = kernel.gather(np.uint64(kernel.vmemmap) + pfns * np.uint64(size), size)
+    return PageChunk(kernel, 0, data, status == 0)
+
+
+def _head_pfns(kernel: Kernel, pages: PageChunk, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The frame of each page's compound head: its own for pages that are no tail (see PageChunk.heads)."""
+    masks = kernel.types.has_member("struct page", "compound_info")
+    link = pages.field("compound_info" if masks else "compound_head")
+    size = np.uint64(pages.rows.shape[1])
+    base = np.uint64(kernel.vmemmap)
+    value = link - np.uint64(1)
+    pointer = value - base < np.uint64(1 << 46)
+    head = np.where(pointer, value, (base + pfns * size) & value)
+    tail = (link & np.uint64(1)).astype(bool) & pages.valid & (head >= base)
+    return np.where(tail, (head - base) // size, pfns)
+
+
+def _type_of_cache(kernel: Kernel, name: str, object_size: int) -> Type | None:
+    """The type of a cache's objects by the cache's name, where the kernel has one that fits into an object."""
+    stem = name.removesuffix("_cache")
+    guesses = [_TYPE_OF_CACHE.get(name, ""), f"struct {name}"]
+    if name.endswith("_inode_cache"):
+        guesses += [f"struct {stem}_info", f"struct {stem}"]
+    elif name == "inode_cache":
+        guesses = ["struct inode"]
+    elif name.endswith("_cache"):
+        guesses += [f"struct {stem}", f"struct {stem}_struct"]
+    for guess in guesses:
+        known = kernel.types.get(guess) if guess else None
+        kind = known.strip() if known is not None else None
+        if isinstance(kind, StructType) and (0 < kind.size <= object_size or guess in _CUT_SHORT):
+            return kind
+    return None

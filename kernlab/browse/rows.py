@@ -1,0 +1,235 @@
+"""Places in memory in, rows for people out: all rows of a page are read, named and summed up together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kernlab import text
+from kernlab.browse import heads, values
+from kernlab.browse.known import NAMED_BY
+from kernlab.browse.reading import Reader
+from kernlab.debuginfo.types import (
+    ArrayType,
+    ForwardType,
+    PointerType,
+    StructType,
+    Type,
+    VoidType,
+)
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray, is_char
+from kernlab.walk.strings import c_strings
+
+_LONGEST_STRING = 256
+
+
+@dataclass(frozen=True)
+class Place:
+    """Something of a type at an address; `owner` is the (struct, member) that it is, '' where it is none."""
+
+    name: str
+    type: Type
+    address: int
+    owner: tuple[str, str] = ("", "")
+    bit_offset: int = 0
+    bit_size: int = 0
+    #: Bytes from the start of the struct around it; -1 where there is none.
+    offset: int = -1
+    #: The Python expression that gives it again.
+    code: str = ""
+    #: Said beside the value, as a fact about how it was found.
+    note: str = ""
+    #: Shown as a struct though its type is one of heads.
+    raw: bool = False
+
+    @property
+    def kind(self) -> Type:
+        """The type without typedefs."""
+        return self.type.strip()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A place as it is shown. `why` says why it could not be read, `target` where a pointer leads ('' nowhere)."""
+
+    place: Place
+    value: str
+    kind: str
+    opens: bool
+    why: str = ""
+    target: int = 0
+    summary: str = ""
+
+
+def rows(kernel: Kernel, places: Sequence[Place]) -> list[Row]:
+    """One row per place. Never raises for what a dump lacks: such a row says why."""
+    reader = Reader(kernel)
+    reader.want((place.address, _size(place)) for place in places)
+    made = [_row(kernel, reader, place) for place in places]
+    _name_pointers(kernel, made)
+    _sum_up(kernel, made)
+    return made
+
+
+def _size(place: Place) -> int:
+    """How many bytes are needed to show a place in one line."""
+    kind = values.plain(place.type)
+    if place.bit_size:
+        return (place.bit_offset + place.bit_size + 7) // 8
+    if heads.is_head(place.kind):
+        return min(place.kind.size, 8)
+    if isinstance(kind, StructType):
+        return 0
+    if isinstance(kind, ArrayType) and isinstance(kind.element.strip(), StructType):
+        return 0
+    return min(kind.size, values.MOST_BYTES)
+
+
+def _row(kernel: Kernel, reader: Reader, place: Place) -> Row:
+    kind = place.kind
+    try:
+        raw = reader.read(place.address, _size(place))
+    except KernlabError as error:
+        return Row(place, "", _kind(place), isinstance(kind, StructType | ArrayType), why=str(error))
+    if heads.is_head(kind) and not place.raw:
+        first = int.from_bytes(raw, "little")
+        link = kind.c_name == "struct list_head"
+        empty = first == place.address if link else not first
+        if not heads.HEADS[kind.c_name]:
+            return Row(place, "", "head", True)
+        return Row(
+            place, "empty" if empty else f"first at {values.pointer(first)}", "head", not empty or link
+        )
+    if isinstance(kind, PointerType):
+        value = values.number(kind, raw)
+        return Row(place, values.pointer(value), _kind(place), _followable(kind, value), target=value)
+    inner = values.plain(place.type)
+    if isinstance(inner, StructType):
+        opens = bool(inner.members)
+        return Row(place, "", "union" if inner.is_union else "struct", opens)
+    shown = values.scalar(kernel.types, place.type, place.owner, raw, place.bit_offset, place.bit_size)
+    opens = isinstance(kind, StructType | ArrayType) and not values.is_text(kind)
+    return Row(place, shown, _kind(place), opens)
+
+
+def _kind(place: Place) -> str:
+    kind = place.kind
+    if isinstance(kind, PointerType):
+        return "function" if values.is_function(kind) else "pointer"
+    if isinstance(kind, ArrayType):
+        return "string" if values.is_text(kind) else "array"
+    if isinstance(kind, StructType):
+        return "head" if heads.is_head(kind) and not place.raw else "struct"
+    return "scalar"
+
+
+def _followable(kind: PointerType, value: int) -> bool:
+    target = kind.target.strip()
+    if not value or values.is_function(kind) or is_char(target):
+        return False
+    # What a void pointer or one to an unknown struct leads to may be known by its slab cache.
+    return bool(target.size) or isinstance(target, VoidType | ForwardType)
+
+
+def _name_pointers(kernel: Kernel, made: list[Row]) -> None:
+    """Symbols for what points at code or at globals, text for what points at strings."""
+    pointing = [i for i, row in enumerate(made) if row.target >> 63]
+    if pointing:
+        named = kernel.symbols.symbolize(np.array([made[i].target for i in pointing], dtype=np.uint64))
+        if any(name is None for name in named):
+            kernel.with_modules()
+            named = kernel.symbols.symbolize(np.array([made[i].target for i in pointing], dtype=np.uint64))
+        for i, name in zip(pointing, named, strict=True):
+            if name is not None:
+                made[i] = replace(made[i], summary=_short(name))
+    strings = [
+        i
+        for i in pointing
+        if isinstance(kind := made[i].place.kind, PointerType) and is_char(kind.target.strip())
+    ]
+    if strings:
+        addresses = np.array([made[i].target for i in strings], dtype=np.uint64)
+        column = c_strings(kernel, addresses, _LONGEST_STRING)
+        for i, value, valid in zip(strings, column.values.tolist(), column.valid.tolist(), strict=True):
+            said = (
+                values.string(value.encode("utf-8", "surrogateescape"))
+                if valid
+                else "its text is not in the dump"
+            )
+            made[i] = replace(made[i], summary=said)
+
+
+def _short(symbol: str) -> str:
+    """`name+0x0/0x80 [mod]` as `name [mod]`."""
+    name, _, module = symbol.partition(" ")
+    name = name.split("+0x0/")[0].rsplit("/", 1)[0] if "+" in name else name
+    return text.show_controls(f"{name} {module}".strip())
+
+
+def _sum_up(kernel: Kernel, made: list[Row]) -> None:
+    """A few words on each struct that a row is or points to, one gather a member and type."""
+    groups: dict[str, list[int]] = {}
+    types: dict[str, Type] = {}
+    for i, row in enumerate(made):
+        kind = row.place.kind
+        struct = kind.target.strip() if isinstance(kind, PointerType) else kind
+        if (
+            isinstance(struct, StructType)
+            and struct.c_name in NAMED_BY
+            and not row.why
+            and (row.opens or row.target)
+        ):
+            groups.setdefault(struct.c_name, []).append(i)
+            types[struct.c_name] = struct
+    for name, which in groups.items():
+        at = [
+            made[i].target if isinstance(made[i].place.kind, PointerType) else made[i].place.address
+            for i in which
+        ]
+        said = summaries(kernel, types[name], np.array(at, dtype=np.uint64))
+        for i, words in zip(which, said, strict=True):
+            if words:
+                # A global's symbol stays in front.
+                made[i] = replace(
+                    made[i], summary=f"{made[i].summary}: {words}" if made[i].summary else words
+                )
+
+
+def summaries(
+    kernel: Kernel, kind: Type, addresses: np.ndarray[tuple[int], np.dtype[np.uint64]]
+) -> list[str]:
+    """What names each struct of one type, '' for those of which nothing could be read."""
+    array = StructArray(kernel, kind, addresses)
+    parts: list[list[str]] = [[] for _ in range(len(array))]
+    for spec in NAMED_BY.get(kind.strip().c_name, ()):
+        label, _, path = spec.rpartition("=")
+        path, _, form = path.partition(":")
+        if not array.has(path):
+            continue
+        column = array[path]
+        texts = column.kind == "text"
+        items, valid = column.values, column.valid
+        if (
+            column.kind == "address"
+            and isinstance(column.type, PointerType)
+            and is_char(column.type.target.strip())
+        ):
+            found = c_strings(
+                kernel, np.where(column.valid, column.values, 0).astype(np.uint64), _LONGEST_STRING
+            )
+            items, valid, texts = found.values, found.valid, True
+        for i, (item, good) in enumerate(zip(items.tolist(), valid.tolist(), strict=True)):
+            if good and not isinstance(item, list):
+                shown = (
+                    text.show_controls(text.shorten(str(item), 80))
+                    if texts
+                    else f"{item:#x}"
+                    if form
+                    else str(item)
+                )
+                parts[i].append(f"{label} {shown}" if label else shown)
+    return [", ".join(words) for words in parts]
