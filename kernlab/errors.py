@@ -47,9 +47,17 @@ class MissingDependencyError(KernlabError, ImportError):
     """An optional library is not installed; the message says how to install it."""
 
 
+class CacheFullError(KernlabError):
+    """The disk cache, or the folder that stands in for it, has no room for what must be unpacked into it."""
+
+
 class KernlabWarning(UserWarning):
     """Base of kernlab's warnings: reading goes on, but something was lost."""
 
 
 class TruncatedDumpWarning(KernlabWarning):
     """The dump file ends before its own index says it should."""
+
+
+class MissingPiecesWarning(KernlabWarning):
+    """A split dump was opened without all of its pieces."""

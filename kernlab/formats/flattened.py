@@ -1,0 +1,201 @@
+"""Flattened dumps (makedumpfile -F, QEMU's kdump-*): a stream of records in, the file that they make up out.
+
+Each record says where its bytes belong, so that a dump can be written into a pipe. Nothing is rearranged on disk: an
+index of the records is as good.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+import warnings
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import DumpFormatError, TruncatedDumpWarning
+from kernlab.formats.source import Offsets, Piece, Source
+from kernlab.progress import progress
+
+SIGNATURE = b"makedumpfile\0"
+# struct makedumpfile_header and makedumpfile_data_header (makedumpfile.h): big endian on every machine.
+_HEADER = struct.Struct(">16sqq")
+_HEADER_SIZE = 4096
+_RECORD = struct.Struct(">qq")
+_END = -1
+#: Offsets from here on are damage: no file system has such files.
+_FURTHEST = 1 << 62
+
+
+class FlattenedFile(Source):
+    """The dump that the records of a flattened file make up. Where records overlap the later one counts."""
+
+    wrapping = "flattened"
+
+    def __init__(self, base: Source):
+        self.path = base.path
+        self._base = base
+        self.problems = list(base.problems)
+        _check(base)
+        starts, sizes, places = self._read_records()
+        self._starts, self._ends, self._places = _without_overlaps(starts, sizes, places)
+        self.stored = int((self._ends - self._starts).sum())
+        self.size = int(self._ends[-1]) if len(self._ends) else 0
+        # Where each run of bytes without a hole ends.
+        breaks = np.flatnonzero(self._ends[:-1] != self._starts[1:])
+        self._runs = np.append(self._ends[breaks], self._ends[-1:])
+
+    def _read_records(self) -> tuple[Offsets, Offsets, Offsets]:
+        """Where each record's bytes belong, how many there are, and where they lie in the file."""
+        starts, sizes, places = array("Q"), array("Q"), array("Q")
+        base, at = self._base, _HEADER_SIZE
+        with progress(f"Reading the records of {base.path.name}", base.size, "B") as bar:
+            while True:
+                head = base.read(at, _RECORD.size)
+                if len(head) < _RECORD.size:
+                    self._cut(f"ends at byte {base.size:,} without a mark of its end", len(starts))
+                    break
+                start, size = _RECORD.unpack(head)
+                if start == _END:
+                    break
+                if not 0 <= start < _FURTHEST or not 0 < size < _FURTHEST:
+                    self._cut(
+                        f"is damaged: the record at byte {at:,} is of {size:,} bytes at {start:,}",
+                        len(starts),
+                    )
+                    break
+                at += _RECORD.size
+                there = min(size, base.size - at)
+                if there > 0:
+                    starts.append(start)
+                    sizes.append(there)
+                    places.append(at)
+                at += size
+                bar.advance(_RECORD.size + size)
+        return tuple(np.array(column, dtype=np.uint64) for column in (starts, sizes, places))  # type: ignore[return-value]
+
+    def _cut(self, what: str, records: int) -> None:
+        told = f"{self.path}, a flattened dump, {what}. Reading on with the {records:,} records before that"
+        self.problems.append(f"{told}; copy the dump again if the copy was cut short")
+        warnings.warn(
+            f'{told}; each table\'s attrs["problems"] says what it misses.\n'
+            "Copy the dump again if the copy was cut short.",
+            TruncatedDumpWarning,
+            stacklevel=6,
+        )
+
+    def read(self, offset: int, size: int) -> bytes:
+        """See Source.read; a hole is zeros, as in the file that makedumpfile -R writes."""
+        size = max(min(size, self.size - offset), 0)
+        raw = bytearray(size)
+        for start, piece in self._parts(offset, size):
+            raw[start : start + len(piece)] = piece
+        return bytes(raw)
+
+    def _parts(self, offset: int, size: int) -> Iterator[tuple[int, Piece]]:
+        """What there is of `size` bytes, record by record: (position among them, bytes)."""
+        first = int(np.searchsorted(self._ends, np.uint64(offset), side="right"))
+        last = int(np.searchsorted(self._starts, np.uint64(offset + size), side="left"))
+        starts = np.maximum(self._starts[first:last], np.uint64(offset))
+        ends = np.minimum(self._ends[first:last], np.uint64(offset + size))
+        places = self._places[first:last] + (starts - self._starts[first:last])
+        return zip(
+            (starts - np.uint64(offset)).tolist(), self._base.pieces(places, ends - starts), strict=True
+        )
+
+    def _reach(self, offset: int) -> int:
+        """Where the bytes without a hole that begin at `offset` end."""
+        record = int(np.searchsorted(self._starts, np.uint64(offset), side="right")) - 1
+        if record < 0 or offset >= int(self._ends[record]):
+            return offset
+        return int(self._runs[np.searchsorted(self._runs, np.uint64(offset), side="right")])
+
+    def array(self, dtype: npt.DTypeLike, offset: int, count: int) -> npt.NDArray[Any]:
+        """See Source.array; what lies in several records is put together in memory."""
+        kind = np.dtype(dtype)
+        there = min(count, max(self._reach(offset) - offset, 0) // kind.itemsize)
+        if there <= 0:
+            return np.zeros(0, dtype=kind)
+        whole = np.empty(there * kind.itemsize, dtype=np.uint8)
+        for start, piece in self._parts(offset, len(whole)):
+            whole[start : start + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
+        return whole.view(kind)
+
+    def pieces(self, offsets: Offsets, sizes: Offsets) -> Iterable[Piece]:
+        """See Source.pieces."""
+        if not len(self._starts):
+            return [b""] * len(offsets)
+        record = np.searchsorted(self._starts, offsets, side="right") - 1
+        inner = offsets - self._starts[record]
+        room = self._ends[record] - self._starts[record]
+        whole = (record >= 0) & (inner < room) & (sizes <= room - np.minimum(inner, room))
+        places = np.where(whole, self._places[record] + inner, np.uint64(0))
+        pieces = self._base.pieces(places, np.where(whole, sizes, np.uint64(0)))
+        return pieces if whole.all() else self._mixed(pieces, whole, offsets, sizes)
+
+    def _mixed(
+        self, pieces: Iterable[Piece], whole: npt.NDArray[np.bool_], offsets: Offsets, sizes: Offsets
+    ) -> Iterator[Piece]:
+        for piece, known, offset, size in zip(
+            pieces, whole.tolist(), offsets.tolist(), sizes.tolist(), strict=True
+        ):
+            if known:
+                yield piece
+            else:
+                yield self.read(offset, size) if self._reach(offset) >= offset + size else b""
+
+    def copy(self, offset: int, target: memoryview) -> bool:
+        """See Source.copy."""
+        if self._reach(offset) < offset + len(target):
+            return False
+        for start, piece in self._parts(offset, len(target)):
+            target[start : start + len(piece)] = piece
+        return True
+
+    def close(self) -> None:
+        """See Source.close."""
+        self._base.close()
+
+
+def _check(base: Source) -> None:
+    head = base.read(0, _HEADER.size)
+    if len(head) < _HEADER.size or base.size <= _HEADER_SIZE:
+        raise DumpFormatError(
+            f"{base.path} is a flattened dump that is cut short: it ends at byte {base.size:,}, inside its header "
+            f"({_HEADER_SIZE:,} bytes). Copy the dump again"
+        )
+    _, kind, version = _HEADER.unpack(head)
+    if (kind, version) != (1, 1):
+        raise DumpFormatError(
+            f"{base.path} is a flattened dump of type {kind:,}, version {version:,}; kernlab knows type 1, version 1. "
+            "If its header is not damaged, turn it into a plain dump: makedumpfile -R vmcore < FILE"
+        )
+
+
+def _without_overlaps(starts: Offsets, sizes: Offsets, places: Offsets) -> tuple[Offsets, Offsets, Offsets]:
+    """Records in the stream's order to disjoint ranges in the dump's: (starts, ends, places in the file)."""
+    order = np.argsort(starts, kind="stable")
+    first, last, place = starts[order], (starts + sizes)[order], places[order]
+    if not len(first) or (first[1:] >= np.maximum.accumulate(last)[:-1]).all():
+        return first, last, place
+    # makedumpfile writes its headers again when it knows more. A sweep over the ends: the latest record that is
+    # there counts, and later records are those further on in the file.
+    ranges: list[tuple[int, int, int]] = []
+    there: list[tuple[int, int, int]] = []  # (-place, start, end), the latest record first
+    bounds = np.unique(np.concatenate([first, last])).tolist()
+    begun, records = 0, list(zip(first.tolist(), last.tolist(), place.tolist(), strict=True))
+    for at, until in zip(bounds, bounds[1:], strict=False):
+        while begun < len(records) and records[begun][0] <= at:
+            start, end, where = records[begun]
+            heapq.heappush(there, (-where, start, end))
+            begun += 1
+        while there and there[0][2] <= at:
+            heapq.heappop(there)
+        if there:
+            where, start, _ = there[0]
+            ranges.append((at, until, at - start - where))
+    columns = np.array(ranges, dtype=np.uint64).reshape(len(ranges), 3)
+    return columns[:, 0].copy(), columns[:, 1].copy(), columns[:, 2].copy()
