@@ -28,6 +28,8 @@ def __getattr__(name: str) -> Any:
 
     # What hangs off a dump lies below it, so it is named here and imported when first looked at.
     dump.VIEWS.setdefault("_card", "kernlab.widgets.card:card")
+    dump.VIEWS.setdefault("plot", "kernlab.plots:Plots")
+    dump.VIEWS.setdefault("relay", "kernlab.traces.relay:view")
     globals()["Dump"], globals()["open"] = dump.Dump, dump.open
     return globals()[name]
 

@@ -12,7 +12,7 @@ of nothing but known frames, for tests that need no kernel at all.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,19 @@ class Overlay:
         self.kernel = dump.kernel
         self._writes: dict[int, list[tuple[int, bytes]]] = {}
         self._gone: dict[int, FrameStatus] = {}
+        self._made: tuple[int, int, Callable[[int], bytes]] | None = None
+
+    def make(self, count: int, page: Callable[[int], bytes]) -> int:
+        """Add `count` pages behind the machine's memory, whose bytes `page(number)` makes when they are read.
+
+        Returns the kernel virtual address of the first, where the dump that is taken maps them.
+        """
+        layout = self.kernel.memory.layout
+        assert layout is not None
+        assert self._made is None
+        first = self.kernel.file.max_pfn + 16
+        self._made = (first, count, page)
+        return layout.direct_start + first * PAGE
 
     def write(self, address: int, data: bytes, *, physical: bool = False) -> Overlay:
         """Overwrite bytes; a frame that the dump lacks comes into being, zero but for them."""
@@ -90,7 +103,7 @@ class Overlay:
 
     def file(self) -> OverlayFile:
         """The dump file below with these changes, as they are now."""
-        return OverlayFile(self.kernel.file, self._writes, self._gone)
+        return OverlayFile(self.kernel.file, self._writes, self._gone, self._made)
 
     def dump(self, *, fresh: bool = False, arena_bytes: int = DEFAULT_BOUND) -> Dump:
         """A new `Dump` with these changes.
@@ -101,7 +114,8 @@ class Overlay:
         if not fresh:
             layout = self.kernel.memory.layout
             assert layout is not None
-            kernel.memory.layout = dataclasses.replace(layout)
+            end = max(layout.direct_end, layout.direct_start + kernel.file.max_pfn * PAGE)
+            kernel.memory.layout = dataclasses.replace(layout, direct_end=end)
             kernel.symbols, kernel.types = self.kernel.symbols, self.kernel.types
         return Dump(kernel)
 
@@ -114,6 +128,7 @@ class OverlayFile(DumpFile):
         below: DumpFile,
         writes: Mapping[int, list[tuple[int, bytes]]],
         gone: Mapping[int, FrameStatus],
+        made: tuple[int, int, Callable[[int], bytes]] | None = None,
     ):
         self.below = below
         self.path, self.format, self.machine = below.path, below.format, below.machine
@@ -126,7 +141,11 @@ class OverlayFile(DumpFile):
         added = np.flatnonzero(index < 0)
         self._added = dict(zip(pfns[added].tolist(), range(len(added)), strict=True))
         index[added] = below.frame_count + np.arange(len(added))
-        self.frame_count = below.frame_count + len(added)
+        self._first_made = below.frame_count + len(added)
+        self._made_pfn, made_count, self._page = made or (0, 0, lambda number: bytes(PAGE))
+        self._made_end = self._made_pfn + made_count
+        self.frame_count = self._first_made + made_count
+        self.max_pfn = max(self.max_pfn, self._made_end)
         self._writes = {
             frame: list(writes[pfn]) for pfn, frame in zip(pfns.tolist(), index.tolist(), strict=True)
         }
@@ -137,6 +156,8 @@ class OverlayFile(DumpFile):
         found = self.below.find(pfns)
         for pfn, number in self._added.items():
             found[pfns == pfn] = self.below.frame_count + number
+        made = (pfns >= self._made_pfn) & (pfns < self._made_end)
+        found[made] = self._first_made + (pfns[made] - np.uint64(self._made_pfn)).astype(np.int64)
         for pfn, status in self._gone.items():
             # A frame that is lost is found, and fails when it is read; unless the file never had it.
             rows = (pfns == pfn) & ((found < 0) | (status != FrameStatus.LOST))
@@ -154,6 +175,8 @@ class OverlayFile(DumpFile):
             rows = np.empty((len(below), self.page_size), dtype=np.uint8)
             status[below] = self.below.read_into(indices[below], rows)
             out[below] = rows
+        for row in np.flatnonzero(indices >= self._first_made).tolist():
+            out[row] = np.frombuffer(self._page(int(indices[row]) - self._first_made), dtype=np.uint8)
         for row in np.flatnonzero(np.isin(indices, list(self._writes))).tolist():
             for offset, data in self._writes[int(indices[row])]:
                 out[row, offset : offset + len(data)] = np.frombuffer(data, dtype=np.uint8)
