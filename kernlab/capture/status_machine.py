@@ -130,7 +130,7 @@ def _iomem(text: str) -> list[tuple[str, int, int]]:
 
 def _memory(root: Root, iomem: list[tuple[str, int, int]], meminfo: dict[str, int]) -> int | None:
     listed = sum(end + 1 - start for name, start, end in iomem if name == "System RAM" and end)
-    # MemTotal lacks what the kernel keeps for itself from the start, struct pages and the crash kernel's memory above all.
+    # MemTotal lacks what the kernel keeps for itself from the start: struct pages, the crash kernel's memory.
     return listed or meminfo.get("MemTotal")
 
 

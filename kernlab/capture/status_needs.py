@@ -1,4 +1,4 @@
-"""What a crash dump of this machine takes: memory for the crash kernel, and room for the file. A `Machine` in, bytes out."""
+"""What a crash dump of this machine takes, memory and room for the file: a `Machine` in, bytes out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PER_CPU = 1 * _MIB
 
 @dataclass(frozen=True)
 class CrashMemory:
-    """Bytes that crashkernel= has to give: `least` by what must fit, `advised` by the distribution (None: no advice)."""
+    """Bytes that crashkernel= has to give: `least` by what must fit, `advised` by the distribution or None."""
 
     least: int
     parts: dict[str, int]
