@@ -322,7 +322,8 @@ class _Parser:
         start = self._pointee(value) if not value.stored and isinstance(value.type, PointerType) else value
         if start.type is None:
             raise KernlabError(
-                f"the type of {self.text[: path.start()].strip()!r} is not known: cast it, ((struct … *)address)->member"
+                f"the type of {self.text[: path.start()].strip()!r} is not known: cast it, as in "
+                "((struct … *)address)->member"
             )
         kind = start.type.strip()
         if isinstance(kind, ArrayType | PointerType) and not path[0].lstrip().startswith("["):
