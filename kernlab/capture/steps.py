@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -27,6 +28,7 @@ class Progress:
         self.started = time.monotonic()
 
     def __call__(self, text: str) -> None:
+        """Say that a step begins or ended."""
         if self.stream is not None:
             seconds = time.monotonic() - self.started
             print(f"[{seconds:6.1f} s] {escape_terminal(text)}", file=self.stream, flush=True)
@@ -80,8 +82,6 @@ def run(
 def end_group(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """End a process that was started in a session of its own, and all that it started, if still there."""
     if process.poll() is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
