@@ -202,7 +202,7 @@ def _temporary(fill: Fill) -> tuple[BinaryIO, dict[str, Any]]:
     except BaseException:
         file.close()
         raise
-    return file, facts  # type: ignore[return-value]
+    return file, facts
 
 
 class _BoundedWriter:
@@ -270,13 +270,10 @@ def _entries(place: Path) -> list[tuple[float, int, str]]:
         for entry in listing:
             name, _, kind = entry.name.partition(".")
             with suppress(OSError):
-                if kind.endswith(".part") and _abandoned(place / f"{name}.lock"):
-                    os.unlink(entry.path)
-                elif (
-                    kind == "lock"
-                    and not (place / f"{name}.data").exists()
-                    and _abandoned(place / entry.name)
-                ):
+                left_over = kind.endswith(".part") or (
+                    kind == "lock" and not (place / f"{name}.data").exists()
+                )
+                if left_over and _abandoned(place / f"{name}.lock"):
                     os.unlink(entry.path)
                 elif kind == "data":
                     size = entry.stat(follow_symlinks=False).st_size

@@ -62,9 +62,9 @@ def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], No
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     source = MappedFile(path, data)
     source.wrapping = kind
-    problem = facts.get("problem")
-    if problem is not None:
-        what = f"{path}: {problem}. Reading on with the first {source.size:,} bytes of the dump in it"
+    lost = facts.get("problem")
+    if lost is not None:
+        what = f"{path}: {lost}. Reading on with the first {source.size:,} bytes of the dump in it"
         source.problems.append(f"{what}; copy the file again")
         warnings.warn(
             f'{what}; each table\'s attrs["problems"] says what it misses.\nCopy the file again.',

@@ -11,6 +11,7 @@ import struct
 import warnings
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -99,9 +100,9 @@ class FlattenedFile(Source):
         """What there is of `size` bytes, record by record: (position among them, bytes)."""
         first = int(np.searchsorted(self._ends, np.uint64(offset), side="right"))
         last = int(np.searchsorted(self._starts, np.uint64(offset + size), side="left"))
-        starts = np.maximum(self._starts[first:last], np.uint64(offset))
-        ends = np.minimum(self._ends[first:last], np.uint64(offset + size))
-        places = self._places[first:last] + (starts - self._starts[first:last])
+        starts: Offsets = np.maximum(self._starts[first:last], np.uint64(offset))
+        ends: Offsets = np.minimum(self._ends[first:last], np.uint64(offset + size))
+        places: Offsets = self._places[first:last] + (starts - self._starts[first:last])
         return zip(
             (starts - np.uint64(offset)).tolist(), self._base.pieces(places, ends - starts), strict=True
         )
@@ -132,7 +133,7 @@ class FlattenedFile(Source):
         inner = offsets - self._starts[record]
         room = self._ends[record] - self._starts[record]
         whole = (record >= 0) & (inner < room) & (sizes <= room - np.minimum(inner, room))
-        places = np.where(whole, self._places[record] + inner, np.uint64(0))
+        places: Offsets = np.where(whole, self._places[record] + inner, np.uint64(0))
         pieces = self._base.pieces(places, np.where(whole, sizes, np.uint64(0)))
         return pieces if whole.all() else self._mixed(pieces, whole, offsets, sizes)
 
@@ -187,7 +188,7 @@ def _without_overlaps(starts: Offsets, sizes: Offsets, places: Offsets) -> tuple
     there: list[tuple[int, int, int]] = []  # (-place, start, end), the latest record first
     bounds = np.unique(np.concatenate([first, last])).tolist()
     begun, records = 0, list(zip(first.tolist(), last.tolist(), place.tolist(), strict=True))
-    for at, until in zip(bounds, bounds[1:], strict=False):
+    for at, until in pairwise(bounds):
         while begun < len(records) and records[begun][0] <= at:
             start, end, where = records[begun]
             heapq.heappush(there, (-where, start, end))

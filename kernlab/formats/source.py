@@ -93,9 +93,9 @@ class MappedFile(Source):
 
     def pieces(self, offsets: Offsets, sizes: Offsets) -> Iterable[Piece]:
         """See Source.pieces."""
-        return map(
-            self._open().__getitem__, map(slice, offsets.tolist(), (offsets + sizes).tolist(), strict=True)
-        )
+        view = self._open()
+        ends = offsets + sizes
+        return (view[start:end] for start, end in zip(offsets.tolist(), ends.tolist(), strict=True))
 
     def copy(self, offset: int, target: memoryview) -> bool:
         """See Source.copy."""
