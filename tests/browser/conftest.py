@@ -1,0 +1,80 @@
+"""A real JupyterLab and a real browser. Without Chromium or playwright these tests skip, and say so.
+
+`desk` is a fresh page on a JupyterLab that all tests of a worker share (`lab`); when its test ends, the page's
+console must have called nothing an error. Pictures go to build/browser/: look at them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from lab import Desk, Server, find_chromium
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A JupyterLab of its own: `lab.root` is the folder that it serves, `lab.dump(path)` puts a dump there."""
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'lab')")
+    _chromium()
+    with Server(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+# One browser a file: playwright keeps an event loop running while it is up, which other tests must not find.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, without a window."""
+    program = _chromium()
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (the extra 'dev')"
+    )
+    # Chromium's sandbox does not work for root.
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=program, args=flags)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def desk(lab: Server, browser: Any) -> Iterator[Desk]:
+    """A page on the JupyterLab: `desk.notebook(name, cells)`, `desk.open(path)`, `desk.page`, `desk.picture(name)`."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(30_000)
+    desk = Desk(context.new_page(), lab)
+    yield desk
+    context.close()
+    lab.end_kernels()
+    assert desk.said == [], "the browser's console shows errors"
+
+
+@pytest.fixture
+def offline(browser: Any) -> Iterator[Any]:
+    """`offline(path, javascript=False)`: a page that shows a local HTML file and can reach no network."""
+    contexts = []
+
+    def show(path: os.PathLike[str], *, javascript: bool = False) -> Any:
+        context = browser.new_context(
+            viewport={"width": 1200, "height": 900}, java_script_enabled=javascript, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(f"file://{os.fspath(path)}")
+        return page
+
+    yield show
+    for context in contexts:
+        context.close()
+
+
+def _chromium() -> str:
+    program = find_chromium()
+    if program is None:
+        pytest.skip(
+            "no Chromium on this machine: scripts/install-system-packages.sh browser installs it, "
+            "KERNLAB_CHROMIUM names another"
+        )
+    return program
