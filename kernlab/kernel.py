@@ -212,10 +212,22 @@ class Kernel:
 
     @cached_property
     def percpu_offsets(self) -> npt.NDArray[np.uint64]:
-        """What to add to a per-CPU variable's address, uint64[nr_cpu_ids] (mm/percpu.c, __per_cpu_offset)."""
-        count = min(max(self.word("nr_cpu_ids", 4), 1), MOST_CPUS)
-        offsets = self.read(self.symbol("__per_cpu_offset"), 8 * count)
-        return np.frombuffer(offsets, dtype="<u8").astype(np.uint64)
+        """What to add to a per-CPU variable's address, uint64[nr_cpu_ids] (mm/percpu.c, __per_cpu_offset).
+
+        Where nr_cpu_ids cannot be read, the array itself tells: behind the last CPU all entries are what they were
+        at boot. Raises FaultError, PageExcluded where the array cannot be read.
+        """
+        address = self.symbol("__per_cpu_offset")
+        try:
+            count = min(max(self.word("nr_cpu_ids", 4), 1), MOST_CPUS)
+        except KernlabError as error:
+            self.lost([f"the number of CPUs cannot be read ({error}); the array of per-CPU areas tells it"])
+            _, _, size = self.symbols.lookup(np.array([address], dtype=np.uint64))
+            every = np.frombuffer(self.read(address, min(int(size[0]), 8 * MOST_CPUS) & ~7), dtype="<u8")
+            used = np.flatnonzero(every != every[-1:])
+            count = int(used[-1]) + 1 if len(used) else 1
+            return every[:count].astype(np.uint64)
+        return np.frombuffer(self.read(address, 8 * count), dtype="<u8").astype(np.uint64)
 
     def close(self) -> None:
         """Close the dump file; what was read already stays valid."""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.dump import Dump
 from kernlab.formats.base import DumpFile, FrameStatus
 from kernlab.kernel import Kernel
@@ -116,8 +117,15 @@ class Overlay:
             assert layout is not None
             end = max(layout.direct_end, layout.direct_start + kernel.file.max_pfn * PAGE)
             kernel.memory.layout = dataclasses.replace(layout, direct_end=end)
-            kernel.symbols, kernel.types = self.kernel.symbols, self.kernel.types
+            kernel.symbols, kernel.types = _kernels_own(self.kernel.symbols), self.kernel.types
         return Dump(kernel)
+
+
+def _kernels_own(table: SymbolTable) -> SymbolTable:
+    """The table as it was before the modules' symbols were put behind the kernel's: these are read anew."""
+    count = table.modules().count("")
+    end = int(table._starts[count]) if count < len(table) else len(table._blob)
+    return SymbolTable(table._blob[:end], table._starts[:count], table.addresses[:count], table.types[:count])
 
 
 class OverlayFile(DumpFile):

@@ -54,7 +54,7 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     opened = opened_paths(kernel, file)
     inode = file_inodes(kernel, file, opened)
     device, number = expand(inode["i_sb->s_dev"], of), expand(inode["i_ino"], of)
-    path = expand(paths(kernel, opened, root_of_init(kernel)), of)
+    path = expand(paths(kernel, opened, root_of_init(kernel, problems)), of)
     size = Column(end.values.astype(np.int64) - start.values.astype(np.int64), start.valid & end.valid, "int")
     offset = vma["vm_pgoff"].values.astype(np.int64) * kernel.page_size
     names = Names(kernel, vma, task.follow("mm"), owner)

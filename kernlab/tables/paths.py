@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray, container
 from kernlab.walk.strings import sized_strings
@@ -30,18 +29,21 @@ _MADE_UP = {
 }
 
 
-def root_of_init(kernel: Kernel) -> tuple[int, int]:
-    """(vfsmount, dentry) of pid 1's root directory. Raises KernlabError where it cannot be read."""
+def root_of_init(kernel: Kernel, problems: list[str]) -> tuple[int, int] | None:
+    """(vfsmount, dentry) of pid 1's root directory; None, and a problem that says so, where it cannot be read."""
     space = StructArray(kernel, kernel.find_type("struct pid_namespace"), [kernel.symbol("init_pid_ns")])
     root = space.follow("child_reaper").follow("fs").follow("root")
     mount, dentry = root["mnt"], root["dentry"]
-    if not (mount.valid[0] and dentry.valid[0]):
-        raise KernlabError("pid 1's root directory is not in the dump, so no path can be told")
-    return int(mount.values[0]), int(dentry.values[0])
+    if mount.valid[0] and dentry.valid[0]:
+        return int(mount.values[0]), int(dentry.values[0])
+    problems.append("pid 1's root directory is not in the dump: paths are told from the root of their mounts")
+    return None
 
 
-def paths(kernel: Kernel, pairs: StructArray, root: tuple[int, int]) -> Column:
+def paths(kernel: Kernel, pairs: StructArray, root: tuple[int, int] | None) -> Column:
     """The path of each `struct path`, seen from `root` (vfsmount, dentry), unescaped (fs/d_path.c, d_path).
+
+    Without a `root` paths begin at the topmost mount that they reach.
 
     `(deleted)` follows the name of an unlinked file; a path of which a part cannot be read is not valid.
     """
@@ -124,7 +126,7 @@ class _Tree:
             self.mounted[address] = (top, where, upper) if good else (0, 0, 0)
         return point.values[whole], above[whole]
 
-    def path(self, mount: int, dentry: int, root: tuple[int, int]) -> str | None:
+    def path(self, mount: int, dentry: int, root: tuple[int, int] | None) -> str | None:
         """d_path() of one pair, None where a part of it cannot be read."""
         alone = self.parent.get(dentry) == dentry
         if dentry in self.made_up and not (alone and self.mounted.get(mount, (0,))[0] == dentry):
@@ -134,7 +136,7 @@ class _Tree:
             return None
         return f"{whole or '/'} (deleted)" if dentry in self.unlinked and not alone else whole or "/"
 
-    def _directory(self, mount: int, dentry: int, root: tuple[int, int]) -> str | None:
+    def _directory(self, mount: int, dentry: int, root: tuple[int, int] | None) -> str | None:
         """The path without the mark of deletion; '' is the root itself (fs/d_path.c, prepend_path)."""
         passed: list[
             tuple[tuple[int, int], str]

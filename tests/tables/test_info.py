@@ -45,8 +45,10 @@ def test_taint_is_what_the_kernel_printed_at_the_panic(whole_dump, dump):
         assert dump.info["taint"] == letters.replace("G", "", 1) or dump.info["taint"] == letters
 
 
-def test_the_file(whole_dump, dump):
-    info = dump.info
+def test_the_file(whole_dump):
+    # Opened anew: the module's types that 5.10 lacks are a problem once somebody has asked for them.
+    with kernlab.open(whole_dump.vmcore) as dump:
+        info = dump.info
     assert info["format"] == {"debian-6.12": "kdump-lzo"}.get(whole_dump.name, "kdump-zlib")
     assert info["dump_level"] == 31
     assert info["file_bytes"] == whole_dump.vmcore.stat().st_size
