@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,49 +19,26 @@ import pandas as pd
 from kernlab import text
 from kernlab.frames import describe, lookup, nullable
 from kernlab.frames.builder import build
+from kernlab.traces.blktrace_latency import Latencies
+from kernlab.traces.blktrace_names import (
+    ACTIONS,
+    CGROUP,
+    NOTE_MESSAGE,
+    NOTE_PROCESS,
+    NOTE_TIMESTAMP,
+    NOTIFY,
+    REMAP,
+    SPLIT,
+    UNPLUGS,
+    categories,
+    device_name,
+    rwbs,
+)
 from kernlab.traces.blktrace_records import V8, Mask, Scan, headers, scan, times, widened
-
-if TYPE_CHECKING:
-    from kernlab.traces.blktrace_latency import Latencies
+from kernlab.traces.blktrace_text import as_text
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
-
-# enum blktrace_act: the low 16 bits of `action`, by blkparse's letters.
-ACTIONS = {
-    1: "Q",
-    2: "M",
-    3: "F",
-    4: "G",
-    5: "S",
-    6: "R",
-    7: "D",
-    8: "C",
-    9: "P",
-    10: "U",
-    11: "UT",
-    12: "I",
-    13: "X",
-    14: "B",
-    15: "A",
-    16: "abort",
-    17: "drv_data",
-    18: "zone_plug",
-    19: "zone_unplug",
-}
-REMAP, SPLIT, UNPLUGS = 15, 13, (10, 11)
-
-#: __BLK_TA_CGROUP: the first 8 bytes after the header are the cgroup's id.
-CGROUP = 0x100
-
-# enum blktrace_cat, bits from 16 on.
-WRITE, FLUSH, SYNC, PC, NOTIFY = 1 << 1, 1 << 2, 1 << 3, 1 << 9, 1 << 10
-AHEAD, META, DISCARD, FUA = 1 << 11, 1 << 12, 1 << 13, 1 << 15
-
-# enum blktrace_notify, of records with the category NOTIFY.
-NOTE_PROCESS, NOTE_TIMESTAMP, NOTE_MESSAGE = 0, 1, 2
-
-_MINOR_BITS = 20
 
 #: A pid above this (PID_MAX_LIMIT) is none; names of such are looked up the slow way.
 _MOST_PIDS = 1 << 22
@@ -252,7 +229,7 @@ class BlkTrace:
             payload = self._payload(row)
             if len(payload) == 8:
                 seconds, rest = np.frombuffer(payload, dtype=">u4" if self.swapped else "<u4").tolist()
-                return seconds * 1_000_000_000 + rest - int(self.rows["time"][row])
+                return int(seconds * 1_000_000_000 + rest - int(self.rows["time"][row]))
         return None
 
     def _payload(self, row: int) -> bytes:
@@ -280,13 +257,13 @@ class BlkTrace:
             "timestamp": rows["time"].astype(np.int64).view("timedelta64[ns]"),
             "cpu": rows["cpu"].astype(np.int64),
             "sequence": rows["sequence"].astype(np.int64),
-            "device": _categories(rows["device"], device_name),
+            "device": categories(rows["device"], device_name),
             "action": self._actions(act, message),
             "rwbs": self._rwbs(category, rows["bytes"]),
             "sector": rows["sector"].copy(),
             "bytes": rows["bytes"].astype(np.int64),
             "pid": rows["pid"].astype(np.int64),
-            "comm": self._comms(rows["pid"]),
+            "comm": self.comms(rows["pid"]),
             "error": rows["error"].view().astype(np.uint16).view(np.int16).astype(np.int64),
             **self._details(rows, numbers, act, message),
         }
@@ -299,7 +276,7 @@ class BlkTrace:
 
     def _actions(self, act: npt.NDArray[np.uint16], message: Mask) -> pd.Categorical:
         # A note that is kept is a message: it gets a code that no action has.
-        return _categories(
+        return categories(
             np.where(message, np.uint16(0), act) if message.any() else act,
             lambda value: "m" if value == 0 and message.any() else ACTIONS.get(value, str(value)),
         )
@@ -309,9 +286,14 @@ class BlkTrace:
         # Bit 31 is no category: whether there are bytes decides between R and N.
         key = category & np.uint32(0x7FFFFFFF)
         key |= (count != 0).astype(np.uint32) << np.uint32(31)
-        return _categories(key, lambda value: rwbs(value & 0x7FFFFFFF, bool(value >> 31)))
+        return categories(key, lambda value: rwbs(value & 0x7FFFFFFF, bool(value >> 31)))
 
-    def _comms(self, pids: npt.NDArray[np.uint32]) -> Any:
+    def rwbs_of(self, where: I64) -> pd.Categorical:
+        """The rwbs letters of some of `rows`."""
+        return self._rwbs(self.category[where], self.rows["bytes"][where])
+
+    def comms(self, pids: npt.NDArray[np.uint32]) -> Any:
+        """The name of each pid as a str column, missing where nobody tells it."""
         names = dict(self.processes)
         found = pd.unique(pids).tolist()
         if self.more_names is not None and any(pid not in names for pid in found):
@@ -343,7 +325,7 @@ class BlkTrace:
         unplug = np.flatnonzero(np.isin(act, UNPLUGS) & event & (length >= 8))
         pairs = self._gather(starts[remap], 16)
         device = pairs[:, :4].copy().view(">u4")[:, 0]
-        inner = _categories(device.astype(np.uint32), device_name)
+        inner = categories(device.astype(np.uint32), device_name)
         codes = np.full(count, -1, dtype=np.int32)
         codes[remap] = inner.codes
         from_device = pd.Categorical.from_codes(codes, categories=inner.categories)
@@ -389,8 +371,6 @@ class BlkTrace:
 
     def text(self) -> str:
         """What `blkparse -q` (1.2.0) prints of this trace, line for line; see `blktrace_text`."""
-        from kernlab.traces.blktrace_text import as_text
-
         return as_text(self)
 
     def in_file_order(self, rows: I64) -> list[I64]:
@@ -405,8 +385,6 @@ class BlkTrace:
 
     def latencies(self) -> Latencies:
         """Q2C, D2C and their kin; see `blktrace_latency.Latencies`."""
-        from kernlab.traces.blktrace_latency import Latencies
-
         return Latencies(self)
 
     def stream_bytes(self, number: int) -> bytes:
@@ -442,29 +420,6 @@ class BlkTrace:
 
     def __repr__(self) -> str:
         return f"<BlkTrace of {len(self.rows):,} records in {len(self.streams):,} streams>"
-
-
-def rwbs(category: int, has_bytes: bool) -> str:
-    """The letters of kernel/trace/blktrace.c's fill_rwbs, as blkparse prints them."""
-    kind = "D" if category & DISCARD else "W" if category & WRITE else "R" if has_bytes else "N"
-    tail = ((FUA, "F"), (AHEAD, "A"), (SYNC, "S"), (META, "M"))
-    return ("F" if category & FLUSH else "") + kind + "".join(sign for bit, sign in tail if category & bit)
-
-
-def device_name(device: int) -> str:
-    """ "254:0" of a kernel's dev_t (include/linux/kdev_t.h)."""
-    return f"{device >> _MINOR_BITS}:{device & ((1 << _MINOR_BITS) - 1)}"
-
-
-def _categories(values: npt.NDArray[Any], name: Callable[[int], str]) -> pd.Categorical:
-    """Few distinct numbers as a categorical of their names (several numbers may share one)."""
-    codes, distinct = pd.factorize(values)
-    names = [name(int(value)) for value in distinct]
-    unique = list(dict.fromkeys(names))
-    place = {label: index for index, label in enumerate(unique)}
-    if len(unique) != len(names):
-        codes = np.array([place[label] for label in names])[codes]
-    return pd.Categorical.from_codes(codes, categories=pd.Index(unique, dtype="str"))
 
 
 def _sparse(count: int, rows: I64, values: npt.NDArray[Any]) -> Any:

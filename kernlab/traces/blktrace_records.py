@@ -104,10 +104,9 @@ def scan(data: U8, start: int, end: int) -> Scan:
         assert rows is not None
         at = rows[3]
         found.append(rows[:3])
-    offsets, version8, stop = (
-        np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-        for parts in (list(column) for column in (zip(*found, strict=True) if found else ((), (), ())))
-    )
+    offsets = _joined([part[0] for part in found], np.int64)
+    version8 = _joined([part[1] for part in found], np.bool_)
+    stop = _joined([part[2] for part in found], np.int64)
     last = start
     torn = 0
     if len(offsets):
@@ -118,6 +117,10 @@ def scan(data: U8, start: int, end: int) -> Scan:
     torn = torn or _is_start(data, last, end, swapped)
     skipped = end - start - int((stop - offsets).sum()) - torn
     return Scan(offsets, version8 if version8.any() else None, swapped, skipped, torn)
+
+
+def _joined(parts: list[npt.NDArray[Any]], dtype: type[Any]) -> npt.NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,21 @@ that carry a cgroup's id are left out, errors are printed unsigned, a process wi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kernlab import text
-from kernlab.traces.blktrace import I64, NOTE_MESSAGE, NOTIFY, PC, BlkTrace, rwbs
+from kernlab.traces.blktrace_names import MINOR_BITS, NOTE_MESSAGE, NOTIFY, PC, rwbs
+from kernlab.traces.blktrace_records import I64
+
+if TYPE_CHECKING:
+    from kernlab.traces.blktrace import BlkTrace
 
 _LETTERS = dict(enumerate("?QMFGSRDCPU", 0)) | {11: "UT", 12: "I", 13: "X", 14: "B", 15: "A"}
 # What blkparse knows of requests that are no file system's: the others it calls bad and prints nothing.
 _OF_PC = frozenset("QGSRDCI")
-_MINOR = (1 << 20) - 1
+_MINOR = (1 << MINOR_BITS) - 1
 _SECOND = 1_000_000_000
 
 

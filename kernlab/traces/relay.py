@@ -61,7 +61,9 @@ class Relay:
         (writes are being refused), overwrite (missing where nothing proves it), closed, damage ('' or what cannot
         be true; then the counts are missing), address (struct rchan), buffer (struct rchan_buf).
         """
-        pairs = [(channel, buffer) for channel in self._channels for buffer in channel.buffers or [None]]
+        pairs: list[tuple[Channel, Buffer | None]] = [
+            (channel, buffer) for channel in self._channels for buffer in (*channel.buffers,) or (None,)
+        ]
         channels = [channel for channel, _ in pairs]
         buffers = [buffer for _, buffer in pairs]
 
