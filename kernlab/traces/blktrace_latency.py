@@ -1,7 +1,8 @@
-"""A `BlkTrace` in, how long each request waited where out: Q2C, D2C, Q2G, G2I, I2D, Q2M, Q2Q, as btt counts them.
+"""A `BlkTrace` in, how long each request waited where out: Q2C, D2C, Q2G, G2I, I2D, Q2M, M2D, Q2Q, as btt counts.
 
 A request here is what was queued (a bio, action Q). G, I and M belong to the request whose sectors they begin in, D
-and C to every request that lies inside theirs. A step that goes back in time counts as 1 ns, as in btt.
+and C to every request that lies inside theirs. One that was split has a G for each part, and each counts; it ends
+when the next request begins at the same sector. A step that goes back in time counts as 1 ns. All this as btt has it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ STEPS = {
     "G2I": ("allocated", "inserted"),
     "Q2M": ("queued", "merged"),
     "I2D": ("inserted", "issued"),
+    "M2D": ("merged", "issued"),
     "D2C": ("issued", "completed"),
     "Q2C": ("queued", "completed"),
     # Not btt's: with blk-mq and no scheduler nothing is ever inserted.
@@ -63,10 +65,10 @@ class Latencies:
         """One row per request, in the order of time.
 
         queued, allocated (G), inserted (I), merged (M, F), issued (D), completed (C): since boot, NaT where the trace
-        does not tell; device, sector, bytes, rwbs, pid, comm, cpu (that queued it); q2g, g2i, q2m, i2d, g2d, d2c, q2c
-        (timedelta64[ns]). A request that was merged is completed with the one it went into.
+        does not tell; device, sector, bytes, rwbs, pid, comm, cpu (that queued it); q2g, g2i, q2m, i2d, m2d, g2d, d2c,
+        q2c         (timedelta64[ns]). A request that was merged is completed with the one it went into.
         """
-        rows, moments, gaps = self._matched
+        rows, moments, _ = self._matched
         events = self._trace.rows[rows]
         columns: dict[str, Any] = {name: _timedelta(moments[name]) for name in _MOMENTS}
         columns |= {
@@ -78,7 +80,10 @@ class Latencies:
             "comm": self._trace.comms(events["pid"]),
             "cpu": events["cpu"].astype(np.int64),
         }
-        columns |= {step.lower(): _timedelta(gaps[step]) for step in STEPS}
+        columns |= {
+            step.lower(): _timedelta(_gap(moments[begin], moments[end]))
+            for step, (begin, end) in STEPS.items()
+        }
         frame = pd.DataFrame(columns, copy=False)
         frame.attrs.update(describe(None, "block requests", [*self._trace.problems, *self.problems]))
         frame.attrs["source"] = self._trace.source
@@ -90,7 +95,7 @@ class Latencies:
         Processes go by their name, up to a slash (as btt has it) with `btt_names`. Steps without requests are not
         there. Q2Q is from one request to the next of the same device, process, or any.
         """
-        rows, _, gaps = self._matched
+        rows, _, samples = self._matched
         events = self._trace.rows[rows]
         if by == "device":
             groups: Any = categories(events["device"], device_name)
@@ -110,16 +115,15 @@ class Latencies:
             raise KernlabError(f"by is 'device', 'process' or 'all', not {by!r}")
         found = []
         codes = np.asarray(groups.codes, dtype=np.int64)
-        steps = {"Q2Q": _arrivals(events["time"].astype(np.int64), codes), **gaps}
-        for number, name in enumerate(groups.categories):
-            mine = codes == number
-            for step, gap in steps.items():
-                values = gap[mine & (gap != _NONE)]
-                if len(values):
-                    found.append(
-                        (name, step, int(values.min()), values.mean(), int(values.max()), len(values))
-                    )
-        found.sort(key=lambda row: str(row[0]))
+        arrivals = _arrivals(events["time"].astype(np.int64), codes)
+        for step, (requests, gaps) in {"Q2Q": arrivals, **samples}.items():
+            group = codes[requests]
+            for number in np.unique(group).tolist():
+                values = gaps[group == number]
+                least, most = int(values.min()), int(values.max())
+                found.append((groups.categories[number], step, least, values.mean(), most, len(values)))
+        order = {step: place for place, step in enumerate(("Q2Q", *STEPS))}
+        found.sort(key=lambda row: (str(row[0]), order[row[1]]))
         table = pd.DataFrame(found, columns=[by, "step", "min", "avg", "max", "n"])
         for column in ("min", "avg", "max"):
             table[column] = pd.to_timedelta(
@@ -151,8 +155,8 @@ class Latencies:
         )
 
     @cached_property
-    def _matched(self) -> tuple[I64, dict[str, I64], dict[str, I64]]:
-        """(rows of the requests' Q events, moments in ns, steps in ns); `_NONE` where there is none."""
+    def _matched(self) -> tuple[I64, dict[str, I64], dict[str, tuple[I64, I64]]]:
+        """(rows of the requests' Q events, moments of each in ns or `_NONE`, (request, ns) of each step taken)."""
         trace = self._trace
         plain = (trace.category & np.uint32(NOTIFY | PC)) == 0
         wanted = np.isin(trace.act, (_Q, _M, _F, _G, _D, _C, _I)) & plain & (trace.rows["bytes"] != 0)
@@ -177,8 +181,11 @@ class Latencies:
             name: np.array(values, dtype=np.int64)
             for name, values in zip(_MOMENTS, found.moments, strict=True)
         }
-        gaps = {step: _gap(moments[begin], moments[end]) for step, (begin, end) in STEPS.items()}
-        return rows[queue], moments, gaps
+        samples = {
+            step: (np.array(requests, dtype=np.int64), np.array(gaps, dtype=np.int64))
+            for step, (requests, gaps) in found.samples.items()
+        }
+        return rows[queue], moments, samples
 
 
 class _Matcher:
@@ -187,65 +194,135 @@ class _Matcher:
     def __init__(self, events: int):
         self.queue: list[int] = []
         self.moments: tuple[list[int], ...] = ([], [], [], [], [], [])
+        self.samples: dict[str, tuple[list[int], list[int]]] = {step: ([], []) for step in STEPS}
         self.untracked = 0
         self._budget = _MOST_COVERED * (events + 1024)
 
     def run(
-        self, acts: Sequence[int], devices: Sequence[int], starts: Sequence[int], stops: Sequence[int],
+        self,
+        acts: Sequence[int],
+        devices: Sequence[int],
+        starts: Sequence[int],
+        stops: Sequence[int],
         times: Sequence[int],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Go through the events in their order; each by action, device, first sector, sector after the last, time."""
-        waiting: dict[int, tuple[list[int], list[int], dict[int, int]]] = {}
-        queued, allocated, inserted, merged, issued, completed = self.moments
-        of_one = {_G: allocated, _I: inserted, _M: merged, _F: merged}
-        for event, (act, device, start, stop, time) in enumerate(
-            zip(acts, devices, starts, stops, times, strict=True)
-        ):
-            lot = waiting.get(device)
-            if lot is None:
-                if act != _Q:
-                    continue
-                lot = waiting[device] = ([], [], {})
-            sectors, requests, ends = lot
+        waiting: dict[int, _Waiting] = {}
+        lot = None
+        last_device = -1
+        events = zip(acts, devices, starts, stops, times, strict=True)
+        for event, (act, device, start, stop, time) in enumerate(events):
+            if device != last_device or lot is None:
+                last_device = device
+                lot = waiting.get(device)
+                if lot is None:
+                    if act != _Q:
+                        continue
+                    lot = waiting[device] = _Waiting()
             if act == _Q:
-                place = bisect_left(sectors, start)
-                # A second request for the same sector is not followed while the first one waits; nor does btt.
-                if place < len(sectors) and sectors[place] == start:
-                    continue
-                if len(sectors) >= _MOST_WAITING:
-                    self.untracked += 1
-                    continue
-                sectors.insert(place, start)
-                requests.insert(place, len(queued))
-                ends[len(queued)] = stop
-                self.queue.append(event)
-                queued.append(time)
-                for moment in (allocated, inserted, merged, issued, completed):
-                    moment.append(_NONE)
-                continue
-            if act in of_one:
-                place = bisect_right(sectors, start) - 1
-                if place >= 0 and ends[requests[place]] > start:
-                    of_one[act][requests[place]] = time
-                continue
-            first, last = bisect_left(sectors, start), bisect_left(sectors, stop)
-            self._budget -= last - first
-            if self._budget < 0:
-                self.untracked += last - first
-                continue
-            inside = [place for place in range(first, last) if ends[requests[place]] <= stop]
-            if act == _D:
-                for place in inside:
-                    issued[requests[place]] = time
-            elif len(inside) == last - first:
-                for request in requests[first:last]:
-                    completed[request] = time
-                    del ends[request]
-                del sectors[first:last], requests[first:last]
+                self._begin(lot, event, start, stop, time)
+            elif act in (_D, _C):
+                inside = lot.inside(start, stop)
+                self._budget -= len(inside)
+                if self._budget < 0:
+                    self.untracked += len(inside)
+                elif act == _D:
+                    self._issue(inside, time)
+                else:
+                    self._complete(inside, time)
+                    lot.drop(inside, start, stop)
             else:
-                for place in reversed(inside):
-                    completed[requests[place]] = time
-                    del ends[requests[place]], sectors[place], requests[place]
+                request = lot.at(start)
+                if request >= 0:
+                    self._pass(act, request, time)
+
+    def _begin(self, lot: _Waiting, event: int, start: int, stop: int, time: int) -> None:
+        request = len(self.queue)
+        if not lot.add(request, start, stop):
+            self.untracked += 1
+            return
+        self.queue.append(event)
+        self.moments[0].append(time)
+        for moment in self.moments[1:]:
+            moment.append(_NONE)
+
+    def _pass(self, act: int, request: int, time: int) -> None:
+        queued, allocated, inserted, merged, _, _ = self.moments
+        if act == _G:
+            allocated[request] = time
+            self._took("Q2G", request, queued[request], time)
+        elif act == _I:
+            inserted[request] = time
+            self._took("G2I", request, allocated[request], time)
+        else:
+            merged[request] = time
+            self._took("Q2M", request, queued[request], time)
+
+    def _issue(self, requests: Sequence[int], time: int) -> None:
+        _, allocated, inserted, merged, issued, _ = self.moments
+        for request in requests:
+            if inserted[request] != _NONE:
+                self._took("I2D", request, inserted[request], time)
+            else:
+                self._took("M2D", request, merged[request], time)
+            self._took("G2D", request, allocated[request], time)
+            issued[request] = time
+
+    def _complete(self, requests: Sequence[int], time: int) -> None:
+        queued, _, _, _, issued, completed = self.moments
+        for request in requests:
+            completed[request] = time
+            self._took("Q2C", request, queued[request], time)
+            self._took("D2C", request, issued[request], time)
+
+    def _took(self, step: str, request: int, since: int, time: int) -> None:
+        if since != _NONE:
+            requests, gaps = self.samples[step]
+            requests.append(request)
+            gaps.append(time - since if time > since else 1)
+
+
+class _Waiting:
+    """The requests of one device that wait, ascending by their first sector, each of which only one has."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self._requests: list[int] = []
+
+    def add(self, request: int, start: int, stop: int) -> bool:
+        """Put a request in its place, or in that of one which begins alike; False where too many wait."""
+        place = bisect_left(self._starts, start)
+        if place < len(self._starts) and self._starts[place] == start:
+            self._stops[place], self._requests[place] = stop, request
+            return True
+        if len(self._starts) >= _MOST_WAITING:
+            return False
+        self._starts.insert(place, start)
+        self._stops.insert(place, stop)
+        self._requests.insert(place, request)
+        return True
+
+    def at(self, sector: int) -> int:
+        """The request that a sector lies in, -1 where there is none."""
+        place = bisect_right(self._starts, sector) - 1
+        return self._requests[place] if place >= 0 and sector < self._stops[place] else -1
+
+    def inside(self, start: int, stop: int) -> list[int]:
+        """The requests that lie in [start, stop) with all their sectors."""
+        first = bisect_left(self._starts, start)
+        last = bisect_left(self._starts, stop, lo=first)
+        return [self._requests[place] for place in range(first, last) if self._stops[place] <= stop]
+
+    def drop(self, requests: list[int], start: int, stop: int) -> None:
+        """Take these out, which `inside` found."""
+        if not requests:
+            return
+        first = bisect_left(self._starts, start)
+        last = bisect_left(self._starts, stop, lo=first)
+        kept = [place for place in range(first, last) if self._stops[place] > stop]
+        for column in (self._starts, self._stops, self._requests):
+            column[first:last] = [column[place] for place in kept]
 
 
 def _gap(begin: I64, end: I64) -> I64:
@@ -256,13 +333,11 @@ def _gap(begin: I64, end: I64) -> I64:
     return gap
 
 
-def _arrivals(times: I64, codes: I64) -> I64:
-    """Nanoseconds since the request before of the same group, at least 1."""
+def _arrivals(times: I64, codes: I64) -> tuple[I64, I64]:
+    """(request, nanoseconds since the request before of the same group), at least 1."""
     order = np.argsort(codes, kind="stable")
-    gap = np.full(len(times), _NONE, dtype=np.int64)
     same = codes[order][1:] == codes[order][:-1]
-    gap[order[1:]] = np.where(same, np.maximum(np.diff(times[order]), 1), _NONE)
-    return gap
+    return order[1:][same], np.maximum(np.diff(times[order])[same], 1)
 
 
 def _timedelta(values: I64) -> npt.NDArray[np.timedelta64]:
