@@ -1,0 +1,106 @@
+"""A dump in, its summary in words out: what died, when, why, who was running, and what the file left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kernlab import text
+from kernlab.errors import KernlabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kernlab.dump import Dump
+
+#: makedumpfile(8), -d: what each bit of the dump level leaves out.
+_LEFT_OUT = {1: "zero pages", 2: "page cache", 4: "private page cache", 8: "user data", 16: "free pages"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a dump says of itself. The strings come from the dump: whoever shows them escapes them."""
+
+    title: str
+    why: str
+    #: Pairs of a name and what there is to say.
+    rows: tuple[tuple[str, str], ...]
+    #: What is missing, as the file and the tables built so far say it.
+    problems: tuple[str, ...]
+
+
+def summary(dump: Dump) -> Summary:
+    """The summary of a dump. One so damaged that its facts cannot be read gives a summary that says so."""
+    try:
+        facts = dump.info
+    except KernlabError as error:
+        return Summary("A dump that tells nothing of itself", str(error), (("file", repr(dump)),), ())
+    rows = (
+        ("died", _when(facts)),
+        ("running", _who(facts)),
+        ("machine", _machine(facts)),
+        ("kernel", f"{_known(facts['version'], 'version unknown')} · taint: {_known(facts['taint'])}"),
+        ("command line", _known(facts["cmdline"])),
+        ("dump", _file(dump, facts)),
+        ("left out", left_out(facts["dump_level"])),
+    )
+    why = _known(
+        facts["panic_message"], "The log names no cause: the machine was stopped, or its last words are lost."
+    )
+    title = f"Linux {_known(facts['release'])} on {_known(facts['nodename'], 'a machine without a name')}"
+    return Summary(title, why, rows, tuple(dump.problems))
+
+
+def left_out(level: object) -> str:
+    """What a makedumpfile dump level leaves out, in words."""
+    if level is None or level != level:
+        return "not said by the file"
+    bits = int(str(level))
+    names = [name for bit, name in _LEFT_OUT.items() if bits & bit]
+    return f"{', '.join(names) or 'nothing'} (dump level {bits})"
+
+
+def _known(value: Any, otherwise: str = "unknown") -> str:
+    return otherwise if value is None or value != value or value == "" else str(value)
+
+
+def _when(facts: pd.Series[Any]) -> str:
+    time, up = facts["crash_time"], facts["uptime"]
+    when = (
+        f"{time:%Y-%m-%d %H:%M:%S} UTC"
+        if time is not None and time == time
+        else "at a time the dump does not say"
+    )
+    return f"{when}, {_span(up.total_seconds())} after boot" if up is not None and up == up else when
+
+
+def _span(seconds: float) -> str:
+    days, rest = divmod(int(seconds), 86_400)
+    hours, rest = divmod(rest, 3600)
+    minutes, whole = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
+    shown = [f"{count} {unit}" for count, unit in parts if count]
+    return " ".join([*shown, f"{whole} s"]) if days == 0 else " ".join(shown)
+
+
+def _who(facts: pd.Series[Any]) -> str:
+    if facts["panic_cpu"] is None:
+        return "no CPU had panicked"
+    return f"{_known(facts['panic_comm'])} (pid {_known(facts['panic_pid'])}) on CPU {facts['panic_cpu']}"
+
+
+def _machine(facts: pd.Series[Any]) -> str:
+    memory = facts["memory_bytes"]
+    size = text.human_bytes(memory) if memory is not None else "memory unknown"
+    cpus = facts["cpus"]
+    return (
+        f"{_known(facts['machine'])}, {_known(cpus)} CPU{'' if cpus == 1 else 's'} online, {size} of memory"
+    )
+
+
+def _file(dump: Dump, facts: pd.Series[Any]) -> str:
+    file = dump.kernel.file
+    kept = text.human_bytes(file.frame_count * file.page_size)
+    size = facts["file_bytes"]
+    packed = f"{text.human_bytes(size)} on disk, " if size is not None else ""
+    return f"{facts['format']}, {packed}{kept} of memory in {file.frame_count:,} page frames"
