@@ -9,6 +9,11 @@ INDEX = Registry(
         "log": ("kernlab.tables.log", "The kernel's log (dmesg), one row per printk record."),
         "maps": ("kernlab.tables.maps", "Memory maps of all processes, one row per VMA."),
         "modules": ("kernlab.tables.modules", "Loaded kernel modules, one row each."),
+        "slab_objects": (
+            "kernlab.tables.slab_objects",
+            "Slab objects of one cache, or of all: every one, in use or free.",
+            True,
+        ),
         "slabs": ("kernlab.tables.slabs", "Slab caches, one row each, with their true use."),
         "symbols": ("kernlab.tables.symbols", "Symbols of the kernel and its modules (kallsyms)."),
         "tasks": ("kernlab.tables.tasks", "Threads, one row each, and the idle task of each CPU."),

@@ -202,16 +202,17 @@ def _count_percpu(kernel: Kernel, cache: StructArray, tally: Tally, problems: li
     """Free objects that CPUs keep: their slab's freelist, their partial slabs, or their sheaves and barns."""
     numbers = possible_cpus(kernel, problems)
     if cache.has("cpu_slab"):
-        owner, cpu = _percpu_structs(kernel, cache, "cpu_slab", "struct kmem_cache_cpu", numbers)
+        owner, cpu = percpu_structs(kernel, cache, "cpu_slab", "struct kmem_cache_cpu", numbers)
         _count_cpu_slabs(kernel, cache, tally, owner, cpu, problems)
     if cache.has("cpu_sheaves"):
-        owner, cpu = _percpu_structs(kernel, cache, "cpu_sheaves", "struct slub_percpu_sheaves", numbers)
+        owner, cpu = percpu_structs(kernel, cache, "cpu_sheaves", "struct slub_percpu_sheaves", numbers)
         _count_sheaves(kernel, cache, tally, owner, cpu, problems)
 
 
-def _percpu_structs(
+def percpu_structs(
     kernel: Kernel, cache: StructArray, member: str, type_name: str, numbers: I64
 ) -> tuple[I64, StructArray]:
+    """A per-CPU struct of each cache on each of the CPUs `numbers`: (cache index int64[m], StructArray of m)."""
     pointer = cache[member]
     rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
     where = percpu_many(kernel, pointer.values[rows], numbers).reshape(-1)
@@ -256,18 +257,32 @@ def _count_cpu_slabs(
 def _count_sheaves(
     kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray, problems: list[str]
 ) -> None:
+    of, sheaf, doubtful = sheaves(kernel, cache, owner, cpu, problems)
+    tally.free_known[doubtful] = False
+    size = sheaf["size"]
+    tally.add_free(of, size.values, size.valid)
+
+
+def sheaves(
+    kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray, problems: list[str]
+) -> tuple[I64, StructArray, I64]:
+    """All sheaves of many caches, on CPUs and in barns, each once.
+
+    Parameters: cpu, the caches' slub_percpu_sheaves, and the index of each one's cache (owner). Returns (index of the
+    cache int64[n], StructArray of n slab_sheaf, indexes of caches of which some could not be found).
+    """
     # Linux commit 2d517aa09bbc ("slab: add opt-in caching layer of percpu sheaves") (in v6.18).
     sheaf = kernel.find_type("struct slab_sheaf")
-    owners, sheaves = [], []
+    owners, found, doubtful = [], [], []
     for member in ("main", "spare", "rcu_free"):
         if not cpu.has(member):
             continue
         pointer = cpu[member]
-        tally.free_known[owner[~pointer.valid]] = False
+        doubtful.append(owner[~pointer.valid])
         rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
         owners.append(owner[rows])
-        sheaves.append(pointer.values[rows])
-    barn_owner, barn = _barns(kernel, cache)
+        found.append(pointer.values[rows])
+    barn_owner, barn = barns(kernel, cache)
     before = len(problems)
     index, full = list_entries(
         kernel,
@@ -278,19 +293,19 @@ def _count_sheaves(
         what="the barns' full sheaves",
     )
     counted = barn["nr_full"]
-    tally.free_known[barn_owner[~counted.valid]] = False
+    doubtful.append(barn_owner[~counted.valid])
     if len(problems) > before:
         wrong = np.bincount(index, minlength=len(barn)) != counted.values.astype(np.int64)
-        tally.free_known[barn_owner[wrong]] = False
+        doubtful.append(barn_owner[wrong])
     owners.append(barn_owner[index])
-    sheaves.append(full.addresses)
+    found.append(full.addresses)
     # A sheaf may be shared by caches that have none of their own: it counts once.
-    every, first = np.unique(np.concatenate(sheaves), return_index=True)
-    size = StructArray(kernel, sheaf, every)["size"]
-    tally.add_free(np.concatenate(owners)[first], size.values, size.valid)
+    every, first = np.unique(np.concatenate(found), return_index=True)
+    return np.concatenate(owners)[first], StructArray(kernel, sheaf, every), np.concatenate(doubtful)
 
 
-def _barns(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
+def barns(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
+    """The node_barn of each cache on each NUMA node that has one: (cache index int64[m], StructArray of m)."""
     barn_type = kernel.find_type("struct node_barn")
     width = min(max(kernel.word("nr_node_ids", 4) if "nr_node_ids" in kernel.symbols else 1, 1), _MOST_NODES)
     owners, addresses = [], []
