@@ -43,7 +43,8 @@ def c_strings(kernel: Kernel, addresses: npt.NDArray[np.uint64], limit: int = 40
     rows = np.flatnonzero(valid)
     current = addresses[rows]
     done = 0
-    while len(rows) and done < limit:
+    # The first piece may be short, so one more than fills the limit; what is beyond it is cut below.
+    while len(rows) and done < limit + _PIECE:
         # Pieces end where a page may end, so that a string at a page's end does not need the next one.
         step = (np.uint64(_PIECE) - (current & np.uint64(_PIECE - 1))).astype(np.int64)
         going = np.zeros(len(rows), dtype=bool)
