@@ -15,6 +15,7 @@ from kernlab.errors import FaultError, KernlabError, PageExcluded
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump, open  # noqa: A004
+    from kernlab.traces import relay_files as relay  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,11 @@ __all__ = ["Dump", "FaultError", "KernlabError", "PageExcluded", "__version__", 
 
 
 def __getattr__(name: str) -> Any:
+    if name == "relay":
+        from kernlab.traces import relay_files
+
+        globals()["relay"] = relay_files
+        return relay_files
     if name not in ("Dump", "open"):
         raise AttributeError(f"module 'kernlab' has no attribute {name!r}")
     from kernlab import dump
@@ -35,7 +41,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "Dump", "open"])
+    return sorted({*globals(), "Dump", "open", "relay"})
 
 
 def load_ipython_extension(shell: Any) -> None:

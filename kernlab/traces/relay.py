@@ -23,11 +23,9 @@ from kernlab.traces.relay_dump import Buffer, Channel, find_channels, read_buffe
 from kernlab.traces.relay_layout import MODES
 from kernlab.traces.relay_records import (
     Chunk,
-    dtype_columns,
-    fixed_records,
     hexdump,
     raw_chunks,
-    struct_columns,
+    record_columns,
     systemtap_records,
 )
 
@@ -226,18 +224,11 @@ class Relay:
             return self.blktrace(name, cpu=cpu, mode=mode).events
         problems: list[str] = []
         chunks = [chunk for _, part in self._chunks(channel, cpu, mode, problems) for chunk in part]
-        columns: dict[str, Any]
         if type is None:
             decode = systemtap_records(chunks, problems) if channel.client.decoder else raw_chunks(chunks)
             columns = decode
-        elif isinstance(type, str) and type.startswith(("struct ", "union ")):
-            kind = self._kernel.find_type(type)
-            rows, cpus = fixed_records(chunks, kind.size, header=header, problems=problems)
-            columns = {"cpu": cpus, **_apart(struct_columns(self._kernel.token, rows, kind))}
         else:
-            dtype = np.dtype(type)
-            rows, cpus = fixed_records(chunks, dtype.itemsize, header=header, problems=problems)
-            columns = {"cpu": cpus, **_apart(dtype_columns(rows, dtype))}
+            columns = record_columns(chunks, type, kernel=self._kernel, header=header, problems=problems)
         result = pd.DataFrame(columns, copy=False)
         result.attrs.update(describe(self._kernel, f"relay {channel.name}", [*self.problems, *problems]))
         return result
@@ -312,11 +303,6 @@ class Relay:
             if self._channels
             else "<relay: no channels>"
         )
-
-
-def _apart(columns: dict[str, Any]) -> dict[str, Any]:
-    """A record may have a member "cpu" of its own: it keeps another name."""
-    return {f"record_{name}" if name == "cpu" else name: values for name, values in columns.items()}
 
 
 def view(dump: Any) -> Relay:

@@ -28,13 +28,48 @@ _MOST_COLUMNS = 512
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One sub-buffer's bytes of one CPU, from the first record on; records that end by `wanted_from` were read."""
+    """One sub-buffer's bytes of one CPU, from the first record on; records that end by `wanted_from` were read.
+
+    `open_end`: where its records end is not known; after the last one zeros follow, or what was there before.
+    """
 
     cpu: int
     number: int
     data: U8
     wanted_from: int = 0
     stale: bool = False
+    open_end: bool = False
+
+
+def record_columns(
+    chunks: Sequence[Chunk],
+    type: str | np.dtype[Any] | Any,  # noqa: A002
+    *,
+    kernel: Kernel | None,
+    header: int,
+    problems: list[str],
+) -> dict[str, Any]:
+    """Records of one size as columns: cpu, and the members of a C type of `kernel`, or of a NumPy dtype.
+
+    Raises KernlabError, TypeNotFoundError.
+    """
+    if isinstance(type, str) and type.startswith(("struct ", "union ")):
+        if kernel is None:
+            raise KernlabError(f"whose {type}? Name an open dump of that kernel: dump=…, or give a dtype")
+        kind = kernel.find_type(type)
+        rows, cpus = fixed_records(chunks, kind.size, header=header, problems=problems)
+        columns = struct_columns(kernel.token, rows, kind)
+    else:
+        try:
+            dtype = np.dtype(type)
+        except (TypeError, ValueError) as error:
+            raise KernlabError(f"{type!r} is no C type (struct …) and no NumPy dtype: {error}") from error
+        rows, cpus = fixed_records(chunks, dtype.itemsize, header=header, problems=problems)
+        columns = dtype_columns(rows, dtype)
+    # A record may have a member "cpu" of its own: it gets another name.
+    return {"cpu": cpus} | {
+        f"record_{name}" if name == "cpu" else name: values for name, values in columns.items()
+    }
 
 
 def fixed_records(
@@ -50,7 +85,11 @@ def fixed_records(
             continue
         data = chunk.data[header:]
         count = len(data) // size
-        left += len(data) - count * size
+        if chunk.open_end:
+            used = np.flatnonzero(data[: count * size].reshape(count, size).any(axis=1))
+            count = int(used[-1]) + 1 if len(used) else 0
+        else:
+            left += len(data) - count * size
         skip = max((chunk.wanted_from - header) // size, 0)
         taken = data[skip * size : count * size].reshape(-1, size)
         rows.append(taken)
@@ -160,6 +199,9 @@ def systemtap_records(chunks: Sequence[Chunk], problems: list[str]) -> dict[str,
                 sequence = int.from_bytes(data[at + 4 : at + 8], "little")
                 found.append((chunk.cpu, sequence, data[at + _STP_HEADER : stop]))
             at = stop
+        if chunk.open_end:
+            rows += found
+            continue
         if at == 0 and data[chunk.wanted_from :]:
             rows.append((chunk.cpu, None, data[chunk.wanted_from :]))
             continue

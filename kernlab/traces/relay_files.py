@@ -1,0 +1,307 @@
+"""`kernlab.relay`: the relay files of a running kernel, or files saved from them, in; their bytes and events out.
+
+One file per CPU, as debugfs has them (`/sys/kernel/debug/block/vda/trace0`) or as they were saved
+(`vda.blktrace.0`, a folder of `kernlab relay record`, pipes). Two ways to read those of a kernel:
+
+| mode | gives | and the kernel |
+|---|---|---|
+| "read" | what nobody has read yet, without padding, in the order in which it was written | forgets it |
+| "mmap" | the whole buffer as it lies in memory, read or not, with padding | keeps it |
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from kernlab import text
+from kernlab.errors import KernlabError
+from kernlab.frames import describe
+from kernlab.traces.blktrace import BlkTrace
+from kernlab.traces.blktrace_records import MAGIC7, MAGIC8
+from kernlab.traces.relay_clients import register
+from kernlab.traces.relay_layout import LARGEST_BUFFER, Counters
+from kernlab.traces.relay_mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
+from kernlab.traces.relay_paths import PathLike, channel_name, find_files
+from kernlab.traces.relay_record import record as _record
+from kernlab.traces.relay_records import (
+    STP_MAGIC,
+    Chunk,
+    hexdump,
+    raw_chunks,
+    record_columns,
+    systemtap_records,
+)
+
+__all__ = ["RelayFiles", "find_files", "open", "record", "register"]
+
+_PIECE = 1 << 20
+_BLK_MAGICS = {magic.to_bytes(4, "little") for magic in (MAGIC7, MAGIC8)} | {
+    magic.to_bytes(4, "big") for magic in (MAGIC7, MAGIC8)
+}
+
+
+class RelayFiles:
+    """The relay files of one channel, one per CPU; a context manager.
+
+    `read` gives new bytes of one CPU, `events` what all bytes so far mean, `blktrace` a whole block trace, `slots`
+    the sub-buffers of a mapped buffer. In mode "read" the kernel forgets what was read; this object keeps it.
+    """
+
+    def __init__(self, paths: Mapping[int, Path], mode: str, geometry: _Geometry | None):
+        self.mode = mode
+        self.paths = dict(paths)
+        self.name = channel_name(next(iter(self.paths.values())))
+        self.problems: list[str] = []
+        self._geometry = geometry
+        self._kept: dict[int, list[bytes]] = {cpu: [] for cpu in self.paths}
+        self._files: dict[int, int] = {}
+        self._maps: dict[int, Mapped] = {}
+        try:
+            for cpu, path in self.paths.items():
+                self._files[cpu] = _open_file(path)
+                if geometry is not None:
+                    self._maps[cpu] = Mapped(self._files[cpu], geometry.bytes, str(path))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def channels(self) -> pd.DataFrame:
+        """One row per file: name, cpu, path, mode, read_bytes (so far), is_live (a file of debugfs)."""
+        cpus = list(self.paths)
+        return pd.DataFrame(
+            {
+                "name": pd.array([self.name] * len(cpus), dtype="str"),
+                "cpu": np.array(cpus, dtype=np.int64),
+                "path": pd.array([str(self.paths[cpu]) for cpu in cpus], dtype="str"),
+                "mode": pd.array([self.mode] * len(cpus), dtype="str"),
+                "read_bytes": np.array([sum(map(len, self._kept[cpu])) for cpu in cpus], dtype=np.int64),
+                "is_live": np.array(
+                    [cpu in self._files and is_live(self._files[cpu]) for cpu in cpus], dtype=bool
+                ),
+            }
+        )
+
+    def _file(self, cpu: int) -> int:
+        if cpu not in self.paths:
+            known = ", ".join(map(str, self.paths))
+            raise KernlabError(f"{self.name} has no file of CPU {cpu}; it has: {known}")
+        if cpu not in self._files:
+            raise KernlabError(f"{self.name} was closed; open it again")
+        return self._files[cpu]
+
+    def read(self, cpu: int = 0) -> bytes:
+        """Mode "read": what this CPU wrote since the last call, until nothing is left (of a pipe: until its end).
+
+        Mode "mmap": what a reader would get where `counters` were given, else the whole buffer. Raises OSError.
+        """
+        file = self._file(cpu)
+        if self._geometry is not None:
+            counters = self._geometry.counters.get(cpu)
+            whole = self._maps[cpu].snapshot()
+            if counters is None:
+                return whole
+            size = self._geometry.subbuf_size
+            return b"".join(
+                whole[piece.slot * size + piece.start : piece.slot * size + piece.end]
+                for piece in counters.pieces()
+            )
+        parts = []
+        while piece := os.read(file, _PIECE):
+            parts.append(piece)
+            # Kept at once: what the kernel gave it never gives again, whatever happens next.
+            self._kept[cpu].append(piece)
+        return b"".join(parts)
+
+    def wait(self, seconds: float | None = None) -> list[int]:
+        """The CPUs with a whole sub-buffer (or an end) to read, at most `seconds` later; [] when there is none."""
+        poll = select.poll()
+        of_file = {}
+        for cpu, file in self._files.items():
+            poll.register(file, select.POLLIN)
+            of_file[file] = cpu
+        found = poll.poll(None if seconds is None else max(seconds, 0) * 1000)
+        return sorted(of_file[file] for file, _ in found)
+
+    def slots(self, cpu: int = 0) -> list[bytes]:
+        """Mode "mmap": the sub-buffers as they lie in memory, by slot. Raises KernlabError in mode "read"."""
+        if self._geometry is None:
+            raise KernlabError('only mode="mmap" shows slots; read() gives bytes without their padding')
+        self._file(cpu)
+        whole, size = self._maps[cpu].snapshot(), self._geometry.subbuf_size
+        return [whole[at : at + size] for at in range(0, size * self._geometry.n_subbufs, size)]
+
+    def _bytes(self, cpu: int) -> bytes:
+        """Everything that mode "read" has got of a CPU, new bytes included."""
+        self.read(cpu)
+        kept = self._kept[cpu]
+        if len(kept) > 1:
+            kept[:] = [b"".join(kept)]
+        return kept[0] if kept else b""
+
+    def _chunks(self, cpu: int | None) -> list[Chunk]:
+        found = []
+        for number in self.paths if cpu is None else [cpu]:
+            if self._geometry is None:
+                self._file(number)
+                found.append(Chunk(number, 0, np.frombuffer(self._bytes(number), dtype=np.uint8)))
+            else:
+                slots = self.slots(number)
+                found += slot_chunks(number, slots, self._geometry.counters.get(number))
+        return found
+
+    def events(
+        self,
+        type: str | np.dtype[Any] | Any = None,  # noqa: A002
+        *,
+        cpu: int | None = None,
+        header: int = 0,
+        dump: Any = None,
+    ) -> pd.DataFrame:
+        """What was written so far (read() bytes of earlier calls among it), of all CPUs or one.
+
+        Without `type` block traces and SystemTap's bulk records are recognised by what they begin with; all else is
+        one row of bytes per file (or slot). With a NumPy dtype, or the C name of a struct of an open `dump`: one row
+        per record. `header` bytes at the start of each sub-buffer are no record: mode "mmap" only.
+        """
+        if header and self._geometry is None:
+            raise KernlabError('read() does not tell where sub-buffers begin: headers need mode="mmap"')
+        chunks = self._chunks(cpu)
+        problems: list[str] = []
+        if type is None:
+            start = next((chunk.data[:4].tobytes() for chunk in chunks if len(chunk.data) >= 4), b"")
+            if start in _BLK_MAGICS:
+                return self._blktrace(chunks).events
+            text_of_stp = start == STP_MAGIC.to_bytes(4, "little")
+            columns = systemtap_records(chunks, problems) if text_of_stp else raw_chunks(chunks)
+        else:
+            kernel = dump.kernel if dump is not None else None
+            columns = record_columns(chunks, type, kernel=kernel, header=header, problems=problems)
+        frame = pd.DataFrame(columns, copy=False)
+        frame.attrs.update(describe(None, f"relay {self.name}", [*self.problems, *problems]))
+        frame.attrs["source"] = self.name
+        return frame
+
+    def _blktrace(self, chunks: Sequence[Chunk]) -> BlkTrace:
+        if self._geometry is None:
+            return BlkTrace.from_arrays([(chunk.cpu, chunk.data) for chunk in chunks], self.name)
+        return blktrace_of_slots(chunks, self.name)
+
+    def blktrace(self) -> BlkTrace:
+        """Everything so far as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies."""
+        return self._blktrace(self._chunks(None))
+
+    def hexdump(self, cpu: int = 0, *, limit: int = 4096) -> str:
+        """The bytes so far of a CPU as hexdump -C prints them, at most `limit`."""
+        data = self._bytes(cpu) if self._geometry is None else self.read(cpu)
+        return hexdump(data, limit=limit)
+
+    def close(self) -> None:
+        """Close the files; what was read stays."""
+        for mapped in self._maps.values():
+            mapped.close()
+        for file in self._files.values():
+            os.close(file)
+        self._maps, self._files = {}, {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<relay {text.show_controls(self.name)}: {len(self.paths):,} files, mode {self.mode!r}>"
+
+
+class _Geometry:
+    """How a mapped buffer is divided, and what is known of its counters."""
+
+    def __init__(self, subbuf_size: int, n_subbufs: int, counters: Mapping[int, Mapping[str, Any]]):
+        size, count = int(subbuf_size), int(n_subbufs)
+        if size <= 0 or count <= 0 or size * count > LARGEST_BUFFER:
+            raise KernlabError(f"{count:,} sub-buffers of {size:,} bytes are no relay buffer")
+        self.subbuf_size, self.n_subbufs = size, count
+        # relay_open rounds the buffer up to whole pages, and maps nothing but all of it.
+        page = os.sysconf("SC_PAGE_SIZE")
+        self.bytes = -(-size * count // page) * page
+        self.counters = {cpu: self._counters(cpu, dict(known)) for cpu, known in counters.items()}
+
+    def _counters(self, cpu: int, known: dict[str, Any]) -> Counters:
+        produced = int(known.get("produced", 0))
+        counters = Counters(
+            subbuf_size=self.subbuf_size,
+            n_subbufs=self.n_subbufs,
+            produced=produced,
+            consumed=int(known.get("consumed", 0)),
+            bytes_consumed=int(known.get("bytes_consumed", 0)),
+            offset=int(known.get("offset", 0)),
+            current=int(known.get("current", produced % self.n_subbufs)),
+            padding=list(known.get("padding", [0] * self.n_subbufs)),
+        )
+        damage = counters.damage()
+        if damage:
+            raise KernlabError(f"the counters given for CPU {cpu} cannot be true: {damage}")
+        return counters
+
+
+def open(  # noqa: A001
+    path: PathLike | Iterable[PathLike],
+    mode: str = "read",
+    *,
+    subbuf_size: int | None = None,
+    n_subbufs: int | None = None,
+    counters: Mapping[int, Mapping[str, Any]] | None = None,
+) -> RelayFiles:
+    """Open the relay files of one channel.
+
+    Parameters: path: a file, a pattern ("/sys/kernel/debug/block/vda/trace*"), a folder of `record`, or a list of
+    files; the number that a name ends in is its CPU. mode "mmap" needs the channel's `subbuf_size` and `n_subbufs`
+    (the kernel shows them nowhere); `counters` by CPU (produced, consumed, offset, padding …), as a client's control
+    files tell them, make its bytes exactly those that read() would give.
+    Raises KernlabError, OSError. debugfs maps only files that its client made without the usual protection
+    (debugfs_create_file_unsafe); block traces are not among them.
+    """
+    paths = find_files(path)
+    if mode == "read":
+        if counters or subbuf_size or n_subbufs:
+            raise KernlabError('a layout is of use in mode="mmap" only')
+        return RelayFiles(paths, mode, None)
+    if mode != "mmap":
+        raise KernlabError(f"mode is 'read' or 'mmap', not {mode!r}")
+    if subbuf_size is None or n_subbufs is None:
+        raise KernlabError(
+            'mode="mmap" needs subbuf_size and n_subbufs as the channel was opened with (blktrace -b, -n)'
+        )
+    return RelayFiles(paths, mode, _Geometry(subbuf_size, n_subbufs, counters or {}))
+
+
+def _open_file(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise KernlabError(
+            f"{path} cannot be opened: {error.strerror}; files of debugfs are root's"
+        ) from error
+    except OSError as error:
+        raise KernlabError(f"{path} cannot be opened: {error.strerror}") from error
+
+
+def record(
+    path: PathLike | Iterable[PathLike], folder: PathLike, *, seconds: float | None = None
+) -> dict[str, Any]:
+    """Save a channel of the running kernel with its metadata into `folder`; see `relay_record.record`.
+
+    `path` as for `open`. Returns the metadata. Raises KernlabError, OSError.
+    """
+    return _record(find_files(path), Path(folder), seconds=seconds)
