@@ -205,8 +205,8 @@ def maple(heap: Heap, ranges: list[Range], fanout: int) -> int:
         assert len(slots) <= room
         for number, (_, last, value) in enumerate(slots):
             heap.member(name, here, f"slot[{number}]", value)
-            # The last slot's pivot may be left out: it goes up to the node's own end.
-            if number < room - 1 and (number < len(slots) - 1 or last != MAX):
+            # The last slot's pivot may be left out, unless it is the first too: it goes up to the node's own end.
+            if number < room - 1 and (number < len(slots) - 1 or last != MAX or not number):
                 heap.member(name, here, f"pivot[{number}]", last)
         return here | kind << 3 | 4
 
