@@ -14,7 +14,7 @@ from kernlab.browse.reading import Reader
 from kernlab.browse.rows import Place
 from kernlab.debuginfo import known_globals
 from kernlab.debuginfo.paths import resolve
-from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
+from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type, VoidType
 from kernlab.errors import FaultError, KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import container
@@ -27,7 +27,13 @@ _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}(?![0-9A-Za-z_])|\d{1,20}(?![0-9A-Z
 _TYPE = re.compile(r"\s*((?:(?:struct|union|enum)\s+)?[A-Za-z_]\w*(?:\s+[A-Za-z_]\w*)*\s*)((?:\*\s*)*)$")
 _TAIL = re.compile(r"\s*(?:->|\.|\[)")
 _PATH = re.compile(r"(?:\s*(?:->|\.)\s*[A-Za-z_]\w*|\s*\[\s*(?:0[xX][0-9a-fA-F]+|\d+)\s*\])+")
+_LAST = re.compile(
+    r"^(?:(?P<before>.*?)\s*(?:->|\.)\s*)?(?P<name>[A-Za-z_]\w*)\s*(?P<index>(?:\[[^\]]*\]\s*)*)$"
+)
 _AT = re.compile(r"^\s*((?:(?:struct|union)\s+)?[A-Za-z_]\w*)\s*(?:@|\s(?=\s*0[xX]))\s*(.+)$", re.DOTALL)
+
+
+_WORD = PointerType(VoidType)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Value:
     stored: bool
     owner: tuple[str, str] = ("", "")
     bits: tuple[int, int] = (0, 0)
+    code: str = ""
 
 
 def find(kernel: Kernel, typed: str) -> Place:
@@ -67,7 +74,7 @@ def place_of(kernel: Kernel, value: Value, name: str) -> Place:
             value.owner,
             value.bits[0],
             value.bits[1],
-            code=code_of(value.type, value),
+            code=value.code or code_of(value.type, value),
         )
     if isinstance(value.type, PointerType):
         if not value.address:
@@ -90,7 +97,8 @@ def at_address(kernel: Kernel, address: int, name: str = "") -> Place:
             note = found.label
             value = Value(kind, found.start, True)
             return Place(name, kind, found.start, code=code_of(kind, value), note=note)
-    words = ArrayType(lambda: kernel.find_type("unsigned long"), 64)
+    # As pointers, so that those words that are some lead on.
+    words = ArrayType(lambda: _WORD, 64)
     return Place(
         name,
         words,
@@ -102,7 +110,7 @@ def at_address(kernel: Kernel, address: int, name: str = "") -> Place:
 
 def code_of(kind: Type, value: Value) -> str:
     """The Python expression that gives a struct again."""
-    if isinstance(kind.strip(), StructType):
+    if isinstance(kind.strip(), StructType) and "{" not in kind.c_name:
         return f"dump.struct({kind.c_name!r}, {value.address:#x})"
     return f"dump.read({value.address:#x}, {max(kind.size, 1)})"
 
@@ -310,7 +318,7 @@ class _Parser:
         known = known_globals.TYPES.get(name)
         if known is None:
             return Value(None, address, False)
-        return Value(kernel.find_type(known), address, True, ("", name))
+        return Value(kernel.find_type(known), address, True, ("", name), code=f"dump.variable({name!r})")
 
     def _tail(self, value: Value) -> Value:
         if not _TAIL.match(self.text, self.at):
@@ -337,14 +345,15 @@ class _Parser:
             base = reader.word(base + hop)
             if not base:
                 raise FaultError(f"{self.text!r} leads through a NULL pointer", 0)
-        names = re.findall(r"[A-Za-z_]\w*", member)
-        owner = (kind.c_name, names[0]) if len(names) == 1 else ("", names[-1] if names else "")
+        owner, declared = _owner(kind, member)
+        code = f"dump.struct({kind.c_name!r}, {start.address:#x})[{member!r}]"
         return Value(
-            access.type,
+            declared or access.type,
             (base + access.hops[-1]) % (1 << 64),
             True,
             owner,
             (access.bit_offset, access.bit_size),
+            code if isinstance(kind, StructType) and "{" not in kind.c_name else "",
         )
 
     def _pointee(self, value: Value) -> Value:
@@ -364,6 +373,19 @@ class _Parser:
         if value.stored and isinstance(kind, PointerType):
             return Reader(self.kernel).word(value.address)
         return value.address
+
+
+def _owner(kind: Type, path: str) -> tuple[tuple[str, str], Type | None]:
+    """(struct, member) that a path ends in, and the member's type as it was declared where no index follows."""
+    match = _LAST.match(path)
+    if match is None:
+        return ("", ""), None
+    outer = resolve(kind, match["before"]).type.strip() if match["before"] else kind
+    if isinstance(outer, PointerType):
+        outer = outer.target.strip()
+    if not isinstance(outer, StructType):
+        return ("", ""), None
+    return (outer.c_name, match["name"]), None if match["index"] else outer.member(match["name"]).type
 
 
 def percpu_type(kernel: Kernel, name: str) -> Type | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kernlab import text
 from kernlab.browse import heads, values
+from kernlab.browse.identify import identify
 from kernlab.browse.known import NAMED_BY
 from kernlab.browse.reading import Reader
 from kernlab.debuginfo.types import (
@@ -27,6 +28,15 @@ from kernlab.walk.strings import c_strings
 _LONGEST_STRING = 256
 
 
+class _ValueType(Type):
+    """A number that stands in the slot of a tree itself (lib/xarray.c, xa_mk_value): nothing lies at its address."""
+
+    name = "value"
+
+
+VALUE: Type = _ValueType()
+
+
 @dataclass(frozen=True)
 class Place:
     """Something of a type at an address; `owner` is the (struct, member) that it is, '' where it is none."""
@@ -39,12 +49,15 @@ class Place:
     bit_size: int = 0
     #: Bytes from the start of the struct around it; -1 where there is none.
     offset: int = -1
-    #: The Python expression that gives it again.
+    #: The Python expression that gives it again, and what to type into the address bar for it.
     code: str = ""
+    expression: str = ""
     #: Said beside the value, as a fact about how it was found.
     note: str = ""
     #: Shown as a struct though its type is one of heads.
     raw: bool = False
+    #: Many structs that lie here and there: then the place itself lies nowhere.
+    many: StructArray | None = field(default=None, compare=False)
 
     @property
     def kind(self) -> Type:
@@ -91,22 +104,17 @@ def _size(place: Place) -> int:
 
 def _row(kernel: Kernel, reader: Reader, place: Place) -> Row:
     kind = place.kind
+    if kind is VALUE:
+        return Row(place, values.integer(place.address >> 1), "scalar", False)
     try:
         raw = reader.read(place.address, _size(place))
     except KernlabError as error:
         return Row(place, "", _kind(place), isinstance(kind, StructType | ArrayType), why=str(error))
     if heads.is_head(kind) and not place.raw:
-        first = int.from_bytes(raw, "little")
-        link = kind.c_name == "struct list_head"
-        empty = first == place.address if link else not first
-        if not heads.HEADS[kind.c_name]:
-            return Row(place, "", "head", True)
-        return Row(
-            place, "empty" if empty else f"first at {values.pointer(first)}", "head", not empty or link
-        )
+        return _head(place, int.from_bytes(raw, "little"))
     if isinstance(kind, PointerType):
         value = values.number(kind, raw)
-        return Row(place, values.pointer(value), _kind(place), _followable(kind, value), target=value)
+        return Row(place, values.pointer(value), _kind(place), _followable(place, kind, value), target=value)
     inner = values.plain(place.type)
     if isinstance(inner, StructType):
         opens = bool(inner.members)
@@ -114,6 +122,18 @@ def _row(kernel: Kernel, reader: Reader, place: Place) -> Row:
     shown = values.scalar(kernel.types, place.type, place.owner, raw, place.bit_offset, place.bit_size)
     opens = isinstance(kind, StructType | ArrayType) and not values.is_text(kind)
     return Row(place, shown, _kind(place), opens)
+
+
+def _head(place: Place, first: int) -> Row:
+    if not heads.HEADS[place.kind.c_name]:
+        return Row(place, "", "head", True)
+    link = place.kind.c_name == "struct list_head"
+    if link and not first:
+        return Row(place, "NULL: never set up", "head", True)
+    if first == place.address if link else not first:
+        # An empty list_head may be an entry that is on no list: its members can still be looked at.
+        return Row(place, "empty", "head", link)
+    return Row(place, f"first at {values.pointer(first)}", "head", True)
 
 
 def _kind(place: Place) -> str:
@@ -127,12 +147,22 @@ def _kind(place: Place) -> str:
     return "scalar"
 
 
-def _followable(kind: PointerType, value: int) -> bool:
+def _followable(place: Place, kind: PointerType, value: int) -> bool:
     target = kind.target.strip()
-    if not value or values.is_function(kind) or is_char(target):
+    if not value or values.is_function(kind) or points_to_text(place):
         return False
     # What a void pointer or one to an unknown struct leads to may be known by its slab cache.
-    return bool(target.size) or isinstance(target, VoidType | ForwardType)
+    return bool(target.size) or (
+        isinstance(target, VoidType | ForwardType) and values.is_kernel_address(value)
+    )
+
+
+def points_to_text(place: Place) -> bool:
+    """Is it a pointer to a string? Plain char says so; the kernel's names of files are unsigned."""
+    kind = place.kind
+    return isinstance(kind, PointerType) and (
+        is_char(kind.target.strip()) or place.owner == ("struct qstr", "name")
+    )
 
 
 def _name_pointers(kernel: Kernel, made: list[Row]) -> None:
@@ -146,11 +176,18 @@ def _name_pointers(kernel: Kernel, made: list[Row]) -> None:
         for i, name in zip(pointing, named, strict=True):
             if name is not None:
                 made[i] = replace(made[i], summary=_short(name))
-    strings = [
+    unnamed = [
         i
         for i in pointing
-        if isinstance(kind := made[i].place.kind, PointerType) and is_char(kind.target.strip())
+        if not made[i].summary
+        and isinstance(kind := made[i].place.kind, PointerType)
+        and isinstance(kind.target.strip(), VoidType | ForwardType)
     ]
+    if unnamed:
+        for i, found in zip(unnamed, identify(kernel, [made[i].target for i in unnamed]), strict=True):
+            if found is not None:
+                made[i] = replace(made[i], summary=text.show_controls(found.label))
+    strings = [i for i in pointing if points_to_text(made[i].place)]
     if strings:
         addresses = np.array([made[i].target for i in strings], dtype=np.uint64)
         column = c_strings(kernel, addresses, _LONGEST_STRING)
@@ -216,7 +253,8 @@ def summaries(
         if (
             column.kind == "address"
             and isinstance(column.type, PointerType)
-            and is_char(column.type.target.strip())
+            # char, or unsigned char as in struct qstr
+            and column.type.target.strip().size == 1
         ):
             found = c_strings(
                 kernel, np.where(column.valid, column.values, 0).astype(np.uint64), _LONGEST_STRING
@@ -231,5 +269,6 @@ def summaries(
                     if form
                     else str(item)
                 )
-                parts[i].append(f"{label} {shown}" if label else shown)
+                if shown:
+                    parts[i].append(f"{label} {shown}" if label else shown)
     return [", ".join(words) for words in parts]

@@ -29,7 +29,12 @@ MOST_ELEMENTS = 8
 _DEEPEST = 6
 #: Bytes of a value that are read to show it in one line.
 MOST_BYTES = 1024
-_KERNEL_HALF = 0xFFFF800000000000
+#: Types that are sets of numbers (include/linux/cpumask_types.h, nodemask_types.h).
+_MASKS = {"struct cpumask", "cpumask_t", "nodemask_t"}
+# With five levels of page tables, the kernel's half begins here.
+_KERNEL_HALF = 0xFF00000000000000
+#: A negative number below this one is an address in a signed type.
+_LOWEST_NEGATIVE = 1 << 55
 _NS = 1_000_000_000
 
 
@@ -62,6 +67,10 @@ def scalar(
     """One value that is no pointer to follow and no struct: as text. `owner` is (struct, member)."""
     kind = plain(declared)
     if isinstance(kind, ArrayType):
+        if kind.element.strip().size == 8 and not _MASKS.isdisjoint(
+            (*_names(declared), declared.strip().c_name)
+        ):
+            return bit_ranges(int.from_bytes(raw, "little"), 8 * kind.size > 8 * len(raw))
         return _array(types, kind, owner, raw)
     if isinstance(kind, FloatType):
         return (
@@ -91,7 +100,15 @@ def integer(value: int) -> str:
     """A number; large ones in hexadecimal, too, and what looks like an address only so."""
     if value >= _KERNEL_HALF or value in POISON:
         return pointer(value)
+    if value < -_LOWEST_NEGATIVE:
+        # An atomic_long_t that holds an address (rw_semaphore.owner), with marks in its low bits.
+        return pointer(value % (1 << 64))
     return f"{value} ({value:#x})" if value >= 0x1000 else str(value)
+
+
+def is_kernel_address(value: int) -> bool:
+    """May this be an address of the kernel, and no error pointer?"""
+    return _KERNEL_HALF <= value <= (1 << 64) - 4096
 
 
 def pointer(value: int) -> str:

@@ -1,0 +1,277 @@
+"""A place in, the places inside it or behind it out, one page at a time: members, elements, what a pointer leads to,
+what a list or tree holds.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kernlab.browse import heads, holds, values
+from kernlab.browse.bar import at_address
+from kernlab.browse.members import links_of
+from kernlab.browse.reading import Reader
+from kernlab.browse.rows import VALUE, Place, points_to_text
+from kernlab.debuginfo.types import ArrayType, ForwardType, PointerType, StructType, Type, VoidType
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.structs import Struct, StructArray
+
+#: An array without a length (a flexible one) shows so many elements: what lies behind is not known.
+_FLEXIBLE = 64
+#: Entries of a list that are looked at when its type is not known.
+_LOOKED_AT = 12
+_INDEX = re.compile(r"\[(\d+)\]$")
+_TAKEN = frozenset(name for name in dir(Struct) if not name.startswith("__"))
+
+
+@dataclass
+class Children:
+    """What opening a place shows. `take(first, count)` gives places, fewer than `count` where there are no more.
+
+    `total` is how many there are in all, None where that is not known before the end. `note` says how they were
+    found. `question` is set where only a person can say what a head holds: the links that its entries may be.
+    """
+
+    take: Callable[[int, int], list[Place]]
+    total: int | None = None
+    note: str = ""
+    #: What went wrong after the last place, '' as long as nothing did.
+    problem: Callable[[], str] = lambda: ""
+    #: For a head whose content nobody knows: the type of its links.
+    question: str = ""
+    #: What a head holds.
+    held: holds.Held | None = None
+
+
+def children(kernel: Kernel, place: Place) -> Children:
+    """What lies inside a place or behind it. Raises KernlabError where that cannot be read."""
+    kind = place.kind
+    if place.many is not None:
+        return _many(place.many)
+    if heads.is_head(kind) and not place.raw:
+        return _head(kernel, place)
+    if isinstance(kind, PointerType):
+        return _pointer(kernel, place, kind)
+    if isinstance(kind, ArrayType):
+        return _array(place, kind)
+    if isinstance(kind, StructType):
+        return _fixed(members_of(place))
+    return _fixed([])
+
+
+def _fixed(places: list[Place], note: str = "") -> Children:
+    return Children(lambda first, count: places[first : first + count], len(places), note)
+
+
+def members_of(place: Place) -> list[Place]:
+    """The members of a struct that lies at a place, those of nameless structs and unions among them."""
+    kind = place.kind
+    if not isinstance(kind, StructType):
+        return []
+    found = []
+    for name in kind.member_names():
+        member = kind.member(name)
+        found.append(
+            Place(
+                name,
+                member.type,
+                (place.address + member.offset) % (1 << 64),
+                (kind.c_name, name),
+                member.bit_offset % 8,
+                member.bit_size,
+                member.offset,
+                code=_attribute(place.code, name),
+                expression=f"{_in_parentheses(place.expression)}.{name}" if place.expression else "",
+            )
+        )
+    return found
+
+
+def _attribute(code: str, name: str) -> str:
+    if not code:
+        return ""
+    if keyword.iskeyword(name) or name in _TAKEN or (name.startswith("__") and name.endswith("__")):
+        return f"{code}[{name!r}]"
+    return f"{code}.{name}"
+
+
+def _in_parentheses(expression: str) -> str:
+    return f"({expression})" if "@" in expression or expression.startswith(("*", "&", "(")) else expression
+
+
+def struct_place(kind: Type, address: int, name: str = "", note: str = "") -> Place:
+    """A struct at an address, on no way to anywhere."""
+    spelt = kind.c_name
+    struct = isinstance(kind.strip(), StructType) and "{" not in spelt
+    return Place(
+        name or f"{spelt} @ {address:#018x}",
+        kind,
+        address,
+        code=f"dump.struct({spelt!r}, {address:#x})"
+        if struct
+        else f"dump.read({address:#x}, {max(kind.size, 1)})",
+        expression=f"{spelt} @ {address:#x}"
+        if struct
+        else f"{address:#x}"
+        if "{" in spelt
+        else f"*({spelt} *){address:#x}",
+        note=note,
+    )
+
+
+def _pointer(kernel: Kernel, place: Place, kind: PointerType) -> Children:
+    address = Reader(kernel).word(place.address)
+    if not address:
+        return _fixed([], "NULL")
+    target = kind.target
+    stripped = target.strip()
+    if isinstance(stripped, VoidType | ForwardType) or not stripped.size:
+        found = at_address(kernel, address)
+        note = f"{kind.c_name}: {found.note}" if found.note else ""
+        if isinstance(found.kind, StructType):
+            known = struct_place(found.type, found.address)
+            return _fixed(members_of(known), f"shown as {found.type.c_name} ({found.note})")
+        return replace(children(kernel, replace(found, name="")), note=note)
+    if isinstance(stripped, StructType) and not heads.is_head(stripped):
+        aimed = struct_place(target, address)
+        # The way that was gone is the better name: dump.struct(…).mm.total_vm.
+        if place.code and not place.code.startswith("dump.read"):
+            aimed = replace(aimed, code=place.code)
+        if place.expression:
+            aimed = replace(aimed, expression=place.expression)
+        return _fixed(members_of(aimed))
+    pointee = replace(
+        struct_place(target, address, f"*{place.name}"),
+        owner=("", ""),
+        expression=f"*{_in_parentheses(place.expression)}"
+        if place.expression
+        else f"*({kind.c_name}){address:#x}",
+    )
+    return _fixed([pointee])
+
+
+def _array(place: Place, kind: ArrayType) -> Children:
+    element, size = kind.element, kind.element.size
+    count = kind.count or _FLEXIBLE
+    note = "" if kind.count else f"an array without a length: the first {_FLEXIBLE} places are shown"
+    if not size:
+        return _fixed([], "elements of no size")
+    struct = isinstance(element.strip(), StructType)
+
+    def take(first: int, wanted: int) -> list[Place]:
+        return [
+            Place(
+                f"[{i}]",
+                element,
+                (place.address + i * size) % (1 << 64),
+                place.owner,
+                offset=i * size,
+                code=f"dump.struct({element.c_name!r}, {place.address + i * size:#x})"
+                if struct and "{" not in element.c_name
+                else f"{place.code}[{i}]"
+                if place.code
+                else "",
+                expression=f"{_in_parentheses(place.expression)}[{i}]" if place.expression else "",
+            )
+            for i in range(first, min(first + wanted, count))
+        ]
+
+    return Children(take, count, note)
+
+
+def _head(kernel: Kernel, place: Place) -> Children:
+    kind = place.kind
+    entries = heads.entries(kernel, kind, place.address)
+    looked = [address for _, address in entries.upto(_LOOKED_AT)]
+    index = _INDEX.search(place.name)
+    held = holds.held_by(kernel, kind, place.owner, int(index[1]) if index else 0, looked)
+    if not looked:
+        if entries.problem:
+            return Children(lambda first, count: [], None, problem=lambda: entries.problem, held=held)
+        return _fixed([], "empty")
+    if held is None:
+        wanted = heads.HEADS[kind.c_name]
+        return Children(
+            lambda first, count: [], None, question=wanted or "pointers", problem=lambda: entries.problem
+        )
+    return of_head(kernel, place, entries, held)
+
+
+def of_head(kernel: Kernel, place: Place, entries: heads.Entries, held: holds.Held) -> Children:
+    """The entries of a head, as what it holds."""
+
+    # A list that is walked from one of its own entries meets its head on the way round.
+    checked = held.how == "seen" or place.owner == (held.type.c_name, held.link)
+
+    def take(first: int, count: int) -> list[Place]:
+        found = entries.upto(first + count)[first:]
+        return _entry_places(kernel, place, held, found, checked)
+
+    said = f"{held.type.c_name}, linked by {held.link}" if held.link else held.type.c_name
+    how = {"seen": " (seen from the slab caches of the entries)", "told": " (as you said)"}.get(held.how, "")
+    return Children(take, None, said + how, lambda: entries.problem, held=held)
+
+
+def _entry_places(
+    kernel: Kernel, head: Place, held: holds.Held, found: list[tuple[str, int]], checked: bool
+) -> list[Place]:
+    places = []
+    links = [address for _, address in found]
+    strangers = holds.fits(kernel, head.type, held, links) if checked else [None] * len(links)
+    for (key, address), stranger in zip(found, strangers, strict=True):
+        if not held.link and address & 3:
+            # lib/xarray.c: a value entry, no pointer.
+            places.append(Place(key, VALUE, address))
+        elif stranger is not None:
+            what = f"no {held.type.c_name}, but in {stranger.label}: the head of this list, or damage"
+            kind = kernel.find_type(heads.HEADS[head.kind.c_name]) if held.link else held.type
+            places.append(replace(struct_place(kind, address, key, what), raw=True))
+        else:
+            places.append(struct_place(held.type, (address - held.offset) % (1 << 64), key))
+    return places
+
+
+def candidates(kernel: Kernel, head: Type) -> list[tuple[str, str]]:
+    """(struct, link) that a head could hold: all structs of this kernel that have the link, by name."""
+    wanted = heads.HEADS[head.strip().c_name]
+    found = []
+    if not wanted:
+        return []
+    for name in kernel.types.names("struct"):
+        kind = kernel.types.get(f"struct {name}")
+        if kind is not None and isinstance(kind.strip(), StructType):
+            found += [(f"struct {name}", link) for link in links_of(kind, wanted)]
+    return found
+
+
+def pointee(kernel: Kernel, place: Place) -> Place:
+    """What a place leads to when one goes there: what a pointer points to, else the place itself.
+
+    Raises KernlabError for a pointer that leads nowhere.
+    """
+    kind = place.kind
+    if not isinstance(kind, PointerType) or values.is_function(kind) or points_to_text(place):
+        return place
+    address = Reader(kernel).word(place.address)
+    if not address:
+        raise KernlabError(f"{place.name} is NULL")
+    target = kind.target
+    if not target.strip().size:
+        found = at_address(kernel, address)
+        if isinstance(found.kind, StructType):
+            return struct_place(found.type, found.address, note=found.note)
+        return replace(found, name=f"{address:#018x}", expression=f"{address:#x}")
+    return struct_place(target, address)
+
+
+def _many(array: StructArray) -> Children:
+    def take(first: int, count: int) -> list[Place]:
+        return [
+            struct_place(array.type, address, f"[{first + i}]")
+            for i, address in enumerate(array.addresses[first : first + count].tolist())
+        ]
+
+    return Children(take, len(array), f"{len(array):,} × {array.type.c_name}")

@@ -1,0 +1,299 @@
+"""What a reader does in a struct browser in, plain JSON for a view out. No widget, no IPython: anything can ask it.
+
+Addresses and other numbers that may be large go out as text: a view's numbers are doubles. Everything that a dump
+holds goes out as text whose control characters are visible already, and is no markup.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from kernlab import text
+from kernlab.browse import bar, hexdump, holds, search, upwards
+from kernlab.browse.children import Children, candidates, children, pointee, struct_place
+from kernlab.browse.complete import complete_expression
+from kernlab.browse.entries import entries_frame
+from kernlab.browse.layout import layout
+from kernlab.browse.rows import Place, Row, rows
+from kernlab.debuginfo.types import ArrayType, PointerType, StructType
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.structs import Struct, StructArray
+
+#: Rows of one page, unless a view asks for another number; and the most that it gets.
+PAGE, MOST_ROWS = 200, 1000
+#: Places that are remembered for a view; the oldest are forgotten first.
+_MOST_NODES = 200_000
+#: Suggestions of what a list may hold.
+_MOST_CANDIDATES = 2000
+#: Cells of a preview of a DataFrame.
+_PREVIEW_ROWS, _PREVIEW_COLUMNS = 30, 12
+
+Json = dict[str, Any]
+
+
+class Session:
+    """One reader's walk through one kernel.
+
+    `answer(request)` takes {"op": …, …} and gives JSON; it never raises: an error is {"error": text}. One request at
+    a time, whatever thread it comes from. `frame` is the last DataFrame that was asked for.
+    """
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self.frame: Any = None
+        self._nodes: dict[int, Place] = {}
+        self._children: dict[int, Children] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+        self._operations: dict[str, Callable[[Json], Json]] = {
+            "go": self._go,
+            "enter": self._enter,
+            "children": self._page,
+            "hold": self._hold,
+            "members": self._raw,
+            "layout": self._layout,
+            "bytes": self._bytes,
+            "up": self._up,
+            "search": self._search,
+            "complete": self._complete,
+            "candidates": self._candidates,
+            "frame": self._frame,
+        }
+
+    def answer(self, request: Any) -> Json:
+        """The answer to one request. Never raises for what the request or the dump holds."""
+        operation = self._operations.get(request.get("op", "")) if isinstance(request, dict) else None
+        if operation is None:
+            return {"error": "the struct browser does not know this request"}
+        try:
+            with self._lock:
+                return operation(request)
+        except KernlabError as error:
+            return {"error": text.show_controls(str(error), keep="\n")}
+        except (KeyError, TypeError, ValueError) as error:
+            return {"error": f"the request cannot be understood: {type(error).__name__}: {error}"}
+
+    def open(self, what: Any) -> Json:
+        """The view of anything that can be looked at: an expression, an address, a Struct, a StructArray, a Place.
+
+        Raises KernlabError for what is none of these, or cannot be found.
+        """
+        with self._lock:
+            return self._view(self._add(self._place(what)))
+
+    def _place(self, what: Any) -> Place:
+        if isinstance(what, Place):
+            return what
+        if isinstance(what, str):
+            found = bar.find(self.kernel, what)
+            return replace(found, expression=what.strip())
+        if isinstance(what, Struct):
+            return struct_place(what.type_, what.address_)
+        if isinstance(what, StructArray):
+            return Place(f"{len(what):,} × {what.type.c_name}", what.type, 0, many=what)
+        if hasattr(what, "__index__"):
+            address = int(what) % (1 << 64)
+            found = bar.at_address(self.kernel, address, f"{address:#018x}")
+            return replace(found, expression=f"{address:#x}")
+        raise KernlabError(
+            f"a {type(what).__name__} cannot be browsed: give a struct, an address, or an expression such as "
+            "'init_task' or 'struct task_struct @ 0x…'"
+        )
+
+    def _add(self, place: Place) -> int:
+        number = next(self._numbers)
+        self._nodes[number] = place
+        if len(self._nodes) > _MOST_NODES:
+            for old in list(itertools.islice(self._nodes, _MOST_NODES // 10)):
+                self._nodes.pop(old)
+                self._children.pop(old, None)
+        return number
+
+    def _node(self, request: Json) -> tuple[int, Place]:
+        number = int(request["id"])
+        if number not in self._nodes:
+            raise KernlabError("this row was opened too long ago: open the row above it again")
+        return number, self._nodes[number]
+
+    # Requests
+
+    def _go(self, request: Json) -> Json:
+        return self._view(self._add(self._place(str(request["text"]))))
+
+    def _enter(self, request: Json) -> Json:
+        """A node as the root of a view of its own."""
+        number, place = self._node(request)
+        target = pointee(self.kernel, place)
+        return self._view(number if target is place else self._add(target))
+
+    def _view(self, number: int) -> Json:
+        place = self._nodes[number]
+        (row,) = rows(self.kernel, [place])
+        root = self._row(number, row)
+        return {
+            "root": root,
+            "title": place.type.c_name,
+            "address": f"{place.address:#018x}",
+            "expression": place.expression or f"{place.address:#x}",
+            "note": text.show_controls(place.note),
+            "page": self._page({"id": number})
+            if row.opens or row.why
+            else {"rows": [], "next": None, "note": ""},
+        }
+
+    def _page(self, request: Json) -> Json:
+        number, place = self._node(request)
+        first = max(int(request.get("offset", 0)), 0)
+        count = min(max(int(request.get("count", PAGE)), 1), MOST_ROWS)
+        if number not in self._children:
+            self._children[number] = children(self.kernel, place)
+        opened = self._children[number]
+        # One more than is shown tells whether there are more.
+        places = opened.take(first, count + 1)
+        shown = rows(self.kernel, places[:count])
+        more = len(places) > count
+        page: Json = {
+            "rows": [self._row(self._add(row.place), row) for row in shown],
+            "next": first + count if more else None,
+            "total": opened.total if opened.total is not None else None if more else first + len(shown),
+            "note": text.show_controls(opened.note),
+            "problem": "" if more else text.show_controls(opened.problem()),
+        }
+        if opened.question:
+            page["question"] = {"link": opened.question, "owner": ".".join(filter(None, place.owner))}
+        return page
+
+    def _hold(self, request: Json) -> Json:
+        """Somebody says what a head holds."""
+        number, place = self._node(request)
+        type_name, link = str(request["type"]).strip(), str(request.get("link", "")).strip()
+        if not type_name.startswith(("struct ", "union ")) and self.kernel.types.get(f"struct {type_name}"):
+            type_name = f"struct {type_name}"
+        held = holds.check(self.kernel, place.type, type_name, link)
+        if any(place.owner):
+            holds.remember(*place.owner, held.type.c_name, held.link)
+        # Each head of an array has a link of its own, which its index names.
+        self._children.pop(number, None)
+        return self._page({"id": number})
+
+    def _raw(self, request: Json) -> Json:
+        """A head's own members, for somebody who wants to see `next` and `prev`."""
+        number, place = self._node(request)
+        self._nodes[number] = replace(place, raw=not place.raw)
+        self._children.pop(number, None)
+        return self._page({"id": number})
+
+    def _layout(self, request: Json) -> Json:
+        _, place = self._node(request)
+        kind = place.kind
+        if isinstance(kind, PointerType):
+            kind = kind.target.strip()
+        if isinstance(kind, ArrayType):
+            kind = kind.element.strip()
+        made = layout(kind)
+        return {
+            "name": made.name,
+            "summary": made.summary(),
+            "lines": [
+                {
+                    "kind": line.kind,
+                    "depth": line.depth,
+                    "text": text.show_controls(line.text),
+                    "offset": f"{line.offset:#x}"
+                    + (f":{line.bit}-{line.bit + line.bits - 1}" if line.bits else ""),
+                    "size": f"{line.size:,}",
+                }
+                for line in made.lines
+            ],
+            "code": str(made),
+        }
+
+    def _bytes(self, request: Json) -> Json:
+        _, place = self._node(request)
+        if isinstance(place.kind, PointerType) and request.get("follow", True):
+            place = pointee(self.kernel, place)
+        return hexdump.dumped(self.kernel, place, int(request.get("offset", 0)))
+
+    def _up(self, request: Json) -> Json:
+        """What a node lies in, each as a row that can be entered."""
+        _, place = self._node(request)
+        found = upwards.containers(self.kernel, place)
+        shown = rows(self.kernel, [container.place for container in found])
+        listed = [
+            {**self._row(self._add(row.place), row), "path": container.path, "label": container.label}
+            for row, container in zip(shown, found, strict=True)
+        ]
+        return {"rows": listed, "typed": f"container_of({place.address:#x}, struct , )"}
+
+    def _search(self, request: Json) -> Json:
+        _, place = self._node(request)
+        target = pointee(self.kernel, place)
+        found, more = search.search(self.kernel, target, str(request["text"]))
+        return {"rows": [self._row(self._add(row.place), row) for row in found], "more": more}
+
+    def _complete(self, request: Json) -> Json:
+        return {"items": complete_expression(self.kernel, str(request["text"]))}
+
+    def _candidates(self, request: Json) -> Json:
+        _, place = self._node(request)
+        typed = str(request.get("text", "")).strip().removeprefix("struct ")
+        found = candidates(self.kernel, place.type)
+        kept = [pair for pair in found if typed in pair[0]] if typed else found
+        kept.sort(
+            key=lambda pair: -difflib.SequenceMatcher(None, typed, pair[0][7:]).quick_ratio() if typed else 0
+        )
+        return {"items": [list(pair) for pair in kept[:_MOST_CANDIDATES]]}
+
+    def _frame(self, request: Json) -> Json:
+        _, place = self._node(request)
+        self.frame = entries_frame(self.kernel, pointee(self.kernel, place))
+        return {**preview(self.frame), "code": _frame_code(place)}
+
+    def _row(self, number: int, row: Row) -> Json:
+        place = row.place
+        offset = "" if place.offset < 0 else f"{place.offset:#x}"
+        if place.bit_size:
+            offset += f":{place.bit_offset}-{place.bit_offset + place.bit_size - 1}"
+        kind = place.kind
+        size = 0 if isinstance(kind, StructType) and not kind.size else kind.size
+        return {
+            "id": number,
+            "name": text.show_controls(place.name),
+            "type": place.type.c_name + (f" : {place.bit_size}" if place.bit_size else ""),
+            "kind": row.kind,
+            "value": text.show_controls(row.value),
+            "summary": text.show_controls(row.summary),
+            "why": text.show_controls(row.why),
+            "note": text.show_controls(place.note),
+            "offset": offset,
+            "size": f"{size:,}",
+            "address": f"{place.address:#018x}",
+            "target": f"{row.target:#018x}" if row.target else "",
+            "opens": row.opens,
+            "code": place.code,
+            "expression": place.expression,
+        }
+
+
+def _frame_code(place: Place) -> str:
+    return f"dump.entries({place.expression!r})" if place.expression else ""
+
+
+def preview(frame: Any) -> Json:
+    """The first rows of a DataFrame as text."""
+    shown = frame.iloc[:_PREVIEW_ROWS, :_PREVIEW_COLUMNS]
+    return {
+        "columns": [text.show_controls(str(name)) for name in shown.columns],
+        "rows": [
+            [text.show_controls(text.shorten("" if v is None or v != v else str(v), 120)) for v in row]
+            for row in shown.astype(object).where(shown.notna(), None).itertuples(index=False, name=None)
+        ],
+        "shape": f"{len(frame):,} rows × {len(frame.columns):,} columns",
+        "problems": [text.show_controls(p) for p in frame.attrs.get("problems", [])[:5]],
+    }

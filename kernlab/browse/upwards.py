@@ -1,0 +1,68 @@
+"""An address in, the structs out that it may be a part of: container_of without being told the container."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kernlab.browse.children import struct_place
+from kernlab.browse.identify import identify
+from kernlab.browse.members import path_at
+from kernlab.browse.rows import Place
+from kernlab.debuginfo import known_globals
+from kernlab.debuginfo.types import DEEPEST, ArrayType, StructType, Type
+from kernlab.kernel import Kernel
+
+
+@dataclass(frozen=True)
+class Container:
+    """A struct that an address lies in: at `path` of it ('' at its start)."""
+
+    place: Place
+    path: str
+    label: str
+
+
+def containers(kernel: Kernel, place: Place) -> list[Container]:
+    """What a place lies in, outermost first: its slab object or global, and the structs embedded in that."""
+    (found,) = identify(kernel, [place.address])
+    if found is None:
+        return []
+    kind = found.type
+    if found.kind == "symbol":
+        known = known_globals.TYPES.get(found.label.split("+")[0].split(" ")[0])
+        kind = kernel.types.get(known) if known else None
+    if kind is None:
+        return []
+    made = []
+    for inner, start in _around(kind, place.address - found.start):
+        if start == place.address - found.start and inner.c_name == place.kind.c_name:
+            continue
+        outer = struct_place(inner, found.start + start)
+        made.append(
+            Container(outer, path_at(inner, place.address - found.start - start), f"in {found.label}")
+        )
+    return made
+
+
+def _around(kind: Type, offset: int) -> list[tuple[Type, int]]:
+    """The structs with names that cover a byte of a type, outermost first, each with where it begins."""
+    found: list[tuple[Type, int]] = []
+    current, start = kind.strip(), 0
+    for _ in range(DEEPEST):
+        if isinstance(current, StructType):
+            if current.name and not current.is_union:
+                found.append((current, start))
+            inside = [
+                member
+                for member in map(current.member, current.member_names())
+                if start + member.offset <= offset < start + member.offset + member.type.size
+            ]
+            if not inside:
+                break
+            current, start = inside[0].type.strip(), start + inside[0].offset
+        elif isinstance(current, ArrayType) and current.element.size:
+            start += (offset - start) // current.element.size * current.element.size
+            current = current.element.strip()
+        else:
+            break
+    return found
