@@ -92,8 +92,10 @@ def _simple(words: tuple[str, ...], word: str) -> Crashkernel:
         )
     if size is None:
         return Crashkernel(words, fault=f"{word}: a size is expected")
-    if not rest.startswith("@"):
-        return Crashkernel(words, size=size, fault=f"{rest} is not understood" if rest else None)
+    if rest and not rest.startswith("@"):
+        return Crashkernel(words, fault=f"{rest} is not understood")
+    if not rest:
+        return Crashkernel(words, size=size)
     return Crashkernel(words, size=size, offset=memparse(rest[1:])[0])
 
 

@@ -1,0 +1,243 @@
+"""`kernlab info`, `tables` and `table`: a dump's summary and its tables, as text, CSV or JSON on standard output."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import kernlab
+from kernlab.errors import KernlabError
+from kernlab.text import Address, escape_terminal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def add_parser(commands: Any) -> None:
+    """Add `info`, `tables` and `table` to the subparsers of `kernlab`."""
+    info = commands.add_parser("info", help="what a dump is, and how the machine died")
+    info.add_argument("dump", metavar="DUMP", nargs="+", help="the dump file; of a split dump all pieces")
+    info.add_argument("--json", action="store_true", help="every fact by its name, as JSON")
+    info.set_defaults(run=_info)
+
+    tables = commands.add_parser("tables", help="the tables that a dump gives, each with its description")
+    tables.set_defaults(run=_tables)
+
+    table = commands.add_parser(
+        "table",
+        help="one table of a dump, as text, CSV or JSON",
+        description="Prints a table. What the dump lacks for it is said on standard error.",
+        epilog="Examples: kernlab table vmcore tasks --query 'state == \"D\"' --columns pid,comm;  "
+        "kernlab table vmcore slab_objects dentry --csv;  kernlab table vmcore relay.channels",
+    )
+    table.add_argument("dump", metavar="DUMP", help="the dump file")
+    table.add_argument("name", metavar="NAME", help="a table (kernlab tables lists them), or VIEW.TABLE")
+    table.add_argument("arguments", metavar="ARGUMENT", nargs="*", help="what a table with parameters takes")
+    form = table.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="as CSV")
+    form.add_argument(
+        "--json", action="store_true", help="as a JSON list of rows; addresses as strings, times as seconds"
+    )
+    table.add_argument("--query", metavar="EXPRESSION", help="only rows for which it holds (DataFrame.query)")
+    table.add_argument("--columns", metavar="A,B", help="only these columns, in this order")
+    table.add_argument("--sort", metavar="COLUMN", help="sort by a column, -COLUMN: largest first")
+    table.add_argument("--head", metavar="N", type=int, help="only the first N rows")
+    table.set_defaults(run=_table)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    with kernlab.open(arguments.dump if len(arguments.dump) > 1 else arguments.dump[0]) as dump:
+        if arguments.json:
+            facts = {str(key): _plain(value) for key, value in dump.info.items()}
+            print(json.dumps(facts | {"problems": dump.problems}, indent=1))
+            return 0
+        from kernlab.summary import summary
+
+        said = summary(dump)
+    margin = max(len(name) for name, _ in said.rows)
+    print(escape_terminal(said.title), escape_terminal(said.why), "", sep="\n")
+    for name, value in said.rows:
+        print(f"{name:<{margin}}  {escape_terminal(value)}")
+    _tell(list(said.problems))
+    return 0
+
+
+def _tables(arguments: argparse.Namespace) -> int:
+    from kernlab.tables import INDEX
+
+    margin = max(len(name) for name in INDEX)
+    for name, entry in sorted(INDEX.items()):
+        print(f"{name:<{margin}}  {entry.description}{' Takes arguments.' if entry.is_method else ''}")
+    return 0
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    with kernlab.open(arguments.dump) as dump:
+        found = _find(dump, arguments.name, arguments.arguments)
+        problems = list(found.attrs.get("problems", []))
+        table = _select(_as_frame(found), arguments)
+    if arguments.json:
+        _print_json(table)
+    elif arguments.csv:
+        text = _with_seconds(table).to_csv(index=False, lineterminator="\n")
+        # A file gets what the kernel held; a terminal would act on some of it.
+        sys.stdout.write(escape_terminal(text, lines=True) if sys.stdout.isatty() else text)
+    else:
+        _print_text(table)
+    _tell(problems)
+    return 0
+
+
+def _find(dump: kernlab.Dump, name: str, arguments: list[str]) -> pd.DataFrame | pd.Series[Any]:
+    """The table `name`, or `table` of a view (`relay.channels`), called where it takes arguments."""
+    import pandas as pd
+
+    public = [word for word in dir(dump) if word[0] != "_"]
+    found: Any = dump
+    for step in name.split("."):
+        held = public if found is dump else [word for word in dir(found) if word[0] != "_"]
+        if step not in held:
+            near = difflib.get_close_matches(step, held, 2)
+            hint = f"did you mean {' or '.join(near)}?" if near else "`kernlab tables` lists what there is."
+            raise KernlabError(f"there is no table {name!r}: {hint}")
+        found = getattr(found, step)
+    if callable(found) and not isinstance(found, pd.DataFrame | pd.Series):
+        try:
+            found = found(*(_argument(word) for word in arguments))
+        except TypeError as error:
+            raise KernlabError(f"{name} does not take these arguments: {error}") from error
+    elif arguments:
+        raise KernlabError(f"{name} takes no arguments, but {' '.join(arguments)} was given")
+    if not isinstance(found, pd.DataFrame | pd.Series):
+        raise KernlabError(
+            f"{name} is no table but a {type(found).__name__}; `kernlab tables` lists the tables"
+        )
+    return found
+
+
+def _argument(word: str) -> int | str:
+    try:
+        return int(word, 0)
+    except ValueError:
+        return word
+
+
+def _as_frame(found: pd.DataFrame | pd.Series[Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    if isinstance(found, pd.DataFrame):
+        return found
+    return pd.DataFrame({"name": found.index.astype(str), "value": pd.Series(found.to_list(), dtype=object)})
+
+
+def _select(table: pd.DataFrame, arguments: argparse.Namespace) -> pd.DataFrame:
+    if arguments.query is not None:
+        # pandas raises whatever the expression leads it to: syntax, names, types.
+        try:
+            table = table.query(arguments.query, engine="python", local_dict={}, global_dict={})
+        except Exception as error:
+            raise KernlabError(
+                f"--query {arguments.query}: {error}. The columns are: {', '.join(map(str, table.columns))}"
+            ) from error
+    if arguments.sort is not None:
+        descending = arguments.sort.startswith("-")
+        column = arguments.sort.removeprefix("-")
+        _check(table, [column])
+        table = table.sort_values(column, ascending=not descending, kind="stable")
+    if arguments.head is not None:
+        table = table.head(max(arguments.head, 0))
+    if arguments.columns is not None:
+        columns = [name.strip() for name in arguments.columns.split(",")]
+        _check(table, columns)
+        table = table[columns]
+    return table
+
+
+def _check(table: pd.DataFrame, columns: list[str]) -> None:
+    for name in columns:
+        if name not in table.columns:
+            raise KernlabError(
+                f"there is no column {name!r}; the columns are: {', '.join(map(str, table.columns))}"
+            )
+
+
+def _print_text(table: pd.DataFrame) -> None:
+    """Rows of aligned columns, text to the left; line feeds and other controls in a cell are made visible."""
+    cells = []
+    table = _with_seconds(table)
+    for number, name in enumerate(table.columns):
+        column = table.iloc[:, number]
+        left = not (_is_number(column) and str(column.dtype) != "object")
+        shown = ["" if _missing(value) else escape_terminal(str(value)) for value in column]
+        width = max(map(len, [str(name), *shown]))
+        cells.append([f"{word:<{width}}" if left else f"{word:>{width}}" for word in [str(name), *shown]])
+    sys.stdout.writelines(f"{'  '.join(row).rstrip()}\n" for row in zip(*cells, strict=True))
+
+
+def _with_seconds(table: pd.DataFrame) -> pd.DataFrame:
+    """Spans of time as seconds with nine digits: what people and programs read alike."""
+    import pandas as pd
+
+    spans = [name for name in table.columns if table[name].dtype.kind == "m"]
+    seconds = {
+        name: [None if _missing(span) else f"{Decimal(span.value).scaleb(-9):.9f}" for span in table[name]]
+        for name in spans
+    }
+    return table.assign(
+        **{str(name): pd.Series(text, index=table.index, dtype="str") for name, text in seconds.items()}
+    )
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    from pandas.api import types
+
+    return bool(types.is_numeric_dtype(column.dtype)) and not types.is_bool_dtype(column.dtype)
+
+
+def _print_json(table: pd.DataFrame) -> None:
+    """A list of objects, one row a line."""
+    columns = [[_plain(value) for value in table.iloc[:, number]] for number in range(table.shape[1])]
+    names = [str(name) for name in table.columns]
+    sys.stdout.write("[")
+    for number, row in enumerate(zip(*columns, strict=True)):
+        sys.stdout.write(f"{',' if number else ''}\n{json.dumps(dict(zip(names, row, strict=True)))}")
+    sys.stdout.write("\n]\n")
+
+
+def _missing(value: Any) -> bool:
+    # NaN, NaT and pandas' NA are what does not equal itself; NA will not even say so.
+    import pandas as pd
+
+    return value is None or value is pd.NA or (not isinstance(value, str) and value != value)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON has it: missing null, addresses hexadecimal strings, times ISO 8601, spans of time seconds."""
+    import numpy as np
+    import pandas as pd
+
+    if _missing(value):
+        return None
+    if isinstance(value, pd.Timedelta | np.timedelta64):
+        return pd.Timedelta(value).value / 1e9
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    if isinstance(value, Address):
+        return str(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        return [_plain(each) for each in value]
+    return str(value)
+
+
+def _tell(problems: list[str]) -> None:
+    sys.stdout.flush()
+    for problem in problems:
+        print(f"kernlab: {escape_terminal(problem)}", file=sys.stderr)
