@@ -7,7 +7,7 @@ import functools
 import importlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from kernlab import modules, structs, tables
 from kernlab.debuginfo import known_globals
+from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
 from kernlab.formats import open_dump_file
 from kernlab.frames import origin
@@ -234,8 +235,9 @@ def open(  # noqa: A001
 ) -> Dump:
     """Open a crash dump.
 
-    Parameters: path of a dump file (of several pieces a list); vmcoreinfo: the note's text, or a file that holds it,
-    for dumps that lack it; zero_excluded: in ELF dumps read what the file has no bytes for as zeros; arena_bytes: how
+    Parameters: path of a dump file, plain, flattened or compressed (of a split dump the list of its pieces, in any
+    order); vmcoreinfo: the note's text, or a file that holds it, for dumps that lack it (else it is looked for in the
+    machine's memory); zero_excluded: in ELF dumps read what the file has no bytes for as zeros; arena_bytes: how
     much decompressed memory to keep. No vmlinux is needed, and none is read so far.
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
     """
@@ -243,17 +245,16 @@ def open(  # noqa: A001
         raise KernlabError(
             "kernlab reads types and symbols from the dump itself and cannot use a vmlinux yet: leave it out"
         )
-    if not isinstance(path, str | os.PathLike):
-        pieces = list(path)
-        if len(pieces) != 1:
-            raise KernlabError(
-                f"{len(pieces)} files were given; kernlab does not read split dumps yet: join the pieces with "
-                "makedumpfile --reassemble"
-            )
-        path = pieces[0]
-    file = open_dump_file(Path(path), zero_excluded=zero_excluded)
+    pieces = (
+        path if isinstance(path, str | bytes | os.PathLike) or not isinstance(path, Iterable) else list(path)
+    )
+    file = open_dump_file(pieces, zero_excluded=zero_excluded)
     try:
-        kernel = Kernel(file, vmcoreinfo=_note(vmcoreinfo), arena_bound=arena_bytes)
+        note, doubts = _note(vmcoreinfo), list[str]()
+        if note is None and file.vmcoreinfo is None:
+            note, doubts = find_vmcoreinfo(file)
+        kernel = Kernel(file, vmcoreinfo=note, arena_bound=arena_bytes)
+        kernel.lost(doubts)
         # A file that is no usable dump should say so here, not at the first table.
         kernel.symbols  # noqa: B018
         return Dump(kernel)
@@ -261,7 +262,9 @@ def open(  # noqa: A001
         file.close()
         if isinstance(error, KernlabError) and file.problems:
             # What is missing most likely lay in the part that the file lacks.
-            raise KernlabError(f"{path}: {error}. The file itself is damaged: {file.problems[0]}") from error
+            raise KernlabError(
+                f"{file.path}: {error}. The file itself is not whole: {file.problems[0]}"
+            ) from error
         raise
 
 

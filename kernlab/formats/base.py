@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,6 +13,8 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+
+from kernlab.errors import KernlabWarning, TruncatedDumpWarning
 
 #: Other machines of which there are dumps, as uname -m names them: kernlab refuses their dumps by name.
 MACHINES = frozenset(
@@ -54,6 +58,7 @@ class Note:
 class DumpFile(ABC):
     """A dump file that has been recognised. Frames with data have indexes from 0 to `frame_count` - 1.
 
+    `format` names what it is and what lies around it ("kdump-zlib", "elf (xz)", "kdump-lzo (split, 3 pieces)"),
     `header` holds what the file itself says (release, nodename, timestamp, dump_level, file_bytes …), `vmcoreinfo`
     the text of that note or None, `problems` a sentence for everything that was found lost so far.
     """
@@ -88,3 +93,28 @@ class DumpFile(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def named(kind: str, *around: str) -> str:
+    """A format's name with what lies around it: ("elf", "xz") gives "elf (xz)"."""
+    told = ", ".join(filter(None, around))
+    return f"{kind} ({told})" if told else kind
+
+
+COPY_AGAIN = "Copy the dump again if the copy was cut short"
+
+
+def warn_lost(
+    problems: list[str],
+    what: str,
+    remedy: str = COPY_AGAIN,
+    category: type[KernlabWarning] = TruncatedDumpWarning,
+) -> None:
+    """Note what was found lost at opening among `problems`, and warn of it at the line that called kernlab."""
+    problems.append(f"{what}; {remedy[0].lower()}{remedy[1:]}")
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kernlab":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(
+        f'{what}; each table\'s attrs["problems"] says what it misses.\n{remedy}.', category, stacklevel=level
+    )

@@ -21,11 +21,35 @@ class Bitmap:
         padded[:size] = raw[:size]
         if bits < size * 8 and bits % 8:
             padded[bits // 8] &= (1 << bits % 8) - 1
-        self._words = padded.view("<u8")
-        self.bits = min(bits, size * 8)
+        self._index(padded.view("<u8"), min(bits, size * 8))
+
+    def _index(self, words: npt.NDArray[np.uint64], bits: int) -> None:
+        self._words, self.bits = words, bits
         self._below = np.zeros(len(self._words) + 1, dtype=np.int64)
         np.cumsum(np.bitwise_count(self._words), out=self._below[1:], dtype=np.int64)
         self.count = int(self._below[-1])
+
+    def within(self, first: int, end: int) -> Bitmap:
+        """The same bits, but those from `first` to `end` (exclusive) only."""
+        return self._masked(first, end, keep=True)
+
+    def without(self, first: int, end: int) -> Bitmap:
+        """The same bits, but none of those from `first` to `end` (exclusive)."""
+        return self._masked(first, end, keep=False)
+
+    def _masked(self, first: int, end: int, *, keep: bool) -> Bitmap:
+        first, end = (min(max(bound, 0), self.bits) for bound in (first, max(first, end)))
+        bits = np.full(len(self._words) * 8, 0 if keep else 0xFF, dtype=np.uint8)
+        part = bits[first // 8 : (end + 7) // 8]
+        if len(part):
+            chosen = np.full(len(part), 0xFF, dtype=np.uint8)
+            chosen[0] &= 0xFF << first % 8 & 0xFF
+            if end % 8:
+                chosen[-1] &= (1 << end % 8) - 1
+            part[:] = chosen if keep else ~chosen
+        other = Bitmap.__new__(Bitmap)
+        other._index(self._words & bits.view("<u8"), self.bits)
+        return other
 
     def test(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Is each bit set? Numbers beyond the bitmap's end are not."""

@@ -9,19 +9,16 @@ import io
 import lzma
 import mmap
 import os
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from kernlab.cache import Writer, cached
-from kernlab.errors import CacheFullError, DumpFormatError, MissingDependencyError, TruncatedDumpWarning
+from kernlab.errors import CacheFullError, DumpFormatError, MissingDependencyError
+from kernlab.formats.base import warn_lost
 from kernlab.formats.source import MappedFile
 from kernlab.progress import progress
-
-#: The first bytes of each kind.
-MAGICS = {b"\xfd7zXZ\0": "xz", b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
 
 #: Unpacked bytes at a time: what a bomb can take of memory.
 _CHUNK = 1 << 20
@@ -35,11 +32,6 @@ _ZSTD_INPUT = 1 << 12
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
-def kind_of(start: bytes) -> str | None:
-    """What a file that begins so is compressed with, if it is."""
-    return next((kind for magic, kind in MAGICS.items() if start.startswith(magic)), None)
-
-
 def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], None]) -> MappedFile:
     """The file that is packed in `descriptor`'s, from the cache or newly unpacked into it; takes the descriptor.
 
@@ -47,7 +39,7 @@ def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], No
     gives what comes before the cut, and a warning. Raises DumpFormatError, CacheFullError, MissingDependencyError.
     """
     with os.fdopen(descriptor, "rb") as packed:
-        key = _key(path, packed)
+        key, packed_bytes = _key(path, packed), os.fstat(descriptor).st_size
 
         def fill(writer: Writer) -> dict[str, Any]:
             return _unpack(path, packed, kind, check, writer)
@@ -61,16 +53,11 @@ def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], No
     with file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     source = MappedFile(path, data)
-    source.wrapping = kind
+    source.wrapping, source.file_bytes = kind, packed_bytes
     lost = facts.get("problem")
     if lost is not None:
         what = f"{path}: {lost}. Reading on with the first {source.size:,} bytes of the dump in it"
-        source.problems.append(f"{what}; copy the file again")
-        warnings.warn(
-            f'{what}; each table\'s attrs["problems"] says what it misses.\nCopy the file again.',
-            TruncatedDumpWarning,
-            stacklevel=5,
-        )
+        warn_lost(source.problems, what, "Copy the file again")
     return source
 
 

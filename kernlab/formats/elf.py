@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
-import warnings
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.errors import DumpFormatError, KernlabError, TruncatedDumpWarning
-from kernlab.formats.base import DumpFile, FrameStatus
+from kernlab.errors import DumpFormatError
+from kernlab.formats.base import DumpFile, FrameStatus, named, warn_lost
 from kernlab.formats.elf_headers import read_headers
 from kernlab.formats.notes import NT_PRSTATUS, vmcoreinfo_of
+from kernlab.formats.source import Source
 
 _PAGE = 4096
 _SHIFT = np.uint64(12)
@@ -26,15 +23,15 @@ class ElfFile(DumpFile):
     as zeros. With `zero_excluded` the tails of segments that the file has no bytes for share one frame of zeros.
     """
 
-    format = "elf"
     page_size = _PAGE
     machine = "x86_64"
 
-    def __init__(self, path: Path, data: mmap.mmap, *, zero_excluded: bool = False):
-        self.path = path
-        self._view: memoryview | None = memoryview(data)
-        self._file_size = len(data)
-        segments, self.notes, self.problems = read_headers(path, data)
+    def __init__(self, source: Source, *, zero_excluded: bool = False):
+        self.path, self.format = source.path, named("elf", source.wrapping)
+        self._source = source
+        self._file_size = source.size
+        segments, self.notes, problems = read_headers(source)
+        self.problems = [*source.problems, *problems]
         self.vmcoreinfo = vmcoreinfo_of(self.notes)
         self._zero_excluded = zero_excluded
         self._starts, self._sizes = segments["physical"].copy(), segments["file_size"].copy()
@@ -43,7 +40,7 @@ class ElfFile(DumpFile):
         self._reach = np.maximum.accumulate(self._starts + self._sizes)
         self._lay_out(segments)
         self.header = {
-            "file_bytes": len(data),
+            "file_bytes": source.file_bytes,
             "timestamp": None,
             "dump_level": None,
             "max_pfn": self.max_pfn,
@@ -68,7 +65,7 @@ class ElfFile(DumpFile):
         self._index = np.concatenate([[0], np.cumsum(frames)])
         self._held_count = int(self._index[-1])
         # Damaged headers may lay one byte of the file over and over into memory; what reads on sizes arrays by frames.
-        if self._held_count > self._file_size // _PAGE + 2 * len(segments):
+        if self._held_count > self._source.stored // _PAGE + 2 * len(segments):
             raise DumpFormatError(
                 f"{self.path} is damaged: its {len(segments):,} segments claim {self._held_count:,} page frames, more "
                 f"than its {self._file_size:,} bytes can hold. Copy the dump again"
@@ -89,13 +86,7 @@ class ElfFile(DumpFile):
             f"{int(self._starts[segment]):#x} goes to byte {end:,}. Reading on with {self._held_count:,} of "
             f"{self._held_count + int(lost):,} pages"
         )
-        self.problems.append(f"{what}; copy the dump again if the copy was cut short")
-        warnings.warn(
-            f'{what}; each table\'s attrs["problems"] says what it misses.\n'
-            "Copy the dump again if the copy was cut short.",
-            TruncatedDumpWarning,
-            stacklevel=5,
-        )
+        warn_lost(self.problems, what)
 
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """See DumpFile.find."""
@@ -115,9 +106,6 @@ class ElfFile(DumpFile):
         """See DumpFile.read_into; bytes of a frame that no segment has (at the edges of RAM) are zero."""
         if out.shape != (len(indices), _PAGE) or not out.flags.c_contiguous:
             raise ValueError(f"out must be contiguous uint8[{len(indices)}, {_PAGE}], not {out.shape}")
-        view = self._view
-        if view is None:
-            raise KernlabError(f"{self.path} was closed; open it again to read more of it")
         status = np.zeros(len(indices), dtype=np.uint8)
         zero = indices == self._held_count
         if zero.any():
@@ -139,14 +127,19 @@ class ElfFile(DumpFile):
         begins = np.flatnonzero(np.concatenate([[True], ~follows]))
         lengths = np.diff(np.append(begins, len(rows))) * _PAGE
         for at, length in zip(begins.tolist(), lengths.tolist(), strict=True):
-            place, source = int(rows[at]) * _PAGE, int(offset[at])
-            if simple[at]:
-                target[place : place + length] = view[source : source + length]
-            else:
-                status[rows[at]] = self._compose(view, int(physical[at]), target[place : place + _PAGE])
+            row = int(rows[at])
+            if not simple[at]:
+                status[row] = self._compose(int(physical[at]), target[row * _PAGE : (row + 1) * _PAGE])
+            elif not self._source.copy(int(offset[at]), target[row * _PAGE : row * _PAGE + length]):
+                # Somewhere among them is a hole of a flattened file, or a place that cannot be read.
+                for frame in range(length // _PAGE):
+                    page = target[(row + frame) * _PAGE : (row + frame + 1) * _PAGE]
+                    if not self._source.copy(int(offset[at]) + frame * _PAGE, page):
+                        page[:] = bytes(_PAGE)
+                        status[row + frame] = FrameStatus.LOST
         return status
 
-    def _compose(self, view: memoryview, physical: int, page: memoryview) -> int:
+    def _compose(self, physical: int, page: memoryview) -> int:
         """Put a frame together from the segments that have a part of it."""
         page[:] = bytes(_PAGE)
         last = int(np.searchsorted(self._starts, np.uint64(physical + _PAGE), side="left"))
@@ -158,16 +151,15 @@ class ElfFile(DumpFile):
             start, offset = int(self._starts[segment]), int(self._offsets[segment])
             begin = max(start, physical)
             end = min(start + int(self._sizes[segment]), physical + _PAGE)
-            source = offset + begin - start
-            if source + end - begin > self._file_size:
+            part = page[begin - physical : end - physical]
+            if not self._source.copy(offset + begin - start, part):
                 page[:] = bytes(_PAGE)
                 return int(FrameStatus.LOST)
-            page[begin - physical : end - physical] = view[source : source + end - begin]
         return int(FrameStatus.PRESENT)
 
     def close(self) -> None:
         """See DumpFile.close; a thread that is reading this very moment keeps the file until it is done."""
-        self._view = None
+        self._source.close()
 
 
 _Runs = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]

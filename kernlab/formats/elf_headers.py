@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import mmap
 import struct
 from pathlib import Path
 from typing import IO, cast
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import Note
 from kernlab.formats.notes import MOST_NOTES, NT_AUXV, parse_notes, refuse_xen, vmcoreinfo_of
+from kernlab.formats.source import Source
 
 #: Elf64_Phdr
 _SEGMENT = np.dtype(
@@ -38,24 +38,23 @@ _TYPES = {
 }
 
 
-def read_headers(path: Path, data: mmap.mmap) -> tuple[npt.NDArray[np.void], list[Note], list[str]]:
+def read_headers(source: Source) -> tuple[npt.NDArray[np.void], list[Note], list[str]]:
     """Segments of physical memory (fields physical, offset, file_size, size), notes, and problems.
 
     pyelftools reads the file header; the program headers, of which there may be more than 65,535, are one array.
     Raises DumpFormatError for what is no core of an x86-64 machine.
     """
-    table, count = _locate(path, data)
-    there = min(count, max(len(data) - table, 0) // _SEGMENT.itemsize)
+    path = source.path
+    table, count = _locate(source)
+    segments = source.array(_SEGMENT, table, count)
+    there = len(segments)
     problems: list[str] = []
     if there < count:
         problems.append(
-            f"{path} ends at byte {len(data):,}, inside its {count:,} program headers, or these are damaged: "
+            f"{path} ends at byte {source.size:,}, inside its {count:,} program headers, or these are damaged: "
             f"{count - there:,} of them are lost"
         )
-    segments = (
-        np.frombuffer(data, dtype=_SEGMENT, count=there, offset=table) if there else np.zeros(0, _SEGMENT)
-    )
-    notes = _notes(data, segments[segments["type"] == _PT_NOTE])
+    notes = _notes(source, segments[segments["type"] == _PT_NOTE])
     refuse_xen(path, notes)
     if vmcoreinfo_of(notes) is None and any(note.type == NT_AUXV for note in notes):
         raise DumpFormatError(f"{path} is the core of a process, not of a kernel; open it with gdb")
@@ -63,14 +62,15 @@ def read_headers(path: Path, data: mmap.mmap) -> tuple[npt.NDArray[np.void], lis
     return _of_memory(path, loads, problems), notes, problems
 
 
-def _locate(path: Path, data: mmap.mmap) -> tuple[int, int]:
+def _locate(source: Source) -> tuple[int, int]:
     """Where the program headers are, and how many."""
+    path = source.path
     from elftools.common.exceptions import ELFError
     from elftools.construct import ConstructError
     from elftools.elf.elffile import ELFFile
 
     try:
-        elf = ELFFile(cast(IO[bytes], _Stream(data)))
+        elf = ELFFile(cast(IO[bytes], _Stream(source)))
         kind, machine, table = elf["e_type"], elf["e_machine"], elf["e_phoff"]
         # The count of a core of more than 65,534 segments stands in the first section header.
         count, size = elf.num_segments(), elf["e_phentsize"]
@@ -84,7 +84,7 @@ def _locate(path: Path, data: mmap.mmap) -> tuple[int, int]:
         AttributeError,
     ) as error:
         raise DumpFormatError(
-            f"{path} is an ELF file whose headers are damaged or cut off (it ends at byte {len(data):,}; "
+            f"{path} is an ELF file whose headers are damaged or cut off (it ends at byte {source.size:,}; "
             f"{error or type(error).__name__}). Copy the dump again"
         ) from error
     if kind != "ET_CORE":
@@ -106,12 +106,12 @@ def _locate(path: Path, data: mmap.mmap) -> tuple[int, int]:
     return table, count
 
 
-def _notes(data: mmap.mmap, segments: npt.NDArray[np.void]) -> list[Note]:
+def _notes(source: Source, segments: npt.NDArray[np.void]) -> list[Note]:
     """The notes of all note segments, no more of them than a dump has."""
     notes: list[Note] = []
     left = _LARGEST_NOTES
     for offset, size in zip(segments["offset"].tolist(), segments["file_size"].tolist(), strict=True):
-        piece = data[offset : offset + min(size, left)] if offset < len(data) else b""
+        piece = source.read(offset, min(size, left)) if offset < source.size else b""
         # A segment costs something even if it is empty, so that a million of them do not take for ever.
         left -= len(piece) + 4096
         notes += parse_notes(piece, offset)
@@ -155,10 +155,10 @@ def _of_memory(path: Path, loads: npt.NDArray[np.void], problems: list[str]) -> 
 
 
 class _Stream(io.RawIOBase):
-    """The mapping as a file for pyelftools: with a position of its own, which may lie behind the end."""
+    """A source as a file for pyelftools: with a position of its own, which may lie behind the end."""
 
-    def __init__(self, data: mmap.mmap):
-        self._data = data
+    def __init__(self, source: Source):
+        self._source = source
         self._position = 0
 
     def readable(self) -> bool:
@@ -168,14 +168,14 @@ class _Stream(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = offset + (self._position if whence == 1 else len(self._data) if whence == 2 else 0)
+        self._position = offset + (self._position if whence == 1 else self._source.size if whence == 2 else 0)
         return self._position
 
     def tell(self) -> int:
         return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        end = len(self._data) if size is None or size < 0 else self._position + size
-        piece = self._data[self._position : end]
+        most = max(self._source.size - self._position, 0)
+        piece = self._source.read(self._position, most if size is None or size < 0 else min(size, most))
         self._position += len(piece)
         return piece

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import struct
-import warnings
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -17,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.errors import DumpFormatError, TruncatedDumpWarning
+from kernlab.errors import DumpFormatError
+from kernlab.formats.base import warn_lost
 from kernlab.formats.source import Offsets, Piece, Source
 from kernlab.progress import progress
 
-SIGNATURE = b"makedumpfile\0"
 # struct makedumpfile_header and makedumpfile_data_header (makedumpfile.h): big endian on every machine.
 _HEADER = struct.Struct(">16sqq")
 _HEADER_SIZE = 4096
@@ -34,10 +33,9 @@ _FURTHEST = 1 << 62
 class FlattenedFile(Source):
     """The dump that the records of a flattened file make up. Where records overlap the later one counts."""
 
-    wrapping = "flattened"
-
     def __init__(self, base: Source):
-        self.path = base.path
+        self.path, self.file_bytes = base.path, base.file_bytes
+        self.wrapping = ", ".join(filter(None, ("flattened", base.wrapping)))
         self._base = base
         self.problems = list(base.problems)
         _check(base)
@@ -80,13 +78,7 @@ class FlattenedFile(Source):
 
     def _cut(self, what: str, records: int) -> None:
         told = f"{self.path}, a flattened dump, {what}. Reading on with the {records:,} records before that"
-        self.problems.append(f"{told}; copy the dump again if the copy was cut short")
-        warnings.warn(
-            f'{told}; each table\'s attrs["problems"] says what it misses.\n'
-            "Copy the dump again if the copy was cut short.",
-            TruncatedDumpWarning,
-            stacklevel=6,
-        )
+        warn_lost(self.problems, told)
 
     def read(self, offset: int, size: int) -> bytes:
         """See Source.read; a hole is zeros, as in the file that makedumpfile -R writes."""
@@ -152,9 +144,11 @@ class FlattenedFile(Source):
         """See Source.copy."""
         if self._reach(offset) < offset + len(target):
             return False
+        done = 0
         for start, piece in self._parts(offset, len(target)):
             target[start : start + len(piece)] = piece
-        return True
+            done += len(piece)
+        return done == len(target)
 
     def close(self) -> None:
         """See Source.close."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import mmap
+import hashlib
 import os
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.errors import DumpFormatError, TruncatedDumpWarning
-from kernlab.formats.base import DumpFile, FrameStatus
+from kernlab.errors import DumpFormatError
+from kernlab.formats.base import DumpFile, FrameStatus, named, warn_lost
 from kernlab.formats.bitmap import Bitmap
 from kernlab.formats.kdump_header import Header, read_header
 from kernlab.formats.kdump_pages import LZO, SNAPPY, ZLIB, ZSTD, PageTable
 from kernlab.formats.notes import parse_notes, refuse_xen, vmcoreinfo_of
+from kernlab.formats.source import Source
 
-_FORMATS = {ZLIB: "kdump-zlib", LZO: "kdump-lzo", SNAPPY: "kdump-snappy", ZSTD: "kdump-zstd"}
+_COMPRESSIONS = {ZLIB: "zlib", LZO: "lzo", SNAPPY: "snappy", ZSTD: "zstd"}
 
 #: Frames a thread takes at a time; fewer gain nothing (benchmarks/decompress.py).
 _BATCH = 512
@@ -26,30 +25,32 @@ _MOST_THREADS = 8
 
 
 class KdumpFile(DumpFile):
-    """A kdump file with zlib, LZO or raw pages (makedumpfile -c, -l, or neither)."""
+    """A kdump file: pages with zlib, LZO, Snappy, Zstandard (makedumpfile -c, -l, -p, -z), or as they were.
 
-    def __init__(self, path: Path, data: mmap.mmap):
-        self.path = path
-        header = read_header(path, data)
-        if header.split:
-            raise DumpFormatError(
-                f"{path} is one piece of a split dump (page frames {header.start_pfn:#x} to {header.end_pfn:#x}), "
-                "which kernlab does not read yet; join the pieces: makedumpfile --reassemble PIECE… FILE"
-            )
+    Of a split dump it is one piece: `piece` is then the range of frames that it has pages of, the others' are LOST.
+    """
+
+    def __init__(self, source: Source):
+        self.path = source.path
+        header = read_header(source)
+        self.wrapping = source.wrapping
+        self.piece = (header.start_pfn, header.end_pfn) if header.split else None
         self.page_size = header.block_size
         self.machine = header.machine
         self.max_pfn = header.max_pfn
         self._told: list[str] = []
-        self.notes = parse_notes(header.piece(data, header.notes), header.notes[0])
-        refuse_xen(path, self.notes)
-        self.vmcoreinfo = self._vmcoreinfo(header, data)
-        self._ram, self._dumped, self._unknown = self._bitmaps(header, data)
+        self.notes = parse_notes(header.piece(source, header.notes), header.notes[0])
+        refuse_xen(self.path, self.notes)
+        self.vmcoreinfo = self._vmcoreinfo(header, source)
+        self._ram, self._dumped, self._elsewhere, self._unknown = self._bitmaps(header, source)
         start = header.bitmap_offset + header.bitmap_bytes
-        self._pages = PageTable(path, data, start, self._dumped.count, self.page_size)
+        self._pages = PageTable(source, start, self._dumped.count, self.page_size)
         self.frame_count = self._pages.count
-        self._check_end(header, len(data))
-        self.format = self._pages_format(header)
-        self.header = header.facts() | {"file_bytes": len(data), "ram_frames": self._ram.count}
+        self._check_end(header, source.size)
+        self.compression = self._compression(header)
+        self.format = named(f"kdump-{self.compression}", source.wrapping)
+        self._told[:0] = source.problems
+        self.header = header.facts() | {"file_bytes": source.file_bytes, "ram_frames": self._ram.count}
 
     @property
     def problems(self) -> list[str]:  # type: ignore[override]
@@ -64,10 +65,10 @@ class KdumpFile(DumpFile):
             f"data should lie at byte {offset:,}",
         ]
 
-    def _vmcoreinfo(self, header: Header, data: mmap.mmap) -> bytes | None:
+    def _vmcoreinfo(self, header: Header, source: Source) -> bytes | None:
         """The text where the sub-header says it is, or else that of the note; the two are the same in a whole dump."""
         offset, size = header.vmcoreinfo
-        text = header.piece(data, (offset, size)).rstrip(b"\0")
+        text = header.piece(source, (offset, size)).rstrip(b"\0")
         if b"OSRELEASE=" not in text:
             text = vmcoreinfo_of(self.notes) or text
         if size and not text:
@@ -76,10 +77,12 @@ class KdumpFile(DumpFile):
             )
         return text or None
 
-    def _bitmaps(self, header: Header, data: mmap.mmap) -> tuple[Bitmap, Bitmap, bool]:
-        """The frames that are RAM, those of them that were dumped, and whether the file ends inside these bitmaps."""
+    def _bitmaps(self, header: Header, source: Source) -> tuple[Bitmap, Bitmap, Bitmap | None, bool]:
+        """The frames that are RAM, those that were dumped into this file, those that were dumped into other pieces, and
+        whether the file ends inside these bitmaps.
+        """
         start, half = header.bitmap_offset, header.bitmap_bytes // 2
-        raw = np.frombuffer(data, dtype=np.uint8)[start : start + 2 * half]
+        raw = source.array(np.uint8, start, 2 * half)
         ram, dumped = Bitmap(raw[:half], header.max_pfn), Bitmap(raw[half:], header.max_pfn)
         unknown = dumped.bits < header.max_pfn
         if not dumped.count and not unknown:
@@ -87,7 +90,11 @@ class KdumpFile(DumpFile):
                 f"the bitmap of {self.path} (bytes {start + half:,} to {start + 2 * half:,}) is empty or damaged: "
                 "it names no page frame that was dumped. Copy the dump again"
             )
-        return ram, dumped, unknown
+        self._bitmap_digest = hashlib.sha256(raw.tobytes()).digest() if self.piece is not None else b""
+        if self.piece is None:
+            return ram, dumped, None, unknown
+        first, end = self.piece
+        return ram, dumped.within(first, end), dumped.without(first, end), unknown
 
     def _check_end(self, header: Header, size: int) -> None:
         """Say so where the file ends before its own index says it should."""
@@ -102,47 +109,61 @@ class KdumpFile(DumpFile):
                 f"{self.path} has {found.unwritten:,} empty page descriptors among {self.frame_count:,}: the dump was "
                 "not written to its end, or its descriptors are damaged"
             )
+        if not self._dumped.count and not self._unknown:
+            return  # a piece whose range of frames was left out of the dump
         if self._pages.end > size:
             where, whole = ("bitmaps", "page frames") if self._unknown else ("page descriptors", "pages")
-            self._warn(
+            warn_lost(
+                self._told,
                 f"{self.path} ends at byte {size:,}, inside its {where}, before the data of any page. Reading on "
-                f"with its header and notes, and without any of its {whole}"
+                f"with its header and notes, and without any of its {whole}",
+            )
+        elif self.frame_count < self._dumped.count:
+            warn_lost(
+                self._told,
+                f"{self.path} lacks its page descriptors from number {self.frame_count:,} on. Reading on with "
+                f"{self.frame_count:,} of {self._dumped.count:,} pages",
             )
         elif found.first_cut is not None:
             descriptor, end = found.first_cut
-            self._warn(
+            warn_lost(
+                self._told,
                 f"{self.path} ends at byte {size:,}, but page descriptor {descriptor:,} points to {end:,}. Reading on "
-                f"with {self.frame_count - found.cut:,} of {self.frame_count:,} pages"
+                f"with {self.frame_count - found.cut:,} of {self.frame_count:,} pages",
             )
 
-    def _warn(self, what: str) -> None:
-        self._told.append(f"{what}; copy the dump again if the copy was cut short")
-        warnings.warn(
-            f'{what}; each table\'s attrs["problems"] says what it misses.\n'
-            "Copy the dump again if the copy was cut short.",
-            TruncatedDumpWarning,
-            stacklevel=5,
-        )
-
-    def _pages_format(self, header: Header) -> str:
+    def _compression(self, header: Header) -> str:
         """By the pages themselves; by the header's status where none can be read."""
         flags = self._pages.survey.flags
         pages = int(flags.sum())
         if pages:
             # A page whose flags are damaged is not what the dump was written with.
-            used = [kind for kind in _FORMATS if flags[kind] > pages // 100]
+            used = [kind for kind in _COMPRESSIONS if flags[kind] > pages // 100]
         else:
-            used = [kind for kind in _FORMATS if header.status & kind]
-        for kind in (SNAPPY, ZSTD):
-            if kind in used:
-                name = _FORMATS[kind].removeprefix("kdump-")
-                raise DumpFormatError(
-                    f"{self.path} has pages compressed with {name} (kdump-{name}), which kernlab does not read yet; "
-                    "write it anew with zlib: makedumpfile -c -d 31 FILE NEW"
-                )
-        if LZO in used:
-            self._pages.need(LZO)
-        return _FORMATS[used[0]] if used else "kdump-raw"
+            used = [kind for kind in _COMPRESSIONS if header.status & kind]
+        for kind in used:
+            self._pages.need(kind)
+        return _COMPRESSIONS[used[0]] if used else "raw"
+
+    def dumped_elsewhere(self, first: int, end: int) -> int:
+        """How many of the frames from `first` to `end` were dumped into other pieces of a split dump."""
+        return self._elsewhere.within(first, end).count if self._elsewhere is not None else 0
+
+    def differs_from(self, other: KdumpFile) -> str | None:
+        """In what two files cannot be of one dump, as far as both tell it; None where they agree."""
+        for name in ("nodename", "release", "version", "machine", "dump_level", "cpus", "max_pfn"):
+            mine, theirs = self.header.get(name), other.header.get(name)
+            if mine != theirs:
+                return f"their {name} is {mine!r} and {theirs!r}"
+        if self.page_size != other.page_size:
+            return f"their pages have {self.page_size:,} and {other.page_size:,} bytes"
+        if self.vmcoreinfo and other.vmcoreinfo and self.vmcoreinfo != other.vmcoreinfo:
+            return "they have different VMCOREINFO"
+        if [note.desc for note in self.notes] != [note.desc for note in other.notes]:
+            return "they have different notes (registers of the CPUs)"
+        if not self._unknown and not other._unknown and self._bitmap_digest != other._bitmap_digest:
+            return "their bitmaps name different page frames"
+        return None
 
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """See DumpFile.find."""
@@ -151,6 +172,8 @@ class KdumpFile(DumpFile):
             return self._dumped.rank(pfns)
         found = np.full(len(pfns), -int(FrameStatus.ABSENT), dtype=np.int64)
         found[self._ram.test(pfns)] = -int(FrameStatus.EXCLUDED)
+        if self._elsewhere is not None:
+            found[self._elsewhere.test(pfns)] = -int(FrameStatus.LOST)
         if self._unknown:
             # What the cut bitmaps cannot tell may have been dumped; what is no RAM was not.
             behind = (pfns >= np.uint64(self._dumped.bits)) & (pfns < np.uint64(self.max_pfn))
@@ -167,8 +190,8 @@ class KdumpFile(DumpFile):
                 f"out must be contiguous uint8[{len(indices)}, {self.page_size}], not {out.shape}"
             )
         workers = min(_workers(), len(indices) // _BATCH)
-        # LZO and raw pages take so little time that handing Python's lock over costs more than a thread gains.
-        if workers < 2 or self.format != "kdump-zlib":
+        # Other pages take so little time that handing Python's lock over costs more than a thread gains.
+        if workers < 2 or self.compression != "zlib":
             return self._pages.read(indices, out)
         return self._read_shared(indices, out, workers)
 

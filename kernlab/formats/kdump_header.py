@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import MACHINES
+from kernlab.formats.source import Source
 
 # disk_dump_header up to nr_cpus, as a 64-bit machine lays it out (makedumpfile's diskdump_mod.h).
 _HEADER = struct.Struct("<8si390s6xqqIiiIIIIIIi")
@@ -101,10 +100,10 @@ class Header:
         return self.sub["offset_note"], self.sub["size_note"]
 
     @staticmethod
-    def piece(data: mmap.mmap, where: tuple[int, int]) -> bytes:
+    def piece(source: Source, where: tuple[int, int]) -> bytes:
         """The bytes at (offset, size), as far as the file has them."""
         offset, size = where
-        return data[offset : offset + min(size, LARGEST_PIECE)] if 0 < offset < len(data) else b""
+        return source.read(offset, min(size, LARGEST_PIECE)) if 0 < offset < source.size else b""
 
     def facts(self) -> dict[str, Any]:
         """What the file says of itself; empty fields (QEMU fills few) are left out."""
@@ -118,19 +117,20 @@ class Header:
         return known
 
 
-def read_header(path: Path, data: mmap.mmap) -> Header:
+def read_header(source: Source) -> Header:
     """Read both headers. Raises DumpFormatError, saying which field cannot be."""
+    path, size = source.path, source.size
 
     def damaged(what: str) -> DumpFormatError:
         return DumpFormatError(f"the header of {path} is damaged: {what}. Copy the dump again")
 
-    if len(data) < _HEADER.size:
+    if size < _HEADER.size:
         raise DumpFormatError(
-            f"{path} is cut short: its {len(data):,} bytes are not even a header ({_HEADER.size} bytes). "
+            f"{path} is cut short: its {size:,} bytes are not even a header ({_HEADER.size} bytes). "
             "Copy the dump again"
         )
     (_, version, uts, seconds, _, status, block_size, sub_blocks, bitmap_blocks, max_mapnr, *_, cpus) = (
-        _HEADER.unpack_from(data)
+        _HEADER.unpack(source.read(0, _HEADER.size))
     )
     # Before anything else: other machines' headers have other sizes and another byte order, but strings are strings.
     machine = _uts(uts)["machine"]
@@ -144,12 +144,12 @@ def read_header(path: Path, data: mmap.mmap) -> Header:
         raise damaged(f"its version is {version}")
     if block_size not in (4096, 8192, 16384, 65536):
         raise damaged(f"its block size is {block_size:,} bytes at offset 428")
-    if not 0 < sub_blocks < 1 << 20 or 2 * block_size > len(data):
+    if not 0 < sub_blocks < 1 << 20 or 2 * block_size > size:
         raise DumpFormatError(
-            f"{path} is cut short or its header damaged: it ends at byte {len(data):,}, inside its sub-header "
+            f"{path} is cut short or its header damaged: it ends at byte {size:,}, inside its sub-header "
             f"({sub_blocks:,} blocks of {block_size:,} bytes). Copy the dump again"
         )
-    raw = _SUB_HEADER.unpack_from(data, block_size)
+    raw = _SUB_HEADER.unpack(source.read(block_size, _SUB_HEADER.size))
     sub = {
         name: value if version >= since else 0 for (name, since), value in zip(_SUB_FIELDS, raw, strict=True)
     }
@@ -158,17 +158,20 @@ def read_header(path: Path, data: mmap.mmap) -> Header:
             f"its sub-header at byte {block_size:,} has dump level {sub['dump_level']}, split {sub['split']}"
         )
     max_pfn = sub["max_mapnr_64"] or max_mapnr
+    first, end = (sub[f"{name}_64"] or sub[name] for name in ("start_pfn", "end_pfn"))
+    if sub["split"] and not 0 <= first <= end <= max(max_pfn, 1):
+        raise damaged(f"it is a piece of page frames {first:#x} to {end:#x}, but there are {max_pfn:#x}")
     if not 0 < max_pfn <= bitmap_blocks // 2 * block_size * 8:
         raise damaged(
             f"it claims {max_pfn:,} page frames, but its bitmaps ({bitmap_blocks:,} blocks of {block_size:,} bytes) "
             f"have room for {bitmap_blocks // 2 * block_size * 8:,}"
         )
-    for what, (offset, size) in (
+    for what, (offset, length) in (
         ("VMCOREINFO", (sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"])),
         ("notes", (sub["offset_note"], sub["size_note"])),
     ):
-        if size > LARGEST_PIECE or offset > 1 << 62:
-            raise damaged(f"its sub-header puts {size:,} bytes of {what} at byte {offset:,}")
+        if length > LARGEST_PIECE or offset > 1 << 62:
+            raise damaged(f"its sub-header puts {length:,} bytes of {what} at byte {offset:,}")
     return Header(
         version=version,
         uts=_uts(uts),

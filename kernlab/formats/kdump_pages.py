@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.errors import DumpFormatError, KernlabError
+from kernlab.errors import DumpFormatError
+from kernlab.formats import compression
 from kernlab.formats.base import FrameStatus
-from kernlab.formats.compression import Decompressor, lzo_decompressor, zlib_decompressor
+from kernlab.formats.compression import Decompressor
+from kernlab.formats.source import Source
 
 #: struct page_desc (makedumpfile's diskdump_mod.h)
 _DESCRIPTOR = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("page_flags", "<u8")])
@@ -20,6 +20,13 @@ _DESCRIPTOR = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("
 #: page_desc.flags: the compression of one page; no flag is a page as it was.
 RAW, ZLIB, LZO, SNAPPY, ZSTD = 0x0, 0x1, 0x2, 0x4, 0x20
 _OTHER = 0x40
+
+_DECOMPRESSORS = {
+    ZLIB: compression.zlib_decompressor,
+    LZO: compression.lzo_decompressor,
+    SNAPPY: compression.snappy_decompressor,
+    ZSTD: compression.zstd_decompressor,
+}
 
 #: A table of more descriptors than this is looked at from both ends at opening, and the rest as it is read.
 _LOOKED_AT = 1 << 22
@@ -47,25 +54,21 @@ class PageTable:
     Raises DumpFormatError where they cannot belong to a bitmap of `count` pages.
     """
 
-    def __init__(self, path: Path, data: mmap.mmap, start: int, count: int, page_size: int):
-        self._path = path
-        self._view: memoryview | None = memoryview(data)
+    def __init__(self, source: Source, start: int, count: int, page_size: int):
+        self._path = source.path
+        self._source = source
         self._page_size = page_size
-        self._file_size = len(data)
+        self._file_size = source.size
         self.start, self.end = start, start + count * _DESCRIPTOR.itemsize
-        self.count = min(count, max(len(data) - start, 0) // _DESCRIPTOR.itemsize)
-        self._entries: npt.NDArray[np.void] = (
-            np.frombuffer(data, dtype=_DESCRIPTOR, count=self.count, offset=start)
-            if self.count
-            else np.zeros(0, dtype=_DESCRIPTOR)
-        )
+        self._entries: npt.NDArray[np.void] = source.array(_DESCRIPTOR, start, count)
+        self.count = len(self._entries)
         self._lock = threading.Lock()
         self._damaged: npt.NDArray[np.bool_] | None = None
         self._first_damaged: tuple[int, int] | None = None
         self._decompressors: dict[int, Decompressor] = {}
         self.survey = self._look(whole=self.count <= _LOOKED_AT)
-        if self.end <= self._file_size:
-            self._check_order(memoryview(data))
+        if count and self.end <= self._file_size and self.count == count:
+            self._check_order()
 
     def _look(self, *, whole: bool) -> Survey:
         """Look at all descriptors, or at both ends of a long table unless something is amiss there."""
@@ -95,7 +98,7 @@ class PageTable:
             kinds = np.minimum(part["flags"][good], _OTHER).astype(np.int64)
             found.flags += np.bincount(kinds, minlength=_OTHER + 1)
 
-    def _check_order(self, view: memoryview) -> None:
+    def _check_order(self) -> None:
         """Does each descriptor belong to its bit of the bitmap? One bit too many or too few shifts all after it."""
         lowest = self.survey.lowest
         if lowest is None:
@@ -108,7 +111,7 @@ class PageTable:
         # All writers put the first page right behind the table, so its offset tells how long the table is.
         if lowest == self.end or (lowest < self.end and (self._entries["offset"] == self.end).any()):
             return
-        if lowest > self.end and (self._fits(view, lowest) or not self._good(self._entries[:1])[0]):
+        if lowest > self.end and (self._fits(lowest) or not self._good(self._entries[:1])[0]):
             return
         raise DumpFormatError(
             f"the bitmap of {self._path} is damaged, or its page descriptors are: it names {self.count:,} page frames, "
@@ -116,14 +119,14 @@ class PageTable:
             "belongs where cannot be told; copy the dump again"
         )
 
-    def _fits(self, view: memoryview, lowest: int) -> bool:
+    def _fits(self, lowest: int) -> bool:
         """May there be a gap of zeros between the table's end and the first page that is pointed to?
 
         makedumpfile puts a raw page of zeros in front of all others, which no page may need; and from a live system it
         may write fewer descriptors than it made room for. Other gaps come from a damaged bitmap.
         """
         gap = lowest - self.end
-        if gap > _LONGEST_GAP or any(view[self.end : lowest]):
+        if gap > _LONGEST_GAP or any(self._source.read(self.end, gap)):
             return False
         if gap == self._page_size:
             return True
@@ -147,8 +150,8 @@ class PageTable:
 
     def _decompressor(self, flag: int) -> Decompressor | None:
         known = self._decompressors.get(flag)
-        if known is None and flag in (ZLIB, LZO):
-            known = self._decompressors[flag] = zlib_decompressor() if flag == ZLIB else lzo_decompressor()
+        if known is None and flag in _DECOMPRESSORS:
+            known = self._decompressors[flag] = _DECOMPRESSORS[flag]()
         return known
 
     def read(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -156,9 +159,9 @@ class PageTable:
 
         Returns PRESENT or LOST per row, lost rows zeroed.
         """
-        view, entries = self._view, self._entries
-        if view is None:
-            raise KernlabError(f"{self._path} was closed; open it again to read more of it")
+        entries = self._entries
+        if not len(entries) and len(indices):
+            raise self._source.closed()
         all_pages = entries[indices]
         good = self._good(all_pages)
         status = np.where(good, np.uint8(FrameStatus.PRESENT), np.uint8(FrameStatus.LOST))
@@ -174,7 +177,7 @@ class PageTable:
         flags, first = page["flags"][fresh], rows[fresh]
         for flag in np.unique(flags).tolist():
             same = flags == flag
-            self._unpack(view, flag, page[fresh][same], first[same], out, status)
+            self._unpack(flag, page[fresh][same], first[same], out, status)
         shared = rows[~fresh]
         if len(shared):
             source = first[np.cumsum(fresh)[~fresh] - 1]
@@ -188,7 +191,6 @@ class PageTable:
 
     def _unpack(
         self,
-        data: memoryview,
         flag: int,
         page: npt.NDArray[np.void],
         rows: npt.NDArray[np.int64],
@@ -197,22 +199,24 @@ class PageTable:
     ) -> None:
         """Write pages of one compression to their rows; this loop is where reading a dump spends its time."""
         target, size = out.reshape(-1).data, self._page_size
-        starts = page["offset"].tolist()
-        ends = (page["offset"] + page["size"]).tolist()
+        pieces = self._source.pieces(page["offset"], page["size"].astype(np.uint64))
         places = (rows * size).tolist()
         known = self._decompressor(flag)
         if known is None:
-            whole = page["size"] == size if flag == RAW else np.zeros(len(page), dtype=bool)
-            status[rows[~whole]] = FrameStatus.LOST
-            for start, place, good in zip(starts, places, whole.tolist(), strict=True):
-                if good:
-                    target[place : place + size] = data[start : start + size]
+            if flag != RAW:
+                status[rows] = FrameStatus.LOST
+                return
+            for piece, place in zip(pieces, places, strict=True):
+                if len(piece) == size:
+                    target[place : place + size] = piece
+                else:
+                    status[place // size] = FrameStatus.LOST
             return
         call, errors = known
-        for start, end, place in zip(starts, ends, places, strict=True):
+        for piece, place in zip(pieces, places, strict=True):
             try:
                 # A page of another length does not fit its row: that is a ValueError, as the libraries' own are.
-                target[place : place + size] = call(data[start:end], size)
+                target[place : place + size] = call(piece, size)
             except errors:
                 status[place // size] = FrameStatus.LOST
 
@@ -241,8 +245,8 @@ class PageTable:
 
     def close(self) -> None:
         """Let go of the file; a thread that is reading this very moment keeps it until it is done."""
-        self._view = None
         self._entries = np.zeros(0, dtype=_DESCRIPTOR)
+        self._source.close()
 
 
 def _beyond(page: npt.NDArray[np.void], file_size: int) -> npt.NDArray[np.bool_]:

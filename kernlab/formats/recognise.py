@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import stat
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from kernlab.errors import DumpFileError, DumpFormatError
 from kernlab.formats.base import DumpFile
+from kernlab.formats.source import SIGNATURE, Source, kind_of, open_source
 
 _ONLY = "kernlab reads kdump and ELF dumps only"
-_UNPACK = "which kernlab does not read yet; unpack it first:"
+_UNPACK = "which kernlab does not unpack; do so first:"
 _VMWARE = (
     "a VMware state file (vmss, vmsn), which kernlab does not read; turn it into an ELF dump with vmss2core"
 )
@@ -24,11 +26,6 @@ _NAME = "no dump; name the dump file itself"
 
 #: The first bytes of files that are no dump kernlab reads, what they are, and what to do about it.
 _KNOWN = [
-    (
-        b"makedumpfile\0",
-        "a flattened dump (makedumpfile -F, or QEMU's dump-guest-memory -z), which kernlab does not read yet; turn it "
-        "into a plain one: makedumpfile -R vmcore < FILE",
-    ),
     (b"DISKDUMP", f"a diskdump of Linux 2.4 to 2.6, which kernlab does not read; {_ONLY}"),
     # lkcd's dump.h: DUMP_MAGIC_NUMBER, and …cd for live dumps, in either byte order
     ((0xA8190173618F23ED).to_bytes(8, "little"), _LKCD),
@@ -59,12 +56,8 @@ _KNOWN = [
     (b"EMiL", f"a LiME memory image, which kernlab does not read; {_ONLY}"),
     (b"AVML", f"an AVML memory image, which kernlab does not read; {_ONLY}"),
     (b"PAGEDU", "a crash dump of Windows, which kernlab does not read; open it with WinDbg"),
-    (b"\xfd7zXZ\0", f"a file compressed with xz, {_UNPACK} xz -dk FILE"),
-    (b"\x1f\x8b", f"a file compressed with gzip, {_UNPACK} gzip -dk FILE"),
-    (b"\x28\xb5\x2f\xfd", f"a file compressed with zstd, {_UNPACK} zstd -d FILE"),
     (b"\x04\x22\x4d\x18", f"a file compressed with lz4, {_UNPACK} lz4 -d FILE"),
     (b"\x89LZO\0", f"a file compressed with lzop, {_UNPACK} lzop -d FILE"),
-    (b"BZh", f"a file compressed with bzip2, {_UNPACK} bzip2 -dk FILE"),
     (b"PK\x03\x04", f"a zip archive, {_UNPACK} unzip FILE"),
     (b"\xff\xd8\xff", f"a JPEG picture, {_NAME}"),
     (b"\x89PNG", f"a PNG picture, {_NAME}"),
@@ -72,58 +65,101 @@ _KNOWN = [
 ]
 
 _LONGEST_SHOWN = 16
+#: Of a file's beginning, in bytes: tar has its mark at 257, a dump on a raw disk its header at 4,096.
+_LOOKED_AT = 4096 + 64
+#: makedumpfile splits as many ways as it is given names; this many files one process may have open everywhere.
+_MOST_PIECES = 256
 
 
-def open_dump_file(path: str | os.PathLike[str], *, zero_excluded: bool = False) -> DumpFile:
-    """Open a dump file by what it holds.
+def open_dump_file(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, zero_excluded: bool = False
+) -> DumpFile:
+    """Open a dump by what its file holds, or by its files if it was split (in any order).
 
     Raises DumpFileError (an OSError, too) where there is no file to read, DumpFormatError for what is no dump that
     kernlab reads. `zero_excluded` concerns ELF dumps: what the file has no bytes for is read as zeros.
     """
-    where = _one_path(path)
-    data = _map(where)
+    paths = _paths(path)
+    with ExitStack() as opened:
+        files = [opened.enter_context(_open_one(each, zero_excluded=zero_excluded)) for each in paths]
+        whole = files[0]
+        if len(files) > 1 or getattr(whole, "piece", None) is not None:
+            from kernlab.formats.split import SplitDump
+
+            whole = SplitDump(files)
+        opened.pop_all()
+    return whole
+
+
+def _open_one(path: Path, *, zero_excluded: bool) -> DumpFile:
+    source = _source(path)
     try:
-        kind = detect(where, data)
-        if kind == "kdump":
+        if detect(path, source.read(0, _LOOKED_AT), source.size) == "kdump":
             from kernlab.formats.kdump import KdumpFile
 
-            return KdumpFile(where, data)
+            return KdumpFile(source)
         from kernlab.formats.elf import ElfFile
 
-        return ElfFile(where, data, zero_excluded=zero_excluded)
+        return ElfFile(source, zero_excluded=zero_excluded)
     except BaseException:
-        _unmap(data)
+        source.close()
         raise
 
 
-def detect(path: Path, data: mmap.mmap | bytes) -> str:
+def _source(path: Path) -> Source:
+    """The dump's bytes, out of what may lie around them: a compressed file, a flattened one."""
+    descriptor, size, start = _open(path)
+    kind = kind_of(start)
+    if kind is None:
+        source = open_source(path, descriptor, size)
+    else:
+        from kernlab.formats.compressed import unpacked
+
+        source = unpacked(path, descriptor, kind, lambda start: _refuse_packed(path, kind, start))
+    if not source.read(0, len(SIGNATURE)).startswith(SIGNATURE):
+        return source
+    try:
+        from kernlab.formats.flattened import FlattenedFile
+
+        return FlattenedFile(source)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _refuse_packed(path: Path, kind: str, start: bytes) -> None:
+    """Raise DumpFormatError for what is no dump, before gigabytes of it are unpacked."""
+    if not start.startswith(SIGNATURE):
+        detect(path, start, None, kind)
+
+
+def detect(path: Path, start: bytes, size: int | None, packed: str | None = None) -> str:
     """ "kdump" or "elf", by the file's first bytes. Raises DumpFormatError, which names what it is instead."""
-    start = bytes(data[:64])
     if start.startswith(b"KDUMP   "):
         return "kdump"
     if start.startswith(b"\x7fELF"):
         return "elf"
-    raise DumpFormatError(_refusal(path, data, start))
+    name = str(path) if packed is None else f"{path}, unpacked from {packed},"
+    raise DumpFormatError(f"{name} {_refusal(path, start, size)}")
 
 
-def _one_path(path: object) -> Path:
+def _paths(path: object) -> list[Path]:
     if isinstance(path, list | tuple):
-        pieces = list(path)
-        if len(pieces) != 1:
-            raise DumpFormatError(
-                f"{len(pieces):,} files were named; kernlab does not read the pieces of a split dump yet. Join them: "
-                "makedumpfile --reassemble PIECE… FILE"
-            )
-        return _one_path(pieces[0])
+        if not path:
+            raise DumpFileError(errno.EINVAL, "no file was named")
+        if len(path) > _MOST_PIECES:
+            raise DumpFileError(errno.EINVAL, f"{len(path):,} files were named; no dump has as many pieces")
+        return [_paths(piece)[0] for piece in path]
     try:
-        return Path(os.fsdecode(path))  # type: ignore[arg-type]
+        return [Path(os.fsdecode(path))]  # type: ignore[arg-type]
     except TypeError as error:
         raise DumpFileError(
             errno.EINVAL, f"a dump is named by its path, not by a {type(path).__name__}"
         ) from error
 
 
-def _map(path: Path) -> mmap.mmap:
+def _open(path: Path) -> tuple[int, int, bytes]:
+    """The file's descriptor, its size as the system tells it, and its first bytes."""
     try:
         # Looked at before it is opened: to open a pipe may block, and to open a device may do something.
         _refuse_irregular(path, os.stat(path))
@@ -137,15 +173,13 @@ def _map(path: Path) -> mmap.mmap:
     try:
         status = os.fstat(descriptor)
         _refuse_irregular(path, status)
-        if not status.st_size:
-            raise DumpFormatError(f"{path} is empty: no dump was written, or the disk was full when it was")
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    except DumpFileError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DumpFileError(errno.EIO, f"cannot map the dump into memory: {error}", str(path)) from error
-    finally:
+        start = os.pread(descriptor, _LOOKED_AT, 0)
+    except OSError as error:
         os.close(descriptor)
+        if isinstance(error, DumpFileError):
+            raise
+        raise DumpFileError(error.errno, f"cannot read the dump: {error.strerror}", str(path)) from error
+    return descriptor, status.st_size, start
 
 
 def _refuse_irregular(path: Path, status: os.stat_result) -> None:
@@ -164,30 +198,31 @@ def _refuse_irregular(path: Path, status: os.stat_result) -> None:
     raise DumpFileError(errno.EINVAL, f"this is {what}, no file; copy the dump into a file first", str(path))
 
 
-def _unmap(data: mmap.mmap) -> None:
-    try:
-        data.close()
-    except BufferError:
-        # An exception's traceback still holds an array over it; the mapping goes with that.
-        return
-
-
-def _refusal(path: Path, data: mmap.mmap | bytes, start: bytes) -> str:
+def _refusal(path: Path, start: bytes, size: int | None) -> str:
+    """What a file that begins so "is …", for its name to stand before; `size` in bytes, None where not known."""
     for magic, what in _KNOWN:
         if start.startswith(magic):
-            return f"{path} is {what.replace('FILE', str(path))}"
-    if bytes(data[4096:4104]) == b"KDUMP   ":
-        return f"{path} holds a kdump header at byte 4,096 instead of 0: its first block is extra; cut it off"
-    size = len(data)
+            return f"is {what.replace('FILE', str(path))}"
+    packed = kind_of(start)
+    if packed is not None:
+        return f"is a file compressed with {packed} inside another, which kernlab does not unpack twice"
+    if start[257:262] == b"ustar":
+        return f"is a tar archive, {_UNPACK} tar -xf {path}"
+    if start[4096:4104] == b"KDUMP   ":
+        return "holds a kdump header at byte 4,096 instead of 0: its first block is extra; cut it off"
+    long = "" if size is None else f" ({size:,} bytes in all)"
+    start = start[:64]
     if not any(start):
         return (
-            f"{path} begins with zeros ({size:,} bytes in all): the header of the dump is lost, as when the machine "
-            "was reset while it was written. Without the header its pages cannot be told apart"
+            f"begins with zeros{long}: the header of the dump is lost, as when the machine was reset while it "
+            "was written. Without the header its pages cannot be told apart"
         )
     shown = start[:_LONGEST_SHOWN]
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
-        return f"{path} is text ({shown.decode('ascii')!r} …), no dump; kernlab reads kdump (KDUMP) and ELF core files"
+        return (
+            f"is text ({shown.decode('ascii')!r} …), no dump; kernlab reads kdump (KDUMP) and ELF core files"
+        )
     return (
-        f"{path} is no dump that kernlab knows: it begins with {shown.hex(' ')} ({size:,} bytes in all); kernlab reads "
-        "kdump (KDUMP) and ELF core files"
+        f"is no dump that kernlab knows: it begins with {shown.hex(' ')}{long}; kernlab reads kdump (KDUMP) and "
+        "ELF core files"
     )

@@ -21,20 +21,35 @@ Offsets = npt.NDArray[np.uint64]
 #: What decompressors take.
 Piece = bytes | memoryview
 
+#: How a flattened dump begins.
+SIGNATURE = b"makedumpfile\0"
+#: How a compressed file begins.
+_PACKED = {b"\xfd7zXZ\0": "xz", b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
+
+#: One read of a file that is not mapped, in bytes: a size that is damaged does not size an allocation.
+_AT_A_TIME = 1 << 20
+
 #: A file whose size nobody tells is not searched for its end further than this (x86-64 has 52 physical address bits).
 _LARGEST = 1 << 53
+
+
+def kind_of(start: bytes) -> str | None:
+    """What a file that begins so is compressed with, if it is."""
+    return next((kind for magic, kind in _PACKED.items() if start.startswith(magic)), None)
 
 
 class Source(ABC):
     """The bytes of one dump file, by the offsets that the dump's own headers use.
 
-    `size` is where the last byte ends, `stored` how many bytes there are (fewer where the file has holes), `wrapping`
-    what lies around the dump ("", "flattened", "xz" …), `problems` a sentence for each loss.
+    `size` is where the last byte ends, `stored` how many bytes there are (fewer where the file has holes),
+    `file_bytes` the length of the file itself, `wrapping` what lies around the dump ("", "flattened, xz" …),
+    `problems` a sentence for each loss.
     """
 
     path: Path
     size: int
     stored: int
+    file_bytes: int
     wrapping: str = ""
     problems: list[str]
 
@@ -70,7 +85,7 @@ class MappedFile(Source):
         self.path = path
         self._data = data
         self._view: memoryview | None = memoryview(data)
-        self.size = self.stored = len(data)
+        self.size = self.stored = self.file_bytes = len(data)
         self.problems = []
 
     def _open(self) -> memoryview:
@@ -93,9 +108,8 @@ class MappedFile(Source):
 
     def pieces(self, offsets: Offsets, sizes: Offsets) -> Iterable[Piece]:
         """See Source.pieces."""
-        view = self._open()
-        ends = offsets + sizes
-        return (view[start:end] for start, end in zip(offsets.tolist(), ends.tolist(), strict=True))
+        ends = (offsets + sizes).tolist()
+        return map(self._open().__getitem__, map(slice, offsets.tolist(), ends))
 
     def copy(self, offset: int, target: memoryview) -> bool:
         """See Source.copy."""
@@ -119,7 +133,7 @@ class UnmappedFile(Source):
         self.path = path
         self._descriptor: int | None = descriptor
         self._lock = threading.Lock()
-        self.size = self.stored = size or self._find_end()
+        self.size = self.stored = self.file_bytes = size or self._find_end()
         self.problems = []
 
     def read(self, offset: int, size: int) -> bytes:
@@ -132,7 +146,7 @@ class UnmappedFile(Source):
                 raise self.closed()
             while left > 0:
                 try:
-                    part = os.pread(self._descriptor, left, offset + size - left)
+                    part = os.pread(self._descriptor, min(left, _AT_A_TIME), offset + size - left)
                 except (OSError, OverflowError):
                     # /proc/vmcore answers so for what lies in none of its segments.
                     break
@@ -184,10 +198,12 @@ class UnmappedFile(Source):
 def open_source(path: Path, descriptor: int, size: int) -> Source:
     """A file that was opened, mapped where the system can; the descriptor is the source's from here on.
 
-    `size` as fstat gives it: 0 may mean that nobody says. Raises DumpFormatError for an empty file, DumpFileError.
+    `size` as fstat gives it: 0 may mean that nobody says. What lies in /proc is not mapped: to map a /proc/vmcore
+    costs page tables for the whole machine, and a crash kernel has little memory. Raises DumpFormatError for an empty
+    file, DumpFileError.
     """
     try:
-        if size:
+        if size and not os.path.realpath(path).startswith("/proc/"):
             with suppress(OSError, ValueError, OverflowError):
                 return MappedFile(path, mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
         source = UnmappedFile(path, os.dup(descriptor), size)

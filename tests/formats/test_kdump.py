@@ -353,15 +353,6 @@ class TestDamage:
             assert "incomplete" in problem
             assert "10 of 40" in problem
 
-    def test_snappy_and_zstd_are_named(self, tmp_path):
-        for kind in ("snappy", "zstd"):
-            with pytest.raises(KernlabError, match=rf"{kind}.*not read yet.*makedumpfile"):
-                open_dump_file(write(tmp_path, kdump(some(), kind=kind).data))
-
-    def test_split_is_named(self, tmp_path):
-        with pytest.raises(KernlabError, match=r"split dump.*not read yet.*--reassemble"):
-            open_dump_file(write(tmp_path, kdump(some(), split=True).data))
-
     @pytest.mark.parametrize("machine", ["aarch64", "s390x", "ppc64le", "i686", "riscv64"])
     def test_other_machines_are_named(self, tmp_path, machine):
         with pytest.raises(KernlabError, match=f"{machine} machine"):

@@ -1,0 +1,143 @@
+"""A dump without its VMCOREINFO in, the note out of the machine's memory, where the kernel keeps it for kexec."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
+from kernlab.errors import DumpFormatError
+from kernlab.formats.base import DumpFile
+from kernlab.memory import Memory, x86_64
+from kernlab.progress import progress
+
+#: Frames at a time.
+_BATCH = 2048
+#: As much of each frame as tells.
+_START = b"OSRELEASE="
+#: kernel/vmcore_info.c (crash_core.c before 6.9): the text has a page of its own (vmcoreinfo_data), the note that is
+#: made of it begins another (vmcoreinfo_note): Elf_Nhdr, "VMCOREINFO\0" and its padding, the text.
+_PLACES = (0, 24)
+#: A machine runs one kernel; others are what an earlier boot, a crash kernel or a copy in a file left.
+_MOST = 64
+#: Enough for the page tables of all candidates.
+_ARENA = 16 << 20
+
+# QEMU's note for each CPU (target/i386/arch_dump.c, QEMUCPUState): version and size, 18 registers, 10 segments of 24
+# bytes, then cr0 to cr4.
+_CR3 = 8 + 18 * 8 + 10 * 24 + 3 * 8
+#: With page-table isolation the user half of a pair of top-level tables lies one page behind the kernel's.
+_USER_HALF = 0x1000
+
+
+def find_vmcoreinfo(file: DumpFile) -> tuple[bytes, list[str]]:
+    """The VMCOREINFO of the kernel that ran, looked for in every frame, and what there is to say against it.
+
+    Of several kernels' notes (an earlier boot leaves its own in memory) the one counts whose page tables map the kernel
+    where the note says, and which the CPUs' registers bear out, if the dump has QEMU's. Raises DumpFormatError where
+    there is none.
+    """
+    candidates = _scan(file)
+    if not candidates:
+        raise DumpFormatError(
+            f"{file.path}: this {file.format} dump carries no VMCOREINFO, which says where the kernel lies, and "
+            f"none was found in its {file.frame_count:,} pages. If you have it from elsewhere, pass vmcoreinfo=PATH; "
+            "QEMU saves it with -device vmcoreinfo"
+        )
+    memory = Memory(file, bound=_ARENA)
+    good = [
+        (text, layout)
+        for text, layout in ((text, _layout(text)) for text in candidates)
+        if layout is not None and _maps_itself(memory, layout, layout.page_table)
+    ]
+    if not good:
+        raise DumpFormatError(
+            f"{file.path}: this {file.format} dump carries no VMCOREINFO, and what was found of it in memory (Linux "
+            f"{_releases(candidates)}) does not fit the page tables there, or these are missing. Pass vmcoreinfo=PATH "
+            "if you have it from elsewhere"
+        )
+    running = [pair for pair in good if any(_maps_itself(memory, pair[1], table) for table in _tables(file))]
+    chosen = running or good
+    problems = []
+    if len(chosen) > 1:
+        problems.append(
+            f"{file.path} has no VMCOREINFO, and {len(chosen):,} kernels left theirs in its memory (Linux "
+            f"{_releases([text for text, _ in chosen])}), as a reboot does that leaves memory as it was. kernlab took "
+            "the first; pass the right one as vmcoreinfo= if that is another"
+        )
+    return chosen[0][0], problems
+
+
+def _releases(texts: list[bytes]) -> str:
+    return ", ".join(sorted({Vmcoreinfo.parse(text).release or "?" for text in texts}))
+
+
+def _scan(file: DumpFile) -> list[bytes]:
+    """The texts of what looks like a VMCOREINFO at one of its places in any frame, each once."""
+    rows = np.empty((min(_BATCH, file.frame_count), file.page_size), dtype=np.uint8)
+    found: dict[bytes, None] = {}
+    with progress(f"Looking for VMCOREINFO in {file.path.name}", file.frame_count, " pages") as bar:
+        for start in range(0, file.frame_count, _BATCH):
+            indices = np.arange(start, min(start + _BATCH, file.frame_count), dtype=np.int64)
+            part = rows[: len(indices)]
+            file.read_into(indices, part)
+            for place in _PLACES:
+                for row in np.flatnonzero(_begins(part[:, place:])).tolist():
+                    found[part[row, place:].tobytes().split(b"\0")[0]] = None
+            bar.advance(len(indices))
+            if len(found) > _MOST:
+                break
+    # A crash adds to the text, and the note is not always made anew: the longest of those that begin alike.
+    return [text for text in found if not any(other != text and other.startswith(text) for other in found)]
+
+
+def _begins(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    answer: npt.NDArray[np.bool_] = (part[:, : len(_START)] == np.frombuffer(_START, dtype=np.uint8)).all(
+        axis=1
+    )
+    return answer
+
+
+def _layout(text: bytes) -> x86_64.Layout | None:
+    """Where the kernel of a note lies, by the note alone."""
+    info = Vmcoreinfo.parse(text)
+    phys_base = info.number("phys_base")
+    table = info.symbol("swapper_pg_dir") or info.symbol("init_top_pgt")
+    if phys_base is None or table is None or not re.fullmatch(rb"[\x09\x0a\x20-\x7e]*", text):
+        return None
+    layout = x86_64.Layout(
+        phys_base=phys_base,
+        levels=5 if info.number("pgtable_l5_enabled") else 4,
+        page_table=0,
+        encryption_mask=info.number("sme_mask") or 0,
+    )
+    layout.page_table = layout.image_physical(table)
+    return layout if 0 <= layout.page_table < 1 << 52 else None
+
+
+def _maps_itself(memory: Memory, layout: x86_64.Layout, table: int) -> bool:
+    """Do the page tables at a physical address map this kernel's own where its note says that they lie?"""
+    virtual = np.array(
+        [(layout.page_table - layout.phys_base + x86_64.START_KERNEL_MAP) % (1 << 64)], dtype=np.uint64
+    )
+
+    def words(addresses: x86_64.U64) -> tuple[x86_64.U64, npt.NDArray[np.uint8]]:
+        rows, status = memory.gather(addresses, 8, physical=True)
+        return rows.view("<u8")[:, 0], status
+
+    physical, status = x86_64.walk(layout, virtual, np.array([table], dtype=np.uint64), words, 4)
+    return not status[0] and int(physical[0]) == layout.page_table
+
+
+def _tables(file: DumpFile) -> list[int]:
+    """Physical addresses of the top-level page tables that the CPUs were using, as QEMU's notes have them."""
+    tables = set()
+    for note in file.notes:
+        if note.name == "QEMU" and len(note.desc) >= _CR3 + 8:
+            (register,) = struct.unpack_from("<Q", note.desc, _CR3)
+            table = register & x86_64.PHYSICAL_MASK
+            tables |= {table, table & ~_USER_HALF}
+    return sorted(tables)
