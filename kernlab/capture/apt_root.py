@@ -148,37 +148,47 @@ class AptRoot:
             )
         return package
 
-    def closure(self, name: str) -> list[Package]:
-        """A package and everything that it depends on, recommended packages left out."""
+    def closure(self, *names: str) -> list[Package]:
+        """Packages and everything that they depend on, recommended packages left out."""
         self.update()
-        text = self._apt("apt-get", "-s", "-qq", "install", "--no-install-recommends", name)
+        text = self._apt("apt-get", "-s", "-qq", "install", "--no-install-recommends", *names)
         found = re.findall(r"^Inst (\S+) \((\S+)", text, re.MULTILINE)
         return [Package(package.split(":")[0], version, self.release) for package, version in found]
 
-    def fetch(self, package: Package) -> Path:
-        """The .deb file, from the cache or the mirror."""
-        epochless = package.version.split(":", 1)[-1]
-        pattern = f"{package.name}_*{epochless}_*.deb"
+    def fetch_all(self, packages: list[Package]) -> list[Path]:
+        """The .deb files of several packages, the missing ones fetched in one go."""
+        missing = [package for package in packages if self._archive(package) is None]
+        if missing:
+            self.progress(f"apt: fetching {len(missing)} packages of {self.release}")
+            self._download(missing)
+        return [self.fetch(package) for package in packages]
+
+    def _archive(self, package: Package) -> Path | None:
+        """The .deb file in the cache; apt writes an epoch's colon as %3a."""
+        version = package.version.replace(":", "%3a")
+        return next(self.archives.glob(f"{package.name}_{version}_*.deb"), None)
+
+    def _download(self, packages: list[Package]) -> None:
         self.archives.mkdir(parents=True, exist_ok=True)
-        for found in self.archives.glob(pattern):
-            return found
-        self.progress(f"apt: fetching {package.name} {package.version}")
         with tempfile.TemporaryDirectory(dir=self.archives, prefix=".fetch-") as name:
             # A version that left the archive since the lists were made is an error of apt's own words.
+            wanted = [f"{package.name}={package.version}" for package in packages]
             self._apt(
-                "apt-get",
-                "-qq",
-                "download",
-                f"{package.name}={package.version}",
-                limit_seconds=FETCH_LIMIT_SECONDS,
-                cwd=Path(name),
+                "apt-get", "-qq", "download", *wanted, limit_seconds=FETCH_LIMIT_SECONDS, cwd=Path(name)
             )
-            files = list(Path(name).glob("*.deb"))
-            if len(files) != 1:
-                raise LabError(
-                    f"apt fetched no file for {package.name} {package.version} of {package.release}."
-                )
-            return files[0].rename(self.archives / files[0].name.replace("%3a", "%"))
+            for file in Path(name).glob("*.deb"):
+                file.rename(self.archives / file.name)
+
+    def fetch(self, package: Package) -> Path:
+        """The .deb file, from the cache or the mirror."""
+        found = self._archive(package)
+        if found is None:
+            self.progress(f"apt: fetching {package.name} {package.version}")
+            self._download([package])
+            found = self._archive(package)
+        if found is None:
+            raise LabError(f"apt fetched no file for {package.name} {package.version} of {package.release}.")
+        return found
 
     def unpacked(self, package: Package) -> Path:
         """A folder with the package's files, unpacked into the cache once."""
@@ -229,7 +239,9 @@ class AptRoot:
         (self.folder / "apt.conf").write_text("\n".join(lines) + "\n")
         keys = f"[signed-by={mirror.signed_by}] " if mirror.signed_by else ""
         sources = [f"deb {keys}{mirror.main} {self.release} main"]
-        if self.release not in ("sid", "unstable") and not self.release.endswith("-backports"):
+        if self.release.endswith("-backports"):
+            sources.append(f"deb {keys}{mirror.main} {self.release.removesuffix('-backports')} main")
+        elif self.release not in ("sid", "unstable"):
             if mirror.security:
                 sources.append(f"deb {keys}{mirror.security} {self.release}-security main")
             sources.append(f"deb {keys}{mirror.main} {self.release}-updates main")

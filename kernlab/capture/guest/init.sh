@@ -1,0 +1,82 @@
+#!/bin/sh
+# Process 1 of the lab's guests, in the first kernel and in the crash kernel alike.
+# It talks to the lab over the second serial port, one line a message ("KERNLAB word rest"), and takes "go" as answer.
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/ TERM=dumb
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+exec < /dev/console > /dev/console 2>&1
+stty -F /dev/ttyS1 raw -echo 115200
+say() { echo "KERNLAB $*" > /dev/ttyS1; }
+fail() { say failed "$*"; sleep 5; poweroff -f; }
+ask() { exec 8<> /dev/ttyS1; echo "KERNLAB $*" >&8; read -r answer <&8; exec 8>&-; }
+
+while read -r module; do
+    insmod "/modules/$module" || fail "kernel module $module does not load"
+done < /modules/order
+
+# The disk with the lab's own files and for what comes back.
+tries=0
+while [ ! -b /dev/vdb ]; do
+    tries=$((tries + 1)); [ $tries -lt 100 ] || fail "the disk /dev/vdb did not appear"
+    sleep 0.2
+done
+mount -t ext4 /dev/vdb /host || fail "the disk /dev/vdb cannot be mounted"
+
+if [ -e /proc/vmcore ]; then
+    . /crash.sh
+fi
+
+say booted "$(uname -r)"
+mount -t tmpfs -o size=50% tmpfs /tmp
+mount -t debugfs debug /sys/kernel/debug
+[ -d /sys/kernel/tracing ] && mount -t tracefs tracing /sys/kernel/tracing
+mount -t cgroup2 cgroup /sys/fs/cgroup
+ip link set lo up
+hostname kernlab-guest
+. /host/boot/settings
+
+arm() {
+    # The loader of either kind: Debian signs its kernels, but a guest without Secure Boot asks for no signature.
+    for kind in -s -c; do
+        kexec $kind -p /host/boot/vmlinuz --initrd=/host/boot/crash.cpio --command-line="$CRASH_CMDLINE" && break
+    done
+    [ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ] || fail "kexec could not load the crash kernel"
+}
+
+story() { echo "$(cut -d ' ' -f 1 /proc/uptime) $*" >> /tmp/story; }
+truth() {
+    story truth
+    truthtar /host/out/truth.tar $TRUTH_FLAGS || fail "the truth could not be taken: is the disk full?"
+    sync
+}
+
+if [ "$CRASH" = 1 ]; then arm; say armed "$(cat /sys/kernel/kexec_crash_size)"; fi
+after() { :; }
+. "/host/boot/scenario"
+prepare || fail "the scenario could not be prepared"
+say prepared
+[ "$SETTLE" = 0 ] || sleep "$SETTLE"
+truth
+say truth "$(wc -c < /host/out/truth.tar)"
+if [ "$PAUSE" = 1 ]; then
+    mkdir -p /host/out/after
+    before_pause 2> /dev/null
+    sync
+    ask pause
+    after
+    story after
+    cp /tmp/story /host/out/story
+    sync; umount /host || mount -o remount,ro /host
+    say finished
+    sleep 1
+    poweroff -f
+fi
+cp /tmp/story /host/out/story
+sync
+# The crash kernel mounts this disk again: nothing of it may be half-written.
+umount /host || mount -o remount,ro /host || fail "the results disk is busy"
+say dying
+die
+sleep 600
+fail "the scenario did not kill the kernel"

@@ -1,0 +1,307 @@
+/* truthtar FILE [nosmaps] [pages]: what this guest says of itself, as one tar file of /proc and /sys.
+ *
+ * Written in C, because a shell forks thousands of processes to do the same, and so changes what it tells.
+ * Processes come first and the counters of memory last: nearest to the crash is what moves most.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static FILE *out;
+static char *buffer;
+static size_t used, room;
+
+static void add(const char *data, size_t size)
+{
+    while (used + size + 1 > room) {
+        room = room ? room * 2 : 1 << 20;
+        buffer = realloc(buffer, room);
+        if (!buffer)
+            _exit(3);
+    }
+    memcpy(buffer + used, data, size);
+    used += size;
+}
+
+static void member(const char *name)
+{
+    char header[512] = {0};
+    unsigned sum = 0;
+    size_t i;
+
+    snprintf(header, 100, "out/%s", name);
+    snprintf(header + 100, 8, "%07o", 0644);
+    snprintf(header + 108, 8, "%07o", 0);
+    snprintf(header + 116, 8, "%07o", 0);
+    snprintf(header + 124, 12, "%011zo", used);
+    snprintf(header + 136, 12, "%011lo", (unsigned long)time(NULL));
+    memset(header + 148, ' ', 8);
+    header[156] = '0';
+    memcpy(header + 257, "ustar\0" "00", 8);
+    for (i = 0; i < 512; i++)
+        sum += (unsigned char)header[i];
+    snprintf(header + 148, 8, "%06o", sum);
+    if (fwrite(header, 512, 1, out) != 1 || (used && fwrite(buffer, used, 1, out) != 1))
+        _exit(4);
+    memset(header, 0, 512);
+    if (used % 512 && fwrite(header, 512 - used % 512, 1, out) != 1)
+        _exit(4);
+    used = 0;
+}
+
+static int append(const char *path)
+{
+    char block[65536];
+    ssize_t got;
+    int file = open(path, O_RDONLY | O_NONBLOCK);
+
+    if (file < 0)
+        return 0;
+    while ((got = read(file, block, sizeof block)) > 0)
+        add(block, got);
+    close(file);
+    return 1;
+}
+
+static void one(const char *path, const char *name)
+{
+    used = 0;
+    if (append(path))
+        member(name);
+    used = 0;
+}
+
+static void line(const char *path)
+{
+    size_t start = used;
+    append(path);
+    while (used > start && isspace((unsigned char)buffer[used - 1]))
+        used--;
+}
+
+static int is_number(const struct dirent *entry) { return isdigit((unsigned char)entry->d_name[0]); }
+static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'; }
+
+static void links(const char *folder, const char *name)
+{
+    struct dirent **entries;
+    char path[PATH_MAX], target[PATH_MAX], text[2 * PATH_MAX];
+    int count = scandir(folder, &entries, is_shown, versionsort), i;
+    ssize_t size;
+
+    if (count < 0)
+        return;
+    used = 0;
+    add("total 0\n", 8);
+    for (i = 0; i < count; i++) {
+        struct stat info;
+        snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
+        size = readlink(path, target, sizeof target - 1);
+        if (size >= 0 && !lstat(path, &info)) {
+            target[size] = 0;
+            add(text, snprintf(text, sizeof text, "l%c%c%c------    1 %-8u %-8u       64 now %s -> %s\n",
+                               info.st_mode & 0400 ? 'r' : '-', info.st_mode & 0200 ? 'w' : '-',
+                               info.st_mode & 0100 ? 'x' : '-', info.st_uid, info.st_gid, entries[i]->d_name, target));
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    member(name);
+}
+
+static void process(const char *pid, int smaps)
+{
+    static const char *files[] = {"status", "stat", "statm", "comm", "cmdline", "maps", "cgroup", "oom_score_adj",
+                                  "wchan", "stack", "mountinfo", "uid_map", "loginuid", "io"};
+    char path[PATH_MAX], name[PATH_MAX];
+    struct dirent **threads;
+    int count, i;
+
+    for (i = 0; i < (int)(sizeof files / sizeof *files); i++) {
+        snprintf(path, sizeof path, "/proc/%s/%s", pid, files[i]);
+        snprintf(name, sizeof name, "p/%s/%s", pid, files[i]);
+        one(path, name);
+    }
+    if (smaps) {
+        snprintf(path, sizeof path, "/proc/%s/smaps", pid);
+        snprintf(name, sizeof name, "p/%s/smaps", pid);
+        one(path, name);
+    }
+    snprintf(path, sizeof path, "/proc/%s/fd", pid);
+    snprintf(name, sizeof name, "p/%s/fd", pid);
+    links(path, name);
+    snprintf(path, sizeof path, "/proc/%s/ns", pid);
+    snprintf(name, sizeof name, "p/%s/ns", pid);
+    links(path, name);
+    snprintf(path, sizeof path, "/proc/%s/task", pid);
+    count = scandir(path, &threads, is_number, versionsort);
+    if (count < 0)
+        return;
+    used = 0;
+    for (i = 0; i < count; i++) {
+        add(threads[i]->d_name, strlen(threads[i]->d_name));
+        add("\n", 1);
+    }
+    snprintf(name, sizeof name, "p/%s/task", pid);
+    member(name);
+    for (i = 0; i < count; i++) {
+        static const char *of_thread[] = {"stat", "status", "comm", "stack", "wchan"};
+        size_t k;
+        /* A single thread's are the process's. */
+        for (k = 0; count > 1 && k < sizeof of_thread / sizeof *of_thread; k++) {
+            snprintf(path, sizeof path, "/proc/%s/task/%s/%s", pid, threads[i]->d_name, of_thread[k]);
+            snprintf(name, sizeof name, "t/%s/%s", threads[i]->d_name, of_thread[k]);
+            one(path, name);
+        }
+        free(threads[i]);
+    }
+    free(threads);
+}
+
+static void slabs(void)
+{
+    static const struct { const char *file, *key; } values[] = {
+        {"objects", "objects"}, {"total_objects", "total"}, {"slabs", "slabs"}, {"partial", "partial"},
+        {"object_size", "osize"}, {"slab_size", "ssize"}, {"order", "order"}, {"aliases", "aliases"}};
+    struct dirent **entries;
+    char path[PATH_MAX];
+    int count = scandir("/sys/kernel/slab", &entries, is_shown, alphasort), i;
+    size_t k;
+
+    used = 0;
+    for (i = 0; i < count; i++) {
+        struct stat info;
+        snprintf(path, sizeof path, "/sys/kernel/slab/%s", entries[i]->d_name);
+        if (!lstat(path, &info) && S_ISDIR(info.st_mode)) {  /* an alias is a link */
+            add(entries[i]->d_name, strlen(entries[i]->d_name));
+            for (k = 0; k < sizeof values / sizeof *values; k++) {
+                add(" ", 1);
+                add(values[k].key, strlen(values[k].key));
+                add("=", 1);
+                snprintf(path, sizeof path, "/sys/kernel/slab/%s/%s", entries[i]->d_name, values[k].file);
+                line(path);
+            }
+            add("\n", 1);
+        }
+        free(entries[i]);
+    }
+    member("sysfs_slab");
+}
+
+/* One file with "NAME: contents" lines of the same file below each folder. */
+static void gather(const char *folder, const char *file, const char *name)
+{
+    struct dirent **entries;
+    char path[PATH_MAX];
+    int count = scandir(folder, &entries, is_shown, versionsort), i;
+
+    used = 0;
+    for (i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "%s/%s/%s", folder, entries[i]->d_name, file);
+        if (!access(path, R_OK)) {
+            add(entries[i]->d_name, strlen(entries[i]->d_name));
+            add(": ", 2);
+            line(path);
+            add("\n", 1);
+        }
+    }
+    if (used)
+        member(name);
+    used = 0;
+}
+
+static void nodes(void)
+{
+    static const char *files[] = {"meminfo", "numastat", "vmstat", "cpulist"};
+    char path[PATH_MAX], name[PATH_MAX];
+    int node;
+    size_t k;
+
+    for (node = 0; node < 64; node++)
+        for (k = 0; k < sizeof files / sizeof *files; k++) {
+            snprintf(path, sizeof path, "/sys/devices/system/node/node%d/%s", node, files[k]);
+            snprintf(name, sizeof name, "node%d/%s", node, files[k]);
+            one(path, name);
+        }
+}
+
+int main(int count, char **words)
+{
+    static const char *early[] = {"version", "cmdline", "cpuinfo", "modules", "iomem", "ioports", "kallsyms", "mounts",
+                                  "partitions", "devices", "misc", "filesystems", "swaps", "locks", "consoles", "cgroups",
+                                  "keys", "sched_debug", "timer_list", "crypto", "mdstat", "key-users"};
+    static const char *late[] = {"interrupts", "softirqs", "stat", "diskstats", "vmallocinfo", "loadavg", "uptime",
+                                 "pagetypeinfo", "buddyinfo", "zoneinfo", "vmstat", "slabinfo", "meminfo"};
+    static const char *net[] = {"unix", "tcp", "tcp6", "udp", "netlink", "route", "dev"};
+    static const char *ipc[] = {"shm", "msg", "sem"};
+    char path[PATH_MAX], name[PATH_MAX];
+    struct dirent **processes;
+    int smaps = 1, pages = 0, number, i;
+    size_t k;
+
+    if (count < 2 || !(out = fopen(words[1], "w")))
+        return 2;
+    for (i = 2; i < count; i++) {
+        smaps = strcmp(words[i], "nosmaps") ? smaps : 0;
+        pages = strcmp(words[i], "pages") ? pages : 1;
+    }
+    for (k = 0; k < sizeof early / sizeof *early; k++) {
+        snprintf(path, sizeof path, "/proc/%s", early[k]);
+        one(path, early[k]);
+    }
+    one("/sys/kernel/debug/sched/debug", "sched_debug");
+    for (k = 0; k < sizeof net / sizeof *net; k++) {
+        snprintf(path, sizeof path, "/proc/net/%s", net[k]);
+        snprintf(name, sizeof name, "net_%s", net[k]);
+        one(path, name);
+    }
+    for (k = 0; k < sizeof ipc / sizeof *ipc; k++) {
+        snprintf(path, sizeof path, "/proc/sysvipc/%s", ipc[k]);
+        snprintf(name, sizeof name, "sysvipc_%s", ipc[k]);
+        one(path, name);
+    }
+    number = scandir("/proc", &processes, is_number, versionsort);
+    for (i = 0; i < number; i++)
+        process(processes[i]->d_name, smaps);
+    gather("/sys/module", "taint", "module_taint");
+    gather("/sys/block", "inflight", "inflight");
+    gather("/sys/block", "stat", "block_stat");
+    nodes();
+    used = 0;
+    {
+        int size = klogctl(10, NULL, 0);
+        char *log = malloc(size + 1);
+        size = log ? klogctl(3, log, size) : 0;
+        if (size > 0)
+            add(log, size);
+        member("dmesg");
+        free(log);
+    }
+    if (pages) {
+        one("/proc/kpageflags", "kpageflags");
+        one("/proc/kpagecount", "kpagecount");
+    }
+    slabs();
+    for (k = 0; k < sizeof late / sizeof *late; k++) {
+        snprintf(path, sizeof path, "/proc/%s", late[k]);
+        one(path, late[k]);
+    }
+    {
+        char zeros[1024] = {0};
+        if (fwrite(zeros, sizeof zeros, 1, out) != 1)
+            return 4;
+    }
+    if (fflush(out) || fsync(fileno(out)) || fclose(out))
+        return 4;
+    return 0;
+}

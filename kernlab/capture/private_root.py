@@ -1,0 +1,178 @@
+"""Programs of any Debian release, run on this machine without installing them or being root.
+
+Comes in: package names. Goes out: a folder that holds them and all they depend on, in the cache, in which every
+program was replaced by a two-line script that runs it with its own release's loader and libraries. So a compiler
+of Debian sid works on Debian 12, and QEMU from backports beside the machine's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+
+from kernlab.capture.apt_root import AptRoot
+from kernlab.capture.steps import LabError, run
+
+_LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+_LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio")
+_LAYOUT = 1  # of what this module makes; a new number makes every folder anew
+
+#: Where programs lie that are run by name or by each other. Libraries and kernel modules elsewhere stay as they are.
+_PROGRAM_FOLDERS = (
+    "usr/bin",
+    "usr/sbin",
+    "usr/libexec",
+    "usr/lib/gcc",
+    "usr/lib/linux-kbuild-*",
+    "usr/src/*",
+)
+
+
+def private_root(apt: AptRoot, *names: str) -> Path:
+    """A folder with these packages and their dependencies; made once per set of versions."""
+    packages = apt.closure(*names)
+    if not packages:
+        raise LabError(
+            f"Debian {apt.release} has none of the packages {', '.join(names)} on this machine's mirror."
+        )
+    key = repr((_LAYOUT, apt.release, [(package.name, package.version) for package in packages]))
+    folder = apt.cache / "roots" / f"{apt.release}-{names[0]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    if folder.is_dir():
+        return folder
+    files = apt.fetch_all(packages)
+    apt.progress(f"Unpacking {len(files)} packages of {apt.release} for {names[0]}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        _merge_usr(partial)
+        for file in files:
+            # dpkg-deb -x would put folders in place of the links.
+            script = 'dpkg-deb --fsys-tarfile "$1" | tar -C "$2" -x --keep-directory-symlink --no-same-owner'
+            run(["sh", "-c", script, "sh", file, partial], what=f"Unpacking {file.name}", limit_seconds=300)
+        partial.chmod(0o755)
+        _relink(partial)
+        _move_headers(partial, folder)
+        _wrap_programs(partial, folder)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was quicker, and what it made is the same
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def program(root: Path, name: str) -> Path:
+    """The path of a program in a private root, which runs as it is."""
+    for folder in ("usr/bin", "usr/sbin"):
+        found = root / folder / name
+        if found.exists():
+            return found
+    raise LabError(f"The packages unpacked in {root} hold no program {name}.")
+
+
+def original(root: Path, name: str) -> Path:
+    """The ELF file of a program in a private root, as the package holds it (to be put into a guest)."""
+    found = program(root, name).resolve()
+    real = found.with_name(found.name + ".elf")
+    return real if real.exists() else found
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The environment in which programs of the root find each other first."""
+    path = f"{root}/usr/bin:{root}/usr/sbin:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    return {
+        **os.environ,
+        "PATH": path,
+        "LC_ALL": "C",
+        "QEMU_MODULE_DIR": f"{root}/usr/lib/x86_64-linux-gnu/qemu",
+    }
+
+
+def libraries_of(root: Path, file: Path) -> dict[str, Path]:
+    """The shared libraries and the loader that an ELF file of the root needs: path in a guest → file."""
+    from elftools.elf.dynamic import DynamicSection
+    from elftools.elf.elffile import ELFFile
+
+    found: dict[str, Path] = {}
+    wanted = [file]
+    while wanted:
+        with open(wanted.pop(), "rb") as stream:
+            for section in ELFFile(stream).iter_sections():
+                if not isinstance(section, DynamicSection):
+                    continue
+                for tag in section.iter_tags("DT_NEEDED"):
+                    name: str = tag.needed  # type: ignore[attr-defined]
+                    if name in found:
+                        continue
+                    places = [root / folder / name for folder in _LIBRARIES]
+                    library = next((place for place in places if place.exists()), None)
+                    if library is None:
+                        raise LabError(f"{file.name} needs {name}, which no package in {root} holds.")
+                    found[name] = library.resolve()
+                    wanted.append(library)
+    result = {f"usr/lib/x86_64-linux-gnu/{name}": path for name, path in found.items()}
+    if found:
+        result["usr/lib64/ld-linux-x86-64.so.2"] = (root / _LOADER).resolve()
+    return result
+
+
+def _merge_usr(root: Path) -> None:
+    """/bin, /sbin and /lib as links into /usr, as base-files has them: packages of either layout fit."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (root / "usr" / name).mkdir(parents=True)
+        (root / name).symlink_to(f"usr/{name}")
+
+
+def _relink(root: Path) -> None:
+    """Make absolute links relative, so that they stay in the root."""
+    for path in root.rglob("*"):
+        if path.is_symlink() and os.readlink(path).startswith("/"):
+            target = root / os.readlink(path).lstrip("/")
+            path.unlink()
+            path.symlink_to(os.path.relpath(target, path.parent))
+
+
+def _move_headers(root: Path, home: Path) -> None:
+    """Let the makefiles of kernel headers, which name each other by absolute paths, find each other in the root."""
+    for makefile in root.glob("usr/src/linux-headers-*/Makefile"):
+        text = makefile.read_text()
+        if len(text) < 1000:
+            makefile.write_text(text.replace(" /usr/", f" {home}/usr/"))
+
+
+def _wrap_programs(root: Path, home: Path) -> None:
+    """Put a script in place of each ELF program, which then lies beside it as NAME.elf; `home`: where the root will be."""
+    if not (root / _LOADER).exists():
+        return  # static programs only
+    libraries = ":".join(f"{home}/{folder}" for folder in _LIBRARIES)
+    for pattern in _PROGRAM_FOLDERS:
+        for folder in root.glob(pattern):
+            if folder.is_symlink():
+                continue
+            for path in list(folder.rglob("*")):
+                if path.is_symlink() or not path.is_file() or not _is_program(path):
+                    continue
+                real = path.with_name(path.name + ".elf")
+                path.rename(real)
+                # gcc finds its parts from argv[0]; the loader hands it on since glibc 2.33.
+                command = [f"{home}/{_LOADER}", "--library-path", libraries, "--argv0"]
+                place = home / real.relative_to(root)
+                path.write_text(
+                    f'#!/bin/sh\nexec {shlex.join(command)} "$0" {shlex.quote(str(place))} "$@"\n'
+                )
+                path.chmod(0o755)
+
+
+def _is_program(path: Path) -> bool:
+    """Is it a dynamically linked ELF program (not a library, an object or a static program)?"""
+    if ".so" in path.name or path.suffix in (".o", ".ko", ".a"):
+        return False
+    with open(path, "rb") as stream:
+        head = stream.read(4096)
+    return head.startswith(b"\x7fELF") and b"/ld-linux-x86-64.so.2" in head
