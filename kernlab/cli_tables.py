@@ -44,7 +44,8 @@ def add_parser(commands: Any) -> None:
     )
     table.add_argument("--query", metavar="EXPRESSION", help="only rows for which it holds (DataFrame.query)")
     table.add_argument("--columns", metavar="A,B", help="only these columns, in this order")
-    table.add_argument("--sort", metavar="COLUMN", help="sort by a column, -COLUMN: largest first")
+    table.add_argument("--sort", metavar="COLUMN", help="sort by a column")
+    table.add_argument("--descending", action="store_true", help="the largest first")
     table.add_argument("--head", metavar="N", type=int, help="only the first N rows")
     table.set_defaults(run=_table)
 
@@ -144,10 +145,8 @@ def _select(table: pd.DataFrame, arguments: argparse.Namespace) -> pd.DataFrame:
                 f"--query {arguments.query}: {error}. The columns are: {', '.join(map(str, table.columns))}"
             ) from error
     if arguments.sort is not None:
-        descending = arguments.sort.startswith("-")
-        column = arguments.sort.removeprefix("-")
-        _check(table, [column])
-        table = table.sort_values(column, ascending=not descending, kind="stable")
+        _check(table, [arguments.sort])
+        table = table.sort_values(arguments.sort, ascending=not arguments.descending, kind="stable")
     if arguments.head is not None:
         table = table.head(max(arguments.head, 0))
     if arguments.columns is not None:

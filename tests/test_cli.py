@@ -1,0 +1,254 @@
+"""The command `kernlab`: what it prints, its exit statuses, and what it is quiet about."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from capture.status_trees import tree
+from conftest import SAMPLES
+
+import kernlab
+from kernlab import cli, cli_tables
+from kernlab.errors import DumpFileError, KernlabError, TruncatedDumpWarning
+
+DUMP = str(SAMPLES / "debian-6.1" / "vmcore")
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kernlab", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert cli.main(words) == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def dump() -> kernlab.Dump:
+    return kernlab.open(DUMP)
+
+
+def test_help_names_the_subcommands_and_imports_nothing_heavy() -> None:
+    done = run("--help", PYTHONVERBOSE="1")
+    assert done.returncode == 0
+    for name in ("info", "tables", "table", "capture"):
+        assert f"\n    {name} " in done.stdout
+    for heavy in ("pandas", "matplotlib", "IPython"):
+        assert f"import '{heavy}'" not in done.stderr
+
+
+def test_a_part_that_is_not_there_has_no_subcommand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_COMMANDS", ("kernlab.cli_tables", "kernlab.capture.not_written_yet"))
+    assert "capture" not in cli.parser().format_help()
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "info", DUMP)
+    assert text.startswith("Linux 6.1.0-56-cloud-amd64 on ")
+    assert "sysrq triggered crash" in text
+    assert "dump level 31" in text
+
+
+def test_info_as_json(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    facts = json.loads(printed(capsys, "info", DUMP, "--json"))
+    assert facts["release"] == "6.1.0-56-cloud-amd64"
+    assert facts["panic_cpu"] == 1
+    assert facts["crash_time"].startswith("2026-11-23T08:18:55")
+    assert facts["uptime"] == dump.info["uptime"].total_seconds()
+    assert set(facts) == {*dump.info.index, "problems"}
+
+
+def test_tables_lists_every_table(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    listed = [line.split()[0] for line in printed(capsys, "tables").splitlines()]
+    assert listed == sorted(dump.tables.name)
+
+
+def test_a_table_as_text(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    lines = printed(capsys, "table", DUMP, "tasks", "--columns", "pid,comm,address,start_time").splitlines()
+    assert lines[0].split() == ["pid", "comm", "address", "start_time"]
+    assert len(lines) == 1 + len(dump.tasks)
+    init = next(line.split() for line in lines if line.split()[:2] == ["1", "init"])
+    row = dump.tasks[dump.tasks.pid == 1].iloc[0]
+    assert init[2] == f"{int(row.address):#018x}"
+    assert float(init[3]) == row.start_time.total_seconds()
+
+
+def test_a_table_as_csv(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    text = printed(capsys, "table", DUMP, "log", "--csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["text"] for row in rows] == dump.log.text.to_list()
+    assert rows[0]["timestamp"] == "0.000000000"
+
+
+def test_a_table_as_json(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    rows = json.loads(printed(capsys, "table", DUMP, "tasks", "--json"))
+    assert [row["pid"] for row in rows] == dump.tasks.pid.to_list()
+    # Kernel threads have no memory of their own: read as 0, and their sizes do not apply.
+    thread = next(row for row in rows if row["comm"] == "kthreadd")
+    assert thread["mm"] == "0x0000000000000000"
+    assert thread["rss_bytes"] is None
+    assert thread["kthread"] is True
+
+
+def test_query_sort_and_head(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    words = ["--query", "kthread and pid > 2", "--sort", "pid", "--descending", "--head", "3"]
+    text = printed(capsys, "table", DUMP, "tasks", *words, "--columns", "pid", "--csv")
+    expected = dump.tasks.query("kthread and pid > 2").pid.sort_values(ascending=False).head(3)
+    assert text.split() == ["pid", *map(str, expected)]
+
+
+def test_tables_with_arguments_and_of_views(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(printed(capsys, "table", DUMP, "slab_objects", "vm_area_struct", "--json"))
+    assert {row["cache"] for row in rows} == {"vm_area_struct"}
+    channels = json.loads(printed(capsys, "table", DUMP, "relay.channels", "--json"))
+    assert {row["name"] for row in channels} == {"vda/trace"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["info", "/nowhere/vmcore"], "/nowhere/vmcore"),
+        (["info", __file__], "kernlab: "),
+        (["table", DUMP, "taks"], "did you mean tasks"),
+        (["table", DUMP, "relay.chanels"], "did you mean channels"),
+        (["table", DUMP, "close"], "no table but a NoneType"),
+        (["table", DUMP, "_built"], "there is no table"),
+        (["table", DUMP, "tasks", "dentry"], "takes no arguments"),
+        (["table", DUMP, "slab_objects", "a", "b", "c", "d"], "does not take these arguments"),
+        (["table", DUMP, "tasks", "--query", "nonsense >"], "The columns are: address"),
+        (["table", DUMP, "tasks", "--query", "@__import__('os').getpid()"], "--query"),
+        (["table", DUMP, "tasks", "--columns", "pid,nonsense"], "no column 'nonsense'"),
+        (["table", DUMP, "tasks", "--sort", "nonsense"], "no column 'nonsense'"),
+        (["capture", "status", "--root", "/nowhere"], "/nowhere is no directory"),
+    ],
+)
+def test_errors_are_one_message_and_status_2(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert cli.main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("kernlab: ")
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["nonsense"], ["table", DUMP], ["table", DUMP, "log", "--csv", "--json"]]
+)
+def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2
+    assert "usage: kernlab" in capsys.readouterr().err
+
+
+def test_an_errors_text_cannot_act_on_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise KernlabError("a task named \x1b]0;owned\x07")
+
+    monkeypatch.setattr(kernlab, "open", refuse)
+    assert cli.main(["info", "x"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_an_oserror_is_told_without_its_number(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise DumpFileError(13, "Permission denied", "secret")
+
+    monkeypatch.setattr(kernlab, "open", refuse)
+    assert cli.main(["info", "secret"]) == 2
+    assert capsys.readouterr().err == "kernlab: secret: Permission denied\n"
+
+
+def test_cells_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    import pandas as pd
+
+    wild = pd.DataFrame({"comm": ["a\x1b[2Jb", "two\nlines", None], "pid": [1, 2, 3]})
+    cli_tables._print_text(wild)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[1].startswith("a\u241b[2Jb")
+    assert lines[2].startswith("two\u240alines")
+
+
+def test_warnings_come_without_a_path_of_the_source() -> None:
+    script = (
+        "import sys, warnings; from kernlab import cli; from kernlab.errors import TruncatedDumpWarning\n"
+        "warnings.showwarning = cli._show_warning\n"
+        "warnings.warn('cut \\x1b short', TruncatedDumpWarning)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "kernlab: warning: cut \u241b short\n"
+    assert issubclass(TruncatedDumpWarning, UserWarning)
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "kernlab", "table", DUMP, "symbols"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
+    # A pipe in place of a dump would wait for ever; here the command is at work when it is interrupted.
+    script = (
+        "import sys, time, kernlab; from kernlab import cli\n"
+        "def slow(path): print('started', flush=True); time.sleep(60)\n"
+        "kernlab.open = slow\n"
+        "sys.exit(cli.main(['info', 'x']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"started\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == b""
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(("name", "status"), [("armed", 0), ("unarmed", 1), ("too-small", 1), ("inside", 1)])
+def test_capture_status_says_by_its_exit_status(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, status: int
+) -> None:
+    root = str(tree(name, tmp_path))
+    assert cli.main(["capture", "status", "--root", root]) == status
+    assert "crash kernel" in capsys.readouterr().out
+    assert cli.main(["capture", "status", "--root", root, "--json"]) == status
+    assert json.loads(capsys.readouterr().out)["armed"] is (status == 0)
+
+
+def test_capture_status_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["capture", "status", "--json"]) in (0, 1)
+    held = json.loads(capsys.readouterr().out)
+    assert held["release"] == os.uname().release
