@@ -147,7 +147,7 @@ def _move_headers(root: Path, home: Path) -> None:
 
 
 def _wrap_programs(root: Path, home: Path) -> None:
-    """Put a script in place of each ELF program, which then lies beside it as NAME.elf; `home`: where the root will be."""
+    """Put a script in place of each ELF program, which then is NAME.elf; `home`: where the root will be."""
     if not (root / _LOADER).exists():
         return  # static programs only
     libraries = ":".join(f"{home}/{folder}" for folder in _LIBRARIES)
