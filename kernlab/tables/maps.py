@@ -12,10 +12,10 @@ from kernlab.debuginfo.paths import resolve
 from kernlab.frames import addresses, frame, lookup, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
+from kernlab.tables.map_usage import usage_later
 from kernlab.tables.paths import paths, root_of_init
 from kernlab.tables.task_search import find_tasks
-from kernlab.walk.maple import maple_entries
-from kernlab.walk.rbtree import rbtree_entries
+from kernlab.tables.vmas import areas
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
@@ -31,8 +31,9 @@ _MINOR_BITS = 20  # include/linux/kdev_t.h
 def maps(kernel: Kernel) -> pd.DataFrame:
     """One row per VMA per process (pid is the thread group's id), by pid and start; without [vsyscall].
 
-    end is exclusive; offset_bytes is 0 without a file; path is seen from pid 1's root, unescaped. Mirrors
-    fs/proc/task_mmu.c (show_map_vma).
+    end is exclusive; offset_bytes is 0 without a file; path is seen from pid 1's root, unescaped. rss_bytes, pss_bytes
+    and swap_bytes (resident, its proportional share, and swapped out, as smaps has them) cost a walk of all page
+    tables, which is made when the first of them is looked at. Mirrors fs/proc/task_mmu.c (show_map_vma).
     """
     problems: list[str] = []
     task = find_tasks(kernel, problems)
@@ -78,35 +79,8 @@ def maps(kernel: Kernel) -> pd.DataFrame:
         inode=nullable(Column(number.values.astype(np.uint64), known & (number.valid | ~backed), "uint")),
         path=names.all(backed, path, known, problems),
         address=vma,
+        **usage_later(kernel, vma.addresses),
     )
-
-
-def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
-    """All VMAs of many mm_structs: (index into mm int64[m], StructArray of vm_area_struct).
-
-    What can be read and names another mm as its own (`vm_mm`) is no VMA of this one: it is left out and counted.
-    """
-    owner, vma = _entries(kernel, mm, problems)
-    home = vma["vm_mm"]
-    wild = home.valid & (home.values != mm.addresses[owner])
-    if wild.any():
-        problems.append(
-            f"maps: {int(wild.sum()):,} entries of the trees of VMAs are no VMAs of their process "
-            f"(the first at {int(vma.addresses[wild][0]):#018x})"
-        )
-    return owner[~wild], vma[~wild]
-
-
-def _entries(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
-    what = "the trees of VMAs"
-    # Linux commit 524e00b36e8c ("mm: remove rb tree.") (in v6.1); mm_mt came in the same series.
-    if mm.has("mm_mt"):
-        owner, _, _, entries = maple_entries(
-            kernel, mm.follow("mm_mt").addresses, problems=problems, what=what
-        )
-        return owner, StructArray(kernel, kernel.find_type("struct vm_area_struct"), entries)
-    roots = mm.follow("mm_rb").addresses
-    return rbtree_entries(kernel, roots, "struct vm_area_struct", "vm_rb", problems=problems, what=what)
 
 
 def permissions(flags: Column) -> Any:

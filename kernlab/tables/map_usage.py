@@ -1,0 +1,269 @@
+"""What each mapping really holds: the page tables of all processes walked once, its pages summed per VMA.
+
+`maps` takes its rss_bytes, pss_bytes and swap_bytes from here, `memory_by_process` its sums.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import KernlabError
+from kernlab.frames.deferred import deferred
+from kernlab.kernel import Kernel
+from kernlab.progress import progress
+from kernlab.structs import StructArray
+from kernlab.tables.task_search import find_tasks
+from kernlab.tables.vmas import areas
+from kernlab.walk.mapcounts import mapped
+from kernlab.walk.page_tables import Entries, PageTables
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+# include/linux/sched.h, include/linux/mm.h: macros
+_PF_KTHREAD = 0x00200000
+_VM_PFNMAP, _VM_HUGETLB = 0x400, 0x400000
+_PSS_SHIFT = 12  # fs/proc/task_mmu.c
+_PAGE = 4096
+
+#: Owner and page number share 64 bits: user addresses have at most 56, less 12 of the page.
+_OWNER_SHIFT = np.uint64(44)
+_MOST_OWNERS = 1 << 20
+
+#: Frames whose page structs are looked at together; a block of 2 MiB entries is cut to fit.
+_MOST_FRAMES = 1 << 20
+
+#: What a VMA is found to hold, in bytes (pss in bytes << 12).
+_SUMS = ("rss", "pss", "uss", "anon", "swap", "hugetlb")
+
+#: The columns of `maps` that come from here.
+_LATER = ("rss_bytes", "pss_bytes", "swap_bytes")
+
+_walked: weakref.WeakKeyDictionary[Kernel, Usage] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+@dataclass
+class Usage:
+    """All address spaces of processes, their VMAs, and what the page tables say of each.
+
+    `mm` is a StructArray of n; `owner` (index into mm) and `vma` are the m VMAs, by mm and start. `sums` has int64[m]
+    for each of rss, pss, uss, anon, swap, hugetlb, in bytes; `known` is bool[m], False where page tables of the VMA
+    are lost; `tables` (int64[n]) counts page tables below the top. `problems` says what was lost.
+    """
+
+    mm: StructArray
+    owner: I64
+    vma: StructArray
+    sums: dict[str, I64]
+    known: Mask
+    tables: I64
+    tables_known: Mask
+    problems: list[str]
+
+    def of_vmas(self, addresses: U64) -> tuple[I64, Mask]:
+        """The rows of VMAs by their addresses: (row int64[k], bool[k]: False for those that are not here)."""
+        order = np.argsort(self.vma.addresses, kind="stable")
+        known = self.vma.addresses[order]
+        place = np.minimum(np.searchsorted(known, addresses), max(len(known) - 1, 0))
+        if not len(known):
+            return np.zeros(len(addresses), dtype=np.int64), np.zeros(len(addresses), dtype=bool)
+        return order[place], known[place] == addresses
+
+
+def usage(kernel: Kernel) -> Usage:
+    """What all processes' page tables say; walked once for a dump, and kept while the dump is open."""
+    with _lock:
+        found = _walked.get(kernel)
+    if found is None:
+        found = _walk(kernel)
+        with _lock:
+            found = _walked.setdefault(kernel, found)
+    return found
+
+
+def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:
+    """rss_bytes, pss_bytes and swap_bytes of VMAs by their addresses, as columns that are computed when looked at.
+
+    Once the dump is closed, what was not looked at before is missing, as it is where the walk fails; a warning says
+    why.
+    """
+
+    def compute() -> dict[str, tuple[I64, Mask]]:
+        try:
+            found = usage(kernel)
+        except KernlabError as error:
+            warnings.warn(
+                f"rss_bytes, pss_bytes and swap_bytes of memory maps are missing: {error}. They are read when somebody "
+                "looks at the first of them: do so while the dump is open.",
+                stacklevel=2,
+            )
+            nothing = np.zeros(len(vmas), dtype=np.int64), np.zeros(len(vmas), dtype=bool)
+            return dict.fromkeys(_LATER, nothing)
+        row, known = found.of_vmas(vmas)
+        known &= found.known[row] if len(found.known) else False
+        bytes_of = {
+            "rss_bytes": found.sums["rss"],
+            "pss_bytes": found.sums["pss"] >> _PSS_SHIFT,
+            "swap_bytes": found.sums["swap"],
+        }
+        return {name: (values[row] if len(values) else row, known) for name, values in bytes_of.items()}
+
+    return deferred(_LATER, len(vmas), compute)
+
+
+def _walk(kernel: Kernel) -> Usage:
+    problems: list[str] = []
+    task = find_tasks(kernel, problems)
+    mm, flags = task["mm"], task["flags"]
+    user = mm.valid & (mm.values != 0) & ~(flags.valid & ((flags.values & _PF_KTHREAD) != 0))
+    spaces = StructArray(kernel, kernel.find_type("struct mm_struct"), np.unique(mm.values[user]))
+    if len(spaces) > _MOST_OWNERS:
+        problems.append(
+            f"page tables: only those of {_MOST_OWNERS:,} of {len(spaces):,} processes are walked"
+        )
+        spaces = spaces[:_MOST_OWNERS]
+    owner, vma = areas(kernel, spaces, problems)
+    start, end = vma["vm_start"], vma["vm_end"]
+    whole = start.valid & end.valid & (end.values > start.values)
+    order = np.lexsort((start.values, owner))
+    order = order[whole[order]]
+    owner, vma = owner[order], vma[order]
+    book = _Book(kernel, owner, vma, start.values[order], end.values[order])
+    tables = PageTables(kernel, spaces, problems)
+    with progress("Walking page tables") as bar:
+        for block in tables.entries():
+            book.add(block)
+            bar.advance(len(block.owner))
+    known, tables_known = book.known(tables.lost, len(spaces))
+    problems += book.problems(int(whole.size - whole.sum()))
+    return Usage(spaces, owner, vma, book.sums, known, tables.tables, tables_known, problems)
+
+
+class _Book:
+    """Adds entries up by VMA."""
+
+    def __init__(self, kernel: Kernel, owner: I64, vma: StructArray, start: U64, end: U64):
+        self.kernel = kernel
+        self.owner, self.start, self.end = owner, start, end
+        self.sums = {name: np.zeros(len(owner), dtype=np.int64) for name in _SUMS}
+        self._key = (owner.astype(np.uint64) << _OWNER_SHIFT) | (start >> np.uint64(12))
+        flags = vma.first("vm_flags", "flags.__vma_flags[0]").values.astype(np.uint64)
+        self._hugetlb = (flags & np.uint64(_VM_HUGETLB)) != 0
+        self._pfnmap = (flags & np.uint64(_VM_PFNMAP)) != 0
+        self._zero = {_word(kernel, name, (1 << 64) - 1) for name in ("zero_pfn", "huge_zero_pfn")}
+        self._swap_files = min(_word(kernel, "nr_swapfiles", 0, 4), 32)
+        assert kernel.memory.layout is not None
+        self._encryption = kernel.memory.layout.encryption_mask
+        self._outside = self._wild = self._unread = 0
+        self._first_wild = 0
+
+    def add(self, entries: Entries) -> None:
+        """Count one block."""
+        row = self._rows(entries.owner, entries.address)
+        self._outside += int((row < 0).sum())
+        entries, row = entries.where(row >= 0), row[row >= 0]
+        present = entries.present
+        swapped = entries.swapped(self._swap_files)
+        np.add.at(self.sums["swap"], row[swapped], entries.size[swapped])
+        huge = present & self._hugetlb[row]
+        np.add.at(self.sums["hugetlb"], row[huge], entries.size[huge])
+        normal = present & ~huge & ~entries.special & ~((entries.size > _PAGE) & self._pfnmap[row])
+        entries, row = entries.where(normal), row[normal]
+        pfn = entries.pfns(self._encryption)
+        frames = entries.size // _PAGE
+        wild = (pfn >= np.uint64(self.kernel.file.max_pfn)) | (frames > 512)
+        if wild.any():
+            self._first_wild = self._first_wild or int(entries.address[wild][0])
+            self._wild += int(wild.sum())
+        use = ~wild & ~np.isin(pfn, np.array(sorted(self._zero), dtype=np.uint64))
+        pfn, frames, row = pfn[use], frames[use], row[use]
+        ends = np.cumsum(frames)
+        first = 0
+        while first < len(pfn):
+            # As many entries as have _MOST_FRAMES frames, at least one.
+            done = int(ends[first - 1]) if first else 0
+            last = max(int(np.searchsorted(ends, done + _MOST_FRAMES, side="right")), first + 1)
+            self._count(pfn[first:last], frames[first:last], row[first:last])
+            first = last
+
+    def _count(self, pfn: U64, frames: I64, row: I64) -> None:
+        if (frames > 1).any():
+            inside = np.arange(int(frames.sum())) - np.repeat(np.cumsum(frames) - frames, frames)
+            pfn = np.repeat(pfn, frames) + inside.astype(np.uint64)
+            row = np.repeat(row, frames)
+        unique, of = np.unique(pfn, return_inverse=True)
+        page = mapped(self.kernel, unique)
+        count, anon, valid = page.mapcount[of], page.anon[of], page.valid[of]
+        self._unread += int((~valid).sum())
+        # A frame whose page struct is lost is resident all the same; how it is shared is not known.
+        self._sum("rss", row, np.full(len(row), _PAGE, dtype=np.int64))
+        self._sum(
+            "pss",
+            row,
+            np.where(count >= 2, (_PAGE << _PSS_SHIFT) // np.maximum(count, 1), _PAGE << _PSS_SHIFT),
+        )
+        self._sum("uss", row, np.where(valid & (count < 2), _PAGE, 0))
+        self._sum("anon", row, np.where(valid & anon, _PAGE, 0))
+
+    def _sum(self, name: str, row: I64, values: I64) -> None:
+        # Entries come sorted by VMA, nearly: their sums through bincount would be floats.
+        np.add.at(self.sums[name], row, values)
+
+    def _rows(self, owner: I64, address: U64) -> I64:
+        """The VMA that each address lies in; -1 for none."""
+        if not len(self.owner):
+            return np.full(len(owner), -1, dtype=np.int64)
+        key = (owner.astype(np.uint64) << _OWNER_SHIFT) | (address >> np.uint64(12))
+        row = np.searchsorted(self._key, key, side="right").astype(np.int64) - 1
+        there = np.maximum(row, 0)
+        inside = (row >= 0) & (self.owner[there] == owner) & (address < self.end[there])
+        return np.where(inside, there, -1)
+
+    def known(self, lost: list[tuple[int, int, int]], count: int) -> tuple[Mask, Mask]:
+        """Which VMAs, and which mms, no lost table concerns: (bool[m], bool[n])."""
+        vmas, spaces = np.ones(len(self.owner), dtype=bool), np.ones(count, dtype=bool)
+        for owner, start, end in lost:
+            spaces[owner] = False
+            low, high = np.searchsorted(self.owner, [owner, owner + 1])
+            part = slice(int(low), int(high))
+            vmas[part] &= (self.start[part] >= np.uint64(end)) | (self.end[part] <= np.uint64(start))
+        return vmas, spaces
+
+    def problems(self, cut: int) -> list[str]:
+        """What did not add up, in sentences."""
+        told = []
+        if cut:
+            told.append(
+                f"page tables: {cut:,} VMAs have no range that can be read; what they hold is not known"
+            )
+        if self._outside:
+            told.append(
+                f"page tables: {self._outside:,} entries lie in no VMA of their process, and are not counted"
+            )
+        if self._wild:
+            told.append(
+                f"page tables: {self._wild:,} entries map frames outside memory (the first at user address "
+                f"{self._first_wild:#x}), and are not counted"
+            )
+        if self._unread:
+            told.append(
+                f"page tables: the page structs of {self._unread:,} mapped frames cannot be read; they count as "
+                "shared by nobody in pss_bytes, and as neither private nor anonymous"
+            )
+        return told
+
+
+def _word(kernel: Kernel, name: str, absent: int, size: int = 8) -> int:
+    try:
+        return kernel.word(name, size) if name in kernel.symbols else absent
+    except KernlabError:
+        return absent

@@ -1,0 +1,41 @@
+"""Address spaces in, all their VMAs out: through the maple tree or the rbtree that the kernel keeps them in."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray
+from kernlab.walk.maple import maple_entries
+from kernlab.walk.rbtree import rbtree_entries
+
+I64 = npt.NDArray[np.int64]
+
+
+def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
+    """All VMAs of many mm_structs: (index into mm int64[m], StructArray of vm_area_struct).
+
+    What can be read and names another mm as its own (`vm_mm`) is no VMA of this one: it is left out and counted.
+    """
+    owner, vma = _entries(kernel, mm, problems)
+    home = vma["vm_mm"]
+    wild = home.valid & (home.values != mm.addresses[owner])
+    if wild.any():
+        problems.append(
+            f"maps: {int(wild.sum()):,} entries of the trees of VMAs are no VMAs of their process "
+            f"(the first at {int(vma.addresses[wild][0]):#018x})"
+        )
+    return owner[~wild], vma[~wild]
+
+
+def _entries(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
+    what = "the trees of VMAs"
+    # Linux commit 524e00b36e8c ("mm: remove rb tree.") (in v6.1); mm_mt came in the same series.
+    if mm.has("mm_mt"):
+        owner, _, _, entries = maple_entries(
+            kernel, mm.follow("mm_mt").addresses, problems=problems, what=what
+        )
+        return owner, StructArray(kernel, kernel.find_type("struct vm_area_struct"), entries)
+    roots = mm.follow("mm_rb").addresses
+    return rbtree_entries(kernel, roots, "struct vm_area_struct", "vm_rb", problems=problems, what=what)

@@ -1,0 +1,97 @@
+"""Page frame numbers in, what their page structs say of who maps them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.paths import resolve
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_WIDEST = np.uint64(1 << 46)
+_ANON = np.uint64(1)  # PAGE_MAPPING_ANON
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """For each frame: how many mappings it has (int64[n]), whether it is anonymous, and whether that is known."""
+
+    mapcount: I64
+    anon: Mask
+    valid: Mask
+
+
+def mapped(kernel: Kernel, pfns: U64) -> Mapped:
+    """How often each frame is mapped (folio_precise_page_mapcount, before 6.10 page_mapcount).
+
+    `pfns` is uint64[n]; frames that have no page struct, or whose struct cannot be read, are not valid.
+    """
+    size = kernel.find_type("struct page").size
+    there = pfns < _WIDEST // np.uint64(size)
+    address = np.uint64(kernel.vmemmap) + np.where(there, pfns, np.uint64(0)) * np.uint64(size)
+    rows, status = kernel.gather(address, size)
+    valid = there & (status == 0)
+    own = _number(kernel, rows, "struct page", "_mapcount.counter")
+    count = own + 1
+    head = _heads(kernel, rows, address)
+    mapping = _number(kernel, rows, "struct page", "mapping").astype(np.uint64)
+    large = np.flatnonzero(valid & (head != 0))
+    if len(large):
+        # Many pages share a head: what is known of a compound page is read once.
+        unique, of = np.unique(head[large], return_inverse=True)
+        mapping_of, entire, read = _compound(kernel, unique, size)
+        mapping[large] = mapping_of[of]
+        count[large] += entire[of]
+        valid[large] &= read[of]
+    return Mapped(count, (mapping & _ANON) != 0, valid)
+
+
+def _compound(kernel: Kernel, heads: U64, size: int) -> tuple[U64, I64, Mask]:
+    """Of compound pages by their heads: (mapping, mappings that map all of it at once, whether both could be read)."""
+    page = StructArray(kernel, kernel.find_type("struct page"), heads)
+    mapping = page["mapping"]
+    # Linux commit 4b51634cd16a ("mm,thp,rmap: subpages_mapcount COMPOUND_MAPPED if PMD-mapped") (in v6.2) made the
+    # two kinds of mappings, of pages and of the whole, add up for files as for anonymous memory.
+    if kernel.types.has_member("struct folio", "_entire_mapcount"):
+        entire = page.cast("struct folio")["_entire_mapcount.counter"]
+        return mapping.values, entire.values.astype(np.int64) + 1, mapping.valid & entire.valid
+    first_tail = StructArray(kernel, page.type, heads + np.uint64(size))
+    entire, flags = first_tail["compound_mapcount.counter"], first_tail["flags"]
+    counts = entire.values.astype(np.int64) + 1
+    both = kernel.types.enumerator_or_none("PG_double_map")
+    if both is not None:
+        counts -= (flags.values.astype(np.uint64) >> np.uint64(both) & np.uint64(1)).astype(np.int64)
+    # Pages of files counted it in their own _mapcount already (__page_mapcount).
+    counts[(mapping.values & _ANON) == 0] = 0
+    return mapping.values, counts, mapping.valid & entire.valid & flags.valid
+
+
+def _heads(kernel: Kernel, rows: npt.NDArray[np.uint8], address: U64) -> U64:
+    """The head's page struct for each page of a compound one, 0 for single pages."""
+    new = kernel.types.has_member("struct page", "compound_info")
+    link = _number(kernel, rows, "struct page", "compound_info" if new else "compound_head").astype(np.uint64)
+    tail = (link & np.uint64(1)) != 0
+    value = link - np.uint64(1)
+    pointer = value - np.uint64(kernel.vmemmap) < _WIDEST
+    # Since compound_info (7.x) a tail holds a mask that its own address is rounded down with, not a pointer.
+    head = np.where(pointer, value, address & value)
+    flags = _number(kernel, rows, "struct page", "flags").astype(np.uint64)
+    bit = kernel.types.enumerator_or_none("PG_head")
+    is_head = (
+        (flags >> np.uint64(bit) & np.uint64(1)) != 0 if bit is not None else np.zeros(len(rows), dtype=bool)
+    )
+    return np.where(tail, head, np.where(is_head, address, np.uint64(0)))
+
+
+def _number(kernel: Kernel, rows: npt.NDArray[np.uint8], type_name: str, path: str) -> I64:
+    access = resolve(kernel.find_type(type_name), path)
+    width = min(access.type.size, 8)
+    raw = np.ascontiguousarray(rows[:, access.hops[0] : access.hops[0] + width])
+    return raw.view(f"<i{width}")[:, 0].astype(np.int64)
