@@ -9,6 +9,7 @@ INDEX = Registry(
         "log": ("kernlab.tables.log", "The kernel's log (dmesg), one row per printk record."),
         "maps": ("kernlab.tables.maps", "Memory maps of all processes, one row per VMA."),
         "modules": ("kernlab.tables.modules", "Loaded kernel modules, one row each."),
+        "pages": ("kernlab.tables.pages", "Page frames, one row each: what every page of memory is used for."),
         "slab_objects": (
             "kernlab.tables.slab_objects",
             "Slab objects of one cache, or of all: every one, in use or free.",

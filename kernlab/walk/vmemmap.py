@@ -13,6 +13,7 @@ from kernlab.debuginfo.paths import resolve
 from kernlab.debuginfo.types import IntType
 from kernlab.errors import KernlabError, MemberNotFoundError
 from kernlab.kernel import Kernel
+from kernlab.walk.sections import sections
 
 #: Frames a chunk: 1 GiB of memory, so that no compound page begins in one chunk and ends in the next.
 CHUNK = 1 << 18
@@ -48,14 +49,26 @@ class PageChunk:
         access = resolve(self.kernel.find_type(type_name), path)
         if len(access.hops) != 1 or access.bit_size or access.type.size not in (1, 2, 4, 8):
             raise KernlabError(f"{path!r} of {type_name} is no plain number inside the struct")
-        sign = "i" if isinstance(access.type, IntType) and access.type.signed else "u"
-        size = access.type.size
-        strided = self.rows[:, access.hops[0] : access.hops[0] + size]
-        return np.ascontiguousarray(strided).view(f"<{sign}{size}")[:, 0]
+        signed = isinstance(access.type, IntType) and access.type.signed
+        return self.number(access.hops[0], access.type.size, signed)
+
+    def number(self, offset: int, size: int, signed: bool = False) -> npt.NDArray[Any]:
+        """The number of `size` bytes that lies `offset` bytes into each struct, as a view of all of them."""
+        sign = "i" if signed else "u"
+        if offset % size or self.rows.shape[1] % size:
+            strided = np.ascontiguousarray(self.rows[:, offset : offset + size])
+            return strided.view(f"<{sign}{size}")[:, 0]
+        return self.rows.view(f"<{sign}{size}")[:, offset // size]
 
     def heads(self) -> npt.NDArray[np.int64]:
         """For each page the row of its compound page's head: its own row for pages that are no tail."""
         own = np.arange(len(self.rows))
+        tails, heads = self.tails()
+        own[tails] = heads
+        return own
+
+    def tails(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The rows of the tails of compound pages, ascending, and for each the row of its head."""
         try:
             link = self.field("compound_info")
         except MemberNotFoundError:
@@ -67,53 +80,113 @@ class PageChunk:
         # Not base + 2^46: the array may begin so high that the sum would wrap.
         pointer = value - base < _WIDEST
         # Since compound_info (7.x) a tail holds a mask that its own address is rounded down with, not a pointer.
-        head = np.where(pointer, value, self.addresses[tails] & value)
+        head = np.where(
+            pointer, value, (base + (np.uint64(self.first_pfn) + tails.astype(np.uint64)) * size) & value
+        )
         row = ((head - base) // size).astype(np.int64) - self.first_pfn
-        inside = (head >= base) & (row >= 0) & (row < len(own))
-        own[tails[inside]] = row[inside]
-        return own
+        inside = (head >= base) & (row >= 0) & (row < len(link))
+        return self._with_fake_heads(tails[inside], row[inside], link)
+
+    def _with_fake_heads(
+        self, tails: npt.NDArray[np.int64], heads: npt.NDArray[np.int64], link: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Add the tails that look like heads.
+
+        Where the memory map of a huge page was freed (CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP), all its pages show the
+        first one again: a struct at the start of such a page is a head only if the next one says so
+        (include/linux/page-flags.h, page_fixed_fake_head).
+        """
+        bit = self.kernel.types.enumerator_or_none("PG_head")
+        if bit is None:
+            return tails, heads
+        per_page = self.kernel.page_size // self.rows.shape[1]
+        first = np.flatnonzero(self.number(0, 8)[::per_page] >> np.uint64(bit) & np.uint64(1)) * per_page
+        if not len(first):
+            return tails, heads
+        place = np.searchsorted(tails, first + 1)
+        known = place < len(tails)
+        known[known] = tails[place[known]] == first[known] + 1
+        real = heads[place[known]]
+        fake = real != first[known]
+        tails = np.concatenate([tails, first[known][fake]])
+        heads = np.concatenate([heads, real[fake]])
+        order = np.argsort(tails, kind="stable")
+        return tails[order], heads[order]
 
 
 def page_chunks(kernel: Kernel) -> Iterator[PageChunk]:
-    """All page structs that the kernel maps, CHUNK frames at a time; holes of whole chunks are passed over."""
+    """All page structs that the kernel maps, at most CHUNK frames at a time; holes of whole chunks are passed over."""
     size = kernel.find_type("struct page").size
-    page_size = kernel.page_size
-    end = min(kernel.file.max_pfn, int(_WIDEST) // size)
-    per_page = page_size // size
-    if per_page * size != page_size:
+    if kernel.page_size % size:
         raise KernlabError(
             f"struct page is {size} bytes in this kernel; kernlab reads those that divide a page"
         )
-    for first in range(0, end, CHUNK):
-        count = min(CHUNK, -(-(end - first) // per_page) * per_page)
-        start = kernel.vmemmap + first * size
-        addresses = np.uint64(start) + np.arange(count // per_page, dtype=np.uint64) * np.uint64(page_size)
-        rows, status = kernel.gather(addresses, page_size)
-        if (status == 0).any():
-            yield PageChunk(kernel, first, rows.reshape(count, size), np.repeat(status == 0, per_page))
+    first, last = sections(kernel, []).ranges()
+    for begin, end in zip(first.tolist(), last.tolist(), strict=True):
+        for pfn in range(begin - begin % CHUNK, min(end, int(_WIDEST) // size), CHUNK):
+            chunk = read_pages(kernel, max(pfn, begin), min(pfn + CHUNK, end))
+            if chunk.valid.any():
+                yield chunk
+
+
+def read_pages(kernel: Kernel, first: int, last: int) -> PageChunk:
+    """The page structs of the frames from `first` to before `last`, of which the first begins a page of structs."""
+    size = kernel.find_type("struct page").size
+    per_page = kernel.page_size // size
+    pages = -(-(last - first) // per_page)
+    start = kernel.vmemmap + first * size
+    addresses = np.uint64(start) + np.arange(pages, dtype=np.uint64) * np.uint64(kernel.page_size)
+    rows, status = kernel.gather(addresses, kernel.page_size)
+    rows = rows.reshape(pages * per_page, size)[: last - first]
+    return PageChunk(kernel, first, rows, np.repeat(status == 0, per_page)[: last - first])
 
 
 def page_type_is(chunk: PageChunk, name: str) -> npt.NDArray[np.bool_]:
     """Which pages are heads (or single pages) of a page type: "slab" or "table" (include/linux/page-flags.h)."""
-    marked: npt.NDArray[np.bool_] = chunk.valid & _marked(chunk, name)
-    return marked
+    if name == "slab" and (bit := slab_flag(chunk.kernel)) is not None:
+        marked: npt.NDArray[np.bool_] = (chunk.field("flags") >> np.uint64(bit) & np.uint64(1)).astype(bool)
+        return marked & chunk.valid
+    mark = page_type(chunk.kernel, name)
+    if mark is None:
+        return np.zeros(len(chunk.rows), dtype=bool)
+    stored = chunk.field("page_type").view(np.uint32)
+    found: npt.NDArray[np.bool_] = chunk.valid & ((stored & np.uint32(mark[0])) == np.uint32(mark[1]))
+    return found
 
 
-def _marked(chunk: PageChunk, name: str) -> Any:
-    kernel = chunk.kernel
+def slab_flag(kernel: Kernel) -> int | None:
+    """The bit of `page.flags` that marks slab pages, tails too; None where slabs have a page type.
+
+    Linux commit 46df8e73a4a3 ("mm: free up PG_slab") (in v6.10) took it away.
+    """
     types = kernel.types
-    if name == "slab" and (bit := kernel.vmcoreinfo.number("PG_slab")) is not None:
-        # Before 6.10 (commit 46df8e73a4a3, "mm: free up PG_slab") slab pages are marked by a flag.
-        flags = chunk.field("flags")
-        return ((flags >> np.uint64(bit)) & np.uint64(1)).astype(bool)
-    stored = chunk.field("page_type").astype(np.uint32)
+    if types.enumerator_or_none("PGTY_slab") is not None:
+        return None
+    bit = kernel.vmcoreinfo.number("PG_slab")
+    bit = types.enumerator_or_none("PG_slab") if bit is None else bit
+    return bit if bit is not None and bit < 64 else None
+
+
+#: Page types before v6.10 were macros, each a bit that is cleared. PG_table moved in v5.11.
+_OLD_TYPES = {"buddy": 0x80, "offline": 0x100}
+
+
+def page_type(kernel: Kernel, name: str) -> tuple[int, int] | None:
+    """How a page type is known: (mask, value), so that `page.page_type & mask == value`; None where there is none."""
+    types = kernel.types
     # Linux commit 4ffca5a96678 ("mm: support only one page_type per page") (in v6.12) made it a number.
     number = types.enumerator_or_none(f"PGTY_{name}")
     if number is not None:
-        return stored >> np.uint32(24) == number
+        return 0xFF000000, number << 24
+    if types.enumerator_or_none("PGTY_buddy") is not None:
+        return None
+    # Before, each type is a bit that its pages lack; several can lack in one (PG_kmemcg beside PG_table, until v5.11).
     flag = types.enumerator_or_none(f"PG_{name}")
-    if flag is None:
+    if flag is None or flag < 64:
+        told = kernel.vmcoreinfo.number(f"PAGE_{name.upper()}_MAPCOUNT_VALUE")
+        flag = ~told & 0xFFFFFFFF if told is not None else _OLD_TYPES.get(name)
+    if flag is None and name == "table":
         # Linux commit 18b2db3b0385 ("mm: Convert page kmemcg type to a page memcg flag") (in v5.11), which brought
         # memcg_data, moved the table bit; neither is in the type information.
-        flag = 0x200 if kernel.types.has_member("struct page", "memcg_data") else 0x400
-    return stored == np.uint32(~flag & 0xFFFFFFFF)
+        flag = 0x200 if types.has_member("struct page", "memcg_data") else 0x400
+    return None if flag is None else (0x80000000 | flag, 0x80000000)

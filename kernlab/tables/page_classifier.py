@@ -1,0 +1,203 @@
+"""One chunk of page structs in, the kind of memory of every frame out: all the rules, in their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.walk.page_layout import HUGE_ORDER, PageLayout
+from kernlab.walk.vmemmap import PageChunk
+
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+# include/linux/page-flags.h: the low bits of page.mapping, and below what _mapcount is a page type.
+_ANON, _MARKS = np.uint64(1), np.uint64(3)
+_LOWEST_MAPCOUNT = -128
+_KERNEL_HALF = np.uint64(1 << 63)
+
+
+class Kind(IntEnum):
+    """What a frame is used for; `KIND_NAMES[kind]` is how tables say it."""
+
+    FREE = 0
+    PCP = 1
+    ANON = 2
+    THP = 3
+    SHMEM = 4
+    FILE = 5
+    SWAP_CACHE = 6
+    HUGETLB = 7
+    SLAB = 8
+    LARGE_KMALLOC = 9
+    PAGE_TABLE = 10
+    KERNEL_STACK = 11
+    VMALLOC = 12
+    VMAP = 13
+    PERCPU = 14
+    ZSMALLOC = 15
+    OTHER = 16
+    RESERVED = 17
+    HWPOISON = 18
+    UNACCEPTED = 19
+    OFFLINE = 20
+    EXCLUDED = 21
+
+
+#: Kinds of which `page.mapping` says whose they are.
+MAPPED_KINDS = (Kind.ANON, Kind.THP, Kind.SHMEM, Kind.FILE, Kind.SWAP_CACHE, Kind.HUGETLB)
+
+#: Page types and the kinds they mean; "buddy" is a block of free pages.
+_TYPE_KINDS = {
+    "buddy": Kind.FREE,
+    "offline": Kind.OFFLINE,
+    "table": Kind.PAGE_TABLE,
+    "slab": Kind.SLAB,
+    "large_kmalloc": Kind.LARGE_KMALLOC,
+    "hugetlb": Kind.HUGETLB,
+    "zsmalloc": Kind.ZSMALLOC,
+    "unaccepted": Kind.UNACCEPTED,
+}
+
+
+@dataclass(slots=True)
+class Classified:
+    """What `classify` finds for the rows of one chunk.
+
+    kind uint8[n] (`Kind`), order int8[n] and head_row int32[n] (of the compound page or free block that a frame
+    belongs to: 0 and its own row where to none); `tails` int64[t], the rows that are tails of compound pages; `wild`,
+    how many free blocks claim an order that no block has.
+    """
+
+    kind: npt.NDArray[np.uint8]
+    order: npt.NDArray[np.int8]
+    head_row: npt.NDArray[np.int32]
+    tails: I64
+    wild: int
+
+
+def classify(
+    layout: PageLayout,
+    chunk: PageChunk,
+    *,
+    largest_order: int,
+    pcp: tuple[I64, I64],
+    owned: tuple[I64, npt.NDArray[np.uint8]],
+) -> Classified:
+    """What every frame of a chunk is used for, as far as page structs and the lists in `pcp` and `owned` tell.
+
+    Parameters: largest_order of a free block; pcp: (row, order) of each free block on a CPU's list; owned: (row,
+    `Kind`) of frames that only the kernel's mappings know. Mirrors mm/page_alloc.c (PageBuddy and order in private),
+    include/linux/page-flags.h (page types, PageAnon, compound pages) and mm/huge_memory.c.
+    """
+    count = len(chunk.rows)
+    flags, mapping, typed = layout.flags(chunk), layout.mapping(chunk), layout.mapcount(chunk)
+    result = Classified(
+        kind=np.full(count, Kind.OTHER, dtype=np.uint8),
+        order=np.zeros(count, dtype=np.int8),
+        head_row=np.arange(count, dtype=np.int32),
+        tails=np.zeros(0, dtype=np.int64),
+        wild=0,
+    )
+    kind = result.kind
+    reserved = layout.bit("PG_reserved")
+    kind[(flags & reserved) != 0] = Kind.RESERVED
+    free = _typed(layout, kind, typed)
+    plain = typed >= _LOWEST_MAPCOUNT
+    if layout.slab_bit is not None:
+        slab = (flags >> np.uint64(layout.slab_bit) & np.uint64(1)).astype(bool)
+        kind[slab] = Kind.SLAB
+        plain &= ~slab
+    _mapped(layout, kind, flags, mapping, plain)
+    _compound(layout, chunk, result, flags)
+    _free_blocks(layout, chunk, result, free, largest_order)
+    _expand(result, pcp[0], pcp[1], Kind.PCP)
+    rows, owner = owned
+    other = kind[rows] == Kind.OTHER
+    kind[rows[other]] = owner[other]
+    poisoned = layout.bit("PG_hwpoison")
+    if poisoned:
+        bad = np.flatnonzero((flags & poisoned) != 0)
+        kind[bad[kind[bad] != Kind.HUGETLB]] = Kind.HWPOISON
+    if not chunk.valid.all():
+        lost = ~chunk.valid
+        kind[lost] = Kind.EXCLUDED
+        result.order[lost] = 0
+    return result
+
+
+def _typed(layout: PageLayout, kind: npt.NDArray[np.uint8], stored: npt.NDArray[np.int32]) -> I64:
+    """Give pages with a type their kind, and return the rows of free blocks' heads."""
+    rows = np.flatnonzero(stored < _LOWEST_MAPCOUNT)
+    values = stored[rows].view(np.uint32)
+    for name, (mask, value) in layout.types.items():
+        kind[rows[(values & np.uint32(mask)) == np.uint32(value)]] = _TYPE_KINDS[name]
+    blocks: I64 = rows[kind[rows] == Kind.FREE]
+    return blocks
+
+
+def _mapped(
+    layout: PageLayout, kind: npt.NDArray[np.uint8], flags: U64, mapping: U64, plain: npt.NDArray[np.bool_]
+) -> None:
+    """Anonymous memory, page cache and swap cache: pages without a type, by their mapping."""
+    rows = np.flatnonzero((mapping >= _KERNEL_HALF) & plain)
+    where = mapping[rows]
+    anon = (where & _ANON) != 0
+    kind[rows[anon]] = Kind.ANON
+    # Bit 1 alone marks pages of drivers that can be moved (balloons, zsmalloc): no page cache.
+    cached = (where & _MARKS) == 0
+    backed_by_swap = (flags[rows] & layout.bit("PG_swapbacked")) != 0
+    kind[rows[cached & backed_by_swap]] = Kind.SHMEM
+    kind[rows[cached & ~backed_by_swap]] = Kind.FILE
+    # PG_swapcache shares its bit with others; only with PG_swapbacked it means the swap cache.
+    both = layout.bit("PG_swapbacked") | layout.bit("PG_swapcache")
+    kind[np.flatnonzero(((flags & both) == both) & (mapping == 0) & plain)] = Kind.SWAP_CACHE
+
+
+def _compound(layout: PageLayout, chunk: PageChunk, result: Classified, flags: U64) -> None:
+    """Orders of compound pages, huge pages among them; tails become what their head is."""
+    is_head = (flags & layout.bit("PG_head")) != 0
+    tails, head_of = chunk.tails()
+    # A head with no PG_head is a stale or damaged link.
+    real = is_head[head_of]
+    tails, head_of = tails[real], head_of[real]
+    is_head[tails] = False
+    heads = np.flatnonzero(is_head)
+    result.tails = tails
+    if not len(heads):
+        return
+    kind, order = result.kind, result.order
+    order[heads] = layout.compound_order(chunk, heads)
+    if "hugetlb" not in layout.types:
+        kind[heads[layout.is_hugetlb(chunk, heads)]] = Kind.HUGETLB
+    huge = heads[(order[heads] >= HUGE_ORDER) & (kind[heads] == Kind.ANON)]
+    kind[huge] = Kind.THP
+    kind[tails], order[tails] = kind[head_of], order[head_of]
+    result.head_row[tails] = head_of
+
+
+def _free_blocks(
+    layout: PageLayout, chunk: PageChunk, result: Classified, heads: I64, largest_order: int
+) -> None:
+    """Free blocks of the buddy allocator: the head alone is marked, and says the order."""
+    order = layout.private(chunk, heads)
+    wild = order > np.uint64(largest_order)
+    result.wild = int(wild.sum())
+    _expand(result, heads, np.where(wild, np.uint64(0), order).astype(np.int64), Kind.FREE)
+
+
+def _expand(result: Classified, heads: I64, orders: I64, kind: Kind) -> None:
+    """All frames of blocks get the kind, the order and the head's row; blocks end where the chunk ends."""
+    if not len(heads):
+        return
+    lengths = np.minimum(np.int64(1) << orders, len(result.kind) - heads)
+    total = int(lengths.sum())
+    ends = np.cumsum(lengths)
+    owner = np.repeat(heads.astype(np.int32), lengths)
+    rows = owner + (np.arange(total, dtype=np.int32) - np.repeat((ends - lengths).astype(np.int32), lengths))
+    result.kind[rows] = kind
+    result.order[rows] = np.repeat(orders.astype(np.int8), lengths)
+    result.head_row[rows] = owner

@@ -1,0 +1,326 @@
+"""What each page frame of the machine is used for: chunks of page structs in, kinds of memory out, frame by frame.
+
+    for chunk in PageSurvey(kernel, problems):      # at most 1 GiB of memory at a time
+        chunk.kind, chunk.pfns, chunk.refcount …    # one value per frame
+
+`tables.pages` makes the table of it, `tables.memory` the sums; whoever asks what is at some frame asks
+`PageSurvey.at(pfns)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.kernel import Kernel
+from kernlab.tables.page_classifier import MAPPED_KINDS, Classified, Kind, classify
+from kernlab.walk import zones as zone_walk
+from kernlab.walk.page_layout import PageLayout
+from kernlab.walk.pcp_lists import PcpFrames, pcp_frames
+from kernlab.walk.resources import memory_frames
+from kernlab.walk.sections import Pageblocks, Sections, pageblocks, sections
+from kernlab.walk.vmemmap import CHUNK, PageChunk, read_pages
+
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+
+#: The kinds' names, by their numbers.
+KIND_NAMES = (
+    "free",
+    "pcp",
+    "anon",
+    "THP",
+    "shmem",
+    "file",
+    "swap cache",
+    "hugetlb",
+    "slab",
+    "large kmalloc",
+    "page table",
+    "kernel stack",
+    "vmalloc",
+    "vmap",
+    "percpu",
+    "zsmalloc",
+    "other kernel",
+    "reserved",
+    "hwpoison",
+    "unaccepted",
+    "offline",
+    "excluded",
+)
+
+#: One sentence for each kind.
+KIND_MEANING = {
+    "free": "on the buddy allocator's free lists (MemFree)",
+    "pcp": "free, but on a CPU's own list, so not in MemFree",
+    "anon": "anonymous memory of processes, THP apart",
+    "THP": "anonymous memory in huge pages",
+    "shmem": "tmpfs, shared anonymous memory, SysV and memfd segments",
+    "file": "page cache of files and block devices",
+    "swap cache": "read ahead from swap or on its way there, mapped by nobody",
+    "hugetlb": "the pool of huge pages (hugetlbfs), free ones too",
+    "slab": "slab caches",
+    "large kmalloc": "kmalloc() above the largest cache (before 6.14 not told from other kernel memory)",
+    "page table": "page tables of processes",
+    "kernel stack": "stacks of threads",
+    "vmalloc": "vmalloc()",
+    "vmap": "kernel pages mapped with vmap(), such as relay buffers",
+    "percpu": "per-CPU allocations, without the first chunk, which is reserved",
+    "zsmalloc": "compressed memory of zram and zswap (before 6.12 not told from other kernel memory)",
+    "other kernel": "allocated by the kernel or a driver page by page",
+    "reserved": "never given to the allocator: kernel image, memory map, crash kernel, firmware",
+    "hwpoison": "taken out of use after a hardware error",
+    "unaccepted": "not yet accepted from the hypervisor (TDX, SEV-SNP)",
+    "offline": "given back to a hypervisor (balloon), or plugged in but offline",
+    "excluded": "unknown: its page struct is not in the dump",
+}
+
+#: bool[kinds]: of which kinds `page.mapping` says whose they are.
+MAPPED: Mask = np.isin(np.arange(len(KIND_NAMES)), MAPPED_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of rows of a chunk that are memory of the machine."""
+
+    rows: slice
+    first_pfn: int
+
+    def __len__(self) -> int:
+        return int(self.rows.stop - self.rows.start)
+
+    @property
+    def last_pfn(self) -> int:
+        """The frame behind the last one."""
+        return self.first_pfn + len(self)
+
+
+class PageKinds:
+    """The frames of one chunk, one value each in every array; rows that are no memory of the machine among them.
+
+    `pieces` are the runs of rows that are its memory. `kind` uint8 (`Kind`), `order` int8 and `head_row` int32 say
+    which block a frame belongs to: a compound page or a free block (order 0 and its own row where to none). What
+    could not be read (`valid` False) has the kind EXCLUDED and zeros elsewhere.
+    """
+
+    def __init__(self, survey: PageSurvey, chunk: PageChunk, pieces: list[Piece]):
+        self.survey = survey
+        self.chunk = chunk
+        self.pieces = pieces
+        self.first_pfn = chunk.first_pfn
+        found = survey.classify(chunk)
+        self.kind = found.kind
+        self.order = found.order
+        self.head_row = found.head_row
+        self.tails = found.tails
+        self.wild = found.wild
+        self.valid = chunk.valid
+        offline = survey.offline(self.first_pfn, len(chunk.rows))
+        if offline is not None:
+            # What the memory map holds there was never made.
+            self.kind[offline], self.order[offline] = Kind.OFFLINE, 0
+            self.valid = chunk.valid & ~offline
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def pfns(self) -> I64:
+        """Page frame numbers int64."""
+        return np.arange(self.first_pfn, self.first_pfn + len(self), dtype=np.int64)
+
+    @property
+    def flags(self) -> U64:
+        """`page.flags` as it is stored, node and zone among it."""
+        return self.survey.layout.flags(self.chunk)
+
+    @property
+    def refcount(self) -> npt.NDArray[np.int32]:
+        """`page._refcount` of the frame itself: the tails of a compound page have 0."""
+        return self.survey.layout.refcount(self.chunk)
+
+    @property
+    def mapcount(self) -> npt.NDArray[np.int32]:
+        """How often page tables map the frame (include/linux/mm.h, page_mapcount): its own mappings and those of the
+        whole huge page that it is part of; 0 for pages with a type, which keep it in the same place.
+
+        With CONFIG_NO_PAGE_MAPCOUNT a kernel counts no mappings of single pages of a large folio; there it is the
+        count of whole mappings alone.
+        """
+        layout = self.survey.layout
+        count = layout.mapcount(self.chunk) + np.int32(1)
+        count[count < -127] = 0
+        large = np.flatnonzero((self.order > 0) & MAPPED[self.kind])
+        if len(large):
+            head = self.head_row[large].astype(np.int64)
+            count[large] += layout.entire_mapcount(self.chunk, head)
+        np.maximum(count, 0, out=count)
+        return count
+
+    @property
+    def mapping(self) -> tuple[U64, Mask]:
+        """The address_space (of anon pages the anon_vma) without its mark bits: (uint64, bool: it applies)."""
+        applies = MAPPED[self.kind]
+        value = self.survey.layout.mapping(self.chunk)
+        if len(self.tails):
+            # Tails have other things there; they belong to what their head belongs to.
+            value[self.tails] = value[self.head_row[self.tails]]
+        value &= ~np.uint64(3)
+        value[~applies] = 0
+        return value, applies
+
+    @property
+    def slab_cache(self) -> tuple[U64, Mask]:
+        """The `struct kmem_cache` that a slab page is of: (uint64, bool: it is a slab page)."""
+        applies = self.kind == Kind.SLAB
+        rows = np.flatnonzero(applies)
+        value = np.zeros(len(self), dtype=np.uint64)
+        value[rows] = self.survey.layout.slab_cache(self.chunk, self.head_row[rows].astype(np.int64))
+        return value, applies
+
+    @property
+    def zone_code(self) -> npt.NDArray[np.int16]:
+        """The frame's zone as an index into `PageSurvey.zone`; -1 where unknown."""
+        survey = self.survey
+        code = survey.zone_of_code[(self.flags >> np.uint64(survey.zone_shift)).astype(np.int64)]
+        if not self.valid.all():
+            code[~self.valid] = -1
+        return code
+
+    @property
+    def migratetype(self) -> npt.NDArray[np.int8]:
+        """The type of the frame's pageblock, -1 where unknown."""
+        survey = self.survey
+        block = 1 << survey.pageblocks.order
+        first = self.first_pfn - self.first_pfn % block
+        starts = np.arange(first, self.first_pfn + len(self), block, dtype=np.int64)
+        types = survey.pageblocks.of(survey.sections, starts, survey.sections.place(starts))
+        skip = self.first_pfn - first
+        return np.repeat(types, block)[skip : skip + len(self)]
+
+
+class PageSurvey:
+    """All page frames of the machine, to be gone through in chunks; each pass reads the page structs again.
+
+    What no page struct says is found first: which frames are memory, what hangs on the per-CPU free lists, what is
+    mapped in the vmalloc area and by whom. `problems` gets a sentence for all that could not be known.
+    """
+
+    def __init__(self, kernel: Kernel, problems: list[str]):
+        self.kernel = kernel
+        self.problems = problems
+        self.layout = PageLayout(kernel)
+        self.sections: Sections = sections(kernel, problems)
+        self.pageblocks: Pageblocks = pageblocks(kernel, self.sections)
+        self.node = zone_walk.nodes(kernel, problems)
+        #: Every zone of every node, and the index of its node in `node`.
+        self.zone_node, self.zone = zone_walk.zones(kernel, self.node)
+        self.zone_shift, zone_bits, node_bits = zone_walk.flag_shifts(kernel)
+        self.zone_of_code = self._zone_codes(zone_bits, node_bits)
+        self.largest_order = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
+        self.first, self.last = self._memory()
+
+    def _zone_codes(self, zone_bits: int, node_bits: int) -> npt.NDArray[np.int16]:
+        """What the bits above `zone_shift` of a page's flags mean: node and zone to an index into `zone`, or -1."""
+        found = np.full(1 << (zone_bits + node_bits), -1, dtype=np.int16)
+        numbers = self.node["node_id"].values.astype(np.int64)[self.zone_node]
+        per_node = len(self.zone) // max(len(self.node), 1)
+        code = (numbers << zone_bits) | (np.arange(len(self.zone)) % max(per_node, 1))
+        known = (numbers >= 0) & (code < len(found))
+        found[code[known]] = np.flatnonzero(known)
+        return found
+
+    def _memory(self) -> tuple[I64, I64]:
+        """The frames of the machine that have page structs, as ranges: (first pfn, pfn behind the last)."""
+        first, last = self.sections.ranges()
+        memory = memory_frames(self.kernel, self.problems)
+        if memory is None or not len(first):
+            return first, last
+        # Both are sorted and apart: each range of memory is cut by the runs of sections that it meets.
+        starts, ends = [first[:0]], [first[:0]]
+        for begin, end in zip(*(bounds.tolist() for bounds in memory), strict=True):
+            low, high = np.searchsorted(last, begin, side="right"), np.searchsorted(first, end)
+            starts.append(np.maximum(first[low:high], begin))
+            ends.append(np.minimum(last[low:high], end))
+        return np.concatenate(starts), np.concatenate(ends)
+
+    @property
+    def frames(self) -> int:
+        """How many frames of memory there are."""
+        return int((self.last - self.first).sum())
+
+    @cached_property
+    def pcp(self) -> PcpFrames:
+        """The free blocks on the CPUs' own lists."""
+        return pcp_frames(self.kernel, self.structs(), self.zone, self.pageblocks.order, self.problems)
+
+    @cached_property
+    def owned(self) -> tuple[I64, npt.NDArray[np.uint8]]:
+        """Frames that only the kernel's mappings tell of: (pfn int64[m], ascending; `Kind` uint8[m])."""
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+
+    def offline(self, first: int, count: int) -> Mask | None:
+        """Which of `count` frames lie in sections that are plugged in but not online; None for none."""
+        frames = self.sections.frames
+        numbers = np.arange(first // frames, (first + count - 1) // frames + 1, dtype=np.int64)
+        place = self.sections.place(numbers * frames)
+        off = (place >= 0) & ~self.sections.online[place]
+        if not off.any():
+            return None
+        found: Mask = off[np.arange(first, first + count) // frames - numbers[0]]
+        return found
+
+    def classify(self, chunk: PageChunk) -> Classified:
+        """The kinds of one chunk, with what the lists say of it."""
+        first, last = chunk.first_pfn, chunk.first_pfn + len(chunk.rows)
+        pcp, (owned, kinds) = self.pcp, self.owned
+        low, high = np.searchsorted(pcp.pfns, (first, last))
+        begin, end = np.searchsorted(owned, (first, last))
+        return classify(
+            self.layout,
+            chunk,
+            largest_order=self.largest_order,
+            pcp=(pcp.pfns[low:high] - first, pcp.orders[low:high]),
+            owned=(owned[begin:end] - first, kinds[begin:end]),
+        )
+
+    def structs(self) -> Iterator[PageChunk]:
+        """The page structs of all chunks that hold memory."""
+        for pieces in self._chunks():
+            yield self._read(pieces)
+
+    def __iter__(self) -> Iterator[PageKinds]:
+        wild = 0
+        for pieces in self._chunks():
+            chunk = PageKinds(self, self._read(pieces), pieces)
+            wild += chunk.wild
+            yield chunk
+        if wild:
+            self.problems.append(
+                f"{wild:,} free blocks claim an order that no block has; they count as single pages"
+            )
+
+    def _read(self, pieces: list[Piece]) -> PageChunk:
+        return read_pages(self.kernel, pieces[0].first_pfn - pieces[0].rows.start, pieces[-1].last_pfn)
+
+    def _chunks(self) -> Iterator[list[Piece]]:
+        """The pieces of memory of each chunk: what lies in one GiB, so that no block is cut."""
+        per_page = self.kernel.page_size // self.layout.size
+        together: list[Piece] = []
+        for first, last in zip(self.first.tolist(), self.last.tolist(), strict=True):
+            for begin in range(first - first % CHUNK, last, CHUNK):
+                low, high = max(first, begin), min(last, begin + CHUNK)
+                if together and together[0].first_pfn // CHUNK != begin // CHUNK:
+                    yield together
+                    together = []
+                start = together[0].first_pfn - together[0].rows.start if together else low - low % per_page
+                together.append(Piece(slice(low - start, high - start), low))
+        if together:
+            yield together

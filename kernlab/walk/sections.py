@@ -1,0 +1,152 @@
+"""Sections of the sparse memory map: which frames have a page struct, which are online, their pageblocks' types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.kernel import Kernel
+
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+# include/linux/mmzone.h, flags in the low bits of mem_section.section_mem_map.
+_HAS_MEM_MAP = np.uint64(2)
+_ONLINE = np.uint64(4)
+
+#: A section spans 128 MiB on x86-64 (arch/x86/include/asm/sparsemem.h); VMCOREINFO says it, too.
+_SECTION_SIZE_BITS = 27
+
+#: More sections than this are no machine's: 2^52 bytes of 128 MiB each.
+_MOST_SECTIONS = 1 << 25
+
+#: Bits of a pageblock's flags that hold its type (PB_migrate to PB_migrate_end).
+_TYPE_MASK = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """The sections that have page structs: their numbers int64[m], ascending, whether each is online, and `usage`
+    uint64[m], the addresses of their `struct mem_section_usage`; `frames` in each."""
+
+    numbers: I64
+    online: npt.NDArray[np.bool_]
+    usage: U64
+    frames: int
+
+    def place(self, pfns: I64) -> I64:
+        """The index of each frame's section in `numbers`, -1 where it has none."""
+        if not len(self.numbers):
+            return np.full(len(pfns), -1, dtype=np.int64)
+        wanted = pfns // self.frames
+        found = np.searchsorted(self.numbers, wanted).clip(max=len(self.numbers) - 1)
+        return np.where(self.numbers[found] == wanted, found, -1)
+
+    def ranges(self) -> tuple[I64, I64]:
+        """Runs of neighbouring sections as frames: (first pfn, pfn behind the last)."""
+        if not len(self.numbers):
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        breaks = np.flatnonzero(np.diff(self.numbers) != 1) + 1
+        first = self.numbers[np.concatenate([[0], breaks])]
+        last = self.numbers[np.concatenate([breaks - 1, [len(self.numbers) - 1]])]
+        return first * self.frames, (last + 1) * self.frames
+
+
+def sections(kernel: Kernel, problems: list[str]) -> Sections:
+    """The sections with page structs (mm/sparse.c, __nr_to_section), read from the kernel's own table.
+
+    Where that table cannot be read, every section up to the last frame of the dump is taken for one, and a problem
+    says so.
+    """
+    bits = kernel.vmcoreinfo.number("SECTION_SIZE_BITS") or _SECTION_SIZE_BITS
+    frames = (1 << bits) // kernel.page_size
+    wanted = min(-(-_max_pfn(kernel) // frames), _MOST_SECTIONS)
+    section = kernel.find_type("struct mem_section")
+    table, pointers = kernel.symbols.get("mem_section"), None
+    if table is not None:
+        per_root = kernel.page_size // section.size
+        roots = -(-wanted // per_root)
+        # CONFIG_SPARSEMEM_EXTREME: a pointer to an array of pointers to pages full of sections.
+        (top,), (read,) = kernel.words([table])
+        if read and top:
+            pointers, readable = kernel.words(top + np.arange(roots, dtype=np.uint64) * np.uint64(8))
+            lost = int((~readable).sum())
+            if lost:
+                problems.append(f"{lost:,} of {roots:,} pages of the section table cannot be read")
+    if pointers is None:
+        problems.append("the table of memory sections cannot be read; frames without memory may be counted")
+        every = np.arange(wanted, dtype=np.int64)
+        return Sections(every, np.ones(wanted, dtype=bool), np.zeros(wanted, dtype=np.uint64), frames)
+    used = np.flatnonzero(pointers)
+    rows, status = kernel.gather(pointers[used], per_root * section.size)
+    if status.any():
+        lost = int((status != 0).sum())
+        problems.append(f"{lost:,} of {len(used):,} pages of the section table cannot be read")
+    words = rows.view("<u8").reshape(len(used), per_root, section.size // 8)
+    mem_map = words[:, :, 0].reshape(-1)
+    usage = words[:, :, 1].reshape(-1)
+    numbers = (used[:, None] * per_root + np.arange(per_root)).reshape(-1)
+    there = (mem_map & _HAS_MEM_MAP) != 0
+    return Sections(
+        numbers[there].astype(np.int64), (mem_map[there] & _ONLINE) != 0, usage[there].copy(), frames
+    )
+
+
+def _max_pfn(kernel: Kernel) -> int:
+    symbol = kernel.symbols.get("max_pfn")
+    own = kernel.words([symbol])[0][0] if symbol is not None else 0
+    return max(kernel.file.max_pfn, min(int(own), 1 << 40))
+
+
+@dataclass(frozen=True, slots=True)
+class Pageblocks:
+    """The type of each pageblock: `types` int8[m, blocks] per section of `Sections`, -1 where it cannot be read."""
+
+    types: npt.NDArray[np.int8]
+    order: int
+
+    def of(self, sections_: Sections, pfns: I64, place: I64) -> npt.NDArray[np.int8]:
+        """The migratetype of frames int64[n] whose sections are `place`; -1 where unknown."""
+        if not self.types.size:
+            return np.full(len(pfns), -1, dtype=np.int8)
+        block = (pfns % sections_.frames) >> self.order
+        return np.where(place >= 0, self.types[place, block], np.int8(-1))
+
+
+def pageblock_order(kernel: Kernel) -> int:
+    """Frames of a pageblock as a power of two (include/linux/pageblock-flags.h)."""
+    largest = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
+    # With huge pages a pageblock is one of 2 MiB, else the largest block that the buddy allocator has.
+    huge = kernel.types.get("struct hstate") is not None
+    return min(9, largest) if huge else largest
+
+
+def pageblocks(kernel: Kernel, known: Sections) -> Pageblocks:
+    """The migratetype of each pageblock (mm/page_alloc.c, get_pageblock_migratetype)."""
+    order = pageblock_order(kernel)
+    count = known.frames >> order
+    types = kernel.types
+    # Linux commit 42f46ed99ac6 ("mm/page_alloc: pageblock flags functions clean up") (in v6.17) let the bits grow.
+    bits = types.enumerator_or_none("__NR_PAGEBLOCK_BITS") or types.enumerator_or_none("NR_PAGEBLOCK_BITS")
+    width = 4 if bits is None or bits <= 4 else 8
+    usage_type = types.get("struct mem_section_usage")
+    if usage_type is None or not len(known.numbers):
+        return Pageblocks(np.zeros((0, 0), dtype=np.int8), order)
+    offset = np.uint64(usage_type.member("pageblock_flags").offset)  # type: ignore[attr-defined]
+    rows, status = kernel.gather(known.usage + offset, count * width // 8)
+    if width == 4:
+        flags = np.empty((len(rows), count), dtype=np.uint8)
+        flags[:, 0::2] = rows & 0xF
+        flags[:, 1::2] = rows >> 4
+    else:
+        flags = rows
+    found = (flags & _TYPE_MASK).astype(np.int8)
+    # Linux commit e904bce2d9d4 ("mm/page_isolation: make page isolation a standalone bit") (in v6.17).
+    isolated = types.enumerator_or_none("PB_migrate_isolate")
+    number = types.enumerator_or_none("MIGRATE_ISOLATE")
+    if isolated is not None and number is not None:
+        found[(flags >> isolated & 1).astype(bool)] = number
+    found[(status != 0) | (known.usage == 0)] = -1
+    return Pageblocks(found, order)

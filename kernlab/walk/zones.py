@@ -1,0 +1,82 @@
+"""NUMA nodes and their zones: where they lie, and what a frame's flags say of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.types import ArrayType
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray
+from kernlab.walk.strings import c_strings
+
+I64 = npt.NDArray[np.int64]
+
+#: include/linux/nodemask.h: more NUMA nodes than this are no x86-64 machine's (CONFIG_NODES_SHIFT ends at 10).
+MOST_NODES = 1024
+
+
+def nodes(kernel: Kernel, problems: list[str]) -> StructArray:
+    """The `struct pglist_data` of every NUMA node, by number (arch/x86/mm/numa.c, node_data)."""
+    kind = kernel.find_type("struct pglist_data")
+    table = kernel.symbols.get("node_data")
+    if table is None:
+        # Without CONFIG_NUMA there is one, and it is no pointer.
+        return StructArray(kernel, kind, [kernel.symbol("contig_page_data")])
+    count = kernel.vmcoreinfo.length("node_data") or 1
+    if "nr_node_ids" in kernel.symbols:
+        found, read = kernel.words([kernel.symbol("nr_node_ids")], 4)
+        count = int(found[0]) if read[0] and found[0] else count
+    pointers, read = kernel.words(
+        np.uint64(table) + np.arange(min(count, MOST_NODES), dtype=np.uint64) * np.uint64(8)
+    )
+    here = StructArray(kernel, kind, pointers[read & (pointers != 0)])
+    readable = here["node_id"].valid
+    lost = int((~read).sum()) + int((~readable).sum())
+    if lost:
+        problems.append(f"{lost:,} NUMA nodes cannot be read: what lies in them is not in this table")
+    return here[readable]
+
+
+def zones(kernel: Kernel, node: StructArray) -> tuple[I64, StructArray]:
+    """All zones of the nodes, empty ones too: (index into node int64[m], StructArray of `struct zone`)."""
+    return node.elements("node_zones")
+
+
+def zone_names(kernel: Kernel, zone: StructArray) -> list[str]:
+    """The zones' names as the kernel prints them; "zone N" where the string cannot be read."""
+    pointer = zone["name"]
+    names = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), 32)
+    spoken = zip(names.values.tolist(), names.valid.tolist(), strict=True)
+    per_node = zones_per_node(kernel)
+    return [name if valid else f"zone {row % per_node}" for row, (name, valid) in enumerate(spoken)]
+
+
+def zones_per_node(kernel: Kernel) -> int:
+    """MAX_NR_ZONES of this kernel."""
+    return kernel.types.enumerator_or_none("__MAX_NR_ZONES") or 5
+
+
+def flag_shifts(kernel: Kernel) -> tuple[int, int, int]:
+    """Where a frame's flags hold its zone and node: (zone's first bit, zone's bits, node's bits; the node is on top).
+
+    Mirrors include/linux/page-flags-layout.h with CONFIG_SPARSEMEM_VMEMMAP: no section, then the node, then the zone.
+    """
+    zone_bits = (zones_per_node(kernel) - 1).bit_length()
+    node_bits = (most_nodes(kernel) - 1).bit_length()
+    return 64 - node_bits - zone_bits, zone_bits, node_bits
+
+
+def most_nodes(kernel: Kernel) -> int:
+    """MAX_NUMNODES of this kernel: the length of its arrays of one element a node."""
+    told = kernel.vmcoreinfo.length("node_data")
+    if told:
+        return min(told, MOST_NODES)
+    if "node_data" not in kernel.symbols:
+        return 1
+    hstate = kernel.types.get("struct hstate")
+    if hstate is not None:
+        per_node = hstate.member("nr_huge_pages_node").type.strip()  # type: ignore[attr-defined]
+        if isinstance(per_node, ArrayType) and per_node.count:
+            return min(per_node.count, MOST_NODES)
+    return MOST_NODES
