@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from kernlab import frames
 from kernlab.browse import bar, heads, holds
 from kernlab.browse.children import children, members_of, of_head, pointee
 from kernlab.browse.known import NAMED_BY
 from kernlab.browse.rows import VALUE, Place, rows
-from kernlab.debuginfo.types import ArrayType, StructType
+from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
 from kernlab.frames.members import plain_paths
 from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, array
+from kernlab.structs import StructArray, array, is_char
+from kernlab.walk.strings import c_strings
 
 #: Entries of one list that are read unless more are asked for.
 MOST_ENTRIES = 100_000
@@ -109,15 +112,35 @@ def _spelt(kernel: Kernel, name: str) -> str:
 
 def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any, problems: list[str]) -> Any:
     """One row a struct: its key, address, what names it, and its plain members or those that were asked for."""
+    made: dict[str, Any] = {}
     if columns is None:
-        paths = naming_paths(at)
-        paths |= {path: path for path in plain_paths(at.type) if path not in paths.values()}
+        named = naming_paths(at)
+        # unsigned char is text where it names something, as in struct qstr; elsewhere it is data.
+        made |= {name: _text(kernel, at[path], any_char=True) for name, path in named.items()}
+        made |= {path: _text(kernel, at[path]) for path in plain_paths(at.type) if path not in named.values()}
     else:
         paths = dict(columns) if isinstance(columns, Mapping) else {path: path for path in columns}
-    made = {name: at[path] for name, path in paths.items() if name not in ("key", "address")}
+        made |= {name: _text(kernel, at[path]) for name, path in paths.items()}
+    made = {name: column for name, column in made.items() if name not in ("key", "address")}
+    bare = [key.strip("[]") for key in keys]
+    numbered = all(key.isdigit() for key in bare)
     return frames.frame(
-        kernel, at.type.c_name, problems=problems, key=[key.strip("[]") for key in keys], address=at, **made
+        kernel,
+        at.type.c_name,
+        problems=problems,
+        key=np.array([int(key) for key in bare], dtype=np.int64) if numbered else bare,
+        address=at,
+        **made,
     )
+
+
+def _text(kernel: Kernel, column: Any, *, any_char: bool = False) -> Any:
+    """What a column of pointers to characters says, for a name is what it says; other columns as they are."""
+    kind = column.type.strip() if column.type is not None else None
+    target = kind.target.strip() if isinstance(kind, PointerType) else None
+    if target is not None and (is_char(target) or (any_char and target.size == 1)):
+        return c_strings(kernel, np.where(column.valid, column.values, 0).astype(np.uint64))
+    return column
 
 
 def naming_paths(at: StructArray) -> dict[str, str]:
