@@ -65,6 +65,8 @@ class Kernel:
         self.framer: Callable[..., Any] | None = None
         #: Puts the modules' symbols and types in when a look-up misses; set by whoever owns modules.py (dump.py).
         self.load_modules: Callable[[Kernel], None] | None = None
+        #: Called before the file is closed: they read what a table promised and nobody has looked at yet.
+        self.before_close: list[Callable[[], None]] = []
         self.module_types: Sequence[Types] = ()
         self._symbols: SymbolTable | None = None
         self._types: Types | None = None
@@ -231,6 +233,8 @@ class Kernel:
 
     def close(self) -> None:
         """Close the dump file; what was read already stays valid."""
+        while self.before_close:
+            self.before_close.pop()()
         self.memory.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -28,11 +29,16 @@ class Source:
     def get(self, name: str) -> Values:
         """One column's values, and which of them are known."""
         with self._lock:
+            self.finish()
+            return self._found[name]
+
+    def finish(self) -> None:
+        """Compute now what will not be there later."""
+        with self._lock:
             if self._compute is not None:
                 self._found = self._compute()
                 # What it held on to is no longer needed.
                 self._compute = None
-            return self._found[name]
 
 
 class DeferredArray(pd.arrays.IntegerArray):
@@ -148,10 +154,25 @@ class DeferredArray(pd.arrays.IntegerArray):
         return pd.arrays.IntegerArray, (self._data, self._mask)
 
 
-def deferred(names: Sequence[str], length: int, compute: Callable[[], dict[str, Values]]) -> dict[str, Any]:
+def deferred(
+    names: Sequence[str],
+    length: int,
+    compute: Callable[[], dict[str, Values]],
+    before: list[Callable[[], None]],
+) -> dict[str, Any]:
     """Int64 columns of `length` rows that one call of `compute` gives when the first of them is looked at.
 
-    A `compute` that raises makes every look raise; let it give missing values where that is the answer.
+    `before` are called before what `compute` reads goes away (`Kernel.before_close`): columns that are still in use
+    then are computed at last. A `compute` that raises makes every look raise; let it give missing values where that is
+    the answer.
     """
     source = Source(compute)
+    alive = weakref.ref(source)
+
+    def finish() -> None:
+        waiting = alive()
+        if waiting is not None:
+            waiting.finish()
+
+    before.append(finish)
     return {name: DeferredArray.of(source, name, length) for name in names}

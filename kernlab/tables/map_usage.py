@@ -93,8 +93,8 @@ def usage(kernel: Kernel) -> Usage:
 def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:
     """rss_bytes, pss_bytes and swap_bytes of VMAs by their addresses, as columns that are computed when looked at.
 
-    Once the dump is closed, what was not looked at before is missing, as it is where the walk fails; a warning says
-    why.
+    Those that nobody looked at are computed before the dump is closed. Where the walk fails they are missing, and a
+    warning says why.
     """
 
     def compute() -> dict[str, tuple[I64, Mask]]:
@@ -102,9 +102,7 @@ def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:
             found = usage(kernel)
         except KernlabError as error:
             warnings.warn(
-                f"rss_bytes, pss_bytes and swap_bytes of memory maps are missing: {error}. They are read when somebody "
-                "looks at the first of them: do so while the dump is open.",
-                stacklevel=2,
+                f"rss_bytes, pss_bytes and swap_bytes of memory maps are missing: {error}", stacklevel=2
             )
             nothing = np.zeros(len(vmas), dtype=np.int64), np.zeros(len(vmas), dtype=bool)
             return dict.fromkeys(_LATER, nothing)
@@ -117,7 +115,7 @@ def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:
         }
         return {name: (values[row] if len(values) else row, known) for name, values in bytes_of.items()}
 
-    return deferred(_LATER, len(vmas), compute)
+    return deferred(_LATER, len(vmas), compute, kernel.before_close)
 
 
 def _walk(kernel: Kernel) -> Usage:

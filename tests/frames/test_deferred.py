@@ -17,7 +17,8 @@ class Counting:
 
     def __init__(self) -> None:
         self.calls = 0
-        columns = deferred(("a", "b"), 10, self.compute)
+        self.before = []
+        columns = deferred(("a", "b"), 10, self.compute, self.before)
         self.frame = pd.DataFrame({"x": np.arange(10), **columns}, copy=False)
 
     def compute(self):
@@ -158,7 +159,20 @@ def test_a_failure_is_no_result():
             raise KeyboardInterrupt
         return {"a": (np.arange(2), np.ones(2, dtype=bool))}
 
-    column = deferred(("a",), 2, compute)["a"]
+    column = deferred(("a",), 2, compute, [])["a"]
     with pytest.raises(KeyboardInterrupt):
         column.sum()
     assert column.sum() == 1
+
+
+def test_what_will_go_away_is_computed_before_and_only_where_it_is_used(counting):
+    kept = counting.frame[counting.frame["x"] > 3]
+    for finish in counting.before:
+        finish()
+    assert counting.calls == 1
+    assert kept["a"].tolist() == [4, 5, 6, 7, 8, 9]
+    other = Counting()
+    del other.frame
+    for finish in other.before:
+        finish()
+    assert other.calls == 0

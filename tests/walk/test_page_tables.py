@@ -72,6 +72,14 @@ def test_a_walk_costs_gathers_by_depth_not_by_process(dump):
     assert problems == []
 
 
+def test_what_nobody_looked_at_is_there_once_the_dump_is_closed(dump_files, opened):
+    import kernlab
+
+    with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
+        maps = dump.maps
+    assert maps["rss_bytes"].equals(opened("debian-6.1").maps["rss_bytes"])
+
+
 # Damage
 
 
