@@ -26,6 +26,8 @@ _HEADER = struct.Struct(">16sqq")
 _HEADER_SIZE = 4096
 _RECORD = struct.Struct(">qq")
 _END = -1
+#: A stream skips little (the ends of bitmaps); what sizes an array is bounded by the file's length and this.
+_MOST_ZEROS = 64 << 20
 #: Offsets from here on are damage: no file system has such files.
 _FURTHEST = 1 << 62
 
@@ -39,13 +41,21 @@ class FlattenedFile(Source):
         self._base = base
         self.problems = list(base.problems)
         _check(base)
+        self._whole = False
         starts, sizes, places = self._read_records()
+        if not len(starts):
+            raise DumpFormatError(
+                f"{base.path} is a flattened dump without a record: its {base.size:,} bytes hold nothing that can be "
+                "read behind its header. Copy the dump again"
+            )
         self._starts, self._ends, self._places = _without_overlaps(starts, sizes, places)
         self.stored = int((self._ends - self._starts).sum())
         self.size = int(self._ends[-1]) if len(self._ends) else 0
         # Where each run of bytes without a hole ends.
         breaks = np.flatnonzero(self._ends[:-1] != self._starts[1:])
         self._runs = np.append(self._ends[breaks], self._ends[-1:])
+        # What a whole stream skips is zeros, as in the file that makedumpfile -R writes; a cut one may have had it.
+        self._holes_are_zeros = self._whole and self.size - self.stored <= self.stored + _MOST_ZEROS
 
     def _read_records(self) -> tuple[Offsets, Offsets, Offsets]:
         """Where each record's bytes belong, how many there are, and where they lie in the file."""
@@ -59,6 +69,7 @@ class FlattenedFile(Source):
                     break
                 start, size = _RECORD.unpack(head)
                 if start == _END:
+                    self._whole = True
                     break
                 if not 0 <= start < _FURTHEST or not 0 < size < _FURTHEST:
                     self._cut(
@@ -81,7 +92,7 @@ class FlattenedFile(Source):
         warn_lost(self.problems, told)
 
     def read(self, offset: int, size: int) -> bytes:
-        """See Source.read; a hole is zeros, as in the file that makedumpfile -R writes."""
+        """See Source.read."""
         size = max(min(size, self.size - offset), 0)
         raw = bytearray(size)
         for start, piece in self._parts(offset, size):
@@ -100,7 +111,9 @@ class FlattenedFile(Source):
         )
 
     def _reach(self, offset: int) -> int:
-        """Where the bytes without a hole that begin at `offset` end."""
+        """Where the bytes that begin at `offset` end, or their first hole begins."""
+        if self._holes_are_zeros:
+            return max(self.size, offset)
         record = int(np.searchsorted(self._starts, np.uint64(offset), side="right")) - 1
         if record < 0 or offset >= int(self._ends[record]):
             return offset
@@ -112,7 +125,7 @@ class FlattenedFile(Source):
         there = min(count, max(self._reach(offset) - offset, 0) // kind.itemsize)
         if there <= 0:
             return np.zeros(0, dtype=kind)
-        whole = np.empty(there * kind.itemsize, dtype=np.uint8)
+        whole = np.zeros(there * kind.itemsize, dtype=np.uint8)
         for start, piece in self._parts(offset, len(whole)):
             whole[start : start + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
         return whole.view(kind)
@@ -146,9 +159,12 @@ class FlattenedFile(Source):
             return False
         done = 0
         for start, piece in self._parts(offset, len(target)):
+            # Holes lie between the parts.
+            target[done:start] = bytes(start - done)
             target[start : start + len(piece)] = piece
-            done += len(piece)
-        return done == len(target)
+            done = start + len(piece)
+        target[done:] = bytes(len(target) - done)
+        return True
 
     def close(self) -> None:
         """See Source.close."""

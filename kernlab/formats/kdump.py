@@ -82,17 +82,19 @@ class KdumpFile(DumpFile):
         whether the file ends inside these bitmaps.
         """
         start, half = header.bitmap_offset, header.bitmap_bytes // 2
-        raw = source.array(np.uint8, start, 2 * half)
-        ram, dumped = Bitmap(raw[:half], header.max_pfn), Bitmap(raw[half:], header.max_pfn)
+        # No more of each than there are frames: a flattened file may have a hole behind that.
+        size = min((header.max_pfn + 7) // 8, half)
+        raw = [source.array(np.uint8, start + first, size) for first in (0, half)]
+        ram, dumped = (Bitmap(part, header.max_pfn) for part in raw)
         unknown = dumped.bits < header.max_pfn
         if not dumped.count and not unknown:
             raise DumpFormatError(
                 f"the bitmap of {self.path} (bytes {start + half:,} to {start + 2 * half:,}) is empty or damaged: "
                 "it names no page frame that was dumped. Copy the dump again"
             )
-        self._bitmap_digest = hashlib.sha256(raw.tobytes()).digest() if self.piece is not None else b""
         if self.piece is None:
             return ram, dumped, None, unknown
+        self._bitmap_digest = hashlib.sha256(raw[0].tobytes() + raw[1].tobytes()).digest()
         first, end = self.piece
         return ram, dumped.within(first, end), dumped.without(first, end), unknown
 
@@ -109,7 +111,7 @@ class KdumpFile(DumpFile):
                 f"{self.path} has {found.unwritten:,} empty page descriptors among {self.frame_count:,}: the dump was "
                 "not written to its end, or its descriptors are damaged"
             )
-        if not self._dumped.count and not self._unknown:
+        if self.piece is not None and not self._dumped.count and not self._unknown:
             return  # a piece whose range of frames was left out of the dump
         if self._pages.end > size:
             where, whole = ("bitmaps", "page frames") if self._unknown else ("page descriptors", "pages")
@@ -117,6 +119,12 @@ class KdumpFile(DumpFile):
                 self._told,
                 f"{self.path} ends at byte {size:,}, inside its {where}, before the data of any page. Reading on "
                 f"with its header and notes, and without any of its {whole}",
+            )
+        elif self._unknown:
+            warn_lost(
+                self._told,
+                f"{self.path} lacks its bitmaps from page frame {self._dumped.bits:#x} on. Reading on without the page "
+                f"frames after that",
             )
         elif self.frame_count < self._dumped.count:
             warn_lost(

@@ -9,6 +9,8 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 PAGE = 4096
 VMCOREINFO = b"OSRELEASE=6.1.0-test\nPAGESIZE=4096\nCRASHTIME=1700000000\n"
@@ -39,6 +41,14 @@ def compress(page: bytes, kind: str) -> tuple[bytes, int]:
         from lzallright import LZOCompressor
 
         packed = bytes(LZOCompressor().compress(page))
+    elif kind == "snappy":
+        from cramjam import snappy
+
+        packed = bytes(snappy.compress_raw(page))
+    elif kind == "zstd":
+        import zstandard
+
+        packed = zstandard.ZstdCompressor(level=1).compress(page)
     else:
         return page, FLAGS[kind]
     return (packed, FLAGS[kind]) if len(packed) < len(page) else (page, 0)
@@ -71,19 +81,23 @@ def kdump(
     machine: bytes = b"x86_64",
     max_pfn: int | None = None,
     status: int | None = None,
-    split: bool = False,
+    piece: tuple[int, int] | None = None,
     vmcoreinfo: bytes | None = VMCOREINFO,
     share_zeros: bool = True,
     room_for: int = 0,
+    node: bytes = b"node",
+    qemu: bool = False,
+    block: int = PAGE,
 ) -> Kdump:
-    """A kdump file with these page frames (number -> 4,096 bytes); `excluded` are RAM, but were not dumped.
+    """A kdump file with these page frames (number -> `block` bytes); `excluded` are RAM, but were not dumped.
 
-    `room_for` more descriptors than pages leaves a gap of zeros behind the table.
+    `room_for` more descriptors than pages leaves a gap of zeros behind the table. `piece` is the range of frames whose
+    pages it holds, of a split dump. `qemu`: of the names the header has the machine only, and no time.
     """
     excluded = set(excluded)
     pfns = sorted(frames)
     top = max([*pfns, *excluded, 0]) + 1 if max_pfn is None else max_pfn
-    half = -(-top // (8 * PAGE)) * PAGE
+    half = -(-top // (8 * block)) * block
     ram, dumped = bytearray(half), bytearray(half)
     for pfn in {*pfns, *excluded}:
         ram[pfn // 8] |= 1 << pfn % 8
@@ -95,25 +109,25 @@ def kdump(
     info_at = note_at = 0
     tail = b""
     if version >= 4:
-        note_at, tail = PAGE + 256, note_bytes
+        note_at, tail = block + 256, note_bytes
     if version >= 3 and vmcoreinfo is not None:
-        info_at = PAGE + 256 + len(tail)
+        info_at = block + 256 + len(tail)
         tail += vmcoreinfo
-    sub_blocks = -(-(256 + len(tail)) // PAGE)
+    sub_blocks = -(-(256 + len(tail)) // block)
     fields = [
         (0, "<Q", 0x1000000),
         (1, "<i", dump_level),
-        (2, "<i", int(split)),
-        (2, "<Q", 0),
-        (2, "<Q", top if split else 0),
+        (2, "<i", int(piece is not None)),
+        (2, "<Q", piece[0] if piece else 0),
+        (2, "<Q", piece[1] if piece else 0),
         (3, "<Q", info_at),
         (3, "<Q", len(vmcoreinfo) if info_at and vmcoreinfo else 0),
         (4, "<Q", note_at),
         (4, "<Q", len(note_bytes) if note_at else 0),
         (5, "<Q", 0),
         (5, "<Q", 0),
-        (6, "<Q", 0),
-        (6, "<Q", top if split else 0),
+        (6, "<Q", piece[0] if piece else 0),
+        (6, "<Q", piece[1] if piece else 0),
         (6, "<Q", top),
     ]
     # What a version does not have yet is another's: garbage here, which nobody may read.
@@ -122,7 +136,8 @@ def kdump(
         for since, form, value in fields
     )
     uts = b"".join(
-        text.ljust(65, b"\0") for text in (b"Linux", b"node", b"6.1.0-test", b"#1 SMP", machine, b"(none)")
+        (b"" if qemu and text != machine else text).ljust(65, b"\0")
+        for text in (b"Linux", node, b"6.1.0-test", b"#1 SMP", machine, b"(none)")
     )
     header = struct.pack(
         "<8si390s6xqqIiiIIIIIIi",
@@ -130,15 +145,17 @@ def kdump(
             b"KDUMP   ",
             version,
             uts,
-            1_700_000_000,
+            0 if qemu else 1_700_000_000,
             0,
             FLAGS[kind] if status is None else status,
-            PAGE,
+            block,
             sub_blocks,
         ),
-        *(2 * half // PAGE, min(top, 2**32 - 1), 0, 0, 0, 0, 2),
+        *(2 * half // block, min(top, 2**32 - 1), 0, 0, 0, 0, 2),
     )
-    front = header.ljust(PAGE, b"\0") + (sub.ljust(256, b"\0") + tail).ljust(sub_blocks * PAGE, b"\0")
+    front = header.ljust(block, b"\0") + (sub.ljust(256, b"\0") + tail).ljust(sub_blocks * block, b"\0")
+    if piece is not None:
+        pfns = [pfn for pfn in pfns if piece[0] <= pfn < piece[1]]
     bitmap = len(front)
     table = bitmap + 2 * half
     pages = table + 24 * (len(pfns) + room_for)
@@ -147,8 +164,8 @@ def kdump(
     zero: tuple[int, int, int] | None = None
     if share_zeros:
         # One page of zeros in front of all others, never compressed, whether or not a descriptor points to it.
-        zero = pages, PAGE, FLAGS[kind] if kind in ("snappy", "zstd") else 0
-        body += bytes(PAGE)
+        zero = pages, block, FLAGS[kind] if kind in ("snappy", "zstd") else 0
+        body += bytes(block)
     for pfn in pfns:
         page = frames[pfn]
         if zero is not None and not any(page):
@@ -161,6 +178,27 @@ def kdump(
         descriptors += struct.pack("<QIIQ", offset, size, flags, 0)
     data = bytearray(front + ram + dumped + descriptors + bytes(24 * room_for) + body)
     return Kdump(data, bitmap, 2 * half, table, pages, len(pfns), offsets)
+
+
+def split(frames: Mapping[int, bytes], bounds: Iterable[int], **how: Any) -> list[bytes]:
+    """The pieces of one split dump, whose ranges of frames these bounds divide."""
+    top = how.setdefault("max_pfn", max([*frames, *how.get("excluded", ())]) + 1)
+    edges = [0, *sorted(bounds), top]
+    return [bytes(kdump(frames, piece=edge, **how).data) for edge in pairwise(edges)]
+
+
+def flatten(
+    data: bytes, records: Iterable[tuple[int, int]] | None = None, *, end: bool = True, step: int = 10_000
+) -> bytes:
+    """A flattened file (makedumpfile.h) whose records, (offset, size) each, say what lies where in `data`."""
+    if records is None:
+        records = [(at, min(step, len(data) - at)) for at in range(0, len(data), step)]
+    parts = [struct.pack(">16sqq", b"makedumpfile", 1, 1).ljust(4096, b"\0")]
+    for at, size in records:
+        parts += [struct.pack(">qq", at, size), bytes(data[at : at + size])]
+    if end:
+        parts.append(struct.pack(">qq", -1, -1))
+    return b"".join(parts)
 
 
 @dataclass(frozen=True)
