@@ -47,6 +47,7 @@ _MOST_WAITING = 1 << 16
 _MOST_COVERED = 32
 
 _NONE = np.iinfo(np.int64).min
+_LONGEST = np.iinfo(np.int64).max
 
 
 class Latencies:
@@ -170,7 +171,8 @@ class Latencies:
             picked["device"].tolist(),
             start.tolist(),
             stop.tolist(),
-            picked["time"].tolist(),
+            # Of a damaged record it may be any 64 bits.
+            picked["time"].astype(np.int64).tolist(),
         )
         if found.untracked:
             self.problems.append(
@@ -279,7 +281,7 @@ class _Matcher:
         if since != _NONE:
             requests, gaps = self.samples[step]
             requests.append(request)
-            gaps.append(time - since if time > since else 1)
+            gaps.append(min(time - since, _LONGEST) if time > since else 1)
 
 
 class _Waiting:

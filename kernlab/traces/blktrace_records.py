@@ -199,7 +199,11 @@ def _walk(
         return offsets[:count], version8[:count], stop[:count], int(stop[count - 1])
     if strict:
         return None
-    chosen, go_on = _chain(offsets, stop, window)
+    ends = stop == end
+    # What leads to a record that is cut off at the end leads somewhere, too.
+    for row in np.flatnonzero((stop < end) & (stop > end - V8.itemsize)).tolist():
+        ends[row] = _is_start(data, int(stop[row]), end, swapped) > 0
+    chosen, go_on = _chain(offsets, stop, ends, window)
     return offsets[chosen], version8[chosen], stop[chosen], go_on
 
 
@@ -212,18 +216,17 @@ def _is_start(data: U8, at: int, end: int, swapped: bool) -> int:
     return 0
 
 
-def _chain(offsets: I64, stop: I64, window: _Window) -> tuple[I64, int]:
+def _chain(offsets: I64, stop: I64, ends: Mask, window: _Window) -> tuple[I64, int]:
     """Which candidates are records of the window: rows reached from its start, each leading to the next.
 
-    Runs of candidates that lead to each other are followed as one, and all runs together (pointer doubling), so that
-    damage cannot make it slow. Returns (rows, offset where to go on).
+    `ends` says which lead to the end of all. Runs of candidates that lead to each other are followed as one, and all
+    runs together (pointer doubling), so that damage cannot make it slow. Returns (rows, offset where to go on).
     """
     count = len(offsets)
     if not count:
         return np.zeros(0, dtype=np.int64), window.stop
     following = np.searchsorted(offsets, stop)
     exact = (following < count) & (offsets[np.minimum(following, count - 1)] == stop)
-    ends = stop == window.end
     sound = exact | ends
     # A record that leads nowhere: go on at the next candidate that leads somewhere.
     next_sound = np.minimum.accumulate(np.where(sound, np.arange(count), count)[::-1])[::-1]
