@@ -233,7 +233,7 @@ class Desk:
             name,
         )
         light = "true" if "Light" in name else "false"
-        self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']")
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
 
     def picture(self, name: str, of: Any = None) -> Path:
         """A screenshot of the page (or of a locator) in build/browser/, to be looked at."""

@@ -45,6 +45,12 @@ def find(token: str) -> Any:
     return dump
 
 
+def alive() -> list[Any]:
+    """The dumps of this process that somebody still holds, the oldest first."""
+    held = [(token, _dumps.get(token)) for token in _sources]
+    return [dump for _, dump in held if dump is not None]
+
+
 def combine(first: str, second: str) -> str:
     """The token of a column made of two: the one that is known, `MIXED` where both are and differ."""
     if not first or not second or first == second:

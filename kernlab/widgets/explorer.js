@@ -1,0 +1,294 @@
+// The explorer: what there is on the left, what was asked for in the middle, what belongs to the chosen row on the
+// right. Follows explorer_grid.js in one module.
+
+const HELP = "word · \"two words\" · column:text · rss_bytes>10M · state=D · -not";
+
+function render({ model, el }) {
+  const tell = (text) => {
+    notice.textContent = text;
+    notice.hidden = !text;
+  };
+  const { ask, end } = client(model, tell);
+  const state = { view: "", search: "", grid: null, drawer: null, turn: 0 };
+
+  const notice = make("div", { class: "kl-notice", role: "status", hidden: true });
+  const nav = make("nav", { class: "kl-nav", "aria-label": "Parts of the dump" });
+  const main = make("section", { class: "kl-main" });
+  const drawer = make("aside", { class: "kl-drawer", "aria-label": "The chosen row", hidden: true });
+  const root = make("div", { class: "kl-explorer tex2jax_ignore mathjax_ignore" }, head(), notice, make("div", { class: "kl-body" }, nav, main, drawer));
+  root.style.height = model.get("height");
+  el.classList.add("kl-explorer-host");
+  el.append(root);
+
+  function head() {
+    const summary = model.get("summary");
+    const facts = Object.fromEntries(summary.rows ?? []);
+    return make("header", { class: "kl-head" },
+      make("div", { class: "kl-why" }, summary.why ?? ""),
+      make("div", { class: "kl-title" }, make("h2", {}, summary.title ?? ""), make("span", {}, [facts.died, facts.running].filter(Boolean).join(" · "))),
+    );
+  }
+
+  // Left: everything that can be shown.
+  function list() {
+    const tables = model.get("tables");
+    const entry = (view, label, title, rows) =>
+      make("button", { type: "button", class: "kl-entry", "data-view": view, title, "aria-current": state.view === view ? "page" : null, onclick: () => go(view) },
+        make("span", { class: "kl-name" }, label), rows === null || rows === undefined ? null : make("span", { class: "kl-rows" }, count(rows)));
+    const rows = (table) => table.rows;
+    const plots = model.get("plots");
+    const log = tables.find((table) => table.name === "log");
+    nav.replaceChildren(
+      entry("overview", "Overview", "What died, when and why"),
+      log ? entry("log", "Log", log.description, rows(log)) : "",
+      make("h3", {}, "Tables"),
+      ...tables.filter((table) => table.name !== "log").map((table) => entry(table.name, table.name, table.description, rows(table))),
+      plots.length ? make("h3", {}, "Plots") : "",
+      ...plots.map((plot) => entry(`plot:${plot.name}`, plot.name, plot.description)),
+    );
+  }
+
+  function go(view, { search = "", reveal = null } = {}) {
+    state.view = view;
+    state.turn++;
+    state.grid = null;
+    list();
+    if (view === "overview") overview();
+    else if (view.startsWith("plot:")) plot(view.slice(5));
+    else table(view, search, reveal);
+  }
+
+  // Middle: a table with its filter.
+  function table(name, search, reveal) {
+    const known = model.get("tables").find((each) => each.name === name);
+    const rows = make("span", { class: "kl-count", role: "status" });
+    const input = make("input", { type: "search", class: "kl-filter", placeholder: `Filter: ${HELP}`, title: HELP, "aria-label": `Filter ${name}`, spellcheck: "false", autocomplete: "off" });
+    input.value = search;
+    let level = "";
+    const words = () => [input.value.trim(), level].filter(Boolean).join(" ");
+    const shown = grid({
+      ask, table: name, main: true, search,
+      choose: (place) => choose(name, place),
+      say: (text, page) => {
+        rows.textContent = text;
+        if (page?.tables) counted(page.tables);
+      },
+    });
+    state.grid = shown;
+    let timer = 0;
+    const later = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => shown.search(words()), 200);
+    };
+    input.addEventListener("input", later);
+    input.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter" || event.key === "ArrowDown") shown.focus();
+    });
+    const levels = name !== "log" ? null : make("select", { class: "kl-level", "aria-label": "Least severe level shown", onchange: (event) => { level = event.target.value; later(); } },
+      ...[["", "all levels"], ["level<=5", "notice and worse"], ["level<=4", "warnings and worse"], ["level<=3", "errors and worse"]].map(([value, label]) => make("option", { value }, label)));
+    main.replaceChildren(
+      make("div", { class: "kl-bar" }, make("h3", {}, name === "log" ? "Log" : name), rows, make("span", { class: "kl-said", title: known?.description ?? "" }, known?.description ?? "")),
+      make("div", { class: "kl-filters" }, input, levels),
+      shown.el,
+    );
+    if (reveal === null) shown.start();
+    else shown.reveal(reveal);
+  }
+
+  function counted(rows) {
+    const tables = model.get("tables").map((table) => ({ ...table, rows: rows[table.name] ?? table.rows }));
+    if (JSON.stringify(tables) !== JSON.stringify(model.get("tables"))) {
+      model.set("tables", tables);
+      list();
+    }
+  }
+
+  // Middle: the overview.
+  function overview() {
+    const summary = model.get("summary");
+    const panel = (title, ...children) => make("section", { class: "kl-panel" }, make("h3", {}, title), ...children);
+    const facts = make("dl", { class: "kl-facts" }, ...(summary.rows ?? []).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+    const happened = panel("What is known", facts);
+    const ran = panel("On the CPUs", make("div", { class: "kl-soft" }, "…"));
+    const words = panel("Last words", make("div", { class: "kl-soft" }, "…"));
+    const most = make("div", { class: "kl-pair" });
+    const parts = [happened, ran, words, most];
+    if (summary.problems?.length)
+      parts.splice(1, 0, make("section", { class: "kl-panel kl-lost" }, make("h3", {}, "Missing from this dump"), make("ul", {}, ...summary.problems.map((problem) => make("li", {}, problem)))));
+    main.replaceChildren(make("div", { class: "kl-overview" }, ...parts));
+
+    fill(ran, "running", (answer) => [
+      make("div", { class: "kl-chips" }, ...answer.tasks.map((task) =>
+        make("button", { type: "button", class: "kl-chip", title: "Show what belongs to this task", onclick: () => choose("tasks", task.place) },
+          make("b", {}, `CPU ${task.cpu ?? "?"}`), ` ${task.comm} `, make("span", { class: "kl-soft" }, task.pid === 0 ? "idle" : `pid ${task.pid ?? "?"}`)))),
+      make("p", { class: "kl-soft" }, `${count(answer.count)} threads in all`),
+    ]);
+    fill(words, "words", (answer) => [
+      make("div", { class: "kl-words" }, ...answer.records.map((record) =>
+        make("button", { type: "button", class: record.level !== null && record.level <= 3 ? "kl-err" : record.level === 4 ? "kl-warn" : "", title: "Show it among its neighbours", onclick: () => go("log", { reveal: record.place }) },
+          make("span", { class: "kl-time" }, record.time), record.text))),
+    ]);
+    fill(most, "largest", (answer) => answer.parts.map((part) =>
+      panel(part.title, part.why ? make("p", { class: "kl-bad" }, part.why) : bars(part.bars, (bar) => choose(part.table, bar.place)))));
+  }
+
+  function fill(into, op, draw) {
+    const turn = state.turn;
+    const title = into.querySelector("h3");
+    ask(op).then(
+      (answer) => turn === state.turn && into.replaceChildren(...[title, ...draw(answer)].filter(Boolean)),
+      (error) => turn === state.turn && into.replaceChildren(...[title, make("p", { class: "kl-bad" }, error.message)].filter(Boolean)),
+    );
+  }
+
+  function bars(all, choose) {
+    const row = (bar) => [
+      make("span", { class: "kl-bar-name" }, bar.name),
+      make("span", { class: "kl-bar-track" }, make("span", { style: `width:${(100 * bar.share).toFixed(1)}%` })),
+      make("span", { class: "kl-bar-size" }, bar.size),
+    ];
+    return make("div", { class: "kl-bars" }, ...all.map((bar) =>
+      choose ? make("button", { type: "button", onclick: () => choose(bar) }, ...row(bar)) : make("div", {}, ...row(bar))));
+  }
+
+  // Middle: a plot.
+  function plot(name) {
+    const known = model.get("plots").find((each) => each.name === name);
+    const place = make("div", { class: "kl-plot" }, make("p", { class: "kl-soft" }, "Drawing …"));
+    main.replaceChildren(make("div", { class: "kl-bar" }, make("h3", {}, name), make("span", { class: "kl-said" }, known?.description ?? "")), place);
+    const turn = state.turn;
+    ask("plot", { name, dark: isDark() }).then(
+      (answer) => turn === state.turn && place.replaceChildren(make("img", { src: `data:image/png;base64,${answer.png}`, alt: answer.alt })),
+      (error) => turn === state.turn && place.replaceChildren(make("p", { class: "kl-bad" }, error.message)),
+    );
+  }
+
+  function isDark() {
+    const [red, green, blue] = (getComputedStyle(root).color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
+    return red + green + blue > 384;
+  }
+
+  // Right: the chosen row, and what belongs to it.
+  async function choose(name, place) {
+    const turn = (state.drawer = {});
+    const width = drawer.hidden;
+    drawer.hidden = false;
+    if (width) state.grid?.resize();
+    drawer.replaceChildren(make("p", { class: "kl-soft" }, "…"));
+    try {
+      const answer = await ask("chosen", { name, place });
+      if (turn === state.drawer) opened(name, place, answer);
+    } catch (error) {
+      if (turn === state.drawer) drawer.replaceChildren(top("", name), make("p", { class: "kl-bad" }, error.message));
+    }
+  }
+
+  function top(title) {
+    return make("div", { class: "kl-bar" }, make("h3", {}, title),
+      make("button", { type: "button", class: "kl-close", title: "Close", "aria-label": "Close", onclick: close }, "×"));
+  }
+
+  function close() {
+    drawer.hidden = true;
+    state.drawer = null;
+    state.grid?.resize();
+  }
+
+  function opened(name, place, answer) {
+    const body = make("div", { class: "kl-drawer-body", role: "tabpanel" });
+    const tabs = [{ title: "Row", show: () => facts(name, place, answer) }];
+    if (answer.memory?.length) tabs.push({ title: "Memory", show: () => [make("p", { class: "kl-soft" }, "Mapped address space by kind"), bars(answer.memory)] });
+    for (const related of answer.related) {
+      tabs.push({
+        title: related.title,
+        show: () => {
+          const rows = make("span", { class: "kl-count", role: "status" });
+          const inner = grid({ ask, table: related.table, where: related.where, say: (text) => (rows.textContent = text), empty: "None.", choose: (row) => choose(related.table, row) });
+          const all = make("button", { type: "button", class: "kl-link", onclick: () => go(related.table, { search: Object.entries(related.where).map(([key, value]) => `${key}=${/\s/.test(value) ? `"${value}"` : value}`).join(" ") }) }, `Show in ${related.table}`);
+          queueMicrotask(inner.start);
+          return [make("div", { class: "kl-drawer-line" }, rows, all), inner.el];
+        },
+      });
+    }
+    const strip = make("div", { class: "kl-tabs", role: "tablist" });
+    const show = (tab) => {
+      for (const button of strip.children) {
+        const on = button.textContent === tab.title;
+        button.setAttribute("aria-selected", on);
+        button.tabIndex = on ? 0 : -1;
+      }
+      body.replaceChildren(...tab.show());
+    };
+    strip.append(...tabs.map((tab) => make("button", { type: "button", role: "tab", onclick: () => show(tab) }, tab.title)));
+    strip.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const at = [...strip.children].indexOf(document.activeElement);
+      const next = strip.children[(at + step + tabs.length) % tabs.length];
+      next.focus();
+      next.click();
+      event.stopPropagation();
+    });
+    drawer.replaceChildren(top(answer.title), strip, body);
+    const before = state.tab && tabs.find((tab) => tab.title === state.tab);
+    strip.addEventListener("click", (event) => (state.tab = event.target.textContent));
+    show(before ?? tabs[0]);
+  }
+
+  function facts(name, place, answer) {
+    const value = (fact) => {
+      if (fact.cell === null) return [make("span", { class: "kl-na", title: "missing: it could not be read, or does not apply" }, "–")];
+      const [text, title] = Array.isArray(fact.cell) ? fact.cell : [fact.cell, null];
+      const shown = make("span", { class: `kl-k-${fact.kind}`, title }, text);
+      if (!fact.struct || !model.get("structs")) return [shown];
+      return [shown, make("button", { type: "button", class: "kl-link", title: `Open this ${fact.struct} in the struct browser`, onclick: () => browse(fact.struct, text) }, "browse")];
+    };
+    return [
+      answer.owner ? make("button", { type: "button", class: "kl-chip", onclick: () => choose("tasks", answer.owner.place) }, "of ", make("b", {}, answer.owner.title)) : null,
+      make("dl", { class: "kl-facts" }, ...answer.facts.flatMap((fact) => [make("dt", {}, fact.name), make("dd", {}, ...value(fact))])),
+      name === "log" ? make("button", { type: "button", class: "kl-link", onclick: () => go("log", { reveal: place }) }, "Show it among its neighbours") : null,
+    ].filter(Boolean);
+  }
+
+  async function browse(type, address) {
+    try {
+      await ask("struct", { type, address }, { again: true });
+      tell("");
+    } catch (error) {
+      tell(error.message);
+    }
+  }
+
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !drawer.hidden) {
+      close();
+      event.stopPropagation();
+    } else if (event.key === "/" && event.target.tagName !== "INPUT") {
+      const filter = main.querySelector(".kl-filter");
+      if (!filter) return;
+      filter.focus();
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  });
+
+  const wanted = () => {
+    const { view, search } = model.get("wanted");
+    if (view) go(view, { search: search ?? "" });
+  };
+  const resized = new ResizeObserver(() => state.grid?.resize());
+  resized.observe(root);
+  model.on("change:wanted", wanted);
+  model.on("change:tables", list);
+  if (model.get("wanted").view) wanted();
+  else go("overview");
+  return () => {
+    end();
+    resized.disconnect();
+    model.off("change:wanted", wanted);
+    model.off("change:tables", list);
+  };
+}
+
+export default { render };

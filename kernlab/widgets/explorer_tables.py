@@ -1,0 +1,247 @@
+"""Tables in, pages of cells out: filtered, sorted and made legible in the kernel, so that a browser gets only what it
+shows, and every number as text (a browser's numbers lose an address's low bits)."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab import tables, text
+from kernlab.errors import KernlabError
+from kernlab.frames.address import AddressArray
+from kernlab.frames.address_values import is_missing
+from kernlab.frames.html import duration
+from kernlab.widgets.explorer_filter import is_text, matches
+
+if TYPE_CHECKING:
+    from kernlab.dump import Dump
+
+#: Rows of one answer, and of one view: a browser's page cannot be higher.
+MOST_ROWS = 400
+MOST_SCROLLED = 1_000_000
+
+_LONGEST_CELL = 240
+_LONGEST_TOOLTIP = 2000
+_MOST_COLUMNS = 60
+
+#: Orders kept: scrolling asks for the same one again and again.
+_ORDERS = 8
+#: Tables with parameters, kept as the dump does not keep them.
+_CALLED = 2
+
+
+class Pages:
+    """Pages of a dump's tables. Any thread may ask."""
+
+    def __init__(self, dump: Dump):
+        self._dump = dump
+        self._lock = threading.Lock()
+        self._orders: OrderedDict[tuple[Any, ...], npt.NDArray[np.intp] | None] = OrderedDict()
+        self._called: OrderedDict[str, pd.DataFrame] = OrderedDict()
+
+    def names(self) -> list[dict[str, Any]]:
+        """What can be shown: name, description, and rows (None until it was built)."""
+        listed = self._dump.tables
+        return [
+            {
+                "name": name,
+                "description": description,
+                "rows": None if pd.isna(rows) else int(rows),
+                "call": tables.INDEX[name].is_method,
+            }
+            for name, description, rows in zip(
+                listed["name"], listed["description"], listed["rows"], strict=True
+            )
+        ]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table as a DataFrame: a Series becomes two columns. Raises KernlabError when there is none."""
+        entry = tables.INDEX.load(name)
+        if not entry.is_method:
+            built = getattr(self._dump, name)
+            if isinstance(built, pd.Series):
+                return _of_series(built)
+            if not isinstance(built, pd.DataFrame):
+                raise KernlabError(f"dump.{name} is no table but {built!r}")
+            return built
+        with self._lock:
+            if name in self._called:
+                self._called.move_to_end(name)
+                return self._called[name]
+        try:
+            called: pd.DataFrame = getattr(self._dump, name)()
+        except TypeError as error:
+            raise KernlabError(f"dump.{name} needs to be told more: {error}") from error
+        with self._lock:
+            self._called[name] = called
+            while len(self._called) > _CALLED:
+                self._called.popitem(last=False)
+        return called
+
+    def chosen(
+        self,
+        name: str,
+        search: str = "",
+        sort: str = "",
+        descending: bool = False,
+        where: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """The rows that a view shows, all of them, in its order."""
+        whole = self.table(name)
+        order = self._order(whole, name, search, sort, descending, where or {})
+        return whole if order is None else whole.iloc[order]
+
+    def page(
+        self,
+        name: str,
+        search: str = "",
+        sort: str = "",
+        descending: bool = False,
+        where: dict[str, Any] | None = None,
+        offset: int = 0,
+        count: int = 100,
+    ) -> dict[str, Any]:
+        """`count` rows from `offset` of what `chosen` gives, as text.
+
+        Returns columns (name, kind, width in characters), rows (position in the table, cells), total, matched,
+        problems. A cell is its text, None where it is missing, or [text, tooltip].
+        """
+        whole = self.table(name)
+        order = self._order(whole, name, search, sort, descending, where or {})
+        matched = len(whole) if order is None else len(order)
+        start = max(0, min(int(offset), matched))
+        stop = min(start + max(1, min(int(count), MOST_ROWS)), matched, MOST_SCROLLED)
+        places = np.arange(start, stop) if order is None else order[start:stop]
+        shown = whole.iloc[places, :_MOST_COLUMNS]
+        kinds = [_kind(str(key), shown.iloc[:, i]) for i, key in enumerate(shown.columns)]
+        columns = [[_cell(kind, value) for value in shown.iloc[:, i].array] for i, kind in enumerate(kinds)]
+        return {
+            "columns": [
+                {"name": text.show_controls(str(key)), "kind": kind}
+                for key, kind in zip(shown.columns, kinds, strict=True)
+            ],
+            "rows": [
+                [int(place), list(cells)]
+                for place, cells in zip(places, zip(*columns, strict=True), strict=False)
+            ],
+            "offset": start,
+            "total": len(whole),
+            "matched": matched,
+            "problems": [
+                text.shorten(text.show_controls(str(problem)), 500)
+                for problem in list(whole.attrs.get("problems", ()))[:20]
+            ],
+        }
+
+    def row(self, name: str, place: int) -> pd.Series[Any]:
+        """One row by its position in the table."""
+        whole = self.table(name)
+        if not 0 <= place < len(whole):
+            raise KernlabError(f"{name} has {len(whole):,} rows, and none at {place:,}")
+        return whole.iloc[place]
+
+    def _order(
+        self, whole: pd.DataFrame, name: str, search: str, sort: str, descending: bool, where: dict[str, Any]
+    ) -> npt.NDArray[np.intp] | None:
+        """Positions of the rows to show, in order; None for all of them as they are."""
+        key = (name, len(whole), search.strip(), sort, descending, tuple(sorted(where.items())))
+        with self._lock:
+            if key in self._orders:
+                self._orders.move_to_end(key)
+                return self._orders[key]
+        order = _order(whole, search.strip(), sort, descending, where)
+        with self._lock:
+            self._orders[key] = order
+            while len(self._orders) > _ORDERS:
+                self._orders.popitem(last=False)
+        return order
+
+
+def _order(
+    whole: pd.DataFrame, search: str, sort: str, descending: bool, where: dict[str, Any]
+) -> npt.NDArray[np.intp] | None:
+    kept = matches(whole, search)
+    for column, value in where.items():
+        if column not in whole.columns:
+            raise KernlabError(f"there is no column {column!r} here")
+        fits = np.asarray((whole[column] == value).fillna(False)).astype(bool)
+        kept = fits if kept is None else kept & fits
+    places = None if kept is None else np.flatnonzero(kept)
+    if not sort:
+        return places
+    if sort not in whole.columns:
+        raise KernlabError(f"there is no column {sort!r} to sort by")
+    keys: pd.Series[Any] = whole[sort] if places is None else whole[sort].iloc[places]
+    ranked: pd.Series[Any] = keys.reset_index(drop=True)
+    if is_text(ranked):
+        ranked = ranked.str.lower()
+    by = ranked.sort_values(ascending=not descending, kind="stable", na_position="last").index.to_numpy()
+    return np.asarray(by if places is None else places[by], dtype=np.intp)
+
+
+def cells(row: pd.Series[Any], columns: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row of the table `columns` as facts: name, kind, and cell."""
+    facts = []
+    for name in columns.columns:
+        kind = _kind(str(name), columns[name])
+        facts.append({"name": text.show_controls(str(name)), "kind": kind, "cell": _cell(kind, row[name])})
+    return facts
+
+
+def _of_series(series: pd.Series[Any]) -> pd.DataFrame:
+    """Names and values. Values of one kind stay so: a Series of byte counts is shown as such."""
+    values: Any = series.array
+    if series.dtype == object:
+        values = pd.array([_said(str(key), value) for key, value in series.items()], dtype="str")
+    frame = pd.DataFrame({"name": pd.array([str(key) for key in series.index], dtype="str"), "value": values})
+    frame.attrs = dict(series.attrs)
+    return frame
+
+
+def _said(name: str, value: Any) -> str | None:
+    if is_missing(value):
+        return None
+    if isinstance(value, pd.Timedelta):
+        return duration(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool | text.Address):
+        return f"{text.human_bytes(value)} ({value:,})" if name.endswith("_bytes") else f"{value:,}"
+    return str(value)
+
+
+def _kind(name: str, column: pd.Series[Any]) -> str:
+    if isinstance(column.array, AddressArray):
+        return "address"
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return "bool"
+    if pd.api.types.is_timedelta64_dtype(column.dtype):
+        return "time"
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return "bytes" if name == "bytes" or name.endswith("_bytes") else "number"
+    return "text"
+
+
+def _cell(kind: str, value: Any) -> str | list[str] | None:
+    if is_missing(value):
+        return None
+    if kind == "address":
+        return str(text.Address(int(value)))
+    if kind == "bytes":
+        return [text.human_bytes(value), f"{value:,} bytes"]
+    if kind == "number":
+        return f"{value:.6g}" if isinstance(value, float | np.floating) else str(int(value))
+    if kind == "bool":
+        return "yes" if value else "no"
+    if kind == "time":
+        return duration(pd.Timedelta(value))
+    shown = text.show_controls(value if isinstance(value, str) else str(value))
+    if len(shown) <= _LONGEST_CELL:
+        return shown
+    return [
+        text.shorten(shown, _LONGEST_CELL),
+        f"{len(shown):,} characters: {text.shorten(shown, _LONGEST_TOOLTIP)}",
+    ]
