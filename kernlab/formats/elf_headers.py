@@ -25,6 +25,7 @@ _SEGMENT = np.dtype(
     }
 )
 _PT_LOAD, _PT_NOTE = 1, 4
+_INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags, which x86-64 uses for nothing
 #: All notes together: a few KiB a CPU.
 _LARGEST_NOTES = 64 << 20
 #: x86-64 has 52 physical address bits.
@@ -45,10 +46,14 @@ def read_headers(source: Source) -> tuple[npt.NDArray[np.void], list[Note], list
     Raises DumpFormatError for what is no core of an x86-64 machine.
     """
     path = source.path
-    table, count = _locate(source)
+    table, count, incomplete = _locate(source)
     segments = source.array(_SEGMENT, table, count)
     there = len(segments)
     problems: list[str] = []
+    if incomplete:
+        problems.append(
+            f"{path} is incomplete: makedumpfile ran out of room while it wrote it. Make room where dumps are saved"
+        )
     if there < count:
         problems.append(
             f"{path} ends at byte {source.size:,}, inside its {count:,} program headers, or these are damaged: "
@@ -62,8 +67,8 @@ def read_headers(source: Source) -> tuple[npt.NDArray[np.void], list[Note], list
     return _of_memory(path, loads, problems), notes, problems
 
 
-def _locate(source: Source) -> tuple[int, int]:
-    """Where the program headers are, and how many."""
+def _locate(source: Source) -> tuple[int, int, bool]:
+    """Where the program headers are, how many, and whether makedumpfile marked the file as incomplete."""
     path = source.path
     from elftools.common.exceptions import ELFError
     from elftools.construct import ConstructError
@@ -72,6 +77,7 @@ def _locate(source: Source) -> tuple[int, int]:
     try:
         elf = ELFFile(cast(IO[bytes], _Stream(source)))
         kind, machine, table = elf["e_type"], elf["e_machine"], elf["e_phoff"]
+        incomplete = bool(elf["e_flags"] & _INCOMPLETE)
         # The count of a core of more than 65,534 segments stands in the first section header.
         count, size = elf.num_segments(), elf["e_phentsize"]
     except (
@@ -103,7 +109,7 @@ def _locate(source: Source) -> tuple[int, int]:
             f"{path} is an ELF core whose header is damaged: it claims {count:,} program headers of {size:,} bytes at "
             f"byte {table:,}. Copy the dump again"
         )
-    return table, count
+    return table, count, incomplete
 
 
 def _notes(source: Source, segments: npt.NDArray[np.void]) -> list[Note]:

@@ -44,7 +44,10 @@ class KdumpFile(DumpFile):
         self.vmcoreinfo = self._vmcoreinfo(header, source)
         self._ram, self._dumped, self._elsewhere, self._unknown = self._bitmaps(header, source)
         start = header.bitmap_offset + header.bitmap_bytes
-        self._pages = PageTable(source, start, self._dumped.count, self.page_size)
+        reserved = self._dumped.count + (self._elsewhere.count if self._elsewhere is not None else 0)
+        # makedumpfile 1.7.2 loses the bits of the last byte when it tries a second time in a full file system.
+        spare = 7 if header.incomplete else 0
+        self._pages = PageTable(source, start, self._dumped.count, self.page_size, reserved, spare)
         self.frame_count = self._pages.count
         self._check_end(header, source.size)
         self.compression = self._compression(header)

@@ -51,15 +51,21 @@ class Survey:
 class PageTable:
     """The descriptors of `count` pages at byte `start`, as far as the file has them, and the pages they point to.
 
+    There is room for `reserved` descriptors (each piece of a split dump has it for those of all pieces), and for up to
+    `spare` more.
     Raises DumpFormatError where they cannot belong to a bitmap of `count` pages.
     """
 
-    def __init__(self, source: Source, start: int, count: int, page_size: int):
+    def __init__(
+        self, source: Source, start: int, count: int, page_size: int, reserved: int = 0, spare: int = 0
+    ):
         self._path = source.path
         self._source = source
         self._page_size = page_size
         self._file_size = source.size
         self.start, self.end = start, start + count * _DESCRIPTOR.itemsize
+        rooms = range(max(count, reserved), max(count, reserved) + spare + 1)
+        self._ends = {start + room * _DESCRIPTOR.itemsize for room in rooms if room > count}
         self._entries: npt.NDArray[np.void] = source.array(_DESCRIPTOR, start, count)
         self.count = len(self._entries)
         self._lock = threading.Lock()
@@ -110,6 +116,8 @@ class PageTable:
             )
         # All writers put the first page right behind the table, so its offset tells how long the table is.
         if lowest == self.end or (lowest < self.end and (self._entries["offset"] == self.end).any()):
+            return
+        if lowest in self._ends or lowest - self._page_size in self._ends:
             return
         if lowest > self.end and (self._fits(lowest) or not self._good(self._entries[:1])[0]):
             return

@@ -155,6 +155,8 @@ def kdump(
     )
     front = header.ljust(block, b"\0") + (sub.ljust(256, b"\0") + tail).ljust(sub_blocks * block, b"\0")
     if piece is not None:
+        # makedumpfile makes room for the descriptors of all pieces in each.
+        room_for += sum(not piece[0] <= pfn < piece[1] for pfn in pfns)
         pfns = [pfn for pfn in pfns if piece[0] <= pfn < piece[1]]
     bitmap = len(front)
     table = bitmap + 2 * half
@@ -164,7 +166,7 @@ def kdump(
     zero: tuple[int, int, int] | None = None
     if share_zeros:
         # One page of zeros in front of all others, never compressed, whether or not a descriptor points to it.
-        zero = pages, block, FLAGS[kind] if kind in ("snappy", "zstd") else 0
+        zero = pages, block, 0
         body += bytes(block)
     for pfn in pfns:
         page = frames[pfn]
