@@ -91,8 +91,10 @@ class Session:
         if isinstance(what, Place):
             return what
         if isinstance(what, str):
-            found = bar.find(self.kernel, what)
-            return replace(found, expression=what.strip())
+            found = replace(bar.find(self.kernel, what), expression=what.strip())
+            if isinstance(found.kind, PointerType):
+                return self._behind(found)
+            return found
         if isinstance(what, Struct):
             return struct_place(what.type_, what.address_)
         if isinstance(what, StructArray):
@@ -105,6 +107,15 @@ class Session:
             f"a {type(what).__name__} cannot be browsed: give a struct, an address, or an expression such as "
             "'init_task' or 'struct task_struct @ 0x…'"
         )
+
+    def _behind(self, place: Place) -> Place:
+        """What a pointer that was named leads to, still under that name; NULL and wild pointers as they are."""
+        try:
+            target = pointee(self.kernel, place)
+        except KernlabError:
+            return place
+        code = place.code if not place.code.startswith("dump.read") else target.code
+        return place if target is place else replace(target, expression=place.expression, code=code)
 
     def _add(self, place: Place) -> int:
         number = next(self._numbers)
@@ -259,7 +270,8 @@ class Session:
         place = row.place
         offset = "" if place.offset < 0 else f"{place.offset:#x}"
         if place.bit_size:
-            offset += f":{place.bit_offset}-{place.bit_offset + place.bit_size - 1}"
+            last = place.bit_offset + place.bit_size - 1
+            offset += f":{place.bit_offset}" + (f"-{last}" if place.bit_size > 1 else "")
         kind = place.kind
         size = 0 if isinstance(kind, StructType) and not kind.size else kind.size
         return {

@@ -1,224 +1,8 @@
 // The struct browser's view. Everything that a dump holds arrives as text and is set as text: no markup is ever made
-// of it. Addresses stay strings, because a JavaScript number is a double.
+// of it. Addresses stay strings, because a JavaScript number is a double. browser_parts.js and
+// browser_rows.js go before it.
 
-const SLOW_MS = 900;
 const MOST_SAVED_ROWS = 5000;
-
-// ---- small helpers -------------------------------------------------------------------------------------------------
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "class") element.className = value;
-    else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
-function later(milliseconds, work) {
-  let timer;
-  return (...given) => {
-    clearTimeout(timer);
-    timer = setTimeout(() => work(...given), milliseconds);
-  };
-}
-
-/** Requests to the kernel: `ask({op, …})` resolves to the answer, and says when it has to wait. */
-function connect(model, tell) {
-  const waiting = new Map();
-  const mine = Math.random().toString(36).slice(2);
-  let count = 0;
-  const heard = (message) => {
-    const resolve = waiting.get(message?.answer_to);
-    if (!resolve) return;
-    waiting.delete(message.answer_to);
-    resolve(message.answer);
-  };
-  model.on("msg:custom", heard);
-  const ask = (request) =>
-    new Promise((resolve) => {
-      const id = `${mine}-${++count}`;
-      const slow = setTimeout(
-        () => tell("Waiting for the kernel: it is busy, or gone. What was opened before can still be read.", true),
-        SLOW_MS,
-      );
-      waiting.set(id, (answer) => {
-        clearTimeout(slow);
-        tell("");
-        resolve(answer);
-      });
-      try {
-        model.send({ id, request });
-      } catch {
-        clearTimeout(slow);
-        waiting.delete(id);
-        resolve({ error: "There is no kernel here: only what was opened before can be read.", gone: true });
-      }
-    });
-  return { ask, stop: () => model.off("msg:custom", heard) };
-}
-
-/** A text field with suggestions: `offer(text)` gives [[text, what it is], …], `done(text)` is called on Enter. */
-function suggesting(attributes, offer, done) {
-  const listId = `klb-${Math.random().toString(36).slice(2)}`;
-  const input = make("input", {
-    type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", autocapitalize: "off",
-    "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": listId, ...attributes,
-  });
-  const list = make("ul", { role: "listbox", id: listId, class: "klb-suggestions", hidden: true });
-  let chosen = -1;
-  let asked = 0;
-  const close = () => {
-    list.hidden = true;
-    chosen = -1;
-    asked += 1;
-    input.setAttribute("aria-expanded", "false");
-    input.removeAttribute("aria-activedescendant");
-  };
-  const choose = (index) => {
-    const items = [...list.children];
-    items.forEach((item, i) => item.setAttribute("aria-selected", String(i === index)));
-    chosen = index;
-    if (index >= 0) {
-      items[index].scrollIntoView({ block: "nearest" });
-      input.setAttribute("aria-activedescendant", items[index].id);
-    } else input.removeAttribute("aria-activedescendant");
-  };
-  const accept = (text) => {
-    input.value = text;
-    input.setSelectionRange(text.length, text.length);
-    close();
-  };
-  const refresh = later(120, async () => {
-    const turn = ++asked;
-    const items = await offer(input.value);
-    if (turn !== asked || document.activeElement !== input) return;
-    list.replaceChildren(
-      ...items.map(([text, what], i) =>
-        make(
-          "li",
-          {
-            role: "option", id: `${listId}-${i}`, "aria-selected": "false",
-            onmousedown: (event) => {
-              event.preventDefault();
-              accept(text);
-              input.focus();
-            },
-          },
-          make("span", {}, text), make("small", {}, what),
-        ),
-      ),
-    );
-    list.hidden = !items.length;
-    input.setAttribute("aria-expanded", String(items.length > 0));
-    choose(-1);
-  });
-  input.addEventListener("input", refresh);
-  input.addEventListener("blur", close);
-  input.addEventListener("keydown", (event) => {
-    const count = list.hidden ? 0 : list.children.length;
-    if (event.key === "ArrowDown" && count) choose((chosen + 1) % count);
-    else if (event.key === "ArrowUp" && count) choose((chosen + count - 1) % count);
-    else if (event.key === "Escape" && count) close();
-    else if ((event.key === "Tab" || event.key === "Enter") && count && chosen >= 0) {
-      accept(list.children[chosen].firstChild.textContent);
-      refresh();
-    } else if (event.key === "Enter") {
-      close();
-      done(input.value);
-    } else return;
-    event.preventDefault();
-    event.stopPropagation();
-  });
-  return { input, box: make("div", { class: "klb-suggesting" }, input, list) };
-}
-
-const ICONS = { back: "←", forward: "→", up: "↥", copy: "⧉", pin: "⚲", bytes: "01", layout: "▤", table: "▦", go: "↵", raw: "⌗" };
-
-function button(icon, label, title, onclick) {
-  return make(
-    "button",
-    { type: "button", title, "aria-label": title, class: "klb-button", onclick },
-    make("span", { "aria-hidden": "true", class: "klb-icon" }, icon),
-    label ? make("span", { class: "klb-label" }, label) : null,
-  );
-}
-
-// ---- the tree's rows -----------------------------------------------------------------------------------------------
-
-let nextNode = 0;
-
-function nodeOf(row, parent, level) {
-  return { key: ++nextNode, row, parent, level, children: null, page: null, expanded: false, busy: false, element: null };
-}
-
-function fill(node, page) {
-  node.page = page;
-  node.children = page.rows.map((row) => nodeOf(row, node, node.level + 1));
-}
-
-function spoken(row) {
-  const parts = [row.name, row.value || row.summary ? "is" : "", row.value, row.summary, row.why ? `cannot be read: ${row.why}` : "",
-    row.note, `type ${row.type}`, row.offset ? `offset ${row.offset}` : ""];
-  return parts.filter(Boolean).join(" ");
-}
-
-function extras(node, app) {
-  // What follows the rows of an opened node: more of them, what went wrong, what is asked.
-  const { page } = node;
-  const rows = [];
-  const line = (kind, ...content) => {
-    const own = { key: ++nextNode, parent: node, level: node.level + 1, extra: kind };
-    own.element = make("div", { role: "treeitem", tabindex: "-1", class: `klb-row klb-extra klb-${kind}`, "aria-level": own.level + 1 },
-      make("span", { class: "klb-name", style: `--level:${own.level}` }, make("span", { class: "klb-twisty" }), ...content));
-    own.element.klbNode = own;
-    rows.push(own);
-    return own;
-  };
-  if (page.question) line("question").element.querySelector(".klb-name").append(app.questionForm(node));
-  else if (page.note) line("note", make("span", {}, page.note));
-  if (page.problem) line("problem", make("span", {}, `⚠ ${page.problem}`));
-  if (page.next !== null && page.next !== undefined) {
-    const of = page.total ? ` of ${page.total.toLocaleString("en")}` : "";
-    const more = line("more", make("button", { type: "button", tabindex: "-1", class: "klb-link" }, `${node.children.length.toLocaleString("en")}${of} shown: show more`));
-    more.act = () => app.more(node);
-    more.element.querySelector("button").addEventListener("click", more.act);
-  }
-  if (!page.rows.length && !page.question && !page.problem && !page.note) line("note", make("span", {}, "nothing here"));
-  const notes = rows.filter((row) => row.extra === "note" || row.extra === "question");
-  return { before: notes, after: rows.filter((row) => !notes.includes(row)) };
-}
-
-function drawRow(node, app) {
-  const { row } = node;
-  const twisty = make("span", { class: "klb-twisty", "aria-hidden": "true" }, row.opens ? "▸" : "");
-  const value = make("span", { class: `klb-value klb-kind-${row.kind}` });
-  if (row.why) value.append(make("span", { class: "klb-why" }, `⚠ ${row.why}`));
-  if (row.value) {
-    const follows = row.target && row.opens;
-    value.append(follows
-      ? make("a", { role: "presentation", class: "klb-target", title: "go there", onclick: (event) => { event.stopPropagation(); app.enter(node); } }, row.value)
-      : make("span", { class: row.value === "NULL" || row.value === "empty" ? "klb-dim" : "" }, row.value));
-  }
-  if (row.summary) value.append(make("span", { class: "klb-summary" }, row.summary));
-  if (row.note) value.append(make("span", { class: "klb-why" }, row.note));
-  const element = make(
-    "div",
-    {
-      role: "treeitem", tabindex: "-1", class: `klb-row${row.why ? " klb-bad" : ""}`, "aria-level": node.level + 1,
-      "aria-expanded": row.opens ? "false" : undefined, "aria-label": spoken(row), "aria-selected": "false",
-    },
-    make("span", { class: "klb-name", style: `--level:${node.level}`, title: row.name }, twisty, make("span", {}, row.name)),
-    value,
-    make("span", { class: "klb-type", title: row.type }, row.type),
-    make("span", { class: "klb-offset" }, row.offset),
-    make("span", { class: "klb-size" }, row.size),
-  );
-  element.klbNode = node;
-  return element;
-}
 
 // ---- the application -----------------------------------------------------------------------------------------------
 
@@ -248,8 +32,8 @@ class Browser {
       (text) => this.go(text),
     );
     this.address = bar.input;
-    this.back = button(ICONS.back, "", "Back (Alt+Left)", () => this.step(-1));
-    this.forward = button(ICONS.forward, "", "Forward (Alt+Right)", () => this.step(1));
+    this.back = button("back", "", "Back (Alt+Left)", () => this.step(-1));
+    this.forward = button("forward", "", "Forward (Alt+Right)", () => this.step(1));
     this.search = make("input", { type: "search", class: "klb-search", placeholder: "search in members", "aria-label": "Search in members", spellcheck: "false" });
     const find = later(200, () => this.find());
     this.search.addEventListener("input", find);
@@ -258,14 +42,14 @@ class Browser {
       else if (event.key === "ArrowDown" || event.key === "Enter") { event.preventDefault(); this.focusRow(this.flat[0]); }
     });
     this.tools = make("div", { class: "klb-tools", role: "toolbar", "aria-label": "What to do with the selected row" },
-      button(ICONS.go, "Go", "Go to the selected row, or to what it points to (Enter)", () => this.enter(this.selected)),
-      button(ICONS.up, "Container", "What the selected row lies in: container_of (Alt+Up)", () => this.up()),
-      button(ICONS.bytes, "Bytes", "The bytes of the selected row", () => this.pane("bytes")),
-      button(ICONS.layout, "Layout", "The layout of its type, with holes and cache lines", () => this.pane("layout")),
-      button(ICONS.table, "DataFrame", "Its entries as a DataFrame", () => this.pane("frame")),
-      button(ICONS.raw, "Raw", "Show a list's head as the struct that it is, or as what it holds", () => this.raw()),
-      button(ICONS.pin, "Pin", "Keep this place at hand", () => this.pin()),
-      button(ICONS.copy, "Copy Python", "Copy the Python expression of the selected row (Ctrl+C)", () => this.copy(this.selected?.row?.code)),
+      button("go", "Go", "Go to the selected row, or to what it points to (Enter)", () => this.enter(this.selected)),
+      button("up", "Container", "What the selected row lies in: container_of (Alt+Up)", () => this.up()),
+      button("01", "Bytes", "The bytes of the selected row", () => this.pane("bytes")),
+      button("layout", "Layout", "The layout of its type, with holes and cache lines", () => this.pane("layout")),
+      button("table", "DataFrame", "Its entries as a DataFrame", () => this.pane("frame")),
+      button("{}", "Raw", "Show a list's head as the struct that it is, or as what it holds", () => this.raw()),
+      button("pin", "Pin", "Keep this place at hand", () => this.pin()),
+      button("copy", "Copy Python", "Copy the Python expression of the selected row (Ctrl+C)", () => this.copy(this.selected?.row?.code)),
     );
     this.pinned = make("div", { class: "klb-pins", role: "list", "aria-label": "Pinned places" });
     this.headline = make("div", { class: "klb-headline" });
@@ -525,14 +309,14 @@ class Browser {
     const answer = await this.ask({ op: kind, id: row.id, offset });
     if (this.complain(answer)) return;
     if (kind === "bytes") this.openPane(`Bytes of ${row.name}: ${answer.title}`, hexdump(answer), [
-      button("↑", "", "The bytes before these", () => this.pane("bytes", offset - answer.size)),
-      button("↓", "", "The bytes after these", () => this.pane("bytes", offset + answer.size))]);
-    else if (kind === "layout") this.openPane(`${answer.name}: ${answer.summary}`, layoutTable(answer), [button(ICONS.copy, "", "Copy as text", () => this.copy(answer.code))]);
-    else this.openPane(`DataFrame of ${row.name}: ${answer.shape}`, frameTable(answer), [button(ICONS.copy, "Copy Python", "Copy the Python expression of this DataFrame", () => this.copy(answer.code))]);
+      button("earlier", "", "The bytes before these", () => this.pane("bytes", offset - answer.size)),
+      button("later", "", "The bytes after these", () => this.pane("bytes", offset + answer.size))]);
+    else if (kind === "layout") this.openPane(`${answer.name}: ${answer.summary}`, layoutTable(answer), [button("copy", "", "Copy as text", () => this.copy(answer.code))]);
+    else this.openPane(`DataFrame of ${row.name}: ${answer.shape}`, frameTable(answer), [button("copy", "Copy Python", "Copy the Python expression of this DataFrame", () => this.copy(answer.code))]);
   }
 
   openPane(title, content, tools = []) {
-    const close = button("×", "", "Close", () => { this.lower.hidden = true; this.tree.focus({ preventScroll: true }); });
+    const close = button("close", "", "Close", () => { this.lower.hidden = true; this.tree.focus({ preventScroll: true }); });
     this.lower.replaceChildren(make("header", {}, make("b", {}, title), make("span", { class: "klb-gap" }), ...tools, close), make("div", { class: "klb-scroll", tabindex: "0" }, content));
     this.lower.setAttribute("aria-label", title);
     this.lower.hidden = false;
@@ -649,43 +433,6 @@ class Browser {
     // Not sent to the kernel: the front end saves it with the notebook.
     this.model.set("shown", { view: { ...view, page: { ...root.page, rows: root.children.map((child) => child.row) } }, captured, expanded, pins: this.pins });
   }
-}
-
-// ---- what the lower pane shows -------------------------------------------------------------------------------------
-
-function hexdump(answer) {
-  const nameAt = (position) => answer.spans.findIndex(([from, to]) => position >= from && position < to);
-  const name = make("output", { class: "klb-dim", "aria-live": "off" }, answer.spans.length ? "point at a byte to see its member" : "");
-  const lines = answer.lines.map((line, i) => {
-    const bytes = line.hex ? line.hex.split(" ") : Array(16).fill("··");
-    return make("div", { class: "klb-hexline" },
-      make("span", { class: "klb-dim" }, line.address),
-      make("span", {}, ...bytes.flatMap((byte, k) => {
-        const span = nameAt(16 * i + k);
-        return [make("span", { class: `klb-byte${span < 0 ? "" : span % 2 ? " klb-odd" : " klb-even"}${byte === "00" ? " klb-zero" : ""}`, title: span < 0 ? "" : answer.spans[span][2] }, byte), k === 7 ? "  " : " "];
-      })),
-      make("span", { class: "klb-ascii" }, line.hex ? line.text : "not in the dump"));
-  });
-  const box = make("div", { class: "klb-hex" }, ...lines, name, ...answer.problems.map((problem) => make("div", { class: "klb-why" }, `⚠ ${problem}`)));
-  box.addEventListener("mouseover", (event) => { if (event.target.classList.contains("klb-byte")) name.textContent = event.target.title || " "; });
-  return box;
-}
-
-function layoutTable(answer) {
-  return make("table", { class: "klb-layout" },
-    make("thead", {}, make("tr", {}, ...["offset", "size", "member"].map((title) => make("th", { scope: "col" }, title)))),
-    make("tbody", {}, ...answer.lines.map((line) => make("tr", { class: `klb-line-${line.kind}` },
-      make("td", {}, line.kind === "open" ? "" : line.offset), make("td", {}, ["open", "cacheline"].includes(line.kind) ? "" : line.size),
-      make("td", { style: `--level:${line.depth}` }, line.text)))));
-}
-
-function frameTable(answer) {
-  return make("div", {},
-    answer.code ? make("p", {}, make("code", {}, answer.code)) : "",
-    make("table", { class: "klb-frame" },
-      make("thead", {}, make("tr", {}, ...answer.columns.map((name) => make("th", { scope: "col" }, name)))),
-      make("tbody", {}, ...answer.rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell || "–")))))),
-    ...answer.problems.map((problem) => make("div", { class: "klb-why" }, `⚠ ${problem}`)));
 }
 
 export default {

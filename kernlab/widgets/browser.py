@@ -12,6 +12,8 @@ from kernlab.browse.session import Session
 from kernlab.widgets import snapshot
 
 _HERE = Path(__file__).parent
+#: One ES module in three parts: there is no build that would put them together.
+_SCRIPTS = ("browser_parts.js", "browser_rows.js", "browser.js")
 
 
 class StructBrowser(anywidget.AnyWidget):
@@ -22,7 +24,7 @@ class StructBrowser(anywidget.AnyWidget):
     touches the shell.
     """
 
-    _esm = _HERE / "browser.js"
+    _esm = "".join((_HERE / name).read_text("utf-8") for name in _SCRIPTS)
     _css = _HERE / "browser.css"
     shown = traitlets.Dict().tag(sync=True)
 
