@@ -289,10 +289,12 @@ def _padding(kernel: Kernel, address: int, count: int) -> Sequence[int] | None:
     """`padding[n_subbufs]`, None where it cannot be read or counts too many."""
     if not 0 < count <= MOST_SUBBUFS:
         return None
-    data, there = kernel.memory.read_partial(address, 8 * count) if address else (None, None)
-    if data is None or there is None or not there.all():
+    try:
+        data = kernel.read(address, 8 * count)
+    except KernlabError:
         return None
-    return [int(value) for value in data.view("<u8").tolist()]
+    values: list[int] = np.frombuffer(data, dtype="<u8").tolist()
+    return values
 
 
 def _settle(kernel: Kernel, channel: Channel) -> None:

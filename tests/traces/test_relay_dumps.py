@@ -113,6 +113,7 @@ def base(request, opened):
         ("offset", 16386, "16,386 bytes are written"),
         ("data", 0xDEAD, "current sub-buffer"),
         ("padding", 0xDEAD0000, "padding of its sub-buffers cannot be read"),
+        ("padding", (1 << 64) - 63, "padding of its sub-buffers cannot be read"),
         ("padding", 0, "padding of its sub-buffers cannot be read"),
         ("page_count", 1, "pages do not hold"),
     ],
@@ -162,17 +163,24 @@ def test_a_list_that_loops_or_leads_astray_ends(base):
         assert row(overlay.dump())["unread_bytes"] > 0
 
 
-def test_a_channel_off_the_list_is_found_through_its_open_file(base):
-    # blktrace has its files open; unlinked, the channel is what a closed one looks like.
+def test_a_channel_off_the_list_is_found_through_an_open_file(base):
+    # As relay_close leaves it behind while somebody has its file open: off the list, and some file's private data.
     head = base.symbol("relay_channels")
+    tasks = base.structs("task_struct", base.tasks["address"])
+    table = tasks["files->fdt->fd"]
+    standard_input, _ = base.kernel.words(table.values[table.valid])
+    file = next(int(pointer) for pointer in standard_input if pointer)
     overlay = Overlay(base)
     overlay.word(head, head).word(head + 8, head)
-    channels = overlay.dump().relay.channels
-    held = channels[channels["name"] == "vda/trace"]
-    # Whoever wrote these dumps may have had no reader; then there is nothing to find.
-    assert held["closed"].all()
-    if len(held):
-        assert overlay.dump().relay.read("vda/trace") == base.relay.read("vda/trace")
+    assert len(overlay.dump().relay.channels) == 0
+    overlay.set("struct file", file, "private_data", int(row(base, 1)["buffer"]))
+    found = overlay.dump().relay
+    assert found.channels["closed"].tolist() == [True, True]
+    assert found.channels["name"].tolist() == ["vda/trace"] * 2
+    assert found.read("vda/trace", 1) == base.relay.read("vda/trace", 1)
+    # What only looks like a buffer is none.
+    overlay.set("struct rchan_buf", int(row(base, 1)["buffer"]), "cpu", 0)
+    assert len(overlay.dump().relay.channels) == 0
 
 
 def test_a_page_that_is_not_there_costs_its_records(base):
