@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
 #: makedumpfile(8), -d: what each bit of the dump level leaves out.
 _LEFT_OUT = {1: "zero pages", 2: "page cache", 4: "private page cache", 8: "user data", 16: "free pages"}
+
+#: What one summary may take, for a server that makes them of files it knows nothing of.
+_MOST_MEMORY = 6 << 30
+_MOST_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -104,3 +110,80 @@ def _file(dump: Dump, facts: pd.Series[Any]) -> str:
     size = facts["file_bytes"]
     packed = f"{text.human_bytes(size)} on disk, " if size is not None else ""
     return f"{facts['format']}, {packed}{kept} of memory in {file.frame_count:,} page frames"
+
+
+class _Listing:
+    """JSON whose repr is itself: what a front end reads of a user expression."""
+
+    def __init__(self, listed: Any):
+        self._json = json.dumps(listed)
+
+    def __repr__(self) -> str:
+        return self._json
+
+
+def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
+    """The dumps that this process has open, for JupyterLab's side panel: its repr is a JSON list.
+
+    Each is file, title, why, variable (its name in `namespace`, None where it has none) and tables: [name, rows],
+    rows None where the table was not built yet. Nothing is built for it.
+    """
+    from kernlab.frames import origin
+
+    names = {id(value): name for name, value in list((namespace or {}).items()) if name[:1] != "_"}
+    found = []
+    for dump in origin.alive():
+        release = dump.kernel.vmcoreinfo.release or "unknown kernel"
+        listed = dump.tables
+        found.append(
+            {
+                "file": text.shorten(text.show_controls(str(dump.kernel.source)), 300),
+                "title": text.shorten(text.show_controls(f"Linux {release}"), 120),
+                "variable": names.get(id(dump)),
+                "tables": [
+                    [name, int(rows) if rows >= 0 else None]
+                    for name, rows in zip(listed["name"], listed["rows"].fillna(-1), strict=True)
+                ],
+            }
+        )
+    return _Listing(found)
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m kernlab.summary FILE`: the summary as one JSON object on stdout, in bounded time and memory.
+
+    For JupyterLab's server, which must not open files that others wrote by itself. `error` says why there is none.
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from kernlab.dump import open as open_dump
+
+    try:
+        with open_dump(arguments[0], arena_bytes=256 << 20) as dump:
+            told = summary(dump)
+            answer: dict[str, Any] = {
+                "title": told.title,
+                "why": told.why,
+                "rows": told.rows,
+                "problems": told.problems[:50],
+            }
+    except (KernlabError, MemoryError) as error:
+        answer = {"error": str(error) or "it needs more memory than a summary may take"}
+    shown = json.loads(
+        json.dumps(answer), object_hook=lambda part: {key: _shown(value) for key, value in part.items()}
+    )
+    sys.stdout.write(json.dumps(shown))
+    return 0
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return text.shorten(text.show_controls(value), 2000)
+    return [_shown(part) for part in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,6 @@ So a notebook that was saved shows, without a kernel, what was looked at before;
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -195,24 +194,3 @@ def _has_structs(dump: Dump) -> bool:
         return callable(dump.explore)
     except (AttributeError, KernlabError, ImportError):
         return False
-
-
-def open_dumps() -> str:
-    """The dumps that this process has open, as JSON: what JupyterLab's side panel lists."""
-    from kernlab.frames import origin
-
-    found = []
-    for dump in origin.alive():
-        try:
-            told = summary(dump)
-            found.append(
-                {
-                    "file": str(dump.kernel.source),
-                    "title": _visible(told.title),
-                    "why": _visible(told.why),
-                    "tables": Pages(dump).names(),
-                }
-            )
-        except KernlabError:
-            continue
-    return json.dumps(found)
