@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import lzma
+import os
 import re
 import shutil
 import tempfile
@@ -13,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from kernlab.capture.apt_root import AptRoot, Package
-from kernlab.capture.private_root import environment, private_root
+from kernlab.capture.kernel_image import unpacked_image, unpacked_module
+from kernlab.capture.private_root import environment, private_root, program
 from kernlab.capture.steps import LabError, Progress, run
 
 #: The lab's names of kernels: the release whose newest package of a series is taken. "sid" is whatever is newest.
@@ -24,6 +23,9 @@ KERNELS = {
     "sid": ("sid", "linux-image-"),
 }
 FLAVOURS = {"cloud": "-cloud-amd64", "generic": "-amd64"}
+
+#: A release whose make and QEMU run for all of them.
+TOOLS_RELEASE = "trixie"
 
 _GUEST = Path(__file__).parent / "guest"
 _BUILD_LIMIT_SECONDS = 300.0
@@ -68,7 +70,7 @@ class GuestKernel:
             path = self.modules.get(name.replace("-", "_"))
             if path is None or name in ordered:
                 return
-            content = _unpacked(path)
+            content = unpacked_module(path)
             match = re.search(rb"\0depends=([^\0]*)\0", content)
             for needed in match[1].decode().split(",") if match else ():
                 add(needed)
@@ -81,7 +83,9 @@ class GuestKernel:
     def toolchain(self) -> Path:
         """A private root with this kernel's headers and the compiler that its release builds it with."""
         headers = self.package.name.replace("linux-image-", "linux-headers-")
-        return private_root(self.apt, headers, "make", "libc6-dev", "gcc", "pahole")
+        # pahole writes a module's types (BTF); bullseye has none, nor do its kernels read it.
+        pahole = ["pahole"] if self.apt.newest("pahole") else []
+        return private_root(self.apt, headers, "libc6-dev", "gcc", *pahole)
 
     def build(self, name: str) -> Path:
         """A file of guest/ built for this kernel: `truth`, `actors` (static programs) or `kernlab_story.ko`."""
@@ -91,25 +95,52 @@ class GuestKernel:
         if place.exists():
             return place
         root = self.toolchain()
+        headers = root / "usr/src" / f"linux-headers-{self.release}"
         self.apt.progress(f"Building {name} for {self.release}")
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".build-") as scratch:
             built = Path(scratch) / name
             if name.endswith(".ko"):
                 shutil.copytree(_GUEST / "module", scratch, dirs_exist_ok=True)
-                headers = root / "usr/src" / f"linux-headers-{self.release}"
-                command: list[str | Path] = ["make", "-C", headers, f"M={scratch}", "modules"]
+                self._vmlinux(headers)
+                # make names itself by the path it was run as, which only a wrapper of a newer release keeps.
+                make = program(
+                    private_root(AptRoot(TOOLS_RELEASE, self.apt.cache, self.apt.progress), "make"), "make"
+                )
+                command: list[str | Path] = [make, "-C", headers, f"M={scratch}", "modules"]
             else:
                 compiler = max((root / "usr/bin").glob("x86_64-linux-gnu-gcc-[0-9]*[0-9]"), key=_version_of)
                 command = [compiler, f"--sysroot={root}", "-O2", "-static", "-pthread", source, "-o", built]
-            run(
-                command,
-                what=f"Building {name} for {self.release}",
-                limit_seconds=_BUILD_LIMIT_SECONDS,
-                env=environment(root),
-            )
+            what = f"Building {name} for {self.release}"
+            run(command, what=what, limit_seconds=_BUILD_LIMIT_SECONDS, env=environment(root))
+            if name.endswith(".ko"):
+                self._finish_module(root, headers, built)
             built.rename(place)
         return place
+
+    def _vmlinux(self, headers: Path) -> Path | None:
+        """The image, for its types, beside the headers; None where the kernel reads no types of modules."""
+        if "DEBUG_INFO_BTF_MODULES=y" not in (headers / ".config").read_text():
+            return None
+        # Where the build has all it needs it takes `vmlinux` from there; 6.1's lacks a tool and fails if it finds it.
+        complete = (headers / "tools/bpf/resolve_btfids/resolve_btfids").exists()
+        vmlinux = headers / ("vmlinux" if complete else "vmlinux.types")
+        if not vmlinux.exists():
+            partial = vmlinux.with_suffix(f".{os.getpid()}")
+            partial.write_bytes(unpacked_image(self.vmlinuz))
+            partial.rename(vmlinux)
+        return vmlinux
+
+    def _finish_module(self, root: Path, headers: Path, module: Path) -> None:
+        """Give a module its BTF where the build could not, and take its DWARF away."""
+        what = f"Writing the types of {module.name} for {self.release}"
+        vmlinux = headers / "vmlinux.types"
+        commands: list[list[str | Path]] = []
+        if vmlinux.exists():
+            commands.append([root / "usr/bin/pahole", "-J", "--btf_base", vmlinux, module])
+        commands.append([root / "usr/bin/x86_64-linux-gnu-strip", "--strip-debug", module])
+        for command in commands:
+            run(command, what=what, limit_seconds=_BUILD_LIMIT_SECONDS, env=environment(root))
 
 
 def find_kernel(kernel: str, flavour: str, cache: Path | None, progress: Progress) -> GuestKernel:
@@ -149,19 +180,3 @@ def find_kernel(kernel: str, flavour: str, cache: Path | None, progress: Progres
 
 def _version_of(name: str | Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", Path(name).name)]
-
-
-def _unpacked(path: Path) -> bytes:
-    """A kernel module's own bytes."""
-    content = path.read_bytes()
-    if path.suffix == ".xz":
-        return lzma.decompress(content)
-    if path.suffix == ".gz":
-        return gzip.decompress(content)
-    if path.suffix == ".zst":
-        with contextlib.suppress(ImportError):
-            import zstandard
-
-            return zstandard.ZstdDecompressor().decompressobj().decompress(content)
-        raise LabError(f"{path.name} is packed with zstd: `pip install zstandard` lets the lab read it.")
-    return content

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from kernlab.capture.steps import LabError, run
 
 _LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio")
-_LAYOUT = 1  # of what this module makes; a new number makes every folder anew
+_LAYOUT = 3  # of what this module makes; a new number makes every folder anew
 
 #: Where programs lie that are run by name or by each other. Libraries and kernel modules elsewhere stay as they are.
 _PROGRAM_FOLDERS = (
@@ -143,7 +144,7 @@ def _move_headers(root: Path, home: Path) -> None:
     for makefile in root.glob("usr/src/linux-headers-*/Makefile"):
         text = makefile.read_text()
         if len(text) < 1000:
-            makefile.write_text(text.replace(" /usr/", f" {home}/usr/"))
+            makefile.write_text(re.sub(r"([ =])/usr/", rf"\1{home}/usr/", text))
 
 
 def _wrap_programs(root: Path, home: Path) -> None:
@@ -151,6 +152,8 @@ def _wrap_programs(root: Path, home: Path) -> None:
     if not (root / _LOADER).exists():
         return  # static programs only
     libraries = ":".join(f"{home}/{folder}" for folder in _LIBRARIES)
+    # Programs such as make go by argv[0]; the loader hands it on since glibc 2.33.
+    argv0 = '--argv0 "$0" ' if b"--argv0" in (root / _LOADER).read_bytes() else ""
     for pattern in _PROGRAM_FOLDERS:
         for folder in root.glob(pattern):
             if folder.is_symlink():
@@ -160,12 +163,9 @@ def _wrap_programs(root: Path, home: Path) -> None:
                     continue
                 real = path.with_name(path.name + ".elf")
                 path.rename(real)
-                # gcc finds its parts from argv[0]; the loader hands it on since glibc 2.33.
-                command = [f"{home}/{_LOADER}", "--library-path", libraries, "--argv0"]
                 place = home / real.relative_to(root)
-                path.write_text(
-                    f'#!/bin/sh\nexec {shlex.join(command)} "$0" {shlex.quote(str(place))} "$@"\n'
-                )
+                command = shlex.join([f"{home}/{_LOADER}", "--library-path", libraries])
+                path.write_text(f'#!/bin/sh\nexec {command} {argv0}{shlex.quote(str(place))} "$@"\n')
                 path.chmod(0o755)
 
 

@@ -21,13 +21,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from kernlab.capture.apt_root import AptRoot
+from kernlab.capture.guest_kernel import TOOLS_RELEASE
 from kernlab.capture.private_root import environment, private_root, program
 from kernlab.capture.steps import LabError, Progress, end_group
 from kernlab.text import escape_terminal
 
 #: QEMU 7.2's TCG crashes guests of kernel 6.12; 10.0 ran all that were tried.
 OLDEST_QEMU = (9, 0)
-QEMU_RELEASE = "trixie"
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def find_qemu(cache: Path | None, progress: Progress) -> Qemu:
     installed = shutil.which("qemu-system-x86_64")
     if installed and (version := _version(installed, {**os.environ})) and version[0] >= OLDEST_QEMU:
         return Qemu(Path(installed), (), version[1], {**os.environ})
-    root = private_root(AptRoot(QEMU_RELEASE, cache, progress), "qemu-system-x86", "seabios", "ipxe-qemu")
+    root = private_root(AptRoot(TOOLS_RELEASE, cache, progress), "qemu-system-x86", "seabios", "ipxe-qemu")
     path, env = program(root, "qemu-system-x86_64"), environment(root)
     version = _version(str(path), env)
     if version is None:
-        raise LabError(f"QEMU of Debian {QEMU_RELEASE} ({path}) does not run on this machine.")
+        raise LabError(f"QEMU of Debian {TOOLS_RELEASE} ({path}) does not run on this machine.")
     return Qemu(
         path, ("-L", str(root / "usr/share/qemu"), "-L", str(root / "usr/share/seabios")), version[1], env
     )

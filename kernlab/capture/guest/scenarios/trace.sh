@@ -7,17 +7,16 @@ prepare() {
     dd if=/dev/vda of=/dev/null bs=4k count=120 iflag=direct 2> /dev/null
     sleep 1
     kill -STOP $blktrace
-    # One channel that is full and refuses, one that overwrites, one for all CPUs; written on both CPUs.
-    for cpu in 0 1; do
-        taskset $((1 << cpu)) sh -c 'echo "relay drop 70"; sleep 0.1' > /proc/kernlab_story
-        taskset $((1 << cpu)) sh -c 'echo "relay flight 333" > /proc/kernlab_story; echo "relay global 130" > /proc/kernlab_story'
-    done
-    head -c 1234 /sys/kernel/debug/story/drop0 > /host/out/drop0.read
-    head -c 300 /sys/kernel/debug/story/global0 > /host/out/global0.read
-    echo "relay drop 60" > /proc/kernlab_story
+    # drop: half read, in the middle of a sub-buffer, on CPU 0; full and refusing on CPU 1. flight: lapped on CPU 0,
+    # half read on CPU 1. global: one for all CPUs, read once, then lapped.
+    tell() { taskset $((1 << $1)) sh -c "echo 'relay $2 $3' > /proc/kernlab_story"; }
+    take() { dd if=/sys/kernel/debug/story/$1 of=/host/out/$1.read bs=$2 count=1 2> /dev/null; }
+    tell 0 drop 70; tell 1 drop 200; tell 0 flight 1900; tell 1 flight 333; tell 0 global 30; tell 1 global 20
+    take drop0 1234; take flight1 300; take global0 300
+    tell 0 drop 10; tell 0 global 150; tell 1 global 90; tell 1 flight 7
     dd if=/dev/vda of=/dev/null bs=4k count=90 skip=500 iflag=direct 2> /dev/null
     # ftrace: the main buffer overruns, an instance is partly read, another holds markers only.
-    echo 16 > $tracing/buffer_size_kb
+    echo 32 > $tracing/buffer_size_kb
     mkdir $tracing/instances/half $tracing/instances/marks
     echo 64 > $tracing/instances/half/buffer_size_kb
     events $tracing; events $tracing/instances/half
