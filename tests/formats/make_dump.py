@@ -12,10 +12,28 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 PAGE = 4096
 VMCOREINFO = b"OSRELEASE=6.1.0-test\nPAGESIZE=4096\nCRASHTIME=1700000000\n"
 FLAGS = {"raw": 0, "zlib": 1, "lzo": 2, "snappy": 4, "zstd": 0x20}
 INCOMPLETE = 8
+KINDS = ["zlib", "lzo", "snappy", "zstd", "raw"]
+
+
+def page(seed: int, kind: str = "text") -> bytes:
+    if kind == "zero":
+        return bytes(PAGE)
+    if kind == "random":  # does not compress: stored raw
+        return np.random.default_rng(seed).bytes(PAGE)
+    return (b"page %d " % seed * PAGE)[:PAGE]
+
+
+def some(count: int = 40) -> dict[int, bytes]:
+    """Frames with holes between them; every 5th one is zero, every 7th does not compress."""
+    return {
+        3 * i + 1: page(i, "zero" if i % 5 == 4 else "random" if i % 7 == 6 else "text") for i in range(count)
+    }
 
 
 def note(name: bytes, kind: int, desc: bytes) -> bytes:

@@ -8,7 +8,8 @@ import zlib
 
 import numpy as np
 import pytest
-from formats.make_dump import INCOMPLETE, PAGE, VMCOREINFO, Kdump, kdump
+import zstandard
+from formats.make_dump import INCOMPLETE, KINDS, PAGE, VMCOREINFO, Kdump, compress, flatten, kdump, page, some
 from formats.reading import frame, frames, open_quietly, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,21 +23,6 @@ from kernlab.formats import kdump_pages as pages_module
 _STATUS = {FrameStatus.EXCLUDED, FrameStatus.ABSENT, FrameStatus.LOST}
 
 
-def page(seed: int, kind: str = "text") -> bytes:
-    if kind == "zero":
-        return bytes(PAGE)
-    if kind == "random":  # does not compress: stored raw
-        return np.random.default_rng(seed).bytes(PAGE)
-    return (b"page %d " % seed * PAGE)[:PAGE]
-
-
-def some(count: int = 40) -> dict[int, bytes]:
-    """Frames with holes between them; every 5th one is zero, every 7th does not compress."""
-    return {
-        3 * i + 1: page(i, "zero" if i % 5 == 4 else "random" if i % 7 == 6 else "text") for i in range(count)
-    }
-
-
 class TestRoundTrip:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
@@ -46,7 +32,7 @@ class TestRoundTrip:
             min_size=1,
         ),
         excluded=st.sets(st.integers(0, 70_000)),
-        kind=st.sampled_from(["zlib", "lzo", "raw"]),
+        kind=st.sampled_from(KINDS),
         version=st.integers(1, 6),
         share=st.booleans(),
         more=st.integers(0, 200),
@@ -67,12 +53,10 @@ class TestRoundTrip:
             expected = pages.get(pfn, FrameStatus.EXCLUDED if pfn in excluded else FrameStatus.ABSENT)
             assert found[pfn] == expected, pfn
 
-    @pytest.mark.parametrize(
-        ("kind", "name"), [("zlib", "kdump-zlib"), ("lzo", "kdump-lzo"), ("raw", "kdump-raw")]
-    )
-    def test_what_the_file_says_of_itself(self, tmp_path, kind, name):
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_what_the_file_says_of_itself(self, tmp_path, kind):
         with open_dump_file(write(tmp_path, kdump(some(), kind=kind).data)) as dump:
-            assert (dump.format, dump.page_size, dump.machine) == (name, PAGE, "x86_64")
+            assert (dump.format, dump.page_size, dump.machine) == (f"kdump-{kind}", PAGE, "x86_64")
             assert dump.vmcoreinfo == VMCOREINFO
             assert [(note.name, note.type) for note in dump.notes] == [
                 ("CORE", 1),
@@ -91,6 +75,28 @@ class TestRoundTrip:
             assert dump.vmcoreinfo == (VMCOREINFO if version >= 3 else None)
             assert len(dump.notes) == (3 if version >= 4 else 0)
             assert dump.header["header_version"] == version
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_qemu_fills_in_the_machine_only(self, tmp_path, kind):
+        """dump-guest-memory: no names, no time, header version 6, dump level 1; -z, -l and -s flattened, raw- not."""
+        pages = some()
+        made = kdump(pages, kind=kind, qemu=True, dump_level=1, vmcoreinfo=None)
+        for data in (made.data, flatten(made.data)):
+            with open_dump_file(write(tmp_path, data)) as dump:
+                assert dump.machine == "x86_64"
+                assert "release" not in dump.header
+                assert dump.header["timestamp"] is None
+                assert dump.problems == []
+                assert frames(dump, list(pages)) == pages
+
+    @pytest.mark.parametrize("block", [8192, 16384, 65536])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_page_sizes(self, tmp_path, kind, block):
+        pages = {3 * i + 1: (page(i, "text" if i % 3 else "random") * 16)[:block] for i in range(20)}
+        pages[100] = bytes(block)
+        with open_dump_file(write(tmp_path, kdump(pages, kind=kind, block=block, excluded=[2]).data)) as dump:
+            assert dump.page_size == block
+            assert frames(dump, [*pages, 2]) == pages | {2: FrameStatus.EXCLUDED}
 
     def test_no_vmcoreinfo_is_no_error(self, tmp_path):
         with open_dump_file(write(tmp_path, kdump(some(), vmcoreinfo=None).data)) as dump:
@@ -154,17 +160,15 @@ class TestRoundTrip:
         with open_dump_file(write(tmp_path, kdump(pages).data)) as dump:
             assert frames(dump, list(pages)) == pages
 
-    def test_lzo_without_its_library(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(__import__("sys").modules, "lzallright", None)
-        path = tmp_path / "vmcore"
-        data = kdump(some(), kind="raw").data
-        # Flags of the first descriptors, as of LZO pages.
+    @pytest.mark.parametrize(("flag", "library"), [(2, "lzallright"), (4, "cramjam"), (0x20, "zstandard")])
+    def test_without_its_library(self, tmp_path, monkeypatch, flag, library):
+        monkeypatch.setitem(__import__("sys").modules, library, None)
         made = kdump(some(), kind="raw")
+        # Flags of the first descriptors, as of pages compressed so.
         for i in range(20):
-            struct.pack_into("<I", data, made.descriptor(i) + 12, 2)
-        path.write_bytes(data)
-        with pytest.raises(KernlabError, match="pip install lzallright"):
-            open_dump_file(path)
+            struct.pack_into("<I", made.data, made.descriptor(i) + 12, flag)
+        with pytest.raises(KernlabError, match=f"pip install {library}"):
+            open_dump_file(write(tmp_path, made.data))
 
 
 class TestThreads:
@@ -245,7 +249,7 @@ DAMAGES = list(damaged_kinds(Kdump(bytearray(), 0, 0, 0, 0, 0, {0: 0}), 0, 0))
 
 
 class TestDamage:
-    @pytest.mark.parametrize("kind", ["zlib", "lzo"])
+    @pytest.mark.parametrize("kind", ["zlib", "lzo", "snappy", "zstd"])
     @pytest.mark.parametrize("number", [0, 10, 39])
     @pytest.mark.parametrize("damage", DAMAGES)
     def test_one_bad_page_costs_one_page(self, tmp_path, kind, number, damage):
@@ -299,6 +303,34 @@ class TestDamage:
         with open_quietly(write(tmp_path, made.data)) as dump:
             found = frames(dump, list(pages))
         assert [pfn for pfn in pages if found[pfn] is FrameStatus.LOST] == [3, 4, 5, 6]
+
+    @pytest.mark.parametrize("kind", ["snappy", "zstd"])
+    def test_bombs_that_say_how_long_they_are(self, tmp_path, kind):
+        pages = {i: page(i) for i in range(30)}
+        made = kdump(pages, kind=kind)
+        bombs = [compress(bytes(length), kind)[0] for length in (1 << 20, PAGE + 1, PAGE - 1, 1)]
+        # A header that claims exabytes, or nothing; and no length at all (zstd may leave it out).
+        bombs += [b"\xff\xff\xff\xff\x0f" + bombs[0][3:], bombs[0][:2], b"\0"]
+        if kind == "zstd":
+            bombs[4] = b"\x28\xb5\x2f\xfd\xe0" + b"\xff" * 7 + b"\x0f" + bytes(20)
+            silent = zstandard.ZstdCompressor(write_content_size=False)
+            bombs += [silent.compress(bytes(length)) for length in (1 << 20, PAGE - 1)]
+        for number, packed in enumerate(bombs, 10):
+            struct.pack_into("<QI", made.data, made.descriptor(number), len(made.data), len(packed))
+            made.data += packed
+        with open_quietly(write(tmp_path, made.data)) as dump:
+            found = frames(dump, list(pages))
+        lost = [pfn for pfn in pages if found[pfn] is FrameStatus.LOST]
+        assert lost == list(range(10, 10 + len(bombs)))
+
+    def test_zstd_pages_that_do_not_say_how_long_they_are(self, tmp_path):
+        pages = {i: page(i) for i in range(30)}
+        made = kdump(pages, kind="zstd")
+        packed = zstandard.ZstdCompressor(write_content_size=False).compress(pages[7])
+        struct.pack_into("<QI", made.data, made.descriptor(7), len(made.data), len(packed))
+        made.data += packed
+        with open_dump_file(write(tmp_path, made.data)) as dump:
+            assert frames(dump, list(pages)) == pages
 
     def test_bombs_with_the_standard_library(self, tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "deflate", None)
@@ -358,9 +390,29 @@ class TestDamage:
         with pytest.raises(KernlabError, match=f"{machine} machine"):
             open_dump_file(write(tmp_path, kdump(some(), machine=machine.encode()).data))
 
+    @pytest.mark.parametrize("machine", ["s390x", "ppc64"])
+    def test_big_endian_machines_are_named(self, tmp_path, machine):
+        names = (b"Linux", b"node", b"6.1.0-test", b"#1 SMP", machine.encode(), b"(none)")
+        uts = b"".join(name.ljust(65, b"\0") for name in names)
+        header = struct.pack(">8si390s6xqqIiiI", b"KDUMP   ", 6, uts, 1_700_000_000, 0, 1, PAGE, 1, 2)
+        with pytest.raises(KernlabError, match=f"{machine} machine"):
+            open_dump_file(write(tmp_path, header.ljust(3 * PAGE, b"\0")))
+
+    def test_incomplete_whose_bitmap_lost_its_last_bits(self, tmp_path):
+        """makedumpfile 1.7.2 left it so where it tried again with another dump level in a full file system."""
+        pages = {i: page(i) for i in range(47)}
+        made = kdump(pages, status=1 | INCOMPLETE)
+        made.data[made.descriptor(30) : made.descriptor(47)] = bytes(24 * 17)
+        made.data[made.bitmap + made.bitmap_bytes // 2 + 5] = 0
+        with open_quietly(write(tmp_path, made.data)) as dump:
+            found = frames(dump, list(pages))
+            for pfn, content in pages.items():
+                expected = FrameStatus.EXCLUDED if pfn >= 40 else FrameStatus.LOST if pfn >= 30 else content
+                assert found[pfn] == expected
+
 
 class TestCut:
-    @pytest.mark.parametrize("kind", ["zlib", "lzo", "raw"])
+    @pytest.mark.parametrize("kind", KINDS)
     def test_at_any_byte(self, tmp_path, kind):
         """Whatever is left of the file, each frame is right, or LOST; or the file is refused in words."""
         pages = some(12)
