@@ -37,6 +37,7 @@ def __getattr__(name: str) -> Any:
     dump.VIEWS.setdefault("entries", "kernlab.browse.entries:Entries")
     dump.VIEWS.setdefault("explore", "kernlab.widgets.explore:Explore")
     dump.VIEWS.setdefault("explorer", "kernlab.widgets.explorer:view")
+    dump.VIEWS.setdefault("identify", "kernlab.browse.identify:Identify")
     dump.VIEWS.setdefault("plot", "kernlab.plots:Plots")
     dump.VIEWS.setdefault("relay", "kernlab.traces.relay:view")
     globals()["Dump"], globals()["open"] = dump.Dump, dump.open

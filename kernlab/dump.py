@@ -52,6 +52,7 @@ class Dump:
         self._closed = False
         kernel.token = origin.register(self, kernel.source)
         kernel.framer = _frame_of_structs
+        kernel.explorer = functools.partial(_explore, kernel.token)
         kernel.load_modules = modules.load
 
     def __getattr__(self, name: str) -> Any:
@@ -298,3 +299,8 @@ def _frame_of_structs(array: StructArray, columns: dict[str, Any]) -> pd.DataFra
 
     build: Callable[..., pd.DataFrame] = frame
     return build(array.kernel, array.type.c_name, **columns)
+
+
+def _explore(token: str, what: Any, **options: Any) -> Any:
+    # By its token: a kernel that held its dump would keep it alive.
+    return origin.find(token).explore(what, **options)

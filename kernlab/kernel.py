@@ -63,6 +63,8 @@ class Kernel:
         self.token = ""
         #: Builds the DataFrame of `StructArray.frame`; set by whoever owns both rooms (dump.py).
         self.framer: Callable[..., Any] | None = None
+        #: Shows the browser of `Struct.explore` and `StructArray.explore`; set as `framer` is.
+        self.explorer: Callable[..., Any] | None = None
         #: Puts the modules' symbols and types in when a look-up misses; set by whoever owns modules.py (dump.py).
         self.load_modules: Callable[[Kernel], None] | None = None
         #: Called before the file is closed: they read what a table promised and nobody has looked at yet.

@@ -177,6 +177,10 @@ class StructArray:
         paths = columns if isinstance(columns, dict) else {path: path for path in columns}
         return self.kernel.framer(self, {name: self[path] for name, path in paths.items()})
 
+    def explore(self, **options: Any) -> Any:
+        """The struct browser on these structs; `options` are those of `dump.explore`."""
+        return _explore(self.kernel, self, options)
+
     def _locate(self, access: Access) -> tuple[U64, Mask]:
         """Where the member lies: (address uint64[n], bool[n]), following the path's pointers."""
         base, valid = self.addresses, self.valid
@@ -317,9 +321,13 @@ class Struct:
                 )
         return members
 
+    def explore(self, **options: Any) -> Any:
+        """The struct browser on this struct; `options` are those of `dump.explore`."""
+        return _explore(self._kernel, self, options)
+
     def __dir__(self) -> list[str]:
         names = self.type_.member_names() if isinstance(self.type_, StructType) else []
-        return ["address_", "type_", "members_", *names]
+        return ["address_", "type_", "members_", "explore", *names]
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self.type_.member_names()) if isinstance(self.type_, StructType) else []
@@ -342,6 +350,12 @@ class Struct:
 
     def _repr_html_(self) -> str:
         return struct_text.as_html(self.type_, self.address_, self.members_())
+
+
+def _explore(kernel: Kernel, what: Struct | StructArray, options: dict[str, Any]) -> Any:
+    if kernel.explorer is None:
+        raise KernlabError("these structs belong to no open dump, so nothing shows them")
+    return kernel.explorer(what, **options)
 
 
 def array(kernel: Kernel, type: str | Type, addresses: npt.ArrayLike) -> StructArray:  # noqa: A002

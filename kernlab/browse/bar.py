@@ -90,9 +90,6 @@ def at_address(kernel: Kernel, address: int, name: str = "") -> Place:
     (found,) = identify(kernel, [address])
     if found is not None:
         kind = found.type
-        if found.kind == "symbol":
-            known = known_globals.TYPES.get(found.label.split("+")[0])
-            kind = kernel.find_type(known) if known else None
         if kind is not None and (found.start == address or found.kind == "slab"):
             note = found.label
             value = Value(kind, found.start, True)

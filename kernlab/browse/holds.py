@@ -5,7 +5,6 @@ C says of a `list_head` neither what it holds nor through which member; this mod
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from kernlab.browse.heads import HEADS
 from kernlab.browse.identify import Found, identify
 from kernlab.browse.known import HOLDS
 from kernlab.browse.members import link_at, links_of
-from kernlab.debuginfo import known_globals
 from kernlab.debuginfo.paths import resolve
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
@@ -111,7 +109,7 @@ def _seen(kernel: Kernel, link: str, links: Sequence[int]) -> Held | None:
     looked = [address for address in links[:_LOOKED_AT] if address >> 63]
     votes: Counter[tuple[str, str]] = Counter()
     for address, found in zip(looked, identify(kernel, looked), strict=True):
-        kind = _type_of(kernel, found)
+        kind = found.type if found is not None else None
         if found is None or kind is None:
             continue
         if not link:
@@ -141,7 +139,7 @@ def fits(kernel: Kernel, head: Type, held: Held, links: Sequence[int]) -> list[F
     wanted = HEADS[head.strip().c_name]
     stranger: list[Found | None] = []
     for address, found in zip(links, identify(kernel, links), strict=True):
-        kind = _type_of(kernel, found)
+        kind = found.type if found is not None else None
         if found is None or (kind is None and found.kind == "symbol"):
             stranger.append(None)
         elif kind is None:
@@ -153,10 +151,3 @@ def fits(kernel: Kernel, head: Type, held: Held, links: Sequence[int]) -> list[F
         else:
             stranger.append(None if found.start == address else found)
     return stranger
-
-
-def _type_of(kernel: Kernel, found: Found | None) -> Type | None:
-    if found is None or found.kind != "symbol":
-        return found.type if found is not None else None
-    named = known_globals.TYPES.get(re.split(r"[+ ]", found.label, maxsplit=1)[0])
-    return kernel.find_type(named) if named and kernel.types.get(named) is not None else None

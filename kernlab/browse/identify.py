@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kernlab import frames
+from kernlab.debuginfo import known_globals
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
+from kernlab.structs import Column, StructArray
 from kernlab.walk.slub import slab_type
 from kernlab.walk.strings import c_strings
 from kernlab.walk.vmemmap import PageChunk, page_type_is
@@ -55,7 +58,8 @@ _LARGEST_OBJECT = 1 << 22
 class Found:
     """What lies at an address: `start` and `size` in bytes are the symbol's or the slab object's.
 
-    `kind` is "symbol" or "slab", `label` says it in words; `type` is the object's type where its cache tells it.
+    `kind` is "symbol" or "slab", `label` says it in words; `type` is the object's type where its cache tells it,
+    or the global's where kernlab knows it.
     """
 
     kind: str
@@ -74,7 +78,10 @@ def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) 
     names = kernel.symbols.symbolize(wanted)
     for i in np.flatnonzero(rows >= 0).tolist():
         start = int(wanted[i]) - int(offsets[i])
-        found[i] = Found("symbol", start, int(sizes[i]), str(names[i]))
+        known = known_globals.TYPES.get(str(names[i]).partition("+")[0])
+        found[i] = Found(
+            "symbol", start, int(sizes[i]), str(names[i]), kernel.types.get(known) if known else None
+        )
     rest = np.flatnonzero(rows < 0)
     try:
         for i, slab in zip(rest.tolist(), slab_objects(kernel, wanted[rest]), strict=True):
@@ -163,3 +170,40 @@ def _type_of_cache(kernel: Kernel, name: str, object_size: int) -> Type | None:
         if isinstance(kind, StructType) and (0 < kind.size <= object_size or guess in _CUT_SHORT):
             return kind
     return None
+
+
+class Identify:
+    """`dump.identify(addresses)`: what lies at addresses, as a DataFrame."""
+
+    def __init__(self, dump: Any):
+        self._dump = dump
+
+    def __call__(self, addresses: Any) -> Any:
+        """The symbol or slab object that covers each address: address, kind, label, start, size_bytes, type.
+
+        `addresses` is one or many (a list, an array, a column). Where nothing is known, the columns are missing.
+        """
+        kernel = self._dump.kernel
+        if hasattr(addresses, "__index__") and np.ndim(addresses) == 0:
+            addresses = [int(addresses) % (1 << 64)]
+        array = self._dump.structs("void", addresses).addresses
+        found = identify(kernel, array)
+        known = np.array([one is not None for one in found], dtype=bool)
+        starts = np.array([one.start if one else 0 for one in found], dtype=np.uint64)
+        sizes = np.array([one.size if one else 0 for one in found], dtype=np.uint64)
+        names = [one.type.c_name if one and one.type else None for one in found]
+        return frames.frame(
+            kernel,
+            "identify",
+            address=frames.addresses(kernel, array, array != 0),
+            kind=_texts([one.kind if one else None for one in found]),
+            label=_texts([one.label if one else None for one in found]),
+            start=frames.addresses(kernel, starts, known),
+            size_bytes=frames.nullable(sizes.astype(np.int64), known),
+            type=_texts(names),
+        )
+
+
+def _texts(items: list[str | None]) -> Column:
+    valid = np.array([item is not None for item in items], dtype=bool)
+    return Column(np.array([item or "" for item in items], dtype=object), valid, "text")

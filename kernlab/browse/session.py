@@ -149,9 +149,9 @@ class Session:
         root = self._row(number, row)
         return {
             "root": root,
-            "title": place.type.c_name,
-            "address": f"{place.address:#018x}",
-            "expression": place.expression or f"{place.address:#x}",
+            "title": place.type.c_name if place.many is None else place.name,
+            "address": f"{place.address:#018x}" if place.many is None else "",
+            "expression": place.expression or (f"{place.address:#x}" if place.many is None else ""),
             "note": text.show_controls(place.note),
             "page": self._page({"id": number})
             if row.opens or row.why

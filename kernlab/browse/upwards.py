@@ -8,7 +8,6 @@ from kernlab.browse.children import struct_place
 from kernlab.browse.identify import identify
 from kernlab.browse.members import path_at
 from kernlab.browse.rows import Place
-from kernlab.debuginfo import known_globals
 from kernlab.debuginfo.types import DEEPEST, ArrayType, StructType, Type
 from kernlab.kernel import Kernel
 
@@ -25,14 +24,9 @@ class Container:
 def containers(kernel: Kernel, place: Place) -> list[Container]:
     """What a place lies in, outermost first: its slab object or global, and the structs embedded in that."""
     (found,) = identify(kernel, [place.address])
-    if found is None:
+    if found is None or found.type is None:
         return []
     kind = found.type
-    if found.kind == "symbol":
-        known = known_globals.TYPES.get(found.label.split("+")[0].split(" ")[0])
-        kind = kernel.types.get(known) if known else None
-    if kind is None:
-        return []
     made = []
     for inner, start in _around(kind, place.address - found.start):
         if start == place.address - found.start and inner.c_name == place.kind.c_name:

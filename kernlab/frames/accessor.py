@@ -93,18 +93,15 @@ class KernAccessor:
     def field(self, *paths: str) -> Any:
         """One more member of these rows' structs, by its C path: a Series; with several paths a DataFrame.
 
+        A path may be a formula, too: "mm->total_vm * 4096" (see kernlab.frames.expressions for what it computes).
         Missing where the address is missing or NULL or cannot be read; integers are Int64 or UInt64 for that.
         Raises MemberNotFoundError, naming the nearest member.
         """
-        from kernlab.frames.builder import build, nullable
-
         if not paths:
             raise KernlabError("name at least one member, as in .kern.field('signal->oom_score_adj')")
-        structs, token = self.structs, self._addresses.dtype.origin
+        structs = self.structs
         series = [
-            pd.Series(
-                build(token, path, nullable(structs[path])), index=self._frame.index, name=path, copy=False
-            )
+            pd.Series(self._gathered(structs, path), index=self._frame.index, name=path, copy=False)
             for path in paths
         ]
         if len(paths) == 1:
@@ -112,3 +109,87 @@ class KernAccessor:
         result = pd.concat(series, axis=1)
         result.attrs = dict(self._frame.attrs)
         return result
+
+    def _gathered(self, structs: Any, path: str) -> Any:
+        """A member, or a formula of members, of these structs as an array for pandas."""
+        from kernlab.frames import expressions
+        from kernlab.frames.builder import build, nullable
+
+        token = self._addresses.dtype.origin
+        if not expressions.is_formula(path):
+            return build(token, path, nullable(structs[path]))
+        found = expressions.compute(structs, path)
+        if found.values.dtype == object:
+            return pd.array(np.where(found.valid, found.values, np.nan), dtype="str")
+        if found.values.dtype.kind == "f":
+            return np.where(found.valid, found.values, np.nan)
+        return build(token, path, nullable(found.values, found.valid))
+
+    def assign(self, **columns: str) -> pd.DataFrame:
+        """The table with more columns, each a member or a formula of members.
+
+        `tasks.kern.assign(oom="signal->oom_score_adj", vm_bytes="mm->total_vm * 4096")`. Names that end in `_bytes`
+        are shown in human units. Raises MemberNotFoundError, naming the nearest member.
+        """
+        structs = self.structs
+        made = {name: self._gathered(structs, path) for name, path in columns.items()}
+        result = self._frame.assign(
+            **{name: pd.Series(values, index=self._frame.index, copy=False) for name, values in made.items()}
+        )
+        result.attrs = dict(self._frame.attrs)
+        return result
+
+    def where(self, formula: str) -> pd.DataFrame:
+        """The rows whose structs fulfil a formula: `tasks.kern.where("mm->total_vm > 1000 and pid != 1")`.
+
+        A row of which a needed member is missing is left out.
+        """
+        from kernlab.frames import expressions
+
+        found = expressions.compute(self.structs, formula)
+        holds = found.valid & (found.values != ("" if found.values.dtype == object else 0))
+        return self._frame[np.asarray(holds, dtype=bool)]
+
+    def follow(self, path: str, *fields: str) -> pd.DataFrame:
+        """The table of what a pointer of these rows points to: one row each, on the same index.
+
+        `tasks.kern.follow("mm")` has the address of each task's mm_struct and all its plain members (numbers,
+        pointers, text), `tasks.kern.follow("mm", "total_vm", "map_count")` these. A member that is a struct itself is
+        followed, too. Where the pointer is NULL or unknown, the columns are missing; rows that share a struct repeat
+        it: `.drop_duplicates("address")`. Raises MemberNotFoundError, naming the nearest member.
+        """
+        from kernlab.frames.builder import frame, nullable
+        from kernlab.frames.members import plain_paths
+
+        dump, target = self.dump, self.structs.follow(path)
+        columns: dict[str, Any] = {n: nullable(target[n]) for n in fields or plain_paths(target.type)}
+        columns.pop("address", None)
+        name = target.type.c_name
+        return frame(dump.kernel, f"{path}: {name}", address=target, **columns).set_index(self._frame.index)
+
+    def owner(self, type: str | None = None, member: str | None = None) -> Any:  # noqa: A002
+        """What these addresses lie in.
+
+        With a type and a member (container_of): a Series with the address of the struct whose `member` lies there,
+        `list_nodes.kern.owner("struct task_struct", "tasks")`. Without: a DataFrame on the same index of the symbol
+        or the slab object that covers each address (kind, label, start, size_bytes, type).
+        """
+        if (type is None) != (member is None):
+            raise KernlabError(
+                "name both the struct and its member, as in .kern.owner('struct task_struct', 'tasks')"
+            )
+        addresses = self._addresses
+        if type is None or member is None:
+            found: pd.DataFrame = self.dump.identify(addresses).drop(columns="address")
+            return found.set_index(self._frame.index)
+        from kernlab.frames.builder import build
+        from kernlab.structs import container
+
+        inner = addresses.fillna(0).to_numpy(dtype=np.uint64)
+        outer = container(self.dump.kernel, type, member, inner)
+        built = build(addresses.dtype.origin, type, outer)
+        return pd.Series(built, index=self._frame.index, name=outer.type.c_name, copy=False)
+
+    def explore(self, **options: Any) -> Any:
+        """The struct browser on the structs behind these rows; `options` are those of `dump.explore`."""
+        return self.dump.explore(self.structs, **options)

@@ -58,4 +58,5 @@ class StructBrowser(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         view = self.shown["view"]
-        return f"<struct browser: {view['title']} @ {view['address']}>"
+        place = f" @ {view['address']}" if view["address"] else ""
+        return f"<struct browser: {view['title']}{place}>"

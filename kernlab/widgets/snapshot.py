@@ -27,7 +27,7 @@ def as_html(view: Mapping[str, Any], captured: Mapping[str, Any], *, why: str = 
     """
     root = view["root"]
     head = (
-        f"<b>{escape_html(view['title'])}</b> @ <code>{escape_html(view['address'])}</code> "
+        f"<b>{escape_html(view['title'])}</b> <code>{escape_html(view['address'])}</code> "
         f"{escape_html(root['summary'] or root['value'])}"
     )
     body = _page(view["page"], captured, 0)
@@ -76,7 +76,7 @@ def _row(row: Mapping[str, Any]) -> str:
 def as_text(view: Mapping[str, Any], captured: Mapping[str, Any]) -> str:
     """The same for a terminal, cut after 400 rows."""
     root = view["root"]
-    lines = [f"{view['title']} @ {view['address']} {root['summary'] or root['value']}".rstrip()]
+    lines = [f"{view['title']} {view['address']} {root['summary'] or root['value']}".rstrip()]
     if root["why"]:
         lines.append(f"  <{root['why']}>")
     _text(view["page"], captured, 1, lines)
