@@ -76,6 +76,8 @@ def cached(key: str, fill: Fill) -> tuple[BinaryIO, dict[str, Any]]:
 
 def _usable_folder() -> Path | None:
     place = folder()
+    if not place.is_absolute():  # a user without a home
+        return None
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = place.stat()

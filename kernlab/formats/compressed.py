@@ -22,6 +22,8 @@ from kernlab.progress import progress
 
 #: Unpacked bytes at a time: what a bomb can take of memory.
 _CHUNK = 1 << 20
+#: How many of the first bytes `check` is shown.
+_START = 8192
 #: What xz and zstd may take for their windows (xz -9 takes 65 MiB, zstd --ultra --long=27 128 MiB).
 _MOST_MEMORY = 1 << 30
 
@@ -76,6 +78,7 @@ def _unpack(
     """Write all that can be unpacked; what keeps the rest from it is told, not raised."""
     size = os.fstat(packed.fileno()).st_size
     damage, chunks = _opened(path, kind, packed)
+    chunks = _begun(chunks, damage)
     written = done = 0
     with progress(f"Unpacking {path.name}", size, "B") as bar:
         while True:
@@ -102,6 +105,23 @@ def _unpack(
     if not written:
         raise DumpFormatError(f"{path} is an empty file, compressed with {kind}: no dump was written")
     return {}
+
+
+def _begun(chunks: Iterator[bytes], damage: tuple[type[Exception], ...]) -> Iterator[bytes]:
+    """The same bytes, the first of them together, as many as tell what they belong to."""
+    start = b""
+    try:
+        for chunk in chunks:
+            start += chunk
+            if len(start) >= _START:
+                break
+    except damage:
+        if start:
+            yield start
+        raise
+    if start:
+        yield start
+    yield from chunks
 
 
 def _words(problem: Exception) -> str:

@@ -35,6 +35,9 @@ _LARGEST = 1 << 53
 
 def kind_of(start: bytes) -> str | None:
     """What a file that begins so is compressed with, if it is."""
+    # A frame to skip, of which there are 16 kinds (RFC 8878, 3.1.2): pzstd puts one before each other frame.
+    if start[1:4] == b"\x2a\x4d\x18" and start[0] >> 4 == 5:
+        start = start[8 + int.from_bytes(start[4:8], "little") :]
     return next((kind for magic, kind in _PACKED.items() if start.startswith(magic)), None)
 
 
