@@ -34,10 +34,14 @@ def __getattr__(name: str) -> Any:
 
     # What hangs off a dump lies below it, so it is named here and imported when first looked at.
     dump.VIEWS.setdefault("_card", "kernlab.widgets.card:card")
+    dump.VIEWS.setdefault("disassemble", "kernlab.browse.disassembly:Disassemble")
     dump.VIEWS.setdefault("entries", "kernlab.browse.entries:Entries")
     dump.VIEWS.setdefault("explore", "kernlab.widgets.explore:Explore")
     dump.VIEWS.setdefault("explorer", "kernlab.widgets.explorer:view")
+    dump.VIEWS.setdefault("find_symbols", "kernlab.browse.find:FindSymbols")
+    dump.VIEWS.setdefault("ftrace", "kernlab.traces.ftrace:view")
     dump.VIEWS.setdefault("identify", "kernlab.browse.identify:Identify")
+    dump.VIEWS.setdefault("layout", "kernlab.browse.find:TypeLayout")
     dump.VIEWS.setdefault("plot", "kernlab.plots:Plots")
     dump.VIEWS.setdefault("relay", "kernlab.traces.relay:view")
     globals()["Dump"], globals()["open"] = dump.Dump, dump.open

@@ -1,0 +1,386 @@
+"""`dump.ftrace`: the events that were still in ftrace's ring buffers when the machine died."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab import text
+from kernlab.errors import KernlabError
+from kernlab.frames import addresses, frame, lookup, nullable
+from kernlab.kernel import Kernel
+from kernlab.traces import ftrace_fields
+from kernlab.traces.ftrace_comms import Comms
+from kernlab.traces.ftrace_formats import Field, Format, Formats, require
+from kernlab.traces.ftrace_load import Trace, load
+from kernlab.traces.ftrace_printf import render_packed
+from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance, find_instances
+from kernlab.walk.strings import c_strings
+
+I64 = npt.NDArray[np.int64]
+
+#: Columns that every event has; an event's own field of the same name keeps it, the common one gives way.
+_COMMON = ("instance", "timestamp", "cpu", "pid", "comm")
+
+#: kernel/trace/trace.c, trace_clocks: size of an entry (function, name, in_ns), and more of them than there are.
+_CLOCK_BYTES, _MOST_CLOCKS = 24, 32
+
+
+class Ftrace:
+    """The trace buffers of a dump, of all instances and CPUs.
+
+    `all` has every event, `events("sched_switch")` those of one kind with their fields, `counts` how many of each,
+    `lost` what each CPU's buffer counted and whether all of it was found, `instances` the instances; `snapshot` is
+    another `Ftrace` of the snapshot buffers, `format` an event's format, `save` writes a trace.dat.
+    """
+
+    def __init__(self, kernel: Kernel, buffer: str = MAIN, parent: Ftrace | None = None):
+        self._kernel = kernel
+        self._buffer = buffer
+        self._parent = parent
+        self.problems: list[str] = [] if parent is None else parent.problems
+
+    @cached_property
+    def _instances(self) -> list[Instance]:
+        if self._parent is not None:
+            return self._parent._instances
+        return find_instances(self._kernel, self.problems)
+
+    @cached_property
+    def _formats(self) -> Formats:
+        return Formats(self._kernel, self.problems) if self._parent is None else self._parent._formats
+
+    @cached_property
+    def _comms(self) -> Comms:
+        return Comms(self._kernel, self.problems) if self._parent is None else self._parent._comms
+
+    @cached_property
+    def _trace(self) -> Trace:
+        rings = [
+            ring for instance in self._instances for ring in instance.rings if ring.buffer == self._buffer
+        ]
+        trace = load(self._kernel, rings)
+        self.problems += [problem for problem in trace.problems if problem not in self.problems]
+        for instance in self._instances:
+            self._warn_of_clock(instance)
+        unknown = np.setdiff1d(trace.type, np.array(list(self._formats.names), dtype=np.int64))
+        if len(unknown):
+            lost = int(np.isin(trace.type, unknown).sum())
+            self._say(
+                f"{lost:,} trace events are of {len(unknown):,} types that this kernel does not describe: their "
+                "module was unloaded, or the previous boot recorded them"
+            )
+        return trace
+
+    def _say(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _warn_of_clock(self, instance: Instance) -> None:
+        name, in_ns = self._clock(instance)
+        if not in_ns:
+            which = f"trace instance {instance.name!r}" if instance.name else "the global trace"
+            self._say(f"{which} uses the clock {name!r}, whose units are not nanoseconds")
+        # ring_buffer.h: text_delta is set where the buffer holds what the boot before this one recorded.
+        if instance.range_start and instance.text_delta:
+            self._say(
+                f"trace instance {instance.name!r} lies in memory that outlives a reboot and holds events of the boot "
+                f"before: addresses in them are off by {instance.text_delta:#x}"
+            )
+
+    def _clock(self, instance: Instance) -> tuple[str, bool]:
+        """(name, whether it counts nanoseconds) of an instance's clock; ('', True) where it is not known."""
+        number = instance.clock_id
+        if number is None or not 0 <= number < len(self._clocks):
+            return "", True
+        return self._clocks[number]
+
+    @cached_property
+    def _clocks(self) -> list[tuple[str, bool]]:
+        table = self._kernel.symbols.get("trace_clocks")
+        if table is None:
+            return []
+        _, _, size = self._kernel.symbols.lookup(np.array([table], dtype=np.uint64))
+        count = min(int(size[0]) // _CLOCK_BYTES, _MOST_CLOCKS)
+        where = np.uint64(table) + np.arange(count, dtype=np.uint64) * np.uint64(_CLOCK_BYTES)
+        pointers, _ = self._kernel.words(where + np.uint64(8))
+        in_ns, read = self._kernel.words(where + np.uint64(16), 4)
+        names = c_strings(self._kernel, pointers, 64)
+        good = names.valid & read
+        return [
+            (str(name), bool(flag)) if valid else ("", True)
+            for name, flag, valid in zip(names.values, in_ns.tolist(), good.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def instances(self) -> pd.DataFrame:
+        """One row per instance, the global one ('') first.
+
+        name, tracer, clock, recording (tracing_on), overwrite (missing where not readable), subbuf_bytes, snapshot
+        (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct trace_array).
+        """
+        held = self._instances
+
+        def flags(values: list[bool | None]) -> Any:
+            return pd.array(values, dtype="boolean")
+
+        def strings(values: list[str]) -> Any:
+            return pd.array(np.array(values, dtype=object), dtype="str")
+
+        return frame(
+            self._kernel,
+            "ftrace instances",
+            problems=self.problems,
+            name=strings([instance.name for instance in held]),
+            tracer=strings([instance.tracer for instance in held]),
+            clock=strings([self._clock(instance)[0] for instance in held]),
+            recording=flags([instance.recording for instance in held]),
+            overwrite=flags([instance.overwrite for instance in held]),
+            subbuf_bytes=np.array([i.buffers.get(MAIN, (0, 0))[1] for i in held], dtype=np.int64),
+            snapshot=np.array([SNAPSHOT in instance.buffers for instance in held], dtype=bool),
+            persistent=np.array([instance.range_start != 0 for instance in held], dtype=bool),
+            address=addresses(
+                self._kernel,
+                np.array([instance.address for instance in held], dtype=np.uint64),
+                target="struct trace_array",
+            ),
+        )
+
+    @cached_property
+    def snapshot(self) -> Ftrace:
+        """The snapshot buffers: what `all`, `events` and the others say of them."""
+        return self if self._buffer == SNAPSHOT else Ftrace(self._kernel, SNAPSHOT, self)
+
+    @cached_property
+    def lost(self) -> pd.DataFrame:
+        """One row per instance and CPU: what its buffer counted, and whether all of it was found.
+
+        instance, cpu, entries (events written), overrun (of these overwritten), read (of these consumed by readers),
+        decoded, missing (entries - overrun - read - decoded), exact (missing is 0), commit_overrun, dropped_events
+        (refused because the buffer was full), subbufs (sub-buffers that hold what was not read), unreadable, damaged
+        (sub-buffers), address (struct ring_buffer_per_cpu). Counters that could not be read are missing.
+        """
+        trace = self._trace
+        rings, tallies = trace.rings, trace.tallies
+
+        def counter(name: str) -> Any:
+            return pd.array([ring.counters.get(name) for ring in rings], dtype="Int64")
+
+        return frame(
+            self._kernel,
+            "ftrace lost events",
+            problems=self.problems,
+            instance=pd.array(np.array([ring.instance.name for ring in rings], dtype=object), dtype="str"),
+            cpu=np.array([ring.cpu for ring in rings], dtype=np.int64),
+            entries=counter("entries"),
+            overrun=counter("overrun"),
+            read=counter("read"),
+            decoded=np.array([tally.decoded for tally in tallies], dtype=np.int64),
+            missing=pd.array([tally.missing for tally in tallies], dtype="Int64"),
+            exact=np.array([tally.missing == 0 for tally in tallies], dtype=bool),
+            commit_overrun=counter("commit_overrun"),
+            dropped_events=counter("dropped_events"),
+            subbufs=np.array([tally.pages for tally in tallies], dtype=np.int64),
+            unreadable=np.array([tally.unreadable for tally in tallies], dtype=np.int64),
+            damaged=np.array([tally.damaged for tally in tallies], dtype=np.int64),
+            address=addresses(
+                self._kernel,
+                np.array([ring.address for ring in rings], dtype=np.uint64),
+                target="struct ring_buffer_per_cpu",
+            ),
+        )
+
+    @cached_property
+    def all(self) -> pd.DataFrame:
+        """Every event of every instance, in the order of the trace file.
+
+        instance ('' is the global one), timestamp (of the trace clock, usually since boot), cpu, pid (that ran), comm
+        ("<idle>" for pid 0, missing where nobody knows), event, system (both missing for what this kernel does not
+        describe), flags and preempt_count as in struct trace_entry.
+        """
+        trace = self._trace
+        every = np.arange(len(trace))
+        event, system = self._names(trace.type)
+        return frame(
+            self._kernel,
+            "ftrace",
+            problems=self.problems,
+            **self._common(every),
+            event=event,
+            system=system,
+            flags=trace.flags,
+            preempt_count=trace.preempt_count,
+        )
+
+    @cached_property
+    def counts(self) -> pd.DataFrame:
+        """One row per kind of event in the buffers: event, system, events (how many), id; most frequent first."""
+        types, number = np.unique(self._trace.type, return_counts=True)
+        order = np.argsort(-number, kind="stable")
+        event, system = self._names(types[order])
+        return frame(
+            self._kernel,
+            "ftrace counts",
+            problems=self.problems,
+            event=event,
+            system=system,
+            events=number[order].astype(np.int64),
+            id=types[order],
+        )
+
+    def events(self, name: str, *, instance: str | None = None) -> pd.DataFrame:
+        """The events of one kind ("sched_switch", or "sched:sched_switch"), one column per field of their format.
+
+        Columns: instance, timestamp, cpu, pid, comm, then the fields by their own names and types; where a field has
+        one of these names, the common column is called common_cpu, common_pid or common_comm. What holds text only
+        with what the record points to (bprint, print, bputs) has it in `text`. `instance` chooses one instance ('' is
+        the global one). Raises KernlabError, naming what the trace holds, for an event that the kernel does not have.
+        """
+        trace = self._trace
+        names = self._formats.names
+        there = [names[number][0] for number in np.unique(trace.type).tolist() if number in names]
+        ids = require(self._formats, name, there)
+        wanted = np.isin(trace.type, ids)
+        if instance is not None:
+            wanted &= self._of_instance(instance)
+        formats = self._formats.get(ids)
+        present = np.unique(trace.type[wanted]).tolist() or ids[:1]
+        if len(present) > 1:
+            systems = ", ".join(f"{formats[number].system}:{formats[number].name}" for number in present)
+            raise KernlabError(f"several events are called {name!r}; name one of them: {systems}")
+        chosen = np.flatnonzero(wanted)
+        form = formats[present[0]]
+        records = trace.records(chosen)
+        own: dict[str, Any] = {}
+        for described in form.fields:
+            own[described.name] = ftrace_fields.column(records, described)
+        if (said := self._text_of(form, chosen)) is not None:
+            own.setdefault("text", said)
+        common = {
+            f"common_{column}" if column in own else column: values
+            for column, values in self._common(chosen).items()
+        }
+        return frame(self._kernel, f"ftrace {form.name}", problems=self.problems, **common, **own)
+
+    def format(self, name: str) -> str:
+        """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError."""
+        ids = require(self._formats, name, ())
+        return self._formats.get(ids)[ids[0]].text(self._formats.common)
+
+    def _of_instance(self, name: str) -> npt.NDArray[np.bool_]:
+        known = [instance.name for instance in self._instances]
+        if name not in known:
+            raise KernlabError(
+                f"there is no trace instance {name!r}; there are: {', '.join(map(repr, known))} ('' is the global one)"
+            )
+        mine = np.array([ring.instance.name == name for ring in self._trace.rings], dtype=bool)
+        return mine[self._trace.ring] if len(mine) else np.zeros(len(self._trace), dtype=bool)
+
+    def _common(self, chosen: I64) -> dict[str, Any]:
+        trace = self._trace
+        ring, time = trace.ring[chosen], trace.time[chosen]
+        rings = trace.rings
+        name_of = list(dict.fromkeys(instance.name for instance in self._instances))
+        codes = np.array([name_of.index(ring.instance.name) for ring in rings], dtype=np.int64)
+        cpus = np.array([ring.cpu for ring in rings], dtype=np.int64)
+        known = time < np.uint64(1 << 63)
+        stamp = np.where(known, time, np.uint64(0)).astype(np.int64).view("m8[ns]")
+        pid = trace.pid[chosen]
+        return {
+            "instance": lookup(codes[ring] if len(rings) else ring, name_of),
+            "timestamp": stamp if known.all() else nullable(stamp, known),
+            "cpu": cpus[ring] if len(rings) else ring,
+            "pid": pid,
+            "comm": lookup(*self._comms.names(pid)),
+        }
+
+    def _names(self, types: I64) -> tuple[Any, Any]:
+        distinct, inverse = np.unique(types, return_inverse=True)
+        names = [self._formats.names.get(number, ("", "")) for number in distinct.tolist()]
+        code = np.array([row if name else -1 for row, (name, _) in enumerate(names)], dtype=np.int64)
+        code = code[inverse] if len(code) else inverse.astype(np.int64)
+        return lookup(code, [name for name, _ in names]), lookup(code, [system for _, system in names])
+
+    def _text_of(self, form: Format, chosen: I64) -> Any:
+        """The text of ftrace's own printing events; None for all others."""
+        fields = {described.name: described for described in form.fields}
+        if form.system != "ftrace":
+            return None
+        records = self._trace.records(chosen)
+        if form.name == "print" and "buf" in fields:
+            return _without_line_feed(ftrace_fields.column(records, fields["buf"]).values)
+        if form.name == "bputs" and "str" in fields:
+            return _without_line_feed(self._strings(records, fields["str"]))
+        if form.name != "bprint" or not {"fmt", "buf"} <= set(fields):
+            return None
+        forms = self._strings(records, fields["fmt"])
+        start = records.start + fields["buf"].offset
+        end = records.start + records.size
+        whole = records.data
+        symbolize = self._symbolize
+        rendered = [
+            None if known is None else render_packed(str(known), whole[first:last].tobytes(), symbolize)
+            for known, first, last in zip(forms, start.tolist(), end.tolist(), strict=True)
+        ]
+        return _without_line_feed(rendered)
+
+    def _strings(self, records: ftrace_fields.Records, pointer: Field) -> list[str | None]:
+        """Strings of the kernel that records point to, each distinct one read once; None where it cannot be read."""
+        values, there = records.words(pointer.offset, 8, False)
+        distinct, inverse = np.unique(values, return_inverse=True)
+        strings = c_strings(self._kernel, distinct)
+        known = [
+            str(value) if valid else None
+            for value, valid in zip(strings.values, strings.valid.tolist(), strict=True)
+        ]
+        return [
+            known[row] if good else None for row, good in zip(inverse.tolist(), there.tolist(), strict=True)
+        ]
+
+    def _symbolize(self, address: int) -> str:
+        self._kernel.with_modules()
+        (name,) = self._kernel.symbols.symbolize(np.array([address], dtype=np.uint64))
+        return name if name is not None else f"{address:#x}"
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write every instance into a trace.dat (version 6), as trace-cmd and KernelShark open it.
+
+        Events that a reader had consumed are left out. Raises KernlabError where there is nothing to write, or
+        sub-buffers of the instances differ in size; OSError where the file cannot be written.
+        """
+        from kernlab.traces.ftrace_dat import write
+
+        return write(Path(path), self._kernel, self._trace, self._formats, self._comms, self._clock_line())
+
+    def _clock_line(self) -> str:
+        """The file trace_clock of tracefs: all clocks, the one in use in brackets."""
+        used = self._instances[0].clock_id if self._instances else None
+        return " ".join(
+            f"[{name}]" if number == used else name for number, (name, _) in enumerate(self._clocks) if name
+        )
+
+    def __repr__(self) -> str:
+        names = ", ".join(text.show_controls(i.name) or "global" for i in self._instances[:5])
+        which = "ftrace" if self._buffer == MAIN else "ftrace snapshots"
+        return f"<{which}: {len(self._trace):,} events of {len(self._instances):,} instances ({names})>"
+
+
+def _without_line_feed(texts: Any) -> Any:
+    values = np.empty(len(texts), dtype=object)
+    values[:] = [None if value is None else str(value).removesuffix("\n") for value in texts]
+    return pd.array(values, dtype="str")
+
+
+def view(dump: Any) -> Ftrace:
+    """The `Ftrace` of a dump, built once."""
+    kept: tuple[Ftrace] | None = dump.__dict__.get("_ftrace")
+    kernel = dump._open_kernel()
+    if kept is None:
+        kept = dump.__dict__.setdefault("_ftrace", (Ftrace(kernel),))
+    return kept[0]

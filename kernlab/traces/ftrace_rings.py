@@ -1,0 +1,324 @@
+"""ftrace's ring buffers in a dump: a `Kernel` in, trace instances and their sub-buffers in the order of reading out.
+
+Mirrors kernel/trace/trace.c (ftrace_trace_arrays) and kernel/trace/ring_buffer.c: each CPU has a ring of sub-buffers
+and one more, the reader page, outside of it. A reader gets the rest of the reader page, then the ring from its head
+(the sub-buffer to which a link leads that is marked in its two low bits) up to the commit page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+from kernlab.walk.lists import list_entries
+from kernlab.walk.strings import c_strings
+
+U64 = npt.NDArray[np.uint64]
+
+MAIN, SNAPSHOT = "main", "snapshot"
+
+#: More instances, or sub-buffers of one CPU, or a larger order of a sub-buffer than these are damage.
+MOST_INSTANCES = 4096
+_MOST_PAGES = 1 << 22
+_LARGEST_ORDER = 10
+
+#: ring_buffer.c, RB_PAGE_HEAD and RB_PAGE_UPDATE: marks in a link to the sub-buffer that is read (or moved on) next.
+_MARKS = 3
+
+#: Members of `struct ring_buffer_per_cpu` that count events; each is a local_t or an unsigned long.
+COUNTERS = ("entries", "overrun", "commit_overrun", "dropped_events", "read", "pages_lost", "nr_pages")
+
+
+@dataclass
+class Ring:
+    """One CPU's buffer: `pages` are sub-buffers (struct buffer_data_page) in the order of reading.
+
+    `counters` holds what could be read of COUNTERS. `consumed` bytes at the start of the first page were read already.
+    """
+
+    instance: Instance
+    buffer: str
+    cpu: int
+    address: int
+    subbuf_size: int
+    counters: dict[str, int] = field(default_factory=dict)
+    pages: U64 = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    consumed: int = 0
+    #: What kept pages from being found, '' where nothing did.
+    damage: str = ""
+
+
+@dataclass
+class Instance:
+    """A trace instance (struct trace_array); the name of the global one, which always is, is ''."""
+
+    name: str
+    address: int
+    tracer: str
+    clock_id: int | None
+    #: Buffers by MAIN or SNAPSHOT: the trace_buffer's address, its sub-buffers' size.
+    buffers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    recording: bool | None = None
+    overwrite: bool | None = None
+    #: Where memory that outlives a reboot lies (reserve_mem), 0 for an ordinary instance.
+    range_start: int = 0
+    #: What to add to addresses that the previous boot recorded, None where this kernel has no such instances.
+    text_delta: int | None = None
+    rings: list[Ring] = field(default_factory=list)
+
+
+def find_instances(kernel: Kernel, problems: list[str]) -> list[Instance]:
+    """Every trace instance with its rings, the global one first, then the newest first."""
+    head = kernel.symbols.get("ftrace_trace_arrays")
+    if head is None:
+        problems.append("this kernel has no ftrace (no symbol ftrace_trace_arrays)")
+        return []
+    _, arrays = list_entries(
+        kernel,
+        [head],
+        "struct trace_array",
+        "list",
+        problems=problems,
+        what="the trace instances",
+        limit=MOST_INSTANCES,
+    )
+    top = kernel.symbols.get("global_trace")
+    if top is not None and top not in arrays.addresses:
+        arrays = StructArray(kernel, arrays.type, np.append(arrays.addresses, np.uint64(top)))
+    instances = _describe(kernel, arrays)
+    instances.sort(key=lambda instance: instance.address != top)
+    _find_rings(kernel, instances, problems)
+    return instances
+
+
+def _describe(kernel: Kernel, arrays: StructArray) -> list[Instance]:
+    names = c_strings(kernel, arrays["name"].values)
+    tracers = c_strings(kernel, arrays.follow("current_trace", "struct tracer")["name"].values)
+    clocks = arrays["clock_id"]
+    range_start = arrays["range_addr_start"] if arrays.has("range_addr_start") else None
+    text_delta = arrays["text_delta"] if arrays.has("text_delta") else None
+    instances = []
+    for row, address in enumerate(arrays.addresses.tolist()):
+        instances.append(
+            Instance(
+                str(names.values[row]),
+                address,
+                str(tracers.values[row]),
+                int(clocks.values[row]) if clocks.valid[row] else None,
+                range_start=_number(range_start, row) or 0,
+                text_delta=_number(text_delta, row),
+            )
+        )
+    _buffers(kernel, arrays, instances, MAIN, "array_buffer")
+    # 7.2 calls it what it is; before, it has the name of the latency tracers' use.
+    for member in ("snapshot_buffer", "max_buffer"):
+        if arrays.has(member):
+            _buffers(kernel, arrays, instances, SNAPSHOT, member)
+            break
+    return instances
+
+
+def _number(column: Column | None, row: int) -> int | None:
+    return int(column.values[row]) if column is not None and column.valid[row] else None
+
+
+def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kind: str, member: str) -> None:
+    buffers = arrays.follow(member).follow("buffer", "struct trace_buffer")
+    order = buffers["subbuf_order"] if buffers.has("subbuf_order") else None
+    flags, disabled = buffers["flags"], buffers["record_disabled.counter"]
+    overwrites = kernel.types.enumerator_or_none("RB_FL_OVERWRITE") or 1
+    for row, instance in enumerate(instances):
+        if not buffers.valid[row]:
+            continue
+        # Since v6.8 the size of sub-buffers is a setting (buffer_subbuf_size_kb); before, each is a page.
+        shift = _number(order, row) or 0
+        if shift <= _LARGEST_ORDER:
+            instance.buffers[kind] = (int(buffers.addresses[row]), kernel.page_size << shift)
+        if kind == MAIN and flags.valid[row] and disabled.valid[row]:
+            instance.overwrite = bool(int(flags.values[row]) & overwrites)
+            # tracing_on clears the buffer's own count; RB_BUFFER_OFF is the bit above the writers' counts.
+            instance.recording = int(disabled.values[row]) == 0
+
+
+def _find_rings(kernel: Kernel, instances: list[Instance], problems: list[str]) -> None:
+    """Fill in `rings` of all instances, walking all CPUs' lists together."""
+    cpus = len(kernel.percpu_offsets)
+    owners = [
+        (instance, kind, size) for instance in instances for kind, (_, size) in instance.buffers.items()
+    ]
+    if not owners:
+        return
+    trace = StructArray(
+        kernel,
+        kernel.find_type("struct trace_buffer"),
+        [instance.buffers[kind][0] for instance, kind, _ in owners],
+    )
+    slots = trace["buffers"]
+    where = slots.values[:, None] + np.arange(cpus, dtype=np.uint64)[None, :] * np.uint64(8)
+    pointers, read = kernel.words(where.reshape(-1))
+    rings: list[Ring] = []
+    known: set[int] = set()
+    for row, (instance, kind, size) in enumerate(owners):
+        label = _label(instance.name, kind)
+        for cpu in range(cpus):
+            index = row * cpus + cpu
+            if not (slots.valid[row] and read[index]):
+                problems.append(f"{label}: the ring of CPU {cpu} cannot be found, the dump lacks its address")
+            elif pointers[index] and int(pointers[index]) not in known:
+                # Two that claim the same ring are damage; it is read once.
+                known.add(int(pointers[index]))
+                rings.append(Ring(instance, kind, cpu, int(pointers[index]), size))
+    if rings:
+        _read_rings(kernel, rings, problems)
+    for ring in rings:
+        ring.instance.rings.append(ring)
+        if ring.damage:
+            label = _label(ring.instance.name, ring.buffer)
+            problems.append(f"{label}, CPU {ring.cpu}: {ring.damage}")
+
+
+def _label(name: str, kind: str) -> str:
+    which = f"trace instance {name!r}" if name else "the global trace"
+    return which if kind == MAIN else f"the snapshot of {which}"
+
+
+def _read_rings(kernel: Kernel, rings: list[Ring], problems: list[str]) -> None:
+    cpu_buffers = StructArray(
+        kernel, kernel.find_type("struct ring_buffer_per_cpu"), [ring.address for ring in rings]
+    )
+    for name in COUNTERS:
+        if not cpu_buffers.has(name):
+            continue
+        column = _scalar(cpu_buffers, name)
+        for ring, value, valid in zip(rings, column.values.tolist(), column.valid.tolist(), strict=True):
+            if valid:
+                ring.counters[name] = value
+    reader, commit = (
+        cpu_buffers.follow(name, "struct buffer_page") for name in ("reader_page", "commit_page")
+    )
+    head, first = cpu_buffers["head_page"], cpu_buffers["pages"]
+    read = _scalar(reader, "read")
+    owner, nodes, marked, broken = _walk_rings(kernel, rings, first)
+    for row, ring in enumerate(rings):
+        if not (reader.valid[row] and commit.valid[row]):
+            ring.damage = "its reader page cannot be found"
+            continue
+        consumed = int(read.values[row]) if read.valid[row] else 0
+        wanted = [int(reader.addresses[row])]
+        if reader.addresses[row] != commit.addresses[row]:
+            mine = owner == row
+            wanted += _in_order(
+                nodes[mine],
+                marked[mine],
+                int(head.values[row]),
+                int(commit.addresses[row]),
+                ring,
+                broken[row],
+            )
+        held = StructArray(kernel, reader.type, np.array(wanted, dtype=np.uint64))
+        pages = held.follow("page", "struct buffer_data_page")
+        lost = int((~pages.valid).sum())
+        if lost and not ring.damage:
+            ring.damage = f"{lost:,} of its sub-buffers cannot be found, the dump lacks their addresses"
+        ring.consumed = consumed if pages.valid[0] else 0
+        ring.pages = pages.addresses[pages.valid]
+
+
+def _scalar(structs: StructArray, name: str) -> Column:
+    """A counter, through local_t's and atomic_long_t's own structs."""
+    found: Column | StructArray = structs[name]
+    for inner in ("a.counter", "counter"):
+        if not isinstance(found, StructArray):
+            break
+        if found.has(inner):
+            found = found[inner]
+    if isinstance(found, StructArray):
+        raise KernlabError(f"{name} of {structs.type.c_name} is {found.type.c_name}, no number")
+    values = found.values
+    return Column(values.astype(np.int64, copy=False), found.valid, "int", found.type)
+
+
+def _walk_rings(
+    kernel: Kernel, rings: list[Ring], first: Column
+) -> tuple[npt.NDArray[np.int64], U64, npt.NDArray[np.bool_], list[str]]:
+    """All rings of sub-buffers one link a round.
+
+    Returns owner int64[m], struct buffer_page uint64[m] in ring order, bool[m] whether the link to it was marked as the
+    head's, and per ring why its walk ended early ('' where it came around).
+    """
+    pages = StructArray(kernel, kernel.find_type("struct buffer_page"), np.zeros(0, dtype=np.uint64))
+    # container_of(): list is the first member in every kernel so far; its offset is asked for all the same.
+    base = np.uint64(_list_offset(pages))
+    most = min(_MOST_PAGES, kernel.file.max_pfn)
+    start = first.values & ~np.uint64(_MARKS)
+    count = np.array([min(ring.counters.get("nr_pages", 0), most) for ring in rings], dtype=np.int64)
+    broken = [""] * len(rings)
+    rows = np.flatnonzero(first.valid & (start != 0))
+    for row in np.setdiff1d(np.arange(len(rings)), rows).tolist():
+        broken[row] = "its ring of sub-buffers cannot be found"
+    current = start[rows]
+    # Brent: each walk remembers one earlier node, moved up at every power of two; meeting it again is a cycle.
+    landmark = current.copy()
+    owners, nodes, marks = [], [], []
+    length = 0
+    while len(rows):
+        following, read = kernel.words(current)
+        marked = (following & np.uint64(_MARKS)) != 0
+        following &= ~np.uint64(_MARKS)
+        good = read & (following != 0)
+        for row in rows[~good].tolist():
+            broken[row] = f"its ring of sub-buffers breaks off after {length:,}"
+        owners.append(rows[good])
+        nodes.append(following[good] - base)
+        marks.append(marked[good])
+        length += 1
+        around = following == start[rows]
+        # Damaged links may lead into a ring that never comes back to where it was entered.
+        endless = good & ~around & ((length > count[rows]) | (following == landmark))
+        for row in rows[endless].tolist():
+            broken[row] = (
+                f"its ring of sub-buffers does not close after the {count[row]:,} that it should have"
+            )
+        going = good & ~around & ~endless
+        rows, current, landmark = rows[going], following[going], landmark[going]
+        if length & (length - 1) == 0:
+            landmark = current.copy()
+    if not owners:
+        empty = np.zeros(0, dtype=np.int64)
+        return empty, np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=bool), broken
+    owner, node, mark = np.concatenate(owners), np.concatenate(nodes), np.concatenate(marks)
+    order = np.argsort(owner, kind="stable")
+    return owner[order], node[order], mark[order], broken
+
+
+def _list_offset(pages: StructArray) -> int:
+    from kernlab.debuginfo.paths import resolve
+
+    return resolve(pages.type, "list").hops[0]
+
+
+def _in_order(
+    nodes: U64, marked: npt.NDArray[np.bool_], hint: int, commit: int, ring: Ring, broken: str
+) -> list[int]:
+    """The ring's sub-buffers from its head up to the commit page."""
+    heads = np.flatnonzero(marked)
+    if not len(heads):
+        # The mark is moved in steps; a crash between them leaves the hint.
+        heads = np.flatnonzero(nodes == np.uint64(hint))
+    last = np.flatnonzero(nodes == np.uint64(commit))
+    if broken:
+        ring.damage = broken
+    if not len(heads):
+        ring.damage = ring.damage or "its head cannot be found"
+        return [commit]
+    turned = np.roll(nodes, -int(heads[0]))
+    if not len(last):
+        ring.damage = ring.damage or "its commit page is not in the ring"
+        return [*turned.tolist()]
+    end = (int(last[0]) - int(heads[0])) % len(nodes)
+    return [int(node) for node in turned[: end + 1]]
