@@ -22,7 +22,7 @@ _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 def modules(kernel: Kernel) -> pd.DataFrame:
     """One row per module, newest first: base and size_bytes of its memory, refcount, state, used_by, taint.
 
-    used_by joins the users' names by commas, taint gives the letters alone ("OE"). Mirrors kernel/module/procfs.c.
+    used_by joins the users' names by commas ("[permanent]" among them for one that has no exit), taint gives the letters alone ("OE"). Mirrors kernel/module/procfs.c.
     """
     problems: list[str] = []
     module = loaded(kernel, problems)
@@ -79,4 +79,9 @@ def _users(kernel: Kernel, module: StructArray, problems: list[str]) -> list[str
         name = use["source->name"]
         for row, who in zip(owner[name.valid].tolist(), name.values[name.valid], strict=True):
             users[row].append(str(who))
+        # A module that can be loaded and not unloaded counts among its own users (print_unload_info).
+        init, leave = module["init"], module["exit"]
+        permanent = init.valid & leave.valid & (init.values != 0) & (leave.values == 0)
+        for row in np.flatnonzero(permanent).tolist():
+            users[row].append("[permanent]")
     return [",".join(names) for names in users]

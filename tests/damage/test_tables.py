@@ -390,6 +390,14 @@ def test_a_looped_module_list_keeps_what_came_before(below, overlay):
     assert (dump.symbols["module"] == "").sum() == (below.symbols["module"] == "").sum()
 
 
+def test_a_module_without_an_exit_is_permanent(below, overlay):
+    """As print_unload_info says of it; no module of these dumps is one."""
+    first = below.modules.iloc[0]
+    damaged = table(overlay.set("struct module", int(first["address"]), "exit", 0).dump(), "modules")
+    assert damaged["used_by"].iloc[0] == ",".join(filter(None, [first["used_by"], "[permanent]"]))
+    assert damaged["used_by"].iloc[1:].equals(below.modules["used_by"].iloc[1:])
+
+
 def test_no_modules_at_all(below, overlay):
     head = below.symbol("modules")
     modules = table(overlay.word(head, head).word(head + 8, head).dump(), "modules")
