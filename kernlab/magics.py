@@ -1,4 +1,8 @@
-"""`%vmcore`, and how IPython shows what kernlab gives: thin shells over public functions."""
+"""`%vmcore`, `%struct`, `%sym`, `%dis`, and how IPython shows and completes what kernlab gives.
+
+Each is a thin shell over a public function: `kernlab.open`, `dump.layout` and `dump.struct`, `dump.find_symbols` and
+`dump.identify`, `dump.disassemble`.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,34 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+import traitlets
+from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 import kernlab
-from kernlab import frames
+from kernlab import completion, frames
+from kernlab.browse import bar
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
 from kernlab.text import escape_terminal
 
 #: Named, not imported: pandas is imported when a table is first built.
 _SHOWN = (("pandas", "DataFrame"), ("pandas", "Series"))
+_MAGICS = ("vmcore", "struct", "sym", "dis")
 
 
 @magics_class
 class KernlabMagics(Magics):
-    """The magics that `%load_ext kernlab` brings."""
+    """The magics that `%load_ext kernlab` brings, and how its tables are shown."""
+
+    max_rows = traitlets.Int(20, allow_none=True, help="Rows of a table that are shown; None shows all.").tag(
+        config=True
+    )
+    human_sizes = traitlets.Bool(
+        True, help="Show columns of bytes as 1.5 GiB (the exact number as a tooltip), or as exact numbers."
+    ).tag(config=True)
 
     @no_var_expand
     @magic_arguments()
@@ -34,16 +49,60 @@ class KernlabMagics(Magics):
         arguments = parse_argstring(self.vmcore, line)
         if arguments.path is None:
             return self._open_dumps()
-        # What parse_argstring leaves of quotes is the shell's business to take off.
-        path = "".join(shlex.split(arguments.path)) if arguments.path[0] in "'\"" else arguments.path
         if not arguments.name.isidentifier():
             raise UsageError(f"--name {arguments.name}: not a name that a variable can have")
-        try:
-            dump = kernlab.open(path)
-        except KernlabError as error:
-            raise UsageError(escape_terminal(str(error), lines=True)) from error
+        dump = _told(kernlab.open, _unquoted(arguments.path))
         self._namespace[arguments.name] = dump
         return dump
+
+    @no_var_expand
+    @magic_arguments()
+    @argument("--dump", default="", help="the variable that holds the dump (default: dump, or the only one)")
+    @argument("words", nargs="*", help="TYPE [ADDRESS]: `task_struct`, or `task_struct init_task`")
+    @line_magic
+    def struct(self, line: str) -> Any:
+        """A type's layout: `%struct page`; or a struct's content: `%struct task_struct 0xffff…` (or an expression)."""
+        arguments = parse_argstring(self.struct, line)
+        dump = self._dump(arguments.dump)
+        words = [_unquoted(word) for word in arguments.words]
+        if not words:
+            raise UsageError("name a type: %struct task_struct, %struct task_struct 0xffff…")
+        # `struct page` is one name.
+        count = 2 if words[0] in ("struct", "union") and len(words) > 1 else 1
+        name, where = " ".join(words[:count]), " ".join(words[count:])
+        if not where:
+            return _told(dump.layout, name)
+        return _told(lambda: dump.struct(name, bar.address_of(dump.kernel, where)))
+
+    @no_var_expand
+    @magic_arguments()
+    @argument("--dump", default="", help="the variable that holds the dump (default: dump, or the only one)")
+    @argument("name", help="a symbol, a pattern such as *_alloc?, or an address")
+    @line_magic
+    def sym(self, line: str) -> Any:
+        """Symbols by name or pattern (`%sym slab_*`), or what lies at an address (`%sym 0xffff…`)."""
+        arguments = parse_argstring(self.sym, line)
+        dump, name = self._dump(arguments.dump), _unquoted(arguments.name)
+        if name[:2].lower() == "0x":
+            try:
+                return _told(dump.identify, int(name, 16))
+            except ValueError as error:
+                raise UsageError(f"{name} is no address") from error
+        return _told(dump.find_symbols, name)
+
+    @no_var_expand
+    @magic_arguments()
+    @argument("--dump", default="", help="the variable that holds the dump (default: dump, or the only one)")
+    @argument(
+        "--size", type=int, default=None, help="so many bytes from the address on, not the whole function"
+    )
+    @argument("what", help="a function, or an address in one")
+    @line_magic
+    def dis(self, line: str) -> Any:
+        """The instructions of a function, as they stood in memory: `%dis do_idle`."""
+        arguments = parse_argstring(self.dis, line)
+        dump = self._dump(arguments.dump)
+        return _told(dump.disassemble, _unquoted(arguments.what), arguments.size)
 
     @property
     def _namespace(self) -> dict[str, Any]:
@@ -51,11 +110,19 @@ class KernlabMagics(Magics):
         held: dict[str, Any] = self.shell.user_ns
         return held
 
+    def _dump(self, name: str) -> Dump:
+        dump = completion.open_dump(self._namespace, name)
+        if dump is None:
+            there = ", ".join(completion.open_dumps(self._namespace)) or "none: %vmcore FILE opens one"
+            which = f"{name} is no open dump" if name else "which dump? Choose with --dump NAME"
+            raise UsageError(f"{which}; there are: {there}")
+        return dump
+
     def _open_dumps(self) -> Any:
         """The dumps that the user's variables hold, as a frame of name, file and release."""
         import pandas as pd
 
-        found = [(n, v) for n, v in sorted(self._namespace.items()) if isinstance(v, Dump) and n[:1] != "_"]
+        found = completion.open_dumps(self._namespace).items()
         return pd.DataFrame(
             {
                 "name": pd.array([name for name, _ in found], dtype="str"),
@@ -64,40 +131,89 @@ class KernlabMagics(Magics):
             }
         )
 
+    def html(self, shown: Any) -> str | None:
+        """How a DataFrame or Series is shown: kernlab's own way where it is kernlab's, else as ever."""
+        if frames.is_ours(shown):
+            return frames.to_html(shown, max_rows=self.max_rows, human_sizes=self.human_sizes)
+        # A Series has no HTML of its own.
+        made: str | None = shown._repr_html_() if hasattr(shown, "_repr_html_") else None
+        return made
+
+    def plain(self, shown: Any, printer: Any, cycle: bool) -> None:
+        """The same for a terminal: control characters that a dump's strings hold must not reach it."""
+        ours = frames.is_ours(shown)
+        printer.text(escape_terminal(repr(shown), lines=True) if ours else repr(shown))
+
+    @property
+    def matcher(self) -> Callable[..., Any]:
+        """What IPython asks for completions."""
+        namespace = self._namespace
+
+        @context_matcher(identifier="kernlab")
+        def kernlab_matcher(context: Any) -> dict[str, Any]:
+            line = context.text_until_cursor
+            found = completion.suggestions(line, namespace)
+            replaced = found[0].replaced if found else 0
+            return {
+                "completions": [SimpleCompletion(text=one.text, type=one.kind) for one in found],
+                "matched_fragment": line[len(line) - replaced :],
+                # Inside such a string names of files are no help.
+                "suppress": bool(found),
+                "ordered": True,
+            }
+
+        matcher: Callable[..., Any] = kernlab_matcher
+        return matcher
+
+
+def _unquoted(word: str) -> str:
+    # What parse_argstring leaves of quotes is the shell's business to take off.
+    return "".join(shlex.split(word)) if word[:1] in ("'", '"') else word
+
+
+def _told(function: Callable[..., Any], *given: Any) -> Any:
+    """What a function gives; its error as one line, not as a traceback."""
+    try:
+        return function(*given)
+    except KernlabError as error:
+        raise UsageError(escape_terminal(str(error), lines=True)) from error
+
 
 def load(shell: Any) -> None:
-    """Register the magics, and how kernlab's tables are shown (other frames are shown as ever)."""
-    shell.register_magics(KernlabMagics)
+    """Register the magics, how kernlab's tables are shown (other frames are shown as ever), and completion."""
+    unload(shell)
+    magics = KernlabMagics(shell)
+    shell.register_magics(magics)
     formatters = shell.display_formatter.formatters
     for name in _SHOWN:
-        formatters["text/html"].for_type_by_name(*name, _html)
-        formatters["text/plain"].for_type_by_name(*name, _plain)
+        formatters["text/html"].for_type_by_name(*name, magics.html)
+        formatters["text/plain"].for_type_by_name(*name, magics.plain)
+    if getattr(shell, "Completer", None) is not None:
+        shell.Completer.custom_matchers.append(magics.matcher)
     shell.user_ns.setdefault("kernlab", kernlab)
 
 
 def unload(shell: Any) -> None:
-    """Take back what `load` registered."""
-    shell.magics_manager.magics["line"].pop("vmcore", None)
-    for kind, ours in (("text/html", _html), ("text/plain", _plain)):
+    """Take back what `load` registered; nothing where it was not."""
+    registered = shell.magics_manager.magics["line"]
+    for name in _MAGICS:
+        if isinstance(getattr(registered.get(name), "__self__", None), KernlabMagics):
+            del registered[name]
+    shell.magics_manager.registry.pop(KernlabMagics.__name__, None)
+    for kind in ("text/html", "text/plain"):
         formatter = shell.display_formatter.formatters[kind]
         # What was named and not yet met is kept by name, what was met by type.
-        _drop(formatter.deferred_printers, ours)
-        _drop(formatter.type_printers, ours)
+        _drop(formatter.deferred_printers)
+        _drop(formatter.type_printers)
+    completer = getattr(shell, "Completer", None)
+    if completer is not None:
+        kept = [m for m in completer.custom_matchers if getattr(m, "__name__", "") != "kernlab_matcher"]
+        completer.custom_matchers[:] = kept
 
 
-def _drop(printers: dict[Any, Any], ours: Callable[..., Any]) -> None:
-    for key in [key for key, printer in printers.items() if printer is ours]:
+def _drop(printers: dict[Any, Any]) -> None:
+    ours = [
+        k for k, printer in printers.items() if isinstance(getattr(printer, "__self__", None), KernlabMagics)
+    ]
+    for key in ours:
         del printers[key]
-
-
-def _html(shown: Any) -> str | None:
-    if frames.is_ours(shown):
-        return frames.to_html(shown)
-    # A Series has no HTML of its own.
-    made: str | None = shown._repr_html_() if hasattr(shown, "_repr_html_") else None
-    return made
-
-
-def _plain(shown: Any, printer: Any, cycle: bool) -> None:
-    # Control characters that a dump's strings hold stay in the table, and must not reach the terminal.
-    printer.text(escape_terminal(repr(shown), lines=True) if frames.is_ours(shown) else repr(shown))

@@ -64,6 +64,15 @@ def find(kernel: Kernel, typed: str) -> Place:
     return place_of(kernel, value, typed.strip())
 
 
+def address_of(kernel: Kernel, typed: str) -> int:
+    """The address that an expression stands for: a number, what a pointer holds, or where something lies.
+
+    Raises KernlabError as `find` does.
+    """
+    parser = _Parser(kernel, typed)
+    return parser._number(parser.whole())
+
+
 def place_of(kernel: Kernel, value: Value, name: str) -> Place:
     """A place to show for a value; what a bare address is, is looked up."""
     if value.stored and value.type is not None:

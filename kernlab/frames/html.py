@@ -37,11 +37,18 @@ def is_ours(thing: Any) -> bool:
     return thing.index.nlevels == 1 and (isinstance(thing, pd.Series) or thing.columns.nlevels == 1)
 
 
-def to_html(table: pd.DataFrame | pd.Series, *, max_rows: int | None = 20, title: str | None = None) -> str:
+def to_html(
+    table: pd.DataFrame | pd.Series,
+    *,
+    max_rows: int | None = 20,
+    title: str | None = None,
+    human_sizes: bool = True,
+) -> str:
     """A table as HTML: one `<div>`, no scripts, nothing fetched, light or dark as its page is.
 
     Of more than `max_rows` rows (None: all are shown) the first and the last half; `title` is the table's own
-    name unless given. Columns whose names end in `_bytes` are in human units, the exact number as a tooltip.
+    name unless given. Columns whose names end in `_bytes` are in human units, the exact number as a tooltip (or as
+    exact numbers, without `human_sizes`).
     A Series is shown as names and values.
     """
     attrs = table.attrs
@@ -51,11 +58,13 @@ def to_html(table: pd.DataFrame | pd.Series, *, max_rows: int | None = 20, title
     positions, cut = _positions(rows, max_rows)
     shown = frame.iloc[positions, :_MOST_COLUMNS]
     if isinstance(table, pd.Series):
-        cells = [[_cell(str(key), value) for key, value in zip(shown.index, shown.iloc[:, 0], strict=True)]]
+        pairs = zip(shown.index, shown.iloc[:, 0], strict=True)
+        cells = [[_cell(str(key), value, human_sizes) for key, value in pairs]]
         size = f"{rows:,} {'entry' if rows == 1 else 'entries'}"
     else:
         cells = [
-            [_cell(str(key), value) for value in shown.iloc[:, i]] for i, key in enumerate(shown.columns)
+            [_cell(str(key), value, human_sizes) for value in shown.iloc[:, i]]
+            for i, key in enumerate(shown.columns)
         ]
         size = f"{rows:,} row{'' if rows == 1 else 's'} × {columns:,} column{'' if columns == 1 else 's'}"
     if cut:
@@ -107,7 +116,7 @@ def _label(label: Any) -> str:
     return escape_html(shorten(str(label), _LONGEST_CELL))
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: Any, human_sizes: bool) -> str:
     if is_missing(value):
         return '<td class="na" title="missing: it could not be read, or does not apply">–</td>'
     if isinstance(value, Address):
@@ -115,7 +124,7 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return f"<td>{value}</td>"
     if isinstance(value, int | float | np.integer | np.floating):
-        if name == "bytes" or name.endswith("_bytes"):
+        if human_sizes and (name == "bytes" or name.endswith("_bytes")):
             return f'<td class="n" title="{value:,} bytes">{human_bytes(value)}</td>'
         number = f"{value:.6g}" if isinstance(value, float | np.floating) else str(int(value))
         return f'<td class="n">{number}</td>'

@@ -1,0 +1,104 @@
+"""A function of the kernel in, its instructions out as they stood in memory: patched code shows as patched."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from kernlab import frames
+from kernlab.browse import bar
+from kernlab.errors import KernlabError, MissingDependencyError
+from kernlab.structs import Column
+
+#: No function of a kernel is longer than this; of longer symbols the beginning is shown.
+_LONGEST = 1 << 16
+#: Instructions are shown for so many bytes where no symbol says where the code ends.
+_WITHOUT_SYMBOL = 256
+_RELATIVE = re.compile(r"\[rip ([+-]) 0x([0-9a-f]+)\]")
+
+
+class Disassemble:
+    """`dump.disassemble(…)`: a function as a DataFrame of instructions."""
+
+    def __init__(self, dump: Any):
+        self._dump = dump
+
+    def __call__(self, what: Any, size: int | None = None) -> Any:
+        """The instructions of the function that a name, an address or an expression lies in.
+
+        `size` in bytes begins at the address itself instead. Returns a DataFrame: address, offset (into the function),
+        bytes (hexadecimal), instruction (Intel's notation), target (the symbol that a call, a jump or a memory operand
+        names; missing elsewhere).
+        Raises MissingDependencyError without capstone, KernlabError for what is no code of this dump.
+        """
+        kernel = self._dump.kernel
+        capstone = _capstone()
+        address = self._address(what)
+        kernel.with_modules()
+        rows, offsets, sizes = kernel.symbols.lookup(np.array([address], dtype=np.uint64))
+        start, end = address, address + (_WITHOUT_SYMBOL if size is None else size)
+        problems = []
+        if size is None and rows[0] >= 0:
+            start = address - int(offsets[0])
+            end = start + min(int(sizes[0]), _LONGEST)
+            if int(sizes[0]) > _LONGEST:
+                problems.append(f"the symbol covers {int(sizes[0]):,} bytes, of which {_LONGEST:,} are shown")
+        if not 0 < end - start <= _LONGEST:
+            raise KernlabError(f"{end - start:,} bytes of code are refused: at most {_LONGEST:,} at once")
+        code = kernel.read(start, end - start)
+        engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+        # What is no instruction (data between functions) is shown as bytes, and decoding goes on behind it.
+        engine.skipdata = True
+        found = list(engine.disasm_lite(code, start))
+        named = kernel.symbols.symbolize(np.array([_target(*one) for one in found], dtype=np.uint64))
+        name = kernel.symbols.symbolize(np.array([start], dtype=np.uint64))[0]
+        where = np.array([at for at, *_ in found], dtype=np.uint64)
+        return frames.frame(
+            kernel,
+            (name or f"{start:#018x}").split("+0x0/")[0],
+            problems=problems,
+            address=frames.addresses(kernel, where),
+            offset=(where - np.uint64(start)).astype(np.int64),
+            bytes=[code[at - start : at - start + length].hex(" ") for at, length, *_ in found],
+            instruction=[f"{mnemonic} {operands}".rstrip() for _, _, mnemonic, operands in found],
+            target=Column(
+                np.array([text or "" for text in named], dtype=object),
+                np.array([text is not None for text in named], dtype=bool),
+                "text",
+            ),
+        )
+
+    def _address(self, what: Any) -> int:
+        if hasattr(what, "__index__"):
+            return int(what) % (1 << 64)
+        place = bar.find(self._dump.kernel, str(what))
+        return place.address
+
+
+def _target(address: int, size: int, mnemonic: str, operands: str) -> int:
+    """The address that an instruction names, 0 for none."""
+    relative = _RELATIVE.search(operands)
+    if "gs:" in operands:
+        # A per-CPU variable: what is named is no address.
+        return 0
+    if relative is not None:
+        distance = int(relative[2], 16)
+        return (address + size + (distance if relative[1] == "+" else -distance)) % (1 << 64)
+    if mnemonic.startswith((".", "nop")):
+        return 0
+    absolute = re.search(r"0x([0-9a-f]{8,16})$", operands)
+    value = int(absolute[1], 16) if absolute is not None else 0
+    # mov rdi, 0xffffffff9bc1aa40 is sign-extended from 32 bits.
+    return value if value >> 63 else value | 0xFFFFFFFF00000000 if value >> 31 == 1 else 0
+
+
+def _capstone() -> Any:
+    try:
+        import capstone
+    except ImportError as error:
+        raise MissingDependencyError(
+            'disassembling needs capstone: pip install "kernlab[disassembly]"'
+        ) from error
+    return capstone

@@ -1,0 +1,69 @@
+"""`dump.find_symbols(…)` and `dump.layout(…)`: what `%sym` and `%struct` show."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Any
+
+import numpy as np
+
+from kernlab import frames
+from kernlab.browse.layout import Layout, layout
+from kernlab.debuginfo import known_globals
+from kernlab.structs import Column
+
+
+class FindSymbols:
+    """`dump.find_symbols(…)`: symbols by name or pattern."""
+
+    def __init__(self, dump: Any):
+        self._dump = dump
+
+    def __call__(self, pattern: str) -> Any:
+        """The symbols of a name, or of a pattern as the shell writes it ("*_alloc?"): name, address, module, c_type.
+
+        `c_type` is a variable's type where kernlab or the dump knows it. Raises KernlabError (naming symbols spelt
+        alike) where there is none.
+        """
+        kernel = self._dump.kernel
+        kernel.with_modules()
+        table = kernel.symbols
+        if not any(character in pattern for character in "*?["):
+            kernel.symbol(pattern)
+            names = {pattern}
+        else:
+            names = set(fnmatch.filter(table.names(), pattern))
+        modules = table.modules()
+        rows = [i for i, name in enumerate(table.names()) if name in names]
+        found = [table.names()[i] for i in rows]
+        kinds = [self._type(name) for name in found]
+        return frames.frame(
+            kernel,
+            f"symbols {pattern}",
+            name=found,
+            address=frames.addresses(kernel, table.addresses[rows]),
+            module=[modules[i] for i in rows],
+            c_type=Column(
+                np.array([kind or "" for kind in kinds], dtype=object),
+                np.array([kind is not None for kind in kinds], dtype=bool),
+                "text",
+            ),
+        )
+
+    def _type(self, name: str) -> str | None:
+        described = self._dump.kernel.types.variable(name)
+        if described is not None:
+            return f"{described.c_name} (per CPU)"
+        per_cpu = known_globals.PERCPU_TYPES.get(name)
+        return known_globals.TYPES.get(name) or (f"{per_cpu} (per CPU)" if per_cpu else None)
+
+
+class TypeLayout:
+    """`dump.layout(…)`: a struct's members, holes and cache lines."""
+
+    def __init__(self, dump: Any):
+        self._dump = dump
+
+    def __call__(self, type: str) -> Layout:  # noqa: A002 - the word that dump.struct uses
+        """The layout of a struct or union, as pahole shows it. Raises TypeNotFoundError, KernlabError."""
+        return layout(self._dump.kernel.find_type(type))
