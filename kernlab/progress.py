@@ -44,6 +44,7 @@ class Progress:
                 unit_scale=True,
                 unit_divisor=1024 if self._unit == "B" else 1000,
                 leave=False,
+                mininterval=0,  # `_next` sees to that
                 file=None if _in_notebook() else sys.stderr,
             )
         self._bar.update(self._done - self._bar.n)
