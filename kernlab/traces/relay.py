@@ -55,9 +55,10 @@ class Relay:
         name, cpu, client ('' where unknown), callbacks, module, subbuf_size, n_subbufs, produced and consumed
         (sub-buffers, counted since the start), read_bytes (of the next one), current_bytes (in the one being
         written), unread_bytes (what read() would have given), lost_subbufs (overwritten unread), dropped (events
-        this buffer refused), channel_dropped (events the client counted as refused on all CPUs), is_global, full
-        (writes are being refused), overwrite (missing where nothing proves it), closed, damage ('' or what cannot
-        be true; then the counts are missing), address (struct rchan), buffer (struct rchan_buf).
+        this buffer refused; 7.2 counts them, older kernels do not), channel_dropped (events refused on all CPUs, by
+        the same or the client's own count), is_global, full (writes are being refused), overwrite (missing where
+        nothing proves it), closed, damage ('' or what cannot be true; then the counts are missing), address (struct
+        rchan), buffer (struct rchan_buf).
         """
         pairs: list[tuple[Channel, Buffer | None]] = [
             (channel, buffer) for channel in self._channels for buffer in (*channel.buffers,) or (None,)

@@ -234,7 +234,7 @@ def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArra
             "padding",
         )
     }
-    # 7.2 counts refused writes per buffer; 6.12 and older have no `struct rchan_buf_stats`.
+    # 7.2 counts per buffer how often no sub-buffer was free (and blk_trace.dropped stays 0); 6.12 and older do not.
     refused = buffers["stats.full_count"] if buffers.has("stats") else None
     size_of_file = buffers["dentry->d_inode->i_size"]
     found = []
@@ -307,7 +307,14 @@ def _settle(kernel: Kernel, channel: Channel) -> None:
             channel.overwrite = False
         elif counters.produced - counters.consumed > counters.n_subbufs:
             channel.overwrite = True
-    if channel.client.decoder == "blktrace" and channel.private:
+    counts = [buffer.dropped for buffer in channel.buffers if buffer.dropped is not None]
+    if channel.overwrite:
+        # There it counts what was overwritten, which `lost_subbufs` knows better.
+        for buffer in channel.buffers:
+            buffer.dropped = None
+    elif counts:
+        channel.dropped = sum(counts)
+    elif channel.client.decoder == "blktrace" and channel.private:
         trace = array(kernel, "struct blk_trace", [channel.private])
         dropped = trace["dropped.counter"] if trace.has("dropped") else None
         if dropped is not None and dropped.valid[0]:
