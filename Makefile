@@ -17,7 +17,7 @@ PYTEST_FLAGS ?= -n 2 --dist loadfile
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types format bench hooks clean distclean
+.PHONY: help setup demo test lint types format bench extension hooks clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ format: $(READY) ## let ruff repair what it can
 bench: $(READY) ## kernlab and drgn side by side on the same dump (see benchmarks/README.md)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[oracle]"
 	$(BIN)/python benchmarks/compare.py
+
+extension: $(READY) ## build JupyterLab's front end anew (needs node; the built bundle lies in git)
+	$(BIN)/python scripts/build_extension.py
 
 hooks: $(HOOKS_READY) ## let git check each commit (.pre-commit-config.yaml)
 

@@ -168,9 +168,12 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         return given
 
     def _struct(self, type: str, address: str) -> dict[str, Any]:  # noqa: A002
-        """Open the struct browser below the dashboard."""
-        struct = self._dump.struct(type, views.address_of(address))
-        self.children = (self._board, self._dump.explore(struct))
+        """Open the struct browser below the dashboard, with a button that closes it."""
+        browser = self._dump.explore(self._dump.struct(type, views.address_of(address)))
+        away = ipywidgets.Button(description="Close the struct browser", icon="times")
+        away.layout.width = "max-content"
+        away.on_click(lambda _: setattr(self, "children", (self._board,)))
+        self.children = (self._board, ipywidgets.VBox([browser, away]))
         return {"opened": True}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

@@ -90,7 +90,12 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
 
   // What all rows have in common needs no column.
   const hidden = [...(HIDDEN[table] || []), ...Object.keys(where)];
-  const seen = () => state.columns.map((column, i) => [column, i]).filter(([column]) => !hidden.includes(column.name));
+  // Where a row lies matters less to its reader than what it is.
+  const seen = () => {
+    const columns = state.columns.map((column, i) => [column, i]).filter(([column]) => !hidden.includes(column.name));
+    const last = ([column]) => column.name === "address";
+    return [...columns.filter((each) => !last(each)), ...columns.filter(last)];
+  };
 
   const question = (offset) => {
     const args = { name: table, search: state.search, sort: state.sort, descending: state.descending, where, offset, count: PAGE };
@@ -147,7 +152,8 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
     const widths = columns.map(([column, i]) => {
       if (table === "log" && column.name === "level") return 62;
       const cells = page.rows.map((row) => row[1][i]).map((cell) => (Array.isArray(cell) ? cell[0] : cell ?? "–").length);
-      const widest = Math.max(column.name.length + 2, ...cells);
+      const least = ["name", "path", "text"].includes(column.name) ? 26 : column.name.length + 2;
+      const widest = Math.max(least, ...cells);
       const most = table === "log" && column.name === "text" ? 120 : 46;
       return Math.round(Math.min(widest, most) * (column.kind === "address" ? 7.4 : 7) + 20);
     });
