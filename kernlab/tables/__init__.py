@@ -8,8 +8,23 @@ INDEX = Registry(
         "info": ("kernlab.tables.info", "What the dump is and how the machine died."),
         "log": ("kernlab.tables.log", "The kernel's log (dmesg), one row per printk record."),
         "maps": ("kernlab.tables.maps", "Memory maps of all processes, one row per VMA."),
+        "memory_by_cgroup": (
+            "kernlab.tables.memory_by_cgroup",
+            "Memory cgroups, one row each, with what is charged to them.",
+        ),
+        "memory_by_file": (
+            "kernlab.tables.memory_by_file",
+            "The page cache by file: one row per inode, with its path.",
+        ),
+        "memory_by_process": (
+            "kernlab.tables.memory_by_process",
+            "Processes by the memory that they hold, from their page tables.",
+        ),
         "modules": ("kernlab.tables.modules", "Loaded kernel modules, one row each."),
-        "pages": ("kernlab.tables.pages", "Page frames, one row each: what every page of memory is used for."),
+        "pages": (
+            "kernlab.tables.pages",
+            "Page frames, one row each: what every page of memory is used for.",
+        ),
         "slab_objects": (
             "kernlab.tables.slab_objects",
             "Slab objects of one cache, or of all: every one, in use or free.",

@@ -31,7 +31,8 @@ Mask = npt.NDArray[np.bool_]
 # include/linux/sched.h, include/linux/mm.h: macros
 _PF_KTHREAD = 0x00200000
 _VM_PFNMAP, _VM_HUGETLB = 0x400, 0x400000
-_PSS_SHIFT = 12  # fs/proc/task_mmu.c
+#: pss is summed in bytes << PSS_SHIFT (fs/proc/task_mmu.c).
+PSS_SHIFT = 12
 _PAGE = 4096
 
 #: Owner and page number share 64 bits: user addresses have at most 56, less 12 of the page.
@@ -42,7 +43,7 @@ _MOST_OWNERS = 1 << 20
 _MOST_FRAMES = 1 << 20
 
 #: What a VMA is found to hold, in bytes (pss in bytes << 12).
-_SUMS = ("rss", "pss", "uss", "anon", "swap", "hugetlb")
+_SUMS = ("rss", "pss", "uss", "anon", "shmem", "swap", "hugetlb")
 
 #: The columns of `maps` that come from here.
 _LATER = ("rss_bytes", "pss_bytes", "swap_bytes")
@@ -56,8 +57,8 @@ class Usage:
     """All address spaces of processes, their VMAs, and what the page tables say of each.
 
     `mm` is a StructArray of n; `owner` (index into mm) and `vma` are the m VMAs, by mm and start. `sums` has int64[m]
-    for each of rss, pss, uss, anon, swap, hugetlb, in bytes; `known` is bool[m], False where page tables of the VMA
-    are lost; `tables` (int64[n]) counts page tables below the top. `problems` says what was lost.
+    for each of rss, pss, uss, anon, shmem, swap, hugetlb, in bytes; `known` is bool[m], False where page tables of the
+    VMA are lost; `tables` (int64[n]) counts page tables below the top. `problems` says what was lost.
     """
 
     mm: StructArray
@@ -110,7 +111,7 @@ def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:
         known &= found.known[row] if len(found.known) else False
         bytes_of = {
             "rss_bytes": found.sums["rss"],
-            "pss_bytes": found.sums["pss"] >> _PSS_SHIFT,
+            "pss_bytes": found.sums["pss"] >> PSS_SHIFT,
             "swap_bytes": found.sums["swap"],
         }
         return {name: (values[row] if len(values) else row, known) for name, values in bytes_of.items()}
@@ -200,17 +201,18 @@ class _Book:
             row = np.repeat(row, frames)
         unique, of = np.unique(pfn, return_inverse=True)
         page = mapped(self.kernel, unique)
-        count, anon, valid = page.mapcount[of], page.anon[of], page.valid[of]
+        count, valid = page.mapcount[of], page.valid[of]
         self._unread += int((~valid).sum())
         # A frame whose page struct is lost is resident all the same; how it is shared is not known.
         self._sum("rss", row, np.full(len(row), _PAGE, dtype=np.int64))
         self._sum(
             "pss",
             row,
-            np.where(count >= 2, (_PAGE << _PSS_SHIFT) // np.maximum(count, 1), _PAGE << _PSS_SHIFT),
+            np.where(count >= 2, (_PAGE << PSS_SHIFT) // np.maximum(count, 1), _PAGE << PSS_SHIFT),
         )
         self._sum("uss", row, np.where(valid & (count < 2), _PAGE, 0))
-        self._sum("anon", row, np.where(valid & anon, _PAGE, 0))
+        self._sum("anon", row, np.where(valid & page.anon[of], _PAGE, 0))
+        self._sum("shmem", row, np.where(valid & page.shmem[of], _PAGE, 0))
 
     def _sum(self, name: str, row: I64, values: I64) -> None:
         # Entries come sorted by VMA, nearly: their sums through bincount would be floats.

@@ -48,8 +48,15 @@ def paths(kernel: Kernel, pairs: StructArray, root: tuple[int, int] | None) -> C
     `(deleted)` follows the name of an unlinked file; a path of which a part cannot be read is not valid.
     """
     mount, dentry = pairs["mnt"], pairs["dentry"]
-    known = mount.valid & dentry.valid & (dentry.values != 0)
-    keys = np.stack([mount.values, dentry.values], axis=1)
+    return paths_at(kernel, mount.values, dentry.values, mount.valid & dentry.valid, root)
+
+
+def paths_at(
+    kernel: Kernel, mounts: U64, dentries: U64, valid: npt.NDArray[np.bool_], root: tuple[int, int] | None
+) -> Column:
+    """As `paths`, of (vfsmount, dentry) pairs that no `struct path` holds: uint64[n] each, bool[n] of those to take."""
+    known = valid & (dentries != 0)
+    keys = np.stack([mounts, dentries], axis=1)
     unique, inverse = np.unique(keys, axis=0, return_inverse=True)
     tree = _Tree(kernel, unique[:, 0], unique[:, 1])
     found = [tree.path(int(m), int(d), root) for m, d in unique.tolist()]

@@ -21,10 +21,13 @@ _ANON = np.uint64(1)  # PAGE_MAPPING_ANON
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """For each frame: how many mappings it has (int64[n]), whether it is anonymous, and whether that is known."""
+    """For each frame: how many mappings it has (int64[n]), whether it is anonymous memory or else shared memory (tmpfs
+    and its kind), and whether that is known.
+    """
 
     mapcount: I64
     anon: Mask
+    shmem: Mask
     valid: Mask
 
 
@@ -42,35 +45,46 @@ def mapped(kernel: Kernel, pfns: U64) -> Mapped:
     count = own + 1
     head = _heads(kernel, rows, address)
     mapping = _number(kernel, rows, "struct page", "mapping").astype(np.uint64)
+    flags = _number(kernel, rows, "struct page", "flags").astype(np.uint64)
     large = np.flatnonzero(valid & (head != 0))
     if len(large):
         # Many pages share a head: what is known of a compound page is read once.
         unique, of = np.unique(head[large], return_inverse=True)
-        mapping_of, entire, read = _compound(kernel, unique, size)
-        mapping[large] = mapping_of[of]
+        mapping_of, flags_of, entire, read = _compound(kernel, unique, size)
+        mapping[large], flags[large] = mapping_of[of], flags_of[of]
         count[large] += entire[of]
         valid[large] &= read[of]
-    return Mapped(count, (mapping & _ANON) != 0, valid)
+    anon = (mapping & _ANON) != 0
+    bit = kernel.types.enumerator_or_none("PG_swapbacked")
+    backed = np.zeros(len(rows), dtype=bool) if bit is None else (flags >> np.uint64(bit) & np.uint64(1)) != 0
+    return Mapped(count, anon, ~anon & backed, valid)
 
 
-def _compound(kernel: Kernel, heads: U64, size: int) -> tuple[U64, I64, Mask]:
-    """Of compound pages by their heads: (mapping, mappings that map all of it at once, whether both could be read)."""
+def _compound(kernel: Kernel, heads: U64, size: int) -> tuple[U64, U64, I64, Mask]:
+    """Of compound pages by their heads: (mapping, flags, how often all of it is mapped at once, what could be read)."""
     page = StructArray(kernel, kernel.find_type("struct page"), heads)
     mapping = page["mapping"]
+    own_flags, known = kernel.words(heads)
     # Linux commit 4b51634cd16a ("mm,thp,rmap: subpages_mapcount COMPOUND_MAPPED if PMD-mapped") (in v6.2) made the
     # two kinds of mappings, of pages and of the whole, add up for files as for anonymous memory.
     if kernel.types.has_member("struct folio", "_entire_mapcount"):
         entire = page.cast("struct folio")["_entire_mapcount.counter"]
-        return mapping.values, entire.values.astype(np.int64) + 1, mapping.valid & entire.valid
+        return (
+            mapping.values,
+            own_flags,
+            entire.values.astype(np.int64) + 1,
+            known & mapping.valid & entire.valid,
+        )
     first_tail = StructArray(kernel, page.type, heads + np.uint64(size))
     entire, flags = first_tail["compound_mapcount.counter"], first_tail["flags"]
+    known &= mapping.valid & entire.valid & flags.valid
     counts = entire.values.astype(np.int64) + 1
     both = kernel.types.enumerator_or_none("PG_double_map")
     if both is not None:
         counts -= (flags.values.astype(np.uint64) >> np.uint64(both) & np.uint64(1)).astype(np.int64)
     # Pages of files counted it in their own _mapcount already (__page_mapcount).
     counts[(mapping.values & _ANON) == 0] = 0
-    return mapping.values, counts, mapping.valid & entire.valid & flags.valid
+    return mapping.values, own_flags, counts, known
 
 
 def _heads(kernel: Kernel, rows: npt.NDArray[np.uint8], address: U64) -> U64:

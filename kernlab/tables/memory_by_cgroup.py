@@ -1,0 +1,208 @@
+"""Memory by cgroup: what is charged to each memory cgroup, those that were removed but live on among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.debuginfo.paths import resolve
+from kernlab.errors import KernlabError
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray, container
+from kernlab.tables.page_classifier import Kind
+from kernlab.tables.page_kinds import PageSurvey
+from kernlab.tables.task_search import find_tasks
+from kernlab.walk.lists import list_entries
+from kernlab.walk.strings import c_strings
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+
+#: Cgroups nest no deeper, whatever a damaged tree says, and there are no more of them.
+_MOST_LEVELS = 1 << 10
+_MOST_CGROUPS = 1 << 22
+
+#: Low bits of page.memcg_data (include/linux/memcontrol.h, enum page_memcg_data_flags).
+_OBJECTS, _MARKS = np.uint64(1), np.uint64(7)
+
+#: What the pages that are charged to a cgroup are summed as.
+_GROUPS = {
+    "anon": (Kind.ANON, Kind.THP, Kind.SWAP_CACHE),
+    "file": (Kind.FILE,),
+    "shmem": (Kind.SHMEM,),
+}
+_COLUMNS = ("anon", "file", "shmem", "kernel")
+
+
+@table("Memory cgroups, one row each, with what is charged to them.")
+def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
+    """One row per memory cgroup, parents before their children.
+
+    path: from the hierarchy's root, as /proc/PID/cgroup has it; usage_bytes: what memory.current shows, children
+    included (missing for the root, which is not counted); anon_bytes, file_bytes, shmem_bytes, kernel_bytes: pages
+    charged to it alone, without children (slab objects are charged by the byte, and show in usage_bytes only);
+    swap_bytes; limit_bytes (memory.max) and high_bytes, missing where there is none; peak_bytes; failures: how often
+    the limit stopped an allocation; processes: how many are in it; dying: rmdir()ed, but pages still hold it.
+    Mirrors mm/memcontrol.c, mm/page_counter.c.
+    """
+    problems: list[str] = []
+    if "root_mem_cgroup" not in kernel.symbols or kernel.types.get("struct mem_cgroup") is None:
+        raise KernlabError("this kernel has no memory cgroups (CONFIG_MEMCG)")
+    group, parent, level = _all(kernel, problems)
+    css = group.follow("css")
+    charged = _charged(kernel, group, problems)
+    unlimited = np.int64((1 << 63) - 1) // kernel.page_size
+    is_root = parent < 0
+    flags = css["flags"].values.astype(np.int64)
+    online = 1 << 1 if (bit := kernel.types.enumerator_or_none("CSS_ONLINE")) is None else bit
+    usage, swap = _pages(kernel, group, "memory.usage.counter"), _pages(kernel, group, "swap.usage.counter")
+    processes, known = _processes(kernel, css, group)
+    return frame(
+        kernel,
+        "memory_by_cgroup",
+        problems=problems,
+        path=_paths(kernel, css, parent),
+        usage_bytes=nullable(usage.where(~is_root)),
+        **{f"{name}_bytes": nullable(column) for name, column in charged.items()},
+        swap_bytes=nullable(swap.where(~is_root)),
+        limit_bytes=nullable(_limit(kernel, group, "memory.max", unlimited)),
+        high_bytes=nullable(_limit(kernel, group, "memory.high", unlimited)),
+        peak_bytes=nullable(_pages(kernel, group, "memory.watermark").where(~is_root)),
+        failures=nullable(group["memory.failcnt"]),
+        processes=nullable(Column(processes, known, "int")),
+        dying=Column((flags & online) == 0, css["flags"].valid, "bool"),
+        level=level,
+        address=group,
+    )
+
+
+def _pages(kernel: Kernel, group: StructArray, path: str) -> Column:
+    column = group[path]
+    return Column(np.maximum(column.values.astype(np.int64), 0) * kernel.page_size, column.valid, "int")
+
+
+def _limit(kernel: Kernel, group: StructArray, path: str, unlimited: np.int64) -> Column:
+    pages = group[path]
+    values = pages.values.astype(np.int64)
+    bounded = (values >= 0) & (values < unlimited)
+    return Column(np.where(bounded, values, 0) * kernel.page_size, pages.valid & bounded, "int")
+
+
+def _all(kernel: Kernel, problems: list[str]) -> tuple[StructArray, I64, I64]:
+    """All memory cgroups, level by level: (StructArray of n mem_cgroup, parent's index int64[n], level int64[n])."""
+    root = kernel.words([kernel.symbol("root_mem_cgroup")])[0]
+    found, parents, levels = [root], [np.full(1, -1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
+    seen = root
+    first = 0
+    for level in range(1, _MOST_LEVELS):
+        above = StructArray(kernel, kernel.find_type("struct mem_cgroup"), found[-1]).follow("css")
+        owner, css = list_entries(
+            kernel,
+            above.follow("children").addresses,
+            "struct cgroup_subsys_state",
+            "sibling",
+            problems=problems,
+            what="the tree of memory cgroups",
+        )
+        below = container(kernel, "struct mem_cgroup", "css", css.addresses)
+        up = css["parent"]
+        # What can be read and names another parent is no cgroup of this tree; one that was met before neither.
+        fresh = ~np.isin(below.addresses, seen) & (~up.valid | (up.values == above.addresses[owner]))
+        if not fresh.all():
+            problems.append(f"the tree of memory cgroups: {int((~fresh).sum()):,} links lead out of it")
+        if not fresh.any() or len(seen) > _MOST_CGROUPS:
+            break
+        found.append(below.addresses[fresh])
+        parents.append(owner[fresh] + first)
+        levels.append(np.full(int(fresh.sum()), level, dtype=np.int64))
+        first += len(found[-2])
+        seen = np.concatenate([seen, found[-1]])
+    group = StructArray(kernel, kernel.find_type("struct mem_cgroup"), np.concatenate(found))
+    return group, np.concatenate(parents), np.concatenate(levels)
+
+
+def _paths(kernel: Kernel, css: StructArray, parent: I64) -> Column:
+    """Each cgroup's path from the root of its hierarchy (kernel/cgroup/cgroup.c, cgroup_path)."""
+    node = css.follow("cgroup").follow("kn")
+    pointer = node["name"]
+    name = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), 256)
+    paths: list[Any] = []
+    valid = np.zeros(len(css), dtype=bool)
+    for row, above in enumerate(parent.tolist()):
+        if above < 0:
+            paths.append("/")
+            valid[row] = True
+            continue
+        paths.append(f"{paths[above].rstrip('/')}/{name.values[row]}")
+        valid[row] = valid[above] and name.valid[row]
+    values = np.empty(len(paths), dtype=object)
+    values[:] = paths
+    return Column(values, valid, "text")
+
+
+def _processes(kernel: Kernel, css: StructArray, group: StructArray) -> tuple[I64, npt.NDArray[np.bool_]]:
+    """How many processes are in each cgroup: (int64[n], bool[n] of what is known)."""
+    counts = np.zeros(len(group), dtype=np.int64)
+    number = kernel.types.enumerator_or_none("memory_cgrp_id")
+    if number is None:
+        return counts, np.zeros(len(group), dtype=bool)
+    task = find_tasks(kernel, [])
+    pid, tgid = task["pid"], task["tgid"]
+    leader = pid.valid & tgid.valid & (pid.values == tgid.values) & (pid.values > 0)
+    of = task[leader].follow("cgroups")[f"subsys[{number}]"]
+    order = np.argsort(css.addresses)
+    place = np.minimum(np.searchsorted(css.addresses[order], of.values), len(css) - 1)
+    hit = of.valid & (css.addresses[order][place] == of.values)
+    np.add.at(counts, order[place[hit]], 1)
+    return counts, np.ones(len(group), dtype=bool)
+
+
+def _charged(kernel: Kernel, group: StructArray, problems: list[str]) -> dict[str, Column]:
+    """Bytes of the pages that are charged to each cgroup itself, by what they hold."""
+    page = kernel.find_type("struct page")
+    # Linux commit bcfe06bf2622 ("mm: memcontrol: Use helpers to read page's memcg data") (in v5.11) renamed it.
+    member = "memcg_data" if kernel.types.has_member("struct page", "memcg_data") else "mem_cgroup"
+    offset = resolve(page, member).hops[-1]
+    sums = {name: np.zeros(len(group), dtype=np.int64) for name in _COLUMNS}
+    order = np.argsort(group.addresses)
+    sorted_groups = group.addresses[order]
+    code = np.full(256, _COLUMNS.index("kernel"), dtype=np.int64)
+    for name, kinds in _GROUPS.items():
+        code[list(kinds)] = _COLUMNS.index(name)
+    lost = 0
+    for chunk in PageSurvey(kernel, problems):
+        data = chunk.chunk.number(offset, 8)
+        rows = np.concatenate([np.arange(p.rows.start, p.rows.stop) for p in chunk.pieces])
+        # A compound page is charged through its head. Slab pages hold a vector of their objects' charges there.
+        value = data[chunk.head_row[rows].astype(np.int64)]
+        use = (value != 0) & ((value & _OBJECTS) == 0) & chunk.valid[rows] & (chunk.kind[rows] != Kind.SLAB)
+        value, kind = value[use] & ~_MARKS, code[chunk.kind[rows[use]]]
+        pairs, times = np.unique(
+            np.stack([value, kind.astype(np.uint64)], axis=1), axis=0, return_counts=True
+        )
+        place, known = _owners(kernel, pairs[:, 0], sorted_groups)
+        lost += int(times[~known].sum())
+        for number, name in enumerate(_COLUMNS):
+            mine = known & (pairs[:, 1] == number)
+            np.add.at(sums[name], order[place[mine]], times[mine] * kernel.page_size)
+    if lost:
+        problems.append(f"cgroups: {lost:,} pages are charged to something that is no cgroup of the tree")
+    whole = np.ones(len(group), dtype=bool)
+    return {name: Column(values, whole, "int") for name, values in sums.items()}
+
+
+def _owners(kernel: Kernel, charged: U64, groups: U64) -> tuple[I64, npt.NDArray[np.bool_]]:
+    """Which of the sorted cgroups each pointer means: the cgroup itself, or an obj_cgroup of it."""
+    place = np.minimum(np.searchsorted(groups, charged), len(groups) - 1)
+    known = groups[place] == charged
+    if not known.all() and kernel.types.get("struct obj_cgroup") is not None:
+        rest = np.flatnonzero(~known)
+        through = StructArray(kernel, kernel.find_type("struct obj_cgroup"), charged[rest])["memcg"]
+        again = np.minimum(np.searchsorted(groups, through.values), len(groups) - 1)
+        hit = through.valid & (groups[again] == through.values)
+        place[rest[hit]], known[rest[hit]] = again[hit], True
+    return place, known

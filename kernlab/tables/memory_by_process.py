@@ -1,0 +1,70 @@
+"""Memory by process: what each holds by the page tables, and its fair share of what it shares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column
+from kernlab.tables.map_usage import PSS_SHIFT, usage
+from kernlab.tables.task_search import find_tasks
+
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h
+
+
+@table("Processes by the memory that they hold, from their page tables.")
+def memory_by_process(kernel: Kernel) -> pd.DataFrame:
+    """One row per process that has memory, the largest share first.
+
+    rss_bytes: resident, as smaps counts it; pss_bytes: the same with each page shared fairly among those that map it,
+    so that the column adds up to the memory that processes use; uss_bytes: what nobody else maps, and the process' end
+    would free; anon_bytes, shmem_bytes, file_bytes: what rss is made of; swap_bytes: swapped out; hugetlb_bytes (not in
+    rss); page_tables_bytes as VmPTE: without the top. Missing where page tables are lost. vfork()ed processes share an
+    mm: each shows all of it. Mirrors fs/proc/task_mmu.c (smaps_account).
+    """
+    problems: list[str] = []
+    found = usage(kernel)
+    task = find_tasks(kernel, [])
+    tgid, pid, mm, flags = task["tgid"], task["pid"], task["mm"], task["flags"]
+    user = tgid.valid & mm.valid & (mm.values != 0) & ~(flags.valid & ((flags.values & _PF_KTHREAD) != 0))
+    # A process is its leader; where that one has ended before the others, the thread that came next.
+    rows = np.flatnonzero(user)
+    rows = rows[np.lexsort((pid.values[rows], tgid.values[rows]))]
+    rows = rows[np.unique(tgid.values[rows], return_index=True)[1]]
+    task = task[rows]
+    space = np.searchsorted(found.mm.addresses, mm.values[rows])
+    known = space < len(found.mm)
+    known[known] = found.tables_known[space[known]]
+    of = np.where(known, space, 0)
+    sums = {name: np.zeros(max(len(found.mm), 1), dtype=np.int64) for name in found.sums}
+    for name, values in found.sums.items():
+        np.add.at(sums[name], found.owner, values)
+    order = np.argsort(np.where(known, -sums["pss"][of], 1), kind="stable")
+    task, of, known = task[order], of[order], known[order]
+
+    def held(name: str) -> Column:
+        return Column(sums[name][of], known, "int")
+
+    file = Column(sums["rss"][of] - sums["anon"][of] - sums["shmem"][of], known, "int")
+    return frame(
+        kernel,
+        "memory_by_process",
+        problems=[*problems, *found.problems],
+        pid=nullable(task["tgid"]),
+        comm=task["comm"],
+        uid=nullable(task["real_cred->uid.val"]),
+        rss_bytes=nullable(held("rss")),
+        pss_bytes=nullable(Column(sums["pss"][of] >> PSS_SHIFT, known, "int")),
+        uss_bytes=nullable(held("uss")),
+        anon_bytes=nullable(held("anon")),
+        shmem_bytes=nullable(held("shmem")),
+        file_bytes=nullable(file),
+        swap_bytes=nullable(held("swap")),
+        hugetlb_bytes=nullable(held("hugetlb")),
+        page_tables_bytes=nullable(Column(found.tables[of] * kernel.page_size, known, "int")),
+        oom_score_adj=nullable(task["signal->oom_score_adj"]),
+        address=task,
+        mm=task["mm"],
+    )
