@@ -28,6 +28,11 @@ def __getattr__(name: str) -> Any:
 
         globals()["relay"] = relay_files
         return relay_files
+    if name == "show":
+        from kernlab.widgets.grid import show
+
+        globals()["show"] = show
+        return show
     if name not in ("Dump", "open"):
         raise AttributeError(f"module 'kernlab' has no attribute {name!r}")
     from kernlab import dump
@@ -49,7 +54,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "Dump", "open", "relay"})
+    return sorted({*globals(), "Dump", "open", "relay", "show"})
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -1,0 +1,214 @@
+"""`kernlab.show(df)`: a DataFrame in, an interactive grid out (sorting, search, pages), through itables.
+
+Works without a network. Where no script runs (an untrusted notebook, JavaScript off) the grid's first rows are a plain
+table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kernlab.errors import KernlabError, MissingDependencyError
+from kernlab.frames import is_ours
+from kernlab.frames.address import AddressDtype
+from kernlab.frames.html import duration
+from kernlab.text import NO_MATH, Address, escape_html, shorten, show_controls
+
+#: JavaScript's numbers are doubles: integers beyond go as text.
+_LARGEST_EXACT = 1 << 53
+_LONGEST_CELL = 500
+#: Rows that go into a page unless more are asked for: all of them are in the notebook.
+MOST_ROWS = 20_000
+_PROBLEMS_SHOWN = 10
+
+#: Shown in human units, sorted by what they are.
+_HUMAN_SIZE = """function (data, type) {
+  if (type !== 'display' || data === '' || data === null) { return data; }
+  let value = Number(data), unit = 0;
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
+  while (Math.abs(value) >= 1023.95 && unit < 6) { value /= 1024; unit += 1; }
+  return unit ? value.toFixed(1) + ' ' + units[unit] : value + ' B';
+}"""
+
+_STYLE = (
+    ".kernlab-grid{overflow-x:auto;text-align:left}.kernlab-grid td{font-variant-numeric:tabular-nums;"
+    "unicode-bidi:isolate}.kernlab-grid td.kernlab-address{font-family:var(--jp-code-font-family,monospace)}"
+)
+
+#: The cell of this notebook that carries the grid's scripts; the others use them.
+_carrier: list[str] = []
+
+
+def show(
+    table: Any,
+    *,
+    max_rows: int | None = MOST_ROWS,
+    human_sizes: bool = False,
+    page_rows: int = 25,
+    **options: Any,
+) -> Grid:
+    """An interactive grid of a DataFrame, or of a Series as names and values.
+
+    Parameters: max_rows, how many rows go into the page (None: all); human_sizes, columns of bytes in KiB, MiB, …
+    (they sort as numbers all the same); page_rows, rows a page; options, anything that itables takes.
+    Addresses are hexadecimal, integers exact, control characters visible; nothing in a cell is markup.
+    Raises MissingDependencyError without itables.
+    """
+    if isinstance(table, pd.Series):
+        shown = table.to_frame("value").reset_index(names="name")
+        shown.attrs = dict(table.attrs)
+    elif isinstance(table, pd.DataFrame):
+        shown = table
+    else:
+        raise KernlabError(f"a {type(table).__name__} is no table; kernlab.show takes DataFrames and Series")
+    return Grid(shown, max_rows, human_sizes, page_rows, options)
+
+
+class Grid:
+    """What `kernlab.show` gives: shows itself as a grid in a notebook."""
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        max_rows: int | None,
+        human_sizes: bool,
+        page_rows: int,
+        options: dict[str, Any],
+    ):
+        self.table = table
+        self._itables = _import()
+        self._rows = len(table) if max_rows is None else min(max_rows, len(table))
+        self._human_sizes, self._page_rows, self._options = human_sizes, page_rows, options
+
+    def _repr_html_(self) -> str:
+        itables = self._itables
+        shown = for_grid(self.table.iloc[: self._rows])
+        options: dict[str, Any] = {
+            "classes": "display compact nowrap",
+            "pageLength": self._page_rows,
+            "lengthMenu": sorted({10, 25, 100, 500, self._page_rows}),
+            "maxBytes": 0,
+            "maxRows": 0,
+            "maxColumns": 0,
+            "showIndex": not isinstance(self.table.index, pd.RangeIndex),
+            "connected": False,
+            "allow_html": False,
+            "style": "table-layout:auto;width:auto;margin:0",
+            "columnDefs": self._columns(shown),
+        }
+        made = itables.to_html_datatable(shown, **(options | self._options))
+        return f'<div class="kernlab-grid {NO_MATH}"><style>{_STYLE}</style>{_scripts(itables)}{self._caption()}{made}</div>'
+
+    def _columns(self, shown: pd.DataFrame) -> list[dict[str, Any]]:
+        """DataTables' rules for columns, by position: the index's levels come first where it is shown."""
+        first = 0 if isinstance(self.table.index, pd.RangeIndex) else 1
+        pairs = list(enumerate(zip(self.table.columns, self.table.dtypes, strict=True), first))
+        rules: list[dict[str, Any]] = []
+        addresses = [i for i, (_, dtype) in pairs if isinstance(dtype, AddressDtype)]
+        if addresses:
+            # As numbers they would be sorted as doubles, and neighbours would be equal.
+            rules.append({"targets": addresses, "type": "string", "className": "dt-left kernlab-address"})
+        sizes = [i for i, (name, _) in pairs if str(name) == "bytes" or str(name).endswith("_bytes")]
+        if self._human_sizes and sizes:
+            rules.append({"targets": sizes, "render": self._itables.JavascriptFunction(_HUMAN_SIZE)})
+        return rules
+
+    def _caption(self) -> str:
+        rows, columns = self.table.shape
+        attrs = self.table.attrs if is_ours(self.table) else {}
+        name = f"<b>{escape_html(str(attrs['table']))}</b> · " if attrs.get("table") else ""
+        cut = f", the first {self._rows:,} here (max_rows=None takes all)" if self._rows < rows else ""
+        told = [str(problem) for problem in attrs.get("problems", ())]
+        items = "".join(
+            f"<li>{escape_html(shorten(problem, 500))}</li>" for problem in told[:_PROBLEMS_SHOWN]
+        )
+        count = f"{len(told):,} {'problem' if len(told) == 1 else 'problems'}: something was lost here"
+        lost = (
+            f'<div style="border-left:3px solid var(--jp-warn-color1,#d80);padding:2px 8px">'
+            f"{count}<ul>{items}</ul></div>"
+            if told
+            else ""
+        )
+        return f"<div>{name}{rows:,} rows × {columns:,} columns{cut}</div>{lost}"
+
+    def __repr__(self) -> str:
+        return f"<grid of {len(self.table):,} rows × {len(self.table.columns):,} columns>"
+
+
+def for_grid(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table with cells that mean the same in JavaScript: small integers, floats and text."""
+    columns = {i: _column(table.iloc[:, i]) for i in range(table.shape[1])}
+    shown = pd.DataFrame(columns, index=_index(table.index))
+    shown.columns = pd.Index(
+        [show_controls(shorten(str(name), _LONGEST_CELL)) for name in table.columns], dtype=object
+    )
+    return shown
+
+
+def _index(index: pd.Index) -> pd.Index:
+    if isinstance(index, pd.RangeIndex):
+        return index
+    cells: pd.Index[Any] = pd.Index([_cell(item) for item in index], dtype=object)
+    return cells if index.nlevels > 1 else cells.rename(_cell(index.name))
+
+
+def _column(column: pd.Series) -> Any:
+    items = [_cell(item) for item in column.array]
+    result = np.empty(len(items), dtype=object)
+    result[:] = items
+    return result
+
+
+def _cell(item: Any) -> Any:
+    if item is None or item is pd.NA or item is pd.NaT or item != item:
+        return ""
+    if isinstance(item, Address):
+        return str(item)
+    if isinstance(item, bool | np.bool_):
+        return str(bool(item))
+    if isinstance(item, int | np.integer):
+        return int(item) if abs(int(item)) < _LARGEST_EXACT else str(int(item))
+    if isinstance(item, float | np.floating):
+        return float(item) if np.isfinite(item) else str(item)
+    if isinstance(item, pd.Timedelta):
+        return duration(item)
+    return show_controls(shorten(str(item), _LONGEST_CELL))
+
+
+def _import() -> Any:
+    try:
+        import itables
+    except ImportError as error:
+        raise MissingDependencyError('the grid needs itables: pip install "kernlab[lab]"') from error
+    return itables
+
+
+def _scripts(itables: Any) -> str:
+    """The grid's scripts, a megabyte: once a notebook, in the output of the cell that showed the first grid."""
+    cell = _this_cell()
+    if cell and _carrier and _carrier[0] != cell:
+        return ""
+    if cell:
+        _carrier[:] = [cell]
+    from itables import javascript, options
+
+    made: str = javascript.generate_init_offline_itables_html(options.dt_bundle)
+    # Only the scripts: its remark on trust is for a cell of its own.
+    return made.partition("<div")[0]
+
+
+def _this_cell() -> str:
+    """The notebook's cell that is being executed, '' where there is none."""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return ""
+    shell = get_ipython()
+    try:
+        parent: Any = shell.parent_header  # type: ignore[union-attr]
+        return str(parent["metadata"]["cellId"])
+    except (AttributeError, KeyError, TypeError):
+        return ""
