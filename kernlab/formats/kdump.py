@@ -39,6 +39,11 @@ class KdumpFile(DumpFile):
         self.machine = header.machine
         self.max_pfn = header.max_pfn
         self._told: list[str] = []
+        if header.sub_header_lost:
+            self._told.append(
+                f"the sub-header of {self.path} (at byte {self.page_size:,}) is empty: the dump level, the registers of "
+                "the CPUs and the file's own VMCOREINFO are lost"
+            )
         self.notes = parse_notes(header.piece(source, header.notes), header.notes[0])
         refuse_xen(self.path, self.notes)
         self.vmcoreinfo = self._vmcoreinfo(header, source)

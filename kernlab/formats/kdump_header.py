@@ -60,6 +60,11 @@ class Header:
         return self.uts["machine"]
 
     @property
+    def sub_header_lost(self) -> bool:
+        """Is there nothing where the sub-header should be? Since version 6 it says how many page frames there are."""
+        return self.version >= 6 and not any(self.sub.values())
+
+    @property
     def split(self) -> bool:
         """Is this one piece of a split dump?"""
         return bool(self.sub["split"])
@@ -110,7 +115,9 @@ class Header:
         known: dict[str, Any] = {name: value for name, value in self.uts.items() if value}
         known["timestamp"] = self.timestamp or None
         # QEMU writes 1 and leaves nothing out; nobody else runs without its note.
-        known["dump_level"] = self.sub["dump_level"] if self.version >= 1 else None
+        known["dump_level"] = (
+            self.sub["dump_level"] if self.version >= 1 and not self.sub_header_lost else None
+        )
         known["header_version"] = self.version
         known["cpus"] = self.cpus
         known["max_pfn"] = self.max_pfn

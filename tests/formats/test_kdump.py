@@ -398,6 +398,16 @@ class TestDamage:
         with pytest.raises(KernlabError, match=f"{machine} machine"):
             open_dump_file(write(tmp_path, header.ljust(3 * PAGE, b"\0")))
 
+    def test_zeroed_sub_header(self, tmp_path):
+        """The pages are all there; that the rest is not known must not pass for a dump level of 0."""
+        pages = some()
+        made = kdump(pages)
+        made.data[PAGE : 2 * PAGE] = bytes(PAGE)
+        with open_dump_file(write(tmp_path, made.data)) as dump:
+            assert frames(dump, list(pages)) == pages
+            assert dump.header["dump_level"] is None
+            assert "sub-header" in dump.problems[0]
+
     def test_incomplete_whose_bitmap_lost_its_last_bits(self, tmp_path):
         """makedumpfile 1.7.2 left it so where it tried again with another dump level in a full file system."""
         pages = {i: page(i) for i in range(47)}

@@ -1,0 +1,65 @@
+"""The memory of one real machine, debian-6.1, to be packed anew in every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from formats.make_dump import PAGE, Segment, elf, kdump, note, split
+
+from kernlab.formats import FrameStatus, open_dump_file
+
+
+@dataclass(frozen=True)
+class RealMemory:
+    """The frames of a machine, those of its RAM that were left out, its VMCOREINFO."""
+
+    frames: dict[int, bytes]
+    excluded: list[int]
+    max_pfn: int
+    vmcoreinfo: bytes
+
+    def kdump(self, kind: str = "zlib", **how: object) -> bytes:
+        """A whole kdump file."""
+        how = {"vmcoreinfo": self.vmcoreinfo, "max_pfn": self.max_pfn, **how}
+        return bytes(kdump(self.frames, excluded=self.excluded, kind=kind, **how).data)
+
+    def split(self, count: int, kind: str = "zlib") -> list[bytes]:
+        """Pieces of about as many pages each."""
+        pfns = sorted(self.frames)
+        bounds = [pfns[len(pfns) * i // count] for i in range(1, count)]
+        how = {"vmcoreinfo": self.vmcoreinfo, "max_pfn": self.max_pfn, "kind": kind}
+        return split(self.frames, bounds, excluded=self.excluded, **how)
+
+    def elf(self, vmcoreinfo: bytes | None = b"") -> bytes:
+        """An ELF core as makedumpfile -E writes it: excluded frames are in memory, but not in the file."""
+        info = self.vmcoreinfo if vmcoreinfo == b"" else vmcoreinfo
+        notes = note(b"CORE", 1, bytes(336)) + (note(b"VMCOREINFO", 0, info) if info else b"")
+        ram = np.array(sorted([*self.frames, *self.excluded]))
+        held = np.isin(ram, list(self.frames))
+        # A segment is a run of frames with bytes, and the run of frames without that follows.
+        starts = np.flatnonzero(np.diff(ram, prepend=-2) != 1)
+        starts = np.union1d(starts, 1 + np.flatnonzero(~held[:-1] & held[1:]))
+        segments = []
+        for first, after in zip(starts.tolist(), [*starts[1:].tolist(), len(ram)], strict=True):
+            data = b"".join(self.frames[pfn] for pfn in ram[first:after].tolist() if pfn in self.frames)
+            segments.append(Segment(int(ram[first]) * PAGE, data, size=(after - first) * PAGE))
+        return bytes(elf(segments, note_bytes=notes))
+
+
+@pytest.fixture(scope="session")
+def real(dump_files) -> RealMemory:
+    """debian-6.1, frame by frame."""
+    with open_dump_file(dump_files("debian-6.1").vmcore) as dump:
+        numbers = np.arange(dump.max_pfn, dtype=np.uint64)
+        found = dump.find(numbers)
+        pages = np.empty((dump.frame_count, PAGE), dtype=np.uint8)
+        assert not dump.read_into(np.arange(dump.frame_count), pages).any()
+        assert dump.vmcoreinfo is not None
+        return RealMemory(
+            {int(pfn): pages[found[pfn]].tobytes() for pfn in np.flatnonzero(found >= 0)},
+            np.flatnonzero(found == -FrameStatus.EXCLUDED).tolist(),
+            dump.max_pfn,
+            dump.vmcoreinfo,
+        )

@@ -1,0 +1,253 @@
+"""One machine's memory in every format: the same tables from each, and what damage does to them."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import zstandard
+from formats.make_dump import KINDS, PAGE, flatten
+from formats.reading import write
+
+import kernlab
+from kernlab.errors import KernlabError, KernlabWarning, MissingPiecesWarning
+
+# What each test asks of a dump: of different kinds of kernel memory, and cheap.
+TABLES = ("tasks", "log", "modules", "slabs")
+
+#: Every format by name: the memory in, the files out.
+FORMATS: dict[str, Callable[..., list[bytes]]] = {
+    **{f"kdump-{kind}": lambda real, kind=kind: [real.kdump(kind)] for kind in KINDS},
+    "kdump-zlib (flattened)": lambda real: [flatten(real.kdump(), step=65536)],
+    "kdump-lzo (flattened)": lambda real: [flatten(real.kdump("lzo", qemu=True, dump_level=1), step=4096)],
+    "kdump-snappy (flattened)": lambda real: [flatten(real.kdump("snappy", qemu=True, vmcoreinfo=None))],
+    "kdump-zlib (split, 3 pieces)": lambda real: real.split(3)[::-1],
+    "kdump-zstd (split, 2 pieces)": lambda real: real.split(2, "zstd"),
+    "elf": lambda real: [real.elf()],
+    "elf (flattened)": lambda real: [flatten(real.elf(), step=1 << 20)],
+    "kdump-lzo (xz)": lambda real: [lzma.compress(real.kdump("lzo"), preset=0)],
+    "elf (gzip)": lambda real: [gzip.compress(real.elf(None), 1)],
+    "kdump-raw (flattened, zstd)": lambda real: [
+        zstandard.ZstdCompressor(level=1).compress(flatten(real.kdump("raw"), step=1 << 20))
+    ],
+    "kdump-snappy (split, 2 pieces, bzip2)": lambda real: [
+        bz2.compress(piece, 1) for piece in real.split(2, "snappy")
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def files(real) -> Callable[[str], list[bytes]]:
+    """`files("elf")`: the files of a format, made once."""
+    made: dict[str, list[bytes]] = {}
+
+    def make(name: str) -> list[bytes]:
+        if name not in made:
+            made[name] = FORMATS[name](real)
+        return made[name]
+
+    return make
+
+
+def written(folder: Path, contents: list[bytes]) -> list[Path]:
+    return [write(folder, data, f"vmcore.{number}") for number, data in enumerate(contents)]
+
+
+def assert_same(dump: kernlab.dump.Dump, sample: kernlab.dump.Dump) -> None:
+    for name in TABLES:
+        table, expected = getattr(dump, name), getattr(sample, name)
+        assert table.attrs["problems"] == []
+        pd.testing.assert_frame_equal(plain(table), plain(expected))
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Without what names the dump that it came from."""
+    values = {
+        name: column.astype("string") if column.dtype.kind not in "iufbmMO" else column
+        for name, column in table.items()
+    }
+    return pd.DataFrame(values)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_same_tables(tmp_path, files, opened, name):
+    paths = written(tmp_path, files(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with kernlab.open(paths if len(paths) > 1 else paths[0]) as dump:
+            assert dump.info["format"] == name
+            assert dump.info["file"] == str(paths[0])
+            assert dump.info["machine"] == "x86_64"
+            assert dump.info["release"] == opened("debian-6.1").info["release"]
+            assert repr(dump).startswith(f"<kernlab.Dump {paths[0]}: Linux")
+            assert_same(dump, opened("debian-6.1"))
+            assert dump.problems == []
+
+
+@pytest.mark.parametrize("how", [list, tuple, iter, lambda paths: [str(path) for path in paths]])
+def test_pieces_in_any_container(tmp_path, files, opened, how):
+    with kernlab.open(how(written(tmp_path, files("kdump-zlib (split, 3 pieces)")))) as dump:
+        assert len(dump.tasks) == len(opened("debian-6.1").tasks)
+
+
+def test_vmcoreinfo_from_a_file(tmp_path, real, opened):
+    (path,) = written(tmp_path, [real.kdump(qemu=True, vmcoreinfo=None)])
+    (tmp_path / "info").write_bytes(real.vmcoreinfo)
+    for given in (real.vmcoreinfo, tmp_path / "info"):
+        with kernlab.open(path, vmcoreinfo=given) as dump:
+            assert_same(dump, opened("debian-6.1"))
+
+
+class TestMakedumpfile:
+    """What the tool itself makes of the sample."""
+
+    @pytest.fixture
+    def run(self, tmp_path, dump_files) -> Callable[..., bytes]:
+        tool = shutil.which("makedumpfile")
+        if tool is None:
+            pytest.skip("makedumpfile is not installed (Debian's package of that name)")
+
+        def run(*arguments: str) -> bytes:
+            core = dump_files("debian-6.1").vmcore
+            where = arguments.index("VMCORE")
+            command = [tool, *arguments[:where], str(core), *arguments[where + 1 :]]
+            done = subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=120, check=False)
+            if done.returncode:
+                pytest.skip(f"this makedumpfile does not read the sample: {done.stderr.decode()[-200:]}")
+            return done.stdout
+
+        return run
+
+    def test_flattened(self, tmp_path, run, opened):
+        (tmp_path / "flat").write_bytes(run("-F", "-c", "-d", "31", "VMCORE"))
+        with kernlab.open(tmp_path / "flat") as dump:
+            assert dump.info["format"] == "kdump-zlib (flattened)"
+            assert_same(dump, opened("debian-6.1"))
+
+    @pytest.mark.parametrize(("flag", "kind"), [("-c", "zlib"), ("-l", "lzo")])
+    def test_split(self, tmp_path, run, opened, flag, kind):
+        # Blocks of 64 MiB: of this small machine the usual ones of 1 GiB would all go into the first piece.
+        run("--splitblock-size", "65536", "--split", flag, "-d", "31", "VMCORE", "one", "two", "three")
+        paths = [tmp_path / name for name in ("two", "three", "one")]
+        with kernlab.open(paths) as dump:
+            assert dump.info["format"] == f"kdump-{kind} (split, 3 pieces)"
+            assert_same(dump, opened("debian-6.1"))
+        with (
+            pytest.warns(MissingPiecesWarning),
+            pytest.raises(KernlabError, match="one piece of a split dump"),
+        ):
+            kernlab.open(paths[1])
+
+    @pytest.mark.parametrize(("flags", "kind"), [(["-l"], "lzo"), ([], "raw")])
+    def test_other_compression(self, tmp_path, run, opened, flags, kind):
+        run(*flags, "-d", "31", "VMCORE", "new")
+        with kernlab.open(tmp_path / "new") as dump:
+            assert dump.info["format"] == f"kdump-{kind}"
+            assert_same(dump, opened("debian-6.1"))
+
+
+#: Where damage is done, as (first, last) byte of the file, or of its first piece.
+PLACES = {
+    "header": (0, PAGE),
+    "sub-header": (PAGE, 2 * PAGE),
+    "headers and all after them": (0, 30_000),
+    "the first 100,000 bytes behind the header": (2 * PAGE, 100_000),
+    "bitmaps": (2 * PAGE, 12 * PAGE),
+    "page data": (2_000_000, 4_000_000),
+    "the end": (-2_000_000, None),
+}
+DAMAGED = [
+    "kdump-zlib",
+    "kdump-zstd",
+    "kdump-zlib (flattened)",
+    "kdump-zlib (split, 3 pieces)",
+    "elf",
+    "elf (flattened)",
+    "kdump-lzo (xz)",
+    "elf (gzip)",
+]
+
+
+def read_what_is_left(paths: list[Path], *, harmless: bool = False) -> str:
+    """Open it and build the tables: "refused" in words that name a file, "partial" with problems, or "whole"."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Only kernlab's own warnings may be given.
+        warnings.simplefilter("ignore", KernlabWarning)
+        try:
+            dump = kernlab.open(paths if len(paths) > 1 else paths[0])
+        except KernlabError as error:
+            text = str(error)
+            assert any(str(path) in text for path in paths)
+            assert len(text) > 40
+            return "refused"
+        with dump:
+            tables = {}
+            for name in ("info", *TABLES):
+                try:
+                    tables[name] = getattr(dump, name)
+                except KernlabError as error:
+                    assert len(str(error)) > 20  # noqa: PT017 - as above
+                    assert dump.problems
+            problems = dump.problems
+            for table in tables.values():
+                for problem in dump.kernel.problems:
+                    assert problem in problems
+                assert isinstance(table.attrs["problems"], list)
+    if not problems:
+        return "whole"
+    return "partial"
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+class TestDamage:
+    @pytest.mark.parametrize("percent", [1, 10, 50, 90, 99])
+    def test_cut(self, tmp_path, files, name, percent):
+        contents = list(files(name))
+        contents[-1] = contents[-1][: len(contents[-1]) * percent // 100]
+        assert read_what_is_left(written(tmp_path, contents)) in ("refused", "partial")
+
+    @pytest.mark.parametrize("place", PLACES)
+    @pytest.mark.parametrize("filler", ["zeros", "random"])
+    def test_overwritten(self, tmp_path, files, name, place, filler):
+        contents = list(files(name))
+        data = bytearray(contents[0])
+        start, end, _ = slice(*PLACES[place]).indices(len(data))
+        size = end - start
+        data[start:end] = bytes(size) if filler == "zeros" else np.random.default_rng(5).bytes(size)
+        contents[0] = bytes(data)
+        outcome = read_what_is_left(written(tmp_path, contents))
+        # Bytes of an ELF dump's pages carry no sums: what is wrong with them only what they mean can tell.
+        assert outcome in (
+            ("refused", "partial", "whole") if name.startswith("elf") else ("refused", "partial")
+        )
+
+
+@pytest.mark.parametrize("name", ["kdump-zlib", "kdump-zlib (flattened)", "elf", "kdump-lzo (xz)"])
+def test_cut_at_99_percent_has_its_tasks(tmp_path, files, opened, name):
+    """Little is lost, so little is missing: most of what the whole one has is there, and right."""
+    (data,) = files(name)
+    paths = written(tmp_path, [data[: len(data) * 99 // 100]])
+    with pytest.warns(KernlabWarning):
+        dump = kernlab.open(paths[0])
+    with dump:
+        tasks, expected = dump.tasks, opened("debian-6.1").tasks
+        assert len(tasks) >= 0.5 * len(expected)
+        merged = plain(tasks).merge(plain(expected)[["address", "comm", "pid"]], on="address")
+        known = merged["comm_x"].notna()
+        assert (merged["comm_x"] == merged["comm_y"])[known].all()
+        assert dump.problems
