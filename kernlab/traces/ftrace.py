@@ -11,16 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab import text
+from kernlab import text as plain
 from kernlab.errors import KernlabError
 from kernlab.frames import addresses, frame, lookup, nullable
 from kernlab.kernel import Kernel
 from kernlab.traces import ftrace_fields
 from kernlab.traces.ftrace_comms import Comms
-from kernlab.traces.ftrace_formats import Field, Format, Formats, require
+from kernlab.traces.ftrace_formats import Format, Formats, require
+from kernlab.traces.ftrace_helpers import Failed
 from kernlab.traces.ftrace_load import Trace, load
-from kernlab.traces.ftrace_printf import render_packed
 from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance, find_instances
+from kernlab.traces.ftrace_text import Texts, latency_marks
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
@@ -234,13 +235,14 @@ class Ftrace:
             id=types[order],
         )
 
-    def events(self, name: str, *, instance: str | None = None) -> pd.DataFrame:
+    def events(self, name: str, *, instance: str | None = None, text: bool = False) -> pd.DataFrame:
         """The events of one kind ("sched_switch", or "sched:sched_switch"), one column per field of their format.
 
         Columns: instance, timestamp, cpu, pid, comm, then the fields by their own names and types; where a field has
-        one of these names, the common column is called common_cpu, common_pid or common_comm. What holds text only
-        with what the record points to (bprint, print, bputs) has it in `text`. `instance` chooses one instance ('' is
-        the global one). Raises KernlabError, naming what the trace holds, for an event that the kernel does not have.
+        one of these names, the common column is called common_cpu, common_pid or common_comm. `text` adds the event's
+        text as the trace file has it; the messages of bprint, print and bputs are there in any case. `instance` chooses
+        one instance ('' is the global one).
+        Raises KernlabError, naming what the trace holds, for an event that the kernel does not have.
         """
         trace = self._trace
         names = self._formats.names
@@ -260,7 +262,8 @@ class Ftrace:
         own: dict[str, Any] = {}
         for described in form.fields:
             own[described.name] = ftrace_fields.column(records, described)
-        if (said := self._text_of(form, chosen)) is not None:
+        said = _strings(self._said(chosen)) if text else self._message(form, chosen)
+        if said is not None:
             own.setdefault("text", said)
         common = {
             f"common_{column}" if column in own else column: values
@@ -307,46 +310,77 @@ class Ftrace:
         code = code[inverse] if len(code) else inverse.astype(np.int64)
         return lookup(code, [name for name, _ in names]), lookup(code, [system for _, system in names])
 
-    def _text_of(self, form: Format, chosen: I64) -> Any:
-        """The text of ftrace's own printing events; None for all others."""
-        fields = {described.name: described for described in form.fields}
-        if form.system != "ftrace":
+    def _message(self, form: Format, chosen: I64) -> Any:
+        """The messages of ftrace's own printing events; None for all others."""
+        if form.system != "ftrace" or form.name not in ("print", "bprint", "bputs"):
             return None
         records = self._trace.records(chosen)
-        if form.name == "print" and "buf" in fields:
-            return _without_line_feed(ftrace_fields.column(records, fields["buf"]).values)
-        if form.name == "bputs" and "str" in fields:
-            return _without_line_feed(self._strings(records, fields["str"]))
-        if form.name != "bprint" or not {"fmt", "buf"} <= set(fields):
-            return None
-        forms = self._strings(records, fields["fmt"])
-        start = records.start + fields["buf"].offset
-        end = records.start + records.size
-        whole = records.data
-        symbolize = self._symbolize
-        rendered = [
-            None if known is None else render_packed(str(known), whole[first:last].tobytes(), symbolize)
-            for known, first, last in zip(forms, start.tolist(), end.tolist(), strict=True)
-        ]
-        return _without_line_feed(rendered)
+        pairs = zip(records.start.tolist(), records.size.tolist(), strict=True)
+        said: list[str | None] = []
+        for start, size in pairs:
+            try:
+                said.append(self._texts.message(form, records.data[start : start + size].tobytes()))
+            except Failed:
+                said.append(None)
+        return _strings(said)
 
-    def _strings(self, records: ftrace_fields.Records, pointer: Field) -> list[str | None]:
-        """Strings of the kernel that records point to, each distinct one read once; None where it cannot be read."""
-        values, there = records.words(pointer.offset, 8, False)
-        distinct, inverse = np.unique(values, return_inverse=True)
-        strings = c_strings(self._kernel, distinct)
-        known = [
-            str(value) if valid else None
-            for value, valid in zip(strings.values, strings.valid.tolist(), strict=True)
-        ]
-        return [
-            known[row] if good else None for row, good in zip(inverse.tolist(), there.tolist(), strict=True)
-        ]
+    @cached_property
+    def _texts(self) -> Texts:
+        return Texts(self._kernel, self.problems) if self._parent is None else self._parent._texts
 
-    def _symbolize(self, address: int) -> str:
-        self._kernel.with_modules()
-        (name,) = self._kernel.symbols.symbolize(np.array([address], dtype=np.uint64))
-        return name if name is not None else f"{address:#x}"
+    def _said(self, chosen: I64) -> list[str | None]:
+        """What each event's text is, in the order of `chosen`."""
+        trace = self._trace
+        said: list[str | None] = [None] * len(chosen)
+        types = trace.type[chosen]
+        for number, form in self._formats.get(np.unique(types).tolist()).items():
+            rows = np.flatnonzero(types == number)
+            for row, one in zip(
+                rows.tolist(), self._texts.of(form, trace.records(chosen[rows])), strict=True
+            ):
+                said[row] = one
+        return said
+
+    def lines(self, instance: str = "", *, event: str | None = None) -> list[str]:
+        """The events of one instance as lines of its trace file in tracefs, without the header.
+
+        `event` chooses one kind. Texts that need the running kernel (a function that is no macro) show the call in its
+        place; one that a format does not give is empty. Raises KernlabError for an instance or event that is not.
+        """
+        trace = self._trace
+        wanted = self._of_instance(instance)
+        if event is not None:
+            wanted &= np.isin(trace.type, require(self._formats, event, ()))
+        chosen = np.flatnonzero(wanted)
+        codes, known = self._comms.names(trace.pid[chosen])
+        names = self._formats.names
+        cpus = np.array([ring.cpu for ring in trace.rings] or [0], dtype=np.int64)[trace.ring[chosen]]
+        marks = latency_marks(
+            trace.flags[chosen], trace.preempt_count[chosen], self._kernel.types.enumerator_or_none
+        )
+        # trace_print_time: microseconds, rounded.
+        micro = (trace.time[chosen] + np.uint64(500)) // np.uint64(1000)
+        out = []
+        for code, pid, cpu, mark, at, kind, said in zip(
+            codes.tolist(),
+            trace.pid[chosen].tolist(),
+            cpus.tolist(),
+            marks,
+            micro.tolist(),
+            trace.type[chosen].tolist(),
+            self._said(chosen),
+            strict=True,
+        ):
+            comm = known[code] if code >= 0 else "<...>"
+            name, system = names.get(kind, ("", ""))
+            # Of its own events ftrace prints no names.
+            text_of = said or ""
+            body = text_of if system == "ftrace" and said else f"{name}: {text_of}"
+            if not name:
+                body = f"Unknown type {kind}"
+            head = f"{comm:>16}-{pid:<7} [{cpu:03}] {mark} {at // 10**6:5}.{at % 10**6:06}: "
+            out.append(head + body)
+        return out
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write every instance into a trace.dat (version 6), as trace-cmd and KernelShark open it.
@@ -366,15 +400,15 @@ class Ftrace:
         )
 
     def __repr__(self) -> str:
-        names = ", ".join(text.show_controls(i.name) or "global" for i in self._instances[:5])
+        names = ", ".join(plain.show_controls(i.name) or "global" for i in self._instances[:5])
         which = "ftrace" if self._buffer == MAIN else "ftrace snapshots"
         return f"<{which}: {len(self._trace):,} events of {len(self._instances):,} instances ({names})>"
 
 
-def _without_line_feed(texts: Any) -> Any:
-    values = np.empty(len(texts), dtype=object)
-    values[:] = [None if value is None else str(value).removesuffix("\n") for value in texts]
-    return pd.array(values, dtype="str")
+def _strings(values: list[str | None]) -> Any:
+    held = np.empty(len(values), dtype=object)
+    held[:] = values
+    return pd.array(held, dtype="str")
 
 
 def view(dump: Any) -> Ftrace:

@@ -96,7 +96,7 @@ def _array(records: Records, field: Field) -> Any:
     taken, there = records.rows(field.offset, field.size)
     if field.element in _TEXT:
         return Column(text.decode_rows(taken), there, "text")
-    width = _width(field)
+    width = element_width(field)
     if field.element in _CHARS or width is None:
         return _objects([row.tobytes() for row in taken], there)
     values = np.ascontiguousarray(taken).view(f"<{'i' if field.signed else 'u'}{width}")
@@ -111,7 +111,7 @@ def _spans(records: Records, start: I64, size: I64, there: npt.NDArray[np.bool_]
         values = np.empty(len(raw), dtype=object)
         values[:] = [text.decode(piece, cut=True) for piece in raw]
         return Column(values, there, "text")
-    width = _width(field)
+    width = element_width(field)
     if field.element in _CHARS or width is None:
         return _objects(raw, there)
     kind = f"<{'i' if field.signed else 'u'}{width}"
@@ -142,7 +142,7 @@ _WIDTHS = {
 }
 
 
-def _width(field: Field) -> int | None:
+def element_width(field: Field) -> int | None:
     """Bytes of an array's element, None where they are not known."""
     if field.length and field.size and field.size % field.length == 0:
         width = field.size // field.length

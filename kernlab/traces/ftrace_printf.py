@@ -6,7 +6,9 @@ widths are bounded, and no format is an error.
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -114,6 +116,12 @@ def _one(
     left = "-" in directive.flags
     if width is not None and width < 0:
         left, width = True, -width
+    if (
+        kind == "p"
+        and isinstance(value, bytes)
+        and (said := buffer(directive.pointer, value, width)) is not None
+    ):
+        return said
     if kind == "s" or not isinstance(value, int):
         shown = text.decode(value) if isinstance(value, bytes) else str(value)
         if precision is not None and precision >= 0:
@@ -162,6 +170,45 @@ def _pointer(how: str, value: int, symbolize: Callable[[int], str]) -> str:
         named = symbolize(value)
         return named.partition("+")[0] + (named[named.index(" [") :] if " [" in named else "")
     return f"{value:016x}"
+
+
+def buffer(how: str, raw: bytes, width: int | None) -> str | None:
+    """What %p with letters shows of the bytes that it points to; None where the letters ask for no bytes."""
+    if how[:1] == "h":
+        separator = {"C": ":", "D": "-", "N": ""}.get(how[1:2], " ")
+        held = raw[:width] if width is not None else raw[:1]
+        return held.hex(separator) if separator else held.hex()
+    if how[:1] in ("M", "m") and len(raw) >= 6:
+        return raw[:6].hex(":" if how[:1] == "M" else "") if how[1:2] != "R" else raw[5::-1].hex(":")
+    if how[:1] == "U" and len(raw) >= 16:
+        order = (3, 2, 1, 0, 5, 4, 7, 6) if how[1:2] in ("l", "L") else range(8)
+        digits = (bytes(raw[at] for at in order) + raw[8:16]).hex()
+        shown = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+        return shown.upper() if how[1:2] in ("B", "L") else shown
+    if how[:1] in ("I", "i"):
+        return _network(how, raw)
+    return None
+
+
+def _network(how: str, raw: bytes) -> str | None:
+    """%pI4, %pI6, %pI6c, and %pIS with p, c: the address in a struct sockaddr_in or sockaddr_in6."""
+    if how[1:2] == "4" and len(raw) >= 4:
+        return ".".join(str(byte) for byte in raw[:4])
+    if how[1:2] == "6" and len(raw) >= 16:
+        if "c" in how:
+            return str(ipaddress.IPv6Address(raw[:16]))
+        return raw[:16].hex(":", 2)
+    if how[1:2] != "S" or len(raw) < 2:
+        return None
+    family, port = int.from_bytes(raw[:2], "little"), f"{int.from_bytes(raw[2:4], 'big')}"
+    if family == socket.AF_INET and len(raw) >= 8:
+        shown = ".".join(str(byte) for byte in raw[4:8])
+        return f"{shown}:{port}" if "p" in how else shown
+    if family == socket.AF_INET6 and len(raw) >= 24:
+        shown = str(ipaddress.IPv6Address(raw[8:24])) if "c" in how else raw[8:24].hex(":", 2)
+        return f"[{shown}]:{port}" if "p" in how else shown
+    # vsprintf.c, ip_addr_string: what is neither.
+    return "(einval)"
 
 
 def unpack(parts: Iterable[str | Directive], packed: bytes) -> Iterator[object]:

@@ -1,0 +1,180 @@
+"""What print formats call: `__print_flags`, `__get_str` and their like, as functions of a record's bytes.
+
+Mirrors kernel/trace/trace_output.c (trace_print_flags_seq and its siblings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kernlab import text
+from kernlab.traces.ftrace_fields import element_width
+from kernlab.traces.ftrace_formats import Field
+
+Compiled = Callable[[bytes], Any]
+
+#: Those that take the name of a field.
+OF_FIELDS = frozenset(
+    f"__get_{kind}{what}"
+    for kind in ("", "rel_")
+    for what in ("str", "dynamic_array", "dynamic_array_len", "bitmask", "cpumask", "sockaddr")
+) | {"__print_dynamic_array"}
+
+#: Those that take a table of values and names.
+TABLES = frozenset(("__print_flags", "__print_flags_u64", "__print_symbolic", "__print_symbolic_u64"))
+
+#: Shifting by more, or a product of more bits, is damage.
+_WIDEST = 1 << 64
+
+#: These give back what they are given.
+_TRANSPARENT = (
+    "pte_val",
+    "pmd_val",
+    "pud_val",
+    "p4d_val",
+    "pgd_val",
+    "__builtin_expect",
+    "likely",
+    "unlikely",
+)
+
+
+class Failed(Exception):  # noqa: N818
+    """A record lacks what its print format asks for, or C would not compute it: a division by zero, a shift too far."""
+
+
+def _divide(left: int, right: int) -> int:
+    if not right:
+        raise Failed
+    quotient = abs(left) // abs(right)
+    return quotient if (left < 0) == (right < 0) else -quotient
+
+
+def _shift(left: int, right: int) -> int:
+    if not 0 <= right < 64:
+        raise Failed
+    return (left << right) % _WIDEST if left >= 0 else left << right
+
+
+def _shift_right(left: int, right: int) -> int:
+    if not 0 <= right < 64:
+        raise Failed
+    return left >> right
+
+
+ARITHMETIC: dict[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: (a * b) % _WIDEST if a >= 0 and b >= 0 else a * b,
+    "/": _divide,
+    "%": lambda a, b: a - _divide(a, b) * b,
+    "&": lambda a, b: a & b,
+    "|": lambda a, b: a | b,
+    "^": lambda a, b: a ^ b,
+    "<<": _shift,
+    ">>": _shift_right,
+    "<": lambda a, b: int(a < b),
+    ">": lambda a, b: int(a > b),
+    "<=": lambda a, b: int(a <= b),
+    ">=": lambda a, b: int(a >= b),
+}
+
+
+def flags(value: int, delimiter: str, entries: list[tuple[int, str]]) -> str:
+    """trace_print_flags_seq: names of the bits, and what is left as a number."""
+    left = value % _WIDEST
+    out = []
+    for mask, name in entries:
+        if not left:
+            break
+        if left & mask == mask:
+            out.append(name)
+            left &= ~mask
+    if left:
+        out.append(f"{left:#x}")
+    return delimiter.join(out)
+
+
+def table(name: str, value: Compiled, delimiter: str, entries: list[tuple[int, str]]) -> Compiled:
+    """__print_flags and __print_symbolic over constant entries."""
+    if name.startswith("__print_flags"):
+        return lambda record: flags(_int(value(record)), delimiter, entries)
+    names: dict[int, str] = {}
+    for number, label in entries:
+        names.setdefault(number, label)
+
+    def symbolic(record: bytes) -> str:
+        number = _int(value(record)) % _WIDEST
+        found = names.get(number)
+        return found if found is not None else f"{number:#x}"
+
+    return symbolic
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    raise Failed
+
+
+def of_field(name: str, field: Field, raw: Compiled, rest: list[Compiled]) -> Compiled:
+    """What takes a field's name; `raw` gives the bytes that the field points to."""
+    width = element_width(field) or 1
+    kind = name.removeprefix("__get_").removeprefix("rel_")
+    if kind == "str":
+        return lambda record: text.decode(raw(record), cut=True)
+    if kind == "dynamic_array_len":
+        return lambda record: len(raw(record)) // width
+    if kind in ("bitmask", "cpumask"):
+        return lambda record: bitmap(raw(record))
+    if name == "__print_dynamic_array":
+        return lambda record: array(raw(record), None, _int(rest[0](record)) if rest else width)
+    return raw
+
+
+def bitmap(raw: bytes) -> str:
+    """%*pb: 32 bits a group, in hexadecimal, the highest first."""
+    words = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, len(raw), 4)]
+    return ",".join(f"{word:08x}" for word in reversed(words))
+
+
+def array(raw: Any, count: int | None, size: int) -> str:
+    """trace_print_array_seq: `{0x1,0x2}` of a buffer, or of numbers read already."""
+    if isinstance(raw, tuple):
+        values = list(raw)
+    elif isinstance(raw, bytes) and size in (1, 2, 4, 8):
+        values = [int.from_bytes(raw[at : at + size], "little") for at in range(0, len(raw) - size + 1, size)]
+    else:
+        raise Failed
+    return "{" + ",".join(f"{value % (1 << 8 * size):#x}" for value in values[:count]) + "}"
+
+
+def call(name: str, arguments: list[Compiled]) -> Compiled:
+    """Any other function; one that is not known shows itself with its arguments."""
+    if (name in _TRANSPARENT or name.startswith("native_make_")) and arguments:
+        return arguments[0]
+    if name in ("__print_hex", "__print_hex_str") and len(arguments) == 2:
+        separator = " " if name == "__print_hex" else ""
+        return lambda record: _buffer(arguments[0](record))[: _int(arguments[1](record))].hex(separator)
+    if name == "__print_array" and len(arguments) == 3:
+        return lambda record: array(
+            arguments[0](record), _int(arguments[1](record)), _int(arguments[2](record))
+        )
+    if name == "__print_ns_to_secs" and arguments:
+        return lambda record: _divide(_int(arguments[0](record)), 10**9)
+    if name == "__print_ns_without_secs" and arguments:
+        return lambda record: _int(arguments[0](record)) % 10**9
+
+    def shown(record: bytes) -> str:
+        return f"{name}({', '.join(str(argument(record)) for argument in arguments)})"
+
+    return shown
+
+
+def _buffer(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace")
+    raise Failed

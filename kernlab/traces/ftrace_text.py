@@ -1,0 +1,282 @@
+"""The text of trace events, as the trace file has it: records and their formats in, strings out.
+
+What follows an event's name comes from its print format (trace_events.c); the events that ftrace makes itself have
+texts of their own (trace_output.c). What a format asks of the running kernel (what lies behind a pointer, a function
+that is no macro) stands as a number, or as the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.types import EnumType, IntType, StructType
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.traces.ftrace_expression import Compiled, NotUnderstood, Parser, getter
+from kernlab.traces.ftrace_fields import Records
+from kernlab.traces.ftrace_formats import Field, Format
+from kernlab.traces.ftrace_helpers import Failed
+from kernlab.traces.ftrace_printf import Directive, parse, render, render_packed
+from kernlab.walk.strings import c_strings
+
+#: More strings of the kernel, or names of addresses, than these are not kept.
+_MOST_KEPT = 1 << 16
+
+Renderer = Callable[[bytes], str | None]
+
+#: Variables that macros in print formats look at.
+_VARIABLES = ("vmemmap_base", "page_offset_base", "phys_base")
+
+_TYPES = {"bool": (1, False), "size_t": (8, False), "ssize_t": (8, True), "loff_t": (8, True)}
+
+
+class Texts:
+    """`of(format, records)`; formats are read once each."""
+
+    def __init__(self, kernel: Kernel, problems: list[str]):
+        self._kernel = kernel
+        self._problems = problems
+        self._renderers: dict[int, Renderer] = {}
+        self._strings: dict[int, str | None] = {}
+        self._symbols: dict[int, str] = {}
+
+    def of(self, form: Format, records: Records) -> list[str | None]:
+        """The text of each record; None where the format is not understood, or the record lacks what it needs."""
+        render_one = self._renderer(form)
+        data = records.data
+        pairs = zip(records.start.tolist(), records.size.tolist(), strict=True)
+        return [render_one(data[start : start + size].tobytes()) for start, size in pairs]
+
+    def _renderer(self, form: Format) -> Renderer:
+        if form.id not in self._renderers:
+            try:
+                made = self._own(form) if form.system == "ftrace" else None
+                self._renderers[form.id] = made or self._by_format(form)
+            except NotUnderstood as error:
+                said = f"the texts of {form.system}:{form.name} are left out: {error}"
+                if said not in self._problems:
+                    self._problems.append(said)
+                self._renderers[form.id] = lambda record: None
+        return self._renderers[form.id]
+
+    def _by_format(self, form: Format) -> Renderer:
+        fields = {field.name: field for field in (*self._common, *form.fields)}
+        parser = Parser(form.print_fmt, fields, self._constant, self._size_of)
+        written, arguments = parser.format_and_arguments()
+        parts = parse(written)
+        symbolize = self.symbolize
+
+        def text_of(record: bytes) -> str | None:
+            try:
+                return render(parts, self._values(parts, arguments, record), symbolize).rstrip("\n")
+            except Failed:
+                return None
+
+        return text_of
+
+    @cached_property
+    def _common(self) -> list[Field]:
+        """struct trace_entry, for the formats that look into it."""
+        return [
+            Field("common_type", "unsigned short", 0, 2, False),
+            Field("common_flags", "unsigned char", 2, 1, False),
+            Field("common_preempt_count", "unsigned char", 3, 1, False),
+            Field("common_pid", "int", 4, 4, True),
+        ]
+
+    def _values(
+        self, parts: list[str | Directive], arguments: list[Compiled], record: bytes
+    ) -> Iterator[object]:
+        """The arguments' values; a pointer that %s shows is read from the kernel's memory."""
+        kinds: list[str] = []
+        for part in parts:
+            if isinstance(part, Directive):
+                kinds += ["*"] * ((part.width == -1) + (part.precision == -1)) + [part.conversion]
+        for kind, argument in zip(kinds, arguments, strict=False):
+            value = argument(record)
+            if kind == "s" and isinstance(value, int):
+                yield self.string(value) if value else "(null)"
+            else:
+                yield value
+
+    def _own(self, form: Format) -> Renderer | None:
+        """Events that ftrace prints by functions of its own (trace_output.c)."""
+        fields = {field.name: field for field in form.fields}
+        get = {name: getter(field) for name, field in fields.items()}
+        where = self._name_of
+
+        def guarded(function: Callable[[bytes], str]) -> Renderer:
+            def text_of(record: bytes) -> str | None:
+                try:
+                    return function(record)
+                except Failed:
+                    return None
+
+            return text_of
+
+        if form.name == "print" and {"ip", "buf"} <= set(get):
+            return guarded(lambda record: f"{where(get['ip'](record))}: {self.message(form, record)}")
+        if form.name in ("bprint", "bputs") and "ip" in get:
+            return guarded(lambda record: f"{where(get['ip'](record))}: {self.message(form, record)}")
+        if form.name == "function" and {"ip", "parent_ip"} <= set(get):
+            return guarded(lambda record: f"{where(get['ip'](record))} <-{where(get['parent_ip'](record))}")
+        if form.name == "kernel_stack" and "caller" in get:
+            return guarded(lambda record: "<stack trace>\n" + self._stack(record, fields["caller"], fields))
+        return None
+
+    def _stack(self, record: bytes, caller: Field, fields: dict[str, Field]) -> str:
+        raw = record[caller.offset :]
+        count = len(raw) // 8
+        if "size" in fields:
+            count = min(count, max(getter(fields["size"])(record), 0))
+        addresses = np.frombuffer(raw[: 8 * count], dtype="<u8").tolist()
+        # An address of all ones ends a trace that is shorter than its place.
+        names = [f" => {self._name_of(a)}" for a in addresses if a not in (0, (1 << 64) - 1)]
+        return "\n".join(names)
+
+    def message(self, form: Format, record: bytes) -> str:
+        """The message of print, bprint and bputs without its line feed. Raises Failed."""
+        fields = {field.name: field for field in form.fields}
+        if form.name == "print":
+            said = str(getter(fields["buf"])(record))
+        elif form.name == "bputs":
+            known = self.string(getter(fields["str"])(record))
+            if known is None:
+                raise Failed
+            said = known
+        else:
+            written = self.string(getter(fields["fmt"])(record))
+            if written is None:
+                raise Failed
+            said = render_packed(written, record[fields["buf"].offset :], self.symbolize)
+        return said.removesuffix("\n")
+
+    def string(self, address: int) -> str | None:
+        """A string of the kernel, None where it cannot be read."""
+        address %= 1 << 64
+        if address not in self._strings:
+            if len(self._strings) >= _MOST_KEPT:
+                self._strings.clear()
+            found = c_strings(self._kernel, np.array([address], dtype=np.uint64))
+            self._strings[address] = str(found.values[0]) if found.valid[0] else None
+        return self._strings[address]
+
+    def symbolize(self, address: int) -> str:
+        """`name+0x1f/0x80 [module]` of an address, the number where no symbol covers it."""
+        if address not in self._symbols:
+            if len(self._symbols) >= _MOST_KEPT:
+                self._symbols.clear()
+            self._kernel.with_modules()
+            (name,) = self._kernel.symbols.symbolize(np.array([address % (1 << 64)], dtype=np.uint64))
+            self._symbols[address] = name if name is not None else f"{address:#x}"
+        return self._symbols[address]
+
+    def _name_of(self, address: int) -> str:
+        """The function's name alone, as seq_print_ip_sym prints it without the option sym-offset."""
+        named = self.symbolize(address)
+        name, plus, rest = named.partition("+")
+        return name + (rest[rest.index(" [") :] if plus and " [" in rest else "")
+
+    def _constant(self, name: str) -> int | None:
+        """An enumerator, or what a variable of the kernel held (vmemmap_base)."""
+        number = self._kernel.types.enumerator_or_none(name)
+        if number is None and name in _VARIABLES and name in self._kernel.symbols:
+            try:
+                return self._kernel.word(name)
+            except KernlabError:
+                return None
+        return number
+
+    def _size_of(self, name: str) -> tuple[int, bool] | None:
+        if name in _TYPES:
+            return _TYPES[name]
+        spelt = _spelt(name)
+        try:
+            found = self._kernel.types.get(spelt)
+            kind = found.strip() if found is not None else None
+        except KernlabError:
+            return None
+        if isinstance(kind, IntType | EnumType):
+            return kind.size, kind.signed
+        if isinstance(kind, StructType):
+            return kind.size, False
+        return None
+
+
+def _spelt(name: str) -> str:
+    """A C integer type as the types' own names have it: `unsigned` is `unsigned int`, `long` is `long int`."""
+    words = set(name.split())
+    if not words or not words <= {"unsigned", "signed", "long", "int", "short", "char"}:
+        return name
+    if "char" in words:
+        return "unsigned char" if "unsigned" in words else "char"
+    size = "long" if "long" in words else "short" if "short" in words else ""
+    return " ".join(filter(None, [size, "unsigned" if "unsigned" in words else "", "int"]))
+
+
+#: Whether the task must give way: now, when it can be preempted, when it is convenient.
+_RESCHED = {
+    (True, True, True): "B",
+    (True, True, False): "N",
+    (False, True, True): "L",
+    (True, False, True): "b",
+    (True, False, False): "n",
+    (False, False, True): "l",
+    (False, True, False): "p",
+    (False, False, False): ".",
+}
+
+
+def latency_marks(
+    flags: npt.NDArray[np.int64],
+    preempt_count: npt.NDArray[np.int64],
+    enumerator: Callable[[str], int | None],
+) -> list[str]:
+    """The column of the trace file that says in what context an event was recorded: `d..2.` (trace_print_lat_fmt).
+
+    Four characters where the kernel does not record whether migration was disabled (before v5.13), else five.
+    """
+    known = {}
+    for mark, count in _marks(flags, preempt_count):
+        if (mark, count) not in known:
+            known[mark, count] = _latency(mark, count, enumerator)
+    return [known[pair] for pair in _marks(flags, preempt_count)]
+
+
+def _marks(flags: npt.NDArray[np.int64], preempt_count: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    return zip(flags.tolist(), preempt_count.tolist(), strict=True)
+
+
+def _latency(flags: int, count: int, enumerator: Callable[[str], int | None]) -> str:
+    def has(name: str) -> bool:
+        return bool(flags & (enumerator(f"TRACE_FLAG_{name}") or 0))
+
+    bh_off = has("BH_OFF")
+    irqs = "D" if has("IRQS_OFF") and bh_off else "d" if has("IRQS_OFF") else "b" if bh_off else "."
+    # TRACE_FLAG_NEED_RESCHED_LAZY since v6.13; on x86 its bit meant nothing before.
+    needs = has("NEED_RESCHED"), has("PREEMPT_RESCHED"), has("NEED_RESCHED_LAZY")
+    resched = _RESCHED[needs]
+    nmi, hard, soft = has("NMI"), has("HARDIRQ"), has("SOFTIRQ")
+    context = (
+        "Z"
+        if nmi and hard
+        else "z"
+        if nmi
+        else "H"
+        if hard and soft
+        else "h"
+        if hard
+        else "s"
+        if soft
+        else "."
+    )
+    if enumerator("TRACE_FLAG_BH_OFF") is None:
+        depth = f"{count:x}" if count else "."
+    else:
+        low, high = count & 0xF, count >> 4
+        depth = (f"{low:x}" if low else ".") + (f"{high:x}" if high else ".")
+    return irqs + resched + context + depth
