@@ -41,8 +41,8 @@ class KdumpFile(DumpFile):
         self._told: list[str] = []
         if header.sub_header_lost:
             self._told.append(
-                f"the sub-header of {self.path} (at byte {self.page_size:,}) is empty: the dump level, the registers of "
-                "the CPUs and the file's own VMCOREINFO are lost"
+                f"the sub-header of {self.path} (at byte {self.page_size:,}) is empty: dump level, CPU registers "
+                "and the file's own VMCOREINFO are lost"
             )
         self.notes = parse_notes(header.piece(source, header.notes), header.notes[0])
         refuse_xen(self.path, self.notes)
