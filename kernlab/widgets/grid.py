@@ -100,7 +100,8 @@ class Grid:
             "columnDefs": self._columns(shown),
         }
         made = itables.to_html_datatable(shown, **(options | self._options))
-        return f'<div class="kernlab-grid {NO_MATH}"><style>{_STYLE}</style>{_scripts(itables)}{self._caption()}{made}</div>'
+        inner = f"<style>{_STYLE}</style>{_scripts(itables)}{self._caption()}{made}"
+        return f'<div class="kernlab-grid {NO_MATH}">{inner}</div>'
 
     def _columns(self, shown: pd.DataFrame) -> list[dict[str, Any]]:
         """DataTables' rules for columns, by position: the index's levels come first where it is shown."""
