@@ -18,8 +18,8 @@ from kernlab.kernel import Kernel
 from kernlab.traces import ftrace_fields
 from kernlab.traces.ftrace_comms import Comms
 from kernlab.traces.ftrace_formats import Format, Formats, require
-from kernlab.traces.ftrace_helpers import Failed
 from kernlab.traces.ftrace_load import Trace, load
+from kernlab.traces.ftrace_record import Failed
 from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance, find_instances
 from kernlab.traces.ftrace_text import Texts, latency_marks
 from kernlab.walk.strings import c_strings

@@ -7,40 +7,15 @@ the format is executed: what is not understood raises `NotUnderstood` when it is
 
 from __future__ import annotations
 
-import re
-import weakref
 from collections.abc import Callable
-from typing import Any
 
-from kernlab import text
-from kernlab.errors import KernlabError
 from kernlab.traces import ftrace_helpers as helpers
-from kernlab.traces.ftrace_fields import element_width
 from kernlab.traces.ftrace_formats import Field
-from kernlab.traces.ftrace_helpers import Failed
+from kernlab.traces.ftrace_record import Compiled, Failed, Value, dynamic, getter
+from kernlab.traces.ftrace_tokens import NotUnderstood, tokens, unquote
 
-Value = Any
-Compiled = Callable[[bytes], Value]
-
-#: Expressions that are pointers, by the size of what they point to.
-_strides: weakref.WeakKeyDictionary[Compiled, int] = weakref.WeakKeyDictionary()
-
-#: Deeper expressions, or more tokens, than these are damage.
+#: Deeper expressions are damage.
 _DEEPEST = 100
-_MOST_TOKENS = 1 << 16
-
-_TOKEN = re.compile(
-    r"""\s*(?:
-    (?P<string>"(?:[^"\\]|\\.)*") |
-    (?P<char>'(?:[^'\\]|\\.)+') |
-    (?P<number>0[xX][0-9a-fA-F]+[uUlL]*|[0-9]+[uUlL]*) |
-    (?P<name>[A-Za-z_]\w*) |
-    (?P<op>->|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!<>?:(),{}\[\].])
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
-
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "0": "\0"}
 
 _TYPE_WORDS = {
     "const",
@@ -70,36 +45,6 @@ _LEVELS = (
 )
 
 
-class NotUnderstood(KernlabError):  # noqa: N818 - it is no failure: the event is shown without its text
-    """A print format uses what kernlab does not read."""
-
-
-def tokens(source: str) -> list[tuple[str, str]]:
-    """(kind, text) of each token. Raises NotUnderstood."""
-    found: list[tuple[str, str]] = []
-    at = 0
-    end = len(source.rstrip())
-    while at < end:
-        match = _TOKEN.match(source, at)
-        if match is None or match.lastgroup is None or len(found) >= _MOST_TOKENS:
-            raise NotUnderstood(f"the print format has {source[at : at + 20]!r} at character {at:,}")
-        found.append((match.lastgroup, match[match.lastgroup]))
-        at = match.end()
-    return found
-
-
-def unquote(literal: str) -> str:
-    """A C string literal's text."""
-
-    def replace(match: re.Match[str]) -> str:
-        code = match[1]
-        if code[0] == "x":
-            return chr(int(code[1:], 16) & 0xFF)
-        return _ESCAPES.get(code, code)
-
-    return re.sub(r"\\(x[0-9a-fA-F]{1,2}|.)", replace, literal[1:-1], flags=re.DOTALL)
-
-
 class Parser:
     """Reads expressions; `fields` are the event's, `constant` and `size_of` look into the kernel.
 
@@ -117,6 +62,8 @@ class Parser:
         self._tokens = tokens(source)
         self._at = 0
         self._depth = 0
+        # Expressions that are pointers, and the size of what they point to.
+        self._strides: dict[Compiled, int] = {}
         self._fields, self._constant, self._size_of = fields, constant, size_of
 
     def format_and_arguments(self) -> tuple[str, list[Compiled]]:
@@ -172,7 +119,10 @@ class Parser:
             return self._unary()
         left = self._binary(level + 1)
         while self._peek()[0] == "op" and self._peek()[1] in _LEVELS[level]:
-            left = _operation(self._next()[1], left, self._binary(level + 1))
+            op = self._next()[1]
+            # Pointers go on by what they point to.
+            stride = self._strides.get(left, 1) if op in ("+", "-") else 1
+            left = _operation(op, left, self._binary(level + 1), stride)
         return left
 
     def _unary(self) -> Compiled:
@@ -192,7 +142,7 @@ class Parser:
         if (cast := self._cast()) is not None:
             made = _cast(self._unary(), cast[0], cast[1])
             if cast[2] > 1:
-                _strides[made] = cast[2]
+                self._strides[made] = cast[2]
             return made
         return self._postfix(self._primary())
 
@@ -261,16 +211,17 @@ class Parser:
             raise NotUnderstood(f"{word!r} is not expected" if word else "the print format ends too early")
         if word == "REC":
             self._expect("->")
-            return self._field_value(self._next()[1])
+            name = self._next()[1]
+            # The common fields are a struct to C.
+            if name == "ent" and self._take("."):
+                name = f"common_{self._next()[1]}"
+            return getter(self._field(name))
         if word == "sizeof":
             return self._sizeof()
         if self._peek() == ("op", "("):
             return self._call(word)
         number = self._constant(word)
         return _constant(word if number is None else number)
-
-    def _field_value(self, name: str) -> Compiled:
-        return getter(self._field(name))
 
     def _field(self, name: str) -> Field:
         if name not in self._fields:
@@ -352,7 +303,7 @@ def _constant(value: Value) -> Compiled:
     return lambda record: value
 
 
-def _operation(op: str, left: Compiled, right: Compiled) -> Compiled:
+def _operation(op: str, left: Compiled, right: Compiled, stride: int) -> Compiled:
     if op == "&&":
         return lambda record: int(truth(left(record)) and truth(right(record)))
     if op == "||":
@@ -360,12 +311,7 @@ def _operation(op: str, left: Compiled, right: Compiled) -> Compiled:
     if op in ("==", "!="):
         return lambda record: int(_equal(left(record), right(record)) == (op == "=="))
     compute = helpers.ARITHMETIC[op]
-    # Pointers go on by what they point to.
-    stride = _strides.get(left, 1) if op in ("+", "-") else 1
-    if stride != 1:
-        moved: Compiled = lambda record: compute(_number(left(record)), _number(right(record)) * stride)  # noqa: E731
-        return moved
-    return lambda record: compute(_number(left(record)), _number(right(record)))
+    return lambda record: compute(_number(left(record)), _number(right(record)) * stride)
 
 
 def _equal(left: Value, right: Value) -> bool:
@@ -413,56 +359,3 @@ def _indexed(value: Compiled, index: Compiled) -> Compiled:
         raise Failed
 
     return take
-
-
-def getter(field: Field) -> Compiled:
-    """A field's value in a record."""
-    start, end, signed = field.offset, field.offset + field.size, field.signed
-    if field.is_dynamic:
-        return dynamic(field)
-    if field.size == 0:
-        return lambda record: shape(field, record[start:])
-    if not field.is_array and field.size in (1, 2, 4, 8):
-
-        def number(record: bytes) -> Value:
-            if len(record) < end:
-                raise Failed
-            return int.from_bytes(record[start:end], "little", signed=signed)
-
-        return number
-
-    def array(record: bytes) -> Value:
-        if len(record) < end:
-            raise Failed
-        return shape(field, record[start:end])
-
-    return array
-
-
-def dynamic(field: Field) -> Compiled:
-    """The bytes that a `__data_loc` or `__rel_loc` field points to within its record."""
-    base = field.offset + field.size if field.type.startswith("__rel_loc") else 0
-
-    def take(record: bytes) -> Value:
-        if len(record) < field.offset + 4:
-            raise Failed
-        where = int.from_bytes(record[field.offset : field.offset + 4], "little")
-        start, size = base + (where & 0xFFFF), where >> 16
-        if start + size > len(record):
-            raise Failed
-        return record[start : start + size]
-
-    return take
-
-
-def shape(field: Field, raw: bytes) -> Value:
-    """An array's bytes as what it is: text of char, `bytes` of u8, else a tuple of numbers."""
-    if field.element in ("char", "const char"):
-        return text.decode(raw, cut=True)
-    width = element_width(field)
-    if width is None or width == 1:
-        return raw
-    return tuple(
-        int.from_bytes(raw[at : at + width], "little", signed=field.signed)
-        for at in range(0, len(raw) - width + 1, width)
-    )

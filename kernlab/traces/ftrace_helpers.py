@@ -11,8 +11,7 @@ from typing import Any
 from kernlab import text
 from kernlab.traces.ftrace_fields import element_width
 from kernlab.traces.ftrace_formats import Field
-
-Compiled = Callable[[bytes], Any]
+from kernlab.traces.ftrace_record import Compiled, Failed
 
 #: Those that take the name of a field.
 OF_FIELDS = frozenset(
@@ -38,10 +37,6 @@ _TRANSPARENT = (
     "likely",
     "unlikely",
 )
-
-
-class Failed(Exception):  # noqa: N818
-    """A record lacks what its print format asks for, or C would not compute it: a division by zero, a shift too far."""
 
 
 def _divide(left: int, right: int) -> int:

@@ -16,11 +16,12 @@ import numpy.typing as npt
 from kernlab.debuginfo.types import EnumType, IntType, StructType
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
-from kernlab.traces.ftrace_expression import Compiled, NotUnderstood, Parser, getter
+from kernlab.traces.ftrace_expression import Parser
 from kernlab.traces.ftrace_fields import Records
 from kernlab.traces.ftrace_formats import Field, Format
-from kernlab.traces.ftrace_helpers import Failed
 from kernlab.traces.ftrace_printf import Directive, parse, render, render_packed
+from kernlab.traces.ftrace_record import Compiled, Failed, getter
+from kernlab.traces.ftrace_tokens import NotUnderstood
 from kernlab.walk.strings import c_strings
 
 #: More strings of the kernel, or names of addresses, than these are not kept.
