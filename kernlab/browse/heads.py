@@ -30,6 +30,8 @@ HEADS = {
     "struct xarray": "",
 }
 _DEEPEST = 64
+#: Entries of one list or tree that are walked one by one.
+LONGEST = 1 << 20
 
 
 def is_head(kind: Type) -> bool:
@@ -85,6 +87,8 @@ def _check(pointer: int, what: str) -> None:
 
 
 def _seen(seen: dict[int, int], pointer: int) -> None:
+    if len(seen) >= LONGEST:
+        raise KernlabError(f"more than {LONGEST:,} entries: the walk ends here")
     if pointer in seen:
         raise KernlabError(
             f"entry {len(seen) - 1:,} leads back to entry {seen[pointer]:,} ({pointer:#018x}) and never to the end: "
