@@ -373,9 +373,9 @@ class Ftrace:
         ):
             comm = known[code] if code >= 0 else "<...>"
             name, system = names.get(kind, ("", ""))
-            # Of its own events ftrace prints no names.
+            # Of its own events, and of system calls, ftrace prints no names.
             text_of = said or ""
-            body = text_of if system == "ftrace" and said else f"{name}: {text_of}"
+            body = text_of if system in ("ftrace", "syscalls") and said else f"{name}: {text_of}"
             if not name:
                 body = f"Unknown type {kind}"
             head = f"{comm:>16}-{pid:<7} [{cpu:03}] {mark} {at // 10**6:5}.{at % 10**6:06}: "

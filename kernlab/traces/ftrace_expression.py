@@ -263,6 +263,8 @@ class Parser:
             if not self._take(","):
                 self._expect(")")
                 break
+        if name == "jiffies_to_msecs" and len(arguments) == 1 and (tick := self._constant("tick_nsec")):
+            return lambda record: _number(arguments[0](record)) * tick // 1_000_000
         return helpers.call(name, arguments)
 
     def _table(self, name: str) -> Compiled:

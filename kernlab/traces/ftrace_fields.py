@@ -144,7 +144,7 @@ _WIDTHS = {
 
 def element_width(field: Field) -> int | None:
     """Bytes of an array's element, None where they are not known."""
-    if field.length and field.size and field.size % field.length == 0:
+    if field.length > 0 and field.size and field.size % field.length == 0:
         width = field.size // field.length
     elif field.element.endswith("*"):
         width = 8

@@ -29,7 +29,8 @@ _LONGEST_FORMAT = 1 << 17
 class Field:
     """A field of an event's record: `offset` and `size` in bytes from the record's start.
 
-    `length` is the number of elements of an array (0: none, or not known); the size of one that ends the record is 0.
+    `length` is the number of elements of an array, 0 where the kernel names none, -1 where it keeps no such number; the
+    size of an array that ends the record is 0.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Field:
     offset: int
     size: int
     signed: bool
-    length: int = 0
+    length: int = -1
 
     @property
     def is_dynamic(self) -> bool:
@@ -62,11 +63,11 @@ class Field:
         before, bracket, after = self.type.partition("[")
         if not bracket or self.type.startswith("__data_loc"):
             return f"{self.type} {self.name}"
-        if not self.length:
+        if self.length < 0:
             # Linux commit b6c7abd1c28a ("tracing: Fix TASK_COMM_LEN in trace event format file") (in v6.2, backported)
             # keeps the number; before, the words of the source stand there.
             return f"{before.rstrip()} {self.name}[{after}"
-        return f"{before.rstrip()} {self.name}[{self.length}]"
+        return f"{before.rstrip()} {self.name}[{self.length or ''}]"
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ class Formats:
             if not (0 <= place < 1 << 16 and 0 <= width < 1 << 16):
                 lost += 1
                 continue
-            count = int(length.values[row]) if length is not None and length.valid[row] else 0
+            count = int(length.values[row]) if length is not None and length.valid[row] else -1
             found[top].append(
                 Field(
                     str(names.values[row]),
@@ -238,7 +239,7 @@ class Formats:
                     place,
                     width,
                     bool(signed.values[row]),
-                    max(count, 0),
+                    max(count, -1),
                 )
             )
         if lost:

@@ -242,7 +242,7 @@ def unpack(parts: Iterable[str | Directive], packed: bytes) -> Iterator[object]:
                 return
             end = packed.find(b"\0", at)
             end = len(packed) if end < 0 else end
-            yield packed[at:end]
+            yield text.decode(packed[at:end])
             at = end + 1
             continue
         size = 8 if part.conversion == "p" else 1 if part.conversion == "c" else part.size

@@ -30,7 +30,7 @@ _MOST_KEPT = 1 << 16
 Renderer = Callable[[bytes], str | None]
 
 #: Variables that macros in print formats look at.
-_VARIABLES = ("vmemmap_base", "page_offset_base", "phys_base")
+_VARIABLES = ("jiffies", "tick_nsec", "vmemmap_base", "page_offset_base", "phys_base")
 
 _TYPES = {"bool": (1, False), "size_t": (8, False), "ssize_t": (8, True), "loff_t": (8, True)}
 
@@ -55,8 +55,7 @@ class Texts:
     def _renderer(self, form: Format) -> Renderer:
         if form.id not in self._renderers:
             try:
-                made = self._own(form) if form.system == "ftrace" else None
-                self._renderers[form.id] = made or self._by_format(form)
+                self._renderers[form.id] = self._own(form) or self._by_format(form)
             except NotUnderstood as error:
                 said = f"the texts of {form.system}:{form.name} are left out: {error}"
                 if said not in self._problems:
@@ -68,6 +67,13 @@ class Texts:
         fields = {field.name: field for field in (*self._common, *form.fields)}
         parser = Parser(form.print_fmt, fields, self._constant, self._size_of)
         written, arguments = parser.format_and_arguments()
+        names = [field.name for field in form.fields]
+        # trace_kprobe.c and trace_uprobe.c print addresses by name, where their formats have numbers.
+        if written.startswith("(%lx)") and "__probe_ip" in names:
+            written = f"(%pS){written[5:]}"
+        elif written.startswith("(%lx <- %lx)") and "__probe_ret_ip" in names:
+            written = f"(%pS <- %ps){written[12:]}"
+            arguments[:2] = reversed(arguments[:2])
         parts = parse(written)
         symbolize = self.symbolize
 
@@ -105,7 +111,7 @@ class Texts:
                 yield value
 
     def _own(self, form: Format) -> Renderer | None:
-        """Events that ftrace prints by functions of its own (trace_output.c)."""
+        """Events that ftrace prints by functions of its own (trace_output.c, trace_syscalls.c)."""
         fields = {field.name: field for field in form.fields}
         get = {name: getter(field) for name, field in fields.items()}
         where = self._name_of
@@ -119,6 +125,10 @@ class Texts:
 
             return text_of
 
+        if form.system == "syscalls":
+            return guarded(_syscall(form)) if "__syscall_nr" in get else None
+        if form.system != "ftrace":
+            return None
         if form.name == "print" and {"ip", "buf"} <= set(get):
             return guarded(lambda record: f"{where(get['ip'](record))}: {self.message(form, record)}")
         if form.name in ("bprint", "bputs") and "ip" in get:
@@ -178,9 +188,7 @@ class Texts:
 
     def _name_of(self, address: int) -> str:
         """The function's name alone, as seq_print_ip_sym prints it without the option sym-offset."""
-        named = self.symbolize(address)
-        name, plus, rest = named.partition("+")
-        return name + (rest[rest.index(" [") :] if plus and " [" in rest else "")
+        return self.symbolize(address).partition("+")[0]
 
     def _constant(self, name: str) -> int | None:
         """An enumerator, or what a variable of the kernel held (vmemmap_base)."""
@@ -230,6 +238,23 @@ _RESCHED = {
     (False, True, False): "p",
     (False, False, False): ".",
 }
+
+
+def _syscall(form: Format) -> Callable[[bytes], str]:
+    """trace_syscalls.c, print_syscall_enter and print_syscall_exit: `sys_close(fd: 3)`, `sys_close -> 0x0`."""
+    fields = [field for field in form.fields if field.name != "__syscall_nr"]
+    name = f"sys_{form.name.removeprefix('sys_enter_').removeprefix('sys_exit_')}"
+    values = [(field.name, getter(field)) for field in fields if not field.is_dynamic]
+
+    def number(get: Compiled, record: bytes) -> str:
+        value = get(record)
+        if not isinstance(value, int):
+            raise Failed
+        return f"{value % (1 << 64):x}"
+
+    if form.name.startswith("sys_exit_") and values:
+        return lambda record: f"{name} -> 0x{number(values[0][1], record)}"
+    return lambda record: f"{name}({', '.join(f'{arg}: {number(get, record)}' for arg, get in values)})"
 
 
 def latency_marks(
