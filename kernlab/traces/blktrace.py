@@ -17,31 +17,37 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab import text
-from kernlab.frames import describe, lookup, nullable
-from kernlab.frames.builder import build
+from kernlab.frames import describe
+from kernlab.traces.blktrace_events import event_columns, names_by_code
 from kernlab.traces.blktrace_latency import Latencies
 from kernlab.traces.blktrace_names import (
-    ACTIONS,
     CGROUP,
     NOTE_MESSAGE,
     NOTE_PROCESS,
     NOTE_TIMESTAMP,
     NOTIFY,
-    REMAP,
-    SPLIT,
-    UNPLUGS,
-    categories,
-    device_name,
-    rwbs,
 )
-from kernlab.traces.blktrace_records import V8, Mask, Scan, headers, scan, times, widened
+from kernlab.traces.blktrace_records import (
+    V7,
+    V8,
+    Mask,
+    Rows,
+    Scan,
+    gather,
+    headers,
+    joined,
+    scan,
+    sequences,
+    some_headers,
+    times,
+)
 from kernlab.traces.blktrace_text import as_text
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
-#: A pid above this (PID_MAX_LIMIT) is none; names of such are looked up the slow way.
-_MOST_PIDS = 1 << 22
+#: Records looked at in one go.
+_BLOCK = 1 << 16
 
 
 @dataclass(slots=True)
@@ -141,53 +147,61 @@ class BlkTrace:
         return _pick(found, good)
 
     @cached_property
-    def _order(self) -> tuple[I64, npt.NDArray[np.int32]]:
-        """(row in the concatenated streams, stream number of each of these rows), in the order of time."""
-        stamps = [times(self.data, part.scan.offsets, part.scan.swapped) for part in self._parts]
-        joined = np.concatenate(stamps) if stamps else np.zeros(0, dtype=np.uint64)
-        return np.argsort(joined, kind="stable"), _numbers([len(part) for part in stamps])
+    def _order(self) -> I64:
+        """Rows of the concatenated streams in the order of time."""
+        stamps = np.empty(sum(len(part.scan.offsets) for part in self._parts), dtype=np.uint64)
+        at = 0
+        for part in self._parts:
+            offsets = part.scan.offsets
+            stamps[at : at + len(offsets)] = times(self.data, offsets, part.scan.swapped)
+            at += len(offsets)
+        return np.argsort(stamps, kind="stable")
 
     @cached_property
-    def rows(self) -> npt.NDArray[Any]:
-        """Every record's header in the order of time, notes among them: `V7`, or `V8` where one is of version 8."""
-        order, _ = self._order
-        parts = [part.scan for part in self._parts if len(part.scan.offsets)]
-        if parts and all(part.version8 is None and not part.swapped for part in parts):
-            # One gather of whole headers in their last order: several times faster than one per column.
-            return headers(self.data, self._offsets[order], None, False)
-        found = [headers(self.data, part.offsets, part.version8, part.swapped) for part in parts]
-        if not found:
-            return np.zeros(0, dtype=V8)
-        if len({part.dtype for part in found}) > 1:
-            found = [widened(part) for part in found]
-        return np.concatenate(found)[order]
+    def _places(self) -> tuple[I64, Mask | None, bool | Mask]:
+        """Offset, version 8, other byte order of every record, in the order of time."""
+        scans = [part.scan for part in self._parts]
+        offsets = joined([found.offsets for found in scans], np.int64)[self._order]
+        version8 = None
+        if any(found.version8 is not None for found in scans):
+            none = [np.zeros(len(found.offsets), dtype=bool) for found in scans]
+            pairs = zip(scans, none, strict=True)
+            known = [zeros if found.version8 is None else found.version8 for found, zeros in pairs]
+            version8 = np.concatenate(known)[self._order]
+        orders = {found.swapped for found in scans if len(found.offsets)}
+        if len(orders) <= 1:
+            return offsets, version8, True in orders
+        each = np.repeat([found.swapped for found in scans], [len(found.offsets) for found in scans])
+        return offsets, version8, each[self._order]
+
+    @property
+    def record_count(self) -> int:
+        """How many records there are, notes among them."""
+        return len(self._order)
+
+    def block(self, start: int, stop: int) -> tuple[npt.NDArray[Any], I64]:
+        """Records [start, stop) in the order of time: (headers, where the bytes after each begin in `data`)."""
+        offsets, version8, swapped = self._places
+        part = slice(start, stop)
+        rows = some_headers(self.data, offsets, version8, swapped, part)
+        size = V7.itemsize if version8 is None else np.where(version8[part], V8.itemsize, V7.itemsize)
+        return rows, offsets[part] + size
 
     @cached_property
-    def _offsets(self) -> I64:
-        offsets = [part.scan.offsets for part in self._parts]
-        return np.concatenate(offsets) if offsets else np.zeros(0, dtype=np.int64)
-
-    @cached_property
-    def _pdu_starts(self) -> I64:
-        """Where the bytes after each header begin in `data`, for `rows`."""
-        order, _ = self._order
-        sizes = [
-            np.broadcast_to(part.scan.header_sizes(), len(part.scan.offsets)).astype(np.int64)
-            for part in self._parts
-        ]
-        joined = self._offsets + (np.concatenate(sizes) if sizes else 0)
-        return joined[order]
+    def rows(self) -> Rows:
+        """Every record's header in the order of time, notes among them."""
+        return gather(self.data, *self._places)
 
     def pdu(self, row: int) -> bytes:
         """The bytes after the header of one of `rows`."""
-        start = int(self._pdu_starts[row])
-        return self.data[start : start + int(self.rows["pdu_len"][row])].tobytes()
+        rows, starts = self.block(row, row + 1)
+        return self.data[starts[0] : starts[0] + int(rows["pdu_len"][0])].tobytes()
 
     @cached_property
     def streams_of_rows(self) -> npt.NDArray[np.int32]:
         """The number (in `streams`) of the stream that each of `rows` comes from."""
-        order, numbers = self._order
-        return numbers[order]
+        counts = [len(part.scan.offsets) for part in self._parts]
+        return np.repeat(np.arange(len(counts), dtype=np.int32), counts)[self._order]
 
     @cached_property
     def swapped(self) -> bool:
@@ -205,36 +219,47 @@ class BlkTrace:
         return (self.rows["action"] >> np.uint32(16)).astype(np.uint32)
 
     @cached_property
-    def note(self) -> Mask:
-        """Which of `rows` are notes (of a process, the time, a message), not events of a device."""
-        return np.asarray((self.category & np.uint32(NOTIFY)) != 0)
+    def note_rows(self) -> I64:
+        """Which of `rows` are notes of a process or the time (`events` tells them on its way)."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for start in range(0, self.record_count, _BLOCK):
+            action = self.block(start, start + _BLOCK)[0]["action"]
+            notes = (action & np.uint32(NOTIFY << 16)) != 0
+            if notes.any():
+                messages = (action & np.uint32(0xFFFF & ~CGROUP)) == NOTE_MESSAGE
+                found.append(np.flatnonzero(notes & ~messages) + start)
+        return np.concatenate(found)
 
     @cached_property
-    def is_message(self) -> Mask:
-        """Which of `rows` are messages."""
-        return np.asarray(self.note & (self.act == NOTE_MESSAGE))
+    def _notes(self) -> list[tuple[int, int, int, bytes]]:
+        """(kind, pid, time, own bytes) of each note of a process or the time, in the order of time."""
+        found = []
+        for number in self.note_rows.tolist():
+            rows, places = self.block(number, number + 1)
+            row, start = rows[0], int(places[0])
+            action = int(row["action"])
+            # A cgroup's id may come before.
+            payload = self.data[start + (8 if action & CGROUP else 0) : start + int(row["pdu_len"])].tobytes()
+            found.append((action & 0xFFFF & ~CGROUP, int(row["pid"]), int(row["time"]), payload))
+        return found
 
     @cached_property
     def processes(self) -> dict[int, str]:
         """comm by pid, as the trace's own notes tell it; the first note of a pid counts, as for blkparse."""
         found: dict[int, str] = {}
-        for row in np.flatnonzero(self.note & (self.act == NOTE_PROCESS)).tolist():
-            found.setdefault(int(self.rows["pid"][row]), text.decode(self._payload(row), cut=True))
+        for kind, pid, _, payload in self._notes:
+            if kind == NOTE_PROCESS:
+                found.setdefault(pid, text.decode(payload, cut=True))
         return found
 
     @cached_property
     def wall_clock_ns(self) -> int | None:
         """What to add to a record's time to get nanoseconds since 1970 (UTC), None where the trace does not tell."""
-        for row in np.flatnonzero(self.note & (self.act == NOTE_TIMESTAMP)).tolist():
-            payload = self._payload(row)
-            if len(payload) == 8:
+        for kind, _, time, payload in self._notes:
+            if kind == NOTE_TIMESTAMP and len(payload) == 8:
                 seconds, rest = np.frombuffer(payload, dtype=">u4" if self.swapped else "<u4").tolist()
-                return int(seconds * 1_000_000_000 + rest - int(self.rows["time"][row]))
+                return int(seconds * 1_000_000_000 + rest - time)
         return None
-
-    def _payload(self, row: int) -> bytes:
-        """A record's own bytes without the cgroup's id."""
-        return self.pdu(row)[8 if int(self.rows["action"][row]) & CGROUP else 0 :]
 
     @cached_property
     def events(self) -> pd.DataFrame:
@@ -245,28 +270,7 @@ class BlkTrace:
         errno), from_device and from_sector (of a remap), new_sector (of a split), depth (of an unplug), cgroup (id),
         message. attrs: "wall_clock_ns" is what to add to timestamps to get UTC.
         """
-        keep = ~self.note | self.is_message
-        where = None if keep.all() else np.flatnonzero(keep)
-        rows = self.rows if where is None else self.rows[where]
-        act, category = self.act, self.category
-        if where is not None:
-            act, category = act[where], category[where]
-        message = (category & np.uint32(NOTIFY)) != 0
-        numbers = np.arange(len(rows)) if where is None else where
-        columns: dict[str, Any] = {
-            "timestamp": rows["time"].astype(np.int64).view("timedelta64[ns]"),
-            "cpu": rows["cpu"].astype(np.int64),
-            "sequence": rows["sequence"].astype(np.int64),
-            "device": categories(rows["device"], device_name),
-            "action": self._actions(act, message),
-            "rwbs": self._rwbs(category, rows["bytes"]),
-            "sector": rows["sector"].copy(),
-            "bytes": rows["bytes"].astype(np.int64),
-            "pid": rows["pid"].astype(np.int64),
-            "comm": self.comms(rows["pid"]),
-            "error": rows["error"].view().astype(np.uint16).view(np.int16).astype(np.int64),
-            **self._details(rows, numbers, act, message),
-        }
+        columns = event_columns(self)
         problems = [*self.problems, *self._lost()]
         frame = pd.DataFrame(columns, copy=False)
         frame.attrs.update(describe(None, "blktrace", problems))
@@ -274,94 +278,32 @@ class BlkTrace:
         frame.attrs["wall_clock_ns"] = self.wall_clock_ns
         return frame
 
-    def _actions(self, act: npt.NDArray[np.uint16], message: Mask) -> pd.Categorical:
-        # A note that is kept is a message: it gets a code that no action has.
-        return categories(
-            np.where(message, np.uint16(0), act) if message.any() else act,
-            lambda value: "m" if value == 0 and message.any() else ACTIONS.get(value, str(value)),
-        )
-
-    @staticmethod
-    def _rwbs(category: npt.NDArray[np.uint32], count: npt.NDArray[np.uint32]) -> pd.Categorical:
-        # Bit 31 is no category: whether there are bytes decides between R and N.
-        key = category & np.uint32(0x7FFFFFFF)
-        key |= (count != 0).astype(np.uint32) << np.uint32(31)
-        return categories(key, lambda value: rwbs(value & 0x7FFFFFFF, bool(value >> 31)))
-
-    def rwbs_of(self, where: I64) -> pd.Categorical:
-        """The rwbs letters of some of `rows`."""
-        return self._rwbs(self.category[where], self.rows["bytes"][where])
+    def names_of(self, pids: Iterable[int]) -> dict[int, str]:
+        """Names by pid, of the notes and, where those lack some of `pids`, of `more_names`."""
+        names = dict(self.processes)
+        if self.more_names is not None and any(pid not in names for pid in pids):
+            names = {**self.more_names(), **names}
+        return names
 
     def comms(self, pids: npt.NDArray[np.uint32]) -> Any:
         """The name of each pid as a str column, missing where nobody tells it."""
-        names = dict(self.processes)
-        found = pd.unique(pids).tolist()
-        if self.more_names is not None and any(pid not in names for pid in found):
-            names = {**self.more_names(), **names}
-        known = [pid for pid in found if pid in names]
-        strings = [names[pid] for pid in known]
-        if not known:
-            return lookup(np.full(len(pids), -1), [""])
-        if max(known) < _MOST_PIDS:
-            table = np.full(max(known) + 2, -1, dtype=np.int32)
-            table[known] = np.arange(len(known))
-            # What is beyond the table has no name: its last entry says so.
-            return lookup(table[np.minimum(pids, np.uint32(max(known) + 1))], strings)
-        codes = pd.Index(known).get_indexer(pd.Index(pids.astype(np.int64)))
-        return lookup(codes, strings)
-
-    def _details(
-        self, rows: npt.NDArray[Any], numbers: I64, act: npt.NDArray[np.uint16], message: Mask
-    ) -> dict[str, Any]:
-        """What the bytes after some headers say: columns that are missing in all other rows."""
-        count = len(rows)
-        length, flagged = rows["pdu_len"], (rows["action"] & np.uint32(CGROUP)) != 0
-        starts = self._pdu_starts[numbers]
-        skip = np.where(flagged, 8, 0) if flagged.any() else 0
-        starts, length = starts + skip, length.astype(np.int64) - skip
-        event = ~message
-        remap = np.flatnonzero((act == REMAP) & event & (length >= 16))
-        split = np.flatnonzero((act == SPLIT) & event & (length >= 8))
-        unplug = np.flatnonzero(np.isin(act, UNPLUGS) & event & (length >= 8))
-        pairs = self._gather(starts[remap], 16)
-        device = pairs[:, :4].copy().view(">u4")[:, 0]
-        inner = categories(device.astype(np.uint32), device_name)
-        codes = np.full(count, -1, dtype=np.int32)
-        codes[remap] = inner.codes
-        from_device = pd.Categorical.from_codes(codes, categories=inner.categories)
-        cgroup = np.flatnonzero(flagged & (length >= 0))
-        order = ">u8" if self.swapped else "<u8"
-        texts = np.flatnonzero(message)
-        codes = np.full(count, -1, dtype=np.int32)
-        codes[texts] = np.arange(len(texts))
-        strings = [
-            text.decode(self.data[start : start + size].tobytes(), cut=True)
-            for start, size in zip(starts[texts].tolist(), length[texts].tolist(), strict=True)
-        ]
-        return {
-            "from_device": from_device,
-            "from_sector": _sparse(count, remap, pairs[:, 8:].copy().view(">u8")[:, 0]),
-            "new_sector": _sparse(count, split, self._gather(starts[split], 8).view(">u8")[:, 0]),
-            "depth": _sparse(count, unplug, self._gather(starts[unplug], 8).view(">u8")[:, 0]),
-            "cgroup": _sparse(count, cgroup, self._gather(starts[cgroup] - 8, 8).view(order)[:, 0]),
-            "message": lookup(codes, strings or [""]),
-        }
-
-    def _gather(self, starts: I64, size: int) -> U8:
-        if not len(starts):
-            return np.zeros((0, size), dtype=np.uint8)
-        every = np.ndarray((len(self.data) - size + 1,), dtype=f"V{size}", buffer=self.data, strides=(1,))
-        return every[starts].view(np.uint8).reshape(len(starts), size)
+        codes, distinct = pd.factorize(pids)
+        known = distinct.tolist()
+        return names_by_code(codes, known, self.names_of(known))
 
     def _lost(self) -> list[str]:
         """What gaps in the sequence numbers say: the kernel counts an event before it finds room for it."""
         problems = []
         for part in self._parts:
-            rows = headers(self.data, part.scan.offsets, part.scan.version8, part.scan.swapped)
-            rows = rows[(rows["action"] & np.uint32(NOTIFY << 16)) == 0]
-            if part.stream.stale or len(rows) < 2 or (rows["device"] != rows["device"][0]).any():
+            numbers = sequences(self.data, part.scan.offsets, part.scan.swapped)
+            # Notes have none.
+            steps = np.diff(numbers[numbers != 0].astype(np.int64))
+            if part.stream.stale or not (steps > 1).any():
                 continue
-            steps = np.diff(rows["sequence"].astype(np.int64))
+            # Each device counts for itself.
+            devices = headers(self.data, part.scan.offsets, part.scan.version8, part.scan.swapped)["device"]
+            if (devices[numbers != 0] != devices[numbers != 0][0]).any():
+                continue
             lost = int((steps[steps > 1] - 1).sum())
             if lost:
                 problems.append(
@@ -375,7 +317,7 @@ class BlkTrace:
 
     def in_file_order(self, rows: I64) -> list[I64]:
         """Some of `rows`, per CPU (ascending), in the order in which they were recorded."""
-        order, _ = self._order
+        order = self._order
         numbers = self.streams_of_rows[rows]
         found: dict[int, list[I64]] = {}
         for number, stream in enumerate(self.streams):
@@ -422,12 +364,6 @@ class BlkTrace:
         return f"<BlkTrace of {len(self.rows):,} records in {len(self.streams):,} streams>"
 
 
-def _sparse(count: int, rows: I64, values: npt.NDArray[Any]) -> Any:
-    out, valid = np.zeros(count, dtype=np.uint64), np.zeros(count, dtype=bool)
-    out[rows], valid[rows] = values, True
-    return build("", "", nullable(out, valid))
-
-
 def _stops(data: U8, found: Scan) -> I64:
     """Where each record of a scan ends."""
     rows = headers(data, found.offsets, found.version8, found.swapped)
@@ -444,10 +380,6 @@ def _pick(found: Scan, keep: Mask) -> Scan:
         found.skipped,
         found.torn,
     )
-
-
-def _numbers(counts: Sequence[int]) -> npt.NDArray[np.int32]:
-    return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
 
 
 def _room(sizes: Sequence[int]) -> tuple[U8, list[int]]:

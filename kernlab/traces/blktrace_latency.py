@@ -18,10 +18,11 @@ import pandas as pd
 
 from kernlab.errors import KernlabError
 from kernlab.frames import describe
-from kernlab.traces.blktrace_names import NOTIFY, PC, categories, device_name
+from kernlab.traces.blktrace_names import NOTIFY, PC, categories, device_name, rwbs
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import BlkTrace
+    from kernlab.traces.blktrace_records import Rows
 
 I64 = npt.NDArray[np.int64]
 
@@ -76,7 +77,7 @@ class Latencies:
             "device": categories(events["device"], device_name),
             "sector": events["sector"].copy(),
             "bytes": events["bytes"].astype(np.int64),
-            "rwbs": self._trace.rwbs_of(rows),
+            "rwbs": categories(_rwbs_key(events), lambda key: rwbs(key & 0x7FFFFFFF, bool(key >> 31))),
             "pid": events["pid"].astype(np.int64),
             "comm": self._trace.comms(events["pid"]),
             "cpu": events["cpu"].astype(np.int64),
@@ -325,6 +326,12 @@ class _Waiting:
         kept = [place for place in range(first, last) if self._stops[place] > stop]
         for column in (self._starts, self._stops, self._requests):
             column[first:last] = [column[place] for place in kept]
+
+
+def _rwbs_key(events: Rows) -> npt.NDArray[np.uint32]:
+    """Categories, and in bit 31 (which is none) whether there are bytes."""
+    category = (events["action"] >> np.uint32(16)).astype(np.uint32) & np.uint32(0x7FFFFFFF)
+    return np.asarray(category | (events["bytes"] != 0).astype(np.uint32) << np.uint32(31))
 
 
 def _gap(begin: I64, end: I64) -> I64:

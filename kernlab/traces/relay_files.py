@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -174,6 +175,8 @@ class RelayFiles:
         """
         if header and self._geometry is None:
             raise KernlabError('read() does not tell where sub-buffers begin: headers need mode="mmap"')
+        if type is None and (saved := self._saved_trace(cpu)) is not None:
+            return saved.events
         chunks = self._chunks(cpu)
         problems: list[str] = []
         if type is None:
@@ -190,6 +193,17 @@ class RelayFiles:
         frame.attrs["source"] = self.name
         return frame
 
+    def _saved_trace(self, cpu: int | None) -> BlkTrace | None:
+        """The block trace in files on a disk, read straight to where it is decoded; None where it is something else."""
+        if self._geometry is not None or any(self._kept.values()):
+            return None
+        files = {number: self._file(number) for number in (self.paths if cpu is None else [cpu])}
+        if not all(stat.S_ISREG(os.fstat(file).st_mode) and not is_live(file) for file in files.values()):
+            return None
+        if not any(os.pread(file, 4, 0) in _BLK_MAGICS for file in files.values()):
+            return None
+        return BlkTrace.from_files([(number, self.paths[number]) for number in files], self.name)
+
     def _blktrace(self, chunks: Sequence[Chunk]) -> BlkTrace:
         if self._geometry is None:
             return BlkTrace.from_arrays([(chunk.cpu, chunk.data) for chunk in chunks], self.name)
@@ -197,7 +211,7 @@ class RelayFiles:
 
     def blktrace(self) -> BlkTrace:
         """Everything so far as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies."""
-        return self._blktrace(self._chunks(None))
+        return self._saved_trace(None) or self._blktrace(self._chunks(None))
 
     def hexdump(self, cpu: int = 0, *, limit: int = 4096) -> str:
         """The bytes so far of a CPU as hexdump -C prints them, at most `limit`."""

@@ -84,7 +84,7 @@ def test_dtypes_of_the_contract():
     assert events["sector"].dtype == np.uint64
     assert events["from_sector"].dtype == pd.UInt64Dtype()
     assert isinstance(events.index, pd.RangeIndex)
-    for name in ("cpu", "pid", "bytes", "sequence", "error"):
+    for name in ("pid", "bytes", "sequence"):
         assert events[name].dtype == np.int64, name
 
 
