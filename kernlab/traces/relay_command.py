@@ -1,4 +1,4 @@
-"""`kernlab relay …`: record a live channel, list and save those of a dump."""
+"""`kernlab relay record`: save a relay channel of the running kernel to files."""
 
 from __future__ import annotations
 
