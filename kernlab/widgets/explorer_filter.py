@@ -28,12 +28,13 @@ Mask = npt.NDArray[np.bool_]
 #: Longer lines are no search.
 _LONGEST = 1000
 
-_WORD = re.compile(r'(-?)(?:([A-Za-z_][\w.\->\[\]]*?)(:|!=|<=|>=|=|<|>))?(?:"([^"]*)"|(\S+))')
+_WORD = re.compile(r'(-?)(?:([A-Za-z_][\w.\->\[\]]*?)(:|!=|<=|>=|==|=|<|>))?(?:"([^"]*)"|(\S+))')
 _SIZE = re.compile(r"(-?\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda left, right: left == right,
+    "==": lambda left, right: left == right,
     "!=": lambda left, right: left != right,
     "<": lambda left, right: left < right,
     "<=": lambda left, right: left <= right,
@@ -86,7 +87,7 @@ def _in_column(column: pd.Series[Any], operator: str, value: str) -> Mask:
     if isinstance(column.array, AddressArray):
         return _true(compare(column, _whole(column, value)))
     if is_text(column):
-        if operator in ("=", "!="):
+        if operator in ("=", "==", "!="):
             return _true(compare(column, value))
         raise KernlabError(f"{column.name} holds text: it can be asked with : = and !=")
     if pd.api.types.is_bool_dtype(column.dtype):
