@@ -21,9 +21,19 @@ INDEX = Registry(
             "Processes by the memory that they hold, from their page tables.",
         ),
         "modules": ("kernlab.tables.modules", "Loaded kernel modules, one row each."),
+        "owner": (
+            "kernlab.tables.owner",
+            "What lies at an address, or at many: symbol, slab object, stack, vmalloc area, page.",
+            True,
+        ),
         "pages": (
             "kernlab.tables.pages",
             "Page frames, one row each: what every page of memory is used for.",
+        ),
+        "search": (
+            "kernlab.tables.search",
+            "Where a value, some bytes or pointers to something stand in memory, and whose they are.",
+            True,
         ),
         "slab_objects": (
             "kernlab.tables.slab_objects",

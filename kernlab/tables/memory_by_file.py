@@ -86,6 +86,18 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     )
 
 
+def mapping_paths(kernel: Kernel, mappings: U64, problems: list[str]) -> Column:
+    """The path of the file behind each address_space uint64[n], as `memory_by_file` has it."""
+    unique, of = np.unique(mappings, return_inverse=True)
+    inode = StructArray(kernel, kernel.find_type("struct address_space"), unique).follow("host")
+    back = inode["i_mapping"]
+    good = inode.valid & back.valid & (back.values == unique)
+    inode = StructArray(kernel, inode.type, inode.addresses, good)
+    fs = c_strings(kernel, _known(inode.follow("i_sb").follow("s_type")["name"]), 64)
+    path = _paths(kernel, inode, fs.values.astype(object) == "bdev", problems)
+    return Column(path.values[of], path.valid[of], "text")
+
+
 def _known(column: Column) -> U64:
     return np.where(column.valid, column.values, np.uint64(0))
 

@@ -90,8 +90,13 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     )
 
 
-def object_states(kernel: Kernel, slabs: SlabPages, problems: list[str]) -> npt.NDArray[np.uint8]:
-    """ALLOCATED, FREE or UNKNOWN for each object of some slabs, uint8[m], by all that may hold free ones."""
+def object_states(
+    kernel: Kernel, slabs: SlabPages, problems: list[str], *, whole: bool = True
+) -> npt.NDArray[np.uint8]:
+    """ALLOCATED, FREE or UNKNOWN for each object of some slabs, uint8[m], by all that may hold free ones.
+
+    `whole`: they are all slabs of their caches, so that what CPUs and sheaves hold must lie on them.
+    """
     states = ObjectStates(slabs)
     rows = np.arange(len(slabs), dtype=np.int64)
     lengths, good = states.walk(rows, slabs.freelist)
@@ -108,7 +113,8 @@ def object_states(kernel: Kernel, slabs: SlabPages, problems: list[str]) -> npt.
         first = heads.values[heads.valid & (heads.values != 0)]
         slab, _, _ = slabs.locate(first)
         _, good = states.walk(slab[slab >= 0], first[slab >= 0])
-        _tell(problems, np.concatenate([first[slab < 0], first[slab >= 0][~good]]), "of CPUs are damaged")
+        outside = first[slab < 0] if whole else first[:0]
+        _tell(problems, np.concatenate([outside, first[slab >= 0][~good]]), "of CPUs are damaged")
         _doubt(problems, states, known[owner[~heads.valid]], "freelists of CPUs")
     if cache.has("cpu_sheaves"):
         owner, cpu = percpu_structs(
@@ -116,10 +122,11 @@ def object_states(kernel: Kernel, slabs: SlabPages, problems: list[str]) -> npt.
         )
         of, sheaf, doubtful = sheaves(kernel, cache[known], owner, cpu, problems)
         held, unread = _held_by(kernel, sheaf)
-        outside, twice = states.mark(held)
-        if outside or twice:
+        nowhere, twice = states.mark(held)
+        nowhere = nowhere if whole else 0
+        if nowhere or twice:
             problems.append(
-                f"slabs: sheaves hold {outside:,} pointers to no object, and {twice:,} to objects that were free "
+                f"slabs: sheaves hold {nowhere:,} pointers to no object, and {twice:,} to objects that were free "
                 "already"
             )
         _doubt(problems, states, known[np.concatenate([doubtful, of[unread]])], "sheaves")

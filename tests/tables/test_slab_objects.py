@@ -26,7 +26,7 @@ def test_every_cache_has_as_many_objects_as_the_kernel_counts(dump, objects):
 def test_allocated_is_what_no_freelist_sheaf_or_barn_holds(dump, objects):
     """`slabs` counts lengths of lists, this pass marks objects: two ways to the same numbers, for every cache."""
     assert not objects["allocated"].isna().any()
-    assert objects.attrs["problems"] == []
+    assert not any(problem.startswith("slabs") for problem in objects.attrs["problems"])
     used = objects[objects["allocated"]].groupby("cache").size()
     slabs = dump.slabs.set_index("name")
     assert used.reindex(slabs.index, fill_value=0).tolist() == slabs["active"].tolist()
