@@ -19,6 +19,21 @@ _FEWEST_FRAMES = 64
 _INDEX_ELEMENTS = 1 << 22
 
 
+def _reserve(frames: int, page_size: int) -> tuple[int, mmap.mmap]:
+    """A mapping for as many frames as the system grants.
+
+    A crash kernel has a few hundred MiB in all: what it refuses is asked for again by the quarter, so that the rest
+    stays for the tables.
+    """
+    while True:
+        try:
+            return frames, mmap.mmap(-1, frames * page_size)
+        except OSError:
+            if frames <= _FEWEST_FRAMES:
+                raise
+            frames = max(frames // 4, min(_FEWEST_FRAMES, frames))
+
+
 class FrameArena:
     """Decompressed frames of one dump file, at most `bound` bytes of them.
 
@@ -31,8 +46,7 @@ class FrameArena:
         self._file = file
         self.page_size = file.page_size
         wanted = min(max(bound // self.page_size, _FEWEST_FRAMES), max(file.frame_count, 1))
-        self.capacity = int(wanted)
-        self._map = mmap.mmap(-1, self.capacity * self.page_size)
+        self.capacity, self._map = _reserve(int(wanted), self.page_size)
         # Faulting the arena in by 4 KiB pages costs more than decompressing into it (design.md, Decompression).
         if hasattr(mmap, "MADV_HUGEPAGE"):
             self._map.madvise(mmap.MADV_HUGEPAGE)

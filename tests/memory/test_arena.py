@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import threading
 
 import numpy as np
@@ -92,6 +94,26 @@ def test_the_arena_holds_no_more_than_its_bound(frames):
     assert file.reads == before, "what was read last is still there"
     arena.copy_rows(every[:20], np.zeros(20, dtype=np.int64), 8, np.empty((20, 8), dtype=np.uint8))
     assert file.reads == before + 20, "what was read first has made room"
+
+
+def test_a_system_that_grants_little_memory_gets_a_small_arena(frames, monkeypatch):
+    """As a crash kernel does, where a /proc/vmcore is larger than all of its memory."""
+    asked: list[int] = []
+    real = mmap.mmap
+
+    def grant(descriptor: int, size: int) -> mmap.mmap:
+        asked.append(size)
+        if size > 100 * PAGE:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return real(descriptor, size)
+
+    monkeypatch.setattr("kernlab.memory.arena.mmap.mmap", grant)
+    arena = FrameArena(MemoryFile({pfn: content(pfn) for pfn in range(FRAMES)}))
+    assert asked == [FRAMES * PAGE, FRAMES // 4 * PAGE]
+    every = np.arange(FRAMES, dtype=np.int64)
+    out = np.empty((FRAMES, PAGE), dtype=np.uint8)
+    arena.copy_rows(every, np.zeros(FRAMES, dtype=np.int64), PAGE, out)
+    assert [row.tobytes() for row in out] == [content(pfn) for pfn in range(FRAMES)]
 
 
 def test_frames_are_read_once_while_there_is_room(frames):
