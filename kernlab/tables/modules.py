@@ -22,7 +22,8 @@ _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 def modules(kernel: Kernel) -> pd.DataFrame:
     """One row per module, newest first: base and size_bytes of its memory, refcount, state, used_by, taint.
 
-    used_by joins the users' names by commas ("[permanent]" among them for one that has no exit), taint gives the letters alone ("OE"). Mirrors kernel/module/procfs.c.
+    used_by joins the users' names by commas ("[permanent]" among them for one that has no exit), taint gives the
+    letters alone ("OE"). Mirrors kernel/module/procfs.c.
     """
     problems: list[str] = []
     module = loaded(kernel, problems)
