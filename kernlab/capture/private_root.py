@@ -20,7 +20,7 @@ from kernlab.capture.steps import LabError, run
 
 _LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio")
-_LAYOUT = 3  # of what this module makes; a new number makes every folder anew
+_LAYOUT = 4  # of what this module makes; a new number makes every folder anew
 
 #: Where programs lie that are run by name or by each other. Libraries and kernel modules elsewhere stay as they are.
 _PROGRAM_FOLDERS = (
@@ -167,6 +167,10 @@ def _wrap_programs(root: Path, home: Path) -> None:
                 command = shlex.join([f"{home}/{_LOADER}", "--library-path", libraries])
                 path.write_text(f'#!/bin/sh\nexec {command} {argv0}{shlex.quote(str(place))} "$@"\n')
                 path.chmod(0o755)
+                # Debian's own wrappers of kernel tools run what lies beside argv[0].
+                name, dot, kind = path.name.partition(".real-")
+                if dot:
+                    path.with_name(f"{name}.elf.real-{kind}").symlink_to(path.name)
 
 
 def _is_program(path: Path) -> bool:
