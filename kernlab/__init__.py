@@ -15,6 +15,7 @@ from kernlab.errors import FaultError, KernlabError, PageExcluded
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump, open  # noqa: A004
+    from kernlab.sample_dumps import sample, samples  # noqa: F401
     from kernlab.traces import relay_files as relay  # noqa: F401
 
 __version__ = "0.1.0"
@@ -33,6 +34,11 @@ def __getattr__(name: str) -> Any:
 
         globals()["show"] = show
         return show
+    if name in ("sample", "samples"):
+        from kernlab import sample_dumps
+
+        globals().update(sample=sample_dumps.sample, samples=sample_dumps.samples)
+        return globals()[name]
     if name not in ("Dump", "open"):
         raise AttributeError(f"module 'kernlab' has no attribute {name!r}")
     from kernlab import dump
