@@ -27,6 +27,9 @@ U8, INT, UINT, LONG, ULONG = (
 BOOL = IntType("_Bool", 1, False, is_bool=True)
 
 
+CPUS = StructType("cpumask", 8, False, lambda: [Member("bits", lambda: ArrayType(lambda: ULONG, 1), 0)])
+
+
 class NoTypes:
     def get(self, name):
         return None
@@ -68,8 +71,7 @@ def alias(name, kind):
         (ArrayType(lambda: INT, 3), (1).to_bytes(4, "little") * 3, "[1, 1, 1]"),
         (ArrayType(lambda: CHAR, 8), b"kworker\0", '"kworker"'),
         (ArrayType(lambda: CHAR, 8), b"a\x1b[m\0xxx", '"a␛[m"'),
-        (alias("cpumask_t", StructType("cpumask", 8, False, lambda: [Member("bits", lambda: ArrayType(lambda: ULONG, 1), 0)])),
-         0b1101, "0,2-3"),
+        (alias("cpumask_t", CPUS), 0b1101, "0,2-3"),
     ],
 )  # fmt: skip
 def test_values(kind, value, text):

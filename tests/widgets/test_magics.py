@@ -1,0 +1,233 @@
+"""The magics and completion in an IPython of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+import kernlab
+from kernlab.browse.layout import Layout
+from kernlab.completion import suggestions
+from kernlab.dump import Dump
+from kernlab.structs import Struct
+
+
+@pytest.fixture
+def shell():
+    made = InteractiveShell(display_pub_class=CapturingDisplayPublisher)
+    kernlab.load_ipython_extension(made)
+    yield made
+    kernlab.unload_ipython_extension(made)
+
+
+@pytest.fixture
+def dump(shell, opened):
+    shell.user_ns["dump"] = opened("debian-6.1")
+    return shell.user_ns["dump"]
+
+
+def completed(shell, text):
+    with provisionalcompleter():
+        return {
+            text[: one.start] + one.text: one.type for one in shell.Completer.completions(text, len(text))
+        }
+
+
+def test_vmcore_opens_lists_and_names(shell, dump_files):
+    file = dump_files("debian-6.1").vmcore
+    dump = shell.run_line_magic("vmcore", f"'{file}'")
+    assert isinstance(dump, Dump)
+    assert shell.user_ns["dump"] is dump
+    shell.run_line_magic("vmcore", f"--name other {dump_files('debian-5.10').vmcore}")
+    listed = shell.run_line_magic("vmcore", "")
+    assert listed.name.tolist() == ["dump", "other"]
+    assert listed.file.tolist()[0] == str(file)
+    shell.user_ns["other"].close()
+    assert shell.run_line_magic("vmcore", "").name.tolist() == ["dump"]
+    dump.close()
+
+
+def test_vmcore_says_what_is_wrong_in_one_line(shell, tmp_path):
+    with pytest.raises(UsageError, match="nosuch"):
+        shell.run_line_magic("vmcore", str(tmp_path / "nosuch"))
+    with pytest.raises(UsageError, match="not a name"):
+        shell.run_line_magic("vmcore", "--name 1x /nosuch")
+
+
+def test_struct(shell, dump):
+    shown = shell.run_line_magic("struct", "task_struct")
+    assert isinstance(shown, Layout)
+    assert str(shown) == str(shell.run_line_magic("struct", "struct task_struct"))
+    init = dump.symbol("init_task")
+    for where in (f"{init:#x}", "init_task", "&init_task"):
+        found = shell.run_line_magic("struct", f"task_struct {where}")
+        assert isinstance(found, Struct)
+        assert found.address_ == init
+    fs = shell.run_line_magic("struct", "fs_struct init_task.fs")
+    assert fs.address_ == dump.struct("task_struct", init).fs.address_
+    for line, told in (("", "name a type"), ("nosuch_type", "no type"), ("task_struct nosuch", "no symbol")):
+        with pytest.raises(UsageError, match=told):
+            shell.run_line_magic("struct", line)
+
+
+def test_sym(shell, dump):
+    found = shell.run_line_magic("sym", "slab_caches")
+    assert found.address.tolist() == [dump.symbol("slab_caches")]
+    assert found.c_type.tolist() == ["struct list_head"]
+    several = shell.run_line_magic("sym", "slab_*")
+    names = dump.symbols.name
+    assert several.name.tolist() == names[names.str.match(r"slab_.*$")].tolist()
+    at = shell.run_line_magic("sym", f"{dump.symbol('slab_caches') + 4:#x}")
+    assert at.label.iloc[0].startswith("slab_caches+0x4/")
+    with pytest.raises(UsageError, match="no symbol"):
+        shell.run_line_magic("sym", "nosuchsymbol")
+
+
+def test_dis(shell, dump):
+    pytest.importorskip("capstone", reason="capstone is not installed (the extra 'disassembly')")
+    found = shell.run_line_magic("dis", "do_idle")
+    assert found.address.iloc[0] == dump.symbol("do_idle")
+    assert found.offset.iloc[0] == 0
+    ends = found.offset + found.bytes.str.split().map(len)
+    assert found.offset.tolist()[1:] == ends.tolist()[:-1]
+    # The bytes are the dump's, and the target of each call is a function's start.
+    assert dump.read(dump.symbol("do_idle"), int(ends.iloc[-1])) == bytes.fromhex("".join(found.bytes))
+    calls = found[found.instruction.str.startswith("call 0x")]
+    assert len(calls) > 5
+    assert calls.target.str.contains(r"\+0x0/").all()
+    for target, instruction in zip(calls.target, calls.instruction, strict=True):
+        assert dump.symbol(target.split("+")[0]) == int(instruction.split()[1], 16)
+    inside = shell.run_line_magic("dis", f"{dump.symbol('do_idle') + 5:#x}")
+    assert inside.address.tolist() == found.address.tolist()
+    assert len(shell.run_line_magic("dis", "--size 5 do_idle")) == 1
+    with pytest.raises(UsageError, match="mapped"):
+        shell.run_line_magic("dis", "0x10")
+
+
+def test_which_dump_is_meant(shell, opened):
+    with pytest.raises(UsageError, match="%vmcore FILE"):
+        shell.run_line_magic("struct", "page")
+    shell.user_ns["a"] = opened("debian-6.1")
+    assert isinstance(shell.run_line_magic("struct", "page"), Layout)
+    shell.user_ns["b"] = opened("debian-7.2")
+    with pytest.raises(UsageError, match="a, b"):
+        shell.run_line_magic("struct", "page")
+    with pytest.raises(UsageError, match="c is no open dump"):
+        shell.run_line_magic("struct", "--dump c page")
+    one, two = (shell.run_line_magic("struct", f"--dump {name} task_struct") for name in "ab")
+    assert one.size != two.size
+
+
+def test_loading_twice_and_unloading(shell, dump):
+    before = list(shell.Completer.custom_matchers)
+    kernlab.load_ipython_extension(shell)
+    assert len(shell.Completer.custom_matchers) == len(before) == 1
+    formatter = shell.display_formatter.formatters["text/html"]
+    assert "kernlab-frame" in formatter(dump.tasks)
+    kernlab.unload_ipython_extension(shell)
+    assert shell.Completer.custom_matchers == []
+    assert not {"vmcore", "struct", "sym", "dis"} & set(shell.magics_manager.magics["line"])
+    assert "kernlab-frame" not in formatter(dump.tasks)
+    kernlab.unload_ipython_extension(shell)
+    kernlab.load_ipython_extension(shell)
+    assert "kernlab-frame" in formatter(dump.tasks)
+
+
+def test_anothers_magic_of_the_same_name_stays():
+    made = InteractiveShell(display_pub_class=CapturingDisplayPublisher)
+    made.register_magic_function(lambda line: "mine", "line", "sym")
+    kernlab.unload_ipython_extension(made)
+    assert made.run_line_magic("sym", "") == "mine"
+
+
+def test_settings(shell, dump):
+    formatter = shell.display_formatter.formatters["text/html"]
+    assert "KiB" in formatter(dump.slabs)
+    shell.run_line_magic("config", "KernlabMagics.human_sizes = False")
+    assert "KiB" not in formatter(dump.slabs)
+    shell.run_line_magic("config", "KernlabMagics.max_rows = 4")
+    assert formatter(dump.slabs).count("<tr>") < 10
+
+
+def test_completion_in_ipython(shell, dump):
+    shell.user_ns["tasks"] = dump.tasks
+    shell.user_ns["task"] = dump.struct("task_struct", dump.symbol("init_task"))
+    assert completed(shell, "tasks.kern.field('mm->tot") == {
+        "tasks.kern.field('mm->total_vm": "long unsigned int"
+    }
+    assert "%struct task_struct" in completed(shell, "%struct task_stru")
+    assert "%sym slab_caches" in completed(shell, "%sym slab_cac")
+    assert "dump.tasks" in completed(shell, "dump.tas")
+    assert "dump.explore" in completed(shell, "dump.expl")
+    assert "task.comm" in completed(shell, "task.com")
+    assert any("real_cred" in text for text in completed(shell, "task['real_c"))
+    assert "kernlab.show" in completed(shell, "kernlab.sh")
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("tasks.kern.where('pid > 1 and mm->map_c", "mm->map_count"),
+        ("x = dump.tasks.kern.on('m", "mm"),
+        ("dump.tasks.kern.on('mm').field('total_", "total_vm"),
+        ("tasks.kern.follow('mm', 'tot", "total_vm"),
+        ("tasks.kern.follow('m", "mm"),
+        ("tasks.kern.assign(a='uti", "utime"),
+        ("tasks.head(3).kern.field('comm', 'mm->tot", "mm->total_vm"),
+        ("tasks.kern.owner('struct task_stru", "struct task_struct"),
+        ("dump.struct('task_str", "task_struct"),
+        ("dump.structs(\"task_str", "task_struct"),
+        ("dump.struct('task_struct', 4096)['se.sum", "se.sum_exec_runtime"),
+        ("dump.symbol('slab_c", "slab_caches"),
+        ("dump.variable('slab_c", "slab_caches"),
+        ("print(dump.explore('init_task.mm", "init_task.mm"),
+        ("dump.entries('slab_cac", "slab_caches"),
+        ("task['se.sum", "se.sum_exec_runtime"),
+        ("task.fs['roo", "root"),
+        ("many['pid_l", "pid_links"),
+        ("many.frame({'a': 'mm->tot", "mm->total_vm"),
+        ("%dis do_idl", "do_idle"),
+        ("%struct task_struct init_tas", "init_task"),
+        ("%struct --dump dump task_str", "task_struct"),
+    ],
+)  # fmt: skip
+def test_what_is_offered(dump, line, offered):
+    names = {
+        "dump": dump, "tasks": dump.tasks, "task": dump.struct("task_struct", dump.symbol("init_task")),
+        "many": dump.structs("task_struct", [dump.symbol("init_task")]),
+    }  # fmt: skip
+    assert offered in [one.text for one in suggestions(line, names)]
+
+
+class Trap:
+    """Whoever looks into this executes what nobody asked for."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"completion looked up {name}")
+
+    def __getitem__(self, key):
+        raise AssertionError(f"completion looked up {key}")
+
+    def __call__(self, *given):
+        raise AssertionError("completion called something")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["trap['x", "trap.kern.field('x", "trap().field('x", "trap.a.b['c", "open('/etc/pas", "nosuch.kern.field('m",
+     "df['", "'",
+     "x = {'a': 'b", "print('", "(" * 100 + "'", "f(trap, 'x", "%%bash '", "trap['a']['b"],
+)  # fmt: skip
+def test_nothing_else_is_touched(line):
+    import pandas as pd
+
+    assert suggestions(line, {"trap": Trap(), "df": pd.DataFrame({"a": [1]})}) == []
+
+
+def test_a_table_is_not_built_for_a_completion(dump_files):
+    with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
+        assert suggestions("dump.tasks.kern.field('com", {"dump": dump}) == []
+        assert dump._built == {}
