@@ -211,8 +211,11 @@ def _network(how: str, raw: bytes) -> str | None:
     return "(einval)"
 
 
-def unpack(parts: Iterable[str | Directive], packed: bytes) -> Iterator[object]:
-    """The arguments that vbin_printf packed for a format, one after the other; ends where `packed` does."""
+def unpack(parts: Iterable[str | Directive], packed: bytes, smallest: int = 1) -> Iterator[object]:
+    """The arguments that vbin_printf packed for a format, one after the other; ends where `packed` does.
+
+    `smallest` is how many bytes a number takes at least (%hhd and %hd: their own sizes, or an int's).
+    """
     at = 0
 
     def number(size: int) -> int | None:
@@ -245,14 +248,14 @@ def unpack(parts: Iterable[str | Directive], packed: bytes) -> Iterator[object]:
             yield text.decode(packed[at:end])
             at = end + 1
             continue
-        size = 8 if part.conversion == "p" else 1 if part.conversion == "c" else part.size
+        size = 8 if part.conversion == "p" else 1 if part.conversion == "c" else max(part.size, smallest)
         value = number(size)
         if value is None:
             return
         yield value
 
 
-def render_packed(form: str, packed: bytes, symbolize: Callable[[int], str]) -> str:
-    """bstr_printf: the text of a format whose arguments vbin_printf packed."""
+def render_packed(form: str, packed: bytes, symbolize: Callable[[int], str], smallest: int = 1) -> str:
+    """bstr_printf: the text of a format whose arguments vbin_printf packed (see `unpack`)."""
     parts = parse(form)
-    return render(parts, unpack(parts, packed), symbolize)
+    return render(parts, unpack(parts, packed, smallest), symbolize)

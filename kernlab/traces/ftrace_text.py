@@ -8,11 +8,13 @@ that is no macro) stands as a number, or as the call.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from kernlab import text
 from kernlab.debuginfo.types import EnumType, IntType, StructType
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
@@ -20,7 +22,7 @@ from kernlab.traces.ftrace_expression import Parser
 from kernlab.traces.ftrace_fields import Records
 from kernlab.traces.ftrace_formats import Field, Format
 from kernlab.traces.ftrace_printf import Directive, parse, render, render_packed
-from kernlab.traces.ftrace_record import Compiled, Failed, getter
+from kernlab.traces.ftrace_record import Compiled, Failed, dynamic, getter
 from kernlab.traces.ftrace_tokens import NotUnderstood
 from kernlab.walk.strings import c_strings
 
@@ -126,7 +128,15 @@ class Texts:
             return text_of
 
         if form.system == "syscalls":
-            return guarded(_syscall(form)) if "__syscall_nr" in get else None
+            if "__syscall_nr" not in get:
+                return None
+            shows_strings = self._kernel.types.has_member("struct syscall_metadata", "user_mask")
+            if shows_strings and "__print_flags" in form.print_fmt:
+                # Flags by their names, all else in decimal.
+                plain = replace(form, print_fmt=form.print_fmt.replace("0x%08lx", "%lu"))
+                inner = self._by_format(plain)
+                return lambda record: f"{_syscall_name(form)}({inner(record) or ''})"
+            return guarded(_syscall(form, shows_strings))
         if form.system != "ftrace":
             return None
         if form.name == "print" and {"ip", "buf"} <= set(get):
@@ -163,8 +173,13 @@ class Texts:
             written = self.string(getter(fields["fmt"])(record))
             if written is None:
                 raise Failed
-            said = render_packed(written, record[fields["buf"].offset :], self.symbolize)
+            said = render_packed(written, record[fields["buf"].offset :], self.symbolize, self._smallest)
         return said.removesuffix("\n")
+
+    @cached_property
+    def _smallest(self) -> int:
+        # By 7.2 (format_decode was rewritten for v6.15) what is smaller than an int is packed as one.
+        return 1 if self._kernel.types.enumerator_or_none("FORMAT_TYPE_BYTE") is not None else 4
 
     def string(self, address: int) -> str | None:
         """A string of the kernel, None where it cannot be read."""
@@ -240,21 +255,46 @@ _RESCHED = {
 }
 
 
-def _syscall(form: Format) -> Callable[[bytes], str]:
-    """trace_syscalls.c, print_syscall_enter and print_syscall_exit: `sys_close(fd: 3)`, `sys_close -> 0x0`."""
-    fields = [field for field in form.fields if field.name != "__syscall_nr"]
-    name = f"sys_{form.name.removeprefix('sys_enter_').removeprefix('sys_exit_')}"
-    values = [(field.name, getter(field)) for field in fields if not field.is_dynamic]
+def _syscall_name(form: Format) -> str:
+    return f"sys_{form.name.removeprefix('sys_enter_').removeprefix('sys_exit_')}"
 
-    def number(get: Compiled, record: bytes) -> str:
+
+def _syscall(form: Format, shows_strings: bool) -> Callable[[bytes], str]:
+    """trace_syscalls.c, print_syscall_enter and print_syscall_exit: `sys_close(fd: 3)`, `sys_close -> 0x0`.
+
+    `shows_strings`: kernels that record what pointers to user memory point to; they write 0x before hexadecimals.
+    """
+    fields = {field.name: field for field in form.fields if field.name != "__syscall_nr"}
+    name = _syscall_name(form)
+    values = [(key, getter(field)) for key, field in fields.items() if not field.is_dynamic]
+
+    def number(get: Compiled, record: bytes) -> int:
         value = get(record)
         if not isinstance(value, int):
             raise Failed
-        return f"{value % (1 << 64):x}"
+        return value % (1 << 64)
 
     if form.name.startswith("sys_exit_") and values:
-        return lambda record: f"{name} -> 0x{number(values[0][1], record)}"
-    return lambda record: f"{name}({', '.join(f'{arg}: {number(get, record)}' for arg, get in values)})"
+        return lambda record: f"{name} -> {number(values[0][1], record):#x}"
+
+    def shown(argument: str, get: Compiled, record: bytes) -> str:
+        value = number(get, record)
+        if not shows_strings:
+            return f"{argument}: {value:x}"
+        said = f"{argument}: {value:#x}" if value > 9 else f"{argument}: {value}"
+        held = fields.get(f"__{argument}_val")
+        if held is None or held.element != "char":
+            return said
+        raw = dynamic(held)(record)
+        if f"__print_dynamic_array({held.name}" not in form.print_fmt:
+            return f'{said} "{text.decode(raw, cut=True)}"'
+        # A buffer: bytes, and what of them is ASCII; it goes on where its size, the next argument, says so.
+        ascii_of = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in raw)
+        following = [get for name, get in values[[name for name, _ in values].index(argument) + 1 :]]
+        more = bool(following) and number(following[0], record) > len(raw)
+        return f'{said} ({raw.hex(":")}{", ..." if more else ""}) "{ascii_of}"{"..." if more else ""}'
+
+    return lambda record: f"{name}({', '.join(shown(key, get, record) for key, get in values)})"
 
 
 def latency_marks(
