@@ -1,6 +1,8 @@
-"""The struct browser in a real JupyterLab, driven as a reader does."""
+"""The struct browser in a real JupyterLab, driven as a reader does: mouse, keyboard, and no kernel at all."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -14,19 +16,147 @@ CELLS = (
 def browsed(desk, lab, dump_files):
     lab.dump(dump_files("debian-6.1").vmcore)
     panel = desk.notebook("browse.ipynb", CELLS)
-    return panel.locator(".klb")
+    found = panel.locator(".klb")
+    found.wait_for()
+    return found
 
 
-def test_pictures(browsed, desk):
-    browsed.wait_for()
+def row(browsed, name):
+    return browsed.locator(".klb-row[role=treeitem]").filter(
+        has=browsed.page.locator(f".klb-name:has-text('{name}')")
+    )
+
+
+def go(browsed, text):
+    browsed.locator(".klb-address").first.fill(text)
+    browsed.locator(".klb-address").first.press("Enter")
+
+
+def test_expand_three_levels_go_and_come_back(browsed, desk):
+    # children (opened from Python) -> kthreadd -> its mm-less members; then through a list to another struct.
+    kthreadd = browsed.locator(".klb-row", has_text="kthreadd").first
+    kthreadd.locator(".klb-twisty").click()
+    third = browsed.locator(".klb-row[aria-level='3']", has_text="thread_info").first
+    third.wait_for()
+    third.locator(".klb-twisty").click()
+    browsed.locator(".klb-row[aria-level='4']", has_text="syscall_work").wait_for()
     desk.picture("struct-browser-light", browsed)
-    row = browsed.locator(".klb-row", has_text="kthreadd").first
-    row.locator(".klb-twisty").click()
-    desk.page.wait_for_timeout(1500)
-    desk.picture("struct-browser-open", browsed)
+    go(browsed, "slab_caches")
+    browsed.locator(".klb-headline", has_text="struct list_head").wait_for()
+    browsed.locator(".klb-row", has_text="kmalloc-64").first.wait_for()
+    go(browsed, "pid(1).mm")
+    browsed.locator(".klb-headline", has_text="struct mm_struct").wait_for()
+    back = browsed.get_by_role("button", name="Back")
+    back.click()
+    browsed.locator(".klb-headline", has_text="struct list_head").wait_for()
+    back.click()
+    browsed.locator(".klb-headline", has_text="struct task_struct").wait_for()
+    # What was open is open still.
+    assert browsed.locator(".klb-row[aria-level='4']", has_text="syscall_work").count() == 1
+    browsed.get_by_role("button", name="Forward").click()
+    browsed.locator(".klb-headline", has_text="struct list_head").wait_for()
+
+
+def test_errors_search_and_suggestions(browsed, desk):
+    go(browsed, "init_task.nosuch")
+    browsed.get_by_role("alert").filter(has_text="no member 'nosuch'").wait_for()
+    address = browsed.locator(".klb-address").first
+    address.fill("")
+    address.press_sequentially("init_task.com")
+    browsed.get_by_role("option", name=re.compile("init_task.comm")).first.wait_for()
+    address.press("ArrowDown")
+    address.press("Enter")
+    assert address.input_value() == "init_task.comm"
+    address.press("Escape")
+    browsed.locator(".klb-search").fill("sum_exec_runtime")
+    browsed.locator(".klb-row", has_text="se.sum_exec_runtime").wait_for()
+    browsed.locator(".klb-search").press("Escape")
+    browsed.locator(".klb-row", has_text="thread_info").first.wait_for()
+
+
+def test_bytes_layout_and_frame(browsed, desk):
     desk.theme("JupyterLab Dark")
-    desk.picture("struct-browser-dark", browsed)
-    for name in ("Bytes", "Layout", "DataFrame"):
-        browsed.get_by_role("button", name=name).first.click()
-        desk.page.wait_for_timeout(1500)
-        desk.picture(f"struct-browser-{name.lower()}-dark", browsed)
+    pane = browsed.locator(".klb-pane")
+    browsed.get_by_role("button", name="Bytes").click()
+    pane.locator(".klb-hexline").first.wait_for()
+    assert pane.locator(".klb-hexline").count() == 64
+    desk.picture("struct-browser-bytes-dark", browsed)
+    browsed.get_by_role("button", name="Layout").click()
+    pane.locator(".klb-line-hole").first.wait_for()
+    desk.picture("struct-browser-layout-dark", browsed)
+    browsed.locator(".klb-row", has_text="children").first.click()
+    browsed.get_by_role("button", name="DataFrame").first.click()
+    pane.locator("td", has_text="kthreadd").first.wait_for()
+    assert "dump.entries('init_task.children')" in pane.inner_text()
+    desk.picture("struct-browser-frame-dark", browsed)
+
+
+def test_keyboard_alone(browsed, desk):
+    page = desk.page
+    first = browsed.locator(".klb-row[role=treeitem]").first
+    first.click()
+    focused = "document.activeElement?.querySelector('.klb-name')?.textContent"
+    page.keyboard.press("ArrowRight")
+    browsed.locator(".klb-row[aria-level='2']").first.wait_for()
+    assert first.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.getAttribute('aria-level')") == "2"
+    page.keyboard.press("ArrowLeft")
+    assert "thread_info" in page.evaluate(focused)
+    page.keyboard.press("ArrowLeft")
+    browsed.locator(".klb-row[aria-level='2'][aria-posinset='1']").nth(0)
+    assert first.get_attribute("aria-expanded") == "false"
+    page.keyboard.type("real_p")
+    assert "real_parent" in page.evaluate(focused)
+    page.keyboard.press("Enter")
+    browsed.locator(".klb-headline", has_text="struct task_struct").wait_for()
+    page.keyboard.press("Alt+ArrowLeft")
+    page.wait_for_timeout(300)
+    # One-letter shortcuts of the notebook stay out: no cell was cut or changed.
+    page.keyboard.type("xdd")
+    cells = page.evaluate("window.jupyterapp.shell.currentWidget.content.model.cells.length")
+    assert cells == len(CELLS)
+    label = first.get_attribute("aria-label")
+    assert "struct thread_info" in label
+
+
+def test_without_a_kernel_what_was_opened_stays(browsed, desk, lab):
+    browsed.locator(".klb-row", has_text="kthreadd").first.locator(".klb-twisty").click()
+    browsed.locator(".klb-row[aria-level='3']", has_text="thread_info").first.wait_for()
+    desk.page.wait_for_timeout(800)
+    desk.save()
+    lab.trust(lab.root / "browse.ipynb")
+    lab.end_kernels()
+    saved = (lab.root / "browse.ipynb").read_text()
+    assert "kernlab-tree" in saved
+
+
+def test_an_untrusted_notebook_shows_the_tree(desk, lab, dump_files):
+    from nbformat import read, write
+
+    lab.dump(dump_files("debian-6.1").vmcore)
+    desk.notebook("untrusted.ipynb", CELLS)
+    desk.save()
+    path = lab.root / "untrusted.ipynb"
+    notebook = read(path, 4)
+    notebook.metadata.pop("widgets", None)
+    # Another source is another signature: nobody has trusted this one.
+    notebook.cells[1].source += "  # from elsewhere"
+    write(notebook, lab.root / "elsewhere.ipynb")
+    lab.end_kernels()
+    desk.open("elsewhere.ipynb")
+    panel = desk.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    tree = panel.locator("details").first
+    tree.wait_for()
+    assert "kthreadd" in tree.inner_text()
+    assert panel.locator(".klb").count() == 0
+    desk.picture("struct-browser-untrusted", panel)
+
+
+def test_an_exported_page_without_javascript(offline, opened, tmp_path):
+    browser = opened("debian-6.1").explore("init_task", opened=("children", "fs"))
+    page_file = tmp_path / "page.html"
+    page_file.write_text(f"<!doctype html><meta charset=utf-8>{browser.to_html()}")
+    page = offline(page_file)
+    assert page.locator("details").count() == 3
+    assert "kthreadd" in page.locator("details").first.inner_text()
