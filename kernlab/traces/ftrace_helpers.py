@@ -150,8 +150,13 @@ def call(name: str, arguments: list[Compiled]) -> Compiled:
     if (name in _TRANSPARENT or name.startswith("native_make_")) and arguments:
         return arguments[0]
     if name in ("__print_hex", "__print_hex_str") and len(arguments) == 2:
-        separator = " " if name == "__print_hex" else ""
-        return lambda record: _buffer(arguments[0](record))[: _int(arguments[1](record))].hex(separator)
+        between = " " if name == "__print_hex" else ""
+
+        def hexadecimal(record: bytes) -> str:
+            held = _buffer(arguments[0](record))[: _int(arguments[1](record))]
+            return between.join(f"{byte:02x}" for byte in held)
+
+        return hexadecimal
     if name == "__print_array" and len(arguments) == 3:
         return lambda record: array(
             arguments[0](record), _int(arguments[1](record)), _int(arguments[2](record))

@@ -82,7 +82,7 @@ def load(kernel: Kernel, rings: list[Ring]) -> Trace:
         _read_size(kernel, rings, size, unreadable) for size in sorted({ring.subbuf_size for ring in rings})
     ]
     flat = [group.data.reshape(-1) for group in groups]
-    data = np.concatenate(flat) if len(flat) != 1 else flat[0]
+    data = flat[0] if len(flat) == 1 else np.concatenate([np.zeros(0, dtype=np.uint8), *flat])
     columns: list[tuple[I64, I64, I64, npt.NDArray[np.uint64]]] = []
     base = 0
     for group in groups:
