@@ -20,17 +20,13 @@ from kernlab.traces.ftrace_comms import Comms
 from kernlab.traces.ftrace_formats import Format, Formats, require
 from kernlab.traces.ftrace_load import Trace, load
 from kernlab.traces.ftrace_record import Failed
-from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance, find_instances
+from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance, find_instances, read_clocks
 from kernlab.traces.ftrace_text import Texts, latency_marks
-from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
 
 #: Columns that every event has; an event's own field of the same name keeps it, the common one gives way.
 _COMMON = ("instance", "timestamp", "cpu", "pid", "comm")
-
-#: kernel/trace/trace.c, trace_clocks: size of an entry (function, name, in_ns), and more of them than there are.
-_CLOCK_BYTES, _MOST_CLOCKS = 24, 32
 
 
 class Ftrace:
@@ -104,20 +100,7 @@ class Ftrace:
 
     @cached_property
     def _clocks(self) -> list[tuple[str, bool]]:
-        table = self._kernel.symbols.get("trace_clocks")
-        if table is None:
-            return []
-        _, _, size = self._kernel.symbols.lookup(np.array([table], dtype=np.uint64))
-        count = min(int(size[0]) // _CLOCK_BYTES, _MOST_CLOCKS)
-        where = np.uint64(table) + np.arange(count, dtype=np.uint64) * np.uint64(_CLOCK_BYTES)
-        pointers, _ = self._kernel.words(where + np.uint64(8))
-        in_ns, read = self._kernel.words(where + np.uint64(16), 4)
-        names = c_strings(self._kernel, pointers, 64)
-        good = names.valid & read
-        return [
-            (str(name), bool(flag)) if valid else ("", True)
-            for name, flag, valid in zip(names.values, in_ns.tolist(), good.tolist(), strict=True)
-        ]
+        return read_clocks(self._kernel)
 
     @cached_property
     def instances(self) -> pd.DataFrame:

@@ -30,6 +30,9 @@ _LARGEST_ORDER = 10
 #: ring_buffer.c, RB_PAGE_HEAD and RB_PAGE_UPDATE: marks in a link to the sub-buffer that is read (or moved on) next.
 _MARKS = 3
 
+#: kernel/trace/trace.c, trace_clocks: size of an entry (function, name, in_ns), and more of them than there are.
+_CLOCK_BYTES, _MOST_CLOCKS = 24, 32
+
 #: Members of `struct ring_buffer_per_cpu` that count events; each is a local_t or an unsigned long.
 COUNTERS = ("entries", "overrun", "commit_overrun", "dropped_events", "read", "pages_lost", "nr_pages")
 
@@ -322,3 +325,20 @@ def _in_order(
         return [*turned.tolist()]
     end = (int(last[0]) - int(heads[0])) % len(nodes)
     return [int(node) for node in turned[: end + 1]]
+
+
+def read_clocks(kernel: Kernel) -> list[tuple[str, bool]]:
+    """(name, whether it counts nanoseconds) of every trace clock by its number; ('', True) where it cannot be read."""
+    table = kernel.symbols.get("trace_clocks")
+    if table is None:
+        return []
+    _, _, size = kernel.symbols.lookup(np.array([table], dtype=np.uint64))
+    count = min(int(size[0]) // _CLOCK_BYTES, _MOST_CLOCKS)
+    where = np.uint64(table) + np.arange(count, dtype=np.uint64) * np.uint64(_CLOCK_BYTES)
+    pointers, _ = kernel.words(where + np.uint64(8))
+    in_ns, read = kernel.words(where + np.uint64(16), 4)
+    names = c_strings(kernel, pointers, 64)
+    return [
+        (str(name), bool(flag)) if valid else ("", True)
+        for name, flag, valid in zip(names.values, in_ns.tolist(), (names.valid & read).tolist(), strict=True)
+    ]
