@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from kernlab.kernel import Kernel
 from kernlab.tables.page_classifier import MAPPED_KINDS, Classified, Kind, classify
+from kernlab.tables.page_owners import kernel_owned
 from kernlab.walk import zones as zone_walk
 from kernlab.walk.page_layout import PageLayout
 from kernlab.walk.pcp_lists import PcpFrames, pcp_frames
@@ -264,7 +265,7 @@ class PageSurvey:
     @cached_property
     def owned(self) -> tuple[I64, npt.NDArray[np.uint8]]:
         """Frames that only the kernel's mappings tell of: (pfn int64[m], ascending; `Kind` uint8[m])."""
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+        return kernel_owned(self.kernel, self.problems)
 
     def offline(self, first: int, count: int) -> Mask | None:
         """Which of `count` frames lie in sections that are plugged in but not online; None for none."""

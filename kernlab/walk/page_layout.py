@@ -41,6 +41,7 @@ class PageLayout:
         overlay = "struct slab" if kernel.types.get("struct slab") else "struct page"
         self._slab_cache = resolve(kernel.find_type(overlay), "slab_cache").hops[-1]
         self._second = self._second_page()
+        self._folio_mapcount = kernel.types.has_member("struct folio", "_entire_mapcount")
 
     def bit(self, name: str) -> np.uint64:
         """The mask of a page flag, 0 where this kernel has none of that name."""
@@ -83,7 +84,7 @@ class PageLayout:
         for fact, ways in {
             # Linux commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.7) moved it to _flags_1.
             "order": ((page, "compound_order"), (folio, "_folio_order"), (folio, "_flags_1")),
-            "entire": ((page, "compound_mapcount.counter"), (folio, "_entire_mapcount.counter")),
+            "entire": ((folio, "_entire_mapcount.counter"), (page, "compound_mapcount.counter")),
             "dtor": ((page, "compound_dtor"), (folio, "_folio_dtor")),
         }.items():
             for name, path in ways:
@@ -115,7 +116,8 @@ class PageLayout:
         return np.where(order <= _LARGEST_COMPOUND, order, 0).astype(np.int8)
 
     def entire_mapcount(self, chunk: PageChunk, heads: I64) -> I32:
-        """How often compound pages are mapped as a whole (compound_mapcount, _entire_mapcount)."""
+        """How often compound pages are mapped as a whole (compound_mapcount, _entire_mapcount), where that is not
+        counted in each of their pages as well."""
         if "entire" not in self._second:
             return np.zeros(len(heads), dtype=np.int32)
         count = self._of_second(chunk, "entire", heads, signed=True).astype(np.int32) + np.int32(1)
@@ -124,6 +126,11 @@ class PageLayout:
         if double:
             behind = np.minimum(heads + 1, len(chunk.rows) - 1)
             count -= ((self.flags(chunk)[behind] & double) != 0).astype(np.int32)
+        if not self._folio_mapcount:
+            # Linux commit 4b51634cd16a ("mm,thp,rmap: subpages_mapcount COMPOUND_MAPPED if PMD-mapped") (in v6.2);
+            # until then each page of a file has the mappings of the whole in its own count (__page_mapcount).
+            anon = (self.mapping(chunk)[heads] & np.uint64(1)) != 0
+            count = np.where(anon | self.is_hugetlb(chunk, heads), count, np.int32(0))
         mappings: I32 = np.maximum(count, 0)
         return mappings
 

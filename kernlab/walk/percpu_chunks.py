@@ -1,0 +1,49 @@
+"""The chunks of the per-CPU allocator: which virtual addresses they have on every CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.errors import KernlabError
+from kernlab.kernel import MOST_CPUS, Kernel
+from kernlab.walk.lists import list_entries
+
+U64 = npt.NDArray[np.uint64]
+
+#: More slots (lists of chunks by the room that they have) than this are damage; kernels have about twenty.
+_MOST_SLOTS = 1 << 10
+
+#: No unit is larger than this many pages (PCPU_MIN_UNIT_SIZE is 32 KiB, usual ones are 2 MiB).
+_MOST_UNIT_PAGES = 1 << 20
+
+
+def percpu_units(kernel: Kernel, problems: list[str]) -> tuple[U64, U64]:
+    """Every CPU's unit of every chunk: (start uint64[m], end uint64[m], exclusive), ascending.
+
+    The first chunk is among them; where it lies in the direct map its pages are reserved ones. Mirrors mm/percpu.c
+    (pcpu_chunk_addr); chunks that are full, or kept for reserved areas, hang on the same lists.
+    """
+    nothing = np.zeros(0, dtype=np.uint64)
+    try:
+        slots = kernel.word("pcpu_nr_slots", 4)
+        lists = kernel.word("pcpu_chunk_lists")
+        offsets = kernel.word("pcpu_unit_offsets")
+        units = kernel.word("pcpu_nr_units", 4)
+        pages = kernel.word("pcpu_unit_pages", 4)
+    except KernlabError as error:
+        problems.append(f"the chunks of per-CPU memory cannot be found: {error}")
+        return nothing, nothing
+    # From v5.9 to v5.13 chunks for memory cgroups had lists of their own.
+    slots *= kernel.types.enumerator_or_none("PCPU_NR_CHUNK_TYPES") or 1
+    if slots > _MOST_SLOTS or units > MOST_CPUS or pages > _MOST_UNIT_PAGES:
+        problems.append("the per-CPU allocator's own numbers are damaged; its chunks were not looked for")
+        return nothing, nothing
+    heads = np.uint64(lists) + np.arange(slots, dtype=np.uint64) * np.uint64(16)
+    _, chunk = list_entries(
+        kernel, heads, "struct pcpu_chunk", "list", problems=problems, what="the chunks of per-CPU memory"
+    )
+    base = chunk["base_addr"]
+    offset, read = kernel.words(np.uint64(offsets) + np.arange(units, dtype=np.uint64) * np.uint64(8))
+    start = np.sort((base.values[base.valid][:, None] + offset[read][None, :]).reshape(-1))
+    return start, start + np.uint64(pages * kernel.page_size)
