@@ -69,7 +69,7 @@ def _row(row: Mapping[str, Any]) -> str:
     if row["why"] or row["note"]:
         said.append(f'<span class="w">{escape_html(row["why"] or row["note"])}</span>')
     place = f", {row['offset']}" if row["offset"] else ""
-    said.append(f'<span class="t">{escape_html(row["type"])}{escape_html(place)}</span>')
+    said.append(f'<span class="t">· {escape_html(row["type"])}{escape_html(place)}</span>')
     return " ".join(said)
 
 
