@@ -1,8 +1,9 @@
-"""Tables in, matplotlib axes out: `dump.plot.slabs()`. Every plot takes `ax=` and returns the axes it drew on."""
+"""Tables in, matplotlib axes out: `dump.plot.memory()`. Every plot takes `ax=` and returns the axes it drew on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,30 +12,70 @@ if TYPE_CHECKING:
 
 __all__ = ["Plots"]
 
+#: Counted frames of dumps: `memory`, `zones` and `physical` look at the same ones.
+_counted: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
 
 class Plots:
-    """The plots of one dump. Each returns the matplotlib `Axes`, with labels escaped and sizes in binary units."""
+    """The plots of one dump. Each returns the matplotlib `Axes`, with labels escaped and sizes in binary units.
+
+    `ax` is where to draw (new axes of 800 pixels' width otherwise); `theme` is "light" or "dark", by default what goes
+    with the axes' background or matplotlib's settings. `ax.get_label()` is the plot's alternative text.
+    """
 
     def __init__(self, dump: Dump):
         self._dump = dump
 
-    def slabs(self, ax: Axes | None = None, top: int = 15) -> Axes:
+    def memory(self, ax: Axes | None = None, *, theme: str | None = None) -> Axes:
+        """Where the machine's memory is: every kind as a bar, in groups; they add up to all of it."""
+        from kernlab.plots.memory import memory
+
+        return memory(self._frames(), ax, theme)
+
+    def zones(self, ax: Axes | None = None, *, theme: str | None = None) -> Axes:
+        """Each zone's memory by use, and how its free pages stand to its watermarks."""
+        from kernlab.plots.memory import zones
+
+        return zones(self._frames(), ax, theme)
+
+    def physical(self, ax: Axes | None = None, *, theme: str | None = None) -> Axes:
+        """All page frames by use, along a Hilbert curve: fragmentation, and who lies beside whom."""
+        from kernlab.plots.physical import physical
+
+        return physical(self._frames(), ax, theme)
+
+    def slabs(self, ax: Axes | None = None, top: int = 15, *, theme: str | None = None) -> Axes:
         """Slab caches by memory, in use and free; the `top` largest and the rest as one bar."""
         from kernlab.plots.bars import slabs
 
-        return slabs(self._dump.slabs, ax, top)
+        return slabs(self._dump.slabs, ax, top, theme)
 
-    def processes(self, ax: Axes | None = None, top: int = 15) -> Axes:
-        """Processes by resident memory; the `top` largest and the rest as one bar."""
+    def processes(self, ax: Axes | None = None, top: int = 15, *, theme: str | None = None) -> Axes:
+        """Processes by memory, private and their share of what is shared; the `top` largest and the rest as one bar."""
         from kernlab.plots.bars import processes
 
-        return processes(self._dump.tasks, ax, top)
+        return processes(self._dump.memory_by_process, ax, top, theme)
 
-    def maps(self, ax: Axes | None = None, top: int = 15) -> Axes:
-        """Processes by mapped address space, by kind of mapping."""
-        from kernlab.plots.bars import maps
+    def maps(
+        self, pid: int | None = None, ax: Axes | None = None, top: int = 15, *, theme: str | None = None
+    ) -> Axes:
+        """One process' mappings by what they hold in memory; without `pid` all processes by what they mapped."""
+        from kernlab.plots.bars import maps, maps_of
 
-        return maps(self._dump.maps, self._dump.tasks, ax, top)
+        tasks = self._dump.tasks
+        if pid is None:
+            return maps(self._dump.maps, tasks, ax, top, theme)
+        leader = tasks[tasks["pid"] == pid]
+        comm = str(leader["comm"].iloc[0]) if len(leader) else "?"
+        return maps_of(self._dump.maps, int(pid), comm, ax, top, theme)
+
+    def _frames(self) -> Any:
+        from kernlab.plots.frames import count
+
+        kernel = self._dump.kernel
+        if kernel not in _counted:
+            _counted[kernel] = count(kernel)
+        return _counted[kernel]
 
     def __repr__(self) -> str:
         names = [name for name in dir(self) if name[0] != "_"]

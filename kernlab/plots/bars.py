@@ -1,4 +1,4 @@
-"""Who holds how much: tables of tasks, caches and maps in, horizontal bars by size out."""
+"""Who holds how much: tables of caches, processes and maps in, horizontal bars by size out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from kernlab.errors import KernlabError
 from kernlab.plots import style
-from kernlab.text import escape_plot, human_bytes, shorten
+from kernlab.text import escape_plot, human_bytes, shorten, show_controls
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,74 +16,140 @@ if TYPE_CHECKING:
 _LONGEST_LABEL = 32
 
 
-def bars(parts: pd.DataFrame, colours: list[str], ax: Axes | None, top: int) -> Axes:
+def bars(parts: pd.DataFrame, colours: list[str], ax: Axes | None, theme: style.Theme, top: int) -> Axes:
     """Stacked horizontal bars, largest first.
 
     Parameters: parts, bytes: one row a bar (its index the label), one column a segment, named as the legend shows it;
     top: how many rows are drawn, the others become one last bar. Returns the axes.
     """
+    if top < 1:
+        raise KernlabError(f"a plot of {top} bars shows nothing: top is at least 1")
     sizes = parts.astype("float64").fillna(0.0)
-    sizes = sizes.loc[sizes.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+    sizes = sizes.loc[:, [name for name in sizes.columns if sizes[name].sum() or len(sizes.columns) == 1]]
+    colours = [colour for name, colour in zip(parts.columns, colours, strict=True) if name in sizes.columns]
+    order = sizes.sum(axis=1).to_numpy().argsort(kind="stable")[::-1]
+    sizes = sizes.iloc[order]
     rest = sizes.iloc[top:]
     sizes = sizes.iloc[:top]
     labels = [escape_plot(shorten(str(label), _LONGEST_LABEL)) for label in sizes.index]
     if len(rest):
         sizes = pd.concat([sizes, rest.sum().to_frame().T])
         labels.append(f"{len(rest):,} others")
-    ax = style.axes(ax, len(labels))
+    ax = style.axes(ax, theme, len(labels))
     places = range(len(labels))
     left = pd.Series(0.0, index=places)
     for name, colour in zip(sizes.columns, colours, strict=True):
         width = pd.Series(sizes[name].to_numpy(), index=places)
-        ax.barh(places, width, left=left, color=colour, label=str(name), height=0.72)
+        ax.barh(places, width, left=left, color=colour, label=str(name), height=0.7, linewidth=0)
         left = left + width
     for place in places:
         ax.annotate(
-            human_bytes(int(left[place])), (left[place], place), (4, 0), textcoords="offset points", va="center",
+            human_bytes(int(left[place])),
+            (left[place], place),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
             fontsize="small",
-        )  # fmt: skip
+            color=theme.ink,
+        )
     ax.set_yticks(places, labels)
-    ax.invert_yaxis()
-    ax.set_xlim(0, (float(left.max()) if len(left) else 1.0) * 1.12)
-    style.in_bytes(ax)
+    if len(rest):
+        ax.get_yticklabels()[-1].set_color(theme.soft)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    largest = float(left.max()) if len(left) else 0.0
+    ax.set_xlim(0, (largest or 1.0) * 1.14)
+    style.in_bytes(ax, theme)
     if len(sizes.columns) > 1:
-        ax.legend(frameon=False, loc="lower right")
+        # Below the longest bars there is room: the rows are sorted.
+        style.legend(ax, theme, loc="lower right")
     return ax
 
 
-def slabs(slabs: pd.DataFrame, ax: Axes | None = None, top: int = 15) -> Axes:
+def slabs(slabs: pd.DataFrame, ax: Axes | None, top: int, theme: str | None) -> Axes:
     """Slab caches by the memory they hold: objects in use, and what is allocated but free."""
+    colours = style.theme_of(theme, ax)
     known = slabs["used_bytes"].notna()
     used = slabs["used_bytes"].where(known, 0)
-    free = (slabs["bytes"] - slabs["used_bytes"]).where(known, 0)
-    unknown = slabs["bytes"].where(~known, 0)
-    parts = pd.DataFrame({"in use": used, "allocated, free": free})
-    colours = [style.BLUE, style.SKY]
-    if unknown.fillna(0).sum():
-        parts["use unknown"] = unknown
-        colours.append(style.QUIET)
-    parts.index = pd.Index(slabs["name"].fillna("?").astype(object))
-    ax = bars(parts, colours, ax, top)
-    whole = int(slabs["bytes"].fillna(0).sum())
-    ax.set_title(f"Slab memory by cache: {human_bytes(whole)} in {len(slabs):,} caches", loc="left")
-    return ax
-
-
-def processes(tasks: pd.DataFrame, ax: Axes | None = None, top: int = 15) -> Axes:
-    """Processes by resident memory; shared pages count in each process that maps them."""
-    # A process is one bar, whichever of its threads is met first: they share one mm.
-    owners = tasks[tasks["rss_bytes"].notna()].sort_values(["tgid", "pid"]).drop_duplicates("tgid")
-    parts = pd.DataFrame({"resident": owners["rss_bytes"]})
-    parts.index = pd.Index(
-        [f"{comm} ({pid})" for comm, pid in zip(owners["comm"], owners["tgid"], strict=True)]
+    parts = pd.DataFrame(
+        {
+            "objects in use": used,
+            "free in its slabs": (slabs["bytes"] - slabs["used_bytes"]).where(known, 0),
+            "use unknown": slabs["bytes"].where(~known, 0),
+        }
     )
-    ax = bars(parts, [style.BLUE], ax, top)
-    ax.set_title(f"Resident memory by process: {len(owners):,} processes, shared pages in each", loc="left")
-    return ax
+    parts.index = pd.Index(slabs["name"].fillna("?").astype(object))
+    ax = bars(parts, [colours.orange, colours.mute, colours.unknown], ax, colours, top)
+    whole, reclaimable = (
+        slabs["bytes"].fillna(0),
+        slabs["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False),
+    )
+    style.title(
+        ax,
+        colours,
+        f"Slab memory: {human_bytes(int(whole.sum()))} in {len(slabs):,} caches",
+        f"{human_bytes(int(whole[reclaimable].sum()))} of it in caches that the kernel can shrink",
+    )
+    return style.say(ax, _alt("Slab caches by memory", parts))
 
 
-def maps(maps: pd.DataFrame, tasks: pd.DataFrame, ax: Axes | None = None, top: int = 15) -> Axes:
+def processes(table: pd.DataFrame, ax: Axes | None, top: int, theme: str | None) -> Axes:
+    """Processes by memory: what is theirs alone, their fair share of what they share, and what is swapped out."""
+    colours = style.theme_of(theme, ax)
+    parts = pd.DataFrame(
+        {
+            "private": table["uss_bytes"],
+            "fair share of shared": table["pss_bytes"] - table["uss_bytes"],
+            "page tables": table["page_tables_bytes"],
+            "swapped out": table["swap_bytes"],
+        }
+    )
+    pids = zip(table["comm"].fillna("?"), table["pid"], strict=True)
+    parts.index = pd.Index([f"{comm} ({pid})" for comm, pid in pids])
+    fills = [colours.blue, colours.sky, colours.vermilion, colours.mute]
+    ax = bars(parts, fills, ax, colours, top)
+    style.title(
+        ax,
+        colours,
+        f"Memory of {len(table):,} processes: {human_bytes(int(table['pss_bytes'].fillna(0).sum()))}",
+        "shared pages are divided among those that map them, so bars add up",
+    )
+    return style.say(ax, _alt("Processes by memory", parts))
+
+
+def maps_of(maps: pd.DataFrame, pid: int, comm: str, ax: Axes | None, top: int, theme: str | None) -> Axes:
+    """One process' mappings by what they hold in memory, those of one file together."""
+    colours = style.theme_of(theme, ax)
+    mine = maps[maps["pid"] == pid]
+    if mine.empty:
+        raise KernlabError(
+            f"process {pid} has no memory maps (kernel threads have none; dump.tasks lists all)"
+        )
+    path = mine["path"].fillna("?")
+    writable = mine["perms"].str.contains("w", na=False)
+    name = path.mask(path == "", "anonymous").where(~(writable & path.str.startswith("/")), path + " (data)")
+    pss, rss, swap = mine["pss_bytes"].fillna(0), mine["rss_bytes"].fillna(0), mine["swap_bytes"].fillna(0)
+    parts = pd.DataFrame(
+        {"its share": pss, "shared with others": rss - pss, "swapped out": swap, "name": name}
+    )
+    parts = parts.groupby("name", sort=False).sum()
+    parts.index = pd.Index([_end(str(label)) for label in parts.index])
+    held = parts.sum(axis=1) > 0
+    ax = bars(
+        parts[held] if held.any() else parts, [colours.blue, colours.sky, colours.mute], ax, colours, top
+    )
+    style.title(
+        ax,
+        colours,
+        f"Memory of {escape_plot(shorten(comm, 20))} ({pid}): {human_bytes(int(rss.sum()))} resident",
+        f"{human_bytes(int(mine['size_bytes'].fillna(0).sum()))} mapped in {len(mine):,} areas; "
+        f"its share is {human_bytes(int(pss.sum()))}",
+    )
+    return style.say(ax, _alt(f"Mappings of process {pid} by resident memory", parts))
+
+
+def maps(maps: pd.DataFrame, tasks: pd.DataFrame, ax: Axes | None, top: int, theme: str | None) -> Axes:
     """Processes by the address space they mapped: anonymous, heap and stacks, files, shared."""
+    colours = style.theme_of(theme, ax)
     path = maps["path"].fillna("")
     shared = maps["perms"].str.endswith("s", na=False)
     stack = path.isin(["[heap]", "[stack]"]) & ~shared
@@ -90,12 +157,31 @@ def maps(maps: pd.DataFrame, tasks: pd.DataFrame, ax: Axes | None = None, top: i
     kind = pd.Series("anonymous", index=maps.index)
     kind = kind.mask(stack, "heap, stack").mask(file, "files").mask(shared, "shared")
     order = ["anonymous", "heap, stack", "files", "shared"]
-    parts = (
-        maps.assign(kind=kind).pivot_table(index="pid", columns="kind", values="size_bytes", aggfunc="sum")
-        .reindex(columns=order)
-    )  # fmt: skip
+    sizes = pd.DataFrame({"pid": maps["pid"], "kind": kind, "size": maps["size_bytes"]})
+    parts = sizes.pivot_table(index="pid", columns="kind", values="size", aggfunc="sum").reindex(
+        columns=order
+    )
     comm = tasks.drop_duplicates("tgid").set_index("tgid")["comm"]
     parts.index = pd.Index([f"{comm.get(pid, '?')} ({pid})" for pid in parts.index])
-    ax = bars(parts, [style.BLUE, style.SKY, style.ORANGE, style.GREEN], ax, top)
-    ax.set_title(f"Mapped address space by process: {len(maps):,} mappings", loc="left")
-    return ax
+    fills = [colours.blue, colours.sky, colours.green, colours.orange]
+    ax = bars(parts, fills, ax, colours, top)
+    style.title(
+        ax,
+        colours,
+        f"Mapped address space: {len(maps):,} mappings of {len(parts):,} processes",
+        "mapped is not resident: see dump.plot.processes() for memory in use",
+    )
+    return style.say(ax, _alt("Processes by mapped address space", parts))
+
+
+def _end(path: str) -> str:
+    """A long path by its end, which tells more."""
+    return path if len(path) <= _LONGEST_LABEL else "…" + path[-_LONGEST_LABEL + 1 :]
+
+
+def _alt(what: str, parts: pd.DataFrame) -> str:
+    sums = parts.astype("float64").fillna(0.0).sum(axis=1).sort_values(ascending=False)
+    largest = ", ".join(
+        f"{show_controls(str(name))} {human_bytes(int(size))}" for name, size in sums.head(5).items()
+    )
+    return f"Bar chart. {what}, {len(sums):,} in all, {human_bytes(int(sums.sum()))}; the largest: {largest}."

@@ -41,7 +41,7 @@ def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
     object", "kernel stack", "percpu", "page struct", an area of "vmalloc" or "vmap", else the page's kind as in
     `pages` ("anon", "file", "page table", …), "user address", "not mapped". name: the symbol, the slab cache, the
     thread ("comm (pid)"), the area's caller, the file's path. start, size_bytes: of the whole symbol, object, stack or
-    area; offset: of the address in it; allocated: of slab objects, as in `slab_objects`; type: the struct's, where known.
+    area; offset: of the address in it; allocated: of slab objects, as in `slab_objects`; type: where it is known.
     An address in the direct map is told by what its frame is used for, be it mapped elsewhere too.
     """
     wanted, single = as_addresses(addresses)

@@ -1,0 +1,104 @@
+"""All page frames in, how many of each group lie where out: counted chunk by chunk, so that 4 TB need no more room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.kernel import Kernel
+from kernlab.plots.style import Theme
+from kernlab.tables.page_classifier import Kind
+from kernlab.tables.page_kinds import KIND_NAMES, PageSurvey
+from kernlab.walk.zones import zone_names
+
+I64 = npt.NDArray[np.int64]
+
+#: What a reader can tell apart at a glance: name, the theme's colour, the kinds of memory that it stands for.
+GROUPS: tuple[tuple[str, str, tuple[Kind, ...]], ...] = (
+    ("processes", "blue", (Kind.ANON, Kind.THP, Kind.HUGETLB, Kind.SWAP_CACHE)),
+    ("shared memory", "sky", (Kind.SHMEM,)),
+    ("page cache", "green", (Kind.FILE,)),
+    ("slab", "orange", (Kind.SLAB, Kind.LARGE_KMALLOC)),
+    ("page tables", "vermilion", (Kind.PAGE_TABLE,)),
+    (
+        "other kernel",
+        "pink",
+        (
+            Kind.KERNEL_STACK,
+            Kind.VMALLOC,
+            Kind.VMAP,
+            Kind.PERCPU,
+            Kind.ZSMALLOC,
+            Kind.OTHER,
+        ),
+    ),
+    ("free", "quiet", (Kind.FREE, Kind.PCP)),
+    ("not usable", "mute", (Kind.RESERVED, Kind.HWPOISON, Kind.UNACCEPTED, Kind.OFFLINE)),
+    ("unknown", "unknown", (Kind.EXCLUDED,)),
+)
+
+#: uint8[kinds]: the group of each kind.
+GROUP_OF = np.zeros(len(KIND_NAMES), dtype=np.uint8)
+for _index, (_, _, _kinds) in enumerate(GROUPS):
+    GROUP_OF[list(_kinds)] = _index
+
+
+def colour(theme: Theme, group: int) -> str:
+    """A group's colour."""
+    return str(getattr(theme, GROUPS[group][1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames counted: `kinds` int64[nodes, kinds] by NUMA node, `zones` int64[zones, groups] with their names (node
+    and zone), `cells` int64[cells, groups] of `per_cell` frames each, from frame 0 to before `end`.
+    """
+
+    kinds: I64
+    nodes: list[int]
+    zones: I64
+    zone_names: list[str]
+    cells: I64
+    per_cell: int
+    end: int
+    watermarks: I64  # int64[zones, 4]: min, low, high, and the pages that the zone manages
+
+
+def count(kernel: Kernel, most_cells: int = 1 << 17) -> Frames:
+    """Count all frames of the machine, into at most `most_cells` cells for the map of them."""
+    problems: list[str] = []
+    survey = PageSurvey(kernel, problems)
+    end = int(survey.last.max()) if len(survey.last) else 1
+    per_cell = 1
+    while per_cell * most_cells < end:
+        per_cell *= 2
+    groups = len(GROUPS)
+    cells = np.zeros((-(-end // per_cell), groups), dtype=np.int64)
+    kinds = np.zeros((len(survey.node) + 1, len(KIND_NAMES)), dtype=np.int64)
+    zones = np.zeros((len(survey.zone) + 1, groups), dtype=np.int64)
+    for chunk in survey:
+        rows = np.concatenate([np.arange(piece.rows.start, piece.rows.stop) for piece in chunk.pieces])
+        kind = chunk.kind[rows]
+        group = GROUP_OF[kind].astype(np.int64)
+        zone = chunk.zone_code[rows].astype(np.int64)
+        node = np.where(zone >= 0, survey.zone_node[np.maximum(zone, 0)], len(survey.node))
+        zone = np.where(zone >= 0, zone, len(survey.zone))
+        cell = (rows + chunk.first_pfn) // per_cell
+        base = int(cell[0]) if len(cell) else 0
+        found = np.bincount((cell - base) * groups + group)
+        width = -(-len(found) // groups)
+        padded = np.zeros(width * groups, dtype=np.int64)
+        padded[: len(found)] = found
+        cells[base : base + width] += padded.reshape(width, groups)
+        kinds += np.bincount(node * len(KIND_NAMES) + kind, minlength=kinds.size).reshape(kinds.shape)
+        zones += np.bincount(zone * groups + group, minlength=zones.size).reshape(zones.shape)
+    numbers = survey.node["node_id"].values.tolist()
+    names = zone_names(kernel, survey.zone)
+    if len(numbers) > 1:
+        nodes = np.asarray(survey.zone_node).tolist()
+        names = [f"node {numbers[node]} {name}" for node, name in zip(nodes, names, strict=True)]
+    marks = [survey.zone[f"_watermark[{level}]"].values.astype(np.int64) for level in range(3)]
+    marks.append(survey.zone["managed_pages.counter"].values.astype(np.int64))
+    return Frames(kinds, numbers, zones, names, cells, per_cell, end, np.stack(marks, axis=1))

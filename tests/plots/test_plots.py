@@ -1,0 +1,187 @@
+"""The plots: what they draw adds up to the tables, they take axes and themes, carry alternative text, and escape."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+mpl.use("Agg")
+from matplotlib import pyplot
+
+from kernlab import KernlabError
+from kernlab.plots import style
+from kernlab.plots.bars import bars, slabs
+from kernlab.plots.frames import GROUP_OF, GROUPS, count
+from kernlab.plots.physical import hilbert, raster
+from kernlab.tables.page_kinds import KIND_NAMES
+
+NAMES = ["memory", "zones", "physical", "slabs", "processes", "maps"]
+PAGE = 4096
+
+
+@pytest.fixture(scope="module")
+def sample(opened):
+    return opened("debian-6.1")
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_plot_draws_in_both_themes_800_pixels_wide(sample, name, theme):
+    ax = getattr(sample.plot, name)(theme=theme)
+    ax.figure.canvas.draw()
+    assert ax.figure.canvas.get_width_height()[0] == 800
+    wanted = style.LIGHT if theme == "light" else style.DARK
+    assert mpl.colors.same_color(ax.figure.get_facecolor(), wanted.background)
+    assert len(ax.get_label()) > 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_cut_off(sample, name):
+    ax = getattr(sample.plot, name)()
+    figure = ax.figure
+    figure.canvas.draw()
+    drawn = ax.get_tightbbox(figure.canvas.get_renderer())
+    width, height = figure.canvas.get_width_height()
+    assert drawn.x0 >= 0
+    assert drawn.y0 >= 0
+    assert drawn.x1 <= width + 1
+    assert drawn.y1 <= height + 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_draws_on_the_axes_given_and_takes_their_background(sample, name):
+    with pyplot.style.context("dark_background"):
+        given = pyplot.subplots()[1]
+    assert getattr(sample.plot, name)(ax=given) is given
+    assert style.theme_of(None, given) is style.DARK
+
+
+def test_a_theme_that_is_none_is_refused(sample):
+    with pytest.raises(KernlabError, match="'light' or 'dark'"):
+        sample.plot.memory(theme="blue")
+    with pytest.raises(KernlabError, match="at least 1"):
+        sample.plot.slabs(top=0)
+
+
+def test_colours_tell_apart_in_both_themes_and_against_the_background():
+    for theme in (style.LIGHT, style.DARK):
+        shades = [mpl.colors.to_rgb(getattr(theme, name)) for _, name, _ in GROUPS]
+        assert len(set(shades)) == len(GROUPS)
+
+        def luminance(colour):
+            linear = [
+                c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mpl.colors.to_rgb(colour)
+            ]
+            return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+        for text in (theme.ink, theme.soft):
+            bright, dark = sorted([luminance(text), luminance(theme.background)], reverse=True)
+            assert (bright + 0.05) / (dark + 0.05) >= 4.5  # WCAG AA
+
+
+def test_counted_frames_are_those_of_pages(dump):
+    frames = count(dump.kernel)
+    pages = dump.pages
+    kinds = pages["kind"].value_counts()
+    assert frames.kinds.sum(axis=0).tolist() == [int(kinds[name]) for name in KIND_NAMES]
+    assert frames.cells.sum() == len(pages)
+    group = GROUP_OF[pages["kind"].cat.codes]
+    cell = pages["pfn"] // frames.per_cell
+    for index in range(len(GROUPS)):
+        expected = np.bincount(cell[group == index], minlength=len(frames.cells))
+        assert frames.cells[:, index].tolist() == expected.tolist()
+
+
+def test_every_kind_of_page_has_a_group():
+    named = [kind for _, _, kinds in GROUPS for kind in kinds]
+    assert sorted(named) == list(range(len(KIND_NAMES)))
+
+
+def test_bars_of_memory_are_the_sums(sample):
+    ax = sample.plot.memory()
+    heads = [bar.get_width() for bar in ax.patches if bar.get_height() > 0.7]
+    assert sum(heads) == len(sample.pages) * PAGE
+
+
+def test_bars_of_slabs_and_processes_add_up_to_the_tables(sample):
+    ax = sample.plot.slabs(top=3)
+    assert sum(bar.get_width() for bar in ax.patches) == sample.slabs["bytes"].sum()
+    assert ax.get_yticklabels()[-1].get_text() == f"{len(sample.slabs) - 3:,} others"
+    ax = sample.plot.processes(top=5)
+    table = sample.memory_by_process
+    assert (
+        sum(bar.get_width() for bar in ax.patches)
+        == table[["pss_bytes", "page_tables_bytes", "swap_bytes"]].sum().sum()
+    )
+
+
+def test_maps_of_one_process(sample):
+    ax = sample.plot.maps(1)
+    mine = sample.maps[sample.maps["pid"] == 1]
+    assert sum(bar.get_width() for bar in ax.patches) == mine["rss_bytes"].sum()
+    with pytest.raises(KernlabError, match="no memory maps"):
+        sample.plot.maps(2)
+
+
+def test_the_curve_visits_every_cell_once_and_only_steps_to_neighbours():
+    for side in (1, 2, 4, 8, 64):
+        x, y = hilbert(side)
+        assert len(set(zip(x.tolist(), y.tolist(), strict=True))) == side * side
+        assert (np.abs(np.diff(x)) + np.abs(np.diff(y)) == 1).all()
+        assert (x[0], y[0]) == (0, 0)
+        assert (x[-1], y[-1]) == (side - 1, 0)
+
+
+@pytest.mark.parametrize("cells", [1, 5, 100, 4096, 40_000, 131_072])
+def test_the_raster_holds_every_cell_once(cells):
+    picture = raster(np.arange(cells))
+    assert sorted(picture[picture >= 0].tolist()) == list(range(cells))
+    height, width = picture.shape
+    assert width * height <= 2 * cells + 64 * 64 or cells < 16
+
+
+def test_names_from_the_dump_are_drawn_not_interpreted():
+    table = pd.DataFrame(
+        {
+            "name": pd.array(["$\\frac{", "_hidden", "x" * 200, "\x1b[31m"], dtype="str"),
+            "bytes": pd.array([40, 30, 20, 10], dtype="Int64"),
+            "used_bytes": pd.array([40, 20, None, 10], dtype="Int64"),
+            "flags": pd.array(["", "", "", ""], dtype="str"),
+        }
+    )
+    ax = slabs(table, None, 15, None)
+    ax.figure.canvas.draw()
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels[0] == "\\$\\frac{"
+    assert len(labels[2]) <= 32
+    assert "\x1b" not in "".join(labels) + ax.get_label()
+
+
+def test_nothing_to_draw_is_drawn_too():
+    ax = bars(pd.DataFrame({"a": pd.Series([], dtype="float64")}), ["red"], None, style.LIGHT, 5)
+    ax.figure.canvas.draw()
+
+
+def test_a_notebook_gets_the_alternative_text(sample):
+    ax = sample.plot.memory()
+    data, metadata = ax.figure._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert metadata["image/png"]["alt"] == ax.get_label()
+    assert "Bar chart of the machine's memory" in ax.get_label()
+    assert "Bar chart" not in data
+
+
+def test_a_damaged_dump_shows_what_is_unknown(damaged_dump, opened):
+    dump = opened(damaged_dump.name)
+    for name in NAMES:
+        getattr(dump.plot, name)().figure.canvas.draw()
+    legend = dump.plot.slabs().get_legend()
+    assert "use unknown" in [text.get_text() for text in legend.get_texts()]
