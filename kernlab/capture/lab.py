@@ -7,18 +7,23 @@ which appears only when everything is there.
 from __future__ import annotations
 
 import contextlib
-import io
-import json
-import lzma
 import shutil
-import tarfile
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from kernlab.capture.apt_root import cache_folder
+from kernlab.capture.capture_options import (
+    ALL_LEFT_OUT,
+    COMPRESSIONS,
+    USER_DATA,
+    USER_DATA_KEPT,
+    Capture,
+    Options,
+)
+from kernlab.capture.dump_check import LevelMemory, absent_frames
 from kernlab.capture.guest_files import (
     Userland,
     find_userland,
@@ -30,64 +35,11 @@ from kernlab.capture.guest_kernel import GuestKernel, find_kernel
 from kernlab.capture.qemu import Guest, Qemu, find_qemu
 from kernlab.capture.scenarios import SCENARIOS, Scenario
 from kernlab.capture.steps import LabError, Progress
-
-TRUTH_SCHEMA = 1
-
-_COMPRESSIONS = {"zlib": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z", "none": ""}
-#: The ways to save a crash, and QEMU's of dumping a guest that was only stopped.
-FORMATS = ("kdump", "flattened", "split", "elf", "elf-flattened", "vmcore")
-QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-lzo", "kdump-snappy")
+from kernlab.capture.truth_archive import TRUTH_SCHEMA, write_truth
 
 _SLOW = {"tcg": 1.0, "kvm": 0.35}  # of the time limits
 _BOOT_SECONDS, _SAVE_SECONDS, _TRUTH_SECONDS = 240, 600, 600
 _RESULTS_SPARE_MIB = 256
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a guest is made of and how it is saved. None: as the scenario has it."""
-
-    kernel: str = "6.1"
-    flavour: str | None = None
-    memory_mib: int | None = None
-    cpus: int | None = None
-    nodes: int = 1
-    la57: bool = True
-    kaslr: bool = True
-    crashkernel: str | None = None
-    level: int = 31
-    compression: str = "zlib"
-    formats: tuple[str, ...] = ("kdump",)
-    qemu_formats: tuple[str, ...] = ()
-    vmcoreinfo_device: bool = True
-    settings: dict[str, str | int] = field(default_factory=dict)
-    cmdline: str = ""
-    keep_disk: bool = False
-
-    def check(self) -> None:
-        """A LabError for what does not go together."""
-        for given, known, what in (
-            (self.formats, FORMATS, "format"),
-            (self.qemu_formats, QEMU_FORMATS, "QEMU format"),
-            ((self.compression,), tuple(_COMPRESSIONS), "compression"),
-        ):
-            for name in given:
-                if name not in known:
-                    raise LabError(f"The lab knows no {what} {name!r}: {', '.join(known)}.")
-        if not 0 <= self.level <= 31:
-            raise LabError(f"A dump level is 0 to 31 (makedumpfile's -d), not {self.level}.")
-        if not 1 <= self.nodes <= 8:
-            raise LabError(f"A guest has 1 to 8 NUMA nodes, not {self.nodes}.")
-
-
-@dataclass(frozen=True)
-class Capture:
-    """A finished capture: the folder and the dumps in it (pieces of a split set each)."""
-
-    folder: Path
-    dumps: tuple[Path, ...]
-    kernel_release: str
-    description: dict[str, Any]
 
 
 def run_scenario(
@@ -113,19 +65,23 @@ def run_scenario(
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress = progress or Progress()
-    run = _Run(SCENARIOS[name], options, cache or cache_folder(), progress)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        capture = run.capture(scratch, folder)
-    except OSError as error:
-        kept = _keep_log(scratch, cache or cache_folder())
-        raise LabError(f"The capture could not be written below {folder.parent}: {error}{kept}") from error
-    except LabError as error:
-        raise LabError(f"{error}{_keep_log(scratch, cache or cache_folder())}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    progress(f"Done: {folder}")
-    return capture
+    cache = cache or cache_folder()
+    for level in [options.level] if options.level is not None else [None, USER_DATA_KEPT]:
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        try:
+            run = _Run(SCENARIOS[name], replace(options, level=level), cache, progress)
+            capture = run.capture(scratch, folder, must_be_whole=options.level is None)
+        except OSError as error:
+            where = f"The capture could not be written below {folder.parent}"
+            raise LabError(f"{where}: {error}{_keep_log(scratch, cache)}") from error
+        except LabError as error:
+            raise LabError(f"{error}{_keep_log(scratch, cache)}") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        if capture is not None:
+            progress(f"Done: {folder}")
+            return capture
+    raise LabError(f"No dump level gave a whole dump of {options.kernel}.")
 
 
 class _Run:
@@ -138,8 +94,10 @@ class _Run:
         self.flavour = options.flavour or scenario.flavour
         self.crashkernel = options.crashkernel or ("256M" if self.flavour == "generic" else "176M")
         self.crash = not options.qemu_formats
+        self.level = ALL_LEFT_OUT
 
-    def capture(self, scratch: Path, folder: Path) -> Capture:
+    def capture(self, scratch: Path, folder: Path, must_be_whole: bool) -> Capture | None:
+        """Every step from the packages to the finished folder; None for a dump that lacks pages and must not."""
         qemu = find_qemu(self.cache, self.progress)
         kernel = find_kernel(self.options.kernel, self.flavour, self.cache, self.progress)
         userland = find_userland(self.cache, self.progress)
@@ -147,6 +105,8 @@ class _Run:
             f"Guest: {kernel.release} ({kernel.package.version}), QEMU {qemu.version} with {qemu.accelerator}, "
             f"makedumpfile {userland.makedumpfile}"
         )
+        memory = LevelMemory(self.cache, kernel.package.version, userland.makedumpfile)
+        self.level = memory.level() if self.options.level is None else self.options.level
         work = scratch / "work"
         result = scratch / "result"
         work.mkdir()
@@ -159,8 +119,16 @@ class _Run:
         self.progress("Reading the results disk")
         read_results_disk(work / "results.ext4", userland, work)
         description = self._description(qemu, kernel, userland)
-        dumps = self._collect(work / "out", result, description)
+        dumps = self._collect(work / "out", result)
         shutil.copyfile(console, result / "console.log")
+        if lost := self._check(dumps, description):
+            # design.md, Capture: a makedumpfile older than the kernel takes kernel pages for user data.
+            if must_be_whole and self.level & USER_DATA:
+                self.progress(f"{lost}. Once more with level {USER_DATA_KEPT}, which keeps user data")
+                memory.remember(USER_DATA_KEPT)
+                return None
+            self.progress(f"{lost}. The dump is kept as it is; truth.json says so")
+        write_truth(work / "out" / "truth.tar", work / "out", description, result / "truth.tar.xz")
         result.rename(folder)
         return Capture(folder, tuple(folder / dump.name for dump in dumps), kernel.release, description)
 
@@ -192,10 +160,8 @@ class _Run:
 
     def _captures(self) -> list[str]:
         """What the crash kernel saves: a file's name, a way, makedumpfile's words."""
-        packed = (
-            f"{_COMPRESSIONS[self.options.compression]} -d {self.options.level} --message-level 23".strip()
-        )
-        plain = f"-E -d {self.options.level} --message-level 23"
+        packed = f"{COMPRESSIONS[self.options.compression]} -d {self.level} --message-level 23".strip()
+        plain = f"-E -d {self.level} --message-level 23"
         known = {
             "kdump": f"vmcore file {packed}",
             "flattened": f"vmcore.flat stream {packed}",
@@ -288,12 +254,10 @@ class _Run:
             guest.monitor("dump-guest-memory", _SAVE_SECONDS, paging=False, protocol=f"file:{path}", **kind)
         guest.monitor("cont")
 
-    def _collect(self, out: Path, result: Path, description: dict[str, Any]) -> list[Path]:
+    def _collect(self, out: Path, result: Path) -> list[Path]:
         truth = out / "truth.tar"
         if not truth.exists():
             raise LabError("The guest was done, but the results disk holds no truth.")
-        self.progress("Packing the truth")
-        write_truth(truth, out, description, result / "truth.tar.xz")
         dumps = sorted([*out.glob("vmcore*"), *result.glob("vmcore.qemu-*")])
         dumps = [path for path in dumps if path.name != "vmcore-dmesg.txt"]
         if not dumps or any(path.stat().st_size == 0 for path in dumps):
@@ -302,8 +266,20 @@ class _Run:
             path.rename(result / path.name)
         for name in ("after", "blk", "crash-kernel"):
             if (out / name).is_dir():
-                (out / name).rename(result / name)
+                shutil.copytree(out / name, result / name)
         return [result / path.name for path in dumps]
+
+    def _check(self, dumps: list[Path], description: dict[str, Any]) -> str:
+        """Look for slab and page-table frames that no level leaves out; a sentence on what is absent, or nothing."""
+        self.progress("Checking the dump for kernel pages that are absent")
+        absent = absent_frames(dumps)
+        description["absent_frames"] = absent
+        counts = ", ".join(
+            f"{name}: {count[0]} slab and {count[1]} table frames"
+            for name, count in absent.items()
+            if any(count)
+        )
+        return f"Kernel pages are absent that level {self.level} must not drop ({counts})" if counts else ""
 
     def _description(self, qemu: Qemu, kernel: GuestKernel, userland: Userland) -> dict[str, Any]:
         return {
@@ -320,30 +296,9 @@ class _Run:
             "memory_mib": self.memory_mib,
             "cpus": self.cpus,
             "crashkernel": self.crashkernel if self.crash else None,
+            "dump_level": self.level if self.crash else None,
             "options": asdict(self.options),
         }
-
-
-def write_truth(truth: Path, out: Path, description: dict[str, Any], path: Path) -> None:
-    """truth.tar.xz: the guest's tar, and truth.json (schema, options), story.txt, blk/ and NAME.read of the story."""
-    with lzma.open(path, "wb", preset=6) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
-
-        def add(name: str, content: bytes) -> None:
-            member = tarfile.TarInfo(f"out/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-        add("truth.json", json.dumps(description, indent=2).encode())
-        if (out / "story").exists():
-            add("story.txt", (out / "story").read_bytes())
-        extra = [*out.glob("*.read"), *out.glob("blk/*"), *out.glob("after/*")]
-        for file in sorted(extra):
-            add(str(file.relative_to(out)), file.read_bytes())
-        with tarfile.open(truth) as source:
-            for member in source:
-                content = source.extractfile(member)
-                if content is not None:
-                    archive.addfile(member, content)
 
 
 def _said(word: str, rest: str) -> str:

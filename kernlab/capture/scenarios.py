@@ -41,7 +41,7 @@ SCENARIOS = {
         Scenario(
             "oom",
             "a driver leaks slab objects, a program takes the rest of memory, panic_on_oom",
-            settings={"LEAK_STEPS": 20, "HOG_MIB": 60},
+            settings={"LEAK_STEPS": 120, "LEAK_SIZE": 700, "HOG_MIB": 60},
         ),
         Scenario("hung", "a lock that is never released, six tasks in D state behind it, hung_task_panic"),
         Scenario(

@@ -3,15 +3,14 @@ prepare() {
     apps
     echo 2 > /proc/sys/vm/panic_on_oom
     insmod /modules/kernlab_story.ko
-    story "leak begins"
+    story "the leak begins"
+    actors hog reporting "$HOG_MIB" & hog=$!
     i=0
     while [ $i -lt "$LEAK_STEPS" ]; do
-        echo "leak 4000" > /proc/kernlab_story
-        i=$((i + 1)); sleep 0.1
+        echo "leak $LEAK_SIZE" > /proc/kernlab_story
+        i=$((i + 1)); sleep 0.2
     done
     echo "leaking 20" > /proc/kernlab_story
-    story "leaked $((LEAK_STEPS * 4000)) sessions, and 20 more every tenth of a second"
-    actors hog reporting "$HOG_MIB" & hog=$!
-    sleep 2
+    story "$((LEAK_STEPS * LEAK_SIZE)) sessions were leaked; from now on 20 more every tenth of a second"
 }
-die() { story "the hog goes on"; cp /tmp/story /host/out/story 2> /dev/null; kill -USR1 $hog; }
+die() { kill -USR1 $hog; }
