@@ -66,6 +66,11 @@ DARK = Theme(
 )
 
 
+#: The colours on white, for plots that a notebook makes itself in this style.
+BLUE, SKY, GREEN, ORANGE = LIGHT.blue, LIGHT.sky, LIGHT.green, LIGHT.orange
+VERMILION, PINK, QUIET = LIGHT.vermilion, LIGHT.pink, LIGHT.quiet
+
+
 def theme_of(wanted: str | None, ax: Axes | None) -> Theme:
     """The theme asked for, else the one that goes with the axes' background (or with what matplotlib is set to).
 
@@ -83,14 +88,15 @@ def theme_of(wanted: str | None, ax: Axes | None) -> Theme:
 
 
 def axes(
-    ax: Axes | None, theme: Theme, rows: float = 8, height: float | None = None, width: float = _WIDTH
+    ax: Axes | None = None, theme: Theme | None = None, rows: float = 8, height: float | None = None
 ) -> Axes:
     """The axes to draw on: the caller's, or new ones of the theme, as high as `rows` bars need (or `height` inches)."""
+    theme = theme_of(None, ax) if theme is None else theme
     if ax is None:
         # As pandas' own plots do: notebooks then show the figure by themselves.
         from matplotlib import pyplot
 
-        size = (width, height or 1.1 + _ROW * max(rows, 3))
+        size = (_WIDTH, height or 1.1 + _ROW * max(rows, 3))
         figure, ax = pyplot.subplots(figsize=size, dpi=100, layout="constrained", facecolor=theme.background)
         ax.set_facecolor(theme.background)
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
