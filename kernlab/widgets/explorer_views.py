@@ -142,28 +142,19 @@ def picture(dump: Dump, name: str, dark: bool) -> dict[str, Any]:
         raise KernlabError(f"there is no plot {name!r}")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
     with _drawing:
         # Not pyplot's: that keeps figures, and belongs to the user's cells.
         figure = Figure(figsize=(9.5, 5.4), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
         ax = figure.subplots()
-        getattr(dump.plot, name)(ax=ax)
-        if dark:
-            for part in figure.findobj(Text):
-                if part.get_color() in ("black", "k", "#000000", (0.0, 0.0, 0.0, 1.0)):
-                    part.set_color("#e0e0e0")
-            for each in figure.axes:
-                each.tick_params(colors="#e0e0e0")
-                for spine in each.spines.values():
-                    spine.set_edgecolor("#808080")
+        getattr(dump.plot, name)(ax=ax, theme="dark" if dark else "light")
         for each in figure.axes:
             each.patch.set_alpha(0)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=170, transparent=True)
-        title = ax.get_title(loc="left") or ax.get_title()
-    return {"png": base64.b64encode(stream.getvalue()).decode("ascii"), "alt": _text(title) or name}
+        said = ax.get_label() or ax.get_title(loc="left")
+    return {"png": base64.b64encode(stream.getvalue()).decode("ascii"), "alt": _text(said) or name}
 
 
 def address_of(value: str) -> int:
