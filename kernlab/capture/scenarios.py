@@ -48,7 +48,7 @@ SCENARIOS = {
             "io",
             "a slow disk with requests in flight, blktrace's relay channel half read",
             disk_mib=256,
-            disk_options=",throttling.iops-total=60",
+            disk_options=",throttling.iops-total=150",
         ),
         Scenario("trace", "relay channels and ftrace instances, full, wrapped, overwritten, half read"),
         Scenario(

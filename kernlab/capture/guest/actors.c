@@ -3,7 +3,8 @@
  *   actors app NAME THREADS MIB        threads that sleep, memory that is touched
  *   actors hog NAME MIB                MIB at once; after SIGUSR1 all there is, 1 MiB at a time
  *   actors order NAME                  writes "take" to /proc/kernlab_story, and waits there
- *   actors io NAME FILE DEPTH KIB      DEPTH threads that read and write FILE at random, past the cache
+ *   actors io NAME FILE DEPTH KIB PATTERN   DEPTH threads that go through FILE past the cache, KIB at a time: random
+ *                                      (two read, one writes), read or write (one block after the other)
  *   actors swarm NAME COUNT AREAS      COUNT processes with AREAS memory areas each
  *   actors odd DIRECTORY               files, memory and processes of the rarer kinds
  */
@@ -100,34 +101,41 @@ static void order(void)
     sleeper(NULL);
 }
 
-static const char *io_file;
-static int io_kib;
+static const char *io_file, *io_name, *io_pattern;
+static int io_depth, io_kib;
 
 static void *io_thread(void *number)
 {
-    int file = open(io_file, O_RDWR | O_DIRECT), writes = (int)(intptr_t)number % 3 == 0;
-    unsigned seed = 17 + (unsigned)(intptr_t)number;
-    off_t size = lseek(file, 0, SEEK_END), block = (off_t)io_kib << 10;
+    int index = (int)(intptr_t)number, file = open(io_file, O_RDWR | O_DIRECT);
+    int random = !strcmp(io_pattern, "random"), writes = random ? index % 3 == 0 : !strcmp(io_pattern, "write");
+    off_t size = lseek(file, 0, SEEK_END), block = (off_t)io_kib << 10, blocks = size / block;
+    /* Who goes on from block to block has a stretch of the disk for itself. */
+    off_t next = blocks / io_depth * index + (writes ? blocks / 8 : blocks / 3);
+    unsigned seed = 17 + index;
     void *memory;
     char name[16];
 
     if (file < 0 || posix_memalign(&memory, 4096, block))
         _exit(8);
-    snprintf(name, sizeof name, "%s-%d", writes ? "writer" : "reader", (int)(intptr_t)number);
+    snprintf(name, sizeof name, "%.10s-%c%d", io_name, writes ? 'w' : 'r', index % 10);
     named(name);
     memset(memory, 0x5a, block);
     for (;;) {
-        off_t at = (rand_r(&seed) % (size / block)) * block;
+        off_t at = (random ? rand_r(&seed) % blocks : next++ % blocks) * block;
         ssize_t done = writes ? pwrite(file, memory, block, at) : pread(file, memory, block, at);
-        if (done < 0)
+        if (done < 0 || !random)
             usleep(1000);
     }
+    return NULL;
 }
 
-static void io(const char *file, int depth, int kib)
+static void io(const char *name, const char *file, int depth, int kib, const char *pattern)
 {
+    io_name = name;
     io_file = file;
+    io_depth = depth;
     io_kib = kib;
+    io_pattern = pattern;
     while (--depth >= 0)
         thread(io_thread, (void *)(intptr_t)depth);
     sleeper(NULL);
@@ -344,8 +352,8 @@ int main(int count, char **words)
         hog(atoi(words[3]));
     else if (!strcmp(what, "order"))
         order();
-    else if (!strcmp(what, "io") && count == 6)
-        io(words[3], atoi(words[4]), atoi(words[5]));
+    else if (!strcmp(what, "io") && count == 7)
+        io(words[2], words[3], atoi(words[4]), atoi(words[5]), words[6]);
     else if (!strcmp(what, "swarm") && count == 5)
         swarm(words[2], atoi(words[3]), atoi(words[4]));
     else if (!strcmp(what, "odd"))

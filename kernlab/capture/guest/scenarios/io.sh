@@ -2,8 +2,13 @@
 prepare() {
     apps
     trace_disk 16 8 || return 1
-    actors io database /dev/vda 4 8 &
-    actors io backup /dev/vda 2 64 &
+    actors io database /dev/vda 3 8 random &
+    sleep 2
+    story "backup begins"
+    actors io backup /dev/vda 1 128 read &
+    sleep 3
+    story "import begins"
+    actors io import /dev/vda 2 32 write &
     sleep 4
     kill -STOP $blktrace
     story "blktrace stopped reading"
