@@ -41,6 +41,10 @@ INDEX = Registry(
             True,
         ),
         "slabs": ("kernlab.tables.slabs", "Slab caches, one row each, with their true use."),
+        "suspects": (
+            "kernlab.tables.suspects",
+            "Leads: what looks wrong with the memory, with evidence and the cell that shows more.",
+        ),
         "symbols": ("kernlab.tables.symbols", "Symbols of the kernel and its modules (kallsyms)."),
         "tasks": ("kernlab.tables.tasks", "Threads, one row each, and the idle task of each CPU."),
     }

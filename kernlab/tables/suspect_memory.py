@@ -1,0 +1,128 @@
+"""What the rules of `suspects` look at: the tables of a machine's memory, each built once, and only if one asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.kernel import Kernel
+from kernlab.tables.log import log
+from kernlab.tables.memory_by_cgroup import memory_by_cgroup
+from kernlab.tables.memory_by_file import memory_by_file
+from kernlab.tables.memory_by_process import memory_by_process
+from kernlab.tables.page_classifier import Kind
+from kernlab.tables.page_kinds import KIND_NAMES, PageSurvey
+from kernlab.tables.slabs import slabs
+from kernlab.walk.zones import zone_names
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """One thing that looks wrong: `weight` orders leads (1 is "this alone explains it"), `bytes` is -1 for none."""
+
+    lead: str
+    subject: str
+    evidence: str
+    cell: str
+    weight: float
+    bytes: int = -1
+
+
+class Memory:
+    """The tables that rules look at, each built once and only if a rule asks for it."""
+
+    def __init__(self, kernel: Kernel, problems: list[str]):
+        self.kernel = kernel
+        self.problems = problems
+
+    @cached_property
+    def slabs(self) -> pd.DataFrame:
+        """`dump.slabs`."""
+        return self._keep(slabs(self.kernel))
+
+    @cached_property
+    def processes(self) -> pd.DataFrame:
+        """`dump.memory_by_process`."""
+        return self._keep(memory_by_process(self.kernel))
+
+    @cached_property
+    def cgroups(self) -> pd.DataFrame:
+        """`dump.memory_by_cgroup`."""
+        return self._keep(memory_by_cgroup(self.kernel))
+
+    @cached_property
+    def files(self) -> pd.DataFrame:
+        """`dump.memory_by_file`."""
+        return self._keep(memory_by_file(self.kernel))
+
+    @cached_property
+    def log(self) -> pd.DataFrame:
+        """`dump.log`."""
+        return self._keep(log(self.kernel))
+
+    def _keep(self, built: pd.DataFrame) -> pd.DataFrame:
+        self.problems += [problem for problem in built.attrs["problems"] if problem not in self.problems]
+        return built
+
+    @cached_property
+    def _counted(self) -> tuple[I64, I64, PageSurvey]:
+        """Pages by kind int64[kinds], free pages by zone and order int64[zones, orders]."""
+        survey = PageSurvey(self.kernel, self.problems)
+        kinds = np.zeros(len(KIND_NAMES), dtype=np.int64)
+        orders = survey.largest_order + 1
+        free = np.zeros((len(survey.zone) + 1, orders), dtype=np.int64)
+        for chunk in survey:
+            rows = np.concatenate([np.arange(piece.rows.start, piece.rows.stop) for piece in chunk.pieces])
+            kinds += np.bincount(chunk.kind[rows], minlength=len(kinds))
+            rows = rows[chunk.kind[rows] == Kind.FREE]
+            place = chunk.zone_code[rows].astype(np.int64) * orders + np.minimum(
+                chunk.order[rows], orders - 1
+            )
+            place[chunk.zone_code[rows] < 0] = free.size - 1
+            free += np.bincount(place, minlength=free.size).reshape(free.shape)
+        return kinds, free[:-1], survey
+
+    def kind(self, *kinds: Kind) -> int:
+        """Bytes of some kinds together."""
+        return int(self._counted[0][list(kinds)].sum()) * self.kernel.page_size
+
+    @cached_property
+    def managed(self) -> int:
+        """Bytes that the page allocator has to give: all but what is reserved or not there."""
+        without = (Kind.RESERVED, Kind.OFFLINE, Kind.HWPOISON, Kind.UNACCEPTED, Kind.EXCLUDED)
+        return int(self._counted[0].sum()) * self.kernel.page_size - self.kind(*without)
+
+    def zones(self) -> Iterator[tuple[str, I64, I64, int]]:
+        """Zones with memory: (name, free pages by order, watermarks min, low, high in pages, managed pages)."""
+        _, free, survey = self._counted
+        managed = survey.zone["managed_pages.counter"]
+        marks = [survey.zone[f"_watermark[{level}]"] for level in range(3)]
+        names = zone_names(self.kernel, survey.zone)
+        known = managed.valid & np.logical_and.reduce([mark.valid for mark in marks])
+        several = len(survey.node) > 1
+        for row in np.flatnonzero(known & (managed.values > 0)).tolist():
+            levels = np.array([int(mark.values[row]) for mark in marks], dtype=np.int64)
+            number = survey.node["node_id"].values[survey.zone_node[row]]
+            name = f"{names[row]} of node {number}" if several else names[row]
+            yield name, free[row], levels, int(managed.values[row])
+
+    def share(self, size: float) -> float:
+        """Which part of the managed memory this is."""
+        return size / max(self.managed, 1)
+
+
+def size_of(value: object) -> int:
+    """A number of a table as an int, 0 where it is missing."""
+    return int(value) if value is not None and value is not pd.NA and value == value else 0  # type: ignore[call-overload]
+
+
+def percent(share: float) -> str:
+    """A share as people read it."""
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"

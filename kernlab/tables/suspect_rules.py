@@ -1,0 +1,401 @@
+"""The rules of `suspects`: each looks at the tables of memory and gives the leads that it finds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from kernlab.tables.page_classifier import Kind
+from kernlab.tables.suspect_memory import Lead, Memory, percent, size_of
+from kernlab.text import human_bytes, show_controls
+
+#: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).
+_COSTLY_ORDER = 3
+
+_KILLED = re.compile(
+    r"(?P<why>Out of memory|Memory cgroup out of memory): Kill(?:ed)? process (?P<pid>\d+) \((?P<comm>.*?)\)"
+    r"(?:.*?anon-rss:(?P<anon>\d+)kB)?"
+)
+_INVOKED = re.compile(r"(?P<comm>.*?) invoked oom-killer: gfp_mask=(?P<mask>[^,]*), order=(?P<order>\d+)")
+
+
+def out_of_memory(memory: Memory) -> list[Lead]:
+    """Did the OOM killer run, for whom, and whom did it kill?"""
+    found = []
+    text = memory.log["text"].fillna("")
+    killed = [
+        match for line in text[text.str.contains("Kill", regex=False)] if (match := _KILLED.search(line))
+    ]
+    for match in killed[-5:]:
+        size = int(match["anon"]) * 1024 if match["anon"] else -1
+        had = f" It had {human_bytes(size)} of anonymous memory." if size >= 0 else ""
+        found.append(
+            Lead(
+                "OOM victim",
+                f"{show_controls(match['comm'])} ({match['pid']})",
+                f"{match['why']}: the kernel killed it ({len(killed):,} kills in the log).{had}",
+                'dump.log[dump.log.text.str.contains("oom|Out of memory|Killed process", na=False)]',
+                3.0,
+                size,
+            )
+        )
+    invoked = [
+        match
+        for line in text[text.str.contains("invoked oom", regex=False)]
+        if (match := _INVOKED.search(line))
+    ]
+    if invoked and not killed:
+        last = invoked[-1]
+        found.append(
+            Lead(
+                "OOM",
+                show_controls(last["comm"]),
+                f"It asked for 2^{last['order']} pages ({last['mask']}) when the OOM killer was called "
+                f"({len(invoked):,} times in the log); no kill was logged.",
+                'dump.log[dump.log.text.str.contains("oom", na=False)]',
+                2.5,
+            )
+        )
+    if found or invoked:
+        found += _next_victim(memory)
+    return found
+
+
+def _next_victim(memory: Memory) -> list[Lead]:
+    """Who the OOM killer would take next (mm/oom_kill.c, oom_badness)."""
+    table = memory.processes
+    badness = (table["rss_bytes"] + table["swap_bytes"] + table["page_tables_bytes"]).fillna(
+        0
+    ) // memory.kernel.page_size
+    points = badness + table["oom_score_adj"].fillna(0) * (memory.managed // memory.kernel.page_size // 1000)
+    # One that must never be killed has -1000 (OOM_SCORE_ADJ_MIN).
+    points = points.where(table["oom_score_adj"].fillna(0) > -1000, -1)
+    if not len(points):
+        return []
+    row = table.iloc[int(points.to_numpy(dtype=np.int64).argmax())]
+    size = size_of(row["rss_bytes"])
+    return [
+        Lead(
+            "OOM score",
+            f"{show_controls(str(row['comm']))} ({row['pid']})",
+            f"Of the processes left it has the highest OOM badness, with oom_score_adj {row['oom_score_adj']} and "
+            f"{human_bytes(size)} resident.",
+            "dump.memory_by_process.head()",
+            memory.share(size),
+            size,
+        )
+    ]
+
+
+def large_processes(memory: Memory) -> list[Lead]:
+    """Processes far above their share."""
+    found = []
+    table = memory.processes
+    held = (table["pss_bytes"] + table["swap_bytes"]).fillna(0)
+    usual = float(held.median()) if len(held) else 0.0
+    for row in held.index[(held > 0.1 * memory.managed) & (held > 4 * usual)].tolist()[:10]:
+        size, pid, comm = int(held[row]), table["pid"][row], show_controls(str(table["comm"][row]))
+        parts = [
+            f"{human_bytes(size_of(table[f'{part}_bytes'][row]))} {name}"
+            for part, name in (
+                ("anon", "anonymous"),
+                ("shmem", "shared memory"),
+                ("file", "files"),
+                ("swap", "swapped"),
+            )
+            if size_of(table[f"{part}_bytes"][row]) > 0.05 * size
+        ]
+        found.append(
+            Lead(
+                "large process",
+                f"{comm} ({pid})",
+                f"It holds {human_bytes(size)}, {percent(memory.share(size))} of memory ({', '.join(parts)}); half of "
+                f"the processes hold less than {human_bytes(int(usual))}.",
+                f"dump.plot.maps({pid})",
+                1 + memory.share(size),
+                size,
+            )
+        )
+    return found
+
+
+def many_processes(memory: Memory) -> list[Lead]:
+    """Many processes of one name that together hold much."""
+    table = memory.processes
+    groups = table.groupby("comm")["pss_bytes"].agg(["sum", "count"])
+    found = []
+    for comm, row in groups[(groups["count"] >= 20) & (groups["sum"] > 0.2 * memory.managed)].iterrows():
+        size, name = int(row["sum"]), show_controls(str(comm))
+        found.append(
+            Lead(
+                "many processes",
+                name,
+                f"{int(row['count']):,} processes of this name hold {human_bytes(size)} together, "
+                f"{percent(memory.share(size))} of memory.",
+                f"dump.memory_by_process[dump.memory_by_process.comm == {str(comm)!r}]",
+                1 + memory.share(size),
+                size,
+            )
+        )
+    return found
+
+
+def large_caches(memory: Memory) -> list[Lead]:
+    """Slab caches far above their share, and those that hold much that is free."""
+    found = []
+    table = memory.slabs
+    size = table["bytes"].fillna(0).astype("int64")
+    whole = int(size.sum())
+    shrinks = table["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
+    for row in size.nlargest(5).index.tolist():
+        held, name = int(size[row]), show_controls(str(table["name"][row]))
+        if held < 0.05 * memory.managed and not (held > 0.5 * whole and held > 0.02 * memory.managed):
+            continue
+        active = table["active"][row]
+        used = (
+            f"{size_of(active):,} objects in use"
+            if active is not pd.NA
+            else "how many objects are in use is not known"
+        )
+        fate = "the kernel can shrink it" if shrinks[row] else "the kernel can not shrink it"
+        found.append(
+            Lead(
+                "large slab cache" if shrinks[row] else "large unreclaimable slab cache",
+                name,
+                f"It holds {human_bytes(held)}, {percent(memory.share(held))} of memory and {percent(held / whole)} of "
+                f"all slabs; {used} of {size_of(table['object_size'][row]):,} bytes each; {fate}.",
+                f"dump.slab_objects({str(table['name'][row])!r})",
+                memory.share(held) + (1 if not shrinks[row] else 0.3),
+                held,
+            )
+        )
+    waste = (table["bytes"] - table["used_bytes"]).fillna(0).astype("int64")
+    for row in waste.index[(waste > 0.02 * memory.managed) & (waste > 0.5 * size)].tolist():
+        lost, name = int(waste[row]), show_controls(str(table["name"][row]))
+        found.append(
+            Lead(
+                "half-empty slab cache",
+                name,
+                f"{human_bytes(lost)} of its {human_bytes(int(size[row]))} are free objects on slabs that other "
+                "objects pin.",
+                f"dump.slab_objects({str(table['name'][row])!r}).groupby('slab').allocated.mean()",
+                memory.share(lost),
+                lost,
+            )
+        )
+    return found
+
+
+def unreclaimable(memory: Memory) -> list[Lead]:
+    """Kernel memory that cannot be taken back: slabs, page tables, pages that nobody accounts for."""
+    found = []
+    table = memory.slabs
+    shrinks = table["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
+    pinned = int(table["bytes"].fillna(0)[~shrinks].sum())
+    if memory.share(pinned) > 0.15:
+        found.append(
+            Lead(
+                "unreclaimable slab",
+                "all slab caches",
+                f"Caches that the kernel can not shrink hold {human_bytes(pinned)}, {percent(memory.share(pinned))} of "
+                "memory.",
+                "dump.plot.slabs()",
+                memory.share(pinned),
+                pinned,
+            )
+        )
+    tables = memory.kind(Kind.PAGE_TABLE)
+    if memory.share(tables) > 0.05:
+        found.append(
+            Lead(
+                "page tables",
+                "page tables",
+                f"Page tables take {human_bytes(tables)}, {percent(memory.share(tables))} of memory: many processes "
+                "map the same large areas in small pages.",
+                'dump.memory_by_process.nlargest(10, "page_tables_bytes")',
+                memory.share(tables) + 0.5,
+                tables,
+            )
+        )
+    for kinds, subject, cell in (
+        ((Kind.OTHER,), "pages without an owner", 'dump.pages[dump.pages.kind == "other kernel"]'),
+        ((Kind.VMALLOC, Kind.VMAP), "vmalloc", 'dump.pages[dump.pages.kind.isin(["vmalloc", "vmap"])]'),
+        ((Kind.LARGE_KMALLOC,), "large kmalloc", 'dump.pages[dump.pages.kind == "large kmalloc"]'),
+        ((Kind.KERNEL_STACK,), "kernel stacks", "dump.tasks.comm.value_counts()"),
+        ((Kind.PERCPU,), "per-CPU memory", 'dump.pages[dump.pages.kind == "percpu"]'),
+    ):
+        size = memory.kind(*kinds)
+        if memory.share(size) > 0.15:
+            found.append(
+                Lead(
+                    "kernel memory",
+                    subject,
+                    f"{human_bytes(size)} ({percent(memory.share(size))} of memory) are {subject}, which no slab, file "
+                    "or process accounts for: a driver or a leak.",
+                    cell,
+                    memory.share(size) + 0.5,
+                    size,
+                )
+            )
+    return found
+
+
+def cgroups(memory: Memory) -> list[Lead]:
+    """Cgroups that were removed but hold memory, and those at their limit."""
+    found = []
+    table = memory.cgroups
+    dying = table["dying"].fillna(False)
+    own = table[["anon_bytes", "file_bytes", "shmem_bytes", "kernel_bytes"]].fillna(0).sum(axis=1)
+    count, size = int(dying.sum()), int(own[dying].sum())
+    if count >= 100 or memory.share(size) > 0.01:
+        found.append(
+            Lead(
+                "dying cgroups",
+                f"{count:,} cgroups",
+                f"{count:,} of {len(table):,} memory cgroups were removed, but pages still charged to them "
+                f"({human_bytes(size)}) keep them; each costs the kernel memory of its own.",
+                "dump.memory_by_cgroup[dump.memory_by_cgroup.dying]",
+                memory.share(size) + 0.2,
+                size,
+            )
+        )
+    full = (table["usage_bytes"] >= 0.97 * table["limit_bytes"]).fillna(False)
+    for row in table.index[full].tolist()[:10]:
+        used = size_of(table["usage_bytes"][row])
+        found.append(
+            Lead(
+                "cgroup at its limit",
+                show_controls(str(table["path"][row])),
+                f"It uses {human_bytes(used)} of the {human_bytes(size_of(table['limit_bytes'][row]))} that it may, "
+                f"and hit the limit {size_of(table['failures'][row]):,} times.",
+                f"dump.memory_by_cgroup.loc[{row}]",
+                memory.share(used) + 0.5,
+                used,
+            )
+        )
+    return found
+
+
+def page_cache(memory: Memory) -> list[Lead]:
+    """Files that were deleted but fill memory, shared memory that fills it, and what is not on disk yet."""
+    found = []
+    table = memory.files
+    gone = (table["links"] == 0).fillna(False) & (table["kind"] != "block device")
+    size = int(table["bytes"][gone].sum())
+    if memory.share(size) > 0.02:
+        largest = table[gone].iloc[0]
+        found.append(
+            Lead(
+                "deleted files",
+                f"{int(gone.sum()):,} files",
+                f"{human_bytes(size)} belong to files that have no name any more but are held open or mapped; the "
+                f"largest is {show_controls(str(largest['path']))} with {human_bytes(size_of(largest['bytes']))}.",
+                "dump.memory_by_file[dump.memory_by_file.links == 0]",
+                memory.share(size) + 0.3,
+                size,
+            )
+        )
+    for row in table.index[(table["kind"] == "shmem") & (table["bytes"] > 0.1 * memory.managed)].tolist()[:5]:
+        held = int(table["bytes"][row])
+        found.append(
+            Lead(
+                "large file in memory",
+                show_controls(str(table["path"][row])),
+                f"It holds {human_bytes(held)} ({percent(memory.share(held))} of memory) in {table['fs'][row]}, which "
+                "only swap or its deletion frees.",
+                f"dump.memory_by_file.loc[{row}]",
+                memory.share(held) + 0.8,
+                held,
+            )
+        )
+    real = table[table["kind"] != "shmem"]
+    dirty = int(real["dirty_bytes"].sum() + real["writeback_bytes"].sum())
+    if memory.share(dirty) > 0.1:
+        found.append(
+            Lead(
+                "dirty pages",
+                "page cache",
+                f"{human_bytes(dirty)} ({percent(memory.share(dirty))} of memory) wait to be written or are being "
+                "written.",
+                'dump.memory_by_file.nlargest(10, "dirty_bytes")',
+                memory.share(dirty) + 0.3,
+                dirty,
+            )
+        )
+    return found
+
+
+def watermarks(memory: Memory) -> list[Lead]:
+    """Zones whose free memory is below a watermark, or free but in pieces."""
+    found = []
+    page = memory.kernel.page_size
+    for name, free, marks, managed in memory.zones():
+        pages = int(free.sum())
+        below = [
+            level for level, mark in zip(("min", "low"), marks[:2].tolist(), strict=True) if pages < mark
+        ]
+        if below:
+            level = below[0]
+            mark = int(marks[0 if level == "min" else 1]) * page
+            found.append(
+                Lead(
+                    f"below the {level} watermark",
+                    f"zone {name}",
+                    f"{human_bytes(pages * page)} are free, less than its {level} watermark of {human_bytes(mark)}: "
+                    + ("allocations wait for memory or fail." if level == "min" else "kswapd reclaims."),
+                    "dump.plot.zones()",
+                    (1.5 if level == "min" else 0.9) * managed * page / max(memory.managed, 1),
+                    pages * page,
+                )
+            )
+        large = int(free[_COSTLY_ORDER:].sum())
+        if not below and pages > 2 * marks[2] and pages * page > 16 << 20 and large < 0.1 * pages:
+            found.append(
+                Lead(
+                    "fragmentation",
+                    f"zone {name}",
+                    f"Of {human_bytes(pages * page)} free only {human_bytes(large * page)} lie in blocks of "
+                    f"{human_bytes(page << _COSTLY_ORDER)} or more: larger allocations may fail with memory free.",
+                    "dump.plot.physical()",
+                    0.5 * managed * page / max(memory.managed, 1),
+                    pages * page,
+                )
+            )
+    return found
+
+
+def swap(memory: Memory) -> list[Lead]:
+    """Swap that is used up."""
+    kernel = memory.kernel
+    if "total_swap_pages" not in kernel.symbols or "nr_swap_pages" not in kernel.symbols:
+        return []
+    total = kernel.word("total_swap_pages") * kernel.page_size
+    left = kernel.word("nr_swap_pages") * kernel.page_size
+    if not 0 < total < 1 << 60 or left > 0.1 * total:
+        return []
+    return [
+        Lead(
+            "swap is full",
+            "swap",
+            f"{human_bytes(left)} of {human_bytes(total)} of swap are left.",
+            'dump.memory_by_process.nlargest(10, "swap_bytes")',
+            0.8,
+            total - left,
+        )
+    ]
+
+
+RULES: tuple[Callable[[Memory], list[Lead]], ...] = (
+    out_of_memory,
+    large_processes,
+    many_processes,
+    large_caches,
+    unreclaimable,
+    cgroups,
+    page_cache,
+    watermarks,
+    swap,
+)

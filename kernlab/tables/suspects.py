@@ -1,0 +1,45 @@
+"""Leads: all that looks wrong with a machine's memory, each with its evidence and the cell that shows more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from kernlab.errors import KernlabError
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.tables.suspect_memory import Lead, Memory
+from kernlab.tables.suspect_rules import RULES
+
+
+@table("Leads: what looks wrong with the memory, with evidence and the cell that shows more.")
+def suspects(kernel: Kernel) -> pd.DataFrame:
+    """What looks wrong with the machine's memory, the weightiest first; no rows where nothing does.
+
+    lead: what kind of thing; subject: who or what; bytes: how much memory it is about, missing where that is no
+    question; share: of the memory that the kernel manages; evidence: one sentence with the numbers; cell: the code that
+    shows more. A lead is a place to look, no verdict. What could not be looked at is in attrs["problems"].
+    """
+    problems: list[str] = []
+    memory = Memory(kernel, problems)
+    found: list[Lead] = []
+    for rule in RULES:
+        try:
+            found += rule(memory)
+        except KernlabError as error:
+            problems.append(
+                f"suspects: {(rule.__doc__ or rule.__name__).splitlines()[0]} could not be asked: {error}"
+            )
+    found.sort(key=lambda lead: -lead.weight)
+    size = np.array([lead.bytes for lead in found], dtype=np.int64)
+    return frame(
+        kernel,
+        "suspects",
+        problems=problems,
+        lead=[lead.lead for lead in found],
+        subject=[lead.subject for lead in found],
+        bytes=nullable(np.maximum(size, 0), size >= 0),
+        share=np.where(size >= 0, size / max(memory.managed, 1), np.nan),
+        evidence=[lead.evidence for lead in found],
+        cell=[lead.cell for lead in found],
+    )

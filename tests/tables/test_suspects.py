@@ -1,0 +1,244 @@
+"""`suspects`: nothing on healthy machines, and each rule on tables made so that it must speak."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from overlay import Overlay
+
+from kernlab.tables import suspect_rules as rules
+from kernlab.tables.page_classifier import Kind
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def memory(**tables):
+    """What rules look at, of a machine of 4 GiB: the tables given, and pages by kind."""
+    kinds = tables.pop("kinds", {})
+    return SimpleNamespace(
+        managed=4 * GIB,
+        share=lambda size: size / (4 * GIB),
+        kind=lambda *asked: sum(kinds.get(kind, 0) for kind in asked),
+        kernel=SimpleNamespace(
+            page_size=4096, symbols=tables.pop("symbols", {}), word=tables.pop("word", None)
+        ),
+        **tables,
+    )
+
+
+def processes(*rows) -> pd.DataFrame:
+    """(pid, comm, bytes, oom_score_adj) per process."""
+    sizes = pd.array([size for _, _, size, _ in rows], dtype="Int64")
+    zeros = pd.array([0] * len(rows), dtype="Int64")
+    return pd.DataFrame(
+        {
+            "pid": pd.array([pid for pid, *_ in rows], dtype="Int64"),
+            "comm": pd.array([comm for _, comm, *_ in rows], dtype="str"),
+            "oom_score_adj": pd.array([adj for *_, adj in rows], dtype="Int64"),
+            **{f"{name}_bytes": sizes for name in ("rss", "pss", "uss", "anon")},
+            **{f"{name}_bytes": zeros for name in ("shmem", "file", "swap", "page_tables")},
+        }
+    )
+
+
+def log(*lines: str) -> pd.DataFrame:
+    return pd.DataFrame({"text": pd.array(lines, dtype="str")})
+
+
+def test_healthy_machines_have_no_suspects(dump):
+    assert dump.suspects.empty
+    assert list(dump.suspects) == ["lead", "subject", "bytes", "share", "evidence", "cell"]
+    assert not dump.suspects.attrs["problems"]
+
+
+def test_a_victim_of_the_oom_killer_and_the_next_one():
+    found = rules.out_of_memory(
+        memory(
+            log=log(
+                "leaker invoked oom-killer: gfp_mask=0x140cca(GFP_HIGHUSER), order=0, oom_score_adj=0",
+                "Out of memory: Killed process 812 (leak\x1b) total-vm:9kB, anon-rss:2048kB, file-rss:0kB, UID:0",
+            ),
+            processes=processes((1, "init", 2 * GIB, -1000), (7, "db", GIB, 0), (8, "web", GIB // 2, 900)),
+        )
+    )
+    assert [lead.lead for lead in found] == ["OOM victim", "OOM score"]
+    assert found[0].subject == "leak\u241b (812)"
+    assert found[0].bytes == 2 * MIB
+    # 900 of 1000 points of the whole memory weigh more than twice the size; -1000 is never killed.
+    assert found[1].subject == "web (8)"
+
+
+def test_a_cgroup_victim_and_the_old_wording():
+    found = rules.out_of_memory(
+        memory(
+            log=log("Memory cgroup out of memory: Kill process 5 (java) score 900 or sacrifice child"),
+            processes=processes((1, "init", MIB, 0)),
+        )
+    )
+    assert found[0].subject == "java (5)"
+    assert found[0].bytes == -1
+    assert "cgroup" in found[0].evidence
+
+
+def test_no_word_of_it_no_lead():
+    assert rules.out_of_memory(memory(log=log("all is well"), processes=processes())) == []
+
+
+def test_a_process_far_above_the_others():
+    found = rules.large_processes(
+        memory(processes=processes((9, "hog", 3 * GIB, 0), *((i, "small", MIB, 0) for i in range(10, 20))))
+    )
+    assert [(lead.subject, lead.bytes) for lead in found] == [("hog (9)", 3 * GIB)]
+    assert "75%" in found[0].evidence
+    assert found[0].cell == "dump.plot.maps(9)"
+    alike = memory(processes=processes(*((i, "worker", GIB // 2, 0) for i in range(8))))
+    assert rules.large_processes(alike) == []
+
+
+def test_many_of_one_name():
+    found = rules.many_processes(
+        memory(processes=processes(*((i, "worker", 64 * MIB, 0) for i in range(32))))
+    )
+    assert found[0].subject == "worker"
+    assert found[0].bytes == 2 * GIB
+
+
+def caches(*rows) -> pd.DataFrame:
+    """(name, bytes, used_bytes, flags) per cache."""
+    return pd.DataFrame(
+        {
+            "name": pd.array([row[0] for row in rows], dtype="str"),
+            "bytes": pd.array([row[1] for row in rows], dtype="Int64"),
+            "used_bytes": pd.array([row[2] for row in rows], dtype="Int64"),
+            "active": pd.array([row[2] // 256 if row[2] else None for row in rows], dtype="Int64"),
+            "object_size": pd.array([256] * len(rows), dtype="Int64"),
+            "flags": pd.array([row[3] for row in rows], dtype="str"),
+        }
+    )
+
+
+def test_a_leaking_cache_weighs_more_than_one_that_shrinks():
+    found = rules.large_caches(
+        memory(
+            slabs=caches(
+                ("leak-256", GIB, GIB, "SLAB_PANIC"),
+                ("dentry", GIB, GIB, "SLAB_RECLAIM_ACCOUNT,SLAB_PANIC"),
+                ("unknown", GIB, None, ""),
+                ("sparse", 512 * MIB, 100 * MIB, "SLAB_RECLAIM_ACCOUNT"),
+                ("small", MIB, MIB, ""),
+            )
+        )
+    )
+    by = {(lead.lead, lead.subject): lead for lead in found}
+    assert by["large unreclaimable slab cache", "leak-256"].weight > by["large slab cache", "dentry"].weight
+    assert "not known" in by["large unreclaimable slab cache", "unknown"].evidence
+    assert by["half-empty slab cache", "sparse"].bytes == 412 * MIB
+    assert not any(subject == "small" for _, subject in by)
+
+
+def test_kernel_memory_that_nobody_accounts_for():
+    found = rules.unreclaimable(
+        memory(
+            slabs=caches(("a", GIB, GIB, "")),
+            kinds={Kind.OTHER: GIB, Kind.PAGE_TABLE: GIB // 2, Kind.VMALLOC: MIB},
+        )
+    )
+    assert {lead.subject for lead in found} == {"all slab caches", "page tables", "pages without an owner"}
+
+
+def test_cgroups_that_are_dying_or_full():
+    count = 120
+    table = pd.DataFrame(
+        {
+            "path": pd.array([f"/job{i}" for i in range(count)], dtype="str"),
+            "dying": pd.array([i > 0 for i in range(count)], dtype="boolean"),
+            "usage_bytes": pd.array([GIB] * count, dtype="Int64"),
+            "limit_bytes": pd.array([GIB] + [None] * (count - 1), dtype="Int64"),
+            "failures": pd.array([17] * count, dtype="Int64"),
+            **{
+                f"{name}_bytes": pd.array([4096] * count, dtype="Int64")
+                for name in ("anon", "file", "shmem", "kernel")
+            },
+        }
+    )
+    found = rules.cgroups(memory(cgroups=table))
+    assert [lead.lead for lead in found] == ["dying cgroups", "cgroup at its limit"]
+    assert found[0].bytes == 119 * 4 * 4096
+    assert "17 times" in found[1].evidence
+
+
+def test_files_without_a_name_files_in_memory_and_dirty_ones():
+    table = pd.DataFrame(
+        {
+            "path": pd.array(["/tmp/big", "/var/log/x (deleted)", "/data"], dtype="str"),
+            "kind": pd.Categorical(["shmem", "file", "file"], categories=["file", "block device", "shmem"]),
+            "bytes": [2 * GIB, GIB, GIB],
+            "links": pd.array([1, 0, 1], dtype="Int64"),
+            "fs": pd.array(["tmpfs", "ext4", "xfs"], dtype="str"),
+            "dirty_bytes": [2 * GIB, 0, GIB],
+            "writeback_bytes": [0, 0, 0],
+        }
+    )
+    found = {lead.lead: lead for lead in rules.page_cache(memory(files=table))}
+    assert found["deleted files"].bytes == GIB
+    assert found["large file in memory"].subject == "/tmp/big"
+    assert found["dirty pages"].bytes == GIB  # what lies in tmpfs is never written
+
+
+def zone(free: list[int], marks=(1000, 1250, 1500)):
+    return memory(zones=lambda: iter([("Normal", np.array(free), np.array(marks), 1 << 20)]))
+
+
+def test_watermarks_and_fragmentation():
+    (low,) = rules.watermarks(zone([900, 0, 0, 0]))
+    assert low.lead == "below the min watermark"
+    (kswapd,) = rules.watermarks(zone([1100, 0, 0, 0]))
+    assert kswapd.lead == "below the low watermark"
+    (pieces,) = rules.watermarks(zone([100_000, 50_000, 0, 512]))
+    assert pieces.lead == "fragmentation"
+    assert rules.watermarks(zone([1000, 0, 0, 100_000])) == []
+
+
+def test_swap_that_is_used_up():
+    words = {"total_swap_pages": 1000, "nr_swap_pages": 10}
+    (full,) = rules.swap(memory(symbols=words, word=words.__getitem__))
+    assert full.bytes == 990 * 4096
+    words["nr_swap_pages"] = 900
+    assert rules.swap(memory(symbols=words, word=words.__getitem__)) == []
+    assert rules.swap(memory()) == []
+
+
+def test_a_machine_below_its_watermarks(opened):
+    dump = opened("debian-6.1")
+    from kernlab.walk import zones as zone_walk
+
+    kernel = dump.kernel
+    _, zone_structs = zone_walk.zones(kernel, zone_walk.nodes(kernel, []))
+    row = int(zone_structs["managed_pages.counter"].values.argmax())
+    overlay = Overlay(dump).set("struct zone", int(zone_structs.addresses[row]), "_watermark[0]", 1 << 20)
+    found = overlay.dump().suspects
+    assert found["lead"].tolist() == ["below the min watermark"]
+    assert found["subject"].tolist() == ["zone DMA32"]
+    assert found["bytes"].dtype == "Int64"
+
+
+def test_a_rule_that_cannot_be_asked_costs_no_other(opened, monkeypatch):
+    from kernlab import KernlabError
+    from kernlab.tables import suspects
+
+    def broken(_memory):
+        """Whether it works."""
+        raise KernlabError("no")
+
+    monkeypatch.setattr(suspects, "RULES", (broken, rules.swap))
+    table = suspects.suspects(opened("debian-6.1").kernel)
+    assert any("Whether it works" in problem for problem in table.attrs["problems"])
+
+
+@pytest.mark.parametrize("name", ["damaged-7.2"])
+def test_a_damaged_dump_has_no_suspects_for_what_it_lacks(name, opened):
+    assert opened(name).suspects.empty
