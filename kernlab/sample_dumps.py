@@ -64,7 +64,7 @@ def _samples_folder() -> Path:
 
 
 def _sample_folders(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.iterdir() if _dump_in(each) is not None)
+    return sorted(each for each in folder.iterdir() if each.name[0] != "." and _dump_in(each) is not None)
 
 
 def _dump_in(folder: Path) -> Path | None:

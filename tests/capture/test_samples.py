@@ -22,7 +22,9 @@ def test_a_sample_is_found_by_name() -> None:
 def test_the_list_names_what_is_there() -> None:
     frame = kernlab.samples()
     assert list(frame.columns) == ["name", "description", "file_bytes", "path"]
-    there = {folder.name for folder in (ROOT / "samples").iterdir() if folder.is_dir()}
+    there = {
+        folder.name for folder in (ROOT / "samples").iterdir() if folder.is_dir() and folder.name[0] != "."
+    }
     assert set(frame["name"]) == there
     assert frame["description"].notna().all()
     assert [Path(path).stat().st_size for path in frame["path"]] == frame["file_bytes"].tolist()
