@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.debuginfo.types import StructType
+from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.frames import addresses, frame, lookup, table
 from kernlab.kernel import Kernel
@@ -76,8 +76,9 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     names = cache_names(kernel, slabs.caches)
     owner = np.repeat(slabs.cache, slabs.objects)
     used = np.unique(slabs.cache)
-    types = {type_of_cache(kernel, names[row], _object_size(slabs, row)) for row in used.tolist()}
-    target = types.pop() if len(types) == 1 else ""
+    # Objects of several caches have no type in common.
+    row = int(used[0]) if len(used) == 1 else -1
+    target = type_of_cache(kernel, names[row], _object_size(slabs, row)) if row >= 0 else ""
     slab = np.repeat(slabs.page, slabs.objects)
     return frame(
         kernel,
@@ -202,7 +203,7 @@ def _caches(kernel: Kernel, wanted: Any, problems: list[str]) -> U64:
 
 
 def type_of_cache(kernel: Kernel, name: str, object_size: int) -> str:
-    """The C type of a cache's objects by the cache's name, where the kernel has one that fits; '' otherwise."""
+    """The C type of a cache's objects by the cache's name, where the kernel or a module has one that fits; or ''."""
     stem = name.removesuffix("_cache")
     guesses = [_TYPE_OF_CACHE.get(name, ""), f"struct {name}"]
     if name.endswith("_inode_cache"):
@@ -210,8 +211,16 @@ def type_of_cache(kernel: Kernel, name: str, object_size: int) -> str:
     elif name.endswith("_cache"):
         guesses += [f"struct {stem}", f"struct {stem}_struct"]
     for guess in guesses:
-        kind = kernel.types.get(guess) if guess else None
+        kind = _find(kernel, guess) if guess else None
         struct = kind.strip() if kind is not None else None
         if isinstance(struct, StructType) and (0 < struct.size <= object_size or guess in _CUT_SHORT):
             return guess
     return ""
+
+
+def _find(kernel: Kernel, name: str) -> Type | None:
+    found = kernel.types.get(name)
+    if found is not None:
+        return found
+    kernel.with_modules()
+    return next((known for types in kernel.module_types if (known := types.get(name)) is not None), None)

@@ -22,6 +22,10 @@ _KILLED = re.compile(
 _INVOKED = re.compile(r"(?P<comm>.*?) invoked oom-killer: gfp_mask=(?P<mask>[^,]*), order=(?P<order>\d+)")
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
 def out_of_memory(memory: Memory) -> list[Lead]:
     """Did the OOM killer run, for whom, and whom did it kill?"""
     found = []
@@ -36,7 +40,7 @@ def out_of_memory(memory: Memory) -> list[Lead]:
             Lead(
                 "OOM victim",
                 f"{show_controls(match['comm'])} ({match['pid']})",
-                f"{match['why']}: the kernel killed it ({len(killed):,} kills in the log).{had}",
+                f"{match['why']}: the kernel killed it (it killed {_times(len(killed))} in the log).{had}",
                 'dump.log[dump.log.text.str.contains("oom|Out of memory|Killed process", na=False)]',
                 3.0,
                 size,
@@ -54,7 +58,7 @@ def out_of_memory(memory: Memory) -> list[Lead]:
                 "OOM",
                 show_controls(last["comm"]),
                 f"It asked for 2^{last['order']} pages ({last['mask']}) when the OOM killer was called "
-                f"({len(invoked):,} times in the log); no kill was logged.",
+                f"({_times(len(invoked))} in the log); no kill was logged.",
                 'dump.log[dump.log.text.str.contains("oom", na=False)]',
                 2.5,
             )
