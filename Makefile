@@ -20,7 +20,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 .PHONY: help setup demo test lint types format bench extension hooks clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make the virtual environment in .venv (the other targets do it when needed)
 
@@ -61,6 +61,12 @@ bench: $(READY) ## kernlab and drgn side by side on the same dump (see benchmark
 
 extension: $(READY) ## build JupyterLab's front end anew (needs node; the built bundle lies in git)
 	$(BIN)/python scripts/build_extension.py
+
+samples: $(READY) ## make the sample dumps of samples/ that are not there, in QEMU guests (Debian packages from this machine's mirror)
+	$(BIN)/python -m kernlab lab samples
+
+test-lab: $(READY) ## capture every kernel in every format, check each against its truth, and write docs/compatibility.md (half an hour)
+	$(BIN)/python scripts/lab_matrix.py docs/compatibility.md
 
 hooks: $(HOOKS_READY) ## let git check each commit (.pre-commit-config.yaml)
 

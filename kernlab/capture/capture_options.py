@@ -14,7 +14,7 @@ USER_DATA = 8
 
 COMPRESSIONS = {"zlib": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z", "none": ""}
 #: The ways to save a crash, and QEMU's of dumping a guest that was only stopped.
-FORMATS = ("kdump", "flattened", "split", "elf", "elf-flattened", "vmcore")
+FORMATS = ("kdump", "flattened", "split", "elf", "elf-flattened", "vmcore", "zlib", "lzo", "snappy", "zstd")
 QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-lzo", "kdump-snappy")
 
 

@@ -169,6 +169,11 @@ class _Run:
             "elf": f"vmcore.elf file {plain}",
             "elf-flattened": f"vmcore.elf.flat stream {plain}",
             "vmcore": "vmcore.raw copy",
+            **{
+                name: f"vmcore.{name} file {word} -d {self.level} --message-level 23"
+                for name, word in COMPRESSIONS.items()
+                if word
+            },
         }
         return [known[name] for name in self.options.formats]
 

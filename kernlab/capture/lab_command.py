@@ -51,7 +51,8 @@ def _add_run(members: Any) -> None:
         "--format",
         action="append",
         metavar="FORMAT",
-        help="kdump (default), flattened, split, elf, elf-flattened, vmcore; several: one crash gives them all",
+        help="kdump (default), flattened, split, elf, elf-flattened, vmcore (a plain copy), or kdump packed otherwise "
+        "than --compression says: zlib, lzo, snappy, zstd; several: one crash gives them all",
     )
     parser.add_argument(
         "--qemu",

@@ -1,0 +1,244 @@
+"""Every kernel of the lab in every format, each dump's tables against what its guest said of itself.
+
+    python scripts/lab_matrix.py docs/compatibility.md [--kernels 6.1 …] [--captures FOLDER]
+
+One crash of a guest gives all of makedumpfile's formats from the same memory; one more guest, stopped and dumped by
+QEMU, gives QEMU's, and goes on to read its trace buffers: there the bytes themselves are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from truth import Truth, same_comm  # noqa: E402
+
+import kernlab  # noqa: E402
+from kernlab.capture.capture_options import QEMU_FORMATS, Capture, Options  # noqa: E402
+from kernlab.capture.dump_check import split_sets  # noqa: E402
+from kernlab.capture.guest_kernel import KERNELS  # noqa: E402
+from kernlab.capture.lab import run_scenario  # noqa: E402
+from kernlab.capture.steps import LabError, Progress  # noqa: E402
+
+CRASH_FORMATS = ("zlib", "lzo", "elf", "flattened", "split")
+
+#: Facts that hold, and all that were compared.
+Share = tuple[int, int]
+
+
+def tasks(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Name, parent, user, nice value and priority of every process that both know, and that both know all."""
+    ours = dump.tasks[dump.tasks["pid"] == dump.tasks["tgid"]].set_index("pid")
+    told = truth.tasks().set_index("pid")
+    told = told[[not passing(comm) for comm in told["comm"]]]
+    held = compared = 0
+    for pid, row in told.iterrows():
+        compared += 5
+        if pid not in ours.index:
+            continue
+        mine = ours.loc[pid]
+        held += same_comm(mine["comm"], row["comm"], bool(row["kthread"]))
+        held += sum(int(mine[name]) == int(row[name]) for name in ("ppid", "uid", "nice", "prio"))
+    return held, compared
+
+
+def maps(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Every line of every process's maps: bounds, permissions, offset, device, inode and path."""
+    names = ["pid", "start", "end", "perms", "offset_bytes", "dev", "inode", "path"]
+    going = truth.tasks().set_index("pid")["comm"].map(passing)
+    told = truth.maps()
+    told = told[~told["pid"].map(going).fillna(True).astype(bool)]
+    ours = {tuple(map(str, row)) for row in dump.maps[names].itertuples(index=False)}
+    return sum(tuple(map(str, row)) in ours for row in told[names].itertuples(index=False)), len(told)
+
+
+def slabs(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Size, objects and pages per slab exactly; the number of objects within four slabs or 6 %."""
+    both = truth.slabinfo().merge(dump.slabs, on="name", how="left", suffixes=("_t", ""))
+    held = 0
+    for name in ("size", "objects_per_slab", "pages_per_slab"):
+        held += int((both[f"{name}_t"] == both[name]).sum())
+    room = (4 * both["objects_per_slab_t"]).clip(lower=(both["num_objs"] * 0.06).astype(int))
+    held += int(((both["objects"] - both["num_objs"]).abs() <= room).sum())
+    return held, 4 * len(both)
+
+
+def modules(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Every column of /proc/modules."""
+    names = ["size_bytes", "refcount", "used_by", "state", "base", "taint"]
+    both = truth.modules().merge(dump.modules, on="name", how="left", suffixes=("_t", ""))
+    return sum(int((both[f"{name}_t"] == both[name]).sum()) for name in names), len(names) * len(both)
+
+
+def symbols(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Every name at its address, of the kernel and its modules; what the kernel makes up at run time is left out."""
+    told = truth.kallsyms()
+    known = {"", *dump.modules["name"].dropna()}
+    told = told[told["module"].isin(known)]
+    ours = set(zip(dump.symbols["name"], dump.symbols["address"].astype("uint64"), strict=True))
+    return sum(pair in ours for pair in zip(told["name"], told["address"], strict=True)), len(told)
+
+
+def log(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Every line that dmesg printed before the crash."""
+    texts = {line for text in dump.log["text"].dropna() for line in text.split("\n")}
+    lines = [line.split("] ", 1)[1] for line in truth.lines("dmesg") if "] " in line and line.startswith("<")]
+    # dmesg writes what is no printable character as \xNN.
+    lines = [line for line in lines if "\\x" not in line]
+    return sum(line in texts or line.split("] ", 1)[-1] in texts for line in lines), len(lines)
+
+
+def bytes_of_traces(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Relay channels: the bytes that the guest read after it went on, one fact a byte."""
+    held = compared = 0
+    for name, cpu in dump.relay.channels[["name", "cpu"]].itertuples(index=False):
+        told = truth.files.get(f"after/{name.replace('/', '.')}{cpu}")
+        if told is not None:
+            compared += len(told)
+            held += len(told) if dump.relay.read(name, cpu) == told else 0
+    return held, compared
+
+
+FACTS: dict[str, Callable[[kernlab.Dump, Truth], Share]] = {
+    "tasks": tasks,
+    "maps": maps,
+    "slabs": slabs,
+    "modules": modules,
+    "symbols": symbols,
+    "log": log,
+    "relay bytes": bytes_of_traces,
+}
+
+
+def passing(comm: str) -> bool:
+    """Is it a program that came and went while the truth was taken or the guest died?"""
+    return comm in ("truthtar", "sleep", "sync", "cut") or comm.startswith(("kworker/", "umount", "cp"))
+
+
+def compare(folder: Path, dumps: list[Path], problems: list[str]) -> list[dict[str, str]]:
+    """One row per dump of a capture: its file's name, its format, and each table's share."""
+    truth = Truth(folder / "truth.tar.xz")
+    rows = []
+    for name, pieces in split_sets(dumps).items():
+        row = {"file": name, "format": "", "absent": ""}
+        with kernlab.open(pieces if len(pieces) > 1 else pieces[0]) as dump:
+            row["format"] = f"{dump.info['format']} -d {dump.info['dump_level']}".replace(
+                " -d None", ""
+            ).replace(" -d <NA>", "")
+            row["absent"] = f"{dump.info['slab_frames_absent']}"
+            for fact, measure in FACTS.items():
+                try:
+                    held, compared = measure(dump, truth)
+                except kernlab.KernlabError as error:
+                    problems.append(f"{folder.name}/{name}, {fact}: {error}")
+                    row[fact] = "error"
+                    continue
+                row[fact] = percent(held, compared)
+                if held < compared:
+                    problems.append(f"{folder.name}/{name}, {fact}: {held:,} of {compared:,} facts hold")
+        rows.append(row)
+    return rows
+
+
+def percent(held: int, compared: int) -> str:
+    """A share that is rounded down: 100 means all."""
+    return "–" if not compared else f"{int(held * 1000 / compared) / 10:g} %"
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Rows as Markdown."""
+    frame = pd.DataFrame(rows).fillna("–")
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * len(frame.columns)]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("report", type=Path, help="the Markdown file to write")
+    parser.add_argument("--kernels", nargs="+", default=list(KERNELS), choices=list(KERNELS))
+    parser.add_argument("--captures", type=Path, help="keep the captures in this folder")
+    parser.add_argument("--cache", type=Path, help="where packages are kept")
+    arguments = parser.parse_args()
+    progress = Progress()
+    rows: list[dict[str, str]] = []
+    problems: list[str] = []
+    failed = 0
+    versions = []
+    place = arguments.captures or Path(tempfile.mkdtemp(prefix="kernlab-matrix-"))
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        for kernel in arguments.kernels:
+            for scenario, options in (
+                ("panic", Options(kernel=kernel, formats=CRASH_FORMATS)),
+                ("trace", Options(kernel=kernel, qemu_formats=QEMU_FORMATS)),
+            ):
+                folder = place / f"{scenario}-{kernel}"
+                try:
+                    capture: Capture = run_scenario(
+                        scenario, options, folder, cache=arguments.cache, progress=progress
+                    )
+                except LabError as error:
+                    failed += 1
+                    problems.append(f"{scenario} on {kernel} was not captured: {str(error).splitlines()[0]}")
+                    continue
+                told = capture.description
+                versions.append(
+                    f"{told['kernel']['package']} {told['kernel']['version']}, {scenario}: "
+                    f"QEMU {told['qemu']['version']} ({told['qemu']['accelerator']}), "
+                    f"makedumpfile {told['makedumpfile']}, level {told['dump_level']}"
+                )
+                compared = compare(capture.folder, list(capture.dumps), problems)
+                rows += [{"kernel": capture.kernel_release, **row} for row in compared]
+                if not arguments.captures:
+                    shutil.rmtree(folder)
+    finally:
+        if not arguments.captures:
+            shutil.rmtree(place, ignore_errors=True)
+    arguments.report.parent.mkdir(parents=True, exist_ok=True)
+    arguments.report.write_text(report(rows, problems, versions), encoding="utf-8")
+    print(table(rows) if rows else "Nothing was captured.")
+    print("\n".join(problems))
+    return 1 if failed or any(row[fact] == "error" for row in rows for fact in FACTS) else 0
+
+
+def report(rows: list[dict[str, str]], problems: list[str], versions: list[str]) -> str:
+    """docs/compatibility.md: what was run, the table, and each share below 100 %."""
+    missed = "\n".join(f"- {problem}" for problem in problems) or "- nothing"
+    ran = "\n".join(f"- {version}" for version in versions)
+    facts = "\n".join(f"- **{name}**: {measure.__doc__}" for name, measure in FACTS.items())
+    return f"""# Kernels and formats
+
+What `make test-lab` saw last ({time.strftime("%d %B %Y")}): guests of four kernels crashed or were stopped,
+were saved in every format, and each dump's tables were compared with what the guest had said of itself. A share is
+the part of the facts that hold, rounded down; "absent" counts slab frames that the dump should hold and does not.
+Guests went on for some seconds between the truth and the end, so what moves can differ there.
+
+{table(rows) if rows else "Nothing was captured."}
+
+What is compared:
+
+{facts}
+
+Below 100 %:
+
+{missed}
+
+Captured with:
+
+{ran}
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
