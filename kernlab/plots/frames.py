@@ -52,14 +52,16 @@ def colour(theme: Theme, group: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames counted: `kinds` int64[nodes, kinds] by NUMA node, `zones` int64[zones, groups] with their names (node
-    and zone), `cells` int64[cells, groups] of `per_cell` frames each, from frame 0 to before `end`.
+    """Frames counted: `kinds` int64[nodes, kinds] by NUMA node; `zones` int64[zones, groups] with their names (node and
+    zone), and `free` int64[zones], what the allocator itself counts as free (not what CPUs keep); `cells` int64[cells,
+    groups] of `per_cell` frames each, from frame 0 to before `end`.
     """
 
     kinds: I64
     nodes: list[int]
     zones: I64
     zone_names: list[str]
+    free: I64
     cells: I64
     per_cell: int
     end: int
@@ -78,6 +80,7 @@ def count(kernel: Kernel, most_cells: int = 1 << 17) -> Frames:
     cells = np.zeros((-(-end // per_cell), groups), dtype=np.int64)
     kinds = np.zeros((len(survey.node) + 1, len(KIND_NAMES)), dtype=np.int64)
     zones = np.zeros((len(survey.zone) + 1, groups), dtype=np.int64)
+    free = np.zeros(len(survey.zone) + 1, dtype=np.int64)
     for chunk in survey:
         rows = np.concatenate([np.arange(piece.rows.start, piece.rows.stop) for piece in chunk.pieces])
         kind = chunk.kind[rows]
@@ -85,6 +88,7 @@ def count(kernel: Kernel, most_cells: int = 1 << 17) -> Frames:
         zone = chunk.zone_code[rows].astype(np.int64)
         node = np.where(zone >= 0, survey.zone_node[np.maximum(zone, 0)], len(survey.node))
         zone = np.where(zone >= 0, zone, len(survey.zone))
+        free += np.bincount(zone[kind == Kind.FREE], minlength=len(free))
         cell = (rows + chunk.first_pfn) // per_cell
         base = int(cell[0]) if len(cell) else 0
         found = np.bincount((cell - base) * groups + group)
@@ -101,4 +105,4 @@ def count(kernel: Kernel, most_cells: int = 1 << 17) -> Frames:
         names = [f"node {numbers[node]} {name}" for node, name in zip(nodes, names, strict=True)]
     marks = [survey.zone[f"_watermark[{level}]"].values.astype(np.int64) for level in range(3)]
     marks.append(survey.zone["managed_pages.counter"].values.astype(np.int64))
-    return Frames(kinds, numbers, zones, names, cells, per_cell, end, np.stack(marks, axis=1))
+    return Frames(kinds, numbers, zones, names, free, cells, per_cell, end, np.stack(marks, axis=1))

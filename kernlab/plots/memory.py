@@ -103,7 +103,7 @@ def zones(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
                 linewidth=1.3,
                 solid_capstyle="butt",
             )
-        pages = int(counts[free])
+        pages = int(frames.free[row])
         state = _state(pages, frames.watermarks[row])
         name, size = frames.zone_names[row], human_bytes(total * _PAGE)
         told.append(f"{name} {size}, {human_bytes(pages * _PAGE)} free, {state}")

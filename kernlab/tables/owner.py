@@ -187,8 +187,13 @@ class Finder:
         space = vmalloc_space(self.kernel)
         if not len(rows) or space is None:
             return
-        start, end = (np.array([bound], dtype=np.uint64) for bound in space)
-        mapped = mapped_frames(self.kernel, start, end, self.problems)
+        # Modules lie in areas of their own, outside of the vmalloc space.
+        areas = vm_areas(self.kernel, self.problems)
+        low, high = (np.uint64(bound) for bound in space)
+        outside = (areas.start < low) | (areas.start >= high)
+        start, end = np.append(areas.start[outside], low), np.append(areas.end[outside], high)
+        order = np.argsort(start)
+        mapped = mapped_frames(self.kernel, start[order], end[order], self.problems)
         order = np.argsort(mapped.pfn, kind="stable")
         pfn, count, virtual = mapped.pfn[order], mapped.frames[order], mapped.virtual[order]
         at = np.searchsorted(pfn, frames, side="right") - 1
