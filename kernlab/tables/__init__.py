@@ -5,9 +5,23 @@ from kernlab.frames.registry import Registry
 #: Name -> (module, description, takes parameters). Nothing is imported until a table is first asked for.
 INDEX = Registry(
     {
+        "buddyinfo": ("kernlab.tables.zones", "Free blocks of each size in each zone (/proc/buddyinfo)."),
+        "hugepages": (
+            "kernlab.tables.hugepages",
+            "Pools of huge pages, one row per size (HugePages_* in /proc/meminfo).",
+        ),
         "info": ("kernlab.tables.info", "What the dump is and how the machine died."),
+        "iomem": ("kernlab.tables.iomem", "Physical address ranges and who has them (/proc/iomem)."),
         "log": ("kernlab.tables.log", "The kernel's log (dmesg), one row per printk record."),
         "maps": ("kernlab.tables.maps", "Memory maps of all processes, one row per VMA."),
+        "meminfo": (
+            "kernlab.tables.meminfo",
+            "The memory summary (/proc/meminfo): sizes in bytes, HugePages_* as counts.",
+        ),
+        "memory": (
+            "kernlab.tables.memory",
+            "Where the memory is: bytes of each kind on each NUMA node, all of it.",
+        ),
         "memory_by_cgroup": (
             "kernlab.tables.memory_by_cgroup",
             "Memory cgroups, one row each, with what is charged to them.",
@@ -21,6 +35,7 @@ INDEX = Registry(
             "Processes by the memory that they hold, from their page tables.",
         ),
         "modules": ("kernlab.tables.modules", "Loaded kernel modules, one row each."),
+        "nodes": ("kernlab.tables.zones", "NUMA nodes, one row each, with their counters (/proc/zoneinfo)."),
         "owner": (
             "kernlab.tables.owner",
             "What lies at an address, or at many: symbol, slab object, stack, vmalloc area, page.",
@@ -35,6 +50,10 @@ INDEX = Registry(
             "Where a value, some bytes or pointers to something stand in memory, and whose they are.",
             True,
         ),
+        "shm": (
+            "kernlab.tables.shm",
+            "System V shared memory segments of all IPC namespaces (/proc/sysvipc/shm).",
+        ),
         "slab_objects": (
             "kernlab.tables.slab_objects",
             "Slab objects of one cache, or of all: every one, in use or free.",
@@ -45,7 +64,15 @@ INDEX = Registry(
             "kernlab.tables.suspects",
             "Leads: what looks wrong with the memory, with evidence and the cell that shows more.",
         ),
+        "swap": ("kernlab.tables.swap", "Swap areas and their use (/proc/swaps)."),
         "symbols": ("kernlab.tables.symbols", "Symbols of the kernel and its modules (kallsyms)."),
         "tasks": ("kernlab.tables.tasks", "Threads, one row each, and the idle task of each CPU."),
+        "tmpfs": ("kernlab.tables.tmpfs", "File systems in memory (tmpfs), with what lies in each."),
+        "vmalloc": ("kernlab.tables.vmalloc", "Areas of vmalloc, vmap and ioremap, with who made them."),
+        "vmstat": (
+            "kernlab.tables.vmstat",
+            "Counters of memory and events since boot, by name (/proc/vmstat).",
+        ),
+        "zones": ("kernlab.tables.zones", "Memory zones of each NUMA node, one row each (/proc/zoneinfo)."),
     }
 )

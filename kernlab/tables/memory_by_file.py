@@ -174,7 +174,11 @@ def _mounts(kernel: Kernel, blocks: U64, problems: list[str]) -> U64:
     space = mount["mnt_ns"]
     # Kernel-internal mounts name an error instead of a namespace (MNT_NS_INTERNAL).
     seen = space.valid & (space.values != 0) & (space.values < np.uint64((1 << 64) - 4096))
-    score = 1 + seen.astype(np.int64) * 2 + whole.astype(np.int64) * 4
+    # What pid 1 sees comes before other namespaces: kdevtmpfs has /dev at its own root.
+    root = root_of_init(kernel, [])
+    home = container(kernel, "struct mount", "mnt", [root[0] if root else 0])["mnt_ns"]
+    own = seen & home.valid[0] & (space.values == home.values[0])
+    score = 1 + seen.astype(np.int64) * 2 + own.astype(np.int64) * 4 + whole.astype(np.int64) * 8
     address = mount.follow("mnt").addresses
     for row in np.argsort(-score, kind="stable").tolist():
         if rank[owner[row]] < score[row]:

@@ -227,6 +227,8 @@ class PageSurvey:
         self.zone_of_code = self._zone_codes(zone_bits, node_bits)
         self.largest_order = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
         self.first, self.last = self._memory()
+        #: Are all vmalloc areas known? Where not, what vmap maps may count as vmalloc. Known once `owned` is.
+        self.areas_known = True
 
     def _zone_codes(self, zone_bits: int, node_bits: int) -> npt.NDArray[np.int16]:
         """What the bits above `zone_shift` of a page's flags mean: node and zone to an index into `zone`, or -1."""
@@ -265,7 +267,8 @@ class PageSurvey:
     @cached_property
     def owned(self) -> tuple[I64, npt.NDArray[np.uint8]]:
         """Frames that only the kernel's mappings tell of: (pfn int64[m], ascending; `Kind` uint8[m])."""
-        return kernel_owned(self.kernel, self.problems)
+        found, self.areas_known = kernel_owned(self.kernel, self.problems)
+        return found
 
     def offline(self, first: int, count: int) -> Mask | None:
         """Which of `count` frames lie in sections that are plugged in but not online; None for none."""

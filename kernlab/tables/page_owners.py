@@ -20,19 +20,22 @@ Kinds = npt.NDArray[np.uint8]
 _THREAD_PAGES = 4
 
 
-def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[I64, Kinds]:
-    """Frames of kernel stacks, vmalloc, vmap and per-CPU chunks: (pfn int64[m], ascending, each once; `Kind`).
+def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[tuple[I64, Kinds], bool]:
+    """Frames of kernel stacks, vmalloc, vmap and per-CPU chunks: (pfn int64[m], ascending, each once; `Kind`), and
+    whether all vmalloc areas are known.
 
     They are what the page tables map in the areas; whether a frame is in fact something else (vmap maps pages that
     have owners of their own) only its page struct can tell. What cannot be read is told in `problems`.
     """
+    before = len(problems)
     try:
         areas = vm_areas(kernel, problems)
         units = percpu_units(kernel, problems)
         mapped = mapped_frames(kernel, *_ranges(kernel, areas), problems)
     except KernlabError as error:
         problems.append(f"which pages are vmalloc's, per-CPU or stacks is not known: {error}")
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+        return (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)), False
+    complete = len(problems) == before
     stacks = _stacks(kernel)
     kinds = area_kinds(areas, stacks)
     # What is mapped there belongs to vmalloc even where its area is not known.
@@ -56,7 +59,7 @@ def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[I64, Kinds]:
     pfn, kind = pfn[order], kind[order]
     first = np.ones(len(pfn), dtype=bool)
     first[1:] = pfn[1:] != pfn[:-1]
-    return pfn[first], kind[first]
+    return (pfn[first], kind[first]), complete
 
 
 def _ranges(kernel: Kernel, areas: VmAreas) -> tuple[U64, U64]:

@@ -1,0 +1,79 @@
+"""Pools of huge pages (hugetlbfs), one row per size, as /sys/kernel/mm/hugepages shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+from kernlab.walk import zones
+
+#: HUGE_MAX_HSTATE is 2 on x86-64; more than this is damage.
+_MOST_SIZES = 16
+
+
+def hstates(kernel: Kernel) -> StructArray:
+    """The `struct hstate` of every size of huge pages (mm/hugetlb.c); none without CONFIG_HUGETLB_PAGE."""
+    first, count = kernel.symbols.get("hstates"), kernel.symbols.get("hugetlb_max_hstate")
+    kind = kernel.types.get("struct hstate")
+    if first is None or count is None or kind is None:
+        return StructArray(kernel, kernel.find_type("struct page"), np.zeros(0, dtype=np.uint64))
+    (number,), (read,) = kernel.words([count], 4)
+    sizes = min(int(number), _MOST_SIZES) if read else 0
+    return StructArray(
+        kernel, kind, np.uint64(first) + np.arange(sizes, dtype=np.uint64) * np.uint64(kind.size)
+    )
+
+
+@table("Pools of huge pages, one row per size (HugePages_* in /proc/meminfo).")
+def hugepages(kernel: Kernel) -> pd.DataFrame:
+    """One row per size of huge pages.
+
+    Columns: size_bytes; total, free, reserved, surplus (in huge pages of this size, as HugePages_* in /proc/meminfo),
+    wanted (nr_hugepages as it was set), overcommit; bytes (total × size); default (what /proc/meminfo shows);
+    total_node0, free_node0, surplus_node0 … for every NUMA node; address.
+    """
+    problems: list[str] = []
+    state = hstates(kernel)
+    if not len(state):
+        empty: Any = np.zeros(0, dtype=np.int64)
+        names = ("size_bytes", "total", "free", "reserved", "surplus", "wanted", "overcommit", "bytes")
+        columns: dict[str, Any] = {name: nullable(empty) for name in names}
+        return frame(kernel, "hugepages", **columns, default=empty.astype(bool))
+    order, total = state["order"], state["nr_huge_pages"]
+    size = np.int64(kernel.page_size) << np.minimum(order.values.astype(np.int64), 40)
+    default = kernel.symbols.get("default_hstate_idx")
+    index = kernel.words([default], 4)[0][0] if default is not None else 0
+    per_node: dict[str, Any] = {}
+    for node in zones.nodes(kernel, problems)["node_id"].values.tolist():
+        for name, member in (
+            ("total", "nr_huge_pages_node"),
+            ("free", "free_huge_pages_node"),
+            ("surplus", "surplus_huge_pages_node"),
+        ):
+            per_node[f"{name}_node{node}"] = nullable(state[f"{member}[{node}]"])
+    both = order.valid & total.valid
+    return frame(
+        kernel,
+        "hugepages",
+        problems=problems,
+        size_bytes=nullable(size, order.valid),
+        total=nullable(_count(total)),
+        free=nullable(_count(state["free_huge_pages"])),
+        reserved=nullable(_count(state["resv_huge_pages"])),
+        surplus=nullable(_count(state["surplus_huge_pages"])),
+        wanted=nullable(_count(state["max_huge_pages"])),
+        overcommit=nullable(_count(state["nr_overcommit_huge_pages"])),
+        bytes=nullable(total.values.astype(np.int64) * size, both),
+        default=np.arange(len(state)) == index,
+        **per_node,
+        address=state,
+    )
+
+
+def _count(column: Column) -> Column:
+    return Column(column.values.astype(np.int64), column.valid, "int")

@@ -1,0 +1,132 @@
+"""System V shared memory segments, as /proc/sysvipc/shm lists them, of every IPC namespace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.errors import KernlabError
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray, container
+from kernlab.tables.task_search import find_tasks
+from kernlab.walk.xarray import idr_entries
+
+#: ipc_namespace.ids: semaphores, messages, shared memory (ipc/util.h, IPC_SHM_IDS).
+_SHM_IDS = 2
+
+
+@table("System V shared memory segments of all IPC namespaces (/proc/sysvipc/shm).")
+def shm(kernel: Kernel) -> pd.DataFrame:
+    """One row per segment.
+
+    Columns: namespace (its inode number, as in /proc/PID/ns/ipc), key, shmid, perms (the mode's permission bits), uid,
+    gid, cuid, cgid (in the initial user namespace), size_bytes, attached (how many attach it), cpid, lpid (who made it
+    and who used it last, in the initial namespace; 0 for none), rss_bytes and swap_bytes (in memory and swapped out),
+    atime, dtime, ctime (UTC; missing for never), destroyed (marked for removal), address.
+    """
+    problems: list[str] = []
+    space = ipc_namespaces(kernel, problems)
+    ids = space.follow(f"ids[{_SHM_IDS}]")
+    owner, _, pointer = idr_entries(
+        kernel, ids.follow("ipcs_idr").addresses, problems=problems, what="the segments of shared memory"
+    )
+    segment = container(kernel, "struct shmid_kernel", "shm_perm", pointer)
+    mode = segment["shm_perm.mode"]
+    return frame(
+        kernel,
+        "shm",
+        problems=problems,
+        namespace=_member(space, "ns.inum", owner),
+        key=nullable(segment["shm_perm.key"]),
+        shmid=nullable(segment["shm_perm.id"]),
+        perms=nullable(mode.values.astype(np.int64) & 0o777, mode.valid),
+        uid=nullable(segment["shm_perm.uid.val"]),
+        gid=nullable(segment["shm_perm.gid.val"]),
+        cuid=nullable(segment["shm_perm.cuid.val"]),
+        cgid=nullable(segment["shm_perm.cgid.val"]),
+        size_bytes=nullable(_signed(segment["shm_segsz"])),
+        attached=nullable(_signed(segment["shm_nattch"])),
+        cpid=_pid(segment, "shm_cprid"),
+        lpid=_pid(segment, "shm_lprid"),
+        rss_bytes=nullable(*_resident(kernel, segment, problems)),
+        swap_bytes=nullable(*_swapped(kernel, segment)),
+        atime=_time(segment["shm_atim"]),
+        dtime=_time(segment["shm_dtim"]),
+        ctime=_time(segment["shm_ctim"]),
+        # SHM_DEST in the mode, include/linux/shm.h.
+        destroyed=nullable((mode.values & 0o1000) != 0, mode.valid),
+        address=segment,
+    )
+
+
+def ipc_namespaces(kernel: Kernel, problems: list[str]) -> StructArray:
+    """The initial IPC namespace and those that tasks live in."""
+    found = [np.array([kernel.symbol("init_ipc_ns")], dtype=np.uint64)]
+    try:
+        pointer = find_tasks(kernel, [])["nsproxy->ipc_ns"]
+        found.append(pointer.values[pointer.valid & (pointer.values != 0)])
+    except KernlabError as error:
+        problems.append(f"only the initial IPC namespace is known: {error}")
+    return StructArray(kernel, kernel.find_type("struct ipc_namespace"), np.unique(np.concatenate(found)))
+
+
+def _signed(column: Column) -> Column:
+    return Column(column.values.astype(np.int64), column.valid, "int")
+
+
+def _member(structs: StructArray, path: str, owner: npt.NDArray[np.int64]) -> Any:
+    column = structs[path]
+    return nullable(column.values.astype(np.int64)[owner], column.valid[owner])
+
+
+def _pid(segment: StructArray, member: str) -> Any:
+    """A `struct pid *` as a number in the initial namespace; NULL is 0."""
+    pointer = segment[member]
+    number = segment.follow(member)["numbers[0].nr"]
+    none = pointer.valid & (pointer.values == 0)
+    return nullable(np.where(none, 0, number.values.astype(np.int64)), none | number.valid)
+
+
+def _is_huge(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which segments are made of huge pages (SHM_HUGETLB), and of which that is known."""
+    operations = segment["shm_file->f_op"]
+    huge = kernel.symbols.get("hugetlbfs_file_operations")
+    return operations.values == np.uint64(huge or 1), operations.valid
+
+
+def _resident(
+    kernel: Kernel, segment: StructArray, problems: list[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Bytes in memory by the mapping's count of pages (ipc/shm.c, shm_add_rss_swap).
+
+    Of hugetlbfs it counts huge pages in older kernels and small ones in newer, and nothing in the dump says which:
+    there it is not known.
+    """
+    pages = segment["shm_file->f_mapping->nrpages"]
+    huge, known = _is_huge(kernel, segment)
+    lost = int((huge & known).sum())
+    if lost:
+        problems.append(f"shm: how much of {lost:,} segments of huge pages is in memory is not known")
+    return pages.values.astype(np.int64) * kernel.page_size, pages.valid & known & ~huge
+
+
+def _swapped(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Bytes swapped out, from the shmem_inode_info around the inode; hugetlbfs has none."""
+    inode = segment["shm_file->f_inode"]
+    where = np.where(inode.valid, inode.values, np.uint64(0))
+    info = container(kernel, "struct shmem_inode_info", "vfs_inode", where)
+    swapped = info["swapped"]
+    huge, known = _is_huge(kernel, segment)
+    none = huge & known
+    pages = np.where(none, 0, swapped.values.astype(np.int64))
+    return pages * kernel.page_size, (swapped.valid & known) | none
+
+
+def _time(column: Column) -> Any:
+    seconds = column.values.astype("datetime64[s]").astype("datetime64[ns]")
+    seconds[~column.valid | (column.values == 0)] = np.datetime64("NaT")
+    return pd.Series(seconds).dt.tz_localize("UTC")

@@ -1,0 +1,44 @@
+"""Swap areas, as /proc/swaps lists them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column
+from kernlab.tables.paths import paths, root_of_init
+from kernlab.walk.swap_areas import SWP_DISCARDABLE, SWP_WRITEOK, pages_in_use, swap_areas
+
+_BLOCK_DEVICE, _FORMAT = 0o060000, 0o170000
+
+
+@table("Swap areas and their use (/proc/swaps).")
+def swap(kernel: Kernel) -> pd.DataFrame:
+    """One row per swap area in use.
+
+    Columns: path, type ("partition" or "file"), size_bytes, used_bytes, priority, active (False while swapoff empties
+    it), discard, address.
+    """
+    problems: list[str] = []
+    area = swap_areas(kernel, problems)
+    pages = area["pages"]
+    used, known = pages_in_use(area)
+    mode = area["swap_file->f_inode->i_mode"]
+    device = (mode.values & _FORMAT) == _BLOCK_DEVICE
+    flags = area["flags"].values
+    path = paths(kernel, area.follow("swap_file").follow("f_path"), root_of_init(kernel, problems))
+    return frame(
+        kernel,
+        "swap",
+        problems=problems,
+        path=path,
+        type=Column(np.where(device, "partition", "file").astype(object), mode.valid, "text"),
+        size_bytes=nullable(pages.values.astype(np.int64) * kernel.page_size, pages.valid),
+        used_bytes=nullable(used * kernel.page_size, known),
+        priority=nullable(area["prio"]),
+        active=(flags & np.uint64(SWP_WRITEOK)) != 0,
+        discard=(flags & np.uint64(SWP_DISCARDABLE)) != 0,
+        address=area,
+    )

@@ -1,0 +1,130 @@
+"""What lies in tmpfs, one row per file system: shared memory and /tmp are memory, too."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray, container
+from kernlab.tables.memory_by_file import _mounts as mounts_of
+from kernlab.tables.page_classifier import Kind
+from kernlab.tables.page_kinds import PageSurvey
+from kernlab.tables.paths import paths_at, root_of_init
+from kernlab.walk.cpus import percpu_many, possible_cpus
+from kernlab.walk.lists import list_entries
+from kernlab.walk.strings import c_strings
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+#: What tmpfs counts an inode's own memory as (mm/shmem.c, BOGO_INODE_SIZE).
+_INODE_BYTES = 1024
+
+#: Pointers above this are errors (include/linux/err.h): mounts of no namespace have one for it (MNT_NS_INTERNAL).
+_ERRORS = np.uint64((1 << 64) - 4096)
+
+
+@table("File systems in memory (tmpfs), with what lies in each.")
+def tmpfs(kernel: Kernel) -> pd.DataFrame:
+    """One row per file system that is made of shared memory: tmpfs, and with it rootfs, devtmpfs and the kernel's own.
+
+    Columns: mount (where it is mounted, seen from pid 1; missing where nowhere: the kernel's own for SysV and memfd
+    segments and shared anonymous memory), type (as the kernel names it), dev ("major:minor"), resident_bytes (what of
+    it is in memory, from the page structs), size_bytes, used_bytes (the limit and what counts towards it, swapped
+    pages among it, as df shows them; missing where it has no limit), inodes, inodes_free (missing where they have no
+    limit), address (of the super_block). A compound page counts in whole, as the kernel counts it.
+    """
+    problems: list[str] = []
+    block = super_blocks(kernel, problems)
+    info = block.follow("s_fs_info", to="struct shmem_sb_info")
+    size, limit = info["max_blocks"], info["max_inodes"]
+    limited = size.valid & (size.values != 0)
+    used, known = _counter(kernel, info, problems)
+    free = (
+        info["free_inodes"].values.astype(np.int64)
+        if info.has("free_inodes")
+        # Linux commit e07c469e979d ("tmpfs: track free_ispace instead of free_inodes") (in v6.6).
+        else info["free_ispace"].values.astype(np.int64) // _INODE_BYTES
+    )
+    counted = limit.valid & (limit.values != 0)
+    mounts = mounts_of(kernel, block.addresses, problems)
+    space = container(kernel, "struct mount", "mnt", mounts)["mnt_ns"]
+    seen = (mounts != 0) & space.valid & (space.values != 0) & (space.values < _ERRORS)
+    root, name = block["s_root"], block.follow("s_type")["name"]
+    number = block["s_dev"].values.astype(np.int64)
+    return frame(
+        kernel,
+        "tmpfs",
+        problems=problems,
+        mount=paths_at(kernel, mounts, root.values, seen & root.valid, root_of_init(kernel, problems)),
+        type=c_strings(kernel, np.where(name.valid, name.values, np.uint64(0)), 64),
+        # include/linux/kdev_t.h: MINORBITS is 20.
+        dev=[f"{value >> 20}:{value & 0xFFFFF}" for value in number.tolist()],
+        resident_bytes=nullable(*_resident(kernel, block, problems)),
+        size_bytes=nullable(size.values.astype(np.int64) * kernel.page_size, limited),
+        used_bytes=nullable(used * kernel.page_size, limited & known),
+        inodes=nullable(limit.values.astype(np.int64), counted),
+        inodes_free=nullable(free, counted),
+        address=block,
+    )
+
+
+def super_blocks(kernel: Kernel, problems: list[str]) -> StructArray:
+    """The super_blocks that shared memory is behind (fs/super.c, super_blocks): those with tmpfs's operations.
+
+    Not those of the type tmpfs: rootfs and devtmpfs are of types of their own.
+    """
+    _, block = list_entries(
+        kernel,
+        [kernel.symbol("super_blocks")],
+        "struct super_block",
+        "s_list",
+        problems=problems,
+        what="the file systems",
+    )
+    operations, wanted = block["s_op"], kernel.symbols.get("shmem_ops")
+    known = np.array([] if wanted is None else [wanted], dtype=np.uint64)
+    return block[np.flatnonzero(operations.valid & np.isin(operations.values, known))]
+
+
+def _counter(kernel: Kernel, info: StructArray, problems: list[str]) -> tuple[I64, Mask]:
+    """Blocks that count towards the limits, what CPUs keep of them added (lib/percpu_counter.c)."""
+    count, pointer = info["used_blocks.count"], info["used_blocks.counters"]
+    known = count.valid & pointer.valid & (pointer.values != 0)
+    numbers = possible_cpus(kernel, problems)
+    where = percpu_many(kernel, np.where(known, pointer.values, np.uint64(0)), numbers)
+    parts, status = kernel.gather(where.reshape(-1), 4)
+    each = parts.view("<i4").astype(np.int64).reshape(where.shape).sum(axis=1)
+    read = (status == 0).reshape(where.shape).all(axis=1)
+    return np.maximum(count.values.astype(np.int64) + each, 0), known & read
+
+
+def _resident(kernel: Kernel, block: StructArray, problems: list[str]) -> tuple[I64, Mask]:
+    """Bytes of each file system that are in memory: all pages of shared memory by their inodes' super_block."""
+    spaces, counts = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+    for chunk in PageSurvey(kernel, problems):
+        mapping, _ = chunk.mapping
+        for piece in chunk.pieces:
+            rows = mapping[piece.rows][chunk.kind[piece.rows] == Kind.SHMEM]
+            space, number = np.unique(rows, return_counts=True)
+            spaces.append(space)
+            counts.append(number)
+    every, index = np.unique(np.concatenate(spaces), return_inverse=True)
+    pages = np.zeros(len(every), dtype=np.int64)
+    np.add.at(pages, index, np.concatenate(counts))
+    owner = StructArray(kernel, kernel.find_type("struct address_space"), every)["host->i_sb"]
+    lost = int(pages[~owner.valid].sum())
+    if lost:
+        problems.append(f"tmpfs: the inodes of {lost:,} pages of shared memory are not in the dump")
+    total = np.zeros(len(block), dtype=np.int64)
+    order = np.argsort(block.addresses)
+    ordered = block.addresses[order]
+    place = np.searchsorted(ordered, owner.values).clip(max=max(len(block) - 1, 0))
+    mine = owner.valid & (ordered[place] == owner.values) if len(block) else np.zeros(len(every), dtype=bool)
+    np.add.at(total, order[place[mine]], pages[mine])
+    # With pages whose owner is unknown each sum may be too small.
+    return total * kernel.page_size, np.full(len(block), lost == 0)

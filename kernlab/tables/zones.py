@@ -1,0 +1,173 @@
+"""Memory zones, NUMA nodes and free blocks, as /proc/zoneinfo and /proc/buddyinfo show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.frames import frame, nullable, table
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+from kernlab.walk import zones as walk
+from kernlab.walk.pcp_lists import pcp_lists
+from kernlab.walk.sections import pageblock_order
+from kernlab.walk.vm_counters import Counters, in_pages, node_counters, numa_counters, zone_counters
+from kernlab.walk.zones import zone_names
+
+#: Watermarks by their index in zone._watermark; the last came with v5.18.
+_WATERMARKS = ("min", "low", "high", "promo")
+
+#: Counters of huge pages that /proc shows in huge pages (mm/vmstat.c, vmstat_item_print_in_thp).
+THP_COUNTERS = frozenset(
+    {
+        "nr_shmem_hugepages",
+        "nr_shmem_pmdmapped",
+        "nr_file_hugepages",
+        "nr_file_pmdmapped",
+        "nr_anon_transparent_hugepages",
+    }
+)
+
+#: Small pages in a huge one (HPAGE_PMD_NR).
+THP_PAGES = 512
+
+
+@table("Memory zones of each NUMA node, one row each (/proc/zoneinfo).")
+def zones(kernel: Kernel) -> pd.DataFrame:
+    """One row per zone, empty ones too. All counts are in pages.
+
+    Columns: node, zone; free, boost, min, low, high (and promo where the kernel has it) as /proc/zoneinfo shows them,
+    so that the marks hold the boost; spanned, present, managed, cma, start_pfn (missing for an empty zone); pcp (pages
+    on the CPUs' own lists); every counter by its name in /proc/vmstat (nr_free_pages, nr_zone_active_anon …, numa_hit
+    …), with what single CPUs still kept to themselves; address.
+    """
+    problems: list[str] = []
+    node = walk.nodes(kernel, problems)
+    owner, zone = walk.zones(kernel, node)
+    counters = zone_counters(kernel, zone, problems)
+    numa = numa_counters(kernel, zone, problems)
+    _, _, _, pcp = pcp_lists(kernel, zone, pageblock_order(kernel), problems)
+    present = zone["present_pages"]
+    free = counters.get("nr_free_pages")
+    return frame(
+        kernel,
+        "zones",
+        problems=problems,
+        node=node["node_id"].values.astype(np.int64)[owner],
+        zone=zone_names(kernel, zone),
+        free=nullable(*free) if free is not None else nullable(np.zeros(len(zone), dtype=np.int64), None),
+        **_watermarks(zone),
+        spanned=nullable(_signed(zone["spanned_pages"])),
+        present=nullable(_signed(present)),
+        managed=nullable(_signed(zone["managed_pages.counter"])),
+        cma=nullable(_member(zone, "cma_pages")),
+        start_pfn=nullable(_signed(zone["zone_start_pfn"]).where(present.values != 0)),
+        pcp=nullable(pcp, zone.valid),
+        **_columns(counters),
+        **_columns(numa),
+        address=zone,
+    )
+
+
+def _signed(column: Column) -> Column:
+    """A count of pages as a signed number: no machine has 2^63, and differences of columns may be negative."""
+    return Column(column.values.astype(np.int64), column.valid, "int")
+
+
+def _member(structs: StructArray, path: str) -> Column:
+    """A count that not every kernel has: 0 where it does not (a zone without CMA has no pages of it)."""
+    if structs.has(path):
+        return _signed(structs[path])
+    return Column(np.zeros(len(structs), dtype=np.int64), np.ones(len(structs), dtype=bool), "int")
+
+
+def _watermarks(zone: StructArray) -> dict[str, Any]:
+    marks = zone["_watermark"]
+    boost = _member(zone, "watermark_boost")
+    known = marks.valid & boost.valid
+    columns: dict[str, Any] = {"boost": nullable(boost)}
+    for index in range(min(marks.values.shape[1], len(_WATERMARKS))):
+        values = marks.values[:, index].astype(np.int64) + boost.values
+        columns[_WATERMARKS[index]] = nullable(values, known)
+    return columns
+
+
+def _columns(counters: Counters, pages: int = 1) -> dict[str, Any]:
+    """A column per counter; those of huge pages are divided by `pages`."""
+    return {
+        name: nullable(
+            counters.values[:, index] // (pages if name in THP_COUNTERS else 1),
+            counters.valid,
+        )
+        for index, name in enumerate(counters.names)
+    }
+
+
+@table("NUMA nodes, one row each, with their counters (/proc/zoneinfo).")
+def nodes(kernel: Kernel) -> pd.DataFrame:
+    """One row per NUMA node. Counts are in pages, unless their name says otherwise.
+
+    Columns: node, start_pfn, spanned, present, managed and free (sums of its zones), every per-node counter by its
+    name in /proc/vmstat and as shown there (huge pages as huge pages, nr_kernel_stack in KiB); address.
+    """
+    problems: list[str] = []
+    node = walk.nodes(kernel, problems)
+    owner, zone = walk.zones(kernel, node)
+    counters = node_counters(kernel, node, problems)
+    free = zone_counters(kernel, zone, problems).get("nr_free_pages")
+    managed = zone["managed_pages.counter"]
+    return frame(
+        kernel,
+        "nodes",
+        problems=problems,
+        node=node["node_id"].values.astype(np.int64),
+        start_pfn=nullable(_signed(node["node_start_pfn"])),
+        spanned=nullable(_signed(node["node_spanned_pages"])),
+        present=nullable(_signed(node["node_present_pages"])),
+        managed=nullable(*_per_node(owner, managed.values, managed.valid, len(node))),
+        free=nullable(*_per_node(owner, *free, len(node))) if free else nullable(np.zeros(len(node), int)),
+        **_columns(counters, THP_PAGES if in_pages(kernel) else 1),
+        address=node,
+    )
+
+
+def _per_node(
+    owner: npt.NDArray[np.int64], values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    total = np.zeros(count, dtype=np.int64)
+    np.add.at(total, owner, values.astype(np.int64))
+    known = np.ones(count, dtype=bool)
+    known[owner[~valid]] = False
+    return total, known
+
+
+@table("Free blocks of each size in each zone (/proc/buddyinfo).")
+def buddyinfo(kernel: Kernel) -> pd.DataFrame:
+    """One row per zone that has memory: node, zone, and how many free blocks of 2^0, 2^1 … pages there are, in columns
+    named by the order (0, 1, … 10, integers), as in /proc/buddyinfo."""
+    problems: list[str] = []
+    node = walk.nodes(kernel, problems)
+    owner, zone = walk.zones(kernel, node)
+    present = zone["present_pages"]
+    # A zone whose size cannot be read is shown, with what is missing.
+    rows = np.flatnonzero(~present.valid | (present.values != 0))
+    zone_, owner = zone[rows], owner[rows]
+    names = zone_names(kernel, zone)
+    orders = kernel.vmcoreinfo.length("zone.free_area") or 11
+    _, areas = zone_.elements("free_area")
+    count = areas["nr_free"]
+    per_zone = len(areas) // max(len(zone_), 1)
+    values = count.values.astype(np.int64).reshape(len(zone_), per_zone)
+    valid = count.valid.reshape(len(zone_), per_zone)
+    result = frame(
+        kernel,
+        "buddyinfo",
+        problems=problems,
+        node=node["node_id"].values.astype(np.int64)[owner],
+        zone=[names[row] for row in rows.tolist()],
+        **{str(order): nullable(values[:, order], valid[:, order]) for order in range(min(orders, per_zone))},
+    )
+    return result.rename(columns={str(order): order for order in range(per_zone)})

@@ -1,0 +1,42 @@
+"""Swap areas: the kernel's table of them in, those in use out."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray
+
+# include/linux/swap.h
+SWP_USED, SWP_WRITEOK, SWP_DISCARDABLE = 0x1, 0x2, 0x4
+
+#: MAX_SWAPFILES_SHIFT is 5.
+_MOST_AREAS = 32
+
+#: Since 6.13 inuse_pages has a mark in this bit (SWAP_USAGE_OFFLIST_BIT).
+_USAGE = (1 << 30) - 1
+
+
+def swap_areas(kernel: Kernel, problems: list[str]) -> StructArray:
+    """The `struct swap_info_struct` of every area in use (mm/swapfile.c, swap_info), by its number."""
+    kind = kernel.find_type("struct swap_info_struct")
+    table, number = kernel.symbols.get("swap_info"), kernel.symbols.get("nr_swapfiles")
+    if table is None or number is None:
+        # A kernel without CONFIG_SWAP.
+        return StructArray(kernel, kind, np.zeros(0, dtype=np.uint64))
+    (count,), (counted,) = kernel.words([number], 4)
+    slots = min(int(count), _MOST_AREAS) if counted else _MOST_AREAS
+    pointers, read = kernel.words(np.uint64(table) + np.arange(slots, dtype=np.uint64) * np.uint64(8))
+    area = StructArray(kernel, kind, pointers[read & (pointers != 0)])
+    flags = area["flags"]
+    lost = int((~read).sum()) + int((~flags.valid).sum())
+    if lost:
+        problems.append(f"swap: {lost:,} areas cannot be read")
+    return area[np.flatnonzero(flags.valid & ((flags.values & np.uint64(SWP_USED)) != 0))]
+
+
+def pages_in_use(area: StructArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """How many pages of each area are swapped out: (int64[n], bool[n])."""
+    used = area.first("inuse_pages.counter", "inuse_pages")
+    return used.values.astype(np.int64) & _USAGE, used.valid
