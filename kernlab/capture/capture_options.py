@@ -15,7 +15,8 @@ USER_DATA = 8
 COMPRESSIONS = {"zlib": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z", "none": ""}
 #: The ways to save a crash, and QEMU's of dumping a guest that was only stopped.
 FORMATS = ("kdump", "flattened", "split", "elf", "elf-flattened", "vmcore", "zlib", "lzo", "snappy", "zstd")
-QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-lzo", "kdump-snappy")
+_PACKED = ("kdump-zlib", "kdump-lzo", "kdump-snappy")
+QEMU_FORMATS = ("elf", *_PACKED, *(name.replace("kdump-", "kdump-raw-") for name in _PACKED))
 
 
 @dataclass(frozen=True)

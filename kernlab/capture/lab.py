@@ -161,7 +161,8 @@ class _Run:
     def _captures(self) -> list[str]:
         """What the crash kernel saves: a file's name, a way, makedumpfile's words."""
         packed = f"{COMPRESSIONS[self.options.compression]} -d {self.level} --message-level 23".strip()
-        plain = f"-E -d {self.level} --message-level 23"
+        # In ELF a zero page that was left out looks like any other that was: they stay in (the level's lowest bit).
+        plain = f"-E -d {self.level & ~1} --message-level 23"
         known = {
             "kdump": f"vmcore file {packed}",
             "flattened": f"vmcore.flat stream {packed}",
@@ -251,6 +252,10 @@ class _Run:
 
     def _dump_from_outside(self, guest: Guest, result: Path) -> None:
         """Stop the guest, let QEMU dump it in each format, and let it go on."""
+        able = guest.monitor("query-dump-guest-memory-capability")["formats"]
+        lacking = [name for name in self.options.qemu_formats if name not in able]
+        if lacking:
+            raise LabError(f"This QEMU cannot dump as {', '.join(lacking)}; it can as {', '.join(able)}.")
         guest.monitor("stop")
         for name in self.options.qemu_formats:
             path = result / f"vmcore.qemu-{name}"

@@ -58,7 +58,8 @@ def _add_run(members: Any) -> None:
         "--qemu",
         action="append",
         metavar="FORMAT",
-        help="instead of a crash, QEMU dumps the stopped guest: elf, kdump-zlib, kdump-lzo, kdump-snappy; "
+        help="instead of a crash, QEMU dumps the stopped guest: elf, kdump-zlib, kdump-raw-zlib, "
+        "and -lzo and -snappy where it was built with them; "
         "then it goes on and reads what is left in its traces",
     )
     parser.add_argument("--no-vmcoreinfo", action="store_true", help="QEMU without its vmcoreinfo device")
