@@ -54,6 +54,24 @@ CASES = {
         "drgn_maps.py",
         "map_figures(maps)",
     ),
+    "pages": Case(
+        "cold process to flags, refcount and mapcount of every page frame (kernlab's table says more)",
+        "import sys, kernlab; pages = kernlab.open(sys.argv[1]).pages",
+        "drgn_pages.py",
+        "page_figures(pages)",
+    ),
+    "slab_objects": Case(
+        "cold process to every allocated slab object of every cache",
+        "import sys, kernlab; objects = kernlab.open(sys.argv[1]).slab_objects()",
+        "drgn_slab_objects.py",
+        "object_figures(objects)",
+    ),
+    "usage": Case(
+        "cold process to the resident bytes of every mapping, by all page tables",
+        "import sys, kernlab; maps = kernlab.open(sys.argv[1]).maps; maps['rss_bytes'].sum()",
+        "drgn_usage.py",
+        "usage_figures(maps)",
+    ),
 }
 # What `import kernlab` must leave alone.
 HEAVY = ("pandas", "matplotlib", "IPython", "ipywidgets")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
-from kernlab.errors import DumpFormatError, KernlabError
+from kernlab.errors import DumpFormatError, KernlabError, TypeNotFoundError
 from kernlab.formats.base import DumpFile
 from kernlab.memory import Memory, x86_64
 from kernlab.memory.arena import DEFAULT_BOUND
@@ -70,6 +70,8 @@ class Kernel:
         #: Called before the file is closed: they read what a table promised and nobody has looked at yet.
         self.before_close: list[Callable[[], None]] = []
         self.module_types: Sequence[Types] = ()
+        #: Why no module's types can be known, where that is so by the kernel's making.
+        self.no_module_types = ""
         self._symbols: SymbolTable | None = None
         self._types: Types | None = None
         self._lost: list[str] = []
@@ -186,7 +188,12 @@ class Kernel:
             found = types.get(name)
             if found is not None:
                 return found
-        return self.types.find(name)
+        try:
+            return self.types.find(name)
+        except TypeNotFoundError as error:
+            if not self.no_module_types:
+                raise
+            raise TypeNotFoundError(f"{error}; {self.no_module_types}") from None
 
     def gather(
         self, addresses: npt.ArrayLike, size: int

@@ -125,7 +125,8 @@ def module_types(kernel: Kernel, problems: list[str]) -> list[Btf]:
     """The modules' own type information, which continues the kernel's (kernel/bpf/btf.c, btf_modules)."""
     # Linux commit 36e68442d1af ("bpf: Load and verify kernel module BTFs") (in v5.11).
     if "btf_modules" not in kernel.symbols or kernel.types.get("struct btf_module") is None:
-        problems.append("this kernel keeps no type information of its modules (Linux 5.11 began to)")
+        # No loss of this dump, so no problem of its tables: who asks for a module's type is told.
+        kernel.no_module_types = "this kernel keeps no type information of its modules (Linux 5.11 began to)"
         return []
     head = kernel.symbol("btf_modules")
     _, entry = list_entries(

@@ -13,7 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 MAX_BYTES = 20 * 1024 * 1024
-MACHINE_PATHS = re.compile(r"/work/(?:main|shared|\.\w+)\b|/root/|/home/(?!jovyan\b)\w+/|file:///(?!var/crash\b)\w")
+MACHINE_PATHS = re.compile(
+    r"/work/(?:main|shared|\.\w+)\b|/root/|/home/(?!jovyan\b)\w+/|file:///(?!var/crash\b)\w"
+)
 # An installer's option or a lock file's field that fixes where packages come from.
 REGISTRY_SETTINGS = re.compile(
     r"--(?:extra-)?index-url\b|--find-links\b|\"resolved\": *\"https?:|^registry *=", re.MULTILINE
