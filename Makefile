@@ -17,7 +17,7 @@ PYTEST_FLAGS ?= -n 2 --dist loadfile
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types format bench extension hooks clean distclean
+.PHONY: help setup demo test lint types format bench extension samples test-lab hooks clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt scripts/find-python.sh
 	    echo "Making $(VENV) with $$python"; \
 	    "$$python" -m venv $(VENV); \
 	fi
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[lab,report,parquet,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[lab,report,parquet,disassembly,dev]"
 	@touch $@
 
 demo: $(READY) ## execute notebooks/01-first-look.ipynb on the bundled dump: tables here, build/01-first-look.html to keep

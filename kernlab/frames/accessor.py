@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.debuginfo.types import PointerType
 from kernlab.errors import KernlabError
 from kernlab.frames import origin
 from kernlab.frames.address import AddressArray, AddressDtype
+from kernlab.structs import Column
+from kernlab.walk.strings import c_strings
 
 
 @pd.api.extensions.register_dataframe_accessor("kern")
@@ -94,7 +97,8 @@ class KernAccessor:
         """One more member of these rows' structs, by its C path: a Series; with several paths a DataFrame.
 
         A path may be a formula, too: "mm->total_vm * 4096" (see kernlab.frames.expressions for what it computes).
-        Missing where the address is missing or NULL or cannot be read; integers are Int64 or UInt64 for that.
+        Missing where the address is missing or NULL or cannot be read; integers are Int64 or UInt64 for that. A
+        pointer to char is the text that it points to ("d_name.name"); `structs` gives the bare pointer.
         Raises MemberNotFoundError, naming the nearest member.
         """
         if not paths:
@@ -117,7 +121,7 @@ class KernAccessor:
 
         token = self._addresses.dtype.origin
         if not expressions.is_formula(path):
-            return build(token, path, nullable(structs[path]))
+            return build(token, path, nullable(_spelt_out(structs, structs[path])))
         found = expressions.compute(structs, path)
         if found.values.dtype == object:
             return pd.array(np.where(found.valid, found.values, np.nan), dtype="str")
@@ -193,3 +197,14 @@ class KernAccessor:
     def explore(self, **options: Any) -> Any:
         """The struct browser on the structs behind these rows; `options` are those of `dump.explore`."""
         return self.dump.explore(self.structs, **options)
+
+
+def _spelt_out(structs: Any, column: Any) -> Any:
+    """A column of pointers to char as the texts there (to their NUL, at most 4 KiB); any other as it is."""
+    if not isinstance(column, Column) or column.kind != "address" or column.type is None:
+        return column
+    pointer = column.type.strip()
+    # Not what is called u8 or __u8: these point to bytes of any kind.
+    if not isinstance(pointer, PointerType) or pointer.target.c_name not in ("char", "unsigned char"):
+        return column
+    return c_strings(structs.kernel, np.where(column.valid, column.values, np.uint64(0)))

@@ -215,3 +215,16 @@ def test_a_slab_page_that_names_a_wild_cache_is_left_out(partial):
     damaged = broken.slab_objects()
     assert not (damaged["slab"].to_numpy(dtype=np.uint64) == np.uint64(page)).any()
     assert any("left out" in problem for problem in damaged.attrs["problems"])
+
+
+def test_names_of_dentries_are_text(dump):
+    """A pointer to char is what it points to; the length beside it says the same."""
+    dentries = dump.slab_objects("dentry")
+    used = dentries[dentries["allocated"].fillna(False).astype(bool)]
+    names = used.kern.field("d_name.name")
+    assert str(names.dtype) == "str"
+    assert names.notna().mean() > 0.99
+    lengths = used.kern.field("d_name.len")
+    plain = names.notna() & ~names.fillna("").str.contains("\\", regex=False)
+    assert (names[plain].str.len() == lengths[plain].astype("int64")).mean() > 0.999
+    assert "busybox" in set(names.dropna())
