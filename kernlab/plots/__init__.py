@@ -5,7 +5,10 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from kernlab.errors import KernlabError
+
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from kernlab.dump import Dump
@@ -68,6 +71,105 @@ class Plots:
         leader = tasks[tasks["pid"] == pid]
         comm = str(leader["comm"].iloc[0]) if len(leader) else "?"
         return maps_of(self._dump.maps, int(pid), comm, ax, top, theme)
+
+    def io_offsets(
+        self,
+        channel: str | int | None = None,
+        ax: Axes | None = None,
+        top: int = 5,
+        *,
+        device: str | None = None,
+        mode: str = "all",
+        theme: str | None = None,
+    ) -> Axes:
+        """Where on the disk each process read and wrote, over time, by a block trace in the dump's relay buffers.
+
+        `channel` is one of blktrace's (a name or an address; without it the only one); `mode` as of `dump.relay.read`
+        (what a reader had already and is still there is drawn, too); `device` one of the trace's ("254:0"; without it
+        the busiest). Names are those of processes, not of threads.
+        """
+        from kernlab.plots.io import offsets
+
+        return offsets(self._io_events(channel, mode, by_process=True), ax, top, device=device, theme=theme)
+
+    def io_iops(
+        self,
+        channel: str | int | None = None,
+        ax: Axes | None = None,
+        *,
+        device: str | None = None,
+        mode: str = "all",
+        theme: str | None = None,
+    ) -> Axes:
+        """Reads and writes that the disk completed, a second; parameters as for `io_offsets`."""
+        from kernlab.plots.io import iops
+
+        return iops(self._io_events(channel, mode), ax, device=device, theme=theme)
+
+    def io_throughput(
+        self,
+        channel: str | int | None = None,
+        ax: Axes | None = None,
+        *,
+        device: str | None = None,
+        mode: str = "all",
+        theme: str | None = None,
+    ) -> Axes:
+        """Megabytes that the disk read and wrote, a second; parameters as for `io_offsets`."""
+        from kernlab.plots.io import throughput
+
+        return throughput(self._io_events(channel, mode), ax, device=device, theme=theme)
+
+    def io_latency(
+        self,
+        channel: str | int | None = None,
+        ax: Axes | None = None,
+        *,
+        device: str | None = None,
+        mode: str = "all",
+        theme: str | None = None,
+    ) -> Axes:
+        """How long the disk took for each request, from issue to completion; parameters as for `io_offsets`."""
+        from kernlab.plots.io import latency
+
+        return latency(self._io_events(channel, mode), ax, device=device, theme=theme)
+
+    def io_depth(
+        self,
+        channel: str | int | None = None,
+        ax: Axes | None = None,
+        *,
+        device: str | None = None,
+        mode: str = "all",
+        theme: str | None = None,
+    ) -> Axes:
+        """How many requests the disk worked on at a time; parameters as for `io_offsets`."""
+        from kernlab.plots.io import depth
+
+        return depth(self._io_events(channel, mode), ax, device=device, theme=theme)
+
+    def _io_events(self, channel: str | int | None, mode: str, *, by_process: bool = False) -> pd.DataFrame:
+        relay = self._dump.relay
+        if channel is None:
+            table = relay.channels
+            names = table.loc[table["client"] == "blktrace", "name"].unique().tolist()
+            if len(names) != 1:
+                found = (
+                    f"{len(names)} channels of blktrace, {', '.join(names)}: name one"
+                    if names
+                    else ("no channel of blktrace: nobody traced a disk when the kernel died")
+                )
+                raise KernlabError(f"this dump has {found} (dump.relay.channels lists what there is)")
+            channel = names[0]
+        events: pd.DataFrame = relay.blktrace(channel, mode=mode).events
+        if by_process:
+            # Threads go by the name of their process, where the dump still knows it.
+            tasks = self._dump.tasks
+            leader = tasks[tasks["pid"] == tasks["tgid"]].drop_duplicates("tgid").set_index("tgid")["comm"]
+            group = tasks.drop_duplicates("pid").set_index("pid")["tgid"]
+            name = events["pid"].map(group).map(leader)
+            events["comm"] = name.where(name.notna() & (events["pid"] > 0), events["comm"]).astype("str")
+        return events
 
     def _frames(self) -> Any:
         from kernlab.plots.frames import count

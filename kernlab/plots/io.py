@@ -1,0 +1,337 @@
+"""Block traces in, what iowatcher draws of them out: offsets by process, IOPS, throughput, latency, queue depth.
+
+Each takes `BlkTrace.events` (of a dump, a running machine or saved files). All of one trace have the same time axis, so
+that they can stand below each other: seconds since boot, from the device's first event to its last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.plots import style
+from kernlab.plots.io_axes import (
+    MARKERS,
+    bytes_axis,
+    dots,
+    duration,
+    fills_of,
+    io_axes,
+    latency_axis,
+    legend_below,
+    mark,
+    seconds,
+    stack,
+    time_axis,
+)
+from kernlab.plots.io_requests import (
+    F64,
+    I64,
+    KINDS,
+    NEVER,
+    Requests,
+    issued_by,
+    one_device,
+    per_second,
+    quantiles,
+    requests_of,
+    steps,
+    thinned,
+)
+from kernlab.text import escape_plot, human_bytes, shorten, show_controls
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["depth", "iops", "latency", "offsets", "throughput"]
+
+_LONGEST_NAME = 20
+
+
+def offsets(
+    events: pd.DataFrame,
+    ax: Axes | None = None,
+    top: int = 5,
+    *,
+    device: str | None = None,
+    theme: str | None = None,
+) -> Axes:
+    """Where on the device each process read and wrote, over time; what never completed is marked.
+
+    A dot is a request as it was queued (issued, where the trace has no Q), at its first byte. The `top` busiest
+    processes, by name, have a colour each.
+    """
+    colours = style.theme_of(theme, ax)
+    requests = requests_of(events, device)
+    mine, name = one_device(events, requests.device)
+    asked = issued_by(mine)
+    x, y = seconds(asked["time"].to_numpy()), asked["sector"].to_numpy().astype(np.float64) * 512
+    comm = asked["comm"].fillna("?").astype("str")
+    counts = comm.value_counts()
+    shown = counts.index[: max(top, 1)].tolist()
+    fills = [colours.blue, colours.orange, colours.green, colours.pink, colours.sky]
+    fills = [*(fills * (1 + len(shown) // len(fills)))[: len(shown)], colours.mute]
+    place = {comm: index for index, comm in enumerate(shown)}
+    owner = comm.map(lambda value: place.get(value, len(shown))).to_numpy(dtype=np.int64)
+    kind = asked["kind"].to_numpy()
+    ax = io_axes(ax, colours, 3.9)
+    keep = thinned(x, y, owner, kind)
+    # The busiest first: what few requests made lies on top.
+    for number in [*range(len(shown)), len(shown)]:
+        for what in range(len(KINDS)):
+            rows = keep[(owner[keep] == number) & (kind[keep] == what)]
+            dots(ax, x[rows], y[rows], fills[number], what)
+    pending = np.flatnonzero(requests.pending)
+    if len(pending):
+        ax.plot(
+            seconds(requests.issued[pending]),
+            requests.sector[pending].astype(np.float64) * 512,
+            linestyle="none",
+            marker="o",
+            markersize=9,
+            markerfacecolor="none",
+            markeredgecolor=colours.vermilion,
+            markeredgewidth=1.6,
+            zorder=4,
+            clip_on=False,
+        )
+    time_axis(ax, colours, requests)
+    stops = y + asked["bytes"].to_numpy()
+    bytes_axis(ax, colours, float(y.min(initial=0)), float(stops.max(initial=1)))
+    handles = [mark(fills[i], _name(comm), "o") for i, comm in enumerate(shown)]
+    if len(counts) > len(shown):
+        handles.append(mark(colours.mute, f"{len(counts) - len(shown):,} others", "o"))
+    marks = [mark(colours.soft, KINDS[what], MARKERS[what]) for what in np.unique(kind).tolist()]
+    if len(pending):
+        marks.append(mark(colours.vermilion, "not completed", "o", hollow=True))
+    legend_below(ax, colours, handles, marks)
+    style.title(
+        ax,
+        colours,
+        f"Who asked for what: {len(asked):,} requests, {human_bytes(int(asked['bytes'].sum()))}",
+        _below(requests, "offset on the device, over seconds since boot"),
+    )
+    parts = ", ".join(f"{show_controls(str(comm))} {count:,}" for comm, count in counts.head(top).items())
+    return style.say(
+        ax,
+        f"Scatter plot of {len(asked):,} requests to {name} by time and offset, {_span(requests)}; by process: {parts}"
+        f"{_others(len(counts) - len(shown))}. {len(pending):,} had not completed at the end.",
+    )
+
+
+def iops(
+    events: pd.DataFrame, ax: Axes | None = None, *, device: str | None = None, theme: str | None = None
+) -> Axes:
+    """Requests that the device completed, a second: reads and writes, stacked."""
+    colours = style.theme_of(theme, ax)
+    requests = requests_of(events, device)
+    rates, edges = _rates(requests, None)
+    ax = io_axes(ax, colours, 2.6)
+    total = stack(ax, colours, rates, edges)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value == round(value) else f"{value:g}")
+    mean = float((requests.completed >= requests.whole_from).sum()) / requests.span * 1e9
+    most = _most(total, edges, requests)
+    style.title(
+        ax,
+        colours,
+        f"IOPS: {mean:,.0f} a second on average, {most:,.0f} at most",
+        _below(requests, f"completed requests a second, in steps of {duration(edges[1] - edges[0])}"),
+    )
+    time_axis(ax, colours, requests)
+    return style.say(
+        ax,
+        f"Stacked area of completed requests a second of {requests.device}, {_span(requests)}: {mean:,.0f} on average, "
+        f"{most:,.0f} at most; {_by_kind(requests)}.",
+    )
+
+
+def throughput(
+    events: pd.DataFrame, ax: Axes | None = None, *, device: str | None = None, theme: str | None = None
+) -> Axes:
+    """Megabytes that the device read and wrote, a second, stacked, when they were completed."""
+    colours = style.theme_of(theme, ax)
+    requests = requests_of(events, device)
+    rates, edges = _rates(requests, requests.bytes / 1e6)
+    ax = io_axes(ax, colours, 2.6)
+    total = stack(ax, colours, rates, edges)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    mean = requests.bytes[requests.completed >= requests.whole_from].sum() / 1e6 / requests.span * 1e9
+    most = _most(total, edges, requests)
+    style.title(
+        ax,
+        colours,
+        f"Throughput: {mean:,.1f} MB/s on average, {most:,.1f} at most",
+        _below(requests, f"MB/s of completed requests, in steps of {duration(edges[1] - edges[0])}"),
+    )
+    time_axis(ax, colours, requests)
+    return style.say(
+        ax,
+        f"Stacked area of megabytes a second of {requests.device}, {_span(requests)}: {mean:,.1f} on average, "
+        f"{most:,.1f} at most; {_by_kind(requests, in_bytes=True)}.",
+    )
+
+
+def latency(
+    events: pd.DataFrame, ax: Axes | None = None, *, device: str | None = None, theme: str | None = None
+) -> Axes:
+    """How long the device took for each request, issue to completion (D2C), with the median of each moment.
+
+    A request stands at the moment of its completion. Those that never completed stand at the end, as old as they were.
+    """
+    colours = style.theme_of(theme, ax)
+    requests = requests_of(events, device)
+    whole = np.flatnonzero((requests.issued != NEVER) & ~requests.pending)
+    took = np.maximum(requests.completed[whole] - requests.issued[whole], 1)
+    pending = np.flatnonzero(requests.pending)
+    age = np.maximum(requests.last - requests.issued[pending], 1)
+    x, y = seconds(requests.completed[whole]), took / 1e6
+    ax = io_axes(ax, colours, 3.1)
+    keep = thinned(x, np.log10(y), requests.kind[whole])
+    kind = requests.kind[whole][keep]
+    fills = fills_of(colours)
+    for what in range(len(KINDS)):
+        rows = keep[kind == what]
+        dots(ax, x[rows], y[rows], fills[what], what, alpha=0.75)
+    edges = steps(requests)
+    median = quantiles(took, requests.completed[whole], edges, (0.5,))[0] / 1e6
+    # On what it crosses, in a colour that nothing else has; where nothing completed, there is none.
+    for colour, width in ((colours.background, 3.6), (colours.ink, 1.6)):
+        ax.stairs(median, seconds(edges), baseline=None, color=colour, linewidth=width, zorder=3)
+    if len(pending):
+        ax.plot(
+            np.full(len(pending), seconds(requests.last)),
+            age / 1e6,
+            linestyle="none",
+            marker="o",
+            markersize=8,
+            markerfacecolor="none",
+            markeredgecolor=colours.vermilion,
+            markeredgewidth=1.6,
+            zorder=4,
+            clip_on=False,
+        )
+    latency_axis(ax, took, age)
+    handles = [
+        mark(fills[what], KINDS[what], MARKERS[what]) for what in np.unique(requests.kind[whole]).tolist()
+    ]
+    from matplotlib.lines import Line2D
+
+    handles.append(Line2D([], [], color=colours.ink, linewidth=1.8, label="median"))
+    if len(pending):
+        handles.append(mark(colours.vermilion, "not completed, so old at the end", "o", hollow=True))
+    legend_below(ax, colours, handles)
+    half, most = (
+        np.quantile(took, share, method="inverted_cdf") if len(took) else 0 for share in (0.5, 0.99)
+    )
+    style.title(
+        ax,
+        colours,
+        f"Latency (D2C): {duration(half)} median, {duration(most)} for the slowest hundredth"
+        if len(took)
+        else "Latency (D2C): no request both issued and completed",
+        _below(requests, f"from issue to completion of {len(took):,} requests"),
+    )
+    time_axis(ax, colours, requests)
+    oldest = f", the oldest after {duration(age.max())}" if len(pending) else ""
+    return style.say(
+        ax,
+        f"Scatter plot of the time from issue to completion of {len(took):,} requests of {requests.device}, "
+        f"{_span(requests)}: median {duration(half)}, 99th percentile {duration(most)}, longest "
+        f"{duration(took.max(initial=0))}. {len(pending):,} had not completed at the end{oldest}.",
+    )
+
+
+def depth(
+    events: pd.DataFrame, ax: Axes | None = None, *, device: str | None = None, theme: str | None = None
+) -> Axes:
+    """How many requests the device worked on: issued and not yet completed."""
+    colours = style.theme_of(theme, ax)
+    requests = requests_of(events, device)
+    moments, count = requests.changes()
+    moments, count = np.append(moments, requests.last), np.append(count, count[-1])
+    since = np.maximum(moments, requests.whole_from)
+    mean = float((np.diff(since) * count[:-1]).sum()) / requests.span
+    x, low, high = _envelope(moments, count, requests)
+    ax = io_axes(ax, colours, 2.4)
+    # Where the number changes faster than can be drawn, what lies between the least and the most is lighter.
+    ax.fill_between(x, 0, low, step="post", color=colours.blue, linewidth=0)
+    ax.fill_between(x, low, high, step="post", color=colours.sky, linewidth=0)
+    ax.axhline(mean, color=colours.ink, linewidth=1.2, linestyle=(0, (4, 3)))
+    ax.set_ylim(0, max(int(count.max(initial=0)), 1) * 1.16)
+    from matplotlib.ticker import MaxNLocator
+
+    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    left = int(requests.pending.sum())
+    style.title(
+        ax,
+        colours,
+        f"Queue depth: {mean:.1f} on average, {int(count.max(initial=0)):,} at most, {left:,} at the end",
+        _below(requests, "requests issued and not yet completed; dashed: the average"),
+    )
+    time_axis(ax, colours, requests)
+    return style.say(
+        ax,
+        f"Area of the requests that {requests.device} was working on, {_span(requests)}: {mean:.1f} on average, "
+        f"{int(count.max(initial=0)):,} at most, {left:,} when the trace ended.",
+    )
+
+
+def _rates(requests: Requests, weights: npt.NDArray[Any] | None) -> tuple[list[F64], F64]:
+    edges = steps(requests)
+    found = []
+    for what in range(len(KINDS)):
+        rows = (requests.kind == what) & ~requests.pending
+        found.append(per_second(requests.completed[rows], edges, None if weights is None else weights[rows]))
+    return found, edges
+
+
+def _most(total: F64, edges: F64, requests: Requests) -> float:
+    """The highest rate, of the steps in which no CPU's events are missing."""
+    whole = total[edges[:-1] >= requests.whole_from]
+    return float((whole if len(whole) else total).max(initial=0))
+
+
+def _envelope(moments: I64, count: I64, requests: Requests, cells: int = 360) -> tuple[F64, I64, I64]:
+    """(seconds, least, most) of a number that changes at moments; at most `cells` of them."""
+    if len(moments) <= cells:
+        return seconds(moments), count, count
+    edges = np.linspace(requests.first, requests.last, cells + 1).astype(np.int64)
+    # The value at an edge, and the changes up to the next. reduceat gives that of an empty piece as it should be.
+    before = np.maximum(np.searchsorted(moments, edges, side="right") - 1, 0)
+    least, most = np.minimum.reduceat(count, before), np.maximum.reduceat(count, before)
+    return seconds(edges), least, most
+
+
+def _name(comm: str) -> str:
+    return escape_plot(shorten(comm, _LONGEST_NAME))
+
+
+def _others(count: int) -> str:
+    return f" and {count:,} others" if count > 0 else ""
+
+
+def _below(requests: Requests, text: str) -> str:
+    dropped = "; some events were dropped" if requests.dropped else ""
+    return f"{requests.device}: {text}{dropped}"
+
+
+def _span(requests: Requests) -> str:
+    first, last = seconds(requests.first), seconds(requests.last)
+    return f"from {first:.3f} to {last:.3f} s after boot"
+
+
+def _by_kind(requests: Requests, *, in_bytes: bool = False) -> str:
+    done = ~requests.pending
+    parts = []
+    for what, name in enumerate(KINDS):
+        rows = done & (requests.kind == what)
+        if rows.any():
+            parts.append(
+                f"{human_bytes(int(requests.bytes[rows].sum()))} of {name}"
+                if in_bytes
+                else f"{int(rows.sum()):,} {name}"
+            )
+    return ", ".join(parts) or "none completed"

@@ -1,0 +1,175 @@
+"""The axes and marks that plots of block traces share: time below, reads and writes told apart, legends beneath."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernlab.plots import style
+from kernlab.plots.io_requests import F64, I64, KINDS, Requests
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: How reads, writes and others are drawn, so that colour is not all that tells.
+MARKERS = ("o", "x", "s")
+
+
+def io_axes(ax: Axes | None, theme: style.Theme, height: float) -> Axes:
+    """The house style's axes, with lines across at what the y axis names."""
+    ax = style.axes(ax, theme, height=height)
+    ax.grid(axis="y", color=theme.grid, linewidth=0.8)
+    ax.tick_params(labelcolor=theme.soft, labelsize="small")
+    return ax
+
+
+def seconds(ns: Any) -> Any:
+    """Nanoseconds as seconds."""
+    return np.asarray(ns) / 1e9
+
+
+def fills_of(theme: style.Theme) -> tuple[str, ...]:
+    """The colours of reads, writes and others."""
+    return theme.blue, theme.orange, theme.pink
+
+
+def dots(ax: Axes, x: F64, y: F64, colour: str, kind: int, alpha: float = 0.9) -> None:
+    """Requests of one kind: reads are dots, writes crosses, so that colour is not all that tells."""
+    if not len(x):
+        return
+    marker = MARKERS[kind]
+    ax.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=marker,
+        markersize=4.2 if marker == "x" else 3.4,
+        markeredgewidth=1.1 if marker == "x" else 0,
+        color=colour,
+        alpha=alpha,
+        rasterized=len(x) > 5000,
+    )
+
+
+def mark(colour: str, label: str, marker: str, *, hollow: bool = False) -> Any:
+    """A legend's entry for dots."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [],
+        [],
+        linestyle="none",
+        marker=marker,
+        markersize=8 if hollow else 6,
+        markerfacecolor="none" if hollow else colour,
+        markeredgecolor=colour,
+        markeredgewidth=1.6,
+        label=label,
+    )
+
+
+def legend_below(ax: Axes, theme: style.Theme, *rows: list[Any]) -> None:
+    """Legends below the axes, one a row: as far below as the ticks need, however high the axes are."""
+    inches = ax.get_position().height * float(ax.figure.get_figheight())  # type: ignore[union-attr]
+    for row, handles in enumerate(rows):
+        if row:
+            ax.add_artist(ax.get_legend())  # type: ignore[arg-type]
+        style.legend(
+            ax,
+            theme,
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(-0.01, -(0.29 + 0.22 * row) / inches),
+            borderaxespad=0,
+            ncols=len(handles),
+        )
+
+
+def time_axis(ax: Axes, theme: style.Theme, requests: Requests) -> None:
+    """From the device's first event to its last, the time shaded in which some CPUs' events are missing."""
+    from matplotlib.ticker import MaxNLocator
+
+    first, last = seconds(requests.first), seconds(requests.last)
+    ax.set_xlim(first, last if last > first else first + 1e-6)
+    ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} s")
+    if requests.whole_from > requests.first:
+        whole = seconds(requests.whole_from)
+        ax.axvspan(first, whole, color=theme.quiet, alpha=0.55, linewidth=0, zorder=0)
+        ax.annotate(
+            "some CPUs' events are missing",
+            (whole, 1),
+            (-5, -4),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=theme.soft,
+            fontsize="small",
+            annotation_clip=False,
+            bbox={"facecolor": theme.background, "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+        )
+
+
+def bytes_axis(ax: Axes, theme: style.Theme, low: float, high: float) -> None:
+    """Offsets from low to high, at round numbers of binary units."""
+    from matplotlib.ticker import MultipleLocator
+
+    step = 512.0
+    while (high - low) / step > 6:
+        step *= 2
+    margin = (high - low) * 0.02
+    ax.set_ylim(max(low - margin, 0 if low >= 0 else low), high + margin)
+    ax.yaxis.set_major_locator(MultipleLocator(step))
+    ax.yaxis.set_major_formatter(lambda value, _: style.in_words(value))
+
+
+def stack(ax: Axes, theme: style.Theme, rates: list[F64], edges: F64) -> F64:
+    """Draw rates (by kind) upon each other; returns their sum."""
+    x = seconds(edges)
+    below = np.zeros(len(edges) - 1)
+    handles = []
+    from matplotlib.patches import Patch
+
+    for what, rate in enumerate(rates):
+        if not rate.any():
+            continue
+        above = below + rate
+        ax.stairs(above, x, baseline=below, fill=True, color=fills_of(theme)[what], linewidth=0)
+        handles.append(Patch(color=fills_of(theme)[what], label=KINDS[what]))
+        below = above
+    ax.set_ylim(0, (below.max(initial=0) or 1) * 1.06)
+    legend_below(ax, theme, handles)
+    return below
+
+
+def latency_axis(ax: Axes, took: I64, age: I64) -> None:
+    """From 0 where latencies are alike, else logarithmic; what is younger than all of them lies at the lower edge."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    values = took if len(took) else age
+    low = float(values.min(initial=1 << 62)) / 1e6
+    high = max(float(values.max(initial=1)), float(age.max(initial=1))) / 1e6
+    if high < 10 * np.median(values) / 1e6 if len(values) else True:
+        ax.set_ylim(0, high * 1.08)
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+    else:
+        ax.set_yscale("log")
+        low, high = low / 1.3, high * 1.3
+        ax.set_ylim(low, high)
+        subs = (1.0,) if high / low > 1e3 else (1.0, 3.0)
+        ax.yaxis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
+        for line in ax.get_lines():
+            if not line.get_clip_on():
+                line.set_ydata(np.maximum(np.asarray(line.get_ydata(), dtype=float), low))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(lambda value, _: duration(value * 1e6) if value > 0 else "0")
+
+
+def duration(ns: float) -> str:
+    """Nanoseconds in words: "38.8 ms"."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if ns >= size * 0.9995:
+            return f"{ns / size:.3g} {unit}"
+    return f"{ns:.3g} ns"

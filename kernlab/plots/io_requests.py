@@ -1,0 +1,228 @@
+"""Events of a block trace in; one device's requests, from issue to completion, and what was under way when, out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.errors import KernlabError
+
+I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+
+#: What a request does: the plots tell these apart.
+READ, WRITE, OTHER = 0, 1, 2
+KINDS = ("reads", "writes", "discards and others")
+
+#: An unknown moment.
+NEVER = np.iinfo(np.int64).min
+
+#: Steps of time that a plot of rates has at most, about, and requests that a step should hold on average.
+_STEPS = 90
+_PER_STEP = 25
+_NICE = np.array([1.0, 2.0, 5.0])
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """The requests of one device, in the order of their first event; times in ns, as the trace has them.
+
+    `issued` and `completed` are `NEVER` where the trace does not tell: completed only is one that was under way when
+    the trace began, issued only one that was when it ended. `first` and `last` are the device's first and last event.
+    """
+
+    device: str
+    issued: I64
+    completed: I64
+    sector: npt.NDArray[np.uint64]
+    bytes: I64
+    kind: npt.NDArray[np.int8]
+    first: int
+    last: int
+    #: From when on no CPU's events are missing that were recorded before: what a reader took, or what was overwritten.
+    whole_from: int
+    #: Were events dropped, by what the trace says?
+    dropped: bool
+
+    @property
+    def span(self) -> int:
+        """Nanoseconds in which no CPU's events are missing: what averages are over."""
+        return max(self.last - self.whole_from, 1)
+
+    @property
+    def pending(self) -> npt.NDArray[np.bool_]:
+        """Which were issued and not completed when the trace ended."""
+        return np.asarray(self.completed == NEVER)
+
+    def changes(self) -> tuple[I64, I64]:
+        """(ns, requests under way from then on): the first event, and each moment at which their number changes."""
+        known = self.issued != NEVER
+        # One whose issue is missing counts from the moment on from which nothing is.
+        begins = np.where(known, self.issued, np.minimum(self.completed, self.whole_from))
+        ends = self.completed[~self.pending]
+        moments = np.concatenate([[self.first], begins, ends])
+        change = np.repeat(np.array([0, 1, -1], dtype=np.int64), [1, len(begins), len(ends)])
+        order = np.argsort(moments, kind="stable")
+        moments, depth = moments[order], np.cumsum(change[order])
+        last = np.append(moments[1:] != moments[:-1], True)
+        return moments[last], depth[last]
+
+
+def one_device(events: pd.DataFrame, device: str | None) -> tuple[pd.DataFrame, str]:
+    """The events of one device, the busiest unless one is named, messages left out; and its name.
+
+    Raises KernlabError where there are none.
+    """
+    counts = events["device"].value_counts()
+    counts = counts[counts > 0]
+    if not len(counts):
+        raise KernlabError("this block trace has no events: there is nothing to draw")
+    if device is None:
+        device = str(counts.index[0])
+    elif device not in counts.index:
+        raise KernlabError(f"this block trace has no events of {device!r}; it has {', '.join(counts.index)}")
+    keep = (events["device"] == device) & (events["action"] != "m")
+    found = events[keep.to_numpy()]
+    if found.empty:
+        raise KernlabError(
+            f"the block trace of {device} has messages, but no events: there is nothing to draw"
+        )
+    return found, device
+
+
+def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
+    """Pair each issue (D) with the completion (C) that follows at its sector.
+
+    events: `BlkTrace.events`. One that was issued again before it completed (a requeue, or a completion that was lost)
+    begins anew. Requests without bytes, as flushes are, have no sector to go by and are left out.
+    """
+    problems = [str(problem) for problem in events.attrs.get("problems", [])]
+    events, device = one_device(events, device)
+    times = _ns(events)
+    first, last = int(times[0]), int(times[-1])
+    action = events["action"].to_numpy()
+    size = events["bytes"].to_numpy()
+    rows = np.flatnonzero(((action == "D") | (action == "C")) & (size > 0))
+    sector = events["sector"].to_numpy()[rows]
+    ends = action[rows] == "C"
+    order = np.lexsort((np.arange(len(rows)), sector))
+    sector, ends, rows = sector[order], ends[order], rows[order]
+    same = np.append(sector[1:] == sector[:-1], False)[: len(rows)]
+    follows = same & ~ends  # an issue that something follows at its sector …
+    pairs = np.flatnonzero(follows & np.append(ends[1:], False)[: len(rows)])  # … a completion
+    # What completed one that was issued before `whole` may be among the missing events.
+    whole = whole_from(events)
+    pending = np.flatnonzero(~ends & ~same & (times[rows] >= whole))
+    alone = np.setdiff1d(np.flatnonzero(ends), pairs + 1, assume_unique=True)
+    time = times[rows]
+    gaps = time[pairs + 1] - time[pairs]
+    # A completion whose issue is missing long after nothing is missing is the rest of one that came in parts.
+    alone = alone[time[alone] <= whole + (int(gaps.max()) if len(gaps) else last - whole)]
+    never = np.full(max(len(pending), len(alone)), NEVER, dtype=np.int64)
+    issued = np.concatenate([time[pairs], time[pending], never[: len(alone)]])
+    completed = np.concatenate([time[pairs + 1], never[: len(pending)], time[alone]])
+    at = np.concatenate([rows[pairs], rows[pending], rows[alone]])
+    order = np.argsort(np.where(issued == NEVER, completed, issued), kind="stable")
+    at = at[order]
+    return Requests(
+        device,
+        issued[order],
+        completed[order],
+        events["sector"].to_numpy()[at],
+        size[at].astype(np.int64),
+        kinds_of(events)[at],
+        first,
+        last,
+        whole,
+        any("dropped" in problem for problem in problems),
+    )
+
+
+def whole_from(events: pd.DataFrame) -> int:
+    """The moment (ns) from which on the events of all CPUs are there.
+
+    Each CPU counts its events from 1: one whose first event here has another number had earlier ones.
+    """
+    heads = events.drop_duplicates("cpu")
+    times = _ns(heads)
+    late = times[heads["sequence"].to_numpy() > 1]
+    return int(late.max()) if len(late) else int(times[0])
+
+
+def kinds_of(events: pd.DataFrame) -> npt.NDArray[np.int8]:
+    """READ, WRITE or OTHER for each event, by blkparse's letters."""
+    letters = events["rwbs"].astype("category").cat
+    names = [str(name).removeprefix("F") for name in letters.categories]
+    kind = [READ if name[:1] == "R" else WRITE if name[:1] == "W" else OTHER for name in names]
+    # The last one is for what has no letters.
+    return np.array([*kind, OTHER], dtype=np.int8)[letters.codes.to_numpy()]
+
+
+def steps(requests: Requests) -> F64:
+    """Edges, in ns, of the equal steps that a plot of rates has: all of them whole, so that rates compare."""
+    first, last = requests.first, requests.last
+    span = max(last - first, 1)
+    rough = span / min(max(len(requests.issued) / _PER_STEP, 12), _STEPS)
+    scale = 10.0 ** np.floor(np.log10(rough))
+    width = float((_NICE * scale)[np.searchsorted(_NICE * scale, rough, side="right") - 1])
+    return np.linspace(first, first + span, max(round(span / width), 1) + 1)
+
+
+def per_second(moments: I64, edges: F64, weights: npt.NDArray[Any] | None = None) -> F64:
+    """How many (or how much) a second fell into each step."""
+    counts, _ = np.histogram(moments, bins=edges, weights=weights)
+    found: F64 = counts / (np.diff(edges) / 1e9)
+    return found
+
+
+def quantiles(values: I64, moments: I64, edges: F64, shares: tuple[float, ...]) -> list[F64]:
+    """For each share, the value that so many are not above, for each step; NaN where there is none."""
+    step = np.clip(np.searchsorted(edges, moments, side="right") - 1, 0, len(edges) - 2)
+    order = np.lexsort((values, step))
+    values, step = values[order], step[order]
+    begin = np.searchsorted(step, np.arange(len(edges) - 1))
+    count = np.bincount(step, minlength=len(edges) - 1)
+    found = []
+    for share in shares:
+        # Nearest rank: a value that occurred.
+        place = begin + np.maximum(np.ceil(share * count).astype(np.int64) - 1, 0)
+        picked = (
+            values[np.minimum(place, len(values) - 1)].astype(np.float64)
+            if len(values)
+            else np.zeros(len(count))
+        )
+        found.append(np.where(count > 0, picked, np.nan))
+    return found
+
+
+def thinned(
+    x: F64, y: F64, *keys: npt.NDArray[Any], cells: tuple[int, int] = (1000, 600)
+) -> npt.NDArray[Any]:
+    """Which points to draw, ascending: of those that would lie on each other (of the same `keys`) one."""
+    number = np.zeros(len(x), dtype=np.int64)
+    for values, count in ((x, cells[0]), (y, cells[1])):
+        low, span = (values.min(), np.ptp(values) or 1.0) if len(values) else (0.0, 1.0)
+        number = number * (count + 1) + ((values - low) / span * count).astype(np.int64)
+    for key in keys:
+        number = number * (int(key.max(initial=0)) + 1) + key.astype(np.int64)
+    return np.sort(np.unique(number, return_index=True)[1])
+
+
+def _ns(events: pd.DataFrame) -> I64:
+    found: I64 = events["timestamp"].to_numpy().astype("timedelta64[ns]").view(np.int64)
+    return found
+
+
+def issued_by(events: pd.DataFrame) -> pd.DataFrame:
+    """What each process asked for: one row per Q, or per D where the trace has no Q; time (ns) beside the columns."""
+    action = events["action"].to_numpy()
+    sized = events["bytes"].to_numpy() > 0
+    asked = events[(action == "Q") & sized]
+    if asked.empty:
+        asked = events[(action == "D") & sized]
+    found: pd.DataFrame = asked.assign(time=_ns(asked), kind=kinds_of(asked))
+    return found
