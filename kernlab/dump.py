@@ -92,13 +92,15 @@ class Dump:
         """Every table: name, description, rows (missing until it was built)."""
         import pandas as pd
 
+        from kernlab.frames import frame
+
         rows = [len(self._built[name]) if name in self._built else None for name in tables.INDEX]
-        return pd.DataFrame(
-            {
-                "name": pd.Series(list(tables.INDEX), dtype="str"),
-                "description": pd.Series([entry.description for entry in tables.INDEX.values()], dtype="str"),
-                "rows": pd.array(rows, dtype="Int64"),
-            }
+        return frame(
+            self.kernel,
+            "tables",
+            name=list(tables.INDEX),
+            description=[entry.description for entry in tables.INDEX.values()],
+            rows=pd.array(rows, dtype="Int64"),
         )
 
     @property
