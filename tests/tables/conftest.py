@@ -1,11 +1,16 @@
-"""Dumps for what must hold on every one: the four whole dumps, the damaged one and the samples of crash stories."""
+"""Dumps for what must hold on every one: the four whole dumps, the damaged one and the samples of crash stories.
+
+KERNLAB_TEST_MACHINES names more of them: folders as `kernlab lab run` makes them, with a colon between.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +19,10 @@ from truth import Truth
 
 #: Samples of a crash story; in some of them much happens between the truth and the end.
 STORIES = ("hung", "io", "oom", "panic")
+
+
+#: Captures from elsewhere: NUMA nodes, huge pages and more that no dump of the checkout has.
+CAPTURES = tuple(filter(None, os.environ.get("KERNLAB_TEST_MACHINES", "").split(":")))
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Machine:
     def truth(self) -> Truth:
         if self.name in STORIES:
             return Truth(SAMPLES / self.name / "truth.tar.xz")
+        if self.name in CAPTURES:
+            return Truth(Path(self.name) / "truth.tar.xz")
         return find_dump(self.name).truth
 
 
@@ -44,6 +55,9 @@ def machine_of(opened: Callable[[str], Any]) -> Iterator[Callable[[str], Machine
                     if not (SAMPLES / name).is_dir():
                         pytest.skip(f"sample {name} is not on this machine: expected in {SAMPLES / name}")
                     machines[name] = Machine(name, stack.enter_context(kernlab.open(kernlab.sample(name))))
+                elif name in CAPTURES:
+                    vmcore = min(path for path in Path(name).glob("vmcore*") if path.suffix != ".txt")
+                    machines[name] = Machine(name, stack.enter_context(kernlab.open(vmcore)))
                 else:
                     machines[name] = Machine(name, opened(name))
             return machines[name]
@@ -51,7 +65,7 @@ def machine_of(opened: Callable[[str], Any]) -> Iterator[Callable[[str], Machine
         yield open_once
 
 
-@pytest.fixture(scope="session", params=ALL_DUMPS + STORIES)
+@pytest.fixture(scope="session", params=ALL_DUMPS + STORIES + CAPTURES)
 def machine(request: pytest.FixtureRequest, machine_of: Callable[[str], Machine]) -> Machine:
     """Every dump that is here: .name, .dump, .truth."""
     return machine_of(request.param)

@@ -32,7 +32,6 @@ STILL = {
     "VmallocChunk",
     "Percpu",
     "HardwareCorrupted",
-    "AnonHugePages",
     "ShmemHugePages",
     "ShmemPmdMapped",
     "CmaTotal",
