@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 try:
+    from jupyter_core.paths import is_hidden
     from jupyter_core.utils import ensure_async
     from jupyter_server.auth.decorator import authorized
     from jupyter_server.base.handlers import APIHandler
@@ -33,6 +34,7 @@ except ImportError as error:
 _MOST_BYTES = 1 << 18
 _MOST_KEPT = 32
 _LONGEST_PATH = 4096
+_NO_FILE = "no such file below the folder that this server serves"
 
 
 class Summaries(Configurable):
@@ -40,32 +42,44 @@ class Summaries(Configurable):
 
     seconds = Float(30.0, help="A summary that takes longer is given up.").tag(config=True)
     workers = Integer(2, help="Summaries made at a time; others wait.").tag(config=True)
+    waiting = Integer(16, help="Requests that may wait; those beyond are told to come back.").tag(config=True)
 
     def __init__(self, **given: Any):
         super().__init__(**given)
-        self._kept: OrderedDict[tuple[str, int, int], dict[str, Any]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str | int, ...], dict[str, Any]] = OrderedDict()
         self._turn: asyncio.Semaphore | None = None
+        self._asked = 0
 
     async def summary(self, path: str) -> dict[str, Any]:
-        """The summary of the file at `path`, an absolute one: title, why, rows, problems; or error."""
-        known = os.stat(path)
-        key = (path, known.st_mtime_ns, known.st_size)
+        """The summary of the file at `path`, an absolute one: title, why, rows, problems; or error.
+
+        Raises FileNotFoundError when the file is gone, also when it went while its summary was made, and
+        tornado's HTTPError 503 when too many wait.
+        """
+        key = _identity(path)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         if self._turn is None:
             self._turn = asyncio.Semaphore(max(1, self.workers))
-        async with self._turn:
-            if key in self._kept:
-                return self._kept[key]
-            made = await self._make(path)
-        if "again" not in made:
+        if self._asked >= max(1, self.workers) + max(0, self.waiting):
+            raise web.HTTPError(503, reason="too many summaries are being made: ask again in a while")
+        self._asked += 1
+        try:
+            async with self._turn:
+                if key in self._kept:
+                    return self._kept[key]
+                made, lasting = await self._make(path)
+        finally:
+            self._asked -= 1
+        if _identity(path) == key and lasting:
             self._kept[key] = made
             while len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
         return made
 
-    async def _make(self, path: str) -> dict[str, Any]:
+    async def _make(self, path: str) -> tuple[dict[str, Any], bool]:
+        """A summary, and whether it would come out the same again."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "kernlab.summary", path),
             stdin=asyncio.subprocess.DEVNULL,
@@ -79,23 +93,38 @@ class Summaries(Configurable):
                 said = b""
                 while len(said) <= _MOST_BYTES and (more := await process.stdout.read(_MOST_BYTES)):
                     said += more
-                if len(said) <= _MOST_BYTES:
-                    await process.wait()
+                if len(said) > _MOST_BYTES:
+                    return {"error": "what the dump says of itself is longer than a summary may be"}, True
+                await process.wait()
         except TimeoutError:
             return {
-                "error": f"no summary within {self.seconds:g} s: open the dump in a notebook, which may take longer",
-                "again": True,
-            }
+                "error": f"no summary within {self.seconds:g} s: open the dump in a notebook, which may take longer"
+            }, False
         finally:
             # Also when the reader went away.
             if process.returncode is None:
                 process.kill()
                 await asyncio.shield(process.wait())
         try:
-            made: dict[str, Any] = json.loads(said)
-        except ValueError:
-            return {"error": "the dump could not be read within the memory that a summary may take"}
-        return made
+            made = json.loads(said)
+        except (ValueError, RecursionError):
+            made = None
+        if process.returncode or not isinstance(made, dict):
+            # Killed by its own limits or by the system, which may have more memory next time.
+            return {
+                "error": "the process that read the dump ended without a summary; "
+                "open the dump in a notebook, which may take more memory and time"
+            }, False
+        return made, True
+
+
+def _identity(path: str) -> tuple[str | int, ...]:
+    """A file as it is now: a write, another mode and another file in its place all change this."""
+    try:
+        known = os.stat(path)
+    except OSError as error:
+        raise FileNotFoundError(error.errno, "the file went away", path) from error
+    return (path, known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns)
 
 
 def inside(root: str | os.PathLike[str], path: str) -> str | None:
@@ -125,20 +154,31 @@ class SummaryHandler(APIHandler):
     @authorized
     async def get(self) -> None:
         """The summary as JSON; 404 for what is no file below the root, or hidden there."""
-        path = self.get_query_argument("path")
+        # As it was sent: stripped, another file than the one asked for could be found.
+        path = self.get_query_argument("path", strip=False)
         contents: Any = self.contents_manager
         root = getattr(contents, "root_dir", None)
         if not root:
             raise web.HTTPError(501, reason="this server keeps its files elsewhere than in a folder")
         found = inside(Path(root).expanduser(), path)
-        # As for the file browser: what is hidden there is no business of this route.
-        hidden = contents.allow_hidden is False and (
-            await ensure_async(contents.is_hidden(path))
-            or any(part.startswith(".") for part in path.split("/"))
+        if found is None or await self._hidden(path, found):
+            raise web.HTTPError(404, reason=_NO_FILE)
+        try:
+            self.finish(await self.summaries.summary(found))
+        except FileNotFoundError as error:
+            raise web.HTTPError(404, reason=_NO_FILE) from error
+
+    async def _hidden(self, path: str, found: str) -> bool:
+        """As for the file browser: what is hidden there is no business of this route, by whatever name it is asked."""
+        contents: Any = self.contents_manager
+        if contents.allow_hidden:
+            return False
+        top = os.path.realpath(Path(contents.root_dir).expanduser())
+        return (
+            any(part.startswith(".") for part in path.split("/"))
+            or is_hidden(found, top)
+            or bool(await ensure_async(contents.is_hidden(path)))
         )
-        if found is None or hidden:
-            raise web.HTTPError(404, reason="no such file below the folder that this server serves")
-        self.finish(await self.summaries.summary(found))
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
