@@ -8,6 +8,7 @@ from typing import Any
 
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import MACHINES
+from kernlab.formats.notes import NT_PRSTATUS, parse_notes
 from kernlab.formats.source import Source
 
 # disk_dump_header up to nr_cpus, as a 64-bit machine lays it out (makedumpfile's diskdump_mod.h).
@@ -34,6 +35,12 @@ _SUB_FIELDS = (
     ("max_mapnr_64", 6),
 )
 _INCOMPLETE = 0x8  # DUMP_DH_COMPRESSED_INCOMPLETE
+
+#: What QEMU since 10.0 writes where it wrote x86_64: its dump code no longer knows what machine it is built for.
+_UNTOLD_MACHINE = "Unknown"
+_X86_64_PRSTATUS_BYTES = (
+    336  # struct elf_prstatus; 392 on arm64, 504 on ppc64, 376 on riscv64, 336 on s390x too
+)
 
 #: Notes and VMCOREINFO are a few KiB a CPU.
 LARGEST_PIECE = 64 << 20
@@ -140,7 +147,10 @@ def read_header(source: Source) -> Header:
         _HEADER.unpack(source.read(0, _HEADER.size))
     )
     # Before anything else: other machines' headers have other sizes and another byte order, but strings are strings.
-    machine = _uts(uts)["machine"]
+    names = _uts(uts)
+    if names["machine"] == _UNTOLD_MACHINE and _has_x86_64_notes(source, block_size):
+        names["machine"] = "x86_64"
+    machine = names["machine"]
     if machine != "x86_64":
         if machine not in MACHINES:
             raise damaged(f"it names {machine!r} as the machine" if machine else "it names no machine")
@@ -181,7 +191,7 @@ def read_header(source: Source) -> Header:
             raise damaged(f"its sub-header puts {length:,} bytes of {what} at byte {offset:,}")
     return Header(
         version=version,
-        uts=_uts(uts),
+        uts=names,
         timestamp=seconds,
         status=status,
         block_size=block_size,
@@ -191,6 +201,15 @@ def read_header(source: Source) -> Header:
         max_pfn=max_pfn,
         sub=sub,
     )
+
+
+def _has_x86_64_notes(source: Source, block_size: int) -> bool:
+    """Is the first note the registers of a CPU, as long as x86-64 has them, in its byte order (s390x has the other)?"""
+    if not 4096 <= block_size <= 65536 or source.size < 2 * block_size:
+        return False
+    sub = dict(zip(_SUB_FIELDS, _SUB_HEADER.unpack(source.read(block_size, _SUB_HEADER.size)), strict=True))
+    notes = parse_notes(Header.piece(source, (sub["offset_note", 4], min(sub["size_note", 4], 4096))), 0)
+    return bool(notes) and notes[0].type == NT_PRSTATUS and len(notes[0].desc) == _X86_64_PRSTATUS_BYTES
 
 
 def _uts(raw: bytes) -> dict[str, str]:

@@ -89,6 +89,19 @@ class TestRoundTrip:
                 assert dump.problems == []
                 assert frames(dump, list(pages)) == pages
 
+    def test_qemu_10_does_not_know_its_machine(self, tmp_path):
+        """It names "Unknown"; then the CPUs' notes have to be as long as x86-64's."""
+        pages = some()
+        made = kdump(pages, qemu=True, dump_level=1, vmcoreinfo=None, machine=b"Unknown")
+        for data in (made.data, flatten(made.data)):
+            with open_dump_file(write(tmp_path, data)) as dump:
+                assert dump.machine == "x86_64"
+                assert frames(dump, list(pages)) == pages
+        others = bytes(made.data).replace(struct.pack("<II", 336, 1), struct.pack("<II", 392, 1))
+        for data in (others, kdump(pages, version=3, machine=b"Unknown").data):
+            with pytest.raises(KernlabError, match="it names 'Unknown' as the machine"):
+                open_dump_file(write(tmp_path, data))
+
     @pytest.mark.parametrize("block", [8192, 16384, 65536])
     @pytest.mark.parametrize("kind", KINDS)
     def test_page_sizes(self, tmp_path, kind, block):
