@@ -1,6 +1,6 @@
 """kernlab and drgn side by side on the same dump: cold processes in alternation, medians and their ratios.
 
-    python benchmarks/compare.py [CASE ...] [--dump VMCORE] [--pairs 7]
+    python benchmarks/compare.py [CASE ...] [--dump VMCORE ...] [--pairs 7]
 
 Each side is a fresh interpreter from start to exit. See benchmarks/README.md for what the figures mean.
 """
@@ -8,12 +8,13 @@ Each side is a fresh interpreter from start to exit. See benchmarks/README.md fo
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from oracle import NoOracleError, identify, vmlinux_for
@@ -24,53 +25,43 @@ SAMPLE = HERE.parent / "samples" / "debian-6.1" / "vmcore"
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured. `drgn` is a script beside this one (DUMP VMLINUX), `figures` checks that both did the
-    same.
+    """What is measured. `kernlab` is an expression of an open `dump` ('' for the import alone), `drgn` a script beside
+    this one (DUMP VMLINUX); `figures`, a function of figures.py, checks that both did the same.
     """
 
     says: str
-    kernlab: str
+    kernlab: str = ""
     drgn: str | None = None
     figures: str | None = None
 
 
 CASES = {
-    "import": Case("import kernlab, and nothing heavy with it", "import kernlab"),
-    "tasks": Case(
-        "cold process to the tasks DataFrame",
-        "import sys, kernlab; tasks = kernlab.open(sys.argv[1]).tasks",
-        "drgn_tasks.py",
-        "task_figures(tasks)",
-    ),
+    "import": Case("import kernlab, and nothing heavy with it"),
+    "tasks": Case("the tasks DataFrame", "dump.tasks", "drgn_tasks.py", "task_figures"),
     "slabs": Case(
-        "cold process to the slab caches (drgn's do not look at per-CPU freelists)",
-        "import sys, kernlab; slabs = kernlab.open(sys.argv[1]).slabs",
+        "the slab caches (drgn's do not look at per-CPU freelists)",
+        "dump.slabs",
         "drgn_slabs.py",
-        "slab_figures(slabs)",
+        "slab_figures",
     ),
-    "maps": Case(
-        "cold process to all memory maps of all processes",
-        "import sys, kernlab; maps = kernlab.open(sys.argv[1]).maps",
-        "drgn_maps.py",
-        "map_figures(maps)",
-    ),
+    "maps": Case("all memory maps of all processes, with paths", "dump.maps", "drgn_maps.py", "map_figures"),
     "pages": Case(
-        "cold process to flags, refcount and mapcount of every page frame (kernlab's table says more)",
-        "import sys, kernlab; pages = kernlab.open(sys.argv[1]).pages",
+        "flags, refcount and mapcount of every page frame (kernlab's table says more)",
+        "dump.pages",
         "drgn_pages.py",
-        "page_figures(pages)",
+        "page_figures",
     ),
     "slab_objects": Case(
-        "cold process to every allocated slab object of every cache",
-        "import sys, kernlab; objects = kernlab.open(sys.argv[1]).slab_objects()",
+        "every allocated slab object of every cache (kernlab's table has the free ones, too)",
+        "dump.slab_objects()",
         "drgn_slab_objects.py",
-        "object_figures(objects)",
+        "object_figures",
     ),
     "usage": Case(
-        "cold process to the resident bytes of every mapping, by all page tables",
-        "import sys, kernlab; maps = kernlab.open(sys.argv[1]).maps; maps['rss_bytes'].sum()",
+        "the resident bytes of every mapping, by all page tables (kernlab: pss_bytes and swap_bytes as well)",
+        "(dump.maps, dump.maps['rss_bytes'].sum())[0]",
         "drgn_usage.py",
-        "usage_figures(maps)",
+        "usage_figures",
     ),
 }
 # What `import kernlab` must leave alone.
@@ -78,59 +69,90 @@ HEAVY = ("pandas", "matplotlib", "IPython", "ipywidgets")
 LIGHT_IMPORT = f"import sys, kernlab; sys.exit(', '.join(m for m in {HEAVY} if m in sys.modules) or None)"
 
 
+WORK = """
+import json, sys, time
+import pandas, kernlab
+dump = kernlab.open(sys.argv[1])
+begun = time.perf_counter()
+table = {work}
+seconds = time.perf_counter() - begun
+print(json.dumps({{"seconds": seconds, "table_bytes": int(table.memory_usage(deep=True).sum())}}))
+"""
+FIGURES = """
+import sys, kernlab
+sys.path.insert(0, {here!r})
+from figures import {figures}
+dump = kernlab.open(sys.argv[1])
+print({figures}({work}))
+"""
+
+
 @dataclass(frozen=True)
 class Run:
-    """One process from start to exit."""
+    """One process from start to exit; `work_seconds` from the opened dump to the table."""
 
     wall_seconds: float
     cpu_seconds: float
     peak_mib: float
+    work_seconds: float
+    table_mib: float
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; default: all")
-    parser.add_argument("--dump", type=Path, default=SAMPLE, help="default: the bundled debian-6.1")
+    parser.add_argument(
+        "--dump",
+        type=Path,
+        action="append",
+        help="default: the bundled debian-6.1; several show how work grows",
+    )
     parser.add_argument("--pairs", type=int, default=7, help="runs of each side; default 7")
+    parser.add_argument("--alone", action="store_true", help="kernlab only, without drgn")
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))} (there are {', '.join(CASES)})")
     if options.pairs < 1:
         parser.error("--pairs must be at least 1")
+    return max(run_all(dump, options) for dump in options.dump or [SAMPLE])
 
-    release = identify(options.dump).release
-    print(f"{options.dump} (Linux {release}), {options.pairs} runs a side, {os.cpu_count()} CPUs")
+
+def run_all(dump: Path, options: argparse.Namespace) -> int:
+    """All cases on one dump; 1 if one failed."""
+    release = identify(dump).release
+    print(f"{dump} (Linux {release}), {options.pairs} runs a side, {os.cpu_count()} CPUs")
     vmlinux = None
     try:
-        vmlinux = vmlinux_for(options.dump)
-        print(f"drgn with {vmlinux}, {vmlinux.stat().st_size / 1e6:.0f} MB\n")
+        if not options.alone:
+            vmlinux = vmlinux_for(dump)
+            print(f"drgn with {vmlinux}, {vmlinux.stat().st_size / 1e6:.0f} MB")
     except NoOracleError as error:
-        print(f"kernlab only: {error}\n")
+        print(f"kernlab only: {error}")
+    print()
 
-    failed = False
+    failed = 0
     for name in options.cases or CASES:
         try:
-            compare(name, CASES[name], options.dump, vmlinux, options.pairs)
+            compare(name, CASES[name], dump, vmlinux, options.pairs)
         except subprocess.CalledProcessError as error:
-            failed = True
+            failed = 1
             print(f"{name}: failed: {(error.stderr or '').strip().splitlines()[-1:] or error}")
-    return 1 if failed else 0
+    return failed
 
 
 def compare(name: str, case: Case, dump: Path, vmlinux: Path | None, pairs: int) -> None:
-    if name == "import":
+    if not case.kernlab:
         answer([sys.executable, "-c", LIGHT_IMPORT])
-    ours = [sys.executable, "-c", case.kernlab, str(dump)]
+    program = WORK.format(work=case.kernlab) if case.kernlab else "import kernlab"
+    ours = [sys.executable, "-c", program, str(dump)]
     theirs = (
         [sys.executable, str(HERE / case.drgn), str(dump), str(vmlinux)] if case.drgn and vmlinux else None
     )
     print(f"{name}: {case.says}")
     if case.figures:
         # Also fills the page cache and writes the .pyc files, before anything is measured.
-        function = case.figures.partition("(")[0]
-        path = f"sys.path.insert(0, {str(HERE)!r})"
-        check = f"{case.kernlab}\n{path}\nfrom figures import {function}\nprint({case.figures})"
+        check = FIGURES.format(here=str(HERE), figures=case.figures, work=case.kernlab)
         mine = answer([sys.executable, "-c", check, str(dump)])
         if theirs:
             other = answer([*theirs, "--figures"])
@@ -151,13 +173,15 @@ def compare(name: str, case: Case, dump: Path, vmlinux: Path | None, pairs: int)
         spread = [run.wall_seconds for run in runs[side]]
         print(
             f"  {side:8} {run.wall_seconds:7.3f} s wall ({min(spread):.3f} to {max(spread):.3f}),"
-            f" {run.cpu_seconds:7.3f} s CPU, {run.peak_mib:6.0f} MiB peak"
+            f" {run.cpu_seconds:7.3f} s CPU, {run.work_seconds:7.3f} s work, {run.peak_mib:6.0f} MiB peak,"
+            f" {run.table_mib:6.1f} MiB table"
         )
     if "drgn" in medians:
         we, they = medians["kernlab"], medians["drgn"]
         print(
-            f"  kernlab / drgn: wall {we.wall_seconds / they.wall_seconds:.2f}, CPU"
-            f" {we.cpu_seconds / they.cpu_seconds:.2f}, peak memory {we.peak_mib / they.peak_mib:.2f}"
+            f"  drgn / kernlab: wall {they.wall_seconds / we.wall_seconds:.1f}, CPU"
+            f" {they.cpu_seconds / we.cpu_seconds:.1f}, work {they.work_seconds / we.work_seconds:.1f},"
+            f" peak memory {they.peak_mib / we.peak_mib:.1f}"
         )
     print()
 
@@ -168,23 +192,29 @@ def answer(command: list[str]) -> str:
 
 def measure(command: list[str]) -> Run:
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
+    process.stdout.close()
     # wait4 has taken the child away from Popen.
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
+    work = json.loads(said) if said.strip() else {"seconds": wall, "table_bytes": 0}
     # ru_maxrss is in KiB on Linux.
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Run(
+        wall,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss / 1024,
+        work["seconds"],
+        work["table_bytes"] / (1 << 20),
+    )
 
 
 def median(runs: list[Run]) -> Run:
-    return Run(
-        statistics.median(run.wall_seconds for run in runs),
-        statistics.median(run.cpu_seconds for run in runs),
-        statistics.median(run.peak_mib for run in runs),
-    )
+    return Run(*(statistics.median(values) for values in zip(*(astuple(run) for run in runs), strict=True)))
 
 
 if __name__ == "__main__":

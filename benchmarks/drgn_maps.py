@@ -11,7 +11,8 @@ import drgn
 import pandas as pd
 from drgn.helpers.linux import for_each_task, for_each_vma, vma_name
 from drgn.helpers.linux.device import MAJOR, MINOR
-from drgn_program import figures_wanted, open_dump
+from drgn_program import main
+from figures import map_figures
 
 VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 1, 2, 4, 8
 COLUMNS = ["pid", "start", "end", "size_bytes", "perms", "offset_bytes", "dev", "inode", "path", "address"]
@@ -49,8 +50,4 @@ def maps(prog: drgn.Program) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    frame = maps(open_dump())
-    if figures_wanted():
-        from figures import map_figures
-
-        print(map_figures(frame))
+    main(maps, map_figures)

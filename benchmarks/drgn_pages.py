@@ -8,7 +8,8 @@ from __future__ import annotations
 import drgn
 import pandas as pd
 from drgn.helpers.linux import for_each_page, page_to_pfn
-from drgn_program import figures_wanted, open_dump
+from drgn_program import main
+from figures import page_figures
 
 
 def pages(prog: drgn.Program) -> pd.DataFrame:
@@ -24,14 +25,11 @@ def pages(prog: drgn.Program) -> pd.DataFrame:
             row = None
         rows.append(row)
     found = [(first + index, *row) for index, row in enumerate(rows) if row is not None]
-    return pd.DataFrame(found, columns=["pfn", "flags", "refcount", "mapcount"])
+    frame = pd.DataFrame(found, columns=["pfn", "flags", "refcount", "mapcount"])
+    # _mapcount is stored one less; below that it is a page's type.
+    frame["mapcount"] = (frame["mapcount"] + 1).where(frame["mapcount"] >= -1, 0)
+    return frame
 
 
 if __name__ == "__main__":
-    frame = pages(open_dump())
-    if figures_wanted():
-        from figures import page_figures
-
-        # drgn gives _mapcount as it is stored.
-        frame["mapcount"] = (frame["mapcount"] + 1).where(frame["mapcount"] >= -1, 0)
-        print(page_figures(frame))
+    main(pages, page_figures)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import drgn
 import pandas as pd
 from drgn.helpers.linux import for_each_slab_cache, slab_cache_for_each_allocated_object
-from drgn_program import figures_wanted, open_dump
+from drgn_program import main
+from figures import object_figures
 
 
 def slab_objects(prog: drgn.Program) -> pd.DataFrame:
@@ -20,8 +21,4 @@ def slab_objects(prog: drgn.Program) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    frame = slab_objects(open_dump())
-    if figures_wanted():
-        from figures import object_figures
-
-        print(object_figures(frame))
+    main(slab_objects, object_figures)

@@ -15,7 +15,8 @@ from drgn.helpers.linux import (
     slab_cache_pages_per_slab,
     slab_cache_usage,
 )
-from drgn_program import figures_wanted, open_dump
+from drgn_program import main
+from figures import slab_figures
 
 
 def slabs(prog: drgn.Program) -> pd.DataFrame:
@@ -46,8 +47,4 @@ def slabs(prog: drgn.Program) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    frame = slabs(open_dump())
-    if figures_wanted():
-        from figures import slab_figures
-
-        print(slab_figures(frame))
+    main(slabs, slab_figures)

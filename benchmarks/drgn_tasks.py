@@ -15,7 +15,8 @@ from drgn.helpers.linux import (
     task_rss,
     task_state_to_char,
 )
-from drgn_program import figures_wanted, open_dump
+from drgn_program import main
+from figures import task_figures
 
 COLUMNS = [
     "address",
@@ -80,8 +81,4 @@ def tasks(prog: drgn.Program) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    frame = tasks(open_dump())
-    if figures_wanted():
-        from figures import task_figures
-
-        print(task_figures(frame))
+    main(tasks, task_figures)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import drgn
 import pandas as pd
 from drgn.helpers.linux import follow_phys, for_each_task, for_each_vma
-from drgn_program import figures_wanted, open_dump
+from drgn_program import main
+from figures import usage_figures
 
 
 def usage(prog: drgn.Program) -> pd.DataFrame:
@@ -34,8 +35,4 @@ def usage(prog: drgn.Program) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    frame = usage(open_dump())
-    if figures_wanted():
-        from figures import usage_figures
-
-        print(usage_figures(frame))
+    main(usage, usage_figures)
