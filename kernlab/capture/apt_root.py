@@ -105,7 +105,9 @@ class AptRoot:
         self.progress(f"apt: fetching the package lists of {self.release}")
         self._write_config()
         try:
-            self._apt("apt-get", "-qq", "update", limit_seconds=UPDATE_LIMIT_SECONDS)
+            # Without this a mirror that cannot be reached is a warning, and the release has no packages for a day.
+            words = ["-o", "APT::Update::Error-Mode=any", "update"]
+            self._apt("apt-get", "-qq", *words, limit_seconds=UPDATE_LIMIT_SECONDS)
         except LabError as error:
             if not stamp.exists():
                 raise

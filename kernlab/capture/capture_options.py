@@ -38,7 +38,9 @@ class Options:
     vmcoreinfo_device: bool = True
     settings: dict[str, str | int] = field(default_factory=dict)
     cmdline: str = ""
-    keep_disk: bool = False
+    files: dict[str, str] = field(
+        default_factory=dict
+    )  # of this machine, by their names in the guest's /host/boot
 
     def check(self) -> None:
         """A LabError for what does not go together."""

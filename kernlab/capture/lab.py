@@ -152,8 +152,10 @@ class _Run:
             "settings": "".join(f"{name}='{value}'\n" for name, value in settings.items()),
             "scenario": self.scenario.script,
             "captures": "".join(f"{line}\n" for line in self._captures()),
+            **{name: Path(path) for name, path in self.options.files.items()},
         }
         size = (self.memory_mib * (2 + len(self.options.formats)) + _RESULTS_SPARE_MIB) << 20
+        size += sum(Path(path).stat().st_size for path in self.options.files.values())
         write_results_disk(work / "results.ext4", size, userland, boot)
         with open(work / "vda.raw", "wb") as stream:
             stream.truncate(self.scenario.disk_mib << 20)
@@ -211,7 +213,7 @@ class _Run:
             ("vda", f"file={work}/vda.raw{self.scenario.disk_options}"),
             ("vdb", f"file={work}/results.ext4"),
         ):
-            words += ["-drive", f"{drive},format=raw,if=none,id={name},cache=unsafe"]
+            words += ["-drive", f"{drive},format=raw,if=none,id={name},cache=unsafe,werror=stop,rerror=stop"]
             words += ["-device", f"virtio-blk-pci,drive={name}"]
         words += ["-kernel", str(kernel.vmlinuz), "-initrd", str(work / "first.cpio")]
         return [*words, "-append", " ".join(word for word in cmdline if word)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,14 @@ def _add_common(parser: Any) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
 
 
+def _end_cleanly(number: int, frame: object) -> None:
+    """As Ctrl-C does: QEMU is ended, and what is half made goes away."""
+    raise KeyboardInterrupt
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Capture; print the paths of the dumps, one a line."""
+    signal.signal(signal.SIGTERM, _end_cleanly)
     from kernlab.capture.capture_options import Options
     from kernlab.capture.lab import run_scenario
     from kernlab.capture.steps import LabError, Progress
@@ -123,6 +130,7 @@ def list_scenarios(arguments: argparse.Namespace) -> int:
 
 def make_samples(arguments: argparse.Namespace) -> int:
     """Make the samples that are not there; print the folders made."""
+    signal.signal(signal.SIGTERM, _end_cleanly)
     from kernlab.capture.make_samples import SAMPLES, make_sample
     from kernlab.capture.steps import LabError, Progress
 

@@ -90,7 +90,16 @@ def find_qemu(cache: Path | None, progress: Progress) -> Qemu:
     installed = shutil.which("qemu-system-x86_64")
     if installed and (version := _version(installed, {**os.environ})) and version[0] >= OLDEST_QEMU:
         return Qemu(Path(installed), (), version[1], {**os.environ})
-    root = private_root(AptRoot(TOOLS_RELEASE, cache, progress), "qemu-system-x86", "seabios", "ipxe-qemu")
+    try:
+        root = private_root(
+            AptRoot(TOOLS_RELEASE, cache, progress), "qemu-system-x86", "seabios", "ipxe-qemu"
+        )
+    except LabError as error:
+        oldest = ".".join(map(str, OLDEST_QEMU))
+        raise LabError(
+            f"This machine has no QEMU {oldest} or newer (qemu-system-x86_64), and Debian's "
+            f"could not be fetched:\n{error}"
+        ) from error
     path, env = program(root, "qemu-system-x86_64"), environment(root)
     version = _version(str(path), env)
     if version is None:
@@ -162,13 +171,24 @@ class Guest:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise LabError(f"{waiting_for}: nothing was heard of the guest in time.{self.tail()}")
-            ready, _, _ = select.select([self._control], [], [], min(left, 1.0))
+            ready, _, _ = select.select([self._control], [], [], min(left, 2.0))
             data = self._control.recv(65536) if ready else None
+            if not ready and self.process.poll() is None:
+                self._check_disks(waiting_for)
             if data:
                 self._received += data
             elif data == b"" or self.process.poll() is not None:
                 self.process.wait(timeout=10)
                 raise LabError(f"{waiting_for}: the guest ended instead.{self.tail()}")
+
+    def _check_disks(self, waiting_for: str) -> None:
+        """A LabError where QEMU stopped the guest because a write to one of its disks failed (a full disk, mostly)."""
+        if self.monitor("query-status")["status"] == "io-error":
+            free = shutil.disk_usage(self.console.parent).free >> 20
+            raise LabError(
+                f"{waiting_for}: QEMU could not write to the guest's disk in {self.console.parent} "
+                f"({free:,} MiB are free there) and stopped the guest. Make room, or name a folder on another disk."
+            )
 
     def answer(self, text: str) -> None:
         """Send a line to the guest."""
@@ -206,7 +226,9 @@ class Guest:
         self._errors.seek(0)
         said = self._errors.read().decode("utf-8", "backslashreplace").strip()
         console = self.console.read_bytes()[-20000:] if self.console.exists() else b""
-        seen = console.decode("utf-8", "backslashreplace").replace("\r", "").rstrip().split("\n")[-lines:]
+        text = console.decode("utf-8", "backslashreplace").replace("\r", "").rstrip().split("\n")
+        # What a kernel died of stands above its registers and stack.
+        seen = [line for line in text[:-lines] if "Kernel panic - " in line][-1:] + text[-lines:]
         parts = [f"\nQEMU said:\n{escape_terminal(said, lines=True)}"] if said else []
         parts.append(f"\nThe console ended with:\n{escape_terminal(chr(10).join(seen), lines=True)}")
         return "".join(parts)

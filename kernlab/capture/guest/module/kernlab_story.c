@@ -23,7 +23,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
-/* One record of the relay channels. 40 bytes; 1,000 is no multiple, so sub-buffers end in padding. */
+/* One record of the relay channels. 40 bytes; 4,096 is no multiple: sub-buffers of flight end in padding. */
 struct story_event {
 	u64 time_ns;
 	u32 sequence;
@@ -60,6 +60,9 @@ static unsigned long leak_step;
 
 static bool relay;
 module_param(relay, bool, 0444);
+/* May the channels be mapped? debugfs maps only files that are made without its protection. */
+static bool map;
+module_param(map, bool, 0444);
 
 #ifdef RELAY_PREV_PADDING
 #define START_ARGUMENTS struct rchan_buf *buf, void *subbuf, void *prev_subbuf, size_t prev_padding
@@ -80,6 +83,8 @@ static int flight_start(START_ARGUMENTS)
 static struct dentry *make_file(const char *name, struct dentry *parent, umode_t mode, struct rchan_buf *buf,
 				int *is_global)
 {
+	if (map)
+		return debugfs_create_file_unsafe(name, mode, parent, buf, &relay_file_operations);
 	return debugfs_create_file(name, mode, parent, buf, &relay_file_operations);
 }
 
