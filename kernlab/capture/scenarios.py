@@ -55,7 +55,7 @@ SCENARIOS = {
             "odd",
             "mounts upon mounts, names with markup, namespaces, shared memory, a log that wrapped",
             modules=("overlay",),
-            cmdline="log_buf_len=128K",
+            cmdline="log_buf_len=128K printk.devkmsg=on",
         ),
         Scenario(
             "scale",
