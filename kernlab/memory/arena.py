@@ -89,7 +89,8 @@ class FrameArena:
     ) -> npt.NDArray[np.uint8]:
         slots = self._load(frames)
         if size == self.page_size:
-            np.take(self._rows, slots, axis=0, out=out)
+            # Every slot is one of the arena's; "raise" would take the rows into a buffer first.
+            np.take(self._rows, slots, axis=0, out=out, mode="clip")
         else:
             start = slots * self.page_size + offsets
             misaligned = int(np.bitwise_or.reduce(offsets)) | size

@@ -31,6 +31,9 @@ U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 
+#: Page structs that a survey holds from its first look at them to its second: those of 16 GiB of memory.
+_KEPT_BYTES = 256 << 20
+
 #: The kinds' names, by their numbers.
 KIND_NAMES = (
     "free",
@@ -218,6 +221,8 @@ class PageSurvey:
         self.kernel = kernel
         self.problems = problems
         self.layout = PageLayout(kernel)
+        self._kept: dict[int, PageChunk] = {}
+        self._keeps = False
         self.sections: Sections = sections(kernel, problems)
         self.pageblocks: Pageblocks = pageblocks(kernel, self.sections)
         self.node = zone_walk.nodes(kernel, problems)
@@ -298,9 +303,16 @@ class PageSurvey:
     def structs(self) -> Iterator[PageChunk]:
         """The page structs of all chunks that hold memory."""
         for pieces in self._chunks():
-            yield self._read(pieces)
+            chunk = self._read(pieces)
+            if self._keeps:
+                self._kept[pieces[0].first_pfn] = chunk
+            yield chunk
 
     def __iter__(self) -> Iterator[PageKinds]:
+        # The lists are searched among all page structs first; where those are not many, they are copied but once.
+        self._keeps = self.frames * self.layout.size <= _KEPT_BYTES
+        _ = self.pcp
+        self._keeps = False
         wild = 0
         for pieces in self._chunks():
             chunk = PageKinds(self, self._read(pieces), pieces)
@@ -312,6 +324,9 @@ class PageSurvey:
             )
 
     def _read(self, pieces: list[Piece]) -> PageChunk:
+        kept = self._kept.pop(pieces[0].first_pfn, None)
+        if kept is not None:
+            return kept
         return read_pages(self.kernel, pieces[0].first_pfn - pieces[0].rows.start, pieces[-1].last_pfn)
 
     def _chunks(self) -> Iterator[list[Piece]]:

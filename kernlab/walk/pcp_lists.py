@@ -12,7 +12,7 @@ from kernlab.debuginfo.paths import resolve
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus
-from kernlab.walk.vmemmap import PageChunk
+from kernlab.walk.vmemmap import PageChunk, page_type
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -23,6 +23,9 @@ _PCP_TYPES = 3
 
 #: Orders above this have one list a type, of pageblocks (PAGE_ALLOC_COSTLY_ORDER).
 _COSTLY_ORDER = 3
+
+#: No free block is larger (MAX_PAGE_ORDER can be configured to at most this, so that a block lies in one section).
+_LARGEST_BLOCK = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,9 @@ def _candidates(chunk: PageChunk, links: int, heads: U64) -> tuple[I64, U64, U64
     kernel = chunk.kernel
     page = kernel.find_type("struct page")
     # page_type or mapcount -1 and the refcount 0, side by side in one word.
-    idle = np.uint64(0xFFFFFFFF)
-    rows = np.flatnonzero(chunk.number(resolve(page, "_mapcount.counter").hops[-1], 8) == idle)
+    state = np.ascontiguousarray(chunk.number(resolve(page, "_mapcount.counter").hops[-1], 8))
+    # Most free pages are tails of the buddy allocator's blocks: they look alike, and are left out at once.
+    rows = np.flatnonzero((state == np.uint64(0xFFFFFFFF)) & ~_in_free_blocks(chunk, state))
     following, preceding = chunk.number(links, 8)[rows], chunk.number(links + 8, 8)[rows]
     base, size = np.uint64(kernel.vmemmap + links), np.uint64(page.size)
     most = np.uint64(1 << 40)
@@ -128,6 +132,20 @@ def _candidates(chunk: PageChunk, links: int, heads: U64) -> tuple[I64, U64, U64
     good |= _index(heads, following) >= 0
     rows = rows[good]
     return rows + chunk.first_pfn, following[good], preceding[good]
+
+
+def _in_free_blocks(chunk: PageChunk, state: U64) -> Mask:
+    """Which pages are part of a free block of the buddy allocator; `state` are their types and reference counts."""
+    edges = np.zeros(len(state) + 1, dtype=np.int32)
+    mark = page_type(chunk.kernel, "buddy")
+    if mark is not None:
+        heads = np.flatnonzero((state & np.uint64(mark[0])) == np.uint64(mark[1]))
+        private = resolve(chunk.kernel.find_type("struct page"), "private").hops[-1]
+        order = np.minimum(chunk.number(private, 8)[heads], np.uint64(_LARGEST_BLOCK)).astype(np.int64)
+        np.add.at(edges, heads, 1)
+        np.subtract.at(edges, np.minimum(heads + (np.int64(1) << order), len(state)), 1)
+    inside: Mask = np.cumsum(edges[:-1], dtype=np.int32) > 0
+    return inside
 
 
 def _index(known: U64, wanted: U64) -> I64:

@@ -42,20 +42,11 @@ class VmAreas:
 def vm_areas(kernel: Kernel, problems: list[str]) -> VmAreas:
     """All areas of the vmalloc space and of modules, as /proc/vmallocinfo lists them (mm/vmalloc.c)."""
     kind = "struct vmap_area"
-    busy, roots, lazy = _list_heads(kernel, problems)
-    before = len(problems)
-    _, listed = list_entries(kernel, busy, kind, "list", problems=problems, what="the vmalloc areas")
-    used = listed.addresses
-    if len(problems) > before:
-        # The same areas hang in a tree, which may lead around what the dump lacks.
-        _, found = rbtree_entries(
-            kernel, roots, kind, "rb_node", problems=problems, what="the tree of vmalloc areas"
-        )
-        used = np.union1d(used, found.addresses)
+    places = _places(kernel, problems)
+    used = _of_either(kernel, places.busy_roots, places.busy, "vmalloc areas", problems)
     freed = [np.zeros(0, dtype=np.uint64)]
-    if len(lazy):
-        _, left = list_entries(kernel, lazy, kind, "list", problems=problems, what="the lazy vmalloc areas")
-        freed.append(left.addresses)
+    if len(places.lazy):
+        freed.append(_of_either(kernel, places.lazy_roots, places.lazy, "lazy vmalloc areas", problems))
     elif (head := kernel.symbols.get("vmap_purge_list")) is not None:
         # Until v5.13 they hung on a lockless list of their own.
         first, read = kernel.words([head])
@@ -77,27 +68,51 @@ def vm_areas(kernel: Kernel, problems: list[str]) -> VmAreas:
     return VmAreas(start.values[order], end.values[order], area[order], vms, unpurged[order])
 
 
-def _list_heads(kernel: Kernel, problems: list[str]) -> tuple[U64, U64, U64]:
-    """The heads of the lists of areas in use, the roots of their trees, the heads of what waits to be unmapped."""
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Addresses of the heads of lists and of the roots of trees: of areas in use, and of what waits to be unmapped."""
+
+    busy: U64
+    busy_roots: U64
+    lazy: U64
+    lazy_roots: U64
+
+
+def _places(kernel: Kernel, problems: list[str]) -> _Places:
     symbols = kernel.symbols
     # Linux commit d093602919ad ("mm: vmalloc: remove global vmap_area_root rb-tree") (in v6.9).
     nodes = symbols.get("vmap_nodes")
     if nodes is None:
-        heads, roots, lazy = (
-            np.array([address for address in (symbols.get(name),) if address is not None], dtype=np.uint64)
-            for name in ("vmap_area_list", "vmap_area_root", "purge_vmap_area_list")
-        )
-        return heads, roots, lazy
+        names = ("vmap_area_list", "vmap_area_root", "purge_vmap_area_list", "purge_vmap_area_root")
+        known = [[address] if (address := symbols.get(name)) is not None else [] for name in names]
+        return _Places(*(np.array(address, dtype=np.uint64) for address in known))
     (first,), (read,) = kernel.words([nodes])
     (count,), (counted,) = kernel.words([kernel.symbol("nr_vmap_nodes")], 4)
     if not (read and counted) or count > _MOST_NODES:
         problems.append("the vmalloc areas cannot be read: the page that says where they are is not here")
-        nothing = np.zeros(0, dtype=np.uint64)
-        return nothing, nothing, nothing
+        return _Places(*(np.zeros(0, dtype=np.uint64) for _ in range(4)))
     kind = kernel.find_type("struct vmap_node")
     node = StructArray(kernel, kind, first + np.arange(int(count), dtype=np.uint64) * np.uint64(kind.size))
-    busy = node.follow("busy.head").addresses
-    return busy, node.follow("busy.root").addresses, node.follow("lazy.head").addresses
+    paths = ("busy.head", "busy.root", "lazy.head", "lazy.root")
+    return _Places(*(node.follow(path).addresses for path in paths))
+
+
+def _of_either(kernel: Kernel, roots: U64, heads: U64, what: str, problems: list[str]) -> U64:
+    """The areas that hang in trees and on lists: the same ones in both, so that one leads around what the other lacks.
+
+    A tree takes as many rounds as it is deep, a list as it is long: of thousands of stacks only the tree is quick.
+    """
+    kind = "struct vmap_area"
+    lost: list[str] = []
+    found = np.zeros(0, dtype=np.uint64)
+    if len(roots):
+        _, area = rbtree_entries(kernel, roots, kind, "rb_node", problems=lost, what=f"the tree of {what}")
+        found = area.addresses
+    if lost or not len(roots):
+        _, area = list_entries(kernel, heads, kind, "list", problems=lost, what=f"the {what}")
+        found = np.union1d(found, area.addresses)
+    problems += lost
+    return found
 
 
 def vmalloc_space(kernel: Kernel) -> tuple[int, int] | None:
