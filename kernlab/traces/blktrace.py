@@ -19,35 +19,23 @@ import pandas as pd
 from kernlab import text
 from kernlab.frames import describe
 from kernlab.traces.blktrace_events import event_columns, names_by_code
+from kernlab.traces.blktrace_headers import Digest, Rows, digest, gather, headers, some_headers, time_order
 from kernlab.traces.blktrace_latency import Latencies
 from kernlab.traces.blktrace_names import (
     CGROUP,
-    NOTE_MESSAGE,
     NOTE_PROCESS,
     NOTE_TIMESTAMP,
-    NOTIFY,
 )
-from kernlab.traces.blktrace_records import (
-    V7,
-    V8,
-    Mask,
-    Rows,
-    Scan,
-    gather,
-    headers,
-    joined,
-    scan,
-    sequences,
-    some_headers,
-    times,
-)
+from kernlab.traces.blktrace_records import V7, V8, Mask, Scan, joined, scan
 from kernlab.traces.blktrace_text import as_text
+from kernlab.traces.threads import in_threads
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
-#: Records looked at in one go.
+#: Records, and bytes, that are too few to be worth threads.
 _BLOCK = 1 << 16
+_SMALL = 4 << 20
 
 
 @dataclass(slots=True)
@@ -123,8 +111,11 @@ class BlkTrace:
     @cached_property
     def _parts(self) -> list[_Part]:
         parts = []
-        for stream in self.streams:
-            found = scan(self.data, stream.start, stream.end)
+        small = sum(stream.end - stream.start for stream in self.streams) < _SMALL
+        scans = in_threads(
+            lambda stream: scan(self.data, stream.start, stream.end), self.streams, small=small
+        )
+        for stream, found in zip(self.streams, scans, strict=True):
             # What is stale begins and ends inside a record: that is no loss worth telling.
             if found.skipped and not stream.stale:
                 self.problems.append(
@@ -147,15 +138,18 @@ class BlkTrace:
         return _pick(found, good)
 
     @cached_property
+    def _digests(self) -> list[Digest]:
+        """What each stream's headers tell together; their times are let go of once `_order` is known."""
+        small = sum(len(part.scan.offsets) for part in self._parts) < _BLOCK
+        return in_threads(lambda part: digest(self.data, part.scan), self._parts, small=small)
+
+    @cached_property
     def _order(self) -> I64:
         """Rows of the concatenated streams in the order of time."""
-        stamps = np.empty(sum(len(part.scan.offsets) for part in self._parts), dtype=np.uint64)
-        at = 0
-        for part in self._parts:
-            offsets = part.scan.offsets
-            stamps[at : at + len(offsets)] = times(self.data, offsets, part.scan.swapped)
-            at += len(offsets)
-        return np.argsort(stamps, kind="stable")
+        times = [seen.times for seen in self._digests]
+        for seen in self._digests:
+            seen.times = seen.times[:0]
+        return time_order(times)
 
     @cached_property
     def _places(self) -> tuple[I64, Mask | None, bool | Mask]:
@@ -220,15 +214,11 @@ class BlkTrace:
 
     @cached_property
     def note_rows(self) -> I64:
-        """Which of `rows` are notes of a process or the time (`events` tells them on its way)."""
-        found = [np.zeros(0, dtype=np.int64)]
-        for start in range(0, self.record_count, _BLOCK):
-            action = self.block(start, start + _BLOCK)[0]["action"]
-            notes = (action & np.uint32(NOTIFY << 16)) != 0
-            if notes.any():
-                messages = (action & np.uint32(0xFFFF & ~CGROUP)) == NOTE_MESSAGE
-                found.append(np.flatnonzero(notes & ~messages) + start)
-        return np.concatenate(found)
+        """Which of `rows` are notes of a process or the time, ascending."""
+        flags = [seen.notes for seen in self._digests]
+        if not any(flag.any() for flag in flags):
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(joined(flags, np.bool_)[self._order])
 
     @cached_property
     def _notes(self) -> list[tuple[int, int, int, bytes]]:
@@ -293,23 +283,11 @@ class BlkTrace:
 
     def _lost(self) -> list[str]:
         """What gaps in the sequence numbers say: the kernel counts an event before it finds room for it."""
-        problems = []
-        for part in self._parts:
-            numbers = sequences(self.data, part.scan.offsets, part.scan.swapped)
-            # Notes have none.
-            steps = np.diff(numbers[numbers != 0].astype(np.int64))
-            if part.stream.stale or not (steps > 1).any():
-                continue
-            # Each device counts for itself.
-            devices = headers(self.data, part.scan.offsets, part.scan.version8, part.scan.swapped)["device"]
-            if (devices[numbers != 0] != devices[numbers != 0][0]).any():
-                continue
-            lost = int((steps[steps > 1] - 1).sum())
-            if lost:
-                problems.append(
-                    f"CPU {part.stream.cpu}: {lost:,} events were dropped (gaps in the sequence numbers)"
-                )
-        return problems
+        return [
+            f"CPU {part.stream.cpu}: {seen.lost:,} events were dropped (gaps in the sequence numbers)"
+            for part, seen in zip(self._parts, self._digests, strict=True)
+            if seen.lost and not part.stream.stale
+        ]
 
     def text(self) -> str:
         """What `blkparse -q` (1.2.0) prints of this trace, line for line; see `blktrace_text`."""

@@ -7,6 +7,7 @@ small and used again, and only the table itself is large.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab import text
-from kernlab.frames import lookup, nullable
-from kernlab.frames.builder import build
+from kernlab.frames import lookup
 from kernlab.traces.blktrace_names import (
     ACTIONS,
     CGROUP,
-    NOTE_MESSAGE,
     NOTIFY,
     REMAP,
     SPLIT,
@@ -28,11 +27,13 @@ from kernlab.traces.blktrace_names import (
     rwbs,
 )
 from kernlab.traces.blktrace_records import I64, U8, Mask
+from kernlab.traces.threads import in_threads
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import BlkTrace
 
 _BLOCK = 1 << 16
+_SMALL_NUMBERS = 1 << 16
 
 
 def event_columns(trace: BlkTrace) -> dict[str, Any]:
@@ -51,47 +52,47 @@ def event_columns(trace: BlkTrace) -> dict[str, Any]:
         )
     }
     devices, actions, kinds, pids = (_Codes(count) for _ in range(4))
-    payloads: list[_Payloads] = []
-    notes = [np.zeros(0, dtype=np.int64)]
-    at = 0
-    for first in range(0, count, _BLOCK):
+    notes = trace.note_rows
+    starts_of_blocks = range(0, count, _BLOCK)
+    payloads: list[_Payloads | None] = [None] * len(starts_of_blocks)
+
+    def fill(first: int) -> None:
+        """One block's rows, put where they go: as many rows earlier as there are notes before."""
         rows, starts = trace.block(first, first + _BLOCK)
+        before, after = np.searchsorted(notes, [first, first + _BLOCK]).tolist()
+        if after > before:
+            keep = np.ones(len(rows), dtype=bool)
+            keep[notes[before:after] - first] = False
+            rows, starts = rows[keep], starts[keep]
+        at = first - before
+        part = slice(at, at + len(rows))
         action = rows["action"]
         act = (action & np.uint32(0xFFFF & ~CGROUP)).astype(np.uint32)
         category = (action >> np.uint32(16)).astype(np.uint32)
         message = (category & np.uint32(NOTIFY)) != 0
-        if message.any():
-            keep = ~message | (act == NOTE_MESSAGE)
-            notes.append(np.flatnonzero(~keep) + first)
-            rows, starts, act, category, message = (
-                part[keep] for part in (rows, starts, act, category, message)
-            )
-        part = slice(at, at + len(rows))
         for name, column in plain.items():
             column[part] = rows[name].view(np.int16) if name == "error" else rows[name]
         devices.put(part, rows["device"])
         pids.put(part, rows["pid"])
         # A message gets a code that no action has.
         actions.put(part, np.where(message, np.uint32(0), act) if message.any() else act)
-        # Bit 31 is no category: whether there are bytes decides between R and N.
-        key = category & np.uint32(0x7FFFFFFF)
-        key |= (rows["bytes"] != 0).astype(np.uint32) << np.uint32(31)
-        kinds.put(part, key)
+        # Whether there are bytes decides between R and N. (Bit 31 is no category.)
+        category <<= np.uint32(1)
+        category |= rows["bytes"] != 0
+        kinds.put(part, category)
         having = np.flatnonzero(rows["pdu_len"])
         if len(having):
-            payloads.append(
-                _Payloads(
-                    having + at,
-                    starts[having],
-                    rows["pdu_len"][having].astype(np.int64),
-                    act[having],
-                    message[having],
-                    (rows["action"][having] & np.uint32(CGROUP)) != 0,
-                )
+            payloads[first // _BLOCK] = _Payloads(
+                having + at,
+                starts[having],
+                rows["pdu_len"][having].astype(np.int64),
+                act[having],
+                message[having],
+                (action[having] & np.uint32(CGROUP)) != 0,
             )
-        at += len(rows)
-    # Where they are is known now: the names of processes need no second look at everything.
-    trace.__dict__.setdefault("note_rows", np.concatenate(notes))
+
+    in_threads(fill, starts_of_blocks)
+    at = count - len(notes)
     plain = {name: column[:at] for name, column in plain.items()}
     codes, distinct = pids.cut(at)
     return {
@@ -100,34 +101,53 @@ def event_columns(trace: BlkTrace) -> dict[str, Any]:
         "sequence": plain["sequence"],
         "device": devices.categorical(at, device_name),
         "action": actions.categorical(at, lambda value: ACTIONS.get(value, str(value)) if value else "m"),
-        "rwbs": kinds.categorical(at, lambda value: rwbs(value & 0x7FFFFFFF, bool(value >> 31))),
+        "rwbs": kinds.categorical(at, lambda value: rwbs(value >> 1, bool(value & 1))),
         "sector": plain["sector"],
         "bytes": plain["bytes"],
         "pid": plain["pid"],
         "comm": names_by_code(codes, distinct, trace.names_of(distinct)),
         "error": plain["error"],
-        **_details(trace, at, _joined(payloads)),
+        **_details(trace, at, _joined([part for part in payloads if part is not None])),
     }
 
 
 class _Codes:
-    """Few distinct numbers, as a code per row and the numbers by code; put in block by block."""
+    """Few distinct numbers, as a code per row and the numbers by code; put in block by block, by several threads."""
 
     def __init__(self, count: int):
         self._codes: npt.NDArray[Any] = np.empty(count, dtype=np.int8)
         self._place: dict[int, int] = {}
+        #: The code of each small number, -1 where it was not met yet: most are found by looking here.
+        self._known = np.full(_SMALL_NUMBERS, -1, dtype=np.int32)
+        self._lock = Lock()
 
     def put(self, part: slice, values: npt.NDArray[Any]) -> None:
-        codes, distinct = pd.factorize(np.ascontiguousarray(values))
-        place = self._place
-        table = np.array([place.setdefault(value, len(place)) for value in distinct.tolist()], dtype=np.int64)
-        if len(place) > np.iinfo(self._codes.dtype).max:
-            self._codes = self._codes.astype(np.int16 if len(place) < 1 << 15 else np.int32)
-        self._codes[part] = table[codes] if len(table) != 1 else table[0]
+        if not len(values):
+            return
+        small = int(values.max()) < _SMALL_NUMBERS
+        codes = self._known[values] if small else None
+        if codes is None or codes.min() < 0:
+            numbers, distinct = pd.factorize(np.ascontiguousarray(values), sort=True)
+            with self._lock:
+                place = self._place
+                found = [place.setdefault(value, len(place)) for value in distinct.tolist()]
+                if small:
+                    self._known[distinct] = found
+                if len(place) > np.iinfo(self._codes.dtype).max:
+                    self._codes = self._codes.astype(np.int16 if len(place) < 1 << 15 else np.int32)
+            codes = np.array(found, dtype=np.int32)[numbers]
+        with self._lock:
+            self._codes[part] = codes
 
     def cut(self, count: int) -> tuple[npt.NDArray[Any], list[int]]:
-        """(codes of the first `count` rows, number by code)."""
-        return self._codes[:count], list(self._place)
+        """(codes of the first `count` rows, number by code, ascending)."""
+        found, codes = list(self._place), self._codes[:count]
+        numbers = sorted(found)
+        if found != numbers:
+            # Which thread met a number first is chance; the table must not show it.
+            place = {number: code for code, number in enumerate(numbers)}
+            codes = np.array([place[number] for number in found], dtype=codes.dtype)[codes]
+        return codes, numbers
 
     def categorical(self, count: int, name: Callable[[int], str]) -> pd.Categorical:
         """The names of the numbers, several of which may share one."""
@@ -209,9 +229,10 @@ def _gather(data: U8, starts: I64, size: int) -> U8:
 
 
 def _sparse(count: int, rows: I64, values: npt.NDArray[Any]) -> Any:
-    out, valid = np.zeros(count, dtype=np.uint64), np.zeros(count, dtype=bool)
-    out[rows], valid[rows] = values, True
-    return build("", "", nullable(out, valid))
+    # Where there is nothing, memory that was never touched costs nothing.
+    out, missing = np.zeros(count, dtype=np.uint64), np.ones(count, dtype=bool)
+    out[rows], missing[rows] = values, False
+    return pd.arrays.IntegerArray(out, missing)
 
 
 def names_by_code(codes: npt.NDArray[Any], distinct: Sequence[int], names: Mapping[int, str]) -> Any:
@@ -240,7 +261,7 @@ def _few_strings(count: int, rows: I64, strings: Sequence[str]) -> Any:
 
 
 def _by_blocks(count: int, block: Callable[[slice], Any]) -> Any:
-    parts = [block(slice(first, first + _BLOCK)) for first in range(0, count, _BLOCK)]
+    parts = in_threads(lambda first: block(slice(first, first + _BLOCK)), range(0, count, _BLOCK))
     if len(parts) < 2:
         return parts[0] if parts else lookup(np.zeros(0, dtype=np.int64), [""])
     return type(parts[0])._concat_same_type(parts)

@@ -22,7 +22,7 @@ from kernlab.traces.blktrace_names import NOTIFY, PC, categories, device_name, r
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import BlkTrace
-    from kernlab.traces.blktrace_records import Rows
+    from kernlab.traces.blktrace_headers import Rows
 
 I64 = npt.NDArray[np.int64]
 

@@ -1,4 +1,4 @@
-"""Bytes of blktrace in, its records out: where each begins, and what its header holds, all at once.
+"""Bytes of blktrace in, where its records begin out, all at once (`blktrace_headers` says what they hold).
 
 Records of version 7 (`struct blk_io_trace`, include/uapi/linux/blktrace_api.h) and version 8 (`struct
 blk_io_trace2`), in either byte order, lie back to back, each followed by `pdu_len` bytes of its own.
@@ -7,7 +7,7 @@ blk_io_trace2`), in either byte order, lie back to back, each followed by `pdu_l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,8 +59,6 @@ V8 = np.dtype(
 
 #: Bytes looked at in one go: bounds what bytes full of magics can make of memory.
 _WINDOW = 4 << 20
-#: Headers taken apart in one go.
-_BLOCK = 1 << 14
 #: No record is longer.
 _LONGEST = V8.itemsize + 0xFFFF
 _SMALLEST = V7.itemsize
@@ -153,9 +151,20 @@ def _is_swapped(data: U8, start: int, end: int) -> bool:
     return counts[1] > counts[0]
 
 
-def _candidates(data: U8, start: int, end: int, swapped: bool, phases: tuple[int, ...]) -> I64:
-    """Every offset that holds a magic, at these distances from multiples of 4 (counted from `start`)."""
-    kinds = [value.to_bytes(4, "big" if swapped else "little") for value in (MAGIC7, MAGIC8)]
+def _first_magic(data: U8, start: int, swapped: bool) -> int:
+    return MAGIC8 if data[start + (3 if swapped else 0)] == MAGIC8 & 0xFF else MAGIC7
+
+
+def _candidates(
+    data: U8,
+    start: int,
+    end: int,
+    swapped: bool,
+    phases: tuple[int, ...],
+    magics: tuple[int, ...] = (MAGIC7, MAGIC8),
+) -> I64:
+    """Every offset that holds one of the magics, at these distances from multiples of 4 (counted from `start`)."""
+    kinds = [value.to_bytes(4, "big" if swapped else "little") for value in magics]
     wanted = [np.uint32(int.from_bytes(kind, "little")) for kind in kinds]
     found = []
     for phase in phases:
@@ -164,7 +173,8 @@ def _candidates(data: U8, start: int, end: int, swapped: bool, phases: tuple[int
             continue
         words = np.frombuffer(data, dtype="<u4", count=count, offset=start + phase)
         hits = words == wanted[0]
-        hits |= words == wanted[1]
+        for other in wanted[1:]:
+            hits |= words == other
         found.append(np.flatnonzero(hits) * 4 + (start + phase))
     if not found:
         return np.zeros(0, dtype=np.int64)
@@ -269,108 +279,3 @@ def _chain(offsets: I64, stop: I64, ends: Mask, window: _Window) -> tuple[I64, i
         next_start = np.append(offsets[rows[1:]], window.end + _LONGEST)[: len(mine)]
         mine = mine[stop[mine] <= next_start]
     return mine, go_on
-
-
-def headers(data: U8, offsets: I64, version8: Mask | None, swapped: bool) -> npt.NDArray[Any]:
-    """The headers at `offsets` as a structured array in this machine's byte order, V7 or, if any is, V8."""
-    if version8 is None:
-        return _native(_rows(data, offsets, V7), swapped)
-    out = np.zeros(len(offsets), dtype=V8)
-    for dtype, mask in ((V7, ~version8), (V8, version8)):
-        rows = np.flatnonzero(mask)
-        out[rows] = widened(_native(_rows(data, offsets[rows], dtype), swapped))
-    return out
-
-
-class Rows:
-    """Headers of many records, an array for each member: `rows["time"]`; `rows[index]` picks some of them.
-
-    In this machine's byte order; `action` is uint64 where a record of version 8 is among them, else uint32.
-    """
-
-    def __init__(self, columns: dict[str, npt.NDArray[Any]]):
-        self._columns = columns
-
-    def __len__(self) -> int:
-        return len(self._columns["time"])
-
-    @overload
-    def __getitem__(self, key: str) -> npt.NDArray[Any]: ...
-    @overload
-    def __getitem__(self, key: npt.NDArray[Any]) -> Rows: ...
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str):
-            return self._columns[key]
-        return Rows({name: column[key] for name, column in self._columns.items()})
-
-
-def gather(data: U8, offsets: I64, version8: Mask | None, swapped: bool | Mask) -> Rows:
-    """The headers at `offsets` as `Rows`; `swapped` may differ from record to record."""
-    dtype = V7 if version8 is None else V8
-    columns = {name: np.empty(len(offsets), dtype=dtype[name]) for name in _MEMBERS}
-    # Whole headers at a time, few enough to stay in the processor's cache: each byte comes from memory once.
-    for start in range(0, len(offsets), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        rows = some_headers(data, offsets, version8, swapped, part)
-        for name, column in columns.items():
-            column[part] = rows[name]
-    return Rows(columns)
-
-
-def some_headers(
-    data: U8, offsets: I64, version8: Mask | None, swapped: bool | Mask, part: slice
-) -> npt.NDArray[Any]:
-    """`headers` of a part of many records, whose byte order may differ."""
-    wide = None if version8 is None else version8[part]
-    if isinstance(swapped, bool):
-        return headers(data, offsets[part], wide, swapped)
-    foreign = swapped[part]
-    rows = headers(data, offsets[part], wide, False)
-    rows[foreign] = headers(data, offsets[part][foreign], None if wide is None else wide[foreign], True)
-    return rows
-
-
-_MEMBERS = tuple(name for name in V7.names or () if name != "magic")
-
-
-def widened(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Headers of either version as V8; version 7 keeps its magic."""
-    if rows.dtype == V8:
-        return rows
-    out = np.zeros(len(rows), dtype=V8)
-    for name in V7.names or ():
-        out[name] = rows[name]
-    return out
-
-
-def _native(rows: npt.NDArray[Any], swapped: bool) -> npt.NDArray[Any]:
-    return rows.view(rows.dtype.newbyteorder()).astype(rows.dtype) if swapped else rows
-
-
-def _rows(data: U8, offsets: I64, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """One row of `dtype` at each byte offset, aligned or not."""
-    size = dtype.itemsize
-    if not len(offsets):
-        return np.zeros(0, dtype=dtype)
-    every = np.ndarray((len(data) - size + 1,), dtype=f"V{size}", buffer=data, strides=(1,))
-    return every[offsets].view(dtype)
-
-
-def times(data: U8, offsets: I64, swapped: bool) -> npt.NDArray[np.uint64]:
-    """Just the time of each record, uint64[k] nanoseconds: both versions keep it at the same place."""
-    found: npt.NDArray[np.uint64] = _numbers(data, offsets + 8, "u8", swapped)
-    return found
-
-
-def sequences(data: U8, offsets: I64, swapped: bool) -> npt.NDArray[np.uint32]:
-    """Just the sequence number of each record, uint32[k]: at the same place, too."""
-    found: npt.NDArray[np.uint32] = _numbers(data, offsets + 4, "u4", swapped)
-    return found
-
-
-def _numbers(data: U8, offsets: I64, kind: str, swapped: bool) -> npt.NDArray[Any]:
-    size = np.dtype(kind).itemsize
-    if not len(offsets):
-        return np.zeros(0, dtype=kind)
-    every = np.ndarray((len(data) - size + 1,), dtype=f"V{size}", buffer=data, strides=(1,))
-    return every[offsets].view((">" if swapped else "<") + kind).astype(kind, copy=False)

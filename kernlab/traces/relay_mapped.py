@@ -12,7 +12,8 @@ import numpy as np
 
 from kernlab.errors import KernlabError
 from kernlab.traces.blktrace import BlkTrace
-from kernlab.traces.blktrace_records import U8, headers, scan
+from kernlab.traces.blktrace_headers import headers
+from kernlab.traces.blktrace_records import U8, scan
 from kernlab.traces.relay_layout import Counters
 from kernlab.traces.relay_records import Chunk
 

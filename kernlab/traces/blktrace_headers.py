@@ -1,0 +1,172 @@
+"""Where the records of blktrace begin in; what their headers hold, and their order in time, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.traces.blktrace_names import CGROUP, NOTE_MESSAGE, NOTIFY
+from kernlab.traces.blktrace_records import I64, U8, V7, V8, Mask, Scan, joined
+from kernlab.traces.threads import in_threads, processors
+
+#: Headers taken apart in one go.
+_BLOCK = 1 << 14
+
+
+def headers(data: U8, offsets: I64, version8: Mask | None, swapped: bool) -> npt.NDArray[Any]:
+    """The headers at `offsets` as a structured array in this machine's byte order, V7 or, if any is, V8."""
+    if version8 is None:
+        return _native(_rows(data, offsets, V7), swapped)
+    out = np.zeros(len(offsets), dtype=V8)
+    for dtype, mask in ((V7, ~version8), (V8, version8)):
+        rows = np.flatnonzero(mask)
+        out[rows] = widened(_native(_rows(data, offsets[rows], dtype), swapped))
+    return out
+
+
+class Rows:
+    """Headers of many records, an array for each member: `rows["time"]`; `rows[index]` picks some of them.
+
+    In this machine's byte order; `action` is uint64 where a record of version 8 is among them, else uint32.
+    """
+
+    def __init__(self, columns: dict[str, npt.NDArray[Any]]):
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns["time"])
+
+    @overload
+    def __getitem__(self, key: str) -> npt.NDArray[Any]: ...
+    @overload
+    def __getitem__(self, key: npt.NDArray[Any]) -> Rows: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self._columns[key]
+        return Rows({name: column[key] for name, column in self._columns.items()})
+
+
+def gather(data: U8, offsets: I64, version8: Mask | None, swapped: bool | Mask) -> Rows:
+    """The headers at `offsets` as `Rows`; `swapped` may differ from record to record."""
+    dtype = V7 if version8 is None else V8
+    columns = {name: np.empty(len(offsets), dtype=dtype[name]) for name in _MEMBERS}
+    # Whole headers at a time, few enough to stay in the processor's cache: each byte comes from memory once.
+    for start in range(0, len(offsets), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        rows = some_headers(data, offsets, version8, swapped, part)
+        for name, column in columns.items():
+            column[part] = rows[name]
+    return Rows(columns)
+
+
+def some_headers(
+    data: U8, offsets: I64, version8: Mask | None, swapped: bool | Mask, part: slice
+) -> npt.NDArray[Any]:
+    """`headers` of a part of many records, whose byte order may differ."""
+    wide = None if version8 is None else version8[part]
+    if isinstance(swapped, bool):
+        return headers(data, offsets[part], wide, swapped)
+    foreign = swapped[part]
+    rows = headers(data, offsets[part], wide, False)
+    rows[foreign] = headers(data, offsets[part][foreign], None if wide is None else wide[foreign], True)
+    return rows
+
+
+_MEMBERS = tuple(name for name in V7.names or () if name != "magic")
+
+
+def widened(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Headers of either version as V8; version 7 keeps its magic."""
+    if rows.dtype == V8:
+        return rows
+    out = np.zeros(len(rows), dtype=V8)
+    for name in V7.names or ():
+        out[name] = rows[name]
+    return out
+
+
+def _native(rows: npt.NDArray[Any], swapped: bool) -> npt.NDArray[Any]:
+    return rows.view(rows.dtype.newbyteorder()).astype(rows.dtype) if swapped else rows
+
+
+def _rows(data: U8, offsets: I64, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """One row of `dtype` at each byte offset, aligned or not."""
+    size = dtype.itemsize
+    if not len(offsets):
+        return np.zeros(0, dtype=dtype)
+    every = np.ndarray((len(data) - size + 1,), dtype=f"V{size}", buffer=data, strides=(1,))
+    return every[offsets].view(dtype)
+
+
+@dataclass(slots=True)
+class Digest:
+    """What one look at the headers of a stream tells: `times` uint64[k] (ns); `notes` bool[k], which are notes of a
+    process or the time (messages are events); `lost` events by gaps in the sequence numbers.
+    """
+
+    times: npt.NDArray[np.uint64]
+    notes: Mask
+    lost: int
+
+
+def digest(data: U8, found: Scan) -> Digest:
+    """Look at all headers of a stream once, few enough at a time to stay in the processor's cache."""
+    count = len(found.offsets)
+    seen = Digest(np.empty(count, dtype=np.uint64), np.zeros(count, dtype=bool), 0)
+    last, device = None, None
+    for start in range(0, count, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        rows = some_headers(data, found.offsets, found.version8, found.swapped, part)
+        seen.times[part] = rows["time"]
+        action = rows["action"]
+        note = (action & np.uint32(NOTIFY << 16)) != 0
+        if note.any():
+            note[note] = (action[note] & np.uint32(0xFFFF & ~CGROUP)) != NOTE_MESSAGE
+            seen.notes[part] = note
+        numbers = rows["sequence"]
+        # Notes have none. Each device counts for itself.
+        if not numbers.all():
+            rows = rows[numbers != 0]
+            numbers = rows["sequence"]
+        if not len(numbers) or seen.lost < 0:
+            continue
+        device = rows["device"][0] if device is None else device
+        if (rows["device"] != device).any():
+            seen.lost = -1
+            continue
+        first = np.int64(numbers[0]) - 1 if last is None else last
+        steps = np.diff(numbers.astype(np.int64), prepend=first)
+        seen.lost += int((steps[steps > 1] - 1).sum())
+        last = np.int64(numbers[-1])
+    seen.lost = max(seen.lost, 0)
+    return seen
+
+
+def time_order(streams: Sequence[npt.NDArray[np.uint64]]) -> I64:
+    """Rows of all streams put together by their times, ties in the order of the streams."""
+    counts = [len(times) for times in streams]
+    total = sum(counts)
+    ascending = total > _BLOCK and all((times[1:] >= times[:-1]).all() for times in streams)
+    pieces = processors() if ascending else 1
+    if pieces < 2:
+        return np.argsort(joined(list(streams), np.uint64), kind="stable")
+    # Each piece of the time by itself: it is the same stretch in no other, and of each stream one run of rows.
+    longest = max(streams, key=len)
+    marks = longest[[len(longest) * piece // pieces for piece in range(1, pieces)]]
+    cuts = [[0, *np.searchsorted(times, marks).tolist(), len(times)] for times in streams]
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
+    order = np.empty(total, dtype=np.int64)
+    starts = [sum(cut[piece] for cut in cuts) for piece in range(pieces)]
+
+    def sort(piece: int) -> None:
+        runs = [(cut[piece], cut[piece + 1]) for cut in cuts]
+        local = np.concatenate([times[slice(*run)] for times, run in zip(streams, runs, strict=True)])
+        rows = np.concatenate([np.arange(*run) + first for first, run in zip(firsts, runs, strict=True)])
+        order[starts[piece] : starts[piece] + len(rows)] = rows[np.argsort(local, kind="stable")]
+
+    in_threads(sort, range(pieces))
+    return order

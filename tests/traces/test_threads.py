@@ -1,0 +1,83 @@
+"""Work in threads gives what it gives without; times in pieces are ordered as all at once."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from traces import blk_records as blk
+
+from kernlab.traces import blktrace, blktrace_events, blktrace_headers, threads
+from kernlab.traces.blktrace import BlkTrace
+from kernlab.traces.blktrace_headers import time_order
+
+
+def test_results_come_in_the_order_of_the_items(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    assert threads.in_threads(lambda item: item * 2, range(100)) == list(range(0, 200, 2))
+    seen = threads.in_threads(lambda _: threading.get_ident(), range(4), small=True)
+    assert set(seen) == {threading.get_ident()}
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 3)
+
+    def work(item):
+        if item == 5:
+            raise ValueError("five")
+
+    with pytest.raises(ValueError, match="five"):
+        threads.in_threads(work, range(50))
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.lists(st.integers(0, 40), max_size=60), min_size=1, max_size=4),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_times_are_ordered_as_if_all_at_once(streams, pieces, ascending):
+    arrays = [np.array(sorted(times) if ascending else times, dtype=np.uint64) for times in streams]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blktrace_headers, "_BLOCK", 4)
+        patch.setattr(blktrace_headers, "processors", lambda: pieces)
+        found = time_order(arrays)
+    assert found.tolist() == np.argsort(np.concatenate(arrays), kind="stable").tolist()
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_events_of_many_small_blocks_in_threads_are_those_of_one(monkeypatch, block):
+    """Notes, messages, remaps and pids in thousands fall into different blocks, which several threads take."""
+    chance = np.random.default_rng(3)
+    streams = {}
+    for cpu in range(3):
+        parts = []
+        for at in range(300):
+            pid = int(chance.integers(1, 1 << 22))
+            kind = chance.random()
+            time = 1000 * at + cpu
+            if kind < 0.1:
+                made = blk.process(pid, "named", time=time)
+            elif kind < 0.2:
+                made = blk.message("a message", time=time)
+            elif kind < 0.4:
+                made = blk.remap(
+                    time, 8 * at, 512, 1 << 20, 2 << 20, 16 * at, pid=pid, cpu=cpu, sequence=at + 1
+                )
+            else:
+                act, flags = (blk.Q, blk.D, blk.C)[at % 3], (blk.READ, blk.WRITE | blk.SYNC)[at % 2]
+                made = blk.Record(act, flags, time, at + 1, 8 * at, 512 * (at % 4), pid, cpu=cpu)
+            parts.append(made.pack())
+        streams[cpu] = b"".join(parts)
+    whole = BlkTrace.from_bytes(streams).events
+    for module in (blktrace, blktrace_events, blktrace_headers):
+        monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(blktrace, "_SMALL", 0)
+    monkeypatch.setattr(threads, "processors", lambda: 3)
+    pieces = BlkTrace.from_bytes(streams).events
+    pd.testing.assert_frame_equal(pieces, whole)
+    assert pieces.attrs["problems"] == whole.attrs["problems"]
