@@ -1,8 +1,8 @@
 """One real capture: a guest of Debian 12's kernel boots, dies, is saved, and its dumps agree with what it said; and
 what the lab does when a guest hangs, a disk is full, a package is missing, or somebody ends it.
 
-Needs QEMU and apt-get. Packages come from this machine's own Debian mirror into the lab's cache (the first time some
-400 MB, under a minute on a near mirror).
+Needs QEMU and apt-get. Packages come from this machine's own Debian mirror into the lab's cache (the first time
+165 MB, under a minute on a near mirror).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # In the crash kernel: save /proc/vmcore in every way that was asked for (/host/boot/captures: a name, a way, makedumpfile's words).
-say crashed "$(wc -c < /proc/vmcore 2> /dev/null || echo 0)"
+say crashed "$(stat -c %s /proc/vmcore 2> /dev/null || echo 0)"
 . /host/boot/settings
 mount -t tmpfs -o size=90% tmpfs /tmp
 export TMPDIR=/tmp
