@@ -44,9 +44,10 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     task = task[owners[np.argsort(pid.values[owners], kind="stable")]]
     owner, vma = areas(kernel, task.follow("mm"), problems)
     start, end = vma["vm_start"], vma["vm_end"]
-    order = np.lexsort((start.values, ~start.valid, owner))
-    owner, vma = owner[order], vma[order]
-    start, end = vma["vm_start"], vma["vm_end"]
+    if not _ascending(owner, start):
+        order = np.lexsort((start.values, ~start.valid, owner))
+        owner, vma = owner[order], vma[order]
+        start, end = vma["vm_start"], vma["vm_end"]
     pointer = vma["vm_file"]
     backed = pointer.valid & (pointer.values != 0)
     # Many VMAs share a file: what is known of files is read once for each.
@@ -81,6 +82,13 @@ def maps(kernel: Kernel) -> pd.DataFrame:
         address=vma,
         **usage_later(kernel, vma.addresses),
     )
+
+
+def _ascending(owner: I64, start: Column) -> bool:
+    """Are the VMAs in order already, as whole trees give them?"""
+    same = owner[1:] == owner[:-1]
+    rising = same & (start.values[1:] >= start.values[:-1])
+    return bool(start.valid.all() and (rising | (owner[1:] > owner[:-1])).all())
 
 
 def permissions(flags: Column) -> Any:

@@ -7,10 +7,24 @@ import numpy.typing as npt
 
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
+from kernlab.walk.loaded import loaded
 from kernlab.walk.maple import maple_entries
 from kernlab.walk.rbtree import rbtree_entries
 
 I64 = npt.NDArray[np.int64]
+
+#: What the tables of memory maps want to know of a VMA; of thousands of processes there are hundreds of thousands.
+_MEMBERS = (
+    "vm_start",
+    "vm_end",
+    "vm_mm",
+    "vm_flags",
+    "vm_pgoff",
+    "vm_file",
+    "vm_ops",
+    "vm_private_data",
+    "anon_name",
+)
 
 
 def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
@@ -19,6 +33,7 @@ def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, St
     What can be read and names another mm as its own (`vm_mm`) is no VMA of this one: it is left out and counted.
     """
     owner, vma = _entries(kernel, mm, problems)
+    vma = loaded(vma, _MEMBERS)
     home = vma["vm_mm"]
     wild = home.valid & (home.values != mm.addresses[owner])
     if wild.any():
@@ -26,7 +41,8 @@ def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, St
             f"maps: {int(wild.sum()):,} entries of the trees of VMAs are no VMAs of their process "
             f"(the first at {int(vma.addresses[wild][0]):#018x})"
         )
-    return owner[~wild], vma[~wild]
+        owner, vma = owner[~wild], vma[~wild]
+    return owner, vma
 
 
 def _entries(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:

@@ -1,0 +1,72 @@
+"""Structs that were loaded give what the same structs give when they are read member by member."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from overlay import PAGE, Overlay
+
+from kernlab.structs import StructArray
+from kernlab.walk.loaded import LoadedStructs, loaded
+
+MEMBERS = ("vm_start", "vm_end", "vm_mm", "vm_flags", "vm_pgoff", "vm_file", "no_such_member")
+
+
+@pytest.fixture(scope="module")
+def plain(dump):
+    return dump.maps.kern.structs
+
+
+def same(ours: StructArray, theirs: StructArray, *paths: str) -> None:
+    for path in paths:
+        mine, other = ours[path], theirs[path]
+        assert mine.values.tolist() == other.values.tolist(), path
+        assert mine.valid.tolist() == other.valid.tolist(), path
+
+
+def test_members_within_and_behind_what_was_loaded(plain):
+    ours = loaded(plain, MEMBERS)
+    assert isinstance(ours, LoadedStructs)
+    same(ours, plain, "vm_start", "vm_end", "vm_file", "vm_pgoff", "vm_mm->pgd", "vm_ops", "vm_private_data")
+    picked = np.arange(len(plain))[::-3]
+    same(ours[picked], plain[picked], "vm_start", "vm_file")
+    assert ours.follow("vm_mm").addresses.tolist() == plain.follow("vm_mm").addresses.tolist()
+
+
+def test_a_column_that_is_written_into_changes_no_other(plain):
+    ours = loaded(plain, MEMBERS)
+    ours["vm_start"].values[:] = 0
+    assert ours["vm_start"].values.tolist() == plain["vm_start"].values.tolist()
+
+
+def test_it_reads_once(plain, dump):
+    before = dump.kernel.memory.gathers
+    ours = loaded(plain, MEMBERS)
+    for path in ("vm_start", "vm_end", "vm_mm", "vm_pgoff", "vm_file"):
+        assert len(ours[path]) == len(plain)
+    assert dump.kernel.memory.gathers == before + 1
+
+
+def test_structs_cut_by_a_lost_page_lose_those_members_only(dump):
+    """VMAs end before a page does in all dumps; so any memory that goes on behind one is taken for them."""
+    kind = dump.kernel.find_type("struct vm_area_struct")
+    file = Overlay(dump).where("struct vm_area_struct", 0, "vm_file")[0]
+    tasks = dump.tasks["address"].to_numpy(dtype=np.uint64)
+    ends = tasks[tasks % np.uint64(PAGE) < PAGE // 2] // np.uint64(PAGE) * np.uint64(PAGE) + np.uint64(PAGE)
+    assert len(ends) > 3
+    broken = Overlay(dump).exclude(int(ends[1])).dump()
+    structs = StructArray(broken.kernel, kind, ends - np.uint64(file - 8))
+    ours = loaded(structs, MEMBERS)
+    same(ours, structs, "vm_start", "vm_end", "vm_pgoff", "vm_file")
+    assert ours["vm_start"].valid.all()
+    assert ours["vm_file"].valid.tolist().count(False) >= 1
+    assert ours["vm_file"].valid[0]
+
+
+def test_null_addresses_and_no_structs(opened):
+    dump = opened("debian-6.1")
+    plain = dump.maps.kern.structs
+    holes = StructArray(dump.kernel, plain.type, np.append(plain.addresses[:5], np.uint64(0)))
+    same(loaded(holes, MEMBERS), holes, "vm_start", "vm_file")
+    none = loaded(holes[:0], MEMBERS)
+    assert len(none["vm_start"]) == 0
