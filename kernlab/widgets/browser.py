@@ -54,7 +54,8 @@ class StructBrowser(anywidget.AnyWidget):
             return None
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         # Where no widget can be shown (no kernel and no saved state, not trusted, exported) the tree is.
-        return {**data, "text/html": self.to_html(), "text/plain": repr(self)}, metadata
+        tree = snapshot.as_data(self.shown["view"], self.shown["captured"])
+        return {**data, snapshot.MIME: tree, "text/html": self.to_html(), "text/plain": repr(self)}, metadata
 
     def __repr__(self) -> str:
         view = self.shown["view"]

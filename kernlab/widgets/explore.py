@@ -92,6 +92,13 @@ class Snapshot:
     def __init__(self, view: dict[str, Any], captured: dict[str, Any], why: str = ""):
         self.view, self.captured, self._why = view, captured, why
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {
+            snapshot.MIME: snapshot.as_data(self.view, self.captured),
+            "text/html": self._repr_html_(),
+            "text/plain": repr(self),
+        }
+
     def _repr_html_(self) -> str:
         return snapshot.as_html(self.view, self.captured, why=self._why)
 

@@ -7,6 +7,11 @@ from typing import Any
 
 from kernlab.text import NO_MATH, escape_html, escape_terminal
 
+#: JupyterLab's renderer of such trees is extensions/vmcore-explorer/src/mime.ts.
+MIME = "application/vnd.kernlab.struct+json"
+#: What the renderer draws of a row; the rest is for who can ask a kernel.
+_DRAWN = ("name", "type", "value", "summary", "why", "note", "offset")
+
 #: Rows of one tree as text; and how deep any tree goes.
 _MOST_TEXT_ROWS, _DEEPEST = 400, 20
 
@@ -18,6 +23,32 @@ font-family:var(--jp-code-font-family,monospace);font-size:12px}
 .kernlab-tree .l{padding-left:1em}
 .kernlab-tree .t{opacity:.65}
 .kernlab-tree .w{font-style:italic;color:var(--jp-warn-color0,#b34700)}"""
+
+
+def as_data(view: Mapping[str, Any], captured: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as plain JSON, for the renderer of `MIME`: what was opened, without what is empty."""
+    known = set(captured)
+    return {
+        "view": {
+            "title": view["title"],
+            "address": view["address"],
+            "root": _drawn(view["root"], known),
+            "page": _drawn_page(view["page"], known),
+        },
+        "captured": {key: _drawn_page(page, known) for key, page in captured.items()},
+    }
+
+
+def _drawn_page(page: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    told = {key: page[key] for key in ("note", "problem", "question", "next", "total") if page.get(key)}
+    if "question" in told:
+        told["question"] = True
+    return {**told, "rows": [_drawn(row, known) for row in page["rows"]]}
+
+
+def _drawn(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    told = {key: row[key] for key in _DRAWN if row.get(key)}
+    return {"id": row["id"], **told} if str(row["id"]) in known else told
 
 
 def as_html(view: Mapping[str, Any], captured: Mapping[str, Any], *, why: str = "") -> str:

@@ -10,7 +10,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { KernelMessage, ServiceManager } from '@jupyterlab/services';
 import { consoleIcon, notebookIcon, refreshIcon } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
-import { SplitPanel, Widget } from '@lumino/widgets';
+import { Panel, SplitPanel, Widget } from '@lumino/widgets';
 
 import { make } from './dom';
 import { dumpIcon } from './fileType';
@@ -46,9 +46,10 @@ export class DumpContent extends SplitPanel {
     this._context = context;
     this._services = services;
     this._summary = new Widget({ node: make('div', 'kernlab-Summary') });
-    this._top = new Widget({ node: make('div', 'kernlab-Top') });
+    this._top = new Panel();
+    this._top.addClass('kernlab-Top');
     this.addWidget(this._top);
-    this._top.node.append(this._summary.node);
+    this._top.addWidget(this._summary);
     void context.ready.then(() => Promise.all([this._summarise(), this.start()]));
   }
 
@@ -109,12 +110,12 @@ export class DumpContent extends SplitPanel {
     if (this.isDisposed) {
       return;
     }
-    const session = this._session;
-    // What closes a document ends its kernel, which holds the dump's memory, unless the settings keep it.
-    if (session && !session.isDisposed && this._services.settings().shutdownOnClose) {
-      void session.shutdown().catch(() => undefined);
+    const id = this._session?.session?.id;
+    // What closes a document ends its kernel, which holds the dump's memory, unless the settings keep it. The manager
+    // is asked: the session's context goes away with the console below.
+    if (id && this._services.settings().shutdownOnClose) {
+      void this._services.manager.sessions.shutdown(id).catch(() => undefined);
     }
-    this._output?.dispose();
     this._console?.dispose();
     super.dispose();
   }
@@ -169,6 +170,19 @@ export class DumpContent extends SplitPanel {
       preventTitleUpdate: true
     }));
     panel.addClass('kernlab-Console');
+    // JupyterLab's own key for it asks for a console that is a document of its own.
+    panel.node.addEventListener(
+      'keydown',
+      event => {
+        const prompt = panel.console.promptCell?.node;
+        if (event.key === 'Enter' && (event.shiftKey || event.ctrlKey) && prompt?.contains(event.target as Node)) {
+          event.preventDefault();
+          event.stopPropagation();
+          void panel.console.execute(true);
+        }
+      },
+      true
+    );
     // Known to the consoles' tracker, the console gets what draws ipywidgets, completion and all the rest. Injected,
     // it is not restored as a console of its own after a reload; but then the tracker does not announce it either.
     consoles.inject(panel);
@@ -190,7 +204,7 @@ export class DumpContent extends SplitPanel {
       model: new OutputAreaModel({ trusted: true }),
       rendermime: panel.console.rendermime
     }));
-    Widget.attach(output, this._top.node);
+    this._top.addWidget(output);
     const reply = await OutputArea.execute(startCode(PathExt.basename(this.path)), output, session);
     const ok = (reply as KernelMessage.IExecuteReplyMsg | undefined)?.content.status === 'ok';
     this._summary.node.hidden = ok;
@@ -215,7 +229,7 @@ export class DumpContent extends SplitPanel {
   private _context: DocumentRegistry.Context;
   private _services: IServices;
   private _summary: Widget;
-  private _top: Widget;
+  private _top: Panel;
   private _session: SessionContext | null = null;
   private _console: ConsolePanel | null = null;
   private _output: SimplifiedOutputArea | null = null;

@@ -16,18 +16,21 @@ interface IRow {
   value?: unknown;
   summary?: unknown;
   why?: unknown;
+  note?: unknown;
+  offset?: unknown;
 }
 
 interface IPage {
   rows?: IRow[];
   note?: unknown;
   problem?: unknown;
+  question?: unknown;
   next?: unknown;
   total?: unknown;
 }
 
 interface ISnapshot {
-  view?: { title?: unknown; address?: unknown; page?: IPage };
+  view?: { title?: unknown; address?: unknown; root?: IRow; page?: IPage };
   captured?: Record<string, IPage>;
 }
 
@@ -47,8 +50,18 @@ class Tree extends Widget implements IRenderMime.IRenderer {
     const snapshot = (model.data[MIME] ?? {}) as unknown as ISnapshot;
     this._left = MOST_ROWS;
     const view = snapshot.view ?? {};
-    const head = make('summary', '', make('b', '', text(view.title)), ' @ ', make('code', '', text(view.address)));
-    const tree = make('details', '', head, ...this._rows(view.page ?? {}, snapshot.captured ?? {}, 0));
+    const root = view.root ?? {};
+    const said = text(root.summary) || text(root.value);
+    const head = make(
+      'summary',
+      '',
+      make('b', '', text(view.title)),
+      ' ',
+      make('code', '', text(view.address)),
+      said ? ` ${said}` : ''
+    );
+    const failed = text(root.why) ? [make('div', 'kernlab-bad', text(root.why))] : [];
+    const tree = make('details', '', head, ...failed, ...this._rows(view.page ?? {}, snapshot.captured ?? {}, 0));
     tree.open = true;
     this.node.replaceChildren(tree);
   }
@@ -58,19 +71,23 @@ class Tree extends Widget implements IRenderMime.IRenderer {
     if (page.note) {
       made.push(make('div', 'kernlab-soft', text(page.note)));
     }
-    for (const row of Array.isArray(page.rows) ? page.rows : []) {
+    const rows = Array.isArray(page.rows) ? page.rows : [];
+    for (const row of rows) {
+      if (!row || typeof row !== 'object') {
+        continue;
+      }
       if (this._left-- <= 0) {
         made.push(make('div', 'kernlab-soft', '…'));
         break;
       }
-      const why = text(row.why);
-      const line = [
-        make('b', '', text(row.name)),
-        ' ',
-        make('span', 'kernlab-soft', text(row.type)),
-        ' ',
-        make('span', why ? 'kernlab-bad' : '', why || [text(row.value), text(row.summary)].filter(Boolean).join('  '))
-      ];
+      const value = [text(row.value), text(row.summary)].filter(Boolean).join(' ');
+      const why = text(row.why) || text(row.note);
+      const line: (Node | string)[] = [make('b', '', text(row.name)), value ? ` = ${value} ` : ' '];
+      if (why) {
+        line.push(make('span', 'kernlab-bad', why), ' ');
+      }
+      const offset = text(row.offset);
+      line.push(make('span', 'kernlab-soft', `· ${text(row.type)}${offset ? `, ${offset}` : ''}`));
       const inner = depth < DEEPEST ? captured[text(row.id)] : undefined;
       if (inner && typeof inner === 'object') {
         const opened = make('details', '', make('summary', '', ...line), ...this._rows(inner, captured, depth + 1));
@@ -80,11 +97,14 @@ class Tree extends Widget implements IRenderMime.IRenderer {
         made.push(make('div', 'kernlab-leaf', ...line));
       }
     }
+    if (page.question) {
+      made.push(make('div', 'kernlab-soft', 'what this holds is not known'));
+    }
     if (page.problem) {
       made.push(make('div', 'kernlab-bad', text(page.problem)));
     }
     if (page.next !== null && page.next !== undefined) {
-      made.push(make('div', 'kernlab-soft', page.total ? `… of ${text(page.total)}` : '…'));
+      made.push(make('div', 'kernlab-soft', page.total ? `… the first ${rows.length} of ${text(page.total)}` : '…'));
     }
     return made;
   }
