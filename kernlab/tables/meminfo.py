@@ -219,7 +219,9 @@ class Summary:
     def _zswap(self) -> dict[str, Value]:
         kernel = self.kernel
         stored = self.in_bytes("zswap_stored_pages")
-        if "zswap_stored_pages" not in kernel.symbols:
+        # Linux commit f6498b776d28 ("mm: zswap: add basic meminfo and vmstat coverage") (in v5.19) brought the lines,
+        # and with them events that the types know.
+        if "zswap_stored_pages" not in kernel.symbols or self.types.enumerator_or_none("ZSWPIN") is None:
             return {}
         if "zswap_pool_total_size" in kernel.symbols:
             return {"Zswap": self.word("zswap_pool_total_size"), "Zswapped": stored}
