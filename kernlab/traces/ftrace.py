@@ -15,7 +15,7 @@ from kernlab import text as plain
 from kernlab.errors import KernlabError
 from kernlab.frames import addresses, frame, lookup, nullable
 from kernlab.kernel import Kernel
-from kernlab.traces import ftrace_fields
+from kernlab.traces import ftrace_fields, ftrace_lines
 from kernlab.traces.ftrace_comms import Comms
 from kernlab.traces.ftrace_formats import Format, Formats, require
 from kernlab.traces.ftrace_load import Trace, load
@@ -336,48 +336,35 @@ class Ftrace:
             wanted &= np.isin(trace.type, require(self._formats, event, ()))
         chosen = np.flatnonzero(wanted)
         codes, known = self._comms.names(trace.pid[chosen])
-        names = self._formats.names
         cpus = np.array([ring.cpu for ring in trace.rings] or [0], dtype=np.int64)[trace.ring[chosen]]
         marks = latency_marks(
             trace.flags[chosen], trace.preempt_count[chosen], self._kernel.types.enumerator_or_none
         )
-        # trace_print_time: microseconds, rounded.
-        micro = (trace.time[chosen] + np.uint64(500)) // np.uint64(1000)
-        out = []
-        for code, pid, cpu, mark, at, kind, said in zip(
-            codes.tolist(),
-            trace.pid[chosen].tolist(),
-            cpus.tolist(),
-            marks,
-            micro.tolist(),
-            trace.type[chosen].tolist(),
-            self._said(chosen),
-            strict=True,
-        ):
-            comm = known[code] if code >= 0 else "<...>"
-            name, system = names.get(kind, ("", ""))
-            # Of its own events, and of system calls, ftrace prints no names.
-            text_of = said or ""
-            body = text_of if system in ("ftrace", "syscalls") and said else f"{name}: {text_of}"
-            if not name:
-                body = f"Unknown type {kind}"
-            head = f"{comm:>16}-{pid:<7} [{cpu:03}] {mark} {at // 10**6:5}.{at % 10**6:06}: "
-            out.append(head + body)
-        return out
+        comms = [known[code] if code >= 0 else "<...>" for code in codes.tolist()]
+        found = (trace.pid[chosen], cpus, marks, trace.time[chosen], trace.type[chosen], self._said(chosen))
+        return list(ftrace_lines.lines(comms, *found, self._formats.names))
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write every instance into a trace.dat (version 6), as trace-cmd and KernelShark open it.
+    def save(self, path: str | PathLike[str], *, instance: str | None = None) -> Path:
+        """Write every instance, or one ('' is the global one), into a trace.dat (version 6), as trace-cmd and
+        KernelShark open it. Events that a reader had consumed are left out.
 
-        Events that a reader had consumed are left out. Raises KernlabError where there is nothing to write, or
-        sub-buffers of the instances differ in size; OSError where the file cannot be written.
+        Raises KernlabError where there is nothing to write, or sub-buffers of the instances differ in size (then name
+        one); OSError where the file cannot be written.
         """
         from kernlab.traces.ftrace_dat import write
 
-        return write(Path(path), self._kernel, self._trace, self._formats, self._comms, self._clock_line())
+        rings = self._trace.rings
+        chosen = self._instances[0] if self._instances else None
+        if instance is not None:
+            self._of_instance(instance)
+            rings = [ring for ring in rings if ring.instance.name == instance]
+            chosen = rings[0].instance if rings else None
+        clocks = self._clock_line(chosen)
+        return write(Path(path), self._kernel, self._trace, rings, self._formats, self._comms, clocks)
 
-    def _clock_line(self) -> str:
+    def _clock_line(self, instance: Instance | None) -> str:
         """The file trace_clock of tracefs: all clocks, the one in use in brackets."""
-        used = self._instances[0].clock_id if self._instances else None
+        used = None if instance is None else instance.clock_id
         return " ".join(
             f"[{name}]" if number == used else name for number, (name, _) in enumerate(self._clocks) if name
         )

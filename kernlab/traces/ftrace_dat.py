@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,15 +40,24 @@ _HEADER_EVENT = (
 _MOST_PRINTK = 1 << 20
 
 
-def write(path: Path, kernel: Kernel, trace: Trace, formats: Formats, comms: Comms, clocks: str) -> Path:
-    """Write all instances' buffers. Raises KernlabError where no trace.dat can hold them, OSError."""
-    if not trace.rings:
+def write(
+    path: Path,
+    kernel: Kernel,
+    trace: Trace,
+    rings: Sequence[Ring],
+    formats: Formats,
+    comms: Comms,
+    clocks: str,
+) -> Path:
+    """Write these rings of a trace. Raises KernlabError where no trace.dat can hold them, OSError."""
+    if not rings:
         raise KernlabError("this dump has no ftrace buffers, so there is nothing to save")
-    sizes = {ring.subbuf_size for ring in trace.rings}
+    sizes = {ring.subbuf_size for ring in rings}
     if len(sizes) != 1:
         raise KernlabError(
             "the trace instances have sub-buffers of different sizes "
-            f"({', '.join(f'{size:,}' for size in sorted(sizes))} bytes), which one trace.dat cannot hold"
+            f"({', '.join(f'{size:,}' for size in sorted(sizes))} bytes), which one trace.dat cannot hold: "
+            "name one of them, instance=…"
         )
     (size,) = sizes
     parts = [
@@ -59,15 +69,15 @@ def write(path: Path, kernel: Kernel, trace: Trace, formats: Formats, comms: Com
         _sized(_printk(kernel), "<I"),
         _sized(_names(comms), "<Q"),
     ]
-    instances = list({id(ring.instance): ring.instance for ring in trace.rings}.values())
+    instances = list({id(ring.instance): ring.instance for ring in rings}.values())
     instances.sort(key=lambda instance: instance.name != "")
-    cpus = max(ring.cpu for ring in trace.rings) + 1
+    cpus = max(ring.cpu for ring in rings) + 1
     parts.append(struct.pack("<I", cpus))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             file.write(b"".join(parts))
-            _write_buffers(file, kernel, trace, instances, cpus, size, clocks)
+            _write_buffers(file, kernel, rings, instances, cpus, size, clocks)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -162,10 +172,16 @@ def _names(comms: Comms) -> str:
 
 
 def _write_buffers(
-    file: BinaryIO, kernel: Kernel, trace: Trace, instances: list[Instance], cpus: int, size: int, clocks: str
+    file: BinaryIO,
+    kernel: Kernel,
+    rings: Sequence[Ring],
+    instances: list[Instance],
+    cpus: int,
+    size: int,
+    clocks: str,
 ) -> None:
     """Options and sub-buffers. Where each CPU's lie is written once all sizes are known."""
-    data = {ring.address: _subbufs(kernel, ring) for ring in trace.rings}
+    data = {ring.address: _subbufs(kernel, ring) for ring in rings}
     options = []
     release = kernel.vmcoreinfo.release or ""
     if clocks:
@@ -186,9 +202,9 @@ def _write_buffers(
     pieces: list[npt.NDArray[np.uint8]] = []
     for instance in (top, *others):
         out.append(b"flyrecord\0")
-        rings = {ring.cpu: ring for ring in instance.rings if ring.address in data}
+        held = {ring.cpu: ring for ring in instance.rings if ring.address in data}
         for cpu in range(cpus):
-            pages = data[rings[cpu].address] if cpu in rings else np.zeros((0, size), dtype=np.uint8)
+            pages = data[held[cpu].address] if cpu in held else np.zeros((0, size), dtype=np.uint8)
             out.append(struct.pack("<QQ", place, pages.size))
             pieces.append(pages.reshape(-1))
             place += pages.size

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,7 @@ STATES = {0: "R", 1: "S", 2: "D", 4: "T", 8: "t", 16: "X", 32: "Z", 64: "P", 128
 
 #: Captures of the lab's scenario `trace`, by QEMU, each with truth.tar.xz beside vmcore.qemu-elf. Nothing else has
 #: truth for overruns, partial reads and instances.
-CAPTURES = os.environ.get("KERNLAB_TEST_TRACES", "")
+CAPTURES = os.environ.get("KERNLAB_LAB_CAPTURES") or os.environ.get("KERNLAB_TEST_TRACES", "")
 
 #: The kernel hashes pointers that it prints.
 POINTER = re.compile(r"\b[0-9a-f]{16}\b")
@@ -274,9 +275,36 @@ def test_a_capture_equals_its_later_reads(folder: Path) -> None:
                 assert POINTER.sub("X", line) == POINTER.sub("X", said)
 
 
+@pytest.mark.skipif(shutil.which("trace-cmd") is None, reason="trace-cmd is not installed")
+@pytest.mark.parametrize("folder", captures(), ids=lambda folder: folder.name)
+def test_trace_cmd_reads_all_instances_of_a_capture(folder: Path, tmp_path: Path) -> None:
+    with kernlab.open(folder / "vmcore.qemu-elf") as dump:
+        ftrace = dump.ftrace
+        ftrace.save(tmp_path / "all.dat")
+        ftrace.save(tmp_path / "half.dat", instance="half")
+        every = ftrace.all
+    assert every.instance.nunique() == 3
+    for path, wanted in (("all.dat", every), ("half.dat", every[every.instance == "half"])):
+        report = subprocess.run(
+            ["trace-cmd", "report", "-i", str(tmp_path / path)], capture_output=True, text=True, check=True
+        ).stdout
+        line = re.compile(r"^ *(?:(\w+): +)?.*?-\d+ +\[(\d+)\].*? (\d+)\.(\d{6}): (\w+): ", re.MULTILINE)
+        found = [
+            (name or "", int(cpu), int(seconds) * 10**6 + int(micro), event)
+            for name, cpu, seconds, micro, event in line.findall(report)
+        ]
+        if path == "half.dat":
+            found = [("half", *row[1:]) for row in found]
+        micros = (wanted.timestamp.astype("int64") + 500) // 1000
+        expected = zip(wanted.instance, wanted.cpu, micros, wanted.event, strict=True)
+        assert Counter(found) == Counter(expected)
+
+
 def test_captures_are_there() -> None:
     if not captures():
-        pytest.skip("KERNLAB_TEST_TRACES names no folder with captures of the lab's scenario trace (trace-*)")
+        pytest.skip(
+            "KERNLAB_LAB_CAPTURES names no folder with captures of the lab's scenario trace (trace-*)"
+        )
 
 
 def test_loading_nothing_gives_nothing(opened: Callable[[str], kernlab.Dump]) -> None:
