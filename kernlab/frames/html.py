@@ -17,13 +17,14 @@ _LONGEST_TOOLTIP = 2000
 _MOST_COLUMNS = 60
 _PROBLEMS_SHOWN = 3
 
+# A class named twice: JupyterLab sets all cells of rendered HTML to the right, with a selector of two classes.
 _STYLE = """\
 .kernlab-frame{overflow-x:auto;color:var(--jp-ui-font-color1,inherit)}
 .kernlab-frame table{border-collapse:collapse;font-size:var(--jp-ui-font-size1,13px);margin:0}
 .kernlab-frame caption{text-align:left;white-space:nowrap;padding:0 0 4px}
-.kernlab-frame th,.kernlab-frame td{padding:2px 8px;text-align:left;white-space:pre;unicode-bidi:isolate;\
-border-bottom:1px solid var(--jp-border-color2,#8884)}
-.kernlab-frame .n{text-align:right;font-variant-numeric:tabular-nums}
+.kernlab-frame.kernlab-frame th,.kernlab-frame.kernlab-frame td{padding:2px 8px;text-align:left;white-space:pre;\
+unicode-bidi:isolate;border-bottom:1px solid var(--jp-border-color2,#8884)}
+.kernlab-frame.kernlab-frame .n{text-align:right;font-variant-numeric:tabular-nums}
 .kernlab-frame .a{font-family:var(--jp-code-font-family,monospace)}
 .kernlab-frame .na,.kernlab-frame tbody th{opacity:.6;font-weight:normal}
 .kernlab-frame .problems{border-left:3px solid var(--jp-warn-color1,#d80);padding:2px 8px;margin-top:6px}
