@@ -60,8 +60,15 @@ def bars(parts: pd.DataFrame, colours: list[str], ax: Axes | None, theme: style.
     ax.set_xlim(0, (largest or 1.0) * 1.14)
     style.in_bytes(ax, theme)
     if len(sizes.columns) > 1:
-        # Below the longest bars there is room: the rows are sorted.
-        style.legend(ax, theme, loc="lower right")
+        # Under the axis: the bar of all others may be the longest of them.
+        style.legend(
+            ax,
+            theme,
+            loc="upper left",
+            bbox_to_anchor=(0, -0.75 / (len(labels) + 1)),
+            ncols=len(sizes.columns),
+            borderaxespad=0,
+        )
     return ax
 
 
@@ -103,6 +110,7 @@ def processes(table: pd.DataFrame, ax: Axes | None, top: int, theme: str | None)
             "swapped out": table["swap_bytes"],
         }
     )
+    held = int(parts.drop(columns="swapped out").astype("float64").fillna(0.0).sum().sum())
     pids = zip(table["comm"].fillna("?"), table["pid"], strict=True)
     parts.index = pd.Index([f"{comm} ({pid})" for comm, pid in pids])
     fills = [colours.blue, colours.sky, colours.vermilion, colours.mute]
@@ -110,7 +118,7 @@ def processes(table: pd.DataFrame, ax: Axes | None, top: int, theme: str | None)
     style.title(
         ax,
         colours,
-        f"Memory of {len(table):,} processes: {human_bytes(int(table['pss_bytes'].fillna(0).sum()))}",
+        f"Memory of {len(table):,} processes: {human_bytes(held)}",
         "shared pages are divided among those that map them, so bars add up",
     )
     return style.say(ax, _alt("Processes by memory", parts))

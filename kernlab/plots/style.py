@@ -145,8 +145,12 @@ def in_bytes(ax: Axes, theme: Theme) -> None:
 
 
 def in_words(value: float) -> str:
-    """A round number of bytes: `64 MiB`."""
-    return human_bytes(int(value)).replace(".0 ", " ") if value else "0"
+    """A round number of bytes: `64 MiB`, `1.25 GiB`."""
+    if not value:
+        return "0"
+    _, unit = human_bytes(int(value)).split(" ")
+    scale = 1 << 10 * max("BKMGTPE".index(unit[0]), 0)
+    return f"{value / scale:.4g} {unit}"
 
 
 def say(ax: Axes, text: str) -> Axes:

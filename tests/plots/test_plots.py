@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -121,6 +122,30 @@ def test_bars_of_slabs_and_processes_add_up_to_the_tables(sample):
         sum(bar.get_width() for bar in ax.patches)
         == table[["pss_bytes", "page_tables_bytes", "swap_bytes"]].sum().sum()
     )
+
+
+@pytest.mark.parametrize("name", ["slabs", "processes"])
+def test_the_legend_covers_no_bar(sample, name):
+    # With three bars that of all the others is the longest.
+    ax = getattr(sample.plot, name)(top=3)
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().y1 <= ax.get_window_extent().y0
+
+
+def test_the_title_of_processes_is_what_their_bars_add_up_to(sample):
+    from kernlab.text import human_bytes
+
+    ax = sample.plot.processes()
+    swapped = sample.memory_by_process["swap_bytes"].sum()
+    held = sum(patch.get_width() for patch in ax.patches) - swapped
+    assert human_bytes(int(held)) in " ".join(text.get_text() for text in ax.figure.findobj(match=Text))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0, "0"), (64 << 20, "64 MiB"), (5 << 28, "1.25 GiB"), (9 << 27, "1.125 GiB")]
+)
+def test_ticks_say_round_numbers_exactly(value, words):
+    assert style.in_words(value) == words
 
 
 def test_maps_of_one_process(sample):
