@@ -19,14 +19,14 @@ import pandas as pd
 from kernlab import text
 from kernlab.frames import describe
 from kernlab.traces.blktrace_events import event_columns, names_by_code
-from kernlab.traces.blktrace_headers import Digest, Rows, digest, gather, headers, some_headers, time_order
+from kernlab.traces.blktrace_headers import Digest, Rows, digest, gather, headers, in_time_order, some_headers
 from kernlab.traces.blktrace_latency import Latencies
 from kernlab.traces.blktrace_names import (
     CGROUP,
     NOTE_PROCESS,
     NOTE_TIMESTAMP,
 )
-from kernlab.traces.blktrace_records import V7, V8, Mask, Scan, joined, scan
+from kernlab.traces.blktrace_records import V7, V8, Mask, Scan, scan
 from kernlab.traces.blktrace_text import as_text
 from kernlab.traces.threads import in_threads
 
@@ -139,23 +139,35 @@ class BlkTrace:
 
     @cached_property
     def _digests(self) -> list[Digest]:
-        """What each stream's headers tell together; their times are let go of once `_order` is known."""
+        """What each stream's headers tell together."""
         small = sum(len(part.scan.offsets) for part in self._parts) < _BLOCK
         return in_threads(lambda part: digest(self.data, part.scan), self._parts, small=small)
+
+    def _by_time(self, *columns: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Columns that have an array for each stream as one each, in the order of time."""
+        if not self.streams:
+            return [np.zeros(0, dtype=np.int64) for _ in columns]
+        return in_time_order([seen.times for seen in self._digests], *columns)
 
     @cached_property
     def _order(self) -> I64:
         """Rows of the concatenated streams in the order of time."""
-        times = [seen.times for seen in self._digests]
-        for seen in self._digests:
-            seen.times = seen.times[:0]
-        return time_order(times)
+        ends = np.cumsum([len(part.scan.offsets) for part in self._parts])
+        rows = [np.arange(end - len(p.scan.offsets), end) for p, end in zip(self._parts, ends, strict=True)]
+        return self._by_time(rows)[0]
+
+    @cached_property
+    def _sorted(self) -> tuple[I64, Mask]:
+        """(offset, is a note) of every record, in the order of time."""
+        offsets = [part.scan.offsets for part in self._parts]
+        found = self._by_time(offsets, [seen.notes for seen in self._digests])
+        return found[0], found[1].astype(bool, copy=False)
 
     @cached_property
     def _places(self) -> tuple[I64, Mask | None, bool | Mask]:
         """Offset, version 8, other byte order of every record, in the order of time."""
         scans = [part.scan for part in self._parts]
-        offsets = joined([found.offsets for found in scans], np.int64)[self._order]
+        offsets = self._sorted[0]
         version8 = None
         if any(found.version8 is not None for found in scans):
             none = [np.zeros(len(found.offsets), dtype=bool) for found in scans]
@@ -171,7 +183,7 @@ class BlkTrace:
     @property
     def record_count(self) -> int:
         """How many records there are, notes among them."""
-        return len(self._order)
+        return len(self._sorted[0])
 
     def block(self, start: int, stop: int) -> tuple[npt.NDArray[Any], I64]:
         """Records [start, stop) in the order of time: (headers, where the bytes after each begin in `data`)."""
@@ -215,10 +227,7 @@ class BlkTrace:
     @cached_property
     def note_rows(self) -> I64:
         """Which of `rows` are notes of a process or the time, ascending."""
-        flags = [seen.notes for seen in self._digests]
-        if not any(flag.any() for flag in flags):
-            return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero(joined(flags, np.bool_)[self._order])
+        return np.flatnonzero(self._sorted[1])
 
     @cached_property
     def _notes(self) -> list[tuple[int, int, int, bytes]]:

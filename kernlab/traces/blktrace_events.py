@@ -241,7 +241,29 @@ def names_by_code(codes: npt.NDArray[Any], distinct: Sequence[int], names: Mappi
     place = {number: index for index, number in enumerate(known)}
     table = np.array([place.get(number, -1) for number in distinct] or [-1], dtype=np.int64)
     strings = [names[number] for number in known] or [""]
+    if pd.array(strings, dtype="str").dtype.storage == "pyarrow":
+        return _arrow_strings(codes, table, strings)
     return _by_blocks(len(codes), lambda part: lookup(table[codes[part]], strings))
+
+
+def _arrow_strings(codes: npt.NDArray[Any], table: I64, strings: Sequence[str]) -> Any:
+    """`strings[table[code]]`, missing where that is -1.
+
+    In memory from malloc: what Arrow's own pool gives is handed back to the kernel and touched anew with each block.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    pool = pa.system_memory_pool()
+    known = pa.array(strings, type=pa.large_string())
+
+    def block(first: int) -> Any:
+        rows = table[codes[first : first + _BLOCK]]
+        missing = rows < 0
+        return compute.take(known, pa.array(rows, mask=missing if missing.any() else None), memory_pool=pool)
+
+    parts = in_threads(block, range(0, len(codes), _BLOCK))
+    return pd.array(pa.chunked_array(parts, type=pa.large_string()), dtype="str")
 
 
 def _few_strings(count: int, rows: I64, strings: Sequence[str]) -> Any:

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.traces.blktrace_names import CGROUP, NOTE_MESSAGE, NOTIFY
-from kernlab.traces.blktrace_records import I64, U8, V7, V8, Mask, Scan, joined
-from kernlab.traces.threads import in_threads, processors
+from kernlab.traces.blktrace_records import I64, U8, V7, V8, Mask, Scan
+from kernlab.traces.threads import in_threads
 
 #: Headers taken apart in one go.
 _BLOCK = 1 << 14
+#: Records put in the order of time in one go.
+_PIECE = 1 << 16
 
 
 def headers(data: U8, offsets: I64, version8: Mask | None, swapped: bool) -> npt.NDArray[Any]:
@@ -146,27 +148,36 @@ def digest(data: U8, found: Scan) -> Digest:
     return seen
 
 
-def time_order(streams: Sequence[npt.NDArray[np.uint64]]) -> I64:
-    """Rows of all streams put together by their times, ties in the order of the streams."""
-    counts = [len(times) for times in streams]
-    total = sum(counts)
-    ascending = total > _BLOCK and all((times[1:] >= times[:-1]).all() for times in streams)
-    pieces = processors() if ascending else 1
-    if pieces < 2:
-        return np.argsort(joined(list(streams), np.uint64), kind="stable")
-    # Each piece of the time by itself: it is the same stretch in no other, and of each stream one run of rows.
-    longest = max(streams, key=len)
+def in_time_order(
+    times: Sequence[npt.NDArray[np.uint64]], *columns: Sequence[npt.NDArray[Any]]
+) -> list[npt.NDArray[Any]]:
+    """Each column, which has an array for each stream, as one array in the order of time; ties as the streams come.
+
+    `times` has each stream's, uint64[k] ns.
+    """
+    streams = list(zip(times, *columns, strict=True))
+    if not streams:
+        raise ValueError("no streams")
+    total = sum(len(stream) for stream in times)
+    pieces = -(-total // _PIECE)
+    if pieces < 2 or not all((stream[1:] >= stream[:-1]).all() for stream in times):
+        order = np.argsort(np.concatenate(times), kind="stable")
+        return [np.concatenate(column)[order] for column in columns]
+    # A stretch of time after the other, which fits the processor's cache: of each stream it is a run of rows.
+    longest = max(times, key=len)
     marks = longest[[len(longest) * piece // pieces for piece in range(1, pieces)]]
-    cuts = [[0, *np.searchsorted(times, marks).tolist(), len(times)] for times in streams]
-    firsts = np.cumsum([0, *counts[:-1]]).tolist()
-    order = np.empty(total, dtype=np.int64)
-    starts = [sum(cut[piece] for cut in cuts) for piece in range(pieces)]
+    cuts = np.array([[0, *np.searchsorted(stream, marks), len(stream)] for stream in times])
+    starts = cuts.sum(axis=0).tolist()
+    out = [np.empty(total, dtype=column[0].dtype) for column in columns]
 
     def sort(piece: int) -> None:
-        runs = [(cut[piece], cut[piece + 1]) for cut in cuts]
-        local = np.concatenate([times[slice(*run)] for times, run in zip(streams, runs, strict=True)])
-        rows = np.concatenate([np.arange(*run) + first for first, run in zip(firsts, runs, strict=True)])
-        order[starts[piece] : starts[piece] + len(rows)] = rows[np.argsort(local, kind="stable")]
+        runs = [slice(*cut) for cut in cuts[:, piece : piece + 2].tolist()]
+        order = np.argsort(
+            np.concatenate([s[run] for s, run in zip(times, runs, strict=True)]), kind="stable"
+        )
+        for column, whole in zip(columns, out, strict=True):
+            part = np.concatenate([s[run] for s, run in zip(column, runs, strict=True)])
+            whole[starts[piece] : starts[piece + 1]] = part[order]
 
     in_threads(sort, range(pieces))
-    return order
+    return out

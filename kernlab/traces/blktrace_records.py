@@ -93,7 +93,10 @@ def scan(data: U8, start: int, end: int) -> Scan:
     only looks like one, a torn end) it is taken up at the next record that leads to another one.
     """
     swapped = _is_swapped(data, start, end)
-    found: list[tuple[I64, Mask, I64]] = []
+    found: list[I64] = []
+    versions: list[Mask] = []
+    # Bytes of the records so far, and where the last of them begins and ends.
+    covered, begin, last = 0, start, start
     at = start
     while at < end:
         window = _Window(at, min(at + _WINDOW, end), end)
@@ -102,20 +105,21 @@ def scan(data: U8, start: int, end: int) -> Scan:
             # Some record is not aligned to 4 bytes, or something is damaged: look at every byte.
             rows = _walk(data, window, swapped, (0, 1, 2, 3), strict=False)
         assert rows is not None
-        at = rows[3]
-        found.append(rows[:3])
-    offsets = joined([part[0] for part in found], np.int64)
-    version8 = joined([part[1] for part in found], np.bool_)
-    stop = joined([part[2] for part in found], np.int64)
-    last = start
+        starts, of_8, stops, at = rows
+        if len(starts):
+            covered += int((stops - starts).sum())
+            begin, last = int(starts[-1]), int(stops[-1])
+            # What a walk gives are parts of larger arrays.
+            found.append(starts.copy())
+            versions.append(of_8.copy())
+    offsets, version8 = joined(found, np.int64), joined(versions, np.bool_)
     torn = 0
-    if len(offsets):
-        last = int(stop[-1])
-        if last > end:
-            torn = end - int(offsets[-1])
-            offsets, stop, version8 = offsets[:-1], stop[:-1], version8[:-1]
+    if last > end:
+        torn = end - begin
+        covered -= last - begin
+        offsets, version8 = offsets[:-1], version8[:-1]
     torn = torn or _is_start(data, last, end, swapped)
-    skipped = end - start - int((stop - offsets).sum()) - torn
+    skipped = end - start - covered - torn
     return Scan(offsets, version8 if version8.any() else None, swapped, skipped, torn)
 
 

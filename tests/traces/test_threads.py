@@ -13,7 +13,7 @@ from traces import blk_records as blk
 
 from kernlab.traces import blktrace, blktrace_events, blktrace_headers, threads
 from kernlab.traces.blktrace import BlkTrace
-from kernlab.traces.blktrace_headers import time_order
+from kernlab.traces.blktrace_headers import in_time_order
 
 
 def test_results_come_in_the_order_of_the_items(monkeypatch):
@@ -37,16 +37,19 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
 @settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(0, 40), max_size=60), min_size=1, max_size=4),
-    st.integers(1, 5),
+    st.integers(1, 30),
     st.booleans(),
 )
-def test_times_are_ordered_as_if_all_at_once(streams, pieces, ascending):
+def test_times_are_ordered_as_if_all_at_once(streams, size, ascending):
     arrays = [np.array(sorted(times) if ascending else times, dtype=np.uint64) for times in streams]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blktrace_headers, "_BLOCK", 4)
-        patch.setattr(blktrace_headers, "processors", lambda: pieces)
-        found = time_order(arrays)
-    assert found.tolist() == np.argsort(np.concatenate(arrays), kind="stable").tolist()
+        patch.setattr(blktrace_headers, "_PIECE", size)
+        patch.setattr(threads, "processors", lambda: 3)
+        rows = [np.arange(len(times)) + 100 * number for number, times in enumerate(arrays)]
+        stamps, found = in_time_order(arrays, arrays, rows)
+    order = np.argsort(np.concatenate(arrays), kind="stable")
+    assert found.tolist() == np.concatenate(rows)[order].tolist()
+    assert stamps.tolist() == sorted(np.concatenate(arrays).tolist())
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
@@ -77,6 +80,7 @@ def test_events_of_many_small_blocks_in_threads_are_those_of_one(monkeypatch, bl
     for module in (blktrace, blktrace_events, blktrace_headers):
         monkeypatch.setattr(module, "_BLOCK", block)
     monkeypatch.setattr(blktrace, "_SMALL", 0)
+    monkeypatch.setattr(blktrace_headers, "_PIECE", block)
     monkeypatch.setattr(threads, "processors", lambda: 3)
     pieces = BlkTrace.from_bytes(streams).events
     pd.testing.assert_frame_equal(pieces, whole)
