@@ -72,7 +72,8 @@ KIND_MEANING = {
     "hugetlb": "the pool of huge pages (hugetlbfs), free ones too",
     "slab": "slab caches",
     "large kmalloc": "kmalloc() above the largest cache (before 6.14 not told from other kernel memory)",
-    "page table": "page tables of processes",
+    "page table": "page tables of processes (PageTables; the upper levels count as other kernel memory where the "
+    "kernel does not count them)",
     "kernel stack": "stacks of threads",
     "vmalloc": "vmalloc()",
     "vmap": "kernel pages mapped with vmap(), such as relay buffers",
