@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 mpl.use("Agg")
@@ -192,6 +192,7 @@ def test_an_issue_whose_completion_may_be_missing_is_not_called_pending():
     assert found.pending.tolist() == [True]
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(
         st.tuples(st.sampled_from("DDCQ"), st.integers(0, 4), st.sampled_from([0, 512, 4096])),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from overlay import Overlay
 
@@ -43,6 +43,7 @@ def test_messages_of_all_cpus_are_put_in_their_sequence(tmp_path):
     assert str(events["sequence"].dtype) == "Int64"
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=40)), min_size=1, max_size=30), st.data())
 def test_a_torn_end_costs_the_last_message_and_is_told(tmp_path_factory, plan, data):
     folder = tmp_path_factory.mktemp("stp")

@@ -34,7 +34,7 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
         threads.in_threads(work, range(50))
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.lists(st.integers(0, 40), max_size=60), min_size=1, max_size=4),
     st.integers(1, 30),
