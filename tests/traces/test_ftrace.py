@@ -265,8 +265,14 @@ def test_a_capture_equals_its_later_reads(folder: Path) -> None:
         assert ftrace.lost.exact.all()
         assert (ftrace.lost.overrun > 0).any()
         assert (ftrace.lost.read > 0).any()
+        files = set(archive.getnames())
         for name in ftrace.instances.name:
-            stream = archive.extractfile(f"out/after/ftrace.{name}.txt" if name else "out/after/ftrace.txt")
+            path = f"out/after/ftrace.{name}.txt" if name else "out/after/ftrace.txt"
+            if path not in files and ftrace.instances.set_index("name").persistent[name]:
+                # An instance of the kernel's command line, which the guest's story does not know of.
+                assert (ftrace.lost[ftrace.lost.instance == name].decoded > 0).all()
+                continue
+            stream = archive.extractfile(path)
             assert stream is not None
             truth = [line for line in stream.read().decode().split("\n") if line and line[0] != "#"]
             lines = "\n".join(ftrace.lines(name)).split("\n")
@@ -283,7 +289,7 @@ def test_trace_cmd_reads_all_instances_of_a_capture(folder: Path, tmp_path: Path
         ftrace.save(tmp_path / "all.dat")
         ftrace.save(tmp_path / "half.dat", instance="half")
         every = ftrace.all
-    assert every.instance.nunique() == 3
+    assert every.instance.nunique() >= 3
     for path, wanted in (("all.dat", every), ("half.dat", every[every.instance == "half"])):
         report = subprocess.run(
             ["trace-cmd", "report", "-i", str(tmp_path / path)], capture_output=True, text=True, check=True
