@@ -10,6 +10,7 @@ decoding alone (its imports done) is printed, too. Both must have seen the same 
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import statistics
 import subprocess
@@ -100,10 +101,14 @@ def with_pdus(rows: np.ndarray) -> bytes:
     return out.tobytes()
 
 
-def timed(command: list[str], **options: object) -> tuple[float, subprocess.CompletedProcess[str]]:
+def timed(command: list[str], **options: object) -> tuple[float, float, str]:
+    """(seconds from start to exit, seconds of CPU that it took, what it printed)."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     done = subprocess.run(command, check=True, text=True, **options)  # type: ignore[call-overload]
-    return time.perf_counter() - began, done
+    took = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout or ""
 
 
 def main() -> int:
@@ -120,19 +125,21 @@ def main() -> int:
         count = make(folder, int(options.millions * 1e6))
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(f"{count:,} events of {CPUS} CPUs, {size / 1e6:.0f} MB, {options.runs} runs a side")
-        decoding, whole, parsing = [], [], []
+        decoding, whole, parsing, cpu, parsing_cpu = [], [], [], [], []
         for _ in range(options.runs):
-            took, done = timed([sys.executable, "-c", KERNLAB, name], capture_output=True)
-            events, inside = done.stdout.split()
+            took, used, printed = timed([sys.executable, "-c", KERNLAB, name], capture_output=True)
+            events, inside = printed.split()
             if int(events) != count:
                 print(f"NOT THE SAME: kernlab has {events} events of {count}")
                 return 1
             whole.append(took)
+            cpu.append(used)
             decoding.append(float(inside))
             if program:
                 with (folder / "text").open("w") as text:
-                    took, _ = timed([program, "-q", "-i", "sdb"], cwd=folder, stdout=text)
+                    took, used, _ = timed([program, "-q", "-i", "sdb"], cwd=folder, stdout=text)
                 parsing.append(took)
+                parsing_cpu.append(used)
                 with (folder / "text").open() as text:
                     lines = sum(1 for line in text if not line.startswith("Input file"))
                 if lines != count:
@@ -142,6 +149,8 @@ def main() -> int:
         ("kernlab, decoding alone", decoding),
         ("kernlab, process from start to exit", whole),
         ("blkparse, text to a file", parsing),
+        ("kernlab's process, CPU time", cpu),
+        ("blkparse, CPU time", parsing_cpu),
     ):
         if times:
             median = statistics.median(times)
@@ -150,7 +159,8 @@ def main() -> int:
     if parsing:
         slow = statistics.median(parsing)
         print(f"blkparse takes {slow / statistics.median(decoding):.1f} × kernlab's decoding,", end=" ")
-        print(f"{slow / statistics.median(whole):.1f} × its whole process")
+        print(f"{slow / statistics.median(whole):.1f} × its whole process,", end=" ")
+        print(f"{statistics.median(parsing_cpu) / statistics.median(cpu):.1f} × its CPU time")
     return 0
 
 
