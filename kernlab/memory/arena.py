@@ -18,6 +18,9 @@ _FEWEST_FRAMES = 64
 #: Rows are copied out in pieces, so that the index matrix of one piece stays small (in elements).
 _INDEX_ELEMENTS = 1 << 22
 
+#: Rows of at least this many words are copied as runs.
+_WINDOW_WORDS = 4
+
 
 def _reserve(frames: int, page_size: int) -> tuple[int, mmap.mmap]:
     """A mapping for as many frames as the system grants.
@@ -101,6 +104,12 @@ class FrameArena:
             start //= unit
             if count == 1:
                 out[:] = words[start].view(np.uint8).reshape(len(frames), size)
+            elif count >= _WINDOW_WORDS:
+                # Each row is one run of words: picked as such, it needs one index, not one per word.
+                windows = np.lib.stride_tricks.as_strided(
+                    words, (len(words) - count + 1, count), (unit, unit), writeable=False
+                )
+                out.view(words.dtype)[:] = windows[start]
             else:
                 picked = words[start[:, None] + np.arange(count)]
                 out[:] = picked.view(np.uint8).reshape(len(frames), size)
