@@ -18,6 +18,7 @@ from kernlab.plots.io_axes import (
     bytes_axis,
     dots,
     duration,
+    figure,
     fills_of,
     io_axes,
     latency_axis,
@@ -103,7 +104,7 @@ def offsets(
     bytes_axis(ax, colours, float(y.min(initial=0)), float(stops.max(initial=1)))
     handles = [mark(fills[i], _name(comm), "o") for i, comm in enumerate(shown)]
     if len(counts) > len(shown):
-        handles.append(mark(colours.mute, f"{len(counts) - len(shown):,} others", "o"))
+        handles.append(mark(colours.mute, _others(len(counts) - len(shown)), "o"))
     marks = [mark(colours.soft, KINDS[what], MARKERS[what]) for what in np.unique(kind).tolist()]
     if len(pending):
         marks.append(mark(colours.vermilion, "not completed", "o", hollow=True))
@@ -118,7 +119,7 @@ def offsets(
     return style.say(
         ax,
         f"Scatter plot of {len(asked):,} requests to {name} by time and offset, {_span(requests)}; by process: {parts}"
-        f"{_others(len(counts) - len(shown))}. {len(pending):,} had not completed at the end.",
+        f"{_and_others(len(counts) - len(shown))}. {len(pending):,} had not completed at the end.",
     )
 
 
@@ -137,14 +138,14 @@ def iops(
     style.title(
         ax,
         colours,
-        f"IOPS: {mean:,.0f} a second on average, {most:,.0f} at most",
+        f"IOPS: {figure(mean)} a second on average, {figure(most)} at most",
         _below(requests, f"completed requests a second, in steps of {duration(edges[1] - edges[0])}"),
     )
     time_axis(ax, colours, requests)
     return style.say(
         ax,
-        f"Stacked area of completed requests a second of {requests.device}, {_span(requests)}: {mean:,.0f} on average, "
-        f"{most:,.0f} at most; {_by_kind(requests)}.",
+        f"Stacked area of completed requests a second of {requests.device}, {_span(requests)}: "
+        f"{figure(mean)} on average, {figure(most)} at most; {_by_kind(requests)}.",
     )
 
 
@@ -163,14 +164,14 @@ def throughput(
     style.title(
         ax,
         colours,
-        f"Throughput: {mean:,.1f} MB/s on average, {most:,.1f} at most",
+        f"Throughput: {figure(mean)} MB/s on average, {figure(most)} at most",
         _below(requests, f"MB/s of completed requests, in steps of {duration(edges[1] - edges[0])}"),
     )
     time_axis(ax, colours, requests)
     return style.say(
         ax,
-        f"Stacked area of megabytes a second of {requests.device}, {_span(requests)}: {mean:,.1f} on average, "
-        f"{most:,.1f} at most; {_by_kind(requests, in_bytes=True)}.",
+        f"Stacked area of megabytes a second of {requests.device}, {_span(requests)}: {figure(mean)} on average, "
+        f"{figure(most)} at most; {_by_kind(requests, in_bytes=True)}.",
     )
 
 
@@ -268,13 +269,13 @@ def depth(
     style.title(
         ax,
         colours,
-        f"Queue depth: {mean:.1f} on average, {int(count.max(initial=0)):,} at most, {left:,} at the end",
+        f"Queue depth: {figure(mean)} on average, {int(count.max(initial=0)):,} at most, {left:,} at the end",
         _below(requests, "requests issued and not yet completed; dashed: the average"),
     )
     time_axis(ax, colours, requests)
     return style.say(
         ax,
-        f"Area of the requests that {requests.device} was working on, {_span(requests)}: {mean:.1f} on average, "
+        f"Area of the requests that {requests.device} was working on, {_span(requests)}: {figure(mean)} on average, "
         f"{int(count.max(initial=0)):,} at most, {left:,} when the trace ended.",
     )
 
@@ -295,9 +296,7 @@ def _most(total: F64, edges: F64, requests: Requests) -> float:
 
 
 def _envelope(moments: I64, count: I64, requests: Requests, cells: int = 360) -> tuple[F64, I64, I64]:
-    """(seconds, least, most) of a number that changes at moments; at most `cells` of them."""
-    if len(moments) <= cells:
-        return seconds(moments), count, count
+    """(seconds, least, most) of a number that changes at moments, in `cells` pieces: the shortest peak shows."""
     edges = np.linspace(requests.first, requests.last, cells + 1).astype(np.int64)
     # The value at an edge, and the changes up to the next. reduceat gives that of an empty piece as it should be.
     before = np.maximum(np.searchsorted(moments, edges, side="right") - 1, 0)
@@ -310,7 +309,11 @@ def _name(comm: str) -> str:
 
 
 def _others(count: int) -> str:
-    return f" and {count:,} others" if count > 0 else ""
+    return f"{count:,} other{'s' if count > 1 else ''}"
+
+
+def _and_others(count: int) -> str:
+    return f" and {_others(count)}" if count > 0 else ""
 
 
 def _below(requests: Requests, text: str) -> str:

@@ -39,15 +39,17 @@ def dots(ax: Axes, x: F64, y: F64, colour: str, kind: int, alpha: float = 0.9) -
     if not len(x):
         return
     marker = MARKERS[kind]
+    # Where there are many, small ones still show where there are more.
+    shrink = 1.0 if len(x) < 20_000 else 0.35
     ax.plot(
         x,
         y,
         linestyle="none",
         marker=marker,
-        markersize=4.2 if marker == "x" else 3.4,
-        markeredgewidth=1.1 if marker == "x" else 0,
+        markersize=shrink * (4.2 if marker == "x" else 3.4),
+        markeredgewidth=shrink * 1.1 if marker == "x" else 0,
         color=colour,
-        alpha=alpha,
+        alpha=alpha * (1.0 if shrink == 1.0 else 0.5),
         rasterized=len(x) > 5000,
     )
 
@@ -91,12 +93,14 @@ def time_axis(ax: Axes, theme: style.Theme, requests: Requests) -> None:
     from matplotlib.ticker import MaxNLocator
 
     first, last = seconds(requests.first), seconds(requests.last)
-    ax.set_xlim(first, last if last > first else first + 1e-6)
+    span = max(last - first, 1e-6)
+    # What lies at an end is whole.
+    ax.set_xlim(first - 0.006 * span, first + 1.006 * span)
     ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} s")
     if requests.whole_from > requests.first:
         whole = seconds(requests.whole_from)
-        ax.axvspan(first, whole, color=theme.quiet, alpha=0.55, linewidth=0, zorder=0)
+        ax.axvspan(first - 0.006 * span, whole, color=theme.quiet, alpha=0.55, linewidth=0, zorder=0)
         ax.annotate(
             "some CPUs' events are missing",
             (whole, 1),
@@ -165,6 +169,13 @@ def latency_axis(ax: Axes, took: I64, age: I64) -> None:
                 line.set_ydata(np.maximum(np.asarray(line.get_ydata(), dtype=float), low))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(lambda value, _: duration(value * 1e6) if value > 0 else "0")
+
+
+def figure(value: float) -> str:
+    """A number with as many digits as say something: "1,234", "5.5", "0.34"."""
+    if value >= 100 or value == round(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def duration(ns: float) -> str:
