@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from lab import BUNDLE
+from lab import BUNDLE, ROOT
 
 pytestmark = pytest.mark.skipif(
     not (BUNDLE / "package.json").is_file(), reason="the front end is not built: run `make extension`"
@@ -274,3 +276,17 @@ def test_a_snapshot_of_another_shape_breaks_nothing(desk, lab):
     desk.open("broken.ipynb")
     desk.page.locator(f"{NOTEBOOK} .kernlab-Tree", has_text="kept").wait_for()
     assert desk.page.locator(f"{NOTEBOOK} .kernlab-Tree").count() == len(broken)
+
+
+def test_the_tour_exported_without_javascript_shows_its_trees(offline, lab, tmp_path):
+    pytest.importorskip("nbconvert", reason="nbconvert is not installed (the extra 'report')")
+    command = [
+        *(sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "--log-level=ERROR"),
+        *("--ExecutePreprocessor.store_widget_state=False", f"--output-dir={tmp_path}", "00-tour.ipynb"),
+    ]
+    subprocess.run(command, cwd=ROOT / "notebooks", check=True, timeout=120)
+    page = offline(tmp_path / "00-tour.html")
+    assert "sysrq triggered crash" in page.locator(".kernlab-card").first.inner_text()
+    assert "inode 1, size 500, rootfs" in page.locator(".kernlab-tree").inner_text()
+    assert page.locator(".kernlab-frame").count() >= 3
+    assert page.get_by_text("This is the explorer without its widget").count() == 1
