@@ -71,7 +71,7 @@ def maps(dump: kernlab.Dump, truth: Truth) -> Share:
 
 def slabs(dump: kernlab.Dump, truth: Truth) -> Share:
     """Size, objects and pages per slab exactly; the number of objects within four slabs or 6 % (the results disk is put
-    away before the end: its buffer heads go)."""
+    away before the end: buffer heads and ext4's objects come and go with it)."""
     both = truth.slabinfo().merge(dump.slabs, on="name", how="left", suffixes=("_t", ""))
     held = 0
     for name in ("size", "objects_per_slab", "pages_per_slab"):
@@ -227,7 +227,11 @@ def main() -> int:
                 versions.append(
                     f"{told['kernel']['package']} {told['kernel']['version']}, {scenario}: "
                     f"QEMU {told['qemu']['version']} ({told['qemu']['accelerator']}), "
-                    f"makedumpfile {told['makedumpfile']}, level {told['dump_level']}"
+                    + (
+                        "saved by QEMU"
+                        if told["dump_level"] is None
+                        else f"makedumpfile {told['makedumpfile']}, level {told['dump_level']}"
+                    )
                 )
                 compared = compare(capture.folder, list(capture.dumps), problems)
                 rows += [{"kernel": capture.kernel_release, **row} for row in compared]
@@ -245,7 +249,19 @@ def main() -> int:
 
 def report(rows: list[dict[str, str]], problems: list[str], versions: list[str]) -> str:
     """docs/compatibility.md: what was run, the table, and each share below 100 %."""
-    missed = "\n".join(f"- {problem}" for problem in problems) or "- nothing"
+    # The formats of one capture are one memory: they miss the same.
+    formats: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        place, comma, what = problem.partition(", ")
+        folder, slash, file = place.partition("/")
+        formats.setdefault((folder, what) if comma and slash else (problem, ""), []).append(file)
+    missed = (
+        "\n".join(
+            f"- {folder}, {what} ({', '.join(files)})" if what else f"- {folder}"
+            for (folder, what), files in formats.items()
+        )
+        or "- nothing"
+    )
     ran = "\n".join(f"- {version}" for version in versions)
     facts = "\n".join(
         f"- **{name}**: {' '.join((measure.__doc__ or '').split())}" for name, measure in FACTS.items()
