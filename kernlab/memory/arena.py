@@ -30,7 +30,8 @@ def _reserve(frames: int, page_size: int) -> tuple[int, mmap.mmap]:
     """
     while True:
         try:
-            return frames, mmap.mmap(-1, frames * page_size)
+            # Private: the kernel gives huge pages to shared mappings only where shmem_enabled says so.
+            return frames, mmap.mmap(-1, frames * page_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except OSError:
             if frames <= _FEWEST_FRAMES:
                 raise
