@@ -101,11 +101,11 @@ def test_a_system_that_grants_little_memory_gets_a_small_arena(frames, monkeypat
     asked: list[int] = []
     real = mmap.mmap
 
-    def grant(descriptor: int, size: int) -> mmap.mmap:
+    def grant(descriptor: int, size: int, **how: int) -> mmap.mmap:
         asked.append(size)
         if size > 100 * PAGE:
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
-        return real(descriptor, size)
+        return real(descriptor, size, **how)
 
     monkeypatch.setattr("kernlab.memory.arena.mmap.mmap", grant)
     arena = FrameArena(MemoryFile({pfn: content(pfn) for pfn in range(FRAMES)}))
