@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.tables import INDEX
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +114,15 @@ def _file(dump: Dump, facts: pd.Series[Any]) -> str:
     return f"{facts['format']}, {packed}{kept} of memory in {file.frame_count:,} page frames"
 
 
+def opens_alone(name: str) -> bool:
+    """Whether a table can be shown by its name: it has no parameters, or none without a default. Builds nothing."""
+    if not INDEX[name].is_method:
+        return True
+    _, *others = inspect.signature(INDEX.load(name).function).parameters.values()
+    fillers = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(one.default is not one.empty or one.kind in fillers for one in others)
+
+
 class _Listing:
     """JSON whose repr is itself: what a front end reads of a user expression."""
 
@@ -125,8 +136,9 @@ class _Listing:
 def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
     """The dumps that this process has open, for JupyterLab's side panel: its repr is a JSON list.
 
-    Each is file, title, why, variable (its name in `namespace`, None where it has none) and tables: [name, rows],
-    rows None where the table was not built yet. Nothing is built for it.
+    Each is file, title, variable (its name in `namespace`, None where it has none) and tables: [name, rows, how
+    Python asks the dump for it], rows None where the table was not built yet. Nothing is built for it, and what
+    needs to be told more is left out.
     """
     from kernlab.frames import origin
 
@@ -141,8 +153,9 @@ def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
                 "title": text.shorten(text.show_controls(f"Linux {release}"), 120),
                 "variable": names.get(id(dump)),
                 "tables": [
-                    [name, int(rows) if rows >= 0 else None]
+                    [name, int(rows) if rows >= 0 else None, f"{name}()" if INDEX[name].is_method else name]
                     for name, rows in zip(listed["name"], listed["rows"].fillna(-1), strict=True)
+                    if opens_alone(name)
                 ],
             }
         )

@@ -37,7 +37,7 @@ def page(dump: Dump, pages: Pages) -> str:
         f"<tr><td><code>dump.{escape_html(entry['name'])}{'(…)' if entry['call'] else ''}</code></td>"
         f"<td>{'' if entry['rows'] is None else format(entry['rows'], ',')}</td>"
         f"<td>{escape_html(entry['description'])}</td></tr>"
-        for entry in pages.names()
+        for entry in pages.names(every=True)
     )
     heads = "<tr><th>table</th><th>rows</th><th>what it is</th></tr>"
     parts.append(_details("Tables", f"<table><thead>{heads}</thead><tbody>{names}</tbody></table>"))

@@ -16,6 +16,7 @@ from kernlab.errors import KernlabError
 from kernlab.frames.address import AddressArray
 from kernlab.frames.address_values import is_missing
 from kernlab.frames.html import duration
+from kernlab.summary import opens_alone
 from kernlab.widgets.explorer_filter import is_text, matches
 
 if TYPE_CHECKING:
@@ -44,8 +45,11 @@ class Pages:
         self._orders: OrderedDict[tuple[Any, ...], npt.NDArray[np.intp] | None] = OrderedDict()
         self._called: OrderedDict[str, pd.DataFrame] = OrderedDict()
 
-    def names(self) -> list[dict[str, Any]]:
-        """What can be shown: name, description, and rows (None until it was built)."""
+    def names(self, *, every: bool = False) -> list[dict[str, Any]]:
+        """What can be shown by its name alone: name, description, rows (None until it was built), whether it is called.
+
+        With `every`, also the tables that need to be told more.
+        """
         listed = self._dump.tables
         return [
             {
@@ -57,6 +61,7 @@ class Pages:
             for name, description, rows in zip(
                 listed["name"], listed["description"], listed["rows"], strict=True
             )
+            if every or opens_alone(name)
         ]
 
     def table(self, name: str) -> pd.DataFrame:

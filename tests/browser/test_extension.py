@@ -157,6 +157,16 @@ def test_the_side_panel_lists_open_dumps_and_their_tables(desk, dump, lab):
     tasks.filter(has_text=re.compile(r"^\d+$")).wait_for()
     assert int(tasks.inner_text()) > 50
     assert maps[1].inner_text() == "–"
+    # What must be told more is not offered; what can be called is.
+    for name, offered in (("owner", 0), ("search", 0), ("slab_objects", 1)):
+        assert rows(name)[0].count() == offered
+        assert board.locator(f".kl-entry[data-view={name}]").count() == offered
+    rows("slab_objects")[0].click()
+    board.locator(".kl-main h3", has_text="slab_objects").wait_for()
+    board.locator(".kl-main tbody td", has_text="kmalloc").or_(
+        board.locator(".kl-main tbody td", has_text=re.compile("^0x"))
+    ).first.wait_for()
+    assert board.locator(".kl-bad, .kl-notice:not([hidden])").count() == 0
     maps[0].click()
     board.locator(".kl-main h3", has_text="maps").wait_for()
     maps[1].filter(has_text=re.compile(r"^\d+$")).wait_for()
@@ -168,6 +178,22 @@ def test_the_side_panel_lists_open_dumps_and_their_tables(desk, dump, lab):
     while lab.ask("GET", "/api/sessions") and time.monotonic() < deadline:
         time.sleep(0.1)
     assert lab.ask("GET", "/api/sessions") == []
+
+
+def test_the_side_panel_runs_a_table_in_the_notebook_that_has_the_dump(desk, dump):
+    dump("panel.vmcore")
+    panel = desk.notebook("panel.ipynb", ["import kernlab; case = kernlab.open('panel.vmcore')"])
+    desk.page.locator(".lm-TabBar-tab[data-id=kernlab-dumps]").click()
+    entry = desk.page.locator("#kernlab-dumps details", has_text="panel.vmcore")
+    entry.wait_for()
+    # It asks the kernel, and builds nothing.
+    tables = entry.locator(".kernlab-Tables button")
+    assert {said.split("\n")[-1] for said in tables.all_inner_texts()} == {"–"}
+    for name, cell in (("modules", "case.modules"), ("slab_objects", "case.slab_objects()")):
+        tables.filter(has=desk.page.get_by_text(name, exact=True)).click()
+        panel.locator(".cm-content", has_text=re.compile(f"^{re.escape(cell)}$")).wait_for()
+        panel.locator(".jp-OutputArea-output table").nth(0 if name == "modules" else 1).wait_for()
+    assert panel.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
 
 
 def test_open_in_notebook_asks_the_first_questions(desk, dump, lab):
@@ -232,6 +258,24 @@ def test_a_struct_is_drawn_without_trust_and_without_a_kernel(desk, lab, opened)
     assert desk.page.locator(f"{NOTEBOOK} .klb").count() == 0
     desk.page.locator(".jp-Dialog").get_by_role("button", name="No Kernel").click()
     desk.picture("extension-snapshot-untrusted", desk.page.locator(NOTEBOOK))
+
+
+def test_a_trusted_struct_is_drawn_when_no_kernel_is_chosen(desk, lab, opened):
+    browser = opened("debian-6.1").explore("init_task", opened=("children",))
+    data, _ = browser._repr_mimebundle_()
+    snapshot_notebook(lab, data, "no-kernel.ipynb")
+    lab.trust(lab.root / "no-kernel.ipynb")
+    desk.open("no-kernel.ipynb")
+    tree = desk.page.locator(f"{NOTEBOOK} .kernlab-Kept .kernlab-Tree")
+    # Also while JupyterLab still asks which kernel to start.
+    desk.page.locator(".jp-Dialog").get_by_role("button", name="No Kernel").wait_for()
+    tree.wait_for()
+    desk.page.locator(".jp-Dialog").get_by_role("button", name="No Kernel").click()
+    desk.page.wait_for_timeout(3000)
+    assert "kthreadd, pid 2" in tree.inner_text()
+    assert desk.page.locator(f"{NOTEBOOK} .kernlab-Kept").count() == 1
+    desk.picture("extension-snapshot-no-kernel", desk.page.locator(NOTEBOOK))
+    desk.said[:] = [said for said in desk.said if "widget model not found" not in said]
 
 
 def test_a_hostile_snapshot_is_text(desk, lab):

@@ -174,3 +174,44 @@ def test_an_exported_page_without_javascript(offline, opened, tmp_path):
     page = offline(page_file)
     assert page.locator("details").count() == 3
     assert "kthreadd" in page.locator("details").first.inner_text()
+
+
+def test_a_trusted_notebook_without_widget_state_shows_the_tree(desk, lab, dump_files):
+    lab.dump(dump_files("debian-6.1").vmcore)
+    explorer = "explorer = dump.explorer(); explorer"
+    foreign = "import ipywidgets; ipywidgets.IntSlider()"
+    panel = desk.notebook("trusted.ipynb", (*CELLS, explorer, foreign))
+    panel.locator(".klb").wait_for()
+    desk.save()
+    path = lab.root / "trusted.ipynb"
+    notebook = json.loads(path.read_text())
+    # As JupyterLab saves it unless "Save Widget State Automatically" is on, which another test may have chosen.
+    notebook["metadata"].pop("widgets", None)
+    path.write_text(json.dumps(notebook))
+    lab.trust(path)
+    lab.end_kernels()
+    desk.open("trusted.ipynb")
+    panel = desk.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    tree = panel.locator(".kernlab-Kept .kernlab-Tree")
+    tree.wait_for()
+    assert "kthreadd, pid 2" in tree.inner_text()
+    assert "Run the cell again" in panel.locator(".kernlab-Kept").first.inner_text()
+    tree.scroll_into_view_if_needed()
+    desk.picture("struct-browser-trusted-no-state", panel)
+    page = panel.locator(".kernlab-Kept .kernlab-explorer-page")
+    page.wait_for()
+    page.scroll_into_view_if_needed()
+    desk.page.wait_for_timeout(500)
+    desk.picture("explorer-trusted-no-state", panel)
+    page.get_by_text("sysrq triggered crash").first.wait_for()
+    # What is not ours fails as it always does.
+    panel.locator(".jp-OutputArea-output", has_text="Error displaying widget").first.wait_for()
+    assert panel.locator(".kernlab-Kept").count() == 2
+    # A kernel comes, and the widgets with it.
+    desk.wait_for_kernel()
+    desk.run("runmenu:run-all")
+    panel.locator(".klb-row", has_text="kthreadd").first.wait_for()
+    panel.locator(".kl-explorer .kl-chip").first.wait_for()
+    assert panel.locator(".kernlab-Kept").count() == 0
+    # ipywidgets reports each model that it does not find.
+    desk.said[:] = [said for said in desk.said if "widget model not found" not in said]

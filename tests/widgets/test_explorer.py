@@ -16,6 +16,7 @@ pytest.importorskip("anywidget", reason="anywidget is not installed (the extra '
 
 import kernlab
 from kernlab.errors import KernlabError
+from kernlab.summary import open_dumps
 from kernlab.widgets import explorer_views as views
 from kernlab.widgets.explorer import Explorer
 from kernlab.widgets.explorer_filter import matches
@@ -158,13 +159,39 @@ def test_pages_put_together_are_the_table(pages: Pages, sample: Any) -> None:
 
 def test_every_table_has_a_page_whose_cells_are_text(pages: Pages) -> None:
     for entry in pages.names():
-        if entry["call"]:
-            continue
         page = pages.page(entry["name"], count=5)
         json.dumps(page, allow_nan=False)
         for _, cells in page["rows"]:
             assert len(cells) == len(page["columns"])
             assert all(cell is None or isinstance(cell, str | list) for cell in cells)
+
+
+def test_a_table_that_must_be_told_more_is_not_offered(sample: Any, pages: Pages) -> None:
+    offered = {entry["name"]: entry["call"] for entry in pages.names()}
+    assert offered["slab_objects"]
+    assert not {"owner", "search"} & offered.keys()
+    assert {"owner", "search"} <= {entry["name"] for entry in pages.names(every=True)}
+    # All caches, when no cache is named.
+    page = pages.page("slab_objects", search="cache=kmalloc-64", count=3)
+    assert 0 < page["matched"] < page["total"] == len(sample.slab_objects())
+    with pytest.raises(KernlabError, match="needs to be told more"):
+        pages.page("owner")
+
+
+def test_the_side_panel_builds_no_table_and_offers_what_opens(own: Any) -> None:
+    name = "a dump of this test"
+    before = set(own._built)
+    listed = json.loads(repr(open_dumps({name: own})))
+    (mine,) = [each for each in listed if each["variable"] == name]
+    assert set(own._built) == before
+    tables = {table: (rows, expression) for table, rows, expression in mine["tables"]}
+    assert not {"owner", "search"} & tables.keys()
+    assert tables["slab_objects"] == (None, "slab_objects()")
+    assert tables["tasks"][1] == "tasks"
+    own.modules  # noqa: B018
+    (mine,) = [each for each in json.loads(repr(open_dumps({name: own}))) if each["variable"] == name]
+    assert ["modules", len(own.modules), "modules"] in mine["tables"]
+    assert set(own._built) == before | {"modules"}
 
 
 def test_no_number_is_rounded_above_2_to_the_53(own: Any) -> None:
@@ -340,7 +367,7 @@ def test_its_repr_is_stable_and_the_bundle_has_a_page_for_where_no_widget_can_be
     assert "application/vnd.jupyter.widget-view+json" in data
     page = data["text/html"]
     assert "sysrq triggered crash" in page
-    for entry in Pages(sample).names():
+    for entry in Pages(sample).names(every=True):
         assert f"dump.{entry['name']}" in page
 
 

@@ -14,6 +14,7 @@ import { IDocumentManager } from '@jupyterlab/docmanager';
 import { DumpDocument, DumpFactory } from './document';
 import { dumpIcon, DumpModelFactory, FACTORY, FILE_TYPE, fileType, MODEL_NAME } from './fileType';
 import { writeInvestigation } from './investigation';
+import { KeptOutputs } from './kept';
 import { DumpsPanel } from './panel';
 
 const ID = '@kernlab/vmcore-explorer:plugin';
@@ -85,6 +86,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       void tracker.add(document);
     });
     docRegistry.addWidgetFactory(factory);
+    docRegistry.addWidgetExtension('Notebook', new KeptOutputs());
     void restorer?.restore(tracker, {
       command: 'docmanager:open',
       args: document => ({ path: document.context.path, factory: FACTORY }),

@@ -5,7 +5,7 @@ import { Widget } from '@lumino/widgets';
 
 import { make } from './dom';
 
-const MIME = 'application/vnd.kernlab.struct+json';
+export const MIME = 'application/vnd.kernlab.struct+json';
 const DEEPEST = 20;
 const MOST_ROWS = 2000;
 

@@ -15,7 +15,8 @@ interface IOpenDump {
   file: string;
   title: string;
   variable: string | null;
-  tables: [string, number | null][];
+  /** Name, rows where it was built, and how Python asks the dump for it. */
+  tables: [string, number | null, string][];
 }
 
 // Asks a kernel that has kernlab loaded, and imports nothing into one that has not.
@@ -127,7 +128,7 @@ export class DumpsPanel extends Widget {
     from.title = `Show ${owner.title.label}`;
     from.addEventListener('click', () => this._activate(owner.id));
     const tables = make('div', 'kernlab-Tables');
-    for (const [name, rows] of dump.tables) {
+    for (const [name, rows, expression] of dump.tables) {
       const button = make(
         'button',
         '',
@@ -135,7 +136,7 @@ export class DumpsPanel extends Widget {
         make('span', 'kernlab-soft', rows === null ? '–' : rows.toLocaleString('en-US'))
       );
       button.title = rows === null ? `${name}: not built yet` : `${name}: ${rows.toLocaleString('en-US')} rows`;
-      button.addEventListener('click', () => this._show(owner, dump, name));
+      button.addEventListener('click', () => this._show(owner, dump, name, expression));
       tables.append(button);
     }
     const entry = make('details', '', head, from, tables);
@@ -143,14 +144,14 @@ export class DumpsPanel extends Widget {
     return entry;
   }
 
-  private _show(owner: DumpDocument | NotebookPanel, dump: IOpenDump, table: string): void {
+  private _show(owner: DumpDocument | NotebookPanel, dump: IOpenDump, table: string, expression: string): void {
     this._activate(owner.id);
     if (owner instanceof NotebookPanel) {
       if (dump.variable) {
         const { content, sessionContext } = owner;
         content.activeCellIndex = content.widgets.length - 1;
         NotebookActions.insertBelow(content);
-        content.activeCell?.model.sharedModel.setSource(`${dump.variable}.${table}`);
+        content.activeCell?.model.sharedModel.setSource(`${dump.variable}.${expression}`);
         void NotebookActions.run(content, sessionContext);
       }
     } else {
