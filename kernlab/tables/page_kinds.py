@@ -19,6 +19,7 @@ import numpy.typing as npt
 from kernlab.kernel import Kernel
 from kernlab.tables.page_classifier import MAPPED_KINDS, Classified, Kind, classify
 from kernlab.tables.page_owners import kernel_owned
+from kernlab.threads import ahead, processors
 from kernlab.walk import zones as zone_walk
 from kernlab.walk.page_layout import PageLayout
 from kernlab.walk.pcp_lists import PcpFrames, pcp_frames
@@ -303,8 +304,8 @@ class PageSurvey:
 
     def structs(self) -> Iterator[PageChunk]:
         """The page structs of all chunks that hold memory."""
-        for pieces in self._chunks():
-            chunk = self._read(pieces)
+        # Read ahead: what the caller does with one chunk and the unpacking of the next share two processors.
+        for pieces, chunk in ahead(lambda pieces: (pieces, self._read(pieces)), self._chunks(), 1):
             if self._keeps:
                 self._kept[pieces[0].first_pfn] = chunk
             yield chunk
@@ -312,17 +313,19 @@ class PageSurvey:
     def __iter__(self) -> Iterator[PageKinds]:
         # The lists are searched among all page structs first; where those are not many, they are copied but once.
         self._keeps = self.frames * self.layout.size <= _KEPT_BYTES
-        _ = self.pcp
+        _ = self.pcp, self.owned
         self._keeps = False
         wild = 0
-        for pieces in self._chunks():
-            chunk = PageKinds(self, self._read(pieces), pieces)
+        for chunk in ahead(self._kinds, self._chunks(), processors()):
             wild += chunk.wild
             yield chunk
         if wild:
             self.problems.append(
                 f"{wild:,} free blocks claim an order that no block has; they count as single pages"
             )
+
+    def _kinds(self, pieces: list[Piece]) -> PageKinds:
+        return PageKinds(self, self._read(pieces), pieces)
 
     def _read(self, pieces: list[Piece]) -> PageChunk:
         kept = self._kept.pop(pieces[0].first_pfn, None)

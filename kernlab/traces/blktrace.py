@@ -18,6 +18,7 @@ import pandas as pd
 
 from kernlab import text
 from kernlab.frames import describe
+from kernlab.threads import in_threads
 from kernlab.traces.blktrace_events import event_columns, names_by_code
 from kernlab.traces.blktrace_headers import Digest, Rows, digest, gather, headers, in_time_order, some_headers
 from kernlab.traces.blktrace_latency import Latencies
@@ -28,7 +29,6 @@ from kernlab.traces.blktrace_names import (
 )
 from kernlab.traces.blktrace_records import V7, V8, Mask, Scan, scan
 from kernlab.traces.blktrace_text import as_text
-from kernlab.traces.threads import in_threads
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]

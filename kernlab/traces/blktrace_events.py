@@ -16,6 +16,7 @@ import pandas as pd
 
 from kernlab import text
 from kernlab.frames import lookup
+from kernlab.threads import in_threads
 from kernlab.traces.blktrace_names import (
     ACTIONS,
     CGROUP,
@@ -27,7 +28,6 @@ from kernlab.traces.blktrace_names import (
     rwbs,
 )
 from kernlab.traces.blktrace_records import I64, U8, Mask
-from kernlab.traces.threads import in_threads
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import BlkTrace

@@ -85,3 +85,37 @@ def test_events_of_many_small_blocks_in_threads_are_those_of_one(monkeypatch, bl
     pieces = BlkTrace.from_bytes(streams).events
     pd.testing.assert_frame_equal(pieces, whole)
     assert pieces.attrs["problems"] == whole.attrs["problems"]
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_ahead_keeps_the_order_and_its_bound(monkeypatch, cores, most):
+    monkeypatch.setattr(threads, "processors", lambda: cores)
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        return item * item
+
+    for count, result in enumerate(threads.ahead(work, range(20), most)):
+        assert result == count * count
+        assert len(begun) <= count + 1 + most
+    assert sorted(begun) == list(range(20))
+
+
+def test_ahead_stops_with_its_caller_and_raises_in_place(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    found = threads.ahead(work, range(1000), 2)
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(found)
+    found.close()
+    assert len(begun) < 10

@@ -1,0 +1,66 @@
+"""Work on arrays in pieces, on the processors that there are: NumPy lets go of the interpreter's lock meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+__all__ = ["ahead", "in_threads", "processors"]
+
+_MOST_THREADS = 8
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def processors() -> int:
+    """How many threads are worth having."""
+    return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item], *, small: bool = False) -> list[Result]:
+    """`work` of each item, in their order; one after the other where there is one item or the work is `small`.
+
+    An exception of any is raised once those under way have ended; the rest is not begun.
+    """
+    threads = min(processors(), len(items))
+    if small or threads < 2:
+        return [work(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="kernlab") as pool:
+        waiting = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in waiting]
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
+    """`work` of each item, in their order, begun in threads before it is asked for: of at most `most` items.
+
+    With one processor, or `most` 0, each is made when it is asked for. What was begun is waited for when the caller
+    stops early.
+    """
+    threads = min(processors(), most)
+    if threads < 1 or processors() < 2:
+        yield from map(work, items)
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="kernlab") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > most:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
