@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces import blk_records as blk
 
-from kernlab.traces import blktrace, blktrace_events, blktrace_headers, threads
+from kernlab import threads
+from kernlab.traces import blktrace, blktrace_events, blktrace_headers
 from kernlab.traces.blktrace import BlkTrace
 from kernlab.traces.blktrace_headers import in_time_order
 
