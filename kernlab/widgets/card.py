@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Problems shown on the card; the others are counted and stay in `dump.problems`.
 _MOST_PROBLEMS = 4
+#: Characters of one fact: a command line has at most some 2,000, and a damaged one no end.
+_LONGEST = 800
 
 _STYLE = """
 .kernlab-card{border:1px solid var(--jp-border-color2,rgba(128,128,128,.4));border-left:4px solid
@@ -39,7 +41,8 @@ def card(dump: Dump) -> str:
 
 def _page(title: str, why: str, rows: Sequence[tuple[str, str]], problems: Sequence[str]) -> str:
     items = "".join(
-        f"<dt>{text.escape_html(name)}</dt><dd>{text.escape_html(value)}</dd>" for name, value in rows
+        f"<dt>{text.escape_html(name)}</dt><dd>{text.escape_html(text.shorten(value, _LONGEST))}</dd>"
+        for name, value in rows
     )
     lost = ""
     if problems:
@@ -49,5 +52,5 @@ def _page(title: str, why: str, rows: Sequence[tuple[str, str]], problems: Seque
         lost = f'<div class="lost"><b>Missing from this dump</b><ul>{shown}{rest}</ul></div>'
     return (
         f'<style>{_STYLE}</style><div class="kernlab-card {text.NO_MATH}"><h3>{text.escape_html(title)}</h3>'
-        f'<div class="why">{text.escape_html(why)}</div><dl>{items}</dl>{lost}</div>'
+        f'<div class="why">{text.escape_html(text.shorten(why, _LONGEST))}</div><dl>{items}</dl>{lost}</div>'
     )

@@ -189,7 +189,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
 
 def _visible(said: str) -> str:
-    return text.shorten(text.show_controls(said), 2000)
+    return text.shorten(text.show_controls(said), 800)
 
 
 def _has_structs(dump: Dump) -> bool:

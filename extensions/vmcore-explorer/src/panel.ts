@@ -7,7 +7,7 @@ import { Message } from '@lumino/messaging';
 import { Widget } from '@lumino/widgets';
 import { IWidgetTracker } from '@jupyterlab/apputils';
 
-import { make } from './dom';
+import { make, visible } from './dom';
 import { DumpDocument } from './document';
 import { dumpIcon } from './fileType';
 
@@ -124,8 +124,8 @@ export class DumpsPanel extends Widget {
   private _entry(owner: DumpDocument | NotebookPanel, dump: IOpenDump): HTMLElement {
     const head = make('summary', '', make('b', '', dump.file.split('/').pop() ?? dump.file));
     head.title = dump.file;
-    const from = make('button', 'kernlab-from', `${dump.title} · in ${owner.title.label}`);
-    from.title = `Show ${owner.title.label}`;
+    const from = make('button', 'kernlab-from', `${dump.title} · in ${visible(owner.title.label)}`);
+    from.title = `Show ${visible(owner.title.label)}`;
     from.addEventListener('click', () => this._activate(owner.id));
     const tables = make('div', 'kernlab-Tables');
     for (const [name, rows, expression] of dump.tables) {
