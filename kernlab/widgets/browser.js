@@ -170,13 +170,17 @@ class Browser {
       flat.push(...level.before);
       node.children.forEach((child, i) => {
         child.element ??= drawRow(child, this);
-        child.element.setAttribute("aria-posinset", i + 1);
-        child.element.setAttribute("aria-setsize", node.page.total ?? -1);
-        if (child.row.opens) {
-          child.element.setAttribute("aria-expanded", String(child.expanded));
-          child.element.querySelector(".klb-twisty").textContent = child.busy ? "◌" : child.expanded ? "▾" : "▸";
+        const state = [i, node.page.total, child.expanded, child.busy].join();
+        if (child.drawn !== state) {
+          child.drawn = state;
+          child.element.setAttribute("aria-posinset", i + 1);
+          child.element.setAttribute("aria-setsize", node.page.total ?? -1);
+          if (child.row.opens) {
+            child.element.setAttribute("aria-expanded", String(child.expanded));
+            child.element.querySelector(".klb-twisty").textContent = child.busy ? "◌" : child.expanded ? "▾" : "▸";
+          }
+          child.element.setAttribute("aria-busy", String(child.busy));
         }
-        child.element.setAttribute("aria-busy", String(child.busy));
         flat.push(child);
         if (child.expanded && child.children) add(child);
       });
@@ -185,7 +189,7 @@ class Browser {
     add(found ?? root);
     this.flat = flat;
     const top = this.tree.scrollTop;
-    this.tree.replaceChildren(...flat.map((node) => node.element));
+    arrange(this.tree, flat.map((node) => node.element));
     this.tree.scrollTop = top;
     if (!flat.some((node) => node.element.tabIndex === 0) && flat.length) flat[0].element.tabIndex = 0;
   }

@@ -197,3 +197,23 @@ function frameTable(answer) {
       make("tbody", {}, ...answer.rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell || "–")))))),
     ...answer.problems.map((problem) => make("div", { class: "klb-why" }, `⚠ ${problem}`)));
 }
+
+// Makes `elements` the children of `parent`. What stays is not touched: thousands of rows need no new layout, and the
+// one that has the focus keeps it.
+function arrange(parent, elements) {
+  const wanted = new Set(elements);
+  let at = parent.firstChild;
+  const pass = () => {
+    while (at && !wanted.has(at)) {
+      const gone = at;
+      at = at.nextSibling;
+      gone.remove();
+    }
+  };
+  for (const element of elements) {
+    pass();
+    if (at === element) at = at.nextSibling;
+    else parent.insertBefore(element, at);
+  }
+  pass();
+}
