@@ -138,14 +138,14 @@ def _pages(kernel: Kernel, pfns: npt.NDArray[np.uint64]) -> PageChunk:
     """The page structs of any frames: a chunk whose rows do not lie side by side."""
     size = kernel.find_type("struct page").size
     data, status = kernel.gather(np.uint64(kernel.vmemmap) + pfns * np.uint64(size), size)
-    return PageChunk(kernel, 0, data, status == 0)
+    return PageChunk.of_rows(kernel, 0, data, status == 0)
 
 
 def _head_pfns(kernel: Kernel, pages: PageChunk, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """The frame of each page's compound head: its own for pages that are no tail (see PageChunk.heads)."""
     masks = kernel.types.has_member("struct page", "compound_info")
     link = pages.field("compound_info" if masks else "compound_head")
-    size = np.uint64(pages.rows.shape[1])
+    size = np.uint64(pages.struct_size)
     base = np.uint64(kernel.vmemmap)
     value = link - np.uint64(1)
     pointer = value - base < np.uint64(1 << 46)

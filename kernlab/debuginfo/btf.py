@@ -87,6 +87,7 @@ class Btf(Types):
         self._knows_signs: bool = bool(signed.any()) or (base is not None and base._knows_signs)
         self._known: dict[int, Type] = {}
         self._by_name: dict[str, Type | None] = {}
+        self._enumerator_values: dict[str, int | None] = {}
         self._lock = threading.RLock()
 
     def _find_records(self) -> npt.NDArray[np.int64]:
@@ -307,6 +308,11 @@ class Btf(Types):
 
     def enumerator_or_none(self, name: str) -> int | None:
         """See Types.enumerator_or_none; of enums that share a name the first one counts."""
+        if name not in self._enumerator_values:
+            self._enumerator_values[name] = self._find_enumerator(name)
+        return self._enumerator_values[name]
+
+    def _find_enumerator(self, name: str) -> int | None:
         offset = self._offset_of(name)
         if offset is None and self._base is not None:
             offset = self._base._offset_of(name)

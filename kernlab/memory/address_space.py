@@ -19,6 +19,9 @@ U8 = npt.NDArray[np.uint8]
 #: One gather or read allocates no more bytes than this, whatever a damaged dump says.
 LARGEST_READ = 1 << 32
 
+#: What takes more than this part of the arena is not worth the room, nor the first touch of that much memory.
+_LARGE_SHARE = 8
+
 
 class Status(IntEnum):
     """What became of one row of a gather: FrameStatus, and an address that nothing maps."""
@@ -118,6 +121,41 @@ class Memory:
         if status.any():
             out[status != 0] = 0
         return status
+
+    def pass_by(self, addresses: U64, out: U8) -> U8:
+        """Read whole pages for a pass over more memory than the arena should hold: what is not there goes past it.
+
+        Parameters: addresses uint64[n], each the first of a page; out uint8[n, page size], contiguous. Returns Status
+        per row uint8[n]; rows that are not PRESENT are zero. Unlike a gather it lets other threads read meanwhile.
+        """
+        with self._lock:
+            self._check_open()
+            self.gathers += 1
+            physical, status = self._translate(addresses)
+            frames = self.file.find(physical >> self._shift)
+            if (frames >= 0).all() and not status.any():
+                known = self._arena.copy_resident(frames, out)
+                if known is not None:
+                    return known
+        there = (frames >= 0) & (status == 0)
+        absent = (frames < 0) & (status == 0)
+        status[absent] = -frames[absent]
+        if there.all():
+            status = self.file.read_into(frames, out)
+        else:
+            out[:] = 0
+            rows = np.flatnonzero(there)
+            if len(rows):
+                found = np.empty((len(rows), self.page_size), dtype=np.uint8)
+                status[rows] = self.file.read_into(frames[rows], found)
+                out[rows] = found
+        if status.any():
+            out[status != 0] = 0
+        return status
+
+    def is_large(self, size: int) -> bool:
+        """Would so many bytes push too much else out of the arena? Then they are read by `pass_by`."""
+        return size > self._arena.capacity * self.page_size // _LARGE_SHARE
 
     def _translate(self, addresses: U64) -> tuple[U64, U8]:
         if self.layout is None:

@@ -344,7 +344,7 @@ def _heads(kernel: Kernel, pages: U64) -> U64:
     size = kernel.find_type("struct page").size
     rows, status = kernel.gather(pages, size)
     masks = kernel.types.has_member("struct page", "compound_info")
-    chunk = PageChunk(kernel, 0, rows, status == 0)
+    chunk = PageChunk.of_rows(kernel, 0, rows, status == 0)
     link = chunk.field("compound_info" if masks else "compound_head")
     value = link - np.uint64(1)
     pointer = value - np.uint64(kernel.vmemmap) < np.uint64(1 << 46)
@@ -352,7 +352,7 @@ def _heads(kernel: Kernel, pages: U64) -> U64:
     tail = (link & np.uint64(1)) != 0
     heads: U64 = np.where(tail, np.where(pointer, value, pages & value), pages)
     rows, status = kernel.gather(heads, size)
-    return heads[page_type_is(PageChunk(kernel, 0, rows, status == 0), "slab")]
+    return heads[page_type_is(PageChunk.of_rows(kernel, 0, rows, status == 0), "slab")]
 
 
 def _inside(address: U64, start: U64, end: U64) -> tuple[Mask, I64]:

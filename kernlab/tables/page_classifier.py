@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ U64 = npt.NDArray[np.uint64]
 _ANON, _MARKS = np.uint64(1), np.uint64(3)
 _LOWEST_MAPCOUNT = -128
 _KERNEL_HALF = np.uint64(1 << 63)
+
+Number = TypeVar("Number", np.int32, np.int64)
 
 
 class Kind(IntEnum):
@@ -79,21 +82,13 @@ class Classified:
     wild: int
 
 
-def classify(
-    layout: PageLayout,
-    chunk: PageChunk,
-    *,
-    largest_order: int,
-    pcp: tuple[I64, I64],
-    owned: tuple[I64, npt.NDArray[np.uint8]],
-) -> Classified:
-    """What every frame of a chunk is used for, as far as page structs and the lists in `pcp` and `owned` tell.
+def classify(layout: PageLayout, chunk: PageChunk, *, largest_order: int) -> Classified:
+    """What every frame of a chunk is used for, as far as the page structs alone tell; `complete` adds the rest.
 
-    Parameters: largest_order of a free block; pcp: (row, order) of each free block on a CPU's list; owned: (row,
-    `Kind`) of frames that only the kernel's mappings know. Mirrors mm/page_alloc.c (PageBuddy and order in private),
+    Parameters: largest_order of a free block. Mirrors mm/page_alloc.c (PageBuddy and order in private),
     include/linux/page-flags.h (page types, PageAnon, compound pages) and mm/huge_memory.c.
     """
-    count = len(chunk.rows)
+    count = len(chunk)
     flags, mapping, typed = layout.flags(chunk), layout.mapping(chunk), layout.mapcount(chunk)
     result = Classified(
         kind=np.full(count, Kind.OTHER, dtype=np.uint8),
@@ -114,10 +109,6 @@ def classify(
     _mapped(layout, kind, flags, mapping, plain)
     _compound(layout, chunk, result, flags)
     _free_blocks(layout, chunk, result, free, largest_order)
-    _expand(result, pcp[0], pcp[1], Kind.PCP)
-    rows, owner = owned
-    other = kind[rows] == Kind.OTHER
-    kind[rows[other]] = owner[other]
     poisoned = layout.bit("PG_hwpoison")
     if poisoned:
         bad = np.flatnonzero((flags & poisoned) != 0)
@@ -127,6 +118,32 @@ def classify(
         kind[lost] = Kind.EXCLUDED
         result.order[lost] = 0
     return result
+
+
+def complete(
+    kind: npt.NDArray[np.uint8],
+    order: npt.NDArray[np.int8],
+    head: npt.NDArray[Any],
+    valid: npt.NDArray[np.bool_],
+    *,
+    pcp: tuple[I64, npt.NDArray[np.int8], I64],
+    owned: tuple[I64, npt.NDArray[np.uint8]],
+) -> I64:
+    """Add to what `classify` found what only lists and mappings know, in place, for a chunk or for all of memory.
+
+    Parameters: pcp: (row, order, head) of each frame that hangs on a CPU's list; owned: (row, `Kind`) of frames that
+    only the kernel's mappings know. Returns the rows that are on the lists.
+    """
+    rows, orders, heads = pcp
+    known = valid[rows]
+    rows = rows[known]
+    order[rows], head[rows] = orders[known], heads[known]
+    free: I64 = rows[kind[rows] != Kind.HWPOISON]
+    kind[free] = Kind.PCP
+    only, owner = owned
+    other = kind[only] == Kind.OTHER
+    kind[only[other]] = owner[other]
+    return free
 
 
 def _typed(layout: PageLayout, kind: npt.NDArray[np.uint8], stored: npt.NDArray[np.int32]) -> I64:
@@ -193,11 +210,20 @@ def _expand(result: Classified, heads: I64, orders: I64, kind: Kind) -> None:
     """All frames of blocks get the kind, the order and the head's row; blocks end where the chunk ends."""
     if not len(heads):
         return
-    lengths = np.minimum(np.int64(1) << orders, len(result.kind) - heads)
-    total = int(lengths.sum())
-    ends = np.cumsum(lengths)
-    owner = np.repeat(heads.astype(np.int32), lengths)
-    rows = owner + (np.arange(total, dtype=np.int32) - np.repeat((ends - lengths).astype(np.int32), lengths))
+    rows, order, owner = spread(heads.astype(np.int32), orders, len(result.kind))
     result.kind[rows] = kind
-    result.order[rows] = np.repeat(orders.astype(np.int8), lengths)
+    result.order[rows] = order
     result.head_row[rows] = owner
+
+
+def spread(
+    heads: npt.NDArray[Number], orders: I64, end: int
+) -> tuple[npt.NDArray[Number], npt.NDArray[np.int8], npt.NDArray[Number]]:
+    """Blocks to their frames, at most to before `end`: (frame, order of its block, head of its block)."""
+    lengths = np.minimum(np.int64(1) << orders, end - heads)
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    owner = np.repeat(heads, lengths)
+    frames = np.arange(total, dtype=heads.dtype)
+    frames += owner - np.repeat((ends - lengths).astype(heads.dtype), lengths)
+    return frames, np.repeat(orders.astype(np.int8), lengths), owner

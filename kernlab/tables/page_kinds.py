@@ -9,20 +9,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from kernlab.kernel import Kernel
-from kernlab.tables.page_classifier import MAPPED_KINDS, Classified, Kind, classify
+from kernlab.tables.page_classifier import MAPPED_KINDS, Classified, Kind, classify, complete, spread
 from kernlab.tables.page_owners import kernel_owned
 from kernlab.threads import ahead, processors
 from kernlab.walk import zones as zone_walk
 from kernlab.walk.page_layout import PageLayout
-from kernlab.walk.pcp_lists import PcpFrames, pcp_frames
+from kernlab.walk.pcp_lists import Candidates, PcpSearch
 from kernlab.walk.resources import memory_frames
 from kernlab.walk.sections import Pageblocks, Sections, pageblocks, sections
 from kernlab.walk.vmemmap import CHUNK, PageChunk, read_pages
@@ -116,19 +118,18 @@ class PageKinds:
     could not be read (`valid` False) has the kind EXCLUDED and zeros elsewhere.
     """
 
-    def __init__(self, survey: PageSurvey, chunk: PageChunk, pieces: list[Piece]):
+    def __init__(self, survey: PageSurvey, chunk: PageChunk, pieces: list[Piece], found: Classified):
         self.survey = survey
         self.chunk = chunk
         self.pieces = pieces
         self.first_pfn = chunk.first_pfn
-        found = survey.classify(chunk)
         self.kind = found.kind
         self.order = found.order
         self.head_row = found.head_row
         self.tails = found.tails
         self.wild = found.wild
         self.valid = chunk.valid
-        offline = survey.offline(self.first_pfn, len(chunk.rows))
+        offline = survey.offline(self.first_pfn, len(chunk))
         if offline is not None:
             # What the memory map holds there was never made.
             self.kind[offline], self.order[offline] = Kind.OFFLINE, 0
@@ -174,7 +175,7 @@ class PageKinds:
     def mapping(self) -> tuple[U64, Mask]:
         """The address_space (of anon pages the anon_vma) without its mark bits: (uint64, bool: it applies)."""
         applies = MAPPED[self.kind]
-        value = self.survey.layout.mapping(self.chunk)
+        value = self.survey.layout.mapping(self.chunk).copy()
         if len(self.tails):
             # Tails have other things there; they belong to what their head belongs to.
             value[self.tails] = value[self.head_row[self.tails]]
@@ -212,6 +213,15 @@ class PageKinds:
         return np.repeat(types, block)[skip : skip + len(self)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One chunk as it was read, and what its page structs alone say, where asked for."""
+
+    pieces: list[Piece]
+    chunk: PageChunk
+    found: Classified | None
+
+
 class PageSurvey:
     """All page frames of the machine, to be gone through in chunks; each pass reads the page structs again.
 
@@ -223,8 +233,7 @@ class PageSurvey:
         self.kernel = kernel
         self.problems = problems
         self.layout = PageLayout(kernel)
-        self._kept: dict[int, PageChunk] = {}
-        self._keeps = False
+        self._kept: deque[_Look] = deque()
         self.sections: Sections = sections(kernel, problems)
         self.pageblocks: Pageblocks = pageblocks(kernel, self.sections)
         self.node = zone_walk.nodes(kernel, problems)
@@ -267,11 +276,6 @@ class PageSurvey:
         return int((self.last - self.first).sum())
 
     @cached_property
-    def pcp(self) -> PcpFrames:
-        """The free blocks on the CPUs' own lists."""
-        return pcp_frames(self.kernel, self.structs(), self.zone, self.pageblocks.order, self.problems)
-
-    @cached_property
     def owned(self) -> tuple[I64, npt.NDArray[np.uint8]]:
         """Frames that only the kernel's mappings tell of: (pfn int64[m], ascending; `Kind` uint8[m])."""
         found, self.areas_known = kernel_owned(self.kernel, self.problems)
@@ -288,50 +292,130 @@ class PageSurvey:
         found: Mask = off[np.arange(first, first + count) // frames - numbers[0]]
         return found
 
-    def classify(self, chunk: PageChunk) -> Classified:
-        """The kinds of one chunk, with what the lists say of it."""
-        first, last = chunk.first_pfn, chunk.first_pfn + len(chunk.rows)
-        pcp, (owned, kinds) = self.pcp, self.owned
-        low, high = np.searchsorted(pcp.pfns, (first, last))
-        begin, end = np.searchsorted(owned, (first, last))
-        return classify(
-            self.layout,
-            chunk,
-            largest_order=self.largest_order,
-            pcp=(pcp.pfns[low:high] - first, pcp.orders[low:high]),
-            owned=(owned[begin:end] - first, kinds[begin:end]),
-        )
+    @cached_property
+    def pcp(self) -> tuple[I64, npt.NDArray[np.int8], I64]:
+        """The frames on the CPUs' own free lists: (pfn int64[m], ascending, order of the block, its first pfn)."""
+        # What is not too much is kept for the pass that asked for this, and classified meanwhile.
+        keep = self.frames * self.layout.size <= _KEPT_BYTES
+        candidates = []
+        for look in ahead(lambda pieces: self._look(pieces, keep), self._chunks(), processors()):
+            candidates.append(self._search.candidates(look.chunk))
+            if keep:
+                self._kept.append(look)
+        return self._on_lists(candidates)
 
-    def structs(self) -> Iterator[PageChunk]:
-        """The page structs of all chunks that hold memory."""
-        # Read ahead: what the caller does with one chunk and the unpacking of the next share two processors.
-        for pieces, chunk in ahead(lambda pieces: (pieces, self._read(pieces)), self._chunks(), 1):
-            if self._keeps:
-                self._kept[pieces[0].first_pfn] = chunk
-            yield chunk
+    @cached_property
+    def _search(self) -> PcpSearch:
+        return PcpSearch(self.kernel, self.zone, self.pageblocks.order, self.problems)
+
+    def _on_lists(self, candidates: list[Candidates]) -> tuple[I64, npt.NDArray[np.int8], I64]:
+        found = self._search.frames(candidates)
+        frames, orders, heads = spread(found.pfns, found.orders, int(self.last.max(initial=0)))
+        # Blocks do not overlap, but on a damaged list they may.
+        by_frame = np.argsort(frames, kind="stable")
+        return frames[by_frame], orders[by_frame], heads[by_frame]
+
+    def _look(
+        self, pieces: list[Piece], classified: bool, room: npt.NDArray[np.uint64] | None = None
+    ) -> _Look:
+        first, last = pieces[0].first_pfn - pieces[0].rows.start, pieces[-1].last_pfn
+        chunk = read_pages(self.kernel, first, last, once=self._once, room=room)
+        found = classify(self.layout, chunk, largest_order=self.largest_order) if classified else None
+        return _Look(pieces, chunk, found)
+
+    @cached_property
+    def _once(self) -> bool:
+        """Are the page structs more than the arena should be filled with?"""
+        return self.kernel.memory.is_large(self.frames * self.layout.size)
 
     def __iter__(self) -> Iterator[PageKinds]:
-        # The lists are searched among all page structs first; where those are not many, they are copied but once.
-        self._keeps = self.frames * self.layout.size <= _KEPT_BYTES
+        # The lists are searched among all page structs first.
         _ = self.pcp, self.owned
-        self._keeps = False
+        kept, self._kept = self._kept, deque()
+        again = ahead(lambda pieces: self._look(pieces, True), self._chunks(), processors())
         wild = 0
-        for chunk in ahead(self._kinds, self._chunks(), processors()):
-            wild += chunk.wild
+        for look in self._drained(kept) if kept else again:
+            found = look.found
+            assert found is not None
+            wild += found.wild
+            chunk = PageKinds(self, look.chunk, look.pieces, found)
+            self._complete(chunk)
             yield chunk
+        self._tell(wild)
+
+    @staticmethod
+    def _drained(kept: deque[_Look]) -> Iterator[_Look]:
+        while kept:
+            yield kept.popleft()
+
+    def _tell(self, wild: int) -> None:
         if wild:
             self.problems.append(
                 f"{wild:,} free blocks claim an order that no block has; they count as single pages"
             )
 
-    def _kinds(self, pieces: list[Piece]) -> PageKinds:
-        return PageKinds(self, self._read(pieces), pieces)
+    def _complete(self, chunk: PageKinds) -> None:
+        """Add what the lists say to the kinds of one chunk."""
+        first, last = chunk.first_pfn, chunk.first_pfn + len(chunk)
+        (pcp, orders, heads), (owned, kinds) = self.pcp, self.owned
+        low, high = np.searchsorted(pcp, (first, last))
+        begin, end = np.searchsorted(owned, (first, last))
+        complete(
+            chunk.kind,
+            chunk.order,
+            chunk.head_row,
+            chunk.valid,
+            pcp=(pcp[low:high] - first, orders[low:high], heads[low:high] - first),
+            owned=(owned[begin:end] - first, kinds[begin:end]),
+        )
 
-    def _read(self, pieces: list[Piece]) -> PageChunk:
-        kept = self._kept.pop(pieces[0].first_pfn, None)
-        if kept is not None:
-            return kept
-        return read_pages(self.kernel, pieces[0].first_pfn - pieces[0].rows.start, pieces[-1].last_pfn)
+    def scan(self, use: Callable[[PageKinds, int], None]) -> None:
+        """Go through all chunks once, in threads: `use(chunk, row)` gets each with the number of frames before it.
+
+        Its kinds are what the page structs alone tell; what lists and mappings know is `listed` afterwards. A chunk
+        is gone when `use` returns: its memory is used again.
+        """
+        rooms: list[npt.NDArray[np.uint64]] = []
+
+        def work(place: tuple[list[Piece], int]) -> tuple[Candidates, int]:
+            pieces, row = place
+            room = rooms.pop() if rooms else np.empty(self._room, dtype=np.uint64)
+            look = self._look(pieces, True, room)
+            assert look.found is not None
+            use(PageKinds(self, look.chunk, pieces, look.found), row)
+            found = self._search.candidates(look.chunk), look.found.wild
+            rooms.append(room)
+            return found
+
+        _ = self._search
+        begun = ahead(work, self._placed(), processors())
+        looks = list(islice(begun, 1))
+        # While the threads go on with the next chunks.
+        _ = self.owned
+        looks.extend(begun)
+        self._tell(sum(wild for _, wild in looks))
+        self.pcp = self._on_lists([candidates for candidates, _ in looks])
+
+    @property
+    def _room(self) -> int:
+        """Words of the page structs of a whole chunk, and of the page before the first."""
+        return (CHUNK * self.layout.size + self.kernel.page_size) // 8
+
+    def _placed(self) -> Iterator[tuple[list[Piece], int]]:
+        row = 0
+        for pieces in self._chunks():
+            yield pieces, row
+            row += sum(map(len, pieces))
+
+    def rows(self, pfns: I64) -> I64:
+        """The place of each frame among all frames of memory, -1 for what is none."""
+        before = np.cumsum(self.last - self.first) - (self.last - self.first)
+        place = np.searchsorted(self.last, pfns, side="right")
+        inside = place < len(self.last)
+        inside[inside] = self.first[place[inside]] <= pfns[inside]
+        found = np.full(len(pfns), -1, dtype=np.int64)
+        found[inside] = before[place[inside]] + pfns[inside] - self.first[place[inside]]
+        return found
 
     def _chunks(self) -> Iterator[list[Piece]]:
         """The pieces of memory of each chunk: what lies in one GiB, so that no block is cut."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kernlab.frames import addresses, frame, table
 from kernlab.kernel import Kernel
+from kernlab.tables.page_classifier import complete
 from kernlab.tables.page_kinds import KIND_NAMES, PageKinds, PageSurvey
 from kernlab.walk.strings import c_strings
 from kernlab.walk.zones import zone_names
@@ -50,15 +51,35 @@ def pages(kernel: Kernel) -> pd.DataFrame:
     columns: dict[str, npt.NDArray[Any]] = {
         name: np.empty(survey.frames, dtype=dtype) for name, dtype in _DTYPES.items()
     }
-    done = 0
-    for chunk in survey:
+
+    def fill(chunk: PageKinds, row: int) -> None:
         values = _values(chunk)
         for piece in chunk.pieces:
-            rows = slice(done, done + len(piece))
+            rows = slice(row, row + len(piece))
             for name, column in columns.items():
                 column[rows] = values[name][piece.rows]
-            done = rows.stop
+            row = rows.stop
+
+    survey.scan(fill)
+    _complete(survey, columns)
     return _frame(kernel, survey, columns, problems)
+
+
+def _complete(survey: PageSurvey, columns: dict[str, npt.NDArray[Any]]) -> None:
+    """Add what lists and mappings know of the frames."""
+    (pcp, orders, heads), (owned, kinds) = survey.pcp, survey.owned
+    rows, own = survey.rows(pcp), survey.rows(owned)
+    known, mine = rows >= 0, own >= 0
+    free = complete(
+        columns["kind"],
+        columns["order"],
+        columns["head"],
+        columns["valid"],
+        pcp=(rows[known], orders[known], heads[known]),
+        owned=(own[mine], kinds[mine]),
+    )
+    columns["mapping"][free], columns["mapped"][free] = 0, False
+    columns["slab_cache"][free], columns["is_slab"][free] = 0, False
 
 
 def _values(chunk: PageKinds) -> dict[str, npt.NDArray[Any]]:

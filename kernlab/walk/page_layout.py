@@ -106,7 +106,7 @@ class PageLayout:
             return np.zeros(len(heads), dtype=np.int64)
         behind, offset, size = place
         rows = heads + behind
-        inside = rows < len(chunk.rows)
+        inside = rows < len(chunk)
         values = chunk.number(offset, size, signed)
         return np.where(inside, values[np.where(inside, rows, 0)], values.dtype.type(0))
 
@@ -124,7 +124,7 @@ class PageLayout:
         # A page that is mapped in both ways has one mapping too many in each part (until v6.2, PG_double_map).
         double = self.bit("PG_double_map")
         if double:
-            behind = np.minimum(heads + 1, len(chunk.rows) - 1)
+            behind = np.minimum(heads + 1, len(chunk) - 1)
             count -= ((self.flags(chunk)[behind] & double) != 0).astype(np.int32)
         if not self._folio_mapcount:
             # Linux commit 4b51634cd16a ("mm,thp,rmap: subpages_mapcount COMPOUND_MAPPED if PMD-mapped") (in v6.2);
@@ -145,5 +145,5 @@ class PageLayout:
         bit = info.number("PG_hugetlb") or types.enumerator_or_none("PG_hugetlb")
         if bit is None or bit > 63:
             return np.zeros(len(heads), dtype=bool)
-        behind = np.minimum(heads + 1, len(chunk.rows) - 1)
+        behind = np.minimum(heads + 1, len(chunk) - 1)
         return (self.flags(chunk)[behind] >> np.uint64(bit) & np.uint64(1)).astype(bool)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,78 +74,90 @@ def pcp_lists(
     return heads.addresses[readable], order[readable], owner[index][readable], counts
 
 
-def pcp_frames(
-    kernel: Kernel,
-    chunks: Iterable[PageChunk],
-    zone: StructArray,
-    pageblock_order: int,
-    problems: list[str],
-) -> PcpFrames:
-    """The frames on the per-CPU lists of all zones.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Free pages whose links lead to others or to a list: pfn int64[m], where they lead uint64[m] each."""
+
+    pfns: I64
+    following: U64
+    preceding: U64
+
+
+class PcpSearch:
+    """The search for the frames on the per-CPU lists of all zones: `candidates` of each chunk, then `frames` of all.
 
     A list is not walked: every free page whose links lead to another one is a candidate, and one belongs to the list
     whose head its links lead to, forwards or backwards. So thousands of entries take as many rounds as their number
     has bits, and a broken link costs only itself.
     """
-    heads, orders, owners, counts = pcp_lists(kernel, zone, pageblock_order, problems)
-    empty = np.zeros(0, dtype=np.int64)
-    if not counts.any():
-        return PcpFrames(empty, empty, empty)
-    by_address = np.argsort(heads)
-    sorted_heads = heads[by_address]
-    page = kernel.find_type("struct page")
-    links = resolve(page, "lru.next").hops[-1]
-    base, size = np.uint64(kernel.vmemmap + links), np.uint64(page.size)
-    parts = [_candidates(chunk, links, sorted_heads) for chunk in chunks]
-    if not parts:
-        return PcpFrames(empty, empty, empty)
-    pfns, nexts, prevs = (np.concatenate(column) for column in zip(*parts, strict=True))
-    mine = base + pfns.astype(np.uint64) * size
-    forward = _reached(mine, nexts, prevs, sorted_heads)
-    backward = _reached(mine, prevs, nexts, sorted_heads)
-    head = np.where(forward >= 0, forward, backward)
-    found = head >= 0
-    list_of = by_address[head[found]]
-    result = PcpFrames(pfns[found], orders[list_of], owners[list_of])
-    pages = np.bincount(result.zone, weights=1 << result.orders, minlength=len(zone)).astype(np.int64)
-    wrong = np.flatnonzero(pages != counts)
-    if len(wrong):
-        problems.append(
-            f"the per-CPU lists of free pages should hold {int(counts[wrong].sum()):,} pages, "
-            f"{int(pages[wrong].sum()):,} were found; the others count as other kernel memory"
-        )
-    return result
 
+    def __init__(self, kernel: Kernel, zone: StructArray, pageblock_order: int, problems: list[str]):
+        self._zones = len(zone)
+        self._problems = problems
+        heads, self._orders, self._owners, self._counts = pcp_lists(kernel, zone, pageblock_order, problems)
+        self._by_address = np.argsort(heads)
+        self._heads = heads[self._by_address]
+        page = kernel.find_type("struct page")
+        self._links: int = resolve(page, "lru.next").hops[-1]
+        self._state: int = resolve(page, "_mapcount.counter").hops[-1]
+        self._private: int = resolve(page, "private").hops[-1]
+        self._base, self._size = np.uint64(kernel.vmemmap + self._links), np.uint64(page.size)
+        self._buddy = page_type(kernel, "buddy")
 
-def _candidates(chunk: PageChunk, links: int, heads: U64) -> tuple[I64, U64, U64]:
-    """Free pages without a type whose links lead to other pages or to heads: (pfn, next, prev)."""
-    kernel = chunk.kernel
-    page = kernel.find_type("struct page")
-    # page_type or mapcount -1 and the refcount 0, side by side in one word.
-    state = np.ascontiguousarray(chunk.number(resolve(page, "_mapcount.counter").hops[-1], 8))
-    # Most free pages are tails of the buddy allocator's blocks: they look alike, and are left out at once.
-    rows = np.flatnonzero((state == np.uint64(0xFFFFFFFF)) & ~_in_free_blocks(chunk, state))
-    following, preceding = chunk.number(links, 8)[rows], chunk.number(links + 8, 8)[rows]
-    base, size = np.uint64(kernel.vmemmap + links), np.uint64(page.size)
-    most = np.uint64(1 << 40)
-    good = ((following - base) // size < most) & ((following - base) % size == 0)
-    good |= _index(heads, following) >= 0
-    rows = rows[good]
-    return rows + chunk.first_pfn, following[good], preceding[good]
+    def candidates(self, chunk: PageChunk) -> Candidates:
+        """The free pages of a chunk that may hang on a list; none where all lists are empty."""
+        if not self._counts.any():
+            return _NO_CANDIDATES
+        # page_type or mapcount -1 and the refcount 0, side by side in one word.
+        state = chunk.number(self._state, 8)
+        # Most free pages are tails of the buddy allocator's blocks: they look alike, and are left out at once.
+        rows = np.flatnonzero((state == np.uint64(0xFFFFFFFF)) & ~self._in_free_blocks(chunk, state))
+        following, preceding = chunk.number(self._links, 8)[rows], chunk.number(self._links + 8, 8)[rows]
+        most = np.uint64(1 << 40)
+        good = ((following - self._base) // self._size < most) & ((following - self._base) % self._size == 0)
+        good |= _index(self._heads, following) >= 0
+        return Candidates(rows[good] + chunk.first_pfn, following[good], preceding[good])
 
-
-def _in_free_blocks(chunk: PageChunk, state: U64) -> Mask:
-    """Which pages are part of a free block of the buddy allocator; `state` are their types and reference counts."""
-    edges = np.zeros(len(state) + 1, dtype=np.int32)
-    mark = page_type(chunk.kernel, "buddy")
-    if mark is not None:
-        heads = np.flatnonzero((state & np.uint64(mark[0])) == np.uint64(mark[1]))
-        private = resolve(chunk.kernel.find_type("struct page"), "private").hops[-1]
-        order = np.minimum(chunk.number(private, 8)[heads], np.uint64(_LARGEST_BLOCK)).astype(np.int64)
+    def _in_free_blocks(self, chunk: PageChunk, state: U64) -> Mask:
+        """Which pages are part of a free block of the buddy allocator; `state` are their types and reference counts."""
+        inside: Mask = np.zeros(len(state), dtype=bool)
+        if self._buddy is None:
+            return inside
+        mask, value = (np.uint64(part) for part in self._buddy)
+        heads = np.flatnonzero((state & mask) == value)
+        order = np.minimum(chunk.number(self._private, 8)[heads], np.uint64(_LARGEST_BLOCK)).astype(np.int64)
+        edges = np.zeros(len(state) + 1, dtype=np.int32)
         np.add.at(edges, heads, 1)
         np.subtract.at(edges, np.minimum(heads + (np.int64(1) << order), len(state)), 1)
-    inside: Mask = np.cumsum(edges[:-1], dtype=np.int32) > 0
-    return inside
+        np.greater(np.cumsum(edges[:-1], dtype=np.int32), 0, out=inside)
+        return inside
+
+    def frames(self, parts: Sequence[Candidates]) -> PcpFrames:
+        """The frames on the lists, once the candidates of all chunks, in their order, are known."""
+        if not parts or not self._counts.any():
+            return PcpFrames(_NO_FRAMES, _NO_FRAMES, _NO_FRAMES)
+        pfns = np.concatenate([part.pfns for part in parts])
+        nexts = np.concatenate([part.following for part in parts])
+        prevs = np.concatenate([part.preceding for part in parts])
+        mine = self._base + pfns.astype(np.uint64) * self._size
+        forward = _reached(mine, nexts, prevs, self._heads)
+        backward = _reached(mine, prevs, nexts, self._heads)
+        head = np.where(forward >= 0, forward, backward)
+        found = head >= 0
+        list_of = self._by_address[head[found]]
+        result = PcpFrames(pfns[found], self._orders[list_of], self._owners[list_of])
+        pages = np.bincount(result.zone, weights=1 << result.orders, minlength=self._zones).astype(np.int64)
+        wrong = np.flatnonzero(pages != self._counts)
+        if len(wrong):
+            self._problems.append(
+                f"the per-CPU lists of free pages should hold {int(self._counts[wrong].sum()):,} pages, "
+                f"{int(pages[wrong].sum()):,} were found; the others count as other kernel memory"
+            )
+        return result
+
+
+_NO_FRAMES: I64 = np.zeros(0, dtype=np.int64)
+_NO_CANDIDATES = Candidates(_NO_FRAMES, np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64))
 
 
 def _index(known: U64, wanted: U64) -> I64:

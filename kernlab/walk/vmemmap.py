@@ -18,28 +18,50 @@ from kernlab.walk.sections import sections
 #: Frames a chunk: 1 GiB of memory, so that no compound page begins in one chunk and ends in the next.
 CHUNK = 1 << 18
 
+#: Pages of structs that are read at a time: 1 MiB.
+_BATCH = 256
+
 #: The array of page structs is no longer than this many bytes (Documentation/arch/x86/x86_64/mm.rst).
 _WIDEST = np.uint64(1 << 46)
 
 
 @dataclass(frozen=True, slots=True)
 class PageChunk:
-    """The page structs of CHUNK frames from `first_pfn` on: raw bytes uint8[CHUNK, size] and which could be read."""
+    """The page structs of up to CHUNK frames from `first_pfn` on, word by word, and which could be read.
+
+    words uint64[struct words, n]: the same word of all structs lies side by side, which is how it is used; valid
+    bool[n]. What could not be read is zero.
+    """
 
     kernel: Kernel
     first_pfn: int
-    rows: npt.NDArray[np.uint8]
+    words: npt.NDArray[np.uint64]
     valid: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of_rows(
+        cls, kernel: Kernel, first_pfn: int, rows: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]
+    ) -> PageChunk:
+        """A chunk of whole structs uint8[n, size]; they need not lie side by side where nobody asks for pfns."""
+        return cls(kernel, first_pfn, np.ascontiguousarray(rows.view(np.uint64).T), valid)
+
+    def __len__(self) -> int:
+        return int(self.words.shape[1])
+
+    @property
+    def struct_size(self) -> int:
+        """Bytes of a page struct."""
+        return int(self.words.shape[0]) * 8
 
     @property
     def pfns(self) -> npt.NDArray[np.uint64]:
         """Their page frame numbers."""
-        return np.uint64(self.first_pfn) + np.arange(len(self.rows), dtype=np.uint64)
+        return np.uint64(self.first_pfn) + np.arange(len(self), dtype=np.uint64)
 
     @property
     def addresses(self) -> npt.NDArray[np.uint64]:
         """Virtual addresses of the structs themselves."""
-        return np.uint64(self.kernel.vmemmap) + self.pfns * np.uint64(self.rows.shape[1])
+        return np.uint64(self.kernel.vmemmap) + self.pfns * np.uint64(self.struct_size)
 
     def field(self, path: str, type_name: str = "struct page") -> npt.NDArray[Any]:
         """A scalar member of all of them, without a copy; 0 where the struct could not be read.
@@ -53,16 +75,19 @@ class PageChunk:
         return self.number(access.hops[0], access.type.size, signed)
 
     def number(self, offset: int, size: int, signed: bool = False) -> npt.NDArray[Any]:
-        """The number of `size` bytes that lies `offset` bytes into each struct, as a view of all of them."""
+        """The number of `size` bytes that lies `offset` bytes into each struct, as a view of all of them.
+
+        Raises KernlabError for one that is not aligned to its size.
+        """
+        if offset % size:
+            raise KernlabError(f"a number of {size} bytes at offset {offset} of struct page is not aligned")
         sign = "i" if signed else "u"
-        if offset % size or self.rows.shape[1] % size:
-            strided = np.ascontiguousarray(self.rows[:, offset : offset + size])
-            return strided.view(f"<{sign}{size}")[:, 0]
-        return self.rows.view(f"<{sign}{size}")[:, offset // size]
+        word: npt.NDArray[Any] = self.words[offset // 8].view(f"<{sign}{size}")
+        return word[offset % 8 // size :: 8 // size]
 
     def heads(self) -> npt.NDArray[np.int64]:
         """For each page the row of its compound page's head: its own row for pages that are no tail."""
-        own = np.arange(len(self.rows))
+        own = np.arange(len(self))
         tails, heads = self.tails()
         own[tails] = heads
         return own
@@ -75,7 +100,7 @@ class PageChunk:
             link = self.field("compound_head")
         tails = np.flatnonzero(link & np.uint64(1))
         value = link[tails] - np.uint64(1)
-        size = np.uint64(self.rows.shape[1])
+        size = np.uint64(self.struct_size)
         base = np.uint64(self.kernel.vmemmap)
         # Not base + 2^46: the array may begin so high that the sum would wrap.
         pointer = value - base < _WIDEST
@@ -99,7 +124,7 @@ class PageChunk:
         bit = self.kernel.types.enumerator_or_none("PG_head")
         if bit is None:
             return tails, heads
-        per_page = self.kernel.page_size // self.rows.shape[1]
+        per_page = self.kernel.page_size // self.struct_size
         first = np.flatnonzero(self.number(0, 8)[::per_page] >> np.uint64(bit) & np.uint64(1)) * per_page
         if not len(first):
             return tails, heads
@@ -129,16 +154,45 @@ def page_chunks(kernel: Kernel) -> Iterator[PageChunk]:
                 yield chunk
 
 
-def read_pages(kernel: Kernel, first: int, last: int) -> PageChunk:
-    """The page structs of the frames from `first` to before `last`, of which the first begins a page of structs."""
+def read_pages(
+    kernel: Kernel,
+    first: int,
+    last: int,
+    *,
+    once: bool = False,
+    room: npt.NDArray[np.uint64] | None = None,
+) -> PageChunk:
+    """The page structs of the frames from `first` to before `last`, of which the first begins a page of structs.
+
+    `once`: they are part of more than the arena should hold (`Memory.is_large`), and are read past it. `room`
+    uint64[at least the words of all pages] is what the chunk's words are put in, instead of memory of its own.
+    """
     size = kernel.find_type("struct page").size
     per_page = kernel.page_size // size
     pages = -(-(last - first) // per_page)
     start = kernel.vmemmap + first * size
     addresses = np.uint64(start) + np.arange(pages, dtype=np.uint64) * np.uint64(kernel.page_size)
-    rows, status = kernel.gather(addresses, kernel.page_size)
-    rows = rows.reshape(pages * per_page, size)[: last - first]
-    return PageChunk(kernel, first, rows, np.repeat(status == 0, per_page)[: last - first])
+    shape = size // 8, pages * per_page
+    words = np.empty(shape, dtype=np.uint64) if room is None else room[: shape[0] * shape[1]].reshape(shape)
+    status = np.empty(pages, dtype=np.uint8)
+    # Pages that were just unpacked still lie in the processor's cache when their words are put in order.
+    buffer = np.empty((min(_BATCH, pages), kernel.page_size), dtype=np.uint8)
+    for begin in range(0, pages, _BATCH):
+        part = addresses[begin : begin + _BATCH]
+        rows = buffer[: len(part)]
+        if once:
+            found = kernel.memory.pass_by(part, rows)
+        else:
+            rows, found = kernel.gather(part, kernel.page_size)
+        status[begin : begin + len(part)] = found
+        words[:, begin * per_page : (begin + len(part)) * per_page] = (
+            rows.view(np.uint64).reshape(-1, size // 8).T
+        )
+    count = last - first
+    words = words[:, :count]
+    # Fields are views of them.
+    words.flags.writeable = False
+    return PageChunk(kernel, first, words, np.repeat(status == 0, per_page)[:count])
 
 
 def page_type_is(chunk: PageChunk, name: str) -> npt.NDArray[np.bool_]:
@@ -148,7 +202,7 @@ def page_type_is(chunk: PageChunk, name: str) -> npt.NDArray[np.bool_]:
         return marked & chunk.valid
     mark = page_type(chunk.kernel, name)
     if mark is None:
-        return np.zeros(len(chunk.rows), dtype=bool)
+        return np.zeros(len(chunk), dtype=bool)
     stored = chunk.field("page_type").view(np.uint32)
     found: npt.NDArray[np.bool_] = chunk.valid & ((stored & np.uint32(mark[0])) == np.uint32(mark[1]))
     return found
