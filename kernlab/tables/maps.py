@@ -51,7 +51,7 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     pointer = vma["vm_file"]
     backed = pointer.valid & (pointer.values != 0)
     # Many VMAs share a file: what is known of files is read once for each.
-    unique, of = np.unique(np.where(backed, pointer.values, np.uint64(0)), return_inverse=True)
+    of, unique = pd.factorize(np.where(backed, pointer.values, np.uint64(0)))
     file = StructArray(kernel, kernel.find_type("struct file"), unique)
     opened = opened_paths(kernel, file)
     inode = file_inodes(kernel, file, opened)
@@ -105,7 +105,7 @@ def permissions(flags: Column) -> Any:
 def devices(device: Column, backed: Mask, known: Mask) -> Any:
     """`major:minor` in hexadecimal per VMA, 00:00 without a file."""
     numbers = np.where(backed, device.values.astype(np.int64), 0)
-    unique, codes = np.unique(numbers, return_inverse=True)
+    codes, unique = pd.factorize(numbers)
     names = [f"{n >> _MINOR_BITS:02x}:{n & (1 << _MINOR_BITS) - 1:02x}" for n in unique.tolist()]
     return lookup(np.where(known & (device.valid | ~backed), codes, -1), names)
 

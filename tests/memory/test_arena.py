@@ -17,9 +17,15 @@ from kernlab.formats.base import FrameStatus
 from kernlab.memory import Memory
 from kernlab.memory.address_space import LARGEST_READ, Status
 from kernlab.memory.arena import FrameArena
+from kernlab.memory.x86_64 import Layout
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FRAMES = 300
+#: A direct map of all frames.
+DIRECT = 0xFFFF888000000000
+LAYOUT = Layout(
+    phys_base=0, levels=4, page_table=0, direct_start=DIRECT, direct_end=DIRECT + (FRAMES + 2) * PAGE
+)
 
 
 def content(pfn: int) -> bytes:
