@@ -13,6 +13,11 @@ from kernlab.structs import Column, Struct, StructArray
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
+#: Offset and size of a member.
+Place = tuple[int, int]
+
+#: Structs that are read at a time.
+_PIECE = 1 << 14
 
 
 class LoadedStructs(StructArray):
@@ -22,11 +27,10 @@ class LoadedStructs(StructArray):
     could not be read in whole (cut at the end of a page that the dump lacks) is asked for each member by itself.
     """
 
-    def __init__(self, structs: StructArray, rows: npt.NDArray[np.uint8], read: Mask):
+    def __init__(self, structs: StructArray, cuts: dict[Place, npt.NDArray[np.uint8]], read: Mask):
         super().__init__(structs.kernel, structs.type, structs.addresses, structs.valid)
-        self._rows = rows
+        self._cuts = cuts
         self._read_whole = read
-        self._cut: dict[tuple[int, int], npt.NDArray[np.uint8]] = {}
 
     @overload
     def __getitem__(self, key: str) -> Column: ...
@@ -37,22 +41,19 @@ class LoadedStructs(StructArray):
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
         if isinstance(key, slice | np.ndarray):
-            return LoadedStructs(found, self._rows[key], self._read_whole[key])
+            cuts = {place: cut[key] for place, cut in self._cuts.items()}
+            return LoadedStructs(found, cuts, self._read_whole[key])
         return found
 
     def _bytes(self, addresses: U64, valid: Mask, size: int) -> tuple[npt.NDArray[np.uint8], Mask]:
         if not len(self) or len(addresses) != len(self):
             return super()._bytes(addresses, valid, size)
         offset = int(addresses[0]) - int(self.addresses[0])
-        inside = 0 <= offset <= self._rows.shape[1] - size
-        here = inside and bool((addresses - self.addresses == np.uint64(offset)).all())
-        if not here:
+        cut_out = self._cuts.get((offset, size))
+        if cut_out is None or not (addresses - self.addresses == np.uint64(offset)).all():
             return super()._bytes(addresses, valid, size)
-        place = offset, size
-        if place not in self._cut:
-            self._cut[place] = np.ascontiguousarray(self._rows[:, offset : offset + size])
         # Whoever asks may write into what comes back.
-        rows = self._cut[place].copy()
+        rows = cut_out.copy()
         read = valid & self._read_whole
         cut = np.flatnonzero(valid & ~self._read_whole)
         if len(cut):
@@ -63,18 +64,30 @@ class LoadedStructs(StructArray):
 
 
 def loaded(structs: StructArray, members: tuple[str, ...]) -> StructArray:
-    """The same structs with their bytes read, up to the last of the `members` that this kernel's type has."""
-    size = max((end for name in members if (end := _end(structs, name))), default=0)
-    if not len(structs) or not size:
+    """The same structs with those `members` read that this kernel has and that lie in the struct itself."""
+    places = {place for name in members if (place := _place(structs, name)) is not None}
+    size = max((offset + width for offset, width in places), default=0)
+    count = len(structs)
+    if not count or not size:
         return structs
-    rows, read = structs._bytes(structs.addresses, structs.valid, size)
-    return LoadedStructs(structs, rows, read)
+    cuts = {(offset, width): np.empty((count, width), dtype=np.uint8) for offset, width in places}
+    read = np.empty(count, dtype=bool)
+    # In pieces: what lies between the members is dropped while it is still in the processor's cache.
+    for start in range(0, count, _PIECE):
+        part = slice(start, start + _PIECE)
+        rows, read[part] = structs._bytes(structs.addresses[part], structs.valid[part], size)
+        for (offset, width), cut in cuts.items():
+            if width in (1, 2, 4, 8) and not (offset | size) % width:
+                cut.view(f"u{width}")[part, 0] = rows.view(f"u{width}")[:, offset // width]
+            else:
+                cut[part] = rows[:, offset : offset + width]
+    return LoadedStructs(structs, cuts, read)
 
 
-def _end(structs: StructArray, member: str) -> int:
-    """Where a plain member ends in its struct; 0 for one that the type does not have."""
+def _place(structs: StructArray, member: str) -> Place | None:
+    """Offset and size of a plain member; None for one that the type does not have or that lies behind a pointer."""
     try:
         access = resolve(structs.type, member)
     except MemberNotFoundError:
-        return 0
-    return int(access.hops[0] + access.type.size) if len(access.hops) == 1 else 0
+        return None
+    return (int(access.hops[0]), int(access.type.size)) if len(access.hops) == 1 else None
