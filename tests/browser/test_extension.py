@@ -111,6 +111,31 @@ def test_the_summary_comes_before_the_kernel(desk, dump):
     desk.picture("extension-summary")
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_setting_says_whether_a_kernel_ends_with_its_document(desk, dump, lab, ends):
+    name = f"close-{ends}.vmcore"
+    dump(name)
+    lab.end_kernels()
+    where = "/lab/api/settings/@kernlab/vmcore-explorer:plugin"
+    lab.ask("PUT", where, {"raw": json.dumps({"shutdownOnClose": ends})})
+    try:
+        desk.open()
+        double_click(desk, name)
+        explorer(desk)
+        assert len(lab.ask("GET", "/api/kernels")) == 1
+        desk.page.locator(".lm-TabBar-tab.lm-mod-current", has_text=name).locator(
+            ".lm-TabBar-tabCloseIcon"
+        ).click()
+        desk.page.locator(EXPLORER).wait_for(state="detached")
+        limit = time.monotonic() + (20 if ends else 3)
+        while lab.ask("GET", "/api/kernels") and time.monotonic() < limit:
+            desk.page.wait_for_timeout(200)
+        assert len(lab.ask("GET", "/api/kernels")) == (0 if ends else 1)
+    finally:
+        lab.ask("PUT", where, {"raw": "{}"})
+        lab.end_kernels()
+
+
 def test_choosing_a_task_shows_its_maps(desk, dump):
     dump("choose.vmcore")
     desk.open()
