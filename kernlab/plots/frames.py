@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from kernlab.kernel import Kernel
 from kernlab.plots.style import Theme
-from kernlab.tables.page_classifier import Kind
-from kernlab.tables.page_kinds import KIND_NAMES, PageSurvey
+from kernlab.tables.page_classifier import KIND_NAMES, Kind
+from kernlab.tables.page_kinds import PageSurvey
 from kernlab.walk.zones import zone_names
 
 I64 = npt.NDArray[np.int64]

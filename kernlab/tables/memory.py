@@ -10,8 +10,8 @@ import pandas as pd
 
 from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel
-from kernlab.tables.page_classifier import Kind
-from kernlab.tables.page_kinds import KIND_MEANING, KIND_NAMES, PageSurvey
+from kernlab.tables.page_classifier import KIND_MEANING, KIND_NAMES, Kind
+from kernlab.tables.page_kinds import PageSurvey
 
 I64 = npt.NDArray[np.int64]
 

@@ -13,8 +13,8 @@ from kernlab.frames import frame, table
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.tables.memory_by_file import mapping_paths
-from kernlab.tables.page_classifier import Kind
-from kernlab.tables.page_kinds import KIND_NAMES, PageSurvey
+from kernlab.tables.page_classifier import KIND_NAMES, Kind
+from kernlab.tables.page_kinds import PageSurvey
 from kernlab.tables.page_owners import area_kinds
 from kernlab.tables.slab_objects import cache_names, object_states, type_of_cache
 from kernlab.tables.task_search import find_tasks

@@ -50,6 +50,59 @@ class Kind(IntEnum):
     EXCLUDED = 21
 
 
+#: The kinds' names, by their numbers.
+KIND_NAMES = (
+    "free",
+    "pcp",
+    "anon",
+    "THP",
+    "shmem",
+    "file",
+    "swap cache",
+    "hugetlb",
+    "slab",
+    "large kmalloc",
+    "page table",
+    "kernel stack",
+    "vmalloc",
+    "vmap",
+    "percpu",
+    "zsmalloc",
+    "other kernel",
+    "reserved",
+    "hwpoison",
+    "unaccepted",
+    "offline",
+    "excluded",
+)
+
+#: One sentence for each kind.
+KIND_MEANING = {
+    "free": "on the buddy allocator's free lists (MemFree)",
+    "pcp": "free, but on a CPU's own list, so not in MemFree",
+    "anon": "anonymous memory of processes, THP apart",
+    "THP": "anonymous memory in huge pages",
+    "shmem": "tmpfs, shared anonymous memory, SysV and memfd segments",
+    "file": "page cache of files and block devices",
+    "swap cache": "read ahead from swap or on its way there, mapped by nobody",
+    "hugetlb": "the pool of huge pages (hugetlbfs), free ones too",
+    "slab": "slab caches",
+    "large kmalloc": "kmalloc() above the largest cache (before 6.14 not told from other kernel memory)",
+    "page table": "page tables of processes (PageTables; the upper levels count as other kernel memory where the "
+    "kernel does not count them)",
+    "kernel stack": "stacks of threads",
+    "vmalloc": "vmalloc()",
+    "vmap": "kernel pages mapped with vmap(), such as relay buffers",
+    "percpu": "per-CPU allocations, without the first chunk, which is reserved",
+    "zsmalloc": "compressed memory of zram and zswap (before 6.12 not told from other kernel memory)",
+    "other kernel": "allocated by the kernel or a driver page by page",
+    "reserved": "never given to the allocator: kernel image, memory map, crash kernel, firmware",
+    "hwpoison": "taken out of use after a hardware error",
+    "unaccepted": "not yet accepted from the hypervisor (TDX, SEV-SNP)",
+    "offline": "given back to a hypervisor (balloon), or plugged in but offline",
+    "excluded": "unknown: its page struct is not in the dump",
+}
+
 #: Kinds of which `page.mapping` says whose they are.
 MAPPED_KINDS = (Kind.ANON, Kind.THP, Kind.SHMEM, Kind.FILE, Kind.SWAP_CACHE, Kind.HUGETLB)
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from kernlab.frames import addresses, frame, table
 from kernlab.kernel import Kernel
-from kernlab.tables.page_classifier import complete
-from kernlab.tables.page_kinds import KIND_NAMES, PageKinds, PageSurvey
+from kernlab.tables.page_classifier import KIND_NAMES, complete
+from kernlab.tables.page_kinds import PageKinds, PageSurvey
 from kernlab.walk.strings import c_strings
 from kernlab.walk.zones import zone_names
 
@@ -38,7 +38,7 @@ _DTYPES: dict[str, npt.DTypeLike] = {
 def pages(kernel: Kernel) -> pd.DataFrame:
     """One row per page frame of the machine's memory, ascending; holes between memory have none.
 
-    Columns: pfn; flags as they are stored (with node and zone); kind (a categorical, `page_kinds.KIND_MEANING`
+    Columns: pfn; flags as they are stored (with node and zone); kind (a categorical, `page_classifier.KIND_MEANING`
     explains each); order of the compound page or free block that the frame is part of, and head, its first frame;
     refcount and mapcount (how often page tables map it, whole huge pages included); mapping: of page cache the
     address_space, of anonymous memory the anon_vma, missing elsewhere; slab_cache: of slab pages the kmem_cache;

@@ -15,8 +15,8 @@ from kernlab.tables.log import log
 from kernlab.tables.memory_by_cgroup import memory_by_cgroup
 from kernlab.tables.memory_by_file import memory_by_file
 from kernlab.tables.memory_by_process import memory_by_process
-from kernlab.tables.page_classifier import Kind
-from kernlab.tables.page_kinds import KIND_NAMES, PageSurvey
+from kernlab.tables.page_classifier import KIND_NAMES, Kind
+from kernlab.tables.page_kinds import PageSurvey
 from kernlab.tables.slabs import slabs
 from kernlab.walk.zones import zone_names
 

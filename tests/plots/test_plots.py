@@ -16,7 +16,7 @@ from kernlab.plots import style
 from kernlab.plots.bars import bars, slabs
 from kernlab.plots.frames import GROUP_OF, GROUPS, count
 from kernlab.plots.physical import hilbert, raster
-from kernlab.tables.page_kinds import KIND_NAMES
+from kernlab.tables.page_classifier import KIND_NAMES
 
 NAMES = ["memory", "zones", "physical", "slabs", "processes", "maps"]
 PAGE = 4096
