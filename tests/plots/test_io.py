@@ -46,6 +46,8 @@ def events(sample):
 
 @pytest.fixture(autouse=True)
 def _close():
+    # pandas' own tests of extension arrays leave another backend behind.
+    pyplot.switch_backend("Agg")
     yield
     pyplot.close("all")
 

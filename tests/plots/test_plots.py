@@ -29,6 +29,8 @@ def sample(opened):
 
 @pytest.fixture(autouse=True)
 def _close():
+    # pandas' own tests of extension arrays leave another backend behind.
+    pyplot.switch_backend("Agg")
     yield
     pyplot.close("all")
 
