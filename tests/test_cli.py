@@ -220,7 +220,9 @@ def test_a_closed_pipe_is_quiet() -> None:
 def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
     # A pipe in place of a dump would wait for ever; here the command is at work when it is interrupted.
     script = (
-        "import sys, time, kernlab; from kernlab import cli\n"
+        "import signal, sys, time, kernlab; from kernlab import cli\n"
+        # What a shell starts in the background ignores it, and so do its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(path): print('started', flush=True); time.sleep(60)\n"
         "kernlab.open = slow\n"
         "sys.exit(cli.main(['info', 'x']))"

@@ -171,8 +171,8 @@ class Browser {
       node.children.forEach((child, i) => {
         child.element ??= drawRow(child, this);
         const state = [i, node.page.total, child.expanded, child.busy].join();
-        if (child.drawn !== state) {
-          child.drawn = state;
+        if (child.element.drawn !== state) {
+          child.element.drawn = state;
           child.element.setAttribute("aria-posinset", i + 1);
           child.element.setAttribute("aria-setsize", node.page.total ?? -1);
           if (child.row.opens) {
