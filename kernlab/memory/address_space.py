@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
@@ -106,21 +107,13 @@ class Memory:
         else:
             addresses, status = self._translate(addresses)
         frames = self.file.find(addresses >> self._shift)
-        present = (frames >= 0) & (status == 0)
         offsets = (addresses & self._mask).astype(np.int64)
-        if present.all():
-            status = self._arena.copy_rows(frames, offsets, size, out)
-        else:
-            absent = (frames < 0) & (status == 0)
-            status[absent] = -frames[absent]
-            rows = np.flatnonzero(present)
-            if len(rows):
-                found = np.empty((len(rows), size), dtype=np.uint8)
-                status[rows] = self._arena.copy_rows(frames[rows], offsets[rows], size, found)
-                out[rows] = found
-        if status.any():
-            out[status != 0] = 0
-        return status
+        return _fill(
+            frames,
+            status,
+            out,
+            lambda rows, into: self._arena.copy_rows(frames[rows], offsets[rows], size, into),
+        )
 
     def pass_by(self, addresses: U64, out: U8) -> U8:
         """Read whole pages for a pass over more memory than the arena should hold: what is not there goes past it.
@@ -133,25 +126,9 @@ class Memory:
             self.gathers += 1
             physical, status = self._translate(addresses)
             frames = self.file.find(physical >> self._shift)
-            if (frames >= 0).all() and not status.any():
-                known = self._arena.copy_resident(frames, out)
-                if known is not None:
-                    return known
-        there = (frames >= 0) & (status == 0)
-        absent = (frames < 0) & (status == 0)
-        status[absent] = -frames[absent]
-        if there.all():
-            status = self.file.read_into(frames, out)
-        else:
-            out[:] = 0
-            rows = np.flatnonzero(there)
-            if len(rows):
-                found = np.empty((len(rows), self.page_size), dtype=np.uint8)
-                status[rows] = self.file.read_into(frames[rows], found)
-                out[rows] = found
-        if status.any():
-            out[status != 0] = 0
-        return status
+            if (frames >= 0).all() and not status.any() and self._arena.holds(frames):
+                return self._arena.copy_rows(frames, np.zeros_like(frames), self.page_size, out)
+        return _fill(frames, status, out, lambda rows, into: self.file.read_into(frames[rows], into))
 
     def is_large(self, size: int) -> bool:
         """Would so many bytes push too much else out of the arena? Then they are read by `pass_by`."""
@@ -256,3 +233,26 @@ def fault(status: int, address: int, physical: bool = False) -> FaultError | Pag
             f"the machine had no memory at {kind} {address:#x}, or the dump holds none of it", address
         )
     return FaultError(f"nothing is mapped at {kind} {address:#x} in the kernel's page tables", address)
+
+
+def _fill(
+    frames: npt.NDArray[np.int64],
+    status: U8,
+    out: U8,
+    read: Callable[[slice | npt.NDArray[np.int64], U8], U8],
+) -> U8:
+    """Read the rows whose frames the dump has with `read(rows, into)`; the Status of each, with the others zeroed."""
+    present = (frames >= 0) & (status == 0)
+    if present.all():
+        status = read(slice(None), out)
+    else:
+        absent = (frames < 0) & (status == 0)
+        status[absent] = -frames[absent]
+        rows = np.flatnonzero(present)
+        if len(rows):
+            found = np.empty((len(rows), out.shape[1]), dtype=np.uint8)
+            status[rows] = read(rows, found)
+            out[rows] = found
+    if status.any():
+        out[status != 0] = 0
+    return status

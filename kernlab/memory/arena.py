@@ -84,15 +84,9 @@ class FrameArena:
             status[part] = self._copy_piece(frames[part], offsets[part], size, out[part])
         return status
 
-    def copy_resident(
-        self, frames: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
-    ) -> npt.NDArray[np.uint8] | None:
-        """Copy whole frames to `out`, as copy_rows does, if all are here; None, and nothing done, if one is not."""
-        slots = self._slot_of[frames]
-        if (slots < 0).any():
-            return None
-        np.take(self._rows, slots, axis=0, out=out, mode="clip")
-        return self._status[frames]
+    def holds(self, frames: npt.NDArray[np.int64]) -> bool:
+        """Are all these frames here already?"""
+        return bool((self._slot_of[frames] >= 0).all())
 
     def _copy_piece(
         self,

@@ -99,7 +99,7 @@ def test_keyboard_alone(browsed, desk):
     focused = "document.activeElement?.querySelector('.klb-name')?.textContent"
     page.keyboard.press("ArrowRight")
     browsed.locator(".klb-row[aria-level='2']").first.wait_for()
-    browsed.locator(".klb-row[role=treeitem][aria-level='1'][aria-expanded=true]").first.wait_for()
+    browsed.locator(".klb-row[aria-level='1'][aria-posinset='1'][aria-expanded=true]").first.wait_for()
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.getAttribute('aria-level')") == "2"
     page.keyboard.press("ArrowLeft")

@@ -87,6 +87,19 @@ def test_partial_reads_say_which_bytes_are_there(frames):
     assert not data[~there].any()
 
 
+@SETTINGS
+@given(
+    pages=st.lists(st.integers(0, FRAMES + 1), min_size=1, max_size=200), resident=st.integers(0, FRAMES - 1)
+)
+def test_pages_read_past_the_arena_are_what_lies_there(frames, pages, resident):
+    memory = Memory(MemoryFile(frames), LAYOUT, bound=64 * PAGE)
+    memory.gather(np.arange(resident, dtype=np.uint64) * np.uint64(PAGE), 8, physical=True)
+    out = np.full((len(pages), PAGE), 0xAA, dtype=np.uint8)
+    status = memory.pass_by(np.uint64(DIRECT) + np.array(pages, dtype=np.uint64) * np.uint64(PAGE), out)
+    for row, state, page in zip(out, status, pages, strict=True):
+        assert (row.tobytes(), state) == expected(frames, page * PAGE, PAGE)
+
+
 def test_the_arena_holds_no_more_than_its_bound(frames):
     file = MemoryFile({pfn: content(pfn) for pfn in range(FRAMES)})
     arena = FrameArena(file, bound=64 * PAGE)
