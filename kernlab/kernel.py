@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import DumpFormatError, KernlabError, TypeNotFoundError
 from kernlab.formats.base import DumpFile
-from kernlab.memory import Memory, x86_64
+from kernlab.memory import Located, Memory, x86_64
 from kernlab.memory.arena import DEFAULT_BOUND
 
 if TYPE_CHECKING:
@@ -201,6 +201,11 @@ class Kernel:
         """`Memory.gather` at virtual addresses, once the direct map is known."""
         self.symbols  # noqa: B018 - completes the layout
         return self.memory.gather(addresses, size)
+
+    def locate(self, addresses: npt.ArrayLike) -> Located:
+        """`Memory.locate`, once the direct map is known."""
+        self.symbols  # noqa: B018 - completes the layout
+        return self.memory.locate(addresses)
 
     def read(self, address: int, size: int, physical: bool = False) -> bytes:
         """`Memory.read`, once the direct map is known."""

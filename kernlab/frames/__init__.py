@@ -12,7 +12,7 @@ from kernlab.frames.registry import Registry, Table, table
 
 if TYPE_CHECKING:
     from kernlab.frames.address import AddressArray, AddressDtype
-    from kernlab.frames.builder import addresses, describe, frame, lookup, nullable
+    from kernlab.frames.builder import addresses, describe, element_addresses, frame, lookup, nullable
     from kernlab.frames.html import is_ours, to_html
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Table",
     "addresses",
     "describe",
+    "element_addresses",
     "frame",
     "is_ours",
     "lookup",
@@ -35,6 +36,7 @@ _MODULES = {
     "AddressDtype": "address",
     "addresses": "builder",
     "describe": "builder",
+    "element_addresses": "builder",
     "frame": "builder",
     "is_ours": "html",
     "lookup": "builder",

@@ -25,6 +25,7 @@ from kernlab.debuginfo.types import EnumType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.frames import accessor  # noqa: F401 - registers .kern
 from kernlab.frames.address import AddressArray, AddressDtype
+from kernlab.frames.elements import ElementAddresses
 
 Mask = npt.NDArray[np.bool_]
 
@@ -111,6 +112,11 @@ def addresses(
 ) -> AddressArray:
     """uint64[n] as an address column of this dump: missing where not `valid`, of structs of type `target`."""
     return _addresses(kernel.token if kernel else "", values, valid, target)
+
+
+def element_addresses(kernel: Origin, base: int, index: npt.NDArray[np.int64], size: int, target: str) -> Any:
+    """The addresses of elements of an array at `base`, each `size` bytes, by their `index`: made when looked at."""
+    return ElementAddresses.of(base, index, size, AddressDtype(kernel.token, target))
 
 
 def lookup(codes: npt.NDArray[np.integer[Any]], strings: Sequence[str]) -> Any:

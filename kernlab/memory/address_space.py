@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -32,6 +33,21 @@ class Status(IntEnum):
     ABSENT = FrameStatus.ABSENT
     LOST = FrameStatus.LOST
     UNMAPPED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Pages by their places in the dump file: `frames` int64[n] (below 0: minus their Status), `status` uint8[n] of
+    the way there."""
+
+    frames: npt.NDArray[np.int64]
+    status: U8
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: slice) -> Located:
+        return Located(self.frames[rows], self.status[rows])
 
 
 class Memory:
@@ -115,23 +131,36 @@ class Memory:
             lambda rows, into: self._arena.copy_rows(frames[rows], offsets[rows], size, into),
         )
 
-    def pass_by(self, addresses: U64, out: U8) -> U8:
-        """Read whole pages for a pass over more memory than the arena should hold: what is not there goes past it.
+    def locate(self, addresses: npt.ArrayLike) -> Located:
+        """Where the dump file has the pages of kernel virtual addresses uint64[n], for `read_pages`.
 
-        Parameters: addresses uint64[n], each the first of a page; out uint8[n, page size], contiguous. Returns Status
-        per row uint8[n]; rows that are not PRESENT are zero. Unlike a gather it lets other threads read meanwhile.
+        Translating thousands at once costs hardly more than one; raises KernlabError once the dump is closed.
         """
         with self._lock:
             self._check_open()
             self.gathers += 1
-            physical, status = self._translate(addresses)
-            frames = self.file.find(physical >> self._shift)
-            if (frames >= 0).all() and not status.any() and self._arena.holds(frames):
-                return self._arena.copy_rows(frames, np.zeros_like(frames), self.page_size, out)
+            physical, status = self._translate(np.ascontiguousarray(addresses, dtype=np.uint64))
+            return Located(self.file.find(physical >> self._shift), status)
+
+    def read_pages(self, pages: Located, out: U8, *, keep: bool = True) -> U8:
+        """Read whole pages into `out` uint8[n, page size], contiguous.
+
+        With `keep` they stay in the arena; without, what is not there goes past it, for a pass over more memory than
+        it should hold (`is_large`), and other threads read meanwhile. Returns Status per row uint8[n]; rows that are
+        not PRESENT are zero.
+        """
+        frames, status = pages.frames, pages.status.copy()
+        with self._lock:
+            self._check_open()
+            if keep or self._arena.holds(frames[frames >= 0]):
+                return _fill(frames, status, out, lambda rows, into: self._kept(frames[rows], into))
         return _fill(frames, status, out, lambda rows, into: self.file.read_into(frames[rows], into))
 
+    def _kept(self, frames: npt.NDArray[np.int64], into: U8) -> U8:
+        return self._arena.copy_rows(frames, np.zeros_like(frames), self.page_size, into)
+
     def is_large(self, size: int) -> bool:
-        """Would so many bytes push too much else out of the arena? Then they are read by `pass_by`."""
+        """Would so many bytes push too much else out of the arena? Then they are read without `keep`."""
         return size > self._arena.capacity * self.page_size // _LARGE_SHARE
 
     def _translate(self, addresses: U64) -> tuple[U64, U8]:

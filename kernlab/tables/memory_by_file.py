@@ -111,7 +111,7 @@ def _count(kernel: Kernel, problems: list[str]) -> tuple[U64, dict[str, I64]]:
     for chunk in survey:
         rows = np.concatenate([np.arange(piece.rows.start, piece.rows.stop) for piece in chunk.pieces])
         rows = rows[np.isin(chunk.kind[rows], _CACHED)]
-        space, index = np.unique(chunk.mapping[0][rows], return_inverse=True)
+        space, index = np.unique(chunk.mapping_of(rows), return_inverse=True)
         # A compound page is dirty as its head is.
         flags = chunk.flags[chunk.head_row[rows].astype(np.int64)]
         facts = {

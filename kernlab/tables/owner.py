@@ -179,7 +179,7 @@ class Finder:
             rows = np.flatnonzero((frames >= chunk.first_pfn) & (frames < chunk.first_pfn + len(chunk)))
             if len(rows):
                 at = frames[rows] - chunk.first_pfn
-                kinds[rows], mapping[rows] = chunk.kind[at], chunk.mapping[0][at]
+                kinds[rows], mapping[rows] = chunk.kind[at], chunk.mapping_of(at)
         return kinds, mapping
 
     def _elsewhere(self, rows: I64, frames: I64) -> None:

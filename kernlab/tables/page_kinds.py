@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ from kernlab.walk.vmemmap import CHUNK, PageChunk, read_pages
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
-
+Number = TypeVar("Number", np.int8, np.int16)
 
 #: Page structs that a survey holds from its first look at them to its second: those of 16 GiB of memory.
 _KEPT_BYTES = 256 << 20
@@ -125,35 +126,29 @@ class PageKinds:
         np.maximum(count, 0, out=count)
         return count
 
-    @property
-    def mapping(self) -> tuple[U64, Mask]:
-        """The address_space (of anon pages the anon_vma) without its mark bits: (uint64, bool: it applies)."""
-        applies = MAPPED[self.kind]
-        value = self.survey.layout.mapping(self.chunk).copy()
-        if len(self.tails):
-            # Tails have other things there; they belong to what their head belongs to.
-            value[self.tails] = value[self.head_row[self.tails]]
-        value &= ~np.uint64(3)
-        value[~applies] = 0
-        return value, applies
+    def mapping_of(self, rows: I64) -> U64:
+        """The address_space (of anon pages the anon_vma) of rows, without its mark bits; 0 for kinds that have none."""
+        # Tails have other things there; they belong to what their head belongs to.
+        value = self.survey.layout.mapping(self.chunk)[self.head_row[rows]] & ~np.uint64(3)
+        return np.where(MAPPED[self.kind[rows]], value, np.uint64(0))
 
-    @property
-    def slab_cache(self) -> tuple[U64, Mask]:
-        """The `struct kmem_cache` that a slab page is of: (uint64, bool: it is a slab page)."""
-        applies = self.kind == Kind.SLAB
-        rows = np.flatnonzero(applies)
-        value = np.zeros(len(self), dtype=np.uint64)
-        value[rows] = self.survey.layout.slab_cache(self.chunk, self.head_row[rows].astype(np.int64))
-        return value, applies
+    def slab_cache_of(self, rows: I64) -> U64:
+        """The `struct kmem_cache` that rows are of, which are all slab pages."""
+        return self.survey.layout.slab_cache(self.chunk, self.head_row[rows].astype(np.int64))
 
     @property
     def zone_code(self) -> npt.NDArray[np.int16]:
         """The frame's zone as an index into `PageSurvey.zone`; -1 where unknown."""
+        return self.by_zone(self.survey.every_zone)
+
+    def by_zone(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """What `values` say of the frame's zone, by its index; their last one where the zone is unknown."""
         survey = self.survey
-        code = survey.zone_of_code[(self.flags >> np.uint64(survey.zone_shift)).astype(np.int64)]
+        code = (self.flags >> np.uint64(survey.zone_shift)).view(np.int64)
+        found: npt.NDArray[Number] = values[survey.zone_of_code][code]
         if not self.valid.all():
-            code[~self.valid] = -1
-        return code
+            found[~self.valid] = values[-1]
+        return found
 
     @property
     def migratetype(self) -> npt.NDArray[np.int8]:
@@ -195,6 +190,8 @@ class PageSurvey:
         self.zone_node, self.zone = zone_walk.zones(kernel, self.node)
         self.zone_shift, zone_bits, node_bits = zone_walk.flag_shifts(kernel)
         self.zone_of_code = self._zone_codes(zone_bits, node_bits)
+        #: int16[zones + 1]: the zones' indexes, and -1 for an unknown one.
+        self.every_zone = np.append(np.arange(len(self.zone)), -1).astype(np.int16)
         self.largest_order = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
         self.first, self.last = self._memory()
         #: Are all vmalloc areas known? Where not, what vmap maps may count as vmalloc. Known once `owned` is.

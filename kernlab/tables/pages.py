@@ -8,29 +8,31 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames import addresses, frame, table
+from kernlab.frames import AddressArray, AddressDtype, element_addresses, frame, table
 from kernlab.kernel import Kernel
-from kernlab.tables.page_classifier import KIND_NAMES, complete
-from kernlab.tables.page_kinds import PageKinds, PageSurvey
+from kernlab.tables.page_classifier import KIND_NAMES, Kind, complete
+from kernlab.tables.page_kinds import MAPPED, PageKinds, PageSurvey
 from kernlab.walk.strings import c_strings
 from kernlab.walk.zones import zone_names
 
-#: What each column is gathered in, chunk by chunk.
-_DTYPES: dict[str, npt.DTypeLike] = {
+#: The columns' types. Most frames have a value of these, so their memory is asked for in one block of huge pages.
+_DENSE: dict[str, npt.DTypeLike] = {
     "pfn": np.int64,
+    "head": np.int64,
     "flags": np.uint64,
     "kind": np.int8,
     "order": np.int8,
+    "migratetype": np.int8,
+    "unmapped": np.bool_,
+    "no_slab": np.bool_,
+    "valid": np.bool_,
+}
+#: Of these most frames have a 0, and memory that nobody writes to costs nothing.
+_SPARSE: dict[str, npt.DTypeLike] = {
+    "mapping": np.uint64,
+    "slab_cache": np.uint64,
     "refcount": np.int32,
     "mapcount": np.int32,
-    "mapping": np.uint64,
-    "mapped": np.bool_,
-    "slab_cache": np.uint64,
-    "is_slab": np.bool_,
-    "zone": np.int16,
-    "migratetype": np.int8,
-    "head": np.int64,
-    "valid": np.bool_,
 }
 
 
@@ -48,64 +50,99 @@ def pages(kernel: Kernel) -> pd.DataFrame:
     """
     problems: list[str] = []
     survey = PageSurvey(kernel, problems)
-    columns: dict[str, npt.NDArray[Any]] = {
-        name: np.empty(survey.frames, dtype=dtype) for name, dtype in _DTYPES.items()
-    }
-
-    def fill(chunk: PageKinds, row: int) -> None:
-        values = _values(chunk)
-        for piece in chunk.pieces:
-            rows = slice(row, row + len(piece))
-            for name, column in columns.items():
-                column[rows] = values[name][piece.rows]
-            row = rows.stop
-
-    survey.scan(fill)
-    _complete(survey, columns)
+    columns = _Columns(survey)
+    survey.scan(columns.fill)
+    columns.complete()
     return _frame(kernel, survey, columns, problems)
 
 
-def _complete(survey: PageSurvey, columns: dict[str, npt.NDArray[Any]]) -> None:
-    """Add what lists and mappings know of the frames."""
-    (pcp, orders, heads), (owned, kinds) = survey.pcp, survey.owned
-    rows, own = survey.rows(pcp), survey.rows(owned)
-    known, mine = rows >= 0, own >= 0
-    free = complete(
-        columns["kind"],
-        columns["order"],
-        columns["head"],
-        columns["valid"],
-        pcp=(rows[known], orders[known], heads[known]),
-        owned=(own[mine], kinds[mine]),
-    )
-    columns["mapping"][free], columns["mapped"][free] = 0, False
-    columns["slab_cache"][free], columns["is_slab"][free] = 0, False
+class _Columns:
+    """The arrays that the table is made of, one value per frame of memory; `columns["pfn"]` is one of them."""
+
+    def __init__(self, survey: PageSurvey):
+        self._survey = survey
+        names = zone_names(survey.kernel, survey.zone)
+        self.zones, self._zone_of = _codes(names, np.arange(len(names)))
+        self.nodes, self._node_of = _codes(survey.node["node_id"].values.tolist(), survey.zone_node)
+        self._arrays = _together(survey.frames, _DENSE | {"zone": self._zone_of.dtype})
+        for name, dtype in (_SPARSE | {"node": self._node_of.dtype}).items():
+            self._arrays[name] = np.zeros(survey.frames, dtype=dtype)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self._arrays[name]
+
+    def fill(self, chunk: PageKinds, row: int) -> None:
+        """Put in what the page structs of a chunk say, whose first frame of memory is `row`."""
+        dense = {
+            "pfn": chunk.pfns,
+            "head": chunk.head_row + np.int64(chunk.first_pfn),
+            "flags": chunk.flags,
+            "kind": chunk.kind,
+            "order": chunk.order,
+            "zone": chunk.by_zone(self._zone_of),
+            "migratetype": chunk.migratetype,
+            "unmapped": ~MAPPED[chunk.kind],
+            "no_slab": chunk.kind != Kind.SLAB,
+            "valid": chunk.valid,
+        }
+        sparse = {
+            "refcount": chunk.refcount,
+            "mapcount": chunk.mapcount,
+            "node": chunk.by_zone(self._node_of),
+        }
+        for piece in chunk.pieces:
+            to = slice(row, row + len(piece))
+            for name, values in dense.items():
+                self[name][to] = values[piece.rows]
+            for name, values in sparse.items():
+                _put(self[name][to], values[piece.rows])
+            for name, nothing, owner in (
+                ("mapping", "unmapped", chunk.mapping_of),
+                ("slab_cache", "no_slab", chunk.slab_cache_of),
+            ):
+                rows = np.flatnonzero(~dense[nothing][piece.rows])
+                self[name][to][rows] = owner(rows + piece.rows.start)
+            row = to.stop
+
+    def complete(self) -> None:
+        """Add what lists and mappings know of the frames."""
+        survey = self._survey
+        (pcp, orders, heads), (owned, kinds) = survey.pcp, survey.owned
+        rows, own = survey.rows(pcp), survey.rows(owned)
+        known, mine = rows >= 0, own >= 0
+        free = complete(
+            self["kind"],
+            self["order"],
+            self["head"],
+            self["valid"],
+            pcp=(rows[known], orders[known], heads[known]),
+            owned=(own[mine], kinds[mine]),
+        )
+        self["mapping"][free], self["unmapped"][free] = 0, True
+        self["slab_cache"][free], self["no_slab"][free] = 0, True
 
 
-def _values(chunk: PageKinds) -> dict[str, npt.NDArray[Any]]:
-    mapping, mapped = chunk.mapping
-    slab_cache, is_slab = chunk.slab_cache
-    return {
-        "pfn": chunk.pfns,
-        "flags": chunk.flags,
-        "kind": chunk.kind,
-        "order": chunk.order,
-        "refcount": chunk.refcount,
-        "mapcount": chunk.mapcount,
-        "mapping": mapping,
-        "mapped": mapped,
-        "slab_cache": slab_cache,
-        "is_slab": is_slab,
-        "zone": chunk.zone_code,
-        "migratetype": chunk.migratetype,
-        "head": chunk.head_row + np.int64(chunk.first_pfn),
-        "valid": chunk.valid,
-    }
+def _together(count: int, dtypes: dict[str, npt.DTypeLike]) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of `count` elements each, side by side in memory, the widest first so that all are aligned."""
+    sizes = {name: np.dtype(dtype).itemsize for name, dtype in dtypes.items()}
+    block = np.empty(count * sum(sizes.values()), dtype=np.uint8)
+    found, at = {}, 0
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        found[name] = block[at : at + count * size].view(dtypes[name])
+        at += count * size
+    return found
 
 
-def _frame(
-    kernel: Kernel, survey: PageSurvey, columns: dict[str, npt.NDArray[Any]], problems: list[str]
-) -> pd.DataFrame:
+def _put(column: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+    """Write what is not 0 into memory that is, without touching the rest where that is most of it."""
+    rows = np.flatnonzero(values)
+    if 2 * len(rows) < len(values):
+        column[rows] = values[rows]
+    else:
+        column[:] = values
+
+
+def _frame(kernel: Kernel, survey: PageSurvey, columns: _Columns, problems: list[str]) -> pd.DataFrame:
     valid = columns["valid"]
     lost = int((~valid).sum())
     if lost:
@@ -114,29 +151,34 @@ def _frame(
             "is unknown"
         )
     pfn = columns["pfn"]
-    kinds: Any = list(KIND_NAMES)
-    zone = columns["zone"]
-    address = pfn.astype(np.uint64)
-    address *= np.uint64(survey.layout.size)
-    address += np.uint64(kernel.vmemmap)
     return frame(
         kernel,
         "pages",
         problems=problems,
         pfn=pfn,
         flags=_where(columns["flags"], valid),
-        kind=pd.Categorical.from_codes(columns["kind"], categories=kinds),
+        kind=_categorical(columns["kind"], list(KIND_NAMES)),
         order=_where(columns["order"], valid),
         refcount=_where(columns["refcount"], valid),
         mapcount=_where(columns["mapcount"], valid),
-        mapping=addresses(kernel, columns["mapping"], columns["mapped"], "struct address_space"),
-        slab_cache=addresses(kernel, columns["slab_cache"], columns["is_slab"], "struct kmem_cache"),
-        node=_nodes(survey, zone),
-        zone=_zones(kernel, survey, zone),
-        migratetype=pd.Categorical.from_codes(columns["migratetype"], categories=migratetype_names(kernel)),
+        mapping=_owners(kernel, columns["mapping"], columns["unmapped"], "struct address_space"),
+        slab_cache=_owners(kernel, columns["slab_cache"], columns["no_slab"], "struct kmem_cache"),
+        node=_categorical(columns["node"], columns.nodes),
+        zone=_categorical(columns["zone"], columns.zones),
+        migratetype=_categorical(columns["migratetype"], migratetype_names(kernel)),
         head=_where(columns["head"], valid),
-        address=addresses(kernel, address, None, "struct page"),
+        address=element_addresses(kernel, kernel.vmemmap, pfn, survey.layout.size, "struct page"),
     )
+
+
+def _owners(kernel: Kernel, values: npt.NDArray[Any], missing: npt.NDArray[np.bool_], target: str) -> Any:
+    """An address column of arrays that are kept as they are."""
+    return AddressArray(values, missing, AddressDtype(kernel.token, target))
+
+
+def _categorical(codes: npt.NDArray[Any], categories: list[Any]) -> pd.Categorical:
+    """A categorical of codes that are none but -1 and indexes of the categories."""
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories), validate=False)
 
 
 def _where(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Any:
@@ -144,19 +186,12 @@ def _where(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Any:
     return values if valid.all() else pd.arrays.IntegerArray(values, ~valid)
 
 
-def _nodes(survey: PageSurvey, zone: npt.NDArray[np.int16]) -> pd.Categorical:
-    """The NUMA node of each frame by the index of its zone."""
-    numbers: Any = survey.node["node_id"].values.tolist()
-    index = np.append(survey.zone_node, -1).astype(np.int16)
-    return pd.Categorical.from_codes(index[zone], categories=numbers)
-
-
-def _zones(kernel: Kernel, survey: PageSurvey, zone: npt.NDArray[np.int16]) -> pd.Categorical:
-    """The name of each frame's zone; zones of several nodes share theirs."""
-    names = zone_names(kernel, survey.zone)
-    known: Any = list(dict.fromkeys(names))
-    index = np.array([known.index(name) for name in names] + [-1], dtype=np.int8)
-    return pd.Categorical.from_codes(index[zone], categories=known)
+def _codes(names: list[Any], of_zone: npt.NDArray[Any]) -> tuple[list[Any], npt.NDArray[Any]]:
+    """Names, each once, and for each zone (and last an unknown one) the index of `names[of_zone]` among them or -1."""
+    known = list(dict.fromkeys(names))
+    place = np.array([known.index(name) for name in names], dtype=np.int16)
+    width = np.int8 if len(known) <= np.iinfo(np.int8).max else np.int16
+    return known, np.append(place[of_zone], -1).astype(width)
 
 
 def migratetype_names(kernel: Kernel) -> Any:

@@ -107,10 +107,9 @@ def _resident(kernel: Kernel, block: StructArray, problems: list[str]) -> tuple[
     """Bytes of each file system that are in memory: all pages of shared memory by their inodes' super_block."""
     spaces, counts = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
     for chunk in PageSurvey(kernel, problems):
-        mapping, _ = chunk.mapping
         for piece in chunk.pieces:
-            rows = mapping[piece.rows][chunk.kind[piece.rows] == Kind.SHMEM]
-            space, number = np.unique(rows, return_counts=True)
+            rows = np.flatnonzero(chunk.kind[piece.rows] == Kind.SHMEM) + piece.rows.start
+            space, number = np.unique(chunk.mapping_of(rows), return_counts=True)
             spaces.append(space)
             counts.append(number)
     every, index = np.unique(np.concatenate(spaces), return_inverse=True)

@@ -177,14 +177,11 @@ def read_pages(
     status = np.empty(pages, dtype=np.uint8)
     # Pages that were just unpacked still lie in the processor's cache when their words are put in order.
     buffer = np.empty((min(_BATCH, pages), kernel.page_size), dtype=np.uint8)
+    located = kernel.locate(addresses)
     for begin in range(0, pages, _BATCH):
-        part = addresses[begin : begin + _BATCH]
+        part = located[begin : begin + _BATCH]
         rows = buffer[: len(part)]
-        if once:
-            found = kernel.memory.pass_by(part, rows)
-        else:
-            rows, found = kernel.gather(part, kernel.page_size)
-        status[begin : begin + len(part)] = found
+        status[begin : begin + len(part)] = kernel.memory.read_pages(part, rows, keep=not once)
         words[:, begin * per_page : (begin + len(part)) * per_page] = (
             rows.view(np.uint64).reshape(-1, size // 8).T
         )

@@ -1,0 +1,87 @@
+"""Addresses of the elements of an array, by their numbers: as cheap as nothing until somebody looks at them."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.frames.address import AddressArray, AddressDtype
+
+I64 = npt.NDArray[np.int64]
+
+
+class ElementAddresses(AddressArray):
+    """An address column whose row i is `base + index[i] * size`, computed when it is first used.
+
+    Then it is a plain AddressArray, its class too; slices of it compute nothing either. `index` is kept, not copied.
+    """
+
+    _base: int
+    _index: I64
+    _size: int
+
+    def __new__(cls, *given: Any, **options: Any) -> Any:
+        """Whatever is made of addresses at hand is a plain column."""
+        return AddressArray(*given, **options) if given else super().__new__(cls)
+
+    @classmethod
+    def of(cls, base: int, index: I64, size: int, dtype: AddressDtype) -> Self:
+        """A column that is not computed yet: int64[n] numbers of elements of `size` bytes, from address `base` on."""
+        array: Self = cls.__new__(cls)
+        array._base, array._index, array._size, array._dtype = base, index, size, dtype
+        return array
+
+    # AddressArray keeps its values in these two; here they come into being when they are read.
+
+    @property
+    def _data(self) -> Any:  # type: ignore[override]
+        return self._plain()._data
+
+    @_data.setter
+    def _data(self, values: Any) -> None:
+        self._plain()._data = values
+
+    @property
+    def _mask(self) -> Any:  # type: ignore[override]
+        return self._plain()._mask
+
+    @_mask.setter
+    def _mask(self, mask: Any) -> None:
+        self._plain()._mask = mask
+
+    def _plain(self) -> AddressArray:
+        """This array, computed: from now on an AddressArray."""
+        values = self._index.astype(np.uint64)
+        values *= np.uint64(self._size)
+        values += np.uint64(self._base)
+        plain = AddressArray(values, None, self._dtype)
+        if type(self) is ElementAddresses:  # no other thread was here meanwhile
+            vars(self).update(vars(plain))
+            self.__class__ = AddressArray  # type: ignore[assignment]
+        return self
+
+    @property
+    def nbytes(self) -> int:
+        """Nothing is held yet."""
+        return 0
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, slice):
+            return type(self).of(self._base, self._index[item], self._size, self._dtype)
+        return self._plain()[item]
+
+    def copy(self) -> Any:
+        """Another column that will be computed."""
+        return self[:]
+
+    def with_dtype(self, dtype: AddressDtype) -> Any:
+        """See AddressArray.with_dtype."""
+        return type(self).of(self._base, self._index, self._size, dtype)
+
+    def __reduce__(self) -> Any:
+        return AddressArray, (self._data, self._mask, self._dtype)
