@@ -36,7 +36,7 @@ class ElementAddresses(AddressArray):
     # AddressArray keeps its values in these two; here they come into being when they are read.
 
     @property
-    def _data(self) -> Any:  # type: ignore[override]
+    def _data(self) -> Any:
         return self._plain()._data
 
     @_data.setter
@@ -44,7 +44,7 @@ class ElementAddresses(AddressArray):
         self._plain()._data = values
 
     @property
-    def _mask(self) -> Any:  # type: ignore[override]
+    def _mask(self) -> Any:
         return self._plain()._mask
 
     @_mask.setter

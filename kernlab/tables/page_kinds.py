@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -323,8 +322,8 @@ class PageSurvey:
     def scan(self, use: Callable[[PageKinds, int], None]) -> None:
         """Go through all chunks once, in threads: `use(chunk, row)` gets each with the number of frames before it.
 
-        Its kinds are what the page structs alone tell; what lists and mappings know is `listed` afterwards. A chunk
-        is gone when `use` returns: its memory is used again.
+        Its kinds are what the page structs alone tell; what lists and mappings know is `pcp` and `owned` afterwards. A
+        chunk is gone when `use` returns: its memory is used again.
         """
         rooms: list[npt.NDArray[np.uint64]] = []
 
@@ -338,14 +337,13 @@ class PageSurvey:
             rooms.append(room)
             return found
 
-        _ = self._search
-        begun = ahead(work, self._placed(), processors())
-        looks = list(islice(begun, 1))
-        # While the threads go on with the next chunks.
-        _ = self.owned
-        looks.extend(begun)
-        self._tell(sum(wild for _, wild in looks))
-        self.pcp = self._on_lists([candidates for candidates, _ in looks])
+        # Not beside the threads: they ask for Python's lock after every page, and would wait long for it.
+        _ = self._search, self.owned
+        looks = list(ahead(work, self._placed(), processors()))
+        wild = sum(wild for _, wild in looks)
+        candidates = [found for found, _ in looks]
+        self._tell(wild)
+        self.pcp = self._on_lists(candidates)
 
     @property
     def _room(self) -> int:

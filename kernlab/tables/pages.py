@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.frames import AddressArray, AddressDtype, element_addresses, frame, table
+from kernlab.frames.deferred import deferred
 from kernlab.kernel import Kernel
 from kernlab.tables.page_classifier import KIND_NAMES, Kind, complete
 from kernlab.tables.page_kinds import MAPPED, PageKinds, PageSurvey
@@ -18,8 +19,8 @@ from kernlab.walk.zones import zone_names
 #: The columns' types. Most frames have a value of these, so their memory is asked for in one block of huge pages.
 _DENSE: dict[str, npt.DTypeLike] = {
     "pfn": np.int64,
-    "head": np.int64,
     "flags": np.uint64,
+    "behind": np.int32,
     "kind": np.int8,
     "order": np.int8,
     "migratetype": np.int8,
@@ -46,6 +47,7 @@ def pages(kernel: Kernel) -> pd.DataFrame:
     address_space, of anonymous memory the anon_vma, missing elsewhere; slab_cache: of slab pages the kmem_cache;
     node, zone and migratetype (categoricals); address of the page struct itself.
     A frame whose page struct is not in the dump has the kind "excluded", and no value that rests on it.
+    head and address take no memory until they are looked at.
     Built chunk by chunk: besides the table itself at most a few hundred MiB are used, whatever the machine's size.
     """
     problems: list[str] = []
@@ -75,8 +77,8 @@ class _Columns:
         """Put in what the page structs of a chunk say, whose first frame of memory is `row`."""
         dense = {
             "pfn": chunk.pfns,
-            "head": chunk.head_row + np.int64(chunk.first_pfn),
             "flags": chunk.flags,
+            "behind": np.arange(len(chunk), dtype=np.int32) - chunk.head_row,
             "kind": chunk.kind,
             "order": chunk.order,
             "zone": chunk.by_zone(self._zone_of),
@@ -113,9 +115,9 @@ class _Columns:
         free = complete(
             self["kind"],
             self["order"],
-            self["head"],
+            self["behind"],
             self["valid"],
-            pcp=(rows[known], orders[known], heads[known]),
+            pcp=(rows[known], orders[known], (pcp - heads)[known]),
             owned=(own[mine], kinds[mine]),
         )
         self["mapping"][free], self["unmapped"][free] = 0, True
@@ -166,9 +168,14 @@ def _frame(kernel: Kernel, survey: PageSurvey, columns: _Columns, problems: list
         node=_categorical(columns["node"], columns.nodes),
         zone=_categorical(columns["zone"], columns.zones),
         migratetype=_categorical(columns["migratetype"], migratetype_names(kernel)),
-        head=_where(columns["head"], valid),
+        head=_heads(pfn, columns["behind"], valid),
         address=element_addresses(kernel, kernel.vmemmap, pfn, survey.layout.size, "struct page"),
     )
+
+
+def _heads(pfn: npt.NDArray[np.int64], behind: npt.NDArray[np.int32], valid: npt.NDArray[np.bool_]) -> Any:
+    """The first frame of each frame's block, from how far it lies behind: made when it is looked at."""
+    return deferred(("head",), len(pfn), lambda: {"head": (pfn - behind, valid)}, [])["head"]
 
 
 def _owners(kernel: Kernel, values: npt.NDArray[Any], missing: npt.NDArray[np.bool_], target: str) -> Any:
@@ -176,7 +183,7 @@ def _owners(kernel: Kernel, values: npt.NDArray[Any], missing: npt.NDArray[np.bo
     return AddressArray(values, missing, AddressDtype(kernel.token, target))
 
 
-def _categorical(codes: npt.NDArray[Any], categories: list[Any]) -> pd.Categorical:
+def _categorical(codes: npt.NDArray[Any], categories: list[Any]) -> Any:
     """A categorical of codes that are none but -1 and indexes of the categories."""
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories), validate=False)
 

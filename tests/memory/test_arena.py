@@ -89,15 +89,34 @@ def test_partial_reads_say_which_bytes_are_there(frames):
 
 @SETTINGS
 @given(
-    pages=st.lists(st.integers(0, FRAMES + 1), min_size=1, max_size=200), resident=st.integers(0, FRAMES - 1)
+    pages=st.lists(st.integers(0, FRAMES + 1), min_size=1, max_size=200),
+    resident=st.integers(0, FRAMES - 1),
+    cut=st.integers(0, 200),
+    keep=st.booleans(),
 )
-def test_pages_read_past_the_arena_are_what_lies_there(frames, pages, resident):
+def test_pages_read_by_their_places_are_what_lies_there(frames, pages, resident, cut, keep):
     memory = Memory(MemoryFile(frames), LAYOUT, bound=64 * PAGE)
     memory.gather(np.arange(resident, dtype=np.uint64) * np.uint64(PAGE), 8, physical=True)
+    located = memory.locate(np.uint64(DIRECT) + np.array(pages, dtype=np.uint64) * np.uint64(PAGE))
+    assert len(located) == len(pages)
     out = np.full((len(pages), PAGE), 0xAA, dtype=np.uint8)
-    status = memory.pass_by(np.uint64(DIRECT) + np.array(pages, dtype=np.uint64) * np.uint64(PAGE), out)
+    status = np.concatenate(
+        [memory.read_pages(located[part], out[part], keep=keep) for part in (slice(0, cut), slice(cut, None))]
+    )
     for row, state, page in zip(out, status, pages, strict=True):
         assert (row.tobytes(), state) == expected(frames, page * PAGE, PAGE)
+
+
+def test_only_pages_that_are_kept_fill_the_arena(frames):
+    file = MemoryFile({pfn: content(pfn) for pfn in range(FRAMES)})
+    memory = Memory(file, LAYOUT, bound=64 * PAGE)
+    located = memory.locate(np.uint64(DIRECT) + np.arange(32, dtype=np.uint64) * np.uint64(PAGE))
+    out = np.empty((32, PAGE), dtype=np.uint8)
+    reads = []
+    for keep in (False, False, True, True, False):
+        memory.read_pages(located, out, keep=keep)
+        reads.append(file.reads)
+    assert reads == [32, 64, 96, 96, 96], "what is there is not read again, by neither way"
 
 
 def test_the_arena_holds_no_more_than_its_bound(frames):
