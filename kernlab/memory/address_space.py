@@ -22,7 +22,7 @@ U8 = npt.NDArray[np.uint8]
 LARGEST_READ = 1 << 32
 
 #: What takes more than this part of the arena is not worth the room, nor the first touch of that much memory.
-_LARGE_SHARE = 8
+_LARGE_SHARE = 16
 
 
 class Status(IntEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
@@ -9,15 +10,18 @@ import numpy.typing as npt
 
 from kernlab.debuginfo.paths import resolve
 from kernlab.errors import MemberNotFoundError
+from kernlab.kernel import Kernel
+from kernlab.memory import Located
 from kernlab.structs import Column, Struct, StructArray
+from kernlab.threads import ahead, processors
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 #: Offset and size of a member.
 Place = tuple[int, int]
 
-#: Structs that are read at a time.
-_PIECE = 1 << 14
+#: Structs that are read at a time, and pages: 1 MiB.
+_PIECE, _BATCH = 1 << 14, 256
 
 
 class LoadedStructs(StructArray):
@@ -67,21 +71,92 @@ def loaded(structs: StructArray, members: tuple[str, ...]) -> StructArray:
     """The same structs with those `members` read that this kernel has and that lie in the struct itself."""
     places = {place for name in members if (place := _place(structs, name)) is not None}
     size = max((offset + width for offset, width in places), default=0)
-    count = len(structs)
-    if not count or not size:
+    if not len(structs) or not size:
         return structs
-    cuts = {(offset, width): np.empty((count, width), dtype=np.uint8) for offset, width in places}
-    read = np.empty(count, dtype=bool)
+    room = _Room(len(structs), size, places)
+    pages = _Pages.of(structs, size)
+    if pages.many:
+        pages.read_into(room)
+        # What is left: structs on two pages, and what the dump lacks.
+        rest = np.flatnonzero(structs.valid & ~room.read)
+    else:
+        rest = np.arange(len(structs))
     # In pieces: what lies between the members is dropped while it is still in the processor's cache.
-    for start in range(0, count, _PIECE):
-        part = slice(start, start + _PIECE)
-        rows, read[part] = structs._bytes(structs.addresses[part], structs.valid[part], size)
-        for (offset, width), cut in cuts.items():
-            if width in (1, 2, 4, 8) and not (offset | size) % width:
-                cut.view(f"u{width}")[part, 0] = rows.view(f"u{width}")[:, offset // width]
+    for start in range(0, len(rest), _PIECE):
+        rows = rest[start : start + _PIECE]
+        found, room.read[rows] = structs._bytes(structs.addresses[rows], structs.valid[rows], size)
+        room.put(rows, found, np.arange(len(rows)) * size)
+    return LoadedStructs(structs, room.cuts, room.read)
+
+
+class _Room:
+    """Where the members of `count` structs are put: `cuts`, uint8[count, width] of each place; `read` bool[count]."""
+
+    def __init__(self, count: int, size: int, places: set[Place]):
+        self.size = size
+        self.cuts = {(offset, width): np.empty((count, width), dtype=np.uint8) for offset, width in places}
+        self.read = np.zeros(count, dtype=bool)
+
+    def put(self, rows: npt.NDArray[np.int64], memory: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64]) -> None:
+        """Cut the members out of structs that begin at byte `begins[i]` of `memory`, for `rows[i]`."""
+        flat = memory.reshape(-1)
+        for (offset, width), cut in self.cuts.items():
+            at = begins + offset
+            if width in (1, 2, 4, 8) and not (int(np.bitwise_or.reduce(at)) | flat.nbytes) % width:
+                cut.view(f"u{width}")[rows, 0] = flat.view(f"u{width}")[at // width]
             else:
-                cut[part] = rows[:, offset : offset + width]
-    return LoadedStructs(structs, cuts, read)
+                windows = np.lib.stride_tricks.sliding_window_view(flat, width)
+                cut[rows] = windows[at]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """The pages on which structs lie: `rows` int64[m], those that lie on one page, in the order of their pages;
+    `begins` int64[m], their offsets there; `ends` int64[p], where each page's rows end; `located` p pages."""
+
+    kernel: Kernel
+    rows: npt.NDArray[np.int64]
+    begins: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    located: Located
+
+    @classmethod
+    def of(cls, structs: StructArray, size: int) -> _Pages:
+        kernel = structs.kernel
+        page = np.uint64(kernel.page_size)
+        offsets = structs.addresses % page
+        rows = np.flatnonzero(structs.valid & (offsets + np.uint64(size) <= page))
+        number = structs.addresses[rows] // page
+        order = np.argsort(number)
+        rows, number = rows[order], number[order]
+        last = np.flatnonzero(np.append(number[1:] != number[:-1], True)[: len(number)])
+        located = kernel.locate(number[last] * page)
+        return cls(kernel, rows, offsets[rows].astype(np.int64), last + 1, located)
+
+    @property
+    def many(self) -> bool:
+        """Are they more than the arena should be filled with?"""
+        return self.kernel.memory.is_large(len(self.located) * self.kernel.page_size)
+
+    def read_into(self, room: _Room) -> None:
+        """Read the pages past the arena, some at a time and in threads, and put the structs in that are on them."""
+        page, count = self.kernel.page_size, len(self.located)
+        buffers: list[npt.NDArray[np.uint8]] = []
+
+        def work(start: int) -> None:
+            buffer = buffers.pop() if buffers else np.empty((_BATCH, page), dtype=np.uint8)
+            part = slice(start, min(start + _BATCH, count))
+            memory = buffer[: part.stop - start]
+            status = self.kernel.memory.read_pages(self.located[part], memory, keep=False)
+            first = int(self.ends[start - 1]) if start else 0
+            of = slice(first, int(self.ends[part.stop - 1]))
+            place = np.repeat(np.arange(part.stop - start), np.diff(self.ends[part], prepend=first))
+            room.put(self.rows[of], memory, place * page + self.begins[of])
+            room.read[self.rows[of]] = (status == 0)[place]
+            buffers.append(buffer)
+
+        for _ in ahead(work, range(0, count, _BATCH), processors()):
+            pass
 
 
 def _place(structs: StructArray, member: str) -> Place | None:
