@@ -74,13 +74,14 @@ def loaded(structs: StructArray, members: tuple[str, ...]) -> StructArray:
     if not len(structs) or not size:
         return structs
     room = _Room(len(structs), size, places)
-    pages = _Pages.of(structs, size)
-    if pages.many:
-        pages.read_into(room)
-        # What is left: structs on two pages, and what the dump lacks.
-        rest = np.flatnonzero(structs.valid & ~room.read)
-    else:
-        rest = np.arange(len(structs))
+    rest = np.arange(len(structs))
+    memory = structs.kernel.memory
+    if memory.is_large(len(structs) * memory.page_size):
+        pages = _Pages.of(structs, size)
+        if memory.is_large(len(pages.located) * memory.page_size):
+            pages.read_into(room)
+            # What is left: structs on two pages, and what the dump lacks.
+            rest = np.flatnonzero(structs.valid & ~room.read)
     # In pieces: what lies between the members is dropped while it is still in the processor's cache.
     for start in range(0, len(rest), _PIECE):
         rows = rest[start : start + _PIECE]
@@ -97,7 +98,9 @@ class _Room:
         self.cuts = {(offset, width): np.empty((count, width), dtype=np.uint8) for offset, width in places}
         self.read = np.zeros(count, dtype=bool)
 
-    def put(self, rows: npt.NDArray[np.int64], memory: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64]) -> None:
+    def put(
+        self, rows: npt.NDArray[np.int64], memory: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64]
+    ) -> None:
         """Cut the members out of structs that begin at byte `begins[i]` of `memory`, for `rows[i]`."""
         flat = memory.reshape(-1)
         for (offset, width), cut in self.cuts.items():
@@ -132,11 +135,6 @@ class _Pages:
         last = np.flatnonzero(np.append(number[1:] != number[:-1], True)[: len(number)])
         located = kernel.locate(number[last] * page)
         return cls(kernel, rows, offsets[rows].astype(np.int64), last + 1, located)
-
-    @property
-    def many(self) -> bool:
-        """Are they more than the arena should be filled with?"""
-        return self.kernel.memory.is_large(len(self.located) * self.kernel.page_size)
 
     def read_into(self, room: _Room) -> None:
         """Read the pages past the arena, some at a time and in threads, and put the structs in that are on them."""

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.debuginfo.types import Type
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
+from kernlab.walk.loaded import loaded
 from kernlab.walk.owners import each_once, given_to_all
 
 U64 = npt.NDArray[np.uint64]
@@ -22,6 +24,8 @@ _LEAF, _RANGE, _ARANGE = 1, 2, 3
 _INTERNAL = np.uint64(2)
 _LOWEST_NODE = np.uint64(4096)
 _DEEPEST = 31  # MAPLE_HEIGHT_MAX
+#: Nodes whose slots are looked at together.
+_PIECE = 1 << 14
 MOST_ENTRIES = 1 << 26
 
 
@@ -62,11 +66,21 @@ def maple_entries(
         problems.append(
             f"{what}: {walk.odd:,} nodes are of no known type, too deep or met twice, and were not entered"
         )
-    owners, firsts, lasts, entries = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((firsts, owners))
-    owner, row = given_to_all(owners[order], shared)
-    order = order[row]
-    return owner, firsts[order], lasts[order], entries[order]
+    # One column after the other, so that the pieces of each go as it is made.
+    columns = [list(parts) for parts in zip(*found, strict=True)]
+    found.clear()
+    owners, firsts, lasts, entries = (np.concatenate(_taken(columns)) for _ in range(len(columns)))
+    same, rising = owners[1:] == owners[:-1], firsts[1:] >= firsts[:-1]
+    # Each level comes in the order of the one above it, so that only trees of different depths are out of order.
+    if not ((owners[1:] > owners[:-1]) | (same & rising)).all():
+        order = np.lexsort((firsts, owners))
+        owners, firsts, lasts, entries = owners[order], firsts[order], lasts[order], entries[order]
+    owner, row = given_to_all(owners, shared)
+    return owner, firsts[row], lasts[row], entries[row]
+
+
+def _taken(columns: list[list[Any]]) -> list[Any]:
+    return columns.pop(0)
 
 
 class _Walk:
@@ -101,14 +115,12 @@ class _Walk:
             rows = np.flatnonzero(known & (kinds == kind))
             if not len(rows):
                 continue
-            part = self._children(
-                StructArray(self.kernel, type_, nodes[rows]), owner[rows], first[rows], last[rows]
-            )
+            parts = self._children(type_, nodes[rows], owner[rows], first[rows], last[rows])
             if kind == _LEAF:
-                self.entries += len(part[0])
-                leaves.append(part)
+                self.entries += sum(len(part[0]) for part in parts)
+                leaves += parts
             else:
-                below.append(part)
+                below += parts
         if not below:
             empty = np.zeros(0, dtype=np.uint64)
             return leaves, np.zeros(0, dtype=np.int64), empty, empty, empty
@@ -116,28 +128,43 @@ class _Walk:
         return leaves, owners, firsts, lasts, entries
 
     def _children(
-        self, nodes: StructArray, owner: npt.NDArray[np.int64], first: U64, last: U64
-    ) -> tuple[npt.NDArray[np.int64], U64, U64, U64]:
-        """The slots in use of nodes of one kind, with the range of indexes each stands for (mtree_range_walk)."""
-        pivots, slots = nodes["pivot"], nodes["slot"]
-        whole = pivots.valid & slots.valid
-        self.lost += nodes.addresses[~whole].tolist()
-        pivot, slot = pivots.values[whole], slots.values[whole]
-        owner, first, last = owner[whole], first[whole], last[whole]
-        width = slot.shape[1]
-        ends = np.empty((len(slot), width), dtype=np.uint64)
-        ends[:, :-1] = pivot
-        ends[:, -1] = last
-        # A pivot of 0 (but for the first) was never set: that slot goes up to the node's end, and is the last.
-        unset = ends == 0
-        unset[:, 0] = False
-        ends = np.where(unset, last[:, None], np.minimum(ends, last[:, None]))
-        begins = np.empty_like(ends)
-        begins[:, 0] = first
-        begins[:, 1:] = ends[:, :-1] + np.uint64(1)
-        used = np.ones(ends.shape, dtype=bool)
-        used[:, 1:] = np.logical_and.accumulate(ends[:, :-1] < last[:, None], axis=1)
-        # What is no entry: NULL, and marks of the tree itself (XA_ZERO_ENTRY).
-        real = used & (slot != 0) & ~(((slot & np.uint64(3)) == _INTERNAL) & (slot < _LOWEST_NODE))
-        row, column = np.nonzero(real)
-        return owner[row], begins[row, column], ends[row, column], slot[row, column]
+        self, type_: Type, addresses: U64, owner: npt.NDArray[np.int64], first: U64, last: U64
+    ) -> list[tuple[npt.NDArray[np.int64], U64, U64, U64]]:
+        """The slots in use of nodes of one kind, with the range of indexes each stands for, in pieces."""
+        nodes = loaded(StructArray(self.kernel, type_, addresses), ("pivot", "slot"))
+        parts = [slice(start, start + _PIECE) for start in range(0, len(nodes), _PIECE)]
+        found = [_slots(nodes[part], owner[part], first[part], last[part]) for part in parts]
+        for lost, _ in found:
+            self.lost += lost
+        return [part for _, part in found]
+
+
+def _slots(
+    nodes: StructArray, owner: npt.NDArray[np.int64], first: U64, last: U64
+) -> tuple[list[int], tuple[npt.NDArray[np.int64], U64, U64, U64]]:
+    """Of some nodes: the addresses of those that cannot be read, and the slots in use (mtree_range_walk)."""
+    pivots, slots = nodes["pivot"], nodes["slot"]
+    whole = pivots.valid & slots.valid
+    pivot, slot = pivots.values[whole], slots.values[whole]
+    owner, first, last = owner[whole], first[whole], last[whole]
+    width = slot.shape[1]
+    ends = np.empty((len(slot), width), dtype=np.uint64)
+    ends[:, :-1] = pivot
+    ends[:, -1] = last
+    # A pivot of 0 (but for the first) was never set: that slot goes up to the node's end, and is the last.
+    unset = ends == 0
+    unset[:, 0] = False
+    ends = np.where(unset, last[:, None], np.minimum(ends, last[:, None]))
+    begins = np.empty_like(ends)
+    begins[:, 0] = first
+    begins[:, 1:] = ends[:, :-1] + np.uint64(1)
+    used = np.ones(ends.shape, dtype=bool)
+    used[:, 1:] = np.logical_and.accumulate(ends[:, :-1] < last[:, None], axis=1)
+    # What is no entry: NULL, and marks of the tree itself (XA_ZERO_ENTRY).
+    real = used & (slot != 0) & ~(((slot & np.uint64(3)) == _INTERNAL) & (slot < _LOWEST_NODE))
+    at = np.flatnonzero(real)
+    here = np.repeat(owner, np.count_nonzero(real, axis=1))
+    return nodes.addresses[~whole].tolist(), (
+        here,
+        *(array.reshape(-1)[at] for array in (begins, ends, slot)),
+    )
