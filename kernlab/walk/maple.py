@@ -164,7 +164,5 @@ def _slots(
     real = used & (slot != 0) & ~(((slot & np.uint64(3)) == _INTERNAL) & (slot < _LOWEST_NODE))
     at = np.flatnonzero(real)
     here = np.repeat(owner, np.count_nonzero(real, axis=1))
-    return nodes.addresses[~whole].tolist(), (
-        here,
-        *(array.reshape(-1)[at] for array in (begins, ends, slot)),
-    )
+    begins, ends, slot = (array.reshape(-1)[at] for array in (begins, ends, slot))
+    return nodes.addresses[~whole].tolist(), (here, begins, ends, slot)
