@@ -56,9 +56,8 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     opened = opened_paths(kernel, file)
     inode = file_inodes(kernel, file, opened)
     device, number = expand(inode["i_sb->s_dev"], of), expand(inode["i_ino"], of)
-    path = expand(paths(kernel, opened, root_of_init(kernel, problems)), of)
-    size = Column(end.values.astype(np.int64) - start.values.astype(np.int64), start.valid & end.valid, "int")
-    offset = vma["vm_pgoff"].values.astype(np.int64) * kernel.page_size
+    path = paths(kernel, opened, root_of_init(kernel, problems))
+    size = Column((end.values - start.values).view(np.int64), start.valid & end.valid, "int")
     names = Names(kernel, vma, task.follow("mm"), owner)
     known = pointer.valid
     lost = int((~(start.valid & end.valid)).sum())
@@ -70,15 +69,15 @@ def maps(kernel: Kernel) -> pd.DataFrame:
         kernel,
         "maps",
         problems=problems,
-        pid=task["pid"].values[owner].astype(np.int64),
+        pid=task["pid"].values.astype(np.int64)[owner],
         start=addresses(kernel, start.values, start.valid),
         end=addresses(kernel, end.values, end.valid),
         size_bytes=nullable(size),
         perms=permissions(vma.first("vm_flags", "flags.__vma_flags[0]")),
-        offset_bytes=nullable(Column(np.where(backed, offset, 0), vma["vm_pgoff"].valid, "int")),
+        offset_bytes=nullable(offsets(vma["vm_pgoff"], backed, kernel.page_size)),
         dev=devices(device, backed, known),
         inode=nullable(Column(number.values.astype(np.uint64), known & (number.valid | ~backed), "uint")),
-        path=names.all(backed, path, known, problems),
+        path=names.all(backed, path, of, known, problems),
         address=vma,
         **usage_later(kernel, vma.addresses),
     )
@@ -93,13 +92,23 @@ def _ascending(owner: I64, start: Column) -> bool:
 
 def permissions(flags: Column) -> Any:
     """`rwxp` per VMA."""
-    bits = flags.values.astype(np.int64)
-    code = (bits & (_VM_READ | _VM_WRITE | _VM_EXEC)) | np.where(bits & _VM_MAYSHARE, 8, 0)
+    # All of them are among the lowest eight bits.
     words = [
-        "".join((c if i >> b & 1 else "-") for b, c in enumerate("rwx")) + ("s" if i & 8 else "p")
-        for i in range(16)
+        "".join((c if i & bit else "-") for bit, c in ((_VM_READ, "r"), (_VM_WRITE, "w"), (_VM_EXEC, "x")))
+        + ("s" if i & _VM_MAYSHARE else "p")
+        for i in range(256)
     ]
-    return lookup(np.where(flags.valid, code, -1), words)
+    code = flags.values.astype(np.uint8).astype(np.intp)
+    code[~flags.valid] = -1
+    return lookup(code, words)
+
+
+def offsets(pages: Column, backed: Mask, page_size: int) -> Column:
+    """Where in its file each VMA begins, in bytes; 0 without a file."""
+    values = pages.values.astype(np.int64)
+    values *= page_size
+    values[~backed] = 0
+    return Column(values, pages.valid, "int")
 
 
 def devices(device: Column, backed: Mask, known: Mask) -> Any:
@@ -146,20 +155,25 @@ class Names:
         self.vma = vma
         self.mm = mm
         self.owner = owner
-        self.text = np.full(len(vma), "", dtype=object)
+        #: What names there are, and for each VMA the index of its own.
+        self.strings: list[str] = [""]
+        self.code = np.zeros(len(vma), dtype=np.intp)
         self.valid = np.ones(len(vma), dtype=bool)
 
-    def all(self, mapped: Mask, path: Column, known: Mask, problems: list[str]) -> Column:
-        """The names: of files (`path`, where `mapped`), of special mappings, of heap and stack, and those given.
+    def all(
+        self, mapped: Mask, path: Column, of: npt.NDArray[np.intp], known: Mask, problems: list[str]
+    ) -> Any:
+        """The names: of files (`path[of]`, where `mapped`), of special mappings, of heap and stack, and those given.
 
         Rows whose vm_file is not `known` have none.
         """
-        self.text[mapped] = path.values[mapped]
+        self._add(mapped, path.values.tolist(), of[mapped])
         # Without a file the name hangs on vm_ops, and on where heap and stack of the mm lie.
         told = self.vma["vm_ops"].valid
-        for limit in ("brk", "start_brk", "start_stack"):
-            told = told & self.mm[limit].valid[self.owner]
-        self.valid = known & np.where(mapped, path.valid, told)
+        limits = np.logical_and.reduce(
+            [self.mm[limit].valid for limit in ("brk", "start_brk", "start_stack")]
+        )
+        self.valid = known & np.where(mapped, path.valid[of], told & limits[self.owner])
         rest = ~mapped & known
         rest &= ~self._special(rest)
         rest &= ~self._set(rest & self._heap(), "[heap]")
@@ -168,20 +182,26 @@ class Names:
         lost = int((~self.valid).sum())
         if lost:
             problems.append(f"maps: {lost:,} paths lead through dentries or mounts that the dump lacks")
-        return Column(self.text, self.valid, "text")
+        self.code[~self.valid] = -1
+        return lookup(self.code, self.strings)
+
+    def _add(self, rows: Any, names: list[str], index: npt.NDArray[np.intp]) -> None:
+        """Give rows the names `names[index]`."""
+        self.code[rows] = index + len(self.strings)
+        self.strings += names
 
     def _set(self, rows: Mask, name: str) -> Mask:
-        self.text[rows] = name
+        self._add(rows, [name], np.zeros(1, dtype=np.intp))
         return rows
 
     def _special(self, rest: Mask) -> Mask:
         """[vdso], [vvar] and their kind (mm/mmap.c, special_mapping_name)."""
         namer = self.vma.follow("vm_ops")["name"]
         rows: Mask = rest & namer.valid & (namer.values == self.kernel.symbols.get("special_mapping_name", 1))
-        unique, inverse = np.unique(self.vma["vm_private_data"].values[rows], return_inverse=True)
+        inverse, unique = pd.factorize(self.vma["vm_private_data"].values[rows])
         kind = self.kernel.find_type("struct vm_special_mapping")
         name = c_strings(self.kernel, StructArray(self.kernel, kind, unique)["name"].values)
-        self.text[rows] = name.values[inverse]
+        self._add(rows, name.values.tolist(), inverse)
         self.valid[rows] &= name.valid[inverse]
         return rows
 
@@ -217,5 +237,5 @@ class Names:
             named = np.flatnonzero(rows & given.valid)
             start = given["name"]
             name = c_strings(self.kernel, start.values[named])
-            self.text[named] = [pattern.format(text) for text in name.values]
+            self._add(named, [pattern.format(text) for text in name.values], np.arange(len(named)))
             self.valid[named] &= name.valid
