@@ -69,6 +69,9 @@ HEAVY = ("pandas", "matplotlib", "IPython", "ipywidgets")
 LIGHT_IMPORT = f"import sys, kernlab; sys.exit(', '.join(m for m in {HEAVY} if m in sys.modules) or None)"
 
 
+#: As an installed program runs: with its modules compiled, which the check before the measuring does.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
 WORK = """
 import json, sys, time
 import pandas, kernlab
@@ -187,12 +190,13 @@ def compare(name: str, case: Case, dump: Path, vmlinux: Path | None, pairs: int)
 
 
 def answer(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT)
+    return done.stdout.strip()
 
 
 def measure(command: list[str]) -> Run:
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT)
     assert process.stdout is not None
     said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
