@@ -5,14 +5,34 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ["ahead", "in_threads", "processors"]
+__all__ = ["Spare", "ahead", "in_threads", "processors"]
 
 _MOST_THREADS = 8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Spare(Generic[Item]):
+    """Things that threads use in turn, memory mostly: as many are made as are in use at a time."""
+
+    def __init__(self, make: Callable[[], Item]):
+        self._make = make
+        self._free: deque[Item] = deque()
+
+    def take(self) -> Item:
+        """One that nobody uses."""
+        try:
+            # Asking first whether there is one would be two steps, between which another thread may take it.
+            return self._free.pop()
+        except IndexError:
+            return self._make()
+
+    def give(self, item: Item) -> None:
+        """Give one back."""
+        self._free.append(item)
 
 
 def processors() -> int:

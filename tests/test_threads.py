@@ -35,6 +35,29 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
         threads.in_threads(work, range(50))
 
 
+def test_what_threads_use_in_turn_is_never_used_by_two():
+    made: list[list[int]] = []
+    spare = threads.Spare(lambda: made.append([]) or made[-1])
+    wrong = []
+
+    def work() -> None:
+        for _ in range(2000):
+            mine = spare.take()
+            mine.append(threading.get_ident())
+            if mine != [threading.get_ident()]:
+                wrong.append(mine)
+            mine.clear()
+            spare.give(mine)
+
+    several = [threading.Thread(target=work) for _ in range(6)]
+    for thread in several:
+        thread.start()
+    for thread in several:
+        thread.join()
+    assert not wrong
+    assert 1 <= len(made) <= 6
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.lists(st.integers(0, 40), max_size=60), min_size=1, max_size=4),

@@ -28,7 +28,7 @@ from kernlab.tables.page_classifier import (
     spread,
 )
 from kernlab.tables.page_owners import kernel_owned
-from kernlab.threads import ahead, processors
+from kernlab.threads import Spare, ahead, processors
 from kernlab.walk import zones as zone_walk
 from kernlab.walk.page_layout import PageLayout
 from kernlab.walk.pcp_lists import Candidates, PcpSearch
@@ -325,16 +325,16 @@ class PageSurvey:
         Its kinds are what the page structs alone tell; what lists and mappings know is `pcp` and `owned` afterwards. A
         chunk is gone when `use` returns: its memory is used again.
         """
-        rooms: list[npt.NDArray[np.uint64]] = []
+        rooms = Spare(lambda: np.empty(self._room, dtype=np.uint64))
 
         def work(place: tuple[list[Piece], int]) -> tuple[Candidates, int]:
             pieces, row = place
-            room = rooms.pop() if rooms else np.empty(self._room, dtype=np.uint64)
+            room = rooms.take()
             look = self._look(pieces, True, room)
             assert look.found is not None
             use(PageKinds(self, look.chunk, pieces, look.found), row)
             found = self._search.candidates(look.chunk), look.found.wild
-            rooms.append(room)
+            rooms.give(room)
             return found
 
         # Not beside the threads: they ask for Python's lock after every page, and would wait long for it.

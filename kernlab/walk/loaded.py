@@ -13,7 +13,7 @@ from kernlab.errors import MemberNotFoundError
 from kernlab.kernel import Kernel
 from kernlab.memory import Located
 from kernlab.structs import Column, Struct, StructArray
-from kernlab.threads import ahead, processors
+from kernlab.threads import Spare, ahead, processors
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -73,7 +73,7 @@ def loaded(structs: StructArray, members: tuple[str, ...]) -> StructArray:
     size = max((offset + width for offset, width in places), default=0)
     if not len(structs) or not size:
         return structs
-    room = _Room(len(structs), size, places)
+    room = _Room(len(structs), places)
     rest = np.arange(len(structs))
     memory = structs.kernel.memory
     if memory.is_large(len(structs) * memory.page_size):
@@ -93,8 +93,7 @@ def loaded(structs: StructArray, members: tuple[str, ...]) -> StructArray:
 class _Room:
     """Where the members of `count` structs are put: `cuts`, uint8[count, width] of each place; `read` bool[count]."""
 
-    def __init__(self, count: int, size: int, places: set[Place]):
-        self.size = size
+    def __init__(self, count: int, places: set[Place]):
         self.cuts = {(offset, width): np.empty((count, width), dtype=np.uint8) for offset, width in places}
         self.read = np.zeros(count, dtype=bool)
 
@@ -139,10 +138,10 @@ class _Pages:
     def read_into(self, room: _Room) -> None:
         """Read the pages past the arena, some at a time and in threads, and put the structs in that are on them."""
         page, count = self.kernel.page_size, len(self.located)
-        buffers: list[npt.NDArray[np.uint8]] = []
+        buffers = Spare(lambda: np.empty((_BATCH, page), dtype=np.uint8))
 
         def work(start: int) -> None:
-            buffer = buffers.pop() if buffers else np.empty((_BATCH, page), dtype=np.uint8)
+            buffer = buffers.take()
             part = slice(start, min(start + _BATCH, count))
             memory = buffer[: part.stop - start]
             status = self.kernel.memory.read_pages(self.located[part], memory, keep=False)
@@ -151,7 +150,7 @@ class _Pages:
             place = np.repeat(np.arange(part.stop - start), np.diff(self.ends[part], prepend=first))
             room.put(self.rows[of], memory, place * page + self.begins[of])
             room.read[self.rows[of]] = (status == 0)[place]
-            buffers.append(buffer)
+            buffers.give(buffer)
 
         for _ in ahead(work, range(0, count, _BATCH), processors()):
             pass
