@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.frames.later import Later
+
 Values = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
 
 
@@ -41,11 +43,10 @@ class Source:
                 self._compute = None
 
 
-class DeferredArray(pd.arrays.IntegerArray):
+class DeferredArray(Later, pd.arrays.IntegerArray):
     """An Int64 column of `length` rows whose values a `Source` computes when they are first used.
 
-    Once they are there it is a plain IntegerArray, its class too. Slices and filtered rows of it are columns of the
-    same kind, so that a selection of rows computes nothing either.
+    Slices and filtered rows of it are columns of the same kind, so that a selection of rows computes nothing either.
     """
 
     _source: Source
@@ -67,32 +68,9 @@ class DeferredArray(pd.arrays.IntegerArray):
         array._source, array._name, array._length = source, name, length
         return array
 
-    # IntegerArray keeps its values in these two; here they come into being when they are read.
-
-    @property
-    def _data(self) -> Any:
-        return self._plain()._data
-
-    @_data.setter
-    def _data(self, values: Any) -> None:
-        self._plain()._data = values
-
-    @property
-    def _mask(self) -> Any:
-        return self._plain()._mask
-
-    @_mask.setter
-    def _mask(self, mask: Any) -> None:
-        self._plain()._mask = mask
-
-    def _plain(self) -> Any:
-        """This array, computed: from now on an IntegerArray."""
+    def _compute(self) -> Any:
         values, known = self._source.get(self._name)
-        plain = pd.arrays.IntegerArray(np.where(known, values, 1), ~known)
-        if type(self) is DeferredArray:  # no other thread was here meanwhile
-            vars(self).update(vars(plain))
-            self.__class__ = pd.arrays.IntegerArray  # type: ignore[assignment]
-        return self
+        return pd.arrays.IntegerArray(np.where(known, values, 1), ~known)
 
     @property
     def dtype(self) -> pd.Int64Dtype:
@@ -108,11 +86,6 @@ class DeferredArray(pd.arrays.IntegerArray):
     def shape(self) -> tuple[int]:
         """(rows,)."""
         return (len(self),)
-
-    @property
-    def nbytes(self) -> int:
-        """Nothing is held yet."""
-        return 0
 
     def __len__(self) -> int:
         return self._length

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.frames.address import AddressArray, AddressDtype
+from kernlab.frames.later import Later
 
 I64 = npt.NDArray[np.int64]
 
 
-class ElementAddresses(AddressArray):
+class ElementAddresses(Later, AddressArray):
     """An address column whose row i is `base + index[i] * size`, computed when it is first used.
 
-    Then it is a plain AddressArray, its class too; slices of it compute nothing either. `index` is kept, not copied.
+    Slices of it compute nothing either. `index` is kept, not copied.
     """
 
     _base: int
@@ -33,39 +34,11 @@ class ElementAddresses(AddressArray):
         array._base, array._index, array._size, array._dtype = base, index, size, dtype
         return array
 
-    # AddressArray keeps its values in these two; here they come into being when they are read.
-
-    @property
-    def _data(self) -> Any:
-        return self._plain()._data
-
-    @_data.setter
-    def _data(self, values: Any) -> None:
-        self._plain()._data = values
-
-    @property
-    def _mask(self) -> Any:
-        return self._plain()._mask
-
-    @_mask.setter
-    def _mask(self, mask: Any) -> None:
-        self._plain()._mask = mask
-
-    def _plain(self) -> AddressArray:
-        """This array, computed: from now on an AddressArray."""
+    def _compute(self) -> AddressArray:
         values = self._index.astype(np.uint64)
         values *= np.uint64(self._size)
         values += np.uint64(self._base)
-        plain = AddressArray(values, None, self._dtype)
-        if type(self) is ElementAddresses:  # no other thread was here meanwhile
-            vars(self).update(vars(plain))
-            self.__class__ = AddressArray  # type: ignore[assignment]
-        return self
-
-    @property
-    def nbytes(self) -> int:
-        """Nothing is held yet."""
-        return 0
+        return AddressArray(values, None, self._dtype)
 
     def __len__(self) -> int:
         return len(self._index)

@@ -124,14 +124,12 @@ class Classified:
     """What `classify` finds for the rows of one chunk.
 
     kind uint8[n] (`Kind`), order int8[n] and head_row int32[n] (of the compound page or free block that a frame
-    belongs to: 0 and its own row where to none); `tails` int64[t], the rows that are tails of compound pages; `wild`,
-    how many free blocks claim an order that no block has.
+    belongs to: 0 and its own row where to none); `wild`, how many free blocks claim an order that no block has.
     """
 
     kind: npt.NDArray[np.uint8]
     order: npt.NDArray[np.int8]
     head_row: npt.NDArray[np.int32]
-    tails: I64
     wild: int
 
 
@@ -147,7 +145,6 @@ def classify(layout: PageLayout, chunk: PageChunk, *, largest_order: int) -> Cla
         kind=np.full(count, Kind.OTHER, dtype=np.uint8),
         order=np.zeros(count, dtype=np.int8),
         head_row=np.arange(count, dtype=np.int32),
-        tails=np.zeros(0, dtype=np.int64),
         wild=0,
     )
     kind = result.kind
@@ -236,7 +233,6 @@ def _compound(layout: PageLayout, chunk: PageChunk, result: Classified, flags: U
     tails, head_of = tails[real], head_of[real]
     is_head[tails] = False
     heads = np.flatnonzero(is_head)
-    result.tails = tails
     if not len(heads):
         return
     kind, order = result.kind, result.order

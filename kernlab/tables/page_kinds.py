@@ -80,7 +80,6 @@ class PageKinds:
         self.kind = found.kind
         self.order = found.order
         self.head_row = found.head_row
-        self.tails = found.tails
         self.wild = found.wild
         self.valid = chunk.valid
         offline = survey.offline(self.first_pfn, len(chunk))
