@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames.later import Later
+from kernlab.frames.later import Later, made
 
 Values = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
 
@@ -96,16 +96,16 @@ class DeferredArray(Later, pd.arrays.IntegerArray):
 
     def view(self, dtype: Any = None) -> Any:
         """As `copy`: pandas shares columns among frames through views."""
-        return self.copy() if dtype is None else self._plain().view(dtype)
+        return self.copy() if dtype is None else made(self).view(dtype)
 
     def equals(self, other: object) -> bool:
         """Are values and missing values the same?"""
-        return bool(self._plain().equals(other._plain() if isinstance(other, DeferredArray) else other))
+        return bool(made(self).equals(made(other)))
 
     def __getitem__(self, item: Any) -> Any:
         if isinstance(item, slice):
             return self._later(len(range(*item.indices(len(self)))), lambda plain: plain[item])
-        return self._plain()[item]
+        return made(self)[item]
 
     def take(self, indexer: Any, *, allow_fill: bool = False, fill_value: Any = None, axis: int = 0) -> Any:
         """Rows by their number."""

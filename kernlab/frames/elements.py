@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.frames.address import AddressArray, AddressDtype
-from kernlab.frames.later import Later
+from kernlab.frames.later import Later, made
 
 I64 = npt.NDArray[np.int64]
 
@@ -46,7 +46,7 @@ class ElementAddresses(Later, AddressArray):
     def __getitem__(self, item: Any) -> Any:
         if isinstance(item, slice):
             return type(self).of(self._base, self._index[item], self._size, self._dtype)
-        return self._plain()[item]
+        return made(self)[item]
 
     def copy(self) -> Any:
         """Another column that will be computed."""

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 
+def made(array: Any) -> Any:
+    """The array itself, computed if it was not: from then on it is a plain one, its class too."""
+    # Looked up once: another thread may make it a plain one at any moment, which has no such method.
+    compute = getattr(array, "_compute", None)
+    if compute is not None:
+        plain = compute()
+        if isinstance(array, Later):
+            vars(array).update(vars(plain))
+            array.__class__ = type(plain)
+    return array
+
+
 class Later:
-    """Stands before a pandas array in the bases of a class, and keeps back its `_data` and `_mask` until they are read.
+    """Stands before a pandas array in the bases of a class, and keeps back its `_data` and `_mask` until used."""
 
-    `_compute` gives the plain array; from then on the column is that, its class too.
-    """
-
+    @abstractmethod
     def _compute(self) -> Any:
-        raise NotImplementedError
+        """The plain array; each call gives the same."""
 
     @property
     def _data(self) -> Any:
-        return self._plain()._data
+        return made(self)._data
 
     @_data.setter
     def _data(self, values: Any) -> None:
-        self._plain()._data = values
+        made(self)._data = values
 
     @property
     def _mask(self) -> Any:
-        return self._plain()._mask
+        return made(self)._mask
 
     @_mask.setter
     def _mask(self, mask: Any) -> None:
-        self._plain()._mask = mask
-
-    def _plain(self) -> Any:
-        """This array, computed."""
-        plain = self._compute()
-        if isinstance(self, Later):  # no other thread was here meanwhile
-            vars(self).update(vars(plain))
-            self.__class__ = type(plain)
-        return self
+        made(self)._mask = mask
 
     @property
     def nbytes(self) -> int:

@@ -66,10 +66,7 @@ def maple_entries(
         problems.append(
             f"{what}: {walk.odd:,} nodes are of no known type, too deep or met twice, and were not entered"
         )
-    # One column after the other, so that the pieces of each go as it is made.
-    columns = [list(parts) for parts in zip(*found, strict=True)]
-    found.clear()
-    owners, firsts, lasts, entries = (np.concatenate(_taken(columns)) for _ in range(len(columns)))
+    owners, firsts, lasts, entries = (np.concatenate(parts) for parts in zip(*found, strict=True))
     same, rising = owners[1:] == owners[:-1], firsts[1:] >= firsts[:-1]
     # Each level comes in the order of the one above it, so that only trees of different depths are out of order.
     if not ((owners[1:] > owners[:-1]) | (same & rising)).all():
@@ -77,10 +74,6 @@ def maple_entries(
         owners, firsts, lasts, entries = owners[order], firsts[order], lasts[order], entries[order]
     owner, row = given_to_all(owners, shared)
     return owner, firsts[row], lasts[row], entries[row]
-
-
-def _taken(columns: list[list[Any]]) -> list[Any]:
-    return columns.pop(0)
 
 
 class _Walk:

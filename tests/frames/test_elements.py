@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
+from alike import same
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,17 +59,6 @@ DEAR = {
 }
 
 
-def same(got, expected) -> None:
-    if isinstance(expected, pd.DataFrame):
-        pd.testing.assert_frame_equal(got, expected)
-    elif isinstance(expected, pd.Series):
-        pd.testing.assert_series_equal(got, expected)
-    elif isinstance(expected, np.ndarray):
-        assert got.tolist() == expected.tolist()
-    else:
-        assert got == expected
-
-
 @pytest.mark.parametrize("what", CHEAP)
 def test_these_compute_nothing_and_give_what_plain_addresses_give(what):
     frame = later()
@@ -100,6 +91,27 @@ def test_a_change_of_the_copy_changes_nothing_else():
     other.loc[0, "address"] = 0x1000
     assert frame.loc[0, "address"] == BASE
     assert type(later()["address"].array.with_dtype(AddressDtype())) is ElementAddresses
+
+
+def test_threads_that_look_at_once_all_see_the_addresses():
+    expected, wrong = plain()["address"].to_numpy().tolist(), []
+
+    def look(array: ElementAddresses, start: threading.Barrier) -> None:
+        start.wait()
+        try:
+            if array.to_numpy().tolist() != expected or int(array[0]) != BASE:
+                wrong.append("other addresses")
+        except AttributeError as error:
+            wrong.append(str(error))
+
+    for _ in range(100):
+        array, start = ElementAddresses.of(BASE, INDEX, SIZE, TARGET), threading.Barrier(6)
+        several = [threading.Thread(target=look, args=(array, start)) for _ in range(6)]
+        for thread in several:
+            thread.start()
+        for thread in several:
+            thread.join()
+    assert not wrong
 
 
 @given(
