@@ -2,7 +2,8 @@
 saying so.
 
 The dumps lie in ../shared/dumps beside the checkout, or in the folder that KERNLAB_TEST_DUMPS names;
-debian-6.1 is also bundled in samples/.
+debian-6.1 is also bundled in samples/. The whole server's lies beside that folder, in server/debian-13, as
+support sends one: compressed. It costs 3 s and 300 MB of the disk cache: keep its tests in few files.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from truth import DmesgRecord, Truth, read_dmesg
 
 ROOT = Path(__file__).resolve().parent.parent
 DUMPS = Path(os.environ.get("KERNLAB_TEST_DUMPS", ROOT.parent / "shared" / "dumps"))
+SERVERS = DUMPS.parent / "server"
 SAMPLES = ROOT / "samples"
+#: What a dump may be called in its folder.
+VMCORES = ("vmcore", "vmcore.zst")
+#: A dump's name, where it is not its folder's.
+FOLDERS = {"server": SERVERS / "debian-13"}
 
 WHOLE_DUMPS = ("debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2")
 DAMAGED_DUMPS = ("damaged-7.2",)
@@ -36,7 +42,7 @@ class DumpFiles:
 
     @property
     def vmcore(self) -> Path:
-        return self.folder / "vmcore"
+        return next(self.folder / name for name in VMCORES if (self.folder / name).is_file())
 
     @property
     def dmesg(self) -> Path:
@@ -57,13 +63,14 @@ _found: dict[str, DumpFiles] = {}
 def find_dump(name: str) -> DumpFiles:
     """The files of a dump by name; skips the test where they are absent."""
     if name not in _found:
-        for folder in (DUMPS / name, SAMPLES / name):
-            if (folder / "vmcore").is_file():
+        expected = FOLDERS.get(name, DUMPS / name)
+        for folder in (expected, SAMPLES / name):
+            if any((folder / vmcore).is_file() for vmcore in VMCORES):
                 _found[name] = DumpFiles(name, folder)
                 break
         else:
             pytest.skip(
-                f"dump {name} is not on this machine: expected in {DUMPS / name} "
+                f"dump {name} is not on this machine: expected in {expected} "
                 "(KERNLAB_TEST_DUMPS names another folder)"
             )
     return _found[name]
@@ -116,3 +123,15 @@ def opened() -> Iterator[Callable[[str], Any]]:
 def dump(whole_dump: DumpFiles, opened: Callable[[str], Any]) -> Any:
     """Each of the four whole dumps, opened; `whole_dump` in the same test is its files."""
     return opened(whole_dump.name)
+
+
+@pytest.fixture(scope="session")
+def server_files() -> DumpFiles:
+    """The dump of a whole Debian 13 server (6.12): .vmcore, .dmesg, .truth, .log."""
+    return find_dump("server")
+
+
+@pytest.fixture(scope="session")
+def server(opened: Callable[[str], Any]) -> Any:
+    """The whole server's dump, opened; `server_files` in the same test is its files."""
+    return opened("server")

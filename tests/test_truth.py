@@ -149,3 +149,32 @@ def test_decorated_names(comm, printed, kthread, same):
 def test_units():
     assert in_bytes("  2260 kB") == 2260 * 1024
     assert in_bytes("       3") == 3
+
+
+def test_the_servers_truth_is_the_machine_that_its_dump_holds(server_files, server):
+    """Its uptime, its boot and its kernel; the files that only it has name the same processes and groups."""
+    truth = server_files.truth
+    info = server.info
+    assert truth.release() == info["release"] == "6.12.118+deb13-amd64"
+    assert truth.cmdline() == info["cmdline"].strip()
+    assert truth.cpus() == info["cpus"] == 4
+    assert 0 < info["uptime"].total_seconds() - truth.uptime() < 60
+    assert len(server_files.log) > 500
+    assert truth.links(1) == {"exe": "/usr/lib/systemd/systemd", "cwd": "/", "root": "/"}
+    assert truth.cgroup(1) == "/init.scope"
+    events, current = truth.cgroups("memory.events"), truth.cgroups("memory.current")
+    assert events.loc["/batch.slice"].to_dict() == {
+        "low": 0,
+        "high": 0,
+        "max": 2091,
+        "oom": 4,
+        "oom_kill": 3,
+        "oom_group_kill": 0,
+    }
+    # udev's group is one without the memory controller.
+    groups = set(map(truth.cgroup, truth.pids))
+    assert groups - {"/", *current.index} == {"/system.slice/systemd-udevd.service/udev"}
+    assert (current["value"] >= 0).all()
+    assert truth.cgroups("memory.max").loc["/system.slice", "value"] is pd.NA
+    assert "/" in truth.cgroups("memory.stat").index
+    assert truth.vmstat()["nr_free_pages"] > 0

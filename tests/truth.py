@@ -126,6 +126,32 @@ class Truth:
         """/proc/PID/status, values as printed (VmSize: "2260 kB"); Name with \\n and \\\\ escaped."""
         return dict(split_at_colon(self.lines(f"p/{pid}/status")))
 
+    def links(self, pid: int) -> dict[str, str]:
+        """What exe, cwd and root of a process link to, as readlink prints it; '' where it printed nothing."""
+        return {
+            name: path for name, _, path in (line.partition(" -> ") for line in self.lines(f"p/{pid}/links"))
+        }
+
+    def cgroup(self, pid: int) -> str:
+        """The path in the unified hierarchy, seen from its root: "/system.slice/cron.service"."""
+        return next(line[3:] for line in self.lines(f"p/{pid}/cgroup") if line.startswith("0::"))
+
+    # Control groups
+
+    def cgroups(self, file: str) -> pd.DataFrame:
+        """One row per control group, by its path ("/", "/system.slice"): the file's own keys ("memory.events":
+        low, high …) as numbers, or `value` of a file with one; "max" is missing.
+        """
+        rows: dict[str, dict[str, object]] = {}
+        for name in self.files:
+            if name.startswith("cgroup/") and name.endswith(f"/{file}"):
+                path = name.removeprefix("cgroup").removesuffix(f"/{file}") or "/"
+                lines = [line.rpartition(" ") for line in self.lines(name)]
+                rows[path] = {
+                    key or "value": None if value == "max" else int(value) for key, _, value in lines
+                }
+        return pd.DataFrame.from_dict(rows, orient="index").astype("Int64").rename_axis("path")
+
     # Memory maps
 
     def maps(self) -> pd.DataFrame:
@@ -231,6 +257,10 @@ class Truth:
     def meminfo(self) -> pd.Series[int]:
         """/proc/meminfo: kB keys in bytes, HugePages_* as counts."""
         return pd.Series({key: in_bytes(value) for key, value in split_at_colon(self.lines("meminfo"))})
+
+    def vmstat(self) -> pd.Series[int]:
+        """/proc/vmstat: its counters, as printed."""
+        return pd.Series({key: int(value) for key, value in map(str.split, self.lines("vmstat"))})
 
     def zoneinfo(self) -> pd.DataFrame:
         """/proc/zoneinfo: one row per populated or empty zone: node, zone, free, min, low, high, spanned,
