@@ -7,6 +7,7 @@ import functools
 import importlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +55,8 @@ class Dump:
         kernel.framer = _frame_of_structs
         kernel.explorer = functools.partial(_explore, kernel.token)
         kernel.load_modules = modules.load
+        # Not at exit: there is nothing to gain then.
+        weakref.finalize(self, kernel.forget).atexit = False
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

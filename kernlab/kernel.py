@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from kernlab.memory.arena import DEFAULT_BOUND
 if TYPE_CHECKING:
     from kernlab.debuginfo.symbols import SymbolTable
     from kernlab.debuginfo.types import Type, Types
+
+Kept = TypeVar("Kept")
 
 #: More CPUs than any x86-64 kernel can be built for (CONFIG_NR_CPUS goes to 8,192): a bound for damaged counts.
 MOST_CPUS = 8192
@@ -75,6 +77,7 @@ class Kernel:
         self._symbols: SymbolTable | None = None
         self._types: Types | None = None
         self._lost: list[str] = []
+        self._kept: dict[str, Any] = {}
         self._lock = threading.RLock()
 
     @property
@@ -245,10 +248,29 @@ class Kernel:
             return every[:count].astype(np.uint64)
         return np.frombuffer(self.read(address, 8 * count), dtype="<u8").astype(np.uint64)
 
+    def once(self, name: str, make: Callable[[Kernel], Kept]) -> Kept:
+        """What `make(kernel)` gives, kept under `name` for all who ask later, until the dump is closed or dropped.
+
+        Made outside of any lock, so that threads go on reading; of several that make it at once the first one counts.
+        """
+        with self._lock:
+            if name in self._kept:
+                found: Kept = self._kept[name]
+                return found
+        made = make(self)
+        with self._lock:
+            return cast("Kept", self._kept.setdefault(name, made))
+
+    def forget(self) -> None:
+        """Drop what `once` keeps: it refers to this kernel, which therefore would not go with its last user."""
+        with self._lock:
+            self._kept.clear()
+
     def close(self) -> None:
         """Close the dump file; what was read already stays valid."""
         while self.before_close:
             self.before_close.pop()()
+        self.forget()
         self.memory.close()
 
 

@@ -52,7 +52,10 @@ class KernlabMagics(Magics):
         if not arguments.name.isidentifier():
             raise UsageError(f"--name {arguments.name}: not a name that a variable can have")
         dump = _told(kernlab.open, _unquoted(arguments.path))
+        replaced = self._namespace.get(arguments.name)
         self._namespace[arguments.name] = dump
+        if isinstance(replaced, Dump):
+            self._forget(replaced)
         return dump
 
     @no_var_expand
@@ -103,6 +106,20 @@ class KernlabMagics(Magics):
         arguments = parse_argstring(self.dis, line)
         dump = self._dump(arguments.dump)
         return _told(dump.disassemble, _unquoted(arguments.what), arguments.size)
+
+    def _forget(self, dump: Dump) -> None:
+        """Take a dump out of IPython's history of results, which would hold it, and its memory, for ever."""
+        shell: Any = self.shell
+        history = getattr(shell, "history_manager", None)
+        for held in (self._namespace, shell.user_ns_hidden, getattr(history, "output_hist", {})):
+            for name in [name for name, value in held.items() if value is dump and _is_result(name)]:
+                del held[name]
+        for name in ("_", "__", "___"):
+            if getattr(shell.displayhook, name, None) is dump:
+                setattr(shell.displayhook, name, None)
+        last = getattr(shell, "last_execution_result", None)
+        if last is not None and last.result is dump:
+            last.result = None
 
     @property
     def _namespace(self) -> dict[str, Any]:
@@ -164,6 +181,11 @@ class KernlabMagics(Magics):
 
         matcher: Callable[..., Any] = kernlab_matcher
         return matcher
+
+
+def _is_result(name: int | str) -> bool:
+    """Is this a name by which IPython keeps what a cell gave: 12 in Out, or _, __, ___, _12?"""
+    return isinstance(name, int) or not name.strip("_") or (name[:1] == "_" and name[1:].isdigit())
 
 
 def _unquoted(word: str) -> str:

@@ -244,6 +244,22 @@ def test_nothing_of_a_dump_outlives_it(dump_files):
     assert gone() is None
 
 
+@pytest.mark.parametrize("use", ["memory_by_process", "suspects"])
+def test_a_dump_goes_with_its_last_user_and_waits_for_no_collector(dump_files, use):
+    import weakref
+
+    dump = kernlab.open(dump_files("debian-6.1").vmcore)
+    gone = weakref.ref(dump.kernel)
+    getattr(dump, use)
+    gc.collect()
+    gc.disable()
+    try:
+        del dump
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_two_threads_use_one_dump(dump_files):
     path = dump_files("debian-6.1").vmcore
     with kernlab.open(path) as alone:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from kernlab.errors import KernlabError
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 __all__ = ["Plots"]
-
-#: Counted frames of dumps: `memory`, `zones` and `physical` look at the same ones.
-_counted: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 class Plots:
@@ -174,10 +170,8 @@ class Plots:
     def _frames(self) -> Any:
         from kernlab.plots.frames import count
 
-        kernel = self._dump.kernel
-        if kernel not in _counted:
-            _counted[kernel] = count(kernel)
-        return _counted[kernel]
+        # `memory`, `zones` and `physical` look at the same ones.
+        return self._dump.kernel.once("plotted_frames", count)
 
     def __repr__(self) -> str:
         names = [name for name in dir(self) if name[0] != "_"]

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +46,6 @@ _SUMS = ("rss", "pss", "uss", "anon", "shmem", "swap", "hugetlb")
 #: The columns of `maps` that come from here.
 _LATER = ("rss_bytes", "pss_bytes", "swap_bytes")
 
-_walked: weakref.WeakKeyDictionary[Kernel, Usage] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-
 
 @dataclass
 class Usage:
@@ -82,13 +77,7 @@ class Usage:
 
 def usage(kernel: Kernel) -> Usage:
     """What all processes' page tables say; walked once for a dump, and kept while the dump is open."""
-    with _lock:
-        found = _walked.get(kernel)
-    if found is None:
-        found = _walk(kernel)
-        with _lock:
-            found = _walked.setdefault(kernel, found)
-    return found
+    return kernel.once("map_usage", _walk)
 
 
 def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.displaypub import CapturingDisplayPublisher
@@ -48,6 +50,64 @@ def test_vmcore_opens_lists_and_names(shell, dump_files):
     shell.user_ns["other"].close()
     assert shell.run_line_magic("vmcore", "").name.tolist() == ["dump"]
     dump.close()
+
+
+def test_what_vmcore_replaces_leaves_the_history_of_results(shell, dump_files):
+    file = dump_files("debian-6.1").vmcore
+    shell.run_cell(f"%vmcore {file}", store_history=True)
+    shell.run_cell("dump", store_history=True)
+    shell.run_cell("kept = [1]\nkept", store_history=True)
+    gone = weakref.ref(shell.user_ns["dump"])
+    shell.run_cell(f"%vmcore {file}", store_history=True)
+    assert gone() is None
+    assert shell.user_ns["Out"][4] is shell.user_ns["dump"]
+    assert shell.user_ns["_3"] is shell.user_ns["kept"]
+    # Whoever gave it a name of their own still has it.
+    shell.run_cell("mine = dump")
+    shell.run_cell(f"%vmcore {file}", store_history=True)
+    assert shell.user_ns["mine"] is not shell.user_ns["dump"]
+    shell.run_cell("%reset -f")
+
+
+_MEASURE = """
+import os
+def _links():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            yield os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            pass
+held = [*_links(), *(line.split(None, 5)[-1].strip() for line in open("/proc/self/maps"))]
+anonymous = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("RssAnon"))
+print(int(anonymous), sum(name.endswith("/vmcore") for name in held))
+"""
+
+
+def test_a_dump_reopened_in_a_real_kernel_leaves_nothing_behind(dump_files, tmp_path):
+    manager = pytest.importorskip("jupyter_client.manager")
+    pytest.importorskip("ipykernel")
+    file = dump_files("debian-6.1").vmcore
+
+    def run(code: str) -> str:
+        said: list[dict] = []
+        client.execute_interactive(code, output_hook=said.append, timeout=300)
+        assert not [one for one in said if one["msg_type"] == "error"], said
+        return "".join(one["content"].get("text", "") for one in said if one["msg_type"] == "stream")
+
+    kernel, client = manager.start_new_kernel(kernel_name="python3")
+    try:
+        run("%load_ext kernlab")
+        measured = []
+        for _ in range(6):
+            run(f"%vmcore {file}")
+            run("_ = dump.memory_by_process, dump.suspects")
+            measured.append([int(number) for number in run(_MEASURE).split()])
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+    assert {held for _, held in measured} == {measured[0][1]}, measured
+    # KiB; each dump that stayed took 30 MiB and more.
+    assert measured[-1][0] - measured[2][0] < 40 << 10, measured
 
 
 def test_vmcore_says_what_is_wrong_in_one_line(shell, tmp_path):
