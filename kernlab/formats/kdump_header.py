@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import MACHINES
 from kernlab.formats.notes import NT_PRSTATUS, parse_notes
 from kernlab.formats.source import Source
+
+Order = Literal["little", "big"]
 
 # disk_dump_header up to nr_cpus, as a 64-bit machine lays it out (makedumpfile's diskdump_mod.h).
 _HEADER = struct.Struct("<8si390s6xqqIiiIIIIIIi")
@@ -36,11 +38,30 @@ _SUB_FIELDS = (
 )
 _INCOMPLETE = 0x8  # DUMP_DH_COMPRESSED_INCOMPLETE
 
-#: What QEMU since 10.0 writes where it wrote x86_64: its dump code no longer knows what machine it is built for.
+#: What QEMU writes of all machines but x86 and s390x, and since 10.0 of those, too: its dump code knows no name.
 _UNTOLD_MACHINE = "Unknown"
-_X86_64_PRSTATUS_BYTES = (
-    336  # struct elf_prstatus; 392 on arm64, 504 on ppc64, 376 on riscv64, 336 on s390x too
+#: Bytes of struct elf_prstatus and the byte order, by which the registers of a CPU tell the machine then.
+_PRSTATUS = {
+    (336, "little"): "x86_64",
+    (336, "big"): "s390x",
+    (376, "little"): "riscv64",
+    (392, "little"): "aarch64",
+    (480, "little"): "loongarch64",
+    (504, "little"): "ppc64le",
+    (504, "big"): "ppc64",
+}
+
+#: A machine that names itself no further.
+_NARROW = "32-bit"
+
+#: Where the block size stands in the header, which tells how it is laid out: (byte, order, bits of the machine).
+_LAYOUTS: tuple[tuple[int, Order, int], ...] = (
+    (428, "little", 64),
+    (428, "big", 64),
+    (416, "little", 32),
+    (416, "big", 32),
 )
+_BLOCK_SIZES = (4096, 8192, 16384, 65536)
 
 #: Notes and VMCOREINFO are a few KiB a CPU.
 LARGEST_PIECE = 64 << 20
@@ -148,18 +169,21 @@ def read_header(source: Source) -> Header:
     )
     # Before anything else: other machines' headers have other sizes and another byte order, but strings are strings.
     names = _uts(uts)
-    if names["machine"] == _UNTOLD_MACHINE and _has_x86_64_notes(source, block_size):
-        names["machine"] = "x86_64"
-    machine = names["machine"]
+    names["machine"] = machine = _machine(source, names["machine"])
+    if machine == _UNTOLD_MACHINE:
+        raise DumpFormatError(
+            f"{path} does not say of what machine it is (its header has {machine!r}, as QEMU writes it, and there are "
+            "no registers of a CPU to tell); kernlab reads dumps of x86_64 machines only so far"
+        )
     if machine != "x86_64":
-        if machine not in MACHINES:
+        if machine not in MACHINES and machine != _NARROW:
             raise damaged(f"it names {machine!r} as the machine" if machine else "it names no machine")
         raise DumpFormatError(
             f"{path} is a kdump of a {machine} machine; kernlab reads dumps of x86_64 machines only so far"
         )
     if not 0 <= version <= 100:
         raise damaged(f"its version is {version}")
-    if block_size not in (4096, 8192, 16384, 65536):
+    if block_size not in _BLOCK_SIZES:
         raise damaged(f"its block size is {block_size:,} bytes at offset 428")
     if not 0 < sub_blocks < 1 << 20 or 2 * block_size > size:
         raise DumpFormatError(
@@ -203,13 +227,40 @@ def read_header(source: Source) -> Header:
     )
 
 
-def _has_x86_64_notes(source: Source, block_size: int) -> bool:
-    """Is the first note the registers of a CPU, as long as x86-64 has them, in its byte order (s390x has the other)?"""
-    if not 4096 <= block_size <= 65536 or source.size < 2 * block_size:
-        return False
-    sub = dict(zip(_SUB_FIELDS, _SUB_HEADER.unpack(source.read(block_size, _SUB_HEADER.size)), strict=True))
-    notes = parse_notes(Header.piece(source, (sub["offset_note", 4], min(sub["size_note", 4], 4096))), 0)
-    return bool(notes) and notes[0].type == NT_PRSTATUS and len(notes[0].desc) == _X86_64_PRSTATUS_BYTES
+def _machine(source: Source, named: str) -> str:
+    """The machine as uname -m has it, by the header's own layout and the notes where the name alone does not say."""
+    # QEMU names s390x in capitals.
+    name = named.lower() if named.lower() in MACHINES else named
+    if name not in (_UNTOLD_MACHINE, "x86_64"):
+        return name
+    laid_out = next(
+        (
+            (size, order, bits)
+            for at, order, bits in _LAYOUTS
+            if (size := int.from_bytes(source.read(at, 4), order)) in _BLOCK_SIZES
+        ),
+        None,
+    )
+    if laid_out is None:
+        return name
+    block_size, order, bits = laid_out
+    if bits == 32:
+        # QEMU's x86_64 writes the header that its guest would.
+        return "i386" if name == "x86_64" else _NARROW
+    if name == "x86_64" or source.size < 2 * block_size:
+        return name
+    return _of_notes(source, block_size, order) or name
+
+
+def _of_notes(source: Source, block_size: int, order: Order) -> str | None:
+    """The machine whose registers the first note holds: struct elf_prstatus differs in size."""
+    layout = struct.Struct(_SUB_HEADER.format.replace("<", "<" if order == "little" else ">"))
+    sub = dict(zip(_SUB_FIELDS, layout.unpack(source.read(block_size, layout.size)), strict=True))
+    raw = Header.piece(source, (sub["offset_note", 4], min(sub["size_note", 4], 4096)))
+    notes = parse_notes(raw, 0, order)
+    if not notes or notes[0].type != NT_PRSTATUS:
+        return None
+    return _PRSTATUS.get((len(notes[0].desc), order))
 
 
 def _uts(raw: bytes) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Literal
 
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import Note
@@ -15,12 +16,13 @@ _XEN_CRASH_INFO = 0x1000001  # XEN_ELFNOTE_CRASH_INFO; above it are the notes of
 MOST_NOTES = 1 << 17
 
 
-def parse_notes(data: bytes, offset: int) -> list[Note]:
+def parse_notes(data: bytes, offset: int, order: Literal["little", "big"] = "little") -> list[Note]:
     """The notes in `data`, which lies at `offset` of the file; what is cut off or senseless at its end is left out."""
+    head = struct.Struct("<III" if order == "little" else ">III")
     notes: list[Note] = []
     position = 0
     while position + 12 <= len(data) and len(notes) < MOST_NOTES:
-        name_size, desc_size, kind = struct.unpack_from("<III", data, position)
+        name_size, desc_size, kind = head.unpack_from(data, position)
         start = position + 12
         desc = start + (name_size + 3 & ~3)
         end = desc + desc_size

@@ -97,10 +97,43 @@ class TestRoundTrip:
             with open_dump_file(write(tmp_path, data)) as dump:
                 assert dump.machine == "x86_64"
                 assert frames(dump, list(pages)) == pages
-        others = bytes(made.data).replace(struct.pack("<II", 336, 1), struct.pack("<II", 392, 1))
-        for data in (others, kdump(pages, version=3, machine=b"Unknown").data):
-            with pytest.raises(KernlabError, match="it names 'Unknown' as the machine"):
-                open_dump_file(write(tmp_path, data))
+        with pytest.raises(KernlabError, match=r"does not say of what machine .* 'Unknown'") as refused:
+            open_dump_file(write(tmp_path, kdump(pages, version=3, machine=b"Unknown").data))
+        assert "damaged" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("machine", "size"),
+        [("aarch64", 392), ("riscv64", 376), ("loongarch64", 480), ("ppc64le", 504)],
+    )
+    def test_qemu_guests_of_other_machines_are_known_by_their_registers(self, tmp_path, machine, size):
+        made = kdump(some(), qemu=True, dump_level=1, vmcoreinfo=None, machine=b"Unknown")
+        data = bytes(made.data).replace(struct.pack("<II", 336, 1), struct.pack("<II", size, 1))
+        for each in (data, flatten(data)):
+            with pytest.raises(KernlabError, match=f"is a kdump of a {machine} machine"):
+                open_dump_file(write(tmp_path, each))
+
+    @pytest.mark.parametrize(
+        ("order", "bits", "named", "size", "machine"),
+        [
+            (">", 64, b"S390X", 336, "s390x"),
+            (">", 64, b"Unknown", 336, "s390x"),
+            (">", 64, b"Unknown", 504, "ppc64"),
+            ("<", 32, b"x86_64", 144, "i386"),
+            ("<", 32, b"i686", 144, "i686"),
+            ("<", 32, b"Unknown", 148, "32-bit"),
+            (">", 32, b"Unknown", 268, "32-bit"),
+        ],
+    )
+    def test_headers_of_other_orders_and_widths(self, tmp_path, order, bits, named, size, machine):
+        """As dump-guest-memory -z of QEMU lays them out (its create_header64, create_header32)."""
+        uts = bytes(4 * 65) + named.ljust(65, b"\0") + bytes(65)
+        time = "6xqq" if bits == 64 else "2xii"
+        header = struct.pack(f"{order}8si390s{time}IIIII", b"KDUMP   ", 6, uts, 0, 0, 1, PAGE, 1, 2, 64)
+        note = struct.pack(f"{order}III8s", 5, size, 1, b"CORE") + bytes(size)
+        sub = struct.pack(f"{order}QIIQQQQQQ", 0, 1, 0, 0, 0, 0, 0, PAGE + 256, len(note))
+        data = header.ljust(PAGE, b"\0") + (sub.ljust(256, b"\0") + note).ljust(3 * PAGE, b"\0")
+        with pytest.raises(KernlabError, match=f"is a kdump of a {machine} machine"):
+            open_dump_file(write(tmp_path, data))
 
     @pytest.mark.parametrize("block", [8192, 16384, 65536])
     @pytest.mark.parametrize("kind", KINDS)
