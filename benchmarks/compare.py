@@ -63,6 +63,12 @@ CASES = {
         "drgn_usage.py",
         "usage_figures",
     ),
+    "search": Case(
+        "every pointer to the first task in all memory, and the slab cache it lies in (kernlab: whatever it lies in)",
+        "dump.search(dump.symbol('init_task'))",
+        "drgn_search.py",
+        "search_figures",
+    ),
 }
 # What `import kernlab` must leave alone.
 HEAVY = ("pandas", "matplotlib", "IPython", "ipywidgets")

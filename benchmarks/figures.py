@@ -73,3 +73,17 @@ def usage_figures(maps: pd.DataFrame) -> str:
     # The pages of [vvar] are mapped, but no memory of the process: follow_phys finds them, smaps does not count them.
     resident = maps["rss_bytes"].astype("int64")
     return json.dumps({"rows": len(maps), "above 64 KiB": int(resident[resident > 1 << 16].sum())})
+
+
+def search_figures(places: pd.DataFrame) -> str:
+    if "cache" not in places:
+        # kernlab names what else there is, too.
+        places = places.assign(cache=places["name"].where(places["kind"] == "slab object"))
+    address = places["address"].to_numpy(dtype="uint64")
+    return json.dumps(
+        {
+            "rows": len(places),
+            "addresses": int(address.sum()),
+            "caches": places["cache"].value_counts().sort_index().to_dict(),
+        }
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -77,6 +78,13 @@ class DumpFile(ABC):
     @abstractmethod
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Page frame numbers uint64[n] to frame indexes int64[n]; -FrameStatus where the file has no data."""
+
+    @abstractmethod
+    def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
+        """The numbers of the page frames that the file has data of, ascending, at most `most` at a time.
+
+        The work grows with the frames that there are, not with the machine's memory.
+        """
 
     @abstractmethod
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

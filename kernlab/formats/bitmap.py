@@ -68,6 +68,16 @@ class Bitmap:
         answer: npt.NDArray[np.int64] = self._below[word] + np.bitwise_count(self._words[word] & below)
         return answer
 
+    def numbers(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        """The numbers of the set bits from rank `first` to before `last`, ascending; words without any cost nothing."""
+        low, high = np.searchsorted(self._below, (first, last - 1), side="right") - 1
+        word = np.flatnonzero(self._words[low : high + 1]) + low
+        bits = np.unpackbits(self._words[word].view(np.uint8), bitorder="little")
+        places = np.flatnonzero(bits)
+        found: npt.NDArray[np.int64] = word[places // _WORD] * _WORD + places % _WORD
+        skip = first - int(self._below[low])
+        return found[skip : skip + last - first]
+
     def select(self, ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The numbers of the set bits with these ranks (0 is the first set bit)."""
         word = np.searchsorted(self._below, ranks, side="right") - 1

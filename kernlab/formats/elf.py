@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -101,6 +103,13 @@ class ElfFile(DumpFile):
         run, within = run[inside], pfns[inside]
         found[inside] = self._index[run] + (within - self._held[0][run]).astype(np.int64)
         return found
+
+    def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
+        """See DumpFile.present; what shares one frame of zeros has no data of its own."""
+        for first in range(0, self._held_count, most):
+            index = np.arange(first, min(first + most, self._held_count))
+            run = np.searchsorted(self._index, index, side="right") - 1
+            yield self._held[0][run].astype(np.int64) + index - self._index[run]
 
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into; bytes of a frame that no segment has (at the edges of RAM) are zero."""

@@ -199,6 +199,11 @@ class KdumpFile(DumpFile):
         found[dumped] = np.where(rank < self.frame_count, rank, -int(FrameStatus.LOST))
         return found
 
+    def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
+        """See DumpFile.present."""
+        for first in range(0, self.frame_count, most):
+            yield self._dumped.numbers(first, min(first + most, self.frame_count))
+
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into; zlib pages by the batch are shared between threads."""
         if out.shape != (len(indices), self.page_size) or not out.flags.c_contiguous:

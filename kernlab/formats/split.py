@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,11 @@ class SplitDump(DumpFile):
                 index = piece.find(pfns[mine])
                 found[mine] = np.where(index >= 0, index + base, index)
         return found
+
+    def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
+        """See DumpFile.present; the pieces are in order and apart."""
+        for piece in self._pieces:
+            yield from piece.present(most)
 
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into."""

@@ -104,6 +104,8 @@ class Finder:
 
     def run(self) -> None:
         """Find what can be found."""
+        if not len(self.address):
+            return
         self._say(np.flatnonzero(self.address < _KERNEL_HALF), "user address")
         frames = self._direct()
         self._symbols()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,18 @@ from kernlab.errors import KernlabError
 from kernlab.frames import addresses as address_column
 from kernlab.frames import describe, table
 from kernlab.kernel import Kernel
+from kernlab.memory import Located
 from kernlab.progress import progress
 from kernlab.tables.owner import Finder, as_addresses
+from kernlab.threads import Spare, ahead, processors
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
-#: Frames read at a time: 8 MiB.
-_BLOCK = 2048
-#: Frame numbers asked of the dump file at a time.
-_STRETCH = 1 << 20
+#: Frames read at a time: 1 MiB, so that what was just unpacked is searched while the processor's cache holds it.
+_BLOCK = 256
+
+_NOTHING: U64 = np.zeros(0, dtype=np.uint64)
 
 
 @table("Where a value, some bytes or pointers to something stand in memory, and whose they are.")
@@ -47,16 +50,16 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
             raise KernlabError("size is for addresses: bytes are searched for as they are")
     else:
         needle = _Words(*_ranges(kernel, what, size, problems))
-    found, values, searched = _scan(kernel, needle, limit, problems)
+    found = _scan(kernel, needle, limit, problems)
     assert kernel.memory.layout is not None
-    place = found + np.uint64(kernel.memory.layout.direct_start)
+    place = found.places + np.uint64(kernel.memory.layout.direct_start)
     finder = Finder(kernel, place, problems)
     finder.run()
     result = finder.frame(np.arange(len(place)), place)
     if isinstance(needle, _Words):
-        result.insert(1, "value", pd.Series(address_column(kernel, values), copy=False))
+        result.insert(1, "value", pd.Series(address_column(kernel, found.values), copy=False))
     result.attrs.update(describe(kernel, "search", problems))
-    result.attrs["searched_bytes"] = searched * kernel.page_size
+    result.attrs["searched_bytes"] = found.searched * kernel.page_size
     return result
 
 
@@ -94,73 +97,94 @@ class _Words:
     def __init__(self, first: U64, last: U64):
         self.first, self.last = first, last
 
-    def places(self, rows: npt.NDArray[np.uint8], pfns: I64) -> tuple[U64, U64]:
+    def places(self, memory: bytearray, pfns: I64, page: int) -> tuple[U64, U64]:
         """Physical addresses in these frames, and what stands there."""
-        words = rows.reshape(-1).view("<u8")
+        words = np.frombuffer(memory, dtype="<u8", count=len(pfns) * page // 8)
         if not len(self.first):
-            return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64)
-        at = np.flatnonzero((words >= self.first[0]) & (words <= self.last[-1]))
+            return _NOTHING, _NOTHING
+        low, high = self.first[0], self.last[-1]
+        # A value below the lowest wraps, and is above the highest then.
+        at = np.flatnonzero(words == low if low == high else words - low <= high - low)
         value = words[at]
         if len(self.first) > 1:
             row = np.searchsorted(self.first, value, side="right") - 1
             at, value = at[value <= self.last[row]], value[value <= self.last[row]]
-        frame = pfns[at // (rows.shape[1] // 8)].astype(np.uint64)
-        inside = (at % (rows.shape[1] // 8)).astype(np.uint64) * np.uint64(8)
-        return frame * np.uint64(rows.shape[1]) + inside, value
+        return (pfns[at // (page // 8)] * page + at % (page // 8) * 8).astype(np.uint64), value
 
 
 class _Bytes:
     """A sequence of bytes, anywhere, also across the border of two frames that follow each other."""
 
+    overlap = 1
+
     def __init__(self, needle: bytes, limit: int):
         if not 0 < len(needle) <= 4096:
             raise KernlabError(f"{len(needle):,} bytes cannot be searched for: 1 to 4,096 can")
         self.needle, self.limit = needle, limit
-        self.overlap = 1 if len(needle) > 1 else 0
 
-    def places(self, rows: npt.NDArray[np.uint8], pfns: I64) -> tuple[U64, U64]:
+    def places(self, memory: bytearray, pfns: I64, page: int) -> tuple[U64, U64]:
         """Physical addresses in these frames; no values."""
-        page = rows.shape[1]
-        memory = rows.tobytes()
         found: list[int] = []
-        at = memory.find(self.needle)
+        end = len(pfns) * page
+        at = memory.find(self.needle, 0, end)
         while at >= 0 and len(found) <= self.limit:
             found.append(at)
-            at = memory.find(self.needle, at + 1)
+            at = memory.find(self.needle, at + 1, end)
         place = np.array(found, dtype=np.int64)
         first, last = place // page, (place + len(self.needle) - 1) // page
         # Frames that follow each other here need not do so in memory.
         place = place[pfns[last] - pfns[first] == last - first]
-        address = pfns[place // page] * page + place % page
-        return address.astype(np.uint64), np.zeros(len(place), dtype=np.uint64)
+        address = (pfns[place // page] * page + place % page).astype(np.uint64)
+        return address, np.zeros(len(address), dtype=np.uint64)
 
 
-def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int, problems: list[str]) -> tuple[U64, U64, int]:
-    """(physical addresses uint64[n], ascending; values uint64[n]; how many frames were searched)."""
-    found: list[U64] = [np.zeros(0, dtype=np.uint64)]
-    values: list[U64] = [np.zeros(0, dtype=np.uint64)]
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search came by: physical addresses uint64[n], ascending; values uint64[n]; frames that were searched."""
+
+    places: U64
+    values: U64
+    searched: int
+
+
+def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int, problems: list[str]) -> _Found:
+    """Go through all frames of the dump, block by block in threads; it takes the memory of a few blocks."""
+    page, memory = kernel.page_size, kernel.memory
+    rooms = Spare(lambda: bytearray((_BLOCK + needle.overlap) * page))
+    # What would push all else out of the arena goes past it.
+    keep = not memory.is_large(kernel.file.frame_count * page)
+
+    def work(pfns: I64) -> tuple[U64, U64, int, int]:
+        room = rooms.take()
+        rows = np.frombuffer(room, dtype=np.uint8, count=len(pfns) * page).reshape(-1, page)
+        where = Located(kernel.file.find(pfns.astype(np.uint64)), np.zeros(len(pfns), dtype=np.uint8))
+        good = memory.read_pages(where, rows, keep=keep) == 0
+        asked = len(pfns)
+        if not good.all():
+            pfns = pfns[good]
+            rows[: len(pfns)] = rows[good]
+        place, value = needle.places(room, pfns, page)
+        rooms.give(room)
+        return place, value, len(pfns), asked
+
+    places, values = [_NOTHING], [_NOTHING]
     total = searched = unread = 0
     last = -1
-    page = np.uint64(kernel.page_size)
-    with progress("Searching", kernel.file.frame_count * kernel.page_size, "B") as bar:
-        for pfns in _blocks(kernel, needle.overlap):
-            rows, status = kernel.memory.gather(
-                pfns.astype(np.uint64) * page, kernel.page_size, physical=True
-            )
-            bad = status != 0
-            if bad.any():
-                unread += int(bad.sum())
-                rows, pfns = rows[~bad], pfns[~bad]
-            address, value = needle.places(rows, pfns)
+    with progress("Searching", kernel.file.frame_count * page, "B") as bar:
+        for number, (place, value, read, asked) in enumerate(
+            ahead(work, _blocks(kernel, needle.overlap), processors())
+        ):
             # The frame that two blocks hold was searched already.
-            fresh = address.astype(np.int64) > last
-            address, value = address[fresh], value[fresh]
-            last = int(address[-1]) if len(address) else last
-            found.append(address)
+            fresh = place.astype(np.int64) > last
+            place, value = place[fresh], value[fresh]
+            last = int(place[-1]) if len(place) else last
+            places.append(place)
             values.append(value)
-            total += len(address)
-            searched += len(pfns)
-            bar.advance(len(pfns) * kernel.page_size)
+            total += len(place)
+            again = needle.overlap if number else 0
+            searched += read - again
+            unread += asked - read
+            bar.advance((asked - again) * page)
             if total > limit:
                 problems.append(
                     f"search: it ended after {limit:,} places, of {kernel.file.frame_count:,} frames {searched:,} were "
@@ -169,7 +193,7 @@ def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int, problems: list[st
                 break
     if unread:
         problems.append(f"search: {unread:,} frames that the file should hold are cut off or damaged")
-    return np.concatenate(found)[:limit], np.concatenate(values)[:limit], searched
+    return _Found(np.concatenate(places)[:limit], np.concatenate(values)[:limit], searched)
 
 
 def _blocks(kernel: Kernel, overlap: int) -> Iterator[I64]:
@@ -177,10 +201,7 @@ def _blocks(kernel: Kernel, overlap: int) -> Iterator[I64]:
     before.
     """
     left = np.zeros(0, dtype=np.int64)
-    for start in range(0, kernel.file.max_pfn, _STRETCH):
-        pfns = np.arange(start, min(start + _STRETCH, kernel.file.max_pfn), dtype=np.uint64)
-        there = pfns[kernel.file.find(pfns) >= 0].astype(np.int64)
-        for first in range(0, len(there), _BLOCK):
-            block = np.concatenate([left, there[first : first + _BLOCK]])
-            yield block
-            left = block[len(block) - overlap :] if overlap else left
+    for there in kernel.file.present(_BLOCK):
+        block = np.concatenate([left, there])
+        yield block
+        left = block[len(block) - overlap :]

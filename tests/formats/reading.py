@@ -51,3 +51,13 @@ def frames(dump: DumpFile, pfns: list[int]) -> dict[int, bytes | FrameStatus]:
     for row, i in enumerate(there.tolist()):
         found[pfns[i]] = FrameStatus(int(status[row])) if status[row] else out[row].tobytes()
     return found
+
+
+def check_present(dump: DumpFile) -> None:
+    """The frames that are said to be there are those that are found by their number, in blocks and in order."""
+    every = np.arange(dump.max_pfn + 100, dtype=np.uint64)
+    for most in (1, 7, 1 << 20) if dump.frame_count < 1000 else (1000, 1 << 20):
+        blocks = list(dump.present(most))
+        assert all(0 < len(block) <= most for block in blocks)
+        found = np.concatenate([np.zeros(0, dtype=np.int64), *blocks])
+        assert found.tolist() == np.flatnonzero(dump.find(every) >= 0).tolist()

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from formats.make_dump import PAGE, VMCOREINFO, Segment, elf, note, notes
-from formats.reading import frame, frames, open_quietly, write
+from formats.reading import check_present, frame, frames, open_quietly, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +55,7 @@ class TestFrames:
             assert frame(dump, 0x102) == high[2 * PAGE :]
             assert frame(dump, 0x103) is ABSENT
             assert frame(dump, 2**52) is ABSENT
+            check_present(dump)
 
     def test_a_frame_of_two_segments(self, tmp_path):
         first, second = content(PAGE + 100, 1), content(PAGE, 2)
@@ -70,6 +71,7 @@ class TestFrames:
         with opened(tmp_path, [Segment(0, memory), inner]) as dump:
             assert frames(dump, list(range(8))) == {i: memory[i * PAGE : (i + 1) * PAGE] for i in range(8)}
             assert dump.frame_count == 8
+            check_present(dump)
 
     def test_tails_without_bytes(self, tmp_path):
         segments = [Segment(0, content(2 * PAGE), size=5 * PAGE), Segment(8 * PAGE, b"", size=PAGE)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zstandard
 from formats.make_dump import INCOMPLETE, KINDS, PAGE, VMCOREINFO, Kdump, compress, flatten, kdump, page, some
-from formats.reading import frame, frames, open_quietly, write
+from formats.reading import check_present, frame, frames, open_quietly, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +48,7 @@ class TestRoundTrip:
             assert dump.frame_count == len(pages)
             assert dump.max_pfn == top
             assert dump.problems == []
+            check_present(dump)
             found = frames(dump, asked)
         for pfn in asked:
             expected = pages.get(pfn, FrameStatus.EXCLUDED if pfn in excluded else FrameStatus.ABSENT)
@@ -552,6 +553,7 @@ class TestHostile:
             found = frames(dump, [*range(40), 2**40])
             assert all(isinstance(value, FrameStatus) or len(value) == PAGE for value in found.values())
             assert all(isinstance(problem, str) for problem in dump.problems)
+            check_present(dump)
 
     @pytest.mark.parametrize("claimed", [2**60, 2**64 - 1, 2**40, 0])
     def test_page_counts_beyond_the_bitmaps(self, tmp_path, claimed):

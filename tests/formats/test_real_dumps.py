@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from formats.reading import frame, frames, open_quietly, write
+from formats.reading import check_present, frame, frames, open_quietly, write
 
 from kernlab.errors import TruncatedDumpWarning
 from kernlab.formats import FrameStatus, open_dump_file
@@ -38,6 +38,7 @@ def test_every_page_number_has_its_place(any_dump):
         assert (found[dump.max_pfn :] == -FrameStatus.ABSENT).all()
         excluded = int((found == -FrameStatus.EXCLUDED).sum())
         assert dump.frame_count + excluded == dump.header["ram_frames"]
+        check_present(dump)
 
 
 def test_same_bytes_as_drgn(any_dump):

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from formats.make_dump import INCOMPLETE, KINDS, PAGE, Segment, elf, flatten, kdump, page, some, split
-from formats.reading import frames, write
+from formats.reading import check_present, frames, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +52,7 @@ def test_every_frame(tmp_path, chosen, excluded, cuts, kind, version, seed):
         for pfn in asked:
             expected = pages.get(pfn, FrameStatus.EXCLUDED if pfn in excluded else FrameStatus.ABSENT)
             assert found[pfn] == expected, pfn
+        check_present(dump)
 
 
 def test_frames_in_any_order(tmp_path):

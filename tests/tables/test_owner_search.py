@@ -242,6 +242,39 @@ def test_what_is_not_there_gives_an_empty_table(opened):
 
 
 @pytest.mark.parametrize(
+    "what", [0xDEAD_BEEF_F00D_CAFE, b"nowhere in any memory", [0xDEAD_BEEF, 0xDEAD_BEEF_F00D_CAFE]]
+)
+def test_a_search_takes_the_memory_and_the_time_of_what_the_file_holds(opened, monkeypatch, what):
+    """A machine of terabytes, whose dump holds a little of it: frames that are absent are not even asked for."""
+    dump = Overlay(opened("debian-6.1")).dump(arena_bytes=8 << 20)
+    file, memory = dump.kernel.file, dump.kernel.memory
+    asked, most = [0], [0]
+    find, read = file.find, file.read_into
+
+    def counted_find(pfns):
+        asked[0] += len(pfns)
+        return find(pfns)
+
+    def counted_read(indices, out):
+        most[0] = max(most[0], len(indices))
+        return read(indices, out)
+
+    monkeypatch.setattr(file, "find", counted_find)
+    monkeypatch.setattr(file, "read_into", counted_read)
+    # A frame that other tables use: the search must not push it out to make room for what it looks at once.
+    used = dump.translate(dump.symbol("linux_banner")) // PAGE * PAGE
+    dump.read(used, 8, physical=True)
+    frame = find(np.array([used // PAGE], dtype=np.uint64))
+    asked[0] = 0
+    found = dump.search(what)
+    assert found.empty
+    assert found.attrs["searched_bytes"] == file.frame_count * PAGE
+    assert asked[0] <= 1.1 * file.frame_count < file.max_pfn / 2
+    assert most[0] * PAGE <= 2 << 20
+    assert memory._arena.holds(frame)
+
+
+@pytest.mark.parametrize(
     ("what", "options"), [(b"", {}), (b"x" * 5000, {}), (b"x", {"size": 8}), (1, {"size": 0})]
 )
 def test_what_cannot_be_searched_is_refused(opened, what, options):
