@@ -22,6 +22,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+import kinds_truth  # noqa: E402
 from truth import Truth, same_comm  # noqa: E402
 
 import kernlab  # noqa: E402
@@ -121,6 +122,20 @@ def bytes_of_traces(dump: kernlab.Dump, truth: Truth) -> Share:
     return held, compared
 
 
+def kinds(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Pages of each kind against the kernel's own counters at the machine's end: present, managed, free and per-CPU
+    free pages of each zone; file, shmem, anonymous, page-table and slab pages of each node; vmalloc and stacks."""
+    compared = kinds_truth.kinds(dump)
+    return sum(each.holds for each in compared), len(compared)
+
+
+def resident(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Every mapping's resident bytes, from page tables, equal smaps, of processes that waited."""
+    both = kinds_truth.rss(dump, truth)
+    both = both[~both["comm"].map(passing)]
+    return int((both["off"] == 0).sum()), len(both)
+
+
 FACTS: dict[str, Callable[[kernlab.Dump, Truth], Share]] = {
     "tasks": tasks,
     "maps": maps,
@@ -129,6 +144,8 @@ FACTS: dict[str, Callable[[kernlab.Dump, Truth], Share]] = {
     "symbols": symbols,
     "log": log,
     "relay bytes": bytes_of_traces,
+    "kinds": kinds,
+    "RSS": resident,
 }
 
 

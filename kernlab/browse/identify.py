@@ -17,7 +17,7 @@ from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
 from kernlab.walk.slub import slab_type
 from kernlab.walk.strings import c_strings
-from kernlab.walk.vmemmap import PageChunk, page_type_is
+from kernlab.walk.vmemmap import PageChunk, compound_heads, page_type_is
 
 #: Slab caches whose objects' type has another name than the cache, as the kernel creates them.
 _TYPE_OF_CACHE = {
@@ -143,15 +143,9 @@ def _pages(kernel: Kernel, pfns: npt.NDArray[np.uint64]) -> PageChunk:
 
 def _head_pfns(kernel: Kernel, pages: PageChunk, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """The frame of each page's compound head: its own for pages that are no tail (see PageChunk.heads)."""
-    masks = kernel.types.has_member("struct page", "compound_info")
-    link = pages.field("compound_info" if masks else "compound_head")
-    size = np.uint64(pages.struct_size)
-    base = np.uint64(kernel.vmemmap)
-    value = link - np.uint64(1)
-    pointer = value - base < np.uint64(1 << 46)
-    head = np.where(pointer, value, (base + pfns * size) & value)
-    tail = (link & np.uint64(1)).astype(bool) & pages.valid & (head >= base)
-    return np.where(tail, (head - base) // size, pfns)
+    size, base = np.uint64(pages.struct_size), np.uint64(kernel.vmemmap)
+    head = compound_heads(kernel, base + pfns * size, pages.links())
+    return np.where(pages.valid & (head >= base), (head - base) // size, pfns)
 
 
 def _type_of_cache(kernel: Kernel, name: str, object_size: int) -> Type | None:

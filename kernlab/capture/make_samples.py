@@ -25,6 +25,7 @@ class Sample:
     kernel: str
     happened: str
     to_find: tuple[str, ...]
+    la57: bool = True
 
 
 SAMPLES = {
@@ -59,6 +60,18 @@ SAMPLES = {
             "requests that were on their way to the disk when the kernel died",
         ),
     ),
+    "oops": Sample(
+        "oops",
+        "sid",
+        "A driver that followed a NULL pointer in the context of a process; page tables of four levels, as most "
+        "machines have.",
+        (
+            "the process `billing`, and the oops in the log: `order_check` of the module `kernlab_story` read at NULL, "
+            "called by `story_write`",
+            "the slab cache `story_session` of the same module, with 50 objects",
+        ),
+        la57=False,
+    ),
     "panic": Sample(
         "panic",
         "5.10",
@@ -80,7 +93,7 @@ def make_sample(
     progress = progress or Progress()
     sample = SAMPLES[name]
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
-        options = Options(kernel=sample.kernel, compression="none")
+        options = Options(kernel=sample.kernel, compression="none", la57=sample.la57)
         capture = run_scenario(
             sample.scenario, options, Path(scratch) / "capture", cache=cache, progress=progress
         )
@@ -121,6 +134,7 @@ def _readme(name: str, sample: Sample, capture: Capture) -> str:
         happened=sample.happened,
         scenario=sample.scenario,
         kernel=sample.kernel,
+        levels="" if sample.la57 else " --no-la57",
         finds="\n".join(f"- {find}" for find in sample.to_find),
         release=told["kernel"]["release"],
         version=told["kernel"]["version"],

@@ -22,7 +22,7 @@ from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.percpu_chunks import percpu_units
 from kernlab.walk.slab_pages import ALLOCATED, UNKNOWN, SlabPages
 from kernlab.walk.vm_areas import mapped_frames, vm_areas, vmalloc_space
-from kernlab.walk.vmemmap import PageChunk, page_type_is
+from kernlab.walk.vmemmap import PageChunk, compound_heads, page_type_is
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -345,14 +345,7 @@ def _heads(kernel: Kernel, pages: U64) -> U64:
     """The page structs of slabs' heads for any of their pages."""
     size = kernel.find_type("struct page").size
     rows, status = kernel.gather(pages, size)
-    masks = kernel.types.has_member("struct page", "compound_info")
-    chunk = PageChunk.of_rows(kernel, 0, rows, status == 0)
-    link = chunk.field("compound_info" if masks else "compound_head")
-    value = link - np.uint64(1)
-    pointer = value - np.uint64(kernel.vmemmap) < np.uint64(1 << 46)
-    # Since compound_info (7.x) a tail holds a mask that its own address is rounded down with, not a pointer.
-    tail = (link & np.uint64(1)) != 0
-    heads: U64 = np.where(tail, np.where(pointer, value, pages & value), pages)
+    heads = compound_heads(kernel, pages, PageChunk.of_rows(kernel, 0, rows, status == 0).links())
     rows, status = kernel.gather(heads, size)
     return heads[page_type_is(PageChunk.of_rows(kernel, 0, rows, status == 0), "slab")]
 

@@ -10,12 +10,13 @@ import numpy.typing as npt
 from kernlab.debuginfo.paths import resolve
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
+from kernlab.walk.sections import MOST_FRAMES
+from kernlab.walk.vmemmap import PageChunk, compound_heads
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_WIDEST = np.uint64(1 << 46)
 _ANON = np.uint64(1)  # PAGE_MAPPING_ANON
 
 
@@ -37,7 +38,7 @@ def mapped(kernel: Kernel, pfns: U64) -> Mapped:
     `pfns` is uint64[n]; frames that have no page struct, or whose struct cannot be read, are not valid.
     """
     size = kernel.find_type("struct page").size
-    there = pfns < _WIDEST // np.uint64(size)
+    there = pfns < np.uint64(MOST_FRAMES)
     address = np.uint64(kernel.vmemmap) + np.where(there, pfns, np.uint64(0)) * np.uint64(size)
     rows, status = kernel.gather(address, size)
     valid = there & (status == 0)
@@ -89,19 +90,15 @@ def _compound(kernel: Kernel, heads: U64, size: int) -> tuple[U64, U64, I64, Mas
 
 def _heads(kernel: Kernel, rows: npt.NDArray[np.uint8], address: U64) -> U64:
     """The head's page struct for each page of a compound one, 0 for single pages."""
-    new = kernel.types.has_member("struct page", "compound_info")
-    link = _number(kernel, rows, "struct page", "compound_info" if new else "compound_head").astype(np.uint64)
-    tail = (link & np.uint64(1)) != 0
-    value = link - np.uint64(1)
-    pointer = value - np.uint64(kernel.vmemmap) < _WIDEST
-    # Since compound_info (7.x) a tail holds a mask that its own address is rounded down with, not a pointer.
-    head = np.where(pointer, value, address & value)
+    head = compound_heads(
+        kernel, address, PageChunk.of_rows(kernel, 0, rows, np.ones(len(rows), dtype=bool)).links()
+    )
     flags = _number(kernel, rows, "struct page", "flags").astype(np.uint64)
     bit = kernel.types.enumerator_or_none("PG_head")
     is_head = (
         (flags >> np.uint64(bit) & np.uint64(1)) != 0 if bit is not None else np.zeros(len(rows), dtype=bool)
     )
-    return np.where(tail, head, np.where(is_head, address, np.uint64(0)))
+    return np.where((head != address) | is_head, head, np.uint64(0))
 
 
 def _number(kernel: Kernel, rows: npt.NDArray[np.uint8], type_name: str, path: str) -> I64:

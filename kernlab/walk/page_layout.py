@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kernlab.debuginfo.paths import resolve
 from kernlab.kernel import Kernel
-from kernlab.walk.vmemmap import PageChunk, page_type, slab_flag
+from kernlab.walk.vmemmap import LARGEST_COMPOUND, PageChunk, page_type, slab_flag
 
 U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
@@ -17,9 +17,6 @@ I64 = npt.NDArray[np.int64]
 
 #: Page types that kinds are made of; which of them there are differs between kernels.
 TYPE_NAMES = ("buddy", "offline", "table", "slab", "large_kmalloc", "hugetlb", "zsmalloc", "unaccepted")
-
-#: No compound page is larger: 1 GiB.
-_LARGEST_COMPOUND = 18
 
 #: A huge page of 2 MiB (HPAGE_PMD_ORDER).
 HUGE_ORDER = 9
@@ -113,7 +110,7 @@ class PageLayout:
     def compound_order(self, chunk: PageChunk, heads: I64) -> npt.NDArray[np.int8]:
         """The order of compound pages by their heads; what is none is 0."""
         order = self._of_second(chunk, "order", heads)
-        return np.where(order <= _LARGEST_COMPOUND, order, 0).astype(np.int8)
+        return np.where(order <= LARGEST_COMPOUND, order, 0).astype(np.int8)
 
     def entire_mapcount(self, chunk: PageChunk, heads: I64) -> I32:
         """How often compound pages are mapped as a whole (compound_mapcount, _entire_mapcount), where that is not

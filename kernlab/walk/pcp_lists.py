@@ -12,6 +12,7 @@ from kernlab.debuginfo.paths import resolve
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus
+from kernlab.walk.sections import MOST_FRAMES
 from kernlab.walk.vmemmap import PageChunk, page_type
 
 I64 = npt.NDArray[np.int64]
@@ -113,8 +114,9 @@ class PcpSearch:
         # Most free pages are tails of the buddy allocator's blocks: they look alike, and are left out at once.
         rows = np.flatnonzero((state == np.uint64(0xFFFFFFFF)) & ~self._in_free_blocks(chunk, state))
         following, preceding = chunk.number(self._links, 8)[rows], chunk.number(self._links + 8, 8)[rows]
-        most = np.uint64(1 << 40)
-        good = ((following - self._base) // self._size < most) & ((following - self._base) % self._size == 0)
+        good = ((following - self._base) // self._size < np.uint64(MOST_FRAMES)) & (
+            (following - self._base) % self._size == 0
+        )
         good |= _index(self._heads, following) >= 0
         return Candidates(rows[good] + chunk.first_pfn, following[good], preceding[good])
 

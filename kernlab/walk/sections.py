@@ -19,6 +19,9 @@ _ONLINE = np.uint64(4)
 #: A section spans 128 MiB on x86-64 (arch/x86/include/asm/sparsemem.h); VMCOREINFO says it, too.
 _SECTION_SIZE_BITS = 27
 
+#: No machine has more page frames: x86-64 and arm64 address 52 bits of memory, in pages of 4 KiB or more.
+MOST_FRAMES = 1 << 40
+
 #: More sections than this are no machine's: 2^52 bytes of 128 MiB each.
 _MOST_SECTIONS = 1 << 25
 
@@ -97,7 +100,7 @@ def sections(kernel: Kernel, problems: list[str]) -> Sections:
 def _max_pfn(kernel: Kernel) -> int:
     symbol = kernel.symbols.get("max_pfn")
     own = kernel.words([symbol])[0][0] if symbol is not None else 0
-    return max(kernel.file.max_pfn, min(int(own), 1 << 40))
+    return max(kernel.file.max_pfn, min(int(own), MOST_FRAMES))
 
 
 @dataclass(frozen=True, slots=True)

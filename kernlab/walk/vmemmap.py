@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from kernlab.debuginfo.paths import resolve
 from kernlab.debuginfo.types import IntType
-from kernlab.errors import KernlabError, MemberNotFoundError
+from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
-from kernlab.walk.sections import sections
+from kernlab.walk.sections import MOST_FRAMES, sections
 
 #: Frames a chunk: 1 GiB of memory, so that no compound page begins in one chunk and ends in the next.
 CHUNK = 1 << 18
@@ -21,8 +21,8 @@ CHUNK = 1 << 18
 #: Pages of structs that are read at a time: 1 MiB.
 _BATCH = 256
 
-#: The array of page structs is no longer than this many bytes (Documentation/arch/x86/x86_64/mm.rst).
-_WIDEST = np.uint64(1 << 46)
+#: No compound page has a larger order: 1 GiB of pages of 4 KiB.
+LARGEST_COMPOUND = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +94,23 @@ class PageChunk:
 
     def tails(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The rows of the tails of compound pages, ascending, and for each the row of its head."""
-        try:
-            link = self.field("compound_info")
-        except MemberNotFoundError:
-            link = self.field("compound_head")
+        link = self.links()
         tails = np.flatnonzero(link & np.uint64(1))
-        value = link[tails] - np.uint64(1)
         size = np.uint64(self.struct_size)
         base = np.uint64(self.kernel.vmemmap)
-        # Not base + 2^46: the array may begin so high that the sum would wrap.
-        pointer = value - base < _WIDEST
-        # Since compound_info (7.x) a tail holds a mask that its own address is rounded down with, not a pointer.
-        head = np.where(
-            pointer, value, (base + (np.uint64(self.first_pfn) + tails.astype(np.uint64)) * size) & value
-        )
+        own = base + (np.uint64(self.first_pfn) + tails.astype(np.uint64)) * size
+        head = head_of_tails(self.kernel, own, link[tails])
         row = ((head - base) // size).astype(np.int64) - self.first_pfn
         inside = (head >= base) & (row >= 0) & (row < len(link))
-        return self._with_fake_heads(tails[inside], row[inside], link)
+        return self._with_fake_heads(tails[inside], row[inside])
+
+    def links(self) -> npt.NDArray[np.uint64]:
+        """Each page's word that leads from the tails of a compound page, which have its bit 0, to the head."""
+        link: npt.NDArray[np.uint64] = self.field(_link_member(self.kernel))
+        return link
 
     def _with_fake_heads(
-        self, tails: npt.NDArray[np.int64], heads: npt.NDArray[np.int64], link: npt.NDArray[np.uint64]
+        self, tails: npt.NDArray[np.int64], heads: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Add the tails that look like heads.
 
@@ -139,6 +136,40 @@ class PageChunk:
         return tails[order], heads[order]
 
 
+def compound_heads(
+    kernel: Kernel, addresses: npt.NDArray[np.uint64], links: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint64]:
+    """The page struct of each page's compound head, by the page's own and its link word (`PageChunk.links`).
+
+    uint64[n]; its own address for a page that is no tail. What a damaged link leads to need not be a page struct.
+    """
+    tail = (links & np.uint64(1)) != 0
+    return np.where(tail, head_of_tails(kernel, addresses, links), addresses)
+
+
+def head_of_tails(
+    kernel: Kernel, addresses: npt.NDArray[np.uint64], links: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint64]:
+    """The head's page struct for each tail of a compound page, by its own (uint64[n]) and its link word.
+
+    Mirrors _compound_head of include/linux/page-flags.h.
+    """
+    value = links & ~np.uint64(1)
+    if not kernel.types.has_member("struct page", "compound_info"):
+        return value
+    # Since 7.1 ("mm: rework compound_head() for power-of-2 sizeof(struct page)") the word of kernels that can free
+    # page structs of huge pages is a mask to round the tail's own address down with; all others keep the pointer.
+    size = kernel.find_type("struct page").size
+    # A mask is all ones but for the bits of one compound page, which as an address lies behind all page structs.
+    lowest_mask = np.uint64((1 << 64) - (size << LARGEST_COMPOUND))
+    return np.where(value >= lowest_mask, addresses & value, value)
+
+
+def _link_member(kernel: Kernel) -> str:
+    """Renamed in 7.1 ("mm: rename the 'compound_head' field in the 'struct page' to 'compound_info'")."""
+    return "compound_info" if kernel.types.has_member("struct page", "compound_info") else "compound_head"
+
+
 def page_chunks(kernel: Kernel) -> Iterator[PageChunk]:
     """All page structs that the kernel maps, at most CHUNK frames at a time; holes of whole chunks are passed over."""
     size = kernel.find_type("struct page").size
@@ -148,7 +179,7 @@ def page_chunks(kernel: Kernel) -> Iterator[PageChunk]:
         )
     first, last = sections(kernel, []).ranges()
     for begin, end in zip(first.tolist(), last.tolist(), strict=True):
-        for pfn in range(begin - begin % CHUNK, min(end, int(_WIDEST) // size), CHUNK):
+        for pfn in range(begin - begin % CHUNK, min(end, MOST_FRAMES), CHUNK):
             chunk = read_pages(kernel, max(pfn, begin), min(pfn + CHUNK, end))
             if chunk.valid.any():
                 yield chunk

@@ -18,7 +18,7 @@ from conftest import ALL_DUMPS, SAMPLES, find_dump
 from truth import Truth
 
 #: Samples of a crash story; in some of them much happens between the truth and the end.
-STORIES = ("hung", "io", "oom", "panic")
+STORIES = ("hung", "io", "oom", "oops", "panic")
 
 
 #: Captures from elsewhere: NUMA nodes, huge pages and more that no dump of the checkout has.
@@ -68,4 +68,10 @@ def machine_of(opened: Callable[[str], Any]) -> Iterator[Callable[[str], Machine
 @pytest.fixture(scope="session", params=ALL_DUMPS + STORIES + CAPTURES)
 def machine(request: pytest.FixtureRequest, machine_of: Callable[[str], Machine]) -> Machine:
     """Every dump that is here: .name, .dump, .truth."""
+    return machine_of(request.param)
+
+
+@pytest.fixture(scope="session", params=(*ALL_DUMPS, *STORIES, *CAPTURES, "server"))
+def machine_or_server(request: pytest.FixtureRequest, machine_of: Callable[[str], Machine]) -> Machine:
+    """Every dump, and the whole server's: two nodes, swap, huge pages, thousands of threads."""
     return machine_of(request.param)

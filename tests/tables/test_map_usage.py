@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
+from kinds_truth import rss
 
 PAGE = 4096
 
@@ -21,21 +21,26 @@ def paired(machine) -> pd.DataFrame:
         pytest.skip("page tables are missing in this dump")
     if "p/1/smaps" not in machine.truth.files:
         pytest.skip("the truth of this machine has no smaps")
-    maps = machine.dump.maps
-    maps = maps.assign(start=maps["start"].to_numpy(dtype=np.uint64))
-    both = machine.truth.smaps().merge(maps, on=["pid", "start"], suffixes=("_t", ""))
-    waiting = both[both["pid"].map(leaders(machine.dump)["state"]).isin(["S", "D"])]
-    assert len(waiting) > 60
-    return waiting
+    return rss(machine.dump, machine.truth)
 
 
-def test_resident_and_swapped_bytes_are_smaps_within_a_page(paired):
-    for ours, theirs in (("rss_bytes", "Rss"), ("swap_bytes", "Swap")):
-        off = (paired[ours] - paired[theirs]).abs()
-        # Init slept, and was awake for a moment between the truth and the end.
-        calm = (paired["pid"] != 1) | (paired["path"] != "[heap]")
-        assert (off[calm] <= PAGE).all(), paired[off > PAGE][["pid", "path", theirs, ours]]
-        assert (off == 0).mean() > 0.97
+def test_resident_bytes_are_smaps(machine_or_server):
+    if machine_or_server.name == "damaged-7.2":
+        pytest.skip("page tables are missing in this dump")
+    both = rss(machine_or_server.dump, machine_or_server.truth)
+    assert len(both) >= 60
+    moved = both[both["off"] != 0]
+    if machine_or_server.name == "server":
+        # It was still swapping when its truth was taken.
+        assert len(moved) <= 0.02 * len(both)
+        return
+    # Init may have been awake for a moment between the truth and the end.
+    moved = moved[(moved["pid"] != 1) | (moved["path"] != "[heap]")]
+    assert moved.empty, moved[["pid", "path", "Rss", "rss_bytes"]]
+
+
+def test_swapped_bytes_are_smaps(paired):
+    assert (paired["swap_bytes"] == paired["Swap"]).all()
 
 
 def test_shares_are_smaps_but_for_programs_of_which_processes_ended(paired):

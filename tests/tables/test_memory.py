@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
+from kinds_truth import BATCH, kinds
 from overlay import Overlay
 
 PAGE = 4096
 WILD = 0xFFFF_F000_DEAD_0000
-
-
-@pytest.fixture(scope="module")
-def counts(machine) -> pd.DataFrame:
-    """Frames by node and zone, a column per kind."""
-    pages = machine.dump.pages
-    return pages.groupby(["node", "zone"], observed=False)["kind"].value_counts().unstack(fill_value=0)  # noqa: PD010
-
-
-@pytest.fixture(scope="module")
-def zones(machine, counts) -> pd.DataFrame:
-    return machine.dump.zones.set_index(["node", "zone"]).loc[counts.index]
-
-
-def of_nodes(counts: pd.DataFrame, *kinds: str) -> list[int]:
-    return counts[list(kinds)].sum(axis=1).groupby("node", observed=False).sum().tolist()
-
-
-def counter(machine, *names: str) -> list[int]:
-    """Counters of nodes; before v5.9 and v5.11 some were of zones."""
-    dump = machine.dump
-    table = dump.nodes if names[0] in dump.nodes else dump.zones
-    return table.groupby("node")[list(names)].sum().sum(axis=1).tolist()
 
 
 # Sums
@@ -66,11 +43,13 @@ def test_all_of_it_is_meminfos_total_and_what_is_reserved(machine):
 # Each kind against the kernel's own counter
 
 
-def test_zones_present_managed_and_free(counts, zones):
-    assert counts.sum(axis=1).tolist() == zones["present"].tolist()
-    assert (counts.sum(axis=1) - counts["reserved"]).tolist() == zones["managed"].tolist()
-    assert counts["free"].tolist() == zones["free"].tolist()
-    assert counts["pcp"].tolist() == zones["pcp"].tolist()
+def test_each_kind_is_what_the_kernel_counts(machine_or_server):
+    """Zone by zone where it counts so: free, per-CPU, file, shmem, anon, page tables, slab, vmalloc, stacks."""
+    compared = kinds(machine_or_server.dump)
+    told = {each.what for each in compared}
+    assert {"managed", "free", "file and shmem", "shmem", "anon", "page tables"} <= told
+    assert ("kernel stack" in told) == (machine_or_server.name != "damaged-7.2")
+    assert [each for each in compared if not each.holds] == []
 
 
 def test_free_blocks_of_each_order_are_buddyinfos(machine):
@@ -79,47 +58,24 @@ def test_free_blocks_of_each_order_are_buddyinfos(machine):
     heads = free[free["head"] == free["pfn"]]
     found = heads.groupby(["node", "zone", "order"], observed=True).size()
     info = machine.dump.buddyinfo.set_index(["node", "zone"])
-    said = info[list(range(11))].stack()  # noqa: PD013
+    said = info[list(range(11))].stack()
     assert {key: value for key, value in said.to_dict().items() if value} == found.to_dict()
 
 
-def test_page_cache_and_shared_memory(machine, counts):
-    assert of_nodes(counts, "file", "shmem") == counter(machine, "nr_file_pages")
-    assert of_nodes(counts, "shmem") == counter(machine, "nr_shmem")
-
-
-def test_anonymous_memory_is_what_is_mapped_and_a_few_on_their_way_out(machine):
+def test_anonymous_memory_that_nobody_maps_is_a_few_pages_on_their_way_out(machine):
     pages = machine.dump.pages
     anon = pages[pages["kind"].isin(["anon", "THP"])]
-    mapped = anon[anon["mapcount"].fillna(0) > 0].groupby("node", observed=False).size()
-    assert mapped.tolist() == counter(machine, "nr_anon_pages")
-    # Pages that their process is done with, and that a CPU's batch still holds (mm/swap.c): 31 a CPU at most.
+    # Pages that their process is done with, and that a CPU's batch still holds (mm/swap.c).
     rest = anon[anon["mapcount"].fillna(0) == 0]
-    assert len(rest) <= 31 * machine.truth.cpus()
+    assert len(rest) <= BATCH * machine.truth.cpus()
     assert (rest["refcount"] == 1).all()
 
 
-def test_page_tables(machine, counts):
-    assert of_nodes(counts, "page table") == counter(machine, "nr_page_table_pages")
-
-
-def test_slab_and_large_kmalloc(machine, counts):
-    memory = machine.dump.memory
-    counted = counter(machine, "nr_slab_reclaimable", "nr_slab_unreclaimable")
-    told = memory.loc[memory["kind"] == "large kmalloc", "bytes"].notna().all()
-    if told:
-        assert of_nodes(counts, "slab", "large kmalloc") == counted
-    else:
-        # The counter holds large kmallocs, too, which older kernels give no mark: blocks of other kernel memory.
-        pages = machine.dump.pages
-        blocks = pages[(pages["kind"] == "other kernel") & (pages["order"] > 0)].groupby(
-            "node", observed=False
-        )
-        for slab, both, block in zip(of_nodes(counts, "slab"), counted, blocks.size(), strict=True):
-            assert slab <= both <= slab + block
+def test_slab_pages_are_what_the_caches_hold(machine):
     slabs = machine.dump.slabs
     if slabs["bytes"].notna().all() and not slabs.attrs["problems"]:
-        assert sum(of_nodes(counts, "slab")) * PAGE == int(slabs["bytes"].sum())
+        found = int((machine.dump.pages["kind"] == "slab").sum())
+        assert found * PAGE == int(slabs["bytes"].sum())
 
 
 def test_each_caches_pages_are_what_the_cache_counts(machine):
@@ -136,23 +92,11 @@ def test_each_caches_pages_are_what_the_cache_counts(machine):
     assert found.to_dict() == said.to_dict()
 
 
-def test_stacks_are_what_the_kernel_counts_and_those_kept_for_reuse(machine, counts):
+def test_stacks_are_one_a_thread_at_least(machine):
     if machine.name == "damaged-7.2":
         pytest.skip("the list of vmalloc areas is lost in this dump")
-    counted = sum(counter(machine, "nr_kernel_stack")) * 1024
-    found = sum(of_nodes(counts, "kernel stack")) * PAGE
     threads = int((machine.dump.tasks["pid"] > 0).sum())
-    assert counted >= threads * 4 * PAGE
-    # Two a CPU are kept (kernel/fork.c, NR_CACHED_STACKS), and some wait for a grace period.
-    assert 0 <= found - counted <= 4 * PAGE * (2 * machine.truth.cpus() + 3)
-
-
-def test_vmalloc_is_the_kernels_count(machine, counts):
-    if machine.name == "damaged-7.2":
-        pytest.skip("the list of vmalloc areas is lost in this dump")
-    used = int(machine.dump.meminfo["VmallocUsed"])
-    found = sum(of_nodes(counts, "vmalloc", "kernel stack")) * PAGE
-    assert found == used
+    assert int((machine.dump.pages["kind"] == "kernel stack").sum()) >= threads * 4
 
 
 # Columns
