@@ -83,5 +83,9 @@ def test_a_sample_agrees_with_its_truth(name: str) -> None:
         told = told[~told["kthread"]].set_index("pid")["comm"]
         # The story goes on for a moment: sleeps end and begin, and the truth's own writer is gone.
         stayed = {pid: comm for pid, comm in told.items() if comm not in ("truthtar", "sleep")}
+        if name == "oops":
+            # The last thing that its init did was to take the name of the program that dies.
+            assert stayed[1] == "init"
+            stayed[1] = "billing"
         assert stayed.items() <= dict(zip(user["pid"], user["comm"], strict=True)).items()
         assert set(dump.modules["name"]) == set(truth.modules()["name"])
