@@ -108,7 +108,9 @@ def _by_lists(kernel: Kernel, known: U64, problems: list[str]) -> U64:
         tasks = StructArray(kernel, task_type, frontier)
         leader = tasks["pid"].values == tasks["tgid"].values
         heads = tasks["signal"].values + np.uint64(_offset(kernel, "struct signal_struct", "thread_head"))
-        # A thread's own `tasks` node is a stale copy of its leader's: only leaders are on the task list.
+        # A thread's own `tasks` node is a stale copy of its leader's: only leaders are on the task list. So is that of
+        # an idle task a copy of init_task's, which alone of pid 0 is on it (kernel/fork.c, copy_process).
+        leader &= (tasks["pid"].values != 0) | (frontier == np.uint64(kernel.symbols.get("init_task") or 0))
         found = [
             _neighbours(kernel, tasks[leader], "tasks", np.zeros(0, dtype=np.uint64), wild),
             _neighbours(kernel, tasks, "thread_node", heads, wild),
@@ -130,18 +132,18 @@ def _by_lists(kernel: Kernel, known: U64, problems: list[str]) -> U64:
 
 
 def _neighbours(kernel: Kernel, tasks: StructArray, member: str, heads: U64, wild: list[int]) -> U64:
-    """The tasks next to these on a list; a neighbour that does not point back is none."""
+    """The tasks next to these on a list; a neighbour that points back to none of those that name it is none."""
     found = []
     offset = np.uint64(_offset(kernel, "struct task_struct", member))
     for forward, back in (("next", "prev"), ("prev", "next")):
         link = tasks[f"{member}.{forward}"]
         mine = tasks.addresses + offset
         use = link.valid & (link.values != 0) & (link.values != mine) & ~np.isin(link.values, heads)
-        nodes, owner = np.unique(link.values[use], return_index=True)
-        mine = mine[use][owner]
+        nodes, inverse = np.unique(link.values[use], return_inverse=True)
         neighbours = container(kernel, "struct task_struct", member, nodes)
         reverse = neighbours[f"{member}.{back}"]
-        good = reverse.valid & (reverse.values == mine)
+        good = np.zeros(len(nodes), dtype=bool)
+        good[inverse[reverse.valid[inverse] & (reverse.values[inverse] == mine[use])]] = True
         wild += nodes[~good].tolist()
         found.append(neighbours.addresses[good])
     return np.concatenate(found)

@@ -313,6 +313,29 @@ def test_a_looped_task_list_costs_nothing(below, overlay):
     assert told(tasks, "the task list", "1 links")
 
 
+def test_a_damaged_link_masks_no_good_one(below, overlay):
+    """Two tasks name the same neighbour, and only the second of them rightly: one link is wrong, not two."""
+    processes = below.tasks[below.tasks["pid"] == below.tasks["tgid"]]
+    listed = processes[processes["pid"] > 0].sort_values("address")["address"].tolist()
+    member = below.kernel.find_type("struct task_struct").strip().member("tasks").offset
+    overlay.set("struct task_struct", int(listed[0]), "tasks.next", int(listed[-1]) + member)
+    tasks = table(overlay.dump(), "tasks")
+    same_but(tasks, below.tasks, np.zeros(len(tasks), dtype=bool))
+    assert told(tasks, "the task list", "1 links")
+
+
+def test_an_idle_tasks_stale_links_are_not_followed(below, overlay):
+    """Idle tasks are copies of init_task, on no list (kernel/fork.c, copy_process)."""
+    idle = below.tasks[(below.tasks["pid"] == 0) & (below.tasks["address"] != below.symbol("init_task"))]
+    assert len(idle)
+    for address in idle["address"].tolist():
+        overlay.set("struct task_struct", int(address), "tasks.next", WILD)
+        overlay.set("struct task_struct", int(address), "tasks.prev", below.symbol("_text") + PAGE)
+    tasks = table(overlay.dump(), "tasks")
+    same_but(tasks, below.tasks, np.zeros(len(tasks), dtype=bool))
+    assert tasks.attrs["problems"] == below.tasks.attrs["problems"]
+
+
 def test_without_the_idr_the_list_gives_all_tasks(below, overlay):
     overlay.word(below.symbol("init_pid_ns") + 8, 0)  # xa_head of idr_rt
     kernel = below.kernel
