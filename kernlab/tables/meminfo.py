@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kernlab.errors import KernlabError
 from kernlab.frames import table
 from kernlab.frames.builder import describe
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.tables.hugepages import hstates
-from kernlab.walk import vm_counters, zones
+from kernlab.walk import vm_counters, zones, zswap
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
 from kernlab.walk.swap_areas import SWP_WRITEOK, pages_in_use, swap_areas
@@ -34,9 +33,7 @@ def meminfo(kernel: Kernel) -> pd.Series:
     found = Summary(kernel, problems).keys()
     lost = [key for key, value in found.items() if value is None]
     if lost:
-        problems.append(
-            f"meminfo: {', '.join(lost)} cannot be known: pages that they need are not in the dump"
-        )
+        problems.append(f"meminfo: {', '.join(lost)} cannot be known: what they are made of cannot be read")
     series = pd.Series(
         pd.array([pd.NA if value is None else value for value in found.values()], dtype="Int64"),
         index=pd.Index(list(found), dtype="str"),
@@ -218,33 +215,12 @@ class Summary:
 
     def _zswap(self) -> dict[str, Value]:
         kernel = self.kernel
-        stored = self.in_bytes("zswap_stored_pages")
         # Linux commit f6498b776d28 ("mm: zswap: add basic meminfo and vmstat coverage") (in v5.19) brought the lines,
         # and with them events that the types know.
         if "zswap_stored_pages" not in kernel.symbols or self.types.enumerator_or_none("ZSWPIN") is None:
             return {}
-        if "zswap_pool_total_size" in kernel.symbols:
-            return {"Zswap": self.word("zswap_pool_total_size"), "Zswapped": stored}
-        # Linux commit 91cdcd8d62c1 ("mm: zswap: remove zswap_pool_total_size") (in v6.9) and what followed it.
-        size: Value = None
-        try:
-            _, pool = list_entries(
-                kernel,
-                [kernel.symbol("zswap_pools")],
-                "struct zswap_pool",
-                "list",
-                problems=self.problems,
-                what="the pools of zswap",
-            )
-            path = "zs_pool->pages_allocated.counter"
-            if not len(pool):
-                size = 0
-            elif pool.has(path):
-                pages = pool[path]
-                size = int(pages.values.sum()) * kernel.page_size if pages.valid.all() else None
-        except KernlabError:
-            size = None
-        return {"Zswap": size, "Zswapped": stored}
+        stored = times(zswap.stored_pages(kernel), kernel.page_size)
+        return {"Zswap": zswap.pool_bytes(kernel, self.problems), "Zswapped": stored}
 
     def _commit_limit(self) -> Value:
         """mm/util.c, vm_commit_limit."""

@@ -10,11 +10,14 @@ from kernlab.kernel import Kernel
 from kernlab.tables.zones import THP_COUNTERS, THP_PAGES
 from kernlab.walk import vm_counters, zones
 
+#: What the kernel counts in sectors and prints in KiB (mm/vmstat.c, vmstat_start).
+_SECTORS, _SECTORS_PER_KIB = frozenset({"pgpgin", "pgpgout"}), 2
+
 
 @table("Counters of memory and events since boot, by name (/proc/vmstat).")
 def vmstat(kernel: Kernel) -> pd.Series:
-    """A Series (Int64) by the names and in the order of /proc/vmstat; in pages, but for nr_kernel_stack (KiB), huge
-    pages (as such) and events (counts).
+    """A Series (Int64) by the names and in the order of /proc/vmstat; in pages, but for nr_kernel_stack, pgpgin and
+    pgpgout (KiB), huge pages (as such) and events (counts).
 
     What single CPUs still kept to themselves is in the sums. A counter that cannot be read is missing.
     """
@@ -36,7 +39,8 @@ def vmstat(kernel: Kernel) -> pd.Series:
     events = vm_counters.event_counters(kernel, problems)
     for name, total in zip(events.names, events.values[0].tolist(), strict=True):
         # Events in BTF's order may share a name with a counter of nodes since 7.x; /proc prints both.
-        found.setdefault(name, total if events.valid[0] else None)
+        value = total // _SECTORS_PER_KIB if name in _SECTORS else total
+        found.setdefault(name, value if events.valid[0] else None)
     if "nr_unstable" not in found:
         # fs/nfs needs it no more (v5.8); /proc/vmstat goes on to print it as 0.
         found["nr_unstable"] = 0
