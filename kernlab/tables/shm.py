@@ -23,10 +23,11 @@ _SHM_IDS = 2
 def shm(kernel: Kernel) -> pd.DataFrame:
     """One row per segment.
 
-    Columns: namespace (its inode number, as in /proc/PID/ns/ipc), key, shmid, perms (the mode's permission bits), uid,
-    gid, cuid, cgid (in the initial user namespace), size_bytes, attached (how many attach it), cpid, lpid (who made it
-    and who used it last, in the initial namespace; 0 for none), rss_bytes and swap_bytes (in memory and swapped out),
-    atime, dtime, ctime (UTC; missing for never), destroyed (marked for removal), address.
+    Columns: namespace (its inode number, as in /proc/PID/ns/ipc), key, shmid, perms (the mode's permission bits, in
+    octal as ipcs prints them: "600"), uid, gid, cuid, cgid (in the initial user namespace), size_bytes, attached (how
+    many attach it), cpid, lpid (who made it and who used it last, in the initial namespace; 0 for none), rss_bytes and
+    swap_bytes (in memory and swapped out), atime, dtime, ctime (UTC; missing for never), destroyed (marked for
+    removal), address.
     """
     problems: list[str] = []
     space = ipc_namespaces(kernel, problems)
@@ -43,7 +44,7 @@ def shm(kernel: Kernel) -> pd.DataFrame:
         namespace=_member(space, "ns.inum", owner),
         key=nullable(segment["shm_perm.key"]),
         shmid=nullable(segment["shm_perm.id"]),
-        perms=nullable(mode.values.astype(np.int64) & 0o777, mode.valid),
+        perms=_octal(mode),
         uid=nullable(segment["shm_perm.uid.val"]),
         gid=nullable(segment["shm_perm.gid.val"]),
         cuid=nullable(segment["shm_perm.cuid.val"]),
@@ -124,6 +125,11 @@ def _swapped(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.int64
     none = huge & known
     pages = np.where(none, 0, swapped.values.astype(np.int64))
     return pages * kernel.page_size, (swapped.valid & known) | none
+
+
+def _octal(mode: Column) -> Column:
+    digits = np.array([f"{bits & 0o777:03o}" for bits in mode.values.tolist()], dtype=object)
+    return Column(digits, mode.valid, "text")
 
 
 def _time(column: Column) -> Any:
