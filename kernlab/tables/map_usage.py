@@ -21,6 +21,7 @@ from kernlab.tables.task_search import find_tasks
 from kernlab.tables.vmas import areas
 from kernlab.walk.mapcounts import mapped
 from kernlab.walk.page_tables import Entries, PageTables
+from kernlab.walk.shmem import SharedSwap
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -40,8 +41,8 @@ _MOST_OWNERS = 1 << 20
 #: Frames whose page structs are looked at together; a block of 2 MiB entries is cut to fit.
 _MOST_FRAMES = 1 << 20
 
-#: What a VMA is found to hold, in bytes (pss in bytes << 12).
-_SUMS = ("rss", "pss", "uss", "anon", "shmem", "swap", "hugetlb")
+#: What a VMA is found to hold, in bytes (pss in bytes << 12); swap is its own, not that of shared memory that it maps.
+_SUMS = ("rss", "pss", "uss", "anon", "shmem", "swap", "shmem_swap", "hugetlb")
 
 #: The columns of `maps` that come from here.
 _LATER = ("rss_bytes", "pss_bytes", "swap_bytes")
@@ -52,8 +53,9 @@ class Usage:
     """All address spaces of processes, their VMAs, and what the page tables say of each.
 
     `mm` is a StructArray of n; `owner` (index into mm) and `vma` are the m VMAs, by mm and start. `sums` has int64[m]
-    for each of rss, pss, uss, anon, shmem, swap, hugetlb, in bytes; `known` is bool[m], False where page tables of the
-    VMA are lost; `tables` (int64[n]) counts page tables below the top. `problems` says what was lost.
+    for each of rss, pss, uss, anon, shmem, swap, shmem_swap, hugetlb, in bytes; `known` is bool[m], False where page
+    tables of the VMA are lost, `swap_known` where what is swapped out of the file that it maps is not known; `tables`
+    (int64[n]) counts page tables below the top. `problems` says what was lost.
     """
 
     mm: StructArray
@@ -61,6 +63,7 @@ class Usage:
     vma: StructArray
     sums: dict[str, I64]
     known: Mask
+    swap_known: Mask
     tables: I64
     tables_known: Mask
     problems: list[str]
@@ -97,13 +100,15 @@ def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:
             nothing = np.zeros(len(vmas), dtype=np.int64), np.zeros(len(vmas), dtype=bool)
             return dict.fromkeys(_LATER, nothing)
         row, known = found.of_vmas(vmas)
-        known &= found.known[row] if len(found.known) else False
-        bytes_of = {
-            "rss_bytes": found.sums["rss"],
-            "pss_bytes": found.sums["pss"] >> PSS_SHIFT,
-            "swap_bytes": found.sums["swap"],
+        if not len(found.known):
+            return dict.fromkeys(_LATER, (row, np.zeros(len(row), dtype=bool)))
+        known &= found.known[row]
+        swap = found.sums["swap"] + found.sums["shmem_swap"]
+        return {
+            "rss_bytes": (found.sums["rss"][row], known),
+            "pss_bytes": (found.sums["pss"][row] >> PSS_SHIFT, known),
+            "swap_bytes": (swap[row], known & found.swap_known[row]),
         }
-        return {name: (values[row] if len(values) else row, known) for name, values in bytes_of.items()}
 
     return deferred(_LATER, len(vmas), compute, kernel.before_close)
 
@@ -125,7 +130,7 @@ def _walk(kernel: Kernel) -> Usage:
     order = np.lexsort((start.values, owner))
     order = order[whole[order]]
     owner, vma = owner[order], vma[order]
-    book = _Book(kernel, owner, vma, start.values[order], end.values[order])
+    book = _Book(kernel, owner, vma, start.values[order], end.values[order], problems)
     tables = PageTables(kernel, spaces, problems)
     with progress("Walking page tables") as bar:
         for block in tables.entries():
@@ -133,13 +138,16 @@ def _walk(kernel: Kernel) -> Usage:
             bar.advance(len(block.owner))
     known, tables_known = book.known(tables.lost, len(spaces))
     problems += book.problems(int(whole.size - whole.sum()))
-    return Usage(spaces, owner, vma, book.sums, known, tables.tables, tables_known, problems)
+    swap_known = book.add_shared_swap()
+    return Usage(spaces, owner, vma, book.sums, known, swap_known, tables.tables, tables_known, problems)
 
 
 class _Book:
     """Adds entries up by VMA."""
 
-    def __init__(self, kernel: Kernel, owner: I64, vma: StructArray, start: U64, end: U64):
+    def __init__(
+        self, kernel: Kernel, owner: I64, vma: StructArray, start: U64, end: U64, problems: list[str]
+    ):
         self.kernel = kernel
         self.owner, self.start, self.end = owner, start, end
         self.sums = {name: np.zeros(len(owner), dtype=np.int64) for name in _SUMS}
@@ -149,8 +157,11 @@ class _Book:
         self._pfnmap = (flags & np.uint64(_VM_PFNMAP)) != 0
         self._zero = {_word(kernel, name, (1 << 64) - 1) for name in ("zero_pfn", "huge_zero_pfn")}
         self._swap_files = min(_word(kernel, "nr_swapfiles", 0, 4), 32)
+        #: What is swapped out of the shared memory that VMAs map; nothing where there is no swap.
+        self._shared_swap = SharedSwap(kernel, vma, problems) if self._swap_files else None
         assert kernel.memory.layout is not None
         self._encryption = kernel.memory.layout.encryption_mask
+        self._physical_bits = 52 if kernel.memory.layout.levels == 5 else 46  # MAX_PHYSMEM_BITS
         self._outside = self._wild = self._unread = 0
         self._first_wild = 0
 
@@ -162,6 +173,9 @@ class _Book:
         present = entries.present
         swapped = entries.swapped(self._swap_files)
         np.add.at(self.sums["swap"], row[swapped], entries.size[swapped])
+        if self._shared_swap is not None:
+            self._shared_swap.hide(row, entries.address, entries.size)
+        self._count_kept(entries.where(~present & ~swapped), row[~present & ~swapped])
         huge = present & self._hugetlb[row]
         np.add.at(self.sums["hugetlb"], row[huge], entries.size[huge])
         normal = present & ~huge & ~entries.special & ~((entries.size > _PAGE) & self._pfnmap[row])
@@ -182,6 +196,30 @@ class _Book:
             last = max(int(np.searchsorted(ends, done + _MOST_FRAMES, side="right")), first + 1)
             self._count(pfn[first:last], frames[first:last], row[first:last])
             first = last
+
+    def add_shared_swap(self) -> Mask:
+        """Add what of the shared memory that VMAs map is swapped out; bool[m] of the VMAs for which that is known."""
+        if self._shared_swap is None:
+            return np.ones(len(self.owner), dtype=bool)
+        self.sums["shmem_swap"] += self._shared_swap.pages * _PAGE
+        return self._shared_swap.known
+
+    def _count_kept(self, entries: Entries, row: I64) -> None:
+        """Pages that are resident, but mapped by nobody for now: on their way to another node, or in a device.
+
+        As in smaps, nobody's share of them is less than the whole, and none is private (smaps_account).
+        Other entries that are not present are marks: of userfaultfd, guard regions, poisoned memory.
+        """
+        page = mapped(self.kernel, entries.kept_pfns(self._physical_bits))
+        use = page.valid & page.owned
+        row, size = row[use], entries.size[use]
+        huge = self._hugetlb[row]
+        self._sum("hugetlb", row[huge], size[huge])
+        row, size, anon, shmem = row[~huge], size[~huge], page.anon[use][~huge], page.shmem[use][~huge]
+        self._sum("rss", row, size)
+        self._sum("pss", row, size << PSS_SHIFT)
+        self._sum("anon", row[anon], size[anon])
+        self._sum("shmem", row[shmem], size[shmem])
 
     def _count(self, pfn: U64, frames: I64, row: I64) -> None:
         if (frames > 1).any():

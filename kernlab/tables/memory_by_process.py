@@ -20,9 +20,10 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
 
     rss_bytes: resident, as smaps counts it; pss_bytes: the same with each page shared fairly among those that map it,
     so that the column adds up to the memory that processes use; uss_bytes: what nobody else maps, and the process' end
-    would free; anon_bytes, shmem_bytes, file_bytes: what rss is made of; swap_bytes: swapped out; hugetlb_bytes (not in
-    rss); page_tables_bytes as VmPTE: without the top. Missing where page tables are lost. vfork()ed processes share an
-    mm: each shows all of it. Mirrors fs/proc/task_mmu.c (smaps_account).
+    would free; anon_bytes, shmem_bytes, file_bytes: what rss is made of; swap_bytes: swapped out of its own memory, as
+    VmSwap; shmem_swap_bytes: swapped out of the shared memory that it maps, which VmSwap leaves out; hugetlb_bytes (not
+    in rss); page_tables_bytes as VmPTE: without the top. Missing where page tables are lost. vfork()ed processes share
+    an mm: each shows all of it. Mirrors fs/proc/task_mmu.c (smaps_account).
     """
     problems: list[str] = []
     found = usage(kernel)
@@ -37,6 +38,8 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     space = np.searchsorted(found.mm.addresses, mm.values[rows])
     known = space < len(found.mm)
     known[known] = found.tables_known[space[known]]
+    swap_known = np.ones(max(len(found.mm), 1), dtype=bool)
+    swap_known[found.owner[~found.swap_known]] = False
     of = np.where(known, space, 0)
     sums = {name: np.zeros(max(len(found.mm), 1), dtype=np.int64) for name in found.sums}
     for name, values in found.sums.items():
@@ -62,6 +65,7 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
         shmem_bytes=nullable(held("shmem")),
         file_bytes=nullable(file),
         swap_bytes=nullable(held("swap")),
+        shmem_swap_bytes=nullable(Column(sums["shmem_swap"][of], known & swap_known[of], "int")),
         hugetlb_bytes=nullable(held("hugetlb")),
         page_tables_bytes=nullable(Column(found.tables[of] * kernel.page_size, known, "int")),
         oom_score_adj=nullable(task["signal->oom_score_adj"]),

@@ -22,6 +22,10 @@ _SHOWN_AS_D = 0x1000 | 0x8000  # TASK_RTLOCK_WAIT, TASK_FROZEN
 _STATE_LETTERS = np.array(list("RSDTtXZPI"))
 _DEFAULT_PRIO = 120
 
+#: What an mm counts (include/linux/mm_types_task.h): what is resident, and what is swapped out.
+_RESIDENT = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SHMEMPAGES")
+_SWAPPED = ("MM_SWAPENTS",)
+
 
 @table("Threads, one row each, and the idle task of each CPU.")
 def tasks(kernel: Kernel) -> pd.DataFrame:
@@ -52,7 +56,8 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         kthread=flag(flags, PF_KTHREAD),
         mm=mm,
         vsz_bytes=nullable(scaled(task["mm->total_vm"], kernel.page_size)),
-        rss_bytes=nullable(rss(kernel, task, mm, problems)),
+        rss_bytes=nullable(counted(kernel, task, mm, _RESIDENT, problems)),
+        swap_bytes=nullable(counted(kernel, task, mm, _SWAPPED, problems)),
         uid=nullable(task["real_cred->uid.val"]),
         prio=nullable(task["prio"]),
         nice=nullable(shifted(task["static_prio"], -_DEFAULT_PRIO)),
@@ -78,13 +83,15 @@ def state(task: StructArray) -> Column:
     return Column(letters.astype(object), current.valid & exit_state.valid, "text")
 
 
-def rss(kernel: Kernel, task: StructArray, mm: Column, problems: list[str]) -> Column:
-    """Resident bytes of each task's mm: file, anon and shmem pages, all deltas summed (include/linux/mm.h)."""
+def counted(
+    kernel: Kernel, task: StructArray, mm: Column, kinds: tuple[str, ...], problems: list[str]
+) -> Column:
+    """Bytes of each task's mm by its own counters of these `kinds`, all deltas summed (include/linux/mm.h)."""
     spaces, inverse = np.unique(mm.values, return_inverse=True)
     space = StructArray(kernel, kernel.find_type("struct mm_struct"), spaces)
     total = np.zeros(len(space), dtype=np.int64)
     valid = space.valid.copy()
-    for name in ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SHMEMPAGES"):
+    for name in kinds:
         kind = kernel.types.enumerator(name)
         pages, read = (
             _percpu_rss(kernel, space, kind, problems)

@@ -8,13 +8,14 @@ import pandas as pd
 
 from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, container
+from kernlab.structs import Column, StructArray, container
 from kernlab.tables.memory_by_file import _mounts as mounts_of
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.page_kinds import PageSurvey
 from kernlab.tables.paths import paths_at, root_of_init
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
+from kernlab.walk.shmem import swapped_inodes, swapped_pages
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
@@ -34,9 +35,10 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
 
     Columns: mount (where it is mounted, seen from pid 1; missing where nowhere: the kernel's own for SysV and memfd
     segments and shared anonymous memory), type (as the kernel names it), dev ("major:minor"), resident_bytes (what of
-    it is in memory, from the page structs), size_bytes, used_bytes (the limit and what counts towards it, swapped
-    pages among it, as df shows them; missing where it has no limit), inodes, inodes_free (missing where they have no
-    limit), address (of the super_block). A compound page counts in whole, as the kernel counts it.
+    it is in memory, from the page structs), swap_bytes (what of it is swapped out), size_bytes, used_bytes (the limit
+    and what counts towards it, both in memory and swapped out, as df shows them; missing where it has no limit),
+    inodes, inodes_free (missing where they have no limit), address (of the super_block). A compound page counts in
+    whole, as the kernel counts it.
     """
     problems: list[str] = []
     block = super_blocks(kernel, problems)
@@ -65,6 +67,7 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
         # include/linux/kdev_t.h: MINORBITS is 20.
         dev=[f"{value >> 20}:{value & 0xFFFFF}" for value in number.tolist()],
         resident_bytes=nullable(*_resident(kernel, block, problems)),
+        swap_bytes=nullable(*_swapped(kernel, block, problems)),
         size_bytes=nullable(size.values.astype(np.int64) * kernel.page_size, limited),
         used_bytes=nullable(used * kernel.page_size, limited & known),
         inodes=nullable(limit.values.astype(np.int64), counted),
@@ -119,11 +122,26 @@ def _resident(kernel: Kernel, block: StructArray, problems: list[str]) -> tuple[
     lost = int(pages[~owner.valid].sum())
     if lost:
         problems.append(f"tmpfs: the inodes of {lost:,} pages of shared memory are not in the dump")
-    total = np.zeros(len(block), dtype=np.int64)
-    order = np.argsort(block.addresses)
-    ordered = block.addresses[order]
-    place = np.searchsorted(ordered, owner.values).clip(max=max(len(block) - 1, 0))
-    mine = owner.valid & (ordered[place] == owner.values) if len(block) else np.zeros(len(every), dtype=bool)
-    np.add.at(total, order[place[mine]], pages[mine])
     # With pages whose owner is unknown each sum may be too small.
-    return total * kernel.page_size, np.full(len(block), lost == 0)
+    return _summed(block, owner, pages) * kernel.page_size, np.full(len(block), lost == 0)
+
+
+def _swapped(kernel: Kernel, block: StructArray, problems: list[str]) -> tuple[I64, Mask]:
+    """Bytes of each file system that are swapped out."""
+    inode = swapped_inodes(kernel, problems)
+    if inode is None:
+        return np.zeros(len(block), dtype=np.int64), np.zeros(len(block), dtype=bool)
+    pages, owner = swapped_pages(inode), inode["i_sb"]
+    whole = bool((pages.valid & owner.valid).all())
+    return _summed(block, owner, pages.values) * kernel.page_size, np.full(len(block), whole)
+
+
+def _summed(block: StructArray, owner: Column, pages: I64) -> I64:
+    """Pages by the super_block that each lot of them belongs to."""
+    total = np.zeros(len(block), dtype=np.int64)
+    if len(block):
+        order = np.argsort(block.addresses)
+        place = order[np.searchsorted(block.addresses[order], owner.values).clip(max=len(block) - 1)]
+        mine = owner.valid & (block.addresses[place] == owner.values)
+        np.add.at(total, place[mine], pages[mine])
+    return total

@@ -23,12 +23,13 @@ _ANON = np.uint64(1)  # PAGE_MAPPING_ANON
 @dataclass(frozen=True, slots=True)
 class Mapped:
     """For each frame: how many mappings it has (int64[n]), whether it is anonymous memory or else shared memory (tmpfs
-    and its kind), and whether that is known.
+    and its kind), whether it is any of these or of a file at all, and whether that is known.
     """
 
     mapcount: I64
     anon: Mask
     shmem: Mask
+    owned: Mask
     valid: Mask
 
 
@@ -58,7 +59,7 @@ def mapped(kernel: Kernel, pfns: U64) -> Mapped:
     anon = (mapping & _ANON) != 0
     bit = kernel.types.enumerator_or_none("PG_swapbacked")
     backed = np.zeros(len(rows), dtype=bool) if bit is None else (flags >> np.uint64(bit) & np.uint64(1)) != 0
-    return Mapped(count, anon, ~anon & backed, valid)
+    return Mapped(count, anon, ~anon & backed, mapping != 0, valid)
 
 
 def _compound(kernel: Kernel, heads: U64, size: int) -> tuple[U64, U64, I64, Mask]:

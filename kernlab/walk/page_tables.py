@@ -67,6 +67,17 @@ class Entries:
         swapped: Mask = ~self.present & (self.value >> np.uint64(_SWAP_TYPE_SHIFT) < np.uint64(swap_files))
         return swapped
 
+    def kept_pfns(self, physical_bits: int) -> U64:
+        """The frame that each entry names which maps none for now: one that moves, or device memory (swp_offset_pfn).
+
+        `physical_bits` is how many bits a physical address has; above them such an entry may have marks of its own.
+        """
+        # arch/x86/include/asm/pgtable_64.h, __swp_offset: stored as its complement, above the type's five bits.
+        offset = (~self.value << np.uint64(5)) >> np.uint64(14)
+        # Linux commit 0d206b5d2e0d ("mm/swap: add swp_offset_pfn() to fetch PFN from swap entry") (in v6.1).
+        frame: U64 = offset & np.uint64((1 << (physical_bits - 12)) - 1)
+        return frame
+
     def where(self, rows: npt.NDArray[np.bool_] | I64) -> Entries:
         """Some of the entries."""
         return Entries(self.owner[rows], self.address[rows], self.value[rows], self.size[rows])

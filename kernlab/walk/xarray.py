@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,13 +23,25 @@ _MOST_LEVELS = 11  # 64 bits of index, 6 a level
 def xarray_entries(
     kernel: Kernel, xarrays: npt.ArrayLike, *, problems: list[str], what: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """All entries of many `struct xarray`: `xarray_spans` without their lengths.
+
+    Returns (owner int64[m], index uint64[m], entry uint64[m]), by owner and index.
+    """
+    owner, index, _, entry = xarray_spans(kernel, xarrays, problems=problems, what=what)
+    return owner, index, entry
+
+
+def xarray_spans(
+    kernel: Kernel, xarrays: npt.ArrayLike, *, problems: list[str], what: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """All entries of many `struct xarray` (also `struct radix_tree_root`, its old name, and `idr.idr_rt`).
 
     Parameters: xarrays uint64[n], their addresses; `what` names them in `problems`, which gets a sentence when nodes
     could not be read. Value entries (bit 0 set) are given as they are stored; a multi-index entry once, at its first
     index. A node that is met again (no tree has one twice) is not entered again.
-    Returns (owner int64[m], index uint64[m], entry uint64[m]), by owner and index.
-    Mirrors lib/xarray.c, xas_load; idr's base (`idr_base`) is the caller's to add.
+    Returns (owner int64[m], index uint64[m], length uint64[m]: how many indexes the entry stands for, entry
+    uint64[m]), by owner and index. Mirrors lib/xarray.c, xas_load, xas_get_order; idr's base (`idr_base`) is the
+    caller's to add.
     """
     tops, shared = each_once(xarrays)
     roots = StructArray(kernel, kernel.find_type("struct xarray"), tops)
@@ -36,9 +50,10 @@ def xarray_entries(
     owner = np.flatnonzero(head.valid & (head.values != 0))
     entries = head.values[owner]
     index = np.zeros(len(owner), dtype=np.uint64)
+    length = np.ones(len(owner), dtype=np.uint64)
     # The height of each entry's subtree in bits: 64 at the root, so that any root's own shift lies below.
     above = np.full(len(owner), 64, dtype=np.int64)
-    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]] = []
+    found: list[tuple[npt.NDArray[Any], ...]] = []
     lost: list[int] = tops[~head.valid].tolist()
     seen = np.zeros(0, dtype=np.uint64)
     total = twice = 0
@@ -46,7 +61,7 @@ def xarray_entries(
         internal = (entries & np.uint64(3)) == _INTERNAL
         is_node = internal & (entries > _LOWEST_NODE)
         leaf = ~internal & (entries != 0)
-        found.append((owner[leaf], index[leaf], entries[leaf]))
+        found.append((owner[leaf], index[leaf], length[leaf], entries[leaf]))
         total += int(leaf.sum())
         if not is_node.any() or total > MOST_ENTRIES:
             break
@@ -67,17 +82,32 @@ def xarray_entries(
         above = np.repeat(shifts, width)
         step = np.arange(width, dtype=np.uint64)[None, :] << shifts.astype(np.uint64)[:, None]
         index = (index[sane][:, None] | step).reshape(-1)
-        entries = slots.values[sane].reshape(-1)
+        values = slots.values[sane]
+        length = (_slots(values) << shifts.astype(np.uint64)[:, None]).reshape(-1)
+        entries = values.reshape(-1)
     if lost:
         problems.append(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
     if twice:
         problems.append(f"{what}: {twice:,} links lead to nodes that were met before, and were not followed")
     if total > MOST_ENTRIES:
         problems.append(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was ended")
-    owners, indexes, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    owners, indexes, lengths, leaves = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((indexes, owners))
     owner, row = given_to_all(owners[order], shared)
-    return owner, indexes[order][row], values[order][row]
+    row = order[row]
+    return owner, indexes[row], lengths[row], leaves[row]
+
+
+def _slots(entries: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """How many slots of its node each entry takes: uint64[n, slots] of the nodes' entries."""
+    count = np.ones(entries.shape, dtype=np.uint64)
+    # A sibling entry names the slot of the entry that it belongs to (include/linux/xarray.h, xa_mk_sibling).
+    node, slot = np.nonzero(
+        ((entries & np.uint64(3)) == _INTERNAL) & (entries < np.uint64(entries.shape[1] << 2))
+    )
+    first = (entries[node, slot] >> np.uint64(2)).astype(np.int64)
+    np.add.at(count, (node, first), np.uint64(1))
+    return count
 
 
 def idr_entries(

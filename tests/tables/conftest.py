@@ -65,7 +65,7 @@ def machine_of(opened: Callable[[str], Any]) -> Iterator[Callable[[str], Machine
         yield open_once
 
 
-@pytest.fixture(scope="session", params=(*ALL_DUMPS, "server", *STORIES, *CAPTURES))
+@pytest.fixture(scope="session", params=ALL_DUMPS + STORIES + CAPTURES)
 def machine(request: pytest.FixtureRequest, machine_of: Callable[[str], Machine]) -> Machine:
     """Every dump that is here: .name, .dump, .truth."""
     return machine_of(request.param)

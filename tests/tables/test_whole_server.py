@@ -5,7 +5,11 @@ The truth was taken some seconds before the crash: what nothing moved is compare
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from overlay import Overlay
+
+PAGE = 4096
 
 
 def seconds(times: pd.Series) -> list[int]:
@@ -31,3 +35,65 @@ def test_shared_memory_segments_are_those_of_proc(server, server_files):
     assert ours["rss_bytes"][known].tolist() == theirs["rss"][known].astype(int).tolist()
     for time in ("atime", "dtime", "ctime"):
         assert seconds(ours[time]) == theirs[time].astype(int).tolist()
+
+
+# Swap
+
+
+def test_swapped_bytes_of_mappings_are_smaps(server, server_files):
+    """Shared memory that is swapped out has no entry in page tables: its file's page cache knows."""
+    ours = server.maps.assign(start=server.maps["start"].to_numpy(dtype=np.uint64))
+    both = server_files.truth.smaps().merge(ours, on=["pid", "start"], suffixes=("_t", ""))
+    assert len(both) == 10751
+    shared = both[both["perms"].str.endswith("s") & (both["Swap"] > 0)]
+    assert sorted(shared["Swap"]) == [1245184, 7270400, 7270400, 41943040, 41943040]
+    # One page of a memfd went out after the truth was taken.
+    assert sorted(shared["swap_bytes"] - shared["Swap"]) == [0, 0, 0, 0, PAGE]
+    # What a mapping holds beyond what it did has come in from nowhere else but swap.
+    still = both["rss_bytes"] == both["Rss"]
+    assert still.mean() > 0.98
+    assert (both["swap_bytes"] == both["Swap"])[still].sum() >= still.sum() - 1
+
+
+def test_swapped_bytes_of_processes_are_vmswap(server, server_files):
+    truth = server_files.truth
+    ours = server.memory_by_process.astype({"pid": "int64"}).set_index("pid")
+    theirs = pd.DataFrame.from_dict(
+        {
+            pid: {key: int(status[key].split()[0]) * 1024 for key in ("VmSwap", "VmRSS")}
+            for pid in truth.pids
+            if "VmSwap" in (status := truth.status(pid)) and pid in ours.index
+        },
+        orient="index",
+    )
+    assert len(theirs) == 78
+    ours = ours.loc[theirs.index]
+    # The machine went on to swap: what is in memory less is in swap more, to the byte.
+    swapped = ours["swap_bytes"] + ours["rss_bytes"] == theirs["VmSwap"] + theirs["VmRSS"]
+    assert swapped.sum() >= 65
+    assert (ours["swap_bytes"] == theirs["VmSwap"])[ours["rss_bytes"] == theirs["VmRSS"]].all()
+    assert (ours["swap_bytes"] == theirs["VmSwap"]).sum() >= 63
+
+
+def test_page_tables_hold_as_many_swapped_pages_as_each_process_counts(server):
+    """The kernel's own counters at the crash (MM_SWAPENTS) beside the sums of page tables: exactly."""
+    ours = server.memory_by_process.set_index("pid")
+    counted = server.tasks.set_index("pid").loc[ours.index]
+    assert ours["swap_bytes"].tolist() == counted["swap_bytes"].tolist()
+    assert ours["rss_bytes"].tolist() == counted["rss_bytes"].tolist()
+    assert ours["swap_bytes"].sum() > 70e6
+    assert ours.loc[2975, "shmem_swap_bytes"] == 7270400 + 41943040
+
+
+def test_without_the_operations_of_shared_memory_its_swap_is_missing(server):
+    pid = 2975
+    file = int(
+        server.maps.query(f"pid == {pid} and path == '/dev/zero (deleted)'").kern.field("vm_file").iloc[0]
+    )
+    broken = Overlay(server).set("struct file", file, "f_mapping", 0xFFFF_8000_DEAD_0000).dump()
+    row = broken.maps.query(f"pid == {pid} and swap_bytes.isna()")
+    assert row["path"].tolist() == ["/dev/zero (deleted)"]
+    assert row["rss_bytes"].notna().all()
+    process = broken.memory_by_process.set_index("pid").loc[pid]
+    assert process["shmem_swap_bytes"] is pd.NA
+    assert process["swap_bytes"] == server.memory_by_process.set_index("pid").loc[pid, "swap_bytes"]

@@ -134,29 +134,29 @@ def test_buddyinfo(machine):
 # meminfo
 
 
-def test_keys_are_those_of_the_file_in_its_order(machine):
-    assert machine.dump.meminfo.index.tolist() == machine.truth.meminfo().index.tolist()
+def test_keys_are_those_of_the_file_in_its_order(machine_or_server):
+    assert machine_or_server.dump.meminfo.index.tolist() == machine_or_server.truth.meminfo().index.tolist()
 
 
-def test_what_nothing_moves_is_exact(machine):
-    ours, theirs = machine.dump.meminfo, machine.truth.meminfo()
+def test_what_nothing_moves_is_exact(machine_or_server):
+    ours, theirs = machine_or_server.dump.meminfo, machine_or_server.truth.meminfo()
     keys = [key for key in theirs.index if key in STILL]
     assert len(keys) >= 15
     assert ours[keys].tolist() == theirs[keys].tolist()
 
 
-def test_the_rest_is_within_one_percent_of_memory(machine):
-    if machine.name not in QUIET:
+def test_the_rest_is_within_one_percent_of_memory(machine_or_server):
+    if machine_or_server.name not in QUIET:
         pytest.skip("much happened to this guest after the truth was taken")
-    ours, theirs = machine.dump.meminfo, machine.truth.meminfo()
+    ours, theirs = machine_or_server.dump.meminfo, machine_or_server.truth.meminfo()
     far = (ours - theirs).dropna().abs() / theirs["MemTotal"]
     assert far.drop(MOVED & set(far.index)).max() <= 0.01
     assert far.max() <= 0.03
 
 
-def test_nothing_is_missing_but_where_the_dump_lacks_it(machine):
-    ours = machine.dump.meminfo
-    if machine.name == "damaged-7.2":
+def test_nothing_is_missing_but_where_the_dump_lacks_it(machine_or_server):
+    ours = machine_or_server.dump.meminfo
+    if machine_or_server.name == "damaged-7.2":
         assert ours.isna().any()
         assert any("cannot be known" in problem for problem in ours.attrs["problems"])
     else:
@@ -181,15 +181,17 @@ def test_keys_agree_with_each_other_as_in_the_file(machine):
 # vmstat
 
 
-def test_vmstat_has_the_files_names_in_their_order(machine):
-    ours = machine.dump.vmstat
-    names = [line.split()[0] for line in machine.truth.lines("vmstat")]
+def test_vmstat_has_the_files_names_in_their_order(machine_or_server):
+    ours = machine_or_server.dump.vmstat
+    names = [line.split()[0] for line in machine_or_server.truth.lines("vmstat")]
     assert ours.index.tolist() == names
 
 
-def test_events_only_grow(machine):
-    ours = machine.dump.vmstat
-    theirs = pd.Series({line.split()[0]: int(line.split()[1]) for line in machine.truth.lines("vmstat")})
+def test_events_only_grow(machine_or_server):
+    ours = machine_or_server.dump.vmstat
+    theirs = pd.Series(
+        {line.split()[0]: int(line.split()[1]) for line in machine_or_server.truth.lines("vmstat")}
+    )
     events = [name for name in theirs.index if not name.startswith("nr_") and pd.notna(ours[name])]
     assert len(events) > 60
     back = [name for name in events if ours[name] < theirs[name]]
@@ -198,15 +200,15 @@ def test_events_only_grow(machine):
     still = [
         name
         for name in ("pgmigrate_fail", "oom_kill", "compact_fail")
-        if name in theirs and machine.name in QUIET
+        if name in theirs and machine_or_server.name in QUIET
     ]
     assert all(ours[name] == theirs[name] for name in still)
 
 
-def test_what_was_read_and_written_is_in_kib(machine):
+def test_what_was_read_and_written_is_in_kib(machine_or_server):
     """The kernel counts sectors there, and prints half of them; little was read after the truth was taken."""
-    ours, theirs = machine.dump.vmstat, machine.truth.vmstat()
-    if machine.name not in (*QUIET, "server"):
+    ours, theirs = machine_or_server.dump.vmstat, machine_or_server.truth.vmstat()
+    if machine_or_server.name not in (*QUIET, "server"):
         pytest.skip("much happened to this guest after the truth was taken")
     assert theirs["pgpgin"] <= ours["pgpgin"] <= 1.01 * theirs["pgpgin"] + 256
     assert theirs["pgpgout"] <= ours["pgpgout"]

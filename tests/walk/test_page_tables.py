@@ -232,6 +232,35 @@ def test_a_page_without_access_rights_is_resident(process, mapping):
     assert damaged["pss_bytes"].equals(whole["pss_bytes"])
 
 
+@pytest.mark.parametrize("kind", [28, 30])
+def test_a_page_on_its_way_to_another_node_is_resident(process, mapping, kind):
+    """Entries of migration and of device memory name a frame (is_pfn_swap_entry); it counts in whole, as in smaps."""
+    row, address = mapping
+    where, value = process.entry(address, 12)
+    frame = (value & process.keep) >> 12
+    entry = kind << 59 | ((~frame << 14) % (1 << 64) >> 5)
+    moved = process.rows(Overlay(process.dump).word(where, entry, physical=True).dump())
+    whole = process.rows(process.dump)
+    assert moved["rss_bytes"].equals(whole["rss_bytes"])
+    assert moved["swap_bytes"][row] == 0
+    assert moved["pss_bytes"].drop(row).equals(whole["pss_bytes"].drop(row))
+    assert whole["pss_bytes"][row] <= moved["pss_bytes"][row] <= whole["pss_bytes"][row] + PAGE
+    # Since 6.1 marks stand above the frame's bits (SWP_MIG_YOUNG_BIT, SWP_MIG_DIRTY_BIT).
+    marked = entry ^ (1 << 40 + 9)
+    assert process.rows(Overlay(process.dump).word(where, marked, physical=True).dump()).equals(moved)
+
+
+def test_a_mark_in_an_entry_is_no_page(process, mapping):
+    """Userfaultfd's, a guard region's or poisoned memory's: type 31 and some low bits (PTE_MARKER_*)."""
+    row, address = mapping
+    where, _ = process.entry(address, 12)
+    entry = 31 << 59 | ((~4 << 14) % (1 << 64) >> 5)
+    marked = process.rows(Overlay(process.dump).word(where, entry, physical=True).dump())
+    whole = process.rows(process.dump)
+    assert marked["rss_bytes"][row] == whole["rss_bytes"][row] - PAGE
+    assert marked["swap_bytes"][row] == 0
+
+
 def test_a_huge_page_counts_in_whole(process, mapping):
     row, address = mapping
     base = address & ~((1 << 21) - 1)

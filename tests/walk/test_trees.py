@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kernlab.walk.maple import maple_entries
 from kernlab.walk.rbtree import rbtree_entries
-from kernlab.walk.xarray import idr_entries, xarray_entries
+from kernlab.walk.xarray import idr_entries, xarray_entries, xarray_spans
 
 WILD = 0xFFFF_F000_DEAD_0000
 MAX = (1 << 64) - 1
@@ -147,6 +147,24 @@ def test_xarray_values_siblings_and_reserved_entries(below):
     _, index, entry = xarray_entries(heap.kernel(), [top], problems=[], what="x")
     assert index.tolist() == [3, 8, 20]
     assert entry.tolist() == [0x1001, 0x5000, 0x6000]
+    owner, index, length, entry = xarray_spans(heap.kernel(), [top, top], problems=[], what="x")
+    assert owner.tolist() == [0] * 3 + [1] * 3
+    assert index.tolist() == [3, 8, 20] * 2
+    assert length.tolist() == [1, 4, 1] * 2
+    assert entry.tolist() == [0x1001, 0x5000, 0x6000] * 2
+
+
+def test_an_entry_above_the_lowest_level_stands_for_all_below_it(below):
+    """Order 7 is two slots of a node whose slots are 64 indexes each."""
+    heap = Heap(below)
+    top = xarray(heap, {0: 0x1001, 64: 0x2001})
+    root = head_of(heap, top) & ~3
+    heap.member("struct xa_node", root, "slots[2]", 0x7001)
+    heap.member("struct xa_node", root, "slots[3]", 2 << 2 | 2)
+    _, index, length, entry = xarray_spans(heap.kernel(), [top], problems=[], what="x")
+    assert index.tolist() == [0, 64, 128]
+    assert length.tolist() == [1, 1, 128]
+    assert entry.tolist() == [0x1001, 0x2001, 0x7001]
 
 
 def test_damaged_xarrays_are_bounded(below):
