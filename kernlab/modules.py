@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
 from kernlab.debuginfo.btf import Btf
+from kernlab.debuginfo.symbols import MoreSymbols
+from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.walk.lists import list_entries
+from kernlab.walk.made_symbols import made_symbols
+from kernlab.walk.strings import c_strings
 
 #: More modules, symbols of one, or bytes of one's BTF or names than this are damage.
 _MOST_MODULES = 1 << 16
@@ -21,16 +22,7 @@ _LARGEST = 256 << 20
 # include/linux/module.h, enum module_state: not on /proc/modules until it is formed.
 UNFORMED = 3
 _UNDEFINED = 0  # SHN_UNDEF
-
-
-@dataclass(frozen=True)
-class ModuleSymbols:
-    """One module's symbols: names, addresses uint64[n], kallsyms' letters uint8[n]."""
-
-    module: str
-    names: list[str]
-    addresses: npt.NDArray[np.uint64]
-    letters: npt.NDArray[np.uint8]
+_CASE = ord("a") - ord("A")
 
 
 def loaded(kernel: Kernel, problems: list[str]) -> StructArray:
@@ -53,18 +45,19 @@ def loaded(kernel: Kernel, problems: list[str]) -> StructArray:
 
 
 def load(kernel: Kernel) -> None:
-    """Extend the kernel's symbols and types by those of its modules; what cannot be had goes into its problems."""
+    """Extend the kernel's symbols and types by those of its modules, and symbols by those of code made at run time.
+
+    What cannot be had goes into the kernel's problems.
+    """
     problems: list[str] = []
     module = loaded(kernel, problems)
-    for symbols in module_symbols(kernel, module, problems):
-        kernel.symbols = kernel.symbols.extended(
-            symbols.names, symbols.addresses, symbols.letters, symbols.module
-        )
+    parts = [*module_symbols(kernel, module, problems), *made_symbols(kernel, problems)]
+    kernel.symbols = kernel.symbols.extended(parts)
     kernel.module_types = module_types(kernel, problems)
     kernel.lost(problems)
 
 
-def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> list[ModuleSymbols]:
+def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> list[MoreSymbols]:
     """Each module's own symbol table (kernel/module/kallsyms.c, module_get_kallsym)."""
     names = module["name"]
     table = module.follow("kallsyms")
@@ -72,6 +65,7 @@ def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> 
     # Linux commit 1c7651f43777 ("kallsyms: store type information in its own array") (in v5.2).
     typetab = table["typetab"]
     entry = kernel.find_type("Elf64_Sym").strip()
+    exports = _exported(kernel, module)
     found = []
     for row in range(len(module)):
         name = str(names.values[row])
@@ -117,7 +111,45 @@ def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> 
             for start, end, fine in zip(starts, ends, good, strict=True)
             if fine
         ]
-        found.append(ModuleSymbols(name, texts, value.values[picked].astype(np.uint64), letters[picked]))
+        where = value.values[picked].astype(np.uint64)
+        letter = letters[picked]
+        # kernel/kallsyms.c, s_show: upper case is what a module exports, whatever the letter that it was built with.
+        seen = np.array(
+            [pair in exports[row] for pair in zip(where.tolist(), texts, strict=True)], dtype=bool
+        )
+        upper = (letter >= ord("A")) & (letter <= ord("Z"))
+        small = (letter >= ord("a")) & (letter <= ord("z"))
+        letter = np.where(seen & small, letter - _CASE, np.where(~seen & upper, letter + _CASE, letter))
+        found.append(MoreSymbols(name, texts, where, letter.astype(np.uint8)))
+    return found
+
+
+def _exported(kernel: Kernel, module: StructArray) -> list[set[tuple[int, str]]]:
+    """What each module exports to all others: (address, name), as kernel/module/kallsyms.c, is_exported, finds it."""
+    start, number = module["syms"], module["num_syms"]
+    count = np.where(start.valid & number.valid & (number.values <= _MOST_SYMBOLS), number.values, 0).astype(
+        np.int64
+    )
+    kind = kernel.find_type("struct kernel_symbol").strip()
+    assert isinstance(kind, StructType)
+    owner = np.repeat(np.arange(len(module)), count)
+    index = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    symbol = StructArray(kernel, kind, start.values[owner] + index.astype(np.uint64) * np.uint64(kind.size))
+    if symbol.has("value_offset"):
+        # CONFIG_HAVE_ARCH_PREL32_RELOCATIONS: they say how far from themselves the value and the name lie.
+        value, name = (
+            symbol.addresses
+            + np.uint64(kind.member(path).bit_offset // 8)
+            + symbol[path].values.astype(np.int64).view(np.uint64)
+            for path in ("value_offset", "name_offset")
+        )
+        valid = symbol["value_offset"].valid
+    else:
+        value, name, valid = symbol["value"].values, symbol["name"].values, symbol["value"].valid
+    text = c_strings(kernel, np.where(valid, name, np.uint64(0)), 512)
+    found: list[set[tuple[int, str]]] = [set() for _ in range(len(module))]
+    for row in np.flatnonzero(valid & text.valid).tolist():
+        found[owner[row]].add((int(value[row]), str(text.values[row])))
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -19,11 +21,28 @@ _LONGEST = 1 << 20
 _KERNEL_HALF = np.uint64(1 << 63)
 
 
+@dataclass(frozen=True, slots=True)
+class MoreSymbols:
+    """Symbols beside the kernel's own: names, addresses uint64[n], kallsyms' letters uint8[n].
+
+    `module` is what kallsyms prints in brackets; `sizes` uint64[n] where the kernel keeps them, else one ends where
+    the next begins; `gone` where the code was freed, and something else may lie there by now.
+    """
+
+    module: str
+    names: list[str]
+    addresses: U64
+    letters: npt.NDArray[np.uint8]
+    sizes: U64 | None = None
+    gone: bool = False
+
+
 class SymbolTable:
     """Symbols in the order of kallsyms: those of the kernel, then each module's.
 
     `blob` holds all names, each after a NUL byte, and `starts` where each begins in it (int64[n]); `addresses` is
-    uint64[n], `types` the letters uint8[n] (as nm(1) prints them).
+    uint64[n], `types` the letters uint8[n] (as nm(1) prints them), `sizes` uint64[n] in bytes, 0 where nothing says it;
+    `gone` bool[n], whose code was freed.
     """
 
     def __init__(
@@ -34,6 +53,8 @@ class SymbolTable:
         types: npt.NDArray[np.uint8],
         module_of: npt.NDArray[np.int32] | None = None,
         module_names: tuple[str, ...] = ("",),
+        sizes: U64 | None = None,
+        gone: npt.NDArray[np.bool_] | None = None,
     ):
         self._blob = blob
         self._starts = starts
@@ -41,6 +62,8 @@ class SymbolTable:
         self.types = types
         self._module_of = np.zeros(len(addresses), dtype=np.int32) if module_of is None else module_of
         self._module_names = module_names
+        self._sizes = np.zeros(len(addresses), dtype=np.uint64) if sizes is None else sizes
+        self._gone = np.zeros(len(addresses), dtype=bool) if gone is None else gone
         self._found: dict[str, int | None] = {}
         self._lock = threading.Lock()
 
@@ -105,22 +128,25 @@ class SymbolTable:
         """The module of each symbol, '' for the kernel's own."""
         return [self._module_names[number] for number in self._module_of.tolist()]
 
-    def extended(
-        self, names: list[str], addresses: U64, types: npt.NDArray[np.uint8], module: str
-    ) -> SymbolTable:
-        """A new table with a module's symbols after these."""
-        raw = [name.replace("\0", "").encode("utf-8", "replace") for name in names]
-        sizes = np.array([len(name) + 1 for name in raw], dtype=np.int64)
-        starts = len(self._blob) + np.cumsum(sizes) - sizes
-        blob = self._blob + b"".join(name + b"\0" for name in raw)
-        number = np.full(len(names), len(self._module_names), dtype=np.int32)
+    def extended(self, parts: Sequence[MoreSymbols]) -> SymbolTable:
+        """A new table with the symbols of modules after these."""
+        raw = [
+            name.replace("\0", "").encode("utf-8", "replace") + b"\0" for part in parts for name in part.names
+        ]
+        lengths = np.array([len(name) for name in raw], dtype=np.int64)
+        counts = [len(part.names) for part in parts]
+        numbers = np.arange(len(parts), dtype=np.int32) + np.int32(len(self._module_names))
+        zeros = np.zeros(max(counts, default=0), dtype=np.uint64)
+        sizes = [zeros[: len(part.names)] if part.sizes is None else part.sizes for part in parts]
         return SymbolTable(
-            blob,
-            np.concatenate([self._starts, starts]),
-            np.concatenate([self.addresses, addresses]),
-            np.concatenate([self.types, types]),
-            np.concatenate([self._module_of, number]),
-            (*self._module_names, module),
+            b"".join([self._blob, *raw]),
+            np.concatenate([self._starts, len(self._blob) + np.cumsum(lengths) - lengths]),
+            np.concatenate([self.addresses, *(part.addresses for part in parts)]),
+            np.concatenate([self.types, *(part.letters for part in parts)]),
+            np.concatenate([self._module_of, np.repeat(numbers, counts)]),
+            (*self._module_names, *(part.module for part in parts)),
+            np.concatenate([self._sizes, *sizes]),
+            np.concatenate([self._gone, np.repeat([part.gone for part in parts], counts).astype(bool)]),
         )
 
     @cached_property
@@ -131,7 +157,10 @@ class SymbolTable:
         if kernel_end is not None:
             # What the linker script places behind the image (__init_scratch_begin) covers nothing of it.
             usable &= (self._module_of != 0) | (self.addresses <= np.uint64(kernel_end))
-        rows = np.flatnonzero(usable)
+        rows = np.flatnonzero(usable & ~self._gone)
+        gone = np.flatnonzero(usable & self._gone)
+        if len(gone) and len(rows):
+            rows = np.sort(np.concatenate([rows, self._where_nothing_else_is(gone, rows)]))
         # Among aliases kallsyms_lookup takes the first of its table.
         distinct, first = np.unique(self.addresses[rows], return_index=True)
         rows = rows[first]
@@ -146,7 +175,21 @@ class SymbolTable:
         ends = np.where(other, np.minimum(ends, longest), ends)
         if kernel_end is not None:
             ends[distinct == np.uint64(kernel_end)] = np.uint64(kernel_end)
+        known = self._sizes[rows] != 0
+        ends[known] = (distinct + self._sizes[rows])[known]
         return distinct, rows, ends
+
+    def _where_nothing_else_is(
+        self, gone: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """The rows of freed code that do not lie among the symbols `rows` of one module by now."""
+        ordered = rows[np.argsort(self.addresses[rows], kind="stable")]
+        after = np.searchsorted(self.addresses[ordered], self.addresses[gone], side="right")
+        before, after = np.maximum(after - 1, 0), np.minimum(after, len(ordered) - 1)
+        found: npt.NDArray[np.int64] = gone[
+            self._module_of[ordered[before]] != self._module_of[ordered[after]]
+        ]
+        return found
 
     def lookup(self, addresses: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], U64, U64]:
         """The symbol that covers each address uint64[n].

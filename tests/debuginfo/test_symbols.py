@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernlab.debuginfo.symbols import SymbolTable
+from kernlab.debuginfo.symbols import MoreSymbols, SymbolTable
 from kernlab.errors import SymbolNotFoundError
 
 BASE = 0xFFFFFFFF81000000
@@ -95,10 +95,14 @@ def test_modules_join_without_changing_the_kernels_table():
     symbols = kernel()
     module = 0xFFFFFFFFC0000000
     extended = symbols.extended(
-        ["init_module", "schedule", "last"],
-        np.array([module, module + 0x10, module + 0x40], dtype=np.uint64),
-        np.frombuffer(b"ttd", dtype=np.uint8),
-        "virtio_blk",
+        [
+            MoreSymbols(
+                "virtio_blk",
+                ["init_module", "schedule", "last"],
+                np.array([module, module + 0x10, module + 0x40], dtype=np.uint64),
+                np.frombuffer(b"ttd", dtype=np.uint8),
+            )
+        ]
     )
     assert len(symbols) == 9
     assert "init_module" not in symbols
@@ -118,13 +122,53 @@ def test_modules_join_without_changing_the_kernels_table():
 def test_a_gap_between_modules_belongs_to_none():
     first, second = 0xFFFFFFFFC0000000, 0xFFFFFFFFC8000000
     letters = np.frombuffer(b"t", dtype=np.uint8)
-    symbols = kernel().extended(["a"], np.array([first], dtype=np.uint64), letters, "one")
-    symbols = symbols.extended(["b"], np.array([second], dtype=np.uint64), letters, "two")
+    symbols = kernel().extended(
+        [
+            MoreSymbols("one", ["a"], np.array([first], dtype=np.uint64), letters),
+            MoreSymbols("two", ["b"], np.array([second], dtype=np.uint64), letters),
+        ]
+    )
     assert symbols.symbolize([first + 1, second - 1, second]) == [
         "a+0x1/0x100000 [one]",
         None,
         "b+0x0/0x100000 [two]",
     ]
+
+
+def test_what_the_kernel_keeps_the_size_of_ends_there():
+    start = 0xFFFFFFFFC0000000
+    at = np.array([start, start + 0x100], dtype=np.uint64)
+    sizes = np.array([0x18, 0x20], dtype=np.uint64)
+    symbols = kernel().extended(
+        [MoreSymbols("bpf", ["one", "two"], at, np.frombuffer(b"tt", dtype=np.uint8), sizes)]
+    )
+    assert symbols.symbolize([start + 0x17, start + 0x18, start + 0x100, start + 0x120]) == [
+        "one+0x17/0x18 [bpf]",
+        None,
+        "two+0x0/0x20 [bpf]",
+        None,
+    ]
+
+
+def test_freed_code_is_named_where_nothing_else_lies_by_now():
+    letters = np.frombuffer(b"tt", dtype=np.uint8)
+    module, other = 0xFFFFFFFFC0000000, 0xFFFFFFFFC0100000
+    freed = np.array([module + 0x10, other - 0x100], dtype=np.uint64)
+    sizes = np.array([0x20, 0x20], dtype=np.uint64)
+    symbols = kernel().extended(
+        [
+            MoreSymbols("one", ["a", "b"], np.array([module, module + 0x40], dtype=np.uint64), letters),
+            MoreSymbols("two", ["c", "d"], np.array([other, other + 0x40], dtype=np.uint64), letters),
+            MoreSymbols("old", ["reused", "still"], freed, letters, sizes, gone=True),
+        ]
+    )
+    assert symbols.symbolize([module + 0x11, other - 0x100, other - 0xE0, other]) == [
+        "a+0x11/0x40 [one]",
+        "still+0x0/0x20 [old]",
+        None,
+        "c+0x0/0x40 [two]",
+    ]
+    assert symbols.names()[-2:] == ["reused", "still"]
 
 
 def test_a_table_of_absolute_symbols_covers_nothing():

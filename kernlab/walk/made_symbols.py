@@ -1,0 +1,145 @@
+"""Symbols of code that the kernel made at run time: BPF programs, trampolines, probes' copies of instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.debuginfo.symbols import MoreSymbols
+from kernlab.errors import KernlabError
+from kernlab.kernel import Kernel
+from kernlab.structs import StructArray
+from kernlab.walk.lists import list_entries
+from kernlab.walk.strings import c_strings
+
+U64 = npt.NDArray[np.uint64]
+
+#: More entries of one list than this are damage.
+_MOST = 1 << 20
+
+
+def made_symbols(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+    """What /proc/kallsyms lists behind the modules' symbols, in its order; a kind that the kernel lacks gives nothing.
+
+    Mirrors kernel/kallsyms.c, update_iter_mod: ftrace_mod_get_kallsym, bpf_get_kallsym, kprobe_get_kallsym.
+    """
+    found: list[MoreSymbols] = []
+    kinds: tuple[tuple[Callable[[Kernel, list[str]], list[MoreSymbols]], str], ...] = (
+        (_init_functions, "modules' functions that were freed"),
+        (_trampolines, "ftrace's trampolines"),
+        (_bpf, "BPF programs"),
+        (_probe_pages, "kprobes' instructions"),
+    )
+    for read, what in kinds:
+        try:
+            found += read(kernel, problems)
+        except KernlabError as error:
+            problems.append(f"the symbols of {what} are not known: {error}")
+    return found
+
+
+def _bpf(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+    """Programs, trampolines and dispatchers of BPF (kernel/bpf/core.c)."""
+    # In v5.7 struct bpf_ksym joined what programs (bpf_prog_aux.ksym_lnode) and images had kept each by itself.
+    entry = _listed(kernel, "bpf_kallsyms", "struct bpf_ksym", "lnode", "the list of BPF symbols", problems)
+    if entry is None:
+        return []
+    start, end, name = entry["start"], entry["end"], entry["name"]
+    good = start.valid & end.valid & name.valid & (end.values > start.values)
+    return _part("bpf", name.values[good].tolist(), start.values[good], (end.values - start.values)[good])
+
+
+def _init_functions(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+    """Functions that modules needed to begin with, and that ftrace met before they were freed."""
+    what = "the list of modules' freed functions"
+    part = _listed(kernel, "ftrace_mod_maps", "struct ftrace_mod_map", "list", what, problems)
+    if part is None:
+        return []
+    owner, function = list_entries(
+        kernel,
+        part.follow("funcs").addresses,
+        "struct ftrace_mod_func",
+        "list",
+        problems=problems,
+        what=what,
+        limit=_MOST,
+    )
+    start, size = function["ip"], function["size"]
+    name = c_strings(kernel, np.where(function["name"].valid, function["name"].values, np.uint64(0)), 512)
+    module = part.follow("mod")["name"]
+    found = []
+    for number in range(len(part)):
+        mine = (owner == number) & start.valid & size.valid & name.valid
+        names = [str(text) for text in name.values[mine]]
+        found += _part(
+            str(module.values[number]), names, start.values[mine], size.values[mine], "T", gone=True
+        )
+    return found
+
+
+def _trampolines(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+    """Trampolines that ftrace made for one user each (kernel/trace/ftrace.c)."""
+    entry = _listed(
+        kernel,
+        "ftrace_ops_trampoline_list",
+        "struct ftrace_ops",
+        "list",
+        "the list of ftrace's trampolines",
+        problems,
+    )
+    if entry is None:
+        return []
+    start, size = entry["trampoline"], entry["trampoline_size"]
+    good = start.valid & size.valid & (start.values != 0)
+    names = ["ftrace_trampoline"] * int(good.sum())
+    return _part("__builtin__ftrace", names, start.values[good], size.values[good])
+
+
+def _probe_pages(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+    """Pages with the instructions that kprobes displaced, and the jumps of optimised ones (kernel/kprobes.c)."""
+    found = []
+    for cache, name in (
+        ("kprobe_insn_slots", "kprobe_insn_page"),
+        ("kprobe_optinsn_slots", "kprobe_optinsn_page"),
+    ):
+        where = kernel.symbols.get(cache)
+        if where is None:
+            continue
+        head = StructArray(kernel, kernel.find_type("struct kprobe_insn_cache"), [where]).follow("pages")
+        _, page = list_entries(
+            kernel,
+            head.addresses,
+            "struct kprobe_insn_page",
+            "list",
+            problems=problems,
+            what="the list of kprobes' pages",
+            limit=_MOST,
+        )
+        start = page["insns"]
+        good = start.valid & (start.values != 0)
+        count = int(good.sum())
+        sizes = np.full(count, kernel.page_size, dtype=np.uint64)
+        found += _part("__builtin__kprobes", [name] * count, start.values[good], sizes)
+    return found
+
+
+def _listed(
+    kernel: Kernel, head: str, type_name: str, member: str, what: str, problems: list[str]
+) -> StructArray | None:
+    """The entries of a list by its head's symbol; None where the kernel has no such list."""
+    where = kernel.symbols.get(head)
+    if where is None or not kernel.types.has_member(type_name, member):
+        return None
+    _, entry = list_entries(kernel, [where], type_name, member, problems=problems, what=what, limit=_MOST)
+    return entry
+
+
+def _part(
+    module: str, names: list[str], addresses: U64, sizes: U64, letter: str = "t", *, gone: bool = False
+) -> list[MoreSymbols]:
+    if not names:
+        return []
+    letters = np.full(len(names), ord(letter), dtype=np.uint8)
+    return [MoreSymbols(module, names, addresses.astype(np.uint64), letters, sizes.astype(np.uint64), gone)]
