@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from kernlab import text
+from kernlab import frontend, text
 
 #: Work that is done by then shows no bar, in seconds; the library that draws bars is not even imported.
 _DELAY = 0.5
@@ -56,8 +56,12 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._bar is None:
+            return
+        self._bar.update(self._done - self._bar.n)
+        # A bar that stands below its total is kept, in red: what ended early, or was too large a guess, is over too.
+        self._bar.total = self._bar.n
+        self._bar.close()
 
 
 def progress(what: str, total: int | None = None, unit: str = "") -> Progress:
@@ -74,15 +78,14 @@ def wanted() -> bool:
     choice = os.environ.get("KERNLAB_PROGRESS", "")
     if choice in ("0", "1"):
         return choice == "1"
+    if _in_notebook():
+        return frontend.is_watched()
     stream = sys.stderr
-    return _in_notebook() or (stream is not None and stream.isatty())
+    return stream is not None and stream.isatty()
 
 
 def _in_notebook() -> bool:
-    # Not imported: where nobody imported IPython there is no notebook.
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
-    return shell is not None and hasattr(shell, "kernel")
+    return frontend.kernel_shell() is not None
 
 
 def _bar_class() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -106,12 +107,49 @@ class TestShown:
                 made.append({"closed at": self.n})
 
         monkeypatch.setattr(module, "_bar_class", lambda: Bar)
+        monkeypatch.setattr(module.frontend, "is_watched", lambda: True)
         assert module.wanted()
         with progress("x", 10) as bar:
             bar.advance(10)
         assert made[0]["total"] == 10
         assert made[0]["file"] is None
         assert made[1] == {"closed at": 10}
+
+
+@pytest.mark.parametrize("done", [100, 99, 1])
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_bar_is_left_in_red(monkeypatch, done, fails):
+    """tqdm's bar for notebooks keeps one that stands below its total, in red; it moves ten times a second at most."""
+    bars = pytest.importorskip("tqdm.notebook", reason="tqdm is not installed (the extra 'lab')")
+    pytest.importorskip("ipywidgets", reason="ipywidgets is not installed (the extra 'lab')")
+    monkeypatch.setattr(module, "_in_notebook", lambda: True)
+    monkeypatch.setattr(module, "_DELAY", 0.0)
+    monkeypatch.setenv("KERNLAB_PROGRESS", "1")
+    said: list[dict[str, object]] = []
+
+    class Bar(bars.tqdm):
+        def display(self, *given, **how):
+            said.append(how)
+            return super().display(*given, **how)
+
+    monkeypatch.setattr(module, "_bar_class", lambda: Bar)
+    with contextlib.suppress(KeyboardInterrupt), progress("x", 100) as bar:
+        for _ in range(done):
+            bar.advance()
+        assert said, "it is shown"
+        if fails:
+            raise KeyboardInterrupt
+    assert said[-1].get("close"), "it goes when the work is over"
+    assert not any(how.get("bar_style") == "danger" for how in said)
+
+
+def test_no_bar_where_a_notebook_is_executed_without_a_reader(monkeypatch):
+    """What nbconvert and nbclient execute is read later: bars would be kept as widgets of a page without a kernel."""
+    monkeypatch.delenv("KERNLAB_PROGRESS", raising=False)
+    monkeypatch.setattr(module, "_in_notebook", lambda: True)
+    for watched in (True, False):
+        monkeypatch.setattr(module.frontend, "is_watched", lambda watched=watched: watched)
+        assert module.wanted() is watched
 
 
 def test_short_work_shows_nothing(monkeypatch):
