@@ -35,7 +35,8 @@ def is_watched() -> bool:
 def cell_name() -> str:
     """A name for the notebook's cell that is being executed, the same when it is executed again; '' outside of one.
 
-    Where the front end does not say which cell it is, a cell is told by its code.
+    Where the front end does not say which cell it is, a cell is told by its code; who executes a notebook for no
+    reader executes each cell once.
     """
     shell = kernel_shell()
     if shell is None:
@@ -44,6 +45,8 @@ def cell_name() -> str:
     named = _part(request, "metadata").get("cellId")
     if named:
         return str(named)
+    if not is_watched():
+        return str(_part(request, "header").get("msg_id", ""))
     code = _part(request, "content").get("code")
     return hashlib.sha256(code.encode()).hexdigest() if isinstance(code, str) else ""
 

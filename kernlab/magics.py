@@ -148,18 +148,13 @@ class KernlabMagics(Magics):
             }
         )
 
-    def html(self, shown: Any) -> str | None:
-        """How a DataFrame or Series is shown: kernlab's own way where it is kernlab's, else as ever."""
-        if frames.is_ours(shown):
-            return frames.to_html(shown, max_rows=self.max_rows, human_sizes=self.human_sizes)
-        # A Series has no HTML of its own.
-        made: str | None = shown._repr_html_() if hasattr(shown, "_repr_html_") else None
-        return made
+    def html(self, shown: Any) -> str:
+        """How a DataFrame or Series is shown, whoever made it: joins and groupings forget where they are from."""
+        return frames.to_html(shown, max_rows=self.max_rows, human_sizes=self.human_sizes)
 
     def plain(self, shown: Any, printer: Any, cycle: bool) -> None:
         """The same for a terminal: control characters that a dump's strings hold must not reach it."""
-        ours = frames.is_ours(shown)
-        printer.text(escape_terminal(repr(shown), lines=True) if ours else repr(shown))
+        printer.text(escape_terminal(repr(shown), lines=True))
 
     @property
     def matcher(self) -> Callable[..., Any]:
@@ -202,7 +197,7 @@ def _told(function: Callable[..., Any], *given: Any) -> Any:
 
 
 def load(shell: Any) -> None:
-    """Register the magics, how kernlab's tables are shown (other frames are shown as ever), and completion."""
+    """Register the magics, how tables are shown (DataFrames and Series, whoever made them), and completion."""
     unload(shell)
     magics = KernlabMagics(shell)
     shell.register_magics(magics)

@@ -76,7 +76,7 @@ def as_html(type: Type, address: int, members: list[Member]) -> str:  # noqa: A0
     )
 
 
-_MISSING = ' style="font-style:italic;opacity:.65"'
+_MISSING = ' style="font-style:italic;opacity:.75"'
 
 
 def _type_name(member: Member) -> str:

@@ -117,6 +117,15 @@ def human_bytes(count: Any) -> str:
     raise AssertionError("the last unit takes everything")
 
 
+def percent(share: float) -> str:
+    """A share of 1 as people read it: `0%` only where it is nothing; '' for what is not a number."""
+    if share != share:
+        return ""
+    if 0 < abs(share) < 0.0005:
+        return "< 0.1%"
+    return f"{share:.0%}" if abs(share) >= 0.1 or not share else f"{share:.1%}"
+
+
 def shorten(text: str, limit: int) -> str:
     """`text` in at most `limit` characters: its end gives way to an ellipsis."""
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"

@@ -34,10 +34,73 @@ _START_SECONDS = 90
 _HARMLESS = ("favicon",)
 
 
+#: The contrast of each piece of text with what lies behind it, as painted: colours blended, opacity and all.
+_UNREADABLE = """root => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const rgba = colour => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a)];
+  const ground = element => {
+    const own = rgba(getComputedStyle(element).backgroundColor);
+    if (own[3] >= 0.999) return own.slice(0, 3);
+    return over(own, element.parentElement ? ground(element.parentElement) : [255, 255, 255]);
+  };
+  const bright = colour => {
+    const [r, g, b] = colour.map(c => ((c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = new Map();
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const element = text.parentElement;
+    const silent = element.closest("style, script, :disabled, [aria-disabled=true], svg");
+    if (!text.data.trim() || !element.checkVisibility() || silent) continue;
+    const style = getComputedStyle(element);
+    let shown = rgba(style.color);
+    for (let each = element; each; each = each.parentElement) shown[3] *= Number(getComputedStyle(each).opacity);
+    const behind = ground(element);
+    const [low, high] = [bright(over(shown, behind)), bright(behind)].sort((a, b) => a - b);
+    const size = parseFloat(style.fontSize);
+    const enough = size >= 24 || (size >= 18.6 && Number(style.fontWeight) >= 700) ? 3 : 4.5;
+    const ratio = (high + 0.05) / (low + 0.05);
+    const name = `${element.tagName}.${element.className}`;
+    if (ratio < enough) found.set(name, `${ratio.toFixed(2)} ${name}: ${text.data.trim().slice(0, 60)}`);
+  }
+  return [...found.values()];
+}"""
+
+
 def find_chromium() -> str | None:
     """The browser's program: KERNLAB_CHROMIUM, or what the PATH has."""
     named = os.environ.get("KERNLAB_CHROMIUM")
     return named or next(filter(None, map(shutil.which, _PROGRAMS)), None)
+
+
+def export(path: Path, cells: Sequence[str]) -> Path:
+    """The HTML page that plain `jupyter nbconvert --to html --execute` makes of a notebook of these cells."""
+    write_notebook(path, cells)
+    command = [
+        *(sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "--log-level=ERROR"),
+        path.name,
+    ]
+    subprocess.run(command, cwd=path.parent, check=True, timeout=180)
+    return path.with_suffix(".html")
+
+
+def write_notebook(path: Path, cells: Sequence[str]) -> None:
+    """Write a notebook of these code cells, not executed."""
+    from nbformat import v4, write
+
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {
+        "name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"
+    }  # fmt: skip
+    write(notebook, path)
 
 
 class Server:
@@ -140,14 +203,8 @@ class Server:
 
     def notebook(self, name: str, cells: Sequence[str]) -> Path:
         """A notebook of these code cells, not executed, below the served folder."""
-        from nbformat import v4, write
-
         path = self.root / name
-        notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata.kernelspec = {
-            "name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"
-        }  # fmt: skip
-        write(notebook, path)
+        write_notebook(path, cells)
         return path
 
     def trust(self, path: Path) -> None:
@@ -234,6 +291,11 @@ class Desk:
         )
         light = "true" if "Light" in name else "false"
         self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+
+    def unreadable(self, view: Any) -> list[str]:
+        """Text in a locator's element that stands out too little from its ground (WCAG 2, AA), with the ratio."""
+        found: list[str] = view.evaluate(_UNREADABLE)
+        return found
 
     def picture(self, name: str, of: Any = None) -> Path:
         """A screenshot of the page (or of a locator) in build/browser/, to be looked at."""

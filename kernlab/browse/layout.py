@@ -97,9 +97,10 @@ class Layout:
 
 
 _ROW_STYLE = {
-    "hole": "background:var(--jp-warn-color3,rgba(255,167,38,.25))",
-    "padding": "background:var(--jp-warn-color3,rgba(255,167,38,.25))",
-    "cacheline": "opacity:.6;border-top:1px dashed currentColor",
+    # Translucent: it colours a dark page as it does a light one.
+    "hole": "background:rgba(255,167,38,.22)",
+    "padding": "background:rgba(255,167,38,.22)",
+    "cacheline": "opacity:.75;border-top:1px dashed currentColor",
 }
 
 

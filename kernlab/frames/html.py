@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from kernlab.frames.address_values import is_missing
-from kernlab.text import NO_MATH, Address, escape_html, human_bytes, shorten
+from kernlab.frames.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable
+from kernlab.text import NO_MATH, escape_html, shorten
 
 #: Text in a cell, and in the tooltip of a cell that had to be cut.
 _LONGEST_CELL = 120
@@ -26,16 +26,14 @@ _STYLE = """\
 unicode-bidi:isolate;border-bottom:1px solid var(--jp-border-color2,#8884)}
 .kernlab-frame.kernlab-frame .n{text-align:right;font-variant-numeric:tabular-nums}
 .kernlab-frame .a{font-family:var(--jp-code-font-family,monospace)}
-.kernlab-frame .na,.kernlab-frame tbody th{opacity:.6;font-weight:normal}
+.kernlab-frame .na,.kernlab-frame tbody th{opacity:.75;font-weight:normal}
 .kernlab-frame .problems{border-left:3px solid var(--jp-warn-color1,#d80);padding:2px 8px;margin-top:6px}
 .kernlab-frame ul{margin:0;padding-left:1.2em}"""
 
 
 def is_ours(thing: Any) -> bool:
-    """Did kernlab build this DataFrame or Series, and has it still the shape that `to_html` shows?"""
-    if not isinstance(thing, pd.DataFrame | pd.Series) or "kernlab" not in thing.attrs:
-        return False
-    return thing.index.nlevels == 1 and (isinstance(thing, pd.Series) or thing.columns.nlevels == 1)
+    """Did kernlab build this DataFrame or Series, and does it still know so? Joins and groupings forget it."""
+    return isinstance(thing, pd.DataFrame | pd.Series) and "kernlab" in thing.attrs
 
 
 def to_html(
@@ -59,27 +57,29 @@ def to_html(
     positions, cut = _positions(rows, max_rows)
     shown = frame.iloc[positions, :_MOST_COLUMNS]
     if isinstance(table, pd.Series):
-        pairs = zip(shown.index, shown.iloc[:, 0], strict=True)
-        cells = [[_cell(str(key), value, human_sizes) for key, value in pairs]]
+        # The entries of one kind go by the Series' name, those of many (a dump's facts) by their own.
+        names = [str(key if table.name is None else table.name) for key in shown.index]
+        kinds = [kind_of_value(name, value) for name, value in zip(names, shown.iloc[:, 0], strict=True)]
+        cells = [
+            [_cell(kind, value, human_sizes) for kind, value in zip(kinds, shown.iloc[:, 0], strict=True)]
+        ]
         size = f"{rows:,} {'entry' if rows == 1 else 'entries'}"
     else:
-        cells = [
-            [_cell(str(key), value, human_sizes) for value in shown.iloc[:, i]]
-            for i, key in enumerate(shown.columns)
-        ]
+        cells = [_column(_name(key), shown.iloc[:, i], human_sizes) for i, key in enumerate(shown.columns)]
         size = f"{rows:,} row{'' if rows == 1 else 's'} × {columns:,} column{'' if columns == 1 else 's'}"
     if cut:
         size += f", the first {cut:,} and the last {len(positions) - cut:,} shown"
     if columns > _MOST_COLUMNS:
         size += f", the first {_MOST_COLUMNS:,} columns shown"
-    labels = [f"<th>{_label(label)}</th>" for label in shown.index]
+    levels = [shown.index.get_level_values(level) for level in range(shown.index.nlevels)]
+    labels = ["".join(f"<th>{_label(label)}</th>" for label in row) for row in zip(*levels, strict=True)]
     body = [
         f"<tr>{head}{''.join(row)}</tr>" for head, row in zip(labels, zip(*cells, strict=True), strict=True)
     ]
     if not cells:
         body = [f"<tr>{head}</tr>" for head in labels]
     if cut:
-        body.insert(cut, f"<tr>{'<td>…</td>' * (len(cells) + 1)}</tr>")
+        body.insert(cut, f"<tr>{'<td>…</td>' * (len(cells) + len(levels))}</tr>")
     caption = f"<b>{escape_html(shorten(name, _LONGEST_CELL))}</b> · {size}" if name else size
     return (
         f'<div class="kernlab-frame {NO_MATH}"><style>{_STYLE}</style><table><caption>{caption}</caption>'
@@ -99,54 +99,48 @@ def _positions(rows: int, max_rows: int | None) -> tuple[list[int], int]:
 def _head(table: pd.DataFrame | pd.Series, shown: pd.DataFrame) -> str:
     if isinstance(table, pd.Series):
         return ""
-    corner = _label(shown.index.name) if shown.index.name is not None else ""
-    heads = (
-        f'<th class="n">{_label(name)}</th>' if _is_number(dtype) else f"<th>{_label(name)}</th>"
-        for name, dtype in zip(shown.columns, shown.dtypes, strict=True)
+    corners = "".join(f"<th>{'' if name is None else _label(name)}</th>" for name in shown.index.names)
+    heads = "".join(
+        f'<th class="n">{_label(_name(key))}</th>'
+        if kind_of_column(_name(key), dtype) in AT_RIGHT
+        else f"<th>{_label(_name(key))}</th>"
+        for key, dtype in zip(shown.columns, shown.dtypes, strict=True)
     )
-    return f"<thead><tr><th>{corner}</th>{''.join(heads)}</tr></thead>"
+    return f"<thead><tr>{corners}{heads}</tr></thead>"
 
 
-def _is_number(dtype: Any) -> bool:
-    if isinstance(dtype, np.dtype) and dtype.kind == "m":
-        return True
-    return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
+def _name(key: Any) -> str:
+    """A column's name, of several levels as one."""
+    return " · ".join(str(part) for part in key if str(part)) if isinstance(key, tuple) else str(key)
 
 
 def _label(label: Any) -> str:
-    return escape_html(shorten(str(label), _LONGEST_CELL))
+    return "–" if is_missing(label) else escape_html(shorten(str(label), _LONGEST_CELL))
 
 
-def _cell(name: str, value: Any, human_sizes: bool) -> str:
+def _column(name: str, column: pd.Series[Any], human_sizes: bool) -> list[str]:
+    if column.dtype == object:
+        return [_cell(kind_of_value(name, value), value, human_sizes) for value in column]
+    kind = kind_of_column(name, column.dtype)
+    return [_cell(kind, value, human_sizes) for value in column]
+
+
+def _cell(kind: Kind, value: Any, human_sizes: bool) -> str:
     if is_missing(value):
         return '<td class="na" title="missing: it could not be read, or does not apply">–</td>'
-    if isinstance(value, Address):
-        return f'<td class="a">{value}</td>'
-    if isinstance(value, bool | np.bool_):
-        return f"<td>{value}</td>"
-    if isinstance(value, int | float | np.integer | np.floating):
-        if human_sizes and (name == "bytes" or name.endswith("_bytes")):
-            return f'<td class="n" title="{value:,} bytes">{human_bytes(value)}</td>'
-        number = f"{value:.6g}" if isinstance(value, float | np.floating) else str(int(value))
-        return f'<td class="n">{number}</td>'
-    if isinstance(value, pd.Timedelta):
-        return f'<td class="n">{duration(value)}</td>'
-    text = value if isinstance(value, str) else str(value)
-    if len(text) <= _LONGEST_CELL:
-        return f"<td>{escape_html(text)}</td>"
-    tooltip = f"{len(text):,} characters: {shorten(text, _LONGEST_TOOLTIP)}"
-    return f'<td title="{escape_html(tooltip)}">{escape_html(shorten(text, _LONGEST_CELL))}</td>'
+    if kind == "bytes" and not human_sizes:
+        kind = "number"
+    text, exact = readable(kind, value)
+    if kind == "text" and len(text) > _LONGEST_CELL:
+        exact = f"{len(text):,} characters: {shorten(text, _LONGEST_TOOLTIP)}"
+    told = f' title="{escape_html(exact)}"' if exact else ""
+    return f"<td{_class(kind)}{told}>{escape_html(shorten(text, _LONGEST_CELL))}</td>"
 
 
-def duration(time: pd.Timedelta) -> str:
-    """A time span to the microsecond: `[-][N days ]HH:MM:SS.ffffff`."""
-    microseconds = abs(time.value) // 1000
-    seconds, fraction = divmod(microseconds, 1_000_000)
-    minutes, second = divmod(seconds, 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    day = f"{days:,} {'day' if days == 1 else 'days'} " if days else ""
-    return f"{'-' if time.value < 0 else ''}{day}{hour:02}:{minute:02}:{second:02}.{fraction:06}"
+def _class(kind: Kind) -> str:
+    if kind in AT_RIGHT:
+        return ' class="n"'
+    return ' class="a"' if kind in ("address", "flags") else ""
 
 
 def _problems(problems: Iterable[Any]) -> str:

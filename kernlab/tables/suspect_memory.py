@@ -121,8 +121,3 @@ class Memory:
 def size_of(value: object) -> int:
     """A number of a table as an int, 0 where it is missing."""
     return int(value) if value is not None and value is not pd.NA and value == value else 0  # type: ignore[call-overload]
-
-
-def percent(share: float) -> str:
-    """A share as people read it."""
-    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"

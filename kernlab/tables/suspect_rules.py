@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from kernlab.tables.page_classifier import Kind
-from kernlab.tables.suspect_memory import Lead, Memory, percent, size_of
-from kernlab.text import human_bytes, show_controls
+from kernlab.tables.suspect_memory import Lead, Memory, size_of
+from kernlab.text import human_bytes, percent, show_controls
 
 #: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).
 _COSTLY_ORDER = 3

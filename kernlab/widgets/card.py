@@ -28,7 +28,7 @@ overflow-wrap:anywhere}
 color:var(--jp-ui-font-color2,inherit)}
 .kernlab-card dd{margin:0;padding:0;overflow-wrap:anywhere}
 .kernlab-card .lost{margin:.7em 0 0;padding:.45em .8em;border-radius:3px;
-background:var(--jp-warn-color3,rgba(255,167,38,.18));color:var(--jp-ui-font-color0,inherit)}
+background:rgba(255,167,38,.18)}
 .kernlab-card .lost ul{margin:.2em 0 0;padding-left:1.2em}
 """
 

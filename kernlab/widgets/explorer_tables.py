@@ -13,9 +13,8 @@ import pandas as pd
 
 from kernlab import tables, text
 from kernlab.errors import KernlabError
-from kernlab.frames.address import AddressArray
 from kernlab.frames.address_values import is_missing
-from kernlab.frames.html import duration
+from kernlab.frames.cells import Kind, duration, kind_of_column, readable
 from kernlab.summary import opens_alone
 from kernlab.widgets.explorer_filter import is_text, matches
 
@@ -218,35 +217,18 @@ def _said(name: str, value: Any) -> str | None:
     return str(value)
 
 
-def _kind(name: str, column: pd.Series[Any]) -> str:
-    if isinstance(column.array, AddressArray):
-        return "address"
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return "bool"
-    if pd.api.types.is_timedelta64_dtype(column.dtype):
-        return "time"
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return "bytes" if name == "bytes" or name.endswith("_bytes") else "number"
-    return "text"
+def _kind(name: str, column: pd.Series[Any]) -> Kind:
+    return kind_of_column(name, column.dtype)
 
 
-def _cell(kind: str, value: Any) -> str | list[str] | None:
+def _cell(kind: Kind, value: Any) -> str | list[str] | None:
     if is_missing(value):
         return None
-    if kind == "address":
-        return str(text.Address(int(value)))
-    if kind == "bytes":
-        return [text.human_bytes(value), f"{value:,} bytes"]
-    if kind == "number":
-        return f"{value:.6g}" if isinstance(value, float | np.floating) else str(int(value))
     if kind == "bool":
         return "yes" if value else "no"
-    if kind == "time":
-        return duration(pd.Timedelta(value))
-    shown = text.show_controls(value if isinstance(value, str) else str(value))
-    if len(shown) <= _LONGEST_CELL:
-        return shown
-    return [
-        text.shorten(shown, _LONGEST_CELL),
-        f"{len(shown):,} characters: {text.shorten(shown, _LONGEST_TOOLTIP)}",
-    ]
+    said, exact = readable(kind, value)
+    said = text.show_controls(said)
+    if kind == "text" and len(said) > _LONGEST_CELL:
+        exact = f"{len(said):,} characters: {text.shorten(said, _LONGEST_TOOLTIP)}"
+        said = text.shorten(said, _LONGEST_CELL)
+    return [said, exact] if exact else said

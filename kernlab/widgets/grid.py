@@ -1,20 +1,23 @@
 """`kernlab.show(df)`: a DataFrame in, an interactive grid out (sorting, search, pages), through itables.
 
-Works without a network. Where no script runs (an untrusted notebook, JavaScript off) the grid's first rows are a plain
-table.
+Works without a network. The grid's scripts, a megabyte, are once in a page: in the output of the cell that showed
+the first one. Where they do not run (an untrusted notebook, JavaScript off, that cell's output gone) a grid is a plain
+table of its first rows.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kernlab.errors import KernlabError, MissingDependencyError
-from kernlab.frames import is_ours
+from kernlab.frames import is_ours, to_html
 from kernlab.frames.address import AddressDtype
-from kernlab.frames.html import duration
+from kernlab.frames.cells import AT_RIGHT, duration, kind_of_column
+from kernlab.frontend import cell_name
 from kernlab.text import NO_MATH, Address, escape_html, shorten, show_controls
 
 #: JavaScript's numbers are doubles: integers beyond go as text.
@@ -33,12 +36,35 @@ _HUMAN_SIZE = """function (data, type) {
   return unit ? value.toFixed(1) + ' ' + units[unit] : value + ' B';
 }"""
 
-_STYLE = (
-    ".kernlab-grid{overflow-x:auto;text-align:left}.kernlab-grid td{font-variant-numeric:tabular-nums;"
-    "unicode-bidi:isolate}.kernlab-grid td.kernlab-address{font-family:var(--jp-code-font-family,monospace)}"
+#: Rows of the plain table that stands in for a grid.
+_PLAIN_ROWS = 10
+
+# DataTables has colours of its own, dark where the page was dark when its scripts were loaded. Here they are the
+# page's, whatever it turns to.
+_STYLE = """\
+.kernlab-grid{overflow-x:auto;text-align:left;--dt-html-background:transparent;--dt-row-stripe:127,127,127;\
+--dt-row-hover:127,127,127;--dt-column-ordering:127,127,127;--line:var(--jp-border-color2,#8886)}
+.kernlab-grid td{font-variant-numeric:tabular-nums;unicode-bidi:isolate}
+.kernlab-grid td.kernlab-address{font-family:var(--jp-code-font-family,monospace)}
+.kernlab-grid.kernlab-grid :is(.dt-container,table,thead,tbody,tr,th,td){color:inherit;background-color:transparent;\
+border-color:var(--line)}
+.kernlab-grid.kernlab-grid tbody tr:nth-child(odd)>td{background-color:rgba(127,127,127,.07)}
+.kernlab-grid.kernlab-grid tbody tr:hover>td{background-color:rgba(127,127,127,.18)}
+.kernlab-grid.kernlab-grid :is(input,select,.dt-paging-button){color:inherit!important;border-color:var(--line)}
+.kernlab-grid.kernlab-grid :is(input,select){background-color:transparent}
+.kernlab-grid.kernlab-grid option{color:CanvasText;background-color:Canvas}
+.kernlab-grid.kernlab-grid .dt-paging-button:is(.current,:hover:not(.disabled)){background:rgba(127,127,127,.2);\
+border:1px solid var(--line)}
+.kernlab-grid.kernlab-grid table[hidden],\
+.kernlab-grid:has(.dt-container)>.kernlab-plain,.kernlab-grid:not(:has(.dt-container))>.kernlab-told{display:none}"""
+
+#: What itables itself shows until the scripts have run: a logo, links to its pages, a table in its own style.
+_WAITING = re.compile(
+    r"(?<=<table id=\"itables_)([^>]*>)\s*<tbody>.*?</tbody>|<div id=\"[^\">]*_fallback\">.*?</table>\s*</div>",
+    re.DOTALL,
 )
 
-#: The cell of this notebook that carries the grid's scripts; the others use them.
+#: The notebook's cell that carries the grids' scripts; the others use them.
 _carrier: list[str] = []
 
 
@@ -99,9 +125,14 @@ class Grid:
             "style": "table-layout:auto;width:auto;margin:0",
             "columnDefs": self._columns(shown),
         }
-        made = itables.to_html_datatable(shown, **(options | self._options))
-        inner = f"<style>{_STYLE}</style>{_scripts(itables)}{self._caption()}{made}"
-        return f'<div class="kernlab-grid {NO_MATH}">{inner}</div>'
+        made = _WAITING.sub(r"\1", itables.to_html_datatable(shown, **(options | self._options)))
+        plain = to_html(self.table, max_rows=_PLAIN_ROWS, human_sizes=self._human_sizes)
+        return (
+            f'<div class="kernlab-grid {NO_MATH}"><style>{_STYLE}</style>{_scripts(itables)}'
+            f'<div class="kernlab-told">{self._caption()}</div>{made}<div class="kernlab-plain">{plain}'
+            "<small>Not all of it can be used here: the scripts of kernlab.show are with the first grid of a notebook, "
+            "or did not run. Run this cell again.</small></div></div>"
+        )
 
     def _columns(self, shown: pd.DataFrame) -> list[dict[str, Any]]:
         """DataTables' rules for columns, by position: the index's levels come first where it is shown."""
@@ -112,6 +143,11 @@ class Grid:
         if addresses:
             # As numbers they would be sorted as doubles, and neighbours would be equal.
             rules.append({"targets": addresses, "type": "string", "className": "dt-left kernlab-address"})
+        numbers = [i for i, (name, dtype) in pairs if kind_of_column(str(name), dtype) in AT_RIGHT]
+        others = [i for i, _ in pairs if i not in addresses and i not in numbers]
+        for side, columns in (("right", numbers), ("left", others)):
+            if columns:
+                rules.append({"targets": columns, "className": f"dt-{side}"})
         sizes = [i for i, (name, _) in pairs if str(name) == "bytes" or str(name).endswith("_bytes")]
         if self._human_sizes and sizes:
             rules.append({"targets": sizes, "render": self._itables.JavascriptFunction(_HUMAN_SIZE)})
@@ -189,7 +225,7 @@ def _import() -> Any:
 
 def _scripts(itables: Any) -> str:
     """The grid's scripts, a megabyte: once a notebook, in the output of the cell that showed the first grid."""
-    cell = _this_cell()
+    cell = cell_name()
     if cell and _carrier and _carrier[0] != cell:
         return ""
     if cell:
@@ -199,17 +235,3 @@ def _scripts(itables: Any) -> str:
     made: str = javascript.generate_init_offline_itables_html(options.dt_bundle)
     # Only the scripts: its remark on trust is for a cell of its own.
     return made.partition("<div")[0]
-
-
-def _this_cell() -> str:
-    """The notebook's cell that is being executed, '' where there is none."""
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return ""
-    shell = get_ipython()
-    try:
-        parent: Any = shell.parent_header  # type: ignore[union-attr]
-        return str(parent["metadata"]["cellId"])
-    except (AttributeError, KeyError, TypeError):
-        return ""

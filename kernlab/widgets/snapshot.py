@@ -21,8 +21,9 @@ _STYLE = """\
 .kernlab-tree .r{white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;\
 font-family:var(--jp-code-font-family,monospace);font-size:12px}
 .kernlab-tree .l{padding-left:1em}
-.kernlab-tree .t{opacity:.65}
-.kernlab-tree .w{font-style:italic;color:var(--jp-warn-color0,#b34700)}"""
+.kernlab-tree .t{opacity:.75}
+.kernlab-tree .w{font-style:italic;color:#b34700}
+[data-jp-theme-light="false"] .kernlab-tree .w{color:#ffb26b}"""
 
 
 def as_data(view: Mapping[str, Any], captured: Mapping[str, Any]) -> dict[str, Any]:

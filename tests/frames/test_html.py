@@ -168,8 +168,42 @@ def test_whose_frames():
     assert is_ours(table.a)
     assert not is_ours(pd.DataFrame({"a": [1]}))
     assert not is_ours("text")
-    assert not is_ours(table.set_index(["a", "b"]))
-    assert not is_ours(pd.concat({"k": table}, axis=1))
+    assert not is_ours(table.groupby("b").size())
+
+
+def test_several_levels_are_one_label_each():
+    table = frame(None, "t", a=[1, 2], b=["x", "<y>"], rss_bytes=[1 << 20, 2 << 20])
+    page = harmless(to_html(table.set_index(["a", "b"])))
+    assert page.cells == ["a", "b", "rss_bytes", "1", "x", "1.0 MiB", "2", "<y>", "2.0 MiB"]
+    wide = pd.concat({"k": table[["a", "rss_bytes"]]}, axis=1)
+    assert harmless(to_html(wide)).cells[1:3] == ["k · a", "k · rss_bytes"]
+    assert harmless(to_html(wide)).cells[5] == "1.0 MiB"
+    grouped = table.groupby("b")["rss_bytes"].sum()
+    assert harmless(to_html(grouped)).cells == ["<y>", "2.0 MiB", "x", "1.0 MiB"]
+
+
+def test_shares_are_percents_and_flags_are_bits():
+    table = frame(
+        None,
+        "t",
+        share=np.array([0.4567, 0.0168, 1e-5, 0.0]),
+        flags=np.array([0x17FFFFC0010200, 0, 1, 2], dtype=np.uint64),
+        vm_flags=nullable(np.array([0x73, 0, 1, 2]), np.array([True, False, True, True])),
+    )
+    page = harmless(to_html(table))
+    assert page.cells[5:8] == ["46%", "0x17ffffc0010200", "0x73"]
+    assert page.cells[9:12] == ["1.7%", "0x0", "–"]
+    assert [page.cells[i] for i in (13, 17)] == ["< 0.1%", "0%"]
+    titles = [value for name, value in page.attributes if name == "title"]
+    assert "0.4567" in titles
+    assert f"{0x17FFFFC0010200:,}" in titles
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1234567.89, "1234568"), (0.123456789, "0.123457"), (1e20, "1e+20"), (1e-9, "1e-09")]
+)
+def test_floats(value, shown):
+    assert harmless(to_html(pd.DataFrame({"a": [value]}))).cells[-1] == shown
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 20, 21, 22, 1000])

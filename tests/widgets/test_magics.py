@@ -196,6 +196,26 @@ def test_loading_twice_and_unloading(shell, dump):
     assert "kernlab-frame" in formatter(dump.tasks)
 
 
+def test_what_comes_of_a_table_is_shown_as_the_table_is(shell, dump):
+    """pandas forgets a frame's attrs in joins and groupings: two styles of tables stood side by side."""
+    shell.run_line_magic("load_ext", "kernlab")
+    html, plain = (shell.display_formatter.formatters[f"text/{kind}"] for kind in ("html", "plain"))
+    tasks = dump.tasks
+    derived = (
+        tasks.groupby("state").agg(threads=("pid", "size"), rss_bytes=("rss_bytes", "sum")),
+        tasks.groupby(["state", "cpu"])["rss_bytes"].sum(),
+        tasks[["pid", "rss_bytes"]].merge(dump.maps[["pid", "size_bytes"]], on="pid"),
+        tasks["comm"].value_counts(),
+    )
+    for shown in (tasks, *derived):
+        assert html(shown).startswith('<div class="kernlab-frame')
+    for shown in derived[:3]:
+        assert "iB</td>" in html(shown)
+    hostile = tasks.assign(comm="a\x1b[31m").groupby("comm").size()
+    assert "\x1b" not in plain(hostile)
+    assert "\x1b" not in html(hostile)
+
+
 def test_anothers_magic_of_the_same_name_stays():
     made = InteractiveShell(display_pub_class=CapturingDisplayPublisher)
     made.register_magic_function(lambda line: "mine", "line", "sym")
