@@ -27,4 +27,4 @@ cd /
 umount /host || fail "the results disk cannot be written to its end"
 say saved
 sleep 1
-reboot -f
+reboot -n -f

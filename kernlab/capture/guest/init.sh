@@ -8,7 +8,8 @@ mount -t devtmpfs dev /dev
 exec < /dev/console > /dev/console 2>&1
 stty -F /dev/ttyS1 raw -echo 115200
 say() { echo "KERNLAB $*" > /dev/ttyS1; }
-fail() { say failed "$*"; sleep 5; poweroff -f; }
+# Without -n it would write back every disk first, and a story's may answer no more.
+fail() { say failed "$*"; sleep 5; poweroff -n -f; }
 ask() { exec 8<> /dev/ttyS1; echo "KERNLAB $*" >&8; read -r answer <&8; exec 8>&-; }
 
 while read -r module; do
@@ -44,11 +45,13 @@ arm() {
     [ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ] || fail "kexec could not load the crash kernel"
 }
 
+# The results disk only: a story's disk may never answer.
+keep() { sync -f /host/out; }
 story() { echo "$(cut -d ' ' -f 1 /proc/uptime) $*" >> /tmp/story; }
 truth() {
     story truth
     truthtar /host/out/truth.tar $TRUTH_FLAGS || fail "the truth could not be taken: is the disk full?"
-    sync
+    keep
 }
 
 if [ "$CRASH" = 1 ]; then arm; say armed "$(cat /sys/kernel/kexec_crash_size)"; fi
@@ -62,18 +65,18 @@ say truth "$(wc -c < /host/out/truth.tar)"
 if [ "$PAUSE" = 1 ]; then
     mkdir -p /host/out/after
     before_pause 2> /dev/null
-    sync
+    keep
     ask pause
     after
     story after
     cp /tmp/story /host/out/story
-    sync; umount /host || mount -o remount,ro /host
+    keep; umount /host || mount -o remount,ro /host
     say finished
     sleep 1
-    poweroff -f
+    poweroff -n -f
 fi
 cp /tmp/story /host/out/story
-sync
+keep
 # The crash kernel mounts this disk again: nothing of it may be half-written.
 umount /host || mount -o remount,ro /host || fail "the results disk is busy"
 say dying
