@@ -1,20 +1,23 @@
 """Every kernel of the lab in every format, each dump's tables against what its guest said of itself.
 
-    python scripts/lab_matrix.py docs/compatibility.md [--kernels 6.1 …] [--captures FOLDER]
+    python scripts/lab_matrix.py docs/compatibility.md [--kernels 6.1 6.1-rt …] [--captures FOLDER] [--capture-only]
 
 One crash of a guest gives all of makedumpfile's formats from the same memory; one more guest, stopped and dumped by
-QEMU, gives QEMU's, and goes on to read its trace buffers: there the bytes themselves are compared.
+QEMU, gives QEMU's, and goes on to read its trace buffers: there the bytes themselves are compared. Each kernel runs
+with page tables of four levels and of five; the formats are all tried with four, which most machines have. Captures are
+kept in the lab's cache: what was captured before is only compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
+import functools
+import multiprocessing
+import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -26,12 +29,22 @@ import kinds_truth  # noqa: E402
 from truth import Truth, same_comm  # noqa: E402
 
 import kernlab  # noqa: E402
+from kernlab.capture.apt_root import cache_folder  # noqa: E402
 from kernlab.capture.capture_options import Capture, Options  # noqa: E402
 from kernlab.capture.dump_check import split_sets  # noqa: E402
-from kernlab.capture.guest_kernel import KERNELS  # noqa: E402
-from kernlab.capture.lab import run_scenario  # noqa: E402
+from kernlab.capture.kept_captures import kept_capture  # noqa: E402
 from kernlab.capture.steps import LabError, Progress  # noqa: E402
 
+#: The kernels: a series of the lab's and a flavour each. 7.3 is in backports only.
+MATRIX = {
+    "5.10": ("5.10", "cloud"),
+    "6.1": ("6.1", "cloud"),
+    "6.12": ("6.12", "cloud"),
+    "sid": ("sid", "cloud"),
+    "backports": ("backports", "generic"),
+    "6.1-rt": ("6.1", "rt"),
+}
+#: The first of each is what is tried with five levels too.
 CRASH_FORMATS = ("zlib", "lzo", "elf", "flattened", "split")
 #: Those of QEMU's that Debian's is built with.
 QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-raw-zlib")
@@ -136,6 +149,15 @@ def resident(dump: kernlab.Dump, truth: Truth) -> Share:
     return int((both["off"] == 0).sum()), len(both)
 
 
+class Told(Truth):
+    """A truth that several dumps are compared with: what was read of it last is kept."""
+
+    tasks, maps, smaps, slabinfo, modules, kallsyms = (
+        functools.lru_cache(maxsize=1)(read)
+        for read in (Truth.tasks, Truth.maps, Truth.smaps, Truth.slabinfo, Truth.modules, Truth.kallsyms)
+    )
+
+
 FACTS: dict[str, Callable[[kernlab.Dump, Truth], Share]] = {
     "tasks": tasks,
     "maps": maps,
@@ -164,7 +186,7 @@ def passing(comm: str) -> bool:
 
 def compare(folder: Path, dumps: list[Path], problems: list[str]) -> list[dict[str, str]]:
     """One row per dump of a capture: its file's name, its format, and each table's share."""
-    truth = Truth(folder / "truth.tar.xz")
+    truth = Told(folder / "truth.tar.xz")
     rows = []
     for name, pieces in split_sets(dumps).items():
         row = {"file": name, "format": "", "absent": ""}
@@ -187,13 +209,6 @@ def compare(folder: Path, dumps: list[Path], problems: list[str]) -> list[dict[s
     return rows
 
 
-def kept(folder: Path) -> Capture:
-    """A capture of an earlier run."""
-    description = json.loads(Truth(folder / "truth.tar.xz").files["truth.json"])
-    dumps = sorted(path for path in folder.glob("vmcore*") if path.name != "vmcore-dmesg.txt")
-    return Capture(folder, tuple(dumps), description["kernel"]["release"], description)
-
-
 def percent(held: int, compared: int) -> str:
     """A share that is rounded down: 100 means all."""
     return "–" if not compared else f"{int(held * 1000 / compared) / 10:g} %"
@@ -207,56 +222,78 @@ def table(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def captures(kernel: str) -> Iterator[tuple[str, Options]]:
+    """The guests of one kernel: scenario and options."""
+    series, flavour = MATRIX[kernel]
+    for la57 in (False, True):
+        crash, qemu = (CRASH_FORMATS[:1], QEMU_FORMATS[:1]) if la57 else (CRASH_FORMATS, QEMU_FORMATS)
+        yield "panic", Options(kernel=series, flavour=flavour, la57=la57, formats=crash)
+        yield "trace", Options(kernel=series, flavour=flavour, la57=la57, qemu_formats=qemu)
+
+
+def compared(capture: Capture) -> tuple[list[dict[str, str]], list[str]]:
+    """`compare`, in a process of its own: the rows, and what is below 100 %."""
+    problems: list[str] = []
+    rows = compare(capture.folder, list(capture.dumps), problems)
+    levels = "5" if capture.description["options"]["la57"] else "4"
+    return [{"kernel": capture.kernel_release, "levels": levels, **row} for row in rows], problems
+
+
+def made_with(capture: Capture) -> str:
+    """The packages that a capture was made with."""
+    told = capture.description
+    saved = f"makedumpfile {told['makedumpfile']}, level {told['dump_level']}"
+    return (
+        f"{told['kernel']['package']} {told['kernel']['version']}, {told['scenario']}: "
+        f"QEMU {told['qemu']['version']} ({told['qemu']['accelerator']}), "
+        f"{'saved by QEMU' if told['dump_level'] is None else saved}"
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("report", type=Path, help="the Markdown file to write")
-    parser.add_argument("--kernels", nargs="+", default=list(KERNELS), choices=list(KERNELS))
+    parser.add_argument("--kernels", nargs="+", default=list(MATRIX), choices=list(MATRIX))
     parser.add_argument(
-        "--captures", type=Path, help="keep the captures in this folder; those that are there serve"
+        "--captures", type=Path, help="where captures are kept (default: captures/ in the lab's cache)"
     )
     parser.add_argument("--cache", type=Path, help="where packages are kept")
+    parser.add_argument("--capture-only", action="store_true", help="make what is missing, compare nothing")
     arguments = parser.parse_args()
     progress = Progress()
-    rows: list[dict[str, str]] = []
+    place = arguments.captures or (arguments.cache or cache_folder()) / "captures"
+    done: list[tuple[Capture, Future[tuple[list[dict[str, str]], list[str]]] | None]] = []
     problems: list[str] = []
-    failed = 0
-    versions = []
-    place = arguments.captures or Path(tempfile.mkdtemp(prefix="kernlab-matrix-"))
-    place.mkdir(parents=True, exist_ok=True)
-    try:
+    # Each dump takes a core for some seconds; while a guest runs it shares the machine with them.
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         for kernel in arguments.kernels:
-            for scenario, options in (
-                ("panic", Options(kernel=kernel, formats=CRASH_FORMATS)),
-                ("trace", Options(kernel=kernel, qemu_formats=QEMU_FORMATS)),
-            ):
-                folder = place / f"{scenario}-{kernel}"
+            for scenario, options in captures(kernel):
                 try:
-                    capture = (
-                        kept(folder)
-                        if folder.is_dir()
-                        else run_scenario(scenario, options, folder, cache=arguments.cache, progress=progress)
+                    capture = kept_capture(
+                        scenario, options, folder=place, cache=arguments.cache, progress=progress
                     )
                 except LabError as error:
-                    failed += 1
-                    problems.append(f"{scenario} on {kernel} was not captured: {str(error).splitlines()[0]}")
-                    continue
-                told = capture.description
-                versions.append(
-                    f"{told['kernel']['package']} {told['kernel']['version']}, {scenario}: "
-                    f"QEMU {told['qemu']['version']} ({told['qemu']['accelerator']}), "
-                    + (
-                        "saved by QEMU"
-                        if told["dump_level"] is None
-                        else f"makedumpfile {told['makedumpfile']}, level {told['dump_level']}"
+                    levels = 5 if options.la57 else 4
+                    problems.append(
+                        f"{scenario} on {kernel} ({levels} levels) was not captured: {str(error).splitlines()[0]}"
                     )
-                )
-                compared = compare(capture.folder, list(capture.dumps), problems)
-                rows += [{"kernel": capture.kernel_release, **row} for row in compared]
-                if not arguments.captures:
-                    shutil.rmtree(folder)
-    finally:
-        if not arguments.captures:
-            shutil.rmtree(place, ignore_errors=True)
+                    progress(str(error))
+                    continue
+                done.append((capture, None if arguments.capture_only else pool.submit(compared, capture)))
+        failed = len(problems)
+        rows: list[dict[str, str]] = []
+        for capture, future in done:
+            if future is not None:
+                found, missed = future.result()
+                progress(f"Compared {capture.folder.name}: {len(missed)} below 100 %")
+                rows += found
+                problems += missed
+    size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) if place.is_dir() else 0
+    progress(f"{len(done)} captures, {size / 1e9:.1f} GB in {place}; remove what you need no more")
+    if arguments.capture_only:
+        print("\n".join([*(str(capture.folder) for capture, _ in done), *problems]))
+        return 1 if failed else 0
+    versions = list(dict.fromkeys(made_with(capture) for capture, _ in done))
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.write_text(report(rows, problems, versions), encoding="utf-8")
     print(table(rows) if rows else "Nothing was captured.")
@@ -279,14 +316,16 @@ def report(rows: list[dict[str, str]], problems: list[str], versions: list[str])
         )
         or "- nothing"
     )
+    kernels = len({row["kernel"] for row in rows})
     ran = "\n".join(f"- {version}" for version in versions)
     facts = "\n".join(
         f"- **{name}**: {' '.join((measure.__doc__ or '').split())}" for name, measure in FACTS.items()
     )
     return f"""# Kernels and formats
 
-What `make test-lab` saw last ({time.strftime("%d %B %Y")}): guests of four kernels crashed or were stopped,
-were saved in every format, and each dump's tables were compared with what the guest had said of itself. A share is
+What `make test-lab` saw last ({time.strftime("%d %B %Y")}): guests of {kernels} kernels crashed or were stopped and
+were saved, and each dump's tables were compared with what the guest had said of itself. Every kernel ran with page
+tables of four levels, saved in every format, and of five, saved by makedumpfile and by QEMU in one each. A share is
 the part of the facts that hold, rounded down; "absent" counts slab frames that the dump should hold and does not.
 Guests went on for some seconds between the truth and the end, so what moves can differ there.
 

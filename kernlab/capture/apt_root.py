@@ -16,31 +16,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernlab.capture.steps import LabError, Progress, run
-
-#: Names under which a Debian mirror serves its suites, apart from updates, security and backports.
-_SUITE = re.compile(
-    r"(buster|bullseye|bookworm|trixie|forky|duke|sid|unstable|testing|oldoldstable|oldstable|stable)"
-    r"(-updates|-security|-backports|-proposed-updates|/updates)?$"
-)
+from kernlab.capture.apt_sources import configuration, configured_mirror, sources
+from kernlab.capture.steps import LabError, Progress, check_room, run, write_new
 
 LIST_SECONDS = 24 * 3600  # how old a package list may be before it is fetched again
 UPDATE_LIMIT_SECONDS = 300.0
 FETCH_LIMIT_SECONDS = 900.0
 
+#: Roots whose lists could not be fetched by this process: what is there serves until the next.
+_GIVEN_UP: set[Path] = set()
+
 
 def cache_folder() -> Path:
     """Where the lab keeps package lists, packages and what it made of them: XDG_CACHE_HOME/kernlab/lab."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kernlab" / "lab"
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """Where the machine fetches Debian's main archive and, if it does, the security archive."""
-
-    main: str
-    security: str | None
-    signed_by: str | None
 
 
 @dataclass(frozen=True)
@@ -52,71 +41,55 @@ class Package:
     release: str
 
 
-def configured_mirror() -> Mirror:
-    """The machine's own Debian mirror, as apt understands its sources."""
-    override = os.environ.get("KERNLAB_LAB_MIRROR")
-    if override:
-        return Mirror(override, os.environ.get("KERNLAB_LAB_SECURITY_MIRROR"), None)
-    text = run(
-        [
-            "apt-get",
-            "indextargets",
-            "--format",
-            "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)",
-            "Created-By: Packages",
-        ],
-        what="Asking apt for the machine's Debian mirror",
-        limit_seconds=60,
-    )
-    main = security = signed_by = None
-    for line in text.splitlines():
-        uri, release, component, keys = line.split("|")
-        match = _SUITE.match(release)
-        if component != "main" or match is None:
-            continue
-        signed_by = signed_by or (keys if not keys.startswith("$") else None)
-        if match[2] in ("-security", "/updates"):
-            security = security or uri
-        else:
-            main = main or uri
-    if main is None:
-        raise LabError(
-            "No Debian mirror is among this machine's apt sources (`apt-get indextargets` names none). "
-            "Set KERNLAB_LAB_MIRROR to the address of one."
-        )
-    return Mirror(main, security, signed_by)
-
-
 class AptRoot:
-    """A private apt root of one Debian release (`bookworm`, `sid` …) for amd64."""
+    """A private apt root of one Debian release (`bookworm`, `sid` …) for amd64; one in the same folder equals it."""
 
     def __init__(self, release: str, cache: Path | None = None, progress: Progress | None = None):
         self.release = release
-        self.cache = cache or cache_folder()
+        self.cache = (cache or cache_folder()).absolute()
         self.progress = progress or Progress(None)
         self.folder = self.cache / "apt" / release
         self.archives = self.cache / "packages"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AptRoot) and other.folder == self.folder
+
+    def __hash__(self) -> int:
+        return hash(self.folder)
+
     def update(self, *, force: bool = False) -> None:
-        """Fetch the release's package lists where they are missing or older than a day."""
-        stamp = self.folder / "updated"
-        if not force and stamp.exists() and time.time() - stamp.stat().st_mtime < LIST_SECONDS:
-            return
-        self.progress(f"apt: fetching the package lists of {self.release}")
-        self._write_config()
+        """Fetch the release's package lists where they are missing, older than a day or another mirror's.
+
+        apt's own configuration is written anew: the cache may have been moved, or come from another machine.
+        """
+        stamp, listed = self.folder / "updated", self.folder / "sources.list"
+        before = listed.read_text() if listed.exists() and stamp.exists() else None
+        for name in ("lists/partial", "cache/archives/partial", "empty"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "status").touch()
+        write_new(self.folder / "apt.conf", configuration(self.release, self.folder))
         try:
+            wanted = sources(self.release, configured_mirror())
+            fresh = before == wanted and time.time() - stamp.stat().st_mtime < LIST_SECONDS
+            if not force and (fresh or (before is not None and self.folder in _GIVEN_UP)):
+                return
+            self.progress(f"apt: fetching the package lists of {self.release}")
+            write_new(listed, wanted)
             # Without this a mirror that cannot be reached is a warning, and the release has no packages for a day.
             words = ["-o", "APT::Update::Error-Mode=any", "update"]
             self._apt("apt-get", "-qq", *words, limit_seconds=UPDATE_LIMIT_SECONDS)
         except LabError as error:
-            if not stamp.exists():
+            if before is None:
                 raise
             # A list of yesterday serves better than none: its packages may still be there, or in the cache.
+            why = str(error).splitlines()[-1]
             self.progress(
-                f"apt: the lists of {self.release} could not be refreshed, going on with older ones"
+                f"apt: the lists of {self.release} stay as they were, they cannot be fetched: {why}"
             )
-            del error
-        stamp.touch()
+            write_new(listed, before)
+            _GIVEN_UP.add(self.folder)
+        else:
+            stamp.touch()
         self._versions.cache_clear()
 
     def names(self, prefix: str) -> list[str]:
@@ -153,17 +126,31 @@ class AptRoot:
     def closure(self, *names: str) -> list[Package]:
         """Packages and everything that they depend on, recommended packages left out."""
         self.update()
-        text = self._apt("apt-get", "-s", "-qq", "install", "--no-install-recommends", *names)
-        found = re.findall(r"^Inst (\S+) \((\S+)", text, re.MULTILINE)
-        return [Package(package.split(":")[0], version, self.release) for package, version in found]
+        lists = (self.folder / "updated").stat().st_mtime_ns
+        return list(_closure(self, names, lists))
 
     def fetch_all(self, packages: list[Package]) -> list[Path]:
-        """The .deb files of several packages, the missing ones fetched in one go."""
-        missing = [package for package in packages if self._archive(package) is None]
+        """The .deb files of several packages, the missing ones fetched in one go; their size is told before."""
+        missing = self.missing(packages)
         if missing:
-            self.progress(f"apt: fetching {len(missing)} packages of {self.release}")
+            size = self.size_bytes(missing)
+            what = missing[0].name if len(missing) == 1 else f"{len(missing)} packages"
+            self.progress(f"apt: fetching {what} of {self.release}, {size / 1e6:,.1f} MB")
+            check_room(self.cache, size, f"{what} of Debian {self.release}")
             self._download(missing)
-        return [self.fetch(package) for package in packages]
+        return [self._fetched(package) for package in packages]
+
+    def missing(self, packages: list[Package]) -> list[Package]:
+        """Those whose .deb file is not in the cache."""
+        return [package for package in packages if self._archive(package) is None]
+
+    def size_bytes(self, packages: list[Package]) -> int:
+        """What fetching these packages takes, as the mirror's lists say."""
+        if not packages:
+            return 0
+        wanted = [f"{package.name}={package.version}" for package in packages]
+        told = self._apt("apt-get", "-qq", "--print-uris", "download", *wanted)
+        return sum(map(int, re.findall(r"^'[^']*' \S+ (\d+)", told, re.MULTILINE)))
 
     def _archive(self, package: Package) -> Path | None:
         """The .deb file in the cache; apt writes an epoch's colon as %3a."""
@@ -183,11 +170,10 @@ class AptRoot:
 
     def fetch(self, package: Package) -> Path:
         """The .deb file, from the cache or the mirror."""
+        return self.fetch_all([package])[0]
+
+    def _fetched(self, package: Package) -> Path:
         found = self._archive(package)
-        if found is None:
-            self.progress(f"apt: fetching {package.name} {package.version}")
-            self._download([package])
-            found = self._archive(package)
         if found is None:
             raise LabError(f"apt fetched no file for {package.name} {package.version} of {package.release}.")
         return found
@@ -209,45 +195,13 @@ class AptRoot:
             cwd=cwd,
         )
 
-    def _write_config(self) -> None:
-        """The root's apt.conf: how to reach the network as the machine does, everything else of its own."""
-        for name in ("lists/partial", "cache/archives/partial", "empty"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        (self.folder / "status").touch()
-        mirror = configured_mirror()
-        inherited = run(["apt-config", "dump"], what="Reading apt's configuration", limit_seconds=60)
-        lines = [line for line in inherited.splitlines() if line.startswith("Acquire::")]
-        own = {
-            "Dir::State": self.folder,
-            "Dir::State::lists": self.folder / "lists",
-            "Dir::State::status": self.folder / "status",
-            "Dir::State::extended_states": self.folder / "extended_states",
-            "Dir::Cache": self.folder / "cache",
-            "Dir::Etc::sourcelist": self.folder / "sources.list",
-            "Dir::Etc::sourceparts": self.folder / "empty",
-            "Dir::Etc::main": "/dev/null",
-            "Dir::Etc::parts": self.folder / "empty",
-            "Dir::Etc::preferences": "/dev/null",
-            "Dir::Etc::preferencesparts": self.folder / "empty",
-            "Dir::Log": self.folder,
-            "APT::Architecture": "amd64",
-            "APT::Architectures": "amd64",
-            # Nothing is installed, so no other user's rights are needed to write the lab's own folders.
-            "APT::Sandbox::User": "",
-            "Acquire::Languages": "none",
-            "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled": "false",
-        }
-        lines += [f'{key} "{value}";' for key, value in own.items()]
-        (self.folder / "apt.conf").write_text("\n".join(lines) + "\n")
-        keys = f"[signed-by={mirror.signed_by}] " if mirror.signed_by else ""
-        sources = [f"deb {keys}{mirror.main} {self.release} main"]
-        if self.release.endswith("-backports"):
-            sources.append(f"deb {keys}{mirror.main} {self.release.removesuffix('-backports')} main")
-        elif self.release not in ("sid", "unstable"):
-            if mirror.security:
-                sources.append(f"deb {keys}{mirror.security} {self.release}-security main")
-            sources.append(f"deb {keys}{mirror.main} {self.release}-updates main")
-        (self.folder / "sources.list").write_text("\n".join(sources) + "\n")
+
+@functools.lru_cache(maxsize=64)
+def _closure(apt: AptRoot, names: tuple[str, ...], lists: int) -> list[Package]:
+    """apt takes seconds for it; `lists` is when the package lists were fetched."""
+    text = apt._apt("apt-get", "-s", "-qq", "install", "--no-install-recommends", *names)
+    found = re.findall(r"^Inst (\S+) \((\S+)", text, re.MULTILINE)
+    return [Package(package.split(":")[0], version, apt.release) for package, version in found]
 
 
 def newer(version: str, other: str) -> bool:

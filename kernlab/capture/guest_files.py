@@ -17,9 +17,10 @@ from kernlab.capture.steps import LabError, Progress, run
 #: Where kexec, makedumpfile and blktrace come from: the newest makedumpfile knows the newest kernels. The second
 #: release serves when the first cannot be resolved (packages of sid may wait for each other for a day or two).
 USERLAND_RELEASES = ("sid", "trixie")
-_USERLAND = ("makedumpfile", "kexec-tools", "blktrace", "busybox-static", "e2fsprogs")
+USERLAND = ("makedumpfile", "kexec-tools", "blktrace", "busybox-static", "e2fsprogs")
 
-_GUEST = Path(__file__).parent / "guest"
+#: The sources of what a guest runs.
+GUEST = Path(__file__).parent / "guest"
 _FOLDERS = ("proc", "sys", "dev", "tmp", "run", "mnt", "host", "etc", "root", "var/tmp")
 #: Each is left out where the kernel has it built in, or does not have it at all.
 _DISK_MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "crc32c_cryptoapi", "ext4"]
@@ -56,7 +57,7 @@ def find_userland(cache: Path | None, progress: Progress) -> Userland:
     for release in USERLAND_RELEASES:
         apt = AptRoot(release, cache, progress)
         try:
-            root = private_root(apt, *_USERLAND)
+            root = private_root(apt, *USERLAND)
             return Userland(root, release, apt.require("makedumpfile").version)
         except LabError as error:
             problems.append(str(error))
@@ -72,7 +73,7 @@ def write_ram_disks(folder: Path, kernel: GuestKernel, userland: Userland, extra
         if name not in disk
     }
     busybox = userland.busybox()
-    init: dict[str, Path | bytes | str] = {"init": _GUEST / "init.sh", "crash.sh": _GUEST / "crash.sh"}
+    init: dict[str, Path | bytes | str] = {"init": GUEST / "init.sh", "crash.sh": GUEST / "crash.sh"}
     first = {
         **busybox,
         **userland.files("kexec", "blktrace", "makedumpfile"),

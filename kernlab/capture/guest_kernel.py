@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -15,19 +16,23 @@ from kernlab.capture.kernel_image import unpacked_image, unpacked_module
 from kernlab.capture.private_root import environment, private_root, program
 from kernlab.capture.steps import LabError, Progress, run
 
-#: The lab's names of kernels: the release whose newest package of a series is taken. "sid" is whatever is newest.
+#: The lab's names of kernels: the release whose newest package of a series is taken (the last two: of all).
 KERNELS = {
     "5.10": ("bullseye", "linux-image-5.10."),
     "6.1": ("bookworm", "linux-image-6.1."),
     "6.12": ("trixie", "linux-image-6.12."),
     "sid": ("sid", "linux-image-"),
+    "backports": ("trixie-backports", "linux-image-"),
 }
-FLAVOURS = {"cloud": "-cloud-amd64", "generic": "-amd64"}
+FLAVOURS = {"cloud": "-cloud-amd64", "generic": "-amd64", "rt": "-rt-amd64"}
+_PREFIX = "linux-image-"
 
 #: A release whose make and QEMU run for all of them.
 TOOLS_RELEASE = "trixie"
 
 _GUEST = Path(__file__).parent / "guest"
+#: What is built of it for each kernel.
+GUEST_PROGRAMS = ("truth", "actors", "kernlab_story.ko")
 _BUILD_LIMIT_SECONDS = 300.0
 
 
@@ -42,7 +47,7 @@ class GuestKernel:
     @property
     def release(self) -> str:
         """As `uname -r` says it."""
-        return self.package.name.removeprefix("linux-image-")
+        return release_of(self.package)
 
     @cached_property
     def vmlinuz(self) -> Path:
@@ -82,16 +87,12 @@ class GuestKernel:
 
     def toolchain(self) -> Path:
         """A private root with this kernel's headers and the compiler that its release builds it with."""
-        headers = self.package.name.replace("linux-image-", "linux-headers-")
-        # pahole writes a module's types (BTF); bullseye has none, nor do its kernels read it.
-        pahole = ["pahole"] if self.apt.newest("pahole") else []
-        return private_root(self.apt, headers, "libc6-dev", "gcc", *pahole)
+        return private_root(self.apt, *toolchain_names(self.apt, self.release))
 
     def build(self, name: str) -> Path:
         """A file of guest/ built for this kernel: `truth`, `actors` (static programs) or `kernlab_story.ko`."""
-        source = _GUEST / "module" / "kernlab_story.c" if name.endswith(".ko") else _GUEST / f"{name}.c"
-        stamp = f"{source.stat().st_mtime_ns:x}-{source.stat().st_size:x}"
-        place = self.apt.cache / "built" / f"{self.release}_{self.package.version}" / stamp / name
+        source = _source(name)
+        place = built_place(self.apt.cache, self.package, name)
         if place.exists():
             return place
         root = self.toolchain()
@@ -144,38 +145,92 @@ class GuestKernel:
 
 
 def find_kernel(kernel: str, flavour: str, cache: Path | None, progress: Progress) -> GuestKernel:
-    """The newest kernel of a series (a key of KERNELS) and flavour (of FLAVOURS), fetched and unpacked."""
+    """A kernel, fetched and unpacked; its parts are fetched by the way.
+
+    `kernel`: a series (a key of KERNELS), of which the newest package of a flavour (of FLAVOURS) is taken, or the
+    name of a package, `linux-image-NAME` or `linux-image-NAME/RELEASE` as apt writes it. LabError: there is none.
+    """
+    apt, package = find_package(kernel, flavour, cache, progress)
+    parts = kernel_parts(apt, package)
+    # A package without a version in its name stands for the one that it depends on.
+    image = next((part for part in parts if part.name.startswith(_PREFIX)), package)
+    apt.fetch_all(parts)
+    return GuestKernel(image, tuple(apt.unpacked(part) for part in parts), apt)
+
+
+def release_of(package: Package) -> str:
+    """The kernel of a package as `uname -r` says it."""
+    return package.name.removeprefix(_PREFIX).removesuffix("-unsigned")
+
+
+def toolchain_names(apt: AptRoot, release: str) -> list[str]:
+    """The packages that build for a kernel."""
+    # pahole writes a module's types (BTF); bullseye has none, nor do its kernels read it.
+    pahole = ["pahole"] if apt.newest("pahole") else []
+    return [f"linux-headers-{release}", "libc6-dev", "gcc", *pahole]
+
+
+def built_place(cache: Path, package: Package, name: str) -> Path:
+    """Where a file of GUEST_PROGRAMS lies once it was built for a kernel: by its source's contents."""
+    content = _source(name).read_bytes()
+    stamp = hashlib.sha256(content).hexdigest()[:16]
+    return cache / "built" / f"{release_of(package)}_{package.version}" / stamp / name
+
+
+def _source(name: str) -> Path:
+    return _GUEST / "module" / "kernlab_story.c" if name.endswith(".ko") else _GUEST / f"{name}.c"
+
+
+def kernel_parts(apt: AptRoot, package: Package) -> list[Package]:
+    """The packages that hold a kernel's image and its modules; newer kernels have several."""
+    needed = apt.closure(package.name)
+    return [part for part in needed if re.match(r"linux-(image|binary|modules)-\d", part.name)]
+
+
+def find_package(
+    kernel: str, flavour: str, cache: Path | None, progress: Progress
+) -> tuple[AptRoot, Package]:
+    """The package of a kernel, and the root of the release that has it (see find_kernel)."""
+    if kernel.startswith(_PREFIX):
+        return _named(kernel, cache, progress)
     if kernel not in KERNELS or flavour not in FLAVOURS:
         raise LabError(
-            f"The lab knows no kernel {kernel!r} of flavour {flavour!r}: "
-            f"kernels are {', '.join(KERNELS)}, flavours {', '.join(FLAVOURS)}."
+            f"The lab knows no kernel {kernel!r} of flavour {flavour!r}: kernels are {', '.join(KERNELS)} or the "
+            f"name of a package ({_PREFIX}NAME or {_PREFIX}NAME/RELEASE), flavours {', '.join(FLAVOURS)}."
         )
     release, prefix = KERNELS[kernel]
-    ending = FLAVOURS[flavour]
     apt = AptRoot(release, cache, progress)
-    pattern = re.compile(rf"{re.escape(prefix)}\d?[\w.+-]*{ending}$")
-    names = [
-        name
-        for name in apt.names(prefix)
-        if pattern.match(name)
-        and name[len("linux-image-")].isdigit()
-        and "-rt-" not in name
-        and ("cloud" in name) == (flavour == "cloud")
-    ]
+    ending = FLAVOURS[flavour]
+    # What stands between the version and the flavour is a number (5.10.0-46) or a candidate's (7.3-rc5).
+    pattern = re.compile(rf"{_PREFIX}\d[\w.+~]*(-(rc)?\d[\w.+~]*)*{ending}")
+    names = [name for name in apt.names(prefix) if pattern.fullmatch(name)]
     # Names stay in the lists for a while after their packages left the pool's newest version.
     for name in sorted(names, key=_version_of, reverse=True):
         package = apt.newest(name)
-        if package is None:
-            continue
-        abi = name.removeprefix("linux-image-")
-        parts = [
-            part
-            for part in apt.closure(name)
-            if part.name in (f"linux-{kind}-{abi}" for kind in ("image", "binary", "modules"))
-        ]
-        apt.fetch_all(parts)
-        return GuestKernel(package, tuple(apt.unpacked(part) for part in parts), apt)
+        if package is not None:
+            return apt, package
     raise LabError(f"Debian {release} has no package {prefix}*{ending} (any more) on this machine's mirror.")
+
+
+def _named(kernel: str, cache: Path | None, progress: Progress) -> tuple[AptRoot, Package]:
+    """The package of this name, in the release that is said, or in the first of the lab's that has it."""
+    name, slash, release = kernel.partition("/")
+    if slash:
+        apt = AptRoot(release, cache, progress)
+        return apt, apt.require(name)
+    if not name[len(_PREFIX) :][:1].isdigit():
+        raise LabError(f"Every release has a package {name}: say which one is meant, as in {name}/trixie.")
+    # Those of the series first: each other release costs its package lists.
+    for release, _ in sorted(KERNELS.values(), key=lambda known: not name.startswith(f"{known[1]}")):
+        apt = AptRoot(release, cache, progress)
+        package = apt.newest(name)
+        if package is not None:
+            return apt, package
+    tried = ", ".join(release for release, _ in KERNELS.values())
+    raise LabError(
+        f"No release of Debian that the lab knows ({tried}) has a package {name} (any more) on this machine's "
+        f"mirror. Of another release: {name}/RELEASE."
+    )
 
 
 def _version_of(name: str | Path) -> list[int]:

@@ -24,6 +24,7 @@ from kernlab.capture.capture_options import (
     Options,
 )
 from kernlab.capture.dump_check import LevelMemory, absent_frames
+from kernlab.capture.fetch_plan import Fetch, fetch_plan, tell_plan
 from kernlab.capture.guest_files import (
     Userland,
     find_userland,
@@ -33,7 +34,7 @@ from kernlab.capture.guest_files import (
 )
 from kernlab.capture.guest_kernel import GuestKernel, find_kernel
 from kernlab.capture.qemu import Guest, Qemu, find_qemu
-from kernlab.capture.scenarios import SCENARIOS, Scenario
+from kernlab.capture.scenarios import Scenario, scenario_named
 from kernlab.capture.steps import LabError, Progress
 from kernlab.capture.truth_archive import TRUTH_SCHEMA, write_truth
 
@@ -55,8 +56,7 @@ def run_scenario(
     LabError: a package is missing, a step took too long, the guest died otherwise, the disk is full. Then QEMU is
     ended, `folder` does not appear, and the console's log stays in the cache (the error says where).
     """
-    if name not in SCENARIOS:
-        raise LabError(f"The lab knows no scenario {name!r}: {', '.join(SCENARIOS)}.")
+    scenario = scenario_named(name)
     options.check()
     folder = folder.absolute()
     if folder.exists():
@@ -65,11 +65,11 @@ def run_scenario(
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress = progress or Progress()
-    cache = cache or cache_folder()
+    cache = (cache or cache_folder()).absolute()
     for level in [options.level] if options.level is not None else [None, USER_DATA_KEPT]:
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            run = _Run(SCENARIOS[name], replace(options, level=level), cache, progress)
+            run = _Run(scenario, replace(options, level=level), cache, progress)
             capture = run.capture(scratch, folder, must_be_whole=options.level is None)
         except OSError as error:
             where = f"The capture could not be written below {folder.parent}"
@@ -92,12 +92,16 @@ class _Run:
         self.memory_mib = options.memory_mib or scenario.memory_mib
         self.cpus = options.cpus or scenario.cpus
         self.flavour = options.flavour or scenario.flavour
-        self.crashkernel = options.crashkernel or ("256M" if self.flavour == "generic" else "176M")
+        self.crashkernel = options.crashkernel or ""
         self.crash = not options.qemu_formats
         self.level = ALL_LEFT_OUT
 
     def capture(self, scratch: Path, folder: Path, must_be_whole: bool) -> Capture | None:
         """Every step from the packages to the finished folder; None for a dump that lacks pages and must not."""
+        plan: list[Fetch] = []
+        with contextlib.suppress(LabError):  # what cannot be found is told by the step that needs it
+            plan = fetch_plan(self.options.kernel, self.flavour, self.cache, self.progress)
+        tell_plan(plan, self.cache, self.progress)
         qemu = find_qemu(self.cache, self.progress)
         kernel = find_kernel(self.options.kernel, self.flavour, self.cache, self.progress)
         userland = find_userland(self.cache, self.progress)
@@ -105,6 +109,8 @@ class _Run:
             f"Guest: {kernel.release} ({kernel.package.version}), QEMU {qemu.version} with {qemu.accelerator}, "
             f"makedumpfile {userland.makedumpfile}"
         )
+        # A kernel that is not a cloud's is larger, and has more to set up.
+        self.crashkernel = self.crashkernel or ("176M" if "cloud" in kernel.release else "256M")
         memory = LevelMemory(self.cache, kernel.package.version, userland.makedumpfile)
         self.level = memory.level() if self.options.level is None else self.options.level
         work = scratch / "work"

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernlab.capture.capture_options import Capture, Options
+    from kernlab.capture.steps import Progress
 
 
 def add_parser(commands: Any) -> None:
@@ -32,8 +38,13 @@ def _add_run(members: Any) -> None:
     )
     parser.add_argument("scenario", metavar="SCENARIO", help="see `kernlab lab list`")
     parser.add_argument("-o", "--out", type=Path, help="the folder to make (default: SCENARIO-KERNEL)")
-    parser.add_argument("--kernel", default="6.1", help="5.10, 6.1, 6.12 or sid (the newest; default: 6.1)")
-    parser.add_argument("--flavour", help="cloud or generic (default: as the story needs it)")
+    parser.add_argument(
+        "--kernel",
+        default="6.1",
+        help="5.10, 6.1 (default), 6.12, sid or backports (the newest of each), or the name of a package: "
+        "linux-image-NAME, or linux-image-NAME/RELEASE where several releases have it",
+    )
+    parser.add_argument("--flavour", help="cloud, generic or rt (default: as the story needs it)")
     parser.add_argument("--memory", type=int, metavar="MIB", help="memory of the guest")
     parser.add_argument("--cpus", type=int, help="CPUs of the guest")
     parser.add_argument("--nodes", type=int, default=1, help="NUMA nodes (default: 1)")
@@ -67,6 +78,11 @@ def _add_run(members: Any) -> None:
     parser.add_argument("--cmdline", default="", help="more words for the kernel's command line")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the story"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say which packages would be fetched, and how large they are, and end",
     )
     _add_common(parser)
     parser.set_defaults(run=run)
@@ -111,11 +127,48 @@ def run(arguments: argparse.Namespace) -> int:
         settings=settings,
         cmdline=arguments.cmdline,
     )
-    folder = arguments.out or Path(f"{arguments.scenario}-{arguments.kernel}")
+    folder = arguments.out or Path(f"{arguments.scenario}-{arguments.kernel.replace('/', '-')}")
     progress = Progress(None) if arguments.quiet else Progress()
+    if arguments.dry_run:
+        return _say_plan(arguments.scenario, options, arguments.cache, progress)
     capture = run_scenario(arguments.scenario, options, folder, cache=arguments.cache, progress=progress)
     for dump in capture.dumps:
         print(dump)
+    if not arguments.quiet:
+        print(what_next(capture), file=sys.stderr)
+    return 0
+
+
+def what_next(capture: Capture) -> str:
+    """What somebody who has a capture can do with it, in lines to copy."""
+    from kernlab.capture.dump_check import split_sets
+
+    sets = split_sets(list(capture.dumps))
+    pieces = [str(piece) for piece in sets.get("vmcore") or next(iter(sets.values()))]
+    words = shlex.join(pieces)
+    lines = [f"kernlab info {words}    # what it died of"]
+    if len(pieces) == 1:
+        lines.append(f"kernlab table {words} tasks    # or any other table of it")
+        lines.append(f"%load_ext kernlab, then %vmcore {words}    # in Jupyter")
+    lines.append(f"kernlab.open({pieces if len(pieces) > 1 else pieces[0]!r})    # in Python")
+    truth = shlex.quote(str(capture.folder / "truth.tar.xz"))
+    lines.append(f"tar -tf {truth}    # what the guest said of itself before its end")
+    return "\nWhat next:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _say_plan(scenario: str, options: Options, cache: Path | None, progress: Progress) -> int:
+    from kernlab.capture.fetch_plan import fetch_plan
+    from kernlab.capture.scenarios import scenario_named
+
+    flavour = options.flavour or scenario_named(scenario).flavour
+    plan = fetch_plan(options.kernel, flavour, cache, progress)
+    for part in plan:
+        print(f"{part.what:22} {part.packages:4} packages {part.size_bytes / 1e6:8,.1f} MB")
+    print(
+        f"{sum(part.size_bytes for part in plan) / 1e6:,.1f} MB would be fetched."
+        if plan
+        else "Nothing would be fetched."
+    )
     return 0
 
 

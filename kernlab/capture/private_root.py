@@ -1,8 +1,8 @@
 """Programs of any Debian release, run on this machine without installing them or being root.
 
 Comes in: package names. Goes out: a folder that holds them and all they depend on, in the cache, in which every
-program was replaced by a two-line script that runs it with its own release's loader and libraries. So a compiler
-of Debian sid works on Debian 12, and QEMU from backports beside the machine's.
+program was replaced by a short script that runs it with its own release's loader and libraries. So a compiler of
+Debian sid works on Debian 12, and QEMU from backports beside the machine's. Nothing in it names where it lies.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from kernlab.capture.apt_root import AptRoot
+from kernlab.capture.apt_root import AptRoot, Package
 from kernlab.capture.steps import LabError, run
 
 _LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio")
-_LAYOUT = 4  # of what this module makes; a new number makes every folder anew
+_LAYOUT = 5  # of what this module makes; a new number makes every folder anew
 
 #: Where programs lie that are run by name or by each other. Libraries and kernel modules elsewhere stay as they are.
 _PROGRAM_FOLDERS = (
@@ -40,8 +40,7 @@ def private_root(apt: AptRoot, *names: str) -> Path:
         raise LabError(
             f"Debian {apt.release} has none of the packages {', '.join(names)} on this machine's mirror."
         )
-    key = repr((_LAYOUT, apt.release, [(package.name, package.version) for package in packages]))
-    folder = apt.cache / "roots" / f"{apt.release}-{names[0]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    folder = root_folder(apt, packages, names[0])
     if folder.is_dir():
         return folder
     files = apt.fetch_all(packages)
@@ -56,8 +55,8 @@ def private_root(apt: AptRoot, *names: str) -> Path:
             run(["sh", "-c", script, "sh", file, partial], what=f"Unpacking {file.name}", limit_seconds=300)
         partial.chmod(0o755)
         _relink(partial)
-        _move_headers(partial, folder)
-        _wrap_programs(partial, folder)
+        _move_headers(partial)
+        _wrap_programs(partial)
         try:
             partial.rename(folder)
         except OSError:
@@ -66,6 +65,12 @@ def private_root(apt: AptRoot, *names: str) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def root_folder(apt: AptRoot, packages: list[Package], name: str) -> Path:
+    """Where the private root of these packages lies, or will."""
+    key = repr((_LAYOUT, apt.release, [(package.name, package.version) for package in packages]))
+    return apt.cache / "roots" / f"{apt.release}-{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def program(root: Path, name: str) -> Path:
@@ -139,19 +144,21 @@ def _relink(root: Path) -> None:
             path.symlink_to(os.path.relpath(target, path.parent))
 
 
-def _move_headers(root: Path, home: Path) -> None:
+def _move_headers(root: Path) -> None:
     """Let the makefiles of kernel headers, which name each other by absolute paths, find each other in the root."""
+    here = "$(abspath $(dir $(lastword $(MAKEFILE_LIST)))../../..)"
     for makefile in root.glob("usr/src/linux-headers-*/Makefile"):
         text = makefile.read_text()
         if len(text) < 1000:
-            makefile.write_text(re.sub(r"([ =])/usr/", rf"\1{home}/usr/", text))
+            text = re.sub(r"([ =])/usr/", r"\1$(KERNLAB_ROOT)/usr/", text)
+            makefile.write_text(f"KERNLAB_ROOT := {here}\n{text}")
 
 
-def _wrap_programs(root: Path, home: Path) -> None:
-    """Put a script in place of each ELF program, which then is NAME.elf; `home`: where the root will be."""
+def _wrap_programs(root: Path) -> None:
+    """Put a script in place of each ELF program, which then is NAME.elf."""
     if not (root / _LOADER).exists():
         return  # static programs only
-    libraries = ":".join(f"{home}/{folder}" for folder in _LIBRARIES)
+    libraries = ":".join(f"$root/{folder}" for folder in _LIBRARIES)
     # Programs such as make go by argv[0]; the loader hands it on since glibc 2.33.
     argv0 = '--argv0 "$0" ' if b"--argv0" in (root / _LOADER).read_bytes() else ""
     for pattern in _PROGRAM_FOLDERS:
@@ -163,9 +170,15 @@ def _wrap_programs(root: Path, home: Path) -> None:
                     continue
                 real = path.with_name(path.name + ".elf")
                 path.rename(real)
-                place = home / real.relative_to(root)
-                command = shlex.join([f"{home}/{_LOADER}", "--library-path", libraries])
-                path.write_text(f'#!/bin/sh\nexec {command} {argv0}{shlex.quote(str(place))} "$@"\n')
+                above = "/".join([".."] * (len(path.relative_to(root).parts) - 1))
+                # Its own place, which is not that of a link to it; then the root, wherever that lies by now.
+                path.write_text(
+                    "#!/bin/sh\n"
+                    'self=$0; [ ! -L "$self" ] || self=$(readlink -f -- "$self"); here=${self%/*}\n'
+                    f"root=$here/{above}\n"
+                    f'exec "$root/{_LOADER}" --library-path "{libraries}" '
+                    f'{argv0}"$here"/{shlex.quote(real.name)} "$@"\n'
+                )
                 path.chmod(0o755)
                 # Debian's own wrappers of kernel tools run what lies beside argv[0].
                 name, dot, kind = path.name.partition(".real-")

@@ -28,6 +28,7 @@ from kernlab.text import escape_terminal
 
 #: QEMU 7.2's TCG crashes guests of kernel 6.12; 10.0 ran all that were tried.
 OLDEST_QEMU = (9, 0)
+QEMU_PACKAGES = ("qemu-system-x86", "seabios", "ipxe-qemu")
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,21 @@ class Qemu:
             return done.returncode == (0x10 << 1) | 1
 
 
-def find_qemu(cache: Path | None, progress: Progress) -> Qemu:
-    """The machine's QEMU when it is new enough, else a newer one of Debian's in a private root."""
+def installed_qemu() -> Qemu | None:
+    """The machine's own QEMU, where it is there and new enough."""
     installed = shutil.which("qemu-system-x86_64")
     if installed and (version := _version(installed, {**os.environ})) and version[0] >= OLDEST_QEMU:
         return Qemu(Path(installed), (), version[1], {**os.environ})
+    return None
+
+
+def find_qemu(cache: Path | None, progress: Progress) -> Qemu:
+    """The machine's QEMU when it is new enough, else a newer one of Debian's in a private root."""
+    installed = installed_qemu()
+    if installed is not None:
+        return installed
     try:
-        root = private_root(
-            AptRoot(TOOLS_RELEASE, cache, progress), "qemu-system-x86", "seabios", "ipxe-qemu"
-        )
+        root = private_root(AptRoot(TOOLS_RELEASE, cache, progress), *QEMU_PACKAGES)
     except LabError as error:
         oldest = ".".join(map(str, OLDEST_QEMU))
         raise LabError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kernlab.capture.steps import LabError
+
 _SCRIPTS = Path(__file__).parent / "guest" / "scenarios"
 
 
@@ -58,6 +60,10 @@ SCENARIOS = {
             cmdline="log_buf_len=128K printk.devkmsg=on",
         ),
         Scenario(
+            "cgroups",
+            "memory cgroups in a tree: at a limit, over a mark, after an OOM kill, removed and not gone",
+        ),
+        Scenario(
             "scale",
             "thousands of processes with hundreds of thousands of memory areas",
             memory_mib=12288,
@@ -68,3 +74,10 @@ SCENARIOS = {
         ),
     )
 }
+
+
+def scenario_named(name: str) -> Scenario:
+    """The scenario of a name; a LabError that names them all where there is none."""
+    if name not in SCENARIOS:
+        raise LabError(f"The lab knows no scenario {name!r}: {', '.join(SCENARIOS)}.")
+    return SCENARIOS[name]

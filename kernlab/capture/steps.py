@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,29 @@ def run(
             f"{what}: {command[0]} ended with status {process.returncode}:\n{escape_terminal(said, lines=True)}"
         )
     return stdout
+
+
+def write_new(path: Path, text: str) -> None:
+    """Let a file hold `text`: replaced in one step, and left alone where it holds it."""
+    try:
+        if path.read_text() == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    partial.write_text(text)
+    partial.rename(path)
+
+
+def check_room(folder: Path, size_bytes: int, what: str) -> None:
+    """A LabError where a folder's disk has less free than `what` takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes:
+        raise LabError(
+            f"{what}: {size_bytes / 1e6:,.1f} MB are needed in {folder}, where {free / 1e6:,.1f} MB are free. "
+            "Make room, or name a folder on another disk (--cache, XDG_CACHE_HOME)."
+        )
 
 
 def end_group(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

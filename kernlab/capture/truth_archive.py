@@ -5,9 +5,10 @@ out/story.txt       what the scenario did, one line each, behind the seconds sin
 out/NAME.read       what the scenario read from a trace before the truth was taken (it is gone from the trace)
 out/blk/            what blktrace had written by then
 out/after/          what the guest read after QEMU had dumped it: the byte truth of its trace buffers
-out/p/PID/FILE      /proc/PID of every process: status, stat, maps, smaps, fd, ns, task, cgroup, stack …
+out/p/PID/FILE      /proc/PID of every process: status, stat, maps, smaps, fd, fdinfo, ns, task, cgroup, stack …
 out/t/TID/FILE      the same of the threads of a process that has several
 out/nodeN/FILE      /sys/devices/system/node/nodeN
+out/cgroup/         /sys/fs/cgroup: memory.stat, memory.events … of every cgroup
 out/FILE            slabinfo, meminfo, zoneinfo, buddyinfo, iomem, modules, kallsyms … as in /proc; sysfs_slab
                     and inflight gather a folder of /sys, a line each
 """

@@ -1,6 +1,7 @@
 /* truthtar FILE [nosmaps] [pages]: what this guest says of itself, as one tar file of /proc and /sys.
  *
- * Written in C, because a shell forks thousands of processes to do the same, and so changes what it tells.
+ * The names are those of /proc, with net_, pressure_ or sysvipc_ before what lies in a folder of it, and cgroup/ for
+ * /sys/fs/cgroup. Written in C, because a shell forks thousands of processes to do the same, and so changes what it tells.
  * Processes come first and the counters of memory last: nearest to the crash is what moves most.
  */
 #define _GNU_SOURCE
@@ -35,11 +36,18 @@ static void add(const char *data, size_t size)
 
 static void member(const char *name)
 {
-    char header[512] = {0};
+    char header[512] = {0}, path[256];
     unsigned sum = 0;
-    size_t i;
+    size_t i, cut = 0;
 
-    snprintf(header, 100, "out/%s", name);
+    /* A path of more than 99 bytes (a deep cgroup's) is cut in two at a slash, as ustar has it. */
+    snprintf(path, sizeof path, "out/%s", name);
+    for (i = 0; strlen(path + cut) > 99 && path[i]; i++)
+        if (path[i] == '/')
+            cut = i + 1;
+    if (cut)
+        memcpy(header + 345, path, cut - 1 > 155 ? 155 : cut - 1);
+    memcpy(header, path + cut, strnlen(path + cut, 99));
     snprintf(header + 100, 8, "%07o", 0644);
     snprintf(header + 108, 8, "%07o", 0);
     snprintf(header + 116, 8, "%07o", 0);
@@ -58,6 +66,9 @@ static void member(const char *name)
         _exit(4);
     used = 0;
 }
+
+static int is_number(const struct dirent *entry) { return isdigit((unsigned char)entry->d_name[0]); }
+static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
 static int append(const char *path)
 {
@@ -81,6 +92,28 @@ static void one(const char *path, const char *name)
     used = 0;
 }
 
+/* Every file of a folder that root may read, as PREFIX and the name; of the folders in it too, where `deep`. */
+static void folder(const char *place, const char *prefix, int deep)
+{
+    struct dirent **entries;
+    char path[PATH_MAX], name[PATH_MAX], below[PATH_MAX + 1];
+    int count = scandir(place, &entries, is_shown, versionsort), i;
+
+    for (i = 0; i < count; i++) {
+        struct stat info;
+        snprintf(path, sizeof path, "%s/%s", place, entries[i]->d_name);
+        snprintf(name, sizeof name, "%s%s", prefix, entries[i]->d_name);
+        if (!lstat(path, &info) && S_ISDIR(info.st_mode) && deep) {
+            snprintf(below, sizeof below, "%s/", name);
+            folder(path, below, deep - 1);
+        } else if (S_ISREG(info.st_mode) && info.st_mode & 0400)
+            one(path, name);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+}
+
 static void line(const char *path)
 {
     size_t start = used;
@@ -88,9 +121,6 @@ static void line(const char *path)
     while (used > start && isspace((unsigned char)buffer[used - 1]))
         used--;
 }
-
-static int is_number(const struct dirent *entry) { return isdigit((unsigned char)entry->d_name[0]); }
-static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
 static void links(const char *folder, const char *name)
 {
@@ -119,10 +149,57 @@ static void links(const char *folder, const char *name)
     member(name);
 }
 
+/* What each descriptor is, behind a line "== FD". */
+static void descriptors(const char *pid)
+{
+    struct dirent **entries;
+    char path[PATH_MAX], text[64];
+    int count, i;
+
+    snprintf(path, sizeof path, "/proc/%s/fdinfo", pid);
+    count = scandir(path, &entries, is_number, versionsort);
+    used = 0;
+    for (i = 0; i < count; i++) {
+        add(text, snprintf(text, sizeof text, "== %.20s\n", entries[i]->d_name));
+        snprintf(path, sizeof path, "/proc/%s/fdinfo/%s", pid, entries[i]->d_name);
+        append(path);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+    snprintf(path, sizeof path, "p/%s/fdinfo", pid);
+    if (used)
+        member(path);
+    used = 0;
+}
+
+/* What it runs, where it is, and what it takes for /. */
+static void places(const char *pid)
+{
+    static const char *names[] = {"exe", "cwd", "root"};
+    char path[PATH_MAX], target[PATH_MAX], text[2 * PATH_MAX];
+    ssize_t size;
+    size_t k;
+
+    used = 0;
+    for (k = 0; k < sizeof names / sizeof *names; k++) {
+        snprintf(path, sizeof path, "/proc/%s/%s", pid, names[k]);
+        if ((size = readlink(path, target, sizeof target - 1)) >= 0) {
+            target[size] = 0;
+            add(text, snprintf(text, sizeof text, "%s -> %s\n", names[k], target));
+        }
+    }
+    snprintf(path, sizeof path, "p/%s/links", pid);
+    if (used)
+        member(path);
+    used = 0;
+}
+
 static void process(const char *pid, int smaps)
 {
-    static const char *files[] = {"status", "stat", "statm", "comm", "cmdline", "maps", "cgroup", "oom_score_adj",
-                                  "wchan", "stack", "mountinfo", "uid_map", "loginuid", "io"};
+    static const char *files[] = {"status", "stat", "statm", "comm", "cmdline", "environ", "maps", "cgroup",
+                                  "oom_score_adj", "wchan", "stack", "mountinfo", "uid_map", "loginuid", "limits",
+                                  "sched", "io"};
     char path[PATH_MAX], name[PATH_MAX];
     struct dirent **threads;
     int count, i;
@@ -140,6 +217,8 @@ static void process(const char *pid, int smaps)
     snprintf(path, sizeof path, "/proc/%s/fd", pid);
     snprintf(name, sizeof name, "p/%s/fd", pid);
     links(path, name);
+    descriptors(pid);
+    places(pid);
     snprintf(path, sizeof path, "/proc/%s/ns", pid);
     snprintf(name, sizeof name, "p/%s/ns", pid);
     links(path, name);
@@ -242,7 +321,6 @@ int main(int count, char **words)
                                   "keys", "sched_debug", "timer_list", "crypto", "mdstat", "key-users"};
     static const char *late[] = {"interrupts", "softirqs", "stat", "diskstats", "vmallocinfo", "loadavg", "uptime",
                                  "pagetypeinfo", "buddyinfo", "zoneinfo", "vmstat", "slabinfo", "meminfo"};
-    static const char *net[] = {"unix", "tcp", "tcp6", "udp", "netlink", "route", "dev"};
     static const char *ipc[] = {"shm", "msg", "sem"};
     char path[PATH_MAX], name[PATH_MAX];
     struct dirent **processes;
@@ -260,11 +338,7 @@ int main(int count, char **words)
         one(path, early[k]);
     }
     one("/sys/kernel/debug/sched/debug", "sched_debug");
-    for (k = 0; k < sizeof net / sizeof *net; k++) {
-        snprintf(path, sizeof path, "/proc/net/%s", net[k]);
-        snprintf(name, sizeof name, "net_%s", net[k]);
-        one(path, name);
-    }
+    folder("/proc/self/net", "net_", 0);
     for (k = 0; k < sizeof ipc / sizeof *ipc; k++) {
         snprintf(path, sizeof path, "/proc/sysvipc/%s", ipc[k]);
         snprintf(name, sizeof name, "sysvipc_%s", ipc[k]);
@@ -277,6 +351,10 @@ int main(int count, char **words)
     gather("/sys/block", "inflight", "inflight");
     gather("/sys/block", "stat", "block_stat");
     nodes();
+    folder("/sys/kernel/mm/hugepages", "hugepages/", 1);
+    folder("/sys/kernel/mm/ksm", "ksm/", 0);
+    folder("/sys/kernel/mm/transparent_hugepage", "transparent_hugepage/", 1);
+    folder("/sys/kernel/debug/zswap", "zswap/", 0);
     used = 0;
     {
         int size = klogctl(10, NULL, 0);
@@ -292,6 +370,8 @@ int main(int count, char **words)
         one("/proc/kpagecount", "kpagecount");
     }
     slabs();
+    folder("/proc/pressure", "pressure_", 0);
+    folder("/sys/fs/cgroup", "cgroup/", 16);
     for (k = 0; k < sizeof late / sizeof *late; k++) {
         snprintf(path, sizeof path, "/proc/%s", late[k]);
         one(path, late[k]);
