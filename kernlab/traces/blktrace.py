@@ -16,17 +16,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab import text
 from kernlab.frames import describe
 from kernlab.threads import in_threads
+from kernlab.traces.blktrace_counts import MOST_CPUS, Key, Run, together
 from kernlab.traces.blktrace_events import event_columns, names_by_code
+from kernlab.traces.blktrace_export import export, stops
 from kernlab.traces.blktrace_headers import Digest, Rows, digest, gather, headers, in_time_order, some_headers
 from kernlab.traces.blktrace_latency import Latencies
-from kernlab.traces.blktrace_names import (
-    CGROUP,
-    NOTE_PROCESS,
-    NOTE_TIMESTAMP,
-)
+from kernlab.traces.blktrace_losses import Counters, Loss, losses
+from kernlab.traces.blktrace_names import CGROUP
+from kernlab.traces.blktrace_notes import Note, process_names, read_notes, wall_clock
 from kernlab.traces.blktrace_records import V7, V8, Mask, Scan, scan
 from kernlab.traces.blktrace_text import as_text
 
@@ -40,7 +39,11 @@ _SMALL = 4 << 20
 
 @dataclass(slots=True)
 class Stream:
-    """Where the bytes of one CPU's records lie in the common array, and how many of them a reader had already."""
+    """Where the bytes of one file or buffer lie in the common array, and how many of them a reader had already.
+
+    `cpu` is whose it is by its name or place, 0 where that is not known (`named` is False). One that was merged
+    (blkparse -d, blktrace -o -) holds the records of many.
+    """
 
     cpu: int
     start: int
@@ -49,12 +52,15 @@ class Stream:
     wanted_from: int = 0
     #: What an unfinished sub-buffer left over: records are taken only where time and CPU make sense.
     stale: bool = False
+    named: bool = True
 
 
 @dataclass
 class _Part:
     stream: Stream
     scan: Scan
+    skipped: int
+    torn: int
 
 
 @dataclass
@@ -72,6 +78,8 @@ class BlkTrace:
     problems: list[str] = field(default_factory=list)
     #: Names of processes that the trace itself does not tell, by pid; asked only when some are missing.
     more_names: Callable[[], Mapping[int, str]] | None = None
+    #: What the kernel counted of the channel, given the trace; asked when the table is made.
+    counted: Callable[[BlkTrace], Counters] | None = None
 
     @classmethod
     def from_bytes(
@@ -82,18 +90,18 @@ class BlkTrace:
         return cls.from_arrays([(cpu, np.frombuffer(data, dtype=np.uint8)) for cpu, data in pairs], source)
 
     @classmethod
-    def from_arrays(cls, pairs: Sequence[tuple[int, U8]], source: str = "") -> BlkTrace:
-        """From the bytes of each CPU as arrays uint8[n]."""
+    def from_arrays(cls, pairs: Sequence[tuple[int | None, U8]], source: str = "") -> BlkTrace:
+        """From the bytes of each CPU, or of several (None), as arrays uint8[n]."""
         data, starts = _room([len(part) for _, part in pairs])
         found = []
         for (cpu, part), start in zip(pairs, starts, strict=True):
             data[start : start + len(part)] = part
-            found.append(Stream(cpu, start, start + len(part)))
+            found.append(Stream(cpu or 0, start, start + len(part), named=cpu is not None))
         return cls(data, found, source)
 
     @classmethod
-    def from_files(cls, files: Sequence[tuple[int, Path]], source: str = "") -> BlkTrace:
-        """From files of one CPU each: (cpu, path). Raises OSError."""
+    def from_files(cls, files: Sequence[tuple[int | None, Path]], source: str = "") -> BlkTrace:
+        """From files of one CPU each: (cpu, path), or of several (None, path). Raises OSError."""
         sizes = [path.stat().st_size for _, path in files]
         data, starts = _room(sizes)
         found = []
@@ -105,7 +113,7 @@ class BlkTrace:
                     if not count:
                         break
                     done += count
-            found.append(Stream(cpu, start, start + done))
+            found.append(Stream(cpu or 0, start, start + done, named=cpu is not None))
         return cls(data, found, source)
 
     @cached_property
@@ -116,19 +124,18 @@ class BlkTrace:
             lambda stream: scan(self.data, stream.start, stream.end), self.streams, small=small
         )
         for stream, found in zip(self.streams, scans, strict=True):
-            # What is stale begins and ends inside a record: that is no loss worth telling.
-            if found.skipped and not stream.stale:
-                self.problems.append(
-                    f"CPU {stream.cpu}: {found.skipped:,} bytes between the records are none of them and were skipped"
-                )
-            if found.torn and not stream.stale:
-                self.problems.append(f"CPU {stream.cpu}: the last record is torn after {found.torn:,} bytes")
+            whole = found
             if stream.wanted_from > stream.start:
-                found = _pick(found, _stops(self.data, found) > stream.wanted_from)
+                found = _pick(found, stops(self.data, found) > stream.wanted_from)
             if stream.stale:
                 found = self._credible(stream, found)
-            parts.append(_Part(stream, found))
+            parts.append(_Part(stream, found, whole.skipped, whole.torn))
         return parts
+
+    @property
+    def scans(self) -> list[Scan]:
+        """Where the records of each stream lie."""
+        return [part.scan for part in self._parts]
 
     def _credible(self, stream: Stream, found: Scan) -> Scan:
         """The records of a stale piece whose CPU is the buffer's and whose time goes up."""
@@ -230,52 +237,84 @@ class BlkTrace:
         return np.flatnonzero(self._sorted[1])
 
     @cached_property
-    def _notes(self) -> list[tuple[int, int, int, bytes]]:
-        """(kind, pid, time, own bytes) of each note of a process or the time, in the order of time."""
-        found = []
-        for number in self.note_rows.tolist():
-            rows, places = self.block(number, number + 1)
-            row, start = rows[0], int(places[0])
-            action = int(row["action"])
-            # A cgroup's id may come before.
-            payload = self.data[start + (8 if action & CGROUP else 0) : start + int(row["pdu_len"])].tobytes()
-            found.append((action & 0xFFFF & ~CGROUP, int(row["pid"]), int(row["time"]), payload))
-        return found
+    def _notes(self) -> list[Note]:
+        return read_notes(self.data, self.streams, self.scans, self._digests)
 
     @cached_property
     def processes(self) -> dict[int, str]:
-        """comm by pid, as the trace's own notes tell it; the first note of a pid counts, as for blkparse."""
-        found: dict[int, str] = {}
-        for kind, pid, _, payload in self._notes:
-            if kind == NOTE_PROCESS:
-                found.setdefault(pid, text.decode(payload, cut=True))
-        return found
+        """comm by pid, as the trace's own notes tell it; of several the one that blkparse picks."""
+        return process_names(self._notes)
 
     @cached_property
     def wall_clock_ns(self) -> int | None:
         """What to add to a record's time to get nanoseconds since 1970 (UTC), None where the trace does not tell."""
-        for kind, _, time, payload in self._notes:
-            if kind == NOTE_TIMESTAMP and len(payload) == 8:
-                seconds, rest = np.frombuffer(payload, dtype=">u4" if self.swapped else "<u4").tolist()
-                return int(seconds * 1_000_000_000 + rest - time)
-        return None
+        return wall_clock(self._notes, swapped=self.swapped)
+
+    def is_of_one_cpu(self, number: int) -> bool:
+        """Is a stream one CPU's file or buffer, as far as its events tell?"""
+        stream, cpus = self.streams[number], self._cpus(number)
+        return cpus <= {stream.cpu} or (stream.named and len(cpus) == 1)
+
+    def _cpus(self, number: int) -> set[int]:
+        return {cpu for _, cpu in self._digests[number].runs}
+
+    def cpus_of(self, cpus: npt.NDArray[np.uint32], stream: Stream) -> I64:
+        """The CPUs that records of a stream name; those that no kernel can have are its own."""
+        return np.where(cpus < MOST_CPUS, cpus.astype(np.int64), stream.cpu)
+
+    @cached_property
+    def runs(self) -> dict[Key, Run]:
+        """How each CPU numbered the events of each device."""
+        pairs = zip(self._parts, self._digests, strict=True)
+        return together(seen.runs for part, seen in pairs if not part.stream.stale)
+
+    @cached_property
+    def _lost(self) -> tuple[list[Loss], list[str]]:
+        return losses(self.runs, None if self.counted is None else self.counted(self))
+
+    @property
+    def losses(self) -> list[Loss]:
+        """Which events are missing, by gaps in their numbers and by what the kernel counted."""
+        return self._lost[0]
+
+    @cached_property
+    def all_problems(self) -> list[str]:
+        """`problems`, and what is damaged or missing in the records."""
+        found = list(self.problems)
+        for number, part in enumerate(self._parts):
+            # What is stale begins and ends inside a record: that is no loss worth telling.
+            if part.stream.stale:
+                continue
+            who = f"CPU {part.stream.cpu}" if self.is_of_one_cpu(number) else self.source or "the stream"
+            if part.skipped:
+                found.append(
+                    f"{who}: {part.skipped:,} bytes between the records are none of them and were skipped"
+                )
+            if part.torn:
+                found.append(f"{who}: the last record is torn after {part.torn:,} bytes")
+        missing, more = self._lost
+        return [*found, *(loss.told for loss in missing), *more]
 
     @cached_property
     def events(self) -> pd.DataFrame:
         """One row per event and message, in the order of time (ties in the order of CPUs).
 
-        timestamp (since boot, CLOCK_MONOTONIC), cpu, sequence (per CPU; a gap is what was dropped), device
-        ("254:0"), action (blkparse's letters; "m" a message), rwbs, sector, bytes, pid, comm, error (negative
-        errno), from_device and from_sector (of a remap), new_sector (of a split), depth (of an unplug), cgroup (id),
-        message. attrs: "wall_clock_ns" is what to add to timestamps to get UTC.
+        timestamp (since boot, CLOCK_MONOTONIC), cpu, sequence (per CPU and device, from 1 on; messages have none: 0),
+        device ("254:0"; of a remap the one that its sector belongs to), action (blkparse's letters; "m" a message),
+        rwbs, sector, bytes, pid, comm, error (negative errno), from_device and from_sector (of a remap), new_sector (of
+        a split), depth (of an unplug), cgroup (id), message. attrs: "wall_clock_ns" is what to add to timestamps to get
+        UTC; "lost" lists what is missing (device, cpu, events, since_ns, until_ns; None where that is not known).
         """
-        columns = event_columns(self)
-        problems = [*self.problems, *self._lost()]
-        frame = pd.DataFrame(columns, copy=False)
-        frame.attrs.update(describe(None, "blktrace", problems))
-        frame.attrs["source"] = self.source
+        frame = pd.DataFrame(event_columns(self), copy=False)
+        frame.attrs.update(describe(None, "blktrace", self.all_problems))
+        self.describe(frame)
         frame.attrs["wall_clock_ns"] = self.wall_clock_ns
         return frame
+
+    def describe(self, frame: pd.DataFrame) -> None:
+        """Note in a table's attrs where it comes from, and what is missing in it."""
+        frame.attrs["source"] = self.source
+        frame.attrs["lost"] = [loss.plain() for loss in self.losses]
 
     def names_of(self, pids: Iterable[int]) -> dict[int, str]:
         """Names by pid, of the notes and, where those lack some of `pids`, of `more_names`."""
@@ -290,43 +329,29 @@ class BlkTrace:
         known = distinct.tolist()
         return names_by_code(codes, known, self.names_of(known))
 
-    def _lost(self) -> list[str]:
-        """What gaps in the sequence numbers say: the kernel counts an event before it finds room for it."""
-        return [
-            f"CPU {part.stream.cpu}: {seen.lost:,} events were dropped (gaps in the sequence numbers)"
-            for part, seen in zip(self._parts, self._digests, strict=True)
-            if seen.lost and not part.stream.stale
-        ]
-
     def text(self) -> str:
         """What `blkparse -q` (1.2.0) prints of this trace, line for line; see `blktrace_text`."""
         return as_text(self)
 
-    def in_file_order(self, rows: I64) -> list[I64]:
-        """Some of `rows`, per CPU (ascending), in the order in which they were recorded."""
-        order = self._order
-        numbers = self.streams_of_rows[rows]
-        found: dict[int, list[I64]] = {}
-        for number, stream in enumerate(self.streams):
-            mine = rows[numbers == number]
-            found.setdefault(stream.cpu, []).append(mine[np.argsort(order[mine], kind="stable")])
-        return [np.concatenate(found[cpu]) for cpu in sorted(found)]
+    def in_file_order(self) -> list[I64]:
+        """Which of `rows` blkparse would print, per CPU (ascending), in the order in which they were recorded.
+
+        It leaves out what stands in another CPU's file; a stream that several CPUs wrote is nobody's file.
+        """
+        numbers = self.streams_of_rows
+        own = np.array([stream.cpu for stream in self.streams] or [0], dtype=np.int64)[numbers]
+        alone = np.array([self._cpus(n) <= {stream.cpu} for n, stream in enumerate(self.streams)] or [True])
+        alone = alone[numbers]
+        cpus = self.rows["cpu"].astype(np.int64)
+        named = np.where(alone | (cpus >= MOST_CPUS), own, cpus)
+        rows = np.flatnonzero(~alone | (cpus == own))
+        rows = rows[np.lexsort((self._order[rows], named[rows]))]
+        edges = np.flatnonzero(np.diff(named[rows])) + 1
+        return [part for part in np.split(rows, edges) if len(part)]
 
     def latencies(self) -> Latencies:
         """Q2C, D2C and their kin; see `blktrace_latency.Latencies`."""
         return Latencies(self)
-
-    def stream_bytes(self, number: int) -> bytes:
-        """The whole records of one stream, as they were recorded."""
-        part = self._parts[number]
-        found = part.scan
-        if not len(found.offsets):
-            return b""
-        stops = _stops(self.data, found)
-        if found.offsets[0] + int((stops - found.offsets).sum()) == stops[-1]:
-            return self.data[int(found.offsets[0]) : int(stops[-1])].tobytes()
-        pairs = zip(found.offsets.tolist(), stops.tolist(), strict=True)
-        return b"".join(self.data[start:stop].tobytes() for start, stop in pairs)
 
     def export(self, folder: str | PathLike[str], device: str) -> list[Path]:
         """Write `<device>.blktrace.<cpu>` files that blkparse, btt and iowatcher read; returns their paths.
@@ -334,28 +359,10 @@ class BlkTrace:
         Torn records and damaged stretches are left out. Files of CPUs without records are there, but empty: blkparse
         stops at the first number that is missing.
         """
-        where = Path(folder)
-        where.mkdir(parents=True, exist_ok=True)
-        whole: dict[int, bytes] = {}
-        for number, stream in enumerate(self.streams):
-            whole[stream.cpu] = whole.get(stream.cpu, b"") + self.stream_bytes(number)
-        written = []
-        base = text.show_controls(device).replace("/", "!")
-        for cpu in range(max(whole, default=-1) + 1):
-            path = where / f"{base}.blktrace.{cpu}"
-            path.write_bytes(whole.get(cpu, b""))
-            written.append(path)
-        return written
+        return export(self, folder, device)
 
     def __repr__(self) -> str:
         return f"<BlkTrace of {len(self.rows):,} records in {len(self.streams):,} streams>"
-
-
-def _stops(data: U8, found: Scan) -> I64:
-    """Where each record of a scan ends."""
-    rows = headers(data, found.offsets, found.version8, found.swapped)
-    stops: I64 = found.offsets + found.header_sizes() + rows["pdu_len"].astype(np.int64)
-    return stops
 
 
 def _pick(found: Scan, keep: Mask) -> Scan:

@@ -17,10 +17,10 @@ import pandas as pd
 from kernlab import text
 from kernlab.frames import lookup
 from kernlab.threads import in_threads
+from kernlab.traces.blktrace_counts import is_note
 from kernlab.traces.blktrace_names import (
     ACTIONS,
     CGROUP,
-    NOTIFY,
     REMAP,
     SPLIT,
     UNPLUGS,
@@ -31,6 +31,9 @@ from kernlab.traces.blktrace_records import I64, U8, Mask
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import BlkTrace
+
+#: Members that a note's header does not have.
+_NOT_OF_NOTES = ("sequence", "sector", "bytes", "error")
 
 _BLOCK = 1 << 16
 _SMALL_NUMBERS = 1 << 16
@@ -69,10 +72,14 @@ def event_columns(trace: BlkTrace) -> dict[str, Any]:
         action = rows["action"]
         act = (action & np.uint32(0xFFFF & ~CGROUP)).astype(np.uint32)
         category = (action >> np.uint32(16)).astype(np.uint32)
-        message = (category & np.uint32(NOTIFY)) != 0
+        message = is_note(action)
+        if message.any():
+            # trace_note leaves these as they were in the buffer.
+            for name in _NOT_OF_NOTES:
+                rows[name][message] = 0
         for name, column in plain.items():
             column[part] = rows[name].view(np.int16) if name == "error" else rows[name]
-        devices.put(part, rows["device"])
+        devices.put(part, _devices(trace.data, rows, starts, act, message))
         pids.put(part, rows["pid"])
         # A message gets a code that no action has.
         actions.put(part, np.where(message, np.uint32(0), act) if message.any() else act)
@@ -109,6 +116,19 @@ def event_columns(trace: BlkTrace) -> dict[str, Any]:
         "error": plain["error"],
         **_details(trace, at, _joined([part for part in payloads if part is not None])),
     }
+
+
+def _devices(
+    data: U8, rows: npt.NDArray[Any], starts: I64, act: npt.NDArray[np.uint32], message: Mask
+) -> npt.NDArray[np.uint32]:
+    """The device that each record's sector belongs to: a remap names it itself (blk_io_trace_remap.device_to)."""
+    cgroup = np.where(rows["action"] & np.uint32(CGROUP), 8, 0)
+    remap = np.flatnonzero((act == REMAP) & ~message & (rows["pdu_len"] >= 16 + cgroup))
+    found: npt.NDArray[np.uint32] = rows["device"]
+    if len(remap):
+        found = found.copy()
+        found[remap] = _gather(data, starts[remap] + cgroup[remap] + 4, 4).view(">u4")[:, 0]
+    return found
 
 
 class _Codes:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.threads import in_threads
-from kernlab.traces.blktrace_names import CGROUP, NOTE_MESSAGE, NOTIFY
+from kernlab.traces.blktrace_counts import Key, Run, count, is_note
+from kernlab.traces.blktrace_names import CGROUP, NOTE_MESSAGE
 from kernlab.traces.blktrace_records import I64, U8, V7, V8, Mask, Scan
 
 #: Headers taken apart in one go.
@@ -107,44 +108,28 @@ def _rows(data: U8, offsets: I64, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 @dataclass(slots=True)
 class Digest:
     """What one look at the headers of a stream tells: `times` uint64[k] (ns); `notes` bool[k], which are notes of a
-    process or the time (messages are events); `lost` events by gaps in the sequence numbers.
+    process or the time (messages are events); `runs` how each CPU numbered its events, per device.
     """
 
     times: npt.NDArray[np.uint64]
     notes: Mask
-    lost: int
+    runs: dict[Key, Run]
 
 
 def digest(data: U8, found: Scan) -> Digest:
     """Look at all headers of a stream once, few enough at a time to stay in the processor's cache."""
-    count = len(found.offsets)
-    seen = Digest(np.empty(count, dtype=np.uint64), np.zeros(count, dtype=bool), 0)
-    last, device = None, None
-    for start in range(0, count, _BLOCK):
+    length = len(found.offsets)
+    seen = Digest(np.empty(length, dtype=np.uint64), np.zeros(length, dtype=bool), {})
+    for start in range(0, length, _BLOCK):
         part = slice(start, start + _BLOCK)
         rows = some_headers(data, found.offsets, found.version8, found.swapped, part)
         seen.times[part] = rows["time"]
         action = rows["action"]
-        note = (action & np.uint32(NOTIFY << 16)) != 0
+        note = is_note(action)
+        count(seen.runs, rows, note)
         if note.any():
             note[note] = (action[note] & np.uint32(0xFFFF & ~CGROUP)) != NOTE_MESSAGE
             seen.notes[part] = note
-        numbers = rows["sequence"]
-        # Notes have none. Each device counts for itself.
-        if not numbers.all():
-            rows = rows[numbers != 0]
-            numbers = rows["sequence"]
-        if not len(numbers) or seen.lost < 0:
-            continue
-        device = rows["device"][0] if device is None else device
-        if (rows["device"] != device).any():
-            seen.lost = -1
-            continue
-        first = np.int64(numbers[0]) - 1 if last is None else last
-        steps = np.diff(numbers.astype(np.int64), prepend=first)
-        seen.lost += int((steps[steps > 1] - 1).sum())
-        last = np.int64(numbers[-1])
-    seen.lost = max(seen.lost, 0)
     return seen
 
 

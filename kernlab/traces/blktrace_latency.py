@@ -87,8 +87,8 @@ class Latencies:
             for step, (begin, end) in STEPS.items()
         }
         frame = pd.DataFrame(columns, copy=False)
-        frame.attrs.update(describe(None, "block requests", [*self._trace.problems, *self.problems]))
-        frame.attrs["source"] = self._trace.source
+        frame.attrs.update(describe(None, "block requests", [*self._trace.all_problems, *self.problems]))
+        self._trace.describe(frame)
         return frame
 
     def summary(self, by: str = "device", *, btt_names: bool = False) -> pd.DataFrame:
@@ -132,8 +132,8 @@ class Latencies:
                 table[column].astype(np.float64).round().astype(np.int64), unit="ns"
             )
         table = table.astype({by: "str", "step": "str", "n": np.int64})
-        table.attrs.update(describe(None, "block latencies", [*self._trace.problems, *self.problems]))
-        table.attrs["source"] = self._trace.source
+        table.attrs.update(describe(None, "block latencies", [*self._trace.all_problems, *self.problems]))
+        self._trace.describe(table)
         return table
 
     def depth(self, device: str | None = None) -> pd.DataFrame:

@@ -6,6 +6,7 @@ that carry a cgroup's id are left out, errors are printed unsigned, a process wi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -110,41 +111,38 @@ def _blkparse_order(trace: BlkTrace) -> I64:
     """Rows in the order in which blkparse prints them.
 
     It merges the CPUs' files by the time at their heads; a file goes on until its time is greater than that of the
-    next one, and is then put before others of the same time. Records of another CPU than their file's are dropped.
+    next one, and is then put before others of the same time.
     """
     rows = trace.rows
     plain = (rows["action"] >> np.uint32(16)) & np.uint32(NOTIFY) == 0
-    message = ~plain & ((rows["action"] & np.uint32(0xFFFF)) == NOTE_MESSAGE)
-    numbers = trace.streams_of_rows
-    cpus = np.array([stream.cpu for stream in trace.streams] or [0])
     # A record with a cgroup's id takes part in the merge; it just prints nothing.
-    wanted = np.flatnonzero((plain | message) & (rows["cpu"] == cpus[numbers] if len(rows) else False))
-    found = trace.in_file_order(wanted)
-    heads = [(part, rows["time"][part].tolist(), part.tolist()) for part in found if len(part)]
+    wanted = plain | ((rows["action"] & np.uint32(0xFFFF)) == NOTE_MESSAGE)
+    found = [part[wanted[part]] for part in trace.in_file_order()]
+    heads = [(rows["time"][part].tolist(), part.tolist()) for part in found if len(part)]
+    # Files by the time at their heads, ascending; the times beside them.
     queue: list[int] = []
+    times: list[int] = []
     at = [0] * len(heads)
-    stamps = [times for _, times, _ in heads]
 
     def put(number: int) -> None:
-        time = stamps[number][at[number]]
-        if queue and time >= stamps[queue[0]][at[queue[0]]]:
-            place = 1
-            while place < len(queue) and stamps[queue[place]][at[queue[place]]] < time:
-                place += 1
-            queue.insert(place, number)
-        else:
-            queue.insert(0, number)
+        time = heads[number][0][at[number]]
+        place = bisect_left(times, time, lo=1) if times and time >= times[0] else 0
+        queue.insert(place, number)
+        times.insert(place, time)
 
     for number in range(len(heads)):
         put(number)
     order: list[int] = []
     while queue:
         number = queue[0]
-        order.append(heads[number][2][at[number]])
+        stamps, records = heads[number]
+        order.append(records[at[number]])
         at[number] += 1
-        if at[number] == len(stamps[number]):
-            queue.pop(0)
-        elif len(queue) > 1 and stamps[number][at[number]] > stamps[queue[1]][at[queue[1]]]:
-            queue.pop(0)
+        if at[number] == len(stamps):
+            del queue[0], times[0]
+            continue
+        times[0] = stamps[at[number]]
+        if len(queue) > 1 and times[0] > times[1]:
+            del queue[0], times[0]
             put(number)
     return np.array(order, dtype=np.int64)

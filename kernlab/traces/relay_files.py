@@ -30,7 +30,7 @@ from kernlab.traces.blktrace_records import MAGIC7, MAGIC8
 from kernlab.traces.relay_clients import register
 from kernlab.traces.relay_layout import LARGEST_BUFFER, Counters
 from kernlab.traces.relay_mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
-from kernlab.traces.relay_paths import PathLike, channel_name, find_files
+from kernlab.traces.relay_paths import PathLike, channel_name, find_files, has_number
 from kernlab.traces.relay_record import record as _record
 from kernlab.traces.relay_records import (
     STP_MAGIC,
@@ -202,11 +202,15 @@ class RelayFiles:
             return None
         if not any(os.pread(file, 4, 0) in _BLK_MAGICS for file in files.values()):
             return None
-        return BlkTrace.from_files([(number, self.paths[number]) for number in files], self.name)
+        return BlkTrace.from_files([(self._cpu(number), self.paths[number]) for number in files], self.name)
+
+    def _cpu(self, number: int) -> int | None:
+        """The CPU that a file is of by its name, None where it has no number: all CPUs may be in it."""
+        return number if has_number(self.paths[number]) else None
 
     def _blktrace(self, chunks: Sequence[Chunk]) -> BlkTrace:
         if self._geometry is None:
-            return BlkTrace.from_arrays([(chunk.cpu, chunk.data) for chunk in chunks], self.name)
+            return BlkTrace.from_arrays([(self._cpu(chunk.cpu), chunk.data) for chunk in chunks], self.name)
         return blktrace_of_slots(chunks, self.name)
 
     def blktrace(self) -> BlkTrace:

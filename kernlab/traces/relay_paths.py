@@ -40,14 +40,24 @@ def find_files(path: PathLike | Iterable[PathLike]) -> dict[int, Path]:
         raise KernlabError(f"{len(found):,} files are no relay channel, which has one per CPU")
     paths: dict[int, Path] = {}
     for name in found:
-        number = _NUMBER.search(Path(name).name)
-        cpu = int(number[1]) if number else 0
+        cpu = _cpu_of(Path(name))
         if cpu in paths:
             raise KernlabError(
                 f"{paths[cpu]} and {name} are both of CPU {cpu}: name the files of one channel"
             )
         paths[cpu] = Path(name)
     return dict(sorted(paths.items()))
+
+
+def has_number(path: Path) -> bool:
+    """Does a file's name end in the number of a CPU?"""
+    number = _NUMBER.search(path.name)
+    return number is not None and int(number[1]) < _MOST_FILES
+
+
+def _cpu_of(path: Path) -> int:
+    number = _NUMBER.search(path.name)
+    return int(number[1]) if number and has_number(path) else 0
 
 
 def _recorded(folder: Path) -> list[Path]:
