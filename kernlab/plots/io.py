@@ -85,7 +85,8 @@ def offsets(
         for what in range(len(KINDS)):
             rows = keep[(owner[keep] == number) & (kind[keep] == what)]
             dots(ax, x[rows], y[rows], fills[number], what)
-    pending = np.flatnonzero(requests.pending)
+    # A flush has no place on the device.
+    pending = np.flatnonzero(requests.pending & (requests.bytes > 0))
     if len(pending):
         ax.plot(
             seconds(requests.issued[pending]),
@@ -107,7 +108,7 @@ def offsets(
         handles.append(mark(colours.mute, _others(len(counts) - len(shown)), "o"))
     marks = [mark(colours.soft, KINDS[what], MARKERS[what]) for what in np.unique(kind).tolist()]
     if len(pending):
-        marks.append(mark(colours.vermilion, "not completed", "o", hollow=True))
+        marks.append(mark(colours.vermilion, _unanswered(requests), "o", hollow=True))
     legend_below(ax, colours, handles, marks)
     style.title(
         ax,
@@ -119,7 +120,7 @@ def offsets(
     return style.say(
         ax,
         f"Scatter plot of {len(asked):,} requests to {name} by time and offset, {_span(requests)}; by process: {parts}"
-        f"{_and_others(len(counts) - len(shown))}. {len(pending):,} had not completed at the end.",
+        f"{_and_others(len(counts) - len(shown))}. {_at_the_end(requests)}.",
     )
 
 
@@ -222,7 +223,9 @@ def latency(
 
     handles.append(Line2D([], [], color=colours.ink, linewidth=1.8, label="median"))
     if len(pending):
-        handles.append(mark(colours.vermilion, "not completed, so old at the end", "o", hollow=True))
+        handles.append(
+            mark(colours.vermilion, f"{_unanswered(requests)}, so old at the end", "o", hollow=True)
+        )
     legend_below(ax, colours, handles)
     half, most = (
         np.quantile(took, share, method="inverted_cdf") if len(took) else 0 for share in (0.5, 0.99)
@@ -241,7 +244,7 @@ def latency(
         ax,
         f"Scatter plot of the time from issue to completion of {len(took):,} requests of {requests.device}, "
         f"{_span(requests)}: median {duration(half)}, 99th percentile {duration(most)}, longest "
-        f"{duration(took.max(initial=0))}. {len(pending):,} had not completed at the end{oldest}.",
+        f"{duration(took.max(initial=0))}. {_at_the_end(requests)}{oldest}.",
     )
 
 
@@ -276,7 +279,7 @@ def depth(
     return style.say(
         ax,
         f"Area of the requests that {requests.device} was working on, {_span(requests)}: {figure(mean)} on average, "
-        f"{int(count.max(initial=0)):,} at most, {left:,} when the trace ended.",
+        f"{int(count.max(initial=0)):,} at most, {left:,} when the trace ended{_doubt(requests)}.",
     )
 
 
@@ -317,8 +320,28 @@ def _and_others(count: int) -> str:
 
 
 def _below(requests: Requests, text: str) -> str:
-    dropped = "; some events were dropped" if requests.dropped else ""
+    since = f" from {seconds(requests.missing[0][0]):.3f} s on" if requests.missing else ""
+    dropped = f"; some events were dropped{since}" if requests.dropped else ""
     return f"{requests.device}: {text}{dropped}"
+
+
+def _unanswered(requests: Requests) -> str:
+    """What a request without a completion is called: that may be among the events that are missing."""
+    return "no completion seen" if requests.unsure.any() else "not completed"
+
+
+def _at_the_end(requests: Requests) -> str:
+    return f"{int(requests.pending.sum()):,} had not completed at the end{_doubt(requests)}"
+
+
+def _doubt(requests: Requests) -> str:
+    unsure = int(requests.unsure.sum())
+    if not unsure:
+        return ""
+    return (
+        f" as far as the trace tells: of {unsure:,} the completion may be among the events that are missing from "
+        f"{seconds(requests.missing[0][0]):.3f} s on"
+    )
 
 
 def _span(requests: Requests) -> str:

@@ -89,7 +89,7 @@ def legend_below(ax: Axes, theme: style.Theme, *rows: list[Any]) -> None:
 
 
 def time_axis(ax: Axes, theme: style.Theme, requests: Requests) -> None:
-    """From the device's first event to its last, the time shaded in which some CPUs' events are missing."""
+    """From the device's first event to its last, the times shaded in which some CPUs' events are missing."""
     from matplotlib.ticker import MaxNLocator
 
     first, last = seconds(requests.first), seconds(requests.last)
@@ -98,16 +98,23 @@ def time_axis(ax: Axes, theme: style.Theme, requests: Requests) -> None:
     ax.set_xlim(first - 0.006 * span, first + 1.006 * span)
     ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} s")
-    if requests.whole_from > requests.first:
-        whole = seconds(requests.whole_from)
-        ax.axvspan(first - 0.006 * span, whole, color=theme.quiet, alpha=0.55, linewidth=0, zorder=0)
+    before = [(requests.first, requests.whole_from)] if requests.whole_from > requests.first else []
+    margin = 0.006 * span
+    for since, until in [*before, *requests.missing]:
+        left = seconds(since) - (margin if since == requests.first else 0)
+        right = seconds(until) + (margin if until == requests.last else 0)
+        ax.axvspan(left, right, color=theme.quiet, alpha=0.55, linewidth=0, zorder=0)
+        # Inside where there is room, else beside it.
+        inside = right - left > 0.3 * span
+        leftwards = inside or seconds(until) > first + 0.5 * span
+        at = right if inside else left if leftwards else right
         ax.annotate(
             "some CPUs' events are missing",
-            (whole, 1),
-            (-5, -4),
+            (at, 1),
+            (-5 if leftwards else 5, -4),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
-            ha="right",
+            ha="right" if leftwards else "left",
             va="top",
             color=theme.soft,
             fontsize="small",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ F64 = npt.NDArray[np.float64]
 
 #: What a request does: the plots tell these apart.
 READ, WRITE, OTHER = 0, 1, 2
-KINDS = ("reads", "writes", "discards and others")
+KINDS = ("reads", "writes", "flushes, discards, others")
 
 #: An unknown moment.
 NEVER = np.iinfo(np.int64).min
@@ -47,6 +49,8 @@ class Requests:
     whole_from: int
     #: Were events dropped, by what the trace says?
     dropped: bool
+    #: Times (ns) between which events of some CPU are missing, of which the second is `last` where they end the trace.
+    missing: tuple[tuple[int, int], ...] = ()
 
     @property
     def span(self) -> int:
@@ -57,6 +61,12 @@ class Requests:
     def pending(self) -> npt.NDArray[np.bool_]:
         """Which were issued and not completed when the trace ended."""
         return np.asarray(self.completed == NEVER)
+
+    @property
+    def unsure(self) -> npt.NDArray[np.bool_]:
+        """Which of the `pending` may have been completed by an event that is missing."""
+        until = max((end for _, end in self.missing), default=NEVER)
+        return np.asarray(self.pending & (self.issued <= until))
 
     def changes(self) -> tuple[I64, I64]:
         """(ns, requests under way from then on): the first event, and each moment at which their number changes."""
@@ -98,9 +108,11 @@ def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
     """Pair each issue (D) with the completion (C) that follows at its sector.
 
     events: `BlkTrace.events`. One that was issued again before it completed (a requeue, or a completion that was lost)
-    begins anew. Requests without bytes, as flushes are, have no sector to go by and are left out.
+    begins anew. Those without bytes, as flushes are, have no sector to go by, and end in the order of their issue.
     """
+    lost = events.attrs.get("lost", [])
     problems = [str(problem) for problem in events.attrs.get("problems", [])]
+    remaps = events[(events["action"] == "A").to_numpy()]
     events, device = one_device(events, device)
     times = _ns(events)
     first, last = int(times[0]), int(times[-1])
@@ -115,17 +127,21 @@ def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
     follows = same & ~ends  # an issue that something follows at its sector …
     pairs = np.flatnonzero(follows & np.append(ends[1:], False)[: len(rows)])  # … a completion
     # What completed one that was issued before `whole` may be among the missing events.
-    whole = whole_from(events)
+    whole = whole_from(events, remaps)
     pending = np.flatnonzero(~ends & ~same & (times[rows] >= whole))
     alone = np.setdiff1d(np.flatnonzero(ends), pairs + 1, assume_unique=True)
     time = times[rows]
+    asked, answered = _without_bytes(events, action, size)
+    kept = (answered >= 0) | (times[asked] >= whole)
+    asked, answered = asked[kept], answered[kept]
+    ended = np.where(answered >= 0, times[answered], NEVER)
     gaps = time[pairs + 1] - time[pairs]
     # A completion whose issue is missing long after nothing is missing is the rest of one that came in parts.
     alone = alone[time[alone] <= whole + (int(gaps.max()) if len(gaps) else last - whole)]
     never = np.full(max(len(pending), len(alone)), NEVER, dtype=np.int64)
-    issued = np.concatenate([time[pairs], time[pending], never[: len(alone)]])
-    completed = np.concatenate([time[pairs + 1], never[: len(pending)], time[alone]])
-    at = np.concatenate([rows[pairs], rows[pending], rows[alone]])
+    issued = np.concatenate([time[pairs], time[pending], never[: len(alone)], times[asked]])
+    completed = np.concatenate([time[pairs + 1], never[: len(pending)], time[alone], ended])
+    at = np.concatenate([rows[pairs], rows[pending], rows[alone], asked])
     order = np.argsort(np.where(issued == NEVER, completed, issued), kind="stable")
     at = at[order]
     return Requests(
@@ -138,18 +154,68 @@ def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
         first,
         last,
         whole,
-        any("dropped" in problem for problem in problems),
+        bool(lost) or any("dropped" in problem for problem in problems),
+        _missing(lost, device, first, last),
     )
 
 
-def whole_from(events: pd.DataFrame) -> int:
+def _without_bytes(
+    events: pd.DataFrame, action: npt.NDArray[Any], size: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """(row of the issue, row of the completion or -1) of each flush and zone command.
+
+    Those that begin at the same sector, and are or are not flushes of the device, are alike, and end in their order.
+    What ends though nothing like it was issued is the end of a write with a flush around it, or of a process's request.
+    """
+    letters = events["rwbs"].astype("category").cat
+    names = [str(name) for name in letters.categories]
+    # Letters that a request without bytes may have; "N" alone is of commands that are no file system's.
+    kind = np.array([-1 if n[:1] not in tuple("FWDZ") else int(n[1:2] != "N") for n in names] + [-1])
+    kinds = kind[letters.codes.to_numpy()]
+    rows = np.flatnonzero((size == 0) & (kinds >= 0) & np.isin(action.astype(str), ("D", "C", "R")))
+    out: dict[tuple[int, int], deque[int]] = {}
+    found: list[tuple[int, int]] = []
+    alike = zip(kinds[rows].tolist(), events["sector"].to_numpy()[rows].tolist(), strict=True)
+    for row, act, key in zip(rows.tolist(), action[rows].tolist(), alike, strict=True):
+        if act == "D":
+            out.setdefault(key, deque()).append(row)
+        elif waiting := out.get(key):
+            if act == "C":
+                found.append((waiting.popleft(), row))
+            else:
+                waiting.pop()
+    found += [(row, -1) for waiting in out.values() for row in waiting]
+    pairs = np.array(found, dtype=np.intp).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _missing(
+    lost: Sequence[Mapping[str, Any]], device: str, first: int, last: int
+) -> tuple[tuple[int, int], ...]:
+    """Between which times events of a device are missing, by attrs["lost"] of the events."""
+    spans = {
+        (
+            first if span["since_ns"] is None else max(int(span["since_ns"]), first),
+            last if span["until_ns"] is None else min(int(span["until_ns"]), last),
+        )
+        for span in lost
+        if span["device"] in ("", device)
+    }
+    return tuple(sorted(spans))
+
+
+def whole_from(events: pd.DataFrame, remaps: pd.DataFrame) -> int:
     """The moment (ns) from which on the events of all CPUs are there.
 
-    Each CPU counts its events from 1: one whose first event here has another number had earlier ones.
+    Each CPU counts its events from 1: one whose first event here has another number had earlier ones. `remaps` are the
+    trace's events A: they are counted with these, but may be of another device.
     """
     heads = events.drop_duplicates("cpu")
-    times = _ns(heads)
-    late = times[heads["sequence"].to_numpy() > 1]
+    times, earlier = _ns(heads), heads["sequence"].to_numpy() - 1
+    for row, cpu in enumerate(heads["cpu"].tolist()):
+        own = remaps["sequence"].to_numpy()[(remaps["cpu"] == cpu).to_numpy()]
+        earlier[row] -= int((own <= earlier[row]).sum())
+    late = times[earlier > 0]
     return int(late.max()) if len(late) else int(times[0])
 
 
@@ -157,7 +223,11 @@ def kinds_of(events: pd.DataFrame) -> npt.NDArray[np.int8]:
     """READ, WRITE or OTHER for each event, by blkparse's letters."""
     letters = events["rwbs"].astype("category").cat
     names = [str(name).removeprefix("F") for name in letters.categories]
-    kind = [READ if name[:1] == "R" else WRITE if name[:1] == "W" else OTHER for name in names]
+    # "WZ" are write-zeroes, which bring no data.
+    kind = [
+        READ if name[:1] == "R" else WRITE if name[:1] == "W" and name[1:2] != "Z" else OTHER
+        for name in names
+    ]
     # The last one is for what has no letters.
     return np.array([*kind, OTHER], dtype=np.int8)[letters.codes.to_numpy()]
 

@@ -23,7 +23,7 @@ from kernlab.traces.blktrace_events import event_columns, names_by_code
 from kernlab.traces.blktrace_export import export, stops
 from kernlab.traces.blktrace_headers import Digest, Rows, digest, gather, headers, in_time_order, some_headers
 from kernlab.traces.blktrace_latency import Latencies
-from kernlab.traces.blktrace_losses import Counters, Loss, losses
+from kernlab.traces.blktrace_losses import Counts, Loss, losses
 from kernlab.traces.blktrace_names import CGROUP
 from kernlab.traces.blktrace_notes import Note, process_names, read_notes, wall_clock
 from kernlab.traces.blktrace_records import V7, V8, Mask, Scan, scan
@@ -79,7 +79,7 @@ class BlkTrace:
     #: Names of processes that the trace itself does not tell, by pid; asked only when some are missing.
     more_names: Callable[[], Mapping[int, str]] | None = None
     #: What the kernel counted of the channel, given the trace; asked when the table is made.
-    counted: Callable[[BlkTrace], Counters] | None = None
+    counted: Callable[[BlkTrace], Counts] | None = None
 
     @classmethod
     def from_bytes(
@@ -261,6 +261,12 @@ class BlkTrace:
     def cpus_of(self, cpus: npt.NDArray[np.uint32], stream: Stream) -> I64:
         """The CPUs that records of a stream name; those that no kernel can have are its own."""
         return np.where(cpus < MOST_CPUS, cpus.astype(np.int64), stream.cpu)
+
+    def times_around(self, number: int, offset: int) -> tuple[int | None, int | None]:
+        """The times (ns) of the last record of a stream before a byte of `data`, and of the first from there on."""
+        times = self._digests[number].times
+        at = int(np.searchsorted(self.scans[number].offsets, offset))
+        return (int(times[at - 1]) if at else None, int(times[at]) if at < len(times) else None)
 
     @cached_property
     def runs(self) -> dict[Key, Run]:

@@ -7,7 +7,7 @@ in the buffer, tells which it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,17 +48,19 @@ class Counted:
 
     numbered: the last number that it gave to an event; refused: events that found no room; None where nothing counts
     that. full: were events being refused at the end? chance: times (ns) between which the buffer may have been full
-    before (of them None: from the beginning, to the end); None where it never was.
+    before (of them None: from the beginning, to the end); None where it never was. before: may it have been full before
+    the first of the events that are kept?
     """
 
     numbered: int | None = None
     refused: int | None = None
     full: bool = False
     chance: tuple[int | None, int | None] | None = None
+    before: bool = False
 
 
 @dataclass(slots=True)
-class Counters:
+class Counts:
     """What the kernel counted of a channel: per CPU, and what it `refused` on all of them (None: nothing counts that).
 
     numbers_first: does this kernel number an event before it looks for room? None where only the counts can tell.
@@ -76,7 +78,7 @@ def moment(ns: int) -> str:
     return f"{ns / 1e9:.6f} s"
 
 
-def losses(runs: Mapping[Key, Run], counters: Counters | None) -> tuple[list[Loss], list[str]]:
+def losses(runs: Mapping[Key, Run], counters: Counts | None) -> tuple[list[Loss], list[str]]:
     """(what is missing, what else is to be said), by gaps in the numbers and by what was counted."""
     found = [_gap(key, run) for key, run in sorted(runs.items()) if run.lost]
     if counters is None:
@@ -98,7 +100,8 @@ def losses(runs: Mapping[Key, Run], counters: Counters | None) -> tuple[list[Los
     if not rest:
         return found, []
     many = f"{device}: {rest:,}".removeprefix(": ")
-    if numbers_first:
+    earlier = not ended and not chances and any(counted.before for counted in counters.cpus.values())
+    if numbers_first or earlier:
         return found, [
             f"{many} more events were dropped before those that are kept, or were notes, which have no numbers"
         ]
@@ -106,6 +109,15 @@ def losses(runs: Mapping[Key, Run], counters: Counters | None) -> tuple[list[Los
     if ended and not chances:
         return found, [f"{text}: they are of CPU {' and '.join(map(str, ended))}"]
     return [*found, _somewhere(device, rest, chances, text, bool(ended))], []
+
+
+def doubt(missing: Sequence[Loss]) -> list[str]:
+    """What losses make of requests that have no completion, as a sentence for attrs["problems"] (none without any)."""
+    if not missing:
+        return []
+    since = _bound((loss.since for loss in missing), min)
+    when = "Anywhere in this trace" if since is None else f"From {moment(since)} on"
+    return [f"{when} a request without a completion may have been completed by an event that was dropped"]
 
 
 def _after(run: Run, counted: Counted) -> int:

@@ -39,6 +39,23 @@ CGROUP = 0x100
 # enum blktrace_cat, bits from 16 on.
 WRITE, FLUSH, SYNC, PC, NOTIFY = 1 << 1, 1 << 2, 1 << 3, 1 << 9, 1 << 10
 AHEAD, META, DISCARD, FUA = 1 << 11, 1 << 12, 1 << 13, 1 << 15
+# Of version 8 only. Zone commands are writes as well, by their direction.
+ZONE_APPEND, ZONE_RESET, ZONE_RESET_ALL, ZONE_FINISH, ZONE_OPEN, ZONE_CLOSE = (
+    1 << bit for bit in range(16, 22)
+)
+WRITE_ZEROES = 1 << 22
+
+#: What else a request does than read and write, by blkparse's letters (write-zeroes by the kernel's own).
+_OTHER_KINDS = {
+    DISCARD: "D",
+    WRITE_ZEROES: "WZ",
+    ZONE_APPEND: "ZA",
+    ZONE_RESET: "ZR",
+    ZONE_RESET_ALL: "ZRA",
+    ZONE_FINISH: "ZF",
+    ZONE_OPEN: "ZO",
+    ZONE_CLOSE: "ZC",
+}
 
 # enum blktrace_notify, of records with the category NOTIFY.
 NOTE_PROCESS, NOTE_TIMESTAMP, NOTE_MESSAGE = 0, 1, 2
@@ -48,7 +65,8 @@ MINOR_BITS = 20
 
 def rwbs(category: int, has_bytes: bool) -> str:
     """The letters of kernel/trace/blktrace.c's fill_rwbs, as blkparse prints them."""
-    kind = "D" if category & DISCARD else "W" if category & WRITE else "R" if has_bytes else "N"
+    plain = "W" if category & WRITE else "R" if has_bytes else "N"
+    kind = next((letters for bit, letters in _OTHER_KINDS.items() if category & bit), plain)
     tail = ((FUA, "F"), (AHEAD, "A"), (SYNC, "S"), (META, "M"))
     return ("F" if category & FLUSH else "") + kind + "".join(sign for bit, sign in tail if category & bit)
 

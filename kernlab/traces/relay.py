@@ -19,8 +19,10 @@ from kernlab.kernel import Kernel
 from kernlab.structs import Column
 from kernlab.tables.task_search import find_tasks
 from kernlab.traces.blktrace import BlkTrace, Stream
+from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.relay_dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
 from kernlab.traces.relay_layout import MODES
+from kernlab.traces.relay_losses import count, told
 from kernlab.traces.relay_records import (
     Chunk,
     hexdump,
@@ -224,7 +226,9 @@ class Relay:
         if type is None and channel.client.decoder == "blktrace":
             return self.blktrace(name, cpu=cpu, mode=mode).events
         problems: list[str] = []
-        chunks = [chunk for _, part in self._chunks(channel, cpu, mode, problems) for chunk in part]
+        parts = self._chunks(channel, cpu, mode, problems)
+        problems += told(channel, [buffer for buffer, _ in parts])
+        chunks = [chunk for _, part in parts for chunk in part]
         if type is None:
             decode = systemtap_records(chunks, problems) if channel.client.decoder else raw_chunks(chunks)
             columns = decode
@@ -237,12 +241,14 @@ class Relay:
     def blktrace(self, name: str | int, *, cpu: int | None = None, mode: str = "unread") -> BlkTrace:
         """A blktrace channel as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies.
 
-        Processes are named by the trace's notes, those already read among them, else by the tasks of the dump.
+        Processes are named by the trace's notes, those already read among them, else by the tasks of the dump. What the
+        channel refused for want of room is told with the moment from which on a CPU's events are missing.
         """
         channel = self._find(name)
         problems: list[str] = []
         arrays: list[Any] = []
         streams: list[Stream] = []
+        marks: dict[int, tuple[int, list[tuple[int, int]]]] = {}
         at = 0
         for buffer, chunks in self._chunks(channel, cpu, mode, problems):
             # Sub-buffers in a row hold whole records; what is left of an older one is a stretch of its own.
@@ -252,19 +258,26 @@ class Relay:
                     continue
                 size = sum(len(chunk.data) for chunk in group)
                 wanted = at + group[0].wanted_from
+                if not group[0].stale:
+                    begins = np.cumsum([at, *(len(chunk.data) for chunk in group[:-1])]).tolist()
+                    numbers = [chunk.number for chunk in group]
+                    marks[buffer.cpu] = len(streams), list(zip(numbers, begins, strict=True))
                 streams.append(Stream(buffer.cpu, at, at + size, wanted, group[0].stale))
                 arrays += [chunk.data for chunk in group]
                 room = -(-size // 8) * 8 - size
                 arrays.append(np.zeros(room, dtype=np.uint8))
                 at += size + room
         data = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.uint8)
-        told = [*self._kernel.problems, *self.problems, *problems]
+        said = [*self._kernel.problems, *self.problems, *problems]
 
         def names() -> dict[int, str]:
             earlier = self.blktrace(channel.address, mode="all").processes if mode == "unread" else {}
             return {**self._tasks, **earlier}
 
-        return BlkTrace(data, streams, self._kernel.source, told, names)
+        def counted(trace: BlkTrace) -> Counts:
+            return count(self._kernel, channel, trace, marks)
+
+        return BlkTrace(data, streams, self._kernel.source, said, names, counted)
 
     @cached_property
     def _tasks(self) -> dict[int, str]:
@@ -272,7 +285,12 @@ class Relay:
         tasks = find_tasks(self._kernel, [])
         pid, comm = tasks["pid"], tasks["comm"]
         pairs = zip(pid.values.tolist(), comm.values.tolist(), (pid.valid & comm.valid).tolist(), strict=True)
-        return {number: str(name) for number, name, valid in pairs if valid}
+        found: dict[int, str] = {}
+        for number, name, valid in pairs:
+            if valid:
+                # All idle tasks are pid 0: the first CPU's stands for them, as blkparse has it.
+                found.setdefault(number, str(name))
+        return found
 
     def hexdump(self, name: str | int, cpu: int = 0, mode: str = "unread", *, limit: int = 4096) -> str:
         """`read` as hexdump -C prints it, at most `limit` bytes."""

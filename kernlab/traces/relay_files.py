@@ -26,11 +26,19 @@ from kernlab import text
 from kernlab.errors import KernlabError
 from kernlab.frames import describe
 from kernlab.traces.blktrace import BlkTrace
+from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.blktrace_records import MAGIC7, MAGIC8
 from kernlab.traces.relay_clients import register
 from kernlab.traces.relay_layout import LARGEST_BUFFER, Counters
 from kernlab.traces.relay_mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
-from kernlab.traces.relay_paths import PathLike, channel_name, find_files, has_number
+from kernlab.traces.relay_paths import (
+    PathLike,
+    channel_name,
+    find_files,
+    has_number,
+    read_dropped,
+    recorded_dropped,
+)
 from kernlab.traces.relay_record import record as _record
 from kernlab.traces.relay_records import (
     STP_MAGIC,
@@ -193,6 +201,13 @@ class RelayFiles:
         frame.attrs["source"] = self.name
         return frame
 
+    def _counted(self, trace: BlkTrace) -> Counts:
+        """What the kernel dropped, as its own file beside a running trace or a recording's description tells it."""
+        path = next(iter(self.paths.values()))
+        live = any(is_live(file) for file in self._files.values())
+        dropped, source = (read_dropped(path), "the kernel's own count") if live else recorded_dropped(path)
+        return Counts(refused=dropped, source=source)
+
     def _saved_trace(self, cpu: int | None) -> BlkTrace | None:
         """The block trace in files on a disk, read straight to where it is decoded; None where it is something else."""
         if self._geometry is not None or any(self._kept.values()):
@@ -202,7 +217,9 @@ class RelayFiles:
             return None
         if not any(os.pread(file, 4, 0) in _BLK_MAGICS for file in files.values()):
             return None
-        return BlkTrace.from_files([(self._cpu(number), self.paths[number]) for number in files], self.name)
+        found = BlkTrace.from_files([(self._cpu(number), self.paths[number]) for number in files], self.name)
+        found.counted = self._counted
+        return found
 
     def _cpu(self, number: int) -> int | None:
         """The CPU that a file is of by its name, None where it has no number: all CPUs may be in it."""
@@ -210,8 +227,11 @@ class RelayFiles:
 
     def _blktrace(self, chunks: Sequence[Chunk]) -> BlkTrace:
         if self._geometry is None:
-            return BlkTrace.from_arrays([(self._cpu(chunk.cpu), chunk.data) for chunk in chunks], self.name)
-        return blktrace_of_slots(chunks, self.name)
+            found = BlkTrace.from_arrays([(self._cpu(chunk.cpu), chunk.data) for chunk in chunks], self.name)
+        else:
+            found = blktrace_of_slots(chunks, self.name)
+        found.counted = self._counted
+        return found
 
     def blktrace(self) -> BlkTrace:
         """Everything so far as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 from kernlab.errors import KernlabError
 
@@ -63,9 +64,7 @@ def _cpu_of(path: Path) -> int:
 def _recorded(folder: Path) -> list[Path]:
     """The files of a folder that `record` wrote. Raises KernlabError for other folders."""
     try:
-        with (folder / METADATA).open("rb") as stream:
-            described = json.loads(stream.read(_LARGEST_METADATA))
-        names = [str(entry["file"]) for entry in described["files"]]
+        names = [str(entry["file"]) for entry in _description(folder)["files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KernlabError(
             f"{folder} is a folder without a {METADATA} that can be read ({error}); name its files: {folder}/trace*"
@@ -73,6 +72,30 @@ def _recorded(folder: Path) -> list[Path]:
     if any(Path(name).name != name for name in names):
         raise KernlabError(f"{folder / METADATA} names files outside of its folder")
     return [folder / name for name in names]
+
+
+def _description(folder: Path) -> Any:
+    with (folder / METADATA).open("rb") as stream:
+        return json.loads(stream.read(_LARGEST_METADATA))
+
+
+def recorded_dropped(path: Path) -> tuple[int | None, str]:
+    """(events that the kernel dropped while a file was recorded, what tells it), None where nothing does."""
+    try:
+        described = _description(path.parent)
+        if path.name in [entry["file"] for entry in described["files"]]:
+            return int(described["dropped"]), f"the kernel's own count ({METADATA})"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None, ""
+
+
+def read_dropped(path: Path) -> int | None:
+    """What blktrace's own file beside the traces of a running kernel counts as dropped, None where there is none."""
+    try:
+        return int((path.parent / "dropped").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def channel_name(path: Path) -> str:

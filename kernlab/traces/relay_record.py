@@ -17,7 +17,7 @@ from kernlab import text
 from kernlab.errors import KernlabError
 from kernlab.progress import progress
 from kernlab.traces.relay_mapped import is_live
-from kernlab.traces.relay_paths import METADATA, channel_name
+from kernlab.traces.relay_paths import METADATA, channel_name, read_dropped
 
 #: Seconds between looks at what is not yet a whole sub-buffer: those wake nobody.
 _INTERVAL = 0.5
@@ -64,7 +64,7 @@ def record(
     described |= {
         "ended": _now(),
         "ended_by": ended_by,
-        "dropped": _dropped(next(iter(paths.values()))),
+        "dropped": read_dropped(next(iter(paths.values()))),
         "files": [
             {"cpu": s.cpu, "source": str(s.source), "file": s.target.name, "bytes": s.bytes} for s in streams
         ],
@@ -149,14 +149,6 @@ def _file_name(name: str, path: Path, cpu: int) -> str:
     if base == "trace" and (path.resolve().parent.parent.name == "block" or ".blktrace." in path.name):
         return f"{text.show_controls(directory or base).replace('/', '!')}.blktrace.{cpu}"
     return f"{text.show_controls(base).replace('/', '!')}{cpu}"
-
-
-def _dropped(path: Path) -> int | None:
-    """What blktrace's own file beside the traces counts as dropped."""
-    try:
-        return int((path.parent / "dropped").read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _now() -> str:

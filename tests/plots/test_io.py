@@ -13,6 +13,7 @@ mpl.use("Agg")
 from matplotlib import pyplot
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import StepPatch
+from traces import blk_records
 
 import kernlab
 from kernlab import KernlabError
@@ -28,6 +29,7 @@ from kernlab.plots.io_requests import (
     steps,
     thinned,
 )
+from kernlab.traces.blktrace import BlkTrace
 
 NAMES = ["offsets", "iops", "throughput", "latency", "depth"]
 SECOND = 1_000_000_000
@@ -231,6 +233,11 @@ def test_requests_are_paired_as_one_by_one(plan):
 def test_kinds_by_letters():
     frame = trace([(0, "C", 0, 512, letters, "x") for letters in ("R", "RA", "WS", "FWFS", "D", "N", "FN")])
     assert kinds_of(frame).tolist() == [READ, READ, WRITE, WRITE, 2, 2, 2]
+    # Zone commands and write-zeroes bring no data that a plain write would.
+    frame = trace(
+        [(0, "C", 0, 512, letters, "x") for letters in ("WZS", "ZAS", "ZR", "ZRA", "ZF", "ZO", "ZC")]
+    )
+    assert kinds_of(frame).tolist() == [2] * 7
 
 
 def test_steps_are_equal_and_cover_everything():
@@ -330,3 +337,37 @@ def test_dropped_events_are_told(events):
     lossy.attrs["problems"] = ["CPU 0: 7 events were dropped (gaps in the sequence numbers)"]
     texts = [text.get_text() for text in io.iops(lossy).texts]
     assert any("some events were dropped" in text for text in texts)
+
+
+def test_flushes_are_requests_too():
+    events = BlkTrace.from_bytes({0: blk_records.cases()["hungflush.blktrace.0"]}).events
+    found = requests_of(events)
+    assert found.pending.tolist() == [False, True]
+    assert found.issued.tolist() == [1_010_000, 2_000_000]
+    assert found.kind.tolist() == [WRITE, 2]
+    assert "1 when the trace ended" in io.depth(events).get_label()
+    assert "1 had not completed at the end, the oldest after 32 s" in io.latency(events).get_label()
+    # It has no place on the disk.
+    names = [text.get_text() for legend in legends(io.offsets(events)) for text in legend.get_texts()]
+    assert "not completed" not in names
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2"])
+def test_flushes_of_a_dump_are_paired_as_the_table_has_them(opened, name):
+    found = opened(name).relay.blktrace("vda/trace", mode="all")
+    requests = requests_of(found.events)
+    table = found.latencies().requests
+    own = table[table["rwbs"] == "FN"]
+    assert len(own) > 3
+    flushes = (requests.bytes == 0) & ~requests.pending
+    assert requests.issued[flushes].tolist() == own["issued"].astype("int64").tolist()
+    assert requests.completed[flushes].tolist() == own["completed"].astype("int64").tolist()
+
+
+def test_a_remap_of_another_device_is_no_gap():
+    """Each device's CPU counts its remaps, which carry the device of the partition they lead to."""
+    rows = [(1, "Q", 8, 512, "W", "x"), (2, "A", 8, 512, "W", "x"), (3, "Q", 8, 512, "W", "x")]
+    events = trace(rows, cpu=[0, 1, 1], sequence=[1, 1, 2])
+    events["device"] = pd.Categorical(["8:0", "8:3", "8:0"])
+    assert requests_of(events, "8:0").whole_from == 1
+    assert requests_of(events.assign(sequence=[1, 5, 6]), "8:0").whole_from == 3

@@ -181,3 +181,134 @@ def test_requests_that_never_end_are_bounded(monkeypatch):
     found = latencies(*(at(blk.Q, n, 8 * n) for n in range(25)))
     assert len(found.requests) == 10
     assert "15 requests are not followed" in found.problems[0]
+
+
+CASES = blk.cases()
+
+
+def flush(act: int, time: int, category: int = blk.FLUSH, sector: int = 0) -> Record:
+    return Record(act, category, time=time, sector=sector)
+
+
+def test_an_unanswered_flush_is_one_request_out_at_the_end():
+    found = BlkTrace.from_bytes({0: CASES["hungflush.blktrace.0"]}).latencies()
+    requests = found.requests
+    assert requests["rwbs"].tolist() == ["WS", "FNS"]
+    assert requests["completed"].isna().tolist() == [False, True]
+    assert requests.loc[1, "issued"].value == 2_000_000
+    assert found.depth()["depth"].tolist() == [1, 0, 1]
+    assert found.depth("8:0")["depth"].iloc[-1] == 1
+
+
+def test_a_flush_that_was_asked_for_and_the_devices_own_are_a_request_each():
+    """As kernels trace sync(1): Q FWS, the device's FN, and the end as a C of a plain write without bytes."""
+    asked = blk.WRITE | blk.FLUSH | blk.SYNC
+    found = latencies(
+        flush(blk.Q, 10, asked),
+        flush(blk.G, 12, asked),
+        flush(blk.D, 20),
+        flush(blk.C, 120),
+        flush(blk.C, 130, blk.WRITE | blk.SYNC),
+        # A write with a flush around it ends in another C at its sector, of which no D is known.
+        at(blk.Q, 200, 64, category=asked),
+        at(blk.D, 201, 64, category=blk.WRITE),
+        at(blk.C, 210, 64, category=blk.WRITE),
+        flush(blk.D, 220),
+        flush(blk.C, 250),
+        flush(blk.C, 260, blk.WRITE, sector=64),
+    )
+    requests = found.requests
+    assert requests["rwbs"].tolist() == ["FWS", "FN", "FWS", "FN"]
+    took = requests[["q2g", "q2c", "d2c"]].astype("int64").where(requests[["q2g", "q2c", "d2c"]].notna(), -1)
+    assert took.to_numpy().tolist() == [[2, 120, -1], [-1, -1, 100], [-1, 10, 9], [-1, -1, 30]]
+    assert found.depth()["depth"].tolist() == [1, 0, 1, 0, 1, 0]
+    assert found.summary("all").set_index("step").loc["D2C", "max"].value == 100
+    # btt has no flushes.
+    assert found.summary("all", btt_names=True).set_index("step").loc["D2C", "max"].value == 9
+
+
+def test_flushes_of_several_queues_end_in_their_order_and_a_requeued_one_is_issued_again():
+    found = latencies(
+        *(flush(blk.D, time) for time in (1, 2, 3)),
+        flush(blk.R, 4),
+        flush(blk.D, 9),
+        *(flush(blk.C, time) for time in (11, 12, 13)),
+    )
+    assert found.requests["d2c"].astype("int64").tolist() == [10, 10, 4]
+    assert found.requests["completed"].notna().all()
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2"])
+def test_the_slowest_request_of_a_dump_is_in_the_table(opened, name):
+    """In each of these it is a flush, by the events themselves: the device works on one at a time."""
+    trace = opened(name).relay.blktrace("vda/trace", mode="all")
+    events = trace.events
+    own = events[(events["rwbs"] == "FN") & events["action"].isin(["D", "C"])]
+    times = own["timestamp"].astype("int64").to_numpy()
+    assert own["action"].tolist() == ["D", "C"] * (len(own) // 2)
+    took = times[1::2] - times[::2]
+    requests = trace.latencies().requests
+    mine = requests[requests["rwbs"] == "FN"]
+    assert mine["d2c"].astype("int64").tolist() == took.tolist()
+    slowest = requests.loc[requests["d2c"].idxmax()]
+    assert slowest["rwbs"] == "FN"
+    assert slowest["d2c"].value == took.max()
+
+
+ZONES = [16, 17, 18, 19, 20, 21, 22]
+
+
+def test_zone_commands_and_write_zeroes_have_letters_of_their_own():
+    """blkparse_fmt.c's (upstream) of the categories 16 to 21, the kernel's fill_rwbs of 22."""
+    data = b"".join(
+        at(blk.D, n, 8 * n, int(bit in (16, 22)), blk.WRITE | blk.SYNC | 1 << bit, sequence=n + 1).pack(
+            version=8
+        )
+        for n, bit in enumerate(ZONES)
+    )
+    trace = BlkTrace.from_bytes({0: data})
+    letters = ["ZAS", "ZRS", "ZRAS", "ZFS", "ZOS", "ZCS", "WZS"]
+    assert trace.events["rwbs"].tolist() == letters
+    assert [line.split()[6] for line in trace.text().splitlines()] == letters
+    # They are requests, the resets and their kin without bytes, too.
+    assert trace.latencies().requests["rwbs"].tolist() == letters
+    assert trace.latencies().depth()["depth"].tolist() == list(range(1, 8))
+
+
+def test_a_trace_of_issues_and_completions_gives_what_they_tell():
+    found = BlkTrace.from_bytes({0: CASES["dc.blktrace.0"]}).latencies()
+    requests = found.requests
+    assert requests["d2c"].astype("int64").tolist() == [300_000] * 5
+    assert requests[["queued", "q2c"]].isna().all().all()
+    assert requests["comm"].tolist() == ["w"] * 5
+    summary = found.summary()
+    assert summary[["step", "n"]].to_numpy().tolist() == [["D2C", 5]]
+    told = "8:0: this trace has no events Q, so queued, allocated, inserted and merged are missing"
+    for table in (requests, summary):
+        assert table.attrs["problems"] == [f"{told}, and so are the steps from them"]
+    assert found.depth().attrs["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("acts", "says"),
+    [((blk.Q, blk.D), "no events C"), ((blk.Q, blk.C), "no events D"), ((blk.D,), "no events Q")],
+)
+def test_what_a_trace_was_not_asked_for_is_told(acts, says):
+    found = latencies(*(at(act, 10 * n, 8) for n, act in enumerate(acts, 1)))
+    assert len(found.requests) == 1
+    assert any(says in problem for problem in found.requests.attrs["problems"])
+
+
+def test_parts_of_a_request_that_was_split_are_no_requests_of_their_own():
+    found = latencies(
+        at(blk.Q, 1, 0, 16),
+        at(blk.D, 2, 0, 8),
+        at(blk.D, 3, 8, 8),
+        at(blk.C, 4, 0, 8),
+        at(blk.C, 5, 8, 8),
+        # Queued before the trace began.
+        at(blk.D, 6, 800, 8),
+        at(blk.C, 9, 800, 8),
+    )
+    assert found.requests["sector"].tolist() == [0, 800]
+    assert found.requests["d2c"].iloc[1].value == 3

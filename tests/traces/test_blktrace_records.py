@@ -124,4 +124,4 @@ def test_records_of_both_versions_share_a_table():
     events = BlkTrace.from_bytes({0: data}).events
     assert events["action"].tolist() == ["Q", "D"]
     assert events["sector"].tolist() == [8, 1 << 40]
-    assert events["rwbs"].tolist() == ["W", "W"]
+    assert events["rwbs"].tolist() == ["W", "WZ"]

@@ -53,3 +53,19 @@ def test_a_recording_reads_as_its_source(saved, tmp_path):
         assert again.events().equals(first.events())
     with pytest.raises(kernlab.KernlabError, match="there already"):
         kernlab.relay.record(saved / "vda.blktrace.*", tmp_path / "out", seconds=1)
+
+
+def test_what_the_kernel_dropped_while_recording_reaches_the_events(saved, tmp_path):
+    kernlab.relay.record(saved / "vda.blktrace.*", tmp_path / "out", seconds=5)
+    described = tmp_path / "out" / "relay.json"
+    with kernlab.relay.open(tmp_path / "out") as whole:
+        assert whole.events().attrs["lost"] == []
+    described.write_text(described.read_text().replace('"dropped": null', '"dropped": 9'))
+    with kernlab.relay.open(tmp_path / "out") as files:
+        events = files.events()
+    # Nothing tells when: the numbers of this kernel have no gaps.
+    (lost,) = events.attrs["lost"]
+    assert (lost["events"], lost["since_ns"], lost["until_ns"]) == (9, None, None)
+    assert any(
+        "9 events were dropped by the kernel's own count (relay.json)" in p for p in events.attrs["problems"]
+    )
