@@ -275,6 +275,23 @@ class Btf(Types):
                 return self.by_id(self._first_id + int(same[0]))
         return None
 
+    def nameless(self, *members: str) -> StructType | None:
+        """See Types.nameless; of the kernel itself, as a module's BTF only adds to it."""
+        if self._base is not None:
+            return self._base.nameless(*members)
+        names = [self._offset_of(name) for name in members]
+        if None in names:
+            return None
+        rows = np.flatnonzero((self._names == 0) & (self._kinds == STRUCT))
+        at = self._starts[rows]
+        like = (self._words[at + 1] & np.uint32(0xFFFF)) == len(members)
+        rows, at = rows[like], at[like] + _COMMON_WORDS
+        for number, name in enumerate(names):
+            like = self._words[at + 3 * number] == name
+            rows, at = rows[like], at[like]
+        found = self.by_id(self._first_id + int(rows[0])) if len(rows) else None
+        return found if isinstance(found, StructType) else None
+
     def names(self, kind: str) -> list[str]:
         """See Types.names. A module's own types only."""
         if kind not in _KINDS_OF:

@@ -328,6 +328,10 @@ class Types(ABC):
         """A type by its C name (`struct page`, `page`, `u64`, `char *`, `int [4]`), None where there is none."""
 
     @abstractmethod
+    def nameless(self, *members: str) -> StructType | None:
+        """The struct without a name whose members are these, in order: what a single variable is declared with."""
+
+    @abstractmethod
     def names(self, kind: str) -> list[str]:
         """Names of all types of a kind: "struct", "union", "enum", "typedef" or "base", in order, each once."""
 

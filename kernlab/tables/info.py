@@ -108,10 +108,11 @@ def uptime(kernel: Kernel) -> pd.Timedelta | None:
     # Linux commit 22c62b9a84b8 ("timekeeping: Introduce auxiliary timekeepers") (in v6.17) made an array of struct
     # tk_data of it; 6.13 had one of these, and before that it was a nameless struct of a sequence count and the rest.
     start = kernel.symbols.get("timekeeper_data") or kernel.symbol("tk_core")
-    if kernel.types.get("struct tk_data"):
-        keeper = StructArray(kernel, kernel.find_type("struct tk_data"), [start]).follow("timekeeper")
-    else:
-        keeper = StructArray(kernel, kernel.find_type("struct timekeeper"), [start + 8])
+    kind = kernel.types.get("struct tk_data") or kernel.types.nameless("seq", "timekeeper")
+    if kind is None:
+        raise KernlabError("the uptime is not known: the kernel's types do not say where its timekeeper lies")
+    # The sequence count in front is larger with PREEMPT_RT and with lockdep.
+    keeper = StructArray(kernel, kind, [start]).follow("timekeeper")
     base = _number(keeper, "tkr_mono.base")
     nanoseconds = _number(keeper, "tkr_mono.xtime_nsec") >> min(_number(keeper, "tkr_mono.shift"), 63)
     boot = _number(keeper, "offs_boot")

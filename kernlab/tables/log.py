@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab import text
+from kernlab.debuginfo.paths import resolve
 from kernlab.errors import KernlabError
 from kernlab.frames import frame, table
 from kernlab.kernel import Kernel
@@ -145,7 +146,9 @@ class Ring:
         # Positions begin one ring below 2^64, so the first wrap is one of 64 bits as well.
         wrapped = (begin + size) >> np.uint64(self.size_bits) == after >> np.uint64(self.size_bits)
         wrapped &= last != 0
-        start = np.where(wrapped, np.uint64(0), first).astype(np.int64) + 8
+        # Each block begins with its descriptor's id.
+        before = resolve(self.kernel.find_type("struct prb_data_block"), "data").hops[-1]
+        start = np.where(wrapped, np.uint64(0), first).astype(np.int64) + before
         end = np.where((last == 0) & ~wrapped, size, last).astype(np.int64)
         empty = ((begin & _NO_TEXT) != 0) & ((after & _NO_TEXT) != 0)
         stored = np.clip(np.minimum(length, end - start), 0, None)
@@ -155,8 +158,8 @@ class Ring:
         # The ring had no room for these texts; an empty line is marked otherwise.
         gone |= (begin == _FAILED) & (after == _FAILED)
         words = self.data.view("<u8")
-        # Each block begins with its descriptor's id; another one's means that the text was overwritten.
-        gone |= ~empty & ((words[np.clip(start - 8, 0, int(size) - 8) // 8] & _ID_MASK) != ids)
+        # Another one's id means that the text was overwritten.
+        gone |= ~empty & ((words[np.clip(start - before, 0, int(size) - 8) // 8] & _ID_MASK) != ids)
         values: list[Any] = []
         valid = np.ones(len(descriptors), dtype=bool)
         for row in range(len(descriptors)):

@@ -21,6 +21,7 @@ from kernlab.tables.task_search import find_tasks
 from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.percpu_chunks import percpu_units
 from kernlab.walk.slab_pages import ALLOCATED, UNKNOWN, SlabPages
+from kernlab.walk.thread_stacks import thread_size
 from kernlab.walk.vm_areas import mapped_frames, vm_areas, vmalloc_space
 from kernlab.walk.vmemmap import PageChunk, compound_heads, page_type_is
 
@@ -29,7 +30,6 @@ I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _KERNEL_HALF = np.uint64(1 << 63)
-_STACK_PAGES = 4  # THREAD_SIZE, arch/x86/include/asm/page_64_types.h
 _NOT_ASKED = 3  # beside ALLOCATED, FREE, UNKNOWN: no slab object
 
 
@@ -226,12 +226,13 @@ class Finder:
         order = np.flatnonzero(stack.valid & (stack.values != 0))
         order = order[np.argsort(stack.values[order], kind="stable")]
         start = stack.values[order]
-        end = start + np.uint64(_STACK_PAGES) * self.page_size
+        stack_bytes = thread_size(self.kernel, self.problems)
+        end = start + np.uint64(stack_bytes)
         comm, pid = task["comm"], task["pid"]
         hit, at = _inside(self.place[rows], start, end)
         who = np.empty(len(order), dtype=object)
         who[:] = [f"{comm.values[row]} ({pid.values[row]})" for row in order.tolist()]
-        self._say(rows[hit], "kernel stack", who[at], start[at], _STACK_PAGES * self.kernel.page_size)
+        self._say(rows[hit], "kernel stack", who[at], start[at], stack_bytes)
         rows = rows[~hit]
         if not len(rows):
             return

@@ -10,14 +10,12 @@ from kernlab.kernel import Kernel
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.task_search import find_tasks
 from kernlab.walk.percpu_chunks import percpu_units
+from kernlab.walk.thread_stacks import thread_size
 from kernlab.walk.vm_areas import VM_ALLOC, VM_MAP, VmAreas, mapped_frames, vm_areas, vmalloc_space
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Kinds = npt.NDArray[np.uint8]
-
-#: A thread's stack: THREAD_SIZE of arch/x86/include/asm/page_64_types.h.
-_THREAD_PAGES = 4
 
 
 def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[tuple[I64, Kinds], bool]:
@@ -36,13 +34,14 @@ def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[tuple[I64, Kinds]
         problems.append(f"which pages are vmalloc's, per-CPU or stacks is not known: {error}")
         return (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)), False
     complete = len(problems) == before
+    stack_bytes = thread_size(kernel, problems)
     stacks = _stacks(kernel)
     kinds = area_kinds(areas, stacks)
     # What is mapped there belongs to vmalloc even where its area is not known.
     kind = np.full(len(mapped.virtual), Kind.VMALLOC, dtype=np.uint8)
     inside, area = _place(mapped.virtual, areas.start, areas.end)
     kind[inside] = kinds[area]
-    inside, _ = _place(mapped.virtual, stacks, stacks + np.uint64(_THREAD_PAGES * kernel.page_size))
+    inside, _ = _place(mapped.virtual, stacks, stacks + np.uint64(stack_bytes))
     kind[inside] = Kind.KERNEL_STACK
     inside, _ = _place(mapped.virtual, *units)
     kind[inside] = Kind.PERCPU
@@ -53,7 +52,7 @@ def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[tuple[I64, Kinds]
     pfn = np.repeat(pfns, frames) + np.arange(total) - np.repeat(ends - frames, frames)
     kind = np.repeat(kind[known], frames)
     if not kernel.types.has_member("struct task_struct", "stack_vm_area"):
-        pfn, kind = _add_direct_stacks(kernel, pfn, kind)
+        pfn, kind = _add_direct_stacks(kernel, pfn, kind, stack_bytes)
     # A frame that is mapped twice is what allocated it rather than what only maps it.
     order = np.lexsort((kind == Kind.VMAP, pfn))
     pfn, kind = pfn[order], kind[order]
@@ -105,11 +104,11 @@ def _stacks(kernel: Kernel) -> U64:
     return np.unique(stack.values[stack.valid & (stack.values != 0)])
 
 
-def _add_direct_stacks(kernel: Kernel, pfn: I64, kind: Kinds) -> tuple[I64, Kinds]:
+def _add_direct_stacks(kernel: Kernel, pfn: I64, kind: Kinds, stack_bytes: int) -> tuple[I64, Kinds]:
     """Without CONFIG_VMAP_STACK stacks are plain pages of the direct map."""
     physical, status = kernel.memory.translate(_stacks(kernel))
     first = (physical[status == 0] // np.uint64(kernel.page_size)).astype(np.int64)
-    frames = (first[:, None] + np.arange(_THREAD_PAGES)).reshape(-1)
+    frames = (first[:, None] + np.arange(stack_bytes // kernel.page_size)).reshape(-1)
     return np.concatenate([pfn, frames]), np.concatenate(
         [kind, np.full(len(frames), Kind.KERNEL_STACK, dtype=np.uint8)]
     )

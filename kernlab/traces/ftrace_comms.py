@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab import text
+from kernlab.debuginfo.paths import resolve
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import Struct
@@ -19,8 +20,6 @@ from kernlab.tables.task_search import find_tasks
 
 #: What the trace file calls each CPU's idle task.
 IDLE = "<idle>"
-
-_COMM = 16
 
 #: saved_cmdlines_size can be set to PID_MAX_LIMIT at most.
 _MOST_SAVED = 1 << 22
@@ -71,7 +70,9 @@ class Comms:
             # made the names the end of the struct; before, they are pointed to.
             names = held["saved_cmdlines"]
             where = int(names) if not isinstance(names, str) else address + self._offset()
-            rows = np.frombuffer(kernel.read(where, _COMM * count), dtype=np.uint8).reshape(count, _COMM)
+            # Each name has TASK_COMM_LEN bytes, as a task's own.
+            width = resolve(kernel.find_type("struct task_struct"), "comm").type.size
+            rows = np.frombuffer(kernel.read(where, width * count), dtype=np.uint8).reshape(count, width)
         except KernlabError as error:
             self._problems.append(f"the names of tasks that ftrace saved cannot be read: {error}")
             return {}
@@ -81,8 +82,6 @@ class Comms:
         return dict(zip(pids[used].tolist(), comms.tolist(), strict=True))
 
     def _offset(self) -> int:
-        from kernlab.debuginfo.paths import resolve
-
         return resolve(self._kernel.find_type("struct saved_cmdlines_buffer"), "saved_cmdlines").hops[0]
 
     @cached_property

@@ -30,8 +30,8 @@ _LARGEST_ORDER = 10
 #: ring_buffer.c, RB_PAGE_HEAD and RB_PAGE_UPDATE: marks in a link to the sub-buffer that is read (or moved on) next.
 _MARKS = 3
 
-#: kernel/trace/trace.c, trace_clocks: size of an entry (function, name, in_ns), and more of them than there are.
-_CLOCK_BYTES, _MOST_CLOCKS = 24, 32
+#: There are fewer clocks than this (kernel/trace/trace.c, trace_clocks).
+_MOST_CLOCKS = 32
 
 #: Members of `struct ring_buffer_per_cpu` that count events; each is a local_t or an unsigned long.
 COUNTERS = ("entries", "overrun", "commit_overrun", "dropped_events", "read", "pages_lost", "nr_pages")
@@ -329,16 +329,16 @@ def _in_order(
 
 def read_clocks(kernel: Kernel) -> list[tuple[str, bool]]:
     """(name, whether it counts nanoseconds) of every trace clock by its number; ('', True) where it cannot be read."""
-    table = kernel.symbols.get("trace_clocks")
-    if table is None:
+    table, kind = kernel.symbols.get("trace_clocks"), kernel.types.nameless("func", "name", "in_ns")
+    if table is None or kind is None:
         return []
     _, _, size = kernel.symbols.lookup(np.array([table], dtype=np.uint64))
-    count = min(int(size[0]) // _CLOCK_BYTES, _MOST_CLOCKS)
-    where = np.uint64(table) + np.arange(count, dtype=np.uint64) * np.uint64(_CLOCK_BYTES)
-    pointers, _ = kernel.words(where + np.uint64(8))
-    in_ns, read = kernel.words(where + np.uint64(16), 4)
-    names = c_strings(kernel, pointers, 64)
+    count = min(int(size[0]) // kind.size, _MOST_CLOCKS)
+    where = np.uint64(table) + np.arange(count, dtype=np.uint64) * np.uint64(kind.size)
+    clocks = StructArray(kernel, kind, where)
+    names, in_ns = c_strings(kernel, clocks["name"].values, 64), clocks["in_ns"]
+    known = (names.valid & in_ns.valid).tolist()
     return [
         (str(name), bool(flag)) if valid else ("", True)
-        for name, flag, valid in zip(names.values, in_ns.tolist(), (names.valid & read).tolist(), strict=True)
+        for name, flag, valid in zip(names.values, in_ns.values.tolist(), known, strict=True)
     ]

@@ -100,6 +100,7 @@ class PcpSearch:
         self._heads = heads[self._by_address]
         page = kernel.find_type("struct page")
         self._links: int = resolve(page, "lru.next").hops[-1]
+        self._back: int = resolve(page, "lru.prev").hops[-1]
         self._state: int = resolve(page, "_mapcount.counter").hops[-1]
         self._private: int = resolve(page, "private").hops[-1]
         self._base, self._size = np.uint64(kernel.vmemmap + self._links), np.uint64(page.size)
@@ -113,7 +114,7 @@ class PcpSearch:
         state = chunk.number(self._state, 8)
         # Most free pages are tails of the buddy allocator's blocks: they look alike, and are left out at once.
         rows = np.flatnonzero((state == np.uint64(0xFFFFFFFF)) & ~self._in_free_blocks(chunk, state))
-        following, preceding = chunk.number(self._links, 8)[rows], chunk.number(self._links + 8, 8)[rows]
+        following, preceding = chunk.number(self._links, 8)[rows], chunk.number(self._back, 8)[rows]
         good = ((following - self._base) // self._size < np.uint64(MOST_FRAMES)) & (
             (following - self._base) % self._size == 0
         )

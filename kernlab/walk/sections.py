@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.debuginfo.paths import resolve
 from kernlab.kernel import Kernel
 
 I64 = npt.NDArray[np.int64]
@@ -88,8 +89,8 @@ def sections(kernel: Kernel, problems: list[str]) -> Sections:
         lost = int((status != 0).sum())
         problems.append(f"{lost:,} of {len(used):,} pages of the section table cannot be read")
     words = rows.view("<u8").reshape(len(used), per_root, section.size // 8)
-    mem_map = words[:, :, 0].reshape(-1)
-    usage = words[:, :, 1].reshape(-1)
+    mem_map = words[:, :, resolve(section, "section_mem_map").hops[-1] // 8].reshape(-1)
+    usage = words[:, :, resolve(section, "usage").hops[-1] // 8].reshape(-1)
     numbers = (used[:, None] * per_root + np.arange(per_root)).reshape(-1)
     there = (mem_map & _HAS_MEM_MAP) != 0
     return Sections(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import struct
 
 import pandas as pd
 import pytest
@@ -118,3 +120,37 @@ def test_crash_without_a_panic_has_no_panic_task(opened):
         assert stopped.info["panic_cpu"] is None
         assert stopped.info["panic_pid"] is None
         assert "no CPU had panicked" in stopped._repr_html_() or isinstance(stopped, kernlab.Dump)
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12"])
+@pytest.mark.parametrize("lock_bytes", [16, 72])
+def test_uptime_where_the_lock_before_the_timekeeper_is_larger(opened, name, lock_bytes):
+    """With PREEMPT_RT and with lockdep: the kernel's types say so, and all of it lies further on."""
+    dump = opened(name)
+    kernel = dump.kernel
+    start, size = kernel.symbol("tk_core"), kernel.find_type("struct timekeeper").size
+    first, last = kernel.symbol("__start_BTF"), kernel.symbol("__stop_BTF")
+    types = dump.read(first, last - first)
+    names = struct.unpack_from("<I", types, 4)[0] + sum(
+        struct.unpack_from("<I", types, at)[0] for at in (16,)
+    )
+    members = [types.index(f"\0{member}\0".encode(), names) + 1 - names for member in ("seq", "timekeeper")]
+    # A nameless struct of two members: its name, kind 4 and their number, its size, then name, type, bit for each.
+    pattern = re.escape(struct.pack("<II", 0, 4 << 24 | 2)) + b"....(?=%b........%b....)" % tuple(
+        re.escape(struct.pack("<I", member)) for member in members
+    )
+    (found,) = re.finditer(pattern, types, re.DOTALL)
+    overlay = Overlay(dump)
+    overlay.word(first + found.end() + 12 + 8, 8 * lock_bytes, 4)
+    overlay.write(start + lock_bytes, dump.read(start + 8, size))
+    with overlay.dump(fresh=True) as other:
+        assert other.info["uptime"] == dump.info["uptime"]
+
+
+def test_uptime_that_the_types_do_not_tell_of_is_unknown(opened):
+    dump = opened("debian-6.1")
+    first, last = dump.symbol("__start_BTF"), dump.symbol("__stop_BTF")
+    at = dump.read(first, last - first).index(b"\0timekeeper\0")
+    with Overlay(dump).write(first + at + 1, b"T").dump(fresh=True) as other:
+        assert other.info["uptime"] is None
+        assert any("uptime" in problem for problem in other.info.attrs["problems"])
