@@ -54,8 +54,8 @@ class Usage:
 
     `mm` is a StructArray of n; `owner` (index into mm) and `vma` are the m VMAs, by mm and start. `sums` has int64[m]
     for each of rss, pss, uss, anon, shmem, swap, shmem_swap, hugetlb, in bytes; `known` is bool[m], False where page
-    tables of the VMA are lost, `swap_known` where what is swapped out of the file that it maps is not known; `tables`
-    (int64[n]) counts page tables below the top. `problems` says what was lost.
+    tables of the VMA are lost, `swap_known` where what is swapped out of the file that it maps is not known;
+    `tables_known` is bool[n], False where any of the mm are lost. `problems` says what was lost.
     """
 
     mm: StructArray
@@ -64,7 +64,6 @@ class Usage:
     sums: dict[str, I64]
     known: Mask
     swap_known: Mask
-    tables: I64
     tables_known: Mask
     problems: list[str]
 
@@ -139,7 +138,7 @@ def _walk(kernel: Kernel) -> Usage:
     known, tables_known = book.known(tables.lost, len(spaces))
     problems += book.problems(int(whole.size - whole.sum()))
     swap_known = book.add_shared_swap()
-    return Usage(spaces, owner, vma, book.sums, known, swap_known, tables.tables, tables_known, problems)
+    return Usage(spaces, owner, vma, book.sums, known, swap_known, tables_known, problems)
 
 
 class _Book:

@@ -22,8 +22,9 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     so that the column adds up to the memory that processes use; uss_bytes: what nobody else maps, and the process' end
     would free; anon_bytes, shmem_bytes, file_bytes: what rss is made of; swap_bytes: swapped out of its own memory, as
     VmSwap; shmem_swap_bytes: swapped out of the shared memory that it maps, which VmSwap leaves out; hugetlb_bytes (not
-    in rss); page_tables_bytes as VmPTE: without the top. Missing where page tables are lost. vfork()ed processes share
-    an mm: each shows all of it. Mirrors fs/proc/task_mmu.c (smaps_account).
+    in rss); page_tables_bytes as VmPTE, the kernel's own count: without the top, and with the tables that it keeps for
+    when a huge page is split. All but that is missing where page tables are lost. vfork()ed processes share an mm: each
+    shows all of it. Mirrors fs/proc/task_mmu.c (smaps_account).
     """
     problems: list[str] = []
     found = usage(kernel)
@@ -67,7 +68,7 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
         swap_bytes=nullable(held("swap")),
         shmem_swap_bytes=nullable(Column(sums["shmem_swap"][of], known & swap_known[of], "int")),
         hugetlb_bytes=nullable(held("hugetlb")),
-        page_tables_bytes=nullable(Column(found.tables[of] * kernel.page_size, known, "int")),
+        page_tables_bytes=nullable(task["mm->pgtables_bytes.counter"]),
         oom_score_adj=nullable(task["signal->oom_score_adj"]),
         address=task,
         mm=task["mm"],

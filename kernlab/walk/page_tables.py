@@ -87,18 +87,13 @@ class Entries:
 class PageTables:
     """The page tables of N mms, walked by `entries`; what became known on the way is in the other attributes.
 
-    `tables` (int64[n]) counts each mm's tables below the top (and below the fifth level's), as the kernel does in
-    `pgtables_bytes`; `lost` are the ranges (owner, start, end) that tables which could not be read would have covered.
+    `lost` are the ranges (owner, start, end) that tables which could not be read would have covered.
     """
 
     kernel: Kernel
     mm: StructArray
     problems: list[str]
-    tables: I64 = field(init=False)
     lost: list[tuple[int, int, int]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.tables = np.zeros(len(self.mm), dtype=np.int64)
 
     def entries(self) -> Iterator[Entries]:
         """All entries that are not empty, in blocks, each mm's by address within one level.
@@ -142,8 +137,6 @@ class PageTables:
                 beyond += len(owner) - visits
                 owner, table, base = owner[:visits], table[:visits], base[:visits]
             visits -= len(owner)
-            if shifts[level + 1] < 39:
-                np.add.at(self.tables, owner, 1)
         if twice:
             self.problems.append(f"page tables: {twice:,} links lead to tables that were met before")
         if beyond:

@@ -149,6 +149,21 @@ def test_members_through_nameless_ones_tagged_or_not(btf):
         task.member("taill")
 
 
+def test_a_nameless_struct_by_its_members():
+    """What a single variable was declared with, such as tk_core."""
+    blob = Blob()
+    number = blob.int("u64", 8)
+    blob.struct("named", 16, [("seq", number, 0), ("keeper", number, 64)])
+    blob.struct("", 24, [("seq", number, 0), ("keeper", number, 64), ("more", number, 128)])
+    blob.struct("", 16, [("seq", number, 0), ("keeper", number, 64)], kind=UNION)
+    blob.struct("", 32, [("seq", number, 0), ("keeper", number, 128)])
+    found = Btf(blob.bytes()).nameless("seq", "keeper")
+    assert found.size == 32
+    assert found.member("keeper").offset == 16
+    assert Btf(blob.bytes()).nameless("keeper", "seq") is None
+    assert Btf(blob.bytes()).nameless("seq", "elsewhere") is None
+
+
 def test_types_that_hold_each_other(btf):
     task = btf.find("task")
     assert task.member("next").type.target.member("next").type.target is task

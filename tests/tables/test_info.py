@@ -122,6 +122,12 @@ def test_crash_without_a_panic_has_no_panic_task(opened):
         assert "no CPU had panicked" in stopped._repr_html_() or isinstance(stopped, kernlab.Dump)
 
 
+def test_uptime_is_what_the_guest_read_a_moment_before(machine_or_server):
+    """On captures of -rt kernels, too (KERNLAB_TEST_MACHINES)."""
+    since = machine_or_server.dump.info["uptime"].total_seconds() - machine_or_server.truth.uptime()
+    assert 0 < since < 120
+
+
 @pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12"])
 @pytest.mark.parametrize("lock_bytes", [16, 72])
 def test_uptime_where_the_lock_before_the_timekeeper_is_larger(opened, name, lock_bytes):
