@@ -109,6 +109,9 @@ def _find(dump: kernlab.Dump, name: str, arguments: list[str]) -> pd.DataFrame |
     if callable(found) and not isinstance(found, pd.DataFrame | pd.Series):
         try:
             found = found(*(_argument(word) for word in arguments))
+        except KernlabError:
+            # Some are TypeErrors, too.
+            raise
         except TypeError as error:
             raise KernlabError(f"{name} does not take these arguments: {error}") from error
     elif arguments:

@@ -13,10 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from kernlab import modules, structs, tables
+from kernlab.addresses import number
 from kernlab.debuginfo import known_globals
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
@@ -124,15 +122,18 @@ class Dump:
     def symbolize(self, addresses: Any) -> Any:
         """Address to "name+0x1f/0x80", as the kernel's %pS prints it; what no symbol covers as hexadecimal.
 
-        One address gives a str, several (list, array, Series) a list of str.
+        One address gives a str, several (list, array, Series) a list of str, None where one is missing.
         """
-        wanted, single = _as_addresses(addresses)
-        found = self._open_kernel().symbols.symbolize(wanted)
+        kernel = self._open_kernel()
+        wanted = kernel.addresses(addresses)
+        found = kernel.symbols.symbolize(wanted.values)
         named = [
-            name if name is not None else f"{address:#018x}"
-            for name, address in zip(found, wanted.tolist(), strict=True)
+            None if missing else name if name is not None else f"{address:#018x}"
+            for name, address, missing in zip(
+                found, wanted.values.tolist(), wanted.missing.tolist(), strict=True
+            )
         ]
-        return named[0] if single else named
+        return named[0] if wanted.single else named
 
     def variable(self, name: str, type: str | None = None) -> Any:  # noqa: A002
         """A global variable: a Python value, or a `Struct`. `type` is its C type where kernlab does not know it.
@@ -168,22 +169,28 @@ class Dump:
             described = kernel.find_type(c_type)
         return structs.whole(structs.array(kernel, described, percpu(kernel, address, cpus(kernel))))
 
-    def struct(self, type: str, address: int) -> Struct:  # noqa: A002
-        """One struct: `dump.struct("task_struct", address).comm`. Raises TypeNotFoundError."""
+    def struct(self, type: str, address: Any) -> Struct:  # noqa: A002
+        """One struct: `dump.struct("task_struct", "init_task").comm`. Raises TypeNotFoundError, AddressError.
+
+        An address is given, here as everywhere, as an integer of any sign, a struct, hexadecimal text or a symbol.
+        """
         kernel = self._open_kernel()
-        return structs.Struct(kernel, kernel.find_type(type), int(address))
+        return structs.Struct(kernel, kernel.find_type(type), kernel.address(address))
 
     def structs(self, type: str, addresses: Any) -> StructArray:  # noqa: A002
         """Many structs: `dump.structs("task_struct", tasks.address)["comm"]`; missing addresses, missing values."""
-        wanted, _ = _as_addresses(addresses)
-        return structs.array(self._open_kernel(), type, wanted)
+        kernel = self._open_kernel()
+        return structs.array(kernel, type, kernel.addresses(addresses).values)
 
-    def read(self, address: int, size: int, physical: bool = False) -> bytes:
+    def read(self, address: Any, size: int, physical: bool = False) -> bytes:
         """`size` bytes at a kernel virtual (or physical) address.
 
-        Raises PageExcluded where the dump lacks the page, FaultError where nothing is mapped.
+        Raises PageExcluded where the dump lacks the page, FaultError where nothing is mapped, AddressError for what is
+        not an address.
         """
-        return self._open_kernel().read(int(address), size, physical)
+        kernel = self._open_kernel()
+        # A symbol's address is virtual.
+        return kernel.read(number(address) if physical else kernel.address(address), size, physical)
 
     def translate(self, addresses: Any) -> Any:
         """Kernel virtual addresses to physical ones: int to int, several to an address array.
@@ -192,15 +199,15 @@ class Dump:
         """
         kernel = self._open_kernel()
         kernel.symbols  # noqa: B018 - completes the layout
-        wanted, single = _as_addresses(addresses)
-        physical, status = kernel.memory.translate(wanted)
-        if single:
+        wanted = kernel.addresses(addresses)
+        physical, status = kernel.memory.translate(wanted.values)
+        if wanted.single:
             if status[0]:
-                raise fault(int(status[0]), int(wanted[0]))
+                raise fault(int(status[0]), int(wanted.values[0]))
             return int(physical[0])
         from kernlab.frames.address import AddressArray
 
-        return AddressArray(physical, status != 0)
+        return AddressArray(physical, (status != 0) | wanted.missing)
 
     def close(self) -> None:
         """Close the dump's files. Tables that were built stay."""
@@ -284,19 +291,6 @@ def _note(given: str | os.PathLike[str] | bytes | None) -> bytes | None:
         raise DumpFileError(
             error.errno, f"the vmcoreinfo file cannot be read: {error.strerror}", str(given)
         ) from error
-
-
-def _as_addresses(given: Any) -> tuple[npt.NDArray[np.uint64], bool]:
-    """One address or many as uint64[n] (missing ones become 0), and whether it was one."""
-    # An array has __index__ as well, of whatever shape.
-    if np.ndim(given) == 0 and hasattr(given, "__index__"):
-        return np.array([int(given) % (1 << 64)], dtype=np.uint64), True
-    values = getattr(given, "array", given)
-    if hasattr(values, "to_numpy") and hasattr(values, "isna"):
-        return np.asarray(values.fillna(0).to_numpy(dtype=np.uint64)), False
-    if isinstance(values, np.ndarray) and values.dtype.kind in "ui":
-        return values.astype(np.uint64), False
-    return np.array([int(v) % (1 << 64) for v in values], dtype=np.uint64), False
 
 
 def _frame_of_structs(array: StructArray, columns: dict[str, Any]) -> pd.DataFrame:

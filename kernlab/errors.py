@@ -15,6 +15,10 @@ class DumpFileError(KernlabError, OSError):
     """The file cannot be opened at all: missing, a directory, no permission."""
 
 
+class AddressError(KernlabError, TypeError, ValueError):
+    """What was given is not an address. Both of Python's errors: pandas takes now the one for it and now the other."""
+
+
 class FaultError(KernlabError):
     """A virtual address that no page table maps, or a physical address where the machine had no memory."""
 

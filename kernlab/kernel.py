@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from kernlab import addresses
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
-from kernlab.errors import DumpFormatError, KernlabError, TypeNotFoundError
+from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError
 from kernlab.formats.base import DumpFile
 from kernlab.memory import Located, Memory, x86_64
 from kernlab.memory.arena import DEFAULT_BOUND
@@ -179,6 +180,27 @@ class Kernel:
         if address is None:
             self.with_modules()
             return self.symbols.address(name)
+        return address
+
+    def address(self, given: Any) -> int:
+        """One address, given in any of the ways that kernlab/addresses.py lists, a symbol's name among them.
+
+        Raises AddressError, SymbolNotFoundError.
+        """
+        return addresses.number(given, self._named)
+
+    def addresses(self, given: Any) -> addresses.Given:
+        """One address or many, given in any of those ways. Raises AddressError, SymbolNotFoundError."""
+        return addresses.several(given, self._named)
+
+    def _named(self, name: str) -> int:
+        address = self.symbol(name)
+        start, end = self.symbols.get("__per_cpu_start"), self.symbols.get("__per_cpu_end")
+        if start is not None and end is not None and start <= address < end:
+            raise AddressError(
+                f"{name} is a per-CPU variable, which lies at another address on each CPU: dump.percpu({name!r}) has "
+                "them"
+            )
         return address
 
     def find_type(self, name: str) -> Type:

@@ -87,10 +87,7 @@ class KernlabMagics(Magics):
         arguments = parse_argstring(self.sym, line)
         dump, name = self._dump(arguments.dump), _unquoted(arguments.name)
         if name[:2].lower() == "0x":
-            try:
-                return _told(dump.identify, int(name, 16))
-            except ValueError as error:
-                raise UsageError(f"{name} is no address") from error
+            return _told(dump.identify, name)
         return _told(dump.find_symbols, name)
 
     @no_var_expand

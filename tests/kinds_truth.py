@@ -51,6 +51,7 @@ def kinds(dump: Any) -> list[Compared]:
 
 def _of_zones(dump: Any, by_zone: pd.DataFrame) -> Iterator[Compared]:
     zones = dump.zones.set_index(["node", "zone"])
+    at: Any
     for at, row in by_zone.iterrows():
         where, zone = f"node {at[0]}, {at[1]}", zones.loc[at]
         found = {

@@ -53,6 +53,21 @@ def test_help_names_the_subcommands_and_imports_nothing_heavy() -> None:
         assert f"import '{heavy}'" not in done.stderr
 
 
+def test_an_address_is_given_as_everywhere(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    address = dump.symbol("init_task")
+    ways = ["init_task", f"{address:#x}", f"{address:x}", str(address), str(address - (1 << 64))]
+    told = {way: printed(capsys, "table", DUMP, "owner", way) for way in ways}
+    assert len(set(told.values())) == 1
+    assert "init_task" in told["init_task"]
+    assert "symbol" in told["init_task"]
+    for bad, why in (("1.5", "'1.5' is not an address"), ("init_tsk", "did you mean init_task")):
+        done = run("table", DUMP, "owner", bad)
+        assert done.returncode == 2
+        assert done.stderr.startswith("kernlab: ")
+        assert why in done.stderr
+        assert "arguments" not in done.stderr
+
+
 def test_a_part_that_is_not_there_has_no_subcommand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_COMMANDS", ("kernlab.cli_tables", "kernlab.capture.not_written_yet"))
     assert "capture" not in cli.parser().format_help()

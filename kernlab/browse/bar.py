@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kernlab.addresses import in_text
 from kernlab.browse.identify import identify
 from kernlab.browse.reading import Reader
 from kernlab.browse.rows import Place
@@ -131,6 +132,9 @@ class _Parser:
         self.depth = 0
 
     def whole(self) -> Value:
+        given = in_text(self.text)
+        if given is not None:
+            return Value(None, given, False)
         match = _AT.match(self.text)
         if match is not None and (kind := self._type_or_none(match[1])) is not None:
             self.at = match.start(2)

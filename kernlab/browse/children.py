@@ -8,14 +8,15 @@ import keyword
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kernlab.browse import heads, holds, values
-from kernlab.browse.bar import at_address
+from kernlab.browse.bar import at_address, find
 from kernlab.browse.members import links_of
 from kernlab.browse.reading import Reader
 from kernlab.browse.rows import VALUE, Place, points_to_text
 from kernlab.debuginfo.types import ArrayType, ForwardType, PointerType, StructType, Type, VoidType
-from kernlab.errors import KernlabError
+from kernlab.errors import AddressError, KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import Struct, StructArray
 
@@ -100,6 +101,29 @@ def _attribute(code: str, name: str) -> str:
 
 def _in_parentheses(expression: str) -> str:
     return f"({expression})" if "@" in expression or expression.startswith(("*", "&", "(")) else expression
+
+
+def any_place(kernel: Kernel, what: Any) -> Place:
+    """The place of anything that can be looked at: an expression, an address, a Struct, a StructArray, a Place.
+
+    Raises KernlabError for what is none of these, or cannot be found.
+    """
+    if isinstance(what, Place):
+        return what
+    if isinstance(what, str):
+        return replace(find(kernel, what), expression=what.strip())
+    if isinstance(what, Struct):
+        return struct_place(what.type_, what.address_)
+    if isinstance(what, StructArray):
+        return Place(f"{len(what):,} × {what.type.c_name}", what.type, 0, many=what)
+    try:
+        address = kernel.address(what)
+    except AddressError as error:
+        raise KernlabError(
+            f"a {type(what).__name__} cannot be browsed: {error}, or an expression such as 'init_task.mm' or "
+            "'struct task_struct @ 0x…'"
+        ) from error
+    return replace(at_address(kernel, address, f"{address:#018x}"), expression=f"{address:#x}")
 
 
 def struct_place(kind: Type, address: int, name: str = "", note: str = "") -> Place:

@@ -71,10 +71,8 @@ class Disassemble:
         )
 
     def _address(self, what: Any) -> int:
-        if hasattr(what, "__index__"):
-            return int(what) % (1 << 64)
-        place = bar.find(self._dump.kernel, str(what))
-        return place.address
+        kernel = self._dump.kernel
+        return bar.find(kernel, what).address if isinstance(what, str) else kernel.address(what)
 
 
 def _target(address: int, size: int, mnemonic: str, operands: str) -> int:

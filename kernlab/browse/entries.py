@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kernlab import frames
-from kernlab.browse import bar, heads, holds
-from kernlab.browse.children import children, members_of, of_head, pointee
+from kernlab.browse import heads, holds
+from kernlab.browse.children import any_place, children, members_of, of_head, pointee
 from kernlab.browse.known import NAMED_BY
 from kernlab.browse.rows import VALUE, Place, rows
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
@@ -48,7 +48,7 @@ class Entries:
         Raises KernlabError for what cannot be found, or for a list of which nobody knows what it holds.
         """
         kernel = self._dump.kernel
-        place = what if isinstance(what, Place) else bar.find(kernel, str(what))
+        place = any_place(kernel, what)
         return entries_frame(kernel, place, columns, type_name=type, link=link, limit=limit)
 
 

@@ -71,7 +71,7 @@ class Found:
 
 def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) -> list[Found | None]:
     """What lies at each address: symbols first, then slab objects; None where neither is known."""
-    wanted = np.array([int(address) % (1 << 64) for address in addresses], dtype=np.uint64)
+    wanted = kernel.addresses(addresses).values
     found: list[Found | None] = [None] * len(wanted)
     kernel.with_modules()
     rows, offsets, sizes = kernel.symbols.lookup(wanted)
@@ -175,12 +175,11 @@ class Identify:
     def __call__(self, addresses: Any) -> Any:
         """The symbol or slab object that covers each address: address, kind, label, start, size_bytes, type.
 
-        `addresses` is one or many (a list, an array, a column). Where nothing is known, the columns are missing.
+        `addresses` is one or many (integers, symbols' names, a list, an array, a column). Where nothing is known, the
+        columns are missing.
         """
         kernel = self._dump.kernel
-        if hasattr(addresses, "__index__") and np.ndim(addresses) == 0:
-            addresses = [int(addresses) % (1 << 64)]
-        array = self._dump.structs("void", addresses).addresses
+        array, missing, _ = kernel.addresses(addresses)
         found = identify(kernel, array)
         known = np.array([one is not None for one in found], dtype=bool)
         starts = np.array([one.start if one else 0 for one in found], dtype=np.uint64)
@@ -189,7 +188,7 @@ class Identify:
         return frames.frame(
             kernel,
             "identify",
-            address=frames.addresses(kernel, array, array != 0),
+            address=frames.addresses(kernel, array, ~missing),
             kind=_texts([one.kind if one else None for one in found]),
             label=_texts([one.label if one else None for one in found]),
             start=frames.addresses(kernel, starts, known),

@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from kernlab import text
-from kernlab.browse import bar, hexdump, holds, search, upwards
-from kernlab.browse.children import Children, candidates, children, pointee, struct_place
+from kernlab.browse import hexdump, holds, search, upwards
+from kernlab.browse.children import Children, any_place, candidates, children, pointee
 from kernlab.browse.complete import complete_expression
 from kernlab.browse.entries import entries_frame
 from kernlab.browse.layout import layout
@@ -23,7 +23,6 @@ from kernlab.browse.rows import Place, Row, rows
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
-from kernlab.structs import Struct, StructArray
 
 #: Rows of one page, unless a view asks for another number; and the most that it gets.
 PAGE, MOST_ROWS = 200, 1000
@@ -88,25 +87,8 @@ class Session:
             return self._view(self._add(self._place(what)))
 
     def _place(self, what: Any) -> Place:
-        if isinstance(what, Place):
-            return what
-        if isinstance(what, str):
-            found = replace(bar.find(self.kernel, what), expression=what.strip())
-            if isinstance(found.kind, PointerType):
-                return self._behind(found)
-            return found
-        if isinstance(what, Struct):
-            return struct_place(what.type_, what.address_)
-        if isinstance(what, StructArray):
-            return Place(f"{len(what):,} × {what.type.c_name}", what.type, 0, many=what)
-        if hasattr(what, "__index__"):
-            address = int(what) % (1 << 64)
-            found = bar.at_address(self.kernel, address, f"{address:#018x}")
-            return replace(found, expression=f"{address:#x}")
-        raise KernlabError(
-            f"a {type(what).__name__} cannot be browsed: give a struct, an address, or an expression such as "
-            "'init_task' or 'struct task_struct @ 0x…'"
-        )
+        found = any_place(self.kernel, what)
+        return self._behind(found) if isinstance(what, str) and isinstance(found.kind, PointerType) else found
 
     def _behind(self, place: Place) -> Place:
         """What a pointer that was named leads to, still under that name; NULL and wild pointers as they are."""

@@ -5,6 +5,7 @@ The address column says in its dtype which dump it is of and which type lies the
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from kernlab.walk.strings import c_strings
 class KernAccessor:
     """Kernel structs behind the rows: `tasks.kern.field("signal->oom_score_adj")`, `tasks.kern.structs`."""
 
-    def __init__(self, frame: pd.DataFrame, column: str | None = None, target: str = ""):
+    def __init__(self, frame: pd.DataFrame, column: Hashable | None = None, target: str = ""):
         self._frame = frame
         self._column = column
         self._target = target
@@ -32,52 +33,79 @@ class KernAccessor:
                 "this DataFrame has no column of addresses, so there are no structs behind its rows"
             )
 
-    def _candidates(self) -> list[Any]:
-        return [name for name, dtype in self._frame.dtypes.items() if isinstance(dtype, AddressDtype)]
+    def _candidates(self) -> list[tuple[Hashable, AddressDtype]]:
+        """Columns and levels of the index that hold addresses."""
+        index, columns = self._frame.index, self._frame.columns
+        levels = index.dtypes.items() if isinstance(index, pd.MultiIndex) else [(index.name, index.dtype)]
+        # set_index(…, drop=False) has the same column twice.
+        found = [*self._frame.dtypes.items(), *(level for level in levels if level[0] not in columns)]
+        return [(name, dtype) for name, dtype in found if isinstance(dtype, AddressDtype)]
 
-    def on(self, column: str, type: str | None = None) -> KernAccessor:  # noqa: A002 - the word users expect
-        """The same for another column of addresses: `tasks.kern.on("mm").field("total_vm")`.
+    def on(self, column: Hashable, type: str | None = None) -> KernAccessor:  # noqa: A002 - the word users expect
+        """The same for another column of addresses (or level of the index): `tasks.kern.on("mm").field("total_vm")`.
 
         `type` names what lies there, where the column does not know it or for a look at it as something else.
         """
-        if column not in self._frame.columns:
-            raise KernlabError(f"there is no column {column!r}; columns of addresses: {self._listed()}")
-        if not isinstance(self._frame[column].dtype, AddressDtype):
+        named = [name for name, _ in self._candidates() if name == column]
+        if len(named) > 1:
+            raise KernlabError(f"{len(named)} columns are called {column!r}: rename them to tell them apart")
+        if not named:
+            known = column in self._frame.columns or column in self._frame.index.names
             raise KernlabError(
                 f"column {column!r} holds no addresses; columns of addresses: {self._listed()}"
+                if known
+                else f"there is no column {column!r}; columns of addresses: {self._listed()}"
             )
         return KernAccessor(self._frame, column, type or "")
 
     def _listed(self) -> str:
-        return ", ".join(repr(name) for name in self._candidates()) or "none"
+        return ", ".join(repr(name) for name, _ in self._candidates()) or "none"
 
     @property
-    def column(self) -> str:
-        """The column that the structs are taken from: "address", or the only one of addresses."""
+    def column(self) -> Hashable:
+        """The column (or level of the index) that the structs are taken from: the one that the rows stand for.
+
+        A table of kernlab's knows it whatever it is called by now. In a table that somebody made, it is the column
+        named "address", or the only column that there is. Raises KernlabError where several could be meant, or none:
+        another one is no stand-in for it.
+        """
         if self._column is not None:
             return self._column
         candidates = self._candidates()
-        if "address" in candidates:
-            return "address"
-        if len(candidates) == 1:
-            return str(candidates[0])
-        raise KernlabError(f"which addresses? Choose with .kern.on(column): {self._listed()}")
+        own = [(name, dtype.target) for name, dtype in candidates if dtype.of_rows]
+        names = [name for name, _ in own or ((name, "") for name, _ in candidates)]
+        if len(own) == 1 or (names.count("address") == 1 and len({target for _, target in own}) <= 1):
+            return names[0] if len(own) == 1 else "address"
+        if len(own) > 1:
+            raise KernlabError(
+                f"these rows stand for {len(own)} structs each, {', '.join(map(repr, names))}; say which are meant: "
+                f".kern.on({names[0]!r})"
+            )
+        if len(candidates) == 1 and list(self._frame.columns) in ([], names):
+            return names[0]
+        raise KernlabError(
+            "which addresses? No column is known to be what these rows stand for: it was dropped, or turned into "
+            f"numbers. Choose another one with .kern.on({names[0]!r}); there are: {self._listed()}"
+        )
 
     @property
-    def _addresses(self) -> AddressArray:
-        array = self._frame[self.column].array
-        assert isinstance(array, AddressArray)
-        return array
+    def addresses(self) -> AddressArray:
+        """The addresses of the structs behind these rows, missing where there is none."""
+        column, frame = self.column, self._frame
+        level: Any = column
+        values = frame[column] if column in frame.columns else frame.index.get_level_values(level)
+        assert isinstance(values.array, AddressArray)
+        return values.array
 
     @property
     def dump(self) -> Any:
         """The dump that these rows are of. Raises KernlabError when it is gone, or when there are several."""
-        return origin.find(self._addresses.dtype.origin)
+        return origin.find(self.addresses.dtype.origin)
 
     @property
     def type(self) -> str:
         """The C type that lies at the addresses. Raises KernlabError where the column does not know."""
-        target = self._target or self._addresses.dtype.target
+        target = self._target or self.addresses.dtype.target
         if not target or target == origin.MIXED:
             why = (
                 "holds addresses of different types" if target else "does not say what lies at its addresses"
@@ -90,7 +118,7 @@ class KernAccessor:
     @property
     def structs(self) -> Any:
         """The `StructArray`, one struct per row; members are missing where the address is missing or NULL."""
-        addresses = self._addresses
+        addresses = self.addresses
         return self.dump.structs(self.type, addresses.fillna(0).to_numpy(dtype=np.uint64))
 
     def field(self, *paths: str) -> Any:
@@ -119,7 +147,7 @@ class KernAccessor:
         from kernlab.frames import expressions
         from kernlab.frames.builder import build, nullable
 
-        token = self._addresses.dtype.origin
+        token = self.addresses.dtype.origin
         if not expressions.is_formula(path):
             return build(token, path, nullable(_spelt_out(structs, structs[path])))
         found = expressions.compute(structs, path)
@@ -182,7 +210,7 @@ class KernAccessor:
             raise KernlabError(
                 "name both the struct and its member, as in .kern.owner('struct task_struct', 'tasks')"
             )
-        addresses = self._addresses
+        addresses = self.addresses
         if type is None or member is None:
             found: pd.DataFrame = self.dump.identify(addresses).drop(columns="address")
             return found.set_index(self._frame.index)

@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, no_default, take
 from pandas.api.indexers import check_array_indexer
 
+from kernlab.addresses import is_missing, number, values_of
 from kernlab.frames import address_values as av
 from kernlab.frames.address_arithmetic import AddressArithmetic, refusal
 from kernlab.frames.address_dtype import AddressDtype
@@ -60,7 +61,7 @@ class AddressArray(AddressArithmetic, ExtensionArray):
             scalars = scalars.array
         if isinstance(scalars, AddressArray):
             return cls(scalars._data, scalars._mask, scalars._dtype, copy)
-        values, mask = av.to_values(scalars)
+        values, mask = values_of(scalars)
         return cls(values, mask, wanted, copy)
 
     @classmethod
@@ -102,12 +103,12 @@ class AddressArray(AddressArithmetic, ExtensionArray):
         if isinstance(value, AddressArray):
             self._dtype = self._dtype.combine(value._dtype)
             self._data[key], self._mask[key] = value._data, value._mask
-        elif av.is_missing(value):
+        elif is_missing(value):
             self._data[key], self._mask[key] = 0, True
         elif pd.api.types.is_list_like(value):
-            self._data[key], self._mask[key] = av.to_values(value)
+            self._data[key], self._mask[key] = values_of(value)
         else:
-            self._data[key], self._mask[key] = np.uint64(av.scalar(value)), False
+            self._data[key], self._mask[key] = np.uint64(number(value)), False
 
     def isna(self) -> Mask:
         """bool[n], True where missing."""
@@ -115,8 +116,8 @@ class AddressArray(AddressArithmetic, ExtensionArray):
 
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
         """The addresses at `indices`; with `allow_fill`, -1 gives what is missing (or `fill_value`)."""
-        missing = fill_value is no_default or av.is_missing(fill_value)
-        fill = np.uint64(0 if missing else av.scalar(fill_value))
+        missing = fill_value is no_default or is_missing(fill_value)
+        fill = np.uint64(0 if missing else number(fill_value))
         data: Any = take(self._data, indices, allow_fill=allow_fill, fill_value=fill)
         mask: Any = take(self._mask, indices, allow_fill=allow_fill, fill_value=missing)
         return type(self)(data, mask, self._dtype)
@@ -160,7 +161,7 @@ class AddressArray(AddressArithmetic, ExtensionArray):
 
     def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> npt.NDArray[Any]:
         """uint64[n] where nothing is missing (or `na_value` is given), else objects: `Address` and NA."""
-        filled = self if na_value is no_default or av.is_missing(na_value) else self.fillna(na_value)
+        filled = self if na_value is no_default or is_missing(na_value) else self.fillna(na_value)
         wanted = (
             np.dtype(dtype) if dtype is not None else np.dtype(object if filled._mask.any() else np.uint64)
         )
@@ -255,10 +256,7 @@ class AddressArray(AddressArithmetic, ExtensionArray):
             mapper = pd.Series(list(mapper.values()), index=pd.Index(list(mapper), dtype=object))
         if isinstance(mapper, pd.Series) and not isinstance(mapper.index.dtype, AddressDtype):
             # An index of numbers takes addresses for something else, and would find none of them.
-            keys = [av.number(key) for key in mapper.index]
-            known = [key is not None for key in keys]
-            index = pd.Index([key for key in keys if key is not None], dtype=AddressDtype())
-            mapper = mapper[known].set_axis(index)
+            mapper = mapper.set_axis(pd.Index(list(mapper.index), dtype=AddressDtype()))
         return super().map(mapper, na_action=na_action)
 
     def _hash_pandas_object(self, **kwargs: Any) -> U64:
@@ -279,10 +277,8 @@ class AddressArray(AddressArithmetic, ExtensionArray):
         if isinstance(values, AddressArray):
             wanted, missing = values._data[~values._mask], bool(values._mask.any())
         else:
-            items = list(values)
-            missing = any(av.is_missing(item) for item in items)
-            numbers = [number for item in items if (number := av.number(item)) is not None]
-            wanted = np.array(numbers, dtype=np.uint64)
+            given, absent = values_of(list(values))
+            wanted, missing = given[~absent], bool(absent.any())
         result: Mask = np.where(self._mask, missing, np.isin(self._data, wanted))
         return result
 
@@ -291,8 +287,8 @@ class AddressArray(AddressArithmetic, ExtensionArray):
         if self._mask.any():
             raise ValueError("searchsorted needs addresses of which none is missing")
         if pd.api.types.is_list_like(value):
-            return self._data.searchsorted(av.to_values(value)[0], side=side, sorter=sorter)
-        return self._data.searchsorted(np.uint64(av.scalar(value)), side=side, sorter=sorter)
+            return self._data.searchsorted(values_of(value)[0], side=side, sorter=sorter)
+        return self._data.searchsorted(np.uint64(number(value)), side=side, sorter=sorter)
 
     def _wrap(self, numbers: Any) -> Self:
         return type(self)(
@@ -326,13 +322,13 @@ class AddressArray(AddressArithmetic, ExtensionArray):
     def _cast_pointwise_result(self, values: Any) -> Any:
         """What a function of each address gave: addresses if it gave addresses, else what it looks like."""
         items = list(values)
-        if all(isinstance(item, Address) or av.is_missing(item) for item in items):
+        if all(isinstance(item, Address) or is_missing(item) for item in items):
             return type(self)._from_sequence(items, dtype=self._dtype)
         inferred = pd.api.types.infer_dtype(items, skipna=True)
         if inferred == "boolean":
             return pd.array(items, dtype="boolean")
         if inferred == "integer":
-            numbers = [int(item) for item in items if not av.is_missing(item)]
+            numbers = [int(item) for item in items if not is_missing(item)]
             kind: Any = "Int64" if max(numbers) < 1 << 63 else "UInt64"
             if min(numbers) >= (0 if kind == "UInt64" else -(1 << 63)) and max(numbers) < 1 << 64:
                 return pd.array(items, dtype=kind)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
+from kernlab.addresses import number
 from kernlab.frames import address_values as av
 from kernlab.frames.address_dtype import AddressDtype
 from kernlab.text import Address
@@ -66,7 +67,8 @@ def _binary(array: AddressArray, other: Any, name: str, swapped: bool) -> Any:
         found: av.Operand | None = (other._data, other._mask)
     else:
         other_dtype = AddressDtype()
-        found = av.operand(av.parse(other) if isinstance(other, str) else other)
+        taken = av.compared if name in _COMPARISONS else av.operand
+        found = taken(number(other) if isinstance(other, str) else other)
     if found is None:
         if name in ("eq", "ne"):
             return pd.arrays.BooleanArray(np.full(len(array), name == "ne"), array._mask.copy())
@@ -76,7 +78,8 @@ def _binary(array: AddressArray, other: Any, name: str, swapped: bool) -> Any:
         raise ValueError(f"lengths differ: {len(array):,} addresses and {len(values):,} other values")
     data, mask = array._data, array._mask | missing
     if name in _COMPARISONS:
-        return pd.arrays.BooleanArray(_COMPARISONS[name](data, values), mask)
+        # Not by what they are worth: C prints an address with its top bit set as a negative number.
+        return pd.arrays.BooleanArray(_COMPARISONS[name](data, av.modulo(values)), mask)
     if name in _NUMBERS:
         operation, words = _NUMBERS[name]
         second, unusable = av.natural(values, words)

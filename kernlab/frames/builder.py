@@ -23,7 +23,7 @@ import pandas as pd
 
 from kernlab.debuginfo.types import EnumType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.frames import accessor  # noqa: F401 - registers .kern
+from kernlab.frames import accessor, merging  # noqa: F401 - register .kern, and what merge() asks
 from kernlab.frames.address import AddressArray, AddressDtype
 from kernlab.frames.elements import ElementAddresses
 
@@ -85,7 +85,8 @@ def frame(
 ) -> pd.DataFrame:
     """A DataFrame of `columns` in their order, with a RangeIndex and the attrs of `describe`.
 
-    Arrays are not copied. Raises KernlabError where columns differ in length or hold what no column can.
+    The column `address` is the one that the rows stand for: `.kern` takes it, whatever becomes of its name. Arrays
+    are not copied. Raises KernlabError where columns differ in length or hold what no column can.
     """
     token = kernel.token if kernel else ""
     built = {name: build(token, name, values) for name, values in columns.items()}
@@ -93,6 +94,9 @@ def frame(
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {count:,}" for name, count in lengths.items())
         raise KernlabError(f"the columns of {table} differ in length: {found}")
+    own = built.get("address")
+    if own is not None and isinstance(own.dtype, AddressDtype):
+        built["address"] = own.with_dtype(own.dtype.standing_for_rows())
     result = pd.DataFrame(built, copy=False)
     result.attrs.update(describe(kernel, table, problems))
     return result

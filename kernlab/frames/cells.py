@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from kernlab.frames.address_values import is_missing
+from kernlab.addresses import is_missing
 from kernlab.text import Address, human_bytes, percent
 
 #: bytes: a size; share: a fraction of 1; flags: bits, which a decimal number hides.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from kernlab.frames.address_values import is_missing
+from kernlab.addresses import is_missing
 from kernlab.frames.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable
 from kernlab.text import NO_MATH, escape_html, shorten
 

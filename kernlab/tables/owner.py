@@ -11,7 +11,6 @@ import pandas as pd
 from kernlab.frames import addresses as address_column
 from kernlab.frames import frame, table
 from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.tables.memory_by_file import mapping_paths
 from kernlab.tables.page_classifier import KIND_NAMES, Kind
 from kernlab.tables.page_kinds import PageSurvey
@@ -37,41 +36,26 @@ _NOT_ASKED = 3  # beside ALLOCATED, FREE, UNKNOWN: no slab object
 def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
     """What lies at each of many kernel addresses, one row each in their order; for one address its row, a Series.
 
-    `addresses`: an integer, a struct, or a list, array or column of them. kind says what is there: "symbol", "slab
-    object", "kernel stack", "percpu", "page struct", an area of "vmalloc" or "vmap", else the page's kind as in
-    `pages` ("anon", "file", "page table", …), "user address", "not mapped". name: the symbol, the slab cache, the
-    thread ("comm (pid)"), the area's caller, the file's path. start, size_bytes: of the whole symbol, object, stack or
-    area; offset: of the address in it; allocated: of slab objects, as in `slab_objects`; type: where it is known.
+    `addresses`: an integer, a struct, a symbol's name, hexadecimal text, or a list, array or column of them. kind says
+    what is there: "symbol", "slab object", "kernel stack", "percpu", "page struct", an area of "vmalloc" or "vmap",
+    else the page's kind as in `pages` ("anon", "file", "page table", …), "user address", "not mapped". name: the
+    symbol, the slab cache, the thread ("comm (pid)"), the area's caller, the file's path. start, size_bytes: of the
+    whole symbol, object, stack or area; offset: of the address in it; allocated: of slab objects, as in
+    `slab_objects`; type: where it is known. All are missing where the address is.
     An address in the direct map is told by what its frame is used for, be it mapped elsewhere too.
     """
-    wanted, single = as_addresses(addresses)
+    wanted = kernel.addresses(addresses)
     problems: list[str] = []
-    unique, of = np.unique(wanted, return_inverse=True)
+    unique, of = np.unique(wanted.values, return_inverse=True)
     found = Finder(kernel, unique, problems)
     found.run()
-    result = found.frame(of, wanted)
-    if not single:
+    result = found.frame(of, wanted.values, wanted.missing)
+    if not wanted.single:
         return result
     row = result.iloc[0]
-    row.name = f"{int(wanted[0]):#018x}"
+    row.name = f"{int(wanted.values[0]):#018x}"
     row.attrs.update(result.attrs)
     return row
-
-
-def as_addresses(given: Any) -> tuple[U64, bool]:
-    """One address or many as uint64[n] (missing ones are 0), and whether it was one."""
-    if isinstance(given, StructArray):
-        return given.addresses, False
-    if np.ndim(given) == 0 and hasattr(given, "__index__"):
-        return np.array([int(given) % (1 << 64)], dtype=np.uint64), True
-    if isinstance(given, pd.DataFrame):
-        given = given["address"]
-    values = getattr(given, "array", given)
-    if hasattr(values, "to_numpy") and hasattr(values, "isna"):
-        return np.asarray(values.fillna(0).to_numpy(dtype=np.uint64)), False
-    if isinstance(values, np.ndarray) and values.dtype.kind in "ui":
-        return values.astype(np.uint64), False
-    return np.array([int(value) % (1 << 64) for value in values], dtype=np.uint64), False
 
 
 class Finder:
@@ -121,18 +105,21 @@ class Finder:
             self._say(rest[status == 0], "other mapping")
             self._say(rest[status != 0], "not mapped")
 
-    def frame(self, rows: I64, shown: U64) -> pd.DataFrame:
-        """The table, of these rows."""
+    def frame(self, rows: I64, shown: U64, missing: Mask | None = None) -> pd.DataFrame:
+        """The table, of these rows; `missing` are those of which the address itself is."""
         has_start = (self.start != 0)[rows]
-        names, types = self.name[rows], self.type[rows]
+        kinds, names, types = self.kind[rows], self.name[rows], self.type[rows]
+        known = None if missing is None else ~missing
+        if known is not None:
+            kinds[~known] = None
         start, size, state = self.start[rows], self.size[rows], self.state[rows]
         offset = np.where(has_start, (self.place[rows] - start), np.uint64(0)).astype(np.int64)
         return frame(
             self.kernel,
             "owner",
             problems=self.problems,
-            address=address_column(self.kernel, shown),
-            kind=pd.array(self.kind[rows], dtype="str"),
+            address=address_column(self.kernel, shown, known),
+            kind=pd.array(kinds, dtype="str"),
             name=pd.array(names, dtype="str"),
             start=address_column(self.kernel, start, has_start),
             size_bytes=pd.arrays.IntegerArray(np.maximum(size, 0), size < 0),

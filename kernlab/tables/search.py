@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.addresses import in_text
 from kernlab.errors import KernlabError
 from kernlab.frames import addresses as address_column
 from kernlab.frames import describe, table
 from kernlab.kernel import Kernel
 from kernlab.memory import Located
 from kernlab.progress import progress
-from kernlab.tables.owner import Finder, as_addresses
+from kernlab.tables.owner import Finder
 from kernlab.threads import Spare, ahead, processors
 
 U64 = npt.NDArray[np.uint64]
@@ -32,8 +33,9 @@ _NOTHING: U64 = np.zeros(0, dtype=np.uint64)
 def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: int = 100_000) -> pd.DataFrame:
     """Every place in the dump's memory that holds `what`, by physical address; one row each.
 
-    `what`: an integer or a struct: 8 aligned bytes with that value, as pointers are stored; bytes or text (UTF-8):
-    these bytes anywhere; several addresses (a list, an array, a column, a table with an address column): any of them.
+    `what`: an integer of any sign or a struct: 8 aligned bytes with that value, as pointers are stored; bytes or text
+    (UTF-8): these bytes anywhere; several addresses (a list, an array, a column, a table with an address column): any
+    of them.
     `size`: pointers to anywhere in [address, address + size) count; "object": in the whole slab object, symbol, stack
     or area that the address lies in.
     `limit`: the search ends after so many places, and says so.
@@ -42,6 +44,11 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
     """
     problems: list[str] = []
     if isinstance(what, str):
+        if not what.isdecimal() and (address := in_text(what)) is not None:
+            raise KernlabError(
+                f"{what!r}: the address or these characters? search({address:#x}) finds what holds the address, "
+                f"search({what.encode()!r}) the characters"
+            )
         what = what.encode()
     needle: _Words | _Bytes
     if isinstance(what, bytes | bytearray | memoryview):
@@ -65,8 +72,8 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
 
 def _ranges(kernel: Kernel, what: Any, size: int | str | None, problems: list[str]) -> tuple[U64, U64]:
     """What the values searched for lie in: (first uint64[n], last uint64[n], inclusive), ascending and apart."""
-    first, _ = as_addresses(what)
-    first = np.unique(first)
+    wanted = kernel.addresses(what)
+    first = np.unique(wanted.values[~wanted.missing])
     last = first
     if size == "object":
         finder = Finder(kernel, first, problems)

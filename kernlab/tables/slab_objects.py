@@ -188,7 +188,7 @@ def _caches(kernel: Kernel, wanted: Any, problems: list[str]) -> U64:
         known.setdefault(name, []).append(address)
     found: list[int] = []
     for one in asked:
-        key = one if isinstance(one, str) else int(one)
+        key = one if isinstance(one, str) else kernel.address(one)
         if key not in known:
             names = [name for name in known if isinstance(name, str)]
             near = difflib.get_close_matches(str(key), names, 3)

@@ -169,7 +169,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def _struct(self, type: str, address: str) -> dict[str, Any]:  # noqa: A002
         """Open the struct browser below the dashboard, with a button that closes it."""
-        browser = self._dump.explore(self._dump.struct(type, views.address_of(address)))
+        browser = self._dump.explore(self._dump.struct(type, address))
         away = ipywidgets.Button(description="Close the struct browser", icon="times")
         away.layout.width = "max-content"
         away.on_click(lambda _: setattr(self, "children", (self._board,)))

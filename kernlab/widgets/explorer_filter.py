@@ -12,6 +12,7 @@ All words of a line must fit.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.addresses import number
 from kernlab.errors import KernlabError
 from kernlab.frames.address import AddressArray
 
@@ -46,8 +48,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 def matches(table: pd.DataFrame, line: str) -> Mask | None:
     """Which rows of `table` fit, bool[n]; None where the line asks for nothing.
 
-    A word like `column:text` whose column the table lacks is text like any other (a log holds many).
-    Raises KernlabError for a comparison that makes no sense for its column.
+    A word like `column=text` whose column the table lacks is text like any other where some row holds it (a log has
+    many such). Raises KernlabError for a column that is not there, and for a comparison that makes no sense for one.
     """
     if len(line) > _LONGEST:
         raise KernlabError(f"a search of {len(line):,} characters; {_LONGEST:,} are the most")
@@ -55,14 +57,27 @@ def matches(table: pd.DataFrame, line: str) -> Mask | None:
     for found in _WORD.finditer(line):
         negative, column, operator, quoted, plain = found.groups()
         value = quoted if quoted is not None else plain
-        if column is not None and column not in table.columns:
-            value = f"{column}{operator}{value}"
-            column = None
-        fits = _anywhere(table, value) if column is None else _in_column(table[column], operator, value)
+        if column is None:
+            fits = _anywhere(table, value)
+        elif column in table.columns:
+            fits = _in_column(table[column], operator, value)
+        else:
+            fits = _anywhere(table, f"{column}{operator}{value}")
+            if not (fits.any() or negative):
+                raise _no_column(table, column, f"{column}{operator}{value}")
         if negative:
             fits = ~fits
         kept = fits if kept is None else kept & fits
     return kept
+
+
+def _no_column(table: pd.DataFrame, column: str, word: str) -> KernlabError:
+    names = [str(name) for name in table.columns]
+    near = [name for name in names if name.startswith(f"{column}_")] or difflib.get_close_matches(
+        column, names, 3
+    )
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}."
+    return KernlabError(f"there is no column {column!r}, and no row holds {word!r}; {hint}")
 
 
 def _anywhere(table: pd.DataFrame, word: str) -> Mask:
@@ -85,7 +100,7 @@ def _in_column(column: pd.Series[Any], operator: str, value: str) -> Mask:
         return _contains(column if is_text(column) else column.astype("str"), value)
     compare = _COMPARE[operator]
     if isinstance(column.array, AddressArray):
-        return _true(compare(column, _whole(column, value)))
+        return _true(compare(column, number(value)))
     if is_text(column):
         if operator in ("=", "==", "!="):
             return _true(compare(column, value))
@@ -121,13 +136,6 @@ def _address(column: pd.Series[Any], word: str) -> Mask:
     return np.asarray(((values >> shift) == np.uint64(int(digits, 16))) & ~column.isna().to_numpy())
 
 
-def _whole(column: pd.Series[Any], value: str) -> int:
-    try:
-        return int(value, 0) % (1 << 64)
-    except ValueError:
-        raise KernlabError(f"{column.name} holds addresses; {value!r} is none (0x and its digits)") from None
-
-
 def _number(column: pd.Series[Any], value: str) -> int | float:
     try:
         return int(value, 0)
@@ -136,8 +144,8 @@ def _number(column: pd.Series[Any], value: str) -> int | float:
     size = _SIZE.fullmatch(value)
     if size is None:
         raise KernlabError(f"{column.name} holds numbers; {value!r} is none (12, 0x1f, 1.5, 10M)")
-    number = float(size[1]) * _UNITS[size[2].upper()]
-    return int(number) if number.is_integer() else number
+    counted = float(size[1]) * _UNITS[size[2].upper()]
+    return int(counted) if counted.is_integer() else counted
 
 
 def _true(mask: Any) -> Mask:

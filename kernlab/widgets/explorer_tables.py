@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab import tables, text
+from kernlab.addresses import is_missing
 from kernlab.errors import KernlabError
-from kernlab.frames.address_values import is_missing
 from kernlab.frames.cells import Kind, duration, kind_of_column, readable
 from kernlab.summary import opens_alone
 from kernlab.widgets.explorer_filter import is_text, matches

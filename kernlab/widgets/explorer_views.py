@@ -157,14 +157,6 @@ def picture(dump: Dump, name: str, dark: bool) -> dict[str, Any]:
     return {"png": base64.b64encode(stream.getvalue()).decode("ascii"), "alt": _text(said) or name}
 
 
-def address_of(value: str) -> int:
-    """What the browser sends back of an address: `0x` and digits."""
-    try:
-        return int(value, 16) % (1 << 64)
-    except ValueError:
-        raise KernlabError(f"{value!r} is no address") from None
-
-
 def _draws_alone(method: Callable[..., Any]) -> bool:
     parameters = list(inspect.signature(method).parameters.values())[1:]
     return any(parameter.name == "ax" for parameter in parameters) and all(

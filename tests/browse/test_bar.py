@@ -81,7 +81,7 @@ def test_a_bare_address_is_looked_up(kernel, opened):
         ("do_idle.x", "cast it"),
         ("init_task +", "cannot read"),
         ("(init_task", r"'\)' is missing"),
-        ("0x123456789abcdef01", "cannot read"),
+        ("0x123456789abcdef01", "64 bits"),
         ("99999999999999999999", "64 bits"),
         ("pid(99999)", "no task has the pid"),
         ("system('id')", "there is no system()"),

@@ -125,14 +125,59 @@ def test_errors_say_what_to_do(tasks):
         tasks.kern.on("nope")
     with pytest.raises(KernlabError, match="holds no addresses"):
         tasks.kern.on("x")
-    with pytest.raises(KernlabError, match="which addresses"):
-        tasks.rename(columns={"address": "task"}).kern.field("pid")
     with pytest.raises(KernlabError, match="does not say what lies"):
         tasks.assign(address=tasks.address + 8).kern.field("pid")
     with pytest.raises(KernlabError, match="belong to no dump"):
         tasks.assign(address=pd.array([1] * 5, dtype="address")).kern.on("address", TASK).field("pid")
     assert not hasattr(pd.DataFrame({"x": [1]}), "kern")
     assert hasattr(tasks, "kern")
+
+
+def test_the_table_knows_what_its_rows_stand_for(tasks):
+    wanted = tasks.kern.field("pid").tolist()
+    still = {
+        "index": tasks.set_index("address"),
+        "index and column": tasks.set_index("address", drop=False),
+        "two levels": tasks.set_index(["x", "address"]),
+        "renamed": tasks.rename(columns={"address": "task"}),
+        "names changed": tasks.rename(columns={"address": "task", "mm": "address"}),
+        "merged": tasks.merge(pd.DataFrame({"x": [5, 4, 3, 2, 1]}), on="x"),
+        "astype": tasks.astype({"x": "float64"}),
+        "with another": tasks.assign(before=tasks.address.shift()),
+        "grouped": tasks.groupby("x", sort=False).first(),
+        "concat": pd.concat([tasks.head(2), tasks.tail(3)]),
+        "filled": tasks.assign(address=tasks.address.fillna(0)).assign(address=tasks.address),
+    }
+    assert {name: table.kern.field("pid").tolist() for name, table in still.items()} == dict.fromkeys(
+        still, wanted
+    )
+    assert tasks.set_index("address").kern.on("address").column == "address"
+    assert tasks.set_index("mm").kern.on("mm").structs.type == MM
+
+
+def test_no_other_column_stands_in_for_it(tasks):
+    lost = [
+        tasks.drop(columns="address"),
+        tasks.astype({"address": "UInt64"}),
+        tasks.set_index("mm").drop(columns="address"),
+        tasks.groupby("mm")[["x"]].sum(),
+    ]
+    for table in lost:
+        with pytest.raises(KernlabError, match=r"which addresses\?.*\.kern\.on\('mm'\)"):
+            table.kern.field("pid")
+        assert table.kern.on("mm").structs.type == MM
+
+
+def test_rows_that_stand_for_two_structs_are_asked_which(tasks):
+    both = tasks.merge(tasks.rename(columns={"address": "other"}), on="x")
+    assert both.kern.column == "address"
+    maps = tasks[["mm", "x"]].rename(columns={"mm": "address"})
+    maps["address"] = maps.address.array.with_dtype(maps.address.dtype.standing_for_rows())
+    for table in (tasks.merge(maps, on="x"), tasks.rename(columns={"address": "task"}).merge(maps, on="x")):
+        with pytest.raises(KernlabError, match=r"stand for 2 structs each.*\.kern\.on"):
+            table.kern.field("pid")
+    with pytest.raises(KernlabError, match="2 columns are called"):
+        pd.concat([tasks, tasks], axis=1).kern.on("mm")
 
 
 def test_two_dumps_do_not_mix(tasks):

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernlab.errors import KernlabError
+from kernlab.frames import merging  # noqa: F401 - as every table of kernlab's brings it
 from kernlab.frames.address import AddressArray, AddressDtype
 from kernlab.frames.origin import MIXED
 from kernlab.text import Address
@@ -116,6 +118,8 @@ class TestTraps:
     def test_query_and_eval(self, table):
         assert table.query("address == 0xffff888000000041").x.tolist() == [0, 3]
         assert table.query("address in [0xffff888000000041, 5]").x.tolist() == [0, 3, 4]
+        assert table.query(f"address == {HERE - TOP}").x.tolist() == [0, 3]
+        assert table.query(f"address in [{HERE - TOP}, 5]").x.tolist() == [0, 3, 4]
         assert table.query("address > @NEXT - 1", local_dict={"NEXT": NEXT}).x.tolist() == [2]
         exactly(table.eval("address + 4096"), HERE + 4096, None, NEXT + 4096, HERE + 4096, 4101)
         assert table.eval("address - address").dtype == "Int64"
@@ -152,8 +156,7 @@ class TestTraps:
         exactly(
             pd.concat([table.address, pd.Series([NEXT], dtype="uint64")]), HERE, None, NEXT, HERE, 5, NEXT
         )
-        with pytest.raises(ValueError, match="negative"):
-            pd.concat([table.address, pd.Series([-1])])
+        exactly(pd.concat([table.address[:1], pd.Series([NEXT - TOP])]), HERE, NEXT)
 
     def test_sort_rank_unique_and_counts(self, table):
         exactly(table.sort_values("address").address, 5, HERE, HERE, NEXT, None)
@@ -176,13 +179,17 @@ class TestTraps:
             [Address(HERE)],
             ["0xffff888000000041"],
             np.array([HERE], dtype=np.uint64),
-            {HERE, -1, 2.5},
+            {HERE, -1},
+            [HERE - TOP],
+            np.array([HERE - TOP]),
         ]
         for values in [*wanted, make(HERE), pd.Series(make(HERE)), pd.Series([HERE], dtype="UInt64")]:
             assert table.address.isin(values).tolist() == expected
         assert table.address.isin([None]).tolist() == [False, True, False, False, False]
-        # A float that lies near is no address.
-        assert not table.address.isin([float(HERE)]).any()
+        # A float that lies near is not an address, and finding nothing would look like an answer.
+        for bad in (float(HERE), TOP, "init_task"):
+            with pytest.raises(KernlabError, match="is not an address"):
+                table.address.isin([bad])
 
     def test_fill_shift_where_mask(self, table):
         column = table.address
@@ -216,6 +223,18 @@ class TestTraps:
             merged = table.merge(right, on="address", how="left")
             assert merged.y.fillna(0).tolist() == [1, 0, 0, 1, 2]
             assert merged.address[0] == HERE
+
+    def test_merge_reads_other_integers_as_addresses(self, table):
+        signed = pd.DataFrame({"address": [HERE - TOP, 5, 9], "y": [1, 2, 3]})
+        assert table.merge(signed, on="address").y.tolist() == [1, 1, 2]
+        exactly(table.merge(signed, on="address", how="right").address, HERE, HERE, 5, 9)
+        assert signed.merge(table, on="address").x.tolist() == [0, 3, 4]
+        named = table.merge(signed.rename(columns={"address": "p"}), left_on="address", right_on="p")
+        assert named.p.tolist() == [HERE - TOP] * 2 + [5]
+        assert table.merge(pd.DataFrame({"address": [hex(HERE)]})).x.tolist() == [0, 3]
+        assert table.set_index("address").join(signed.set_index("address")).y.count() == 3
+        with pytest.raises(KernlabError, match="low bits"):
+            table.merge(signed.astype({"address": float}), on="address")
 
     def test_a_missing_key_does_not_merge_with_null(self, table):
         right = pd.DataFrame({"address": make(0, 5), "y": [1, 2]})
@@ -259,9 +278,17 @@ class TestConversion:
             exactly(pd.Series(values).astype("address"), HERE, NEXT)
             exactly(pd.array(values, dtype="address"), HERE, NEXT)
 
-    @pytest.mark.parametrize("bad", [-1, TOP, 1.5, float(HERE), True, "ffff", "0x1ffffffffffffffff", b"1"])
-    def test_what_is_no_address(self, bad):
-        with pytest.raises((TypeError, ValueError), match=r"no address|holds no"):
+    def test_a_negative_number_is_64_bits_with_a_sign(self):
+        exactly(pd.array([HERE - TOP, -1, str(NEXT - TOP)], dtype="address"), HERE, TOP - 1, NEXT)
+        exactly(pd.Series([HERE - TOP]).astype("address"), HERE)
+        exactly(pd.Series([HERE - TOP, None], dtype="Int64").astype("address"), HERE, None)
+        exactly(pd.array([f"{HERE:x}"], dtype="address"), HERE)
+
+    @pytest.mark.parametrize(
+        "bad", [-(1 << 63) - 1, TOP, 1.5, float(HERE), True, "ffff", "0x1ffffffffffffffff", b"1", "init_task"]
+    )
+    def test_what_is_not_an_address(self, bad):
+        with pytest.raises(KernlabError, match=r"not an address|holds no"):
             pd.array([bad], dtype="address")
 
     def test_to_integers(self, table):
@@ -341,14 +368,19 @@ class TestArithmetic:
         assert (left ^ right)[0] == a ^ b
         assert (left - Address(b))[0] == difference[0]
 
-    @given(addresses, st.one_of(st.integers(-(1 << 70), 1 << 70), addresses))
-    def test_comparisons_are_exact(self, a, n):
+    @given(addresses, st.one_of(integers, addresses))
+    def test_comparisons_are_exact_of_64_bits(self, a, n):
         column = make(a)
         signed = np.array([n]) if -(1 << 63) <= n < 1 << 63 else None
         for compare in (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge):
-            assert compare(column, n)[0] == compare(a, n)
+            assert compare(column, n)[0] == compare(a, n % TOP)
             if signed is not None:
-                assert compare(column, signed)[0] == compare(a, n)
+                for other in (signed, pd.Series(signed), pd.array(signed, dtype="Int64")):
+                    assert compare(pd.Series(column), other)[0] == compare(a, n % TOP)
+        # What needs 65 bits is not an address, and "not equal" would look like an answer.
+        for beyond in (n + (TOP << 1), -(TOP << 1) - n):
+            with pytest.raises(KernlabError, match="64 bits"):
+                operator.eq(column, beyond)
 
     @given(addresses, integers)
     def test_with_arrays(self, a, n):
@@ -369,7 +401,11 @@ class TestArithmetic:
     def test_comparison_with_what_is_written(self):
         assert (make(HERE) == "0xffff888000000041")[0]
         assert (make(HERE) == pd.NA)[0] is pd.NA
-        assert not (make(HERE) == 1.5)[0]
+        assert (make(HERE) == str(HERE - TOP))[0]
+        assert not (make(HERE) == object())[0]
+        for bad in (1.5, float(HERE), "init_task", np.array([1.5])):
+            with pytest.raises(KernlabError, match=r"not an address|holds no"):
+                operator.eq(make(HERE), bad)
         with pytest.raises(ValueError, match="lengths differ"):
             operator.eq(make(1, 2), make(1, 2, 3))
 

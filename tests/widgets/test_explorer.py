@@ -129,6 +129,21 @@ def test_a_comparison_without_sense_is_refused_and_says_why(sample: Any, line: s
         matches(sample.tasks, line)
 
 
+@pytest.mark.parametrize("line", ["rss>1M", "rss<1G", "nosuch=1", "comm:init nosuch>3", "adress=0xff"])
+def test_a_column_that_is_not_there_is_named_and_not_taken_for_text(sample: Any, line: str) -> None:
+    with pytest.raises(KernlabError, match=r"there is no column '(rss|nosuch|adress)'"):
+        matches(sample.tasks, line)
+    with pytest.raises(KernlabError, match="did you mean rss_bytes"):
+        matches(sample.tasks, "rss>1M")
+
+
+def test_text_with_a_sign_in_it_is_found_where_some_row_holds_it(sample: Any) -> None:
+    word = "console=ttyS0"
+    held = sample.log["text"].str.contains(word, regex=False)
+    assert held.any()
+    assert rows_where(sample.log, word) == as_rows(held)
+
+
 @pytest.mark.parametrize(
     "line", ["__import__('os')", "@pid", "pid==1 or True", "comm:*", "(", '"', "-", "a\\"]
 )
