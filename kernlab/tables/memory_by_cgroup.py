@@ -31,11 +31,23 @@ _OBJECTS, _MARKS = np.uint64(1), np.uint64(7)
 
 #: What the pages that are charged to a cgroup are summed as.
 _GROUPS = {
-    "anon": (Kind.ANON, Kind.THP, Kind.SWAP_CACHE),
+    "anon": (Kind.ANON, Kind.THP),
     "file": (Kind.FILE,),
     "shmem": (Kind.SHMEM,),
+    "unmapped": (Kind.SWAP_CACHE,),
 }
-_COLUMNS = ("anon", "file", "shmem", "kernel")
+_COLUMNS = (*_GROUPS, "kernel")
+
+#: Events that memory cgroups count (mm/memcontrol.c, memory_events_show): the names in memory.events.
+_EVENTS = {
+    "low": "MEMCG_LOW",
+    "high": "MEMCG_HIGH",
+    "max": "MEMCG_MAX",
+    "oom": "MEMCG_OOM",
+    "oom_kill": "MEMCG_OOM_KILL",
+    # Linux commit b6bf9abb0aa4 ("mm/memcg: add oom_group_kill memory event") (in v5.17).
+    "oom_group_kill": "MEMCG_OOM_GROUP_KILL",
+}
 
 
 @table("Memory cgroups, one row each, with what is charged to them.")
@@ -43,11 +55,14 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     """One row per memory cgroup, parents before their children.
 
     path: from the hierarchy's root, as /proc/PID/cgroup has it; usage_bytes: what memory.current shows, children
-    included (missing for the root, which is not counted); anon_bytes, file_bytes, shmem_bytes, kernel_bytes: pages
-    charged to it alone, without children (slab objects are charged by the byte, and show in usage_bytes only);
-    swap_bytes; limit_bytes (memory.max) and high_bytes, missing where there is none; peak_bytes; failures: how often
-    the limit stopped an allocation; processes: how many are in it; dying: rmdir()ed, but pages still hold it.
-    Mirrors mm/memcontrol.c, mm/page_counter.c.
+    included (missing for the root, which is not counted); anon_bytes, file_bytes, shmem_bytes, unmapped_bytes
+    (anonymous memory that nobody maps: in the swap cache, or given back and still in a CPU's batch), kernel_bytes:
+    pages charged to it alone, without children (slab objects are charged by the byte, and show in usage_bytes only);
+    swap_bytes; limit_bytes (memory.max) and high_bytes, missing where there is none; peak_bytes; low, high, max, oom,
+    oom_kill and, where the kernel counts it, oom_group_kill: how often that happened to it or below it, as
+    memory.events counts it (missing for the root); low_local …: to itself alone, as memory.events.local does;
+    processes: how many are in it; dying: rmdir()ed, but pages still hold it. Mirrors mm/memcontrol.c,
+    mm/page_counter.c.
     """
     problems: list[str] = []
     if "root_mem_cgroup" not in kernel.symbols or kernel.types.get("struct mem_cgroup") is None:
@@ -72,7 +87,7 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
         limit_bytes=nullable(_limit(kernel, group, "memory.max", unlimited)),
         high_bytes=nullable(_limit(kernel, group, "memory.high", unlimited)),
         peak_bytes=nullable(_pages(kernel, group, "memory.watermark").where(~is_root)),
-        failures=nullable(group["memory.failcnt"]),
+        **{name: nullable(column.where(~is_root)) for name, column in _events(kernel, group).items()},
         processes=nullable(Column(processes, known, "int")),
         dying=Column((flags & online) == 0, css["flags"].valid, "bool"),
         level=level,
@@ -90,6 +105,17 @@ def _limit(kernel: Kernel, group: StructArray, path: str, unlimited: np.int64) -
     values = pages.values.astype(np.int64)
     bounded = (values >= 0) & (values < unlimited)
     return Column(np.where(bounded, values, 0) * kernel.page_size, pages.valid & bounded, "int")
+
+
+def _events(kernel: Kernel, group: StructArray) -> dict[str, Column]:
+    """What happened to each cgroup and below it, and to itself alone (`_local`), since it was made."""
+    found: dict[str, Column] = {}
+    for suffix, member in (("", "memory_events"), ("_local", "memory_events_local")):
+        for name, enumerator in _EVENTS.items():
+            number = kernel.types.enumerator_or_none(enumerator)
+            if number is not None and group.has(f"{member}[{number}]"):
+                found[name + suffix] = group[f"{member}[{number}].counter"]
+    return found
 
 
 def _all(kernel: Kernel, problems: list[str]) -> tuple[StructArray, I64, I64]:
@@ -173,6 +199,7 @@ def _charged(kernel: Kernel, group: StructArray, problems: list[str]) -> dict[st
     code = np.full(256, _COLUMNS.index("kernel"), dtype=np.int64)
     for name, kinds in _GROUPS.items():
         code[list(kinds)] = _COLUMNS.index(name)
+    anonymous, unmapped = _COLUMNS.index("anon"), _COLUMNS.index("unmapped")
     lost = 0
     for chunk in PageSurvey(kernel, problems):
         data = chunk.chunk.number(offset, 8)
@@ -180,7 +207,10 @@ def _charged(kernel: Kernel, group: StructArray, problems: list[str]) -> dict[st
         # A compound page is charged through its head. Slab pages hold a vector of their objects' charges there.
         value = data[chunk.head_row[rows].astype(np.int64)]
         use = (value != 0) & ((value & _OBJECTS) == 0) & chunk.valid[rows] & (chunk.kind[rows] != Kind.SLAB)
-        value, kind = value[use] & ~_MARKS, code[chunk.kind[rows[use]]]
+        value, rows = value[use] & ~_MARKS, rows[use]
+        kind = code[chunk.kind[rows]]
+        # As memory.stat's anon, which counts what is mapped (NR_ANON_MAPPED).
+        kind[(kind == anonymous) & (chunk.mapcount[rows] <= 0)] = unmapped
         pairs, times = np.unique(
             np.stack([value, kind.astype(np.uint64)], axis=1), axis=0, return_counts=True
         )

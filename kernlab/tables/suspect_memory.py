@@ -121,3 +121,8 @@ class Memory:
 def size_of(value: object) -> int:
     """A number of a table as an int, 0 where it is missing."""
     return int(value) if value is not None and value is not pd.NA and value == value else 0  # type: ignore[call-overload]
+
+
+def times(count: int) -> str:
+    """How often, in words."""
+    return "once" if count == 1 else f"{count:,} times"

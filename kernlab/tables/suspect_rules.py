@@ -2,96 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 
 from kernlab.tables.page_classifier import Kind
-from kernlab.tables.suspect_memory import Lead, Memory, size_of
+from kernlab.tables.suspect_memory import Lead, Memory, size_of, times
+from kernlab.tables.suspect_oom import out_of_memory
 from kernlab.text import human_bytes, percent, show_controls
 
 #: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).
 _COSTLY_ORDER = 3
-
-_KILLED = re.compile(
-    r"(?P<why>Out of memory|Memory cgroup out of memory): Kill(?:ed)? process (?P<pid>\d+) \((?P<comm>.*?)\)"
-    r"(?:.*?anon-rss:(?P<anon>\d+)kB)?"
-)
-_INVOKED = re.compile(r"(?P<comm>.*?) invoked oom-killer: gfp_mask=(?P<mask>[^,]*), order=(?P<order>\d+)")
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
-
-
-def out_of_memory(memory: Memory) -> list[Lead]:
-    """Did the OOM killer run, for whom, and whom did it kill?"""
-    found = []
-    text = memory.log["text"].fillna("")
-    killed = [
-        match for line in text[text.str.contains("Kill", regex=False)] if (match := _KILLED.search(line))
-    ]
-    for match in killed[-5:]:
-        size = int(match["anon"]) * 1024 if match["anon"] else -1
-        had = f" It had {human_bytes(size)} of anonymous memory." if size >= 0 else ""
-        found.append(
-            Lead(
-                "OOM victim",
-                f"{show_controls(match['comm'])} ({match['pid']})",
-                f"{match['why']}: the kernel killed it (it killed {_times(len(killed))} in the log).{had}",
-                'dump.log[dump.log.text.str.contains("oom|Out of memory|Killed process", na=False)]',
-                3.0,
-                size,
-            )
-        )
-    invoked = [
-        match
-        for line in text[text.str.contains("invoked oom", regex=False)]
-        if (match := _INVOKED.search(line))
-    ]
-    if invoked and not killed:
-        last = invoked[-1]
-        found.append(
-            Lead(
-                "OOM",
-                show_controls(last["comm"]),
-                f"It asked for 2^{last['order']} pages ({last['mask']}) when the OOM killer was called "
-                f"({_times(len(invoked))} in the log); no kill was logged.",
-                'dump.log[dump.log.text.str.contains("oom", na=False)]',
-                2.5,
-            )
-        )
-    if found or invoked:
-        found += _next_victim(memory)
-    return found
-
-
-def _next_victim(memory: Memory) -> list[Lead]:
-    """Who the OOM killer would take next (mm/oom_kill.c, oom_badness)."""
-    table = memory.processes
-    badness = (table["rss_bytes"] + table["swap_bytes"] + table["page_tables_bytes"]).fillna(
-        0
-    ) // memory.kernel.page_size
-    points = badness + table["oom_score_adj"].fillna(0) * (memory.managed // memory.kernel.page_size // 1000)
-    # One that must never be killed has -1000 (OOM_SCORE_ADJ_MIN).
-    points = points.where(table["oom_score_adj"].fillna(0) > -1000, -1)
-    if not len(points):
-        return []
-    row = table.iloc[int(points.to_numpy(dtype=np.int64).argmax())]
-    size = size_of(row["rss_bytes"])
-    return [
-        Lead(
-            "OOM score",
-            f"{show_controls(str(row['comm']))} ({row['pid']})",
-            f"Of the processes left it has the highest OOM badness, with oom_score_adj {row['oom_score_adj']} and "
-            f"{human_bytes(size)} resident.",
-            "dump.memory_by_process.head()",
-            memory.share(size),
-            size,
-        )
-    ]
 
 
 def large_processes(memory: Memory) -> list[Lead]:
@@ -252,15 +173,16 @@ def cgroups(memory: Memory) -> list[Lead]:
     found = []
     table = memory.cgroups
     dying = table["dying"].fillna(False)
-    own = table[["anon_bytes", "file_bytes", "shmem_bytes", "kernel_bytes"]].fillna(0).sum(axis=1)
-    count, size = int(dying.sum()), int(own[dying].sum())
-    if count >= 100 or memory.share(size) > 0.01:
+    # Page cache of files is no reason to worry: it goes when memory is needed, and the cgroup with it.
+    pinned = table[["anon_bytes", "shmem_bytes", "unmapped_bytes", "kernel_bytes"]].fillna(0).sum(axis=1)
+    count, size = int(dying.sum()), int(pinned[dying].sum())
+    if (count >= 100 and count > 0.5 * len(table)) or memory.share(size) > 0.01:
         found.append(
             Lead(
                 "dying cgroups",
                 f"{count:,} cgroups",
-                f"{count:,} of {len(table):,} memory cgroups were removed, but pages still charged to them "
-                f"({human_bytes(size)}) keep them; each costs the kernel memory of its own.",
+                f"{count:,} of {len(table):,} memory cgroups were removed, but pages still charged to them keep them "
+                f"({human_bytes(size)} that is no page cache of files); each costs the kernel memory of its own.",
                 "dump.memory_by_cgroup[dump.memory_by_cgroup.dying]",
                 memory.share(size) + 0.2,
                 size,
@@ -274,7 +196,7 @@ def cgroups(memory: Memory) -> list[Lead]:
                 "cgroup at its limit",
                 show_controls(str(table["path"][row])),
                 f"It uses {human_bytes(used)} of the {human_bytes(size_of(table['limit_bytes'][row]))} that it may, "
-                f"and hit the limit {size_of(table['failures'][row]):,} times.",
+                f"and hit the limit {times(size_of(table['max_local'][row]))}.",
                 f"dump.memory_by_cgroup.loc[{row}]",
                 memory.share(used) + 0.5,
                 used,
@@ -287,7 +209,8 @@ def page_cache(memory: Memory) -> list[Lead]:
     """Files that were deleted but fill memory, shared memory that fills it, and what is not on disk yet."""
     found = []
     table = memory.files
-    gone = (table["links"] == 0).fillna(False) & (table["kind"] != "block device")
+    # SysV and memfd segments and shared anonymous memory never had a name that could be deleted.
+    gone = (table["links"] == 0).fillna(False) & (table["kind"] == "file")
     size = int(table["bytes"][gone].sum())
     if memory.share(size) > 0.02:
         largest = table[gone].iloc[0]

@@ -60,8 +60,11 @@ def test_a_victim_of_the_oom_killer_and_the_next_one():
         memory(
             log=log(
                 "leaker invoked oom-killer: gfp_mask=0x140cca(GFP_HIGHUSER), order=0, oom_score_adj=0",
+                "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/a,"
+                "task=leak\x1b,pid=812,uid=0",
                 "Out of memory: Killed process 812 (leak\x1b) total-vm:9kB, anon-rss:2048kB, file-rss:0kB, UID:0",
             ),
+            cgroups=cgroups(("/", MIB, None, None, None, False)),
             processes=processes((1, "init", 2 * GIB, -1000), (7, "db", GIB, 0), (8, "web", GIB // 2, 900)),
         )
     )
@@ -72,20 +75,92 @@ def test_a_victim_of_the_oom_killer_and_the_next_one():
     assert found[1].subject == "web (8)"
 
 
-def test_a_cgroup_victim_and_the_old_wording():
+def cgroups(*rows) -> pd.DataFrame:
+    """(path, usage, limit, oom_kill_local, max_local, dying) per cgroup."""
+    columns = list(zip(*rows, strict=True)) if rows else [[]] * 6
+    names = ("usage_bytes", "limit_bytes", "oom_kill_local", "max_local")
+    return pd.DataFrame(
+        {
+            "path": pd.array(columns[0], dtype="str"),
+            **{
+                name: pd.array(column, dtype="Int64")
+                for name, column in zip(names, columns[1:5], strict=True)
+            },
+            "dying": pd.array(columns[5], dtype="bool"),
+        }
+    )
+
+
+def test_a_cgroups_own_lack_of_memory_names_the_cgroup_and_no_next_victim():
+    """As 6.12 words it; the machine's largest process has nothing to do with it."""
+    found = rules.out_of_memory(
+        memory(
+            log=log(
+                "java invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
+                "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=web,mems_allowed=0,"
+                "oom_memcg=/we,b/a,task_memcg=/we,b/a/one,task=ja,pid=7,va,pid=5,uid=0",
+                "Memory cgroup out of memory: Killed process 5 (ja,pid=7,va) total-vm:9kB, anon-rss:2048kB",
+                "Memory cgroup out of memory: Killed process 6 (perl) total-vm:9kB, anon-rss:1024kB",
+            ),
+            processes=processes((1, "init", 2 * GIB, 0)),
+            cgroups=cgroups(("/we,b/a", GIB, GIB, 3, 17, False), ("/calm", MIB, GIB, 0, 9, False)),
+        )
+    )
+    assert [(lead.lead, lead.subject) for lead in found] == [
+        ("cgroup out of memory", "/we,b/a"),
+        ("cgroup out of memory", "a cgroup"),
+    ]
+    assert found[0].bytes == 2 * MIB
+    for words in ("1.0 GiB", "ja,pid=7,va (5)", "killed 3 times", "hit the limit 17 times"):
+        assert words in found[0].evidence
+    assert "perl (6)" in found[1].evidence
+
+
+def test_a_cgroup_of_which_only_the_kernels_count_is_left():
+    """The log has wrapped since; the word of memory.events stays."""
+    found = rules.out_of_memory(
+        memory(
+            log=log("all is well"),
+            cgroups=cgroups(
+                ("/a", MIB, GIB, 1, 40, False), ("/a", 0, GIB, 5, 5, True), ("/b", MIB, GIB, 0, 9, False)
+            ),
+        )
+    )
+    assert [lead.subject for lead in found] == ["/a"]
+    assert "killed once and hit the limit 40 times" in found[0].evidence
+
+
+def test_a_cgroup_that_nobody_could_be_killed_in_makes_nobody_the_next():
+    found = rules.out_of_memory(
+        memory(
+            log=log(
+                "sh invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
+                "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,task_memcg=/a,"
+                "task=sh,pid=5,uid=0",
+            ),
+            processes=processes((1, "init", 2 * GIB, 0)),
+            cgroups=cgroups(),
+        )
+    )
+    assert [lead.lead for lead in found] == ["OOM"]
+    assert "in the cgroup /a" in found[0].evidence
+
+
+def test_the_old_wording():
     found = rules.out_of_memory(
         memory(
             log=log("Memory cgroup out of memory: Kill process 5 (java) score 900 or sacrifice child"),
             processes=processes((1, "init", MIB, 0)),
+            cgroups=cgroups(),
         )
     )
-    assert found[0].subject == "java (5)"
+    assert [lead.lead for lead in found] == ["cgroup out of memory"]
+    assert "java (5)" in found[0].evidence
     assert found[0].bytes == -1
-    assert "cgroup" in found[0].evidence
 
 
 def test_no_word_of_it_no_lead():
-    assert rules.out_of_memory(memory(log=log("all is well"), processes=processes())) == []
+    assert rules.out_of_memory(memory(log=log("all is well"), cgroups=cgroups(), processes=processes())) == []
 
 
 def test_a_process_far_above_the_others():
@@ -158,10 +233,10 @@ def test_cgroups_that_are_dying_or_full():
             "dying": pd.array([i > 0 for i in range(count)], dtype="boolean"),
             "usage_bytes": pd.array([GIB] * count, dtype="Int64"),
             "limit_bytes": pd.array([GIB] + [None] * (count - 1), dtype="Int64"),
-            "failures": pd.array([17] * count, dtype="Int64"),
+            "max_local": pd.array([17] * count, dtype="Int64"),
             **{
                 f"{name}_bytes": pd.array([4096] * count, dtype="Int64")
-                for name in ("anon", "file", "shmem", "kernel")
+                for name in ("anon", "file", "shmem", "unmapped", "kernel")
             },
         }
     )
@@ -169,18 +244,31 @@ def test_cgroups_that_are_dying_or_full():
     assert [lead.lead for lead in found] == ["dying cgroups", "cgroup at its limit"]
     assert found[0].bytes == 119 * 4 * 4096
     assert "17 times" in found[1].evidence
+    # Page cache of files goes when memory is needed: oneshot units leave it behind on any server.
+    table.loc[20:, "dying"] = False
+    table["file_bytes"] = GIB // 64
+    assert [lead.lead for lead in rules.cgroups(memory(cgroups=table))] == ["cgroup at its limit"]
+    table["shmem_bytes"] = GIB // 64
+    assert [lead.lead for lead in rules.cgroups(memory(cgroups=table))] == [
+        "dying cgroups",
+        "cgroup at its limit",
+    ]
 
 
 def test_files_without_a_name_files_in_memory_and_dirty_ones():
     table = pd.DataFrame(
         {
-            "path": pd.array(["/tmp/big", "/var/log/x (deleted)", "/data"], dtype="str"),
-            "kind": pd.Categorical(["shmem", "file", "file"], categories=["file", "block device", "shmem"]),
-            "bytes": [2 * GIB, GIB, GIB],
-            "links": pd.array([1, 0, 1], dtype="Int64"),
-            "fs": pd.array(["tmpfs", "ext4", "xfs"], dtype="str"),
-            "dirty_bytes": [2 * GIB, 0, GIB],
-            "writeback_bytes": [0, 0, 0],
+            "path": pd.array(
+                ["/tmp/big", "/var/log/x (deleted)", "/data", "/dev/zero (deleted)"], dtype="str"
+            ),
+            "kind": pd.Categorical(
+                ["shmem", "file", "file", "shmem"], categories=["file", "block device", "shmem"]
+            ),
+            "bytes": [2 * GIB, GIB, GIB, GIB // 4],
+            "links": pd.array([1, 0, 1, 0], dtype="Int64"),
+            "fs": pd.array(["tmpfs", "ext4", "xfs", "tmpfs"], dtype="str"),
+            "dirty_bytes": [2 * GIB, 0, GIB, 0],
+            "writeback_bytes": [0, 0, 0, 0],
         }
     )
     found = {lead.lead: lead for lead in rules.page_cache(memory(files=table))}

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from overlay import Overlay
+
+from kernlab.walk.cpus import percpu_many, possible_cpus
 
 PAGE = 4096
 
@@ -97,3 +100,97 @@ def test_without_the_operations_of_shared_memory_its_swap_is_missing(server):
     process = broken.memory_by_process.set_index("pid").loc[pid]
     assert process["shmem_swap_bytes"] is pd.NA
     assert process["swap_bytes"] == server.memory_by_process.set_index("pid").loc[pid, "swap_bytes"]
+
+
+# Control groups
+
+
+@pytest.fixture(scope="module")
+def groups(server) -> pd.DataFrame:
+    """memory_by_cgroup by path, those that still have a folder."""
+    table = server.memory_by_cgroup
+    assert not table.attrs["problems"]
+    return table[~table["dying"]].set_index("path")
+
+
+@pytest.mark.parametrize(
+    ("ours", "file"),
+    [
+        ("swap_bytes", "memory.swap.current"),
+        ("peak_bytes", "memory.peak"),
+        ("limit_bytes", "memory.max"),
+        ("high_bytes", "memory.high"),
+    ],
+)
+def test_what_nothing_moved_in_cgroups_is_sysfs(groups, server_files, ours, file):
+    theirs = server_files.truth.cgroups(file)["value"]
+    assert len(theirs) == 81
+    assert groups.loc[theirs.index, ours].fillna(-1).tolist() == theirs.fillna(-1).tolist()
+
+
+def test_events_of_cgroups_are_memory_events(groups, server_files):
+    """memory.events counts what happens below a cgroup, too: three services were killed in batch.slice."""
+    theirs = server_files.truth.cgroups("memory.events")
+    names = ["low", "high", "max", "oom", "oom_kill", "oom_group_kill"]
+    assert theirs.columns.tolist() == names
+    assert groups.loc[theirs.index, names].to_numpy().tolist() == theirs.to_numpy().tolist()
+    assert groups.loc["/batch.slice", ["max", "oom_kill"]].tolist() == [2091, 3]
+    assert groups.loc["/batch.slice", "oom_kill_local"] == 0
+    assert groups.loc["/", names].isna().all()
+
+
+def test_usage_of_cgroups_is_memory_current_but_for_those_that_went_on(groups, server_files):
+    theirs = server_files.truth.cgroups("memory.current")["value"]
+    moved = theirs.index[(groups.loc[theirs.index, "usage_bytes"] != theirs).to_numpy()]
+    story = {"/system.slice", "/system.slice/story.service", "/user.slice", "/user.slice/user-1000.slice"}
+    user = "/user.slice/user-1000.slice/user@1000.service"
+    others = {
+        f"/system.slice/{name}.service" for name in ("redis-server", "systemd-journald", "systemd-udevd")
+    }
+    assert set(moved) <= story | others | {user, f"{user}/init.scope"}
+
+
+def lruvec_bytes(dump, item: str) -> list[int]:
+    """What the kernel itself counts for each memory cgroup alone, all CPUs' parts summed (lruvec_page_state_local)."""
+    kernel = dump.kernel
+    group = dump.memory_by_cgroup.kern.structs
+    index = kernel.read(kernel.symbol("mem_cgroup_stats_index") + kernel.types.enumerator(item), 1)[0]
+    total = np.zeros(len(group), dtype=np.int64)
+    for node in (0, 1):
+        pointer = group.follow(f"nodeinfo[{node}]")["lruvec_stats_percpu"]
+        where = percpu_many(kernel, pointer.values, possible_cpus(kernel, []))
+        values, read = kernel.words(where.reshape(-1) + np.uint64(8 * index))
+        assert read.all()
+        total += values.view(np.int64).reshape(where.shape).sum(axis=1)
+    return (total * PAGE).tolist()
+
+
+def test_pages_of_cgroups_are_what_the_kernel_counts_at_the_crash(server):
+    """What memory.stat is summed from: anon without the swap cache, file and shmem, the dying ones among them."""
+    table = server.memory_by_cgroup
+    assert len(table) == 100
+    assert table["anon_bytes"].tolist() == lruvec_bytes(server, "NR_ANON_MAPPED")
+    assert table["shmem_bytes"].tolist() == lruvec_bytes(server, "NR_SHMEM")
+    assert (table["file_bytes"] + table["shmem_bytes"]).tolist() == lruvec_bytes(server, "NR_FILE_PAGES")
+    assert table["unmapped_bytes"].sum() > 1e6
+
+
+# Leads
+
+
+def test_a_server_has_no_leads_that_every_healthy_one_has(server):
+    """PostgreSQL's shared buffers are no deleted file, page cache of oneshot units pins nothing, and after a cgroup's
+    own lack of memory the machine's largest process is not the next victim."""
+    found = server.suspects
+    assert not found.attrs["problems"]
+    assert not set(found["lead"]) & {"deleted files", "dying cgroups", "OOM score", "OOM victim"}
+    killed = found[found["lead"] == "cgroup out of memory"]
+    assert killed["subject"].tolist() == [
+        "/batch.slice/batch-night.slice/victim.service",
+        "/batch.slice/batch-day.slice/busy-greedy.service",
+        "/batch.slice/batch-night.slice/greedy.service",
+    ]
+    full = found[found["lead"] == "cgroup at its limit"]
+    assert full["subject"].tolist() == ["/batch.slice/batch-night.slice/shmswap.service"]
+    # memory.events.local of shmswap.service; memory.events, too, as nothing is below it.
+    assert "hit the limit 546 times" in full["evidence"].iloc[0]
