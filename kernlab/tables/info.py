@@ -15,7 +15,7 @@ from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.tables.log import log
 from kernlab.walk.cpus import cpus, percpu
-from kernlab.walk.vmemmap import page_chunks, page_type_is
+from kernlab.walk.vmemmap import page_chunks, page_type, page_type_is
 
 #: kernel/panic.c, taint_flags[]: the letter of each bit when set ('G' instead of 'P' when bit 0 is not).
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
@@ -38,7 +38,8 @@ def info(kernel: Kernel) -> pd.Series[Any]:
 
     crash_time is UTC, uptime since boot (suspend included), memory_bytes what /proc/meminfo calls MemTotal, taint as
     the kernel prints it. panic_* tell of the CPU that panicked; a guest that was merely stopped has none.
-    slab_frames_absent and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
+    slab_frames_absent, kmalloc_frames_absent (of allocations too large for a slab; missing before 6.14, where nothing
+    marks them) and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
     """
     problems = list(kernel.problems)
 
@@ -52,7 +53,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
 
     file, header = kernel.file, kernel.file.header
     uts = known(lambda: StructArray(kernel, kernel.find_type("struct new_utsname"), [_utsname(kernel)]))
-    slab, table_pages = known(lambda: absent_kernel_frames(kernel, problems)) or (None, None)
+    absent = known(lambda: absent_kernel_frames(kernel, problems)) or {}
     cpu = known(lambda: _panic_cpu(kernel))
     current = known(lambda: _current(kernel, cpu)) if cpu is not None else None
     crash_time = kernel.vmcoreinfo.get("CRASHTIME") or header.get("timestamp")
@@ -77,8 +78,9 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "file_bytes": header.get("file_bytes"),
         "build_id": kernel.vmcoreinfo.get("BUILD-ID"),
         "kaslr_offset_bytes": kernel.vmcoreinfo.kerneloffset,
-        "slab_frames_absent": slab,
-        "table_frames_absent": table_pages,
+        "slab_frames_absent": absent.get("slab"),
+        "kmalloc_frames_absent": absent.get("large_kmalloc"),
+        "table_frames_absent": absent.get("table"),
     }
     series = pd.Series(facts, dtype=object, name="info")
     series.attrs.update(describe(kernel, "info", problems))
@@ -131,27 +133,27 @@ def string_at(kernel: Kernel, address: int) -> str:
     return text.decode(raw)
 
 
-def absent_kernel_frames(kernel: Kernel, problems: list[str]) -> tuple[int, int]:
-    """Frames of slabs and of page tables that the dump lacks: no dump level leaves these out.
+def absent_kernel_frames(kernel: Kernel, problems: list[str]) -> dict[str, int]:
+    """How many frames of each type that no dump level leaves out the dump lacks; types that the kernel marks only.
 
     Old makedumpfile versions take some slab pages of newer kernels for user data (design.md, Capture).
     """
-    counts = {"slab": [0, 0], "table": [0, 0]}
+    names = {"slab": "slab", "large_kmalloc": "large kmalloc", "table": "page-table"}
+    counts = {name: [0, 0] for name in names if name == "slab" or page_type(kernel, name) is not None}
     for chunk in page_chunks(kernel):
         heads = chunk.heads()
         for name, count in counts.items():
             pages = np.flatnonzero(page_type_is(chunk, name)[heads])
             count[0] += int((kernel.file.find(chunk.pfns[pages]) < 0).sum())
             count[1] += len(pages)
-    for name, what in (("slab", "slab"), ("table", "page-table")):
-        absent, total = counts[name]
+    for name, (absent, total) in counts.items():
         if absent:
             problems.append(
-                f"{absent:,} of {total:,} {what} frames are absent, which no dump level leaves out: makedumpfile was "
-                "older than this kernel and took them for user data, or the file is cut. Capture with -d 23, or with "
-                "a makedumpfile that knows the kernel; the tables say what they miss"
+                f"{absent:,} of {total:,} {names[name]} frames are absent, which no dump level leaves out: "
+                "makedumpfile was older than this kernel and took them for user data, or the file is cut. Capture with "
+                "-d 23, or with a makedumpfile that knows the kernel; the tables say what they miss"
             )
-    return counts["slab"][0], counts["table"][0]
+    return {name: absent for name, (absent, _) in counts.items()}
 
 
 def _utsname(kernel: Kernel) -> int:

@@ -67,6 +67,23 @@ def test_frames_that_no_level_drops_are_counted_when_absent(damaged_dump, opened
     )
 
 
+@pytest.mark.parametrize("kind", ["slab", "large kmalloc", "page table"])
+def test_each_absent_frame_of_a_kind_that_no_level_drops_is_counted(opened, kind):
+    """Heads and tails; large kmallocs have a mark in 7.2."""
+    dump = opened("debian-7.2")
+    frames = dump.pages.loc[dump.pages["kind"] == kind, "pfn"]
+    gone = frames.sample(9, random_state=1).astype(int) * 4096
+    with Overlay(dump).exclude(*gone, physical=True).dump() as other:
+        counts = {name: other.info[f"{name}_frames_absent"] for name in ("slab", "kmalloc", "table")}
+        assert counts == dict.fromkeys(counts, 0) | {kind.split()[-1]: 9}
+        words = f"9 of {len(frames):,} {kind.replace('page table', 'page-table')} frames are absent"
+        assert any(problem.startswith(words) for problem in other.info.attrs["problems"])
+
+
+def test_large_kmallocs_without_a_mark_are_not_counted_as_none(opened):
+    assert opened("debian-6.12").info["kmalloc_frames_absent"] is None
+
+
 def test_attrs_are_plain_json(dump):
     for table in (dump.info, dump.tasks, dump.slabs, dump.maps, dump.modules, dump.log, dump.symbols):
         attrs = json.loads(json.dumps(table.attrs))
