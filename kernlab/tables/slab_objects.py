@@ -15,7 +15,7 @@ from kernlab.errors import KernlabError
 from kernlab.frames import addresses, frame, lookup, table
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
-from kernlab.tables.slabs import percpu_structs, sheaves
+from kernlab.tables.slabs import cache_nodes, percpu_structs, sheaves
 from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.lists import list_entries
 from kernlab.walk.slab_pages import ALLOCATED, UNKNOWN, ObjectStates, SlabPages, slab_heads
@@ -72,6 +72,7 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     slabs = SlabPages.read(kernel, slab_heads(kernel), problems)
     if wanted is not None:
         slabs = slabs.only(wanted)
+    _compare(kernel, slabs, wanted, problems)
     states = object_states(kernel, slabs, problems)
     names = cache_names(kernel, slabs.caches)
     owner = np.repeat(slabs.cache, slabs.objects)
@@ -135,6 +136,38 @@ def object_states(
     return states.state
 
 
+def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None, problems: list[str]) -> None:
+    """Say which slabs and objects caches count that were not found: of damaged page structs nothing else tells."""
+    cache = (
+        StructArray(kernel, slabs.caches.type, wanted)
+        if wanted is not None
+        else _every_cache(kernel, problems)
+    )
+    owner, nodes = cache_nodes(kernel, cache, problems)
+    if not nodes.has("nr_slabs"):
+        # Without CONFIG_SLUB_DEBUG nobody counts them.
+        return
+    short = []
+    for member, each in (("nr_slabs", np.ones(len(slabs), dtype=np.int64)), ("total_objects", slabs.objects)):
+        told = nodes[f"{member}.counter"]
+        counted = np.zeros(len(cache), dtype=np.int64)
+        np.add.at(counted, owner[told.valid], told.values[told.valid])
+        found = np.zeros(len(slabs.caches), dtype=np.int64)
+        np.add.at(found, slabs.cache, each)
+        place = np.searchsorted(slabs.caches.addresses, cache.addresses)
+        here = place < len(found)
+        here[here] = slabs.caches.addresses[place[here]] == cache.addresses[here]
+        counted[here] -= found[place[here]]
+        short.append(np.maximum(counted, 0))
+    rows = np.flatnonzero(short[0] + short[1])
+    if len(rows):
+        problems.append(
+            f"slabs: {int(short[0].sum()):,} slabs and {int(short[1].sum()):,} objects that their caches count are not "
+            f"here: their page structs are damaged or absent (caches: {', '.join(cache_names(kernel, cache[rows[:5]]))}"
+            f"{' …' if len(rows) > 5 else ''})"
+        )
+
+
 def _doubt(problems: list[str], states: ObjectStates, cache: I64, what: str) -> None:
     if len(cache):
         states.doubt(cache)
@@ -176,13 +209,19 @@ def cache_names(kernel: Kernel, caches: StructArray) -> list[str]:
     ]
 
 
-def _caches(kernel: Kernel, wanted: Any, problems: list[str]) -> U64:
-    """Addresses of caches that were asked for by name or address."""
-    asked = [wanted] if isinstance(wanted, str) or hasattr(wanted, "__index__") else list(wanted)
+def _every_cache(kernel: Kernel, problems: list[str]) -> StructArray:
+    """All kmem_caches, in the kernel's order."""
     head = kernel.symbol("slab_caches")
     _, cache = list_entries(
         kernel, [head], "struct kmem_cache", "list", problems=problems, what="the list of slab caches"
     )
+    return cache
+
+
+def _caches(kernel: Kernel, wanted: Any, problems: list[str]) -> U64:
+    """Addresses of caches that were asked for by name or address."""
+    asked = [wanted] if isinstance(wanted, str) or hasattr(wanted, "__index__") else list(wanted)
+    cache = _every_cache(kernel, problems)
     known: dict[Any, list[int]] = {address: [address] for address in cache.addresses.tolist()}
     for name, address in zip(cache_names(kernel, cache), cache.addresses.tolist(), strict=True):
         known.setdefault(name, []).append(address)

@@ -217,6 +217,27 @@ def test_a_slab_page_that_names_a_wild_cache_is_left_out(partial):
     assert any("left out" in problem for problem in damaged.attrs["problems"])
 
 
+@pytest.mark.parametrize("gone", ["counters", "page struct"])
+@pytest.mark.parametrize("cache", ["dentry", None])
+def test_a_slab_that_was_zeroed_is_missed(partial, gone, cache):
+    """Its cache still counts it; an object fewer than that is never silent."""
+    dump, _, page, _ = partial
+    whole = dump.slab_objects(cache)
+    lost = int((whole["slab"].to_numpy(dtype=np.uint64) == np.uint64(page)).sum())
+    overlay = Overlay(dump)
+    where = overlay.where("struct slab", page, "freelist")[0]
+    # The counters lie behind the freelist's head.
+    overlay.write(where + 8, bytes(8)) if gone == "counters" else overlay.write(page, bytes(64))
+    damaged = overlay.dump().slab_objects(cache)
+    assert len(damaged) == len(whole) - lost
+    slabs = 0 if gone == "counters" else 1
+    words = f"slabs: {slabs} slabs and {lost} objects that their caches count are not here"
+    assert any(problem.startswith(words) and "dentry" in problem for problem in damaged.attrs["problems"]), (
+        damaged.attrs["problems"]
+    )
+    assert whole.attrs["problems"] == []
+
+
 def test_names_of_dentries_are_text(dump):
     """A pointer to char is what it points to; the length beside it says the same."""
     dentries = dump.slab_objects("dentry")
