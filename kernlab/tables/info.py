@@ -13,6 +13,7 @@ from kernlab.errors import KernlabError
 from kernlab.frames import describe, table
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
+from kernlab.tables.last_words import panic_message
 from kernlab.tables.log import log
 from kernlab.walk.cpus import cpus, percpu
 from kernlab.walk.vmemmap import page_chunks, page_type, page_type_is
@@ -22,14 +23,6 @@ _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 
 #: Strings of the kernel are read no further than this (COMMAND_LINE_SIZE is 2,048 on x86).
 _LONGEST_STRING = 4096
-
-#: How the kernel's last words begin, but for the panic's own (arch/x86/kernel/traps.c, mm/fault.c, lib/bug.c …).
-_CAUSES = (
-    r"(?:Oops: )?(?:BUG:|general protection fault|divide error|invalid opcode|int3|stack segment|double fault|"
-    r"PANIC: |alignment check|bounds|Kernel stack overflow)|kernel BUG at |sysrq: Trigger a crash|"
-    r"mce: \[Hardware Error\]"
-)
-_PANIC = "Kernel panic - not syncing:"
 
 
 @table("What the dump is and how the machine died.")
@@ -85,17 +78,6 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     series = pd.Series(facts, dtype=object, name="info")
     series.attrs.update(describe(kernel, "info", problems))
     return series
-
-
-def panic_message(texts: pd.Series[str]) -> str | None:
-    """The log's line that says why the machine died: the panic's own, or else the last of its causes."""
-    panic = texts[texts.str.startswith(_PANIC, na=False)]
-    causes = texts[texts.str.match(_CAUSES, na=False)]
-    oops = texts[texts.str.startswith("Oops", na=False)]
-    for lines, which in ((panic, 0), (causes, -1), (oops, -1)):
-        if len(lines):
-            return str(lines.iloc[which]).splitlines()[0]
-    return None
 
 
 def taint(mask: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 from overlay import Overlay
 
 import kernlab
-from kernlab.tables.info import panic_message, taint
+from kernlab.tables.info import taint
 
 
 def test_the_machine(whole_dump, dump):
@@ -98,29 +98,6 @@ def test_a_fact_that_cannot_be_read_is_missing_and_told(opened):
         assert info["taint"] is None
         assert info["release"] == sample.info["release"]
         assert info.attrs["problems"]
-
-
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        (
-            ["BUG: old", "Kernel panic - not syncing: Fatal exception", "Kernel panic - not syncing: 2nd"],
-            "Fatal",
-        ),
-        (["BUG: kernel NULL pointer dereference, address: 0000000000000010", "Oops: 0002 [#1] SMP"], "NULL"),
-        (["BUG: old", "Oops: general protection fault, probably for non-canonical address"], "non-canonical"),
-        (["kernel BUG at mm/slub.c:431!", "invalid opcode: 0000 [#1] SMP"], "invalid opcode"),
-        (["sysrq: Trigger a crash"], "Trigger"),
-        (["Oops: 0000 [#1]"], "0000"),
-    ],
-)
-def test_panic_message_is_the_panics_own_or_the_last_cause(lines, words):
-    assert words in panic_message(pd.Series(["boot", *lines, "end"], dtype="str"))
-
-
-def test_no_panic_message_without_a_panic():
-    assert panic_message(pd.Series(["boot", None, "a BUG: in the middle"], dtype="str")) is None
-    assert panic_message(pd.Series([], dtype="str")) is None
 
 
 @pytest.mark.parametrize(
