@@ -40,11 +40,15 @@ def __getattr__(name: str) -> Any:
         globals().update(sample=sample_dumps.sample, samples=sample_dumps.samples)
         return globals()[name]
     if name not in ("Dump", "open"):
-        raise AttributeError(f"module 'kernlab' has no attribute {name!r}")
+        from kernlab.text import nearest
+
+        hint = nearest(name, __dir__()) if name[0] != "_" else ""
+        raise AttributeError(f"module 'kernlab' has no attribute {name!r}{hint}")
     from kernlab import dump
 
     # What hangs off a dump lies below it, so it is named here and imported when first looked at.
     dump.VIEWS.setdefault("_card", "kernlab.widgets.card:card")
+    dump.VIEWS.setdefault("_plain_card", "kernlab.widgets.card:plain")
     dump.VIEWS.setdefault("disassemble", "kernlab.browse.disassembly:Disassemble")
     dump.VIEWS.setdefault("entries", "kernlab.browse.entries:Entries")
     dump.VIEWS.setdefault("explore", "kernlab.widgets.explore:Explore")
@@ -60,7 +64,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "Dump", "open", "relay", "show"})
+    return sorted({*globals(), "Dump", "open", "relay", "sample", "samples", "show"})
 
 
 def load_ipython_extension(shell: Any) -> None:

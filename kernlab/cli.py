@@ -32,27 +32,45 @@ _COMMANDS = (
     "kernlab.capture.status_command",
     "kernlab.capture.lab_command",
     "kernlab.traces.relay_command",
+    "kernlab.cli_completion",
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (sys.argv's without one); gives the exit status."""
-    arguments = parser().parse_args(argv)
     warnings.showwarning = _show_warning
     try:
-        status: int = arguments.run(arguments) or 0
-        # What is still buffered meets a closed pipe here, not when the interpreter ends.
-        sys.stdout.flush()
+        try:
+            arguments = _parsed(argv)
+            status: int = arguments.run(arguments) or 0
+        finally:
+            # What is still buffered meets a closed pipe or a full disk here, not when the interpreter ends.
+            sys.stdout.flush()
     except KernlabError as error:
-        print(f"kernlab: {escape_terminal(_words(error), lines=True)}", file=sys.stderr)
+        print(f"kernlab: {error.words()}", file=sys.stderr)
         return ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Python would say so once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
+    except OSError as error:
+        # A disk that is full, a folder that may not be written to: where and why, not where in kernlab's source.
+        where = str(error.filename) if error.filename is not None else "the output"
+        print(f"kernlab: {escape_terminal(where)}: {error.strerror or error}", file=sys.stderr)
+        _drop_output()
+        return ERROR
     return status
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    whole = parser()
+    # Set by the shell when it asks what may follow (`kernlab completion`); that call does not come back.
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(whole)
+    return whole.parse_args(argv)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,11 +86,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _words(error: KernlabError) -> str:
-    # What Python makes of an OSError begins with its number.
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere: Python would fail once more when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _show_warning(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 from decimal import Decimal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import kernlab
 from kernlab.errors import KernlabError
-from kernlab.text import Address, escape_terminal
+from kernlab.text import Address, escape_terminal, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +24,9 @@ def add_parser(commands: Any) -> None:
     info.set_defaults(run=_info)
 
     tables = commands.add_parser("tables", help="the tables that a dump gives, each with its description")
+    tables.add_argument(
+        "dump", metavar="DUMP", nargs="*", help="a dump; its traces are listed, too, if it has any"
+    )
     tables.set_defaults(run=_tables)
 
     table = commands.add_parser(
@@ -35,7 +37,10 @@ def add_parser(commands: Any) -> None:
         "kernlab table vmcore slab_objects dentry --csv;  kernlab table vmcore relay.channels",
     )
     table.add_argument("dump", metavar="DUMP", help="the dump file")
-    table.add_argument("name", metavar="NAME", help="a table (kernlab tables lists them), or VIEW.TABLE")
+    name = table.add_argument(
+        "name", metavar="NAME", nargs="?", help="a table (kernlab tables lists them), or VIEW.TABLE"
+    )
+    name.completer = _names
     table.add_argument("arguments", metavar="ARGUMENT", nargs="*", help="what a table with parameters takes")
     form = table.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="as CSV")
@@ -43,8 +48,9 @@ def add_parser(commands: Any) -> None:
         "--json", action="store_true", help="as a JSON list of rows; addresses as strings, times as seconds"
     )
     table.add_argument("--query", metavar="EXPRESSION", help="only rows for which it holds (DataFrame.query)")
-    table.add_argument("--columns", metavar="A,B", help="only these columns, in this order")
-    table.add_argument("--sort", metavar="COLUMN", help="sort by a column")
+    columns = table.add_argument("--columns", metavar="A,B", help="only these columns, in this order")
+    sort = table.add_argument("--sort", metavar="COLUMN", help="sort by a column")
+    columns.completer = sort.completer = _columns
     table.add_argument("--descending", action="store_true", help="the largest first")
     table.add_argument("--head", metavar="N", type=int, help="only the first N rows")
     table.set_defaults(run=_table)
@@ -56,27 +62,65 @@ def _info(arguments: argparse.Namespace) -> int:
             facts = {str(key): _plain(value) for key, value in dump.info.items()}
             print(json.dumps(facts | {"problems": dump.problems}, indent=1))
             return 0
-        from kernlab.summary import summary
+        from kernlab.summary import as_text, summary
 
         said = summary(dump)
-    margin = max(len(name) for name, _ in said.rows)
-    print(escape_terminal(said.title), escape_terminal(said.why), "", sep="\n")
-    for name, value in said.rows:
-        print(f"{name:<{margin}}  {escape_terminal(value)}")
+    print(as_text(said))
     _tell(list(said.problems))
     return 0
+
+
+#: Tables of a view: what the traces of a dump are asked for.
+_OF_VIEWS = {
+    "relay.channels": "Relay channels, one row per CPU, with what they hold and what they lost.",
+    "ftrace.instances": "Instances of ftrace, with their clocks and tracers.",
+    "ftrace.counts": "Events in the trace buffers, how many of each kind.",
+    "ftrace.all": "Every event in the trace buffers.",
+}
+
+
+def _names(**_: Any) -> list[str]:
+    """What may stand for NAME, for the shell."""
+    from kernlab.tables import INDEX
+
+    return [*INDEX, *_OF_VIEWS]
+
+
+def _columns(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """Columns of the table that is named already, for the shell; after a comma one more."""
+    from kernlab.tables import INDEX
+
+    if parsed_args.name not in INDEX:
+        return []
+    before = prefix.rpartition(",")[0]
+    return [f"{before},{name}" if before else name for name in INDEX.load(parsed_args.name).columns]
 
 
 def _tables(arguments: argparse.Namespace) -> int:
     from kernlab.tables import INDEX
 
-    margin = max(len(name) for name in INDEX)
-    for name, entry in sorted(INDEX.items()):
-        print(f"{name:<{margin}}  {entry.description}{' Takes arguments.' if entry.is_method else ''}")
+    listed = {
+        name: f"{entry.description}{' Takes arguments.' if entry.is_method else ''}"
+        for name, entry in sorted(INDEX.items())
+    }
+    if arguments.dump:
+        with kernlab.open(arguments.dump if len(arguments.dump) > 1 else arguments.dump[0]) as dump:
+            if len(dump.relay.channels):
+                listed |= {name: text for name, text in _OF_VIEWS.items() if name.startswith("relay.")}
+            if len(dump.ftrace.counts):
+                listed |= {name: text for name, text in _OF_VIEWS.items() if name.startswith("ftrace.")}
+    margin = max(map(len, listed))
+    for name, description in listed.items():
+        print(f"{name:<{margin}}  {description}")
     return 0
 
 
 def _table(arguments: argparse.Namespace) -> int:
+    if arguments.name is None:
+        known = ", ".join(sorted(_names()))
+        # A word that is a table's name is no file: the other one was forgotten.
+        wanted = f"DUMP {arguments.dump}" if arguments.dump in _names() else f"{arguments.dump} NAME"
+        raise KernlabError(f"name a dump and a table: kernlab table {wanted}. There are: {known}")
     with kernlab.open(arguments.dump) as dump:
         found = _find(dump, arguments.name, arguments.arguments)
         problems = list(found.attrs.get("problems", []))
@@ -102,9 +146,8 @@ def _find(dump: kernlab.Dump, name: str, arguments: list[str]) -> pd.DataFrame |
     for step in name.split("."):
         held = public if found is dump else [word for word in dir(found) if word[0] != "_"]
         if step not in held:
-            near = difflib.get_close_matches(step, held, 2)
-            hint = f"did you mean {' or '.join(near)}?" if near else "`kernlab tables` lists what there is."
-            raise KernlabError(f"there is no table {name!r}: {hint}")
+            hint = nearest(step, held, 2) or "; `kernlab tables` lists what there is"
+            raise KernlabError(f"there is no table {name!r}{hint}")
         found = getattr(found, step)
     if callable(found) and not isinstance(found, pd.DataFrame | pd.Series):
         try:

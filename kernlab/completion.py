@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kernlab import frames
 from kernlab.browse import complete
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import Struct, StructArray
+from kernlab.tables import INDEX
 
 #: Suggestions at once, and the longest line that is looked at.
 _MOST, _LONGEST = 100, 5000
@@ -26,6 +28,24 @@ _STRING = re.compile(r"""^(?P<before>.*[(\[,=:]\s*)(?P<quote>['"])(?P<typed>[^'"
 _MAGIC = re.compile(r"^\s*%(?P<magic>struct|sym|dis)\s+(?P<options>(?:--dump\s+\S+\s+)?)(?P<typed>.*)$")
 #: Methods of `.kern` whose every string is a member path (or a formula of them).
 _KERN_PATHS = {"field", "assign", "where", "follow", "owner"}
+#: Methods of a table whose strings name columns, or are expressions of them.
+_COLUMN_METHODS = {
+    "drop",
+    "drop_duplicates",
+    "dropna",
+    "eval",
+    "filter",
+    "groupby",
+    "merge",
+    "nlargest",
+    "nsmallest",
+    "pivot_table",
+    "query",
+    "reindex",
+    "set_index",
+    "sort_values",
+    "value_counts",
+}
 _LAST_PATH = re.compile(r"[A-Za-z_][\w.\[\]]*(?:->[\w.\[\]]*)*$")
 
 
@@ -72,9 +92,13 @@ def _of_magic(magic: str, typed: str, options: str, namespace: Mapping[str, Any]
 
 
 def _of_string(before: str, typed: str, namespace: Mapping[str, Any]) -> list[Suggestion]:
-    indexed = re.search(r"(?P<object>[\w.\[\]'\"(), -]+)\[\s*$", before)
+    # Of a list of columns, `tasks[["pid", "`, only what it is taken from matters.
+    listed = re.sub(r"""\[\s*\[(?:\s*(?:'[^']*'|"[^"]*")\s*,)*\s*$""", "[", before)
+    indexed = re.search(r"(?P<object>[\w.\[\]'\"(), -]+)\[\s*$", listed)
     if indexed is not None:
         found = _find(indexed["object"], namespace)
+        if (columns := _columns(found)) is not None:
+            return _of_columns(columns, typed)
         if isinstance(found, Struct | StructArray):
             kind = found.type_ if isinstance(found, Struct) else found.type
             return _made(complete.complete_path(kind, typed), typed)
@@ -91,13 +115,37 @@ def _of_string(before: str, typed: str, namespace: Mapping[str, Any]) -> list[Su
         return _made(complete.complete_path(kind, typed), typed)
     if isinstance(found, _Rows) and method in _KERN_PATHS | {"on"}:
         return _of_rows(found, method, arguments, typed)
+    columns = _columns(found)
+    # Inside the quotes of a text that an expression compares with, no column is meant.
+    if columns is not None and method in _COLUMN_METHODS and not _in_quotes(arguments):
+        return _of_columns(columns, typed)
     return []
+
+
+def _in_quotes(arguments: str) -> bool:
+    return arguments.count("'") % 2 == 1 or arguments.count('"') % 2 == 1
+
+
+def _columns(found: Any) -> list[str] | None:
+    """The columns of a table, built or not; None for what is none."""
+    if isinstance(found, _Table):
+        return list(found.columns)
+    return [str(name) for name in found.columns] if _is_frame(found) and frames.is_ours(found) else None
+
+
+def _of_columns(columns: list[str], typed: str) -> list[Suggestion]:
+    word = re.search(r"\w*$", typed)
+    last = word[0] if word is not None else ""
+    return _made([(name, "column") for name in columns if name.startswith(last)], last)
 
 
 def _of_dump(kernel: Kernel, method: str, arguments: str, typed: str) -> list[Suggestion]:
     if method in ("struct", "structs"):
         return _made(complete.complete_type(kernel, typed), typed) if not arguments.strip() else []
-    if method in ("symbol", "variable", "percpu", "disassemble"):
+    if method == "slab_objects":
+        names = sorted(name for name in _caches(kernel) if name.startswith(typed))
+        return _made([(name, "slab cache") for name in names], typed)
+    if method in ("symbol", "variable", "percpu", "disassemble", "owner"):
         return _made(complete.complete_symbol(kernel, typed, _MOST), typed) if not arguments.strip() else []
     if method in ("explore", "entries"):
         pairs = [(text, kind) for text, kind in complete.complete_expression(kernel, typed)]
@@ -106,24 +154,69 @@ def _of_dump(kernel: Kernel, method: str, arguments: str, typed: str) -> list[Su
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """`frame.kern` or `frame.kern.on("column")`."""
+class _Table:
+    """A table that was not built: what is known of it without that. `rows` is the C type of its rows, or ''."""
 
-    accessor: Any
+    kernel: Kernel
+    columns: tuple[str, ...]
+    rows: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """`frame.kern` or `frame.kern.on("column")`: the structs behind the rows, and the columns of addresses."""
+
+    kernel: Kernel
+    rows: str
+    addresses: tuple[str, ...] = ()
+    accessor: Any = None
+
+
+def _unbuilt(dump: Dump, name: str, given: list[Any]) -> _Table | None:
+    if name not in INDEX:
+        return None
+    known = INDEX.load(name)
+    rows = known.rows
+    if name == "slab_objects" and len(given) == 1 and isinstance(given[0], str):
+        addresses = _caches(dump.kernel).get(given[0], [])
+        cache = StructArray(dump.kernel, dump.kernel.find_type("struct kmem_cache"), addresses[:1])
+        size = cache["object_size"]
+        rows = _slabs().type_of_cache(dump.kernel, given[0], int(size.values[0])) if size.valid.any() else ""
+    return _Table(dump.kernel, known.columns, rows)
+
+
+def _slabs() -> Any:
+    # Tables import pandas, which completing something else needs not.
+    from kernlab.tables import slab_objects
+
+    return slab_objects
+
+
+def _caches(kernel: Kernel) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = _slabs().caches_by_name(kernel, [])
+    return found
+
+
+def _behind(accessor: Any) -> _Rows:
+    """What `.kern` of a built table knows."""
+    addresses = tuple(str(name) for name, _ in accessor._candidates())
+    try:
+        return _Rows(accessor.dump.kernel, accessor.type, addresses, accessor)
+    except KernlabError:
+        # Which column is meant is still to be said.
+        return _Rows(accessor.on(addresses[0]).dump.kernel, "", addresses, accessor)
 
 
 def _of_rows(rows: _Rows, method: str, arguments: str, typed: str) -> list[Suggestion]:
-    accessor = rows.accessor
     if method == "on" and not arguments.strip():
-        names = [str(name) for name in accessor._candidates() if str(name).startswith(typed)]
-        return _made([(name, "column of addresses") for name in names], typed)
-    kernel = accessor.dump.kernel
+        return _made(
+            [(name, "column of addresses") for name in rows.addresses if name.startswith(typed)], typed
+        )
+    kernel = rows.kernel
     if method == "owner" and not arguments.strip():
         return _made(complete.complete_type(kernel, typed), typed)
-    kind: Type = kernel.find_type(accessor.type)
     first = re.match(r"\s*['\"]([^'\"]+)['\"]\s*,", arguments)
-    if method == "owner" and first is not None:
-        kind = kernel.find_type(first[1])
+    kind: Type = kernel.find_type(first[1] if method == "owner" and first is not None else rows.rows)
     if method == "follow" and first is not None:
         # What comes after the pointer are members of what it points to.
         kind = StructArray(kernel, kind, []).follow(first[1]).type
@@ -188,15 +281,20 @@ def _resolve(node: ast.expr, namespace: Mapping[str, Any]) -> Any:
 def _attribute(owner: Any, name: str) -> Any:
     if isinstance(owner, Dump):
         # A table that was not built yet would be built: that is work that nobody asked for.
-        return owner._built.get(name)
+        built = owner._built.get(name)
+        return built if built is not None else _unbuilt(owner, name, [])
+    if isinstance(owner, _Table):
+        return _Rows(owner.kernel, owner.rows) if name == "kern" and owner.rows else None
     if isinstance(owner, Struct):
         return _member(owner, name)
     if _is_frame(owner):
         if name == "kern":
-            return _Rows(owner.kern) if hasattr(owner, "kern") else None
+            return _behind(owner.kern) if hasattr(owner, "kern") else None
         return None
     if isinstance(owner, _Rows) and name == "structs":
-        return owner.accessor.structs
+        if owner.accessor is not None:
+            return owner.accessor.structs
+        return StructArray(owner.kernel, owner.kernel.find_type(owner.rows), [])
     return None
 
 
@@ -219,9 +317,15 @@ def _member(owner: Struct, path: str) -> Any:
 def _called(owner: Any, method: str, given: list[Any]) -> Any:
     if isinstance(owner, Dump) and method == "struct" and len(given) == 2 and isinstance(given[0], str):
         return Struct(owner.kernel, owner.kernel.find_type(given[0]), int(given[1]))
+    if isinstance(owner, Dump):
+        return _unbuilt(owner, method, given)
     if isinstance(owner, _Rows) and method == "on" and given and all(isinstance(item, str) for item in given):
-        return _Rows(owner.accessor.on(*given[:2]))
-    if _is_frame(owner) and method in ("head", "tail", "sample") and all(isinstance(n, int) for n in given):
+        return _behind(owner.accessor.on(*given[:2])) if owner.accessor is not None else None
+    if (
+        (isinstance(owner, _Table) or _is_frame(owner))
+        and method in ("head", "tail", "sample")
+        and all(isinstance(n, int) for n in given)
+    ):
         return owner
     return None
 

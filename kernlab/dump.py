@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import os
@@ -23,6 +22,7 @@ from kernlab.frames import origin
 from kernlab.kernel import Kernel
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
+from kernlab.text import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +62,7 @@ class Dump:
         if name in VIEWS:
             return _view(name)(self)
         if name not in tables.INDEX:
-            near = difflib.get_close_matches(name, dir(self), 3)
-            hint = (
-                f"; did you mean {' or '.join(near)}?" if near else "; dump.tables lists the tables there are"
-            )
+            hint = nearest(name, self._public()) or "; dump.tables lists the tables there are"
             raise AttributeError(f"a dump has no {name!r}{hint}")
         entry = tables.INDEX.load(name)
         if entry.is_method:
@@ -227,6 +224,23 @@ class Dump:
         release = self.kernel.vmcoreinfo.release or "unknown kernel"
         state = ", closed" if self._closed else ""
         return f"<kernlab.Dump {self.kernel.source}: Linux {release}, {self.kernel.file.format}{state}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints in a terminal: the card, as text."""
+        shown = _view("_plain_card")(self) if "_plain_card" in VIEWS and not self._closed else repr(self)
+        printer.text(shown)
+
+    def __getitem__(self, name: object) -> Any:
+        """No table is had this way; the error says how one is."""
+        spelt = name if isinstance(name, str) and name in dir(self) else None
+        how = f"write dump.{spelt}" if spelt else f"{name!r} is not one{nearest(str(name), self._public())}"
+        raise TypeError(f"a dump's tables are its attributes: {how}")
+
+    # What has __getitem__ would be taken for a sequence.
+    __iter__ = None
+
+    def _public(self) -> list[str]:
+        return [name for name in dir(self) if name[0] != "_"]
 
     def _repr_html_(self) -> str | None:
         return _view("_card")(self) if "_card" in VIEWS and not self._closed else None

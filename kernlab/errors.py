@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+import traceback
+
+from kernlab.text import escape_terminal
+
 
 class KernlabError(Exception):
     """Base of everything that kernlab raises on purpose."""
+
+    _told = False
+
+    def words(self) -> str:
+        """What went wrong, for a terminal: without what Python puts before an OSError's words."""
+        told = str(self)
+        if isinstance(self, OSError) and self.strerror and self.filename is not None:
+            told = f"{self.filename}: {self.strerror}"
+        return escape_terminal(told, lines=True)
+
+    def _render_traceback_(self) -> list[str]:
+        """How IPython shows it: at first its sentence, which says what to do; with %tb the way there."""
+        if self._told:
+            return _without_ipython(self)
+        self._told = True
+        return [f"{type(self).__name__}: {self.words()}", "(%tb shows where it was raised)"]
+
+
+def _without_ipython(error: BaseException) -> list[str]:
+    """A traceback from the user's own cell on."""
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "IPython":
+        step = step.tb_next
+    lines = traceback.format_exception(type(error), error, step)
+    return [escape_terminal(line.rstrip("\n"), lines=True) for line in lines]
 
 
 class DumpFormatError(KernlabError):

@@ -6,6 +6,7 @@ Each is a thin shell over a public function: `kernlab.open`, `dump.layout` and `
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +16,13 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.utils.text import DollarFormatter
 
 import kernlab
 from kernlab import completion, frames
 from kernlab.browse import bar
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
-from kernlab.text import escape_terminal
 
 #: Named, not imported: pandas is imported when a table is first built.
 _SHOWN = (("pandas", "DataFrame"), ("pandas", "Series"))
@@ -51,7 +52,7 @@ class KernlabMagics(Magics):
             return self._open_dumps()
         if not arguments.name.isidentifier():
             raise UsageError(f"--name {arguments.name}: not a name that a variable can have")
-        dump = _told(kernlab.open, _unquoted(arguments.path))
+        dump = _told(kernlab.open, os.path.expanduser(os.path.expandvars(self._word(arguments.path))))
         replaced = self._namespace.get(arguments.name)
         self._namespace[arguments.name] = dump
         if isinstance(replaced, Dump):
@@ -67,7 +68,7 @@ class KernlabMagics(Magics):
         """A type's layout: `%struct page`; or a struct's content: `%struct task_struct 0xffff…` (or an expression)."""
         arguments = parse_argstring(self.struct, line)
         dump = self._dump(arguments.dump)
-        words = [_unquoted(word) for word in arguments.words]
+        words = [self._word(word) for word in arguments.words]
         if not words:
             raise UsageError("name a type: %struct task_struct, %struct task_struct 0xffff…")
         # `struct page` is one name.
@@ -85,9 +86,9 @@ class KernlabMagics(Magics):
     def sym(self, line: str) -> Any:
         """Symbols by name or pattern (`%sym slab_*`), or what lies at an address (`%sym 0xffff…`)."""
         arguments = parse_argstring(self.sym, line)
-        dump, name = self._dump(arguments.dump), _unquoted(arguments.name)
-        if name[:2].lower() == "0x":
-            return _told(dump.identify, name)
+        dump, name = self._dump(arguments.dump), self._word(arguments.name)
+        if name[:2].lower() == "0x" or name.isdecimal():
+            return _told(dump.identify, name if not name.isdecimal() else int(name))
         return _told(dump.find_symbols, name)
 
     @no_var_expand
@@ -102,7 +103,7 @@ class KernlabMagics(Magics):
         """The instructions of a function, as they stood in memory: `%dis do_idle`."""
         arguments = parse_argstring(self.dis, line)
         dump = self._dump(arguments.dump)
-        return _told(dump.disassemble, _unquoted(arguments.what), arguments.size)
+        return _told(dump.disassemble, self._word(arguments.what), arguments.size)
 
     def _forget(self, dump: Dump) -> None:
         """Take a dump out of IPython's history of results, which would hold it, and its memory, for ever."""
@@ -117,6 +118,21 @@ class KernlabMagics(Magics):
         last = getattr(shell, "last_execution_result", None)
         if last is not None and last.result is dump:
             last.result = None
+
+    def _word(self, word: str) -> str:
+        """A word of a magic's line without its quotes, with `$name` and `{expression}` of the user's in it.
+
+        Expanded after the line was taken apart, so that a path with blanks stays one word.
+        """
+        # What parse_argstring leaves of quotes is the shell's business to take off.
+        bare = "".join(shlex.split(word)) if word[:1] in ("'", '"') else word
+        if "$" not in bare and "{" not in bare:
+            return bare
+        try:
+            return str(DollarFormatter().vformat(bare, args=[], kwargs=self._namespace))
+        except Exception:
+            # What names nothing stays as it was written, as in IPython's own magics.
+            return bare
 
     @property
     def _namespace(self) -> dict[str, Any]:
@@ -151,7 +167,7 @@ class KernlabMagics(Magics):
 
     def plain(self, shown: Any, printer: Any, cycle: bool) -> None:
         """The same for a terminal: control characters that a dump's strings hold must not reach it."""
-        printer.text(escape_terminal(repr(shown), lines=True))
+        printer.text(frames.to_text(shown, human_sizes=self.human_sizes))
 
     @property
     def matcher(self) -> Callable[..., Any]:
@@ -180,17 +196,12 @@ def _is_result(name: int | str) -> bool:
     return isinstance(name, int) or not name.strip("_") or (name[:1] == "_" and name[1:].isdigit())
 
 
-def _unquoted(word: str) -> str:
-    # What parse_argstring leaves of quotes is the shell's business to take off.
-    return "".join(shlex.split(word)) if word[:1] in ("'", '"') else word
-
-
 def _told(function: Callable[..., Any], *given: Any) -> Any:
     """What a function gives; its error as one line, not as a traceback."""
     try:
         return function(*given)
     except KernlabError as error:
-        raise UsageError(escape_terminal(str(error), lines=True)) from error
+        raise UsageError(error.words()) from error
 
 
 def load(shell: Any) -> None:

@@ -59,6 +59,15 @@ def summary(dump: Dump) -> Summary:
     return Summary(title, why, rows, tuple(dump.problems))
 
 
+def as_text(told: Summary) -> str:
+    """A summary for a terminal: its title, why the machine died, and a line a fact; what is missing is left to who
+    shows it.
+    """
+    margin = max(len(name) for name, _ in told.rows)
+    lines = [told.title, told.why, "", *(f"{name:<{margin}}  {value}" for name, value in told.rows)]
+    return "\n".join(map(text.escape_terminal, lines))
+
+
 def left_out(level: object) -> str:
     """What a makedumpfile dump level leaves out, in words."""
     if level is None or level != level:

@@ -6,7 +6,9 @@ them visible, each for one place where text meets a reader.
 
 from __future__ import annotations
 
+import difflib
 import html
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,31 @@ def percent(share: float) -> str:
     if 0 < abs(share) < 0.0005:
         return "< 0.1%"
     return f"{share:.0%}" if abs(share) >= 0.1 or not share else f"{share:.1%}"
+
+
+def nearest(name: str, known: Iterable[str], most: int = 3) -> str:
+    """`; did you mean memory or meminfo?` of the known names that a name begins or is spelt like; '' for none."""
+    names = list(known)
+    begun = sorted((one for one in names if name and one.startswith(name)), key=len)
+    near = dict.fromkeys([*begun[:most], *difflib.get_close_matches(name, names, most)])
+    return f"; did you mean {' or '.join(list(near)[:most])}?" if near else ""
+
+
+class Spelt:
+    """A base for what users look into by name: an attribute that is not there is answered with those spelt alike."""
+
+    #: How a user writes this.
+    _spoken = "this"
+
+    def __getattr__(self, name: str) -> Any:
+        """Only asked for what is not there, or for a property that raised an AttributeError."""
+        if hasattr(type(self), name):
+            return object.__getattribute__(self, name)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = [one for one in dir(self) if one[0] != "_"]
+        hint = nearest(name, known) or f"; there are: {', '.join(known)}"
+        raise AttributeError(f"{self._spoken} has no {name!r}{hint}")
 
 
 def shorten(text: str, limit: int) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,18 @@ def test_tables_lists_every_table(capsys: pytest.CaptureFixture[str], dump: kern
     assert listed == sorted(dump.tables.name)
 
 
+def test_tables_of_a_dump_are_listed_with_its_traces(
+    capsys: pytest.CaptureFixture[str], dump: kernlab.Dump
+) -> None:
+    listed = [line.split()[0] for line in printed(capsys, "tables", DUMP).splitlines()]
+    assert listed[: len(dump.tables)] == sorted(dump.tables.name)
+    views = listed[len(dump.tables) :]
+    assert "relay.channels" in views
+    assert all("." in name for name in views)
+    for name in views:
+        assert printed(capsys, "table", DUMP, name, "--head", "1")
+
+
 def test_a_table_as_text(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
     lines = printed(capsys, "table", DUMP, "tasks", "--columns", "pid,comm,address,start_time").splitlines()
     assert lines[0].split() == ["pid", "comm", "address", "start_time"]
@@ -142,6 +155,9 @@ def test_tables_with_arguments_and_of_views(capsys: pytest.CaptureFixture[str]) 
         (["info", __file__], "kernlab: "),
         (["table", DUMP, "taks"], "did you mean tasks"),
         (["table", DUMP, "relay.chanels"], "did you mean channels"),
+        (["table", DUMP], f"kernlab table {DUMP} NAME. There are: buddyinfo"),
+        (["table", "tasks"], "kernlab table DUMP tasks"),
+        (["tables", "/nowhere/vmcore"], "/nowhere/vmcore"),
         (["table", DUMP, "close"], "no table but a NoneType"),
         (["table", DUMP, "_built"], "there is no table"),
         (["table", DUMP, "tasks", "dentry"], "takes no arguments"),
@@ -164,9 +180,7 @@ def test_errors_are_one_message_and_status_2(
     assert captured.out == ""
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["nonsense"], ["table", DUMP], ["table", DUMP, "log", "--csv", "--json"]]
-)
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["table"], ["table", DUMP, "log", "--csv", "--json"]])
 def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(words)
@@ -230,6 +244,99 @@ def test_a_closed_pipe_is_quiet() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["info", DUMP],
+        ["info", DUMP, "--json"],
+        ["tables"],
+        ["table", DUMP, "symbols", "--csv"],
+        ["table", DUMP, "modules", "--json"],
+        ["table", DUMP, "modules"],
+        ["capture", "status"],
+        ["completion", "bash"],
+    ],
+)
+def test_a_full_disk_is_one_message(words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kernlab", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "kernlab: the output: No space left on device"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_where_nothing_can_be_written_is_one_message(tmp_path: Path) -> None:
+    """A folder that a file stands in the way of, whoever runs the test."""
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "trace0").write_bytes(bytes(64))
+    done = run(
+        "relay", "record", str(tmp_path / "trace0"), "-o", str(tmp_path / "taken" / "inside"), "-t", "0.1"
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("kernlab: ")
+    assert str(tmp_path / "taken") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def asked(line: str) -> list[str]:
+    """What a shell is told when Tab is pressed at the end of a line, as argcomplete's script asks."""
+    script = "import os, sys; from kernlab import cli; sys.argv = ['kernlab']; cli.main([])"
+    read, write = os.pipe()
+    environment = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_SHELL": "bash",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+        "_ARGCOMPLETE_STDOUT_FILENAME": f"/dev/fd/{write}",
+    }
+    subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | environment,
+        pass_fds=(write,),
+        timeout=120,
+        check=False,
+        capture_output=True,
+    )
+    os.close(write)
+    with os.fdopen(read) as stream:
+        return [word.strip() for word in stream.read().split("\n")]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("kernlab ta", "table"),
+        ("kernlab table x memory_by_f", "memory_by_file"),
+        ("kernlab table x relay.ch", "relay.channels"),
+        ("kernlab table x tasks --columns sta", "state"),
+        ("kernlab table x tasks --columns pid,sta", "pid,state"),
+        ("kernlab table x tasks --sort rss", "rss_bytes"),
+        ("kernlab capture st", "status"),
+    ],
+)
+def test_a_shell_completes(line: str, offered: str) -> None:
+    assert offered in asked(line)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_lines_for_a_shell(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    script = printed(capsys, "completion", shell)
+    assert "kernlab" in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=60)
 
 
 def test_ctrl_c_is_quiet(tmp_path: Path) -> None:

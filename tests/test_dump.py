@@ -163,6 +163,45 @@ def test_what_a_dump_has_not_names_the_nearest(sample):
         sample.struct("task_struct", sample.symbol("init_task")).com  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("look", "said"),
+    [
+        (lambda dump: dump["tasks"], "write dump.tasks"),
+        (lambda dump: dump["taks"], "did you mean tasks"),
+        (lambda dump: dump[0], "attributes"),
+        (lambda dump: dump.plot.mem, "did you mean memory"),
+        (lambda dump: dump.plot.iops, "io_iops"),
+        (lambda dump: dump.relay.chanels, "did you mean channels"),
+        (lambda dump: dump.ftrace.event, "did you mean events"),
+        (lambda dump: dump.mem, "did you mean memory"),
+        (lambda dump: kernlab.opne, "did you mean open"),
+    ],
+)
+def test_what_is_not_there_says_what_to_write(sample, look, said):
+    with pytest.raises((AttributeError, TypeError), match=said):
+        look(sample)
+
+
+def test_a_dump_is_not_a_sequence(sample):
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(sample)
+    assert not hasattr(sample.plot, "_repr_html_")
+    assert not hasattr(kernlab, "__wrapped__")
+
+
+def test_an_error_inside_a_property_is_not_hidden_by_the_help_with_spelling():
+    from kernlab.errors import MemberNotFoundError
+    from kernlab.text import Spelt
+
+    class Some(Spelt):
+        @property
+        def broken(self):
+            raise MemberNotFoundError("struct x has no member y")
+
+    with pytest.raises(MemberNotFoundError, match="no member y"):
+        Some().broken  # noqa: B018
+
+
 def test_variables(dump, whole_dump):
     init = dump.variable("init_task")
     assert init.comm == "swapper/0"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kernlab.frames.address import AddressArray, AddressDtype
     from kernlab.frames.builder import addresses, describe, element_addresses, frame, lookup, nullable
     from kernlab.frames.html import is_ours, to_html
+    from kernlab.frames.plain_text import to_text
 
 __all__ = [
     "AddressArray",
@@ -29,6 +30,7 @@ __all__ = [
     "nullable",
     "table",
     "to_html",
+    "to_text",
 ]
 
 _MODULES = {
@@ -42,6 +44,7 @@ _MODULES = {
     "lookup": "builder",
     "nullable": "builder",
     "to_html": "html",
+    "to_text": "plain_text",
 }
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
+import ast
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 from kernlab.errors import KernlabError
+from kernlab.text import nearest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -30,6 +32,21 @@ class Table:
     description: str
     function: Callable[..., Any]
     is_method: bool
+    #: The C type that one row stands for, '' for none.
+    rows: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the source of its module names, without building anything; those made in loops are not."""
+        tree = ast.parse(inspect.getsource(sys.modules[self.function.__module__]))
+        calls = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frame"
+        ]
+        mine = [call for call in calls if [one for one in call.args if _is(one, self.name)]]
+        named = [word.arg for call in mine for word in call.keywords if word.arg and word.arg != "problems"]
+        return tuple(dict.fromkeys(named))
 
     @property
     def entry(self) -> Entry:
@@ -37,11 +54,17 @@ class Table:
         return Entry(self.function.__module__, self.description, self.is_method)
 
 
+def _is(node: ast.expr, value: str) -> bool:
+    return isinstance(node, ast.Constant) and node.value == value
+
+
 _tables: dict[tuple[str, str], Table] = {}
 
 
-def table(description: str, *, name: str | None = None) -> Callable[[Function], Function]:
+def table(description: str, *, name: str | None = None, rows: str = "") -> Callable[[Function], Function]:
     """Declare a function `(kernel, ...) -> DataFrame` a table; `name` is the function's own unless given.
+
+    `rows` is the C type of which there is one a row, by its address.
 
     Without parameters beyond the kernel the table is a cached attribute of `Dump`, with them a method.
     """
@@ -50,7 +73,7 @@ def table(description: str, *, name: str | None = None) -> Callable[[Function], 
         parameters = inspect.signature(function).parameters
         if not parameters:
             raise TypeError(f"the table function {function.__qualname__} must take the kernel")
-        known = Table(name or function.__name__, description, function, len(parameters) > 1)
+        known = Table(name or function.__name__, description, function, len(parameters) > 1, rows)
         _tables[function.__module__, known.name] = known
         return function
 
@@ -76,9 +99,8 @@ class Registry(Mapping[str, Entry]):
         """The table `name`. Raises KernlabError, naming the nearest, when there is none."""
         entry = self._index.get(name)
         if entry is None:
-            near = difflib.get_close_matches(name, self._index, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(sorted(self._index))}."
-            raise KernlabError(f"there is no table {name!r}.{hint}")
+            hint = nearest(name, self._index, 1) or f"; there are: {', '.join(sorted(self._index))}"
+            raise KernlabError(f"there is no table {name!r}{hint}")
         import_module(entry.module)
         known = _tables.get((entry.module, name))
         if known is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kernlab.errors import KernlabError
+from kernlab.text import Spelt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["Plots"]
 
 
-class Plots:
+class Plots(Spelt):
     """The plots of one dump. Each returns the matplotlib `Axes`, with labels escaped and sizes in binary units.
 
     `ax` is where to draw (new axes of 800 pixels' width otherwise); `theme` is "light" or "dark", by default what goes
     with the axes' background or matplotlib's settings. `ax.get_label()` is the plot's alternative text.
     """
+
+    _spoken = "dump.plot"
 
     def __init__(self, dump: Dump):
         self._dump = dump

@@ -14,7 +14,7 @@ from kernlab.tables.task_search import find_tasks
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 
-@table("Processes by the memory that they hold, from their page tables.")
+@table("Processes by the memory that they hold, from their page tables.", rows="struct task_struct")
 def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     """One row per process that has memory, the largest share first.
 

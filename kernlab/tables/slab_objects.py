@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ from kernlab.frames import addresses, frame, lookup, table
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.tables.slabs import cache_nodes, percpu_structs, sheaves
+from kernlab.text import nearest
 from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.lists import list_entries
 from kernlab.walk.slab_pages import ALLOCATED, UNKNOWN, ObjectStates, SlabPages, slab_heads
@@ -218,26 +218,31 @@ def _every_cache(kernel: Kernel, problems: list[str]) -> StructArray:
     return cache
 
 
+def caches_by_name(kernel: Kernel, problems: list[str]) -> dict[str, list[int]]:
+    """The addresses of the kmem_caches of each name: merged ones bear the name of the first, and modules may repeat."""
+    cache = _every_cache(kernel, problems)
+    found: dict[str, list[int]] = {}
+    for name, address in zip(cache_names(kernel, cache), cache.addresses.tolist(), strict=True):
+        found.setdefault(name, []).append(address)
+    return found
+
+
 def _caches(kernel: Kernel, wanted: Any, problems: list[str]) -> U64:
     """Addresses of caches that were asked for by name or address."""
     asked = [wanted] if isinstance(wanted, str) or hasattr(wanted, "__index__") else list(wanted)
-    cache = _every_cache(kernel, problems)
-    known: dict[Any, list[int]] = {address: [address] for address in cache.addresses.tolist()}
-    for name, address in zip(cache_names(kernel, cache), cache.addresses.tolist(), strict=True):
-        known.setdefault(name, []).append(address)
+    by_name = caches_by_name(kernel, problems)
+    every = {address for addresses in by_name.values() for address in addresses}
     found: list[int] = []
     for one in asked:
         key = one if isinstance(one, str) else kernel.address(one)
-        if key not in known:
-            names = [name for name in known if isinstance(name, str)]
-            near = difflib.get_close_matches(str(key), names, 3)
-            hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        known = by_name.get(key, []) if isinstance(key, str) else [key] if key in every else []
+        if not known:
             shown = repr(key) if isinstance(key, str) else f"at {key:#x}"
             raise KernlabError(
-                f"there is no slab cache {shown}; {hint}SLUB merges caches whose objects are alike, and the merged "
-                "one bears the name of the first (dump.slabs lists them)"
+                f"there is no slab cache {shown}{nearest(str(key), by_name) or ';'} SLUB merges caches whose objects "
+                "are alike, and the merged one bears the name of the first (dump.slabs lists them)"
             )
-        found += known[key]
+        found += known
     return np.array(found, dtype=np.uint64)
 
 

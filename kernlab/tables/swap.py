@@ -14,7 +14,7 @@ from kernlab.walk.swap_areas import SWP_DISCARDABLE, SWP_WRITEOK, pages_in_use, 
 _BLOCK_DEVICE, _FORMAT = 0o060000, 0o170000
 
 
-@table("Swap areas and their use (/proc/swaps).")
+@table("Swap areas and their use (/proc/swaps).", rows="struct swap_info_struct")
 def swap(kernel: Kernel) -> pd.DataFrame:
     """One row per swap area in use.
 

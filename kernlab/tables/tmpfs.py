@@ -29,7 +29,7 @@ _INODE_BYTES = 1024
 _ERRORS = np.uint64((1 << 64) - 4096)
 
 
-@table("File systems in memory (tmpfs), with what lies in each.")
+@table("File systems in memory (tmpfs), with what lies in each.", rows="struct super_block")
 def tmpfs(kernel: Kernel) -> pd.DataFrame:
     """One row per file system that is made of shared memory: tmpfs, and with it rootfs, devtmpfs and the kernel's own.
 

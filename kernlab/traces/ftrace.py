@@ -15,6 +15,7 @@ from kernlab import text as plain
 from kernlab.errors import KernlabError
 from kernlab.frames import addresses, frame, lookup, nullable
 from kernlab.kernel import Kernel
+from kernlab.text import Spelt
 from kernlab.traces import ftrace_fields, ftrace_lines
 from kernlab.traces.ftrace_comms import Comms
 from kernlab.traces.ftrace_formats import Format, Formats, require
@@ -29,13 +30,15 @@ I64 = npt.NDArray[np.int64]
 _COMMON = ("instance", "timestamp", "cpu", "pid", "comm")
 
 
-class Ftrace:
+class Ftrace(Spelt):
     """The trace buffers of a dump, of all instances and CPUs.
 
     `all` has every event, `events("sched_switch")` those of one kind with their fields, `counts` how many of each,
     `lost` what each CPU's buffer counted and whether all of it was found, `instances` the instances; `snapshot` is
     another `Ftrace` of the snapshot buffers, `format` an event's format, `save` writes a trace.dat.
     """
+
+    _spoken = "dump.ftrace"
 
     def __init__(self, kernel: Kernel, buffer: str = MAIN, parent: Ftrace | None = None):
         self._kernel = kernel

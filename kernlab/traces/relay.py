@@ -18,6 +18,7 @@ from kernlab.frames import addresses, describe, frame, nullable
 from kernlab.kernel import Kernel
 from kernlab.structs import Column
 from kernlab.tables.task_search import find_tasks
+from kernlab.text import Spelt
 from kernlab.traces.blktrace import BlkTrace, Stream
 from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.relay_dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
@@ -35,12 +36,14 @@ from kernlab.traces.relay_records import (
 RAW = "raw"
 
 
-class Relay:
+class Relay(Spelt):
     """The relay channels of a dump.
 
     `channels` lists them; `read` gives the bytes, `events` what they mean, `blktrace` a whole block trace, `save`
     writes files. A channel is named by its directory and base name ("vda/trace"), or by its address.
     """
+
+    _spoken = "dump.relay"
 
     def __init__(self, kernel: Kernel):
         self._kernel = kernel

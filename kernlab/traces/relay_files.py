@@ -25,6 +25,7 @@ import pandas as pd
 from kernlab import text
 from kernlab.errors import KernlabError
 from kernlab.frames import describe
+from kernlab.text import Spelt
 from kernlab.traces.blktrace import BlkTrace
 from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.blktrace_records import MAGIC7, MAGIC8
@@ -57,12 +58,14 @@ _BLK_MAGICS = {magic.to_bytes(4, "little") for magic in (MAGIC7, MAGIC8)} | {
 }
 
 
-class RelayFiles:
+class RelayFiles(Spelt):
     """The relay files of one channel, one per CPU; a context manager.
 
     `read` gives new bytes of one CPU, `events` what all bytes so far mean, `blktrace` a whole block trace, `slots`
     the sub-buffers of a mapped buffer. In mode "read" the kernel forgets what was read; this object keeps it.
     """
+
+    _spoken = "a relay channel of files"
 
     def __init__(self, paths: Mapping[int, Path], mode: str, geometry: _Geometry | None):
         self.mode = mode

@@ -1,4 +1,4 @@
-"""The summary card of a dump: its summary in, one block of HTML out: what died, when, why, and what is missing."""
+"""The summary card of a dump: its summary in, HTML or text out: what died, when, why, and what is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kernlab import text
-from kernlab.summary import summary
+from kernlab.summary import as_text, summary
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -37,6 +37,17 @@ def card(dump: Dump) -> str:
     """The card as HTML."""
     told = summary(dump)
     return _page(told.title, told.why, told.rows, told.problems)
+
+
+def plain(dump: Dump) -> str:
+    """The card as text, for a terminal."""
+    told = summary(dump)
+    problems = [text.shorten(problem, _LONGEST) for problem in told.problems[:_MOST_PROBLEMS]]
+    more = len(told.problems) - _MOST_PROBLEMS
+    if more > 0:
+        problems.append(f"… and {more:,} more in dump.problems")
+    lost = ["", "Missing from this dump", *(f"- {text.escape_terminal(problem)}" for problem in problems)]
+    return "\n".join([as_text(told), *(lost if problems else [])])
 
 
 def _page(title: str, why: str, rows: Sequence[tuple[str, str]], problems: Sequence[str]) -> str:

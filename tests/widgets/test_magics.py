@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import ExitStack
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -11,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 import kernlab
+import kernlab.text
 from kernlab.browse.layout import Layout
 from kernlab.completion import suggestions
 from kernlab.dump import Dump
@@ -29,6 +31,12 @@ def shell():
 def dump(shell, opened):
     shell.user_ns["dump"] = opened("debian-6.1")
     return shell.user_ns["dump"]
+
+
+@pytest.fixture
+def opened_sample():
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(kernlab.open(kernlab.sample(name)))
 
 
 def completed(shell, text):
@@ -115,6 +123,93 @@ def test_vmcore_says_what_is_wrong_in_one_line(shell, tmp_path):
         shell.run_line_magic("vmcore", str(tmp_path / "nosuch"))
     with pytest.raises(UsageError, match="not a name"):
         shell.run_line_magic("vmcore", "--name 1x /nosuch")
+
+
+def test_words_of_a_magic_may_name_what_the_user_has(shell, dump, dump_files, tmp_path, monkeypatch):
+    """A path with a blank in it stays one word; `~` and the environment's names are the shell's."""
+    folder = tmp_path / "my dumps"
+    folder.mkdir()
+    (folder / "vmcore").symlink_to(dump_files("debian-6.1").vmcore)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("CRASHES", str(folder))
+    shell.user_ns.update(path=folder / "vmcore", folder=str(folder), number=dump.symbol("init_task"))
+    for written in ("$path", "{path}", "'$path'", "{folder}/vmcore", "~/vmcore", "$CRASHES/vmcore"):
+        opened = shell.run_line_magic("vmcore", f"--name given {written}")
+        assert opened.info["release"] == dump.info["release"], written
+        opened.close()
+    with pytest.raises(UsageError, match="nosuch"):
+        shell.run_line_magic("vmcore", "$nosuch")
+    assert shell.run_line_magic("struct", "task_struct {number}").address_ == dump.symbol("init_task")
+    assert shell.run_line_magic("sym", "$number")["label"].iloc[0].startswith("init_task+0x0/")
+    shell.user_ns["function"] = "do_idle"
+    assert repr(shell.run_line_magic("dis", "$function")) == repr(shell.run_line_magic("dis", "do_idle"))
+
+
+def test_an_error_is_its_sentence_and_tb_the_way_there(shell, tmp_path, capsys):
+    """With the extension or without: an exception says itself how IPython prints it."""
+    file = tmp_path / "not-a-dump\x1b[2J"
+    file.write_bytes(b"nothing of a dump" * 100)
+    shell.user_ns["file"] = file
+    shell.run_cell("import kernlab\ndef mine():\n    kernlab.open(file)\nmine()", store_history=True)
+    told = capsys.readouterr()
+    told = told.out + told.err
+    assert "DumpFormatError: " in told
+    assert "Traceback" not in told
+    assert "mine()" not in told
+    assert len(told.splitlines()) <= 3
+    assert "\x1b[2J" not in told
+    shell.run_cell("%tb")
+    told = capsys.readouterr()
+    told = told.out + told.err
+    assert "Traceback" in told
+    assert "mine()" in told
+    assert "interactiveshell.py" not in told
+    assert "\x1b[2J" not in told
+
+
+def printed(shell, thing):
+    formatted, _ = shell.display_formatter.format(thing)
+    return formatted["text/plain"]
+
+
+def test_a_terminal_shows_the_card_as_text(shell, dump):
+    lines = printed(shell, dump).splitlines()
+    assert lines[0] == f"Linux {dump.info['release']} on {dump.info['nodename']}"
+    assert lines[1] == dump.info["panic_message"]
+    assert any(line.startswith("died ") and "after boot" in line for line in lines)
+    # What other programs print of it stays one line.
+    assert repr(dump).startswith("<kernlab.Dump ")
+    shell.user_ns["dump"] = None
+    with kernlab.open(dump.kernel.source) as other:
+        pass
+    assert printed(shell, other) == repr(other)
+
+
+def test_a_terminal_shows_suspects_with_their_evidence(shell, opened_sample):
+    suspects = opened_sample("oom").suspects
+    text = printed(shell, suspects)
+    flat = " ".join(text.split())
+    for row in suspects.itertuples():
+        assert " ".join(row.evidence.split()) in flat
+        assert " ".join(row.cell.split()) in flat
+        assert kernlab.text.human_bytes(row.bytes) in flat
+    assert max(map(len, text.splitlines())) < 130
+
+
+def test_a_terminal_shows_sizes_in_human_units_and_no_controls(shell, dump):
+    import pandas as pd
+
+    text = printed(shell, dump.info)
+    assert kernlab.text.human_bytes(dump.info["memory_bytes"]) in text
+    assert str(dump.info["memory_bytes"]) not in text
+    slabs = dump.slabs.head(3)
+    assert kernlab.text.human_bytes(slabs["bytes"].iloc[0]) in printed(shell, slabs[["name", "bytes"]])
+    wild = slabs[["name"]].assign(name=pd.Series(["a\x1b[2J" + "b" * 80, "c", "d"], dtype="str"))
+    assert "\x1b" not in printed(shell, wild)
+    assert "bbbbbb" in printed(shell, wild.assign(n=1))
+    kernlab.load_ipython_extension(shell)
+    # A large table is cut as pandas cuts it.
+    assert len(printed(shell, dump.symbols).splitlines()) < 80
 
 
 def test_struct(shell, dump):
@@ -269,6 +364,13 @@ def test_completion_in_ipython(shell, dump):
         ("task.fs['roo", "root"),
         ("many['pid_l", "pid_links"),
         ("many.frame({'a': 'mm->tot", "mm->total_vm"),
+        ("tasks['com", "comm"),
+        ("tasks[['pid', 'com", "comm"),
+        ("tasks.query('pid > 1 and sta", "state"),
+        ("tasks.sort_values(['pid', 'com", "comm"),
+        ("dump.slab_objects('dent", "dentry"),
+        ("dump.slab_objects(['dentry', 'filp'], 'dent", "dentry"),
+        ("dump.owner('slab_cac", "slab_caches"),
         ("%dis do_idl", "do_idle"),
         ("%struct task_struct init_tas", "init_task"),
         ("%struct --dump dump task_str", "task_struct"),
@@ -307,7 +409,44 @@ def test_nothing_else_is_touched(line):
     assert suggestions(line, {"trap": Trap(), "df": pd.DataFrame({"a": [1]})}) == []
 
 
-def test_a_table_is_not_built_for_a_completion(dump_files):
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("dump.tasks.kern.field('sig", "signal"),
+        ("dump.tasks.kern.where('mm->map_c", "mm->map_count"),
+        ("dump.tasks.kern.structs['com", "comm"),
+        ("dump.tasks.head(3).kern.field('com", "comm"),
+        ("dump.maps.kern.field('vm_sta", "vm_start"),
+        ("dump.tasks['sta", "state"),
+        ("dump.tasks[['pid', 'sta", "state"),
+        ("dump.tasks.query('sta", "state"),
+        ("dump.slabs.sort_values('used_b", "used_bytes"),
+        ("dump.slab_objects('dentry').kern.field('d_na", "d_name"),
+        ("dump.slab_objects('dentry')['allo", "allocated"),
+        ("dump.memory_by_process.nlargest(3, 'rss_b", "rss_bytes"),
+    ],
+)  # fmt: skip
+def test_a_table_is_not_built_for_a_completion(dump_files, line, offered):
     with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
-        assert suggestions("dump.tasks.kern.field('com", {"dump": dump}) == []
+        assert offered in [one.text for one in suggestions(line, {"dump": dump})]
         assert dump._built == {}
+
+
+def test_no_column_is_offered_for_what_an_expression_compares_with(dump):
+    assert suggestions("dump.tasks.query('state == \"s", {"dump": dump}) == []
+
+
+def test_what_tables_say_of_themselves_unbuilt_is_what_they_are(opened):
+    """The struct that the rows stand for, and columns, as the completion knows them without building a table."""
+    from kernlab.tables import INDEX
+
+    dump = opened("debian-6.1")
+    for name, entry in INDEX.items():
+        known = INDEX.load(name)
+        if entry.is_method or not hasattr(getattr(dump, name), "columns"):
+            continue
+        built = getattr(dump, name)
+        target = getattr(built["address"].dtype, "target", "") if "address" in built else ""
+        assert known.rows == target, name
+        assert set(known.columns) <= set(built.columns), name
+        assert known.columns, name
