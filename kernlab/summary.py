@@ -88,6 +88,8 @@ def _when(facts: pd.Series[Any]) -> str:
         if time is not None and time == time
         else "at a time the dump does not say"
     )
+    if facts["crash_time_source"] is not None and "clock" in facts["crash_time_source"]:
+        when += f" by {facts['crash_time_source']}"
     return f"{when}, {_span(up.total_seconds())} after boot" if up is not None and up == up else when
 
 

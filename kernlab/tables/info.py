@@ -29,8 +29,10 @@ _LONGEST_STRING = 4096
 def info(kernel: Kernel) -> pd.Series[Any]:
     """Facts about dump, kernel, machine and crash; what the dump does not say is missing (None or NaT).
 
-    crash_time is UTC, uptime since boot (suspend included), memory_bytes what /proc/meminfo calls MemTotal, taint as
-    the kernel prints it. panic_* tell of the CPU that panicked; a guest that was merely stopped has none.
+    crash_time is UTC and crash_time_source who says it: the kernel's note at the panic, the file's header, or where
+    neither does (QEMU's dumps) the kernel's clock at its last tick. uptime is since boot (suspend included),
+    memory_bytes what /proc/meminfo calls MemTotal, taint as the kernel prints it. panic_* tell of the CPU that
+    panicked; a guest that was merely stopped has none.
     slab_frames_absent, kmalloc_frames_absent (of allocations too large for a slab; missing before 6.14, where nothing
     marks them) and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
     """
@@ -49,13 +51,14 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     absent = known(lambda: absent_kernel_frames(kernel, problems)) or {}
     cpu = known(lambda: _panic_cpu(kernel))
     current = known(lambda: _current(kernel, cpu)) if cpu is not None else None
-    crash_time = kernel.vmcoreinfo.get("CRASHTIME") or header.get("timestamp")
+    crash_time, said_by = known(lambda: _died(kernel)) or (None, None)
     facts = {
         "release": kernel.vmcoreinfo.release or header.get("release"),
         "version": known(lambda: _text(uts, "version")) if uts is not None else header.get("version"),
         "nodename": known(lambda: _text(uts, "nodename")) if uts is not None else header.get("nodename"),
         "machine": file.machine,
-        "crash_time": _utc(crash_time),
+        "crash_time": crash_time,
+        "crash_time_source": said_by,
         "uptime": known(lambda: uptime(kernel)),
         "cpus": known(lambda: len(cpus(kernel, "online"))),
         "memory_bytes": known(lambda: kernel.word("_totalram_pages") * kernel.page_size),
@@ -89,19 +92,40 @@ def taint(mask: int) -> str:
 
 def uptime(kernel: Kernel) -> pd.Timedelta | None:
     """Time since boot at the last tick of the timekeeper, suspend included (kernel/time/timekeeping.c)."""
-    # Linux commit 22c62b9a84b8 ("timekeeping: Introduce auxiliary timekeepers") (in v6.17) made an array of struct
-    # tk_data of it; 6.13 had one of these, and before that it was a nameless struct of a sequence count and the rest.
-    start = kernel.symbols.get("timekeeper_data") or kernel.symbol("tk_core")
-    kind = kernel.types.get("struct tk_data") or kernel.types.nameless("seq", "timekeeper")
-    if kind is None:
-        raise KernlabError("the uptime is not known: the kernel's types do not say where its timekeeper lies")
-    # The sequence count in front is larger with PREEMPT_RT and with lockdep.
-    keeper = StructArray(kernel, kind, [start]).follow("timekeeper")
+    keeper = _timekeeper(kernel)
     base = _number(keeper, "tkr_mono.base")
     nanoseconds = _number(keeper, "tkr_mono.xtime_nsec") >> min(_number(keeper, "tkr_mono.shift"), 63)
     boot = _number(keeper, "offs_boot")
     total = base + nanoseconds + boot
     return pd.Timedelta(total, unit="ns") if 0 <= total < 1 << 62 else None
+
+
+def _died(kernel: Kernel) -> tuple[pd.Timestamp | None, str | None]:
+    """When the machine died, and who says so."""
+    told = (
+        (kernel.vmcoreinfo.get("CRASHTIME"), "the kernel's note at the panic"),
+        (kernel.file.header.get("timestamp"), "the file's header"),
+    )
+    for seconds, who in told:
+        if (time := _utc(seconds)) is not None:
+            return time, who
+    # kernel/time/timekeeping.c, ktime_get_real_seconds: what CRASHTIME would have been.
+    time = _utc(_number(_timekeeper(kernel), "xtime_sec"))
+    return time, "the kernel's clock at its last tick" if time is not None else None
+
+
+def _timekeeper(kernel: Kernel) -> StructArray:
+    """The `struct timekeeper` of the system's clocks. Raises KernlabError where the types do not say where it lies."""
+    # Linux commit 22c62b9a84b8 ("timekeeping: Introduce auxiliary timekeepers") (in v6.17) made an array of struct
+    # tk_data of it; 6.13 had one of these, and before that it was a nameless struct of a sequence count and the rest.
+    start = kernel.symbols.get("timekeeper_data") or kernel.symbol("tk_core")
+    kind = kernel.types.get("struct tk_data") or kernel.types.nameless("seq", "timekeeper")
+    if kind is None:
+        raise KernlabError(
+            "the kernel's clocks are not known: its types do not say where its timekeeper lies"
+        )
+    # The sequence count in front is larger with PREEMPT_RT and with lockdep.
+    return StructArray(kernel, kind, [start]).follow("timekeeper")
 
 
 def string_at(kernel: Kernel, address: int) -> str:

@@ -11,6 +11,9 @@ import pytest
 from overlay import Overlay
 
 import kernlab
+from kernlab.dump import Dump
+from kernlab.kernel import Kernel
+from kernlab.summary import summary
 from kernlab.tables.info import taint
 
 
@@ -35,6 +38,30 @@ def test_when_and_why(whole_dump, dump):
     assert info["panic_message"] == "Kernel panic - not syncing: sysrq triggered crash"
     assert (info["panic_pid"], info["panic_comm"]) == (1, "init")
     assert info["panic_cpu"] == int(dump.tasks.set_index("pid").loc[1, "cpu"])
+
+
+def test_a_dump_without_a_time_of_death_is_told_by_the_kernels_clock(whole_dump, opened):
+    """QEMU writes none; the panic's own CRASHTIME, which the test takes away, is the same clock's."""
+    whole = opened(whole_dump.name)
+    assert whole.info["crash_time_source"] == "the kernel's note at the panic"
+    file = Overlay(whole).file()
+    file.header = {key: value for key, value in file.header.items() if key != "timestamp"}
+    silent = re.sub(rb"CRASHTIME=\d+\n", b"", whole.kernel.file.vmcoreinfo)
+    assert silent != whole.kernel.file.vmcoreinfo
+    with Dump(Kernel(file, vmcoreinfo=silent)) as dump:
+        assert dump.info["crash_time"] == whole.info["crash_time"]
+        assert dump.info["crash_time_source"] == "the kernel's clock at its last tick"
+        assert dict(summary(dump).rows)["died"].startswith(
+            f"{whole.info['crash_time']:%Y-%m-%d %H:%M:%S} UTC by the kernel's clock"
+        )
+
+
+def test_a_header_says_when_where_the_kernel_does_not(opened):
+    whole = opened("debian-6.1")
+    silent = re.sub(rb"CRASHTIME=\d+\n", b"", whole.kernel.file.vmcoreinfo)
+    with Dump(Kernel(Overlay(whole).file(), vmcoreinfo=silent)) as dump:
+        assert dump.info["crash_time_source"] == "the file's header"
+        assert dump.info["crash_time"].timestamp() == whole.kernel.file.header["timestamp"]
 
 
 def test_taint_is_what_the_kernel_printed_at_the_panic(whole_dump, dump):
