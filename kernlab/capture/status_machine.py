@@ -59,6 +59,8 @@ class Machine:
     free: int | None
     makedumpfile: str | None
     usage: dict[str, int]
+    #: Bytes of free pages that CPUs' own lists may take from the free ones that are left out, beyond what they hold.
+    percpu_lists: int = 0
     unread: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -108,6 +110,7 @@ def read(root: Root) -> Machine:
         free=root.free(service.target) if service and service.target else None,
         makedumpfile=found[1] if found else None,
         usage=_usage(root.run("makedumpfile", "--mem-usage", "/proc/kcore") or "") if crash_size else {},
+        percpu_lists=_percpu_lists(root.text("/proc/zoneinfo") or ""),
         unread=root.unread,
     )
 
@@ -156,6 +159,15 @@ def _image_size(root: Root, path: str) -> int | None:
     if head is None or head[0x202:0x206] != b"HdrS" or int.from_bytes(head[0x206:0x208], "little") < 0x20A:
         return None
     return int.from_bytes(head[0x260:0x264], "little") or None
+
+
+def _percpu_lists(zoneinfo: str) -> int:
+    """Room that is left on CPUs' lists of free pages, in bytes, by /proc/zoneinfo's pagesets."""
+    held, most = (
+        sum(int(number) for number in re.findall(rf"^ +{word}: +(\d+)$", zoneinfo, re.MULTILINE))
+        for word in ("count", "high")
+    )
+    return max(most - held, 0) * 4096
 
 
 def _usage(text: str) -> dict[str, int]:

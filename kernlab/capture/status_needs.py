@@ -70,15 +70,17 @@ def crash_memory(machine: Machine) -> CrashMemory:
 def dump_size(machine: Machine, level: int) -> DumpSize | None:
     """Pages that a dump of this level would keep now; None where the machine's memory is not known.
 
-    An upper bound: zero pages cannot be told without a look at each, and compression is not counted.
+    Zero pages cannot be told without a look at each, and compression is not counted. Free pages on CPUs' own lists look
+    to makedumpfile as if they were in use: at level 16 what these lists may still take is counted, too.
     """
+    lists = machine.percpu_lists if level & 16 else 0
     usage = machine.usage
     if usage:
         kinds = {"ZERO": 1, "NON_PRI_CACHE": 2, "PRI_CACHE": 4, "USER": 8, "FREE": 16}
         # Bit 4 leaves out all of the page cache.
         left_out = level | 2 if level & 4 else level
         kept = sum(size for name, size in usage.items() if not kinds.get(name, 0) & left_out)
-        return DumpSize(kept, "makedumpfile --mem-usage")
+        return DumpSize(kept + lists, "makedumpfile --mem-usage")
     if machine.memory is None or "MemFree" not in machine.meminfo:
         return None
     info = machine.meminfo
@@ -89,4 +91,4 @@ def dump_size(machine: Machine, level: int) -> DumpSize | None:
         kept -= info.get("Cached", 0) + (info.get("Buffers", 0) if level & 4 else 0)
     if level & 8:
         kept -= info.get("AnonPages", 0) + info.get("HugePages_Total", 0) * info.get("Hugepagesize", 0)
-    return DumpSize(max(kept, 0), "/proc/meminfo")
+    return DumpSize(max(kept, 0) + lists, "/proc/meminfo")

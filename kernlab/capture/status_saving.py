@@ -76,7 +76,8 @@ def target(machine: Machine) -> Check | None:
     if size is not None:
         compressed = ", before compression" if found.compresses else ""
         wanted += (
-            f": at most {human_bytes(size.kept)} at dump level {level or 0}{compressed}, by {size.source}"
+            f": about {human_bytes(size.kept)} if it died now, at dump level {level or 0}{compressed}, "
+            f"by {size.source}"
         )
     if not found.target:
         said = f"{found.remote}: room there was not looked at" if found.remote else "unknown"

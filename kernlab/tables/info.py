@@ -122,7 +122,7 @@ def _timekeeper(kernel: Kernel) -> StructArray:
     kind = kernel.types.get("struct tk_data") or kernel.types.nameless("seq", "timekeeper")
     if kind is None:
         raise KernlabError(
-            "the kernel's clocks are not known: its types do not say where its timekeeper lies"
+            "uptime and time of day are not known: the kernel's types do not say where its timekeeper lies"
         )
     # The sequence count in front is larger with PREEMPT_RT and with lockdep.
     return StructArray(kernel, kind, [start]).follow("timekeeper")

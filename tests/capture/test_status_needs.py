@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from capture.status_trees import tree
@@ -64,6 +65,28 @@ def test_dump_size_by_level(tmp_path: Path) -> None:
     assert len(kept) == 4
     assert kept[0] == sum(machine.usage.values())
     assert kept[3] == machine.usage["KERN_DATA"]
+
+
+def test_dump_size_counts_the_free_pages_that_cpus_keep(tmp_path: Path, dump_files: Any, opened: Any) -> None:
+    """A real kernel's lists, and what of them was in its dump: 18.9 MiB more than a moment before they had held."""
+    files = dump_files("debian-6.12")
+    zoneinfo = "\n".join(files.truth.lines("zoneinfo")) + "\n"
+    plain = status_machine.read(Root(tree("armed", tmp_path / "plain")))
+    with_lists = status_machine.read(Root(tree("armed", tmp_path / "lists", {"/proc/zoneinfo": zoneinfo})))
+    held = truth_pages(zoneinfo, "count") * 4096
+    in_dump = int((opened("debian-6.12").pages["kind"] == "pcp").sum()) * 4096
+    assert in_dump > 0
+    for level, more in ((31, True), (16, True), (15, False), (0, False)):
+        before, after = dump_size(plain, level), dump_size(with_lists, level)
+        assert before is not None
+        assert after is not None
+        assert (after.kept > before.kept) is more
+        if more:
+            assert held + after.kept - before.kept >= in_dump
+
+
+def truth_pages(zoneinfo: str, word: str) -> int:
+    return sum(int(line.split()[1]) for line in zoneinfo.splitlines() if line.strip().startswith(f"{word}:"))
 
 
 @pytest.mark.parametrize(
