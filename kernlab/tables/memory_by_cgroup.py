@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -16,8 +14,8 @@ from kernlab.structs import Column, StructArray, container
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.page_kinds import PageSurvey
 from kernlab.tables.task_search import find_tasks
+from kernlab.walk.kernfs import kernfs_paths
 from kernlab.walk.lists import list_entries
-from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -74,13 +72,14 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     is_root = parent < 0
     flags = css["flags"].values.astype(np.int64)
     online = 1 << 1 if (bit := kernel.types.enumerator_or_none("CSS_ONLINE")) is None else bit
+    node = css["cgroup->kn"]
     usage, swap = _pages(kernel, group, "memory.usage.counter"), _pages(kernel, group, "swap.usage.counter")
     processes, known = _processes(kernel, css, group)
     return frame(
         kernel,
         "memory_by_cgroup",
         problems=problems,
-        path=_paths(kernel, css, parent),
+        path=kernfs_paths(kernel, np.where(node.valid, node.values, np.uint64(0))),
         usage_bytes=nullable(usage.where(~is_root)),
         **{f"{name}_bytes": nullable(column) for name, column in charged.items()},
         swap_bytes=nullable(swap.where(~is_root)),
@@ -149,25 +148,6 @@ def _all(kernel: Kernel, problems: list[str]) -> tuple[StructArray, I64, I64]:
         seen = np.concatenate([seen, found[-1]])
     group = StructArray(kernel, kernel.find_type("struct mem_cgroup"), np.concatenate(found))
     return group, np.concatenate(parents), np.concatenate(levels)
-
-
-def _paths(kernel: Kernel, css: StructArray, parent: I64) -> Column:
-    """Each cgroup's path from the root of its hierarchy (kernel/cgroup/cgroup.c, cgroup_path)."""
-    node = css.follow("cgroup").follow("kn")
-    pointer = node["name"]
-    name = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), 256)
-    paths: list[Any] = []
-    valid = np.zeros(len(css), dtype=bool)
-    for row, above in enumerate(parent.tolist()):
-        if above < 0:
-            paths.append("/")
-            valid[row] = True
-            continue
-        paths.append(f"{paths[above].rstrip('/')}/{name.values[row]}")
-        valid[row] = valid[above] and name.valid[row]
-    values = np.empty(len(paths), dtype=object)
-    values[:] = paths
-    return Column(values, valid, "text")
 
 
 def _processes(kernel: Kernel, css: StructArray, group: StructArray) -> tuple[I64, npt.NDArray[np.bool_]]:

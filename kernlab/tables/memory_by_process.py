@@ -9,7 +9,9 @@ from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column
 from kernlab.tables.map_usage import PSS_SHIFT, usage
+from kernlab.tables.task_identity import cgroup_of, program_of
 from kernlab.tables.task_search import find_tasks
+from kernlab.tables.tasks import duration
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
@@ -69,6 +71,9 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
         shmem_swap_bytes=nullable(Column(sums["shmem_swap"][of], known & swap_known[of], "int")),
         hugetlb_bytes=nullable(held("hugetlb")),
         page_tables_bytes=nullable(task["mm->pgtables_bytes.counter"]),
+        cgroup=cgroup_of(kernel, task),
+        exe=program_of(kernel, task, task["mm"], problems),
+        start_time=duration(task.first("start_boottime", "real_start_time")),
         oom_score_adj=nullable(task["signal->oom_score_adj"]),
         address=task,
         mm=task["mm"],

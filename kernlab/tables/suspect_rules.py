@@ -48,17 +48,20 @@ def large_processes(memory: Memory) -> list[Lead]:
 
 
 def many_processes(memory: Memory) -> list[Lead]:
-    """Many processes of one name that together hold much."""
+    """Many processes of one name and one control group that together hold much."""
     table = memory.processes
-    groups = table.groupby("comm")["pss_bytes"].agg(["sum", "count"])
+    # Interpreters give their name to all sorts of services, which have nothing to do with one another.
+    groups = table.groupby(["comm", table["cgroup"].fillna("")])["pss_bytes"].agg(["sum", "count"])
+    many = groups[(groups["count"] >= 20) & (groups["sum"] > 0.2 * memory.managed)].reset_index()
     found = []
-    for comm, row in groups[(groups["count"] >= 20) & (groups["sum"] > 0.2 * memory.managed)].iterrows():
-        size, name = int(row["sum"]), show_controls(str(comm))
+    for _, row in many.iterrows():
+        comm, size, name = row["comm"], int(row["sum"]), show_controls(str(row["comm"]))
+        where = f" in {show_controls(str(row['cgroup']))}" if row["cgroup"] else ""
         found.append(
             Lead(
                 "many processes",
                 name,
-                f"{int(row['count']):,} processes of this name hold {human_bytes(size)} together, "
+                f"{int(row['count']):,} processes of this name{where} hold {human_bytes(size)} together, "
                 f"{percent(memory.share(size))} of memory.",
                 f"dump.memory_by_process[dump.memory_by_process.comm == {str(comm)!r}]",
                 1 + memory.share(size),

@@ -38,6 +38,7 @@ def processes(*rows) -> pd.DataFrame:
         {
             "pid": pd.array([pid for pid, *_ in rows], dtype="Int64"),
             "comm": pd.array([comm for _, comm, *_ in rows], dtype="str"),
+            "cgroup": pd.array(["/work.slice"] * len(rows), dtype="str"),
             "oom_score_adj": pd.array([adj for *_, adj in rows], dtype="Int64"),
             **{f"{name}_bytes": sizes for name in ("rss", "pss", "uss", "anon")},
             **{f"{name}_bytes": zeros for name in ("shmem", "file", "swap", "page_tables")},
@@ -180,6 +181,15 @@ def test_many_of_one_name():
     )
     assert found[0].subject == "worker"
     assert found[0].bytes == 2 * GIB
+    assert "in /work.slice" in found[0].evidence
+
+
+def test_services_of_one_interpreter_are_not_many_of_one_kind():
+    table = processes(*((i, "python3", 64 * MIB, 0) for i in range(32)))
+    table["cgroup"] = [f"/system.slice/{i % 8}.service" for i in range(32)]
+    assert rules.many_processes(memory(processes=table)) == []
+    table["cgroup"] = None  # without CONFIG_CGROUPS
+    assert [lead.subject for lead in rules.many_processes(memory(processes=table))] == ["python3"]
 
 
 def caches(*rows) -> pd.DataFrame:

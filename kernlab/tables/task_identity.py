@@ -1,0 +1,53 @@
+"""What tells tasks of one name apart: the control group that each belongs to, and the program that it runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+from kernlab.tables.paths import paths, root_of_init
+from kernlab.walk.kernfs import kernfs_paths
+
+
+def cgroup_of(kernel: Kernel, task: StructArray) -> Column:
+    """The path of each task's control group, as /proc/PID/cgroup shows it to pid 1: in the unified hierarchy, or where
+    that is not in use, in the memory controller's; " (deleted)" follows that of one that was removed.
+
+    Missing where it cannot be read, and without CONFIG_CGROUPS. Mirrors kernel/cgroup/cgroup.c, proc_cgroup_show.
+    """
+    if not task.has("cgroups"):
+        return _nothing(len(task))
+    pointer = task["cgroups"]
+    sets, of = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
+    groups = StructArray(kernel, kernel.find_type("struct css_set"), sets)
+    memory = kernel.types.enumerator_or_none("memory_cgrp_id")
+    unified = not kernel.symbols.get("cgrp_dfl_visible") or kernel.word("cgrp_dfl_visible", 1)
+    group = groups.follow(
+        "dfl_cgrp" if unified or memory is None else f"subsys[{memory}]->cgroup", to="struct cgroup"
+    )
+    node, flags = group["kn"], group["self.flags"]
+    path = kernfs_paths(kernel, np.where(node.valid, node.values, np.uint64(0)))
+    online = kernel.types.enumerator_or_none("CSS_ONLINE")
+    dead = flags.valid & ((flags.values.astype(np.int64) & (2 if online is None else online)) == 0)
+    text = np.where(dead & path.valid, path.values + " (deleted)", path.values)
+    return Column(text[of], path.valid[of] & pointer.valid, "text")
+
+
+def program_of(kernel: Kernel, task: StructArray, mm: Column, problems: list[str]) -> Column:
+    """The path of the program that each task's mm was made for, as readlink /proc/PID/exe gives it to pid 1.
+
+    Missing for kernel threads and what has no mm any more. Mirrors fs/proc/base.c, proc_exe_link.
+    """
+    spaces, of = np.unique(np.where(mm.valid, mm.values, np.uint64(0)), return_inverse=True)
+    space = StructArray(kernel, kernel.find_type("struct mm_struct"), spaces)
+    pointer = space["exe_file"]
+    files, file_of = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
+    file = StructArray(kernel, kernel.find_type("struct file"), files)
+    path = paths(kernel, file.follow("f_path"), root_of_init(kernel, problems))
+    row = file_of[of]
+    return Column(path.values[row], path.valid[row], "text")
+
+
+def _nothing(count: int) -> Column:
+    return Column(np.full(count, "", dtype=object), np.zeros(count, dtype=bool), "text")

@@ -1,0 +1,63 @@
+"""kernfs, the tree behind cgroups and sysfs: nodes in, their paths from its root out."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.kernel import Kernel
+from kernlab.structs import Column, StructArray
+from kernlab.walk.strings import c_strings
+
+#: Nodes nest no deeper, whatever a damaged tree says; no name is longer (NAME_MAX).
+_MOST_LEVELS, _LONGEST_NAME = 1 << 10, 256
+
+
+def kernfs_paths(kernel: Kernel, nodes: npt.NDArray[np.uint64]) -> Column:
+    """The path of each `struct kernfs_node` uint64[n] from its tree's root, which is "/".
+
+    All of them go up together, a level a round. Not valid where a name or a parent on the way cannot be read. Mirrors
+    fs/kernfs/dir.c, kernfs_path.
+    """
+    kind = kernel.find_type("struct kernfs_node")
+    above: dict[int, tuple[int, str] | None] = {0: (0, "")}
+    fresh = np.unique(nodes)
+    for _ in range(_MOST_LEVELS):
+        fresh = fresh[fresh != 0]
+        if not len(fresh):
+            break
+        node = StructArray(kernel, kind, fresh)
+        # Linux commit 633488947ef6 ("kernfs: Use RCU to access kernfs_node::parent.") (in v6.15) renamed it.
+        parent, pointer = node.first("__parent", "parent"), node["name"]
+        name = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), _LONGEST_NAME)
+        known = parent.valid & name.valid
+        rows = zip(fresh.tolist(), parent.values.tolist(), name.values.tolist(), known.tolist(), strict=True)
+        above |= {address: (up, text) if good else None for address, up, text, good in rows}
+        up = np.unique(parent.values[known])
+        fresh = up[[address not in above for address in up.tolist()]]
+    whole: dict[int, str | None] = {}
+    paths = [_path(address, above, whole) for address in nodes.tolist()]
+    values = np.array(["" if path is None else path or "/" for path in paths], dtype=object)
+    return Column(values, np.array([path is not None for path in paths], dtype=bool), "text")
+
+
+def _path(address: int, above: dict[int, tuple[int, str] | None], whole: dict[int, str | None]) -> str | None:
+    """One node's path, '' of a root; None where a part is lost. `whole` keeps those that are known."""
+    passed: list[int] = []
+    found: str | None = None
+    while address not in whole:
+        here = above.get(address)
+        if here is None or not address or len(passed) > _MOST_LEVELS:
+            break
+        if not here[0]:
+            found = whole[address] = ""
+            break
+        passed.append(address)
+        address = here[0]
+    else:
+        found = whole[address]
+    for node in reversed(passed):
+        here = above[node]
+        found = None if found is None or here is None else f"{found}/{here[1]}"
+        whole[node] = found
+    return found
