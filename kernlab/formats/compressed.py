@@ -1,4 +1,4 @@
-"""Compressed dumps (.xz, .gz, .zst, .bz2), as support sends them: unpacked into the disk cache, once."""
+"""Compressed dumps and traces (.xz, .gz, .zst, .bz2), as support sends them: unpacked into the disk cache, once."""
 
 from __future__ import annotations
 
@@ -40,8 +40,24 @@ def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], No
     `check` sees its first bytes and raises for what is no dump, before the rest is unpacked. A file that is cut short
     gives what comes before the cut, and a warning. Raises DumpFormatError, CacheFullError, MissingDependencyError.
     """
+    packed_bytes = os.fstat(descriptor).st_size
+    file, lost = unpacked_file(path, descriptor, kind, check)
+    with file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    source = MappedFile(path, data)
+    source.wrapping, source.file_bytes = kind, packed_bytes
+    if lost:
+        what = f"{path}: {lost}. Reading on with the first {source.size:,} bytes of the dump in it"
+        warn_lost(source.problems, what, "Copy the file again")
+    return source
+
+
+def unpacked_file(
+    path: Path, descriptor: int, kind: str, check: Callable[[bytes], None]
+) -> tuple[BinaryIO, str]:
+    """As `unpacked`, but the file itself in the cache, opened, and what could not be unpacked ('' where all could)."""
     with os.fdopen(descriptor, "rb") as packed:
-        key, packed_bytes = _key(path, packed), os.fstat(descriptor).st_size
+        key = _key(path, packed)
 
         def fill(writer: Writer) -> dict[str, Any]:
             return _unpack(path, packed, kind, check, writer)
@@ -52,15 +68,7 @@ def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], No
             raise CacheFullError(
                 f"{path} is compressed with {kind} and must be unpacked: {problem}"
             ) from problem
-    with file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    source = MappedFile(path, data)
-    source.wrapping, source.file_bytes = kind, packed_bytes
-    lost = facts.get("problem")
-    if lost is not None:
-        what = f"{path}: {lost}. Reading on with the first {source.size:,} bytes of the dump in it"
-        warn_lost(source.problems, what, "Copy the file again")
-    return source
+    return file, str(facts.get("problem") or "")
 
 
 def _key(path: Path, packed: BinaryIO) -> str:
@@ -103,7 +111,7 @@ def _unpack(
             bar.advance(position - done)
             done = position
     if not written:
-        raise DumpFormatError(f"{path} is an empty file, compressed with {kind}: no dump was written")
+        raise DumpFormatError(f"{path} is an empty file, compressed with {kind}: there is nothing in it")
     return {}
 
 

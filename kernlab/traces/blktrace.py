@@ -5,6 +5,7 @@ Mirrors include/uapi/linux/blktrace_api.h and kernel/trace/blktrace.c.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,16 +101,17 @@ class BlkTrace:
         return cls(data, found, source)
 
     @classmethod
-    def from_files(cls, files: Sequence[tuple[int | None, Path]], source: str = "") -> BlkTrace:
-        """From files of one CPU each: (cpu, path), or of several (None, path). Raises OSError."""
-        sizes = [path.stat().st_size for _, path in files]
+    def from_files(cls, files: Sequence[tuple[int | None, Path | int]], source: str = "") -> BlkTrace:
+        """From files of one CPU each, or of several (None): (cpu, path or descriptor). Raises OSError."""
+        sizes = [os.stat(file).st_size for _, file in files]
         data, starts = _room(sizes)
         found = []
-        for (cpu, path), start, size in zip(files, starts, sizes, strict=True):
-            with path.open("rb", buffering=0) as stream:
+        for (cpu, file), start, size in zip(files, starts, sizes, strict=True):
+            with open(file, "rb", buffering=0, closefd=not isinstance(file, int)) as stream:
                 done = 0
                 while done < size:
-                    count = stream.readinto(memoryview(data[start + done : start + size].data))
+                    # Where a descriptor of the caller's stands stays as it is.
+                    count = os.preadv(stream.fileno(), [data[start + done : start + size].data], done)
                     if not count:
                         break
                     done += count

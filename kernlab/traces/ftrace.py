@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -13,15 +14,19 @@ import pandas as pd
 
 from kernlab import text as plain
 from kernlab.errors import KernlabError
-from kernlab.frames import addresses, frame, lookup, nullable
+from kernlab.frames import frame, lookup, nullable
+from kernlab.frames.deferred_text import deferred_text
 from kernlab.kernel import Kernel
 from kernlab.text import Spelt
 from kernlab.traces import ftrace_fields, ftrace_lines
 from kernlab.traces.ftrace_comms import Comms
-from kernlab.traces.ftrace_formats import Format, Formats, require
+from kernlab.traces.ftrace_fields import Records
+from kernlab.traces.ftrace_formats import Format, Formats, choose, is_pattern, require
 from kernlab.traces.ftrace_load import Trace, load
+from kernlab.traces.ftrace_many import as_json, fields_of_many
 from kernlab.traces.ftrace_record import Failed
 from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance, find_instances, read_clocks
+from kernlab.traces.ftrace_tables import instances_table, lost_table
 from kernlab.traces.ftrace_text import Texts, latency_marks
 
 I64 = npt.NDArray[np.int64]
@@ -112,32 +117,8 @@ class Ftrace(Spelt):
         name, tracer, clock, recording (tracing_on), overwrite (missing where not readable), subbuf_bytes, snapshot
         (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct trace_array).
         """
-        held = self._instances
-
-        def flags(values: list[bool | None]) -> Any:
-            return pd.array(values, dtype="boolean")
-
-        def strings(values: list[str]) -> Any:
-            return pd.array(np.array(values, dtype=object), dtype="str")
-
-        return frame(
-            self._kernel,
-            "ftrace instances",
-            problems=self.problems,
-            name=strings([instance.name for instance in held]),
-            tracer=strings([instance.tracer for instance in held]),
-            clock=strings([self._clock(instance)[0] for instance in held]),
-            recording=flags([instance.recording for instance in held]),
-            overwrite=flags([instance.overwrite for instance in held]),
-            subbuf_bytes=np.array([i.buffers.get(MAIN, (0, 0))[1] for i in held], dtype=np.int64),
-            snapshot=np.array([SNAPSHOT in instance.buffers for instance in held], dtype=bool),
-            persistent=np.array([instance.range_start != 0 for instance in held], dtype=bool),
-            address=addresses(
-                self._kernel,
-                np.array([instance.address for instance in held], dtype=np.uint64),
-                target="struct trace_array",
-            ),
-        )
+        clocks = [self._clock(instance)[0] for instance in self._instances]
+        return instances_table(self._kernel, self._instances, clocks, self.problems)
 
     @cached_property
     def snapshot(self) -> Ftrace:
@@ -153,35 +134,7 @@ class Ftrace(Spelt):
         (refused because the buffer was full), subbufs (sub-buffers that hold what was not read), unreadable, damaged
         (sub-buffers), address (struct ring_buffer_per_cpu). Counters that could not be read are missing.
         """
-        trace = self._trace
-        rings, tallies = trace.rings, trace.tallies
-
-        def counter(name: str) -> Any:
-            return pd.array([ring.counters.get(name) for ring in rings], dtype="Int64")
-
-        return frame(
-            self._kernel,
-            "ftrace lost events",
-            problems=self.problems,
-            instance=pd.array(np.array([ring.instance.name for ring in rings], dtype=object), dtype="str"),
-            cpu=np.array([ring.cpu for ring in rings], dtype=np.int64),
-            entries=counter("entries"),
-            overrun=counter("overrun"),
-            read=counter("read"),
-            decoded=np.array([tally.decoded for tally in tallies], dtype=np.int64),
-            missing=pd.array([tally.missing for tally in tallies], dtype="Int64"),
-            exact=np.array([tally.missing == 0 for tally in tallies], dtype=bool),
-            commit_overrun=counter("commit_overrun"),
-            dropped_events=counter("dropped_events"),
-            subbufs=np.array([tally.pages for tally in tallies], dtype=np.int64),
-            unreadable=np.array([tally.unreadable for tally in tallies], dtype=np.int64),
-            damaged=np.array([tally.damaged for tally in tallies], dtype=np.int64),
-            address=addresses(
-                self._kernel,
-                np.array([ring.address for ring in rings], dtype=np.uint64),
-                target="struct ring_buffer_per_cpu",
-            ),
-        )
+        return lost_table(self._kernel, self._trace, self.problems)
 
     @cached_property
     def all(self) -> pd.DataFrame:
@@ -189,11 +142,13 @@ class Ftrace(Spelt):
 
         instance ('' is the global one), timestamp (of the trace clock, usually since boot), cpu, pid (that ran), comm
         ("<idle>" for pid 0, missing where nobody knows), event, system (both missing for what this kernel does not
-        describe), flags and preempt_count as in struct trace_entry.
+        describe), flags and preempt_count as in struct trace_entry; fields (each event's own, as JSON) and text (as the
+        trace file has it), which are made when they are looked at.
         """
         trace = self._trace
         every = np.arange(len(trace))
         event, system = self._names(trace.type)
+        before = self._kernel.before_close
         return frame(
             self._kernel,
             "ftrace",
@@ -203,6 +158,8 @@ class Ftrace(Spelt):
             system=system,
             flags=trace.flags,
             preempt_count=trace.preempt_count,
+            fields=deferred_text(len(trace), self._as_json, before),
+            text=deferred_text(len(trace), self._said, before),
         )
 
     @cached_property
@@ -221,15 +178,24 @@ class Ftrace(Spelt):
             id=types[order],
         )
 
-    def events(self, name: str, *, instance: str | None = None, text: bool = False) -> pd.DataFrame:
+    def events(
+        self, name: str | Iterable[str], *, instance: str | None = None, text: bool = False
+    ) -> pd.DataFrame:
         """The events of one kind ("sched_switch", or "sched:sched_switch"), one column per field of their format.
 
         Columns: instance, timestamp, cpu, pid, comm, then the fields by their own names and types; where a field has
         one of these names, the common column is called common_cpu, common_pid or common_comm. `text` adds the event's
         text as the trace file has it; the messages of bprint, print and bputs are there in any case. `instance` chooses
         one instance ('' is the global one).
+        With a pattern ("irq_*", "block:*") or a list of names and patterns: all of these in one table, which has event
+        and system, too, and every field that some of them have, missing in the others; a field that is called like a
+        common column is field_pid, field_comm ….
         Raises KernlabError, naming what the trace holds, for an event that the kernel does not have.
+
+            dump.ftrace.events(["sched_switch", "irq_*"])
         """
+        if not isinstance(name, str) or is_pattern(name):
+            return self._many(name, instance, text)
         trace = self._trace
         names = self._formats.names
         there = [names[number][0] for number in np.unique(trace.type).tolist() if number in names]
@@ -256,6 +222,27 @@ class Ftrace(Spelt):
             for column, values in self._common(chosen).items()
         }
         return frame(self._kernel, f"ftrace {form.name}", problems=self.problems, **common, **own)
+
+    def _many(self, name: str | Iterable[str], instance: str | None, text: bool) -> pd.DataFrame:
+        """The table of events of several kinds."""
+        trace, formats = self._trace, self._formats
+        there = [
+            formats.names[number][0] for number in np.unique(trace.type).tolist() if number in formats.names
+        ]
+        wanted = np.isin(trace.type, choose(formats, name, there))
+        if instance is not None:
+            wanted &= self._of_instance(instance)
+        chosen = np.flatnonzero(wanted)
+        kinds = trace.type[chosen]
+        event, system = self._names(kinds)
+        columns: dict[str, Any] = {**self._common(chosen), "event": event, "system": system}
+        if text:
+            columns["text"] = _strings(self._said(chosen))
+        known = formats.get(np.unique(kinds).tolist())
+        own = fields_of_many(
+            self._kernel.token, known, kinds, lambda rows: trace.records(chosen[rows]), (*columns, "text")
+        )
+        return frame(self._kernel, "ftrace events", problems=self.problems, **columns, **own)
 
     def format(self, name: str) -> str:
         """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError."""
@@ -316,36 +303,56 @@ class Ftrace(Spelt):
 
     def _said(self, chosen: I64) -> list[str | None]:
         """What each event's text is, in the order of `chosen`."""
+        return self._by_format(chosen, self._texts.of)
+
+    def _as_json(self, chosen: I64) -> list[str | None]:
+        return self._by_format(chosen, as_json)
+
+    def _by_format(
+        self, chosen: I64, strings: Callable[[Format, Records], Sequence[str | None]]
+    ) -> list[str | None]:
+        """What `strings` makes of each event by its format, None where that is not known."""
         trace = self._trace
-        said: list[str | None] = [None] * len(chosen)
+        found: list[str | None] = [None] * len(chosen)
         types = trace.type[chosen]
         for number, form in self._formats.get(np.unique(types).tolist()).items():
             rows = np.flatnonzero(types == number)
-            for row, one in zip(
-                rows.tolist(), self._texts.of(form, trace.records(chosen[rows])), strict=True
-            ):
-                said[row] = one
-        return said
+            for row, one in zip(rows.tolist(), strings(form, trace.records(chosen[rows])), strict=True):
+                found[row] = one
+        return found
 
-    def lines(self, instance: str = "", *, event: str | None = None) -> list[str]:
+    def lines(self, instance: str = "", *, event: str | Iterable[str] | None = None) -> list[str]:
         """The events of one instance as lines of its trace file in tracefs, without the header.
 
-        `event` chooses one kind. Texts that need the running kernel (a function that is no macro) show the call in its
-        place; one that a format does not give is empty. Raises KernlabError for an instance or event that is not.
+        `event` chooses kinds, as of `events`. Texts that need the running kernel (a function that is no macro) show the
+        call in its place; one that a format does not give is empty. Raises KernlabError for an instance or event that
+        is not.
         """
         trace = self._trace
         wanted = self._of_instance(instance)
         if event is not None:
-            wanted &= np.isin(trace.type, require(self._formats, event, ()))
+            wanted &= np.isin(trace.type, choose(self._formats, event, ()))
         chosen = np.flatnonzero(wanted)
         codes, known = self._comms.names(trace.pid[chosen])
         cpus = np.array([ring.cpu for ring in trace.rings] or [0], dtype=np.int64)[trace.ring[chosen]]
         marks = latency_marks(
-            trace.flags[chosen], trace.preempt_count[chosen], self._kernel.types.enumerator_or_none
+            trace.flags[chosen],
+            trace.preempt_count[chosen],
+            self._kernel.types.enumerator_or_none,
+            self._of_entry(chosen, "common_preempt_lazy_count"),
+            self._of_entry(chosen, "common_migrate_disable"),
         )
         comms = [known[code] if code >= 0 else "<...>" for code in codes.tolist()]
         found = (trace.pid[chosen], cpus, marks, trace.time[chosen], trace.type[chosen], self._said(chosen))
         return list(ftrace_lines.lines(comms, *found, self._formats.names))
+
+    def _of_entry(self, chosen: I64, name: str) -> I64 | None:
+        """A number that every record begins with, None where this kernel's do not have it."""
+        for field in self._formats.common:
+            if field.name == name and field.size in (1, 2, 4, 8):
+                values, there = self._trace.records(chosen).words(field.offset, field.size, field.signed)
+                return np.where(there, values, 0).astype(np.int64)
+        return None
 
     def save(self, path: str | PathLike[str], *, instance: str | None = None) -> Path:
         """Write every instance, or one ('' is the global one), into a trace.dat (version 6), as trace-cmd and

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import numpy as np
@@ -260,3 +261,29 @@ def require(formats: Formats, name: str, there: Iterable[str]) -> list[int]:
         holds = f" The trace holds: {', '.join(held)}." if held else " The trace is empty."
         raise KernlabError(f"this kernel has no trace event {name!r}{hint}.{holds}".replace("?.", "?"))
     return ids
+
+
+def choose(formats: Formats, wanted: str | Iterable[str], there: Iterable[str]) -> list[int]:
+    """The numbers of events by names ("sched_switch", "sched:sched_switch") and patterns ("irq_*", "block:*").
+
+    Raises KernlabError for a name that no event has, and a pattern that fits none.
+    """
+    found: dict[int, None] = {}
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        if not is_pattern(name):
+            found |= dict.fromkeys(require(formats, name, there))
+            continue
+        fits = [
+            number
+            for number, (event, system) in formats.names.items()
+            if event and fnmatchcase(f"{system}:{event}" if ":" in name else event, name)
+        ]
+        if not fits:
+            raise KernlabError(f"this kernel has no trace event whose name is like {name!r}")
+        found |= dict.fromkeys(fits)
+    return list(found)
+
+
+def is_pattern(name: str) -> bool:
+    """Is this a pattern of names (with *, ? or [])?"""
+    return any(mark in name for mark in "*?[")

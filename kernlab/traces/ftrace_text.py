@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from kernlab.walk.strings import c_strings
 _MOST_KEPT = 1 << 16
 
 Renderer = Callable[[bytes], str | None]
+I64 = npt.NDArray[np.int64]
 
 #: Variables that macros in print formats look at.
 _VARIABLES = ("jiffies", "tick_nsec", "vmemmap_base", "page_offset_base", "phys_base")
@@ -298,34 +300,54 @@ def _syscall(form: Format, shows_strings: bool) -> Callable[[bytes], str]:
 
 
 def latency_marks(
-    flags: npt.NDArray[np.int64],
-    preempt_count: npt.NDArray[np.int64],
+    flags: I64,
+    preempt_count: I64,
     enumerator: Callable[[str], int | None],
+    lazy_count: I64 | None = None,
+    migrate_disable: I64 | None = None,
 ) -> list[str]:
     """The column of the trace file that says in what context an event was recorded: `d..2.` (trace_print_lat_fmt).
 
-    Four characters where the kernel does not record whether migration was disabled (before v5.13), else five.
+    Four characters where the kernel does not record whether migration was disabled (before v5.13), else five. Kernels
+    with PREEMPT_RT's patch before 6.12 have a `lazy_count` in each event, of 5.10 migrate_disable as well, and print
+    seven.
     """
-    known = {}
-    for mark, count in _marks(flags, preempt_count):
-        if (mark, count) not in known:
-            known[mark, count] = _latency(mark, count, enumerator)
-    return [known[pair] for pair in _marks(flags, preempt_count)]
+    columns = [flags.tolist(), preempt_count.tolist()]
+    columns += [
+        [None] * len(flags) if more is None else more.tolist() for more in (lazy_count, migrate_disable)
+    ]
+    known: dict[tuple[Any, ...], str] = {}
+    found = []
+    for key in zip(*columns, strict=True):
+        if key not in known:
+            mark, count, lazy, migrate = key
+            known[key] = _latency(mark, count, lazy, migrate, enumerator)
+        found.append(known[key])
+    return found
 
 
-def _marks(flags: npt.NDArray[np.int64], preempt_count: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    return zip(flags.tolist(), preempt_count.tolist(), strict=True)
+def _digit(count: int) -> str:
+    return f"{count:x}" if count else "."
 
 
-def _latency(flags: int, count: int, enumerator: Callable[[str], int | None]) -> str:
+def _latency(
+    flags: int,
+    count: int,
+    lazy: int | None,
+    migrate: int | None,
+    enumerator: Callable[[str], int | None],
+) -> str:
     def has(name: str) -> bool:
         return bool(flags & (enumerator(f"TRACE_FLAG_{name}") or 0))
 
     bh_off = has("BH_OFF")
     irqs = "D" if has("IRQS_OFF") and bh_off else "d" if has("IRQS_OFF") else "b" if bh_off else "."
     # TRACE_FLAG_NEED_RESCHED_LAZY since v6.13; on x86 its bit meant nothing before.
-    needs = has("NEED_RESCHED"), has("PREEMPT_RESCHED"), has("NEED_RESCHED_LAZY")
-    resched = _RESCHED[needs]
+    # PREEMPT_RT's patch had a mark of its own for it.
+    late = has("NEED_RESCHED_LAZY")
+    resched = _RESCHED[has("NEED_RESCHED"), has("PREEMPT_RESCHED"), late and lazy is None]
+    if lazy is not None:
+        resched += "L" if late else "."
     nmi, hard, soft = has("NMI"), has("HARDIRQ"), has("SOFTIRQ")
     context = (
         "Z"
@@ -340,9 +362,13 @@ def _latency(flags: int, count: int, enumerator: Callable[[str], int | None]) ->
         if soft
         else "."
     )
-    if enumerator("TRACE_FLAG_BH_OFF") is None:
-        depth = f"{count:x}" if count else "."
-    else:
-        low, high = count & 0xF, count >> 4
-        depth = (f"{low:x}" if low else ".") + (f"{high:x}" if high else ".")
+    # Linux v5.13 put what migration is disabled by into the upper half of preempt_count.
+    halves = migrate is None and enumerator("TRACE_FLAG_BH_OFF") is not None
+    depth = _digit(count & 0xF if halves else count)
+    if lazy is not None:
+        depth += _digit(lazy)
+    if halves:
+        depth += _digit(count >> 4)
+    elif migrate is not None:
+        depth += _digit(migrate)
     return irqs + resched + context + depth

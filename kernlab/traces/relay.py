@@ -26,6 +26,7 @@ from kernlab.traces.relay_layout import MODES
 from kernlab.traces.relay_losses import count, told
 from kernlab.traces.relay_records import (
     Chunk,
+    bytes_by_cpu,
     hexdump,
     raw_chunks,
     record_columns,
@@ -220,23 +221,31 @@ class Relay(Spelt):
     ) -> pd.DataFrame:
         """What a channel's bytes mean, of all CPUs or one.
 
-        Without `type` as its client writes them: blktrace's events by time, SystemTap's messages by sequence, and
-        for a client that nobody knows one row of bytes per sub-buffer. With a C type of the dump ("struct my_event")
-        or a NumPy dtype: one row per record, each sub-buffer filled with them from `header` bytes on. A record of
-        which a reader had a part only is there whole.
+        Without `type` as its client writes them: blktrace's events by time, SystemTap's messages by sequence, those of
+        a client that was registered by its decoder, and for one that nobody knows a row of bytes per sub-buffer. With
+        a C type of the dump ("struct my_event") or a NumPy dtype: one row per record, each sub-buffer filled with them
+        from `header` bytes on. A record of which a reader had a part only is there whole. attrs["problems"] tells what
+        the channel refused or overwrote.
         """
         channel = self._find(name)
-        if type is None and channel.client.decoder == "blktrace":
+        decoder = channel.client.decoder
+        if type is None and channel.client.is_blktrace:
             return self.blktrace(name, cpu=cpu, mode=mode).events
+        if type is None and (isinstance(decoder, np.dtype) or (isinstance(decoder, str) and " " in decoder)):
+            type = decoder  # noqa: A001
         problems: list[str] = []
         parts = self._chunks(channel, cpu, mode, problems)
         problems += told(channel, [buffer for buffer, _ in parts])
         chunks = [chunk for _, part in parts for chunk in part]
-        if type is None:
-            decode = systemtap_records(chunks, problems) if channel.client.decoder else raw_chunks(chunks)
-            columns = decode
-        else:
+        columns: Any
+        if type is not None:
             columns = record_columns(chunks, type, kernel=self._kernel, header=header, problems=problems)
+        elif callable(decoder):
+            columns = decoder(bytes_by_cpu(chunks))
+        elif isinstance(decoder, str) and decoder == "systemtap":
+            columns = systemtap_records(chunks, problems)
+        else:
+            columns = raw_chunks(chunks)
         result = pd.DataFrame(columns, copy=False)
         result.attrs.update(describe(self._kernel, f"relay {channel.name}", [*self.problems, *problems]))
         return result
@@ -306,7 +315,7 @@ class Relay(Spelt):
         """
         channel = self._find(name)
         directory, _, base = channel.name.rpartition("/")
-        if channel.client.decoder == "blktrace":
+        if channel.client.is_blktrace:
             return self.blktrace(channel.address, mode=mode).export(folder, directory or base)
         where = Path(folder)
         where.mkdir(parents=True, exist_ok=True)

@@ -314,7 +314,7 @@ def _settle(kernel: Kernel, channel: Channel) -> None:
             buffer.dropped = None
     elif counts:
         channel.dropped = sum(counts)
-    elif channel.client.decoder == "blktrace" and channel.private:
+    elif channel.client.is_blktrace and channel.private:
         trace = array(kernel, "struct blk_trace", [channel.private])
         dropped = trace["dropped.counter"] if trace.has("dropped") else None
         if dropped is not None and dropped.valid[0]:

@@ -24,12 +24,15 @@ import pandas as pd
 
 from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.formats.compressed import unpacked_file
+from kernlab.formats.source import kind_of
 from kernlab.frames import describe
 from kernlab.text import Spelt
 from kernlab.traces.blktrace import BlkTrace
 from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.blktrace_records import MAGIC7, MAGIC8
 from kernlab.traces.relay_clients import register
+from kernlab.traces.relay_content import LOOKED_AT, refuse
 from kernlab.traces.relay_layout import LARGEST_BUFFER, Counters
 from kernlab.traces.relay_mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
 from kernlab.traces.relay_paths import (
@@ -37,14 +40,16 @@ from kernlab.traces.relay_paths import (
     channel_name,
     find_files,
     has_number,
+    is_block_trace,
+    more_files,
     read_dropped,
     recorded_dropped,
 )
 from kernlab.traces.relay_record import record as _record
 from kernlab.traces.relay_records import (
-    STP_MAGIC,
     Chunk,
     hexdump,
+    is_systemtap,
     raw_chunks,
     record_columns,
     systemtap_records,
@@ -79,6 +84,7 @@ class RelayFiles(Spelt):
         try:
             for cpu, path in self.paths.items():
                 self._files[cpu] = _open_file(path)
+                self._look_inside(cpu, path)
                 if geometry is not None:
                     self._maps[cpu] = Mapped(self._files[cpu], geometry.bytes, str(path))
         except BaseException:
@@ -101,6 +107,25 @@ class RelayFiles(Spelt):
                 ),
             }
         )
+
+    def _look_inside(self, cpu: int, path: Path) -> None:
+        """Unpack a file that is compressed; raise KernlabError for one that is known to be something else."""
+        file = self._files[cpu]
+        if not stat.S_ISREG(os.fstat(file).st_mode) or is_live(file):
+            return
+        start = os.pread(file, LOOKED_AT, 0)
+        kind = kind_of(start)
+        if kind is None:
+            refuse(str(path), start)
+            return
+        # The file that is taken is closed in any case.
+        del self._files[cpu]
+        whole, lost = unpacked_file(path, file, kind, lambda begin: refuse(f"{path}, unpacked,", begin))
+        with whole:
+            self._files[cpu] = os.dup(whole.fileno())
+        os.lseek(self._files[cpu], 0, os.SEEK_SET)
+        if lost:
+            self.problems.append(f"{path}: {lost}; what comes after is missing")
 
     def _file(self, cpu: int) -> int:
         if cpu not in self.paths:
@@ -191,11 +216,12 @@ class RelayFiles(Spelt):
         chunks = self._chunks(cpu)
         problems: list[str] = []
         if type is None:
-            start = next((chunk.data[:4].tobytes() for chunk in chunks if len(chunk.data) >= 4), b"")
-            if start in _BLK_MAGICS:
+            start = next((c.data[:LOOKED_AT].tobytes() for c in chunks if len(c.data) >= 4), b"")
+            # An empty trace is one, too.
+            if start[:4] in _BLK_MAGICS or (not start and all(map(is_block_trace, self.paths.values()))):
                 return self._blktrace(chunks).events
-            text_of_stp = start == STP_MAGIC.to_bytes(4, "little")
-            columns = systemtap_records(chunks, problems) if text_of_stp else raw_chunks(chunks)
+            refuse(self.name, start)
+            columns = systemtap_records(chunks, problems) if is_systemtap(start) else raw_chunks(chunks)
         else:
             kernel = dump.kernel if dump is not None else None
             columns = record_columns(chunks, type, kernel=kernel, header=header, problems=problems)
@@ -220,9 +246,13 @@ class RelayFiles(Spelt):
             return None
         if not any(os.pread(file, 4, 0) in _BLK_MAGICS for file in files.values()):
             return None
-        found = BlkTrace.from_files([(self._cpu(number), self.paths[number]) for number in files], self.name)
-        found.counted = self._counted
-        return found
+        found = BlkTrace.from_files([(self._cpu(cpu), file) for cpu, file in files.items()], self.name)
+        return self._described(found)
+
+    def _described(self, trace: BlkTrace) -> BlkTrace:
+        trace.problems += self.problems
+        trace.counted = self._counted
+        return trace
 
     def _cpu(self, number: int) -> int | None:
         """The CPU that a file is of by its name, None where it has no number: all CPUs may be in it."""
@@ -233,8 +263,7 @@ class RelayFiles(Spelt):
             found = BlkTrace.from_arrays([(self._cpu(chunk.cpu), chunk.data) for chunk in chunks], self.name)
         else:
             found = blktrace_of_slots(chunks, self.name)
-        found.counted = self._counted
-        return found
+        return self._described(found)
 
     def blktrace(self) -> BlkTrace:
         """Everything so far as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies."""
@@ -306,18 +335,24 @@ def open(  # noqa: A001
 ) -> RelayFiles:
     """Open the relay files of one channel.
 
-    Parameters: path: a file, a pattern ("/sys/kernel/debug/block/vda/trace*"), a folder of `record`, or a list of
-    files; the number that a name ends in is its CPU. mode "mmap" needs the channel's `subbuf_size` and `n_subbufs`
-    (the kernel shows them nowhere); `counters` by CPU (produced, consumed, offset, padding …), as a client's control
-    files tell them, make its bytes exactly those that read() would give.
-    Raises KernlabError, OSError. debugfs maps only files that its client made without the usual protection
+    Parameters: path: a file, a pattern ("/sys/kernel/debug/block/vda/trace*"), a folder (of `record`, of a device's
+    block trace, or on debugfs), the base name of a block trace as blkparse -i takes it ("sda"), or a list of files. The
+    number that a name ends in is its CPU; a file without one may hold those of all (blkparse -d, blktrace -o -). What
+    is packed (.gz, .xz, .zst, .bz2) is unpacked into the cache. mode "mmap" needs the channel's `subbuf_size` and
+    `n_subbufs` (the kernel shows them nowhere); `counters` by CPU (produced, consumed, offset, padding …), as a
+    client's control files tell them, make its bytes exactly those that read() would give.
+    Raises KernlabError (also for a file that is known to be something else, a trace.dat say), OSError. debugfs maps
+    only files that its client made without the usual protection
     (debugfs_create_file_unsafe); block traces are not among them.
     """
     paths = find_files(path)
     if mode == "read":
         if counters or subbuf_size or n_subbufs:
             raise KernlabError('a layout is of use in mode="mmap" only')
-        return RelayFiles(paths, mode, None)
+        found = RelayFiles(paths, mode, None)
+        if len(paths) == 1 and isinstance(path, str | os.PathLike) and not Path(path).is_dir():
+            found.problems += filter(None, [more_files(next(iter(paths.values())))])
+        return found
     if mode != "mmap":
         raise KernlabError(f"mode is 'read' or 'mmap', not {mode!r}")
     if subbuf_size is None or n_subbufs is None:

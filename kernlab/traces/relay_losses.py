@@ -27,7 +27,7 @@ def told(channel: Channel, buffers: Sequence[Buffer]) -> list[str]:
         if lost := buffer.counters.lost_subbufs:
             found.append(f"{who}: {lost:,} sub-buffers were overwritten before anybody read them")
         if buffer.dropped:
-            end = " and more would have been, for it was full" if buffer.counters.full else ""
+            end = ", and it was still full" if buffer.counters.full else ""
             found.append(f"{who}: {buffer.dropped:,} writes were refused for want of room{end}")
         elif buffer.counters.full:
             found.append(f"{who}: the buffer was full, so what came after its last bytes was refused")

@@ -180,6 +180,16 @@ def _plain(values: npt.NDArray[Any]) -> Any:
     return values.astype(values.dtype.newbyteorder("="))
 
 
+def is_systemtap(start: bytes) -> bool:
+    """Do bytes begin with a message of SystemTap's bulk mode? Raises KernlabError for those of a big-endian machine."""
+    if start[:4] == STP_MAGIC.to_bytes(4, "big"):
+        raise KernlabError(
+            "these are messages of SystemTap's bulk mode from a big-endian machine, which kernlab does not read: merge "
+            "them there, with stap-merge"
+        )
+    return start[:4] == STP_MAGIC.to_bytes(4, "little")
+
+
 def systemtap_records(chunks: Sequence[Chunk], problems: list[str]) -> dict[str, Any]:
     """SystemTap's bulk mode: cpu, sequence, data (bytes) per message, in the order of sequence numbers.
 
@@ -189,6 +199,7 @@ def systemtap_records(chunks: Sequence[Chunk], problems: list[str]) -> dict[str,
     skipped = 0
     for chunk in chunks:
         data = chunk.data.tobytes()
+        is_systemtap(data)
         at, found = 0, []
         while at + _STP_HEADER <= len(data) and int.from_bytes(data[at : at + 4], "little") == STP_MAGIC:
             size = int.from_bytes(data[at + 8 : at + 12], "little")
@@ -229,6 +240,16 @@ def raw_chunks(chunks: Sequence[Chunk]) -> dict[str, Any]:
         "size_bytes": np.array([len(data) for data in payload], dtype=np.int64),
         "data": payload,
     }
+
+
+def bytes_by_cpu(chunks: Sequence[Chunk]) -> dict[int, bytes]:
+    """The bytes of each CPU from its first record on, stale ones left out: what a decoder of the user's is given."""
+    found: dict[int, list[bytes]] = {}
+    for chunk in chunks:
+        parts = found.setdefault(chunk.cpu, [])
+        if not chunk.stale:
+            parts.append(chunk.data.tobytes())
+    return {cpu: b"".join(parts) for cpu, parts in found.items()}
 
 
 def hexdump(data: bytes, *, limit: int = 4096) -> str:

@@ -124,3 +124,21 @@ def test_block_events_end_with_the_guests_last_requests(capture):
     events = dump.relay.events("vda/trace")
     assert not [p for p in events.attrs["problems"] if "skipped" in p or "torn" in p]
     assert {"dd"} <= set(events["comm"].dropna())
+
+
+def test_what_was_refused_is_told_with_the_moment(capture):
+    """By the kernel's own count of what its channel refused (the file dropped), notes of processes among it."""
+    dump, truth = capture
+    channels = dump.relay.channels
+    own = channels[channels["name"] == "vda/trace"].set_index("cpu")
+    events = dump.relay.events("vda/trace")
+    lost = events.attrs["lost"]
+    dropped = int(truth["vda.dropped"])
+    assert 0 <= dropped - sum(one["events"] or 0 for one in lost) <= 8
+    last = events[events["action"] != "m"].groupby("cpu")["timestamp"].max().astype("int64")
+    ends = {one["cpu"]: one["since_ns"] for one in lost if one["until_ns"] is None}
+    assert ends == {cpu: last[cpu] for cpu in own.index[own["full"].astype(bool)]}
+    said = dump.relay.events("story/drop").attrs["problems"]
+    assert [problem for problem in said if "CPU 1" in problem and "full" in problem]
+    said = dump.relay.events("story/flight").attrs["problems"]
+    assert [problem for problem in said if "sub-buffers were overwritten before anybody read them" in problem]

@@ -1,0 +1,77 @@
+"""Trace instances and decoded rings in, the tables that say what they are and what was lost out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kernlab.frames import addresses, frame
+from kernlab.kernel import Kernel
+from kernlab.traces.ftrace_load import Trace
+from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance
+
+
+def instances_table(
+    kernel: Kernel, held: Sequence[Instance], clocks: Sequence[str], problems: list[str]
+) -> pd.DataFrame:
+    """See `Ftrace.instances`; `clocks` has the name of each one's clock."""
+
+    def flags(values: list[bool | None]) -> Any:
+        return pd.array(values, dtype="boolean")
+
+    def strings(values: Sequence[str]) -> Any:
+        return pd.array(np.array(values, dtype=object), dtype="str")
+
+    return frame(
+        kernel,
+        "ftrace instances",
+        problems=problems,
+        name=strings([instance.name for instance in held]),
+        tracer=strings([instance.tracer for instance in held]),
+        clock=strings(clocks),
+        recording=flags([instance.recording for instance in held]),
+        overwrite=flags([instance.overwrite for instance in held]),
+        subbuf_bytes=np.array([i.buffers.get(MAIN, (0, 0))[1] for i in held], dtype=np.int64),
+        snapshot=np.array([SNAPSHOT in instance.buffers for instance in held], dtype=bool),
+        persistent=np.array([instance.range_start != 0 for instance in held], dtype=bool),
+        address=addresses(
+            kernel,
+            np.array([instance.address for instance in held], dtype=np.uint64),
+            target="struct trace_array",
+        ),
+    )
+
+
+def lost_table(kernel: Kernel, trace: Trace, problems: list[str]) -> pd.DataFrame:
+    """See `Ftrace.lost`."""
+    rings, tallies = trace.rings, trace.tallies
+
+    def counter(name: str) -> Any:
+        return pd.array([ring.counters.get(name) for ring in rings], dtype="Int64")
+
+    return frame(
+        kernel,
+        "ftrace lost events",
+        problems=problems,
+        instance=pd.array(np.array([ring.instance.name for ring in rings], dtype=object), dtype="str"),
+        cpu=np.array([ring.cpu for ring in rings], dtype=np.int64),
+        entries=counter("entries"),
+        overrun=counter("overrun"),
+        read=counter("read"),
+        decoded=np.array([tally.decoded for tally in tallies], dtype=np.int64),
+        missing=pd.array([tally.missing for tally in tallies], dtype="Int64"),
+        exact=np.array([tally.missing == 0 for tally in tallies], dtype=bool),
+        commit_overrun=counter("commit_overrun"),
+        dropped_events=counter("dropped_events"),
+        subbufs=np.array([tally.pages for tally in tallies], dtype=np.int64),
+        unreadable=np.array([tally.unreadable for tally in tallies], dtype=np.int64),
+        damaged=np.array([tally.damaged for tally in tallies], dtype=np.int64),
+        address=addresses(
+            kernel,
+            np.array([ring.address for ring in rings], dtype=np.uint64),
+            target="struct ring_buffer_per_cpu",
+        ),
+    )
