@@ -109,12 +109,13 @@ def _of_vmalloc(dump: Any, of_node: pd.DataFrame) -> Iterator[Compared]:
 def rss(dump: Any, truth: Truth) -> pd.DataFrame:
     """Each mapping's line of smaps beside its row of `maps`, of processes that waited when the machine died.
 
-    `off` says by how many bytes Rss differs: what waits moves seldom between the truth and the end.
+    `off` says by how many bytes Rss differs. The heap of init is left out: it goes on between the truth and the end.
     """
     tasks = dump.tasks[(dump.tasks["pid"] == dump.tasks["tgid"]) & (dump.tasks["pid"] > 0)].set_index("pid")
     usage = dump.maps
     usage = usage.assign(start=usage["start"].to_numpy(dtype=np.uint64))
     both = truth.smaps().merge(usage, on=["pid", "start"], suffixes=("_t", ""))
     both = both[both["pid"].map(tasks["state"]).isin(["S", "D"])]
+    both = both[(both["pid"] != 1) | (both["path"] != "[heap]")]
     both["comm"] = both["pid"].map(tasks["comm"])
     return both.assign(off=(both["rss_bytes"] - both["Rss"]).abs())

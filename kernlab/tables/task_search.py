@@ -161,6 +161,8 @@ def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
     if not caches["size"].valid[0] or size < 64 or layout is None:
         problems.append("the task_struct slab: its kmem_cache cannot be read, so it was not searched")
         return np.zeros(0, dtype=np.uint64)
+    # With red zones (slub_debug=Z, KASAN's kin) each object begins behind one.
+    pad = caches["red_left_pad"].values[0] if caches.has("red_left_pad") else np.uint64(0)
     # Linux commit d122019bf061 ("mm: Split slab into its own type") (in v5.17).
     slab = "struct slab" if kernel.types.get("struct slab") else "struct page"
     found = []
@@ -170,7 +172,7 @@ def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
         pages = np.flatnonzero(first)
         frames = np.bincount(heads[first[heads]], minlength=len(heads))[pages]
         for pfn, count in zip(chunk.pfns[pages].tolist(), frames.tolist(), strict=True):
-            start = np.uint64(layout.direct_start + pfn * kernel.page_size)
+            start = np.uint64(layout.direct_start + pfn * kernel.page_size + int(pad))
             found.append(
                 start + np.arange(count * kernel.page_size // size, dtype=np.uint64) * np.uint64(size)
             )
