@@ -94,10 +94,11 @@ def test_frames_that_no_level_drops_are_counted_when_absent(damaged_dump, opened
     )
 
 
+@pytest.mark.parametrize("name", ["debian-7.2", "oops"])
 @pytest.mark.parametrize("kind", ["slab", "large kmalloc", "page table"])
-def test_each_absent_frame_of_a_kind_that_no_level_drops_is_counted(opened, kind):
-    """Heads and tails; large kmallocs have a mark in 7.2."""
-    dump = opened("debian-7.2")
+def test_each_absent_frame_of_a_kind_that_no_level_drops_is_counted(machine_of, name, kind):
+    """Heads and tails, with five and four levels of page tables; large kmallocs have a mark in 7.2."""
+    dump = machine_of(name).dump
     frames = dump.pages.loc[dump.pages["kind"] == kind, "pfn"]
     gone = frames.sample(9, random_state=1).astype(int) * 4096
     with Overlay(dump).exclude(*gone, physical=True).dump() as other:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from overlay import Overlay
 from truth import TICKS_PER_SECOND, same_comm
 
 from kernlab.tables import task_search
@@ -142,3 +143,20 @@ def test_damaged_dump_gives_all_that_any_way_gives(damaged_dump, opened):
     assert max(map(len, alone)) < len(tasks)
     assert dump.info["slab_frames_absent"] > 0
     assert any("slab frames are absent" in problem for problem in dump.problems)
+
+
+def test_task_structs_begin_behind_their_red_zone(opened):
+    """With slub_debug=Z. Where the zone is as large as an object, what was each slab's first lies in it."""
+    dump = opened("debian-6.1")
+    cache = int(dump.slabs.set_index("name")["address"]["task_struct"])
+    size = dump.struct("kmem_cache", cache).size
+    none = np.zeros(0, dtype=np.uint64)
+    every = task_search._by_slab(dump.kernel, none, [])
+    zoned = Overlay(dump).set("struct kmem_cache", cache, "red_left_pad", size).dump()
+    found = task_search._by_slab(zoned.kernel, none, [])
+    objects = dump.slab_objects("task_struct")
+    first = (
+        objects.groupby(objects["slab"].to_numpy(dtype=np.uint64))["address"].min().to_numpy(dtype=np.uint64)
+    )
+    assert set(first.tolist()) & set(every.tolist())
+    assert set(found.tolist()) == set(every.tolist()) - set(first.tolist())
