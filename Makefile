@@ -65,7 +65,7 @@ extension: $(READY) ## build JupyterLab's front end anew (needs node; the built 
 samples: $(READY) ## make the sample dumps of samples/ that are not there, in QEMU guests (Debian packages from this machine's mirror)
 	$(BIN)/python -m kernlab lab samples
 
-test-lab: $(READY) ## capture every kernel in every format, check each against its truth, and write docs/compatibility.md (half an hour)
+test-lab: $(READY) ## check every kernel in every format against its truth, capture what is missing (an hour at first, then minutes)
 	$(BIN)/python scripts/lab_matrix.py docs/compatibility.md
 
 hooks: $(HOOKS_READY) ## let git check each commit (.pre-commit-config.yaml)

@@ -21,6 +21,7 @@ from kernlab.capture.guest_kernel import find_package, kernel_parts
 from kernlab.capture.lab import run_scenario
 from kernlab.capture.qemu import find_qemu
 from kernlab.capture.scenarios import Scenario, scenario_named
+from kernlab.capture.server_image import image_ingredients
 from kernlab.capture.steps import LabError, Progress
 
 _MADE = 1  # of what the lab's Python makes of a scenario; a new number makes every capture anew
@@ -68,6 +69,7 @@ def ingredients(
     scenario = scenario_named(name)
     apt, package = find_package(options.kernel, options.flavour or scenario.flavour, cache, progress)
     qemu = find_qemu(cache, progress)
+    image = image_ingredients(apt.cache, progress) if scenario.image else None
     sources = [*GUEST.glob("*.*"), *GUEST.glob("module/*")]
     return {
         "made": _MADE,
@@ -78,6 +80,7 @@ def ingredients(
         "script": scenario.script,
         "guest": {path.name: _digest(path.read_text(), 16) for path in sorted(sources)},
         "options": _said(options),
+        **({"image": image} if image else {}),
         "files": {inside: Path(path).stat().st_mtime_ns for inside, path in options.files.items()},
     }
 

@@ -33,14 +33,16 @@ from kernlab.capture.guest_files import (
     write_results_disk,
 )
 from kernlab.capture.guest_kernel import GuestKernel, find_kernel
-from kernlab.capture.qemu import Guest, Qemu, find_qemu
+from kernlab.capture.qemu import Guest, Qemu, SilentGuestError, find_qemu
 from kernlab.capture.scenarios import Scenario, scenario_named
+from kernlab.capture.server_image import server_image
 from kernlab.capture.steps import LabError, Progress
 from kernlab.capture.truth_archive import TRUTH_SCHEMA, write_truth
 
 _SLOW = {"tcg": 1.0, "kvm": 0.35}  # of the time limits
 _BOOT_SECONDS, _SAVE_SECONDS, _TRUTH_SECONDS = 240, 600, 600
 _RESULTS_SPARE_MIB = 256
+_LARGER_MIB = 256
 
 
 def run_scenario(
@@ -89,12 +91,15 @@ class _Run:
 
     def __init__(self, scenario: Scenario, options: Options, cache: Path, progress: Progress):
         self.scenario, self.options, self.cache, self.progress = scenario, options, cache, progress
-        self.memory_mib = options.memory_mib or scenario.memory_mib
+        self.memory_mib = options.memory_mib or 0
         self.cpus = options.cpus or scenario.cpus
         self.flavour = options.flavour or scenario.flavour
         self.crashkernel = options.crashkernel or ""
         self.crash = not options.qemu_formats
         self.level = ALL_LEFT_OUT
+        self.nodes = max(options.nodes, scenario.nodes)
+        self.disk = ""
+        self.heard = False
 
     def capture(self, scratch: Path, folder: Path, must_be_whole: bool) -> Capture | None:
         """Every step from the packages to the finished folder; None for a dump that lacks pages and must not."""
@@ -109,8 +114,11 @@ class _Run:
             f"Guest: {kernel.release} ({kernel.package.version}), QEMU {qemu.version} with {qemu.accelerator}, "
             f"makedumpfile {userland.makedumpfile}"
         )
-        # A kernel that is not a cloud's is larger, and has more to set up.
-        self.crashkernel = self.crashkernel or ("176M" if "cloud" in kernel.release else "256M")
+        # A kernel that is not a cloud's is larger, and has more to set up. Its reservation must be in one piece, and
+        # the kernel may stand at random in the middle.
+        larger = "cloud" not in kernel.release
+        self.crashkernel = self.crashkernel or ("256M" if larger else "176M")
+        self.memory_mib = self.memory_mib or self.scenario.memory_mib + _LARGER_MIB * larger
         memory = LevelMemory(self.cache, kernel.package.version, userland.makedumpfile)
         self.level = memory.level() if self.options.level is None else self.options.level
         work = scratch / "work"
@@ -120,8 +128,7 @@ class _Run:
         self._prepare(work, kernel, userland)
         console = scratch / "console.log"
         self.progress(f"The console can be followed: tail -f {console}")
-        with Guest(qemu, self._qemu_words(qemu, kernel, work), console) as guest:
-            self._follow(guest, _SLOW[qemu.accelerator], result)
+        self._boot(qemu, self._qemu_words(qemu, kernel, work), console, result)
         self.progress("Reading the results disk")
         read_results_disk(work / "results.ext4", userland, work)
         description = self._description(qemu, kernel, userland)
@@ -137,6 +144,18 @@ class _Run:
         write_truth(work / "out" / "truth.tar", work / "out", description, result / "truth.tar.xz")
         result.rename(folder)
         return Capture(folder, tuple(folder / dump.name for dump in dumps), kernel.release, description)
+
+    def _boot(self, qemu: Qemu, words: list[str], console: Path, result: Path) -> None:
+        """Run the guest to its end; once more where it never spoke (its clocks fail on a machine that is busy)."""
+        for last in (False, True):
+            try:
+                with Guest(qemu, words, console) as guest:
+                    self._follow(guest, _SLOW[qemu.accelerator], result)
+                return
+            except SilentGuestError:
+                if last or self.heard:
+                    raise
+                self.progress("The guest did not boot in time. Once more")
 
     def _prepare(self, work: Path, kernel: GuestKernel, userland: Userland) -> None:
         modules = [*self.scenario.modules, *(["qemu_fw_cfg"] if self.options.vmcoreinfo_device else [])]
@@ -163,6 +182,11 @@ class _Run:
         size = (self.memory_mib * (2 + len(self.options.formats)) + _RESULTS_SPARE_MIB) << 20
         size += sum(Path(path).stat().st_size for path in self.options.files.values())
         write_results_disk(work / "results.ext4", size, userland, boot)
+        self.disk = f"file={work}/vda.raw"
+        if self.scenario.image:
+            # What the guest writes goes to a file of QEMU's own, which ends with it.
+            self.disk = f"file={server_image(self.cache, userland, self.progress)},snapshot=on"
+            return
         with open(work / "vda.raw", "wb") as stream:
             stream.truncate(self.scenario.disk_mib << 20)
 
@@ -206,17 +230,17 @@ class _Run:
             str(self.cpus),
         ]
         words += ["-cpu", cpu if options.la57 else f"{cpu},la57=off"]
-        if options.nodes > 1:
-            share = self.memory_mib // options.nodes
-            for node in range(options.nodes):
-                size = share if node else self.memory_mib - share * (options.nodes - 1)
+        if self.nodes > 1:
+            share = self.memory_mib // self.nodes
+            for node in range(self.nodes):
+                size = share if node else self.memory_mib - share * (self.nodes - 1)
                 words += ["-object", f"memory-backend-ram,id=node{node},size={size}M"]
-                cpus = ",".join(f"cpus={cpu}" for cpu in range(self.cpus) if cpu % options.nodes == node)
+                cpus = ",".join(f"cpus={cpu}" for cpu in range(self.cpus) if cpu % self.nodes == node)
                 words += ["-numa", f"node,nodeid={node},memdev=node{node}" + (f",{cpus}" if cpus else "")]
         if options.vmcoreinfo_device:
             words += ["-device", "vmcoreinfo"]
         for name, drive in (
-            ("vda", f"file={work}/vda.raw{self.scenario.disk_options}"),
+            ("vda", f"{self.disk}{self.scenario.disk_options}"),
             ("vdb", f"file={work}/results.ext4"),
         ):
             words += ["-drive", f"{drive},format=raw,if=none,id={name},cache=unsafe,werror=stop,rerror=stop"]
@@ -242,6 +266,7 @@ class _Run:
         step, limit = limits["start"]
         while True:
             word, rest = guest.message(time.monotonic() + limit * slow + 30, step)
+            self.heard = True
             if word == "failed":
                 raise LabError(f"{step}: the guest gave up: {rest}{guest.tail()}")
             if word == "note":
@@ -313,6 +338,7 @@ class _Run:
             "qemu": {"version": qemu.version, "accelerator": qemu.accelerator},
             "memory_mib": self.memory_mib,
             "cpus": self.cpus,
+            "nodes": self.nodes,
             "crashkernel": self.crashkernel if self.crash else None,
             "dump_level": self.level if self.crash else None,
             "options": asdict(self.options),

@@ -48,12 +48,7 @@ def private_root(apt: AptRoot, *names: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        _merge_usr(partial)
-        for file in files:
-            # dpkg-deb -x would put folders in place of the links.
-            script = 'dpkg-deb --fsys-tarfile "$1" | tar -C "$2" -x --keep-directory-symlink --no-same-owner'
-            run(["sh", "-c", script, "sh", file, partial], what=f"Unpacking {file.name}", limit_seconds=300)
-        partial.chmod(0o755)
+        unpack_merged(files, partial)
         _relink(partial)
         _move_headers(partial)
         _wrap_programs(partial)
@@ -71,6 +66,16 @@ def root_folder(apt: AptRoot, packages: list[Package], name: str) -> Path:
     """Where the private root of these packages lies, or will."""
     key = repr((_LAYOUT, apt.release, [(package.name, package.version) for package in packages]))
     return apt.cache / "roots" / f"{apt.release}-{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def unpack_merged(files: list[Path], folder: Path) -> None:
+    """Unpack .deb files over each other into an empty folder, in which /bin and so on are links into /usr."""
+    _merge_usr(folder)
+    for file in files:
+        # dpkg-deb -x would put folders in place of the links.
+        script = 'dpkg-deb --fsys-tarfile "$1" | tar -C "$2" -x --keep-directory-symlink --no-same-owner'
+        run(["sh", "-c", script, "sh", file, folder], what=f"Unpacking {file.name}", limit_seconds=300)
+    folder.chmod(0o755)
 
 
 def program(root: Path, name: str) -> Path:

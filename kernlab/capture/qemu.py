@@ -127,6 +127,10 @@ def _version(path: str, env: dict[str, str]) -> tuple[tuple[int, int], str] | No
     return ((int(match[2]), int(match[3])), match[1]) if match else None
 
 
+class SilentGuestError(LabError):
+    """A guest runs, and did not say in time that a step was done."""
+
+
 class Guest:
     """One running guest, as a context manager: leaving it ends QEMU, whatever happened.
 
@@ -177,7 +181,7 @@ class Guest:
                 continue
             left = deadline - time.monotonic()
             if left <= 0:
-                raise LabError(f"{waiting_for}: nothing was heard of the guest in time.{self.tail()}")
+                raise SilentGuestError(f"{waiting_for}: nothing was heard of the guest in time.{self.tail()}")
             ready, _, _ = select.select([self._control], [], [], min(left, 2.0))
             data = self._control.recv(65536) if ready else None
             if not ready and self.process.poll() is None:

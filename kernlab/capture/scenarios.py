@@ -25,6 +25,8 @@ class Scenario:
     truth_flags: str = ""
     disk_mib: int = 64
     disk_options: str = ""
+    image: bool = False  # does it boot from the server's disk (server_image.py)?
+    nodes: int = 1
     #: Seconds that preparing and dying may take without hardware virtualisation.
     prepare_seconds: int = 300
     die_seconds: int = 240
@@ -62,6 +64,18 @@ SCENARIOS = {
         Scenario(
             "cgroups",
             "memory cgroups in a tree: at a limit, over a mark, after an OOM kill, removed and not gone",
+        ),
+        Scenario(
+            "server",
+            "a Debian server: systemd, PostgreSQL, nginx, redis, a container, cgroups at their limits, swap",
+            memory_mib=1536,
+            cpus=2,
+            nodes=2,
+            flavour="generic",
+            modules=("overlay", "lzo", "lzo_rle", "zstd", "zsmalloc", "zbud", "autofs4", "binfmt_misc"),
+            cmdline="systemd.getty_auto=no systemd.show_status=1 net.ifnames=0 transparent_hugepage=always",
+            image=True,
+            prepare_seconds=1800,
         ),
         Scenario(
             "scale",
