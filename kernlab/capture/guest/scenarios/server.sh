@@ -47,7 +47,7 @@ database() {
     unit clerk app.slice "" $sql -c "update orders set t = 'x' where i = 1"
 }
 services() {
-    mkdir -p /var/lib/redis /var/log/redis /var/log/nginx /var/lib/nginx /run/story
+    mkdir -p /var/lib/redis /var/log/redis /var/log/nginx /var/lib/nginx /run/story; chmod 1777 /run/story
     chown redis:redis /var/lib/redis /var/log/redis /etc/redis /etc/redis/*; chmod 755 /etc/redis
     for name in nginx redis-server; do systemctl start $name || { story "$name does not start"; systemctl status $name | tail -5; }; done
     mkdir -p /srv/ct/lower/bin /srv/ct/merged /srv/ct/layers
@@ -80,7 +80,15 @@ inside() {
     story() { echo "$(cut -d ' ' -f 1 /proc/uptime) $*" >> /run/story.txt; }
     cd /
     memory; database; services; work
-    story "everything was started"
+    tries=0
+    for kind in thp ksm hugetlb shared memfd mapfile deleted threads tcp anon; do
+        while [ ! -e /run/story/$kind.ready ]; do
+            tries=$((tries + 1)); [ $tries -lt 300 ] || gave_up "the worker $kind is not ready"
+            sleep 1
+        done
+    done
+    grep -q '^oom_kill [1-9]' /sys/fs/cgroup/batch.slice/memory.events || sleep 20
+    story "everything is there"
     sleep 10
     systemctl --no-pager --plain list-units --type=service | head -60
     told prepared

@@ -92,6 +92,8 @@ def main() -> None:
         "threads": lambda: threads(number),
     }
     kept = known[kind]()
+    with open(f"/run/story/{kind}.ready", "w"):  # the story waits for it
+        pass
     while kept is not None:
         signal.pause()
 
