@@ -83,7 +83,7 @@ def main() -> None:
     if not isinstance(dump, KdumpFile):
         raise SystemExit(f"{given.dump} has no compressed pages")
     flag = LZO if dump.format == "kdump-lzo" else ZLIB
-    table = dump._pages._entries
+    table = dump._pages._entries.part(0, dump.frame_count)
     table = table[table["flags"] == flag]
     data = given.dump.read_bytes()
     pages = [data[o : o + n] for o, n in zip(table["offset"].tolist(), table["size"].tolist(), strict=True)]

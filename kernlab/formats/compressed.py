@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import lzma
-import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO
 from kernlab.cache import Writer, cached
 from kernlab.errors import CacheFullError, DumpFormatError, MissingDependencyError
 from kernlab.formats.base import warn_lost
-from kernlab.formats.source import MappedFile
+from kernlab.formats.source import PlainFile
 from kernlab.progress import progress
 
 #: Unpacked bytes at a time: what a bomb can take of memory.
@@ -34,7 +33,7 @@ _ZSTD_INPUT = 1 << 12
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
-def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], None]) -> MappedFile:
+def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], None]) -> PlainFile:
     """The file that is packed in `descriptor`'s, from the cache or newly unpacked into it; takes the descriptor.
 
     `check` sees its first bytes and raises for what is no dump, before the rest is unpacked. A file that is cut short
@@ -43,8 +42,7 @@ def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], No
     packed_bytes = os.fstat(descriptor).st_size
     file, lost = unpacked_file(path, descriptor, kind, check)
     with file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    source = MappedFile(path, data)
+        source = PlainFile(path, os.dup(file.fileno()), os.fstat(file.fileno()).st_size)
     source.wrapping, source.file_bytes = kind, packed_bytes
     if lost:
         what = f"{path}: {lost}. Reading on with the first {source.size:,} bytes of the dump in it"

@@ -33,7 +33,7 @@ class ElfFile(DumpFile):
         self._source = source
         self._file_size = source.size
         segments, self.notes, problems = read_headers(source)
-        self.problems = [*source.problems, *problems]
+        self._told = [*source.problems, *problems]
         self.vmcoreinfo = vmcoreinfo_of(self.notes)
         self._zero_excluded = zero_excluded
         self._starts, self._sizes = segments["physical"].copy(), segments["file_size"].copy()
@@ -88,7 +88,12 @@ class ElfFile(DumpFile):
             f"{int(self._starts[segment]):#x} goes to byte {end:,}. Reading on with {self._held_count:,} of "
             f"{self._held_count + int(lost):,} pages"
         )
-        warn_lost(self.problems, what)
+        warn_lost(self._told, what)
+
+    @property
+    def problems(self) -> list[str]:  # type: ignore[override]
+        """What was found lost so far."""
+        return [*self._told, *self._source.since_opened()]
 
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """See DumpFile.find."""

@@ -11,7 +11,6 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,40 +94,36 @@ class FlattenedFile(Source):
         """See Source.read."""
         size = max(min(size, self.size - offset), 0)
         raw = bytearray(size)
-        for start, piece in self._parts(offset, size):
+        for start, length, piece in self._parts(offset, size):
             raw[start : start + len(piece)] = piece
+            if len(piece) < length:
+                # The file was cut since it was opened.
+                return bytes(raw[: start + len(piece)])
         return bytes(raw)
 
-    def _parts(self, offset: int, size: int) -> Iterator[tuple[int, Piece]]:
-        """What there is of `size` bytes, record by record: (position among them, bytes)."""
+    def _parts(self, offset: int, size: int) -> Iterator[tuple[int, int, Piece]]:
+        """What there is of `size` bytes, record by record: (position among them, how many there should be, bytes)."""
         first = int(np.searchsorted(self._ends, np.uint64(offset), side="right"))
         last = int(np.searchsorted(self._starts, np.uint64(offset + size), side="left"))
         starts: Offsets = np.maximum(self._starts[first:last], np.uint64(offset))
         ends: Offsets = np.minimum(self._ends[first:last], np.uint64(offset + size))
         places: Offsets = self._places[first:last] + (starts - self._starts[first:last])
+        sizes = ends - starts
         return zip(
-            (starts - np.uint64(offset)).tolist(), self._base.pieces(places, ends - starts), strict=True
+            (starts - np.uint64(offset)).tolist(),
+            sizes.tolist(),
+            self._base.pieces(places, sizes),
+            strict=True,
         )
 
-    def _reach(self, offset: int) -> int:
-        """Where the bytes that begin at `offset` end, or their first hole begins."""
+    def reach(self, offset: int) -> int:
+        """See Source.reach."""
         if self._holes_are_zeros:
             return max(self.size, offset)
         record = int(np.searchsorted(self._starts, np.uint64(offset), side="right")) - 1
         if record < 0 or offset >= int(self._ends[record]):
             return offset
         return int(self._runs[np.searchsorted(self._runs, np.uint64(offset), side="right")])
-
-    def array(self, dtype: npt.DTypeLike, offset: int, count: int) -> npt.NDArray[Any]:
-        """See Source.array; what lies in several records is put together in memory."""
-        kind = np.dtype(dtype)
-        there = min(count, max(self._reach(offset) - offset, 0) // kind.itemsize)
-        if there <= 0:
-            return np.zeros(0, dtype=kind)
-        whole = np.zeros(there * kind.itemsize, dtype=np.uint8)
-        for start, piece in self._parts(offset, len(whole)):
-            whole[start : start + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
-        return whole.view(kind)
 
     def pieces(self, offsets: Offsets, sizes: Offsets) -> Iterable[Piece]:
         """See Source.pieces."""
@@ -151,20 +146,26 @@ class FlattenedFile(Source):
             if known:
                 yield piece
             else:
-                yield self.read(offset, size) if self._reach(offset) >= offset + size else b""
+                yield self.read(offset, size) if self.reach(offset) >= offset + size else b""
 
     def copy(self, offset: int, target: memoryview) -> bool:
         """See Source.copy."""
-        if self._reach(offset) < offset + len(target):
+        if self.reach(offset) < offset + len(target):
             return False
         done = 0
-        for start, piece in self._parts(offset, len(target)):
+        for start, length, piece in self._parts(offset, len(target)):
+            if len(piece) < length:
+                return False
             # Holes lie between the parts.
             target[done:start] = bytes(start - done)
             target[start : start + len(piece)] = piece
             done = start + len(piece)
         target[done:] = bytes(len(target) - done)
         return True
+
+    def since_opened(self) -> list[str]:
+        """See Source.since_opened."""
+        return self._base.since_opened()
 
     def close(self) -> None:
         """See Source.close."""

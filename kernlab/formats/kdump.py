@@ -31,7 +31,7 @@ class KdumpFile(DumpFile):
     """
 
     def __init__(self, source: Source):
-        self.path = source.path
+        self.path, self._source = source.path, source
         header = read_header(source)
         self.wrapping = source.wrapping
         self.piece = (header.start_pfn, header.end_pfn) if header.split else None
@@ -64,11 +64,13 @@ class KdumpFile(DumpFile):
     def problems(self) -> list[str]:  # type: ignore[override]
         """What was found lost so far; pages that fail to decompress are counted as they are read."""
         damaged, first, offset = self._pages.damaged()
+        changed = self._source.since_opened()
         if not damaged:
-            return list(self._told)
+            return [*self._told, *changed]
         pfn = int(self._dumped.select(np.array([first]))[0])
         return [
             *self._told,
+            *changed,
             f"{self.path} has damaged pages, {damaged:,} of those read so far: the first is page frame {pfn:#x}, whose "
             f"data should lie at byte {offset:,}",
         ]

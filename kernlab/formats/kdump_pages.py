@@ -32,6 +32,9 @@ _DECOMPRESSORS = {
 _LOOKED_AT = 1 << 22
 _CHUNK = 1 << 20
 
+#: Descriptors that are read together.
+_BLOCK = 1 << 16
+
 #: Room for unused descriptors behind the table, in bytes.
 _LONGEST_GAP = 1 << 20
 
@@ -46,6 +49,62 @@ class Survey:
     unwritten: int = 0
     lowest: int | None = None  # offset of the first page's data
     flags: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(_OTHER + 1, dtype=np.int64))
+
+
+class _Descriptors:
+    """The descriptors of `count` pages at byte `start`, as far as the file has them.
+
+    Read by the block when they are first looked at, and kept: those of a large machine are gigabytes, of which one
+    table looks at few. A block that the file lacks by then is of empty descriptors, as if it had never been written.
+    """
+
+    def __init__(self, source: Source, start: int, count: int):
+        self._source, self._start = source, start
+        size = _DESCRIPTOR.itemsize
+        self._count = min(count, max(source.reach(start) - start, 0) // size)
+        self._blocks: list[npt.NDArray[np.void] | None] = [None] * -(-self._count // _BLOCK)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _block(self, number: int) -> npt.NDArray[np.void]:
+        known = self._blocks[number]
+        if known is None:
+            first = number * _BLOCK
+            count = min(_BLOCK, self._count - first)
+            read = self._source.array(_DESCRIPTOR, self._start + first * _DESCRIPTOR.itemsize, count)
+            known = np.zeros(count, dtype=_DESCRIPTOR)
+            known[: len(read)] = read
+            self._blocks[number] = known
+        return known
+
+    def part(self, first: int, end: int) -> npt.NDArray[np.void]:
+        """Descriptors `first` to `end` (exclusive)."""
+        end = min(end, self._count)
+        blocks = range(first // _BLOCK, -(-end // _BLOCK))
+        pieces = [
+            self._block(number)[max(first - number * _BLOCK, 0) : end - number * _BLOCK] for number in blocks
+        ]
+        return np.concatenate(pieces) if pieces else np.zeros(0, dtype=_DESCRIPTOR)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+        """Descriptors by their numbers int64[n]."""
+        block = indices // _BLOCK
+        wanted = np.unique(block).tolist()
+        if len(wanted) == 1:
+            only: npt.NDArray[np.void] = self._block(wanted[0])[indices - wanted[0] * _BLOCK]
+            return only
+        found = np.zeros(len(indices), dtype=_DESCRIPTOR)
+        for number in wanted:
+            rows = np.flatnonzero(block == number)
+            found[rows] = self._block(number)[indices[rows] - number * _BLOCK]
+        return found
+
+    def any_at(self, offset: int) -> bool:
+        """Does any descriptor point to a page at this byte?"""
+        return any(
+            bool((self._block(number)["offset"] == offset).any()) for number in range(len(self._blocks))
+        )
 
 
 class PageTable:
@@ -66,8 +125,9 @@ class PageTable:
         self.start, self.end = start, start + count * _DESCRIPTOR.itemsize
         rooms = range(max(count, reserved), max(count, reserved) + spare + 1)
         self._ends = {start + room * _DESCRIPTOR.itemsize for room in rooms if room > count}
-        self._entries: npt.NDArray[np.void] = source.array(_DESCRIPTOR, start, count)
+        self._entries = _Descriptors(source, start, count)
         self.count = len(self._entries)
+        self._closed = False
         self._lock = threading.Lock()
         self._damaged: npt.NDArray[np.bool_] | None = None
         self._first_damaged: tuple[int, int] | None = None
@@ -81,7 +141,7 @@ class PageTable:
         found = Survey()
         starts = range(0, self.count, _CHUNK)
         for start in starts if whole else (starts[0], self.count - _CHUNK):
-            self._look_at(found, start, self._entries[start : start + _CHUNK])
+            self._look_at(found, start, self._entries.part(start, start + _CHUNK))
         if not whole and (found.cut or found.unwritten or found.lowest != self.end):
             return self._look(whole=True)
         return found
@@ -115,11 +175,11 @@ class PageTable:
                 f"{self.end:,}) points to a page. Copy the dump again"
             )
         # All writers put the first page right behind the table, so its offset tells how long the table is.
-        if lowest == self.end or (lowest < self.end and (self._entries["offset"] == self.end).any()):
+        if lowest == self.end or (lowest < self.end and self._entries.any_at(self.end)):
             return
         if lowest in self._ends or lowest - self._page_size in self._ends:
             return
-        if lowest > self.end and (self._fits(lowest) or not self._good(self._entries[:1])[0]):
+        if lowest > self.end and (self._fits(lowest) or not self._good(self._entries.part(0, 1))[0]):
             return
         raise DumpFormatError(
             f"the bitmap of {self._path} is damaged, or its page descriptors are: it names {self.count:,} page frames, "
@@ -141,7 +201,7 @@ class PageTable:
         whole = gap % _DESCRIPTOR.itemsize == 0 or (
             gap > self._page_size and (gap - self._page_size) % _DESCRIPTOR.itemsize == 0
         )
-        return whole and bool(self._entries["size"][-1])
+        return whole and bool(self._entries.part(self.count - 1, self.count)["size"][0])
 
     def _good(self, page: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         """Which descriptors point to a page inside the file?"""
@@ -167,10 +227,9 @@ class PageTable:
 
         Returns PRESENT or LOST per row, lost rows zeroed.
         """
-        entries = self._entries
-        if not len(entries) and len(indices):
+        if self._closed:
             raise self._source.closed()
-        all_pages = entries[indices]
+        all_pages = self._entries.take(indices)
         good = self._good(all_pages)
         status = np.where(good, np.uint8(FrameStatus.PRESENT), np.uint8(FrameStatus.LOST))
         rows = np.flatnonzero(good)
@@ -253,7 +312,7 @@ class PageTable:
 
     def close(self) -> None:
         """Let go of the file; a thread that is reading this very moment keeps it until it is done."""
-        self._entries = np.zeros(0, dtype=_DESCRIPTOR)
+        self._closed = True
         self._source.close()
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import mmap
+import io
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,11 @@ SIGNATURE = b"makedumpfile\0"
 #: How a compressed file begins.
 _PACKED = {b"\xfd7zXZ\0": "xz", b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
 
-#: One read of a file that is not mapped, in bytes: a size that is damaged does not size an allocation.
+#: One read of a file, in bytes: a size that is damaged does not size an allocation.
 _AT_A_TIME = 1 << 20
+
+#: Places of `pieces` that lie no further apart than this are read together, so many bytes at a time.
+_GAP, _STRETCH = 4096, 1 << 17
 
 #: A file whose size nobody tells is not searched for its end further than this (x86-64 has 52 physical address bits).
 _LARGEST = 1 << 53
@@ -61,8 +63,15 @@ class Source(ABC):
         """Up to `size` bytes, fewer at the end of the file; holes are zeros. The caller bounds `size`."""
 
     @abstractmethod
+    def reach(self, offset: int) -> int:
+        """Where the bytes that begin at `offset` end, or their first hole begins."""
+
     def array(self, dtype: npt.DTypeLike, offset: int, count: int) -> npt.NDArray[Any]:
         """Up to `count` elements, as many as there are before the file's end or a hole; not to be written to."""
+        kind = np.dtype(dtype)
+        there = min(count, max(self.reach(offset) - offset, 0) // kind.itemsize)
+        raw = self.read(offset, there * kind.itemsize) if there > 0 else b""
+        return np.frombuffer(raw, dtype=kind, count=len(raw) // kind.itemsize)
 
     @abstractmethod
     def pieces(self, offsets: Offsets, sizes: Offsets) -> Iterable[Piece]:
@@ -73,6 +82,10 @@ class Source(ABC):
         """Fill `target` from `offset` on; False if the file lacks any of these bytes."""
 
     @abstractmethod
+    def since_opened(self) -> list[str]:
+        """What somebody else did to the file since it was opened, in a sentence; nothing where it is as it was."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the file; a thread that is reading this very moment keeps it until it is done."""
 
@@ -81,83 +94,43 @@ class Source(ABC):
         return KernlabError(f"{self.path} was closed; open it again to read more of it")
 
 
-class MappedFile(Source):
-    """A file that is mapped into memory: reading copies only what is asked for."""
+class PlainFile(Source):
+    """A file that is read place by place, and never mapped: the system kills who looks at a mapping whose file was cut.
 
-    def __init__(self, path: Path, data: mmap.mmap):
+    What somebody cut off or overwrote since is missing like any other loss, and `since_opened` says so.
+    """
+
+    def __init__(self, path: Path, descriptor: int, size: int = 0, *, watched: bool = True):
         self.path = path
-        self._data = data
-        self._view: memoryview | None = memoryview(data)
-        self.size = self.stored = self.file_bytes = len(data)
-        self.problems = []
-
-    def _open(self) -> memoryview:
-        view = self._view
-        if view is None:
-            raise self.closed()
-        return view
-
-    def read(self, offset: int, size: int) -> bytes:
-        """See Source.read."""
-        return bytes(self._open()[offset : offset + size])
-
-    def array(self, dtype: npt.DTypeLike, offset: int, count: int) -> npt.NDArray[Any]:
-        """See Source.array."""
-        kind = np.dtype(dtype)
-        there = min(count, max(self.size - offset, 0) // kind.itemsize)
-        if there <= 0:
-            return np.zeros(0, dtype=kind)
-        return np.frombuffer(self._open(), dtype=kind, count=there, offset=offset)
-
-    def pieces(self, offsets: Offsets, sizes: Offsets) -> Iterable[Piece]:
-        """See Source.pieces."""
-        ends = (offsets + sizes).tolist()
-        return map(self._open().__getitem__, map(slice, offsets.tolist(), ends))
-
-    def copy(self, offset: int, target: memoryview) -> bool:
-        """See Source.copy."""
-        if offset + len(target) > self.size:
-            return False
-        target[:] = self._open()[offset : offset + len(target)]
-        return True
-
-    def close(self) -> None:
-        """See Source.close."""
-        self._view = None
-        # An array over the file, or a thread that reads, keeps the mapping; it goes with the last of them.
-        with suppress(BufferError):
-            self._data.close()
-
-
-class UnmappedFile(Source):
-    """A file that cannot be mapped, such as a /proc/vmcore: each place is read when it is asked for."""
-
-    def __init__(self, path: Path, descriptor: int, size: int):
-        self.path = path
-        self._descriptor: int | None = descriptor
-        self._lock = threading.Lock()
+        # The file is closed when the last thread that reads it is done: its descriptor's number is not given to another
+        # file before that.
+        self._file: io.FileIO | None = io.FileIO(descriptor, "rb")
         self.size = self.stored = self.file_bytes = size or self._find_end()
         self.problems = []
+        self._opened = os.fstat(descriptor) if watched else None
+
+    def _open(self) -> io.FileIO:
+        file = self._file
+        if file is None:
+            raise self.closed()
+        return file
 
     def read(self, offset: int, size: int) -> bytes:
         """See Source.read."""
+        file = self._open()
         parts: list[bytes] = []
         left = size
-        # Closing gives the descriptor's number to the next file that anybody opens.
-        with self._lock:
-            if self._descriptor is None:
-                raise self.closed()
-            while left > 0:
-                try:
-                    part = os.pread(self._descriptor, min(left, _AT_A_TIME), offset + size - left)
-                except (OSError, OverflowError):
-                    # /proc/vmcore answers so for what lies in none of its segments.
-                    break
-                if not part:
-                    break
-                parts.append(part)
-                left -= len(part)
-        return b"".join(parts)
+        while left > 0:
+            try:
+                part = os.pread(file.fileno(), min(left, _AT_A_TIME), offset + size - left)
+            except (OSError, OverflowError):
+                # /proc/vmcore answers so for what lies in none of its segments.
+                break
+            if not part:
+                break
+            parts.append(part)
+            left -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _find_end(self) -> int:
         """The end of a file whose status gives no size: every byte before it can be read, none behind it."""
@@ -171,49 +144,87 @@ class UnmappedFile(Source):
             low, high = (middle, high) if self.read(middle - 1, 1) else (low, middle)
         return low
 
-    def array(self, dtype: npt.DTypeLike, offset: int, count: int) -> npt.NDArray[Any]:
-        """See Source.array."""
-        kind = np.dtype(dtype)
-        there = min(count, max(self.size - offset, 0) // kind.itemsize)
-        raw = self.read(offset, max(there, 0) * kind.itemsize)
-        return np.frombuffer(raw, dtype=kind, count=len(raw) // kind.itemsize)
+    def reach(self, offset: int) -> int:
+        """See Source.reach."""
+        return max(self.size, offset)
 
     def pieces(self, offsets: Offsets, sizes: Offsets) -> Iterator[Piece]:
-        """See Source.pieces."""
-        return map(self.read, offsets.tolist(), sizes.tolist())
+        """See Source.pieces; places that lie close together are read in one step."""
+        file = self._open()
+        if not len(offsets):
+            return
+        ends = offsets + sizes
+        gap = (offsets[1:] - ends[:-1]).view(np.int64)
+        apart = np.concatenate([[True], (gap < 0) | (gap > _GAP)])
+        begun = offsets[apart][np.cumsum(apart) - 1]
+        apart[1:] |= np.diff((offsets - begun) // np.uint64(_STRETCH)) != 0
+        first = np.flatnonzero(apart)
+        count = np.diff(np.append(first, len(offsets)))
+        start, length = offsets[first], ends[first + count - 1] - offsets[first]
+        inner = offsets - np.repeat(start, count)
+        slices = map(slice, inner.tolist(), (inner + sizes).tolist())
+        for at, size, many in zip(start.tolist(), length.tolist(), count.tolist(), strict=True):
+            try:
+                stretch = os.pread(file.fileno(), min(size, _AT_A_TIME), at)
+            except (OSError, OverflowError):
+                stretch = b""
+            if len(stretch) < size:
+                # Longer than one read, or at the end of the file, or at a place that cannot be read: one by one.
+                for inside in islice(slices, many):
+                    yield self.read(at + inside.start, inside.stop - inside.start)
+            elif many == 1:
+                next(slices)
+                yield stretch
+            else:
+                yield from map(memoryview(stretch).__getitem__, islice(slices, many))
 
     def copy(self, offset: int, target: memoryview) -> bool:
         """See Source.copy."""
-        piece = self.read(offset, len(target))
-        if len(piece) < len(target):
-            return False
-        target[:] = piece
+        file, done = self._open(), 0
+        while done < len(target):
+            try:
+                count = os.preadv(file.fileno(), [target[done : done + _AT_A_TIME]], offset + done)
+            except (OSError, OverflowError):
+                return False
+            if not count:
+                return False
+            done += count
         return True
+
+    def since_opened(self) -> list[str]:
+        """See Source.since_opened."""
+        file, then = self._file, self._opened
+        if file is None or then is None:
+            return []
+        now = os.fstat(file.fileno())
+        if now.st_size < then.st_size:
+            return [
+                f"{self.path} was cut from {then.st_size:,} to {now.st_size:,} bytes after it was opened: what lay "
+                "behind that and had not been read is lost; restore the file, and open it again"
+            ]
+        if (now.st_mtime_ns, now.st_size) != (then.st_mtime_ns, then.st_size):
+            return [
+                f"{self.path} was written to after it was opened: what was read since then may belong to another "
+                "dump; open it again"
+            ]
+        return []
 
     def close(self) -> None:
         """See Source.close."""
-        with self._lock:
-            descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        self._file = None
 
 
 def open_source(path: Path, descriptor: int, size: int) -> Source:
-    """A file that was opened, mapped where the system can; the descriptor is the source's from here on.
+    """A file that was opened; the descriptor is the source's from here on.
 
-    `size` as fstat gives it: 0 may mean that nobody says. What lies in /proc is not mapped: to map a /proc/vmcore
-    costs page tables for the whole machine, and a crash kernel has little memory. Raises DumpFormatError for an empty
-    file, DumpFileError.
+    `size` as fstat gives it: 0 may mean that nobody says. Raises DumpFormatError for an empty file, DumpFileError.
     """
+    # Sizes and times of files in /proc and of devices change by themselves.
+    watched = size > 0 and not os.path.realpath(path).startswith("/proc/")
     try:
-        if size and not os.path.realpath(path).startswith("/proc/"):
-            with suppress(OSError, ValueError, OverflowError):
-                return MappedFile(path, mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-        source = UnmappedFile(path, os.dup(descriptor), size)
+        source = PlainFile(path, descriptor, size, watched=watched)
     except OSError as error:
         raise DumpFileError(error.errno or errno.EIO, f"cannot read the dump: {error}", str(path)) from error
-    finally:
-        os.close(descriptor)
     if not source.size:
         source.close()
         raise DumpFormatError(f"{path} is empty: no dump was written, or the disk was full when it was")
