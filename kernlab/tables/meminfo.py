@@ -13,7 +13,7 @@ from kernlab.tables.hugepages import hstates
 from kernlab.walk import vm_counters, zones, zswap
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
-from kernlab.walk.swap_areas import SWP_WRITEOK, pages_in_use, swap_areas
+from kernlab.walk.swap_areas import MOST_AREAS, SWP_WRITEOK, pages_in_use, swap_areas
 from kernlab.walk.vm_areas import vmalloc_space
 
 #: A value in bytes or a count; None where it is not known.
@@ -189,8 +189,13 @@ class Summary:
         counts, spaces = (kernel.symbols.get(name) for name in ("nr_swapper_spaces", "swapper_spaces"))
         if counts is None or spaces is None:
             return 0
-        numbers, read = kernel.words(np.uint64(counts) + np.arange(32, dtype=np.uint64) * np.uint64(4), 4)
-        pointers, readable = kernel.words(np.uint64(spaces) + np.arange(32, dtype=np.uint64) * np.uint64(8))
+        # Both arrays are as long as there can be areas, which depends on the configuration; those in use come first.
+        areas = self.word("nr_swapfiles", 4)
+        if areas is None:
+            return None
+        number = np.arange(min(areas, MOST_AREAS), dtype=np.uint64)
+        numbers, read = kernel.words(np.uint64(counts) + number * np.uint64(4), 4)
+        pointers, readable = kernel.words(np.uint64(spaces) + number * np.uint64(8))
         rows = np.flatnonzero(read & readable & (pointers != 0) & (numbers > 0) & (numbers < 1 << 20))
         kind = kernel.find_type("struct address_space")
         each = numbers[rows].astype(np.int64)

@@ -39,7 +39,8 @@ def percpu_units(kernel: Kernel, problems: list[str]) -> tuple[U64, U64]:
     if slots > _MOST_SLOTS or units > MOST_CPUS or pages > _MOST_UNIT_PAGES:
         problems.append("the per-CPU allocator's own numbers are damaged; its chunks were not looked for")
         return nothing, nothing
-    heads = np.uint64(lists) + np.arange(slots, dtype=np.uint64) * np.uint64(16)
+    size = kernel.find_type("struct list_head").size
+    heads = np.uint64(lists) + np.arange(slots, dtype=np.uint64) * np.uint64(size)
     _, chunk = list_entries(
         kernel, heads, "struct pcpu_chunk", "list", problems=problems, what="the chunks of per-CPU memory"
     )

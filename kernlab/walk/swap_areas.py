@@ -12,7 +12,7 @@ from kernlab.structs import StructArray
 SWP_USED, SWP_WRITEOK, SWP_DISCARDABLE = 0x1, 0x2, 0x4
 
 #: MAX_SWAPFILES_SHIFT is 5.
-_MOST_AREAS = 32
+MOST_AREAS = 32
 
 #: Since 6.13 inuse_pages has a mark in this bit (SWAP_USAGE_OFFLIST_BIT).
 _USAGE = (1 << 30) - 1
@@ -26,7 +26,7 @@ def swap_areas(kernel: Kernel, problems: list[str]) -> StructArray:
         # A kernel without CONFIG_SWAP.
         return StructArray(kernel, kind, np.zeros(0, dtype=np.uint64))
     (count,), (counted,) = kernel.words([number], 4)
-    slots = min(int(count), _MOST_AREAS) if counted else _MOST_AREAS
+    slots = min(int(count), MOST_AREAS) if counted else MOST_AREAS
     pointers, read = kernel.words(np.uint64(table) + np.arange(slots, dtype=np.uint64) * np.uint64(8))
     area = StructArray(kernel, kind, pointers[read & (pointers != 0)])
     flags = area["flags"]

@@ -17,7 +17,7 @@ MOST_ENTRIES = 1 << 26
 # include/linux/xarray.h: bit 1 marks an internal entry; above 4096 it is a node, below a sibling, retry or zero entry.
 _INTERNAL = np.uint64(2)
 _LOWEST_NODE = np.uint64(4096)
-_MOST_LEVELS = 11  # 64 bits of index, 6 a level
+_MOST_LEVELS = 16  # 64 bits of index, 6 a level, or 4 with CONFIG_BASE_SMALL
 
 
 def xarray_entries(

@@ -247,3 +247,16 @@ def test_a_cpus_counters_that_are_gone_make_the_sums_missing(opened):
     assert broken.meminfo["AnonPages"] is pd.NA
     assert any("cannot be known" in problem for problem in broken.meminfo.attrs["problems"])
     assert broken.nodes["nr_anon_pages"].isna().all()
+
+
+def test_what_lies_behind_the_table_of_swap_caches_is_not_read(opened):
+    """Before 5.12 they are counted one by one; the table has room for fewer than 32 areas."""
+    dump = opened("debian-5.10")
+    counts, spaces = dump.symbol("nr_swapper_spaces"), dump.symbol("swapper_spaces")
+    inode = next(
+        each
+        for each in dump.structs("inode", dump.slab_objects("bdev_cache")["address"])
+        if each.i_data.nrpages
+    )
+    overlay = Overlay(dump).word(counts + 31 * 4, 1, 4).word(spaces + 31 * 8, inode.i_data.address_)
+    assert overlay.dump().meminfo["SwapCached"] == 0
