@@ -13,6 +13,7 @@ from kernlab.frames import addresses, frame, lookup, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
 from kernlab.tables.map_usage import usage_later
+from kernlab.tables.mount_namespaces import of_mounts
 from kernlab.tables.paths import paths, root_of_init
 from kernlab.tables.task_search import find_tasks
 from kernlab.tables.vmas import areas
@@ -31,9 +32,11 @@ _MINOR_BITS = 20  # include/linux/kdev_t.h
 def maps(kernel: Kernel) -> pd.DataFrame:
     """One row per VMA per process (pid is the thread group's id), by pid and start; without [vsyscall].
 
-    end is exclusive; offset_bytes is 0 without a file; path is seen from pid 1's root, unescaped. rss_bytes, pss_bytes
-    and swap_bytes (resident, its proportional share, and swapped out, as smaps has them) cost a walk of all page
-    tables, which is made when the first of them is looked at. Mirrors fs/proc/task_mmu.c (show_map_vma).
+    end is exclusive; offset_bytes is 0 without a file; path is seen from pid 1's root, unescaped; mount_namespace is
+    the one that the path is of, by its number as in /proc/PID/ns/mnt (where it is not pid 1's, neither is the file),
+    missing without a file and for the kernel's own mounts. rss_bytes, pss_bytes and swap_bytes (resident, its
+    proportional share, and swapped out, as smaps has them) cost a walk of all page tables, which is made when the first
+    of them is looked at. Mirrors fs/proc/task_mmu.c (show_map_vma).
     """
     problems: list[str] = []
     task = find_tasks(kernel, problems)
@@ -57,6 +60,8 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     inode = file_inodes(kernel, file, opened)
     device, number = expand(inode["i_sb->s_dev"], of), expand(inode["i_ino"], of)
     path = paths(kernel, opened, root_of_init(kernel, problems))
+    mount = opened["mnt"]
+    space = of_mounts(kernel, np.where(mount.valid, mount.values, np.uint64(0)))
     size = Column((end.values - start.values).view(np.int64), start.valid & end.valid, "int")
     names = Names(kernel, vma, task.follow("mm"), owner)
     known = pointer.valid
@@ -78,6 +83,7 @@ def maps(kernel: Kernel) -> pd.DataFrame:
         dev=devices(device, backed, known),
         inode=nullable(Column(number.values.astype(np.uint64), known & (number.valid | ~backed), "uint")),
         path=names.all(backed, path, of, known, problems),
+        mount_namespace=nullable(expand(space, of)),
         address=vma,
         **usage_later(kernel, vma.addresses),
     )

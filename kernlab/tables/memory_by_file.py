@@ -10,6 +10,7 @@ from kernlab.frames import addresses, frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray, container
 from kernlab.tables.maps import devices
+from kernlab.tables.mount_namespaces import in_namespace, of_mounts
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.page_kinds import PageSurvey
 from kernlab.tables.paths import paths_at, root_of_init
@@ -30,9 +31,11 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     memory (tmpfs, memfd, SysV, shared anonymous mappings).
 
     bytes: in memory; mapped_bytes: of them in some page table; dirty_bytes, writeback_bytes: not on disk yet; kind:
-    "file", "block device" or "shmem"; path: as the kernel prints it, ` (deleted)` included, seen from pid 1's root,
-    missing where no dentry is left (then fs, dev and inode say what it was); size_bytes: the file's; links: names on
-    disk, 0 for a file that was deleted; address: the inode; mapping: its address_space.
+    "file", "block device" or "shmem"; path: as the kernel prints it, ` (deleted)` included, seen from pid 1's root
+    where that can see it, missing where no dentry is left (then fs, dev and inode say what it was); mount_namespace:
+    the one that the path is of, by its number as in /proc/PID/ns/mnt, missing for block devices and for files of the
+    kernel's own mounts, such as memfd and SysV segments; size_bytes: the file's; links: names on disk, 0 for a file
+    that was deleted; address: the inode; mapping: its address_space.
     """
     problems: list[str] = []
     mapping, counts = _count(kernel, problems)
@@ -66,11 +69,13 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     dev = block["s_dev"]
     shown = Column(np.where(is_device, device, dev.values.astype(np.int64)), dev.valid & good, "int")
     byte = np.int64(kernel.page_size)
+    path, mounts = _paths(kernel, inode, is_device, problems)
     return frame(
         kernel,
         "memory_by_file",
         problems=problems,
-        path=_paths(kernel, inode, is_device, problems),
+        path=path,
+        mount_namespace=nullable(of_mounts(kernel, mounts)),
         bytes=counts["all"] * byte,
         mapped_bytes=counts["mapped"] * byte,
         dirty_bytes=counts["dirty"] * byte,
@@ -94,7 +99,7 @@ def mapping_paths(kernel: Kernel, mappings: U64, problems: list[str]) -> Column:
     good = inode.valid & back.valid & (back.values == unique)
     inode = StructArray(kernel, inode.type, inode.addresses, good)
     fs = c_strings(kernel, _known(inode.follow("i_sb").follow("s_type")["name"]), 64)
-    path = _paths(kernel, inode, fs.values.astype(object) == "bdev", problems)
+    path, _ = _paths(kernel, inode, fs.values.astype(object) == "bdev", problems)
     return Column(path.values[of], path.valid[of], "text")
 
 
@@ -133,8 +138,8 @@ def _count(kernel: Kernel, problems: list[str]) -> tuple[U64, dict[str, I64]]:
     return every, sums
 
 
-def _paths(kernel: Kernel, inode: StructArray, is_device: Mask, problems: list[str]) -> Column:
-    """A path to each inode: through its first dentry, and a mount of its file system."""
+def _paths(kernel: Kernel, inode: StructArray, is_device: Mask, problems: list[str]) -> tuple[Column, U64]:
+    """A path to each inode, through its first dentry and a mount of its file system; and that vfsmount, 0 for none."""
     head = inode["i_dentry.first"]
     # In 7.x the union that d_alias is part of lost its name, d_u.
     link = "d_u.d_alias" if kernel.types.has_member("struct dentry", "d_u") else "d_alias"
@@ -147,7 +152,7 @@ def _paths(kernel: Kernel, inode: StructArray, is_device: Mask, problems: list[s
     text, valid = path.values.copy(), path.valid.copy()
     names = _device_names(kernel, inode[is_device])
     text[is_device], valid[is_device] = names.values, names.valid
-    return Column(text, valid, "text")
+    return Column(text, valid, "text"), np.where(usable & ~is_device, mounts, np.uint64(0))
 
 
 def _mounts(kernel: Kernel, blocks: U64, problems: list[str]) -> U64:
@@ -172,8 +177,7 @@ def _mounts(kernel: Kernel, blocks: U64, problems: list[str]) -> U64:
         owner, mount = _chained_mounts(kernel, block)
     whole = mount["mnt.mnt_root"].values == block["s_root"].values[owner]
     space = mount["mnt_ns"]
-    # Kernel-internal mounts name an error instead of a namespace (MNT_NS_INTERNAL).
-    seen = space.valid & (space.values != 0) & (space.values < np.uint64((1 << 64) - 4096))
+    seen = in_namespace(space)
     # What pid 1 sees comes before other namespaces: kdevtmpfs has /dev at its own root.
     root = root_of_init(kernel, [])
     home = container(kernel, "struct mount", "mnt", [root[0] if root else 0])["mnt_ns"]

@@ -212,8 +212,9 @@ def page_cache(memory: Memory) -> list[Lead]:
     """Files that were deleted but fill memory, shared memory that fills it, and what is not on disk yet."""
     found = []
     table = memory.files
-    # SysV and memfd segments and shared anonymous memory never had a name that could be deleted.
-    gone = (table["links"] == 0).fillna(False) & (table["kind"] == "file")
+    # SysV and memfd segments and shared anonymous memory, on no mount that anybody sees, never had a name.
+    named = (table["kind"] == "file") | ((table["kind"] == "shmem") & table["mount_namespace"].notna())
+    gone = (table["links"] == 0).fillna(False) & named
     size = int(table["bytes"][gone].sum())
     if memory.share(size) > 0.02:
         largest = table[gone].iloc[0]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column
+from kernlab.tables.mount_namespaces import of_mounts
 from kernlab.tables.paths import paths, root_of_init
 from kernlab.walk.swap_areas import SWP_DISCARDABLE, SWP_WRITEOK, pages_in_use, swap_areas
 
@@ -18,8 +20,8 @@ _BLOCK_DEVICE, _FORMAT = 0o060000, 0o170000
 def swap(kernel: Kernel) -> pd.DataFrame:
     """One row per swap area in use.
 
-    Columns: path, type ("partition" or "file"), size_bytes, used_bytes, priority, active (False while swapoff empties
-    it), discard, address.
+    Columns: path, mount_namespace (that the path is of, by its number), type ("partition" or "file"), size_bytes,
+    used_bytes, priority, active (False while swapoff empties it), discard, address.
     """
     problems: list[str] = []
     area = swap_areas(kernel, problems)
@@ -34,6 +36,7 @@ def swap(kernel: Kernel) -> pd.DataFrame:
         "swap",
         problems=problems,
         path=path,
+        mount_namespace=nullable(of_mounts(kernel, _known(area["swap_file->f_path.mnt"]))),
         type=Column(np.where(device, "partition", "file").astype(object), mode.valid, "text"),
         size_bytes=nullable(pages.values.astype(np.int64) * kernel.page_size, pages.valid),
         used_bytes=nullable(used * kernel.page_size, known),
@@ -42,3 +45,7 @@ def swap(kernel: Kernel) -> pd.DataFrame:
         discard=(flags & np.uint64(SWP_DISCARDABLE)) != 0,
         address=area,
     )
+
+
+def _known(pointer: Column) -> npt.NDArray[np.uint64]:
+    return np.where(pointer.valid, pointer.values, np.uint64(0))

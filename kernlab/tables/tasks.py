@@ -11,6 +11,7 @@ import pandas as pd
 from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
+from kernlab.tables import mount_namespaces
 from kernlab.tables.task_identity import cgroup_of, program_of
 from kernlab.tables.task_search import find_tasks
 from kernlab.walk.cpus import percpu_many, possible_cpus
@@ -32,8 +33,9 @@ _SWAPPED = ("MM_SWAPENTS",)
 def tasks(kernel: Kernel) -> pd.DataFrame:
     """One row per thread, and one per CPU's idle task (pid 0), by pid.
 
-    swap_bytes is what of its own memory is swapped out (VmSwap); cgroup and exe as /proc/PID shows them to pid 1. Times
-    are timedeltas, sizes bytes. Mirrors fs/proc/array.c and fs/proc/task_mmu.c.
+    swap_bytes is what of its own memory is swapped out (VmSwap); cgroup and exe as /proc/PID shows them to pid 1;
+    mount_namespace is the number that readlink /proc/PID/ns/mnt has. Times are timedeltas, sizes bytes. Mirrors
+    fs/proc/array.c and fs/proc/task_mmu.c.
     """
     problems: list[str] = []
     task = find_tasks(kernel, problems)
@@ -68,6 +70,7 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         start_time=duration(task.first("start_boottime", "real_start_time")),
         cgroup=cgroup_of(kernel, task),
         exe=program_of(kernel, task, mm, problems),
+        mount_namespace=nullable(mount_namespaces.of_tasks(kernel, task)),
     )
 
 

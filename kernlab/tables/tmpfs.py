@@ -10,6 +10,7 @@ from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray, container
 from kernlab.tables.memory_by_file import _mounts as mounts_of
+from kernlab.tables.mount_namespaces import in_namespace, of_mounts
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.page_kinds import PageSurvey
 from kernlab.tables.paths import paths_at, root_of_init
@@ -25,20 +26,17 @@ Mask = npt.NDArray[np.bool_]
 #: What tmpfs counts an inode's own memory as (mm/shmem.c, BOGO_INODE_SIZE).
 _INODE_BYTES = 1024
 
-#: Pointers above this are errors (include/linux/err.h): mounts of no namespace have one for it (MNT_NS_INTERNAL).
-_ERRORS = np.uint64((1 << 64) - 4096)
-
 
 @table("File systems in memory (tmpfs), with what lies in each.", rows="struct super_block")
 def tmpfs(kernel: Kernel) -> pd.DataFrame:
     """One row per file system that is made of shared memory: tmpfs, and with it rootfs, devtmpfs and the kernel's own.
 
-    Columns: mount (where it is mounted, seen from pid 1; missing where nowhere: the kernel's own for SysV and memfd
-    segments and shared anonymous memory), type (as the kernel names it), dev ("major:minor"), resident_bytes (what of
-    it is in memory, from the page structs), swap_bytes (what of it is swapped out), size_bytes, used_bytes (the limit
-    and what counts towards it, both in memory and swapped out, as df shows them; missing where it has no limit),
-    inodes, inodes_free (missing where they have no limit), address (of the super_block). A compound page counts in
-    whole, as the kernel counts it.
+    Columns: mount (where it is mounted, seen from pid 1 where that can see it; missing where nowhere: the kernel's own
+    for SysV and memfd segments and shared anonymous memory), mount_namespace (that the path is of, by its number as in
+    /proc/PID/ns/mnt), type (as the kernel names it), dev ("major:minor"), resident_bytes (what of it is in memory, from
+    the page structs), swap_bytes (what of it is swapped out), size_bytes, used_bytes (the limit and what counts towards
+    it, both in memory and swapped out, as df shows them; missing where it has no limit), inodes, inodes_free (missing
+    where they have no limit), address (of the super_block). A compound page counts in whole, as the kernel counts it.
     """
     problems: list[str] = []
     block = super_blocks(kernel, problems)
@@ -55,7 +53,7 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     counted = limit.valid & (limit.values != 0)
     mounts = mounts_of(kernel, block.addresses, problems)
     space = container(kernel, "struct mount", "mnt", mounts)["mnt_ns"]
-    seen = (mounts != 0) & space.valid & (space.values != 0) & (space.values < _ERRORS)
+    seen = (mounts != 0) & in_namespace(space)
     root, name = block["s_root"], block.follow("s_type")["name"]
     number = block["s_dev"].values.astype(np.int64)
     return frame(
@@ -63,6 +61,7 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
         "tmpfs",
         problems=problems,
         mount=paths_at(kernel, mounts, root.values, seen & root.valid, root_of_init(kernel, problems)),
+        mount_namespace=nullable(of_mounts(kernel, mounts)),
         type=c_strings(kernel, np.where(name.valid, name.values, np.uint64(0)), 64),
         # include/linux/kdev_t.h: MINORBITS is 20.
         dev=[f"{value >> 20}:{value & 0xFFFFF}" for value in number.tolist()],

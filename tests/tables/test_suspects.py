@@ -269,20 +269,23 @@ def test_files_without_a_name_files_in_memory_and_dirty_ones():
     table = pd.DataFrame(
         {
             "path": pd.array(
-                ["/tmp/big", "/var/log/x (deleted)", "/data", "/dev/zero (deleted)"], dtype="str"
+                ["/tmp/big", "/var/log/x (deleted)", "/data", "/dev/zero (deleted)", "/tmp/y (deleted)"],
+                dtype="str",
             ),
             "kind": pd.Categorical(
-                ["shmem", "file", "file", "shmem"], categories=["file", "block device", "shmem"]
+                ["shmem", "file", "file", "shmem", "shmem"], categories=["file", "block device", "shmem"]
             ),
-            "bytes": [2 * GIB, GIB, GIB, GIB // 4],
-            "links": pd.array([1, 0, 1, 0], dtype="Int64"),
-            "fs": pd.array(["tmpfs", "ext4", "xfs", "tmpfs"], dtype="str"),
-            "dirty_bytes": [2 * GIB, 0, GIB, 0],
-            "writeback_bytes": [0, 0, 0, 0],
+            "bytes": [2 * GIB, GIB, GIB, GIB // 4, MIB],
+            "links": pd.array([1, 0, 1, 0, 0], dtype="Int64"),
+            "fs": pd.array(["tmpfs", "ext4", "xfs", "tmpfs", "tmpfs"], dtype="str"),
+            "mount_namespace": pd.array([1, 1, 1, None, 1], dtype="Int64"),
+            "dirty_bytes": [2 * GIB, 0, GIB, 0, 0],
+            "writeback_bytes": [0, 0, 0, 0, 0],
         }
     )
     found = {lead.lead: lead for lead in rules.page_cache(memory(files=table))}
-    assert found["deleted files"].bytes == GIB
+    # Shared anonymous memory is no deleted file, a file of tmpfs that was deleted is one.
+    assert found["deleted files"].bytes == GIB + MIB
     assert found["large file in memory"].subject == "/tmp/big"
     assert found["dirty pages"].bytes == GIB  # what lies in tmpfs is never written
 

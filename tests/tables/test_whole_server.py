@@ -5,6 +5,8 @@ The truth was taken some seconds before the crash: what nothing moved is compare
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -200,6 +202,64 @@ def test_where_the_unified_hierarchy_is_not_in_use_it_is_the_memory_controllers(
     ours, theirs = broken.tasks["cgroup"], server.tasks["cgroup"]
     assert set(ours[ours != theirs]) == {"/system.slice/systemd-udevd.service"}
     assert set(theirs[ours != theirs]) == {"/system.slice/systemd-udevd.service/udev"}
+
+
+# Paths of several mount namespaces
+
+
+def namespace(truth, pid: int) -> int | None:
+    """What readlink /proc/PID/ns/mnt printed; nothing of a zombie."""
+    match = re.search(r"mnt:\[(\d+)\]", truth.text(f"p/{pid}/ns"))
+    return int(match[1]) if match else None
+
+
+def test_tasks_live_in_the_mount_namespaces_that_proc_shows(server, server_files):
+    truth = server_files.truth
+    ours = server.tasks.query("pid == tgid").set_index("pid").loc[truth.pids, "mount_namespace"]
+    assert [None if number is pd.NA else number for number in ours] == [
+        namespace(truth, pid) for pid in truth.pids
+    ]
+    assert ours.nunique() == 10
+
+
+def test_each_tmpfs_is_mounted_where_its_namespaces_mountinfo_says(server, server_files):
+    """`/tmp` of a container and of a unit with a private one are not pid 1's."""
+    truth, table = server_files.truth, server.tmpfs.dropna(subset="mount")
+    mounted = {
+        (namespace(truth, pid), words[2], words[4])
+        for pid in truth.pids
+        if f"p/{pid}/mountinfo" in truth.files
+        for words in map(str.split, truth.lines(f"p/{pid}/mountinfo"))
+        if words[words.index("-") + 1] in ("tmpfs", "devtmpfs") and words[3] == "/"
+    }
+    rows = table[["mount_namespace", "dev", "mount"]].itertuples(index=False, name=None)
+    assert set(rows) <= mounted
+    assert len(table) == 22
+    assert not table.duplicated(["mount_namespace", "mount"]).any()
+    assert (table["mount"] == "/tmp").sum() == 3
+
+
+def test_files_of_containers_do_not_pass_for_pid_1s(server, server_files):
+    own = namespace(server_files.truth, 1)
+    files = server.memory_by_file.set_index("path")
+    (container,) = {
+        namespace(server_files.truth, pid)
+        for pid in server_files.truth.pids
+        if server_files.truth.cgroup(pid) == "/containers.slice/ctr.service"
+        and namespace(server_files.truth, pid) not in (own, None)
+    }
+    assert files.loc["/tmp/ctr-tmpfile", "mount_namespace"] == container
+    assert files.loc["/var/lib/bigfile", "mount_namespace"] == own
+    # The kernel's own mounts are of no namespace, and neither is a block device.
+    assert files.loc[["/dev/zero (deleted)", "/dev/vda"], "mount_namespace"].isna().all()
+    mapped = server.maps.merge(server.tasks[["pid", "mount_namespace"]], on="pid", suffixes=("", "_task"))
+    of_files = mapped[mapped["mount_namespace"].notna()]
+    # What each maps it opened where it lives, but for those that changed their namespace after they had begun.
+    assert (of_files["mount_namespace"] == of_files["mount_namespace_task"]).mean() > 0.95
+    inside = mapped[mapped["mount_namespace_task"] == container]
+    # unshare(1) itself was opened in pid 1's.
+    assert set(inside["mount_namespace"].dropna()) == {container, own}
+    assert server.swap["mount_namespace"].tolist() == [own]
 
 
 # Leads
