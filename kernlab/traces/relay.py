@@ -23,7 +23,7 @@ from kernlab.traces.blktrace import BlkTrace, Stream
 from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.relay_dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
 from kernlab.traces.relay_layout import MODES
-from kernlab.traces.relay_losses import count, told
+from kernlab.traces.relay_losses import count, overwritten, told
 from kernlab.traces.relay_records import (
     Chunk,
     bytes_by_cpu,
@@ -262,7 +262,9 @@ class Relay(Spelt):
         streams: list[Stream] = []
         marks: dict[int, tuple[int, list[tuple[int, int]]]] = {}
         at = 0
-        for buffer, chunks in self._chunks(channel, cpu, mode, problems):
+        parts = self._chunks(channel, cpu, mode, problems)
+        problems += overwritten(channel, [buffer for buffer, _ in parts])
+        for buffer, chunks in parts:
             # Sub-buffers in a row hold whole records; what is left of an older one is a stretch of its own.
             groups = [[c for c in chunks if c.stale], [c for c in chunks if not c.stale]]
             for group in groups:

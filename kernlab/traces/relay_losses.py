@@ -17,15 +17,23 @@ from kernlab.walk.cpus import percpu_many
 Marks = Sequence[tuple[int, int]]
 
 
+def overwritten(channel: Channel, buffers: Sequence[Buffer]) -> list[str]:
+    """What was written over in some of a channel's buffers before anybody read it, a sentence each."""
+    return [
+        f"{channel.name}, CPU {buffer.cpu}: {lost:,} sub-buffers were overwritten before anybody read them; what is "
+        "here begins after those"
+        for buffer in buffers
+        if not buffer.damage and (lost := buffer.counters.lost_subbufs)
+    ]
+
+
 def told(channel: Channel, buffers: Sequence[Buffer]) -> list[str]:
     """What is missing among the bytes of some of a channel's buffers, a sentence each."""
-    found = []
+    found = overwritten(channel, buffers)
     for buffer in buffers:
         if buffer.damage:
             continue
         who = f"{channel.name}, CPU {buffer.cpu}"
-        if lost := buffer.counters.lost_subbufs:
-            found.append(f"{who}: {lost:,} sub-buffers were overwritten before anybody read them")
         if buffer.dropped:
             end = ", and it was still full" if buffer.counters.full else ""
             found.append(f"{who}: {buffer.dropped:,} writes were refused for want of room{end}")

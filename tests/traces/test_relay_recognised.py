@@ -17,7 +17,7 @@ from traces import blk_records as blk
 
 import kernlab
 from kernlab import KernlabError
-from kernlab.traces import relay_clients
+from kernlab.traces import relay_clients, relay_files
 
 CASES = blk.cases()
 
@@ -82,6 +82,21 @@ def test_a_folder_as_debugfs_has_it(folder):
     (where / "dropped").write_text("0\n")
     (where / "msg").write_bytes(b"")
     assert events(where).equals(whole(folder))
+
+
+def test_what_a_running_kernel_counts_as_dropped_reaches_the_events(folder, monkeypatch):
+    """As debugfs has it: the file `dropped` beside the traces."""
+    where = folder / "block" / "sda"
+    where.mkdir(parents=True)
+    for cpu in (0, 1):
+        (where / f"trace{cpu}").write_bytes(CASES[f"p0.blktrace.{cpu}"])
+    (where / "dropped").write_text("5\n")
+    monkeypatch.setattr(relay_files, "is_live", lambda file: True)
+    found = events(where)
+    assert [one["events"] for one in found.attrs["lost"]] == [5]
+    assert any("5 events were dropped by the kernel's own count" in told for told in found.attrs["problems"])
+    (where / "dropped").write_text("0\n")
+    assert events(where).attrs["problems"] == []
 
 
 @pytest.mark.parametrize(

@@ -218,3 +218,14 @@ def test_a_request_is_not_called_unanswered_where_its_answer_may_be_missing():
     frame.attrs["lost"] = []
     assert not requests_of(frame).unsure.any()
     assert "may be" not in io.depth(frame).get_label()
+
+
+def test_what_was_overwritten_is_told(channel):
+    laid = channel(OLD)
+    laid.fill({20: laid.data}, produced=20, full=False)
+    laid.overlay.set("struct rchan_buf", laid.buffer, "subbufs_consumed", 9)
+    dump = laid.overlay.dump()
+    assert int(dump.relay.channels["lost_subbufs"].iloc[1]) == 4
+    (told,) = of(dump).attrs["problems"]
+    assert "CPU 1: 4 sub-buffers were overwritten before anybody read them" in told
+    assert told in dump.relay.blktrace("vda/trace").latencies().requests.attrs["problems"]
