@@ -22,6 +22,8 @@ from kernlab.capture.guest_kernel import (
 )
 from kernlab.capture.private_root import root_folder
 from kernlab.capture.qemu import QEMU_PACKAGES, installed_qemu
+from kernlab.capture.scenarios import Scenario
+from kernlab.capture.server_image import image_place, server_packages
 from kernlab.capture.steps import LabError, Progress, check_room
 
 #: A package's files take about three times what its .deb does, and both are kept.
@@ -37,10 +39,12 @@ class Fetch:
     size_bytes: int
 
 
-def fetch_plan(kernel: str, flavour: str, cache: Path | None, progress: Progress) -> list[Fetch]:
-    """Everything that a first capture with this kernel fetches; empty where the cache has it all."""
+def fetch_plan(
+    kernel: str, scenario: Scenario, flavour: str, cache: Path | None, progress: Progress
+) -> list[Fetch]:
+    """Everything that a capture of a scenario with this kernel fetches; empty where the cache has it all."""
     found = []
-    for what, apt, packages in _wanted(kernel, flavour, cache, progress):
+    for what, apt, packages in _wanted(kernel, scenario, flavour, cache, progress):
         missing = apt.missing(packages)
         if missing:
             found.append(Fetch(what, len(missing), apt.size_bytes(missing)))
@@ -62,7 +66,7 @@ def tell_plan(plan: list[Fetch], cache: Path, progress: Progress) -> None:
 
 
 def _wanted(
-    kernel: str, flavour: str, cache: Path | None, progress: Progress
+    kernel: str, scenario: Scenario, flavour: str, cache: Path | None, progress: Progress
 ) -> Iterator[tuple[str, AptRoot, list[Package]]]:
     """What it is for, the root that it comes from, and the packages; roots that are made already are left out."""
     if installed_qemu() is None:
@@ -73,6 +77,8 @@ def _wanted(
             break
         except LabError:  # the next release serves (see find_userland)
             continue
+    if scenario.image and not image_place(cache, progress).exists():
+        yield "server's disk", *server_packages(cache, progress)
     apt, package = find_package(kernel, flavour, cache, progress)
     parts = kernel_parts(apt, package)
     yield "kernel", apt, parts

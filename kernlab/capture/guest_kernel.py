@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +36,7 @@ _GUEST = Path(__file__).parent / "guest"
 #: What is built of it for each kernel.
 GUEST_PROGRAMS = ("truth", "actors", "kernlab_story.ko")
 _BUILD_LIMIT_SECONDS = 300.0
+_MOST_TRIED, _MOST_NAMES = 6, 40  # kernels whose files may be gone, names whose packages may be
 
 
 @dataclass(frozen=True)
@@ -147,15 +150,24 @@ class GuestKernel:
 def find_kernel(kernel: str, flavour: str, cache: Path | None, progress: Progress) -> GuestKernel:
     """A kernel, fetched and unpacked; its parts are fetched by the way.
 
-    `kernel`: a series (a key of KERNELS), of which the newest package of a flavour (of FLAVOURS) is taken, or the
-    name of a package, `linux-image-NAME` or `linux-image-NAME/RELEASE` as apt writes it. LabError: there is none.
+    `kernel`: a series (a key of KERNELS), of which the newest package of a flavour (of FLAVOURS) is taken that can be
+    fetched, or the name of a package, `linux-image-NAME` or `linux-image-NAME/RELEASE` as apt writes it. LabError:
+    there is none.
     """
-    apt, package = find_package(kernel, flavour, cache, progress)
-    parts = kernel_parts(apt, package)
-    # A package without a version in its name stands for the one that it depends on.
-    image = next((part for part in parts if part.name.startswith(_PREFIX)), package)
-    apt.fetch_all(parts)
-    return GuestKernel(image, tuple(apt.unpacked(part) for part in parts), apt)
+    failed: list[LabError] = []
+    for apt, package in itertools.islice(_packages(kernel, flavour, cache, progress), _MOST_TRIED):
+        try:
+            parts = kernel_parts(apt, package)
+            apt.fetch_all(parts)
+        except LabError as error:
+            # Lists name packages whose files left the archive, or never reached this mirror.
+            progress(f"{package.name} {package.version} cannot be fetched")
+            failed.append(error)
+            continue
+        # A package without a version in its name stands for the one that it depends on.
+        image = next((part for part in parts if part.name.startswith(_PREFIX)), package)
+        return GuestKernel(image, tuple(apt.unpacked(part) for part in parts), apt)
+    raise failed[0]
 
 
 def release_of(package: Package) -> str:
@@ -191,8 +203,16 @@ def find_package(
     kernel: str, flavour: str, cache: Path | None, progress: Progress
 ) -> tuple[AptRoot, Package]:
     """The package of a kernel, and the root of the release that has it (see find_kernel)."""
+    return next(_packages(kernel, flavour, cache, progress))
+
+
+def _packages(
+    kernel: str, flavour: str, cache: Path | None, progress: Progress
+) -> Iterator[tuple[AptRoot, Package]]:
+    """The packages that a kernel may be, the one that is meant first: of a series the older ones follow."""
     if kernel.startswith(_PREFIX):
-        return _named(kernel, cache, progress)
+        yield _named(kernel, cache, progress)
+        return
     if kernel not in KERNELS or flavour not in FLAVOURS:
         raise LabError(
             f"The lab knows no kernel {kernel!r} of flavour {flavour!r}: kernels are {', '.join(KERNELS)} or the "
@@ -205,11 +225,13 @@ def find_package(
     pattern = re.compile(rf"{_PREFIX}\d[\w.+~]*(-(rc)?\d[\w.+~]*)*{ending}")
     names = [name for name in apt.names(prefix) if pattern.fullmatch(name)]
     # Names stay in the lists for a while after their packages left the pool's newest version.
-    for name in sorted(names, key=_version_of, reverse=True):
-        package = apt.newest(name)
-        if package is not None:
-            return apt, package
-    raise LabError(f"Debian {release} has no package {prefix}*{ending} (any more) on this machine's mirror.")
+    found = [apt.newest(name) for name in sorted(names, key=_version_of, reverse=True)[:_MOST_NAMES]]
+    packages = [package for package in found if package is not None]
+    if not packages:
+        raise LabError(
+            f"Debian {release} has no package {prefix}*{ending} (any more) on this machine's mirror."
+        )
+    yield from ((apt, package) for package in packages)
 
 
 def _named(kernel: str, cache: Path | None, progress: Progress) -> tuple[AptRoot, Package]:

@@ -105,7 +105,7 @@ class _Run:
         """Every step from the packages to the finished folder; None for a dump that lacks pages and must not."""
         plan: list[Fetch] = []
         with contextlib.suppress(LabError):  # what cannot be found is told by the step that needs it
-            plan = fetch_plan(self.options.kernel, self.flavour, self.cache, self.progress)
+            plan = fetch_plan(self.options.kernel, self.scenario, self.flavour, self.cache, self.progress)
         tell_plan(plan, self.cache, self.progress)
         qemu = find_qemu(self.cache, self.progress)
         kernel = find_kernel(self.options.kernel, self.flavour, self.cache, self.progress)

@@ -160,8 +160,8 @@ def _say_plan(scenario: str, options: Options, cache: Path | None, progress: Pro
     from kernlab.capture.fetch_plan import fetch_plan
     from kernlab.capture.scenarios import scenario_named
 
-    flavour = options.flavour or scenario_named(scenario).flavour
-    plan = fetch_plan(options.kernel, flavour, cache, progress)
+    story = scenario_named(scenario)
+    plan = fetch_plan(options.kernel, story, options.flavour or story.flavour, cache, progress)
     for part in plan:
         print(f"{part.what:22} {part.packages:4} packages {part.size_bytes / 1e6:8,.1f} MB")
     print(

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kernlab.capture.apt_root import AptRoot, Package
+from kernlab.capture.apt_root import AptRoot, Package, cache_folder
 from kernlab.capture.guest_files import GUEST, Userland
 from kernlab.capture.private_root import environment, program, unpack_merged
 from kernlab.capture.steps import Progress, run
@@ -42,14 +42,14 @@ _SIZE_MIB = 1536
 _LAYOUT = 1  # of what this module makes
 
 
-def server_packages(cache: Path, progress: Progress) -> tuple[AptRoot, list[Package]]:
+def server_packages(cache: Path | None, progress: Progress) -> tuple[AptRoot, list[Package]]:
     """What the image is made of, and the root that it comes from."""
     apt = AptRoot(IMAGE_RELEASE, cache, progress)
     packages = apt.closure(*SERVER_PACKAGES)
     return apt, [package for package in packages if not package.name.startswith(_LEFT_OUT)]
 
 
-def image_ingredients(cache: Path, progress: Progress) -> dict[str, Any]:
+def image_ingredients(cache: Path | None, progress: Progress) -> dict[str, Any]:
     """Everything that the image's contents depend on."""
     _, packages = server_packages(cache, progress)
     ours = sorted(path for path in (GUEST / "server").rglob("*") if path.is_file() and path.suffix != ".pyc")
@@ -62,10 +62,16 @@ def image_ingredients(cache: Path, progress: Progress) -> dict[str, Any]:
     }
 
 
-def server_image(cache: Path, userland: Userland, progress: Progress) -> Path:
-    """The image, from the cache or made now."""
+def image_place(cache: Path | None, progress: Progress) -> Path:
+    """Where the image lies, or will."""
     made_of = json.dumps(image_ingredients(cache, progress))
-    image = cache / "images" / f"server-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.ext4"
+    name = f"server-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.ext4"
+    return (cache or cache_folder()).absolute() / "images" / name
+
+
+def server_image(cache: Path | None, userland: Userland, progress: Progress) -> Path:
+    """The image, from the cache or made now."""
+    image = image_place(cache, progress)
     if image.exists():
         return image
     apt, packages = server_packages(cache, progress)

@@ -14,8 +14,11 @@ import pytest
 from capture.apt_mirror import Made, write_mirror
 
 from kernlab.capture.apt_root import AptRoot
+from kernlab.capture.fetch_plan import fetch_plan
+from kernlab.capture.guest_files import USERLAND
 from kernlab.capture.guest_kernel import KERNELS, find_kernel, find_package, kernel_parts
 from kernlab.capture.private_root import private_root, program
+from kernlab.capture.scenarios import SCENARIOS
 from kernlab.capture.steps import LabError, Progress
 
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
@@ -147,6 +150,52 @@ def test_an_unsigned_kernel_is_the_signed_ones_release(there: str, tmp_path: Pat
 def test_a_kernel_that_is_not_there(there: str, tmp_path: Path, asked: str, words: str) -> None:
     with pytest.raises(LabError, match=words):
         find_kernel(asked, "generic", tmp_path, QUIET)
+
+
+def test_a_kernel_whose_files_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lists name it, the mirror does not have it: of a series the one before it serves, and the run says so."""
+    packages = [*kernel("5.10.0-45-rt-amd64", "5.10.259-1"), *kernel("5.10.0-46-rt-amd64", "5.10.262-1")]
+    suites = {"bullseye": [Made("linux-base", "4.12"), *packages], "bullseye-updates": []}
+    monkeypatch.setenv("KERNLAB_LAB_MIRROR", write_mirror(tmp_path / "mirror", suites))
+    (tmp_path / "mirror/pool/linux-binary-5.10.0-46-rt-amd64_5.10.262-1_amd64.deb").unlink()
+    said = Said()
+    found = find_kernel("5.10", "rt", tmp_path / "cache", said)
+    assert found.release == "5.10.0-45-rt-amd64"
+    assert "linux-image-5.10.0-46-rt-amd64 5.10.262-1 cannot be fetched" in said.lines
+    with pytest.raises(LabError, match=r"(?s)apt for Debian bullseye.*linux-binary-5\.10\.0-46-rt"):
+        find_kernel("linux-image-5.10.0-46-rt-amd64/bullseye", "rt", tmp_path / "cache", QUIET)
+
+
+def test_what_a_capture_would_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = [Made(name) for name in ("linux-headers-6.1.0-10-amd64", "libc6-dev", "gcc")]
+    suites = {
+        "sid": [Made(name) for name in USERLAND],
+        "trixie": [Made("make")],
+        "trixie-updates": [],
+        "bookworm": [Made("linux-base"), *kernel("6.1.0-10-amd64", "6.1.10-1"), *compiler],
+        "bookworm-updates": [],
+    }
+    monkeypatch.setenv("KERNLAB_LAB_MIRROR", write_mirror(tmp_path / "mirror", suites))
+    monkeypatch.setattr("kernlab.capture.fetch_plan.installed_qemu", lambda: "this machine's")
+    cache = tmp_path / "cache"
+
+    def planned() -> dict[str, tuple[int, int]]:
+        plan = fetch_plan("6.1", SCENARIOS["panic"], "generic", cache, QUIET)
+        return {part.what: (part.packages, part.size_bytes) for part in plan}
+
+    def size(*names: str) -> tuple[int, int]:
+        files = [file for name in names for file in (tmp_path / "mirror/pool").glob(f"{name}_*")]
+        return len(files), sum(file.stat().st_size for file in files)
+
+    assert planned() == {
+        "guest's programs": size(*USERLAND),
+        "kernel": size("linux-image-6.1.0-10-amd64", "linux-binary-6.1.0-10-amd64"),
+        "compiler and headers": size(*(made.name for made in compiler)),
+        "make": size("make"),
+    }
+    find_kernel("6.1", "generic", cache, QUIET)
+    private_root(AptRoot("sid", cache), *USERLAND)
+    assert set(planned()) == {"compiler and headers", "make"}
 
 
 def test_sizes_are_told_before_the_fetching(
