@@ -43,20 +43,26 @@ _FTRACE = (
 )
 _BLKPARSE = "the text that blkparse printed: open the files that it read (FILE.blktrace.0 …)"
 
+#: Lines that are looked at: what tools print before the first event is not more.
+_LINES = 8
+
 #: A line of tracefs' trace: who-PID, perhaps its group, [CPU], perhaps latency marks, seconds.
-_FTRACE_LINE = re.compile(
-    rb"^ *\S.{0,30}-\d+ +(\( *[-\d]+\) +)?\[\d{3,4}\] +(\S{3,9} +)?\d+\.\d{6,9}: ", re.MULTILINE
-)
+_FTRACE_LINE = re.compile(rb"^ *\S.{0,30}-\d+ +(\( *[-\d]+\) +)?\[\d{3,4}\] +(\S{3,9} +)?\d+\.\d{6,9}: ")
 _FTRACE_HEADER = re.compile(rb"^(# tracer: |version = \d+\ncpus=\d+\n|cpus=\d+\n)")
-_BLKPARSE_LINE = re.compile(rb"^ *\d+,\d+ +\d+ +\d+ +\d+\.\d{9} +\d+ +[A-Zm]{1,2} +[A-Z]+ ", re.MULTILINE)
+_BLKPARSE_LINE = re.compile(rb"^ *\d+,\d+ +\d+ +\d+ +\d+\.\d{9} +\d+ +[A-Zm]{1,2} +[A-Z]+ ")
 _JSON_TRACE = re.compile(rb'^\s*(\{.*"traceEvents"\s*:|\[\s*\{.*"ph"\s*:)', re.DOTALL)
 
 
-def refuse(name: str, start: bytes) -> None:
-    """Raise KernlabError, which says what to use, where a file that begins so is known to be something else."""
+def refuse(name: str, start: bytes, packed: str = "") -> None:
+    """Raise KernlabError, which says what to use, where a file that begins so is known to be something else.
+
+    packed: what the file `name` is compressed with, of which `start` is unpacked.
+    """
     what = _what(start)
     if what:
-        raise KernlabError(f"{name} is not a relay file but {what.replace('FILE', name)}")
+        inside = f", unpacked from {packed}," if packed else ""
+        plain = name.rsplit(".", 1)[0] if packed else name
+        raise KernlabError(f"{name}{inside} is not a relay file but {what.replace('FILE', plain)}")
 
 
 def _what(start: bytes) -> str:
@@ -65,9 +71,10 @@ def _what(start: bytes) -> str:
             return what
     if start[257:262] == b"ustar":
         return "a tar archive: unpack it first, with tar -xf FILE"
-    if _FTRACE_HEADER.match(start) or _FTRACE_LINE.match(start):
+    lines = start.split(b"\n", _LINES)[:_LINES]
+    if _FTRACE_HEADER.match(start) or any(map(_FTRACE_LINE.match, lines)):
         return _FTRACE
-    if _BLKPARSE_LINE.match(start):
+    if any(map(_BLKPARSE_LINE.match, lines)):
         return _BLKPARSE
     if _JSON_TRACE.match(start):
         return "a trace in JSON (Chrome, Perfetto): ui.perfetto.dev or trace_processor read it"

@@ -120,7 +120,7 @@ class RelayFiles(Spelt):
             return
         # The file that is taken is closed in any case.
         del self._files[cpu]
-        whole, lost = unpacked_file(path, file, kind, lambda begin: refuse(f"{path}, unpacked,", begin))
+        whole, lost = unpacked_file(path, file, kind, lambda begin: refuse(str(path), begin, kind))
         with whole:
             self._files[cpu] = os.dup(whole.fileno())
         os.lseek(self._files[cpu], 0, os.SEEK_SET)

@@ -148,6 +148,10 @@ OTHERS = {
         b"          <idle>-0     [000] d..2.    12.345678: sched_switch: prev_comm=swapper/0\n",
         "the text of ftrace",
     ),
+    "lost.txt": (
+        b"CPU:1 [LOST 5 EVENTS]\n          <idle>-0     [000]    12.345678: sched_switch: prev_comm=swapper/0\n",
+        "the text of ftrace",
+    ),
     "report.txt": (
         b"cpus=2\n           <...>-1701  [001]    76.211513: sched_switch:          prev_comm=trace-cmd\n",
         "the text of ftrace",
