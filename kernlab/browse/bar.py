@@ -115,6 +115,12 @@ def at_address(kernel: Kernel, address: int, name: str = "") -> Place:
     )
 
 
+def is_untyped(place: Place) -> bool:
+    """Is nothing known of what lies there, so that it is shown as words?"""
+    kind = place.kind
+    return isinstance(kind, ArrayType) and kind.element is _WORD
+
+
 def code_of(kind: Type, value: Value) -> str:
     """The Python expression that gives a struct again."""
     if isinstance(kind.strip(), StructType) and "{" not in kind.c_name:

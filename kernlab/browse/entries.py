@@ -9,17 +9,21 @@ from typing import Any
 import numpy as np
 
 from kernlab import frames
-from kernlab.browse import heads, holds
+from kernlab.browse import bar, heads, holds
 from kernlab.browse.children import any_place, children, members_of, of_head, pointee
 from kernlab.browse.known import NAMED_BY
+from kernlab.browse.members import links_of
 from kernlab.browse.rows import VALUE, Place, rows
+from kernlab.debuginfo.paths import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
+from kernlab.frames.gather import gathered, spelt_out
 from kernlab.frames.members import plain_paths
 from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, array, is_char
-from kernlab.walk.strings import c_strings
+from kernlab.structs import StructArray, array
 
+#: Columns that every row has.
+_OWN = ("key", "address")
 #: Entries of one list that are read unless more are asked for.
 MOST_ENTRIES = 100_000
 
@@ -33,7 +37,7 @@ class Entries:
     def __call__(
         self,
         what: Any,
-        columns: Sequence[str] | Mapping[str, str] | None = None,
+        columns: str | Sequence[str] | Mapping[str, str] | None = None,
         *,
         type: str = "",  # noqa: A002 - the word that the rest of the interface uses
         link: str = "",
@@ -41,11 +45,14 @@ class Entries:
     ) -> Any:
         """The entries of the head, array or struct that an expression names: `dump.entries("init_task.children")`.
 
-        Parameters: columns, members of the entries as C paths (a list, or a mapping of names to paths; otherwise
-        what names them, and all that are plain values); type and link, what a list holds and through which member,
-        where kernlab does not know; limit, how many entries are read.
-        Returns a DataFrame: key (the index in the list or tree), address, and the columns; of a struct its members.
-        Raises KernlabError for what cannot be found, or for a list of which nobody knows what it holds.
+        Parameters: columns, members of the entries as C paths, with the values that `.kern.field` gives (one, a list,
+        or a mapping of names to paths; otherwise what names them, and all that are plain values); type and link, what a
+        list holds and through which member, where kernlab does not know (of a symbol whose type is not known the link
+        tells that it is a list); limit, how many entries are read.
+        Returns a DataFrame: key (the index in the list or tree), address, and the columns; of an array of pointers what
+        they point to, of a struct without `columns` its members.
+        Raises KernlabError for what cannot be found, for a list of which nobody knows what it holds, and for arguments
+        that do not go with what was named.
         """
         kernel = self._dump.kernel
         place = any_place(kernel, what)
@@ -55,27 +62,93 @@ class Entries:
 def entries_frame(
     kernel: Kernel,
     place: Place,
-    columns: Sequence[str] | Mapping[str, str] | None = None,
+    columns: str | Sequence[str] | Mapping[str, str] | None = None,
     *,
     type_name: str = "",
     link: str = "",
     limit: int = MOST_ENTRIES,
 ) -> Any:
     """See Entries.__call__."""
+    if link and not type_name:
+        raise KernlabError(f"link={link!r} says by which member type= is linked: name the type, too")
     if place.many is not None:
-        return _frame(kernel, place.many, [f"[{i}]" for i in range(len(place.many))], columns, [])
+        _refuse_type(place, type_name)
+        return _frame(
+            kernel, place.many[:limit], [f"[{i}]" for i in range(len(place.many[:limit]))], columns, []
+        )
     if heads.is_head(place.kind) and not place.raw:
         return _of_head(kernel, place, columns, type_name, link, limit)
     target = pointee(kernel, place)
     if target is not place and heads.is_head(target.kind):
         return _of_head(kernel, target, columns, type_name, link, limit)
+    if type_name and bar.is_untyped(target):
+        return _of_head(kernel, _as_head(kernel, target, type_name, link), columns, type_name, link, limit)
+    _refuse_type(target, type_name)
     kind = target.kind
-    if isinstance(kind, ArrayType) and isinstance(kind.element.strip(), StructType):
-        found = children(kernel, target).take(0, limit)
-        problems = [] if len(found) < limit else [f"only the first {limit:,} elements were read"]
-        at = array(kernel, kind.element, [item.address for item in found])
-        return _frame(kernel, at, [item.name for item in found], columns, problems)
+    if isinstance(kind, StructType) and columns is not None:
+        return _frame(kernel, array(kernel, target.type, [target.address]), ["[0]"], columns, [])
+    if isinstance(kind, ArrayType) and (columns is not None or isinstance(kind.element.strip(), StructType)):
+        return _of_array(kernel, target, kind, columns, limit)
+    if columns is not None:
+        raise KernlabError(f"{target.name} is {target.type.c_name}, which has no members for columns=")
     return _members(kernel, target, limit)
+
+
+def _refuse_type(place: Place, type_name: str) -> None:
+    if type_name:
+        raise KernlabError(
+            f"{place.name} is {place.type.c_name}, no head of a list or tree: type={type_name!r} says nothing of it. "
+            f"To look at an address as another type, write '{type_name} @ 0x…'"
+        )
+
+
+def _as_head(kernel: Kernel, place: Place, type_name: str, link: str) -> Place:
+    """A symbol of which no type is known as the head of the list or tree that such links hang on."""
+    kind = kernel.find_type(_spelt(kernel, type_name)).strip()
+    if not isinstance(kind, StructType):
+        raise KernlabError(f"{type_name} is no struct of this kernel that a list could hold")
+    # A cached root begins with the plain one.
+    head_of = {
+        node: head for head, node in reversed(heads.HEADS.items()) if node and head != "struct rb_root_cached"
+    }
+    if link:
+        node = resolve(kind, link).type.c_name
+        if node not in head_of:
+            raise KernlabError(
+                f"{link!r} of {kind.c_name} is {node}, no link of a list or tree; those are {', '.join(head_of)}"
+            )
+    else:
+        links = {node: found for node in head_of if (found := links_of(kind, node))}
+        if len(links) != 1:
+            listed = ", ".join(path for found in links.values() for path in found) or "none"
+            raise KernlabError(
+                f"what {place.name} is the head of is not known: say link=, through which member {kind.c_name} is "
+                f"linked. It has: {listed}"
+            )
+        (node,) = links
+    return replace(place, type=kernel.find_type(head_of[node]), note="")
+
+
+def _of_array(kernel: Kernel, place: Place, kind: ArrayType, columns: Any, limit: int) -> Any:
+    """Structs in an array, or behind an array of pointers."""
+    found = children(kernel, place).take(0, limit + 1)
+    problems = (
+        [f"only the first {limit:,} elements were read: limit= reads more"] if len(found) > limit else []
+    )
+    found = found[:limit]
+    addresses = np.array([item.address for item in found], dtype=np.uint64)
+    element = kind.element.strip()
+    if isinstance(element, StructType):
+        at = array(kernel, kind.element, addresses)
+    else:
+        target = element.target.strip() if isinstance(element, PointerType) else None
+        if not isinstance(target, StructType) or not target.size:
+            raise KernlabError(
+                f"{place.name} is {place.type.c_name}, whose elements have no members for columns="
+            )
+        pointers, read = kernel.words(addresses)
+        at = StructArray(kernel, target, np.where(read, pointers, 0).astype(np.uint64), read)
+    return _frame(kernel, at, [item.name for item in found], columns, problems)
 
 
 def _of_head(kernel: Kernel, place: Place, columns: Any, type_name: str, link: str, limit: int) -> Any:
@@ -116,12 +189,12 @@ def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any, probl
     if columns is None:
         named = naming_paths(at)
         # unsigned char is text where it names something, as in struct qstr; elsewhere it is data.
-        made |= {name: _text(kernel, at[path], any_char=True) for name, path in named.items()}
-        made |= {path: _text(kernel, at[path]) for path in plain_paths(at.type) if path not in named.values()}
+        made |= {name: spelt_out(at, at[path], any_byte=True) for name, path in named.items()}
+        made |= {path: spelt_out(at, at[path]) for path in plain_paths(at.type) if path not in named.values()}
     else:
-        paths = dict(columns) if isinstance(columns, Mapping) else {path: path for path in columns}
-        made |= {name: _text(kernel, at[path]) for name, path in paths.items()}
-    made = {name: column for name, column in made.items() if name not in ("key", "address")}
+        paths = _paths(columns)
+        made |= {name: gathered(kernel.token, at, path) for name, path in paths.items()}
+    made = {name: column for name, column in made.items() if name not in _OWN}
     bare = [key.strip("[]") for key in keys]
     numbered = all(key.isdigit() for key in bare)
     return frames.frame(
@@ -134,13 +207,18 @@ def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any, probl
     )
 
 
-def _text(kernel: Kernel, column: Any, *, any_char: bool = False) -> Any:
-    """What a column of pointers to characters says, for a name is what it says; other columns as they are."""
-    kind = column.type.strip() if column.type is not None else None
-    target = kind.target.strip() if isinstance(kind, PointerType) else None
-    if target is not None and (is_char(target) or (any_char and target.size == 1)):
-        return c_strings(kernel, np.where(column.valid, column.values, 0).astype(np.uint64))
-    return column
+def _paths(columns: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Columns that were asked for, as {name: path}."""
+    if isinstance(columns, str):
+        columns = [columns]
+    paths = dict(columns) if isinstance(columns, Mapping) else {path: path for path in columns}
+    for name in _OWN:
+        if name in paths:
+            raise KernlabError(
+                f"every row has a column {name!r} of its own; give the member another name: columns={{'its_{name}': "
+                f"{paths[name]!r}}}"
+            )
+    return paths
 
 
 def naming_paths(at: StructArray) -> dict[str, str]:

@@ -34,8 +34,8 @@ def resolve(start: Type, path: str) -> Access:
     """Resolve a C member path against a type.
 
     `.` and `->` follow a pointer alike (what is meant is never in doubt); members of nameless structs and unions are
-    found as if they were the outer struct's own; `[n]` indexes arrays (beyond their declared length too: a flexible
-    array has none) and pointers.
+    found as if they were the outer struct's own; `[n]` indexes arrays (a flexible array has no length, and any index)
+    and pointers.
     Raises MemberNotFoundError (naming the nearest members) and KernlabError for what is no path.
     """
     if len(path) > _LONGEST:
@@ -70,6 +70,7 @@ def resolve(start: Type, path: str) -> Access:
                 raise KernlabError(f"the member path {path!r} has an index where a name should stand")
             if isinstance(current, ArrayType):
                 element = current.element.strip()
+                _check_index(current, int(token["index"], 0), path)
             elif isinstance(current, PointerType):
                 element = _pointee(current, path)
                 hops.append(0)
@@ -87,6 +88,16 @@ def resolve(start: Type, path: str) -> Access:
     if not seen or expects_name:
         raise KernlabError(f"the member path {path!r} does not end in a member")
     return Access(tuple(hops), current, *bits)
+
+
+def _check_index(array: ArrayType, index: int, path: str) -> None:
+    """What lies behind an array is another member, or another object."""
+    if array.count and index >= array.count:
+        raise MemberNotFoundError(
+            f"index {index:,} in {path!r} lies behind the end of {array.c_name}, whose {array.count:,} "
+            f"{'elements are' if array.count > 1 else 'element is'} counted from 0. Where an array is declared shorter "
+            "than it is, dump.structs(…).elements(path, count) reads on"
+        )
 
 
 def _pointee(pointer: PointerType, path: str) -> Type:

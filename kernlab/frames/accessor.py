@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kernlab.debuginfo.types import PointerType
 from kernlab.errors import KernlabError
 from kernlab.frames import origin
 from kernlab.frames.address import AddressArray, AddressDtype
-from kernlab.structs import Column
-from kernlab.walk.strings import c_strings
 
 
 @pd.api.extensions.register_dataframe_accessor("kern")
@@ -144,18 +141,36 @@ class KernAccessor:
 
     def _gathered(self, structs: Any, path: str) -> Any:
         """A member, or a formula of members, of these structs as an array for pandas."""
-        from kernlab.frames import expressions
-        from kernlab.frames.builder import build, nullable
+        from kernlab.frames.gather import gathered
 
-        token = self.addresses.dtype.origin
-        if not expressions.is_formula(path):
-            return build(token, path, nullable(_spelt_out(structs, structs[path])))
-        found = expressions.compute(structs, path)
-        if found.values.dtype == object:
-            return pd.array(np.where(found.valid, found.values, np.nan), dtype="str")
-        if found.values.dtype.kind == "f":
-            return np.where(found.valid, found.values, np.nan)
-        return build(token, path, nullable(found.values, found.valid))
+        return gathered(self.addresses.dtype.origin, structs, path)
+
+    def percpu(self, path: str) -> pd.DataFrame:
+        """What a per-CPU pointer of these rows leads to on each CPU: `slabs.kern.percpu("cpu_slab->tid")`.
+
+        Returns a DataFrame on the same index with a column for each possible CPU, named by its number: `.sum(axis=1)`
+        is the machine's total, `.stack()` the long form. A path that ends in the pointer itself gives what it points
+        to: `percpu("rss_stat[0].counters")` numbers, `percpu("cpu_slab")` the addresses of the structs, for
+        `.kern.on(0)`. Missing where the pointer is NULL or missing, or cannot be read.
+        Raises MemberNotFoundError, and KernlabError where the path goes through no per-CPU pointer.
+        """
+        from kernlab.frames.builder import build, nullable
+        from kernlab.frames.gather import spelt_out
+        from kernlab.walk.percpu_paths import percpu_members
+
+        structs, token = self.structs, self.addresses.dtype.origin
+        numbers, members = percpu_members(structs, path)
+        result = pd.DataFrame(
+            {
+                number: build(token, f"{path} of CPU {number}", nullable(spelt_out(structs, one)))
+                for number, one in zip(numbers.tolist(), members, strict=True)
+            },
+            index=self._frame.index,
+            copy=False,
+        )
+        result.columns.name = "cpu"
+        result.attrs = dict(self._frame.attrs)
+        return result
 
     def assign(self, **columns: str) -> pd.DataFrame:
         """The table with more columns, each a member or a formula of members.
@@ -192,8 +207,11 @@ class KernAccessor:
         """
         from kernlab.frames.builder import frame, nullable
         from kernlab.frames.members import plain_paths
+        from kernlab.walk.percpu_paths import refuse_percpu
 
-        dump, target = self.dump, self.structs.follow(path)
+        structs = self.structs
+        refuse_percpu(structs, path, last=True)
+        dump, target = self.dump, structs.follow(path)
         columns: dict[str, Any] = {n: nullable(target[n]) for n in fields or plain_paths(target.type)}
         columns.pop("address", None)
         name = target.type.c_name
@@ -225,14 +243,3 @@ class KernAccessor:
     def explore(self, **options: Any) -> Any:
         """The struct browser on the structs behind these rows; `options` are those of `dump.explore`."""
         return self.dump.explore(self.structs, **options)
-
-
-def _spelt_out(structs: Any, column: Any) -> Any:
-    """A column of pointers to char as the texts there (to their NUL, at most 4 KiB); any other as it is."""
-    if not isinstance(column, Column) or column.kind != "address" or column.type is None:
-        return column
-    pointer = column.type.strip()
-    # Not what is called u8 or __u8: these point to bytes of any kind.
-    if not isinstance(pointer, PointerType) or pointer.target.c_name not in ("char", "unsigned char"):
-        return column
-    return c_strings(structs.kernel, np.where(column.valid, column.values, np.uint64(0)))

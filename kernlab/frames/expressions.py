@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from kernlab.debuginfo.types import EnumType
 from kernlab.errors import KernlabError, MemberNotFoundError
+from kernlab.walk.percpu_paths import member
 
 Mask = npt.NDArray[np.bool_]
 
@@ -172,7 +173,7 @@ class _Parser:
 
     def _member(self, path: str) -> Values:
         try:
-            column = self.structs[path]
+            column = member(self.structs, path)
         except MemberNotFoundError:
             # A name alone may be an enumerator's: SCHED_… and such are not, but `== TASK_COMM_LEN` is.
             number = self.structs.kernel.types.enumerator_or_none(path) if path.isidentifier() else None
