@@ -22,6 +22,7 @@ from kernlab.frames import origin
 from kernlab.kernel import Kernel
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
+from kernlab.problems import beside
 from kernlab.text import nearest
 
 if TYPE_CHECKING:
@@ -106,11 +107,9 @@ class Dump:
         """What this dump lacks, as the file and every table built so far say it, each sentence once."""
         with self._lock:
             built = list(self._built.values())
-        told = [
-            *self.kernel.problems,
-            *(p for table in built for p in getattr(table, "attrs", {}).get("problems", [])),
-        ]
-        return list(dict.fromkeys(told))
+        own = self.kernel.problems
+        told = [p for table in built for p in getattr(table, "attrs", {}).get("problems", [])]
+        return [*dict.fromkeys(own), *beside(told, own)]
 
     def symbol(self, name: str) -> int:
         """Address of a symbol. Raises a KernlabError that names symbols spelt alike."""

@@ -83,7 +83,7 @@ class Kernel:
 
     @property
     def problems(self) -> list[str]:
-        """What the file lacks and why, one sentence each; every table repeats it."""
+        """What the file lacks and why, one sentence each; every table bears one line of it."""
         return [*self.file.problems, *self._lost]
 
     def lost(self, problems: list[str]) -> None:

@@ -26,6 +26,7 @@ from kernlab.errors import KernlabError
 from kernlab.frames import accessor, merging  # noqa: F401 - register .kern, and what merge() asks
 from kernlab.frames.address import AddressArray, AddressDtype
 from kernlab.frames.elements import ElementAddresses
+from kernlab.problems import beside, in_one_line
 
 Mask = npt.NDArray[np.bool_]
 
@@ -103,8 +104,12 @@ def frame(
 
 
 def describe(kernel: Origin | None, table: str, problems: Iterable[str] = ()) -> dict[str, Any]:
-    """The attrs of a table, plain JSON: kernlab (their version), table, source, problems (the dump's too)."""
-    known = list(dict.fromkeys([*(kernel.problems if kernel else ()), *problems]))
+    """The attrs of a table, plain JSON: kernlab (their version), table, source, problems.
+
+    These are the table's own, after one line at most of what the dump itself lacks.
+    """
+    dumps = kernel.problems if kernel else []
+    known = [*in_one_line(dumps), *beside(problems, dumps)]
     if len(known) > MOST_PROBLEMS:
         more = len(known) - MOST_PROBLEMS + 1
         known = [*known[: MOST_PROBLEMS - 1], f"and {more:,} more problems of this kind"]

@@ -36,7 +36,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     slab_frames_absent, kmalloc_frames_absent (of allocations too large for a slab; missing before 6.14, where nothing
     marks them) and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
     """
-    problems = list(kernel.problems)
+    problems: list[str] = []
 
     def known(read: Callable[[], Any]) -> Any:
         """One fact; what keeps it from us goes into problems instead of up."""
