@@ -31,6 +31,7 @@ GROUPS: tuple[tuple[str, str, tuple[Kind, ...]], ...] = (
             Kind.VMAP,
             Kind.PERCPU,
             Kind.ZSMALLOC,
+            Kind.NETWORK,
             Kind.OTHER,
         ),
     ),

@@ -10,7 +10,7 @@ from kernlab.kernel import Kernel
 from kernlab.structs import Column
 from kernlab.tables.map_usage import PSS_SHIFT, usage
 from kernlab.tables.task_identity import cgroup_of, program_of
-from kernlab.tables.task_search import find_tasks
+from kernlab.tables.task_search import known_tasks
 from kernlab.tables.tasks import duration
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
@@ -30,7 +30,7 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     """
     problems: list[str] = []
     found = usage(kernel)
-    task = find_tasks(kernel, [])
+    task = known_tasks(kernel)
     tgid, pid, mm, flags = task["tgid"], task["pid"], task["mm"], task["flags"]
     user = tgid.valid & mm.valid & (mm.values != 0) & ~(flags.valid & ((flags.values & _PF_KTHREAD) != 0))
     # A process is its leader; where that one has ended before the others, the thread that came next.

@@ -42,12 +42,13 @@ class Kind(IntEnum):
     VMAP = 13
     PERCPU = 14
     ZSMALLOC = 15
-    OTHER = 16
-    RESERVED = 17
-    HWPOISON = 18
-    UNACCEPTED = 19
-    OFFLINE = 20
-    EXCLUDED = 21
+    NETWORK = 16
+    OTHER = 17
+    RESERVED = 18
+    HWPOISON = 19
+    UNACCEPTED = 20
+    OFFLINE = 21
+    EXCLUDED = 22
 
 
 #: The kinds' names, by their numbers.
@@ -68,6 +69,7 @@ KIND_NAMES = (
     "vmap",
     "percpu",
     "zsmalloc",
+    "network",
     "other kernel",
     "reserved",
     "hwpoison",
@@ -95,6 +97,8 @@ KIND_MEANING = {
     "vmap": "kernel pages mapped with vmap(), such as relay buffers",
     "percpu": "per-CPU allocations, without the first chunk, which is reserved",
     "zsmalloc": "compressed memory of zram and zswap (before 6.12 not told from other kernel memory)",
+    "network": "data of packets and sockets in whole pages: fragments and buffers of sk_buffs, page pools, and what "
+    "CPUs and threads hold to make more of them (their slabs apart)",
     "other kernel": "allocated by the kernel or a driver page by page",
     "reserved": "never given to the allocator: kernel image, memory map, crash kernel, firmware",
     "hwpoison": "taken out of use after a hardware error",
@@ -115,6 +119,8 @@ _TYPE_KINDS = {
     "large_kmalloc": Kind.LARGE_KMALLOC,
     "hugetlb": Kind.HUGETLB,
     "zsmalloc": Kind.ZSMALLOC,
+    # In v6.19 or later pages of page pools have a type; before, a mark (tables/network_frames.py).
+    "netpp": Kind.NETWORK,
     "unaccepted": Kind.UNACCEPTED,
 }
 

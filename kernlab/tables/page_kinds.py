@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.kernel import Kernel
+from kernlab.tables.network_frames import NetworkPages, NetworkSearch
 from kernlab.tables.page_classifier import (
     KIND_NAMES,
     MAPPED_KINDS,
@@ -27,7 +28,7 @@ from kernlab.tables.page_classifier import (
     complete,
     spread,
 )
-from kernlab.tables.page_owners import kernel_owned
+from kernlab.tables.page_owners import each_once, kernel_owned
 from kernlab.threads import Spare, ahead, processors
 from kernlab.walk import zones as zone_walk
 from kernlab.walk.page_layout import PageLayout
@@ -181,6 +182,7 @@ class PageSurvey:
         self.problems = problems
         self.layout = PageLayout(kernel)
         self._kept: deque[_Look] = deque()
+        self._network_pages: list[NetworkPages] = []
         self.sections: Sections = sections(kernel, problems)
         self.pageblocks: Pageblocks = pageblocks(kernel, self.sections)
         self.node = zone_walk.nodes(kernel, problems)
@@ -226,9 +228,25 @@ class PageSurvey:
 
     @cached_property
     def owned(self) -> tuple[I64, npt.NDArray[np.uint8]]:
-        """Frames that only the kernel's mappings tell of: (pfn int64[m], ascending; `Kind` uint8[m])."""
+        """Frames that only the kernel's mappings and sk_buffs tell of: (pfn int64[m], ascending; `Kind` uint8[m])."""
+        pfn, kind = self._mapped
+        # The slabs of sk_buffs were looked for among all page structs.
+        _ = self.pcp
+        network = self._network.frames(self._network_pages)
+        self._network_pages.clear()
+        return each_once(
+            np.concatenate([pfn, network]),
+            np.concatenate([kind, np.full(len(network), Kind.NETWORK, dtype=np.uint8)]),
+        )
+
+    @cached_property
+    def _mapped(self) -> tuple[I64, npt.NDArray[np.uint8]]:
         found, self.areas_known = kernel_owned(self.kernel, self.problems)
         return found
+
+    @cached_property
+    def _network(self) -> NetworkSearch:
+        return NetworkSearch(self.kernel, self.layout, self.problems)
 
     def offline(self, first: int, count: int) -> Mask | None:
         """Which of `count` frames lie in sections that are plugged in but not online; None for none."""
@@ -249,6 +267,7 @@ class PageSurvey:
         candidates = []
         for look in ahead(lambda pieces: self._look(pieces, keep), self._chunks(), processors()):
             candidates.append(self._search.candidates(look.chunk))
+            self._network_pages.append(self._network.pages(look.chunk))
             if keep:
                 self._kept.append(look)
         return self._on_lists(candidates)
@@ -326,23 +345,26 @@ class PageSurvey:
         """
         rooms = Spare(lambda: np.empty(self._room, dtype=np.uint64))
 
-        def work(place: tuple[list[Piece], int]) -> tuple[Candidates, int]:
+        def work(place: tuple[list[Piece], int]) -> tuple[Candidates, NetworkPages, int]:
             pieces, row = place
             room = rooms.take()
             look = self._look(pieces, True, room)
             assert look.found is not None
             use(PageKinds(self, look.chunk, pieces, look.found), row)
-            found = self._search.candidates(look.chunk), look.found.wild
+            found = (
+                self._search.candidates(look.chunk),
+                self._network.pages(look.chunk),
+                look.found.wild,
+            )
             rooms.give(room)
             return found
 
         # Not beside the threads: they ask for Python's lock after every page, and would wait long for it.
-        _ = self._search, self.owned
+        _ = self._search, self._network.caches, self._mapped
         looks = list(ahead(work, self._placed(), processors()))
-        wild = sum(wild for _, wild in looks)
-        candidates = [found for found, _ in looks]
-        self._tell(wild)
-        self.pcp = self._on_lists(candidates)
+        self._tell(sum(wild for _, _, wild in looks))
+        self.pcp = self._on_lists([found for found, _, _ in looks])
+        self._network_pages = [found for _, found, _ in looks]
 
     @property
     def _room(self) -> int:

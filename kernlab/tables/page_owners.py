@@ -8,7 +8,7 @@ import numpy.typing as npt
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.tables.page_classifier import Kind
-from kernlab.tables.task_search import find_tasks
+from kernlab.tables.task_search import known_tasks
 from kernlab.walk.percpu_chunks import percpu_units
 from kernlab.walk.thread_stacks import thread_size
 from kernlab.walk.vm_areas import VM_ALLOC, VM_MAP, VmAreas, mapped_frames, vm_areas, vmalloc_space
@@ -53,12 +53,16 @@ def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[tuple[I64, Kinds]
     kind = np.repeat(kind[known], frames)
     if not kernel.types.has_member("struct task_struct", "stack_vm_area"):
         pfn, kind = _add_direct_stacks(kernel, pfn, kind, stack_bytes)
-    # A frame that is mapped twice is what allocated it rather than what only maps it.
+    return each_once(pfn, kind), complete
+
+
+def each_once(pfn: I64, kind: Kinds) -> tuple[I64, Kinds]:
+    """Frames in order, each with one kind: what allocated it rather than what only maps it, else the first given."""
     order = np.lexsort((kind == Kind.VMAP, pfn))
     pfn, kind = pfn[order], kind[order]
     first = np.ones(len(pfn), dtype=bool)
     first[1:] = pfn[1:] != pfn[:-1]
-    return (pfn[first], kind[first]), complete
+    return pfn[first], kind[first]
 
 
 def _ranges(kernel: Kernel, areas: VmAreas) -> tuple[U64, U64]:
@@ -98,7 +102,7 @@ def area_kinds(areas: VmAreas, stacks: U64) -> Kinds:
 def _stacks(kernel: Kernel) -> U64:
     """The lowest addresses of all threads' stacks; what the tasks table has to say of them is not repeated here."""
     try:
-        stack = find_tasks(kernel, [])["stack"]
+        stack = known_tasks(kernel)["stack"]
     except KernlabError:
         return np.zeros(0, dtype=np.uint64)
     return np.unique(stack.values[stack.valid & (stack.values != 0)])

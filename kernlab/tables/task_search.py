@@ -52,6 +52,11 @@ def find_tasks(kernel: Kernel, problems: list[str]) -> StructArray:
     return StructArray(kernel, kernel.find_type("struct task_struct"), known)
 
 
+def known_tasks(kernel: Kernel) -> StructArray:
+    """`find_tasks`, made once a dump, for who needs tasks and leaves it to the tasks table to say which are lost."""
+    return kernel.once("known_tasks", lambda kernel: find_tasks(kernel, []))
+
+
 def _attempt(kernel: Kernel, way: object, problems: list[str]) -> U64:
     assert callable(way)
     try:

@@ -16,7 +16,7 @@ from kernlab.debuginfo.paths import resolve
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import Struct
-from kernlab.tables.task_search import find_tasks
+from kernlab.tables.task_search import known_tasks
 
 #: What the trace file calls each CPU's idle task.
 IDLE = "<idle>"
@@ -87,7 +87,7 @@ class Comms:
     @cached_property
     def _living(self) -> dict[int, str]:
         try:
-            tasks = find_tasks(self._kernel, [])
+            tasks = known_tasks(self._kernel)
             pid, comm = tasks["pid"], tasks["comm"]
         except KernlabError as error:
             self._problems.append(f"the names of living tasks cannot be read: {error}")

@@ -17,7 +17,7 @@ from kernlab.errors import KernlabError
 from kernlab.frames import addresses, describe, frame, nullable
 from kernlab.kernel import Kernel
 from kernlab.structs import Column
-from kernlab.tables.task_search import find_tasks
+from kernlab.tables.task_search import known_tasks
 from kernlab.text import Spelt
 from kernlab.traces.blktrace import BlkTrace, Stream
 from kernlab.traces.blktrace_losses import Counts
@@ -296,7 +296,7 @@ class Relay(Spelt):
     @cached_property
     def _tasks(self) -> dict[int, str]:
         """comm by pid of every task in the dump."""
-        tasks = find_tasks(self._kernel, [])
+        tasks = known_tasks(self._kernel)
         pid, comm = tasks["pid"], tasks["comm"]
         pairs = zip(pid.values.tolist(), comm.values.tolist(), (pid.valid & comm.valid).tolist(), strict=True)
         found: dict[int, str] = {}

@@ -16,7 +16,17 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 #: Page types that kinds are made of; which of them there are differs between kernels.
-TYPE_NAMES = ("buddy", "offline", "table", "slab", "large_kmalloc", "hugetlb", "zsmalloc", "unaccepted")
+TYPE_NAMES = (
+    "buddy",
+    "offline",
+    "table",
+    "slab",
+    "large_kmalloc",
+    "hugetlb",
+    "zsmalloc",
+    "unaccepted",
+    "netpp",
+)
 
 #: A huge page of 2 MiB (HPAGE_PMD_ORDER).
 HUGE_ORDER = 9
@@ -69,6 +79,11 @@ class PageLayout:
     def slab_cache(self, chunk: PageChunk, rows: I64) -> U64:
         """`slab.slab_cache` of some rows."""
         values: U64 = chunk.number(self._slab_cache, 8)[rows]
+        return values
+
+    def slab_caches(self, chunk: PageChunk) -> U64:
+        """The word of all pages in which slabs have their `slab.slab_cache`."""
+        values: U64 = chunk.number(self._slab_cache, 8)
         return values
 
     # What a compound page says of itself in its second struct page
