@@ -104,9 +104,13 @@ def write_notebook(path: Path, cells: Sequence[str]) -> None:
 
 
 class Server:
-    """A JupyterLab on the loopback interface: `url`, `token`, and `root`, the folder that it serves."""
+    """A JupyterLab on the loopback interface: `url`, `token`, and `root`, the folder that it serves.
 
-    def __init__(self, folder: Path):
+    `program` is "jupyterlab", or "notebook" for Notebook 7.
+    """
+
+    def __init__(self, folder: Path, program: str = "jupyterlab"):
+        self.program = program
         self.folder = folder
         self.root = folder / "root"
         self.token = secrets.token_hex(16)
@@ -141,10 +145,11 @@ class Server:
             "JUPYTER_TOKEN": self.token,
         }
         command = [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}"),
-            *("--allow-root", "--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True"),
-            f"--ServerApp.root_dir={self.root}",
+            *(sys.executable, "-m", self.program, "--no-browser", "--ip=127.0.0.1", f"--port={self.port}"),
+            *("--allow-root", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}"),
         ]
+        if self.program == "jupyterlab":
+            command.append("--LabApp.expose_app_in_browser=True")
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.root, env=environment, stdout=log, stderr=subprocess.STDOUT

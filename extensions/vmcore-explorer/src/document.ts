@@ -186,8 +186,14 @@ export class DumpContent extends SplitPanel {
     // Known to the consoles' tracker, the console gets what draws ipywidgets, completion and all the rest. Injected,
     // it is not restored as a console of its own after a reload; but then the tracker does not announce it either.
     consoles.inject(panel);
+    // Notebook 7 moves a console that is announced to a tab of its own and ends this one, unless its page is about a
+    // widget of the same id: it is, of this document, which has the console in it.
+    const own = panel.id;
+    panel.id = this.parent?.id ?? own;
     (consoles.widgetAdded as Signal<IConsoleTracker, ConsolePanel>).emit(panel);
     await session.ready;
+    // Whoever was told of it waits for the session, too, and was first.
+    window.setTimeout(() => (panel.id = own));
     session.statusChanged.connect((_, status) => this.toggleClass('kernlab-mod-dead', status === 'dead'));
     await this._show();
   }
