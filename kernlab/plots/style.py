@@ -100,6 +100,7 @@ def axes(
         figure, ax = pyplot.subplots(figsize=size, dpi=100, layout="constrained", facecolor=theme.background)
         ax.set_facecolor(theme.background)
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
+    _keep(ax.figure)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.spines["bottom"].set_color(theme.grid)
@@ -156,17 +157,15 @@ def in_words(value: float) -> str:
 def say(ax: Axes, text: str) -> Axes:
     """Give the plot its alternative text: `ax.get_label()`, and the alt text of its image in a notebook's output."""
     ax.set_label(text)
-    figure: Any = ax.figure
-    if len(figure.axes) != 1:
-        return ax
+    return ax
+
+
+def _keep(figure: Any) -> None:
+    """A notebook shall show the figure in the colours of its page."""
 
     def bundle(include: Any = None, exclude: Any = None) -> Any:
-        from IPython.core.pylabtools import print_figure
+        from kernlab.plots.both_themes import picture
 
-        image: Any = print_figure(  # type: ignore[no-untyped-call]
-            figure, "png", bbox_inches=None, facecolor=figure.get_facecolor()
-        )
-        return {"image/png": image}, {"image/png": {"alt": text}}
+        return picture(figure)
 
     figure._repr_mimebundle_ = bundle
-    return ax

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.text import Text
 
 mpl.use("Agg")
@@ -204,6 +210,73 @@ def test_a_notebook_gets_the_alternative_text(sample):
     assert metadata["image/png"]["alt"] == ax.get_label()
     assert "Bar chart of the machine's memory" in ax.get_label()
     assert "Bar chart" not in data
+
+
+def colours(figure):
+    """All colours of a figure's artists, and how it is laid out."""
+    found = [
+        np.round(mpl.colors.to_rgba_array(getattr(artist, f"get_{name}")()), 6).tolist()
+        for artist in figure.findobj(match=lambda each: isinstance(each, Text | Patch | Line2D))
+        for name in ("color", "facecolor", "edgecolor")
+        if hasattr(artist, f"get_{name}")
+    ]
+    return found, type(figure.get_layout_engine())
+
+
+def pixels(png):
+    return mpl.image.imread(io.BytesIO(png), format="png")[..., :3]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_has_the_plot_in_both_themes(sample, name, theme):
+    """A saved picture cannot be drawn anew when its page turns dark: it carries its counterpart."""
+    figure = getattr(sample.plot, name)(theme=theme).figure
+    figure.canvas.draw()
+    before = colours(figure)
+    data, _ = figure._repr_mimebundle_()
+    html = data["text/html"]
+    other, own = (
+        base64.b64decode(part) for part in re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
+    )
+    assert own == data["image/png"]
+    assert pixels(own).shape == pixels(other).shape
+    mine, turned = (style.LIGHT, style.DARK) if theme == "light" else (style.DARK, style.LIGHT)
+    assert mpl.colors.to_hex(pixels(own)[0, 0]).upper() == mine.background
+    # The counterpart is what the other theme draws, to the last pixel but those on soft edges.
+    drawn = getattr(sample.plot, name)(theme="dark" if theme == "light" else "light").figure
+    drawn.canvas.draw()
+    expected = pixels(drawn._repr_mimebundle_()[0]["image/png"])
+    assert (np.abs(expected - pixels(other)).max(axis=2) > 0.02).mean() < 0.001
+    assert mpl.colors.to_hex(pixels(other)[0, 0]).upper() == turned.background
+    # And the figure is as it was.
+    assert colours(figure) == before
+
+
+def test_what_a_notebook_draws_itself_turns_too_and_its_names_are_text():
+    figure, ax = pyplot.subplots(layout="constrained")
+    ax = style.axes(ax)
+    ax.plot([1, 2], color=style.BLUE)
+    ax.plot([2, 1], color="#123456")
+    ax.set_title('"><script>alert(1)</script>', loc="left")
+    data, metadata = figure._repr_mimebundle_()
+    assert "<script>" not in data["text/html"]
+    assert metadata["image/png"]["alt"] == '"><script>alert(1)</script>'
+    other = base64.b64decode(re.search(r"base64,([A-Za-z0-9+/=]+)", data["text/html"])[1])
+    shades = {tuple(np.round(shade * 255).astype(int)) for shade in pixels(other).reshape(-1, 3)}
+    for colour, is_there in (
+        (style.DARK.blue, True),
+        (style.BLUE, False),
+        ("#123456", True),
+        ("black", False),
+    ):
+        assert (
+            tuple(np.round(np.array(mpl.colors.to_rgb(colour)) * 255).astype(int)) in shades
+        ) == is_there, colour
+    with pyplot.style.context({"figure.facecolor": "#808000"}):
+        odd, ax = pyplot.subplots()
+        style.axes(ax)
+        assert "text/html" not in odd._repr_mimebundle_()[0]
 
 
 def test_a_damaged_dump_shows_what_is_unknown(damaged_dump, opened):
