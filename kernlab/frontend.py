@@ -25,11 +25,15 @@ def is_watched() -> bool:
     of the messaging protocol). What they keep is what a page shows later, without a kernel. Voila executes like them,
     and then shows the page to people.
     """
+    return kernel_shell() is not None and not is_executed_alone()
+
+
+def is_executed_alone() -> bool:
+    """Is this a kernel that executes a notebook for no reader?"""
     shell = kernel_shell()
-    if shell is None:
+    if shell is None or "VOILA_BASE_URL" in os.environ:
         return False
-    asked = _part(_request(shell), "content")
-    return asked.get("allow_stdin") is not False or "VOILA_BASE_URL" in os.environ
+    return _part(_request(shell), "content").get("allow_stdin") is False
 
 
 def cell_name() -> str:

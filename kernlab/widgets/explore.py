@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kernlab import frontend
 from kernlab.browse.known import STARTING_POINTS
 from kernlab.browse.session import Session
 from kernlab.errors import KernlabError
@@ -28,7 +29,8 @@ class Explore:
 
         Parameters: what, None begins with init_task; opened, member paths ("mm", "mm.mm_mt") that are opened from
         the start: a saved or exported page shows these even without JavaScript.
-        Returns a widget (where anywidget is installed), else a tree of what was opened; both show themselves.
+        Returns a widget, or a tree of what was opened where anywidget is not installed and where a notebook is executed
+        without a reader (nbconvert); both show themselves.
         Raises KernlabError for what cannot be found.
         """
         session = Session(self._dump.kernel)
@@ -36,6 +38,8 @@ class Explore:
         captured: dict[str, Any] = {}
         for path in opened:
             _open(session, view, captured, path)
+        if frontend.is_executed_alone():
+            return Snapshot(view, captured, session=session)
         try:
             from kernlab.widgets.browser import StructBrowser
         except ImportError:
@@ -89,8 +93,19 @@ def _open(session: Session, view: dict[str, Any], captured: dict[str, Any], path
 class Snapshot:
     """What was opened of a struct, as a tree that shows itself in a notebook and in a terminal."""
 
-    def __init__(self, view: dict[str, Any], captured: dict[str, Any], why: str = ""):
-        self.view, self.captured, self._why = view, captured, why
+    def __init__(
+        self, view: dict[str, Any], captured: dict[str, Any], why: str = "", session: Session | None = None
+    ):
+        self.view, self.captured, self._why, self._session = view, captured, why, session
+
+    @property
+    def frame(self) -> Any:
+        """As the browser has it, where somebody may have made a DataFrame: None."""
+        return None if self._session is None else self._session.frame
+
+    def to_html(self) -> str:
+        """The tree as HTML."""
+        return self._repr_html_()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {

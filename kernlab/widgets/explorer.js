@@ -15,7 +15,9 @@ function render({ model, el }) {
   const nav = make("nav", { class: "kl-nav", "aria-label": "Parts of the dump" });
   const main = make("section", { class: "kl-main" });
   const drawer = make("aside", { class: "kl-drawer", "aria-label": "The chosen row", hidden: true });
-  const root = make("div", { class: "kl-explorer tex2jax_ignore mathjax_ignore" }, head(), notice, make("div", { class: "kl-body" }, nav, main, drawer));
+  const settleNav = rove(nav, ".kl-entry");
+  // Lumino: JupyterLab's one-letter shortcuts stay out of here.
+  const root = make("div", { class: "kl-explorer tex2jax_ignore mathjax_ignore", "data-lm-suppress-shortcuts": "true" }, head(), notice, make("div", { class: "kl-body" }, nav, main, drawer));
   root.style.height = model.get("height");
   el.classList.add("kl-explorer-host");
   el.append(root);
@@ -29,33 +31,86 @@ function render({ model, el }) {
     );
   }
 
-  // Left: everything that can be shown.
+  // Left: everything that can be shown, each name once, in groups.
   function list() {
-    const tables = model.get("tables");
-    const entry = (view, label, title, rows) =>
+    const held = nav.contains(document.activeElement) ? document.activeElement.dataset.view : null;
+    const entry = (view, label, title, said) =>
       make("button", { type: "button", class: "kl-entry", "data-view": view, title, "aria-current": state.view === view ? "page" : null, onclick: () => go(view) },
-        make("span", { class: "kl-name" }, label), rows === null || rows === undefined ? null : make("span", { class: "kl-rows" }, count(rows)));
-    const rows = (table) => table.rows;
+        make("span", { class: "kl-name" }, label), said ? make("span", { class: "kl-rows" }, said) : null);
+    const tables = model.get("tables");
     const plots = model.get("plots");
-    const log = tables.find((table) => table.name === "log");
+    const groups = [...new Set([...tables, ...plots].map((each) => each.group))];
+    // What only traces have comes last, whatever a plot of it says.
+    groups.sort((one, other) => (one === "traces") - (other === "traces"));
+    const of = (group) => [
+      ...tables.filter((table) => table.group === group).map((table) => entry(table.name, table.name, table.description, table.rows === null ? "" : count(table.rows))),
+      ...(group ? plots.filter((plot) => plot.group === group).map((plot) => entry(`plot:${plot.name}`, plot.name, plot.description, "plot")) : []),
+    ];
     nav.replaceChildren(
-      entry("overview", "Overview", "What died, when and why"),
-      log ? entry("log", "Log", log.description, rows(log)) : "",
-      make("h3", {}, "Tables"),
-      ...tables.filter((table) => table.name !== "log").map((table) => entry(table.name, table.name, table.description, rows(table))),
-      plots.length ? make("h3", {}, "Plots") : "",
-      ...plots.map((plot) => entry(`plot:${plot.name}`, plot.name, plot.description)),
+      entry("overview", "Overview", "What died, when and why", ""),
+      ...groups.flatMap((group) => [group ? make("h3", {}, group) : "", ...of(group)]),
     );
+    const again = held && [...nav.querySelectorAll(".kl-entry")].find((each) => each.dataset.view === held);
+    settleNav(again ?? nav.querySelector("[aria-current]"));
+    again?.focus({ preventScroll: true });
   }
 
-  function go(view, { search = "", reveal = null } = {}) {
+  function go(view, { search = "", reveal = null, said = null } = {}) {
     state.view = view;
+    state.said = said;
     state.turn++;
     state.grid = null;
     list();
     if (view === "overview") overview();
     else if (view.startsWith("plot:")) plot(view.slice(5));
     else table(view, search, reveal);
+  }
+
+  // The cell of a lead. Its row is what is sent: the kernel knows the code.
+  async function run(place) {
+    tell("Running the lead's cell …");
+    try {
+      const { kind, code, view } = await ask("lead", { place }, { again: true });
+      tell("");
+      go(kind === "plot" ? `plot:${view}` : view, { said: code });
+    } catch (error) {
+      tell(error.message);
+    }
+  }
+
+  // Tables that have a plot of their own name.
+  const hasPlot = (name) => model.get("plots").some((plot) => plot.name === name);
+
+  // The line above a table or a plot: its name, what it is, and what can be done with it.
+  function bar(name, count, said, ...tools) {
+    const both = !name.includes(":") && hasPlot(name) && model.get("tables").some((table) => table.name === name);
+    const isPlot = state.view.startsWith("plot:");
+    const choice = (label, view) => make("button", { type: "button", class: "kl-tool", "aria-pressed": String(state.view === view), onclick: () => again(view) }, label);
+    const again = (view) => {
+      go(view);
+      main.querySelector(".kl-tools [aria-pressed=true]")?.focus();
+    };
+    const tool = make("div", { class: "kl-tools", role: "toolbar", "aria-label": `What to do with ${name}` },
+      ...(both ? [choice("Table", name), choice("Plot", `plot:${name}`)] : []), ...tools);
+    rove(tool, "button");
+    const title = state.said ? make("h3", { class: "kl-code", title: state.said }, state.said) : make("h3", {}, isPlot || !name.includes(":") ? name : name.slice(name.indexOf(":") + 1));
+    return make("div", { class: "kl-bar" }, title, count, make("span", { class: "kl-said", title: said }, said), tool.childElementCount ? tool : null);
+  }
+
+  // A file of the table as it is shown, in pieces, for the browser to keep.
+  async function save(kind, wanted) {
+    tell(`Making a ${kind.toUpperCase()} file …`);
+    try {
+      const { file, name, type, pieces } = await ask("export", { kind, ...wanted }, { again: true });
+      const content = [];
+      for (let piece = 0; piece < pieces; piece++) content.push(await ask("piece", { file, piece }, { again: true }));
+      const link = make("a", { href: URL.createObjectURL(new Blob(content, { type })), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+      tell("");
+    } catch (error) {
+      tell(error.message);
+    }
   }
 
   // Middle: a table with its filter.
@@ -69,6 +124,7 @@ function render({ model, el }) {
     const shown = grid({
       ask, table: name, main: true, search,
       choose: (place) => choose(name, place),
+      run,
       say: (text, page) => {
         rows.textContent = text;
         if (page?.tables) counted(page.tables);
@@ -88,7 +144,9 @@ function render({ model, el }) {
     const levels = name !== "log" ? null : make("select", { class: "kl-level", "aria-label": "Least severe level shown", onchange: (event) => { level = event.target.value; later(); } },
       ...[["", "all levels"], ["level<=5", "notice and worse"], ["level<=4", "warnings and worse"], ["level<=3", "errors and worse"]].map(([value, label]) => make("option", { value }, label)));
     main.replaceChildren(
-      make("div", { class: "kl-bar" }, make("h3", {}, name === "log" ? "Log" : name), rows, make("span", { class: "kl-said", title: known?.description ?? "" }, known?.description ?? "")),
+      bar(name, rows, known?.description ?? "",
+        ...[["csv", "CSV"], ["parquet", "Parquet"]].map(([kind, label]) =>
+          make("button", { type: "button", class: "kl-tool", title: `Save these rows as ${label}`, onclick: () => save(kind, shown.asked()) }, label))),
       make("div", { class: "kl-filters" }, input, levels),
       shown.el,
     );
@@ -109,35 +167,65 @@ function render({ model, el }) {
     const summary = model.get("summary");
     const panel = (title, ...children) => make("section", { class: "kl-panel" }, make("h3", {}, title), ...children);
     const facts = make("dl", { class: "kl-facts" }, ...(summary.rows ?? []).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+    const wrong = panel("What looks wrong", make("div", { class: "kl-soft" }, "Looking …"));
     const happened = panel("What is known", facts);
     const ran = panel("On the CPUs", make("div", { class: "kl-soft" }, "…"));
     const words = panel("Last words", make("div", { class: "kl-soft" }, "…"));
+    const traced = panel("Traces", make("div", { class: "kl-soft" }, "Looking …"));
     const most = make("div", { class: "kl-pair" });
-    const parts = [happened, ran, words, most];
+    const parts = [wrong, happened, ran, words, traced, most];
     if (summary.problems?.length)
-      parts.splice(1, 0, make("section", { class: "kl-panel kl-lost" }, make("h3", {}, "Missing from this dump"), make("ul", {}, ...summary.problems.map((problem) => make("li", {}, problem)))));
-    main.replaceChildren(make("div", { class: "kl-overview" }, ...parts));
+      parts.splice(2, 0, make("section", { class: "kl-panel kl-lost" }, make("h3", {}, "Missing from this dump"), make("ul", {}, ...summary.problems.map((problem) => make("li", {}, problem)))));
+    main.replaceChildren(make("div", { class: "kl-overview", tabindex: "-1" }, ...parts));
 
     fill(ran, "running", (answer) => [
       make("div", { class: "kl-chips" }, ...answer.tasks.map((task) =>
         make("button", { type: "button", class: "kl-chip", title: "Show what belongs to this task", onclick: () => choose("tasks", task.place) },
           make("b", {}, `CPU ${task.cpu ?? "?"}`), ` ${task.comm} `, make("span", { class: "kl-soft" }, task.pid === 0 ? "idle" : `pid ${task.pid ?? "?"}`)))),
-      make("p", { class: "kl-soft" }, `${count(answer.count)} threads in all`),
+      make("p", { class: "kl-soft" }, `${count(answer.count)} threads in all, `,
+        answer.blocked
+          ? make("button", { type: "button", class: "kl-link", title: "Show them", onclick: () => go("tasks", { search: "state=D" }) }, `${count(answer.blocked)} in state D`)
+          : "none in state D",
+        " (uninterruptible: waiting for a device or a lock)"),
     ]);
     fill(words, "words", (answer) => [
-      make("div", { class: "kl-words" }, ...answer.records.map((record) =>
+      make("div", { class: "kl-words" }, ...answer.records.flatMap((record) => [
+        record.skipped ? make("div", { class: "kl-soft" }, make("span", { class: "kl-time" }, "⋮"), `${count(record.skipped)} more`) : "",
         make("button", { type: "button", class: record.level !== null && record.level <= 3 ? "kl-err" : record.level === 4 ? "kl-warn" : "", title: "Show it among its neighbours", onclick: () => go("log", { reveal: record.place }) },
-          make("span", { class: "kl-time" }, record.time), record.text))),
-    ]);
+          make("span", { class: "kl-time" }, record.time), record.text)])),
+    ], ".kl-words button");
     fill(most, "largest", (answer) => answer.parts.map((part) =>
       panel(part.title, part.why ? make("p", { class: "kl-bad" }, part.why) : bars(part.bars, (bar) => choose(part.table, bar.place)))));
+    fill(wrong, "suspects", (answer) => [
+      answer.count ? make("ul", { class: "kl-leads" }, ...answer.leads.map(lead)) : make("p", { class: "kl-soft" }, "Nothing: no rule of the suspects found anything odd about this machine's memory."),
+      answer.count > answer.leads.length ? make("button", { type: "button", class: "kl-link kl-all", onclick: () => go("suspects") }, `All ${count(answer.count)} leads`) : null,
+      ...answer.problems.map((problem) => make("p", { class: "kl-soft" }, problem)),
+    ], ".kl-run");
+    fill(traced, "traces", (answer) => [
+      ...answer.traces.map((trace) =>
+        make("div", { class: "kl-trace" }, make("button", { type: "button", class: "kl-chip", onclick: () => go(trace.view) }, make("b", {}, trace.name), ` ${trace.kind}`), make("span", { class: "kl-soft" }, trace.said))),
+      answer.traces.length || answer.failed.length ? null : make("p", { class: "kl-soft" }, "None: no relay channel was open, and ftrace's buffers are empty."),
+      ...answer.failed.map((why) => make("p", { class: "kl-bad" }, why)),
+    ], ".kl-chip");
   }
 
-  function fill(into, op, draw) {
+  function lead(each) {
+    return make("li", {},
+      make("div", { class: "kl-lead" }, make("b", {}, each.lead), ` ${each.subject}`, make("span", { class: "kl-soft kl-size" }, [each.size, each.share].filter(Boolean).join(" · "))),
+      make("p", {}, each.evidence),
+      make("button", { type: "button", class: "kl-run", title: "Run this cell, and show what it gives", onclick: () => run(each.place) }, each.cell));
+  }
+
+  function fill(into, op, draw, items = ".kl-chip, .kl-link, .kl-bars button") {
     const turn = state.turn;
     const title = into.querySelector("h3");
+    const shown = (answer) => {
+      if (turn !== state.turn) return;
+      into.replaceChildren(...[title, ...draw(answer)].filter(Boolean));
+      rove(into, items);
+    };
     ask(op).then(
-      (answer) => turn === state.turn && into.replaceChildren(...[title, ...draw(answer)].filter(Boolean)),
+      shown,
       (error) => turn === state.turn && into.replaceChildren(...[title, make("p", { class: "kl-bad" }, error.message)].filter(Boolean)),
     );
   }
@@ -156,12 +244,18 @@ function render({ model, el }) {
   function plot(name) {
     const known = model.get("plots").find((each) => each.name === name);
     const place = make("div", { class: "kl-plot" }, make("p", { class: "kl-soft" }, "Drawing …"));
-    main.replaceChildren(make("div", { class: "kl-bar" }, make("h3", {}, name), make("span", { class: "kl-said" }, known?.description ?? "")), place);
+    main.replaceChildren(bar(name, null, known?.description ?? ""), place);
     const turn = state.turn;
-    ask("plot", { name, dark: isDark() }).then(
-      (answer) => turn === state.turn && place.replaceChildren(make("img", { src: `data:image/png;base64,${answer.png}`, alt: answer.alt })),
-      (error) => turn === state.turn && place.replaceChildren(make("p", { class: "kl-bad" }, error.message)),
-    );
+    const draw = () => {
+      const dark = isDark();
+      state.drawn = dark;
+      ask("plot", { name, dark }).then(
+        (answer) => turn === state.turn && dark === state.drawn && place.replaceChildren(make("img", { src: `data:image/png;base64,${answer.png}`, alt: answer.alt })),
+        (error) => turn === state.turn && place.replaceChildren(make("p", { class: "kl-bad" }, error.message)),
+      );
+    };
+    state.redraw = () => state.turn === turn && isDark() !== state.drawn && draw();
+    draw();
   }
 
   function isDark() {
@@ -241,6 +335,7 @@ function render({ model, el }) {
       if (fact.cell === null) return [make("span", { class: "kl-na", title: "missing: it could not be read, or does not apply" }, "–")];
       const [text, title] = Array.isArray(fact.cell) ? fact.cell : [fact.cell, null];
       const shown = make("span", { class: `kl-k-${fact.kind}`, title }, text);
+      if (name === "suspects" && fact.name === "cell") return [make("button", { type: "button", class: "kl-run", title: "Run this cell, and show what it gives", onclick: () => run(place) }, text)];
       if (!fact.struct || !model.get("structs")) return [shown];
       return [shown, make("button", { type: "button", class: "kl-link", title: `Open this ${fact.struct} in the struct browser`, onclick: () => browse(fact.struct, text) }, "browse")];
     };
@@ -269,8 +364,9 @@ function render({ model, el }) {
       if (!filter) return;
       filter.focus();
       event.preventDefault();
-      event.stopPropagation();
     }
+    // Keys that the notebook around it would take for its own: two d cut a cell.
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
   });
 
   const wanted = () => {
@@ -279,6 +375,12 @@ function render({ model, el }) {
   };
   const resized = new ResizeObserver(() => state.grid?.resize());
   resized.observe(root);
+  // A plot is a picture: when the page turns dark or light, another one takes its place.
+  const turned = () => requestAnimationFrame(() => state.redraw?.());
+  const theme = new MutationObserver(turned);
+  for (const element of [document.documentElement, document.body]) theme.observe(element, { attributes: true, attributeFilter: ["class", "style", "data-jp-theme-light", "data-jp-theme-name"] });
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  scheme.addEventListener("change", turned);
   model.on("change:wanted", wanted);
   model.on("change:tables", list);
   if (model.get("wanted").view) wanted();
@@ -286,6 +388,8 @@ function render({ model, el }) {
   return () => {
     end();
     resized.disconnect();
+    theme.disconnect();
+    scheme.removeEventListener("change", turned);
     model.off("change:wanted", wanted);
     model.off("change:tables", list);
   };

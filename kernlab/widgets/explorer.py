@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab import text
+from kernlab import frontend
 from kernlab.errors import KernlabError, MissingDependencyError
-from kernlab.summary import summary
 from kernlab.widgets import explorer_views as views
-from kernlab.widgets.explorer_html import page
-from kernlab.widgets.explorer_tables import Pages
+from kernlab.widgets.explorer_board import SLOW, Board
+from kernlab.widgets.explorer_html import StillExplorer, page
 
 try:
     import anywidget
@@ -37,16 +36,17 @@ _HERE = Path(__file__).parent
 _HEIGHT = "680px"
 
 
-def view(dump: Dump) -> Callable[..., Explorer]:
+def view(dump: Dump) -> Callable[..., Explorer | StillExplorer]:
     """What `dump.explorer` is: called, it makes an explorer of that dump."""
 
-    def explorer(table: str = "", search: str = "", height: str = _HEIGHT) -> Explorer:
+    def explorer(table: str = "", search: str = "", height: str = _HEIGHT) -> Explorer | StillExplorer:
         """The dump in one dashboard, at its overview or at `table`, with `search` typed into the filter already.
 
         `explorer.frame` is the table as it is shown, `explorer.selected` the chosen row. Raises KernlabError when
-        there is no such table.
+        there is no such table. Where a notebook is executed without a reader (nbconvert) it is a page without a widget.
         """
-        made = Explorer(dump, height=height)
+        board = Board(dump)
+        made = StillExplorer(board) if frontend.is_executed_alone() else Explorer(board, height=height)
         if table:
             made.show(table, search)
         return made
@@ -77,99 +77,54 @@ class Dashboard(anywidget.AnyWidget):
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     """A dump in one dashboard; made by `dump.explorer()`."""
 
-    def __init__(self, dump: Dump, *, height: str = _HEIGHT):
-        self._dump = dump
-        self._pages = Pages(dump)
-        self._state = threading.Lock()
-        self._shown: dict[str, Any] = {}
-        self._chosen: tuple[str, int] | None = None
-        told = summary(dump)
+    def __init__(self, board: Board, *, height: str = _HEIGHT):
+        self._answers = board
         self._board = Dashboard(
-            summary={
-                "title": _visible(told.title),
-                "why": _visible(told.why),
-                "rows": [[name, _visible(value)] for name, value in told.rows],
-                "problems": [_visible(problem) for problem in told.problems[:50]],
-            },
-            tables=self._pages.names(),
-            plots=views.plots(dump),
-            structs=_has_structs(dump),
+            summary=board.summary(),
+            tables=board.pages.names(),
+            plots=views.plots(board.dump),
+            structs=_has_structs(board.dump),
             height=height,
         )
-        self._operations: dict[str, Callable[..., Any]] = {
-            "page": self._page,
-            "running": lambda: views.running(dump, self._pages),
-            "words": lambda: views.last_words(dump, self._pages),
-            "largest": lambda: views.largest(dump, self._pages),
-            "chosen": self._choose,
-            "plot": lambda name, dark=False: views.picture(dump, str(name), bool(dark)),
-            "struct": self._struct,
-        }
-        self._board.on_msg(self._asked)
+        board.operations["struct"] = self._struct
+        self._board.on_msg(self._heard)
         super().__init__([self._board])
         self.add_class("kernlab-explorer-box")
 
     @property
     def frame(self) -> pd.DataFrame:
         """The table that is shown, filtered and sorted as it is shown. Raises KernlabError when none is."""
-        with self._state:
-            shown = dict(self._shown)
-        if not shown:
-            raise KernlabError("no table is shown yet: choose one on the left, or call show('tasks')")
-        return self._pages.chosen(**shown)
+        return self._answers.frame
 
     @property
     def selected(self) -> pd.Series[Any] | None:
         """The chosen row; None where none is."""
-        with self._state:
-            chosen = self._chosen
-        return None if chosen is None else self._pages.row(*chosen)
+        return self._answers.selected
 
     def show(self, table: str, search: str = "") -> None:
         """Bring the reader to a table, with `search` as its filter. Raises KernlabError when there is none."""
-        self._pages.chosen(table, search)
-        with self._state:
-            self._shown = {"name": table, "search": search}
+        self._answers.show(table, search)
         count = int(self._board.wanted.get("n", 0)) + 1
-        self._board.tables = self._pages.names()
+        self._board.tables = self._answers.pages.names()
         self._board.wanted = {"view": table, "search": search, "n": count}
 
+    def _heard(self, _: Any, content: Any, buffers: Any) -> None:
+        """One message of the front end; what takes long is answered from a thread of its own."""
+        if isinstance(content, dict) and content.get("op") in SLOW:
+            threading.Thread(target=self._asked, args=(_, content, buffers), daemon=True).start()
+        else:
+            self._asked(_, content, buffers)
+
     def _asked(self, _: Any, content: Any, __: Any) -> None:
-        """One question of the front end: {"id": …, "op": …, "args": {…}}; it is always answered."""
-        if not isinstance(content, dict) or "id" not in content:
-            return
-        reply: dict[str, Any] = {"id": content["id"]}
-        try:
-            operation = self._operations.get(str(content.get("op")))
-            if operation is None:
-                raise KernlabError(f"the explorer knows no {content.get('op')!r}")
-            reply["answer"] = operation(**content.get("args", {}))
-        except KernlabError as error:
-            reply["error"] = _visible(str(error))
-        except Exception as error:
-            # The reader has a page, and no cell where a traceback could appear.
-            reply["error"] = _visible(f"{type(error).__name__}: {error}")
-        self._board.send(reply)
-
-    def _page(self, *, main: bool = False, **wanted: Any) -> dict[str, Any]:
-        given = self._pages.page(**wanted)
-        if main:
-            with self._state:
-                self._shown = {key: value for key, value in wanted.items() if key not in ("offset", "count")}
-        given["tables"] = {
-            entry["name"]: entry["rows"] for entry in self._pages.names() if entry["rows"] is not None
-        }
-        return given
-
-    def _choose(self, name: str, place: int) -> dict[str, Any]:
-        given = views.chosen(self._dump, self._pages, str(name), int(place))
-        with self._state:
-            self._chosen = (str(name), int(place))
-        return given
+        answered = self._answers.answer(content)
+        if answered is not None:
+            reply, buffers = answered
+            self._board.send(reply, buffers)
 
     def _struct(self, type: str, address: str) -> dict[str, Any]:  # noqa: A002
         """Open the struct browser below the dashboard, with a button that closes it."""
-        browser = self._dump.explore(self._dump.struct(type, address))
+        dump = self._answers.dump
+        browser = dump.explore(dump.struct(type, address))
         away = ipywidgets.Button(description="Close the struct browser", icon="times")
         away.layout.width = "max-content"
         away.on_click(lambda _: setattr(self, "children", (self._board,)))
@@ -181,15 +136,11 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if data:
             data["text/plain"] = repr(self)
-            data["text/html"] = page(self._dump, self._pages)
+            data["text/html"] = page(self._answers)
         return bundle
 
     def __repr__(self) -> str:
-        return f"<explorer of {self._dump!r}>"
-
-
-def _visible(said: str) -> str:
-    return text.shorten(text.show_controls(said), 800)
+        return f"<explorer of {self._answers.dump!r}>"
 
 
 def _has_structs(dump: Dump) -> bool:

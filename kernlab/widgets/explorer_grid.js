@@ -14,6 +14,31 @@ function make(tag, attributes = {}, ...children) {
 
 const count = (number) => Number(number).toLocaleString("en-US");
 
+// One Tab stop for what belongs together; arrows move within. What is given back is to be called when the items change.
+function rove(container, selector) {
+  const items = () => [...container.querySelectorAll(selector)];
+  const settle = (wanted) => {
+    const all = items();
+    const one = all.includes(wanted) ? wanted : all.find((item) => item.hasAttribute("aria-current")) ?? all[0];
+    for (const item of all) item.tabIndex = item === one ? 0 : -1;
+  };
+  container.addEventListener("focusin", (event) => {
+    const item = event.target.closest(selector);
+    if (item) settle(item);
+  });
+  container.addEventListener("keydown", (event) => {
+    const all = items();
+    const at = all.indexOf(event.target.closest(selector));
+    const next = { ArrowDown: at + 1, ArrowRight: at + 1, ArrowUp: at - 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
+    if (at < 0 || next === undefined) return;
+    all[Math.max(0, Math.min(next, all.length - 1))].focus();
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  settle();
+  return settle;
+}
+
 // Questions and answers. What was answered once is true for as long as the dump is, so it is kept: in the model,
 // which a saved notebook holds, for a time without a kernel.
 const MOST_KEPT = 80;
@@ -24,15 +49,15 @@ function client(model, tell) {
   const waiting = new Map();
   const mark = Math.random().toString(36).slice(2);
   let last = 0;
-  const receive = (message) => {
+  const receive = (message, buffers) => {
     const asked = message && waiting.get(message.id);
     if (!asked) return;
     waiting.delete(message.id);
     if (!waiting.size) tell("");
     if (message.error) asked.fail(new Error(message.error));
     else {
-      keep(asked.key, message.answer);
-      asked.done(message.answer);
+      if (asked.key) keep(asked.key, message.answer);
+      asked.done(buffers?.length ? buffers[0] : message.answer);
     }
   };
   model.on("msg:custom", receive);
@@ -51,8 +76,8 @@ function client(model, tell) {
   };
   return {
     ask(op, args = {}, { again = false } = {}) {
-      const key = `${op} ${JSON.stringify(args)}`;
-      if (!again && kept[key]) {
+      const key = again ? "" : `${op} ${JSON.stringify(args)}`;
+      if (kept[key]) {
         // The kernel should still know what is shown and what is chosen.
         if (op === "chosen" || args.main) model.send({ id: `${mark}-0`, op, args });
         return Promise.resolve(kept[key]);
@@ -62,7 +87,7 @@ function client(model, tell) {
         waiting.set(id, { key, done, fail });
         model.send({ id, op, args });
         setTimeout(() => waiting.has(id) && tell("Waiting for the kernel …"), 1500);
-        setTimeout(() => waiting.has(id) && tell("No answer: the kernel is busy, or there is none. What was looked at before can still be seen."), 12000);
+        setTimeout(() => waiting.has(id) && tell("The kernel is still busy with this, or there is none. What was looked at before can still be seen."), 12000);
       });
     },
     end: () => model.off("msg:custom", receive),
@@ -77,10 +102,11 @@ const LEVELS = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debu
 const HIDDEN = { log: ["facility", "seq"] };
 
 // A table that asks for the pages it shows. `say` is told what is shown, `choose` which row was chosen.
-function grid({ ask, table, where = {}, main = false, search = "", sort = "", choose, say, empty = "No row fits." }) {
-  const state = { search, sort, descending: false, matched: 0, total: 0, columns: null, pages: new Map(), active: -1, chosen: -1, turn: 0 };
+function grid({ ask, table, where = {}, main = false, search = "", sort = "", choose, run, say, empty = "No row fits." }) {
+  const state = { search, sort, descending: false, matched: 0, total: 0, columns: null, pages: new Map(), active: -1, chosen: -1, turn: 0, wants: [] };
   const colgroup = make("colgroup");
   const head = make("tr", { role: "row" });
+  const settle = rove(head, "button");
   const body = make("tbody");
   const sheet = make("table", { role: "grid", "aria-label": table }, colgroup, make("thead", {}, head), body);
   const scroller = make("div", { class: "kl-scroll", tabindex: "0" }, sheet);
@@ -89,10 +115,11 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
   const el = make("div", { class: "kl-grid" }, problems, scroller, note);
 
   // What all rows have in common needs no column.
-  const hidden = [...(HIDDEN[table] || []), ...Object.keys(where)];
+  const like = () => state.like || table;
+  const hidden = () => [...(HIDDEN[like()] || []), ...Object.keys(where)];
   // Where a row lies matters less to its reader than what it is.
   const seen = () => {
-    const columns = state.columns.map((column, i) => [column, i]).filter(([column]) => !hidden.includes(column.name));
+    const columns = state.columns.map((column, i) => [column, i]).filter(([column]) => !hidden().includes(column.name));
     const last = ([column]) => column.name === "address";
     return [...columns.filter((each) => !last(each)), ...columns.filter(last)];
   };
@@ -132,8 +159,9 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
 
   function accept(page) {
     const first = !state.columns;
-    Object.assign(state, { matched: Math.min(page.matched, MOST_ROWS), total: page.total, columns: page.columns });
+    Object.assign(state, { matched: Math.min(page.matched, MOST_ROWS), total: page.total, columns: page.columns, like: page.like });
     if (first || !head.childElementCount) headings(page);
+    measure(page);
     const cut = page.matched > MOST_ROWS ? `, the first ${count(MOST_ROWS)} of them shown` : "";
     say?.(page.matched === page.total ? `${count(page.total)} rows${cut}` : `${count(page.matched)} of ${count(page.total)} rows${cut}`, page);
     note.className = "kl-note";
@@ -149,16 +177,7 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
 
   function headings(page) {
     const columns = seen();
-    const widths = columns.map(([column, i]) => {
-      if (table === "log" && column.name === "level") return 62;
-      const cells = page.rows.map((row) => row[1][i]).map((cell) => (Array.isArray(cell) ? cell[0] : cell ?? "–").length);
-      const least = ["name", "path", "text"].includes(column.name) ? 26 : column.name.length + 2;
-      const widest = Math.max(least, ...cells);
-      const most = table === "log" && column.name === "text" ? 120 : 46;
-      return Math.round(Math.min(widest, most) * (column.kind === "address" ? 7.4 : 7) + 20);
-    });
-    colgroup.replaceChildren(...widths.map((width) => make("col", { style: `width:${width}px` })), make("col"));
-    sheet.style.minWidth = `${widths.reduce((sum, width) => sum + width, 0)}px`;
+    state.wants = columns.map(([column]) => [["name", "path", "text"].includes(column.name) ? 26 : column.name.length + 2, column]);
     head.replaceChildren(
       ...columns.map(([column]) => {
         const sorted = state.sort === column.name;
@@ -171,6 +190,34 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
       }),
       make("th", { "aria-hidden": "true" }),
     );
+    const held = [...head.querySelectorAll("button")].find((button) => button.title === state.held);
+    state.held = null;
+    settle(held);
+    held?.focus();
+  }
+
+  // Columns as wide as what they hold, within bounds; what room is left goes to those that the bounds cut.
+  function measure(page) {
+    seen().forEach(([column, i], k) => {
+      if (like() === "log" && column.name === "level") return;
+      const longest = Math.max(0, ...page.rows.map((row) => row[1][i]).map((cell) => (Array.isArray(cell) ? cell[0] : cell ?? "–").length));
+      state.wants[k][0] = Math.min(Math.max(state.wants[k][0], longest), 240);
+    });
+  }
+
+  function fit() {
+    const pixels = (count, column) => Math.round(count * (column.kind === "address" || column.kind === "flags" ? 7.4 : 7) + 20);
+    const wanted = state.wants.map(([count, column]) => pixels(count, column));
+    const widths = state.wants.map(([count, column]) => pixels(Math.min(count, like() === "log" && column.name === "text" ? 120 : 46), column));
+    let left = scroller.clientWidth - widths.reduce((sum, width) => sum + width, 0) - 1;
+    const lacking = wanted.map((width, k) => width - widths[k]);
+    const all = lacking.reduce((sum, lack) => sum + lack, 0);
+    if (left > 0 && all > 0) lacking.forEach((lack, k) => (widths[k] += Math.floor(Math.min(lack, (left * lack) / all))));
+    const said = widths.join();
+    if (said === state.fitted) return;
+    state.fitted = said;
+    colgroup.replaceChildren(...widths.map((width) => make("col", { style: `width:${width}px` })), make("col"));
+    sheet.style.minWidth = `${widths.reduce((sum, width) => sum + width, 0)}px`;
   }
 
   function order(name) {
@@ -185,6 +232,8 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
     state.turn++;
     state.pages.clear();
     state.active = -1;
+    // The heading that was pressed is made anew, and keeps the focus.
+    state.held = head.contains(document.activeElement) ? document.activeElement.title : null;
     head.replaceChildren();
     scroller.scrollTop = 0;
     return load(0);
@@ -200,20 +249,23 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
     return [text.slice(0, at), make("mark", {}, text.slice(at, at + word.length)), ...marked(text.slice(at + word.length), words)];
   }
 
-  function cell(column, value, words) {
-    if (value === null) return make("td", { class: "kl-na", title: "missing: it could not be read, or does not apply" }, "–");
+  function cell(column, value, words, place) {
+    if (value === null) return make("td", { class: `kl-na kl-k-${column.kind}`, title: "missing: it could not be read, or does not apply" }, "–");
     const [text, title] = Array.isArray(value) ? value : [value, null];
-    if (table === "log" && column.name === "level") return make("td", {}, LEVELS[text] ?? text);
+    if (like() === "log" && column.name === "level") return make("td", {}, LEVELS[text] ?? text);
+    if (run && table === "suspects" && column.name === "cell")
+      return make("td", {}, make("button", { type: "button", class: "kl-run", tabindex: "-1", title: `Run it: ${text}`, onclick: (event) => (event.stopPropagation(), run(place)) }, text));
     return make("td", { class: `kl-k-${column.kind}`, title: title ?? (text.length > 30 ? text : null) }, ...(column.kind === "text" ? marked(text, words) : [text]));
   }
 
   function draw() {
+    fit();
     const height = scroller.clientHeight || 400;
     const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - 10);
     const end = Math.min(state.matched, first + Math.ceil(height / ROW) + 20);
     const words = marks();
     const columns = seen();
-    const level = table === "log" ? state.columns.findIndex((column) => column.name === "level") : -1;
+    const level = like() === "log" ? state.columns.findIndex((column) => column.name === "level") : -1;
     const rows = [make("tr", { class: "kl-space", "aria-hidden": "true" }, make("td", { style: `height:${first * ROW}px` }))];
     for (let i = first; i < end; i++) {
       const page = state.pages.get(Math.floor(i / PAGE));
@@ -226,7 +278,7 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
       const classes = ["kl-row", i === state.active && "kl-active", row[0] === state.chosen && "kl-chosen", worst <= 3 && "kl-err", worst === 4 && "kl-warn"];
       rows.push(
         make("tr", { class: classes.filter(Boolean).join(" "), role: "row", "aria-rowindex": i + 2, "aria-selected": row[0] === state.chosen, "data-place": row[0], onclick: () => pick(i) },
-          ...columns.map(([column, k]) => cell(column, row[1][k], words)), make("td", { "aria-hidden": "true" })),
+          ...columns.map(([column, k]) => cell(column, row[1][k], words, row[0])), make("td", { "aria-hidden": "true" })),
       );
     }
     rows.push(make("tr", { class: "kl-space", "aria-hidden": "true" }, make("td", { style: `height:${(state.matched - end) * ROW}px` })));
@@ -274,6 +326,7 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
     el,
     start: () => load(0),
     focus: () => scroller.focus(),
+    asked: () => ({ name: table, search: state.search, sort: state.sort, descending: state.descending, where }),
     search(words) {
       if (words === state.search) return;
       state.search = words;

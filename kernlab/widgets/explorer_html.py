@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from kernlab.errors import KernlabError
 from kernlab.frames.html import to_html
 from kernlab.text import NO_MATH, escape_html
 from kernlab.widgets.card import card
-from kernlab.widgets.explorer_tables import Pages
 
 if TYPE_CHECKING:
-    from kernlab.dump import Dump
+    from kernlab.widgets.explorer_board import Board
 
 #: What is worth its room in a page that cannot ask for more: table, rows, columns (None: all).
 _SHOWN: tuple[tuple[str, str, int, tuple[str, ...] | None], ...] = (
+    ("suspects", "What looks wrong", 20, ("lead", "subject", "bytes", "share", "evidence", "cell")),
     ("log", "The end of the log", 24, ("timestamp", "level", "text")),
     ("tasks", "Tasks", 40, ("pid", "ppid", "comm", "state", "cpu", "on_cpu", "rss_bytes", "address")),
 )
 
 
-def page(dump: Dump, pages: Pages) -> str:
-    """The card, the end of the log, the tasks, and which tables there are: escaped HTML without scripts."""
-    parts = [card(dump)]
+class StillExplorer:
+    """An explorer that nobody clicks on: the same names in Python, and a page instead of a widget."""
+
+    def __init__(self, board: Board):
+        self._board = board
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table that is shown. Raises KernlabError when none is."""
+        return self._board.frame
+
+    @property
+    def selected(self) -> pd.Series[Any] | None:
+        """The chosen row: None, as nobody chooses."""
+        return self._board.selected
+
+    def show(self, table: str, search: str = "") -> None:
+        """Make a table the one that is shown, with `search` as its filter. Raises KernlabError when there is none."""
+        self._board.show(table, search)
+
+    def _repr_html_(self) -> str:
+        return page(self._board, complete=True)
+
+    def __repr__(self) -> str:
+        return f"<explorer of {self._board.dump!r}>"
+
+
+def page(board: Board, *, complete: bool = False) -> str:
+    """The card, what looks wrong, the end of the log, tasks, and which tables there are: escaped HTML, no scripts.
+
+    What looks wrong takes seconds to find: where it was not asked for yet, only a `complete` page has it.
+    """
+    pages = board.pages
+    built = {entry["name"] for entry in pages.names() if entry["rows"] is not None}
+    parts = [card(board.dump)]
+    parts += _asked_for(board)
     for name, title, rows, columns in _SHOWN:
+        if name == "suspects" and not complete and name not in built:
+            continue
         try:
             table = pages.table(name)
         except KernlabError as error:
@@ -32,19 +69,30 @@ def page(dump: Dump, pages: Pages) -> str:
         shown = table if columns is None else table[[column for column in columns if column in table]]
         shown = shown.tail(rows) if name == "log" else shown
         said = f"{title} ({len(shown):,} of {len(table):,} rows)" if len(shown) < len(table) else title
-        parts.append(_details(said, to_html(shown, max_rows=rows, title=name), is_open=name == "log"))
+        parts.append(
+            _details(said, to_html(shown, max_rows=rows, title=name), is_open=name in ("suspects", "log"))
+        )
     names = "".join(
-        f"<tr><td><code>dump.{escape_html(entry['name'])}{'(…)' if entry['call'] else ''}</code></td>"
+        f"<tr><td>{escape_html(entry['group'])}</td><td><code>{escape_html(entry['code'])}</code></td>"
         f"<td>{'' if entry['rows'] is None else format(entry['rows'], ',')}</td>"
         f"<td>{escape_html(entry['description'])}</td></tr>"
         for entry in pages.names(every=True)
     )
-    heads = "<tr><th>table</th><th>rows</th><th>what it is</th></tr>"
+    heads = "<tr><th>about</th><th>table</th><th>rows</th><th>what it is</th></tr>"
     parts.append(_details("Tables", f"<table><thead>{heads}</thead><tbody>{names}</tbody></table>"))
     parts.append(
         "<p><em>This is the explorer without its widget: run the cell again with a kernel to click through it.</em></p>"
     )
     return f'<div class="kernlab-explorer-page {NO_MATH}">{"".join(parts)}</div>'
+
+
+def _asked_for(board: Board) -> list[str]:
+    """The table that was asked for, where one was."""
+    try:
+        table = board.frame
+    except KernlabError:
+        return []
+    return [_details(str(table.attrs.get("table", "table")), to_html(table), is_open=True)]
 
 
 def _details(title: str, body: str, *, is_open: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from kernlab.addresses import is_missing
 from kernlab.errors import KernlabError
 from kernlab.frames.cells import Kind, duration, kind_of_column, readable
 from kernlab.summary import opens_alone
+from kernlab.tables.groups import FIRST, grouped
 from kernlab.widgets.explorer_filter import is_text, matches
+from kernlab.widgets.lead_cells import PlotCell, show
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -31,8 +34,22 @@ _MOST_COLUMNS = 60
 
 #: Orders kept: scrolling asks for the same one again and again.
 _ORDERS = 8
-#: Tables with parameters, kept as the dump does not keep them.
-_CALLED = 2
+#: Tables that the dump does not keep: those with parameters, traces, and what leads show.
+_CALLED = 6
+
+#: What else is listed: description, how Python asks for it, what makes it.
+_TRACES: dict[str, tuple[str, str, Callable[[Dump], pd.DataFrame]]] = {
+    "relay": (
+        "Relay channels, one row each per CPU: what blktrace and others had not read yet.",
+        "dump.relay.channels",
+        lambda dump: dump.relay.channels,
+    ),
+    "ftrace": (
+        "Events in ftrace's ring buffers, of all instances.",
+        "dump.ftrace.all",
+        lambda dump: dump.ftrace.all,
+    ),
+}
 
 
 class Pages:
@@ -45,40 +62,79 @@ class Pages:
         self._called: OrderedDict[str, pd.DataFrame] = OrderedDict()
 
     def names(self, *, every: bool = False) -> list[dict[str, Any]]:
-        """What can be shown by its name alone: name, description, rows (None until it was built), whether it is called.
+        """What can be shown by its name alone, in the order in which it is listed, each once; none is built for it.
 
-        With `every`, also the tables that need to be told more.
+        name; group ('' for what comes first); description; rows (None until it was built); code: how Python asks for
+        it. With `every`, also the tables that need to be told more.
         """
-        listed = self._dump.tables
-        return [
-            {
-                "name": name,
-                "description": description,
-                "rows": None if pd.isna(rows) else int(rows),
-                "call": tables.INDEX[name].is_method,
-            }
-            for name, description, rows in zip(
-                listed["name"], listed["description"], listed["rows"], strict=True
-            )
-            if every or opens_alone(name)
-        ]
+        listed = self._dump.tables.set_index("name")
+        found = []
+        for group, names in {"": [FIRST], **grouped()}.items():
+            for name in names:
+                if name in tables.INDEX and (every or opens_alone(name)):
+                    rows = listed["rows"][name]
+                    code = f"dump.{name}{'(…)' if tables.INDEX[name].is_method else ''}"
+                    found.append(
+                        _entry(
+                            name,
+                            group,
+                            listed["description"][name],
+                            None if pd.isna(rows) else int(rows),
+                            code,
+                        )
+                    )
+        for name, (description, code, _) in _TRACES.items():
+            with self._lock:
+                held = self._called.get(name)
+            found.append(_entry(name, "traces", description, None if held is None else len(held), code))
+        return found
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table as a DataFrame: a Series becomes two columns. Raises KernlabError when there is none."""
+        """A table as a DataFrame: a Series becomes two columns. Raises KernlabError when there is none.
+
+        Besides the dump's tables: "relay", "ftrace", "trace:CHANNEL" (the events of a relay channel), and "lead:N",
+        what the cell of row N of the suspects shows.
+        """
+        other = self._other(name)
+        if other is not None:
+            return self._kept(name, other)
         entry = tables.INDEX.load(name)
         if not entry.is_method:
             built = getattr(self._dump, name)
-            if isinstance(built, pd.Series):
-                return _of_series(built)
-            if not isinstance(built, pd.DataFrame):
-                raise KernlabError(f"dump.{name} is no table but {built!r}")
-            return built
+            if not isinstance(built, pd.DataFrame | pd.Series):
+                raise KernlabError(f"dump.{name} is not a table but {built!r}")
+            return _framed(built)
+        return self._kept(name, getattr(self._dump, name))
+
+    def lead(self, place: int) -> tuple[str, pd.DataFrame | pd.Series[Any] | PlotCell]:
+        """The cell of one row of the suspects, and what it shows. Raises KernlabError where it shows nothing."""
+        code = str(self.row(FIRST, place)["cell"])
+        return code, show(self._dump, code)
+
+    def _other(self, name: str) -> Callable[[], pd.DataFrame] | None:
+        """What makes a table that is none of the dump's own."""
+        if name in _TRACES:
+            return lambda: _TRACES[name][2](self._dump)
+        kind, _, rest = name.partition(":")
+        if kind == "trace":
+            return lambda: self._dump.relay.events(rest, mode="all")
+        if kind == "lead" and rest.isdecimal():
+            return lambda: self._of_lead(int(rest))
+        return None
+
+    def _of_lead(self, place: int) -> pd.DataFrame:
+        code, shown = self.lead(place)
+        if isinstance(shown, PlotCell):
+            raise KernlabError(f"{code} draws a plot, and gives no table")
+        return _framed(shown)
+
+    def _kept(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         with self._lock:
             if name in self._called:
                 self._called.move_to_end(name)
                 return self._called[name]
         try:
-            called: pd.DataFrame = getattr(self._dump, name)()
+            called = make()
         except TypeError as error:
             raise KernlabError(f"dump.{name} needs to be told more: {error}") from error
         with self._lock:
@@ -112,8 +168,8 @@ class Pages:
     ) -> dict[str, Any]:
         """`count` rows from `offset` of what `chosen` gives, as text.
 
-        Returns columns (name, kind, width in characters), rows (position in the table, cells), total, matched,
-        problems. A cell is its text, None where it is missing, or [text, tooltip].
+        Returns columns (name, kind), rows (position in the table, cells), like (the dump's table that they are rows
+        of), total, matched, problems. A cell is its text, None where it is missing, or [text, tooltip].
         """
         whole = self.table(name)
         order = self._order(whole, name, search, sort, descending, where or {})
@@ -133,6 +189,8 @@ class Pages:
                 [int(place), list(cells)]
                 for place, cells in zip(places, zip(*columns, strict=True), strict=False)
             ],
+            # Rows of a log are shown as a log, whatever picked them.
+            "like": str(whole.attrs.get("table", "")),
             "offset": start,
             "total": len(whole),
             "matched": matched,
@@ -195,6 +253,19 @@ def cells(row: pd.Series[Any], columns: pd.DataFrame) -> list[dict[str, Any]]:
         kind = _kind(str(name), columns[name])
         facts.append({"name": text.show_controls(str(name)), "kind": kind, "cell": _cell(kind, row[name])})
     return facts
+
+
+def _entry(name: str, group: str, description: str, rows: int | None, code: str) -> dict[str, Any]:
+    return {"name": name, "group": group, "description": description, "rows": rows, "code": code}
+
+
+def _framed(table: pd.DataFrame | pd.Series[Any]) -> pd.DataFrame:
+    """A table whose rows are its own: names and values of a Series, the index of a grouping as columns."""
+    if isinstance(table, pd.Series):
+        return _of_series(table)
+    return (
+        table if isinstance(table.index, pd.RangeIndex) or table.index.name is None else table.reset_index()
+    )
 
 
 def _of_series(series: pd.Series[Any]) -> pd.DataFrame:

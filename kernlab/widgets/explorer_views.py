@@ -13,13 +13,21 @@ import pandas as pd
 
 from kernlab import tables, text
 from kernlab.errors import KernlabError
+from kernlab.tables.groups import FIRST
+from kernlab.tables.last_report import last_report
 from kernlab.widgets.explorer_tables import Pages, cells
+from kernlab.widgets.lead_cells import PlotCell
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 _LAST_WORDS = 14
+_AFTER_PANIC = 3
 _LARGEST = 6
+_MOST_LEADS = 8
+
+#: Where a plot is listed that no table has the name of.
+_PLOT_GROUPS = {"processes": "processes", "physical": "memory"}
 
 #: matplotlib draws one figure at a time.
 _drawing = threading.Lock()
@@ -39,7 +47,7 @@ _RELATED = {
 
 
 def running(dump: Dump, pages: Pages) -> dict[str, Any]:
-    """What ran on the CPUs when the machine died."""
+    """What ran on the CPUs when the machine died, how many threads there were, and how many waited in state D."""
     tasks = pages.table("tasks")
     places = [int(place) for place in tasks.index[tasks["on_cpu"].fillna(False)]]
     return {
@@ -52,31 +60,85 @@ def running(dump: Dump, pages: Pages) -> dict[str, Any]:
             for place in places[:256]
         ],
         "count": int((tasks["pid"] > 0).sum()),
+        "blocked": int((tasks["state"] == "D").sum()),
     }
 
 
 def last_words(dump: Dump, pages: Pages) -> dict[str, Any]:
-    """The log's records around the panic, or its end."""
+    """The log from where the last trouble begins: the first line of the report before the panic. Else its end.
+
+    Of a report that is longer than what is shown, its beginning, and the panic; each record says how many were left
+    out before it.
+    """
     log = pages.table("log")
-    found = log.index[log["text"].str.startswith("Kernel panic", na=False)]
-    middle = int(found[-1]) if len(found) else len(log)
-    start = max(0, min(middle - _LAST_WORDS // 2, len(log) - _LAST_WORDS))
-    return {
-        "start": start,
-        "records": [
+    found = last_report(log)
+    first, end = (max(0, len(log) - _LAST_WORDS), len(log) - 1) if found is None else found
+    begins = list(range(first, min(first + _LAST_WORDS, len(log))))
+    panic = (
+        [place for place in range(end, min(end + _AFTER_PANIC, len(log))) if place > begins[-1]]
+        if begins
+        else []
+    )
+    records: list[dict[str, Any]] = []
+    for place in [*begins, *panic]:
+        time, level, said = (log[name].iloc[place] for name in ("timestamp", "level", "text"))
+        records.append(
             {
                 "place": place,
+                "skipped": place - records[-1]["place"] - 1 if records else 0,
                 "time": "" if pd.isna(time) else f"{time.total_seconds():.6f}",
                 "level": None if pd.isna(level) else int(level),
                 "text": text.shorten(_text(said), 240),
             }
-            for place, time, level, said in zip(
-                range(start, start + _LAST_WORDS),
-                *(log[name].iloc[start : start + _LAST_WORDS] for name in ("timestamp", "level", "text")),
-                strict=False,
-            )
+        )
+    return {"start": first, "records": records}
+
+
+def suspects(dump: Dump, pages: Pages) -> dict[str, Any]:
+    """The leads, the weightiest first, each with the code that shows more."""
+    table = pages.table(FIRST)
+    return {
+        "count": len(table),
+        "leads": [
+            {
+                "place": place,
+                "lead": _text(row["lead"]),
+                "subject": text.shorten(_text(row["subject"]), 80),
+                "size": "" if pd.isna(row["bytes"]) else text.human_bytes(row["bytes"]),
+                "share": "" if pd.isna(row["share"]) else text.percent(float(row["share"])),
+                "evidence": text.shorten(_text(row["evidence"]), 400),
+                "cell": _text(row["cell"]),
+            }
+            for place, row in enumerate(table.head(_MOST_LEADS).to_dict("records"))
         ],
+        "problems": [text.shorten(_text(said), 400) for said in list(table.attrs.get("problems", ()))[:5]],
     }
+
+
+def traces(dump: Dump, pages: Pages) -> dict[str, Any]:
+    """Which traces the dump holds: what each is, and which view shows it."""
+    found: list[dict[str, str]] = []
+    failed: list[str] = []
+    try:
+        channels = pages.table("relay")
+        for name, rows in channels.groupby("name", sort=False):
+            client = _text(rows["client"].iloc[0])
+            unread = rows["unread_bytes"].sum()
+            cpus = f"{len(rows)} CPU{'' if len(rows) == 1 else 's'}"
+            said = f"relay channel on {cpus}, {text.human_bytes(unread)} that nobody had read"
+            view = f"trace:{name}" if client == "blktrace" else "relay"
+            found.append({"name": _text(name), "kind": client or "relay", "said": said, "view": view})
+    except KernlabError as error:
+        failed.append(f"relay: {_text(str(error))}")
+    try:
+        events = pages.table("ftrace")
+        for instance, rows in events.groupby("instance", sort=False):
+            which = f"instance {_text(instance)}" if instance else "global trace"
+            said = f"{len(rows):,} event{'' if len(rows) == 1 else 's'} of {rows['event'].nunique():,} kinds"
+            found.append({"name": which, "kind": "ftrace", "said": said, "view": "ftrace"})
+    except KernlabError as error:
+        failed.append(f"ftrace: {_text(str(error))}")
+    return {"traces": found, "failed": failed}
 
 
 def largest(dump: Dump, pages: Pages) -> dict[str, Any]:
@@ -122,22 +184,30 @@ def chosen(dump: Dump, pages: Pages, name: str, place: int) -> dict[str, Any]:
 
 
 def plots(dump: Dump) -> list[dict[str, str]]:
-    """The plots that need no more than the dump: name, and what they show."""
+    """The plots that need no more than the dump: name, what they show, group ('' where a table has that name)."""
     try:
         kind = type(dump.plot)
     except (KernlabError, AttributeError):
         return []
     found = []
+    shown = set(tables.INDEX)
     for name, method in inspect.getmembers(kind, callable):
         if name.startswith("_") or not _draws_alone(method):
             continue
-        said = (inspect.getdoc(method) or "").split("\n", 1)[0]
-        found.append({"name": name, "description": said})
+        said = (inspect.getdoc(method) or "").split("\n", 1)[0].replace("`", "")
+        # A plot that goes by a table's name is shown beside that table: each name is listed once.
+        group = (
+            "" if name in shown else "traces" if name.startswith("io_") else _PLOT_GROUPS.get(name, "memory")
+        )
+        found.append({"name": name, "description": said, "group": group})
     return found
 
 
-def picture(dump: Dump, name: str, dark: bool) -> dict[str, Any]:
-    """A plot as a PNG with a clear ground, its text dark or light. Raises KernlabError when there is none."""
+def picture(dump: Dump, name: str, dark: bool, cell: PlotCell | None = None) -> dict[str, Any]:
+    """A plot as a PNG with a clear ground, its text dark or light; as a lead's `cell` has it, where it is one's.
+
+    Raises KernlabError when there is none.
+    """
     if name not in {plot["name"] for plot in plots(dump)}:
         raise KernlabError(f"there is no plot {name!r}")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -148,7 +218,8 @@ def picture(dump: Dump, name: str, dark: bool) -> dict[str, Any]:
         figure = Figure(figsize=(9.5, 5.4), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
         ax = figure.subplots()
-        getattr(dump.plot, name)(ax=ax, theme="dark" if dark else "light")
+        given, named = ((), {}) if cell is None else (cell.given, cell.named)
+        getattr(dump.plot, name)(*given, **{**named, "ax": ax, "theme": "dark" if dark else "light"})
         for each in figure.axes:
             each.patch.set_alpha(0)
         stream = io.BytesIO()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import html.parser
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,15 @@ import pytest
 pytest.importorskip("anywidget", reason="anywidget is not installed (the extra 'lab')")
 
 import kernlab
+from kernlab import tables
 from kernlab.errors import KernlabError
 from kernlab.summary import open_dumps
+from kernlab.tables import suspect_rules
+from kernlab.tables.groups import FIRST, GROUPS
 from kernlab.widgets import explorer_views as views
+from kernlab.widgets import lead_cells
 from kernlab.widgets.explorer import Explorer
+from kernlab.widgets.explorer_export import make
 from kernlab.widgets.explorer_filter import matches
 from kernlab.widgets.explorer_tables import MOST_ROWS, Pages
 
@@ -48,7 +56,7 @@ class Asked:
     def __init__(self, explorer: Explorer):
         self.explorer = explorer
         self.said: list[dict[str, Any]] = []
-        explorer._board.send = self.said.append
+        explorer._board.send = lambda reply, buffers=(): self.said.append(reply)
 
     def __call__(self, op: str, **args: Any) -> dict[str, Any]:
         self.explorer._asked(None, {"id": "1", "op": op, "args": args}, None)
@@ -182,8 +190,8 @@ def test_every_table_has_a_page_whose_cells_are_text(pages: Pages) -> None:
 
 
 def test_a_table_that_must_be_told_more_is_not_offered(sample: Any, pages: Pages) -> None:
-    offered = {entry["name"]: entry["call"] for entry in pages.names()}
-    assert offered["slab_objects"]
+    offered = {entry["name"]: entry["code"] for entry in pages.names()}
+    assert offered["slab_objects"] == "dump.slab_objects(…)"
     assert not {"owner", "search"} & offered.keys()
     assert {"owner", "search"} <= {entry["name"] for entry in pages.names(every=True)}
     # All caches, when no cache is named.
@@ -261,6 +269,204 @@ def test_a_hostile_name_is_visible_text_of_bounded_length(own: Any) -> None:
 def test_listing_the_tables_builds_none(own: Any) -> None:
     Pages(own).names()
     assert own._built == {}
+
+
+def test_the_list_is_grouped_with_each_name_once_and_suspects_first(sample: Any, pages: Pages) -> None:
+    listed = pages.names()
+    names = [entry["name"] for entry in listed]
+    assert names[0] == "suspects"
+    assert len(set(names)) == len(names)
+    assert set(names) == {entry["name"] for entry in listed}
+    plots = views.plots(sample)
+    # A plot that goes by a table's name has no place of its own.
+    assert {plot["name"] for plot in plots if not plot["group"]} == {"memory", "zones", "slabs", "maps"}
+    own = [plot["name"] for plot in plots if plot["group"]]
+    assert not set(own) & set(names)
+    groups = list(dict.fromkeys(entry["group"] for entry in listed))
+    assert groups == ["", *(group for group in (*GROUPS, "traces") if group in groups)]
+    assert {plot["group"] for plot in plots} - {""} <= set(groups)
+
+
+def test_every_table_belongs_to_one_group() -> None:
+    named = [name for names in GROUPS.values() for name in names]
+    assert len(set(named)) == len(named)
+    missing = set(tables.INDEX) - set(named) - {FIRST}
+    assert not missing, f"kernlab/tables/groups.py should say where {missing} belong"
+
+
+def test_a_share_is_a_percent_and_flags_are_bits(pages: Pages, own: Any) -> None:
+    own._built["tasks"] = pd.DataFrame(
+        {"share": [0.0168], "flags": np.array([0x17FFFFC0010200], dtype=np.uint64)}
+    )
+    page = Pages(own).page("tasks")
+    assert [column["kind"] for column in page["columns"]] == ["share", "flags"]
+    assert page["rows"] == [[0, [["1.7%", "0.0168"], ["0x17ffffc0010200", f"{0x17FFFFC0010200:,}"]]]]
+
+
+@pytest.mark.parametrize(
+    ("code", "same"),
+    [
+        ("dump.tasks", lambda d: d.tasks),
+        ("dump.tasks.head()", lambda d: d.tasks.head()),
+        ("dump.tasks[dump.tasks.comm == 'init']", lambda d: d.tasks[d.tasks.comm == "init"]),
+        ("dump.tasks[dump.tasks.kthread]", lambda d: d.tasks[d.tasks.kthread]),
+        ("dump.tasks.nlargest(3, 'pid')", lambda d: d.tasks.nlargest(3, "pid")),
+        ("dump.tasks.loc[3]", lambda d: d.tasks.loc[3]),
+        ("dump.tasks.comm.value_counts()", lambda d: d.tasks.comm.value_counts()),
+        ("dump.tasks[dump.tasks.state.isin(['S', 'D'])]", lambda d: d.tasks[d.tasks.state.isin(["S", "D"])]),
+        (
+            'dump.log[dump.log.text.str.contains("oom|panic", na=False)]',
+            lambda d: d.log[d.log.text.str.contains("oom|panic", na=False)],
+        ),
+        (
+            "dump.slab_objects('dentry').groupby('slab').allocated.mean()",
+            lambda d: d.slab_objects("dentry").groupby("slab").allocated.mean(),
+        ),
+    ],
+)
+def test_a_lead_s_cell_gives_what_python_gives(sample: Any, code: str, same: Any) -> None:
+    shown, expected = lead_cells.show(sample, code), same(sample)
+    assert type(shown) is type(expected)
+    assert shown.equals(expected)
+
+
+def test_a_lead_s_plot_is_told_apart(sample: Any) -> None:
+    assert lead_cells.show(sample, "dump.plot.maps(124, top=6)") == lead_cells.PlotCell(
+        "maps", (124,), {"top": 6}
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "__import__('os').system('true')",
+        "dump.close()",
+        "dump.kernel",
+        "dump.__class__",
+        "dump.tasks.to_pickle('/tmp/x')",
+        "dump.tasks.eval('pid')",
+        "dump.tasks.query('pid == 1')",
+        "dump.tasks.pipe(print)",
+        "dump.tasks.comm.map(len)",
+        "dump.tasks.head",
+        "dump.tasks['comm'].str.contains",
+        "dump.plot.maps(__import__('os').getpid())",
+        "[x for x in dump.tasks]",
+        "lambda: 1",
+        "open('/etc/passwd')",
+        "dump.tasks if True else dump.maps",
+        "dump.no_such_table",
+        "1 +",
+        "(" * 5000,
+    ],
+)
+def test_nothing_else_of_a_cell_is_run(own: Any, code: str) -> None:
+    with pytest.raises(KernlabError):
+        lead_cells.show(own, code)
+    assert not own._closed
+
+
+def test_the_cells_of_all_leads_can_be_run(opened: Callable[[str], Any]) -> None:
+    dump = kernlab.open(kernlab.sample("oom"))
+    ask = Asked(dump.explorer())
+    leads = ask("suspects")["answer"]["leads"]
+    assert len(leads) >= 3
+    for lead in leads:
+        answer = ask("lead", place=lead["place"])["answer"]
+        assert answer["code"] == lead["cell"]
+        if answer["kind"] == "plot":
+            assert ask("plot", name=answer["view"])["answer"]["png"]
+        else:
+            assert ask("page", name=answer["view"], main=True)["answer"]["total"] > 0
+            assert len(ask.explorer.frame) > 0
+    # As the rules write them: each cell that stands in their source is one that can be run.
+    source = ast.parse(Path(suspect_rules.__file__).read_text("utf-8"))
+    written = [
+        node.value
+        for node in ast.walk(source)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("dump.")
+    ]
+    assert len(written) >= 10
+    for code in written:
+        if code.count("(") == code.count(")") and code.count("[") == code.count("]"):
+            lead_cells.show(dump, code)
+
+
+def test_a_name_of_the_dump_in_a_cell_stays_a_name(own: Any) -> None:
+    evil = "x') or __import__('os').abort() or ('"
+    own._built["suspects"] = pd.DataFrame({"cell": [f"dump.tasks[dump.tasks.comm == {evil!r}]"]})
+    ask = Asked(own.explorer())
+    assert ask("lead", place=0)["answer"]["kind"] == "table"
+    assert ask("page", name="lead:0")["answer"]["total"] == 0
+    for place in (1, -1, "0; import os"):
+        assert "error" in ask("lead", place=place)
+
+
+def test_last_words_begin_with_the_report(opened: Callable[[str], Any]) -> None:
+    for name, begins, ends in (
+        ("hung", "INFO: task inventoryd:176 blocked for more than", "Kernel panic - not syncing: hung_task"),
+        ("oom", "reporting invoked oom-killer", "Kernel panic - not syncing: Out of memory"),
+        ("oops", "BUG: kernel NULL pointer dereference", ""),
+        ("panic", "sysrq: ", "Kernel panic - not syncing: sysrq triggered crash"),
+    ):
+        dump = kernlab.open(kernlab.sample(name))
+        answer = Asked(dump.explorer())("words")["answer"]
+        said = [record["text"] for record in answer["records"]]
+        assert said[0].startswith(begins), name
+        assert any(text.startswith(ends) for text in said)
+        assert answer["start"] == answer["records"][0]["place"]
+        for before, record in zip(answer["records"], answer["records"][1:], strict=False):
+            assert record["place"] == before["place"] + 1 + record["skipped"]
+
+
+def test_the_overview_counts_what_is_blocked_and_names_the_traces(sample: Any) -> None:
+    dump = kernlab.open(kernlab.sample("hung"))
+    answer = Asked(dump.explorer())("running")["answer"]
+    assert answer["blocked"] == int((dump.tasks["state"] == "D").sum()) > 3
+    held = {trace["name"]: trace for trace in Asked(sample.explorer())("traces")["answer"]["traces"]}
+    assert held["vda/trace"]["kind"] == "blktrace"
+    assert held["global trace"]["said"].startswith("29 events")
+    ask = Asked(sample.explorer())
+    for trace in held.values():
+        assert ask("page", name=trace["view"])["answer"]["total"] > 0
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_exported_table_is_the_shown_one_to_the_last_bit(sample: Any, kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra 'parquet')")
+    explorer = sample.explorer()
+    sent: list[Any] = []
+    explorer._board.send = lambda reply, buffers=(): sent.append((reply, buffers))
+
+    def ask(op: str, **args: Any) -> Any:
+        explorer._asked(None, {"id": "1", "op": op, "args": args}, None)
+        reply, buffers = sent.pop()
+        return (reply["answer"], buffers) if "answer" in reply else (reply["error"], None)
+
+    file, _ = ask("export", kind=kind, name="maps", search="perms:x", sort="start", descending=True)
+    assert file["name"] == f"maps.{kind}"
+    content = b"".join(ask("piece", file=file["file"], piece=i)[1][0] for i in range(file["pieces"]))
+    expected = sample.maps[sample.maps["perms"].str.contains("x")].sort_values("start", ascending=False)
+    stream = io.BytesIO(content)
+    back = pd.read_csv(stream) if kind == "csv" else pd.read_parquet(stream)
+    assert list(back.columns) == list(expected.columns)
+    starts = [int(str(value), 0) for value in back["start"]]
+    assert sorted(starts) == sorted(int(value) for value in expected["start"])
+    if kind == "csv":
+        assert all(len(value) == 18 and value.startswith("0x") for value in back["start"])
+    # What was taken is gone, and what cannot be is refused.
+    assert "gone" in ask("piece", file=file["file"], piece=0)[0]
+    assert "not as 'pickle'" in ask("export", kind="pickle", name="maps")[0]
+
+
+def test_a_large_file_comes_in_pieces(sample: Any) -> None:
+    explorer = sample.explorer()
+    exports = explorer._answers._exports
+    file = exports.make("pages", sample.pages, "csv")
+    assert file["pieces"] > 2
+    whole = b"".join(exports.piece(file["file"], i) for i in range(file["pieces"]))
+    assert whole == make("pages", sample.pages, "csv").content
 
 
 # The widget.
@@ -383,7 +589,7 @@ def test_its_repr_is_stable_and_the_bundle_has_a_page_for_where_no_widget_can_be
     page = data["text/html"]
     assert "sysrq triggered crash" in page
     for entry in Pages(sample).names(every=True):
-        assert f"dump.{entry['name']}" in page
+        assert entry["code"] in page
 
 
 class Elements(html.parser.HTMLParser):

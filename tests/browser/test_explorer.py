@@ -1,0 +1,172 @@
+"""The explorer in a real JupyterLab: keyboard, columns, leads, files of tables, light and dark."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pandas as pd
+import pytest
+
+OPENED = "import kernlab; dump = kernlab.open({})"
+SHOWN = "explorer = dump.explorer(height='760px'); explorer"
+
+#: Everything that the Tab key stops at in an element.
+STOPS = """root => [...root.querySelectorAll("button, input, select, a[href], [tabindex]")].filter(
+  e => e.tabIndex >= 0 && !e.disabled && e.checkVisibility()).map(e => e.dataset.view || e.className || e.tagName)"""
+
+
+@pytest.fixture
+def board(desk, lab, dump_files):
+    """`board(sample)`: the explorer of a dump, its overview complete."""
+
+    def show(name):
+        if name == "debian-6.1":
+            lab.dump(dump_files(name).vmcore, "crash.vmcore")
+            opened = OPENED.format("'crash.vmcore'")
+        else:
+            opened = OPENED.format(f"kernlab.sample({name!r})")
+        found = desk.notebook("explorer.ipynb", [opened, SHOWN]).locator(".kl-explorer")
+        found.locator(".kl-panel", has_text="Slab caches").first.wait_for()
+        for title in ("What looks wrong", "Traces"):
+            panel = found.locator(".kl-panel", has_text=title).first
+            panel.get_by_text("Looking …").wait_for(state="detached", timeout=60_000)
+        found.scroll_into_view_if_needed()
+        return found
+
+    return show
+
+
+def open_view(board, view):
+    board.locator(f".kl-entry[data-view='{view}']").click()
+    board.locator(".kl-count", has_text=re.compile("row")).first.wait_for()
+
+
+def test_the_keyboard_goes_everywhere_in_few_steps(board, desk):
+    shown = board("debian-6.1")
+    page = desk.page
+    assert len(shown.evaluate(STOPS)) <= 10, "there were 37 in the list alone"
+    nav = "document.activeElement?.dataset?.view"
+    shown.locator(".kl-entry[data-view=overview]").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(nav) == "tasks"
+    page.keyboard.press("Enter")
+    shown.locator(".kl-main h3", has_text="tasks").wait_for()
+    shown.locator(".kl-count", has_text="rows").first.wait_for()
+    page.wait_for_timeout(300)
+    assert page.evaluate(nav) == "tasks", "Enter keeps the focus where it is"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(nav) == "maps"
+    page.keyboard.press("End")
+    page.keyboard.press("Home")
+    assert page.evaluate(nav) == "overview"
+    stops = shown.evaluate(STOPS)
+    assert len(stops) <= 6, stops
+    # Tools, filter, the rows, one heading.
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "CSV"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "kl-filter"
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    shown.locator(".kl-drawer .kl-facts").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.title") == "Sort by pid"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    shown.locator("th[aria-sort=ascending]", has_text="tgid").wait_for()
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.activeElement.title") == "Sort by tgid", "sorting keeps the focus"
+    # The notebook's one-letter shortcuts stay out.
+    shown.locator(".kl-entry[data-view=tasks]").focus()
+    page.keyboard.type("dd")
+    assert page.evaluate("window.jupyterapp.shell.currentWidget.content.model.cells.length") == 2
+
+
+def test_no_column_is_cut_while_there_is_room(board, desk):
+    shown = board("debian-6.1")
+    for view in ("log", "iomem", "modules", "vmalloc", "tmpfs"):
+        open_view(shown, view)
+        desk.page.wait_for_timeout(300)
+        cut, room = shown.locator(".kl-main .kl-scroll").evaluate(
+            """scroller => [
+              [...scroller.querySelectorAll("td")].filter(e => e.scrollWidth > e.clientWidth + 1)
+                .map(e => e.textContent),
+              scroller.clientWidth - scroller.querySelector("table").scrollWidth
+                + scroller.querySelector("thead th:last-child").offsetWidth]"""
+        )
+        assert not cut or room < 40, (view, room, cut[:3])
+        desk.picture(f"explorer-{view}", shown)
+
+
+def test_a_lead_s_cell_runs_on_a_click(board, desk):
+    shown = board("oom")
+    leads = shown.locator(".kl-panel", has_text="What looks wrong")
+    assert leads.locator("li").count() >= 3
+    assert "story_session" in leads.inner_text()
+    assert re.search(r"31.4 MiB · 11%", leads.inner_text())
+    desk.picture("explorer-overview-oom", shown)
+    leads.locator(".kl-run", has_text="story_session").click()
+    shown.locator(".kl-main h3", has_text="dump.slab_objects('story_session')").wait_for()
+    shown.locator(".kl-count", has_text=re.compile("84,3")).first.wait_for()
+    desk.picture("explorer-lead", shown)
+    shown.locator(".kl-entry[data-view=suspects]").click()
+    shown.locator(".kl-main .kl-run", has_text="dump.plot.maps").click()
+    shown.locator(".kl-plot img").wait_for()
+    desk.picture("explorer-lead-plot", shown)
+    shown.locator(".kl-entry[data-view=overview]").click()
+    shown.locator(".kl-link", has_text="in state D").click()
+    shown.locator(".kl-main tbody tr.kl-row").first.wait_for()
+    assert shown.locator(".kl-filter").input_value() == "state=D"
+
+
+def test_a_table_is_saved_as_it_is_shown(board, desk):
+    shown = board("debian-6.1")
+    open_view(shown, "maps")
+    shown.locator(".kl-filter").fill("perms:x")
+    shown.locator(".kl-count", has_text=" of ").first.wait_for()
+    for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
+        with desk.page.expect_download() as download:
+            shown.locator(".kl-tool", has_text=label).click()
+        assert download.value.suggested_filename == f"maps.{label.lower()}"
+        saved = read(io.BytesIO(download.value.path().read_bytes()))
+        assert saved["perms"].str.contains("x").all()
+        rows = int(shown.locator(".kl-count").first.inner_text().split(" of ")[0].replace(",", ""))
+        assert len(saved) == rows > 20
+        if label == "CSV":
+            assert saved["start"].str.fullmatch("0x[0-9a-f]{16}").all()
+
+
+def test_light_and_dark(board, desk):
+    shown = board("oom")
+    try:
+        for theme in ("JupyterLab Light", "JupyterLab Dark"):
+            desk.theme(theme)
+            name = theme.split()[1].lower()
+            shown.locator(".kl-entry[data-view=overview]").click()
+            shown.locator(".kl-words button").first.wait_for()
+            shown.locator(".kl-leads li").first.wait_for()
+            assert desk.unreadable(shown) == [], name
+            desk.picture(f"explorer-overview-{name}", shown)
+            for view in ("suspects", "tasks", "log"):
+                open_view(shown, view)
+                shown.locator(".kl-main tbody tr.kl-row").nth(2).click()
+                shown.locator(".kl-drawer .kl-facts").wait_for()
+                assert desk.unreadable(shown) == [], (name, view)
+                desk.picture(f"explorer-{view}-{name}", shown)
+                shown.locator(".kl-close").click()
+        # A plot follows the page.
+        shown.locator(".kl-entry[data-view='plot:physical']").click()
+        image = shown.locator(".kl-plot img")
+        image.wait_for()
+        dark = image.get_attribute("src")
+        desk.theme("JupyterLab Light")
+        desk.page.wait_for_function(
+            "before => document.querySelector('.kl-plot img')?.src !== before", arg=dark, timeout=30_000
+        )
+        desk.picture("explorer-plot-light", shown)
+    finally:
+        desk.theme("JupyterLab Light")
