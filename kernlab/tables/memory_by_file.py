@@ -92,15 +92,30 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
 
 
 def mapping_paths(kernel: Kernel, mappings: U64, problems: list[str]) -> Column:
-    """The path of the file behind each address_space uint64[n], as `memory_by_file` has it."""
+    """The path of the file behind each address_space uint64[n], as `memory_by_file` has it, in one text: that of
+    another mount namespace than pid 1's says so."""
     unique, of = np.unique(mappings, return_inverse=True)
     inode = StructArray(kernel, kernel.find_type("struct address_space"), unique).follow("host")
     back = inode["i_mapping"]
     good = inode.valid & back.valid & (back.values == unique)
     inode = StructArray(kernel, inode.type, inode.addresses, good)
     fs = c_strings(kernel, _known(inode.follow("i_sb").follow("s_type")["name"]), 64)
-    path, _ = _paths(kernel, inode, fs.values.astype(object) == "bdev", problems)
-    return Column(path.values[of], path.valid[of], "text")
+    path, mounts = _paths(kernel, inode, fs.values.astype(object) == "bdev", problems)
+    home, number = (
+        of_mounts(kernel, np.array([_root_mount(kernel)], dtype=np.uint64)),
+        of_mounts(kernel, mounts),
+    )
+    foreign = path.valid & number.valid & home.valid[0] & (number.values != home.values[0])
+    text = path.values.copy()
+    for row in np.flatnonzero(foreign).tolist():
+        text[row] = f"{text[row]} (mount namespace {number.values[row]})"
+    return Column(text[of], path.valid[of], "text")
+
+
+def _root_mount(kernel: Kernel) -> int:
+    """The vfsmount that pid 1's root directory lies on, 0 where it cannot be read."""
+    root = root_of_init(kernel, [])
+    return root[0] if root else 0
 
 
 def _known(column: Column) -> U64:
@@ -179,8 +194,7 @@ def _mounts(kernel: Kernel, blocks: U64, problems: list[str]) -> U64:
     space = mount["mnt_ns"]
     seen = in_namespace(space)
     # What pid 1 sees comes before other namespaces: kdevtmpfs has /dev at its own root.
-    root = root_of_init(kernel, [])
-    home = container(kernel, "struct mount", "mnt", [root[0] if root else 0])["mnt_ns"]
+    home = container(kernel, "struct mount", "mnt", [_root_mount(kernel)])["mnt_ns"]
     own = seen & home.valid[0] & (space.values == home.values[0])
     score = 1 + seen.astype(np.int64) * 2 + own.astype(np.int64) * 4 + whole.astype(np.int64) * 8
     address = mount.follow("mnt").addresses

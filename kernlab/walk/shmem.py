@@ -112,6 +112,11 @@ class SharedSwap:
         unique, of = np.unique(np.where(file.valid, file.values, np.uint64(0)), return_inverse=True)
         mapping = StructArray(kernel, kernel.find_type("struct file"), unique).follow("f_mapping")
         shared, swapped = is_shmem(kernel, mapping), swapped_pages(mapping.follow("host"))
+        if "shmem_aops" not in kernel.symbols:
+            problems.append(
+                "which files are shared memory is not known, nor what of them is swapped out: the symbols lack "
+                "shmem_aops (CONFIG_KALLSYMS_ALL)"
+            )
         # A mapping whose inode is lost may well have swapped pages.
         some = shared.values & ~(swapped.valid & (swapped.values == 0))
         self.known &= ((unique == 0) | (shared.valid & (swapped.valid | ~shared.values)))[of]

@@ -252,6 +252,12 @@ def test_files_of_containers_do_not_pass_for_pid_1s(server, server_files):
     assert files.loc["/var/lib/bigfile", "mount_namespace"] == own
     # The kernel's own mounts are of no namespace, and neither is a block device.
     assert files.loc[["/dev/zero (deleted)", "/dev/vda"], "mount_namespace"].isna().all()
+    pages = server.pages
+    mapping = int(files.loc["/tmp/ctr-tmpfile", "mapping"])
+    pfn = int(pages.loc[pages["mapping"].to_numpy(dtype=np.uint64, na_value=0) == mapping, "pfn"].iloc[0])
+    assert server.owner(server.kernel.memory.layout.direct_start + pfn * PAGE)["name"] == (
+        f"/tmp/ctr-tmpfile (mount namespace {container})"
+    )
     mapped = server.maps.merge(server.tasks[["pid", "mount_namespace"]], on="pid", suffixes=("", "_task"))
     of_files = mapped[mapped["mount_namespace"].notna()]
     # What each maps it opened where it lives, but for those that changed their namespace after they had begun.

@@ -113,6 +113,23 @@ def test_what_is_not_shared_memory_has_none(file):
     assert swap.known.all()
 
 
+def test_without_the_symbol_nobody_knows_what_is_shared_memory(file, monkeypatch):
+    """CONFIG_KALLSYMS_ALL=n: the symbols are of functions only."""
+    file.swap_out(0)
+    file.map(0x10000, 64, 0, SHARED)
+    file.map(0x90000, 1, 0, WRITE, file=0)
+    kernel = file.heap.kernel()
+    lookup = kernel.symbols.get
+    monkeypatch.setattr(
+        kernel.symbols, "get", lambda name, *rest: None if name == "shmem_aops" else lookup(name, *rest)
+    )
+    monkeypatch.setattr(type(kernel.symbols), "__contains__", lambda _, name: name != "shmem_aops")
+    problems: list[str] = []
+    vmas = StructArray(kernel, kernel.find_type("struct vm_area_struct"), file.vmas)
+    assert SharedSwap(kernel, vmas, problems).known.tolist() == [False, True]
+    assert any("CONFIG_KALLSYMS_ALL" in problem for problem in problems)
+
+
 @pytest.mark.parametrize("broken", ["node", "inode", "mapping", "file"])
 def test_what_cannot_be_read_is_not_zero(file, broken):
     file.swap_out(0, 1)
