@@ -14,6 +14,9 @@ from typing import Any
 from kernlab.traces.blktrace_counts import Key, Run
 from kernlab.traces.blktrace_names import device_name
 
+#: Between which times (ns); None: from the beginning, to the end.
+Span = tuple[int | None, int | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -55,7 +58,7 @@ class Counted:
     numbered: int | None = None
     refused: int | None = None
     full: bool = False
-    chance: tuple[int | None, int | None] | None = None
+    chance: Span | None = None
     before: bool = False
 
 
@@ -93,12 +96,17 @@ def losses(runs: Mapping[Key, Run], counters: Counts | None) -> tuple[list[Loss]
     refused = sum(told) if told else counters.refused
     rest = max((refused or 0) - gone, 0)
     chances = {cpu: counted.chance for cpu, counted in counters.cpus.items() if counted.chance is not None}
-    if rest and not numbers_first and not chances and len(ended) == 1:
+    if rest and not numbers_first and len(ended) == 1 and chances.keys() <= set(ended):
         after[ended[0]], rest = after.get(ended[0], 0) + rest, 0
     device = next((device_name(number) for number, _ in sorted(runs)), "")
     found += [_end(device, cpu, after.get(cpu, 0), counters.cpus[cpu].full, by_cpu.get(cpu)) for cpu in ended]
+    more = []
+    if ended and chances and not numbers_first:
+        # What is certain stands above; that it happened before as well cannot be known.
+        spans = ", ".join(f"CPU {cpu} {_span(chance)}" for cpu, chance in sorted(chances.items()))
+        more = [f"Where a buffer was full before, too, that left no gap in the numbers (possible: {spans})"]
     if not rest:
-        return found, []
+        return found, more
     many = f"{device}: {rest:,}".removeprefix(": ")
     earlier = not ended and not chances and any(counted.before for counted in counters.cpus.values())
     if numbers_first or earlier:
@@ -106,9 +114,9 @@ def losses(runs: Mapping[Key, Run], counters: Counts | None) -> tuple[list[Loss]
             f"{many} more events were dropped before those that are kept, or were notes, which have no numbers"
         ]
     text = f"{many} events were dropped by {counters.source}, and left no gap in the numbers"
-    if ended and not chances:
-        return found, [f"{text}: they are of CPU {' and '.join(map(str, ended))}"]
-    return [*found, _somewhere(device, rest, chances, text, bool(ended))], []
+    if ended:
+        return found, [f"{text}: they are of CPU {' and '.join(map(str, sorted({*ended, *chances})))}", *more]
+    return [*found, _somewhere(device, rest, chances, text)], []
 
 
 def doubt(missing: Sequence[Loss]) -> list[str]:
@@ -147,18 +155,22 @@ def _end(device: str, cpu: int, count: int, full: bool, run: Run | None) -> Loss
     return Loss(device, cpu, count or None, since, None, text.removeprefix(", "))
 
 
-def _somewhere(
-    device: str, count: int, chances: Mapping[int, tuple[int | None, int | None]], text: str, more: bool
-) -> Loss:
-    """What was refused and left no gap: of which CPUs it may be, and when at the earliest; `more` was at the end."""
+def _somewhere(device: str, count: int, chances: Mapping[int, Span], text: str) -> Loss:
+    """What was refused and left no gap: of which CPUs it may be, and when at the earliest."""
     since, until = (
         _bound((span[place] for span in chances.values()), min if place == 0 else max) for place in (0, 1)
     )
     whose = f" of CPU {' or '.join(map(str, sorted(chances)))}" if chances else ""
     when = "from the beginning on" if since is None else f"from {moment(since)} on"
     end = "" if until is None else f", up to {moment(until)},"
-    told = f"{text}: {'at the end, and ' if more else ''}{when}{end} events{whose} may be missing"
+    told = f"{text}: {when}{end} events{whose} may be missing"
     return Loss(device, next(iter(chances)) if len(chances) == 1 else None, count, since, until, told)
+
+
+def _span(chance: Span) -> str:
+    since, until = chance
+    start = "from the beginning on" if since is None else f"from {moment(since)} on"
+    return start if until is None else f"{start} up to {moment(until)}"
 
 
 def _bound(times: Iterable[int | None], pick: Callable[[list[int]], int]) -> int | None:

@@ -229,3 +229,20 @@ def test_what_was_overwritten_is_told(channel):
     (told,) = of(dump).attrs["problems"]
     assert "CPU 1: 4 sub-buffers were overwritten before anybody read them" in told
     assert told in dump.relay.blktrace("vda/trace").latencies().requests.attrs["problems"]
+
+
+def test_a_full_buffer_that_may_have_been_full_before_is_certain_from_its_last_event_on(channel):
+    laid = channel(OLD)
+    first, second, half = laid.halves()
+    laid.fill({**dict.fromkeys(range(12, 18), b""), 18: first, 19: second}, produced=20, full=True)
+    laid.overlay.set("struct blk_trace", laid.trace, "dropped.counter", 12)
+    events = of(laid.overlay.dump())
+    assert events.attrs["lost"] == [
+        {"device": "254:0", "cpu": 1, "events": 12, "since_ns": laid.times[-1], "until_ns": None}
+    ]
+    certain, possible = events.attrs["problems"]
+    assert f"{laid.times[-1] / 1e9:.6f} s" in certain
+    assert "left no gap" in possible
+    assert (
+        f"CPU 1 from {laid.times[half - 1] / 1e9:.6f} s on up to {laid.times[half] / 1e9:.6f} s" in possible
+    )
