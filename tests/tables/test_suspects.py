@@ -56,6 +56,13 @@ def test_healthy_machines_have_no_suspects(dump):
     assert not dump.suspects.attrs["problems"]
 
 
+def test_a_machine_that_ran_out_of_memory_has_its_leads(machine_of):
+    """The sample of it: one process and one cache hold it all, and who would have been killed is named."""
+    found = machine_of("oom").dump.suspects
+    assert found["lead"].tolist() == ["OOM", "large process", "large unreclaimable slab cache", "OOM score"]
+    assert found["subject"].tolist() == ["reporting", "reporting (124)", "story_session", "reporting (124)"]
+
+
 def test_a_victim_of_the_oom_killer_and_the_next_one():
     found = rules.out_of_memory(
         memory(

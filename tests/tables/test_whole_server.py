@@ -90,6 +90,29 @@ def test_page_tables_hold_as_many_swapped_pages_as_each_process_counts(server):
     assert ours.loc[2975, "shmem_swap_bytes"] == 7270400 + 41943040
 
 
+def test_a_huge_page_on_its_way_to_another_node_is_resident(server):
+    """One entry of migration stands for 2 MiB (is_pmd_migration_entry): it has neither PRESENT nor PSE."""
+    rows = server.maps.query("pid == 2960").reset_index(drop=True)
+    row = int(rows["rss_bytes"].argmax())
+    assert rows["rss_bytes"][row] > 60e6
+    top = server.translate(int(server.struct("vm_area_struct", int(rows["address"][row])).vm_mm.pgd))
+    for address in range(-(-int(rows["start"][row]) >> 21) << 21, int(rows["end"][row]), 1 << 21):
+        table = top
+        for shift in (39, 30, 21):
+            where = table + ((address >> shift) & 511) * 8
+            entry = int.from_bytes(server.read(where, 8, physical=True), "little")
+            table = entry & 0x000F_FFFF_FFFF_F000
+        if entry & 0x81 == 0x81:
+            break
+    frame = (entry & 0x000F_FFFF_FFE0_0000) >> 12
+    moving = 28 << 59 | ((~frame << 14) % (1 << 64) >> 5)
+    moved = Overlay(server).word(where, moving, physical=True).dump().maps.query("pid == 2960")
+    assert moved["rss_bytes"].tolist() == rows["rss_bytes"].tolist()
+    assert moved["swap_bytes"].tolist() == rows["swap_bytes"].tolist()
+    gone = Overlay(server).word(where, 0, physical=True).dump().maps.query("pid == 2960")
+    assert rows["rss_bytes"].sum() - gone["rss_bytes"].sum() == 1 << 21
+
+
 def test_without_the_operations_of_shared_memory_its_swap_is_missing(server):
     pid = 2975
     file = int(
