@@ -152,6 +152,7 @@ def unreclaimable(memory: Memory) -> list[Lead]:
         ((Kind.OTHER,), "pages without an owner", 'dump.pages[dump.pages.kind == "other kernel"]'),
         ((Kind.VMALLOC, Kind.VMAP), "vmalloc", 'dump.pages[dump.pages.kind.isin(["vmalloc", "vmap"])]'),
         ((Kind.LARGE_KMALLOC,), "large kmalloc", 'dump.pages[dump.pages.kind == "large kmalloc"]'),
+        ((Kind.NETWORK,), "network buffers", 'dump.pages[dump.pages.kind == "network"]'),
         ((Kind.KERNEL_STACK,), "kernel stacks", "dump.tasks.comm.value_counts()"),
         ((Kind.PERCPU,), "per-CPU memory", 'dump.pages[dump.pages.kind == "percpu"]'),
     ):

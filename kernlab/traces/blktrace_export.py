@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernlab import text
+from kernlab.files import write_whole
 from kernlab.traces.blktrace_headers import headers
 from kernlab.traces.blktrace_records import I64, U8, Scan
 
@@ -54,10 +55,8 @@ def export(trace: BlkTrace, folder: str | PathLike[str], device: str) -> list[Pa
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     whole = bytes_by_cpu(trace)
-    written = []
     base = text.show_controls(device).replace("/", "!")
-    for cpu in range(max(whole, default=-1) + 1):
-        path = where / f"{base}.blktrace.{cpu}"
-        path.write_bytes(whole.get(cpu, b""))
-        written.append(path)
-    return written
+    return [
+        write_whole(where / f"{base}.blktrace.{cpu}", whole.get(cpu, b""))
+        for cpu in range(max(whole, default=-1) + 1)
+    ]

@@ -6,7 +6,6 @@ trace_printk, names of tasks, options, and each CPU's sub-buffers as they lay in
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import KernlabError
+from kernlab.files import whole_file
 from kernlab.kernel import Kernel
 from kernlab.traces.ftrace_comms import IDLE, Comms
 from kernlab.traces.ftrace_formats import Formats
@@ -73,14 +73,9 @@ def write(
     instances.sort(key=lambda instance: instance.name != "")
     cpus = max(ring.cpu for ring in rings) + 1
     parts.append(struct.pack("<I", cpus))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(b"".join(parts))
-            _write_buffers(file, kernel, rings, instances, cpus, size, clocks)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write(b"".join(parts))
+        _write_buffers(file, kernel, rings, instances, cpus, size, clocks)
     return path
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.files import write_whole
 from kernlab.frames import addresses, describe, frame, nullable
 from kernlab.kernel import Kernel
 from kernlab.structs import Column
@@ -324,9 +325,8 @@ class Relay(Spelt):
         plain = text.show_controls(base).replace("/", "!")
         written = []
         for buffer in channel.buffers:
-            path = where / f"{plain}{buffer.cpu}"
-            path.write_bytes(self.read(channel.address, buffer.cpu, mode))
-            written.append(path)
+            data = self.read(channel.address, buffer.cpu, mode)
+            written.append(write_whole(where / f"{plain}{buffer.cpu}", data))
         return written
 
     def __repr__(self) -> str:

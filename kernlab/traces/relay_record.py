@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.files import naming, write_whole
 from kernlab.progress import progress
 from kernlab.traces.relay_mapped import is_live
 from kernlab.traces.relay_paths import METADATA, channel_name, read_dropped
@@ -69,7 +70,7 @@ def record(
             {"cpu": s.cpu, "source": str(s.source), "file": s.target.name, "bytes": s.bytes} for s in streams
         ],
     }
-    (folder / METADATA).write_text(json.dumps(described, indent=2) + "\n")
+    write_whole(folder / METADATA, (json.dumps(described, indent=2) + "\n").encode())
     return described
 
 
@@ -111,8 +112,9 @@ class _Stream:
                 break
             # A raw file may take less than it was given.
             rest = memoryview(piece)
-            while rest:
-                rest = rest[self._out.write(rest) :]
+            with naming(self.target):
+                while rest:
+                    rest = rest[self._out.write(rest) :]
             count += len(piece)
             self.bytes += len(piece)
         return count

@@ -1,0 +1,46 @@
+"""Files that are written for the user: whole or not at all, and an error that names the one that could not be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let what goes wrong inside name the file: what write(2) answers (a full disk) names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write instead of `path`, which takes the file's place when all is written and is as before if not.
+
+    A device or a pipe is written to as it is. Raises OSError with the path's name.
+    """
+    real = Path(os.path.realpath(path))
+    if real.exists() and not real.is_file():
+        with naming(path):
+            yield real
+        return
+    temporary = real.with_name(f".{real.name}.{os.getpid()}")
+    try:
+        with naming(path):
+            yield temporary
+            temporary.replace(real)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> Path:
+    """Write a file in one go. Raises OSError with the path's name."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+    return path
