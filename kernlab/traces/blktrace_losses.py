@@ -115,7 +115,9 @@ def losses(runs: Mapping[Key, Run], counters: Counts | None) -> tuple[list[Loss]
         ]
     text = f"{many} events were dropped by {counters.source}, and left no gap in the numbers"
     if ended:
-        return found, [f"{text}: they are of CPU {' and '.join(map(str, sorted({*ended, *chances})))}", *more]
+        others = sorted(chances.keys() - set(ended))
+        perhaps = f", some perhaps of CPU {' and '.join(map(str, others))}" if others else ""
+        return found, [f"{text}: they are of CPU {' and '.join(map(str, ended))}{perhaps}", *more]
     return [*found, _somewhere(device, rest, chances, text)], []
 
 

@@ -134,7 +134,11 @@ def test_what_was_refused_is_told_with_the_moment(capture):
     events = dump.relay.events("vda/trace")
     lost = events.attrs["lost"]
     dropped = int(truth["vda.dropped"])
-    assert 0 <= dropped - sum(one["events"] or 0 for one in lost) <= 8
+    if all(one["events"] for one in lost):
+        assert 0 <= dropped - sum(one["events"] for one in lost) <= 8
+    else:
+        # Before 7.x the kernel counts for all CPUs together.
+        assert [told for told in events.attrs["problems"] if f"{dropped:,} events were dropped" in told]
     last = events[events["action"] != "m"].groupby("cpu")["timestamp"].max().astype("int64")
     ends = {one["cpu"]: one["since_ns"] for one in lost if one["until_ns"] is None}
     assert ends == {cpu: last[cpu] for cpu in own.index[own["full"].astype(bool)]}
