@@ -150,6 +150,32 @@ def resident(dump: kernlab.Dump, truth: Truth) -> Share:
     return int((both["off"] == 0).sum()), len(both)
 
 
+def cgroups(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Of every memory cgroup that had files: its limit and its events exactly, and its usage within what two CPUs hold
+    back of its charges."""
+    held = compared = 0
+    named = [name.split("/")[1:-1] for name in truth.files if name.startswith("cgroup/")]
+    paths = {"/".join(parts) for parts in named if f"cgroup/{'/'.join(parts)}/memory.current" in truth.files}
+    if not paths:
+        return 0, 0
+    ours = dump.memory_by_cgroup.set_index("path")
+
+    def told(path: str, file: str) -> str:
+        return truth.text(f"cgroup/{path}/{file}").strip()
+
+    for path in paths:
+        events = dict(line.split() for line in told(path, "memory.events").splitlines())
+        compared += 2 + len(events)
+        if f"/{path}" not in ours.index:
+            continue
+        row = ours.loc[f"/{path}"]
+        limit = "max" if pd.isna(row["limit_bytes"]) else str(row["limit_bytes"])
+        held += limit == told(path, "memory.max")
+        held += abs(int(told(path, "memory.current")) - row["usage_bytes"]) <= 2 * 64 * 4096
+        held += sum(name in row and row[name] == int(count) for name, count in events.items())
+    return held, compared
+
+
 class Told(Truth):
     """A truth that several dumps are compared with: what was read of it last is kept."""
 
@@ -169,6 +195,7 @@ FACTS: dict[str, Callable[[kernlab.Dump, Truth], Share]] = {
     "relay bytes": bytes_of_traces,
     "kinds": kinds,
     "RSS": resident,
+    "cgroups": cgroups,
 }
 
 
@@ -230,6 +257,7 @@ def captures(kernel: str) -> Iterator[tuple[str, Options]]:
         crash, qemu = (CRASH_FORMATS[:1], QEMU_FORMATS[:1]) if la57 else (CRASH_FORMATS, QEMU_FORMATS)
         yield "panic", Options(kernel=series, flavour=flavour, la57=la57, formats=crash)
         yield "trace", Options(kernel=series, flavour=flavour, la57=la57, qemu_formats=qemu)
+    yield "cgroups", Options(kernel=series, flavour=flavour, la57=False)
 
 
 def compared(capture: Capture) -> tuple[list[dict[str, str]], list[str]]:
