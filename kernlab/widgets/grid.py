@@ -16,7 +16,7 @@ import pandas as pd
 from kernlab.errors import KernlabError, MissingDependencyError
 from kernlab.frames import is_ours, to_html
 from kernlab.frames.address import AddressDtype
-from kernlab.frames.cells import AT_RIGHT, duration, kind_of_column
+from kernlab.frames.cells import AT_RIGHT, duration, kind_of_column, readable
 from kernlab.frontend import cell_name
 from kernlab.text import NO_MATH, Address, escape_html, shorten, show_controls
 
@@ -34,6 +34,14 @@ _HUMAN_SIZE = """function (data, type) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
   while (Math.abs(value) >= 1023.95 && unit < 6) { value /= 1024; unit += 1; }
   return unit ? value.toFixed(1) + ' ' + units[unit] : value + ' B';
+}"""
+
+#: A share of 1 as a percent, sorted by what it is.
+_PERCENT = """function (data, type) {
+  if (type !== 'display' || data === '' || data === null) { return data; }
+  const share = Number(data);
+  if (share !== 0 && Math.abs(share) < 0.0005) { return '< 0.1%'; }
+  return (100 * share).toFixed(Math.abs(share) >= 0.1 || share === 0 ? 0 : 1) + '%';
 }"""
 
 #: Rows of the plain table that stands in for a grid.
@@ -151,6 +159,9 @@ class Grid:
         sizes = [i for i, (name, _) in pairs if str(name) == "bytes" or str(name).endswith("_bytes")]
         if self._human_sizes and sizes:
             rules.append({"targets": sizes, "render": self._itables.JavascriptFunction(_HUMAN_SIZE)})
+        shares = [i for i, (name, dtype) in pairs if kind_of_column(str(name), dtype) == "share"]
+        if shares:
+            rules.append({"targets": shares, "render": self._itables.JavascriptFunction(_PERCENT)})
         return rules
 
     def _caption(self) -> str:
@@ -177,7 +188,7 @@ class Grid:
 
 def for_grid(table: pd.DataFrame) -> pd.DataFrame:
     """The same table with cells that mean the same in JavaScript: small integers, floats and text."""
-    columns = {i: _column(table.iloc[:, i]) for i in range(table.shape[1])}
+    columns = {i: _column(str(name), table.iloc[:, i]) for i, name in enumerate(table.columns)}
     shown = pd.DataFrame(columns, index=_index(table.index))
     shown.columns = pd.Index(
         [show_controls(shorten(str(name), _LONGEST_CELL)) for name in table.columns], dtype=object
@@ -192,8 +203,10 @@ def _index(index: pd.Index) -> pd.Index:
     return cells if index.nlevels > 1 else cells.rename(_cell(index.name))
 
 
-def _column(column: pd.Series) -> Any:
-    items = [_cell(item) for item in column.array]
+def _column(name: str, column: pd.Series) -> Any:
+    # Bits that a decimal number hides.
+    flags = kind_of_column(name, column.dtype) == "flags"
+    items = [readable("flags", item)[0] if flags else _cell(item) for item in column.array]
     result = np.empty(len(items), dtype=object)
     result[:] = items
     return result

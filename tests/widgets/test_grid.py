@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import kernlab
+import kernlab.frames.address  # names the dtype
 from kernlab.errors import KernlabError
 
 pytest.importorskip("itables", reason="itables is not installed (the extra 'lab')")
@@ -84,6 +85,20 @@ def test_sizes_in_human_units_on_request(opened):
     # The cells themselves stay numbers, which sort.
     column = slabs.columns.get_loc("bytes")
     assert [int(row[column]) for row in data(kernlab.show(slabs, human_sizes=True))] == slabs.bytes.tolist()
+
+
+def test_shares_are_percents_that_sort_as_numbers_and_flags_are_bits():
+    table = pd.DataFrame(
+        {
+            "share": [0.25, 1e-5, None],
+            "flags": pd.array([0x17FFFFC0010200, 0, None], dtype="UInt64"),
+        }
+    )
+    rows = data(kernlab.show(table))
+    assert [row[1] for row in rows] == ["0x17ffffc0010200", "0x0", ""]
+    assert [float(row[0]) for row in rows[:2]] == [0.25, 1e-5]
+    assert "'%'" in kernlab.show(table)._repr_html_()
+    assert "'%'" not in kernlab.show(table[["flags"]])._repr_html_()
 
 
 def test_a_series_and_what_is_no_table(opened):
