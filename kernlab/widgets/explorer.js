@@ -224,7 +224,7 @@ function render({ model, el }) {
       into.replaceChildren(...[title, ...draw(answer)].filter(Boolean));
       rove(into, items);
     };
-    ask(op).then(
+    ask(op, {}, { quiet: op === "suspects" || op === "traces" }).then(
       shown,
       (error) => turn === state.turn && into.replaceChildren(...[title, make("p", { class: "kl-bad" }, error.message)].filter(Boolean)),
     );

@@ -53,7 +53,7 @@ function client(model, tell) {
     const asked = message && waiting.get(message.id);
     if (!asked) return;
     waiting.delete(message.id);
-    if (!waiting.size) tell("");
+    if (![...waiting.values()].some((each) => !each.quiet)) tell("");
     if (message.error) asked.fail(new Error(message.error));
     else {
       if (asked.key) keep(asked.key, message.answer);
@@ -75,7 +75,8 @@ function client(model, tell) {
     }
   };
   return {
-    ask(op, args = {}, { again = false } = {}) {
+    // `again`: what was answered before does not count; `quiet`: who asks says itself that it takes long.
+    ask(op, args = {}, { again = false, quiet = false } = {}) {
       const key = again ? "" : `${op} ${JSON.stringify(args)}`;
       if (kept[key]) {
         // The kernel should still know what is shown and what is chosen.
@@ -84,8 +85,9 @@ function client(model, tell) {
       }
       const id = `${mark}-${++last}`;
       return new Promise((done, fail) => {
-        waiting.set(id, { key, done, fail });
+        waiting.set(id, { key, done, fail, quiet });
         model.send({ id, op, args });
+        if (quiet) return;
         setTimeout(() => waiting.has(id) && tell("Waiting for the kernel …"), 1500);
         setTimeout(() => waiting.has(id) && tell("The kernel is still busy with this, or there is none. What was looked at before can still be seen."), 12000);
       });

@@ -246,7 +246,7 @@ def _numbers(row: pd.Series[Any], *names: str) -> dict[str, int | None]:
 def _title(name: str, row: pd.Series[Any], place: int) -> str:
     if name == "tasks":
         return f"{_text(row['comm'])} · pid {_text(row['pid'])}"
-    label = next((_text(row[key]) for key in ("name", "path", "text") if row.get(key)), "")
+    label = next((_text(row[key]) for key in ("name", "path", "text", "subject") if row.get(key)), "")
     return text.shorten(f"{name} · {label}" if label else f"{name} · row {place:,}", 120)
 
 
