@@ -29,6 +29,11 @@ def __getattr__(name: str) -> Any:
 
         globals()["relay"] = relay_files
         return relay_files
+    if name == "plain":
+        from kernlab.frames.plain import plain
+
+        globals()["plain"] = plain
+        return plain
     if name == "show":
         from kernlab.widgets.grid import show
 
@@ -64,7 +69,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "Dump", "open", "relay", "sample", "samples", "show"})
+    return sorted({*globals(), "Dump", "open", "plain", "relay", "sample", "samples", "show"})
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -72,6 +72,10 @@ class TypeNotFoundError(KernlabError, LookupError):
     """No such type in the type information of this kernel."""
 
 
+class TypesLostError(KernlabError):
+    """The kernel's type information is not in the dump, or not whole: no struct can be read, but memory can."""
+
+
 class MemberNotFoundError(KernlabError, AttributeError, LookupError):
     """A struct of this kernel has no such member."""
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kernlab import addresses
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
-from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError
+from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
 from kernlab.formats.base import DumpFile
 from kernlab.memory import Located, Memory, x86_64
 from kernlab.memory.arena import DEFAULT_BOUND
@@ -123,12 +123,40 @@ class Kernel:
                             f"{self.source}: this kernel carries no type information of its own (built without "
                             "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
                         )
-                    self._types = Btf(self.memory.read(start, stop - start))
+                    self._types = Btf(self._type_information(start, stop))
         return self._types
 
     @types.setter
     def types(self, types: Types) -> None:
         self._types = types
+
+    def _type_information(self, start: int, stop: int) -> bytes:
+        """The BTF from `start` to `stop`. Raises TypesLostError where the dump lacks any of it."""
+        data, there = self.memory.read_partial(start, stop - start)
+        if there.all():
+            return data.tobytes()
+        lost = np.unique(np.flatnonzero(~there) + start % self.page_size >> self.page_size.bit_length() - 1)
+        pages = (stop - 1) // self.page_size - start // self.page_size + 1
+        try:
+            self.memory.read(start, stop - start)
+            why = ""
+        except KernlabError as error:
+            why = f" ({error})"
+        told = (
+            f"the kernel's types are gone: {len(lost):,} of the {pages:,} pages that hold its BTF ({start:#018x} to "
+            f"{stop:#018x}) are not in {self.source}{why}. Without them no struct can be read, nor a table of structs. "
+            "What needs none still works: dump.log, info, symbols, symbol, symbolize, read, translate, search, "
+            "find_symbols"
+        )
+        self.lost([told])
+        raise TypesLostError(told)
+
+    def type_or_none(self, name: str) -> Type | None:
+        """A type of the kernel's own by its C name; None where it has none, or its types are lost."""
+        try:
+            return self.types.get(name)
+        except TypesLostError:
+            return None
 
     def _complete_layout(self, symbols: SymbolTable) -> None:
         """Add the direct map, and narrow the image's map to what is the image, once symbols can be looked up."""

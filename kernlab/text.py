@@ -33,6 +33,10 @@ class Address(int):
 
     __str__ = __repr__
 
+    def __conform__(self, protocol: Any) -> str:
+        """What sqlite3 stores: text, for its integers have a sign and 64 bits in all."""
+        return str(self)
+
 
 def decode(raw: bytes, *, cut: bool = False) -> str:
     """Bytes of the kernel as text: UTF-8, what is not stays readable as `\\xff`; control characters stay.

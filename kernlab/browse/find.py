@@ -10,6 +10,7 @@ import numpy as np
 from kernlab import frames
 from kernlab.browse.layout import Layout, layout
 from kernlab.debuginfo import known_globals
+from kernlab.errors import TypesLostError
 from kernlab.structs import Column
 
 
@@ -51,7 +52,10 @@ class FindSymbols:
         )
 
     def _type(self, name: str) -> str | None:
-        described = self._dump.kernel.types.variable(name)
+        try:
+            described = self._dump.kernel.types.variable(name)
+        except TypesLostError:
+            described = None
         if described is not None:
             return f"{described.c_name} (per CPU)"
         per_cpu = known_globals.PERCPU_TYPES.get(name)

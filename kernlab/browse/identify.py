@@ -80,7 +80,7 @@ def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) 
         start = int(wanted[i]) - int(offsets[i])
         known = known_globals.TYPES.get(str(names[i]).partition("+")[0])
         found[i] = Found(
-            "symbol", start, int(sizes[i]), str(names[i]), kernel.types.get(known) if known else None
+            "symbol", start, int(sizes[i]), str(names[i]), kernel.type_or_none(known) if known else None
         )
     rest = np.flatnonzero(rows < 0)
     try:

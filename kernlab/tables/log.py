@@ -11,7 +11,9 @@ import pandas as pd
 
 from kernlab import text
 from kernlab.debuginfo.paths import resolve
-from kernlab.errors import KernlabError
+from kernlab.debuginfo.types import Type
+from kernlab.debuginfo.vmcoreinfo_types import log_types
+from kernlab.errors import KernlabError, TypesLostError
 from kernlab.frames import frame, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
@@ -57,6 +59,17 @@ def log(kernel: Kernel) -> pd.DataFrame:
     )
 
 
+def _type(kernel: Kernel, name: str) -> Type:
+    """A type of the log: the kernel's own, or where these are lost what VMCOREINFO says of it, as makedumpfile does."""
+    try:
+        return kernel.find_type(name)
+    except TypesLostError:
+        known = log_types(kernel.vmcoreinfo).get(name)
+        if known is None:
+            raise
+        return known
+
+
 def callers(infos: StructArray) -> list[str]:
     """`T12` or `C0` per record, '' where the kernel was built without CONFIG_PRINTK_CALLER (print_caller)."""
     if not infos.has("caller_id"):
@@ -82,7 +95,7 @@ class Ring:
     def read(cls, kernel: Kernel) -> Ring:
         """The ring that `prb` points to. Raises KernlabError where its frame is damaged."""
         pointer = kernel.word("prb")
-        prb = StructArray(kernel, kernel.find_type("struct printk_ringbuffer"), [pointer])
+        prb = StructArray(kernel, _type(kernel, "struct printk_ringbuffer"), [pointer])
 
         def number(path: str) -> int:
             column = prb[path]
@@ -131,7 +144,7 @@ class Ring:
 
     def _ring(self, path: str, type_name: str, slots: npt.NDArray[np.uint64]) -> StructArray:
         base = self.prb[path]
-        element = self.kernel.find_type(type_name)
+        element = _type(self.kernel, type_name)
         start = np.uint64(base.values[0])
         where = start + slots * np.uint64(element.size)
         return StructArray(self.kernel, element, where, np.repeat(base.valid, len(slots)))
@@ -147,7 +160,7 @@ class Ring:
         wrapped = (begin + size) >> np.uint64(self.size_bits) == after >> np.uint64(self.size_bits)
         wrapped &= last != 0
         # Each block begins with its descriptor's id.
-        before = resolve(self.kernel.find_type("struct prb_data_block"), "data").hops[-1]
+        before = resolve(_type(self.kernel, "struct prb_data_block"), "data").hops[-1]
         start = np.where(wrapped, np.uint64(0), first).astype(np.int64) + before
         end = np.where((last == 0) & ~wrapped, size, last).astype(np.int64)
         empty = ((begin & _NO_TEXT) != 0) & ((after & _NO_TEXT) != 0)

@@ -10,6 +10,7 @@ from kernlab.kernel import Kernel
 from kernlab.modules import loaded
 from kernlab.structs import Column, StructArray
 from kernlab.walk.lists import list_entries
+from kernlab.walk.strings import never_empty
 
 #: kernel/module/procfs.c, m_show
 _STATES = ["Live", "Loading", "Unloading"]
@@ -38,7 +39,7 @@ def modules(kernel: Kernel) -> pd.DataFrame:
         "modules",
         problems=problems,
         address=module,
-        name=module["name"],
+        name=never_empty(module["name"]),
         base=addresses(kernel, base.values, base.valid),
         size_bytes=nullable(size),
         # One reference is the module's own (MODULE_REF_BASE).

@@ -93,6 +93,8 @@ class Finder:
         self._say(np.flatnonzero(self.address < _KERNEL_HALF), "user address")
         frames = self._direct()
         self._symbols()
+        if not self.open.any():
+            return
         self._areas()
         self._page_structs()
         rows = np.flatnonzero(self.open & (frames >= 0))
@@ -110,8 +112,7 @@ class Finder:
         has_start = (self.start != 0)[rows]
         kinds, names, types = self.kind[rows], self.name[rows], self.type[rows]
         known = None if missing is None else ~missing
-        if known is not None:
-            kinds[~known] = None
+        kinds[(kinds == "") | (False if known is None else ~known)] = None
         start, size, state = self.start[rows], self.size[rows], self.state[rows]
         offset = np.where(has_start, (self.place[rows] - start), np.uint64(0)).astype(np.int64)
         return frame(

@@ -67,6 +67,13 @@ def paths_at(
     return Column(text[inverse], known & readable[inverse], "text")
 
 
+def _made_up(pattern: str, inode: int, name: str | None) -> str | None:
+    """A made-up name; None where what it is made of was not read, or is zero, which no inode's number (and name) is."""
+    if ("{inode}" in pattern and not inode) or ("{name}" in pattern and not name):
+        return None
+    return pattern.replace("{inode}", str(inode)).replace("{name}", name or "")
+
+
 class _Tree:
     """All dentries and mounts between some files and their root: read once, a level a round."""
 
@@ -75,7 +82,7 @@ class _Tree:
         self.parent: dict[int, int] = {}
         self.name: dict[int, str | None] = {}
         self.unlinked: set[int] = set()
-        self.made_up: dict[int, str] = {}
+        self.made_up: dict[int, str | None] = {}
         self.mounted: dict[
             int, tuple[int, int, int]
         ] = {}  # vfsmount: (its root, where it is mounted, vfsmount there)
@@ -110,10 +117,9 @@ class _Tree:
                 self.unlinked.add(address)
             if operations.values[row] and maker.valid[row] and maker.values[row]:
                 pattern = self._patterns.get(int(maker.values[row]))
-                if pattern is not None and name.valid[row]:
-                    self.made_up[address] = pattern.replace("{inode}", str(int(inode.values[row]))).replace(
-                        "{name}", str(name.values[row])
-                    )
+                if pattern is not None:
+                    number = int(inode.values[row]) if inode.valid[row] else 0
+                    self.made_up[address] = _made_up(pattern, number, self.name[address])
         return parent.values[parent.valid]
 
     def _read_mounts(self, addresses: U64) -> tuple[U64, U64]:
@@ -171,6 +177,9 @@ class _Tree:
                 continue
             name, parent = self.name.get(dentry), self.parent.get(dentry)
             if name is None or parent is None:
+                break
+            if not name:
+                # Only what has a made-up name has none of its own; elsewhere it was zeroed.
                 break
             if parent == dentry:
                 # A dentry that is no longer under its mount's root: the kernel stops here too.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.addresses import in_text
-from kernlab.errors import KernlabError
+from kernlab.errors import KernlabError, TypesLostError
 from kernlab.frames import addresses as address_column
 from kernlab.frames import describe, table
 from kernlab.kernel import Kernel
@@ -61,7 +61,10 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
     assert kernel.memory.layout is not None
     place = found.places + np.uint64(kernel.memory.layout.direct_start)
     finder = Finder(kernel, place, problems)
-    finder.run()
+    try:
+        finder.run()
+    except TypesLostError as error:
+        problems.append(f"search: what the places lie in is not known: {error}")
     result = finder.frame(np.arange(len(place)), place)
     if isinstance(needle, _Words):
         result.insert(1, "value", pd.Series(address_column(kernel, found.values), copy=False))

@@ -20,7 +20,7 @@ from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.lists import list_entries
 from kernlab.walk.slab_pages import ALLOCATED, UNKNOWN, ObjectStates, SlabPages, slab_heads
 from kernlab.walk.slub import slab_type
-from kernlab.walk.strings import c_strings
+from kernlab.walk.strings import c_strings, never_empty
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -200,7 +200,7 @@ def _object_size(slabs: SlabPages, row: int) -> int:
 def cache_names(kernel: Kernel, caches: StructArray) -> list[str]:
     """The name of each kmem_cache, its address where that cannot be read."""
     pointer = caches["name"]
-    name = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), 256)
+    name = never_empty(c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), 256))
     return [
         str(text) if valid else f"{address:#018x}"
         for text, valid, address in zip(

@@ -15,7 +15,7 @@ from kernlab.structs import Column, StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
 from kernlab.walk.slub import OO_MASK, OO_SHIFT, freelist_lengths, slab_type
-from kernlab.walk.strings import c_strings
+from kernlab.walk.strings import c_strings, never_empty
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -88,7 +88,9 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
         "slabs",
         problems=problems,
         address=cache,
-        name=c_strings(kernel, np.where(cache["name"].valid, cache["name"].values, np.uint64(0))),
+        name=never_empty(
+            c_strings(kernel, np.where(cache["name"].valid, cache["name"].values, np.uint64(0)))
+        ),
         object_size=nullable(cache["object_size"]),
         size=nullable(size),
         objects_per_slab=nullable(Column(layout.values.astype(np.int64) & OO_MASK, layout.valid, "int")),

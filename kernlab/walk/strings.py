@@ -36,6 +36,11 @@ def sized_strings(
     return Column(values, valid, "text")
 
 
+def never_empty(names: Column) -> Column:
+    """Names of what always has one: an empty one was read from memory that is damaged to zeros, and is not known."""
+    return Column(names.values, names.valid & (names.values != ""), names.kind, names.type)
+
+
 def c_strings(kernel: Kernel, addresses: npt.NDArray[np.uint64], limit: int = 4096) -> Column:
     """NUL-terminated strings at addresses uint64[n], cut at `limit` bytes; a NULL pointer gives a value not valid."""
     found: list[list[bytes]] = [[] for _ in range(len(addresses))]
