@@ -42,7 +42,10 @@ def test_a_double_click_opens_the_explorer_in_its_tab(notebook7, browser, dump_f
     board.locator(".kl-entry[data-view=tasks]").click()
     board.locator(".kl-count", has_text=re.compile("rows")).first.wait_for()
     desk.page.get_by_text("Console", exact=True).first.click()
-    desk.page.locator(".kernlab-Console .jp-CodeConsole-promptCell .cm-content").wait_for()
+    prompt = desk.page.locator(".kernlab-Console .jp-CodeConsole-promptCell .cm-content")
+    prompt.fill("len(explorer.frame) == len(dump.tasks)")
+    prompt.press("Shift+Enter")
+    desk.page.locator(".kernlab-Console .jp-OutputArea-output", has_text="True").wait_for()
     assert len(context.pages) == 2, "no tab of its own for the console"
     assert len(notebook7.ask("GET", "/api/kernels")) == 1
     desk.picture("notebook7-console")

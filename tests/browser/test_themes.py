@@ -48,3 +48,15 @@ def test_tables_structs_and_grids(desk, themed):
                 shown.locator(".dt-container").wait_for()
             assert desk.unreadable(shown) == [], (theme, cells[number - 1])
             desk.picture(f"theme-{number}-{theme}", shown)
+
+
+def test_a_plot_turns_with_the_page_it_is_kept_in(desk, themed):
+    shown = {}
+    for theme, panel in themed("plots", "debian-6.1", "dump.plot.slabs();"):
+        image = output(panel, 1).locator("img")
+        image.wait_for()
+        shown.setdefault(theme, set()).add(image.evaluate("e => getComputedStyle(e).content"))
+        desk.picture(f"theme-plot-{theme}", panel)
+    assert shown["light"] == {"normal"}, "its own picture, also after the page was dark"
+    assert len(shown["dark"]) == 1
+    assert next(iter(shown["dark"])).startswith('url("data:image/png')

@@ -170,19 +170,17 @@ export class DumpContent extends SplitPanel {
       preventTitleUpdate: true
     }));
     panel.addClass('kernlab-Console');
-    // JupyterLab's own key for it asks for a console that is a document of its own.
-    panel.node.addEventListener(
-      'keydown',
-      event => {
-        const prompt = panel.console.promptCell?.node;
-        if (event.key === 'Enter' && (event.shiftKey || event.ctrlKey) && prompt?.contains(event.target as Node)) {
-          event.preventDefault();
-          event.stopPropagation();
-          void panel.console.execute(true);
-        }
-      },
-      true
-    );
+    // JupyterLab's own key for it asks for a console that is a document of its own; Notebook 7 looks at keys first.
+    const run = (event: KeyboardEvent) => {
+      const prompt = panel.console.promptCell?.node;
+      if (event.key === 'Enter' && (event.shiftKey || event.ctrlKey) && prompt?.contains(event.target as Node)) {
+        event.preventDefault();
+        event.stopPropagation();
+        void panel.console.execute(true);
+      }
+    };
+    window.addEventListener('keydown', run, true);
+    panel.disposed.connect(() => window.removeEventListener('keydown', run, true));
     // Known to the consoles' tracker, the console gets what draws ipywidgets, completion and all the rest. Injected,
     // it is not restored as a console of its own after a reload; but then the tracker does not announce it either.
     consoles.inject(panel);
