@@ -15,6 +15,8 @@ from traces import blktools
 from traces.blk_records import Record
 
 from kernlab.traces.blktrace import BlkTrace
+from kernlab.traces.blktrace_counts import Run
+from kernlab.traces.blktrace_losses import Counted, Counts, losses
 
 CASES = blk.cases()
 
@@ -190,3 +192,28 @@ def test_a_note_that_comes_late_is_met_late(before, tmp_path):
     trace = BlkTrace.from_bytes(streams)
     assert trace.processes == {9: "zero" if before < 512 else "one"}
     assert trace.text().split("\n") == blktools.lines(tmp_path, "x")
+
+
+def test_one_count_for_all_cpus_is_not_shared_out():
+    """As a 5.10-rt guest left it: CPU 1 full, CPU 0 perhaps so before, and one count of 39 for both."""
+    runs = {(blk.SDA, 0): Run(1, 300, 20_600), (blk.SDA, 1): Run(1, 359, 18_253)}
+    counts = Counts(
+        {
+            0: Counted(numbered=300, chance=(20_496, 20_501)),
+            1: Counted(numbered=359, full=True, chance=(18_155, 18_211)),
+        },
+        refused=39,
+    )
+    missing, told = losses(runs, counts)
+    assert [loss.plain() for loss in missing] == [
+        {"device": "8:0", "cpu": 1, "events": None, "since_ns": 18_253, "until_ns": None}
+    ]
+    assert "8:0: 39 events were dropped" in told[0]
+    assert told[0].endswith("they are of CPU 1, some perhaps of CPU 0")
+    assert "CPU 0 from 0.000020 s on up to 0.000021 s" in told[1]
+    # A kernel that numbers before it looks for room has given 12 numbers more.
+    counts.cpus[1] = Counted(numbered=371, refused=13, full=True)
+    counts.cpus[0] = Counted(numbered=300, refused=0)
+    missing, told = losses(runs, counts)
+    assert [loss.events for loss in missing] == [12]
+    assert "1 more events were dropped before those that are kept, or were notes" in told[0]
