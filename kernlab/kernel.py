@@ -29,6 +29,9 @@ MOST_CPUS = 8192
 #: BTF of the kernel image larger than this is no BTF (today's are 4 to 8 MB).
 _LARGEST_BTF = 256 << 20
 
+#: include/linux/mmzone.h, SECTION_HAS_MEM_MAP: a flag in the low bits of mem_section.section_mem_map.
+_SECTION_HAS_MEM_MAP = np.uint64(2)
+
 # Without CONFIG_RANDOMIZE_MEMORY the bases are constants (arch/x86/include/asm/page_64_types.h, pgtable_64_types.h).
 _FIXED_BASES = {
     4: {
@@ -111,19 +114,13 @@ class Kernel:
 
     @property
     def types(self) -> Types:
-        """The kernel's types (BTF between __start_BTF and __stop_BTF)."""
+        """The kernel's types (BTF between __start_BTF and __stop_BTF, or found by its shape)."""
         if self._types is None:
             from kernlab.debuginfo.btf import Btf
 
             with self._lock:
                 if self._types is None:
-                    start, stop = self.symbols.get("__start_BTF"), self.symbols.get("__stop_BTF")
-                    if start is None or stop is None or not start < stop <= start + _LARGEST_BTF:
-                        raise KernlabError(
-                            f"{self.source}: this kernel carries no type information of its own (built without "
-                            "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
-                        )
-                    self._types = Btf(self._type_information(start, stop))
+                    self._types = Btf(self._read_btf())
         return self._types
 
     @types.setter
@@ -158,6 +155,27 @@ class Kernel:
         except TypesLostError:
             return None
 
+    def _read_btf(self) -> bytes:
+        start, stop = self.symbols.get("__start_BTF"), self.symbols.get("__stop_BTF")
+        if start is not None and stop is not None and start < stop <= start + _LARGEST_BTF:
+            return self._type_information(start, stop)
+        from kernlab.debuginfo.btf_search import find_btf
+
+        found = find_btf(self.memory, self.vmcoreinfo)
+        if found is not None:
+            return found
+        if self.symbols.functions_only:
+            raise KernlabError(
+                f"{self.source}: no type information (BTF) was found in the kernel image, and nothing says where it "
+                "should lie, as this kernel's symbol table names functions only (CONFIG_KALLSYMS_ALL is off): the "
+                "kernel was built without CONFIG_DEBUG_INFO_BTF, or the dump lacks pages of the image. kernlab does "
+                "not read types from a vmlinux yet"
+            )
+        raise KernlabError(
+            f"{self.source}: this kernel carries no type information of its own (built without "
+            "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
+        )
+
     def _complete_layout(self, symbols: SymbolTable) -> None:
         """Add the direct map, and narrow the image's map to what is the image, once symbols can be looked up."""
         layout = self.memory.layout
@@ -165,8 +183,10 @@ class Kernel:
         start, end = symbols.get("_text"), symbols.get("_end")
         if start is not None and end is not None and layout.image_start <= start < end <= layout.image_end:
             layout.image_start, layout.image_end = start, end
-        direct = self._base(symbols, layout, "page_offset_base")
-        vmalloc = self._base(symbols, layout, "vmalloc_base")
+        direct = self._base(symbols, "page_offset_base") or self.memory.direct_map_start()
+        if direct is None:
+            direct = self._constant(symbols, layout, "page_offset_base")
+        vmalloc = self._base(symbols, "vmalloc_base") or 0
         max_pfn = symbols.get("max_pfn")
         frames = self.file.max_pfn
         if max_pfn is not None:
@@ -176,17 +196,63 @@ class Kernel:
         layout.direct_start = direct
         layout.direct_end = min(direct + frames * self.page_size, vmalloc if vmalloc > direct else 1 << 64)
 
-    def _base(self, symbols: SymbolTable, layout: x86_64.Layout, name: str) -> int:
+    def _base(self, symbols: SymbolTable, name: str) -> int | None:
+        """Where a region of the address space begins, by the variable that moves it; None for a kernel without it."""
         address = symbols.get(name)
-        if address is None:
-            return _FIXED_BASES[layout.levels][name]
-        return int.from_bytes(self.memory.read(address, 8), "little")
+        return None if address is None else int.from_bytes(self.memory.read(address, 8), "little")
+
+    def _constant(self, symbols: SymbolTable, layout: x86_64.Layout, name: str) -> int:
+        """Where it begins in a kernel that never moves it (without CONFIG_RANDOMIZE_MEMORY)."""
+        if symbols.functions_only:
+            symbols.address(name)
+        return _FIXED_BASES[layout.levels][name]
+
+    @cached_property
+    def vmalloc_base(self) -> int | None:
+        """Where the vmalloc space begins; None where the dump does not say."""
+        layout = self.memory.layout
+        assert layout is not None
+        try:
+            base = self._base(self.symbols, "vmalloc_base")
+            return self._constant(self.symbols, layout, "vmalloc_base") if base is None else base
+        except KernlabError:
+            return None
 
     @cached_property
     def vmemmap(self) -> int:
-        """Address of the array of all `struct page`s (CONFIG_SPARSEMEM_VMEMMAP)."""
-        assert self.memory.layout is not None
-        return self._base(self.symbols, self.memory.layout, "vmemmap_base")
+        """Address of the array of all `struct page`s (CONFIG_SPARSEMEM_VMEMMAP).
+
+        The first section of memory tells it as well. Raises KernlabError for a kernel that has no such array, or where
+        nothing says where it lies.
+        """
+        layout, symbols = self.memory.layout, self.symbols
+        assert layout is not None
+        told, mapped = self._base(symbols, "vmemmap_base"), self._first_section_map()
+        if mapped is None:
+            return self._constant(symbols, layout, "vmemmap_base") if told is None else told
+        direct = layout.direct_start <= mapped < layout.direct_end
+        # Without the array each section has page structs of its own, in the direct map.
+        if direct or mapped % (1 << 30) or told not in (None, mapped):
+            raise KernlabError(
+                "this kernel's page structs lie section by section (CONFIG_SPARSEMEM_VMEMMAP is off), which kernlab "
+                "does not read: what pages hold is not known"
+            )
+        return mapped
+
+    def _first_section_map(self) -> int | None:
+        """What the first section with page structs says of where they lie, as if it began with frame 0 (mm/sparse.c,
+        sparse_encode_mem_map); None where that cannot be read."""
+        table = self.vmcoreinfo.symbol("mem_section")
+        if table is None:
+            return None
+        size = self.vmcoreinfo.size("mem_section") or 16
+        root, status = self.gather([table], 8)
+        rows, read = self.gather(root.view("<u8")[:, 0], self.page_size // size * size)
+        if status[0] or read[0]:
+            return None
+        words = rows.view("<u8").reshape(-1, size // 8)[:, 0]
+        there = words[(words & _SECTION_HAS_MEM_MAP) != 0]
+        return int(there[0]) & ~(self.page_size - 1) if len(there) else None
 
     def with_modules(self) -> None:
         """See to it that the modules' symbols and types are there, too."""
@@ -229,6 +295,16 @@ class Kernel:
                 f"{name} is a per-CPU variable, which lies at another address on each CPU: dump.percpu({name!r}) has "
                 "them"
             )
+        return address
+
+    def find_symbol(self, name: str) -> int | None:
+        """Address of a variable that not every kernel has, None where this one does not have it.
+
+        Raises SymbolNotFoundError where its symbol table would not say so, as it names functions only.
+        """
+        address = self.symbols.get(name)
+        if address is None and self.symbols.functions_only:
+            return self.symbols.address(name)
         return address
 
     def find_type(self, name: str) -> Type:
@@ -284,13 +360,20 @@ class Kernel:
         """What to add to a per-CPU variable's address, uint64[nr_cpu_ids] (mm/percpu.c, __per_cpu_offset).
 
         Where nr_cpu_ids cannot be read, the array itself tells: behind the last CPU all entries are what they were
-        at boot. Raises FaultError, PageExcluded where the array cannot be read.
+        at boot. A kernel for a single CPU (CONFIG_SMP is off) has no areas: its per-CPU variables are plain ones.
+        Raises FaultError, PageExcluded where the array cannot be read.
         """
-        address = self.symbol("__per_cpu_offset")
+        address = self.find_symbol("__per_cpu_offset")
+        if address is None:
+            return np.zeros(1, dtype=np.uint64)
         try:
-            count = min(max(self.word("nr_cpu_ids", 4), 1), MOST_CPUS)
+            # With CONFIG_FORCE_NR_CPUS (Linux 6.1) it is a constant, and no loss.
+            known = self.find_symbol("nr_cpu_ids")
+            count = min(max(self.word("nr_cpu_ids", 4), 1), MOST_CPUS) if known is not None else 0
         except KernlabError as error:
             self.lost([f"the number of CPUs cannot be read ({error}); the array of per-CPU areas tells it"])
+            count = 0
+        if not count:
             _, _, size = self.symbols.lookup(np.array([address], dtype=np.uint64))
             every = np.frombuffer(self.read(address, min(int(size[0]), 8 * MOST_CPUS) & ~7), dtype="<u8")
             used = np.flatnonzero(every != every[-1:])

@@ -47,13 +47,16 @@ def summary(dump: Dump) -> Summary:
         ("died", _when(facts)),
         ("running", _who(facts)),
         ("machine", _machine(facts)),
-        ("kernel", f"{_known(facts['version'], 'version unknown')} · taint: {_known(facts['taint'])}"),
-        ("command line", _known(facts["cmdline"])),
+        ("kernel", f"{_told(facts, 'version')} · taint: {_told(facts, 'taint')}"),
+        ("command line", _told(facts, "cmdline")),
         ("dump", _file(dump, facts)),
         ("left out", left_out(facts["dump_level"])),
     )
     why = _known(
-        facts["panic_message"], "The log names no cause: the machine was stopped, or its last words are lost."
+        facts["panic_message"],
+        f"Why the machine died is unknown: {unread}"
+        if (unread := _unread(facts, "panic_message"))
+        else "The log names no cause: the machine was stopped, or its last words are lost.",
     )
     title = f"Linux {_known(facts['release'])} on {_known(facts['nodename'], 'a machine without a name')}"
     return Summary(title, why, rows, tuple(dump.problems))
@@ -81,6 +84,17 @@ def _known(value: Any, otherwise: str = "unknown") -> str:
     return otherwise if value is None or value != value or value == "" else str(value)
 
 
+def _unread(facts: pd.Series[Any], fact: str) -> str:
+    """Why a fact could not be read; '' for one that could, be there a value or none."""
+    return str(facts.attrs.get("unknown", {}).get(fact, ""))
+
+
+def _told(facts: pd.Series[Any], fact: str) -> str:
+    """A fact, or why it is not known."""
+    unread = _unread(facts, fact)
+    return _known(facts[fact], f"unknown ({unread})" if unread else "unknown")
+
+
 def _when(facts: pd.Series[Any]) -> str:
     time, up = facts["crash_time"], facts["uptime"]
     when = (
@@ -104,17 +118,21 @@ def _span(seconds: float) -> str:
 
 def _who(facts: pd.Series[Any]) -> str:
     if facts["panic_cpu"] is None:
-        return "no CPU had panicked"
+        unread = _unread(facts, "panic_cpu")
+        return f"unknown ({unread})" if unread else "no CPU had panicked"
     return f"{_known(facts['panic_comm'])} (pid {_known(facts['panic_pid'])}) on CPU {facts['panic_cpu']}"
 
 
 def _machine(facts: pd.Series[Any]) -> str:
     memory = facts["memory_bytes"]
-    size = text.human_bytes(memory) if memory is not None else "memory unknown"
     cpus = facts["cpus"]
-    return (
-        f"{_known(facts['machine'])}, {_known(cpus)} CPU{'' if cpus == 1 else 's'} online, {size} of memory"
-    )
+    parts = [
+        _known(facts["machine"]),
+        f"{cpus} CPU{'' if cpus == 1 else 's'} online" if cpus is not None else "CPUs unknown",
+        f"{text.human_bytes(memory)} of memory" if memory is not None else "memory unknown",
+    ]
+    unread = _unread(facts, "cpus") or _unread(facts, "memory_bytes")
+    return ", ".join(parts) + (f" ({unread})" if unread else "")
 
 
 def _file(dump: Dump, facts: pd.Series[Any]) -> str:

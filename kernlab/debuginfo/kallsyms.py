@@ -15,6 +15,7 @@ from kernlab.debuginfo.kallsyms_names import MOST_SYMBOLS, Image, Names, Tables,
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import KernlabError
+from kernlab.memory.x86_64 import START_KERNEL_MAP
 
 U64 = npt.NDArray[np.uint64]
 
@@ -44,7 +45,22 @@ def read_kallsyms(image: Image, info: Vmcoreinfo) -> SymbolTable:
         )
     names = decode_names(image, tables, count)
     addresses = _addresses(image, info, tables, names, count)
-    return SymbolTable(names.blob, names.starts, addresses, names.letters)
+    return with_told(SymbolTable(names.blob, names.starts, addresses, names.letters), info)
+
+
+def with_told(table: SymbolTable, info: Vmcoreinfo) -> SymbolTable:
+    """A table that names functions only (CONFIG_KALLSYMS_ALL is off), with the variables that VMCOREINFO names."""
+    if not table.functions_only:
+        return table
+    # Arrays are told by where they lie, which may be outside the image (mem_section).
+    found = {
+        name: address
+        for key in info
+        if key.startswith("SYMBOL(")
+        and (name := key[len("SYMBOL(") : -1]) not in table
+        and (address := info.symbol(name) or 0) >= START_KERNEL_MAP
+    }
+    return table.told(list(found), list(found.values()))
 
 
 def _search(image: Image, info: Vmcoreinfo) -> Tables:

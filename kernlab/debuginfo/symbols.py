@@ -17,6 +17,14 @@ U64 = npt.NDArray[np.uint64]
 
 #: A symbol that ends nowhere is taken to be no longer than this (the last of a module, say).
 _LONGEST = 1 << 20
+#: In a table of functions only, what follows a function may be data, which covers nothing: no function is longer.
+_LONGEST_FUNCTION = 1 << 16
+#: kallsyms' letters of what is no function: data, read-only data, bss (a module's small ones too).
+_DATA_LETTERS = np.frombuffer(b"bBdDrRgGsS", dtype=np.uint8)
+#: A whole table has more of them than this share: a third of all.
+_FEWEST_DATA = 0.02
+#: nm's letter for a symbol of unknown type, and what such a one covers.
+_UNTOLD_LETTER, _UNTOLD_BYTES = ord("?"), 8
 #: Below lie absolute symbols and offsets of per-CPU variables, no addresses of the kernel's half.
 _KERNEL_HALF = np.uint64(1 << 63)
 
@@ -81,6 +89,14 @@ class SymbolTable:
                 self._found[name] = rows[0] if rows else None
             return self._found[name]
 
+    @cached_property
+    def functions_only(self) -> bool:
+        """Does the kernel's own table name no variables (CONFIG_KALLSYMS_ALL is off)? Then a name that is not in it may
+        well be one of the kernel's variables."""
+        own = self.types[self._module_of == 0]
+        # What is chosen is what lies among the functions: that may be a variable or two (7.2).
+        return bool(len(own)) and bool(np.isin(own, _DATA_LETTERS).mean() < _FEWEST_DATA)
+
     def _rows(self, name: str, *, first: bool = False) -> list[int]:
         rows: list[int] = []
         if not name or "\0" in name:
@@ -103,6 +119,11 @@ class SymbolTable:
         """Address of the first symbol of that name. Raises SymbolNotFoundError, naming symbols spelt alike."""
         row = self.index(name)
         if row is None:
+            if self.functions_only:
+                raise SymbolNotFoundError(
+                    f"where {name!r} lies is not known: this kernel's symbol table names functions only "
+                    "(CONFIG_KALLSYMS_ALL is off)"
+                )
             near = difflib.get_close_matches(name, self.names(), 3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise SymbolNotFoundError(f"this kernel has no symbol {name!r}{hint}")
@@ -127,6 +148,15 @@ class SymbolTable:
     def modules(self) -> list[str]:
         """The module of each symbol, '' for the kernel's own."""
         return [self._module_names[number] for number in self._module_of.tolist()]
+
+    def told(self, names: list[str], addresses: list[int]) -> SymbolTable:
+        """A new table with symbols of the kernel after these of which something else says no more than the address."""
+        count = len(names)
+        letters = np.full(count, _UNTOLD_LETTER, dtype=np.uint8)
+        sizes = np.full(count, _UNTOLD_BYTES, dtype=np.uint64)
+        whole = self.extended([MoreSymbols("", names, np.array(addresses, dtype=np.uint64), letters, sizes)])
+        whole._module_of[len(self) :] = 0
+        return whole
 
     def extended(self, parts: Sequence[MoreSymbols]) -> SymbolTable:
         """A new table with the symbols of modules after these."""
@@ -168,6 +198,9 @@ class SymbolTable:
         ends[:-1] = distinct[1:]
         if len(distinct):
             ends[-1] = distinct[-1] + np.uint64(_LONGEST)
+        if self.functions_only:
+            own = self._module_of[rows] == 0
+            ends[own] = np.minimum(ends[own], distinct[own] + np.uint64(_LONGEST_FUNCTION))
         # Nothing lies between the kernel's end and the first module, nor in the gap after a module.
         longest = distinct + np.uint64(_LONGEST)
         other = np.ones(len(distinct), dtype=bool)

@@ -184,6 +184,13 @@ class Memory:
             self._check_open()
             return self._translate(np.ascontiguousarray(addresses, dtype=np.uint64))
 
+    def direct_map_start(self) -> int | None:
+        """Where the kernel's page tables map all of memory in one piece; None where they do not say."""
+        assert self.layout is not None
+        with self._lock:
+            self._check_open()
+            return x86_64.direct_map_start(self.layout, self._read_words)
+
     def walk_tables(self, tables: npt.ArrayLike, addresses: npt.ArrayLike) -> tuple[U64, U8]:
         """Translate `addresses[i]` by the page tables whose top level lies at physical address `tables[i]`.
 

@@ -102,3 +102,30 @@ def walk(
         down = alive & ~leaf
         rows, tables = rows[down], entries[down] & keep
     return physical, status
+
+
+def direct_map_start(layout: Layout, read_words: ReadWords) -> int | None:
+    """Where the direct map begins, by the page tables: the first thing in the kernel's half that they map.
+
+    Below it are only the hypervisor's hole and what single processes map (Documentation/arch/x86/x86_64/mm.rst). It
+    maps address by address, and begins at a whole GiB even where it was moved (arch/x86/mm/kaslr.c). None where the
+    tables cannot be read, or what they map first is something else.
+    """
+    keep = np.uint64(PHYSICAL_MASK & ~layout.encryption_mask)
+    shifts = _SHIFTS[layout.levels]
+    table, base = np.uint64(layout.page_table), 0
+    for shift in shifts:
+        top = shift == shifts[0]
+        entries, read = read_words((table & keep) + np.arange(512, dtype=np.uint64) * np.uint64(8))
+        present = (read == 0) & ((entries & np.uint64(PRESENT)) != 0)
+        rows = np.flatnonzero(present[256:]) + 256 if top else np.flatnonzero(present)
+        if not len(rows):
+            return None
+        base += int(rows[0]) << shift
+        table = entries[rows[0]]
+        if shift == 12 or (shift in (30, 21) and int(table) & HUGE):
+            physical = int(table & keep) & ~((1 << shift) - 1)
+            sign = (1 << 64) - (1 << (shifts[0] + 9))
+            start = (base | sign) - physical
+            return start if start % (1 << 30) == 0 else None
+    return None

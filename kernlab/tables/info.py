@@ -32,42 +32,51 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     crash_time is UTC and crash_time_source who says it: the kernel's note at the panic, the file's header, or where
     neither does (QEMU's dumps) the kernel's clock at its last tick. uptime is since boot (suspend included),
     memory_bytes what /proc/meminfo calls MemTotal, taint as the kernel prints it. panic_* tell of the CPU that
-    panicked; a guest that was merely stopped has none.
+    panicked; a guest that was merely stopped has none. What could not be read is missing as well: attrs["unknown"]
+    says why, by fact.
     slab_frames_absent, kmalloc_frames_absent (of allocations too large for a slab; missing before 6.14, where nothing
     marks them) and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
     """
     problems: list[str] = []
+    unknown: dict[str, str] = {}
 
-    def known(read: Callable[[], Any]) -> Any:
+    def known(fact: str, read: Callable[[], Any]) -> Any:
         """One fact; what keeps it from us goes into problems instead of up."""
         try:
             return read()
         except KernlabError as error:
             problems.append(str(error))
+            unknown[fact] = str(error)
             return None
 
     file, header = kernel.file, kernel.file.header
-    uts = known(lambda: StructArray(kernel, kernel.find_type("struct new_utsname"), [_utsname(kernel)]))
-    absent = known(lambda: absent_kernel_frames(kernel, problems)) or {}
-    cpu = known(lambda: _panic_cpu(kernel))
-    current = known(lambda: _current(kernel, cpu)) if cpu is not None else None
-    crash_time, said_by = known(lambda: _died(kernel)) or (None, None)
+    uts = known(
+        "version", lambda: StructArray(kernel, kernel.find_type("struct new_utsname"), [_utsname(kernel)])
+    )
+    absent = known("slab_frames_absent", lambda: absent_kernel_frames(kernel, problems)) or {}
+    cpu = known("panic_cpu", lambda: _panic_cpu(kernel))
+    current = known("panic_pid", lambda: _current(kernel, cpu)) if cpu is not None else None
+    crash_time, said_by = known("crash_time", lambda: _died(kernel)) or (None, None)
     facts = {
         "release": kernel.vmcoreinfo.release or header.get("release"),
-        "version": known(lambda: _text(uts, "version")) if uts is not None else header.get("version"),
-        "nodename": known(lambda: _text(uts, "nodename")) if uts is not None else header.get("nodename"),
+        "version": known("version", lambda: _text(uts, "version"))
+        if uts is not None
+        else header.get("version"),
+        "nodename": known("nodename", lambda: _text(uts, "nodename"))
+        if uts is not None
+        else header.get("nodename"),
         "machine": file.machine,
         "crash_time": crash_time,
         "crash_time_source": said_by,
-        "uptime": known(lambda: uptime(kernel)),
-        "cpus": known(lambda: len(cpus(kernel, "online"))),
-        "memory_bytes": known(lambda: kernel.word("_totalram_pages") * kernel.page_size),
-        "cmdline": known(lambda: string_at(kernel, kernel.word("saved_command_line"))),
-        "panic_message": known(lambda: panic_message(log(kernel)["text"])),
+        "uptime": known("uptime", lambda: uptime(kernel)),
+        "cpus": known("cpus", lambda: len(cpus(kernel, "online"))),
+        "memory_bytes": known("memory_bytes", lambda: kernel.word("_totalram_pages") * kernel.page_size),
+        "cmdline": known("cmdline", lambda: string_at(kernel, kernel.word("saved_command_line"))),
+        "panic_message": known("panic_message", lambda: _last_words(kernel)),
         "panic_cpu": cpu,
-        "panic_pid": known(lambda: _number(current, "pid")) if current is not None else None,
-        "panic_comm": known(lambda: _text(current, "comm")) if current is not None else None,
-        "taint": known(lambda: taint(kernel.word("tainted_mask"))),
+        "panic_pid": known("panic_pid", lambda: _number(current, "pid")) if current is not None else None,
+        "panic_comm": known("panic_comm", lambda: _text(current, "comm")) if current is not None else None,
+        "taint": known("taint", lambda: taint(kernel.word("tainted_mask"))),
         "format": file.format,
         "dump_level": header.get("dump_level"),
         "file": str(file.path),
@@ -79,8 +88,18 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "table_frames_absent": absent.get("table"),
     }
     series = pd.Series(facts, dtype=object, name="info")
-    series.attrs.update(describe(kernel, "info", problems))
+    series.attrs.update(describe(kernel, "info", problems), unknown=unknown)
     return series
+
+
+def _last_words(kernel: Kernel) -> str | None:
+    """`panic_message` of the log. Raises KernlabError where it has none and is not whole."""
+    found = log(kernel)
+    message = panic_message(found["text"])
+    lost = [problem for problem in found.attrs["problems"] if problem not in kernel.problems]
+    if message is None and lost:
+        raise KernlabError(lost[0])
+    return message
 
 
 def taint(mask: int) -> str:
@@ -179,17 +198,20 @@ def _current(kernel: Kernel, cpu: int) -> StructArray:
 
 
 def _number(structs: StructArray, path: str) -> int:
+    return int(_value(structs, path))
+
+
+def _text(structs: StructArray, path: str) -> str:
+    return str(_value(structs, path))
+
+
+def _value(structs: StructArray, path: str) -> Any:
     column = structs[path]
     if not column.valid[0]:
         raise KernlabError(
             f"{path} of {structs.type.c_name} at {int(structs.addresses[0]):#x} is not in the dump"
         )
-    return int(column.values[0])
-
-
-def _text(structs: StructArray, path: str) -> str | None:
-    column = structs[path]
-    return str(column.values[0]) if column.valid[0] else None
+    return column.values[0]
 
 
 def _utc(seconds: object) -> pd.Timestamp | None:

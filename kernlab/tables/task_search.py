@@ -22,16 +22,24 @@ MOST_TASKS = 1 << 23
 _MOST_ROUNDS = 1 << 16
 
 
+_FAILED = "tasks: one of the ways to find them failed: "
+
+
 def find_tasks(kernel: Kernel, problems: list[str]) -> StructArray:
     """Every task_struct in use, each once, in no order; what could not be followed goes into `problems`.
 
     The three ways complete each other: the idr gives all tasks at once, the lists add those that it lost, and where
     the total is not the kernel's own count (`nr_threads`) the slab of task_structs is searched.
+    Raises KernlabError where no way leads to any task.
     """
+    before = len(problems)
     idle = _attempt(kernel, _idle_tasks, problems)
     known = np.union1d(_attempt(kernel, _by_pid, problems), idle)
     known = np.union1d(known, np.array([kernel.symbols.get("init_task", 0)], dtype=np.uint64))
     known = known[known != 0]
+    if not len(known):
+        why = problems[-1] if len(problems) > before else "the dump lacks the pages that would lead to one"
+        raise KernlabError(f"no task can be found: {why.removeprefix(_FAILED)}")
     known = _by_lists(kernel, known, problems)
     expected = _thread_count(kernel)
     alive = len(known) - len(np.intersect1d(known, idle))
@@ -62,7 +70,7 @@ def _attempt(kernel: Kernel, way: object, problems: list[str]) -> U64:
     try:
         found: U64 = way(kernel, problems)
     except KernlabError as error:
-        problems.append(f"tasks: one of the ways to find them failed: {error}")
+        problems.append(f"{_FAILED}{error}")
         return np.zeros(0, dtype=np.uint64)
     return found
 

@@ -14,14 +14,21 @@ from kernlab.walk.bitmaps import bitmap_bits
 def cpus(kernel: Kernel, which: str = "possible") -> npt.NDArray[np.int64]:
     """The CPU numbers in one of the kernel's masks, ascending: "possible", "online" or "present".
 
-    Mirrors include/linux/cpumask.h (`__cpu_possible_mask` and its siblings, since v4.5).
-    Raises FaultError, PageExcluded.
+    Mirrors include/linux/cpumask.h (`__cpu_possible_mask` and its siblings, since v4.5); a kernel for a single CPU
+    (CONFIG_SMP is off) has CPU 0. Raises FaultError, PageExcluded, SymbolNotFoundError.
     """
+    if not smp(kernel):
+        return np.zeros(1, dtype=np.int64)
     mask = kernel.symbol(f"__cpu_{which}_mask")
     _, numbers, valid = bitmap_bits(kernel, [mask], len(kernel.percpu_offsets))
     if not valid[0]:
         raise fault(int(kernel.gather([mask], 8)[1][0]), mask)
     return numbers
+
+
+def smp(kernel: Kernel) -> bool:
+    """Was the kernel built for more than one CPU (CONFIG_SMP)? Raises SymbolNotFoundError where that is not known."""
+    return kernel.find_symbol("__per_cpu_offset") is not None
 
 
 def possible_cpus(kernel: Kernel, problems: list[str]) -> npt.NDArray[np.int64]:

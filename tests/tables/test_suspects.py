@@ -18,13 +18,13 @@ GIB = 1 << 30
 
 def memory(**tables):
     """What rules look at, of a machine of 4 GiB: the tables given, and pages by kind."""
-    kinds = tables.pop("kinds", {})
+    kinds, symbols = tables.pop("kinds", {}), tables.pop("symbols", {})
     return SimpleNamespace(
         managed=4 * GIB,
         share=lambda size: size / (4 * GIB),
         kind=lambda *asked: sum(kinds.get(kind, 0) for kind in asked),
         kernel=SimpleNamespace(
-            page_size=4096, symbols=tables.pop("symbols", {}), word=tables.pop("word", None)
+            page_size=4096, symbols=symbols, find_symbol=symbols.get, word=tables.pop("word", None)
         ),
         **tables,
     )
@@ -312,7 +312,7 @@ def test_watermarks_and_fragmentation():
 
 
 def test_swap_that_is_used_up():
-    words = {"total_swap_pages": 1000, "nr_swap_pages": 10}
+    words = {"swap_info": 0, "total_swap_pages": 1000, "nr_swap_pages": 10}
     (full,) = rules.swap(memory(symbols=words, word=words.__getitem__))
     assert full.bytes == 990 * 4096
     words["nr_swap_pages"] = 900
