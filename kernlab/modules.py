@@ -25,10 +25,16 @@ _UNDEFINED = 0  # SHN_UNDEF
 _CASE = ord("a") - ord("A")
 
 
+def has_modules(kernel: Kernel) -> bool:
+    """Can this kernel load modules (CONFIG_MODULES)? Raises SymbolNotFoundError where that is not known."""
+    return kernel.find_symbol("modules") is not None
+
+
 def loaded(kernel: Kernel, problems: list[str]) -> StructArray:
-    """The modules on the kernel's list that are formed, newest first, as /proc/modules shows them."""
-    if "modules" not in kernel.symbols:  # CONFIG_MODULES=n
-        return StructArray(kernel, kernel.find_type("struct module"), np.zeros(0, dtype=np.uint64))
+    """The modules on the kernel's list that are formed, newest first, as /proc/modules shows them.
+
+    Raises KernlabError for a kernel that has no modules (`has_modules`).
+    """
     head = kernel.symbol("modules")
     _, module = list_entries(
         kernel,
@@ -50,10 +56,12 @@ def load(kernel: Kernel) -> None:
     What cannot be had goes into the kernel's problems.
     """
     problems: list[str] = []
-    module = loaded(kernel, problems)
-    parts = [*module_symbols(kernel, module, problems), *made_symbols(kernel, problems)]
+    parts = made_symbols(kernel, problems)
+    if has_modules(kernel):
+        module = loaded(kernel, problems)
+        parts = [*module_symbols(kernel, module, problems), *parts]
+        kernel.module_types = module_types(kernel, problems)
     kernel.symbols = kernel.symbols.extended(parts)
-    kernel.module_types = module_types(kernel, problems)
     kernel.lost(problems)
 
 
@@ -156,9 +164,12 @@ def _exported(kernel: Kernel, module: StructArray) -> list[set[tuple[int, str]]]
 def module_types(kernel: Kernel, problems: list[str]) -> list[Btf]:
     """The modules' own type information, which continues the kernel's (kernel/bpf/btf.c, btf_modules)."""
     # Linux commit 36e68442d1af ("bpf: Load and verify kernel module BTFs") (in v5.11).
-    if "btf_modules" not in kernel.symbols or kernel.types.get("struct btf_module") is None:
+    if kernel.find_symbol("btf_modules") is None or kernel.types.get("struct btf_module") is None:
         # No loss of this dump, so no problem of its tables: who asks for a module's type is told.
-        kernel.no_module_types = "this kernel keeps no type information of its modules (Linux 5.11 began to)"
+        kernel.no_module_types = (
+            "this kernel keeps no type information of its modules (Linux 5.11 began to, with "
+            "CONFIG_DEBUG_INFO_BTF_MODULES)"
+        )
         return []
     head = kernel.symbol("btf_modules")
     _, entry = list_entries(

@@ -12,7 +12,7 @@ from kernlab.frames.registry import Registry, Table, table
 
 if TYPE_CHECKING:
     from kernlab.frames.address import AddressArray, AddressDtype
-    from kernlab.frames.builder import addresses, describe, element_addresses, frame, lookup, nullable
+    from kernlab.frames.builder import addresses, describe, element_addresses, empty, frame, lookup, nullable
     from kernlab.frames.html import is_ours, to_html
     from kernlab.frames.plain_text import to_text
 
@@ -24,6 +24,7 @@ __all__ = [
     "addresses",
     "describe",
     "element_addresses",
+    "empty",
     "frame",
     "is_ours",
     "lookup",
@@ -39,6 +40,7 @@ _MODULES = {
     "addresses": "builder",
     "describe": "builder",
     "element_addresses": "builder",
+    "empty": "builder",
     "frame": "builder",
     "is_ours": "html",
     "lookup": "builder",

@@ -103,6 +103,21 @@ def frame(
     return result
 
 
+def empty(kernel: Origin | None, table: str, /, **dtypes: str) -> pd.DataFrame:
+    """A table of no rows, for a kernel that has none of what it lists: its columns by their dtypes.
+
+    `dtypes` are pandas' names ("str", "Int64", "boolean" …), or a struct's ("struct module") for its addresses.
+    """
+    token = kernel.token if kernel else ""
+    columns: dict[str, Any] = {
+        name: _addresses(token, [], None, dtype.removeprefix("address").strip())
+        if dtype.startswith(("struct ", "address"))
+        else pd.array([], dtype=dtype)  # type: ignore[call-overload]
+        for name, dtype in dtypes.items()
+    }
+    return frame(kernel, table, **columns)
+
+
 def describe(kernel: Origin | None, table: str, problems: Iterable[str] = ()) -> dict[str, Any]:
     """The attrs of a table, plain JSON: kernlab (their version), table, source, problems.
 

@@ -7,23 +7,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kernlab.frames import frame, nullable, table
+from kernlab.frames import empty, frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
-from kernlab.walk import zones
+from kernlab.walk import vm_counters, zones
 
 #: HUGE_MAX_HSTATE is 2 on x86-64; more than this is damage.
 _MOST_SIZES = 16
 
 
 def hstates(kernel: Kernel) -> StructArray:
-    """The `struct hstate` of every size of huge pages (mm/hugetlb.c); none without CONFIG_HUGETLB_PAGE."""
-    first, count = kernel.symbols.get("hstates"), kernel.symbols.get("hugetlb_max_hstate")
+    """The `struct hstate` of every size of huge pages (mm/hugetlb.c); none without CONFIG_HUGETLB_PAGE.
+
+    Raises KernlabError where it is not known how many there are.
+    """
+    first, count = kernel.find_symbol("hstates"), kernel.find_symbol("hugetlb_max_hstate")
     kind = kernel.types.get("struct hstate")
     if first is None or count is None or kind is None:
         return StructArray(kernel, kernel.find_type("struct page"), np.zeros(0, dtype=np.uint64))
-    (number,), (read,) = kernel.words([count], 4)
-    sizes = min(int(number), _MOST_SIZES) if read else 0
+    sizes = min(kernel.word("hugetlb_max_hstate", 4), _MOST_SIZES)
     return StructArray(
         kernel, kind, np.uint64(first) + np.arange(sizes, dtype=np.uint64) * np.uint64(kind.size)
     )
@@ -40,14 +42,17 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
     problems: list[str] = []
     state = hstates(kernel)
     if not len(state):
-        empty: Any = np.zeros(0, dtype=np.int64)
         names = ("size_bytes", "total", "free", "reserved", "surplus", "wanted", "overcommit", "bytes")
-        columns: dict[str, Any] = {name: nullable(empty) for name in names}
-        return frame(kernel, "hugepages", **columns, default=empty.astype(bool))
+        return empty(
+            kernel,
+            "hugepages",
+            **dict.fromkeys(names, "Int64"),
+            default="boolean",
+            address="struct hstate",
+        )
     order, total = state["order"], state["nr_huge_pages"]
     size = np.int64(kernel.page_size) << np.minimum(order.values.astype(np.int64), 40)
-    default = kernel.symbols.get("default_hstate_idx")
-    index = kernel.words([default], 4)[0][0] if default is not None else 0
+    index = vm_counters.global_word(kernel, "default_hstate_idx", 4)
     per_node: dict[str, Any] = {}
     for node in zones.nodes(kernel, problems)["node_id"].values.tolist():
         for name, member in (
@@ -69,7 +74,7 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
         wanted=nullable(_count(state["max_huge_pages"])),
         overcommit=nullable(_count(state["nr_overcommit_huge_pages"])),
         bytes=nullable(total.values.astype(np.int64) * size, both),
-        default=np.arange(len(state)) == index,
+        default=nullable(np.arange(len(state)) == index, np.full(len(state), index is not None)),
         **per_node,
         address=state,
     )

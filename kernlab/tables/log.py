@@ -94,6 +94,8 @@ class Ring:
     @classmethod
     def read(cls, kernel: Kernel) -> Ring:
         """The ring that `prb` points to. Raises KernlabError where its frame is damaged."""
+        if kernel.find_symbol("prb") is None:
+            raise KernlabError("this kernel keeps no log (CONFIG_PRINTK is off)")
         pointer = kernel.word("prb")
         prb = StructArray(kernel, _type(kernel, "struct printk_ringbuffer"), [pointer])
 

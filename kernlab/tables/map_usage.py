@@ -22,6 +22,8 @@ from kernlab.tables.vmas import areas
 from kernlab.walk.mapcounts import mapped
 from kernlab.walk.page_tables import Entries, PageTables
 from kernlab.walk.shmem import SharedSwap
+from kernlab.walk.swap_areas import has_swap
+from kernlab.walk.vm_counters import global_word
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -40,6 +42,8 @@ _MOST_OWNERS = 1 << 20
 
 #: Frames whose page structs are looked at together; a block of 2 MiB entries is cut to fit.
 _MOST_FRAMES = 1 << 20
+
+_NO_FRAME = (1 << 64) - 1
 
 #: What a VMA is found to hold, in bytes (pss in bytes << 12); swap is its own, not that of shared memory that it maps.
 _SUMS = ("rss", "pss", "uss", "anon", "shmem", "swap", "shmem_swap", "hugetlb")
@@ -154,8 +158,14 @@ class _Book:
         flags = vma.first("vm_flags", "flags.__vma_flags[0]").values.astype(np.uint64)
         self._hugetlb = (flags & np.uint64(_VM_HUGETLB)) != 0
         self._pfnmap = (flags & np.uint64(_VM_PFNMAP)) != 0
-        self._zero = {_word(kernel, name, (1 << 64) - 1) for name in ("zero_pfn", "huge_zero_pfn")}
-        self._swap_files = min(_word(kernel, "nr_swapfiles", 0, 4), 32)
+        self._why: list[str] = []
+        # In 7.x zero_pfn became zero_page_pfn; without CONFIG_TRANSPARENT_HUGEPAGE there is no huge one.
+        self._zero = {
+            found
+            for name in ("zero_page_pfn", "zero_pfn", "huge_zero_pfn")
+            if (found := global_word(kernel, name, why=self._why, absent=_NO_FRAME)) is not None
+        }
+        self._swap_files = min(kernel.word("nr_swapfiles", 4), 32) if has_swap(kernel) else 0
         #: What is swapped out of the shared memory that VMAs map; nothing where there is no swap.
         self._shared_swap = SharedSwap(kernel, vma, problems) if self._swap_files else None
         assert kernel.memory.layout is not None
@@ -266,7 +276,7 @@ class _Book:
 
     def problems(self, cut: int) -> list[str]:
         """What did not add up, in sentences."""
-        told = []
+        told = [f"page tables: zero pages may count as resident: {why}" for why in self._why]
         if cut:
             told.append(
                 f"page tables: {cut:,} VMAs have no range that can be read; what they hold is not known"
@@ -286,10 +296,3 @@ class _Book:
                 "shared by nobody in pss_bytes, and as neither private nor anonymous"
             )
         return told
-
-
-def _word(kernel: Kernel, name: str, absent: int, size: int = 8) -> int:
-    try:
-        return kernel.word(name, size) if name in kernel.symbols else absent
-    except KernlabError:
-        return absent

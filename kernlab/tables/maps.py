@@ -219,8 +219,8 @@ class Names:
         start, end = self.vma["vm_start"].values, self.vma["vm_end"].values
         brk, start_brk = self._limits("brk"), self._limits("start_brk")
         # Linux commit 11250fd12eb8 ("mm: factor out VMA stack and heap checks") (in v6.6) ended what merely touched
-        # the heap being part of it; of the types only the locks of the release before tell.
-        if self.mm.has("mm_lock_seq"):
+        # the heap being part of it; commit 13bc24457850 ("fs: rename i_ctime field to __i_ctime") is of that release.
+        if not self.kernel.types.has_member("struct inode", "i_ctime"):
             return (start < brk) & (end > start_brk)
         return (start <= brk) & (end >= start_brk)
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import pandas as pd
 
+from kernlab.errors import KernlabError
 from kernlab.frames import table
 from kernlab.frames.builder import describe
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.tables.hugepages import hstates
 from kernlab.walk import vm_counters, zones, zswap
-from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
-from kernlab.walk.swap_areas import MOST_AREAS, SWP_WRITEOK, pages_in_use, swap_areas
-from kernlab.walk.vm_areas import vmalloc_space
+from kernlab.walk.percpu_counters import percpu_sums
+from kernlab.walk.swap_areas import MOST_AREAS, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
+from kernlab.walk.vm_areas import vmalloc_bytes
 
 #: A value in bytes or a count; None where it is not known.
 Value = int | None
 
 _OVERCOMMIT_PERCENT = 100
+
+_LOST = "pages that they need are not in the dump"
 
 
 @table("The memory summary (/proc/meminfo): sizes in bytes, HugePages_* as counts.")
@@ -30,10 +35,13 @@ def meminfo(kernel: Kernel) -> pd.Series:
     Counters hold what single CPUs still kept to themselves, which the file leaves out.
     """
     problems: list[str] = []
-    found = Summary(kernel, problems).keys()
+    summary = Summary(kernel, problems)
+    found = summary.keys()
     lost = [key for key, value in found.items() if value is None]
     if lost:
-        problems.append(f"meminfo: {', '.join(lost)} cannot be known: what they are made of cannot be read")
+        problems.append(
+            f"meminfo: {', '.join(lost)} cannot be known: {summary.why[0] if summary.why else _LOST}"
+        )
     series = pd.Series(
         pd.array([pd.NA if value is None else value for value in found.values()], dtype="Int64"),
         index=pd.Index(list(found), dtype="str"),
@@ -49,6 +57,8 @@ class Summary:
     def __init__(self, kernel: Kernel, problems: list[str]):
         self.kernel = kernel
         self.problems = problems
+        #: Why global numbers could not be read.
+        self.why: list[str] = []
         self.types = kernel.types
         node = zones.nodes(kernel, problems)
         _, self.zone = zones.zones(kernel, node)
@@ -64,9 +74,9 @@ class Summary:
                     return times(counters.total(name), self.kernel.page_size * scale)
         return 0
 
-    def word(self, name: str, size: int = 8) -> Value:
-        """A global number; None where it is not there or cannot be read."""
-        return vm_counters.global_word(self.kernel, name, size)
+    def word(self, name: str, size: int = 8, absent: Value = None) -> Value:
+        """A global number; `absent` where this kernel does not have it, None where it cannot be read."""
+        return vm_counters.global_word(self.kernel, name, size, why=self.why, absent=absent)
 
     def in_bytes(self, name: str, size: int = 8) -> Value:
         """A global number of pages in bytes."""
@@ -162,9 +172,10 @@ class Summary:
     def _buffers(self) -> Value:
         """Page cache of block devices (block/bdev.c, nr_blockdev_pages)."""
         kernel = self.kernel
-        pointer = self.word("blockdev_superblock")
+        # Without CONFIG_BLOCK there are no block devices.
+        pointer = self.word("blockdev_superblock", absent=0)
         if not pointer:
-            return None
+            return pointer
         block = StructArray(kernel, kernel.find_type("struct super_block"), [pointer])
         before = len(self.problems)
         _, inode = list_entries(
@@ -186,7 +197,7 @@ class Summary:
         if self.has_counter("nr_swapcached"):
             return self.pages("nr_swapcached")
         kernel = self.kernel
-        counts, spaces = (kernel.symbols.get(name) for name in ("nr_swapper_spaces", "swapper_spaces"))
+        counts, spaces = (kernel.find_symbol(name) for name in ("nr_swapper_spaces", "swapper_spaces"))
         if counts is None or spaces is None:
             return 0
         # Both arrays are as long as there can be areas, which depends on the configuration; those in use come first.
@@ -210,7 +221,7 @@ class Summary:
     def _swap(self) -> tuple[Value, Value]:
         """Total and free swap, with what swapoff is about to empty (mm/swapfile.c, si_swapinfo)."""
         size = self.kernel.page_size
-        if "swap_info" not in self.kernel.symbols:
+        if not has_swap(self.kernel):
             return 0, 0
         area = swap_areas(self.kernel, self.problems)
         used, known = pages_in_use(area)
@@ -229,36 +240,29 @@ class Summary:
 
     def _commit_limit(self) -> Value:
         """mm/util.c, vm_commit_limit."""
-        ram, swap = self.word("_totalram_pages"), self.word("total_swap_pages")
+        ram, swap = self.word("_totalram_pages"), self.word("total_swap_pages", absent=0)
         ratio = self.word("sysctl_overcommit_ratio", 4)
         fixed = self.word("sysctl_overcommit_kbytes")
         huge = self._hugetlb_bytes()
-        if ram is None or ratio is None or huge is None:
+        if ram is None or swap is None or ratio is None or fixed is None or huge is None:
             return None
         size = self.kernel.page_size
         allowed = fixed * 1024 // size if fixed else (ram - huge // size) * ratio // _OVERCOMMIT_PERCENT
-        return (allowed + (swap or 0)) * size
+        return (allowed + swap) * size
 
     def _committed(self) -> Value:
         """`vm_committed_as`, what every CPU keeps of it added (lib/percpu_counter.c, percpu_counter_sum)."""
         kernel = self.kernel
-        symbol = kernel.symbols.get("vm_committed_as")
-        if symbol is None:
-            return None
+        symbol = kernel.symbol("vm_committed_as")
         counter = StructArray(kernel, kernel.find_type("struct percpu_counter"), [symbol])
-        count, pointer = counter["count"], counter["counters"]
-        if not (count.valid[0] and pointer.valid[0] and pointer.values[0]):
-            return None
-        where = percpu_many(kernel, pointer.values, possible_cpus(kernel, self.problems)).reshape(-1)
-        parts, status = kernel.gather(where, 4)
-        if status.any():
-            return None
-        return max(int(count.values[0]) + int(parts.view("<i4").sum()), 0) * kernel.page_size
+        (total,), (known,) = percpu_sums(kernel, counter, self.problems)
+        return max(int(total), 0) * kernel.page_size if known else None
 
     def _vmalloc_total(self) -> Value:
-        space = vmalloc_space(self.kernel)
+        layout = self.kernel.memory.layout
+        assert layout is not None
         # The space ends one byte early, so it is one kB less.
-        return None if space is None else space[1] - space[0] - 1
+        return vmalloc_bytes(layout.levels) - 1
 
     def _configured(self) -> dict[str, Value]:
         """Keys of features that a kernel may be built without."""
@@ -292,8 +296,19 @@ class Summary:
                 found[key] = self.pages(name)
         return found
 
+    @cached_property
+    def _hstates(self) -> StructArray | None:
+        """The pools of huge pages; None where they cannot be known."""
+        try:
+            return hstates(self.kernel)
+        except KernlabError as error:
+            self.why.append(str(error))
+            return None
+
     def _hugetlb_bytes(self) -> Value:
-        state = hstates(self.kernel)
+        state = self._hstates
+        if state is None:
+            return None
         if not len(state):
             return 0
         total, order = state["nr_huge_pages"], state["order"]
@@ -303,17 +318,17 @@ class Summary:
         return int((total.values.astype(np.int64) * sizes).sum())
 
     def _huge_pages(self) -> dict[str, Value]:
-        state = hstates(self.kernel)
-        index = self.word("default_hstate_idx", 4)
-        if not len(state):
+        state = self._hstates
+        if state is not None and not len(state):
             return {}
+        index = self.word("default_hstate_idx", 4)
         keys = {
             "HugePages_Total": "nr_huge_pages",
             "HugePages_Free": "free_huge_pages",
             "HugePages_Rsvd": "resv_huge_pages",
             "HugePages_Surp": "surplus_huge_pages",
         }
-        if index is None or index >= len(state):
+        if state is None or index is None or index >= len(state):
             return dict.fromkeys([*keys, "Hugepagesize", "Hugetlb"])
         default = state[index : index + 1]
         found: dict[str, Value] = {}
@@ -330,13 +345,13 @@ class Summary:
     def _direct_map(self) -> dict[str, Value]:
         """How much of the direct map is mapped with pages of which size (arch/x86/mm/pat/set_memory.c)."""
         kernel = self.kernel
-        symbol = kernel.symbols.get("direct_pages_count")
+        symbol = kernel.find_symbol("direct_pages_count")
         if symbol is None:
             return {}
         # By enum pg_level: none, 4K, 2M, 1G, 512G.
         counts, read = kernel.words(np.uint64(symbol) + np.arange(4, dtype=np.uint64) * np.uint64(8))
         sizes = {"DirectMap4k": (1, 12), "DirectMap2M": (2, 21), "DirectMap1G": (3, 30)}
-        if not self.word("direct_gbpages", 4):
+        if self.word("direct_gbpages", 4, absent=0) == 0:
             del sizes["DirectMap1G"]
         return {
             key: int(counts[level]) << shift if read[level] else None for key, (level, shift) in sizes.items()

@@ -63,7 +63,7 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     mm/page_counter.c.
     """
     problems: list[str] = []
-    if "root_mem_cgroup" not in kernel.symbols or kernel.types.get("struct mem_cgroup") is None:
+    if kernel.find_symbol("root_mem_cgroup") is None or kernel.types.get("struct mem_cgroup") is None:
         raise KernlabError("this kernel has no memory cgroups (CONFIG_MEMCG)")
     group, parent, level = _all(kernel, problems)
     css = group.follow("css")

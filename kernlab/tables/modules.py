@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kernlab.frames import addresses, frame, lookup, nullable, table
+from kernlab.frames import addresses, empty, frame, lookup, nullable, table
 from kernlab.kernel import Kernel
-from kernlab.modules import loaded
+from kernlab.modules import has_modules, loaded
 from kernlab.structs import Column, StructArray
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import never_empty
@@ -27,9 +27,14 @@ def modules(kernel: Kernel) -> pd.DataFrame:
     letters alone ("OE"). Mirrors kernel/module/procfs.c.
     """
     problems: list[str] = []
+    if not has_modules(kernel):
+        texts = dict.fromkeys(("state", "used_by", "taint"), "str")
+        numbers = dict.fromkeys(("size_bytes", "refcount"), "Int64")
+        return empty(
+            kernel, "modules", address="struct module", name="str", base="address", **numbers, **texts
+        )
     module = loaded(kernel, problems)
     state, taint = module["state"], module["taints"]
-    count = module["refcnt.counter"]
     letters = [
         "".join(c for b, c in enumerate(_TAINT_LETTERS) if mask >> b & 1) for mask in taint.values.tolist()
     ]
@@ -42,14 +47,22 @@ def modules(kernel: Kernel) -> pd.DataFrame:
         name=never_empty(module["name"]),
         base=addresses(kernel, base.values, base.valid),
         size_bytes=nullable(size),
-        # One reference is the module's own (MODULE_REF_BASE).
-        refcount=nullable(Column(count.values.astype(np.int64) - 1, count.valid, "int")),
+        refcount=nullable(_references(module)),
         state=lookup(
             np.where(state.valid & (state.values < len(_STATES)), state.values.astype(np.int64), -1), _STATES
         ),
         used_by=_users(kernel, module, problems),
         taint=Column(np.array(letters, dtype=object), taint.valid, "text"),
     )
+
+
+def _references(module: StructArray) -> Column:
+    """How often each module is used; without CONFIG_MODULE_UNLOAD nobody counts it ("-" in /proc/modules)."""
+    if not module.has("refcnt"):
+        return Column(np.zeros(len(module), dtype=np.int64), np.zeros(len(module), dtype=bool), "int")
+    count = module["refcnt.counter"]
+    # One reference is the module's own (MODULE_REF_BASE).
+    return Column(count.values.astype(np.int64) - 1, count.valid, "int")
 
 
 def _memory(kernel: Kernel, module: StructArray) -> tuple[Column, Column]:
@@ -70,20 +83,23 @@ def _sum(columns: list[Column]) -> Column:
     return Column(values, np.logical_and.reduce([column.valid for column in columns]), "int")
 
 
-def _users(kernel: Kernel, module: StructArray, problems: list[str]) -> list[str]:
-    """The modules that use each module, in the kernel's order (print_unload_info)."""
+def _users(kernel: Kernel, module: StructArray, problems: list[str]) -> Column:
+    """The modules that use each module, in the kernel's order (print_unload_info); not known to a kernel without
+    CONFIG_MODULE_UNLOAD ("-")."""
+    if not module.has("source_list"):
+        return Column(np.full(len(module), "", dtype=object), np.zeros(len(module), dtype=bool), "text")
     users: list[list[str]] = [[] for _ in range(len(module))]
-    if module.has("source_list"):  # CONFIG_MODULE_UNLOAD
-        heads = module.follow("source_list").addresses
-        owner, use = list_entries(
-            kernel, heads, "struct module_use", "source_list", problems=problems, what="the modules' users"
-        )
-        name = use["source->name"]
-        for row, who in zip(owner[name.valid].tolist(), name.values[name.valid], strict=True):
-            users[row].append(str(who))
-        # A module that can be loaded and not unloaded counts among its own users (print_unload_info).
-        init, leave = module["init"], module["exit"]
-        permanent = init.valid & leave.valid & (init.values != 0) & (leave.values == 0)
-        for row in np.flatnonzero(permanent).tolist():
-            users[row].append("[permanent]")
-    return [",".join(names) for names in users]
+    heads = module.follow("source_list").addresses
+    owner, use = list_entries(
+        kernel, heads, "struct module_use", "source_list", problems=problems, what="the modules' users"
+    )
+    name = use["source->name"]
+    for row, who in zip(owner[name.valid].tolist(), name.values[name.valid], strict=True):
+        users[row].append(str(who))
+    # A module that can be loaded and not unloaded counts among its own users (print_unload_info).
+    init, leave = module["init"], module["exit"]
+    permanent = init.valid & leave.valid & (init.values != 0) & (leave.values == 0)
+    for row in np.flatnonzero(permanent).tolist():
+        users[row].append("[permanent]")
+    joined = np.array([",".join(names) for names in users], dtype=object)
+    return Column(joined, np.ones(len(module), dtype=bool), "text")

@@ -51,8 +51,7 @@ def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[tuple[I64, Kinds]
     total = int(ends[-1]) if len(ends) else 0
     pfn = np.repeat(pfns, frames) + np.arange(total) - np.repeat(ends - frames, frames)
     kind = np.repeat(kind[known], frames)
-    if not kernel.types.has_member("struct task_struct", "stack_vm_area"):
-        pfn, kind = _add_direct_stacks(kernel, pfn, kind, stack_bytes)
+    pfn, kind = _add_direct_stacks(kernel, stacks, pfn, kind, stack_bytes)
     return each_once(pfn, kind), complete
 
 
@@ -108,10 +107,15 @@ def _stacks(kernel: Kernel) -> U64:
     return np.unique(stack.values[stack.valid & (stack.values != 0)])
 
 
-def _add_direct_stacks(kernel: Kernel, pfn: I64, kind: Kinds, stack_bytes: int) -> tuple[I64, Kinds]:
+def _add_direct_stacks(
+    kernel: Kernel, stacks: U64, pfn: I64, kind: Kinds, stack_bytes: int
+) -> tuple[I64, Kinds]:
     """Without CONFIG_VMAP_STACK stacks are plain pages of the direct map."""
-    physical, status = kernel.memory.translate(_stacks(kernel))
-    first = (physical[status == 0] // np.uint64(kernel.page_size)).astype(np.int64)
+    layout = kernel.memory.layout
+    assert layout is not None
+    low, high = np.uint64(layout.direct_start), np.uint64(min(layout.direct_end, (1 << 64) - 1))
+    direct = stacks[(stacks >= low) & (stacks < high)]
+    first = ((direct - low) // np.uint64(kernel.page_size)).astype(np.int64)
     frames = (first[:, None] + np.arange(stack_bytes // kernel.page_size)).reshape(-1)
     return np.concatenate([pfn, frames]), np.concatenate(
         [kind, np.full(len(frames), Kind.KERNEL_STACK, dtype=np.uint8)]

@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.errors import KernlabError
-from kernlab.frames import frame, nullable, table
+from kernlab.frames import empty, frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray, container
 from kernlab.tables.task_search import find_tasks
+from kernlab.walk.shmem import has_shmem
 from kernlab.walk.xarray import idr_entries
 
 #: ipc_namespace.ids: semaphores, messages, shared memory (ipc/util.h, IPC_SHM_IDS).
@@ -32,6 +33,8 @@ def shm(kernel: Kernel) -> pd.DataFrame:
     removal), address.
     """
     problems: list[str] = []
+    if kernel.find_symbol("init_ipc_ns") is None or kernel.types.get("struct shmid_kernel") is None:
+        return _nothing(kernel)
     space = ipc_namespaces(kernel, problems)
     ids = space.follow(f"ids[{_SHM_IDS}]")
     owner, _, pointer = idr_entries(
@@ -66,6 +69,21 @@ def shm(kernel: Kernel) -> pd.DataFrame:
     )
 
 
+def _nothing(kernel: Kernel) -> pd.DataFrame:
+    """The table of a kernel without CONFIG_SYSVIPC."""
+    numbers = "uid gid cuid cgid size_bytes attached cpid lpid rss_bytes swap_bytes"
+    return empty(
+        kernel,
+        "shm",
+        **dict.fromkeys(("namespace", "key", "shmid"), "Int64"),
+        perms="str",
+        **dict.fromkeys(numbers.split(), "Int64"),
+        **dict.fromkeys(("atime", "dtime", "ctime"), "datetime64[ns, UTC]"),
+        destroyed="boolean",
+        address="struct shmid_kernel",
+    )
+
+
 def ipc_namespaces(kernel: Kernel, problems: list[str]) -> StructArray:
     """The initial IPC namespace and those that tasks live in."""
     found = [np.array([kernel.symbol("init_ipc_ns")], dtype=np.uint64)]
@@ -97,7 +115,7 @@ def _pid(segment: StructArray, member: str) -> Any:
 def _is_huge(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which segments are made of huge pages (SHM_HUGETLB), and of which that is known."""
     operations = segment["shm_file->f_op"]
-    huge = kernel.symbols.get("hugetlbfs_file_operations")
+    huge = kernel.find_symbol("hugetlbfs_file_operations")
     return operations.values == np.uint64(huge or 1), operations.valid
 
 
@@ -118,7 +136,10 @@ def _resident(
 
 
 def _swapped(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Bytes swapped out, from the shmem_inode_info around the inode; hugetlbfs has none."""
+    """Bytes swapped out, from the shmem_inode_info around the inode; hugetlbfs has none, nor has ramfs, which stands
+    in for tmpfs without CONFIG_SHMEM."""
+    if not has_shmem(kernel):
+        return np.zeros(len(segment), dtype=np.int64), segment.valid
     inode = segment["shm_file->f_inode"]
     where = np.where(inode.valid, inode.values, np.uint64(0))
     info = container(kernel, "struct shmem_inode_info", "vfs_inode", where)

@@ -9,19 +9,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.debuginfo.types import EnumType
+from kernlab.errors import KernlabError
 from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
+from kernlab.walk.slab_pages import slab_heads
 from kernlab.walk.slub import OO_MASK, OO_SHIFT, freelist_lengths, slab_type
 from kernlab.walk.strings import c_strings, never_empty
+from kernlab.walk.zones import node_ids
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-#: include/linux/nodemask.h: more NUMA nodes than this are no x86-64 machine's (CONFIG_NODES_SHIFT ends at 10).
-_MOST_NODES = 1024
 
 # include/linux/slab.h and mm/slab.h before 6.9: macros, which no type information has.
 _FLAGS = {
@@ -63,6 +63,10 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
     _, cache = list_entries(
         kernel, [head], "struct kmem_cache", "list", problems=problems, what="the list of slab caches"
     )
+    if not cache.has("oo"):
+        raise KernlabError(
+            "this kernel's slabs are those of SLAB (CONFIG_SLAB, which Linux 6.8 took away); kernlab reads SLUB's only"
+        )
     size = cache["size"]
     layout = cache["oo.x"]
     pages = Column(1 << (layout.values.astype(np.int64) >> OO_SHIFT & 0x3F), layout.valid, "int")
@@ -151,11 +155,15 @@ def count(kernel: Kernel, cache: StructArray, problems: list[str]) -> Tally:
     """Slabs, objects and free objects of every cache."""
     tally = Tally.zero(len(cache))
     owner, nodes = cache_nodes(kernel, cache, problems)
-    slabs_, objects = nodes["nr_slabs.counter"], nodes["total_objects.counter"]
-    valid = nodes.valid & slabs_.valid & objects.valid
-    np.add.at(tally.slabs, owner[valid], slabs_.values[valid])
-    np.add.at(tally.objects, owner[valid], objects.values[valid])
-    tally.counted[owner[~valid]] = False
+    if nodes.has("nr_slabs"):
+        slabs_, objects = nodes["nr_slabs.counter"], nodes["total_objects.counter"]
+        valid = nodes.valid & slabs_.valid & objects.valid
+        np.add.at(tally.slabs, owner[valid], slabs_.values[valid])
+        np.add.at(tally.objects, owner[valid], objects.values[valid])
+        tally.counted[owner[~valid]] = False
+    else:
+        # Without CONFIG_SLUB_DEBUG (and so with CONFIG_SLUB_TINY) nobody counts them.
+        _count_frames(kernel, cache, tally, problems)
     partial = nodes["nr_partial"]
     tally.free_known[owner[~partial.valid]] = False
     heads = nodes.follow("partial").addresses
@@ -175,9 +183,26 @@ def count(kernel: Kernel, cache: StructArray, problems: list[str]) -> Tally:
     return tally
 
 
+def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally, problems: list[str]) -> None:
+    """Slabs and objects by the page structs of all slabs."""
+    slab = StructArray(kernel, kernel.find_type(slab_type(kernel)), slab_heads(kernel))
+    pointer, objects = slab["slab_cache"], slab["objects"]
+    order = np.argsort(cache.addresses)
+    place = np.minimum(np.searchsorted(cache.addresses[order], pointer.values), max(len(cache) - 1, 0))
+    mine = pointer.valid & objects.valid
+    mine[mine] = cache.addresses[order][place[mine]] == pointer.values[mine]
+    of = order[place[mine]]
+    np.add.at(tally.slabs, of, 1)
+    np.add.at(tally.objects, of, objects.values[mine].astype(np.int64))
+    if not mine.all():
+        problems.append(
+            f"slabs: {int((~mine).sum()):,} slab pages are of no cache listed, or cannot be read: not counted"
+        )
+
+
 def cache_nodes(kernel: Kernel, cache: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
     """The kmem_cache_node of each cache on each NUMA node that has one: (cache index int64[m], StructArray)."""
-    width = min(max(kernel.word("nr_node_ids", 4) if "nr_node_ids" in kernel.symbols else 1, 1), _MOST_NODES)
+    width = node_ids(kernel)
     owners, addresses = [], []
     unread = 0
     for number in range(width):
@@ -309,7 +334,7 @@ def sheaves(
 def barns(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
     """The node_barn of each cache on each NUMA node that has one: (cache index int64[m], StructArray of m)."""
     barn_type = kernel.find_type("struct node_barn")
-    width = min(max(kernel.word("nr_node_ids", 4) if "nr_node_ids" in kernel.symbols else 1, 1), _MOST_NODES)
+    width = node_ids(kernel)
     owners, addresses = [], []
     for number in range(width):
         pointer = cache.first(f"per_node[{number}].barn", f"node[{number}]->barn")

@@ -10,6 +10,7 @@ from kernlab.tables.page_classifier import Kind
 from kernlab.tables.suspect_memory import Lead, Memory, size_of, times
 from kernlab.tables.suspect_oom import out_of_memory
 from kernlab.text import human_bytes, percent, show_controls
+from kernlab.walk.swap_areas import has_swap
 
 #: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).
 _COSTLY_ORDER = 3
@@ -302,7 +303,7 @@ def watermarks(memory: Memory) -> list[Lead]:
 def swap(memory: Memory) -> list[Lead]:
     """Swap that is used up."""
     kernel = memory.kernel
-    if "total_swap_pages" not in kernel.symbols or "nr_swap_pages" not in kernel.symbols:
+    if not has_swap(kernel):
         return []
     total = kernel.word("total_swap_pages") * kernel.page_size
     left = kernel.word("nr_swap_pages") * kernel.page_size

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames import frame, nullable, table
+from kernlab.frames import empty, frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column
 from kernlab.tables.mount_namespaces import of_mounts
 from kernlab.tables.paths import paths, root_of_init
-from kernlab.walk.swap_areas import SWP_DISCARDABLE, SWP_WRITEOK, pages_in_use, swap_areas
+from kernlab.walk.swap_areas import SWP_DISCARDABLE, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
 
 _BLOCK_DEVICE, _FORMAT = 0o060000, 0o170000
 
@@ -24,6 +24,12 @@ def swap(kernel: Kernel) -> pd.DataFrame:
     used_bytes, priority, active (False while swapoff empties it), discard, address.
     """
     problems: list[str] = []
+    if not has_swap(kernel):
+        numbers = dict.fromkeys(("size_bytes", "used_bytes", "priority"), "Int64")
+        flags_ = dict.fromkeys(("active", "discard"), "bool")
+        return empty(
+            kernel, "swap", path="str", type="str", **numbers, **flags_, address="struct swap_info_struct"
+        )
     area = swap_areas(kernel, problems)
     pages = area["pages"]
     used, known = pages_in_use(area)

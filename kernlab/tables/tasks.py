@@ -14,7 +14,8 @@ from kernlab.structs import Column, StructArray
 from kernlab.tables import mount_namespaces
 from kernlab.tables.task_identity import cgroup_of, program_of
 from kernlab.tables.task_search import find_tasks
-from kernlab.walk.cpus import percpu_many, possible_cpus
+from kernlab.walk.cpus import percpu, possible_cpus, smp
+from kernlab.walk.percpu_counters import percpu_sums
 
 # include/linux/sched.h; macros, so no type information has them.
 PF_KTHREAD = 0x00200000
@@ -53,9 +54,8 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         ppid=nullable(task["real_parent->tgid"]),
         comm=task["comm"],
         state=state(task),
-        # Linux commit bcf9033e5449 ("sched: move CPU field back into thread_info if THREAD_INFO_IN_TASK=y") (in v5.16).
-        cpu=nullable(task.first("thread_info.cpu", "cpu")),
-        on_cpu=flag(task["on_cpu"], 0xFF),
+        cpu=nullable(_cpu(kernel, task)),
+        on_cpu=_on_cpu(kernel, task, problems),
         kthread=flag(flags, PF_KTHREAD),
         mm=mm,
         vsz_bytes=nullable(scaled(task["mm->total_vm"], kernel.page_size)),
@@ -72,6 +72,26 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         exe=program_of(kernel, task, mm, problems),
         mount_namespace=nullable(mount_namespaces.of_tasks(kernel, task)),
     )
+
+
+def _cpu(kernel: Kernel, task: StructArray) -> Column:
+    """The CPU that each task was on last; a kernel for a single one (CONFIG_SMP is off) does not note it."""
+    # Linux commit bcf9033e5449 ("sched: move CPU field back into thread_info if THREAD_INFO_IN_TASK=y") (in v5.16).
+    paths = ("thread_info.cpu", "cpu")
+    if not any(map(task.has, paths)) and not smp(kernel):
+        return Column(np.zeros(len(task), dtype=np.int64), task.valid, "int")
+    return task.first(*paths)
+
+
+def _on_cpu(kernel: Kernel, task: StructArray, problems: list[str]) -> Column:
+    """Which tasks were running (kernel/sched/sched.h, task_on_cpu)."""
+    if task.has("on_cpu"):
+        return flag(task["on_cpu"], 0xFF)
+    # Without CONFIG_SMP only the CPU's queue knows.
+    where = percpu(kernel, kernel.symbol("runqueues"), possible_cpus(kernel, problems))
+    current = StructArray(kernel, kernel.find_type("struct rq"), where)["curr"]
+    known = np.full(len(task), bool(current.valid.all()))
+    return Column(np.isin(task.addresses, current.values[current.valid]), known, "bool")
 
 
 def state(task: StructArray) -> Column:
@@ -99,33 +119,16 @@ def counted(
     valid = space.valid.copy()
     for name in kinds:
         kind = kernel.types.enumerator(name)
+        # Linux commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (in v6.2).
         pages, read = (
-            _percpu_rss(kernel, space, kind, problems)
-            if space.has("rss_stat[0].counters")
+            percpu_sums(kernel, space.follow(f"rss_stat[{kind}]"), problems)
+            if space.has("rss_stat[0].count")
             else _split_rss(space, task, inverse, kind)
         )
         # The kernel shows a counter that is below zero for the moment as zero.
         total += np.maximum(pages, 0)
         valid &= read
     return Column((total * kernel.page_size)[inverse], mm.valid & valid[inverse], "int")
-
-
-def _percpu_rss(
-    kernel: Kernel, space: StructArray, kind: int, problems: list[str]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    # Linux commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (in v6.2).
-    count = space[f"rss_stat[{kind}].count"]
-    pointers = space[f"rss_stat[{kind}].counters"]
-    numbers = possible_cpus(kernel, problems)
-    where = percpu_many(kernel, pointers.values, numbers).reshape(-1)
-    usable = np.repeat(pointers.valid & (pointers.values != 0), len(numbers))
-    deltas = np.zeros(len(where), dtype=np.int64)
-    read = np.ones(len(where), dtype=bool)
-    values, read[usable] = kernel.words(where[usable], 4)
-    deltas[usable] = values.astype(np.uint32).view(np.int32)
-    shape = (len(space), len(numbers))
-    pages = count.values.astype(np.int64) + deltas.reshape(shape).sum(axis=1)
-    return pages, count.valid & pointers.valid & read.reshape(shape).all(axis=1)
 
 
 def _split_rss(

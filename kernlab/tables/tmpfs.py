@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames import frame, nullable, table
+from kernlab.frames import empty, frame, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray, container
 from kernlab.tables.memory_by_file import _mounts as mounts_of
@@ -14,9 +14,9 @@ from kernlab.tables.mount_namespaces import in_namespace, of_mounts
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.page_kinds import PageSurvey
 from kernlab.tables.paths import paths_at, root_of_init
-from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
-from kernlab.walk.shmem import swapped_inodes, swapped_pages
+from kernlab.walk.percpu_counters import percpu_sums
+from kernlab.walk.shmem import has_shmem, swapped_inodes, swapped_pages
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
@@ -39,11 +39,17 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     where they have no limit), address (of the super_block). A compound page counts in whole, as the kernel counts it.
     """
     problems: list[str] = []
+    if not has_shmem(kernel):
+        # Without CONFIG_SHMEM ramfs stands in for tmpfs, which has no limits and counts nothing.
+        texts = dict.fromkeys(("mount", "type", "dev"), "str")
+        names = ("resident_bytes", "swap_bytes", "size_bytes", "used_bytes", "inodes", "inodes_free")
+        return empty(kernel, "tmpfs", **texts, **dict.fromkeys(names, "Int64"), address="struct super_block")
     block = super_blocks(kernel, problems)
     info = block.follow("s_fs_info", to="struct shmem_sb_info")
     size, limit = info["max_blocks"], info["max_inodes"]
     limited = size.valid & (size.values != 0)
-    used, known = _counter(kernel, info, problems)
+    used, known = percpu_sums(kernel, info.follow("used_blocks"), problems)
+    used = np.maximum(used, 0)
     free = (
         info["free_inodes"].values.astype(np.int64)
         if info.has("free_inodes")
@@ -88,21 +94,9 @@ def super_blocks(kernel: Kernel, problems: list[str]) -> StructArray:
         problems=problems,
         what="the file systems",
     )
-    operations, wanted = block["s_op"], kernel.symbols.get("shmem_ops")
-    known = np.array([] if wanted is None else [wanted], dtype=np.uint64)
-    return block[np.flatnonzero(operations.valid & np.isin(operations.values, known))]
-
-
-def _counter(kernel: Kernel, info: StructArray, problems: list[str]) -> tuple[I64, Mask]:
-    """Blocks that count towards the limits, what CPUs keep of them added (lib/percpu_counter.c)."""
-    count, pointer = info["used_blocks.count"], info["used_blocks.counters"]
-    known = count.valid & pointer.valid & (pointer.values != 0)
-    numbers = possible_cpus(kernel, problems)
-    where = percpu_many(kernel, np.where(known, pointer.values, np.uint64(0)), numbers)
-    parts, status = kernel.gather(where.reshape(-1), 4)
-    each = parts.view("<i4").astype(np.int64).reshape(where.shape).sum(axis=1)
-    read = (status == 0).reshape(where.shape).all(axis=1)
-    return np.maximum(count.values.astype(np.int64) + each, 0), known & read
+    operations = block["s_op"]
+    mine = operations.valid & (operations.values == np.uint64(kernel.symbol("shmem_ops")))
+    return block[np.flatnonzero(mine)]
 
 
 def _resident(kernel: Kernel, block: StructArray, problems: list[str]) -> tuple[I64, Mask]:

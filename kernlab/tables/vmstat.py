@@ -91,13 +91,18 @@ def dirtyable_pages(kernel: Kernel) -> int | None:
 def _dirty_limits(kernel: Kernel) -> tuple[int | None, int | None]:
     """When writers are slowed down and when writing begins, in pages (mm/page-writeback.c, domain_dirty_limits)."""
     available = dirtyable_pages(kernel)
+    # Without CONFIG_SYSCTL nobody can change them, and compilers leave nothing of them but the kernel's defaults.
     ratio, background_ratio = (
-        vm_counters.global_word(kernel, name, 4) for name in ("vm_dirty_ratio", "dirty_background_ratio")
+        vm_counters.global_word(kernel, name, 4, absent=default)
+        for name, default in (("vm_dirty_ratio", 20), ("dirty_background_ratio", 10))
     )
     in_bytes, background_bytes = (
-        vm_counters.global_word(kernel, name) for name in ("vm_dirty_bytes", "dirty_background_bytes")
+        vm_counters.global_word(kernel, name, absent=0)
+        for name in ("vm_dirty_bytes", "dirty_background_bytes")
     )
     if available is None or ratio is None or background_ratio is None:
+        return None, None
+    if in_bytes is None or background_bytes is None:
         return None, None
     size = kernel.page_size
     # The ratios become fractions of a page size first, as the kernel does it, so that the rounding is the same.

@@ -77,9 +77,9 @@ class Instance:
 
 def find_instances(kernel: Kernel, problems: list[str]) -> list[Instance]:
     """Every trace instance with its rings, the global one first, then the newest first."""
-    head = kernel.symbols.get("ftrace_trace_arrays")
+    head = kernel.find_symbol("ftrace_trace_arrays")
     if head is None:
-        problems.append("this kernel has no ftrace (no symbol ftrace_trace_arrays)")
+        problems.append("this kernel has no ftrace (CONFIG_TRACING is off: no symbol ftrace_trace_arrays)")
         return []
     _, arrays = list_entries(
         kernel,

@@ -83,7 +83,7 @@ def find_channels(kernel: Kernel, problems: list[str]) -> list[Channel]:
     """Every relay channel: the open ones, oldest first, then closed ones that an open file still holds."""
     channel_type = "struct rchan"
     known = np.zeros(0, dtype=np.uint64)
-    head = kernel.symbols.get("relay_channels")
+    head = kernel.find_symbol("relay_channels")
     if head is not None:
         _, on_list = list_entries(
             kernel,

@@ -104,7 +104,7 @@ def _probe_pages(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
         ("kprobe_insn_slots", "kprobe_insn_page"),
         ("kprobe_optinsn_slots", "kprobe_optinsn_page"),
     ):
-        where = kernel.symbols.get(cache)
+        where = kernel.find_symbol(cache)
         if where is None:
             continue
         head = StructArray(kernel, kernel.find_type("struct kprobe_insn_cache"), [where]).follow("pages")
@@ -129,7 +129,7 @@ def _listed(
     kernel: Kernel, head: str, type_name: str, member: str, what: str, problems: list[str]
 ) -> StructArray | None:
     """The entries of a list by its head's symbol; None where the kernel has no such list."""
-    where = kernel.symbols.get(head)
+    where = kernel.find_symbol(head)
     if where is None or not kernel.types.has_member(type_name, member):
         return None
     _, entry = list_entries(kernel, [where], type_name, member, problems=problems, what=what, limit=_MOST)

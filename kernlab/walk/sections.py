@@ -26,6 +26,9 @@ MOST_FRAMES = 1 << 40
 #: More sections than this are no machine's: 2^52 bytes of 128 MiB each.
 _MOST_SECTIONS = 1 << 25
 
+#: A huge page of 2 MiB (HPAGE_PMD_ORDER).
+_HUGE_ORDER = 9
+
 #: Bits of a pageblock's flags that hold its type (PB_migrate to PB_migrate_end).
 _TYPE_MASK = 7
 
@@ -68,14 +71,18 @@ def sections(kernel: Kernel, problems: list[str]) -> Sections:
     frames = (1 << bits) // kernel.page_size
     wanted = min(-(-_max_pfn(kernel) // frames), _MOST_SECTIONS)
     section = kernel.find_type("struct mem_section")
-    table, pointers = kernel.symbols.get("mem_section"), None
-    if table is not None:
+    table, top, pointers = kernel.symbols.get("mem_section"), kernel.vmcoreinfo.symbol("mem_section"), None
+    if table is not None or top is not None:
         per_root = kernel.page_size // section.size
         roots = -(-wanted // per_root)
         # CONFIG_SPARSEMEM_EXTREME: a pointer to an array of pointers to pages full of sections.
-        (top,), (read,) = kernel.words([table])
-        if read and top:
-            pointers, readable = kernel.words(top + np.arange(roots, dtype=np.uint64) * np.uint64(8))
+        if table is not None:
+            (found,), (read,) = kernel.words([table])
+            top = int(found) if read else top
+        if top:
+            pointers, readable = kernel.words(
+                np.uint64(top) + np.arange(roots, dtype=np.uint64) * np.uint64(8)
+            )
             lost = int((~readable).sum())
             if lost:
                 problems.append(f"{lost:,} of {roots:,} pages of the section table cannot be read")
@@ -119,22 +126,50 @@ class Pageblocks:
         return np.where(place >= 0, self.types[place, block], np.int8(-1))
 
 
-def pageblock_order(kernel: Kernel) -> int:
-    """Frames of a pageblock as a power of two (include/linux/pageblock-flags.h)."""
+def pageblock_order(kernel: Kernel, known: Sections | None = None) -> int:
+    """Frames of a pageblock as a power of two (include/linux/pageblock-flags.h); `known` are the sections if read."""
     largest = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
+    found = _order_of_usage(kernel, sections(kernel, []) if known is None else known, largest)
+    if found is not None:
+        return found
     # With huge pages a pageblock is one of 2 MiB, else the largest block that the buddy allocator has.
     huge = kernel.types.get("struct hstate") is not None
-    return min(9, largest) if huge else largest
+    return min(_HUGE_ORDER, largest) if huge else largest
+
+
+def _order_of_usage(kernel: Kernel, known: Sections, largest: int) -> int | None:
+    """The order by the room that a section's flags take: those of sections that were there at boot lie side by side
+    (mm/sparse.c, sparse_init_nid). None where no order alone explains it.
+
+    Which configurations make pageblocks of huge pages has changed, and no type says it.
+    """
+    kind = kernel.types.get("struct mem_section_usage")
+    steps = np.diff(known.usage)[np.diff(known.numbers) == 1]
+    if kind is None or not len(steps):
+        return None
+    step, times = np.unique(steps, return_counts=True)
+    room = int(step[times.argmax()]) - kind.size
+    width = _pageblock_bits(kernel)
+    # usemap_size(): whole words.
+    fits = [n for n in range(largest + 1) if -(-(known.frames >> n) * width // 64) * 8 == room]
+    usual = [n for n in (largest, min(_HUGE_ORDER, largest)) if n in fits]
+    return usual[0] if len(set(usual)) == 1 else fits[0] if len(fits) == 1 else None
+
+
+def _pageblock_bits(kernel: Kernel) -> int:
+    """Bits that a pageblock has of its section's flags."""
+    types = kernel.types
+    # Linux commit 42f46ed99ac6 ("mm/page_alloc: pageblock flags functions clean up") (in v6.17) let the bits grow.
+    bits = types.enumerator_or_none("__NR_PAGEBLOCK_BITS") or types.enumerator_or_none("NR_PAGEBLOCK_BITS")
+    return 4 if bits is None or bits <= 4 else 8
 
 
 def pageblocks(kernel: Kernel, known: Sections) -> Pageblocks:
     """The migratetype of each pageblock (mm/page_alloc.c, get_pageblock_migratetype)."""
-    order = pageblock_order(kernel)
+    order = pageblock_order(kernel, known)
     count = known.frames >> order
     types = kernel.types
-    # Linux commit 42f46ed99ac6 ("mm/page_alloc: pageblock flags functions clean up") (in v6.17) let the bits grow.
-    bits = types.enumerator_or_none("__NR_PAGEBLOCK_BITS") or types.enumerator_or_none("NR_PAGEBLOCK_BITS")
-    width = 4 if bits is None or bits <= 4 else 8
+    width = _pageblock_bits(kernel)
     usage_type = types.get("struct mem_section_usage")
     if usage_type is None or not len(known.numbers):
         return Pageblocks(np.zeros((0, 0), dtype=np.int8), order)

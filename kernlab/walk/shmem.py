@@ -18,25 +18,33 @@ _PAGE_SHIFT = 12
 _VM_WRITE, _VM_SHARED = 0x2, 0x8  # include/linux/mm.h: macros
 
 
+def has_shmem(kernel: Kernel) -> bool:
+    """Does this kernel have tmpfs (CONFIG_SHMEM), or ramfs in its place? Raises SymbolNotFoundError where not known."""
+    return kernel.find_symbol("shmem_ops") is not None
+
+
 def is_shmem(kernel: Kernel, mapping: StructArray) -> Column:
     """Is each `struct address_space` one of shared memory (include/linux/shmem_fs.h, shmem_mapping)?
 
-    Not known where the kernel's symbols lack its operations.
+    Not known where the kernel's symbols lack its operations; none is in a kernel without it.
     """
-    operations, wanted = mapping["a_ops"], kernel.symbols.get("shmem_aops")
-    known = operations.valid if wanted is not None else np.zeros(len(mapping), dtype=bool)
+    operations, wanted = mapping["a_ops"], kernel.find_symbol("shmem_aops")
+    told = wanted is not None or not has_shmem(kernel)
+    known = operations.valid if told else np.zeros(len(mapping), dtype=bool)
     return Column(operations.values == np.uint64(wanted or 1), known, "bool")
 
 
 def swapped_pages(inode: StructArray) -> Column:
     """How many pages of each inode of shared memory are swapped out (shmem_inode_info.swapped)."""
+    if not has_shmem(inode.kernel):
+        return Column(np.zeros(len(inode), dtype=np.int64), inode.valid, "int")
     swapped = inode.container("struct shmem_inode_info", "vfs_inode")["swapped"]
     return Column(swapped.values.astype(np.int64), swapped.valid & inode.valid, "int")
 
 
 def swapped_inodes(kernel: Kernel, problems: list[str]) -> StructArray | None:
     """The inodes of shared memory that may have swapped pages (mm/shmem.c, shmem_swaplist); None where nobody knows."""
-    head = kernel.symbols.get("shmem_swaplist")
+    head = kernel.find_symbol("shmem_swaplist")
     if head is None:
         return None
     before = len(problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 
@@ -18,13 +19,20 @@ MOST_AREAS = 32
 _USAGE = (1 << 30) - 1
 
 
+def has_swap(kernel: Kernel) -> bool:
+    """Can this kernel swap (CONFIG_SWAP)? Raises SymbolNotFoundError where that is not known."""
+    return kernel.find_symbol("swap_info") is not None
+
+
 def swap_areas(kernel: Kernel, problems: list[str]) -> StructArray:
-    """The `struct swap_info_struct` of every area in use (mm/swapfile.c, swap_info), by its number."""
-    kind = kernel.find_type("struct swap_info_struct")
-    table, number = kernel.symbols.get("swap_info"), kernel.symbols.get("nr_swapfiles")
+    """The `struct swap_info_struct` of every area in use (mm/swapfile.c, swap_info), by its number.
+
+    Raises KernlabError for a kernel without CONFIG_SWAP (`has_swap`).
+    """
+    table, number = kernel.find_symbol("swap_info"), kernel.find_symbol("nr_swapfiles")
     if table is None or number is None:
-        # A kernel without CONFIG_SWAP.
-        return StructArray(kernel, kind, np.zeros(0, dtype=np.uint64))
+        raise KernlabError("this kernel has no swap (CONFIG_SWAP is off)")
+    kind = kernel.find_type("struct swap_info_struct")
     (count,), (counted,) = kernel.words([number], 4)
     slots = min(int(count), MOST_AREAS) if counted else MOST_AREAS
     pointers, read = kernel.words(np.uint64(table) + np.arange(slots, dtype=np.uint64) * np.uint64(8))

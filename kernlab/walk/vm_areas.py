@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.errors import SymbolNotFoundError
 from kernlab.kernel import Kernel
 from kernlab.memory.x86_64 import HUGE, PHYSICAL_MASK, PRESENT
 from kernlab.structs import StructArray
@@ -47,7 +48,7 @@ def vm_areas(kernel: Kernel, problems: list[str]) -> VmAreas:
     freed = [np.zeros(0, dtype=np.uint64)]
     if len(places.lazy):
         freed.append(_of_either(kernel, places.lazy_roots, places.lazy, "lazy vmalloc areas", problems))
-    elif (head := kernel.symbols.get("vmap_purge_list")) is not None:
+    elif (head := _purge_list(kernel, problems)) is not None:
         # Until v5.13 they hung on a lockless list of their own.
         first, read = kernel.words([head])
         _, nodes = chain_nodes(kernel, first[read], problems=problems, what="the lazy vmalloc areas")
@@ -68,6 +69,14 @@ def vm_areas(kernel: Kernel, problems: list[str]) -> VmAreas:
     return VmAreas(start.values[order], end.values[order], area[order], vms, unpurged[order])
 
 
+def _purge_list(kernel: Kernel, problems: list[str]) -> int | None:
+    try:
+        return kernel.find_symbol("vmap_purge_list")
+    except SymbolNotFoundError as error:
+        problems.append(f"which vmalloc areas are freed, but not yet unmapped, is not known: {error}")
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Places:
     """Addresses of the heads of lists and of the roots of trees: of areas in use, and of what waits to be unmapped."""
@@ -85,6 +94,9 @@ def _places(kernel: Kernel, problems: list[str]) -> _Places:
     if nodes is None:
         names = ("vmap_area_list", "vmap_area_root", "purge_vmap_area_list", "purge_vmap_area_root")
         known = [[address] if (address := symbols.get(name)) is not None else [] for name in names]
+        if not any(known[:2]):
+            # Every kernel has the one or the other.
+            kernel.symbol("vmap_nodes")
         return _Places(*(np.array(address, dtype=np.uint64) for address in known))
     (first,), (read,) = kernel.words([nodes])
     (count,), (counted,) = kernel.words([kernel.symbol("nr_vmap_nodes")], 4)
@@ -118,14 +130,15 @@ def _of_either(kernel: Kernel, roots: U64, heads: U64, what: str, problems: list
 def vmalloc_space(kernel: Kernel) -> tuple[int, int] | None:
     """Where the vmalloc space begins and ends (VMALLOC_START, arch/x86/include/asm/pgtable_64_types.h)."""
     layout = kernel.memory.layout
-    base = kernel.vmcoreinfo.number("VMALLOC_START")
-    symbol = kernel.symbols.get("vmalloc_base")
-    if symbol is not None:
-        (value,), (read,) = kernel.words([symbol])
-        base = int(value) if read else base
+    base = kernel.vmalloc_base or kernel.vmcoreinfo.number("VMALLOC_START")
     if layout is None or base is None:
         return None
-    return base, base + ((12800 if layout.levels == 5 else 32) << 40)
+    return base, base + vmalloc_bytes(layout.levels)
+
+
+def vmalloc_bytes(levels: int) -> int:
+    """How large the vmalloc space is, with page tables of so many levels."""
+    return (12800 if levels == 5 else 32) << 40
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.debuginfo.paths import resolve
-from kernlab.debuginfo.types import EnumType
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
-from kernlab.walk.cpus import percpu, percpu_many, possible_cpus
+from kernlab.walk.counter_names import counter_names
+from kernlab.walk.cpus import percpu, percpu_many, possible_cpus, smp
 from kernlab.walk.strings import c_strings
+from kernlab.walk.vmemmap import tables_per_node
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -59,16 +60,18 @@ def item_count(kernel: Kernel, *names: str) -> int:
 def vmstat_names(kernel: Kernel) -> dict[str, list[str]]:
     """The names of all counters by sort: "zone", "numa", "node", "limits", "events".
 
-    From the kernel's own array of names (mm/vmstat.c, vmstat_text); where that is not here, the enumerators' names in
-    small letters.
+    From the kernel's own array of names (mm/vmstat.c, vmstat_text); where that is not here, by the enumerators
+    (`counter_names`).
     """
+    # Without CONFIG_VM_EVENT_COUNTERS the array of names ends before the events.
+    counted = "vm_event_states" in kernel.symbols
     counts = {
         "zone": item_count(kernel, "NR_VM_ZONE_STAT_ITEMS"),
         "numa": item_count(kernel, "NR_VM_NUMA_EVENT_ITEMS", "NR_VM_NUMA_STAT_ITEMS"),
         "node": item_count(kernel, "NR_VM_NODE_STAT_ITEMS"),
         # Linux commit 9d8573111024 ("mm: create a new vm_stat_item") (in v6.12) added to the two limits.
         "limits": item_count(kernel, "NR_VM_STAT_ITEMS", "NR_VM_WRITEBACK_STAT_ITEMS"),
-        "events": item_count(kernel, "NR_VM_EVENT_ITEMS"),
+        "events": item_count(kernel, "NR_VM_EVENT_ITEMS") if counted else 0,
     }
     total = sum(counts.values())
     found: list[str] | None = None
@@ -81,27 +84,8 @@ def vmstat_names(kernel: Kernel) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     done = 0
     for sort, count in counts.items():
-        names[sort] = found[done : done + count] if found is not None else _enumerators(kernel, sort, count)
+        names[sort] = found[done : done + count] if found is not None else counter_names(kernel, sort, count)
         done += count
-    return names
-
-
-_ENUMS = {
-    "zone": "enum zone_stat_item",
-    "numa": "enum numa_stat_item",
-    "node": "enum node_stat_item",
-    "limits": "enum vm_stat_item",
-    "events": "enum vm_event_item",
-}
-
-
-def _enumerators(kernel: Kernel, sort: str, count: int) -> list[str]:
-    names = [f"{sort}_{number}" for number in range(count)]
-    kind = kernel.types.get(_ENUMS[sort])
-    for name, number in kind.enumerators.items() if isinstance(kind, EnumType) else ():
-        # NR_LRU_BASE and the like are the first of their group under another name.
-        if 0 <= number < count and not name.endswith("_BASE"):
-            names[number] = name.lower()
     return names
 
 
@@ -161,7 +145,7 @@ def numa_counters(kernel: Kernel, zone: StructArray, problems: list[str]) -> Cou
 def event_counters(kernel: Kernel, problems: list[str]) -> Counters:
     """Events since boot (`vm_event_states`), summed over all CPUs: one row."""
     names = vmstat_names(kernel)["events"]
-    symbol = kernel.symbols.get("vm_event_states")
+    symbol = kernel.find_symbol("vm_event_states")
     if symbol is None or not names:
         return Counters([], np.zeros((1, 0), dtype=np.int64), np.ones(1, dtype=bool))
     where = percpu(kernel, symbol, possible_cpus(kernel, problems))
@@ -185,7 +169,12 @@ def _percpu_parts(
     numbers: I64,
     count: int,
 ) -> tuple[I64, Mask]:
-    """What CPUs keep of `count` counters in an array in their per-CPU structs: (int64[n, count], bool[n])."""
+    """What CPUs keep of `count` counters in an array in their per-CPU structs: (int64[n, count], bool[n]).
+
+    A kernel for a single CPU (CONFIG_SMP is off) keeps nothing apart.
+    """
+    if not kernel.types.has_member(kind, member) and not smp(kernel):
+        return np.zeros((len(pointers), count), dtype=np.int64), known
     access = resolve(kernel.find_type(kind), f"{member}[0]")
     offset, width = access.hops[-1], access.type.size
     # Bytes are signed (s8; some type information says no such thing of a char), wider ones count up only.
@@ -204,13 +193,18 @@ def in_pages(kernel: Kernel) -> bool:
     Linux commit 69473e5de873 ("mm: memcontrol: convert NR_ANON_THPS account to pages") (in v5.11), the release in
     which page tables became counted per node.
     """
-    nodes = kernel.types.get("enum node_stat_item")
-    return isinstance(nodes, EnumType) and "NR_PAGETABLE" in nodes.enumerators
+    return tables_per_node(kernel)
 
 
-def global_word(kernel: Kernel, name: str, size: int = 8) -> int | None:
-    """A global number; None where this kernel does not have it or the dump lacks its page."""
+def global_word(
+    kernel: Kernel, name: str, size: int = 8, *, why: list[str] | None = None, absent: int | None = None
+) -> int | None:
+    """A global number; `absent` where this kernel does not have it; None, and why, where it is not known."""
     try:
+        if absent is not None and kernel.find_symbol(name) is None:
+            return absent
         return kernel.word(name, size)
-    except KernlabError:
+    except KernlabError as error:
+        if why is not None and str(error) not in why:
+            why.append(str(error))
         return None

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.debuginfo.paths import resolve
-from kernlab.debuginfo.types import IntType
+from kernlab.debuginfo.types import EnumType, IntType
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.walk.sections import MOST_FRAMES, sections
@@ -249,6 +249,12 @@ def slab_flag(kernel: Kernel) -> int | None:
     return bit if bit is not None and bit < 64 else None
 
 
+def tables_per_node(kernel: Kernel) -> bool:
+    """Does the kernel count page tables per node, as since v5.11 (NR_PAGETABLE), whatever its configuration?"""
+    nodes = kernel.types.get("enum node_stat_item")
+    return isinstance(nodes, EnumType) and "NR_PAGETABLE" in nodes.enumerators
+
+
 #: Page types before v6.10 were macros, each a bit that is cleared. PG_table moved in v5.11.
 _OLD_TYPES = {"buddy": 0x80, "offline": 0x100}
 
@@ -268,7 +274,7 @@ def page_type(kernel: Kernel, name: str) -> tuple[int, int] | None:
         told = kernel.vmcoreinfo.number(f"PAGE_{name.upper()}_MAPCOUNT_VALUE")
         flag = ~told & 0xFFFFFFFF if told is not None else _OLD_TYPES.get(name)
     if flag is None and name == "table":
-        # Linux commit 18b2db3b0385 ("mm: Convert page kmemcg type to a page memcg flag") (in v5.11), which brought
-        # memcg_data, moved the table bit; neither is in the type information.
-        flag = 0x200 if types.has_member("struct page", "memcg_data") else 0x400
+        # Linux commit 18b2db3b0385 ("mm: Convert page kmemcg type to a page memcg flag") (in v5.11) moved the table
+        # bit; neither is in the type information.
+        flag = 0x200 if tables_per_node(kernel) else 0x400
     return None if flag is None else (0x80000000 | flag, 0x80000000)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.debuginfo.types import ArrayType
+from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.walk.strings import c_strings
@@ -23,10 +24,11 @@ def nodes(kernel: Kernel, problems: list[str]) -> StructArray:
     if table is None:
         # Without CONFIG_NUMA there is one, and it is no pointer.
         return StructArray(kernel, kind, [kernel.symbol("contig_page_data")])
-    count = kernel.vmcoreinfo.length("node_data") or 1
-    if "nr_node_ids" in kernel.symbols:
-        found, read = kernel.words([kernel.symbol("nr_node_ids")], 4)
-        count = int(found[0]) if read[0] and found[0] else count
+    try:
+        count = node_ids(kernel)
+    except KernlabError:
+        # Pointers to nodes that there are not are NULL.
+        count = most_nodes(kernel)
     pointers, read = kernel.words(
         np.uint64(table) + np.arange(min(count, MOST_NODES), dtype=np.uint64) * np.uint64(8)
     )
@@ -36,6 +38,16 @@ def nodes(kernel: Kernel, problems: list[str]) -> StructArray:
     if lost:
         problems.append(f"{lost:,} NUMA nodes cannot be read: what lies in them is not in this table")
     return here[readable]
+
+
+def node_ids(kernel: Kernel) -> int:
+    """How many numbers of nodes there are (nr_node_ids): arrays of an element a node are cut to so many.
+
+    1 without CONFIG_NUMA. Raises KernlabError where it is not known.
+    """
+    if kernel.find_symbol("nr_node_ids") is None:
+        return 1
+    return min(max(kernel.word("nr_node_ids", 4), 1), MOST_NODES)
 
 
 def zones(kernel: Kernel, node: StructArray) -> tuple[I64, StructArray]:

@@ -31,7 +31,7 @@ def pool_bytes(kernel: Kernel, problems: list[str]) -> int | None:
     Mirrors mm/zswap.c, zswap_total_pages.
     """
     # Linux commit 91cdcd8d62c1 ("mm: zswap: remove zswap_pool_total_size") (in v6.9): the pools are summed when asked.
-    if "zswap_pool_total_size" in kernel.symbols:
+    if kernel.find_symbol("zswap_pool_total_size") is not None:
         return _word(kernel, "zswap_pool_total_size", 8)
     before = len(problems)
     try:

@@ -1,0 +1,253 @@
+"""What kernels lack that were built without an option: {option: what is gone}, and what becomes of each table then.
+
+A table that is not named stays as it is. What stands here comes from the kernel's Kconfig and sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from absent import Absence
+
+
+@dataclass(frozen=True)
+class Empty:
+    """No rows, the same columns."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A KernlabError that says this."""
+
+    match: str
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The same but for some columns (of a Series: keys): `gone` are not there, `missing` have no values, `other` may
+    hold anything; a new problem may say one of `told`."""
+
+    gone: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+Expected = Empty | Refused | Changed
+
+
+@dataclass(frozen=True)
+class Option:
+    absence: Absence
+    tables: dict[str, Expected] = field(default_factory=dict)
+
+
+_SWAP = (
+    "swap_info",
+    "nr_swapfiles",
+    "total_swap_pages",
+    "nr_swap_pages",
+    "swapper_spaces",
+    "nr_swapper_spaces",
+)
+_HUGE_KEYS = (
+    *(f"HugePages_{name}" for name in ("Total", "Free", "Rsvd", "Surp")),
+    "Hugepagesize",
+    "Hugetlb",
+)
+_THP_KEYS = ("AnonHugePages", "ShmemHugePages", "ShmemPmdMapped", "FileHugePages", "FilePmdMapped")
+_NO_LOG = ("this kernel keeps no log (CONFIG_PRINTK is off)",)
+_NO_GROUPS = ("this kernel has no memory cgroups (CONFIG_MEMCG)",)
+
+_CGROUP_TYPES = ("struct mem_cgroup", "struct obj_cgroup", "struct page_counter")
+_CGROUP_MEMBERS = tuple(
+    f"struct {owner}.{member}"
+    for owner in ("page", "slab", "folio")
+    for member in ("memcg_data", "mem_cgroup", "obj_exts")
+)
+_MEMCG_EVENTS = tuple(f"MEMCG_{name}" for name in ("LOW", "HIGH", "MAX", "OOM", "OOM_KILL", "OOM_GROUP_KILL"))
+_MEMCG = Absence(
+    symbols=("root_mem_cgroup",),
+    types=_CGROUP_TYPES,
+    members=_CGROUP_MEMBERS,
+    enumerators=("memory_cgrp_id", *_MEMCG_EVENTS),
+)
+_NO_MEMCG: dict[str, Expected] = {
+    "memory_by_cgroup": Refused("CONFIG_MEMCG"),
+    "suspects": Changed(told=_NO_GROUPS),
+}
+
+#: Options whose kernels lay memory out in another way: they have tests of their own (test_one_cpu, test_layouts).
+LAYOUTS: dict[str, Absence] = {
+    "NUMA": Absence(
+        # In the array of names those of NUMA stand between others.
+        symbols=("node_data", "nr_node_ids", "vmstat_text"),
+        members=tuple(
+            f"struct {owner}.{member}"
+            for owner in ("zone", "per_cpu_zonestat", "per_cpu_pageset")
+            for member in ("vm_numa_event", "vm_numa_stat", "vm_numa_stat_diff")
+        ),
+        enumerators=("NR_VM_NUMA_EVENT_ITEMS", "NR_VM_NUMA_STAT_ITEMS"),
+        vmcoreinfo=("SYMBOL(node_data)", "LENGTH(node_data)"),
+    ),
+    "SLUB_TINY=y": Absence(
+        types=(
+            "struct kmem_cache_cpu",
+            "struct slub_percpu_sheaves",
+            "struct slab_sheaf",
+            "struct node_barn",
+        ),
+        members=(
+            *(f"struct kmem_cache_node.{name}" for name in ("nr_slabs", "total_objects", "full")),
+            *(f"struct kmem_cache.{name}" for name in ("cpu_slab", "cpu_sheaves", "cpu_partial")),
+        ),
+    ),
+    "SMP": Absence(
+        symbols=("__per_cpu_offset", "nr_cpu_ids"),
+        members=(
+            "struct task_struct.on_cpu",
+            "struct task_struct.cpu",
+            "struct thread_info.cpu",
+            "struct percpu_counter.counters",
+            "struct per_cpu_zonestat.vm_stat_diff",
+            "struct per_cpu_pageset.vm_stat_diff",
+            "struct kmem_cache_cpu.partial",
+        ),
+    ),
+    "VM_EVENT_COUNTERS": Absence(symbols=("vm_event_states",)),
+}
+
+OPTIONS: dict[str, Option] = {
+    "ANON_VMA_NAME": Option(Absence(members=("struct vm_area_struct.anon_name",))),
+    "BLOCK": Option(
+        Absence(symbols=("blockdev_superblock",), types=("struct bdev_inode",)),
+        {
+            "meminfo": Changed(other=("Buffers", "Cached")),
+            "memory_by_file": Changed(missing=(), other=("path",)),
+        },
+    ),
+    "BPF_JIT": Option(Absence(symbols=("bpf_kallsyms",), types=("struct bpf_ksym",))),
+    "CGROUPS": Option(
+        _MEMCG
+        | Absence(
+            types=("struct cgroup", "struct cgroup_subsys_state", "struct css_set"),
+            members=("struct task_struct.cgroups",),
+            enumerators=("CSS_ONLINE",),
+        ),
+        _NO_MEMCG,
+    ),
+    "CMA": Option(
+        Absence(
+            members=("struct zone.cma_pages",), enumerators=("MIGRATE_CMA",), symbols=("totalcma_pages",)
+        ),
+        {"meminfo": Changed(gone=("CmaTotal", "CmaFree"))},
+    ),
+    "DEBUG_INFO_BTF_MODULES": Option(Absence(symbols=("btf_modules",), types=("struct btf_module",))),
+    "DYNAMIC_FTRACE": Option(
+        Absence(
+            symbols=("ftrace_mod_maps", "ftrace_ops_trampoline_list"),
+            types=("struct ftrace_mod_map", "struct ftrace_mod_func", "struct ftrace_ops"),
+        )
+    ),
+    "FORCE_NR_CPUS=y": Option(Absence(symbols=("nr_cpu_ids",))),
+    "HUGETLB_PAGE": Option(
+        Absence(
+            symbols=("hstates", "hugetlb_max_hstate", "default_hstate_idx", "hugetlbfs_file_operations"),
+            types=("struct hstate",),
+            enumerators=("HUGETLB_PAGE_DTOR", "PG_hugetlb", "PGTY_hugetlb"),
+            vmcoreinfo=("NUMBER(HUGETLB_PAGE_DTOR)", "NUMBER(PG_hugetlb)"),
+        ),
+        {"hugepages": Empty(), "meminfo": Changed(gone=_HUGE_KEYS)},
+    ),
+    "KPROBES": Option(
+        Absence(
+            symbols=("kprobe_insn_slots", "kprobe_optinsn_slots"),
+            types=("struct kprobe_insn_cache", "struct kprobe_insn_page"),
+        )
+    ),
+    "MEMCG": Option(_MEMCG, _NO_MEMCG),
+    "MEMORY_FAILURE": Option(
+        Absence(symbols=("num_poisoned_pages",), enumerators=("PG_hwpoison",)),
+        {"meminfo": Changed(gone=("HardwareCorrupted",))},
+    ),
+    "MEMORY_ISOLATION": Option(
+        Absence(enumerators=("MIGRATE_ISOLATE", "PB_migrate_isolate")),
+    ),
+    "MEMTEST": Option(
+        Absence(symbols=("early_memtest_done", "early_memtest_bad_size")),
+        {"meminfo": Changed(gone=("EarlyMemtestBad",))},
+    ),
+    "MODULES": Option(
+        Absence(
+            symbols=("modules", "btf_modules"),
+            types=("struct module", "struct module_use", "struct mod_kallsyms", "struct btf_module"),
+            enumerators=("MOD_TEXT", "MOD_MEM_NUM_TYPES"),
+        ),
+        # The dump has modules all the same, and memory whose addresses they would name.
+        {
+            "modules": Empty(),
+            "symbols": Changed(other=("name", "address", "type", "module")),
+            "vmalloc": Changed(other=("caller",)),
+        },
+    ),
+    "MODULE_UNLOAD": Option(
+        Absence(
+            members=tuple(
+                f"struct module.{name}" for name in ("refcnt", "exit", "source_list", "target_list")
+            ),
+            types=("struct module_use",),
+        ),
+        {"modules": Changed(missing=("refcount", "used_by"))},
+    ),
+    "PER_VMA_LOCK": Option(Absence(members=("struct mm_struct.mm_lock_seq",))),
+    "PRINTK": Option(
+        Absence(
+            symbols=("prb", "printk_rb_static", "clear_seq"),
+            types=("struct printk_ringbuffer", "struct printk_info", "struct prb_desc"),
+            vmcoreinfo=("SYMBOL(prb)", "SYMBOL(printk_rb_static)", "SYMBOL(clear_seq)"),
+        ),
+        {
+            "log": Refused("keeps no log .CONFIG_PRINTK is off"),
+            "info": Changed(missing=("panic_message",), told=_NO_LOG),
+            "suspects": Changed(told=_NO_LOG),
+        },
+    ),
+    "PROC_FS": Option(
+        Absence(symbols=("direct_pages_count",)),
+        {"meminfo": Changed(gone=("DirectMap4k", "DirectMap2M", "DirectMap1G"))},
+    ),
+    "RANDOMIZE_MEMORY": Option(Absence(symbols=("page_offset_base", "vmemmap_base"))),
+    "SHMEM": Option(
+        Absence(
+            symbols=("shmem_ops", "shmem_aops", "shmem_swaplist"),
+            types=("struct shmem_sb_info", "struct shmem_inode_info"),
+        ),
+        {"tmpfs": Empty()},
+    ),
+    "SLUB_DEBUG": Option(
+        Absence(
+            members=tuple(f"struct kmem_cache_node.{name}" for name in ("nr_slabs", "total_objects", "full"))
+        )
+    ),
+    "SWAP": Option(Absence(symbols=_SWAP, types=("struct swap_info_struct",)), {"swap": Empty()}),
+    "SYSCTL": Option(
+        Absence(
+            symbols=("vm_dirty_ratio", "dirty_background_ratio", "vm_dirty_bytes", "dirty_background_bytes"),
+        )
+    ),
+    "SYSVIPC": Option(Absence(symbols=("init_ipc_ns",), types=("struct shmid_kernel",)), {"shm": Empty()}),
+    "TRANSPARENT_HUGEPAGE": Option(
+        Absence(symbols=("transparent_hugepage_flags", "huge_zero_pfn")), {"meminfo": Changed(gone=_THP_KEYS)}
+    ),
+    "VMAP_STACK": Option(
+        Absence(members=("struct task_struct.stack_vm_area",)),
+    ),
+    "ZSWAP": Option(
+        Absence(
+            symbols=("zswap_stored_pages", "zswap_pool_total_size", "zswap_pools"),
+            types=("struct zswap_pool",),
+            enumerators=("ZSWPIN", "ZSWPOUT", "ZSWPWB"),
+        ),
+        {"meminfo": Changed(gone=("Zswap", "Zswapped"))},
+    ),
+}

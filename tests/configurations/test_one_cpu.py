@@ -1,0 +1,104 @@
+"""A kernel for a single CPU (CONFIG_SMP=n): per-CPU variables are plain ones, and nobody keeps a part of a counter.
+
+Its memory is a real dump's, in which the per-CPU pointers are those of CPU 0; what it says is compared with the same
+dump of a machine that has CPU 0 only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from absent import Absence
+from configurations.options import LAYOUTS, Changed
+from configurations.test_options import TABLES, build, differences
+from overlay import Overlay
+
+from kernlab.walk.cpus import cpus, smp
+from kernlab.walk.zones import nodes, zones
+
+DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
+_PERCPU_SYMBOLS = ("runqueues", "vm_event_states")
+_MASKS = ("possible", "online", "present")
+
+#: What rests on per-CPU parts that such a kernel does not have.
+_PARTS = {
+    "tasks": ("cpu", "on_cpu", "rss_bytes"),
+    "tmpfs": ("used_bytes",),
+    "slabs": ("active", "used_bytes"),
+    "info": ("panic_cpu", "panic_pid", "panic_comm", "cpus"),
+}
+_COUNTED = ("zones", "nodes", "vmstat", "meminfo")
+
+
+@pytest.fixture(scope="module", params=DUMPS)
+def pair(request, opened):
+    """(the dump of a kernel for one CPU, the dump of a machine that has only CPU 0, the whole one)."""
+    below = opened(request.param)
+    kernel, offset = below.kernel, int(below.kernel.percpu_offsets[0])
+    alone = Overlay(below)
+    alone.word(below.symbol("nr_cpu_ids"), 1, 4)
+    for mask in _MASKS:
+        alone.word(below.symbol(f"__cpu_{mask}_mask"), 1)
+    single = Overlay(below)
+    node = nodes(kernel, [])
+    _, zone = zones(kernel, node)
+    cache = below.slabs.kern.structs
+    for structs, members in (
+        (zone, ("per_cpu_pageset", "per_cpu_zonestats", "pageset")),
+        (node, ("per_cpu_nodestats",)),
+        (cache, ("cpu_slab", "cpu_sheaves")),
+    ):
+        for member in filter(structs.has, members):
+            pointer = structs[member]
+            for address, value in zip(structs.addresses.tolist(), pointer.values.tolist(), strict=True):
+                if value:
+                    single.set(structs.type.c_name, address, member, value + offset)
+    moved = {name: below.symbol(name) + offset for name in _PERCPU_SYMBOLS}
+    return (LAYOUTS["SMP"] | Absence(moved=moved)).of(below, single), alone.dump(), below
+
+
+def test_there_is_cpu_0(pair):
+    dump, _, below = pair
+    assert not smp(dump.kernel)
+    assert smp(below.kernel)
+    assert cpus(dump.kernel).tolist() == [0]
+    assert dump.info["cpus"] == 1
+    assert dump.percpu("runqueues", "struct rq")["curr"].values.tolist() == [
+        below.percpu("runqueues", "struct rq")["curr"].values[0]
+    ]
+
+
+@pytest.mark.parametrize("table", [name for name in TABLES if name not in _COUNTED])
+def test_a_table_is_that_of_cpu_0(pair, table):
+    dump, alone, _ = pair
+    found, whole = build(dump, table), build(alone, table)
+    assert differences(found, whole, Changed(other=_PARTS.get(table, ()))) == []
+    new = set(found.attrs["problems"]) - set(whole.attrs["problems"])
+    assert not {problem for problem in new if "SMP" in problem or "per-CPU" in problem or "CPUs" in problem}
+
+
+def test_tasks(pair):
+    dump, _, below = pair
+    tasks = dump.tasks
+    assert (tasks["cpu"] == 0).all()
+    current = below.percpu("runqueues", "struct rq")["curr"].values[0]
+    assert tasks.loc[tasks["on_cpu"], "address"].tolist() == [current]
+    mm = tasks[tasks["mm"] != 0].kern.structs.follow("mm")
+    kinds = [below.kernel.types.enumerator(f"MM_{name}PAGES") for name in ("FILE", "ANON", "SHMEM")]
+    if mm.has("rss_stat[0].count"):
+        pages = sum(np.maximum(mm[f"rss_stat[{kind}].count"].values, 0) for kind in kinds)
+        assert tasks.loc[tasks["mm"] != 0, "rss_bytes"].tolist() == (pages * 4096).tolist()
+
+
+@pytest.mark.parametrize("table", _COUNTED)
+def test_counters_are_their_own_sums(pair, table):
+    """What CPU 0 kept to itself is in the zones' counters of the other kernel: up to 125 pages a counter and zone."""
+    dump, alone, _ = pair
+    found, whole = build(dump, table), build(alone, table)
+    assert list(found.columns) == list(whole.columns)
+    assert found.notna().equals(whole.notna())
+    assert not set(found.attrs["problems"]) - set(whole.attrs["problems"])
+    if table == "zones":
+        raw = zones(dump.kernel, nodes(dump.kernel, []))[1].follow("vm_stat[0]")
+        free = dump.structs("atomic_long_t", raw.addresses)["counter"].values
+        assert found["nr_free_pages"].tolist() == free.tolist()

@@ -1,0 +1,112 @@
+"""Kernels of other configurations: each option's absence leaves every table right, empty, or refused by its name."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+from absent import Absence
+from configurations.asked import Name, noted, of_absence
+from configurations.options import OPTIONS, Changed, Empty, Expected, Refused
+
+from kernlab.errors import KernlabError
+from kernlab.tables import INDEX
+
+DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
+#: `symbols` is what is hidden; the others are asked for something, and built of what the other tables are.
+TABLES = [name for name in INDEX if name not in ("symbols", "owner", "search")]
+
+
+def build(dump, name):
+    """A table with all its columns made; of a Series its one row."""
+    made = dump.slab_objects("dentry") if name == "slab_objects" else getattr(dump, name)
+    if not isinstance(made, pd.Series):
+        return made
+    frame = made.to_frame("value").T
+    frame.attrs = made.attrs
+    return frame
+
+
+def values(column: pd.Series) -> pd.Series:
+    """Values as text, so that the address dtypes of two dumps compare."""
+    return column.astype(object).map(str).where(column.notna(), "missing").reset_index(drop=True)
+
+
+def differences(found, whole, expected: Changed) -> list[str]:
+    """In what a table is not the whole dump's, but for what is expected."""
+    wrong = []
+    gone = [name for name in whole.columns if name not in found.columns]
+    if unexpected := [
+        name for name in gone if not any(re.fullmatch(part, str(name)) for part in expected.gone)
+    ]:
+        wrong.append(f"columns gone: {unexpected}")
+    if missed := [name for name in expected.gone if name in found.columns]:
+        wrong.append(f"columns that should not be there: {missed}")
+    if len(found) != len(whole):
+        return [*wrong, f"{len(found)} rows instead of {len(whole)}"]
+    for name in found.columns:
+        if name not in whole.columns:
+            wrong.append(f"new column {name}")
+        elif name in expected.missing:
+            wrong += [f"{name} has values"] * bool(found[name].notna().any())
+        elif name not in expected.other:
+            mine, theirs = values(found[name]), values(whole[name])
+            rows = (mine != theirs).to_numpy().nonzero()[0]
+            if len(rows):
+                wrong.append(f"{name}: {mine[rows[0]]} instead of {theirs[rows[0]]} ({len(rows)} rows)")
+    return wrong
+
+
+def judge(dump, below, table: str, expected: Expected) -> list[str]:
+    """What is wrong with one table."""
+    try:
+        found = build(dump, table)
+    except KernlabError as error:
+        said = isinstance(expected, Refused) and re.search(expected.match, str(error))
+        return [] if said else [f"refused: {error}"]
+    if isinstance(expected, Refused):
+        return ["not refused"]
+    whole = build(below, table)
+    new = [problem for problem in found.attrs["problems"] if problem not in whole.attrs["problems"]]
+    if isinstance(expected, Empty):
+        kept = [column for column in whole.columns if "_node" not in column]
+        same = [(name, str(found[name].dtype)) for name in found] == [
+            (name, str(whole[name].dtype)) for name in kept
+        ]
+        return [*new, *["rows"] * bool(len(found)), *[f"other columns: {list(found.columns)}"] * (not same)]
+    wrong = differences(found, whole, expected)
+    wrong += [f"told: {problem}" for problem in new if not any(part in problem for part in expected.told)]
+    return wrong + [
+        f"not told: {part}" for part in expected.told if not any(part in problem for problem in new)
+    ]
+
+
+@pytest.fixture(scope="module")
+def asked(opened):
+    """`asked("debian-6.1")`: for each table, the names that it asks for."""
+    found: dict[str, dict[str, set[Name]]] = {}
+
+    def once(name: str) -> dict[str, set[Name]]:
+        if name not in found:
+            found[name] = {}
+            for table in TABLES:
+                with noted() as names:
+                    build(Absence().of(opened(name)), table)
+                found[name][table] = names
+        return found[name]
+
+    return once
+
+
+@pytest.mark.parametrize("name", DUMPS)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_without(opened, asked, name, option):
+    """One option at a time: nothing raises what is no KernlabError, no number is another, no problem is false."""
+    below, chosen = opened(name), OPTIONS[option]
+    hidden = of_absence(chosen.absence)
+    # What does not ask for any of it cannot be another.
+    tables = [table for table, names in asked(name).items() if names & hidden]
+    dump = chosen.absence.of(below)
+    wrong = {table: judge(dump, below, table, chosen.tables.get(table, Changed())) for table in tables}
+    assert {table: found for table, found in wrong.items() if found} == {}
