@@ -130,6 +130,7 @@ OPTIONS: dict[str, Option] = {
     "CGROUPS": Option(
         _MEMCG
         | Absence(
+            symbols=("cgrp_dfl_visible",),
             types=("struct cgroup", "struct cgroup_subsys_state", "struct css_set"),
             members=("struct task_struct.cgroups",),
             enumerators=("CSS_ONLINE",),
@@ -198,6 +199,22 @@ OPTIONS: dict[str, Option] = {
             types=("struct module_use",),
         ),
         {"modules": Changed(missing=("refcount", "used_by"))},
+    ),
+    "NET": Option(
+        Absence(
+            symbols=(
+                *("napi_alloc_cache", "netdev_alloc_cache", "net_hotdata"),
+                *("skbuff_cache", "skbuff_head_cache", "skbuff_fclone_cache"),
+            ),
+            types=(
+                "struct napi_alloc_cache",
+                "struct net_hotdata",
+                "struct sk_buff",
+                "struct sk_buff_fclones",
+            ),
+        ),
+        # The dump has network buffers all the same, and nobody says so.
+        {"memory": Changed(other=("bytes", "share")), "pages": Changed(other=("kind",))},
     ),
     "PER_VMA_LOCK": Option(Absence(members=("struct mm_struct.mm_lock_seq",))),
     "PRINTK": Option(
