@@ -107,6 +107,9 @@ class NetworkSearch:
         """The frames, int64[k] ascending, once the pages of all chunks are known; what cannot be read is told."""
         parts = list(found)
         pages = [part.pool for part in parts]
+        if self._kernel.types.get("struct sk_buff") is None:
+            # A kernel without CONFIG_NET.
+            return self._whole(np.unique(np.concatenate([_NOTHING, *pages])))
         try:
             skb = self._skbs(np.concatenate([_NOTHING, *(part.slabs for part in parts)]))
             pages += [*self._buffers(skb), *self._spares()]

@@ -27,9 +27,8 @@ def swap(kernel: Kernel) -> pd.DataFrame:
     if not has_swap(kernel):
         numbers = dict.fromkeys(("size_bytes", "used_bytes", "priority"), "Int64")
         flags_ = dict.fromkeys(("active", "discard"), "bool")
-        return empty(
-            kernel, "swap", path="str", type="str", **numbers, **flags_, address="struct swap_info_struct"
-        )
+        texts = {"path": "str", "mount_namespace": "Int64", "type": "str"}
+        return empty(kernel, "swap", **texts, **numbers, **flags_, address="struct swap_info_struct")
     area = swap_areas(kernel, problems)
     pages = area["pages"]
     used, known = pages_in_use(area)

@@ -22,7 +22,7 @@ def cgroup_of(kernel: Kernel, task: StructArray) -> Column:
     sets, of = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
     groups = StructArray(kernel, kernel.find_type("struct css_set"), sets)
     memory = kernel.types.enumerator_or_none("memory_cgrp_id")
-    unified = not kernel.symbols.get("cgrp_dfl_visible") or kernel.word("cgrp_dfl_visible", 1)
+    unified = not kernel.find_symbol("cgrp_dfl_visible") or kernel.word("cgrp_dfl_visible", 1)
     group = groups.follow(
         "dfl_cgrp" if unified or memory is None else f"subsys[{memory}]->cgroup", to="struct cgroup"
     )

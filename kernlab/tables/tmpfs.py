@@ -41,9 +41,17 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     problems: list[str] = []
     if not has_shmem(kernel):
         # Without CONFIG_SHMEM ramfs stands in for tmpfs, which has no limits and counts nothing.
-        texts = dict.fromkeys(("mount", "type", "dev"), "str")
+        texts = dict.fromkeys(("type", "dev"), "str")
         names = ("resident_bytes", "swap_bytes", "size_bytes", "used_bytes", "inodes", "inodes_free")
-        return empty(kernel, "tmpfs", **texts, **dict.fromkeys(names, "Int64"), address="struct super_block")
+        return empty(
+            kernel,
+            "tmpfs",
+            mount="str",
+            mount_namespace="Int64",
+            **texts,
+            **dict.fromkeys(names, "Int64"),
+            address="struct super_block",
+        )
     block = super_blocks(kernel, problems)
     info = block.follow("s_fs_info", to="struct shmem_sb_info")
     size, limit = info["max_blocks"], info["max_inodes"]

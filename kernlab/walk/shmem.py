@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.errors import SymbolNotFoundError
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
 from kernlab.walk.lists import list_entries
@@ -28,15 +29,24 @@ def is_shmem(kernel: Kernel, mapping: StructArray) -> Column:
 
     Not known where the kernel's symbols lack its operations; none is in a kernel without it.
     """
-    operations, wanted = mapping["a_ops"], kernel.find_symbol("shmem_aops")
-    told = wanted is not None or not has_shmem(kernel)
+    operations, (wanted, told) = mapping["a_ops"], _operations(kernel)
     known = operations.valid if told else np.zeros(len(mapping), dtype=bool)
     return Column(operations.values == np.uint64(wanted or 1), known, "bool")
 
 
+def _operations(kernel: Kernel) -> tuple[int | None, bool]:
+    """Where shared memory's operations lie, None for none; and whether that is known."""
+    try:
+        wanted = kernel.find_symbol("shmem_aops")
+        return wanted, wanted is not None or not has_shmem(kernel)
+    except SymbolNotFoundError:
+        return None, False
+
+
 def swapped_pages(inode: StructArray) -> Column:
     """How many pages of each inode of shared memory are swapped out (shmem_inode_info.swapped)."""
-    if not has_shmem(inode.kernel):
+    if inode.kernel.types.get("struct shmem_inode_info") is None:
+        # A kernel without CONFIG_SHMEM.
         return Column(np.zeros(len(inode), dtype=np.int64), inode.valid, "int")
     swapped = inode.container("struct shmem_inode_info", "vfs_inode")["swapped"]
     return Column(swapped.values.astype(np.int64), swapped.valid & inode.valid, "int")
@@ -120,7 +130,7 @@ class SharedSwap:
         unique, of = np.unique(np.where(file.valid, file.values, np.uint64(0)), return_inverse=True)
         mapping = StructArray(kernel, kernel.find_type("struct file"), unique).follow("f_mapping")
         shared, swapped = is_shmem(kernel, mapping), swapped_pages(mapping.follow("host"))
-        if "shmem_aops" not in kernel.symbols:
+        if not _operations(kernel)[1]:
             problems.append(
                 "which files are shared memory is not known, nor what of them is swapped out: the symbols lack "
                 "shmem_aops (CONFIG_KALLSYMS_ALL)"

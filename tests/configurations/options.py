@@ -135,7 +135,11 @@ OPTIONS: dict[str, Option] = {
             members=("struct task_struct.cgroups",),
             enumerators=("CSS_ONLINE",),
         ),
-        _NO_MEMCG,
+        {
+            **_NO_MEMCG,
+            "tasks": Changed(missing=("cgroup",)),
+            "memory_by_process": Changed(missing=("cgroup",)),
+        },
     ),
     "CMA": Option(
         Absence(
