@@ -165,13 +165,13 @@ class Kernel:
         if found is not None:
             return found
         if self.symbols.functions_only:
-            raise KernlabError(
+            raise TypesLostError(
                 f"{self.source}: no type information (BTF) was found in the kernel image, and nothing says where it "
                 "should lie, as this kernel's symbol table names functions only (CONFIG_KALLSYMS_ALL is off): the "
                 "kernel was built without CONFIG_DEBUG_INFO_BTF, or the dump lacks pages of the image. kernlab does "
                 "not read types from a vmlinux yet"
             )
-        raise KernlabError(
+        raise TypesLostError(
             f"{self.source}: this kernel carries no type information of its own (built without "
             "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
         )
