@@ -71,7 +71,7 @@ work() {
     unit reader batch.slice "-p MemoryMax=8M" sh -c "dd if=/swapfile of=/dev/null bs=64k count=600 status=none; exec sleep 100000"
     unit high batch.slice "-p MemoryHigh=8M" sh -c "cat /usr/lib/postgresql/*/bin/* > /dev/null; exec sleep 100000"
     systemd-run --quiet --unit=glutton --slice=batch.slice -p MemoryMax=16M -p MemorySwapMax=0 -p OOMPolicy=continue \
-        sh -c "sleep 100000 & exec $worker anon 64"
+        sh -c "$worker anon 64; exec sleep 100000"
     unit oneshot batch.slice "" sh -c "dd if=/dev/urandom of=/var/tmp/oneshot bs=64k count=32 status=none"
 }
 inside() {
