@@ -45,6 +45,8 @@ _EVENTS = {
     "oom_kill": "MEMCG_OOM_KILL",
     # Linux commit b6bf9abb0aa4 ("mm/memcg: add oom_group_kill memory event") (in v5.17).
     "oom_group_kill": "MEMCG_OOM_GROUP_KILL",
+    # Seen in 7.2 and 7.3, not in 6.12: sockets that were held back for lack of memory.
+    "sock_throttled": "MEMCG_SOCK_THROTTLED",
 }
 
 
@@ -57,9 +59,9 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     (anonymous memory that nobody maps: in the swap cache, or given back and still in a CPU's batch), kernel_bytes:
     pages charged to it alone, without children (slab objects are charged by the byte, and show in usage_bytes only);
     swap_bytes; limit_bytes (memory.max) and high_bytes, missing where there is none; peak_bytes; low, high, max, oom,
-    oom_kill and, where the kernel counts it, oom_group_kill: how often that happened to it or below it, as
-    memory.events counts it (missing for the root); low_local …: to itself alone, as memory.events.local does;
-    processes: how many are in it; dying: rmdir()ed, but pages still hold it. Mirrors mm/memcontrol.c,
+    oom_kill and, where the kernel counts them, oom_group_kill and sock_throttled: how often that happened to it or
+    below it, as memory.events counts it (missing for the root); low_local …: to itself alone, as memory.events.local
+    does; processes: how many are in it; dying: rmdir()ed, but pages still hold it. Mirrors mm/memcontrol.c,
     mm/page_counter.c.
     """
     problems: list[str] = []

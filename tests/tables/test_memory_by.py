@@ -184,6 +184,14 @@ def test_the_root_is_charged_all_that_processes_and_files_use(dump):
     assert not groups["dying"].any()
 
 
+@pytest.mark.parametrize(("name", "throttled"), [("debian-6.12", False), ("debian-7.2", True)])
+def test_events_are_those_of_memory_events(opened, name, throttled):
+    """7.2's memory.events ends with sock_throttled, as guests of the lab show it; 6.12's has no such line."""
+    columns = set(opened(name).memory_by_cgroup.columns)
+    assert {"low", "high", "max", "oom", "oom_kill", "oom_group_kill"} <= columns
+    assert ("sock_throttled" in columns) == ("sock_throttled_local" in columns) == throttled
+
+
 def test_a_tree_of_cgroups_that_is_a_circle_ends(opened):
     dump = opened("debian-6.1")
     root = int(dump.memory_by_cgroup["address"][0])
