@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -94,6 +93,20 @@ class Source(ABC):
         return KernlabError(f"{self.path} was closed; open it again to read more of it")
 
 
+class _Descriptor:
+    """An open file's descriptor, closed when nobody holds this any more: a dump that is dropped says no farewell."""
+
+    def __init__(self, number: int):
+        self._number = number
+
+    def fileno(self) -> int:
+        """The descriptor's number."""
+        return self._number
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self._number)
+
+
 class PlainFile(Source):
     """A file that is read place by place, and never mapped: the system kills who looks at a mapping whose file was cut.
 
@@ -104,12 +117,12 @@ class PlainFile(Source):
         self.path = path
         # The file is closed when the last thread that reads it is done: its descriptor's number is not given to another
         # file before that.
-        self._file: io.FileIO | None = io.FileIO(descriptor, "rb")
+        self._file: _Descriptor | None = _Descriptor(descriptor)
         self.size = self.stored = self.file_bytes = size or self._find_end()
         self.problems = []
         self._opened = os.fstat(descriptor) if watched else None
 
-    def _open(self) -> io.FileIO:
+    def _open(self) -> _Descriptor:
         file = self._file
         if file is None:
             raise self.closed()
