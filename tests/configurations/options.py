@@ -65,7 +65,9 @@ _CGROUP_MEMBERS = tuple(
     for owner in ("page", "slab", "folio")
     for member in ("memcg_data", "mem_cgroup", "obj_exts")
 )
-_MEMCG_EVENTS = tuple(f"MEMCG_{name}" for name in ("LOW", "HIGH", "MAX", "OOM", "OOM_KILL", "OOM_GROUP_KILL"))
+_MEMCG_EVENTS = tuple(
+    f"MEMCG_{name}" for name in ("LOW", "HIGH", "MAX", "OOM", "OOM_KILL", "OOM_GROUP_KILL", "SOCK_THROTTLED")
+)
 _MEMCG = Absence(
     symbols=("root_mem_cgroup",),
     types=_CGROUP_TYPES,

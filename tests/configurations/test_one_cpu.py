@@ -53,7 +53,8 @@ def pair(request, opened):
             for address, value in zip(structs.addresses.tolist(), pointer.values.tolist(), strict=True):
                 if value:
                     single.set(structs.type.c_name, address, member, value + offset)
-    moved = {name: below.symbol(name) + offset for name in _PERCPU_SYMBOLS}
+    # Since 6.15 such symbols are addresses of the image, and the sum wraps.
+    moved = {name: (below.symbol(name) + offset) % (1 << 64) for name in _PERCPU_SYMBOLS}
     return (LAYOUTS["SMP"] | Absence(moved=moved)).of(below, single), alone.dump(), below
 
 
