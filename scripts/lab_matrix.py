@@ -31,7 +31,7 @@ from truth import Truth, same_comm  # noqa: E402
 import kernlab  # noqa: E402
 from kernlab.capture.apt_root import cache_folder  # noqa: E402
 from kernlab.capture.capture_options import Capture, Options  # noqa: E402
-from kernlab.capture.dump_check import split_sets  # noqa: E402
+from kernlab.capture.dump_check import absent_of, split_sets  # noqa: E402
 from kernlab.capture.kept_captures import kept_capture  # noqa: E402
 from kernlab.capture.steps import LabError, Progress  # noqa: E402
 
@@ -223,7 +223,7 @@ def compare(folder: Path, dumps: list[Path], problems: list[str]) -> list[dict[s
             row["format"] = f"{dump.info['format']} -d {dump.info['dump_level']}".replace(
                 " -d None", ""
             ).replace(" -d <NA>", "")
-            row["absent"] = f"{dump.info['slab_frames_absent']}"
+            row["absent"] = str(sum(count or 0 for count in absent_of(dump.info).values()))
             for fact, measure in FACTS.items():
                 try:
                     held, compared = measure(dump, truth)
@@ -356,8 +356,9 @@ def report(rows: list[dict[str, str]], problems: list[str], versions: list[str])
 What `make test-lab` saw last ({time.strftime("%d %B %Y")}): guests of {kernels} kernels crashed or were stopped and
 were saved, and each dump's tables were compared with what the guest had said of itself. Every kernel ran with page
 tables of four levels, saved in every format, and of five, saved by makedumpfile and by QEMU in one each. A share is
-the part of the facts that hold, rounded down; "absent" counts slab frames that the dump should hold and does not.
-Guests went on for some seconds between the truth and the end, so what moves can differ there.
+the part of the facts that hold, rounded down; "absent" counts frames of slabs, large kmallocs and page tables that the
+dump should hold and does not. Guests went on for some seconds between the truth and the end, so what moves can differ
+there.
 
 {table(rows) if rows else "Nothing was captured."}
 

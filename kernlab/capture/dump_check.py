@@ -1,7 +1,7 @@
 """Is a dump that the lab made whole? And the memory of which level was, for a kernel and a makedumpfile.
 
 makedumpfile tells user data by the fields of page structs, which move: one older than the kernel takes slab pages for
-anonymous memory and drops them, unseen. So each dump is opened, and its slab and page-table frames are counted.
+anonymous memory and drops them, unseen. So each dump is opened, and the frames that no level leaves out are counted.
 """
 
 from __future__ import annotations
@@ -10,25 +10,43 @@ import contextlib
 import json
 import re
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from kernlab.capture.capture_options import ALL_LEFT_OUT
 from kernlab.capture.steps import LabError
 from kernlab.errors import KernlabError
 
+#: What of a dump's `info` counts frames that no level leaves out, and what these are.
+_COUNTED = {
+    "slab": "slab_frames_absent",
+    "large kmalloc": "kmalloc_frames_absent",
+    "table": "table_frames_absent",
+}
 
-def absent_frames(dumps: list[Path]) -> dict[str, tuple[int, int]]:
-    """Absent slab and page-table frames of each dump, by its name (pieces of a split set under the set's)."""
+
+def absent_frames(dumps: list[Path]) -> dict[str, dict[str, int | None]]:
+    """Absent frames of each dump, by its name (pieces of a split set under the set's): how many of what.
+
+    None where the kernel does not mark its frames of that kind, or does not say.
+    """
     from kernlab.dump import open as open_dump
 
-    found = {}
+    found: dict[str, dict[str, int | None]] = {}
     for name, pieces in split_sets(dumps).items():
         try:
             with open_dump(pieces if len(pieces) > 1 else pieces[0]) as dump:
-                info = dump.info
-                found[name] = (int(info["slab_frames_absent"]), int(info["table_frames_absent"]))
+                found[name] = absent_of(dump.info)
         except KernlabError as error:
             raise LabError(f"The capture was saved, but kernlab cannot read {name}: {error}") from error
     return found
+
+
+def absent_of(info: pd.Series[Any]) -> dict[str, int | None]:
+    """Absent frames by what they are, of a dump by its `info`; None as `absent_frames` has it."""
+    counts = {what: info[key] for what, key in _COUNTED.items()}
+    return {what: None if pd.isna(count) else int(count) for what, count in counts.items()}
 
 
 def split_sets(dumps: list[Path]) -> dict[str, list[Path]]:

@@ -313,14 +313,14 @@ class _Run:
         return [result / path.name for path in dumps]
 
     def _check(self, dumps: list[Path], description: dict[str, Any]) -> str:
-        """Look for slab and page-table frames that no level leaves out; a sentence on what is absent, or nothing."""
+        """Look for frames that no level leaves out; a sentence on what is absent, or nothing."""
         self.progress("Checking the dump for kernel pages that are absent")
         absent = absent_frames(dumps)
         description["absent_frames"] = absent
-        counts = ", ".join(
-            f"{name}: {count[0]} slab and {count[1]} table frames"
-            for name, count in absent.items()
-            if any(count)
+        counts = "; ".join(
+            f"{name}: {', '.join(f'{count:,} {what}' for what, count in counts.items() if count)} frames"
+            for name, counts in absent.items()
+            if any(counts.values())
         )
         return f"Kernel pages are absent that level {self.level} must not drop ({counts})" if counts else ""
 
