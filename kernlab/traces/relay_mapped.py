@@ -25,16 +25,20 @@ _OF_THE_KERNEL = ("debugfs", "proc", "relayfs", "sysfs")
 
 
 class Mapped:
-    """A whole relay buffer, mapped read-only.
+    """A whole relay buffer of the running kernel, mapped read-only; a copy of one on a disk is read.
 
     By mmap(2) itself: Python's mmap refuses more bytes than a file's size, and that of a relay file is another number
-    (what was written to it so far).
+    (what was written to it so far). A file on a disk that somebody cuts would end the process that maps it.
     """
 
     def __init__(self, file: int, size: int, name: str):
-        found = os.fstat(file)
-        if not is_live(file) and (not stat.S_ISREG(found.st_mode) or found.st_size < size):
-            raise KernlabError(f"{name} has {found.st_size:,} bytes, not the {size:,} of such a buffer")
+        self._file, self._size, self._name = file, size, name
+        self._address: int | None = None
+        if not is_live(file):
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode) or found.st_size < size:
+                raise KernlabError(f"{name} has {found.st_size:,} bytes, not the {size:,} of such a buffer")
+            return
         libc = ctypes.CDLL(None, use_errno=True)
         libc.mmap.restype = ctypes.c_void_p
         libc.mmap.argtypes = [
@@ -53,19 +57,30 @@ class Mapped:
                 f"{name} cannot be mapped ({why}): its buffer is not of {size:,} bytes, or debugfs maps no files "
                 'of this client. mode="read" works with all.'
             )
-        self._libc, self._address, self._size, self._name = libc, address, size, name
+        self._libc, self._address = libc, address
 
     def snapshot(self) -> bytes:
-        """The buffer's bytes as they are now."""
-        if not self._address:
+        """The buffer's bytes as they are now. Raises KernlabError where the file lost some since it was opened."""
+        if self._file < 0:
             raise KernlabError(f"{self._name} was closed; open it again")
-        return ctypes.string_at(self._address, self._size)
+        if self._address is not None:
+            return ctypes.string_at(self._address, self._size)
+        with open(self._file, "rb", closefd=False) as stream:
+            stream.seek(0)
+            data = stream.read(self._size)
+        if len(data) < self._size:
+            raise KernlabError(
+                f"{self._name} has only {len(data):,} of its {self._size:,} bytes left: somebody cut it after it was "
+                "opened"
+            )
+        return data
 
     def close(self) -> None:
-        """Take the map away."""
-        if self._address:
+        """Take the map away; the file is its opener's."""
+        if self._address is not None:
             self._libc.munmap(self._address, self._size)
-            self._address = 0
+            self._address = None
+        self._file = -1
 
 
 def is_live(file: int) -> bool:

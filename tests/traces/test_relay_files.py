@@ -37,6 +37,16 @@ def test_a_mapped_image_gives_the_same_records(opened, tmp_path):
         kernlab.relay.open(tmp_path / "trace*", "mmap")
 
 
+def test_a_copy_of_a_buffer_that_is_cut_while_it_is_open_ends_no_process(opened, tmp_path):
+    path = tmp_path / "trace0"
+    path.write_bytes(opened("debian-6.1").relay.read("vda/trace", 0, "raw"))
+    with kernlab.relay.open(path, "mmap", subbuf_size=16384, n_subbufs=8) as files:
+        assert len(files.slots(0)) == 8
+        os.truncate(path, 20_000)
+        with pytest.raises(kernlab.KernlabError, match=r"only 20,000 of its 131,072 bytes left"):
+            files.slots(0)
+
+
 def test_a_pipe_is_read_to_its_end(tmp_path):
     os.mkfifo(tmp_path / "pipe0")
     writer = threading.Thread(target=(tmp_path / "pipe0").write_bytes, args=(b"abc" * 1000,))
