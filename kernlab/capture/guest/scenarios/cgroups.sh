@@ -20,7 +20,9 @@ prepare() {
     within shop/archive actors app archivist 1 1 &
     within shop/report actors app survivor 1 2 &
     sleep 1
-    # What one process reads is charged to its cgroup alone: each has a stretch of the disk for itself.
+    # What one process reads is charged to its cgroup alone: each has a stretch of the disk for itself. The last one who
+    # closes the disk drops its page cache, so it stays open.
+    exec 9< /dev/vda
     within shop/import dd if=/dev/vda of=/dev/null bs=64k count=400 2> /dev/null
     within shop/archive dd if=/dev/vda of=/dev/null bs=64k skip=400 count=300 2> /dev/null
     within shop/gone dd if=/dev/vda of=/dev/null bs=64k skip=700 count=32 2> /dev/null
