@@ -43,7 +43,7 @@ def browser() -> Iterator[Any]:
 def desk(lab: Server, browser: Any) -> Iterator[Desk]:
     """A page on the JupyterLab: `desk.notebook(name, cells)`, `desk.open(path)`, `desk.page`, `desk.picture(name)`."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(90_000)
     desk = Desk(context.new_page(), lab)
     yield desk
     context.close()

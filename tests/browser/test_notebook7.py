@@ -25,7 +25,7 @@ def notebook7(tmp_path_factory):
 def test_a_double_click_opens_the_explorer_in_its_tab(notebook7, browser, dump_files):
     notebook7.dump(dump_files("debian-6.1").vmcore, "crash.vmcore")
     context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(90_000)
     files = context.new_page()
     files.goto(f"{notebook7.url}/tree?token={notebook7.token}")
     item = files.locator(".jp-DirListing-item", has_text="crash.vmcore")
