@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames.later import Later, made
+from kernlab.frames.later import Later, finish_before, made
 
 Values = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
 
@@ -140,12 +139,5 @@ def deferred(
     the answer.
     """
     source = Source(compute)
-    alive = weakref.ref(source)
-
-    def finish() -> None:
-        waiting = alive()
-        if waiting is not None:
-            waiting.finish()
-
-    before.append(finish)
+    finish_before(source, before)
     return {name: DeferredArray.of(source, name, length) for name in names}

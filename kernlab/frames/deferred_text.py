@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames.later import Later, made
+from kernlab.frames.later import Later, finish_before, made
 
 I64 = npt.NDArray[np.int64]
 Make = Callable[[I64], Sequence[str | None]]
@@ -124,12 +123,5 @@ def deferred_text(length: int, make: Make, before: list[Callable[[], None]]) -> 
     if not _classes:
         _classes.append(_arrow_text())
     source = _Source(make, length)
-    alive = weakref.ref(source)
-
-    def finish() -> None:
-        waiting = alive()
-        if waiting is not None:
-            waiting.finish()
-
-    before.append(finish)
+    finish_before(source, before)
     return _classes[0].of(source, rows)

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import weakref
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Finishing(Protocol):
+    """What columns are computed from, and can be told to be so at last."""
+
+    def finish(self) -> None:
+        """Compute what is still waited for."""
+
+
+def finish_before(source: Finishing, before: list[Callable[[], None]]) -> None:
+    """See to it that `source` is finished when `before` are called (`Kernel.before_close`), if it is in use then."""
+    alive = weakref.ref(source)
+
+    def finish() -> None:
+        waiting = alive()
+        if waiting is not None:
+            waiting.finish()
+
+    before.append(finish)
 
 
 def made(array: Any) -> Any:
