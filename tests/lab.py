@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -301,6 +302,13 @@ class Desk:
         """Text in a locator's element that stands out too little from its ground (WCAG 2, AA), with the ratio."""
         found: list[str] = view.evaluate(_UNREADABLE)
         return found
+
+    def text(self) -> str:
+        """What the page's main area says, cut to what a log can hold."""
+        shown: str = self.page.evaluate(
+            "(document.querySelector('#jp-main-content-panel') ?? document.body).innerText"
+        )
+        return re.sub(r"\n\s*\n+", "\n", shown)[:3000]
 
     def picture(self, name: str, of: Any = None) -> Path:
         """A screenshot of the page (or of a locator) in build/browser/, to be looked at."""

@@ -13,7 +13,7 @@ from kernlab.widgets import snapshot
 
 _HERE = Path(__file__).parent
 #: One ES module in three parts: there is no build that would put them together.
-_SCRIPTS = ("browser_parts.js", "browser_rows.js", "browser.js")
+_SCRIPTS = ("elements.js", "browser_parts.js", "browser_rows.js", "browser.js")
 
 
 class StructBrowser(anywidget.AnyWidget):

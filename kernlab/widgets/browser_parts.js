@@ -1,19 +1,8 @@
-// Parts of the struct browser's view: elements, requests, and what its lower pane shows. It goes before browser.js.
+// Parts of the struct browser's view: requests, and what its lower pane shows. Follows elements.js, goes before browser.js.
 
 const SLOW_MS = 900;
 
 // ---- small helpers -------------------------------------------------------------------------------------------------
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "class") element.className = value;
-    else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
 
 function later(milliseconds, work) {
   let timer;
@@ -196,24 +185,4 @@ function frameTable(answer) {
       make("thead", {}, make("tr", {}, ...answer.columns.map((name) => make("th", { scope: "col" }, name)))),
       make("tbody", {}, ...answer.rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell || "–")))))),
     ...answer.problems.map((problem) => make("div", { class: "klb-why" }, `⚠ ${problem}`)));
-}
-
-// Makes `elements` the children of `parent`. What stays is not touched: thousands of rows need no new layout, and the
-// one that has the focus keeps it.
-function arrange(parent, elements) {
-  const wanted = new Set(elements);
-  let at = parent.firstChild;
-  const pass = () => {
-    while (at && !wanted.has(at)) {
-      const gone = at;
-      at = at.nextSibling;
-      gone.remove();
-    }
-  };
-  for (const element of elements) {
-    pass();
-    if (at === element) at = at.nextSibling;
-    else parent.insertBefore(element, at);
-  }
-  pass();
 }

@@ -5,19 +5,22 @@ const HELP = "word · \"two words\" · column:text · rss_bytes>10M · state=D �
 
 function render({ model, el }) {
   const tell = (text) => {
-    notice.textContent = text;
+    said.textContent = text;
     notice.hidden = !text;
   };
   const { ask, end } = client(model, tell);
   const state = { view: "", search: "", grid: null, drawer: null, turn: 0 };
 
-  const notice = make("div", { class: "kl-notice", role: "status", hidden: true });
+  // It lies over the page: what is shown must not move under a pointer that is about to click.
+  const said = make("span", { role: "status" });
+  const notice = make("div", { class: "kl-notice", hidden: true }, said,
+    make("button", { type: "button", class: "kl-dismiss", title: "Close", "aria-label": "Close this message", onclick: () => tell("") }, "×"));
   const nav = make("nav", { class: "kl-nav", "aria-label": "Parts of the dump" });
   const main = make("section", { class: "kl-main" });
   const drawer = make("aside", { class: "kl-drawer", "aria-label": "The chosen row", hidden: true });
   const settleNav = rove(nav, ".kl-entry");
   // Lumino: JupyterLab's one-letter shortcuts stay out of here.
-  const root = make("div", { class: "kl-explorer tex2jax_ignore mathjax_ignore", "data-lm-suppress-shortcuts": "true" }, head(), notice, make("div", { class: "kl-body" }, nav, main, drawer));
+  const root = make("div", { class: "kl-explorer tex2jax_ignore mathjax_ignore", "data-lm-suppress-shortcuts": "true" }, head(), make("div", { class: "kl-body" }, nav, main, drawer), notice);
   root.style.height = model.get("height");
   el.classList.add("kl-explorer-host");
   el.append(root);
@@ -31,12 +34,9 @@ function render({ model, el }) {
     );
   }
 
-  // Left: everything that can be shown, each name once, in groups.
+  // Left: everything that can be shown, each name once, in groups. An entry stays while its number of rows changes: one
+  // that is made anew under the pointer loses the click on it, and the focus.
   function list() {
-    const held = nav.contains(document.activeElement) ? document.activeElement.dataset.view : null;
-    const entry = (view, label, title, said) =>
-      make("button", { type: "button", class: "kl-entry", "data-view": view, title, "aria-current": state.view === view ? "page" : null, onclick: () => go(view) },
-        make("span", { class: "kl-name" }, label), said ? make("span", { class: "kl-rows" }, said) : null);
     const tables = model.get("tables");
     const plots = model.get("plots");
     const groups = [...new Set([...tables, ...plots].map((each) => each.group))];
@@ -46,13 +46,29 @@ function render({ model, el }) {
       ...tables.filter((table) => table.group === group).map((table) => entry(table.name, table.name, table.description, table.rows === null ? "" : count(table.rows))),
       ...(group ? plots.filter((plot) => plot.group === group).map((plot) => entry(`plot:${plot.name}`, plot.name, plot.description, "plot")) : []),
     ];
-    nav.replaceChildren(
+    arrange(nav, [
       entry("overview", "Overview", "What died, when and why", ""),
-      ...groups.flatMap((group) => [group ? make("h3", {}, group) : "", ...of(group)]),
-    );
-    const again = held && [...nav.querySelectorAll(".kl-entry")].find((each) => each.dataset.view === held);
-    settleNav(again ?? nav.querySelector("[aria-current]"));
-    again?.focus({ preventScroll: true });
+      ...groups.flatMap((group) => [...(group ? [heading(group)] : []), ...of(group)]),
+    ]);
+    settleNav(nav.contains(document.activeElement) ? document.activeElement : nav.querySelector("[aria-current]"));
+  }
+
+  const entries = new Map();
+  function entry(view, label, title, said) {
+    const one = entries.get(view) ?? make("button", { type: "button", class: "kl-entry", "data-view": view, onclick: () => go(view) },
+      make("span", { class: "kl-name" }, label), make("span", { class: "kl-rows" }));
+    entries.set(view, one);
+    one.title = title;
+    one.lastChild.textContent = said;
+    if (state.view === view) one.setAttribute("aria-current", "page");
+    else one.removeAttribute("aria-current");
+    return one;
+  }
+
+  const headings = new Map();
+  function heading(group) {
+    if (!headings.has(group)) headings.set(group, make("h3", {}, group));
+    return headings.get(group);
   }
 
   function go(view, { search = "", reveal = null, said = null } = {}) {

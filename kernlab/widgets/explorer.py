@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("elements.js", "explorer_grid.js", "explorer.js")
 _HEIGHT = "680px"
 
 
@@ -57,7 +58,7 @@ def view(dump: Dump) -> Callable[..., Explorer | StillExplorer]:
 class Dashboard(anywidget.AnyWidget):
     """The front end's half: what it draws, and the messages that it sends."""
 
-    _esm = "\n".join((_HERE / name).read_text("utf-8") for name in ("explorer_grid.js", "explorer.js"))
+    _esm = "\n".join((_HERE / name).read_text("utf-8") for name in _SCRIPTS)
     _css = _HERE / "explorer.css"
 
     summary = traitlets.Dict().tag(sync=True)

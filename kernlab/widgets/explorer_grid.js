@@ -1,16 +1,4 @@
-// The explorer's parts: elements, questions to the kernel, and a table of any length. Everything that comes from a
-// dump goes into the page as text, never as markup.
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
-  return element;
-}
+// The explorer's parts: questions to the kernel, and a table of any length. Follows elements.js in one module.
 
 const count = (number) => Number(number).toLocaleString("en-US");
 
@@ -105,11 +93,12 @@ const HIDDEN = { log: ["facility", "seq"] };
 
 // A table that asks for the pages it shows. `say` is told what is shown, `choose` which row was chosen.
 function grid({ ask, table, where = {}, main = false, search = "", sort = "", choose, run, say, empty = "No row fits." }) {
-  const state = { search, sort, descending: false, matched: 0, total: 0, columns: null, pages: new Map(), active: -1, chosen: -1, turn: 0, wants: [] };
+  const state = { search, sort, descending: false, matched: 0, total: 0, columns: null, pages: new Map(), drawn: new Map(), active: -1, chosen: -1, turn: 0, wants: [] };
   const colgroup = make("colgroup");
   const head = make("tr", { role: "row" });
   const settle = rove(head, "button");
   const body = make("tbody");
+  const [above, below] = [1, 2].map(() => make("tr", { class: "kl-space", "aria-hidden": "true" }, make("td")));
   const sheet = make("table", { role: "grid", "aria-label": table }, colgroup, make("thead", {}, head), body);
   const scroller = make("div", { class: "kl-scroll", tabindex: "0" }, sheet);
   const note = make("div", { class: "kl-note", role: "status" });
@@ -154,6 +143,7 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
 
   function fail(error) {
     body.replaceChildren();
+    state.drawn = new Map();
     note.className = "kl-note kl-bad";
     note.textContent = error.message;
     say?.("");
@@ -260,6 +250,12 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
     return make("td", { class: `kl-k-${column.kind}`, title: title ?? (text.length > 30 ? text : null) }, ...(column.kind === "text" ? marked(text, words) : [text]));
   }
 
+  function fresh(i, row, words, columns) {
+    if (!row) return make("tr", { class: "kl-row", "aria-rowindex": i + 2 }, make("td", { class: "kl-na", colspan: columns.length }, "…"));
+    return make("tr", { role: "row", "aria-rowindex": i + 2, "data-place": row[0], onclick: () => pick(i) },
+      ...columns.map(([column, k]) => cell(column, row[1][k], words, row[0])), make("td", { "aria-hidden": "true" }));
+  }
+
   function draw() {
     fit();
     const height = scroller.clientHeight || 400;
@@ -268,23 +264,23 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
     const words = marks();
     const columns = seen();
     const level = like() === "log" ? state.columns.findIndex((column) => column.name === "level") : -1;
-    const rows = [make("tr", { class: "kl-space", "aria-hidden": "true" }, make("td", { style: `height:${first * ROW}px` }))];
+    const drawn = new Map();
     for (let i = first; i < end; i++) {
-      const page = state.pages.get(Math.floor(i / PAGE));
-      const row = page?.[i % PAGE];
-      if (!row) {
-        rows.push(make("tr", { class: "kl-row", "aria-rowindex": i + 2 }, make("td", { class: "kl-na", colspan: columns.length }, "…")));
-        continue;
-      }
+      const row = state.pages.get(Math.floor(i / PAGE))?.[i % PAGE];
+      const before = state.drawn.get(i);
+      // A row that is drawn anew under the pointer loses the click on it.
+      const element = before && before.row === row && before.search === state.search ? before.element : fresh(i, row, words, columns);
+      drawn.set(i, { row, search: state.search, element });
+      if (!row) continue;
       const worst = level >= 0 ? Number(row[1][level]) : 9;
       const classes = ["kl-row", i === state.active && "kl-active", row[0] === state.chosen && "kl-chosen", worst <= 3 && "kl-err", worst === 4 && "kl-warn"];
-      rows.push(
-        make("tr", { class: classes.filter(Boolean).join(" "), role: "row", "aria-rowindex": i + 2, "aria-selected": row[0] === state.chosen, "data-place": row[0], onclick: () => pick(i) },
-          ...columns.map(([column, k]) => cell(column, row[1][k], words, row[0])), make("td", { "aria-hidden": "true" })),
-      );
+      element.className = classes.filter(Boolean).join(" ");
+      element.setAttribute("aria-selected", row[0] === state.chosen);
     }
-    rows.push(make("tr", { class: "kl-space", "aria-hidden": "true" }, make("td", { style: `height:${(state.matched - end) * ROW}px` })));
-    body.replaceChildren(...rows);
+    state.drawn = drawn;
+    above.firstChild.style.height = `${first * ROW}px`;
+    below.firstChild.style.height = `${(state.matched - end) * ROW}px`;
+    arrange(body, [above, ...[...drawn.values()].map((each) => each.element), below]);
     for (let number = Math.floor(first / PAGE); number <= Math.floor(Math.max(end - 1, 0) / PAGE); number++) load(number);
   }
 

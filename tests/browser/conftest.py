@@ -7,7 +7,7 @@ console must have called nothing an error. Pictures go to build/browser/: look a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +21,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     _chromium()
     with Server(tmp_path_factory.mktemp("lab")) as server:
         yield server
+
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let the fixtures of a test know that it failed."""
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[_failed] = True
+    return report
 
 
 # One browser a file: playwright keeps an event loop running while it is up, which other tests must not find.
@@ -40,12 +54,17 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def desk(lab: Server, browser: Any) -> Iterator[Desk]:
+def desk(request: pytest.FixtureRequest, lab: Server, browser: Any) -> Iterator[Desk]:
     """A page on the JupyterLab: `desk.notebook(name, cells)`, `desk.open(path)`, `desk.page`, `desk.picture(name)`."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(90_000)
     desk = Desk(context.new_page(), lab)
     yield desk
+    if _failed in request.node.stash:
+        # What the page showed is all that tells a lost click from an answer that never came.
+        print(
+            f"The page when the test failed ({desk.picture(f'failed-{request.node.name}')}):\n{desk.text()}"
+        )
     context.close()
     lab.end_kernels()
     assert desk.said == [], "the browser's console shows errors"

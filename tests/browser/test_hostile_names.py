@@ -141,7 +141,7 @@ def test_the_explorer(desk, inert):
     def show(table, search, name):
         board.locator(f".kl-entry[data-view={table}]").click()
         board.locator(".kl-filter").fill(search)
-        # Rows that are drawn anew under the pointer would lose the click.
+        # The first row is another one until the filter has been applied.
         board.locator(".kl-count", has_text=" of ").first.wait_for()
         row = board.locator(".kl-main tbody tr", has_text=name).first
         row.wait_for()
