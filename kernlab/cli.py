@@ -14,7 +14,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 import kernlab
 from kernlab.errors import KernlabError, KernlabWarning
@@ -75,7 +75,7 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; a part of kernlab that is not there has no subcommand."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="kernlab", description="Linux kernel crash dumps as tables, with nothing but the dump."
     )
     top.add_argument("--version", action="version", version=f"kernlab {kernlab.__version__}")
@@ -84,6 +84,14 @@ def parser() -> argparse.ArgumentParser:
         if importlib.util.find_spec(name) is not None:
             importlib.import_module(name).add_parser(commands)
     return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse's, but what cannot be written (--help to a full disk) is an error: it passes over that in silence."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and file is not None:
+            file.write(message)
 
 
 def _drop_output() -> None:

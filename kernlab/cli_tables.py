@@ -41,7 +41,10 @@ def add_parser(commands: Any) -> None:
         "name", metavar="NAME", nargs="?", help="a table (kernlab tables lists them), or VIEW.TABLE"
     )
     name.completer = _names
-    table.add_argument("arguments", metavar="ARGUMENT", nargs="*", help="what a table with parameters takes")
+    words = table.add_argument(
+        "arguments", metavar="ARGUMENT", nargs="*", help="what a table with parameters takes"
+    )
+    words.completer = _words
     form = table.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="as CSV")
     form.add_argument(
@@ -94,6 +97,20 @@ def _columns(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str
         return []
     before = prefix.rpartition(",")[0]
     return [f"{before},{name}" if before else name for name in INDEX.load(parsed_args.name).columns]
+
+
+def _words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """What a table with parameters may be given, for the shell: what a notebook offers for the same call."""
+    from kernlab.completion import suggestions
+
+    # The shell asks for what may follow NAME also while NAME itself is typed.
+    if parsed_args.name not in _names():
+        return []
+    try:
+        with kernlab.open(parsed_args.dump) as dump:
+            return [offer.text for offer in suggestions(f'dump.{parsed_args.name}("{prefix}', {"dump": dump})]
+    except KernlabError:
+        return []
 
 
 def _tables(arguments: argparse.Namespace) -> int:

@@ -258,6 +258,9 @@ def test_a_closed_pipe_is_quiet() -> None:
         ["table", DUMP, "modules"],
         ["capture", "status"],
         ["completion", "bash"],
+        ["--help"],
+        ["table", "--help"],
+        ["--version"],
     ],
 )
 def test_a_full_disk_is_one_message(words: list[str]) -> None:
@@ -324,6 +327,8 @@ def asked(line: str) -> list[str]:
         ("kernlab table x tasks --columns sta", "state"),
         ("kernlab table x tasks --columns pid,sta", "pid,state"),
         ("kernlab table x tasks --sort rss", "rss_bytes"),
+        (f"kernlab table {DUMP} slab_objects dent", "dentry"),
+        (f"kernlab table {DUMP} owner init_tas", "init_task"),
         ("kernlab capture st", "status"),
     ],
 )
