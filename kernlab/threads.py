@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, TypeVar
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Spare", "ahead", "in_threads", "processors"]
+__all__ = ["Spare", "ahead", "beside", "in_threads", "processors"]
 
 _MOST_THREADS = 8
 
@@ -38,6 +40,17 @@ class Spare(Generic[Item]):
 def processors() -> int:
     """How many threads are worth having."""
     return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+
+
+def beside(work: Callable[..., object], *args: Any) -> threading.Thread:
+    """Do `work(*args)` in a thread of its own, in the context of the caller; the thread, which ends with the program.
+
+    The context says to ipykernel which question an answer belongs to. Without it an answer counts as one to whatever
+    message came last, and ipykernel 7.4 takes the widget's next question to the subshell of that one, gone or not.
+    """
+    thread = threading.Thread(target=copy_context().run, args=(work, *args), daemon=True)
+    thread.start()
+    return thread
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], *, small: bool = False) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 
 import numpy as np
@@ -33,6 +34,24 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
 
     with pytest.raises(ValueError, match="five"):
         threads.in_threads(work, range(50))
+
+
+def test_a_thread_beside_is_in_the_context_of_who_asked():
+    """Where an answer goes is in the context: ipykernel's parent message."""
+    asked = contextvars.ContextVar("asked", default="whoever came last")
+    seen: list[tuple[str, str, bool]] = []
+    asked.set("the first")
+    waits = threading.Event()
+
+    def answer(what):
+        waits.wait(10)
+        seen.append((what, asked.get(), threading.current_thread().daemon))
+
+    thread = threads.beside(answer, "suspects")
+    asked.set("the second")
+    waits.set()
+    thread.join(10)
+    assert seen == [("suspects", "the first", True)]
 
 
 def test_what_threads_use_in_turn_is_never_used_by_two():

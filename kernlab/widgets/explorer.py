@@ -7,7 +7,6 @@ So a notebook that was saved shows, without a kernel, what was looked at before;
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import pandas as pd
 
 from kernlab import frontend
 from kernlab.errors import KernlabError, MissingDependencyError
+from kernlab.threads import beside
 from kernlab.widgets import explorer_views as views
 from kernlab.widgets.explorer_board import SLOW, Board
 from kernlab.widgets.explorer_html import StillExplorer, page
@@ -112,7 +112,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def _heard(self, _: Any, content: Any, buffers: Any) -> None:
         """One message of the front end; what takes long is answered from a thread of its own."""
         if isinstance(content, dict) and content.get("op") in SLOW:
-            threading.Thread(target=self._asked, args=(_, content, buffers), daemon=True).start()
+            beside(self._asked, _, content, buffers)
         else:
             self._asked(_, content, buffers)
 

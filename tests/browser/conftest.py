@@ -7,7 +7,7 @@ console must have called nothing an error. Pictures go to build/browser/: look a
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -54,19 +54,32 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def desk(request: pytest.FixtureRequest, lab: Server, browser: Any) -> Iterator[Desk]:
-    """A page on the JupyterLab: `desk.notebook(name, cells)`, `desk.open(path)`, `desk.page`, `desk.picture(name)`."""
+def desks(request: pytest.FixtureRequest, browser: Any) -> Iterator[Callable[..., Desk]]:
+    """`desks(server)`: a fresh page on that server; `desks(server, page)`: one that is open already, of these pages."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(90_000)
-    desk = Desk(context.new_page(), lab)
-    yield desk
+    opened: list[Desk] = []
+
+    def take(server: Server, page: Any = None) -> Desk:
+        opened.append(Desk(page or context.new_page(), server))
+        return opened[-1]
+
+    yield take
     if _failed in request.node.stash:
         # What the page showed is all that tells a lost click from an answer that never came.
-        print(
-            f"The page when the test failed ({desk.picture(f'failed-{request.node.name}')}):\n{desk.text()}"
-        )
+        for number, desk in enumerate(opened):
+            picture = desk.picture(f"failed-{request.node.name}-{number}")
+            print(f"The page when the test failed ({picture}):\n{desk.text()}\nIts console: {desk.said}")
     context.close()
-    lab.end_kernels()
+    for server in {desk.server for desk in opened}:
+        server.end_kernels()
+
+
+@pytest.fixture
+def desk(desks: Callable[..., Desk], lab: Server) -> Iterator[Desk]:
+    """A page on the JupyterLab: `desk.notebook(name, cells)`, `desk.open(path)`, `desk.page`, `desk.picture(name)`."""
+    desk = desks(lab)
+    yield desk
     assert desk.said == [], "the browser's console shows errors"
 
 

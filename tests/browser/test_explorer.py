@@ -155,6 +155,22 @@ def test_what_is_drawn_again_keeps_its_elements(board, desk):
     assert names[:20] == sorted(names[:20])
 
 
+def test_a_notebook_that_is_closed_and_opened_again_goes_on(board, desk):
+    """Closing takes the widgets' subshell away; the kernel, which goes on, must not send questions there."""
+    shown = board("debian-6.1")
+    open_view(shown, "tasks")
+    desk.save()
+    desk.run("application:close")
+    desk.page.locator(".jp-NotebookPanel").wait_for(state="detached")
+    desk.run("docmanager:open", {"path": "explorer.ipynb"})
+    shown = desk.page.locator(".jp-NotebookPanel .kl-explorer")
+    shown.wait_for()
+    desk.wait_for_kernel()
+    open_view(shown, "maps")
+    open_view(shown, "slabs")
+    desk.picture("explorer-opened-again", shown)
+
+
 def test_a_table_is_saved_as_it_is_shown(board, desk):
     shown = board("debian-6.1")
     open_view(shown, "maps")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from lab import BUNDLE, Desk, Server
+from lab import BUNDLE, Server
 
 pytestmark = pytest.mark.skipif(
     not (BUNDLE / "package.json").is_file(), reason="the front end is not built: run `make extension`"
@@ -22,17 +22,15 @@ def notebook7(tmp_path_factory):
         yield server
 
 
-def test_a_double_click_opens_the_explorer_in_its_tab(notebook7, browser, dump_files):
+def test_a_double_click_opens_the_explorer_in_its_tab(notebook7, desks, dump_files):
     notebook7.dump(dump_files("debian-6.1").vmcore, "crash.vmcore")
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(90_000)
-    files = context.new_page()
+    files = desks(notebook7).page
     files.goto(f"{notebook7.url}/tree?token={notebook7.token}")
     item = files.locator(".jp-DirListing-item", has_text="crash.vmcore")
     item.wait_for()
-    with context.expect_page() as opened:
+    with files.context.expect_page() as opened:
         item.dblclick()
-    desk = Desk(opened.value, notebook7)
+    desk = desks(notebook7, opened.value)
     board = desk.page.locator(".kl-explorer")
     board.locator(".kl-chip").first.wait_for(timeout=120_000)
     assert "sysrq triggered crash" in board.locator(".kl-why").inner_text()
@@ -46,9 +44,7 @@ def test_a_double_click_opens_the_explorer_in_its_tab(notebook7, browser, dump_f
     prompt.fill("len(explorer.frame) == len(dump.tasks)")
     prompt.press("Shift+Enter")
     desk.page.locator(".kernlab-Console .jp-OutputArea-output", has_text="True").wait_for()
-    assert len(context.pages) == 2, "no tab of its own for the console"
+    assert len(files.context.pages) == 2, "no tab of its own for the console"
     assert len(notebook7.ask("GET", "/api/kernels")) == 1
     desk.picture("notebook7-console")
     assert [said for said in desk.said if not any(own in said for own in OF_ITS_OWN)] == []
-    context.close()
-    notebook7.end_kernels()
