@@ -67,7 +67,7 @@ def desks(request: pytest.FixtureRequest, browser: Any) -> Iterator[Callable[...
     yield take
     if _failed in request.node.stash:
         # What the page showed is all that tells a lost click from an answer that never came.
-        for number, desk in enumerate(opened):
+        for number, desk in enumerate(desk for desk in opened if not desk.page.is_closed()):
             picture = desk.picture(f"failed-{request.node.name}-{number}")
             print(f"The page when the test failed ({picture}):\n{desk.text()}\nIts console: {desk.said}")
     context.close()

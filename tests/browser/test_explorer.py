@@ -156,7 +156,7 @@ def test_what_is_drawn_again_keeps_its_elements(board, desk):
 
 
 def test_a_notebook_that_is_closed_and_opened_again_goes_on(board, desk):
-    """Closing takes the widgets' subshell away; the kernel, which goes on, must not send questions there."""
+    """The page that comes back has a subshell of its own in the kernel that went on: what it asks is answered."""
     shown = board("debian-6.1")
     open_view(shown, "tasks")
     desk.save()
