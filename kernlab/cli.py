@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import kernlab
 from kernlab.errors import KernlabError, KernlabWarning
-from kernlab.text import escape_terminal
+from kernlab.escape import escape_terminal
 
 #: Exit statuses beside a subcommand's own.
 ERROR = 2

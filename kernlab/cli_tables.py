@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import kernlab
 from kernlab.errors import KernlabError
-from kernlab.text import Address, escape_terminal, nearest
+from kernlab.escape import escape_terminal
+from kernlab.text import Address, nearest
 
 if TYPE_CHECKING:
     import pandas as pd

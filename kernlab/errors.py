@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import traceback
 
+from kernlab.escape import escape_terminal
+
 
 class KernlabError(Exception):
     """Base of everything that kernlab raises on purpose."""
@@ -15,7 +17,7 @@ class KernlabError(Exception):
         told = str(self)
         if isinstance(self, OSError) and self.strerror and self.filename is not None:
             told = f"{self.filename}: {self.strerror}"
-        return _escaped(told)
+        return escape_terminal(told, lines=True)
 
     def _render_traceback_(self) -> list[str]:
         """How IPython shows it: at first its sentence, which says what to do; with %tb the way there."""
@@ -31,14 +33,7 @@ def _without_ipython(error: BaseException) -> list[str]:
     while step is not None and step.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "IPython":
         step = step.tb_next
     lines = traceback.format_exception(type(error), error, step)
-    return [_escaped(line.rstrip("\n")) for line in lines]
-
-
-def _escaped(told: str) -> str:
-    # Not before something went wrong: it takes NumPy, and `import kernlab` is light.
-    from kernlab.text import escape_terminal
-
-    return escape_terminal(told, lines=True)
+    return [escape_terminal(line.rstrip("\n"), lines=True) for line in lines]
 
 
 class DumpFormatError(KernlabError):

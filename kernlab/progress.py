@@ -9,7 +9,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from kernlab import frontend, text
+from kernlab import frontend
+from kernlab.escape import escape_terminal
 
 #: Work that is done by then shows no bar, in seconds; the library that draws bars is not even imported.
 _DELAY = 0.5
@@ -38,7 +39,7 @@ class Progress:
                 self._wanted = False
                 return
             self._bar = draw(
-                desc=text.escape_terminal(self._what),
+                desc=escape_terminal(self._what),
                 total=self._total,
                 unit=self._unit,
                 unit_scale=True,

@@ -8,6 +8,7 @@ from typing import Any
 from kernlab import text
 from kernlab.debuginfo.types import EnumType, Type
 from kernlab.errors import KernlabError
+from kernlab.escape import escape_html, escape_terminal
 
 #: Longer values are cut in a struct's repr; reading the member itself gives all of it.
 _LONGEST_VALUE = 60
@@ -53,19 +54,19 @@ class Member:
 def as_text(type: Type, address: int, members: list[Member]) -> str:  # noqa: A002
     """A struct as C would write it, one member a line, values that could not be read as `<why>`."""
     lines = [f"{type.c_name} @ {address:#018x} {{"]
-    lines += [f"  .{m.name} = {text.escape_terminal(_value(m.value))}," for m in members]
+    lines += [f"  .{m.name} = {escape_terminal(_value(m.value))}," for m in members]
     return "\n".join([*lines, "}"])
 
 
 def as_html(type: Type, address: int, members: list[Member]) -> str:  # noqa: A002
     """A struct as a table of offset, member, type and value, every string of the dump escaped."""
     rows = "".join(
-        f"<tr><td>{m.offset}</td><td><b>{text.escape_html(m.name)}</b></td>"
-        f"<td>{text.escape_html(_type_name(m))}</td>"
-        f"<td{_MISSING if isinstance(m.value, KernlabError) else ''}>{text.escape_html(_value(m.value))}</td></tr>"
+        f"<tr><td>{m.offset}</td><td><b>{escape_html(m.name)}</b></td>"
+        f"<td>{escape_html(_type_name(m))}</td>"
+        f"<td{_MISSING if isinstance(m.value, KernlabError) else ''}>{escape_html(_value(m.value))}</td></tr>"
         for m in members
     )
-    title = text.escape_html(type.c_name)
+    title = escape_html(type.c_name)
     left = 'style="text-align:left"'
     return (
         '<div class="kernlab-struct tex2jax_ignore mathjax_ignore" style="max-height:40em;overflow:auto">'

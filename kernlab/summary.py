@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.escape import escape_terminal, show_controls
 from kernlab.tables import INDEX
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def as_text(told: Summary) -> str:
     """
     margin = max(len(name) for name, _ in told.rows)
     lines = [told.title, told.why, "", *(f"{name:<{margin}}  {value}" for name, value in told.rows)]
-    return "\n".join(map(text.escape_terminal, lines))
+    return "\n".join(map(escape_terminal, lines))
 
 
 def left_out(level: object) -> str:
@@ -178,8 +179,8 @@ def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
         listed = dump.tables
         found.append(
             {
-                "file": text.shorten(text.show_controls(str(dump.kernel.source)), 300),
-                "title": text.shorten(text.show_controls(f"Linux {release}"), 120),
+                "file": text.shorten(show_controls(str(dump.kernel.source)), 300),
+                "title": text.shorten(show_controls(f"Linux {release}"), 120),
                 "variable": names.get(id(dump)),
                 "tables": [
                     [name, int(rows) if rows >= 0 else None, f"{name}()" if INDEX[name].is_method else name]
@@ -223,7 +224,7 @@ def main(arguments: list[str]) -> int:
 
 def _shown(value: Any) -> Any:
     if isinstance(value, str):
-        return text.shorten(text.show_controls(value), 2000)
+        return text.shorten(show_controls(value), 2000)
     return [_shown(part) for part in value] if isinstance(value, list) else value
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernlab import text
+from kernlab.escape import escape_html, escape_plot, escape_terminal, show_controls
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -87,27 +88,27 @@ class Content(HTMLParser):
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_html_holds_no_markup_and_no_controls(hostile):
-    escaped = text.escape_html(hostile)
+    escaped = escape_html(hostile)
     page = Content()
     page.feed(f"<p title='{escaped}' class=\"{escaped}\">{escaped}</p>")
     page.close()
     assert page.tags == ["p"]
-    assert page.text == text.show_controls(hostile)
+    assert page.text == show_controls(hostile)
     assert escaped.isprintable()
 
 
 @given(st.text())
 def test_what_is_escaped_is_printable(anything):
-    assert text.escape_html(anything).isprintable()
-    assert text.escape_terminal(anything).isprintable()
-    assert not set(text.escape_html(anything)) & set("<>\"'")
+    assert escape_html(anything).isprintable()
+    assert escape_terminal(anything).isprintable()
+    assert not set(escape_html(anything)) & set("<>\"'")
 
 
 def test_controls_are_seen_not_dropped():
-    assert text.show_controls("\x1b[31m") == "␛[31m"
-    assert text.show_controls("a\u202eb\x9b") == "a\\u202eb\\x9b"
-    assert text.escape_terminal("one\ntwo\x1b", lines=True) == "one\ntwo␛"
-    assert text.escape_terminal("one\ntwo") == "one␊two"
+    assert show_controls("\x1b[31m") == "␛[31m"
+    assert show_controls("a\u202eb\x9b") == "a\\u202eb\\x9b"
+    assert escape_terminal("one\ntwo\x1b", lines=True) == "one\ntwo␛"
+    assert escape_terminal("one\ntwo") == "one␊two"
 
 
 @pytest.mark.parametrize(
@@ -117,13 +118,13 @@ def test_matplotlib_draws_the_text_itself(name):
     figure_module = pytest.importorskip("matplotlib.figure")
     figure = figure_module.Figure()
     axes = figure.add_subplot()
-    axes.plot([1], label=text.escape_plot(name))
-    drawn = axes.set_title(text.escape_plot(name))
+    axes.plot([1], label=escape_plot(name))
+    drawn = axes.set_title(escape_plot(name))
     legend = axes.legend()
     figure.canvas.draw()
     shown, math = drawn._preprocess_math(drawn.get_text())
     assert not math
-    assert shown.strip("\u200a") == text.show_controls(name)
+    assert shown.strip("\u200a") == show_controls(name)
     assert len(legend.get_texts()) == 1
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernlab import text
 from kernlab.browse.reading import Reader
 from kernlab.browse.rows import Place
 from kernlab.debuginfo.types import ArrayType, StructType
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.kernel import Kernel
 
 #: Bytes of a line and of a page.
@@ -43,7 +43,7 @@ def dumped(kernel: Kernel, place: Place, offset: int = 0) -> dict[str, Any]:
         "from": start - place.address,
         "size": PAGE,
         "lines": lines,
-        "problems": [text.show_controls(problem) for problem in problems],
+        "problems": [show_controls(problem) for problem in problems],
         "spans": _spans(place, start, count),
     }
 
@@ -76,7 +76,5 @@ def _spans(place: Place, start: int, count: int) -> list[list[Any]]:
         found = [[base + i * size, base + (i + 1) * size, f"[{i}]"] for i in range(first, last)]
     else:
         found = [[base, base + kind.size, place.name]]
-    shown = [
-        [max(a, 0), min(b, count), text.show_controls(name)] for a, b, name in found if b > 0 and a < count
-    ]
+    shown = [[max(a, 0), min(b, count), show_controls(name)] for a, b, name in found if b > 0 and a < count]
     return shown[:_MOST_SPANS]

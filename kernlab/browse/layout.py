@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kernlab import text
 from kernlab.debuginfo.types import DEEPEST, Member, StructType, Type, declare
 from kernlab.errors import KernlabError
+from kernlab.escape import NO_MATH, escape_html
 
 #: Bytes of a cache line on x86-64.
 CACHE_LINE = 64
@@ -85,12 +85,12 @@ class Layout:
         rows = "".join(
             f'<tr style="{_ROW_STYLE.get(line.kind, "")}"><td>{_where(line)}</td>'
             f"<td>{'' if line.kind in ('open', 'cacheline') else f'{line.size:,}'}</td>"
-            f'<td style="text-align:left;white-space:pre">{"    " * line.depth}{text.escape_html(line.text)}</td></tr>'
+            f'<td style="text-align:left;white-space:pre">{"    " * line.depth}{escape_html(line.text)}</td></tr>'
             for line in self.lines
         )
         return (
-            f'<div class="kernlab-layout {text.NO_MATH}" style="max-height:45em;overflow:auto"><table>'
-            f"<caption {left}><code>{text.escape_html(self.name)}</code> · {self.summary()}</caption>"
+            f'<div class="kernlab-layout {NO_MATH}" style="max-height:45em;overflow:auto"><table>'
+            f"<caption {left}><code>{escape_html(self.name)}</code> · {self.summary()}</caption>"
             f"<thead><tr><th>offset</th><th>size</th><th {left}>member</th></tr></thead>"
             f'<tbody style="font-family:var(--jp-code-font-family,monospace)">{rows}</tbody></table></div>'
         )

@@ -21,6 +21,7 @@ from kernlab.debuginfo.types import (
     VoidType,
 )
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray, is_char
 from kernlab.walk.strings import c_strings
@@ -186,7 +187,7 @@ def _name_pointers(kernel: Kernel, made: list[Row]) -> None:
     if unnamed:
         for i, found in zip(unnamed, identify(kernel, [made[i].target for i in unnamed]), strict=True):
             if found is not None:
-                made[i] = replace(made[i], summary=text.show_controls(found.label))
+                made[i] = replace(made[i], summary=show_controls(found.label))
     strings = [i for i in pointing if points_to_text(made[i].place)]
     if strings:
         addresses = np.array([made[i].target for i in strings], dtype=np.uint64)
@@ -204,7 +205,7 @@ def _short(symbol: str) -> str:
     """`name+0x0/0x80 [mod]` as `name [mod]`."""
     name, _, module = symbol.partition(" ")
     name = name.split("+0x0/")[0].rsplit("/", 1)[0] if "+" in name else name
-    return text.show_controls(f"{name} {module}".strip())
+    return show_controls(f"{name} {module}".strip())
 
 
 def _sum_up(kernel: Kernel, made: list[Row]) -> None:
@@ -263,7 +264,7 @@ def summaries(
         for i, (item, good) in enumerate(zip(items.tolist(), valid.tolist(), strict=True)):
             if good and not isinstance(item, list):
                 shown = (
-                    text.show_controls(text.shorten(str(item), 80))
+                    show_controls(text.shorten(str(item), 80))
                     if texts
                     else f"{item:#x}"
                     if form

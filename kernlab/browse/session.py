@@ -22,6 +22,7 @@ from kernlab.browse.layout import layout
 from kernlab.browse.rows import Place, Row, rows
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.kernel import Kernel
 
 #: Rows of one page, unless a view asks for another number; and the most that it gets.
@@ -74,7 +75,7 @@ class Session:
             with self._lock:
                 return operation(request)
         except KernlabError as error:
-            return {"error": text.show_controls(str(error), keep="\n")}
+            return {"error": show_controls(str(error), keep="\n")}
         except (KeyError, TypeError, ValueError) as error:
             return {"error": f"the request cannot be understood: {type(error).__name__}: {error}"}
 
@@ -134,7 +135,7 @@ class Session:
             "title": place.type.c_name if place.many is None else place.name,
             "address": f"{place.address:#018x}" if place.many is None else "",
             "expression": place.expression or (f"{place.address:#x}" if place.many is None else ""),
-            "note": text.show_controls(place.note),
+            "note": show_controls(place.note),
             "page": self._page({"id": number})
             if row.opens or row.why
             else {"rows": [], "next": None, "note": ""},
@@ -155,8 +156,8 @@ class Session:
             "rows": [self._row(self._add(row.place), row) for row in shown],
             "next": first + count if more else None,
             "total": opened.total if opened.total is not None else None if more else first + len(shown),
-            "note": text.show_controls(opened.note),
-            "problem": "" if more else text.show_controls(opened.problem()),
+            "note": show_controls(opened.note),
+            "problem": "" if more else show_controls(opened.problem()),
         }
         if opened.question:
             page["question"] = {"link": opened.question, "owner": ".".join(filter(None, place.owner))}
@@ -197,7 +198,7 @@ class Session:
                 {
                     "kind": line.kind,
                     "depth": line.depth,
-                    "text": text.show_controls(line.text),
+                    "text": show_controls(line.text),
                     "offset": f"{line.offset:#x}"
                     + (f":{line.bit}-{line.bit + line.bits - 1}" if line.bits else ""),
                     "size": f"{line.size:,}",
@@ -258,13 +259,13 @@ class Session:
         size = 0 if isinstance(kind, StructType) and not kind.size else kind.size
         return {
             "id": number,
-            "name": text.show_controls(place.name),
+            "name": show_controls(place.name),
             "type": place.type.c_name + (f" : {place.bit_size}" if place.bit_size else ""),
             "kind": row.kind,
-            "value": text.show_controls(row.value),
-            "summary": text.show_controls(row.summary),
-            "why": text.show_controls(row.why),
-            "note": text.show_controls(place.note),
+            "value": show_controls(row.value),
+            "summary": show_controls(row.summary),
+            "why": show_controls(row.why),
+            "note": show_controls(place.note),
             "offset": offset,
             "size": f"{size:,}",
             "address": f"{place.address:#018x}",
@@ -283,11 +284,11 @@ def preview(frame: Any) -> Json:
     """The first rows of a DataFrame as text."""
     shown = frame.iloc[:_PREVIEW_ROWS, :_PREVIEW_COLUMNS]
     return {
-        "columns": [text.show_controls(str(name)) for name in shown.columns],
+        "columns": [show_controls(str(name)) for name in shown.columns],
         "rows": [
-            [text.show_controls(text.shorten("" if v is None or v != v else str(v), 120)) for v in row]
+            [show_controls(text.shorten("" if v is None or v != v else str(v), 120)) for v in row]
             for row in shown.astype(object).where(shown.notna(), None).itertuples(index=False, name=None)
         ],
         "shape": f"{len(frame):,} rows × {len(frame.columns):,} columns",
-        "problems": [text.show_controls(p) for p in frame.attrs.get("problems", [])[:5]],
+        "problems": [show_controls(p) for p in frame.attrs.get("problems", [])[:5]],
     }

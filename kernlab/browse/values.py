@@ -20,6 +20,7 @@ from kernlab.debuginfo.types import (
     Type,
     Types,
 )
+from kernlab.escape import show_controls
 from kernlab.structs import is_char
 
 #: What a string may take in one line; and how many elements of an array stand in it.
@@ -149,7 +150,7 @@ def span(nanoseconds: int) -> str:
 def string(raw: bytes) -> str:
     """Bytes up to their NUL, quoted, what would act made visible, cut to a line."""
     whole = text.decode(raw, cut=True)
-    shown = text.show_controls(whole[: LONGEST + 1])
+    shown = show_controls(whole[: LONGEST + 1])
     more = f"… ({len(whole):,} characters)" if len(whole) > LONGEST else ""
     return f'"{shown[:LONGEST]}{more}"'
 

@@ -24,7 +24,7 @@ from kernlab.capture.apt_root import AptRoot
 from kernlab.capture.guest_kernel import TOOLS_RELEASE
 from kernlab.capture.private_root import environment, private_root, program
 from kernlab.capture.steps import LabError, Progress, end_group
-from kernlab.text import escape_terminal
+from kernlab.escape import escape_terminal
 
 #: QEMU 7.2's TCG crashes guests of kernel 6.12; 10.0 ran all that were tried.
 OLDEST_QEMU = (9, 0)

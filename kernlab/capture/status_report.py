@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kernlab.text import escape_terminal
+from kernlab.escape import escape_terminal
 
 #: `fail`: no usable dump; `warn`: a worse one, or not of every trouble; `note`: for the administrator to know.
 State = Literal["ok", "note", "warn", "fail"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kernlab.errors import KernlabError
-from kernlab.text import escape_terminal
+from kernlab.escape import escape_terminal
 
 
 class LabError(KernlabError):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from kernlab.errors import KernlabError
+from kernlab.escape import escape_plot, show_controls
 from kernlab.plots import style
-from kernlab.text import escape_plot, human_bytes, shorten, show_controls
+from kernlab.text import human_bytes, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

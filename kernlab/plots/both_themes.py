@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.escape import NO_MATH, escape_html, show_controls
 from kernlab.plots.style import DARK, LIGHT, Theme
-from kernlab.text import NO_MATH, escape_html, shorten, show_controls
+from kernlab.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.escape import escape_plot, show_controls
 from kernlab.plots import style
 from kernlab.plots.io_axes import (
     MARKERS,
@@ -42,7 +43,7 @@ from kernlab.plots.io_requests import (
     steps,
     thinned,
 )
-from kernlab.text import escape_plot, human_bytes, shorten, show_controls
+from kernlab.text import human_bytes, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

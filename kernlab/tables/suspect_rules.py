@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from kernlab.escape import show_controls
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.suspect_memory import Lead, Memory, size_of, times
 from kernlab.tables.suspect_oom import out_of_memory
-from kernlab.text import human_bytes, percent, show_controls
+from kernlab.text import human_bytes, percent
 from kernlab.walk.swap_areas import has_swap
 
 #: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernlab import text
+from kernlab.escape import show_controls
 from kernlab.files import write_whole
 from kernlab.traces.blktrace_headers import headers
 from kernlab.traces.blktrace_records import I64, U8, Scan
@@ -55,7 +55,7 @@ def export(trace: BlkTrace, folder: str | PathLike[str], device: str) -> list[Pa
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     whole = bytes_by_cpu(trace)
-    base = text.show_controls(device).replace("/", "!")
+    base = show_controls(device).replace("/", "!")
     return [
         write_whole(where / f"{base}.blktrace.{cpu}", whole.get(cpu, b""))
         for cpu in range(max(whole, default=-1) + 1)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab import text as plain
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.frames import frame, lookup, nullable
 from kernlab.frames.deferred_text import deferred_text
 from kernlab.kernel import Kernel
@@ -380,7 +380,7 @@ class Ftrace(Spelt):
         )
 
     def __repr__(self) -> str:
-        names = ", ".join(plain.show_controls(i.name) or "global" for i in self._instances[:5])
+        names = ", ".join(show_controls(i.name) or "global" for i in self._instances[:5])
         which = "ftrace" if self._buffer == MAIN else "ftrace snapshots"
         return f"<{which}: {len(self._trace):,} events of {len(self._instances):,} instances ({names})>"
 

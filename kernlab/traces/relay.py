@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.files import write_whole
 from kernlab.frames import addresses, describe, frame, nullable
 from kernlab.kernel import Kernel
@@ -322,7 +322,7 @@ class Relay(Spelt):
             return self.blktrace(channel.address, mode=mode).export(folder, directory or base)
         where = Path(folder)
         where.mkdir(parents=True, exist_ok=True)
-        plain = text.show_controls(base).replace("/", "!")
+        plain = show_controls(base).replace("/", "!")
         written = []
         for buffer in channel.buffers:
             data = self.read(channel.address, buffer.cpu, mode)
@@ -330,7 +330,7 @@ class Relay(Spelt):
         return written
 
     def __repr__(self) -> str:
-        names = ", ".join(text.show_controls(channel.name) for channel in self._channels[:5])
+        names = ", ".join(show_controls(channel.name) for channel in self._channels[:5])
         return (
             f"<relay: {len(self._channels):,} channels: {names}>"
             if self._channels

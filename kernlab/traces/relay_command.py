@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from kernlab import text
+from kernlab.escape import escape_terminal
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -58,11 +59,11 @@ def _record(options: argparse.Namespace) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     total = sum(entry["bytes"] for entry in done["files"])
-    name = text.escape_terminal(done["name"])
+    name = escape_terminal(done["name"])
     dropped = f", {done['dropped']:,} events dropped by the kernel" if done["dropped"] else ""
     print(
         f"{name}: {text.human_bytes(total)} of {len(done['files'])} CPUs saved in "
-        f"{text.escape_terminal(options.output)} (ended by {done['ended_by']}{dropped})",
+        f"{escape_terminal(options.output)} (ended by {done['ended_by']}{dropped})",
         file=sys.stderr,
     )
     return 0

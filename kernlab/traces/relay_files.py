@@ -22,8 +22,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.formats.compressed import unpacked_file
 from kernlab.formats.source import kind_of
 from kernlab.frames import describe
@@ -291,7 +291,7 @@ class RelayFiles(Spelt):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<relay {text.show_controls(self.name)}: {len(self.paths):,} files, mode {self.mode!r}>"
+        return f"<relay {show_controls(self.name)}: {len(self.paths):,} files, mode {self.mode!r}>"
 
 
 class _Geometry:

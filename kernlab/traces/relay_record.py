@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.files import naming, write_whole
 from kernlab.progress import progress
 from kernlab.traces.relay_mapped import is_live
@@ -149,8 +149,8 @@ def _run(
 def _file_name(name: str, path: Path, cpu: int) -> str:
     directory, _, base = name.rpartition("/")
     if base == "trace" and (path.resolve().parent.parent.name == "block" or ".blktrace." in path.name):
-        return f"{text.show_controls(directory or base).replace('/', '!')}.blktrace.{cpu}"
-    return f"{text.show_controls(base).replace('/', '!')}{cpu}"
+        return f"{show_controls(directory or base).replace('/', '!')}.blktrace.{cpu}"
+    return f"{show_controls(base).replace('/', '!')}{cpu}"
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kernlab import text
+from kernlab.escape import NO_MATH, escape_html, escape_terminal
 from kernlab.summary import as_text, summary
 
 if TYPE_CHECKING:
@@ -46,22 +47,22 @@ def plain(dump: Dump) -> str:
     more = len(told.problems) - _MOST_PROBLEMS
     if more > 0:
         problems.append(f"… and {more:,} more in dump.problems")
-    lost = ["", "Missing from this dump", *(f"- {text.escape_terminal(problem)}" for problem in problems)]
+    lost = ["", "Missing from this dump", *(f"- {escape_terminal(problem)}" for problem in problems)]
     return "\n".join([as_text(told), *(lost if problems else [])])
 
 
 def _page(title: str, why: str, rows: Sequence[tuple[str, str]], problems: Sequence[str]) -> str:
     items = "".join(
-        f"<dt>{text.escape_html(name)}</dt><dd>{text.escape_html(text.shorten(value, _LONGEST))}</dd>"
+        f"<dt>{escape_html(name)}</dt><dd>{escape_html(text.shorten(value, _LONGEST))}</dd>"
         for name, value in rows
     )
     lost = ""
     if problems:
-        shown = "".join(f"<li>{text.escape_html(problem)}</li>" for problem in problems[:_MOST_PROBLEMS])
+        shown = "".join(f"<li>{escape_html(problem)}</li>" for problem in problems[:_MOST_PROBLEMS])
         more = len(problems) - _MOST_PROBLEMS
         rest = f"<li>… and {more:,} more in <code>dump.problems</code></li>" if more > 0 else ""
         lost = f'<div class="lost"><b>Missing from this dump</b><ul>{shown}{rest}</ul></div>'
     return (
-        f'<style>{_STYLE}</style><div class="kernlab-card {text.NO_MATH}"><h3>{text.escape_html(title)}</h3>'
-        f'<div class="why">{text.escape_html(text.shorten(why, _LONGEST))}</div><dl>{items}</dl>{lost}</div>'
+        f'<style>{_STYLE}</style><div class="kernlab-card {NO_MATH}"><h3>{escape_html(title)}</h3>'
+        f'<div class="why">{escape_html(text.shorten(why, _LONGEST))}</div><dl>{items}</dl>{lost}</div>'
     )

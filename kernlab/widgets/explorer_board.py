@@ -11,6 +11,7 @@ import pandas as pd
 
 from kernlab import text
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.summary import summary
 from kernlab.widgets import explorer_views as views
 from kernlab.widgets.explorer_export import Exports
@@ -143,4 +144,4 @@ class Board:
 
 def visible(said: str) -> str:
     """A string of the dump as a page may have it."""
-    return text.shorten(text.show_controls(said), 800)
+    return text.shorten(show_controls(said), 800)

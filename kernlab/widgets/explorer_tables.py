@@ -15,6 +15,7 @@ import pandas as pd
 from kernlab import tables, text
 from kernlab.addresses import is_missing
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.frames.cells import Kind, duration, kind_of_column, readable
 from kernlab.summary import opens_alone
 from kernlab.tables.groups import FIRST, grouped
@@ -182,7 +183,7 @@ class Pages:
         columns = [[_cell(kind, value) for value in shown.iloc[:, i].array] for i, kind in enumerate(kinds)]
         return {
             "columns": [
-                {"name": text.show_controls(str(key)), "kind": kind}
+                {"name": show_controls(str(key)), "kind": kind}
                 for key, kind in zip(shown.columns, kinds, strict=True)
             ],
             "rows": [
@@ -195,7 +196,7 @@ class Pages:
             "total": len(whole),
             "matched": matched,
             "problems": [
-                text.shorten(text.show_controls(str(problem)), 500)
+                text.shorten(show_controls(str(problem)), 500)
                 for problem in list(whole.attrs.get("problems", ()))[:20]
             ],
         }
@@ -251,7 +252,7 @@ def cells(row: pd.Series[Any], columns: pd.DataFrame) -> list[dict[str, Any]]:
     facts = []
     for name in columns.columns:
         kind = _kind(str(name), columns[name])
-        facts.append({"name": text.show_controls(str(name)), "kind": kind, "cell": _cell(kind, row[name])})
+        facts.append({"name": show_controls(str(name)), "kind": kind, "cell": _cell(kind, row[name])})
     return facts
 
 
@@ -298,7 +299,7 @@ def _cell(kind: Kind, value: Any) -> str | list[str] | None:
     if kind == "bool":
         return "yes" if value else "no"
     said, exact = readable(kind, value)
-    said = text.show_controls(said)
+    said = show_controls(said)
     if kind == "text" and len(said) > _LONGEST_CELL:
         exact = f"{len(said):,} characters: {text.shorten(said, _LONGEST_TOOLTIP)}"
         said = text.shorten(said, _LONGEST_CELL)

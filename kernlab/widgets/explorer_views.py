@@ -13,6 +13,7 @@ import pandas as pd
 
 from kernlab import tables, text
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.tables.groups import FIRST
 from kernlab.tables.last_report import last_report
 from kernlab.widgets.explorer_tables import Pages, cells
@@ -236,7 +237,7 @@ def _draws_alone(method: Callable[..., Any]) -> bool:
 
 
 def _text(value: Any) -> str:
-    return "?" if pd.isna(value) else text.show_controls(str(value))
+    return "?" if pd.isna(value) else show_controls(str(value))
 
 
 def _numbers(row: pd.Series[Any], *names: str) -> dict[str, int | None]:

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from kernlab.errors import KernlabError, MissingDependencyError
+from kernlab.escape import NO_MATH, escape_html, show_controls
 from kernlab.frames import is_ours, to_html
 from kernlab.frames.address import AddressDtype
 from kernlab.frames.cells import AT_RIGHT, duration, kind_of_column, readable
 from kernlab.frontend import cell_name
-from kernlab.text import NO_MATH, Address, escape_html, shorten, show_controls
+from kernlab.text import Address, shorten
 
 #: JavaScript's numbers are doubles: integers beyond go as text.
 _LARGEST_EXACT = 1 << 53

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kernlab.text import NO_MATH, escape_html, escape_terminal
+from kernlab.escape import NO_MATH, escape_html, escape_terminal
 
 #: JupyterLab's renderer of such trees is extensions/vmcore-explorer/src/mime.ts.
 MIME = "application/vnd.kernlab.struct+json"

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kernlab.escape import show_controls
 from kernlab.frames import describe, frame, is_ours, nullable, to_html
-from kernlab.text import decode, show_controls
+from kernlab.text import decode
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
