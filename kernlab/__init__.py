@@ -45,7 +45,7 @@ def __getattr__(name: str) -> Any:
         globals().update(sample=sample_dumps.sample, samples=sample_dumps.samples)
         return globals()[name]
     if name not in ("Dump", "open"):
-        from kernlab.text import nearest
+        from kernlab.util.text import nearest
 
         hint = nearest(name, __dir__()) if name[0] != "_" else ""
         raise AttributeError(f"module 'kernlab' has no attribute {name!r}{hint}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import kernlab
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_terminal
-from kernlab.text import Address, nearest
+from kernlab.util.text import Address, nearest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kernlab import modules, structs, tables
-from kernlab.addresses import number
 from kernlab.debuginfo import known_globals
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
@@ -22,8 +21,9 @@ from kernlab.frames import origin
 from kernlab.kernel import Kernel
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
-from kernlab.problems import beside
-from kernlab.text import nearest
+from kernlab.util.addresses import number
+from kernlab.util.problems import beside
+from kernlab.util.text import nearest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import addresses
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
 from kernlab.formats.base import DumpFile
 from kernlab.memory import Located, Memory, x86_64
 from kernlab.memory.arena import DEFAULT_BOUND
+from kernlab.util import addresses
 
 if TYPE_CHECKING:
     from kernlab.debuginfo.symbols import SymbolTable
@@ -277,7 +277,7 @@ class Kernel:
         return address
 
     def address(self, given: Any) -> int:
-        """One address, given in any of the ways that kernlab/addresses.py lists, a symbol's name among them.
+        """One address, given in any of the ways that kernlab/util/addresses.py lists, a symbol's name among them.
 
         Raises AddressError, SymbolNotFoundError.
         """

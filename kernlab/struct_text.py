@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kernlab import text
 from kernlab.debuginfo.types import EnumType, Type
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_html, escape_terminal
+from kernlab.util import text
 
 #: Longer values are cut in a struct's repr; reading the member itself gives all of it.
 _LONGEST_VALUE = 60

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import struct_text, text
+from kernlab import struct_text
 from kernlab.debuginfo.paths import Access, resolve
 from kernlab.debuginfo.types import (
     DEEPEST,
@@ -24,6 +24,7 @@ from kernlab.debuginfo.types import (
 from kernlab.errors import FaultError, KernlabError, MemberNotFoundError
 from kernlab.kernel import Kernel
 from kernlab.memory.address_space import Status, fault
+from kernlab.util import text
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]

@@ -8,10 +8,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kernlab import text
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_terminal, show_controls
 from kernlab.tables import INDEX
+from kernlab.util import text
 
 if TYPE_CHECKING:
     import pandas as pd

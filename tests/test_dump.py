@@ -191,7 +191,7 @@ def test_a_dump_is_not_a_sequence(sample):
 
 def test_an_error_inside_a_property_is_not_hidden_by_the_help_with_spelling():
     from kernlab.errors import MemberNotFoundError
-    from kernlab.text import Spelt
+    from kernlab.util.text import Spelt
 
     class Some(Spelt):
         @property

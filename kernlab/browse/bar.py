@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kernlab.addresses import in_text
 from kernlab.browse.identify import identify
 from kernlab.browse.reading import Reader
 from kernlab.browse.rows import Place
@@ -19,6 +18,7 @@ from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type, Vo
 from kernlab.errors import FaultError, KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import container
+from kernlab.util.addresses import in_text
 from kernlab.walk.cpus import cpus, percpu
 from kernlab.walk.xarray import idr_entries
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kernlab import text
 from kernlab.browse import heads, values
 from kernlab.browse.identify import identify
 from kernlab.browse.known import NAMED_BY
@@ -24,6 +23,7 @@ from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray, is_char
+from kernlab.util import text
 from kernlab.walk.strings import c_strings
 
 _LONGEST_STRING = 256

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from kernlab import text
 from kernlab.browse import hexdump, holds, search, upwards
 from kernlab.browse.children import Children, any_place, candidates, children, pointee
 from kernlab.browse.complete import complete_expression
@@ -24,6 +23,7 @@ from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.kernel import Kernel
+from kernlab.util import text
 
 #: Rows of one page, unless a view asks for another number; and the most that it gets.
 PAGE, MOST_ROWS = 200, 1000

@@ -6,7 +6,6 @@ import datetime
 import stat
 import struct
 
-from kernlab import text
 from kernlab.browse.known import FLAG_ENUMS, FLAGS, NANOSECONDS, POISON
 from kernlab.debuginfo.types import (
     AliasType,
@@ -22,6 +21,7 @@ from kernlab.debuginfo.types import (
 )
 from kernlab.escape import show_controls
 from kernlab.structs import is_char
+from kernlab.util import text
 
 #: What a string may take in one line; and how many elements of an array stand in it.
 LONGEST = 160

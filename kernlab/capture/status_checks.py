@@ -6,7 +6,7 @@ from kernlab.capture import status_crashkernel
 from kernlab.capture.status_machine import Machine
 from kernlab.capture.status_needs import crash_memory
 from kernlab.capture.status_report import Check, State
-from kernlab.text import human_bytes
+from kernlab.util.text import human_bytes
 
 _MIB = 1 << 20
 

@@ -7,7 +7,7 @@ import re
 from kernlab.capture.status_machine import Machine
 from kernlab.capture.status_needs import dump_size
 from kernlab.capture.status_report import Check, State
-from kernlab.text import human_bytes
+from kernlab.util.text import human_bytes
 
 #: What each makedumpfile knows (LATEST_VERSION in its makedumpfile.h), newest first; newer kernels make it warn.
 _KNOWS = (

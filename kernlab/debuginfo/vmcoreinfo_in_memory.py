@@ -12,7 +12,7 @@ from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import DumpFile
 from kernlab.memory import Memory, x86_64
-from kernlab.progress import progress
+from kernlab.util.progress import progress
 
 #: Frames at a time.
 _BATCH = 2048

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kernlab.cache import Writer, cached
 from kernlab.errors import CacheFullError, DumpFormatError, MissingDependencyError
 from kernlab.formats.base import warn_lost
 from kernlab.formats.source import PlainFile
-from kernlab.progress import progress
+from kernlab.util.cache import Writer, cached
+from kernlab.util.progress import progress
 
 #: Unpacked bytes at a time: what a bomb can take of memory.
 _CHUNK = 1 << 20

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import warn_lost
 from kernlab.formats.source import Offsets, Piece, Source
-from kernlab.progress import progress
+from kernlab.util.progress import progress
 
 # struct makedumpfile_header and makedumpfile_data_header (makedumpfile.h): big endian on every machine.
 _HEADER = struct.Struct(">16sqq")

@@ -12,11 +12,11 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, no_default, take
 from pandas.api.indexers import check_array_indexer
 
-from kernlab.addresses import is_missing, number, values_of
 from kernlab.frames import address_values as av
 from kernlab.frames.address_arithmetic import AddressArithmetic, refusal
 from kernlab.frames.address_dtype import AddressDtype
-from kernlab.text import Address
+from kernlab.util.addresses import is_missing, number, values_of
+from kernlab.util.text import Address
 
 __all__ = ["AddressArray", "AddressDtype"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from kernlab.addresses import number
 from kernlab.frames import address_values as av
 from kernlab.frames.address_dtype import AddressDtype
-from kernlab.text import Address
+from kernlab.util.addresses import number
+from kernlab.util.text import Address
 
 if TYPE_CHECKING:
     from kernlab.frames.address import AddressArray

@@ -14,7 +14,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionDtype, register_extension_dtype
 
 from kernlab.frames import origin
-from kernlab.text import Address
+from kernlab.util.text import Address
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,6 +1,6 @@
 """The other side of an operation with addresses in, integers and a mask of what is missing out; and back to text.
 
-What may stand for an address is said in kernlab/addresses.py. Nothing here passes through a float.
+What may stand for an address is said in kernlab/util/addresses.py. Nothing here passes through a float.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.addresses import is_missing, number, values_of
 from kernlab.errors import AddressError
-from kernlab.text import Address
+from kernlab.util.addresses import is_missing, number, values_of
+from kernlab.util.text import Address
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]

@@ -26,7 +26,7 @@ from kernlab.errors import KernlabError
 from kernlab.frames import accessor, merging  # noqa: F401 - register .kern, and what merge() asks
 from kernlab.frames.address import AddressArray, AddressDtype
 from kernlab.frames.elements import ElementAddresses
-from kernlab.problems import beside, in_one_line
+from kernlab.util.problems import beside, in_one_line
 
 Mask = npt.NDArray[np.bool_]
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from kernlab.addresses import is_missing
-from kernlab.text import Address, human_bytes, percent
+from kernlab.util.addresses import is_missing
+from kernlab.util.text import Address, human_bytes, percent
 
 #: bytes: a size; share: a fraction of 1; flags: bits, which a decimal number hides.
 Kind = Literal["address", "bool", "bytes", "flags", "number", "share", "text", "time"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from kernlab.addresses import is_missing
 from kernlab.escape import NO_MATH, escape_html
 from kernlab.frames.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable
-from kernlab.text import shorten
+from kernlab.util.addresses import is_missing
+from kernlab.util.text import shorten
 
 #: Text in a cell, and in the tooltip of a cell that had to be cut.
 _LONGEST_CELL = 120

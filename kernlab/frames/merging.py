@@ -1,8 +1,8 @@
 """Two places where pandas asks no dtype, and addresses would come out wrong in silence: merge() and to_excel().
 
 merge() of an address column with other integers compares objects, and an address never equals the negative number that
-C prints for it, nor a float that lost its low bits: here they are read by the rule of kernlab/addresses.py. A cell's
-number in Excel is a float, so an address is written as text.
+C prints for it, nor a float that lost its low bits: here they are read by the rule of kernlab/util/addresses.py.
+A cell's number in Excel is a float, so an address is written as text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from kernlab.frames.address import AddressArray, AddressDtype
-from kernlab.text import Address
+from kernlab.util.text import Address
 
 
 def _with_addresses(coerce: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 from kernlab.errors import KernlabError
-from kernlab.text import nearest
+from kernlab.util.text import nearest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kernlab.errors import KernlabError
-from kernlab.text import Spelt
+from kernlab.util.text import Spelt
 
 if TYPE_CHECKING:
     import pandas as pd

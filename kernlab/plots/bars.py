@@ -9,7 +9,7 @@ import pandas as pd
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_plot, show_controls
 from kernlab.plots import style
-from kernlab.text import human_bytes, shorten
+from kernlab.util.text import human_bytes, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

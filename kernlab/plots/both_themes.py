@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from kernlab.escape import NO_MATH, escape_html, show_controls
 from kernlab.plots.style import DARK, LIGHT, Theme
-from kernlab.text import shorten
+from kernlab.util.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

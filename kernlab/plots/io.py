@@ -43,7 +43,7 @@ from kernlab.plots.io_requests import (
     steps,
     thinned,
 )
-from kernlab.text import human_bytes, shorten
+from kernlab.util.text import human_bytes, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 from kernlab.plots import style
 from kernlab.plots.frames import GROUPS, Frames, colour
 from kernlab.tables.page_classifier import KIND_NAMES
-from kernlab.text import human_bytes
+from kernlab.util.text import human_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kernlab.plots import style
 from kernlab.plots.frames import GROUPS, Frames, colour
-from kernlab.text import human_bytes
+from kernlab.util.text import human_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kernlab.errors import KernlabError
-from kernlab.text import human_bytes
+from kernlab.util.text import human_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kernlab import text
 from kernlab.errors import KernlabError
 from kernlab.frames import describe, table
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.tables.last_words import panic_message
 from kernlab.tables.log import log
+from kernlab.util import text
 from kernlab.walk.cpus import cpus, percpu
 from kernlab.walk.vmemmap import page_chunks, page_type, page_type_is
 

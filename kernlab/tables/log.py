@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab import text
 from kernlab.debuginfo.paths import resolve
 from kernlab.debuginfo.types import Type
 from kernlab.debuginfo.vmcoreinfo_types import log_types
@@ -17,6 +16,7 @@ from kernlab.errors import KernlabError, TypesLostError
 from kernlab.frames import frame, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray
+from kernlab.util import text
 
 #: Larger rings are taken for damage (CONFIG_LOG_BUF_SHIFT ends at 25, log_buf_len= at 2 GiB on x86-64).
 _LARGEST_TEXT = 1 << 31

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from kernlab.errors import KernlabError
 from kernlab.frames.deferred import deferred
 from kernlab.kernel import Kernel
-from kernlab.progress import progress
 from kernlab.structs import StructArray
 from kernlab.tables.task_search import find_tasks
 from kernlab.tables.vmas import areas
+from kernlab.util.progress import progress
 from kernlab.walk.mapcounts import mapped
 from kernlab.walk.page_tables import Entries, PageTables
 from kernlab.walk.shmem import SharedSwap

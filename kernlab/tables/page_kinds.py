@@ -29,7 +29,7 @@ from kernlab.tables.page_classifier import (
     spread,
 )
 from kernlab.tables.page_owners import each_once, kernel_owned
-from kernlab.threads import Spare, ahead, processors
+from kernlab.util.threads import Spare, ahead, processors
 from kernlab.walk import zones as zone_walk
 from kernlab.walk.page_layout import PageLayout
 from kernlab.walk.pcp_lists import Candidates, PcpSearch

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.addresses import in_text
 from kernlab.errors import KernlabError, TypesLostError
 from kernlab.frames import addresses as address_column
 from kernlab.frames import describe, table
 from kernlab.kernel import Kernel
 from kernlab.memory import Located
-from kernlab.progress import progress
 from kernlab.tables.owner import Finder
-from kernlab.threads import Spare, ahead, processors
+from kernlab.util.addresses import in_text
+from kernlab.util.progress import progress
+from kernlab.util.threads import Spare, ahead, processors
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

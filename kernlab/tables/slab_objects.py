@@ -15,7 +15,7 @@ from kernlab.frames import addresses, frame, lookup, table
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.tables.slabs import cache_nodes, percpu_structs, sheaves
-from kernlab.text import nearest
+from kernlab.util.text import nearest
 from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.lists import list_entries
 from kernlab.walk.slab_pages import ALLOCATED, UNKNOWN, ObjectStates, SlabPages, slab_heads

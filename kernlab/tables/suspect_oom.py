@@ -13,7 +13,7 @@ import pandas as pd
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.tables.suspect_memory import Lead, Memory, size_of, times
-from kernlab.text import human_bytes
+from kernlab.util.text import human_bytes
 
 #: Leads of one kind at most, the latest of them.
 _MOST = 5

@@ -10,7 +10,7 @@ from kernlab.escape import show_controls
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.suspect_memory import Lead, Memory, size_of, times
 from kernlab.tables.suspect_oom import out_of_memory
-from kernlab.text import human_bytes, percent
+from kernlab.util.text import human_bytes, percent
 from kernlab.walk.swap_areas import has_swap
 
 #: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).

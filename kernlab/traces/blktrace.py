@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.frames import describe
-from kernlab.threads import in_threads
 from kernlab.traces.blktrace_counts import MOST_CPUS, Key, Run, together
 from kernlab.traces.blktrace_events import event_columns, names_by_code
 from kernlab.traces.blktrace_export import export, stops
@@ -29,6 +28,7 @@ from kernlab.traces.blktrace_names import CGROUP
 from kernlab.traces.blktrace_notes import Note, process_names, read_notes, wall_clock
 from kernlab.traces.blktrace_records import V7, V8, Mask, Scan, scan
 from kernlab.traces.blktrace_text import as_text
+from kernlab.util.threads import in_threads
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]

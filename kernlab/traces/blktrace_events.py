@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab import text
 from kernlab.frames import lookup
-from kernlab.threads import in_threads
 from kernlab.traces.blktrace_counts import is_note
 from kernlab.traces.blktrace_names import (
     ACTIONS,
@@ -28,6 +26,8 @@ from kernlab.traces.blktrace_names import (
     rwbs,
 )
 from kernlab.traces.blktrace_records import I64, U8, Mask
+from kernlab.util import text
+from kernlab.util.threads import in_threads
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import BlkTrace

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernlab.escape import show_controls
-from kernlab.files import write_whole
 from kernlab.traces.blktrace_headers import headers
 from kernlab.traces.blktrace_records import I64, U8, Scan
+from kernlab.util.files import write_whole
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import BlkTrace

@@ -9,10 +9,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.threads import in_threads
 from kernlab.traces.blktrace_counts import Key, Run, count, is_note
 from kernlab.traces.blktrace_names import CGROUP, NOTE_MESSAGE
 from kernlab.traces.blktrace_records import I64, U8, V7, V8, Mask, Scan
+from kernlab.util.threads import in_threads
 
 #: Headers taken apart in one go.
 _BLOCK = 1 << 14

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernlab import text
 from kernlab.traces.blktrace_headers import Digest, headers
 from kernlab.traces.blktrace_names import CGROUP, NOTE_PROCESS, NOTE_TIMESTAMP
 from kernlab.traces.blktrace_records import U8, Scan
+from kernlab.util import text
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import Stream

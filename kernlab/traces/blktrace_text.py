@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernlab import text
 from kernlab.traces.blktrace_names import MINOR_BITS, NOTE_MESSAGE, NOTIFY, PC, rwbs
 from kernlab.traces.blktrace_records import I64
+from kernlab.util import text
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace import BlkTrace

@@ -17,7 +17,6 @@ from kernlab.escape import show_controls
 from kernlab.frames import frame, lookup, nullable
 from kernlab.frames.deferred_text import deferred_text
 from kernlab.kernel import Kernel
-from kernlab.text import Spelt
 from kernlab.traces import ftrace_fields, ftrace_lines
 from kernlab.traces.ftrace_comms import Comms
 from kernlab.traces.ftrace_fields import Records
@@ -28,6 +27,7 @@ from kernlab.traces.ftrace_record import Failed
 from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance, find_instances, read_clocks
 from kernlab.traces.ftrace_tables import instances_table, lost_table
 from kernlab.traces.ftrace_text import Texts, latency_marks
+from kernlab.util.text import Spelt
 
 I64 = npt.NDArray[np.int64]
 

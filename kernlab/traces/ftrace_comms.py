@@ -11,12 +11,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import text
 from kernlab.debuginfo.paths import resolve
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
 from kernlab.structs import Struct
 from kernlab.tables.task_search import known_tasks
+from kernlab.util import text
 
 #: What the trace file calls each CPU's idle task.
 IDLE = "<idle>"

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import text
 from kernlab.frames import nullable
 from kernlab.structs import Column
 from kernlab.traces.ftrace_formats import Field
+from kernlab.util import text
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kernlab import text
 from kernlab.traces.ftrace_fields import element_width
 from kernlab.traces.ftrace_formats import Field
 from kernlab.traces.ftrace_record import Compiled, Failed
+from kernlab.util import text
 
 #: Those that take the name of a field.
 OF_FIELDS = frozenset(

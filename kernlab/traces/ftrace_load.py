@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.kernel import Kernel
-from kernlab.progress import progress
 from kernlab.traces.ftrace_fields import Records
 from kernlab.traces.ftrace_pages import HEADER, commits, decode
 from kernlab.traces.ftrace_rings import Ring
+from kernlab.util.progress import progress
 
 I64 = npt.NDArray[np.int64]
 

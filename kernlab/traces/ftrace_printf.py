@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from kernlab import text
+from kernlab.util import text
 
 #: A directive: flags, width, precision, length, conversion, and the letters behind %p.
 _DIRECTIVE = re.compile(r"%([-+ #0]*)(\d+|\*)?(?:\.(\d+|\*)?)?(hh|h|ll|l|L|j|z|Z|t|q)?([diouxXcspn%])?")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kernlab import text
 from kernlab.traces.ftrace_fields import element_width
 from kernlab.traces.ftrace_formats import Field
+from kernlab.util import text
 
 #: An int, a str, `bytes` (a buffer) or a tuple of int (an array).
 Value = Any

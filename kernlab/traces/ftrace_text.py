@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import text
 from kernlab.debuginfo.types import EnumType, IntType, StructType
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
@@ -25,6 +24,7 @@ from kernlab.traces.ftrace_formats import Field, Format
 from kernlab.traces.ftrace_printf import Directive, parse, render, render_packed
 from kernlab.traces.ftrace_record import Compiled, Failed, dynamic, getter
 from kernlab.traces.ftrace_tokens import NotUnderstood
+from kernlab.util import text
 from kernlab.walk.strings import c_strings
 
 #: More strings of the kernel, or names of addresses, than these are not kept.

@@ -14,12 +14,10 @@ import pandas as pd
 
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.files import write_whole
 from kernlab.frames import addresses, describe, frame, nullable
 from kernlab.kernel import Kernel
 from kernlab.structs import Column
 from kernlab.tables.task_search import known_tasks
-from kernlab.text import Spelt
 from kernlab.traces.blktrace import BlkTrace, Stream
 from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.relay_dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
@@ -33,6 +31,8 @@ from kernlab.traces.relay_records import (
     record_columns,
     systemtap_records,
 )
+from kernlab.util.files import write_whole
+from kernlab.util.text import Spelt
 
 #: `mode` of `read` beyond those that follow a reader: the buffer as mmap() shows it.
 RAW = "raw"

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kernlab import text
 from kernlab.escape import escape_terminal
+from kernlab.util import text
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:

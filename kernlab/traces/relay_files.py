@@ -27,7 +27,6 @@ from kernlab.escape import show_controls
 from kernlab.formats.compressed import unpacked_file
 from kernlab.formats.source import kind_of
 from kernlab.frames import describe
-from kernlab.text import Spelt
 from kernlab.traces.blktrace import BlkTrace
 from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.blktrace_records import MAGIC7, MAGIC8
@@ -54,6 +53,7 @@ from kernlab.traces.relay_records import (
     record_columns,
     systemtap_records,
 )
+from kernlab.util.text import Spelt
 
 __all__ = ["RelayFiles", "find_files", "open", "record", "register"]
 

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.files import naming, write_whole
-from kernlab.progress import progress
 from kernlab.traces.relay_mapped import is_live
 from kernlab.traces.relay_paths import METADATA, channel_name, read_dropped
+from kernlab.util.files import naming, write_whole
+from kernlab.util.progress import progress
 
 #: Seconds between looks at what is not yet a whole sub-buffer: those wake nobody.
 _INTERVAL = 0.5

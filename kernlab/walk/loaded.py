@@ -13,7 +13,7 @@ from kernlab.errors import MemberNotFoundError
 from kernlab.kernel import Kernel
 from kernlab.memory import Located
 from kernlab.structs import Column, Struct, StructArray
-from kernlab.threads import Spare, ahead, processors
+from kernlab.util.threads import Spare, ahead, processors
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import text
 from kernlab.kernel import Kernel
 from kernlab.structs import Column
+from kernlab.util import text
 
 #: Strings without a length are read so many bytes at a time.
 _PIECE = 64

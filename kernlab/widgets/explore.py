@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from kernlab import frontend
 from kernlab.browse.known import STARTING_POINTS
 from kernlab.browse.session import Session
 from kernlab.errors import KernlabError
 from kernlab.structs import StructArray, array
+from kernlab.util import frontend
 from kernlab.widgets import snapshot
 
 _HINT = 'pip install "kernlab[lab]" brings the browser that opens more of it'

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab import frontend
 from kernlab.errors import KernlabError, MissingDependencyError
-from kernlab.threads import beside
+from kernlab.util import frontend
+from kernlab.util.threads import beside
 from kernlab.widgets import explorer_views as views
 from kernlab.widgets.explorer_board import SLOW, Board
 from kernlab.widgets.explorer_html import StillExplorer, page

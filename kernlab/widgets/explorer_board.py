@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab import text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.summary import summary
+from kernlab.util import text
 from kernlab.widgets import explorer_views as views
 from kernlab.widgets.explorer_export import Exports
 from kernlab.widgets.explorer_tables import Pages

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab import tables, text
-from kernlab.addresses import is_missing
+from kernlab import tables
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.frames.cells import Kind, duration, kind_of_column, readable
 from kernlab.summary import opens_alone
 from kernlab.tables.groups import FIRST, grouped
+from kernlab.util import text
+from kernlab.util.addresses import is_missing
 from kernlab.widgets.explorer_filter import is_text, matches
 from kernlab.widgets.lead_cells import PlotCell, show
 

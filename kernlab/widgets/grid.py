@@ -18,8 +18,8 @@ from kernlab.escape import NO_MATH, escape_html, show_controls
 from kernlab.frames import is_ours, to_html
 from kernlab.frames.address import AddressDtype
 from kernlab.frames.cells import AT_RIGHT, duration, kind_of_column, readable
-from kernlab.frontend import cell_name
-from kernlab.text import Address, shorten
+from kernlab.util.frontend import cell_name
+from kernlab.util.text import Address, shorten
 
 #: JavaScript's numbers are doubles: integers beyond go as text.
 _LARGEST_EXACT = 1 << 53

@@ -18,7 +18,7 @@ from kernlab.errors import KernlabError
 from kernlab.frames import merging  # noqa: F401 - as every table of kernlab's brings it
 from kernlab.frames.address import AddressArray, AddressDtype
 from kernlab.frames.origin import MIXED
-from kernlab.text import Address
+from kernlab.util.text import Address
 
 # Two bits that a float would drop.
 HERE, NEXT = 0xFFFF_8880_0000_0041, 0xFFFF_8880_0000_0042

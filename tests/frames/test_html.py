@@ -10,7 +10,7 @@ import pytest
 
 from kernlab.escape import show_controls
 from kernlab.frames import describe, frame, is_ours, nullable, to_html
-from kernlab.text import decode
+from kernlab.util.text import decode
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

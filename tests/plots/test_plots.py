@@ -141,7 +141,7 @@ def test_the_legend_covers_no_bar(sample, name):
 
 
 def test_the_title_of_processes_is_what_their_bars_add_up_to(sample):
-    from kernlab.text import human_bytes
+    from kernlab.util.text import human_bytes
 
     ax = sample.plot.processes()
     swapped = sample.memory_by_process["swap_bytes"].sum()

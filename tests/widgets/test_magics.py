@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 import kernlab
-import kernlab.text
+import kernlab.util.text
 from kernlab.browse.layout import Layout
 from kernlab.completion import suggestions
 from kernlab.dump import Dump
@@ -192,7 +192,7 @@ def test_a_terminal_shows_suspects_with_their_evidence(shell, opened_sample):
     for row in suspects.itertuples():
         assert " ".join(row.evidence.split()) in flat
         assert " ".join(row.cell.split()) in flat
-        assert kernlab.text.human_bytes(row.bytes) in flat
+        assert kernlab.util.text.human_bytes(row.bytes) in flat
     assert max(map(len, text.splitlines())) < 130
 
 
@@ -200,10 +200,10 @@ def test_a_terminal_shows_sizes_in_human_units_and_no_controls(shell, dump):
     import pandas as pd
 
     text = printed(shell, dump.info)
-    assert kernlab.text.human_bytes(dump.info["memory_bytes"]) in text
+    assert kernlab.util.text.human_bytes(dump.info["memory_bytes"]) in text
     assert str(dump.info["memory_bytes"]) not in text
     slabs = dump.slabs.head(3)
-    assert kernlab.text.human_bytes(slabs["bytes"].iloc[0]) in printed(shell, slabs[["name", "bytes"]])
+    assert kernlab.util.text.human_bytes(slabs["bytes"].iloc[0]) in printed(shell, slabs[["name", "bytes"]])
     wild = slabs[["name"]].assign(name=pd.Series(["a\x1b[2J" + "b" * 80, "c", "d"], dtype="str"))
     assert "\x1b" not in printed(shell, wild)
     assert "bbbbbb" in printed(shell, wild.assign(n=1))

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from kernlab import frontend
+from kernlab.util import frontend
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_cell_is_known_by_its_id_or_else_by_its_code(asked):
 def test_outside_of_a_kernel_there_is_nobody():
     script = (
         "import sys\n"
-        "from kernlab import frontend\n"
+        "from kernlab.util import frontend\n"
         "print(frontend.kernel_shell(), frontend.is_watched(), repr(frontend.cell_name()), 'IPython' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -70,7 +70,7 @@ def test_nbclient_says_that_nobody_is_there(tmp_path):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (the extra 'report')")
     from nbformat import v4
 
-    cells = ["import kernlab.frontend as f; print(f.is_watched())", *["print(f.cell_name())"] * 2]
+    cells = ["import kernlab.util.frontend as f; print(f.is_watched())", *["print(f.cell_name())"] * 2]
     notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
     nbclient.NotebookClient(notebook, kernel_name="python3", extra_arguments=["--log-level=ERROR"]).execute()
     said, *names = ["".join(output["text"] for output in cell.outputs) for cell in notebook.cells]

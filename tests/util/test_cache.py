@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from kernlab import cache
-from kernlab.cache import cached
 from kernlab.errors import CacheFullError
+from kernlab.util import cache
+from kernlab.util.cache import cached
 
 MIB = 1 << 20
 
@@ -319,7 +319,7 @@ class TestTogether:
     def test_two_processes_make_it_once(self, tmp_path):
         script = """if True:
             import os, sys, time
-            from kernlab.cache import cached
+            from kernlab.util.cache import cached
             def make(writer):
                 with open(sys.argv[1], "a") as log:
                     log.write("made\\n")

@@ -9,8 +9,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from kernlab import frontend
 from kernlab.escape import escape_terminal
+from kernlab.util import frontend
 
 #: Work that is done by then shows no bar, in seconds; the library that draws bars is not even imported.
 _DELAY = 0.5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kernlab.files import naming, whole_file, write_whole
+from kernlab.util.files import naming, whole_file, write_whole
 
 #: As a full disk does, but of the test's own making: no file grows beyond so many bytes.
 LIMITED = """

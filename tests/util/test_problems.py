@@ -6,7 +6,7 @@ import pytest
 from overlay import Overlay
 
 from kernlab.frames import frame
-from kernlab.problems import beside, in_one_line
+from kernlab.util.problems import beside, in_one_line
 
 MANY = ["the file is cut at byte 4,096", "the bitmap ends early", "pages are damaged"]
 

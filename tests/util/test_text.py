@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernlab import text
 from kernlab.escape import escape_html, escape_plot, escape_terminal, show_controls
+from kernlab.util import text
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -169,5 +169,5 @@ def test_address_shows_hexadecimal_and_stays_an_int():
 
 
 def test_importing_text_imports_no_pandas():
-    code = "import sys, kernlab.text, kernlab.frames.registry; print('pandas' in sys.modules)"
+    code = "import sys, kernlab.util.text, kernlab.frames.registry; print('pandas' in sys.modules)"
     assert re.fullmatch("False", subprocess.check_output([sys.executable, "-c", code], text=True).strip())

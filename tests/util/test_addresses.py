@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernlab import addresses
 from kernlab.errors import AddressError, KernlabError, SymbolNotFoundError
+from kernlab.util import addresses
 
 TOP = 1 << 64
 NAME = "init_task"

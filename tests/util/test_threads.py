@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces import blk_records as blk
 
-from kernlab import threads
 from kernlab.traces import blktrace, blktrace_events, blktrace_headers
 from kernlab.traces.blktrace import BlkTrace
 from kernlab.traces.blktrace_headers import in_time_order
+from kernlab.util import threads
 
 
 def test_results_come_in_the_order_of_the_items(monkeypatch):

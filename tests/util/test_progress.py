@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from kernlab import progress as module
-from kernlab.progress import progress
+from kernlab.util import progress as module
+from kernlab.util.progress import progress
 
 
 class Screen(io.StringIO):
@@ -161,7 +161,7 @@ def test_short_work_shows_nothing(monkeypatch):
 def test_nothing_is_imported_for_short_work():
     script = (
         "import sys\n"
-        "from kernlab.progress import progress\n"
+        "from kernlab.util.progress import progress\n"
         "with progress('x', 3) as bar: bar.advance(3)\n"
         "print([name for name in ('tqdm', 'IPython', 'ipywidgets') if name in sys.modules])\n"
     )

@@ -1,0 +1,1 @@
+"""What every room uses: arrays of addresses, text, threads, progress, a cache on disk, files."""
