@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kernlab.formats import kdump as kdump_module
 from kernlab.formats import open_dump_file
-from kernlab.formats.kdump import KdumpFile
-from kernlab.formats.kdump_pages import LZO, ZLIB
+from kernlab.formats.kdump import file as kdump_module
+from kernlab.formats.kdump.file import KdumpFile
+from kernlab.formats.kdump.pages import LZO, ZLIB
 
 SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "debian-6.1" / "vmcore"
 PAGE = 4096

@@ -95,7 +95,7 @@ def _open_one(path: Path, *, zero_excluded: bool) -> DumpFile:
     source = _source(path)
     try:
         if detect(path, source.read(0, _LOOKED_AT), source.size) == "kdump":
-            from kernlab.formats.kdump import KdumpFile
+            from kernlab.formats.kdump.file import KdumpFile
 
             return KdumpFile(source)
         from kernlab.formats.elf import ElfFile
@@ -113,7 +113,7 @@ def _source(path: Path) -> Source:
     if kind is None:
         source = open_source(path, descriptor, size)
     else:
-        from kernlab.formats.compressed import unpacked
+        from kernlab.formats.packed_file import unpacked
 
         source = unpacked(path, descriptor, kind, lambda start: _refuse_packed(path, kind, start))
     if not source.read(0, len(SIGNATURE)).startswith(SIGNATURE):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kernlab.errors import DumpFormatError, MissingPiecesWarning
 from kernlab.formats.base import DumpFile, FrameStatus, named, warn_lost
-from kernlab.formats.kdump import KdumpFile
+from kernlab.formats.kdump.file import KdumpFile
 
 _REMEDY = "Name all pieces: kernlab.open([PIECE, PIECE, …])"
 

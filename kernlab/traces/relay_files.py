@@ -24,7 +24,7 @@ import pandas as pd
 
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.formats.compressed import unpacked_file
+from kernlab.formats.packed_file import unpacked_file
 from kernlab.formats.source import kind_of
 from kernlab.frames import describe
 from kernlab.traces.blktrace import BlkTrace

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from kernlab.errors import KernlabError, TruncatedDumpWarning
 from kernlab.formats import FrameStatus, open_dump_file
-from kernlab.formats import compression as compression_module
-from kernlab.formats import kdump as kdump_module
-from kernlab.formats import kdump_pages as pages_module
+from kernlab.formats import page_codecs as compression_module
+from kernlab.formats.kdump import file as kdump_module
+from kernlab.formats.kdump import pages as pages_module
 
 _STATUS = {FrameStatus.EXCLUDED, FrameStatus.ABSENT, FrameStatus.LOST}
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import DumpFormatError
-from kernlab.formats import compression
+from kernlab.formats import page_codecs
 from kernlab.formats.base import FrameStatus
-from kernlab.formats.compression import Decompressor
+from kernlab.formats.page_codecs import Decompressor
 from kernlab.formats.source import Source
 
 #: struct page_desc (makedumpfile's diskdump_mod.h)
@@ -22,10 +22,10 @@ RAW, ZLIB, LZO, SNAPPY, ZSTD = 0x0, 0x1, 0x2, 0x4, 0x20
 _OTHER = 0x40
 
 _DECOMPRESSORS = {
-    ZLIB: compression.zlib_decompressor,
-    LZO: compression.lzo_decompressor,
-    SNAPPY: compression.snappy_decompressor,
-    ZSTD: compression.zstd_decompressor,
+    ZLIB: page_codecs.zlib_decompressor,
+    LZO: page_codecs.lzo_decompressor,
+    SNAPPY: page_codecs.snappy_decompressor,
+    ZSTD: page_codecs.zstd_decompressor,
 }
 
 #: A table of more descriptors than this is looked at from both ends at opening, and the rest as it is read.

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernlab.errors import CacheFullError, KernlabError, MissingDependencyError, TruncatedDumpWarning
-from kernlab.formats import FrameStatus, compressed, open_dump_file
+from kernlab.formats import FrameStatus, open_dump_file, packed_file
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "xz": lambda data: lzma.compress(data, preset=0),
@@ -132,7 +132,7 @@ class TestWhole:
 
     def test_small_reads_of_the_start(self, tmp_path, monkeypatch):
         """However few bytes come out first, what they belong to is recognised."""
-        monkeypatch.setattr(compressed, "_CHUNK", 3)
+        monkeypatch.setattr(packed_file, "_CHUNK", 3)
         made = some(5)
         for kind in ("xz", "gzip", "bzip2"):
             with open_dump_file(write(tmp_path, PACK[kind](kdump(made).data), kind)) as dump:
@@ -258,7 +258,7 @@ class TestRefused:
         assert entries(home) == 0
 
     def test_xz_that_wants_too_much_memory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(compressed, "_MOST_MEMORY", 1 << 20)
+        monkeypatch.setattr(packed_file, "_MOST_MEMORY", 1 << 20)
         packed = lzma.compress(bytes(kdump(some()).data), preset=9)
         with pytest.raises(KernlabError, match="nothing can be unpacked"):
             open_dump_file(write(tmp_path, packed))
@@ -267,7 +267,7 @@ class TestRefused:
         """Control-C leaves nothing half-cached; the next one opens it."""
         made = noise(600)
         path = write(tmp_path, PACK["gzip"](kdump(made, kind="raw").data))
-        real = compressed.progress
+        real = packed_file.progress
 
         class Interrupt:
             def __init__(self, *_: object):
@@ -284,11 +284,11 @@ class TestRefused:
                     raise KeyboardInterrupt
                 self.left -= 1
 
-        monkeypatch.setattr(compressed, "progress", Interrupt)
+        monkeypatch.setattr(packed_file, "progress", Interrupt)
         with pytest.raises(KeyboardInterrupt):
             open_dump_file(path)
         assert [each.suffix for each in home.iterdir()] == [".lock"]
-        monkeypatch.setattr(compressed, "progress", real)
+        monkeypatch.setattr(packed_file, "progress", real)
         with open_dump_file(path) as dump:
             assert frames(dump, list(made)) == made
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import DumpFile, FrameStatus, named, warn_lost
-from kernlab.formats.bitmap import Bitmap
-from kernlab.formats.kdump_header import Header, read_header
-from kernlab.formats.kdump_pages import LZO, SNAPPY, ZLIB, ZSTD, PageTable
+from kernlab.formats.kdump.bitmap import Bitmap
+from kernlab.formats.kdump.header import Header, read_header
+from kernlab.formats.kdump.pages import LZO, SNAPPY, ZLIB, ZSTD, PageTable
 from kernlab.formats.notes import parse_notes, refuse_xen, vmcoreinfo_of
 from kernlab.formats.source import Source
 

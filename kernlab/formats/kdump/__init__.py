@@ -1,0 +1,1 @@
+"""kdump's own format (makedumpfile's): headers, bitmaps, compressed pages."""
