@@ -13,7 +13,8 @@ import numpy.typing as npt
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
 from kernlab.formats.base import DumpFile
-from kernlab.memory import Located, Memory, x86_64
+from kernlab.memory import Located, Memory
+from kernlab.memory.arch import x86_64
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.util import addresses
 

@@ -15,7 +15,7 @@ from kernlab.debuginfo.kallsyms_names import MOST_SYMBOLS, Image, Names, Tables,
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import KernlabError
-from kernlab.memory.x86_64 import START_KERNEL_MAP
+from kernlab.memory.arch.x86_64 import START_KERNEL_MAP
 
 U64 = npt.NDArray[np.uint64]
 

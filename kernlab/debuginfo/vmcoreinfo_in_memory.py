@@ -11,7 +11,8 @@ import numpy.typing as npt
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import DumpFile
-from kernlab.memory import Memory, x86_64
+from kernlab.memory import Memory
+from kernlab.memory.arch import x86_64
 from kernlab.util.progress import progress
 
 #: Frames at a time.

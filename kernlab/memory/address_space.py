@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kernlab.errors import FaultError, KernlabError, PageExcluded
 from kernlab.formats.base import DumpFile, FrameStatus
-from kernlab.memory import x86_64
+from kernlab.memory.arch import x86_64
 from kernlab.memory.arena import DEFAULT_BOUND, FrameArena
 
 U64 = npt.NDArray[np.uint64]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.kernel import Kernel
-from kernlab.memory.x86_64 import HUGE, PHYSICAL_MASK, PRESENT
+from kernlab.memory.arch.x86_64 import HUGE, PHYSICAL_MASK, PRESENT
 from kernlab.structs import StructArray
 
 U64 = npt.NDArray[np.uint64]

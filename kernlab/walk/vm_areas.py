@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kernlab.errors import SymbolNotFoundError
 from kernlab.kernel import Kernel
-from kernlab.memory.x86_64 import HUGE, PHYSICAL_MASK, PRESENT
+from kernlab.memory.arch.x86_64 import HUGE, PHYSICAL_MASK, PRESENT
 from kernlab.structs import StructArray
 from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.rbtree import rbtree_entries

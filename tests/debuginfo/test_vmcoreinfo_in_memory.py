@@ -15,7 +15,7 @@ from kernlab.debuginfo import vmcoreinfo_in_memory as module
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFormatError, KernlabError
 from kernlab.formats import Note, open_dump_file
-from kernlab.memory.x86_64 import START_KERNEL_MAP
+from kernlab.memory.arch.x86_64 import START_KERNEL_MAP
 
 HUGE, PRESENT = 0x80, 1
 

@@ -16,8 +16,8 @@ from kernlab.errors import FaultError, KernlabError, PageExcluded
 from kernlab.formats.base import FrameStatus
 from kernlab.memory import Memory
 from kernlab.memory.address_space import LARGEST_READ, Status
+from kernlab.memory.arch.x86_64 import Layout
 from kernlab.memory.arena import FrameArena
-from kernlab.memory.x86_64 import Layout
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FRAMES = 300

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from overlay import PAGE, MemoryFile
 
 from kernlab.formats.base import FrameStatus
-from kernlab.memory import Memory, x86_64
+from kernlab.memory import Memory
 from kernlab.memory.address_space import Status
+from kernlab.memory.arch import x86_64
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SHIFTS = {4: (39, 30, 21, 12), 5: (48, 39, 30, 21, 12)}

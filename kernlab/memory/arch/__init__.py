@@ -1,0 +1,1 @@
+"""Architectures: what of memory management differs from one to the next."""
