@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kernlab import modules, structs, tables
-from kernlab.debuginfo import known_globals
+from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
 from kernlab.formats import open_dump_file
@@ -138,7 +138,7 @@ class Dump:
         """
         kernel = self._open_kernel()
         address = kernel.symbol(name)
-        c_type = type or known_globals.TYPES.get(name)
+        c_type = type or global_variables.TYPES.get(name)
         if c_type is None:
             raise KernlabError(
                 f"{name} lies at {address:#018x}, but dumps do not say what type a global variable has; "
@@ -157,7 +157,7 @@ class Dump:
         address = kernel.symbol(name)
         described = kernel.types.variable(name) if type is None else None
         if described is None:
-            c_type = type or known_globals.PERCPU_TYPES.get(name)
+            c_type = type or global_variables.PERCPU_TYPES.get(name)
             if c_type is None:
                 raise KernlabError(
                     f"{name} is no per-CPU variable whose type this dump tells; name it: dump.percpu({name!r}, '…')"

@@ -100,7 +100,7 @@ class Kernel:
     def symbols(self) -> SymbolTable:
         """The kernel's own symbol table (kallsyms). Raises KernlabError where the dump holds none that decodes."""
         if self._symbols is None:
-            from kernlab.debuginfo.kallsyms import read_kallsyms
+            from kernlab.debuginfo.kallsyms.read import read_kallsyms
 
             with self._lock:
                 if self._symbols is None:

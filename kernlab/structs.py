@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab import struct_text
-from kernlab.debuginfo.paths import Access, resolve
+from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import (
     DEEPEST,
     ArrayType,

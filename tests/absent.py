@@ -16,7 +16,7 @@ import numpy as np
 from overlay import Overlay, _kernels_own
 
 from kernlab.debuginfo.btf import Btf
-from kernlab.debuginfo.kallsyms import with_told
+from kernlab.debuginfo.kallsyms.read import with_told
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.dump import Dump
 from kernlab.kernel import Kernel

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.dump import Dump
 from kernlab.formats.base import DumpFile, FrameStatus

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from kernlab.browse.identify import identify
 from kernlab.browse.reading import Reader
 from kernlab.browse.rows import Place
-from kernlab.debuginfo import known_globals
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo import global_variables
+from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type, VoidType
 from kernlab.errors import FaultError, KernlabError
 from kernlab.kernel import Kernel
@@ -331,7 +331,7 @@ class _Parser:
                 return self._per_cpu(name, int(index[1]))
             return self._per_cpu(name, int(numbers[0]))
         address = kernel.symbol(name)
-        known = known_globals.TYPES.get(name)
+        known = global_variables.TYPES.get(name)
         if known is None:
             return Value(None, address, False)
         return Value(kernel.find_type(known), address, True, ("", name), code=f"dump.variable({name!r})")
@@ -409,5 +409,5 @@ def percpu_type(kernel: Kernel, name: str) -> Type | None:
     described = kernel.types.variable(name)
     if described is not None:
         return described
-    known = known_globals.PERCPU_TYPES.get(name)
+    known = global_variables.PERCPU_TYPES.get(name)
     return kernel.types.get(known) if known else None

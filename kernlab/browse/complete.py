@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from kernlab.browse.bar import find
-from kernlab.debuginfo import known_globals
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo import global_variables
+from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
@@ -68,15 +68,17 @@ def complete_type(kernel: Kernel, typed: str) -> list[tuple[str, str]]:
 def complete_symbol(kernel: Kernel, typed: str, most: int = MOST) -> list[tuple[str, str]]:
     """What a symbol's name may become: (name, its type where that is known); typed globals come first."""
     if not typed:
-        return [(name, kind) for name, kind in known_globals.TYPES.items() if name in kernel.symbols][:most]
+        return [(name, kind) for name, kind in global_variables.TYPES.items() if name in kernel.symbols][
+            :most
+        ]
     known = [
         (name, kind)
-        for name, kind in known_globals.TYPES.items()
+        for name, kind in global_variables.TYPES.items()
         if name.startswith(typed) and name in kernel.symbols
     ]
     per_cpu = [
         (name, f"{kind}, per CPU")
-        for name, kind in known_globals.PERCPU_TYPES.items()
+        for name, kind in global_variables.PERCPU_TYPES.items()
         if name.startswith(typed) and name in kernel.symbols
     ]
     others = [(name, "symbol") for name in kernel.symbols.prefix(typed)[: 4 * most]]

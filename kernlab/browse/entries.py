@@ -14,7 +14,7 @@ from kernlab.browse.children import any_place, children, members_of, of_head, po
 from kernlab.browse.known import NAMED_BY
 from kernlab.browse.members import links_of
 from kernlab.browse.rows import VALUE, Place, rows
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
 from kernlab.frames.gather import gathered, spelt_out

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernlab import frames
 from kernlab.browse.layout import Layout, layout
-from kernlab.debuginfo import known_globals
+from kernlab.debuginfo import global_variables
 from kernlab.errors import TypesLostError
 from kernlab.structs import Column
 
@@ -58,8 +58,8 @@ class FindSymbols:
             described = None
         if described is not None:
             return f"{described.c_name} (per CPU)"
-        per_cpu = known_globals.PERCPU_TYPES.get(name)
-        return known_globals.TYPES.get(name) or (f"{per_cpu} (per CPU)" if per_cpu else None)
+        per_cpu = global_variables.PERCPU_TYPES.get(name)
+        return global_variables.TYPES.get(name) or (f"{per_cpu} (per CPU)" if per_cpu else None)
 
 
 class TypeLayout:

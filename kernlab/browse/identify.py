@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab import frames
-from kernlab.debuginfo import known_globals
+from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel
@@ -78,7 +78,7 @@ def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) 
     names = kernel.symbols.symbolize(wanted)
     for i in np.flatnonzero(rows >= 0).tolist():
         start = int(wanted[i]) - int(offsets[i])
-        known = known_globals.TYPES.get(str(names[i]).partition("+")[0])
+        known = global_variables.TYPES.get(str(names[i]).partition("+")[0])
         found[i] = Found(
             "symbol", start, int(sizes[i]), str(names[i]), kernel.type_or_none(known) if known else None
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from kernlab.debuginfo.kallsyms_names import Image
+from kernlab.debuginfo.kallsyms.names import Image
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 
 #: struct btf_header (include/uapi/linux/btf.h) of version 1, little-endian, without flags; then five numbers.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import Type
 from kernlab.debuginfo.vmcoreinfo_types import log_types
 from kernlab.errors import KernlabError, TypesLostError

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.frames import addresses, frame, lookup, nullable, table
 from kernlab.kernel import Kernel
 from kernlab.structs import Column, StructArray

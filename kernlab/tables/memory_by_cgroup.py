@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.frames import frame, nullable, table
 from kernlab.kernel import Kernel

@@ -300,7 +300,7 @@ def _walk_rings(
 
 
 def _list_offset(pages: StructArray) -> int:
-    from kernlab.debuginfo.paths import resolve
+    from kernlab.debuginfo.member_path import resolve
 
     return resolve(pages.type, "list").hops[0]
 

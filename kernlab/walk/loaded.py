@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import MemberNotFoundError
 from kernlab.kernel import Kernel
 from kernlab.memory import Located

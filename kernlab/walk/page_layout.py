@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.kernel import Kernel
 from kernlab.walk.vmemmap import LARGEST_COMPOUND, PageChunk, page_type, slab_flag
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.kernel import Kernel
 from kernlab.structs import StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus

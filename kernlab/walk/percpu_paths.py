@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo.paths import Access, resolve
+from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.errors import KernlabError
 from kernlab.kernel import Kernel

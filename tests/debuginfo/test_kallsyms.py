@@ -10,7 +10,7 @@ from debuginfo.make_kallsyms import BASE, GENERATIONS, PAGE, Image, Kallsyms, ke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernlab.debuginfo.kallsyms import read_kallsyms
+from kernlab.debuginfo.kallsyms.read import read_kallsyms
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import FaultError, KernlabError
 

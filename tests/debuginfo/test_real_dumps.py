@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernlab.debuginfo.kallsyms import read_kallsyms
+from kernlab.debuginfo.kallsyms.read import read_kallsyms
 from kernlab.debuginfo.types import EnumType, IntType, StructType
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernlab.debuginfo.paths import resolve
+from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError, MemberNotFoundError
 
 

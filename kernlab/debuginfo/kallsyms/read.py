@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo.kallsyms_names import MOST_SYMBOLS, Image, Names, Tables, decode_names
+from kernlab.debuginfo.kallsyms.names import MOST_SYMBOLS, Image, Names, Tables, decode_names
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import KernlabError
@@ -65,7 +65,7 @@ def with_told(table: SymbolTable, info: Vmcoreinfo) -> SymbolTable:
 
 def _search(image: Image, info: Vmcoreinfo) -> Tables:
     # Few dumps need it, and a cold start counts milliseconds.
-    from kernlab.debuginfo.kallsyms_search import find_tables
+    from kernlab.debuginfo.kallsyms.search import find_tables
 
     return find_tables(image, info)
 

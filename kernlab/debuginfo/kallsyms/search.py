@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo.kallsyms_names import MOST_SYMBOLS, Image, Tables, walk_names
+from kernlab.debuginfo.kallsyms.names import MOST_SYMBOLS, Image, Tables, walk_names
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import KernlabError
 
