@@ -14,11 +14,11 @@ from typing import Any
 
 from kernlab import frames
 from kernlab.browse import complete
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Struct, StructArray
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import Struct, StructArray
 from kernlab.tables import INDEX
 
 #: Suggestions at once, and the longest line that is looked at.

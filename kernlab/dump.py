@@ -12,13 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from kernlab import modules, structs, tables
+from kernlab import modules, tables
+from kernlab.core import structs
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
 from kernlab.formats import open_dump_file
 from kernlab.frames import origin
-from kernlab.kernel import Kernel
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.util.addresses import number
@@ -28,7 +29,7 @@ from kernlab.util.text import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kernlab.structs import Struct, StructArray
+    from kernlab.core.structs import Struct, StructArray
 
 #: A VMCOREINFO is one page; a file larger than this is something else.
 _LARGEST_VMCOREINFO = 1 << 20

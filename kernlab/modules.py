@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.symbols import MoreSymbols
 from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.walk.lists import list_entries
 from kernlab.walk.made_symbols import made_symbols
 from kernlab.walk.strings import c_strings

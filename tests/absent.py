@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from overlay import Overlay, _kernels_own
 
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.kallsyms.read import with_told
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.dump import Dump
-from kernlab.kernel import Kernel
 
 # include/uapi/linux/btf.h: words behind a type's three, fixed and for each of its parts.
 _STRUCT, _UNION, _ENUM, _ENUM64, _VAR = 4, 5, 6, 19, 14

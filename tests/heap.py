@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 
 from overlay import PAGE, Overlay
 
+from kernlab.core.kernel import Kernel
 from kernlab.dump import Dump
-from kernlab.kernel import Kernel
 
 
 class Heap:

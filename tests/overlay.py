@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.dump import Dump
 from kernlab.formats.base import DumpFile, FrameStatus
-from kernlab.kernel import Kernel
 from kernlab.memory import Memory
 from kernlab.memory.arena import DEFAULT_BOUND
 

@@ -15,10 +15,10 @@ from kernlab.browse.bar import at_address, find
 from kernlab.browse.members import links_of
 from kernlab.browse.reading import Reader
 from kernlab.browse.rows import VALUE, Place, points_to_text
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Struct, StructArray
 from kernlab.debuginfo.types import ArrayType, ForwardType, PointerType, StructType, Type, VoidType
 from kernlab.errors import AddressError, KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import Struct, StructArray
 
 #: An array without a length (a flexible one) shows so many elements: what lies behind is not known.
 _FLEXIBLE = 64

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from kernlab.browse.bar import find
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 
 #: Suggestions at once.
 MOST = 60

@@ -9,8 +9,8 @@ import numpy as np
 
 from kernlab import frames
 from kernlab.browse import bar
+from kernlab.core.structs import Column
 from kernlab.errors import KernlabError, MissingDependencyError
-from kernlab.structs import Column
 
 #: No function of a kernel is longer than this; of longer symbols the beginning is shown.
 _LONGEST = 1 << 16

@@ -14,13 +14,13 @@ from kernlab.browse.children import any_place, children, members_of, of_head, po
 from kernlab.browse.known import NAMED_BY
 from kernlab.browse.members import links_of
 from kernlab.browse.rows import VALUE, Place, rows
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray, array
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
 from kernlab.frames.gather import gathered, spelt_out
 from kernlab.frames.members import plain_paths
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, array
 
 #: Columns that every row has.
 _OWN = ("key", "address")

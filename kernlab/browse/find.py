@@ -9,9 +9,9 @@ import numpy as np
 
 from kernlab import frames
 from kernlab.browse.layout import Layout, layout
+from kernlab.core.structs import Column
 from kernlab.debuginfo import global_variables
 from kernlab.errors import TypesLostError
-from kernlab.structs import Column
 
 
 class FindSymbols:

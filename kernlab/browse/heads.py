@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kernlab.browse.known import POISON
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 from kernlab.memory.address_space import fault
 from kernlab.walk.maple import maple_entries
 from kernlab.walk.xarray import idr_entries, xarray_entries

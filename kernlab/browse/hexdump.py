@@ -6,10 +6,10 @@ from typing import Any
 
 from kernlab.browse.reading import Reader
 from kernlab.browse.rows import Place
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import ArrayType, StructType
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.kernel import Kernel
 
 #: Bytes of a line and of a page.
 WIDTH, PAGE = 16, 1024

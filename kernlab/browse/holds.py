@@ -14,10 +14,10 @@ from kernlab.browse.heads import HEADS
 from kernlab.browse.identify import Found, identify
 from kernlab.browse.known import HOLDS
 from kernlab.browse.members import link_at, links_of
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 
 #: Entries that are looked at to find out what a head holds.
 _LOOKED_AT = 12

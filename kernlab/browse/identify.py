@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab import frames
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 from kernlab.walk.slub import slab_type
 from kernlab.walk.strings import c_strings
 from kernlab.walk.vmemmap import PageChunk, compound_heads, page_type_is

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from kernlab.core.kernel import Kernel
 from kernlab.errors import FaultError
-from kernlab.kernel import Kernel
 from kernlab.memory.address_space import fault
 
 #: One page of a view never needs more memory pages than this at once; what lies beyond is read singly.

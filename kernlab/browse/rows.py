@@ -11,6 +11,8 @@ from kernlab.browse import heads, values
 from kernlab.browse.identify import identify
 from kernlab.browse.known import NAMED_BY
 from kernlab.browse.reading import Reader
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray, is_char
 from kernlab.debuginfo.types import (
     ArrayType,
     ForwardType,
@@ -21,8 +23,6 @@ from kernlab.debuginfo.types import (
 )
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, is_char
 from kernlab.util import text
 from kernlab.walk.strings import c_strings
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from kernlab.browse.children import members_of
 from kernlab.browse.heads import is_head
 from kernlab.browse.rows import Place, Row, rows
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 
 #: Members of one struct that are looked through, and how deep; and matches that are shown.
 _MOST_PLACES, _DEEPEST, MOST_MATCHES = 6000, 10, 300

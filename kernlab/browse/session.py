@@ -19,10 +19,10 @@ from kernlab.browse.complete import complete_expression
 from kernlab.browse.entries import entries_frame
 from kernlab.browse.layout import layout
 from kernlab.browse.rows import Place, Row, rows
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.kernel import Kernel
 from kernlab.util import text
 
 #: Rows of one page, unless a view asks for another number; and the most that it gets.

@@ -8,8 +8,8 @@ from kernlab.browse.children import struct_place
 from kernlab.browse.identify import identify
 from kernlab.browse.members import path_at
 from kernlab.browse.rows import Place
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import DEEPEST, ArrayType, StructType, Type
-from kernlab.kernel import Kernel
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import stat
 import struct
 
 from kernlab.browse.known import FLAG_ENUMS, FLAGS, NANOSECONDS, POISON
+from kernlab.core.structs import is_char
 from kernlab.debuginfo.types import (
     AliasType,
     ArrayType,
@@ -20,7 +21,6 @@ from kernlab.debuginfo.types import (
     Types,
 )
 from kernlab.escape import show_controls
-from kernlab.structs import is_char
 from kernlab.util import text
 
 #: What a string may take in one line; and how many elements of an array stand in it.

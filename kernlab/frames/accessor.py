@@ -232,8 +232,8 @@ class KernAccessor:
         if type is None or member is None:
             found: pd.DataFrame = self.dump.identify(addresses).drop(columns="address")
             return found.set_index(self._frame.index)
+        from kernlab.core.structs import container
         from kernlab.frames.builder import build
-        from kernlab.structs import container
 
         inner = addresses.fillna(0).to_numpy(dtype=np.uint64)
         outer = container(self.dump.kernel, type, member, inner)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.structs import Column
 from kernlab.debuginfo.types import PointerType
 from kernlab.frames import expressions
 from kernlab.frames.builder import build, nullable
-from kernlab.structs import Column
 from kernlab.walk.percpu_paths import member
 from kernlab.walk.strings import c_strings
 

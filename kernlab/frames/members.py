@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from kernlab.core.structs import is_char
 from kernlab.debuginfo.types import ArrayType, StructType, Type
-from kernlab.structs import is_char
 
 #: Structs in structs are unwrapped so deep where they hold one number (refcount_t, kuid_t).
 _DEEPEST = 6

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
+from kernlab.core.kernel import Kernel
 from kernlab.plots.style import Theme
 from kernlab.tables.page_classifier import KIND_NAMES, Kind
 from kernlab.tables.page_kinds import PageSurvey

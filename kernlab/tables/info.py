@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
 from kernlab.frames import describe, table
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.tables.last_words import panic_message
 from kernlab.tables.log import log
 from kernlab.util import text

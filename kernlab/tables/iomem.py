@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column
 from kernlab.frames import addresses, frame, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column
 from kernlab.walk.resources import resources
 from kernlab.walk.strings import c_strings
 

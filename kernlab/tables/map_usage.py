@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
 from kernlab.frames.deferred import deferred
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.tables.task_search import find_tasks
 from kernlab.tables.vmas import areas
 from kernlab.util.progress import progress

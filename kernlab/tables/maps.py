@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.frames import addresses, frame, lookup, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 from kernlab.tables.map_usage import usage_later
 from kernlab.tables.mount_namespaces import of_mounts
 from kernlab.tables.paths import paths, root_of_init

@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
 from kernlab.frames import table
 from kernlab.frames.builder import describe
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.tables.hugepages import hstates
 from kernlab.walk import vm_counters, zones, zswap
 from kernlab.walk.lists import list_entries

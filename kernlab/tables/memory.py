@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
 from kernlab.frames import frame, nullable, table
-from kernlab.kernel import Kernel
 from kernlab.tables.page_classifier import KIND_MEANING, KIND_NAMES, Kind
 from kernlab.tables.page_kinds import PageSurvey
 

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.frames import frame, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray, container
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.page_kinds import PageSurvey
 from kernlab.tables.task_search import find_tasks

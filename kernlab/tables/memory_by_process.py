@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column
 from kernlab.frames import frame, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column
 from kernlab.tables.map_usage import PSS_SHIFT, usage
 from kernlab.tables.task_identity import cgroup_of, program_of
 from kernlab.tables.task_search import known_tasks

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.frames import addresses, empty, frame, lookup, nullable, table
-from kernlab.kernel import Kernel
 from kernlab.modules import has_modules, loaded
-from kernlab.structs import Column, StructArray
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import never_empty
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray, container
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray, container
 
 U64 = npt.NDArray[np.uint64]
 

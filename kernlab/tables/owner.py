@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
 from kernlab.frames import addresses as address_column
 from kernlab.frames import frame, table
-from kernlab.kernel import Kernel
 from kernlab.tables.memory_by_file import mapping_paths
 from kernlab.tables.page_classifier import KIND_NAMES, Kind
 from kernlab.tables.page_kinds import PageSurvey

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
+from kernlab.core.kernel import Kernel
 from kernlab.tables.network_frames import NetworkPages, NetworkSearch
 from kernlab.tables.page_classifier import (
     KIND_NAMES,

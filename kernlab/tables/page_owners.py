@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 from kernlab.tables.page_classifier import Kind
 from kernlab.tables.task_search import known_tasks
 from kernlab.walk.percpu_chunks import percpu_units

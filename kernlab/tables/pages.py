@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
 from kernlab.frames import AddressArray, AddressDtype, element_addresses, frame, table
 from kernlab.frames.deferred import deferred
-from kernlab.kernel import Kernel
 from kernlab.tables.page_classifier import KIND_NAMES, Kind, complete
 from kernlab.tables.page_kinds import MAPPED, PageKinds, PageSurvey
 from kernlab.walk.strings import c_strings

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray, container
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray, container
 from kernlab.walk.strings import sized_strings
 
 U64 = npt.NDArray[np.uint64]

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray, container
 from kernlab.errors import KernlabError
 from kernlab.frames import empty, frame, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray, container
 from kernlab.tables.task_search import find_tasks
 from kernlab.walk.shmem import has_shmem
 from kernlab.walk.xarray import idr_entries

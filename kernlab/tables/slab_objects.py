@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.frames import addresses, frame, lookup, table
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.tables.slabs import cache_nodes, percpu_structs, sheaves
 from kernlab.util.text import nearest
 from kernlab.walk.cpus import possible_cpus

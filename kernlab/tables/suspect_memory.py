@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.kernel import Kernel
+from kernlab.core.kernel import Kernel
 from kernlab.tables.log import log
 from kernlab.tables.memory_by_cgroup import memory_by_cgroup
 from kernlab.tables.memory_by_file import memory_by_file

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.frames import frame, nullable, table
-from kernlab.kernel import Kernel
 from kernlab.tables.suspect_memory import Lead, Memory
 from kernlab.tables.suspect_rules import RULES
 

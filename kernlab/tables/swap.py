@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column
 from kernlab.frames import empty, frame, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column
 from kernlab.tables.mount_namespaces import of_mounts
 from kernlab.tables.paths import paths, root_of_init
 from kernlab.walk.swap_areas import SWP_DISCARDABLE, SWP_WRITEOK, has_swap, pages_in_use, swap_areas

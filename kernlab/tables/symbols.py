@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
 from kernlab.frames import addresses, frame, table
-from kernlab.kernel import Kernel
 
 
 @table("Symbols of the kernel and its modules (kallsyms).")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.tables.paths import paths, root_of_init
 from kernlab.walk.kernfs import kernfs_paths
 

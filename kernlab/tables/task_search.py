@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, container
 from kernlab.walk.cpus import percpu, possible_cpus
 from kernlab.walk.vmemmap import page_chunks, page_type_is
 from kernlab.walk.xarray import idr_entries

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.frames import frame, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 from kernlab.tables import mount_namespaces
 from kernlab.tables.task_identity import cgroup_of, program_of
 from kernlab.tables.task_search import find_tasks

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray, container
 from kernlab.frames import empty, frame, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray, container
 from kernlab.tables.memory_by_file import _mounts as mounts_of
 from kernlab.tables.mount_namespaces import in_namespace, of_mounts
 from kernlab.tables.page_classifier import Kind

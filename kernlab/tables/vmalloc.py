@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column
 from kernlab.frames import addresses, frame, lookup, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column
 from kernlab.walk import vm_areas as walk
 
 #: What /proc/vmallocinfo prints for each flag, in its order (mm/vmalloc.c, vmalloc_info_show).

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.walk.loaded import loaded
 from kernlab.walk.maple import maple_entries
 from kernlab.walk.rbtree import rbtree_entries

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
 from kernlab.frames import table
 from kernlab.frames.builder import describe
-from kernlab.kernel import Kernel
 from kernlab.tables.zones import THP_COUNTERS, THP_PAGES
 from kernlab.walk import vm_counters, zones
 

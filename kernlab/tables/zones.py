@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.frames import frame, nullable, table
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 from kernlab.walk import zones as walk
 from kernlab.walk.pcp_lists import pcp_lists
 from kernlab.walk.sections import pageblock_order

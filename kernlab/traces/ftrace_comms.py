@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Struct
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import Struct
 from kernlab.tables.task_search import known_tasks
 from kernlab.util import text
 

@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 from kernlab.traces.ftrace_comms import IDLE, Comms
 from kernlab.traces.ftrace_formats import Formats
 from kernlab.traces.ftrace_load import Trace

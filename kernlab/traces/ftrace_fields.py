@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.structs import Column
 from kernlab.frames import nullable
-from kernlab.structs import Column
 from kernlab.traces.ftrace_formats import Field
 from kernlab.util import text
 

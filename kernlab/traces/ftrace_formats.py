@@ -14,9 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray, array
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, array
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 

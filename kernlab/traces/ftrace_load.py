@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
+from kernlab.core.kernel import Kernel
 from kernlab.traces.ftrace_fields import Records
 from kernlab.traces.ftrace_pages import HEADER, commits, decode
 from kernlab.traces.ftrace_rings import Ring

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
 from kernlab.frames import addresses, frame
-from kernlab.kernel import Kernel
 from kernlab.traces.ftrace_load import Trace
 from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import EnumType, IntType, StructType
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 from kernlab.traces.ftrace_expression import Parser
 from kernlab.traces.ftrace_fields import Records
 from kernlab.traces.ftrace_formats import Field, Format

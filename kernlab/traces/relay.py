@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.frames import addresses, describe, frame, nullable
-from kernlab.kernel import Kernel
-from kernlab.structs import Column
 from kernlab.tables.task_search import known_tasks
 from kernlab.traces.blktrace import BlkTrace, Stream
 from kernlab.traces.blktrace_losses import Counts

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray, array
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 from kernlab.memory.address_space import Status, fault
-from kernlab.structs import Column, StructArray, array
 from kernlab.traces.relay_clients import Client, recognise
 from kernlab.traces.relay_layout import LARGEST_BUFFER, MOST_SUBBUFS, Counters, Piece
 from kernlab.traces.relay_open_files import open_files

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kernlab.kernel import Kernel
-from kernlab.structs import array
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import array
 from kernlab.traces.blktrace import BlkTrace
 from kernlab.traces.blktrace_losses import Counted, Counts
 from kernlab.traces.relay_dump import Buffer, Channel

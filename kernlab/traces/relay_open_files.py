@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, array
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray, array
 from kernlab.tables.task_search import find_tasks
 
 #: No process has more descriptors (fs/file.c, sysctl_nr_open's own bound), and all together no more than this.

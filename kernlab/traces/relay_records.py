@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.debuginfo.types import ArrayType, StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.frames.builder import build
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 
 U8 = npt.NDArray[np.uint8]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 
 #: All bitmaps of one walk together have no more bits than this.
 MOST_BITS = 1 << 30

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import EnumType
-from kernlab.kernel import Kernel
 
 #: What the sorts of `vm_counters.vmstat_names` are counted by, the newer enum first.
 _ENUMS = {

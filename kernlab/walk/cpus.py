@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 from kernlab.memory.address_space import fault
 from kernlab.walk.bitmaps import bitmap_bits
 

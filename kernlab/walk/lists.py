@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, container
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray, container
 
 #: A list longer than this is taken for damaged: its walk ends there, and problems say so.
 LONGEST_LIST = 1 << 20

@@ -8,11 +8,11 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, Struct, StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import MemberNotFoundError
-from kernlab.kernel import Kernel
 from kernlab.memory import Located
-from kernlab.structs import Column, Struct, StructArray
 from kernlab.util.threads import Spare, ahead, processors
 
 U64 = npt.NDArray[np.uint64]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.debuginfo.types import Type
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.walk.loaded import loaded
 from kernlab.walk.owners import each_once, given_to_all
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
-from kernlab.kernel import Kernel
 from kernlab.walk.vmemmap import LARGEST_COMPOUND, PageChunk, page_type, slab_flag
 
 U64 = npt.NDArray[np.uint64]

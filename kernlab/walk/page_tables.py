@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.memory.arch.x86_64 import HUGE, PHYSICAL_MASK, PRESENT
-from kernlab.structs import StructArray
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.debuginfo.member_path import resolve
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.sections import MOST_FRAMES
 from kernlab.walk.vmemmap import PageChunk, page_type

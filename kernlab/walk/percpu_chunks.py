@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import MOST_CPUS, Kernel
 from kernlab.errors import KernlabError
-from kernlab.kernel import MOST_CPUS, Kernel
 from kernlab.walk.lists import list_entries
 
 U64 = npt.NDArray[np.uint64]

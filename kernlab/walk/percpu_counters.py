@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus, smp
 
 

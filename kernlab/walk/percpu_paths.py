@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.percpu_chunks import percpu_units
 

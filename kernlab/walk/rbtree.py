@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray, container
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray, container
 from kernlab.walk.owners import each_once, given_to_all
 
 #: A red-black tree of 2^30 nodes is no deeper than this (lib/rbtree.c keeps it at twice the logarithm).

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.errors import SymbolNotFoundError
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 from kernlab.walk.lists import list_entries
 from kernlab.walk.xarray import xarray_spans
 

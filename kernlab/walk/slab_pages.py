@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.walk.slub import LONGEST_FREELIST, slab_type
 from kernlab.walk.vmemmap import page_chunks, page_type_is
 

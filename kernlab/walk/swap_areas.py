@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 
 # include/linux/swap.h
 SWP_USED, SWP_WRITEOK, SWP_DISCARDABLE = 0x1, 0x2, 0x4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernlab.kernel import Kernel
+from kernlab.core.kernel import Kernel
 
 #: No stack is larger than this: the largest are of two 64 KiB pages, or of 64 KiB with KMSAN.
 _LARGEST = 1 << 20

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.errors import SymbolNotFoundError
-from kernlab.kernel import Kernel
 from kernlab.memory.arch.x86_64 import HUGE, PHYSICAL_MASK, PRESENT
-from kernlab.structs import StructArray
 from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.rbtree import rbtree_entries
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.walk.counter_names import counter_names
 from kernlab.walk.cpus import percpu, percpu_many, possible_cpus, smp
 from kernlab.walk.strings import c_strings

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import EnumType, IntType
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
 from kernlab.walk.sections import MOST_FRAMES, sections
 
 #: Frames a chunk: 1 GiB of memory, so that no compound page begins in one chunk and ends in the next.

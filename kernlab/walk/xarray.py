@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.walk.owners import each_once, given_to_all
 
 #: All trees of one walk together give no more entries than this.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import StructArray
 from kernlab.debuginfo.types import ArrayType
 from kernlab.errors import KernlabError
-from kernlab.kernel import Kernel
-from kernlab.structs import StructArray
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernlab.core.kernel import Kernel
+from kernlab.core.structs import Column, StructArray
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.kernel import Kernel
-from kernlab.structs import Column, StructArray
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from kernlab.browse.known import STARTING_POINTS
 from kernlab.browse.session import Session
+from kernlab.core.structs import StructArray, array
 from kernlab.errors import KernlabError
-from kernlab.structs import StructArray, array
 from kernlab.util import frontend
 from kernlab.widgets import snapshot
 

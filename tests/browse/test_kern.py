@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernlab.core.structs import Column
 from kernlab.errors import KernlabError, MemberNotFoundError
 from kernlab.frames import expressions
-from kernlab.structs import Column
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 UINT64 = st.integers(0, 2**64 - 1)

@@ -8,7 +8,7 @@ import pytest
 
 from kernlab.browse import holds
 from kernlab.browse.session import MOST_ROWS, PAGE, Session
-from kernlab.structs import Struct, StructArray
+from kernlab.core.structs import Struct, StructArray
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from overlay import Overlay
 
-from kernlab.structs import StructArray
+from kernlab.core.structs import StructArray
 from kernlab.tables.paths import paths, root_of_init
 
 

@@ -11,8 +11,8 @@ import pytest
 from overlay import Overlay
 
 import kernlab
+from kernlab.core.kernel import Kernel
 from kernlab.dump import Dump
-from kernlab.kernel import Kernel
 from kernlab.summary import summary
 from kernlab.tables.info import taint
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from overlay import Overlay
 
-from kernlab.structs import StructArray
+from kernlab.core.structs import StructArray
 from kernlab.tables.network_frames import NetworkSearch
 from kernlab.tables.page_kinds import PageSurvey
 from kernlab.walk.vmemmap import page_chunks

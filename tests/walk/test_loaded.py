@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from overlay import PAGE, Overlay
 
+from kernlab.core.structs import StructArray
 from kernlab.memory import Memory
-from kernlab.structs import StructArray
 from kernlab.walk.loaded import LoadedStructs, loaded
 
 MEMBERS = ("vm_start", "vm_end", "vm_mm", "vm_flags", "vm_pgoff", "vm_file", "no_such_member")

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from overlay import PAGE
 
+from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
-from kernlab.structs import StructArray
 from kernlab.walk.bitmaps import bitmap_bits
 from kernlab.walk.cpus import cpus, percpu, percpu_many
 from kernlab.walk.slub import freelist_lengths

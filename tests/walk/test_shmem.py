@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from heap import Heap
 
-from kernlab.structs import StructArray
+from kernlab.core.structs import StructArray
 from kernlab.walk.shmem import SharedSwap
 
 PAGE = 4096

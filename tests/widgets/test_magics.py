@@ -15,8 +15,8 @@ import kernlab
 import kernlab.util.text
 from kernlab.browse.layout import Layout
 from kernlab.completion import suggestions
+from kernlab.core.structs import Struct
 from kernlab.dump import Dump
-from kernlab.structs import Struct
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import struct_text
+from kernlab.core import struct_text
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import (
     DEEPEST,
@@ -22,7 +23,6 @@ from kernlab.debuginfo.types import (
     Type,
 )
 from kernlab.errors import FaultError, KernlabError, MemberNotFoundError
-from kernlab.kernel import Kernel
 from kernlab.memory.address_space import Status, fault
 from kernlab.util import text
 

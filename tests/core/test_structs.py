@@ -9,9 +9,9 @@ from heap import Heap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kernlab.core.structs import Struct, StructArray
 from kernlab.debuginfo.btf import Btf
 from kernlab.errors import FaultError, KernlabError, MemberNotFoundError, PageExcluded, TypeNotFoundError
-from kernlab.structs import Struct, StructArray
 
 WILD = 0xFFFF_F000_DEAD_0000
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,0 +1,1 @@
+"""The kernel of a dump, and its structs in columns."""
