@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from kernlab import modules, tables
+from kernlab import tables
 from kernlab.core import structs
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo import global_variables
@@ -20,6 +20,7 @@ from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
 from kernlab.formats import open_dump_file
 from kernlab.frames import origin
+from kernlab.linux import kernel_modules
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.util.addresses import number
@@ -54,7 +55,7 @@ class Dump:
         kernel.token = origin.register(self, kernel.source)
         kernel.framer = _frame_of_structs
         kernel.explorer = functools.partial(_explore, kernel.token)
-        kernel.load_modules = modules.load
+        kernel.load_modules = kernel_modules.load
         # Not at exit: there is nothing to gain then.
         weakref.finalize(self, kernel.forget).atexit = False
 

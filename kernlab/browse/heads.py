@@ -12,7 +12,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.memory.address_space import fault
-from kernlab.walk.maple import maple_entries
+from kernlab.walk.maple_tree import maple_entries
 from kernlab.walk.xarray import idr_entries, xarray_entries
 
 #: Type of a head -> type of the link that its entries embed ('' where it holds pointers to the entries themselves).

@@ -15,9 +15,9 @@ from kernlab.core.structs import Column, StructArray
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.walk.slub import slab_type
+from kernlab.linux.page.vmemmap import PageChunk, compound_heads, page_type_is
+from kernlab.linux.slub import slab_type
 from kernlab.walk.strings import c_strings
-from kernlab.walk.vmemmap import PageChunk, compound_heads, page_type_is
 
 #: Slab caches whose objects' type has another name than the cache, as the kernel creates them.
 _TYPE_OF_CACHE = {

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.linux.page.classifier import KIND_NAMES, Kind
+from kernlab.linux.page.survey import PageSurvey
+from kernlab.linux.zones import zone_names
 from kernlab.plots.style import Theme
-from kernlab.tables.page_classifier import KIND_NAMES, Kind
-from kernlab.tables.page_kinds import PageSurvey
-from kernlab.walk.zones import zone_names
 
 I64 = npt.NDArray[np.int64]
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernlab.linux.page.classifier import KIND_NAMES
 from kernlab.plots import style
 from kernlab.plots.frames import GROUPS, Frames, colour
-from kernlab.tables.page_classifier import KIND_NAMES
 from kernlab.util.text import human_bytes
 
 if TYPE_CHECKING:

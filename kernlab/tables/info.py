@@ -12,11 +12,11 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
 from kernlab.frames import describe, table
+from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
 from kernlab.tables.last_words import panic_message
 from kernlab.tables.log import log
 from kernlab.util import text
 from kernlab.walk.cpus import cpus, percpu
-from kernlab.walk.vmemmap import page_chunks, page_type, page_type_is
 
 #: kernel/panic.c, taint_flags[]: the letter of each bit when set ('G' instead of 'P' when bit 0 is not).
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"

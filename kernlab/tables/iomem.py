@@ -8,7 +8,7 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
 from kernlab.frames import addresses, frame, table
-from kernlab.walk.resources import resources
+from kernlab.linux.iomem import resources
 from kernlab.walk.strings import c_strings
 
 #: /proc/iomem indents no deeper (kernel/resource.c, MAX_IORES_LEVEL).

@@ -16,14 +16,14 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
 from kernlab.frames.deferred import deferred
-from kernlab.tables.task_search import find_tasks
-from kernlab.tables.vmas import areas
+from kernlab.linux.page.mapcounts import mapped
+from kernlab.linux.shmem import SharedSwap
+from kernlab.linux.swap import has_swap
+from kernlab.linux.tasks import find_tasks
+from kernlab.linux.vm_counters import global_word
+from kernlab.linux.vmas import areas
 from kernlab.util.progress import progress
-from kernlab.walk.mapcounts import mapped
 from kernlab.walk.page_tables import Entries, PageTables
-from kernlab.walk.shmem import SharedSwap
-from kernlab.walk.swap_areas import has_swap
-from kernlab.walk.vm_counters import global_word
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

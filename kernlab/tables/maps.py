@@ -12,11 +12,11 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.frames import addresses, frame, lookup, nullable, table
+from kernlab.linux.mounts import of_mounts
+from kernlab.linux.paths import paths, root_of_init
+from kernlab.linux.tasks import find_tasks
+from kernlab.linux.vmas import areas
 from kernlab.tables.map_usage import usage_later
-from kernlab.tables.mount_namespaces import of_mounts
-from kernlab.tables.paths import paths, root_of_init
-from kernlab.tables.task_search import find_tasks
-from kernlab.tables.vmas import areas
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]

@@ -12,12 +12,12 @@ from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
 from kernlab.frames import table
 from kernlab.frames.builder import describe
+from kernlab.linux import vm_counters, zones, zswap
+from kernlab.linux.swap import MOST_AREAS, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
+from kernlab.linux.vmalloc import vmalloc_bytes
 from kernlab.tables.hugepages import hstates
-from kernlab.walk import vm_counters, zones, zswap
 from kernlab.walk.lists import list_entries
 from kernlab.walk.percpu_counters import percpu_sums
-from kernlab.walk.swap_areas import MOST_AREAS, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
-from kernlab.walk.vm_areas import vmalloc_bytes
 
 #: A value in bytes or a count; None where it is not known.
 Value = int | None

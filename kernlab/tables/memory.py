@@ -10,8 +10,8 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.frames import frame, nullable, table
-from kernlab.tables.page_classifier import KIND_MEANING, KIND_NAMES, Kind
-from kernlab.tables.page_kinds import PageSurvey
+from kernlab.linux.page.classifier import KIND_MEANING, KIND_NAMES, Kind
+from kernlab.linux.page.survey import PageSurvey
 
 I64 = npt.NDArray[np.int64]
 

@@ -11,10 +11,10 @@ from kernlab.core.structs import Column, StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.frames import frame, nullable, table
-from kernlab.tables.page_classifier import Kind
-from kernlab.tables.page_kinds import PageSurvey
-from kernlab.tables.task_search import find_tasks
-from kernlab.walk.kernfs import kernfs_paths
+from kernlab.linux.kernfs import kernfs_paths
+from kernlab.linux.page.classifier import Kind
+from kernlab.linux.page.survey import PageSurvey
+from kernlab.linux.tasks import find_tasks
 from kernlab.walk.lists import list_entries
 
 U64 = npt.NDArray[np.uint64]

@@ -9,11 +9,11 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray, container
 from kernlab.frames import addresses, frame, nullable, table
+from kernlab.linux.mounts import in_namespace, of_mounts
+from kernlab.linux.page.classifier import Kind
+from kernlab.linux.page.survey import PageSurvey
+from kernlab.linux.paths import paths_at, root_of_init
 from kernlab.tables.maps import devices
-from kernlab.tables.mount_namespaces import in_namespace, of_mounts
-from kernlab.tables.page_classifier import Kind
-from kernlab.tables.page_kinds import PageSurvey
-from kernlab.tables.paths import paths_at, root_of_init
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 

@@ -8,9 +8,9 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
 from kernlab.frames import frame, nullable, table
+from kernlab.linux.task_identity import cgroup_of, program_of
+from kernlab.linux.tasks import known_tasks
 from kernlab.tables.map_usage import PSS_SHIFT, usage
-from kernlab.tables.task_identity import cgroup_of, program_of
-from kernlab.tables.task_search import known_tasks
 from kernlab.tables.tasks import duration
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h

@@ -11,18 +11,19 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.frames import addresses as address_column
 from kernlab.frames import frame, table
+from kernlab.linux.page.classifier import KIND_NAMES, Kind
+from kernlab.linux.page.owners import area_kinds
+from kernlab.linux.page.survey import PageSurvey
+from kernlab.linux.page.vmemmap import PageChunk, compound_heads, page_type_is
+from kernlab.linux.slab_caches import cache_names, type_of_cache
+from kernlab.linux.slab_pages import ALLOCATED, UNKNOWN, SlabPages
+from kernlab.linux.slab_states import object_states
+from kernlab.linux.tasks import find_tasks
+from kernlab.linux.thread_stacks import thread_size
+from kernlab.linux.vmalloc import mapped_frames, vm_areas, vmalloc_space
 from kernlab.tables.memory_by_file import mapping_paths
-from kernlab.tables.page_classifier import KIND_NAMES, Kind
-from kernlab.tables.page_kinds import PageSurvey
-from kernlab.tables.page_owners import area_kinds
-from kernlab.tables.slab_objects import cache_names, object_states, type_of_cache
-from kernlab.tables.task_search import find_tasks
 from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.percpu_chunks import percpu_units
-from kernlab.walk.slab_pages import ALLOCATED, UNKNOWN, SlabPages
-from kernlab.walk.thread_stacks import thread_size
-from kernlab.walk.vm_areas import mapped_frames, vm_areas, vmalloc_space
-from kernlab.walk.vmemmap import PageChunk, compound_heads, page_type_is
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

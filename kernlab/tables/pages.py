@@ -11,10 +11,10 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.frames import AddressArray, AddressDtype, element_addresses, frame, table
 from kernlab.frames.deferred import deferred
-from kernlab.tables.page_classifier import KIND_NAMES, Kind, complete
-from kernlab.tables.page_kinds import MAPPED, PageKinds, PageSurvey
+from kernlab.linux.page.classifier import KIND_NAMES, Kind, complete
+from kernlab.linux.page.survey import MAPPED, PageKinds, PageSurvey
+from kernlab.linux.zones import zone_names
 from kernlab.walk.strings import c_strings
-from kernlab.walk.zones import zone_names
 
 #: The columns' types. Most frames have a value of these, so their memory is asked for in one block of huge pages.
 _DENSE: dict[str, npt.DTypeLike] = {

@@ -12,8 +12,8 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray, container
 from kernlab.errors import KernlabError
 from kernlab.frames import empty, frame, nullable, table
-from kernlab.tables.task_search import find_tasks
-from kernlab.walk.shmem import has_shmem
+from kernlab.linux.shmem import has_shmem
+from kernlab.linux.tasks import find_tasks
 from kernlab.walk.xarray import idr_entries
 
 #: ipc_namespace.ids: semaphores, messages, shared memory (ipc/util.h, IPC_SHM_IDS).

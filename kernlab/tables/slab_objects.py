@@ -11,50 +11,22 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
-from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.frames import addresses, frame, lookup, table
-from kernlab.tables.slabs import cache_nodes, percpu_structs, sheaves
+from kernlab.linux.slab_caches import (
+    cache_names,
+    cache_nodes,
+    caches_by_name,
+    every_cache,
+    type_of_cache,
+)
+from kernlab.linux.slab_pages import ALLOCATED, UNKNOWN, SlabPages, slab_heads
+from kernlab.linux.slab_states import object_states
+from kernlab.linux.slub import slab_type
 from kernlab.util.text import nearest
-from kernlab.walk.cpus import possible_cpus
-from kernlab.walk.lists import list_entries
-from kernlab.walk.slab_pages import ALLOCATED, UNKNOWN, ObjectStates, SlabPages, slab_heads
-from kernlab.walk.slub import slab_type
-from kernlab.walk.strings import c_strings, never_empty
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
-
-#: A sheaf holds no more objects (mm/slub.c sizes them by cache, 4 to 60).
-_LARGEST_SHEAF = 1 << 16
-
-#: Slab caches whose objects' type has another name than the cache, as the kernel creates them.
-_TYPE_OF_CACHE = {
-    "PACKET": "struct packet_sock",
-    "RAW": "struct raw_sock",
-    "TCP": "struct tcp_sock",
-    "TCPv6": "struct tcp6_sock",
-    "UDP": "struct udp_sock",
-    "UDPv6": "struct udp6_sock",
-    "UNIX": "struct unix_sock",
-    "UNIX-STREAM": "struct unix_sock",
-    "bdev_cache": "struct bdev_inode",
-    "blkdev_ioc": "struct io_context",
-    "cred_jar": "struct cred",
-    "filp": "struct file",
-    "inode_cache": "struct inode",
-    "jbd2_journal_head": "struct journal_head",
-    "mnt_cache": "struct mount",
-    "net_namespace": "struct net",
-    "pid_2": "struct pid",
-    "radix_tree_node": "struct xa_node",
-    "sighand_cache": "struct sighand_struct",
-    "signal_cache": "struct signal_struct",
-    "skbuff_head_cache": "struct sk_buff",
-    "sock_inode_cache": "struct socket_alloc",
-}
-#: Types that the kernel allocates shorter than they are declared: the last array is cut to what the machine has.
-_CUT_SHORT = ("struct task_struct", "struct kmem_cache", "struct mm_struct")
 
 
 @table("Slab objects of one cache, or of all: every one, in use or free.")
@@ -92,56 +64,12 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     )
 
 
-def object_states(
-    kernel: Kernel, slabs: SlabPages, problems: list[str], *, whole: bool = True
-) -> npt.NDArray[np.uint8]:
-    """ALLOCATED, FREE or UNKNOWN for each object of some slabs, uint8[m], by all that may hold free ones.
-
-    `whole`: they are all slabs of their caches, so that what CPUs and sheaves hold must lie on them.
-    """
-    states = ObjectStates(slabs)
-    rows = np.arange(len(slabs), dtype=np.int64)
-    lengths, good = states.walk(rows, slabs.freelist)
-    _tell(problems, slabs.page[~good], "of slabs are damaged (they lead out of the slab, or in a circle)")
-    counted = good & (lengths != slabs.objects - slabs.inuse) & (slabs.objects > 0)
-    _tell(problems, slabs.page[counted], "hold another number of objects than their slab counts free")
-    cache = slabs.caches
-    known = np.unique(slabs.cache)
-    known = known[cache.valid[known]]
-    numbers = possible_cpus(kernel, problems)
-    if cache.has("cpu_slab"):
-        owner, cpu = percpu_structs(kernel, cache[known], "cpu_slab", "struct kmem_cache_cpu", numbers)
-        heads = cpu["freelist"]
-        first = heads.values[heads.valid & (heads.values != 0)]
-        slab, _, _ = slabs.locate(first)
-        _, good = states.walk(slab[slab >= 0], first[slab >= 0])
-        outside = first[slab < 0] if whole else first[:0]
-        _tell(problems, np.concatenate([outside, first[slab >= 0][~good]]), "of CPUs are damaged")
-        _doubt(problems, states, known[owner[~heads.valid]], "freelists of CPUs")
-    if cache.has("cpu_sheaves"):
-        owner, cpu = percpu_structs(
-            kernel, cache[known], "cpu_sheaves", "struct slub_percpu_sheaves", numbers
-        )
-        of, sheaf, doubtful = sheaves(kernel, cache[known], owner, cpu, problems)
-        held, unread = _held_by(kernel, sheaf)
-        nowhere, twice = states.mark(held)
-        nowhere = nowhere if whole else 0
-        if nowhere or twice:
-            problems.append(
-                f"slabs: sheaves hold {nowhere:,} pointers to no object, and {twice:,} to objects that were free "
-                "already"
-            )
-        _doubt(problems, states, known[np.concatenate([doubtful, of[unread]])], "sheaves")
-    states.finish()
-    return states.state
-
-
 def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None, problems: list[str]) -> None:
     """Say which slabs and objects caches count that were not found: of damaged page structs nothing else tells."""
     cache = (
         StructArray(kernel, slabs.caches.type, wanted)
         if wanted is not None
-        else _every_cache(kernel, problems)
+        else every_cache(kernel, problems)
     )
     owner, nodes = cache_nodes(kernel, cache, problems)
     if not nodes.has("nr_slabs"):
@@ -168,63 +96,8 @@ def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None, problems: lis
         )
 
 
-def _doubt(problems: list[str], states: ObjectStates, cache: I64, what: str) -> None:
-    if len(cache):
-        states.doubt(cache)
-        problems.append(
-            f"slabs: {what} of {len(np.unique(cache)):,} caches cannot be read; whether their objects are free is "
-            "not known"
-        )
-
-
-def _held_by(kernel: Kernel, sheaf: StructArray) -> tuple[U64, I64]:
-    """The objects on many sheaves: (addresses uint64[k], indexes of sheaves that could not be read)."""
-    size, where = sheaf["size"], sheaf["objects"].values
-    count = np.where(size.valid & (size.values <= _LARGEST_SHEAF), size.values, 0).astype(np.int64)
-    owner = np.repeat(np.arange(len(sheaf)), count)
-    index = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    held, read = kernel.words(where[owner] + index.astype(np.uint64) * np.uint64(8))
-    lost = np.flatnonzero(~size.valid | (size.values > _LARGEST_SHEAF))
-    return held[read], np.concatenate([lost, np.unique(owner[~read])])
-
-
-def _tell(problems: list[str], where: U64, how: str) -> None:
-    if len(where):
-        problems.append(f"slabs: {len(where):,} freelists {how} (the first at {int(where[0]):#018x})")
-
-
 def _object_size(slabs: SlabPages, row: int) -> int:
     return int(slabs.caches[row : row + 1]["object_size"].values[0])
-
-
-def cache_names(kernel: Kernel, caches: StructArray) -> list[str]:
-    """The name of each kmem_cache, its address where that cannot be read."""
-    pointer = caches["name"]
-    name = never_empty(c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), 256))
-    return [
-        str(text) if valid else f"{address:#018x}"
-        for text, valid, address in zip(
-            name.values, name.valid.tolist(), caches.addresses.tolist(), strict=True
-        )
-    ]
-
-
-def _every_cache(kernel: Kernel, problems: list[str]) -> StructArray:
-    """All kmem_caches, in the kernel's order."""
-    head = kernel.symbol("slab_caches")
-    _, cache = list_entries(
-        kernel, [head], "struct kmem_cache", "list", problems=problems, what="the list of slab caches"
-    )
-    return cache
-
-
-def caches_by_name(kernel: Kernel, problems: list[str]) -> dict[str, list[int]]:
-    """The addresses of the kmem_caches of each name: merged ones bear the name of the first, and modules may repeat."""
-    cache = _every_cache(kernel, problems)
-    found: dict[str, list[int]] = {}
-    for name, address in zip(cache_names(kernel, cache), cache.addresses.tolist(), strict=True):
-        found.setdefault(name, []).append(address)
-    return found
 
 
 def _caches(kernel: Kernel, wanted: Any, problems: list[str]) -> U64:
@@ -244,27 +117,3 @@ def _caches(kernel: Kernel, wanted: Any, problems: list[str]) -> U64:
             )
         found += known
     return np.array(found, dtype=np.uint64)
-
-
-def type_of_cache(kernel: Kernel, name: str, object_size: int) -> str:
-    """The C type of a cache's objects by the cache's name, where the kernel or a module has one that fits; or ''."""
-    stem = name.removesuffix("_cache")
-    guesses = [_TYPE_OF_CACHE.get(name, ""), f"struct {name}"]
-    if name.endswith("_inode_cache"):
-        guesses += [f"struct {stem}_info", f"struct {stem}"]
-    elif name.endswith("_cache"):
-        guesses += [f"struct {stem}", f"struct {stem}_struct"]
-    for guess in guesses:
-        kind = _find(kernel, guess) if guess else None
-        struct = kind.strip() if kind is not None else None
-        if isinstance(struct, StructType) and (0 < struct.size <= object_size or guess in _CUT_SHORT):
-            return guess
-    return ""
-
-
-def _find(kernel: Kernel, name: str) -> Type | None:
-    found = kernel.types.get(name)
-    if found is not None:
-        return found
-    kernel.with_modules()
-    return next((known for types in kernel.module_types if (known := types.get(name)) is not None), None)

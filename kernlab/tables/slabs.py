@@ -13,12 +13,12 @@ from kernlab.core.structs import Column, StructArray
 from kernlab.debuginfo.types import EnumType
 from kernlab.errors import KernlabError
 from kernlab.frames import frame, nullable, table
-from kernlab.walk.cpus import percpu_many, possible_cpus
+from kernlab.linux.slab_caches import cache_nodes, percpu_structs, sheaves
+from kernlab.linux.slab_pages import slab_heads
+from kernlab.linux.slub import OO_MASK, OO_SHIFT, freelist_lengths, slab_type
+from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.lists import list_entries
-from kernlab.walk.slab_pages import slab_heads
-from kernlab.walk.slub import OO_MASK, OO_SHIFT, freelist_lengths, slab_type
 from kernlab.walk.strings import c_strings, never_empty
-from kernlab.walk.zones import node_ids
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -200,25 +200,6 @@ def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally, problems: li
         )
 
 
-def cache_nodes(kernel: Kernel, cache: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
-    """The kmem_cache_node of each cache on each NUMA node that has one: (cache index int64[m], StructArray)."""
-    width = node_ids(kernel)
-    owners, addresses = [], []
-    unread = 0
-    for number in range(width):
-        # In 7.x the pointer lies in a small struct beside the node's barn.
-        pointer = cache.first(f"per_node[{number}].node", f"node[{number}]")
-        unread += int((~pointer.valid).sum())
-        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
-        owners.append(rows)
-        addresses.append(pointer.values[rows])
-    if unread:
-        problems.append(f"slabs: {unread:,} pointers to a cache's nodes lie on pages that the dump lacks")
-    return np.concatenate(owners), StructArray(
-        kernel, kernel.find_type("struct kmem_cache_node"), np.concatenate(addresses)
-    )
-
-
 def _free_in(slabs_on: StructArray) -> tuple[I64, Mask]:
     """Free objects on each slab's own freelist."""
     objects, inuse = slabs_on["objects"], slabs_on["inuse"]
@@ -234,16 +215,6 @@ def _count_percpu(kernel: Kernel, cache: StructArray, tally: Tally, problems: li
     if cache.has("cpu_sheaves"):
         owner, cpu = percpu_structs(kernel, cache, "cpu_sheaves", "struct slub_percpu_sheaves", numbers)
         _count_sheaves(kernel, cache, tally, owner, cpu, problems)
-
-
-def percpu_structs(
-    kernel: Kernel, cache: StructArray, member: str, type_name: str, numbers: I64
-) -> tuple[I64, StructArray]:
-    """A per-CPU struct of each cache on each of the CPUs `numbers`: (cache index int64[m], StructArray of m)."""
-    pointer = cache[member]
-    rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
-    where = percpu_many(kernel, pointer.values[rows], numbers).reshape(-1)
-    return np.repeat(rows, len(numbers)), StructArray(kernel, kernel.find_type(type_name), where)
 
 
 def _count_cpu_slabs(
@@ -288,57 +259,3 @@ def _count_sheaves(
     tally.free_known[doubtful] = False
     size = sheaf["size"]
     tally.add_free(of, size.values, size.valid)
-
-
-def sheaves(
-    kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray, problems: list[str]
-) -> tuple[I64, StructArray, I64]:
-    """All sheaves of many caches, on CPUs and in barns, each once.
-
-    Parameters: cpu, the caches' slub_percpu_sheaves, and the index of each one's cache (owner). Returns (index of the
-    cache int64[n], StructArray of n slab_sheaf, indexes of caches of which some could not be found).
-    """
-    # Linux commit 2d517aa09bbc ("slab: add opt-in caching layer of percpu sheaves") (in v6.18).
-    sheaf = kernel.find_type("struct slab_sheaf")
-    owners, found, doubtful = [], [], []
-    for member in ("main", "spare", "rcu_free"):
-        if not cpu.has(member):
-            continue
-        pointer = cpu[member]
-        doubtful.append(owner[~pointer.valid])
-        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
-        owners.append(owner[rows])
-        found.append(pointer.values[rows])
-    barn_owner, barn = barns(kernel, cache)
-    before = len(problems)
-    index, full = list_entries(
-        kernel,
-        barn.follow("sheaves_full").addresses,
-        "struct slab_sheaf",
-        "barn_list",
-        problems=problems,
-        what="the barns' full sheaves",
-    )
-    counted = barn["nr_full"]
-    doubtful.append(barn_owner[~counted.valid])
-    if len(problems) > before:
-        wrong = np.bincount(index, minlength=len(barn)) != counted.values.astype(np.int64)
-        doubtful.append(barn_owner[wrong])
-    owners.append(barn_owner[index])
-    found.append(full.addresses)
-    # A sheaf may be shared by caches that have none of their own: it counts once.
-    every, first = np.unique(np.concatenate(found), return_index=True)
-    return np.concatenate(owners)[first], StructArray(kernel, sheaf, every), np.concatenate(doubtful)
-
-
-def barns(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
-    """The node_barn of each cache on each NUMA node that has one: (cache index int64[m], StructArray of m)."""
-    barn_type = kernel.find_type("struct node_barn")
-    width = node_ids(kernel)
-    owners, addresses = [], []
-    for number in range(width):
-        pointer = cache.first(f"per_node[{number}].barn", f"node[{number}]->barn")
-        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
-        owners.append(rows)
-        addresses.append(pointer.values[rows])
-    return np.concatenate(owners), StructArray(kernel, barn_type, np.concatenate(addresses))

@@ -9,9 +9,9 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
 from kernlab.frames import empty, frame, nullable, table
-from kernlab.tables.mount_namespaces import of_mounts
-from kernlab.tables.paths import paths, root_of_init
-from kernlab.walk.swap_areas import SWP_DISCARDABLE, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
+from kernlab.linux.mounts import of_mounts
+from kernlab.linux.paths import paths, root_of_init
+from kernlab.linux.swap import SWP_DISCARDABLE, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
 
 _BLOCK_DEVICE, _FORMAT = 0o060000, 0o170000
 

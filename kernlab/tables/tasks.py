@@ -11,9 +11,9 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
 from kernlab.frames import frame, nullable, table
-from kernlab.tables import mount_namespaces
-from kernlab.tables.task_identity import cgroup_of, program_of
-from kernlab.tables.task_search import find_tasks
+from kernlab.linux import mounts
+from kernlab.linux.task_identity import cgroup_of, program_of
+from kernlab.linux.tasks import find_tasks
 from kernlab.walk.cpus import percpu, possible_cpus, smp
 from kernlab.walk.percpu_counters import percpu_sums
 
@@ -70,7 +70,7 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         start_time=duration(task.first("start_boottime", "real_start_time")),
         cgroup=cgroup_of(kernel, task),
         exe=program_of(kernel, task, mm, problems),
-        mount_namespace=nullable(mount_namespaces.of_tasks(kernel, task)),
+        mount_namespace=nullable(mounts.of_tasks(kernel, task)),
     )
 
 

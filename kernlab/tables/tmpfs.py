@@ -9,14 +9,14 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray, container
 from kernlab.frames import empty, frame, nullable, table
+from kernlab.linux.mounts import in_namespace, of_mounts
+from kernlab.linux.page.classifier import Kind
+from kernlab.linux.page.survey import PageSurvey
+from kernlab.linux.paths import paths_at, root_of_init
+from kernlab.linux.shmem import has_shmem, swapped_inodes, swapped_pages
 from kernlab.tables.memory_by_file import _mounts as mounts_of
-from kernlab.tables.mount_namespaces import in_namespace, of_mounts
-from kernlab.tables.page_classifier import Kind
-from kernlab.tables.page_kinds import PageSurvey
-from kernlab.tables.paths import paths_at, root_of_init
 from kernlab.walk.lists import list_entries
 from kernlab.walk.percpu_counters import percpu_sums
-from kernlab.walk.shmem import has_shmem, swapped_inodes, swapped_pages
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]

@@ -7,8 +7,8 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.frames import table
 from kernlab.frames.builder import describe
+from kernlab.linux import vm_counters, zones
 from kernlab.tables.zones import THP_COUNTERS, THP_PAGES
-from kernlab.walk import vm_counters, zones
 
 #: What the kernel counts in sectors and prints in KiB (mm/vmstat.c, vmstat_start).
 _SECTORS, _SECTORS_PER_KIB = frozenset({"pgpgin", "pgpgout"}), 2

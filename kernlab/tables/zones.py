@@ -11,11 +11,11 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
 from kernlab.frames import frame, nullable, table
-from kernlab.walk import zones as walk
-from kernlab.walk.pcp_lists import pcp_lists
-from kernlab.walk.sections import pageblock_order
-from kernlab.walk.vm_counters import Counters, in_pages, node_counters, numa_counters, zone_counters
-from kernlab.walk.zones import zone_names
+from kernlab.linux import zones as walk
+from kernlab.linux.page.mem_sections import pageblock_order
+from kernlab.linux.page.pcp_lists import pcp_lists
+from kernlab.linux.vm_counters import Counters, in_pages, node_counters, numa_counters, zone_counters
+from kernlab.linux.zones import zone_names
 
 #: Watermarks by their index in zone._watermark; the last came with v5.18.
 _WATERMARKS = ("min", "low", "high", "promo")

@@ -15,7 +15,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Struct
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.tables.task_search import known_tasks
+from kernlab.linux.tasks import known_tasks
 from kernlab.util import text
 
 #: What the trace file calls each CPU's idle task.

@@ -17,7 +17,7 @@ from kernlab.core.structs import Column
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.frames import addresses, describe, frame, nullable
-from kernlab.tables.task_search import known_tasks
+from kernlab.linux.tasks import known_tasks
 from kernlab.traces.blktrace import BlkTrace, Stream
 from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.relay_dump import Buffer, Channel, find_channels, read_buffer, slot_bytes

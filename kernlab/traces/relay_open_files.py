@@ -6,7 +6,7 @@ import numpy as np
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray, array
-from kernlab.tables.task_search import find_tasks
+from kernlab.linux.tasks import find_tasks
 
 #: No process has more descriptors (fs/file.c, sysctl_nr_open's own bound), and all together no more than this.
 _MOST_DESCRIPTORS = 1 << 26

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
-from kernlab.walk.owners import each_once, given_to_all
+from kernlab.walk.shared import each_once, given_to_all
 
 #: All trees of one walk together give no more entries than this.
 MOST_ENTRIES = 1 << 26

@@ -10,9 +10,9 @@ from configurations.test_options import build, differences
 from overlay import Overlay
 
 from kernlab.errors import KernlabError
-from kernlab.walk.sections import pageblock_order, sections
-from kernlab.walk.vm_counters import vmstat_names
-from kernlab.walk.zones import most_nodes, node_ids
+from kernlab.linux.page.mem_sections import pageblock_order, sections
+from kernlab.linux.vm_counters import vmstat_names
+from kernlab.linux.zones import most_nodes, node_ids
 
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 

@@ -13,8 +13,8 @@ from configurations.options import LAYOUTS, Changed
 from configurations.test_options import TABLES, build, differences
 from overlay import Overlay
 
+from kernlab.linux.zones import nodes, zones
 from kernlab.walk.cpus import cpus, smp
-from kernlab.walk.zones import nodes, zones
 
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 _PERCPU_SYMBOLS = ("runqueues", "vm_event_states")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from overlay import PAGE, Overlay
 
-from kernlab.walk.slub import freelist_lengths
+from kernlab.linux.slub import freelist_lengths
 
 #: Canonical, in no map of any of the dumps.
 WILD = 0xFFFF_F000_DEAD_0000

@@ -7,7 +7,7 @@ import pytest
 from overlay import Overlay
 
 from kernlab.core.structs import StructArray
-from kernlab.tables.paths import paths, root_of_init
+from kernlab.linux.paths import paths, root_of_init
 
 
 def files_of(dump, kind: str):

@@ -18,11 +18,11 @@ mpl.use("Agg")
 from matplotlib import pyplot
 
 from kernlab import KernlabError
+from kernlab.linux.page.classifier import KIND_NAMES
 from kernlab.plots import style
 from kernlab.plots.bars import bars, slabs
 from kernlab.plots.frames import GROUP_OF, GROUPS, count
 from kernlab.plots.physical import hilbert, raster
-from kernlab.tables.page_classifier import KIND_NAMES
 
 NAMES = ["memory", "zones", "physical", "slabs", "processes", "maps"]
 PAGE = 4096

@@ -9,9 +9,9 @@ import pytest
 from overlay import Overlay
 
 from kernlab.core.structs import StructArray
-from kernlab.tables.network_frames import NetworkSearch
-from kernlab.tables.page_kinds import PageSurvey
-from kernlab.walk.vmemmap import page_chunks
+from kernlab.linux.page.network import NetworkSearch
+from kernlab.linux.page.survey import PageSurvey
+from kernlab.linux.page.vmemmap import page_chunks
 
 
 @pytest.fixture(scope="module")

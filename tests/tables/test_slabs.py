@@ -50,7 +50,7 @@ def test_objects_are_the_pages_marked_slab(dump):
     """Another way to the same numbers: each page that is a slab's head, by the cache it points to."""
     import numpy as np
 
-    from kernlab.walk.vmemmap import page_chunks, page_type_is
+    from kernlab.linux.page.vmemmap import page_chunks, page_type_is
 
     kernel = dump.kernel
     overlay = "struct slab" if kernel.types.get("struct slab") else "struct page"

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from overlay import Overlay
 
+from kernlab.linux.page.classifier import Kind
 from kernlab.tables import suspect_rules as rules
-from kernlab.tables.page_classifier import Kind
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -322,7 +322,7 @@ def test_swap_that_is_used_up():
 
 def test_a_machine_below_its_watermarks(opened):
     dump = opened("debian-6.1")
-    from kernlab.walk import zones as zone_walk
+    from kernlab.linux import zones as zone_walk
 
     kernel = dump.kernel
     _, zone_structs = zone_walk.zones(kernel, zone_walk.nodes(kernel, []))

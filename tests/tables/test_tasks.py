@@ -8,7 +8,7 @@ import pytest
 from overlay import Overlay
 from truth import TICKS_PER_SECOND, same_comm
 
-from kernlab.tables import task_search
+from kernlab.linux import tasks as task_search
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kernlab.walk.counter_names import counter_names
-from kernlab.walk.vm_counters import vmstat_names
+from kernlab.linux.counter_names import counter_names
+from kernlab.linux.vm_counters import vmstat_names
 
 
 @pytest.mark.parametrize("sort", ["zone", "numa", "node", "limits", "events"])

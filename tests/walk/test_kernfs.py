@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from heap import Heap
 
-from kernlab.walk.kernfs import kernfs_paths
+from kernlab.linux.kernfs import kernfs_paths
 
 WILD = 0xFFFF_8000_DEAD_0000
 

@@ -11,9 +11,9 @@ from overlay import PAGE
 
 from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError
+from kernlab.linux.slub import freelist_lengths
 from kernlab.walk.bitmaps import bitmap_bits
 from kernlab.walk.cpus import cpus, percpu, percpu_many
-from kernlab.walk.slub import freelist_lengths
 from kernlab.walk.strings import c_strings, sized_strings
 
 WILD = 0xFFFF_F000_DEAD_0000

@@ -7,7 +7,7 @@ import pytest
 from heap import Heap
 
 from kernlab.core.structs import StructArray
-from kernlab.walk.shmem import SharedSwap
+from kernlab.linux.shmem import SharedSwap
 
 PAGE = 4096
 WRITE, SHARED = 0x2, 0x8

@@ -8,7 +8,7 @@ from overlay import Overlay
 
 import kernlab
 from kernlab.debuginfo.symbols import SymbolTable
-from kernlab.walk.thread_stacks import thread_size
+from kernlab.linux.thread_stacks import thread_size
 
 END = ("__end_init_stack", "__end_init_task")
 

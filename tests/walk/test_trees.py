@@ -8,7 +8,7 @@ from heap import Heap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernlab.walk.maple import maple_entries
+from kernlab.walk.maple_tree import maple_entries
 from kernlab.walk.rbtree import rbtree_entries
 from kernlab.walk.xarray import idr_entries, xarray_entries, xarray_spans
 

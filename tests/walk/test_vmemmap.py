@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from overlay import Overlay
 
-from kernlab.walk.vmemmap import compound_heads, page_chunks
+from kernlab.linux.page.vmemmap import compound_heads, page_chunks
 
 SIZE = 64
 

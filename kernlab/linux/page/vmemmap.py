@@ -13,7 +13,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import EnumType, IntType
 from kernlab.errors import KernlabError
-from kernlab.walk.sections import MOST_FRAMES, sections
+from kernlab.linux.page.mem_sections import MOST_FRAMES, sections
 
 #: Frames a chunk: 1 GiB of memory, so that no compound page begins in one chunk and ends in the next.
 CHUNK = 1 << 18

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
-from kernlab.walk.slub import LONGEST_FREELIST, slab_type
-from kernlab.walk.vmemmap import page_chunks, page_type_is
+from kernlab.linux.page.vmemmap import page_chunks, page_type_is
+from kernlab.linux.slub import LONGEST_FREELIST, slab_type
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

@@ -6,8 +6,8 @@ import numpy as np
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
-from kernlab.tables.paths import paths, root_of_init
-from kernlab.walk.kernfs import kernfs_paths
+from kernlab.linux.kernfs import kernfs_paths
+from kernlab.linux.paths import paths, root_of_init
 
 
 def cgroup_of(kernel: Kernel, task: StructArray) -> Column:

@@ -13,13 +13,13 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.tables.page_classifier import spread
-from kernlab.tables.slab_objects import object_states
-from kernlab.tables.task_search import known_tasks
+from kernlab.linux.page.classifier import spread
+from kernlab.linux.page.layout import PageLayout
+from kernlab.linux.page.vmemmap import PageChunk, compound_heads, page_type_is
+from kernlab.linux.slab_pages import ALLOCATED, SlabPages
+from kernlab.linux.slab_states import object_states
+from kernlab.linux.tasks import known_tasks
 from kernlab.walk.cpus import percpu, possible_cpus
-from kernlab.walk.page_layout import PageLayout
-from kernlab.walk.slab_pages import ALLOCATED, SlabPages
-from kernlab.walk.vmemmap import PageChunk, compound_heads, page_type_is
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.debuginfo.member_path import resolve
-from kernlab.walk.sections import MOST_FRAMES
-from kernlab.walk.vmemmap import PageChunk, compound_heads
+from kernlab.linux.page.mem_sections import MOST_FRAMES
+from kernlab.linux.page.vmemmap import PageChunk, compound_heads
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

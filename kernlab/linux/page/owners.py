@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
-from kernlab.tables.page_classifier import Kind
-from kernlab.tables.task_search import known_tasks
+from kernlab.linux.page.classifier import Kind
+from kernlab.linux.tasks import known_tasks
+from kernlab.linux.thread_stacks import thread_size
+from kernlab.linux.vmalloc import VM_ALLOC, VM_MAP, VmAreas, mapped_frames, vm_areas, vmalloc_space
 from kernlab.walk.percpu_chunks import percpu_units
-from kernlab.walk.thread_stacks import thread_size
-from kernlab.walk.vm_areas import VM_ALLOC, VM_MAP, VmAreas, mapped_frames, vm_areas, vmalloc_space
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]

@@ -11,7 +11,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.debuginfo.types import Type
 from kernlab.walk.loaded import loaded
-from kernlab.walk.owners import each_once, given_to_all
+from kernlab.walk.shared import each_once, given_to_all
 
 U64 = npt.NDArray[np.uint64]
 

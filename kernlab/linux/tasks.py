@@ -9,8 +9,8 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
+from kernlab.linux.page.vmemmap import page_chunks, page_type_is
 from kernlab.walk.cpus import percpu, possible_cpus
-from kernlab.walk.vmemmap import page_chunks, page_type_is
 from kernlab.walk.xarray import idr_entries
 
 U64 = npt.NDArray[np.uint64]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
-from kernlab.walk.vmemmap import LARGEST_COMPOUND, PageChunk, page_type, slab_flag
+from kernlab.linux.page.vmemmap import LARGEST_COMPOUND, PageChunk, page_type, slab_flag
 
 U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]

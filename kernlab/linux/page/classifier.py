@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.walk.page_layout import HUGE_ORDER, PageLayout
-from kernlab.walk.vmemmap import PageChunk
+from kernlab.linux.page.layout import HUGE_ORDER, PageLayout
+from kernlab.linux.page.vmemmap import PageChunk
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]

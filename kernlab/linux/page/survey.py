@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.tables.network_frames import NetworkPages, NetworkSearch
-from kernlab.tables.page_classifier import (
+from kernlab.linux import zones as zone_walk
+from kernlab.linux.iomem import memory_frames
+from kernlab.linux.page.classifier import (
     KIND_NAMES,
     MAPPED_KINDS,
     Classified,
@@ -28,14 +29,13 @@ from kernlab.tables.page_classifier import (
     complete,
     spread,
 )
-from kernlab.tables.page_owners import each_once, kernel_owned
+from kernlab.linux.page.layout import PageLayout
+from kernlab.linux.page.mem_sections import Pageblocks, Sections, pageblocks, sections
+from kernlab.linux.page.network import NetworkPages, NetworkSearch
+from kernlab.linux.page.owners import each_once, kernel_owned
+from kernlab.linux.page.pcp_lists import Candidates, PcpSearch
+from kernlab.linux.page.vmemmap import CHUNK, PageChunk, read_pages
 from kernlab.util.threads import Spare, ahead, processors
-from kernlab.walk import zones as zone_walk
-from kernlab.walk.page_layout import PageLayout
-from kernlab.walk.pcp_lists import Candidates, PcpSearch
-from kernlab.walk.resources import memory_frames
-from kernlab.walk.sections import Pageblocks, Sections, pageblocks, sections
-from kernlab.walk.vmemmap import CHUNK, PageChunk, read_pages
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]

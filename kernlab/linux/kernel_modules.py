@@ -10,8 +10,8 @@ from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.symbols import MoreSymbols
 from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
+from kernlab.linux.made_symbols import made_symbols
 from kernlab.walk.lists import list_entries
-from kernlab.walk.made_symbols import made_symbols
 from kernlab.walk.strings import c_strings
 
 #: More modules, symbols of one, or bytes of one's BTF or names than this are damage.

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.debuginfo.member_path import resolve
+from kernlab.linux.page.mem_sections import MOST_FRAMES
+from kernlab.linux.page.vmemmap import PageChunk, page_type
 from kernlab.walk.cpus import percpu_many, possible_cpus
-from kernlab.walk.sections import MOST_FRAMES
-from kernlab.walk.vmemmap import PageChunk, page_type
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]

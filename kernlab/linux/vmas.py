@@ -8,7 +8,7 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.walk.loaded import loaded
-from kernlab.walk.maple import maple_entries
+from kernlab.walk.maple_tree import maple_entries
 from kernlab.walk.rbtree import rbtree_entries
 
 I64 = npt.NDArray[np.int64]

@@ -15,10 +15,10 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.walk.counter_names import counter_names
+from kernlab.linux.counter_names import counter_names
+from kernlab.linux.page.vmemmap import tables_per_node
 from kernlab.walk.cpus import percpu, percpu_many, possible_cpus, smp
 from kernlab.walk.strings import c_strings
-from kernlab.walk.vmemmap import tables_per_node
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
