@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
         globals()["relay"] = relay_files
         return relay_files
     if name == "plain":
-        from kernlab.frames.plain import plain
+        from kernlab.dataframes.plain import plain
 
         globals()["plain"] = plain
         return plain

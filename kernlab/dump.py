@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 from kernlab import tables
 from kernlab.core import structs
 from kernlab.core.kernel import Kernel
+from kernlab.dataframes import origin
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
 from kernlab.formats import open_dump_file
-from kernlab.frames import origin
 from kernlab.linux import kernel_modules
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
@@ -93,7 +93,7 @@ class Dump:
         """Every table: name, description, rows (missing until it was built)."""
         import pandas as pd
 
-        from kernlab.frames import frame
+        from kernlab.dataframes import frame
 
         rows = [len(self._built[name]) if name in self._built else None for name in tables.INDEX]
         return frame(
@@ -203,7 +203,7 @@ class Dump:
             if status[0]:
                 raise fault(int(status[0]), int(wanted.values[0]))
             return int(physical[0])
-        from kernlab.frames.address import AddressArray
+        from kernlab.dataframes.address import AddressArray
 
         return AddressArray(physical, (status != 0) | wanted.missing)
 
@@ -309,7 +309,7 @@ def _note(given: str | os.PathLike[str] | bytes | None) -> bytes | None:
 
 
 def _frame_of_structs(array: StructArray, columns: dict[str, Any]) -> pd.DataFrame:
-    from kernlab.frames import frame
+    from kernlab.dataframes import frame
 
     build: Callable[..., pd.DataFrame] = frame
     return build(array.kernel, array.type.c_name, **columns)

@@ -170,7 +170,7 @@ def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
     Python asks the dump for it], rows None where the table was not built yet. Nothing is built for it, and what
     needs to be told more is left out.
     """
-    from kernlab.frames import origin
+    from kernlab.dataframes import origin
 
     names = {id(value): name for name, value in list((namespace or {}).items()) if name[:1] != "_"}
     found = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernlab import frames
+from kernlab import dataframes
 from kernlab.browse import bar
 from kernlab.core.structs import Column
 from kernlab.errors import KernlabError, MissingDependencyError
@@ -55,11 +55,11 @@ class Disassemble:
         named = kernel.symbols.symbolize(np.array([_target(*one) for one in found], dtype=np.uint64))
         name = kernel.symbols.symbolize(np.array([start], dtype=np.uint64))[0]
         where = np.array([at for at, *_ in found], dtype=np.uint64)
-        return frames.frame(
+        return dataframes.frame(
             kernel,
             (name or f"{start:#018x}").split("+0x0/")[0],
             problems=problems,
-            address=frames.addresses(kernel, where),
+            address=dataframes.addresses(kernel, where),
             offset=(where - np.uint64(start)).astype(np.int64),
             bytes=[code[at - start : at - start + length].hex(" ") for at, length, *_ in found],
             instruction=[f"{mnemonic} {operands}".rstrip() for _, _, mnemonic, operands in found],

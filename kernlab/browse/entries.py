@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernlab import frames
+from kernlab import dataframes
 from kernlab.browse import bar, heads, holds
 from kernlab.browse.children import any_place, children, members_of, of_head, pointee
 from kernlab.browse.known import NAMED_BY
@@ -16,11 +16,11 @@ from kernlab.browse.members import links_of
 from kernlab.browse.rows import VALUE, Place, rows
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray, array
+from kernlab.dataframes.gather import gathered, spelt_out
+from kernlab.dataframes.members import plain_paths
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
-from kernlab.frames.gather import gathered, spelt_out
-from kernlab.frames.members import plain_paths
 
 #: Columns that every row has.
 _OWN = ("key", "address")
@@ -171,8 +171,8 @@ def _of_head(kernel: Kernel, place: Place, columns: Any, type_name: str, link: s
     if len(kept) < min(len(found), limit):
         problems.append(f"{min(len(found), limit) - len(kept):,} slots hold numbers, no pointers")
     if not kept and opened.held is None:
-        return frames.frame(
-            kernel, place.name, problems=problems, key=[], address=frames.addresses(kernel, [])
+        return dataframes.frame(
+            kernel, place.name, problems=problems, key=[], address=dataframes.addresses(kernel, [])
         )
     held = kept[0].type if kept else opened.held.type if opened.held else place.type
     at = array(kernel, held, [item.address for item in kept])
@@ -197,7 +197,7 @@ def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any, probl
     made = {name: column for name, column in made.items() if name not in _OWN}
     bare = [key.strip("[]") for key in keys]
     numbered = all(key.isdigit() for key in bare)
-    return frames.frame(
+    return dataframes.frame(
         kernel,
         at.type.c_name,
         problems=problems,
@@ -240,7 +240,7 @@ def _members(kernel: Kernel, place: Place, limit: int) -> Any:
     if not found:
         found = [replace(place, name=place.name or "value")]
     shown = rows(kernel, found)
-    return frames.frame(
+    return dataframes.frame(
         kernel,
         place.type.c_name,
         problems=[f"{row.place.name}: {row.why}" for row in shown if row.why],
@@ -249,5 +249,5 @@ def _members(kernel: Kernel, place: Place, limit: int) -> Any:
         offset=[row.place.offset for row in shown],
         size_bytes=[row.place.kind.size for row in shown],
         value=[" ".join(filter(None, (row.value, row.summary))) for row in shown],
-        address=frames.addresses(kernel, [row.place.address for row in shown]),
+        address=dataframes.addresses(kernel, [row.place.address for row in shown]),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernlab import frames
+from kernlab import dataframes
 from kernlab.browse.layout import Layout, layout
 from kernlab.core.structs import Column
 from kernlab.debuginfo import global_variables
@@ -38,11 +38,11 @@ class FindSymbols:
         rows = [i for i, name in enumerate(table.names()) if name in names]
         found = [table.names()[i] for i in rows]
         kinds = [self._type(name) for name in found]
-        return frames.frame(
+        return dataframes.frame(
             kernel,
             f"symbols {pattern}",
             name=found,
-            address=frames.addresses(kernel, table.addresses[rows]),
+            address=dataframes.addresses(kernel, table.addresses[rows]),
             module=[modules[i] for i in rows],
             c_type=Column(
                 np.array([kind or "" for kind in kinds], dtype=object),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab import frames
+from kernlab import dataframes
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
 from kernlab.debuginfo import global_variables
@@ -185,14 +185,14 @@ class Identify:
         starts = np.array([one.start if one else 0 for one in found], dtype=np.uint64)
         sizes = np.array([one.size if one else 0 for one in found], dtype=np.uint64)
         names = [one.type.c_name if one and one.type else None for one in found]
-        return frames.frame(
+        return dataframes.frame(
             kernel,
             "identify",
-            address=frames.addresses(kernel, array, ~missing),
+            address=dataframes.addresses(kernel, array, ~missing),
             kind=_texts([one.kind if one else None for one in found]),
             label=_texts([one.label if one else None for one in found]),
-            start=frames.addresses(kernel, starts, known),
-            size_bytes=frames.nullable(sizes.astype(np.int64), known),
+            start=dataframes.addresses(kernel, starts, known),
+            size_bytes=dataframes.nullable(sizes.astype(np.int64), known),
             type=_texts(names),
         )
 

@@ -1,6 +1,6 @@
 """One module per kernel subsystem, one public function per table; here only which module holds which table."""
 
-from kernlab.frames.registry import Registry
+from kernlab.dataframes.registry import Registry
 
 #: Name -> (module, description, takes parameters). Nothing is imported until a table is first asked for.
 INDEX = Registry(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
-from kernlab.frames import empty, frame, nullable, table
+from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux import vm_counters, zones
 
 #: HUGE_MAX_HSTATE is 2 on x86-64; more than this is damage.

@@ -10,8 +10,8 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
+from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError
-from kernlab.frames import describe, table
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
 from kernlab.tables.last_words import panic_message
 from kernlab.tables.log import log

@@ -7,7 +7,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
-from kernlab.frames import addresses, frame, table
+from kernlab.dataframes import addresses, frame, table
 from kernlab.linux.iomem import resources
 from kernlab.walk.strings import c_strings
 

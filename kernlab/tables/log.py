@@ -11,11 +11,11 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
+from kernlab.dataframes import frame, table
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import Type
 from kernlab.debuginfo.vmcoreinfo_types import log_types
 from kernlab.errors import KernlabError, TypesLostError
-from kernlab.frames import frame, table
 from kernlab.util import text
 
 #: Larger rings are taken for damage (CONFIG_LOG_BUF_SHIFT ends at 25, log_buf_len= at 2 GiB on x86-64).

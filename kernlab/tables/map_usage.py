@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
+from kernlab.dataframes.deferred import deferred
 from kernlab.errors import KernlabError
-from kernlab.frames.deferred import deferred
 from kernlab.linux.page.mapcounts import mapped
 from kernlab.linux.shmem import SharedSwap
 from kernlab.linux.swap import has_swap

@@ -10,8 +10,8 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
+from kernlab.dataframes import addresses, frame, lookup, nullable, table
 from kernlab.debuginfo.member_path import resolve
-from kernlab.frames import addresses, frame, lookup, nullable, table
 from kernlab.linux.mounts import of_mounts
 from kernlab.linux.paths import paths, root_of_init
 from kernlab.linux.tasks import find_tasks

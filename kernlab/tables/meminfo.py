@@ -9,9 +9,9 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
+from kernlab.dataframes import table
+from kernlab.dataframes.builder import describe
 from kernlab.errors import KernlabError
-from kernlab.frames import table
-from kernlab.frames.builder import describe
 from kernlab.linux import vm_counters, zones, zswap
 from kernlab.linux.swap import MOST_AREAS, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
 from kernlab.linux.vmalloc import vmalloc_bytes

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.frames import frame, nullable, table
+from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.page.classifier import KIND_MEANING, KIND_NAMES, Kind
 from kernlab.linux.page.survey import PageSurvey
 

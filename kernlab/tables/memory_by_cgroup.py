@@ -8,9 +8,9 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray, container
+from kernlab.dataframes import frame, nullable, table
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.frames import frame, nullable, table
 from kernlab.linux.kernfs import kernfs_paths
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray, container
-from kernlab.frames import addresses, frame, nullable, table
+from kernlab.dataframes import addresses, frame, nullable, table
 from kernlab.linux.mounts import in_namespace, of_mounts
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey

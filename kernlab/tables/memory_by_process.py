@@ -7,7 +7,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
-from kernlab.frames import frame, nullable, table
+from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.task_identity import cgroup_of, program_of
 from kernlab.linux.tasks import known_tasks
 from kernlab.tables.map_usage import PSS_SHIFT, usage

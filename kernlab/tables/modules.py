@@ -7,7 +7,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
-from kernlab.frames import addresses, empty, frame, lookup, nullable, table
+from kernlab.dataframes import addresses, empty, frame, lookup, nullable, table
 from kernlab.linux.kernel_modules import has_modules, loaded
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import never_empty

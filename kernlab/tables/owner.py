@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.frames import addresses as address_column
-from kernlab.frames import frame, table
+from kernlab.dataframes import addresses as address_column
+from kernlab.dataframes import frame, table
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.owners import area_kinds
 from kernlab.linux.page.survey import PageSurvey

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.frames import AddressArray, AddressDtype, element_addresses, frame, table
-from kernlab.frames.deferred import deferred
+from kernlab.dataframes import AddressArray, AddressDtype, element_addresses, frame, table
+from kernlab.dataframes.deferred import deferred
 from kernlab.linux.page.classifier import KIND_NAMES, Kind, complete
 from kernlab.linux.page.survey import MAPPED, PageKinds, PageSurvey
 from kernlab.linux.zones import zone_names

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
+from kernlab.dataframes import addresses as address_column
+from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError, TypesLostError
-from kernlab.frames import addresses as address_column
-from kernlab.frames import describe, table
 from kernlab.memory import Located
 from kernlab.tables.owner import Finder
 from kernlab.util.addresses import in_text

@@ -10,8 +10,8 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray, container
+from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.errors import KernlabError
-from kernlab.frames import empty, frame, nullable, table
 from kernlab.linux.shmem import has_shmem
 from kernlab.linux.tasks import find_tasks
 from kernlab.walk.xarray import idr_entries

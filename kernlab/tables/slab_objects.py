@@ -11,8 +11,8 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
+from kernlab.dataframes import addresses, frame, lookup, table
 from kernlab.errors import KernlabError
-from kernlab.frames import addresses, frame, lookup, table
 from kernlab.linux.slab_caches import (
     cache_names,
     cache_nodes,

@@ -10,9 +10,9 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
+from kernlab.dataframes import frame, nullable, table
 from kernlab.debuginfo.types import EnumType
 from kernlab.errors import KernlabError
-from kernlab.frames import frame, nullable, table
 from kernlab.linux.slab_caches import cache_nodes, percpu_structs, sheaves
 from kernlab.linux.slab_pages import slab_heads
 from kernlab.linux.slub import OO_MASK, OO_SHIFT, freelist_lengths, slab_type

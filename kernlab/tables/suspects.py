@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
+from kernlab.dataframes import frame, nullable, table
 from kernlab.errors import KernlabError
-from kernlab.frames import frame, nullable, table
 from kernlab.tables.suspect_memory import Lead, Memory
 from kernlab.tables.suspect_rules import RULES
 

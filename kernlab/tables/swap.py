@@ -8,7 +8,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
-from kernlab.frames import empty, frame, nullable, table
+from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux.mounts import of_mounts
 from kernlab.linux.paths import paths, root_of_init
 from kernlab.linux.swap import SWP_DISCARDABLE, SWP_WRITEOK, has_swap, pages_in_use, swap_areas

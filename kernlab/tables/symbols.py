@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.frames import addresses, frame, table
+from kernlab.dataframes import addresses, frame, table
 
 
 @table("Symbols of the kernel and its modules (kallsyms).")

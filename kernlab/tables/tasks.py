@@ -10,7 +10,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
-from kernlab.frames import frame, nullable, table
+from kernlab.dataframes import frame, nullable, table
 from kernlab.linux import mounts
 from kernlab.linux.task_identity import cgroup_of, program_of
 from kernlab.linux.tasks import find_tasks

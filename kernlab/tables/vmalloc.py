@@ -9,7 +9,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
-from kernlab.frames import addresses, frame, lookup, nullable, table
+from kernlab.dataframes import addresses, frame, lookup, nullable, table
 from kernlab.linux import vmalloc as walk
 
 #: What /proc/vmallocinfo prints for each flag, in its order (mm/vmalloc.c, vmalloc_info_show).

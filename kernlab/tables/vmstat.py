@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.frames import table
-from kernlab.frames.builder import describe
+from kernlab.dataframes import table
+from kernlab.dataframes.builder import describe
 from kernlab.linux import vm_counters, zones
 from kernlab.tables.zones import THP_COUNTERS, THP_PAGES
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
-from kernlab.frames import frame, nullable, table
+from kernlab.dataframes import frame, nullable, table
 from kernlab.linux import zones as walk
 from kernlab.linux.page.mem_sections import pageblock_order
 from kernlab.linux.page.pcp_lists import pcp_lists

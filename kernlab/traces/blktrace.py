@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames import describe
+from kernlab.dataframes import describe
 from kernlab.traces.blktrace_counts import MOST_CPUS, Key, Run, together
 from kernlab.traces.blktrace_events import event_columns, names_by_code
 from kernlab.traces.blktrace_export import export, stops

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames import lookup
+from kernlab.dataframes import lookup
 from kernlab.traces.blktrace_counts import is_note
 from kernlab.traces.blktrace_names import (
     ACTIONS,

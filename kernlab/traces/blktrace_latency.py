@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.dataframes import describe
 from kernlab.errors import KernlabError
-from kernlab.frames import describe
 from kernlab.traces.blktrace_losses import doubt
 from kernlab.traces.blktrace_match import ACTS, MOMENTS, NONE, SIZED, STEPS, C, D, Matcher, Q
 from kernlab.traces.blktrace_names import ACTIONS, FLUSH, NOTIFY, PC, WRITE, categories, device_name, rwbs

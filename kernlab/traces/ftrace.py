@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
+from kernlab.dataframes import frame, lookup, nullable
+from kernlab.dataframes.deferred_text import deferred_text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.frames import frame, lookup, nullable
-from kernlab.frames.deferred_text import deferred_text
 from kernlab.traces import ftrace_fields, ftrace_lines
 from kernlab.traces.ftrace_comms import Comms
 from kernlab.traces.ftrace_fields import Records

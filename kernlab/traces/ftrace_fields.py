@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.structs import Column
-from kernlab.frames import nullable
+from kernlab.dataframes import nullable
 from kernlab.traces.ftrace_formats import Field
 from kernlab.util import text
 

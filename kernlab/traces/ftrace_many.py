@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.dataframes.builder import build
 from kernlab.errors import KernlabError
-from kernlab.frames.builder import build
 from kernlab.traces import ftrace_fields
 from kernlab.traces.ftrace_fields import Records
 from kernlab.traces.ftrace_formats import Field, Format

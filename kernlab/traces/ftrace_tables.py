@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.frames import addresses, frame
+from kernlab.dataframes import addresses, frame
 from kernlab.traces.ftrace_load import Trace
 from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance
 

@@ -14,9 +14,9 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
+from kernlab.dataframes import addresses, describe, frame, nullable
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.frames import addresses, describe, frame, nullable
 from kernlab.linux.tasks import known_tasks
 from kernlab.traces.blktrace import BlkTrace, Stream
 from kernlab.traces.blktrace_losses import Counts

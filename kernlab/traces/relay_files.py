@@ -22,11 +22,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from kernlab.dataframes import describe
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.formats.packed_file import unpacked_file
 from kernlab.formats.source import kind_of
-from kernlab.frames import describe
 from kernlab.traces.blktrace import BlkTrace
 from kernlab.traces.blktrace_losses import Counts
 from kernlab.traces.blktrace_records import MAGIC7, MAGIC8

@@ -12,9 +12,9 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray
+from kernlab.dataframes.builder import build
 from kernlab.debuginfo.types import ArrayType, StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.frames.builder import build
 
 U8 = npt.NDArray[np.uint8]
 

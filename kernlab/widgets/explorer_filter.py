@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.dataframes.address import AddressArray
 from kernlab.errors import KernlabError
-from kernlab.frames.address import AddressArray
 from kernlab.util.addresses import number
 
 Mask = npt.NDArray[np.bool_]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.dataframes.html import to_html
 from kernlab.errors import KernlabError
 from kernlab.escape import NO_MATH, escape_html
-from kernlab.frames.html import to_html
 from kernlab.widgets.card import card
 
 if TYPE_CHECKING:

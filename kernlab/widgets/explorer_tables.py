@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab import tables
+from kernlab.dataframes.cells import Kind, duration, kind_of_column, readable
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.frames.cells import Kind, duration, kind_of_column, readable
 from kernlab.summary import opens_alone
 from kernlab.tables.groups import FIRST, grouped
 from kernlab.util import text

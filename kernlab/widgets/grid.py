@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.dataframes import is_ours, to_html
+from kernlab.dataframes.address import AddressDtype
+from kernlab.dataframes.cells import AT_RIGHT, duration, kind_of_column, readable
 from kernlab.errors import KernlabError, MissingDependencyError
 from kernlab.escape import NO_MATH, escape_html, show_controls
-from kernlab.frames import is_ours, to_html
-from kernlab.frames.address import AddressDtype
-from kernlab.frames.cells import AT_RIGHT, duration, kind_of_column, readable
 from kernlab.util.frontend import cell_name
 from kernlab.util.text import Address, shorten
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernlab.core.structs import Column
+from kernlab.dataframes import expressions
 from kernlab.errors import KernlabError, MemberNotFoundError
-from kernlab.frames import expressions
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 UINT64 = st.integers(0, 2**64 - 1)

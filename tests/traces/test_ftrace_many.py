@@ -13,7 +13,7 @@ from overlay import Overlay
 
 import kernlab
 from kernlab import KernlabError
-from kernlab.frames.deferred_text import deferred_text
+from kernlab.dataframes.deferred_text import deferred_text
 from kernlab.traces.ftrace_text import latency_marks
 
 COMMON = ["instance", "timestamp", "cpu", "pid", "comm", "event", "system"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from overlay import Overlay
 
-from kernlab.frames import frame
+from kernlab.dataframes import frame
 from kernlab.util.problems import beside, in_one_line
 
 MANY = ["the file is cut at byte 4,096", "the bitmap ends early", "pages are damaged"]

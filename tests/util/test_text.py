@@ -169,5 +169,5 @@ def test_address_shows_hexadecimal_and_stays_an_int():
 
 
 def test_importing_text_imports_no_pandas():
-    code = "import sys, kernlab.util.text, kernlab.frames.registry; print('pandas' in sys.modules)"
+    code = "import sys, kernlab.util.text, kernlab.dataframes.registry; print('pandas' in sys.modules)"
     assert re.fullmatch("False", subprocess.check_output([sys.executable, "-c", code], text=True).strip())

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import kernlab
-import kernlab.frames.address  # names the dtype
+import kernlab.dataframes.address  # names the dtype
 from kernlab.errors import KernlabError
 
 pytest.importorskip("itables", reason="itables is not installed (the extra 'lab')")

@@ -24,7 +24,7 @@ from pandas.tests.extension.conftest import (  # noqa: F401 - fixtures of the su
     using_nan_is_na,
 )
 
-from kernlab.frames.address import AddressArray, AddressDtype
+from kernlab.dataframes.address import AddressArray, AddressDtype
 
 KERNEL = 0xFFFF_8880_0000_0041
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.dataframes import origin
+from kernlab.dataframes.address import AddressArray, AddressDtype
 from kernlab.errors import KernlabError
-from kernlab.frames import origin
-from kernlab.frames.address import AddressArray, AddressDtype
 
 
 @pd.api.extensions.register_dataframe_accessor("kern")
@@ -121,7 +121,7 @@ class KernAccessor:
     def field(self, *paths: str) -> Any:
         """One more member of these rows' structs, by its C path: a Series; with several paths a DataFrame.
 
-        A path may be a formula, too: "mm->total_vm * 4096" (see kernlab.frames.expressions for what it computes).
+        A path may be a formula, too: "mm->total_vm * 4096" (see kernlab.dataframes.expressions for what it computes).
         Missing where the address is missing or NULL or cannot be read; integers are Int64 or UInt64 for that. A
         pointer to char is the text that it points to ("d_name.name"); `structs` gives the bare pointer.
         Raises MemberNotFoundError, naming the nearest member.
@@ -141,7 +141,7 @@ class KernAccessor:
 
     def _gathered(self, structs: Any, path: str) -> Any:
         """A member, or a formula of members, of these structs as an array for pandas."""
-        from kernlab.frames.gather import gathered
+        from kernlab.dataframes.gather import gathered
 
         return gathered(self.addresses.dtype.origin, structs, path)
 
@@ -154,8 +154,8 @@ class KernAccessor:
         `.kern.on(0)`. Missing where the pointer is NULL or missing, or cannot be read.
         Raises MemberNotFoundError, and KernlabError where the path goes through no per-CPU pointer.
         """
-        from kernlab.frames.builder import build, nullable
-        from kernlab.frames.gather import spelt_out
+        from kernlab.dataframes.builder import build, nullable
+        from kernlab.dataframes.gather import spelt_out
         from kernlab.walk.percpu_paths import percpu_members
 
         structs, token = self.structs, self.addresses.dtype.origin
@@ -191,7 +191,7 @@ class KernAccessor:
 
         A row of which a needed member is missing is left out.
         """
-        from kernlab.frames import expressions
+        from kernlab.dataframes import expressions
 
         found = expressions.compute(self.structs, formula)
         holds = found.valid & (found.values != ("" if found.values.dtype == object else 0))
@@ -205,8 +205,8 @@ class KernAccessor:
         followed, too. Where the pointer is NULL or unknown, the columns are missing; rows that share a struct repeat
         it: `.drop_duplicates("address")`. Raises MemberNotFoundError, naming the nearest member.
         """
-        from kernlab.frames.builder import frame, nullable
-        from kernlab.frames.members import plain_paths
+        from kernlab.dataframes.builder import frame, nullable
+        from kernlab.dataframes.members import plain_paths
         from kernlab.walk.percpu_paths import refuse_percpu
 
         structs = self.structs
@@ -233,7 +233,7 @@ class KernAccessor:
             found: pd.DataFrame = self.dump.identify(addresses).drop(columns="address")
             return found.set_index(self._frame.index)
         from kernlab.core.structs import container
-        from kernlab.frames.builder import build
+        from kernlab.dataframes.builder import build
 
         inner = addresses.fillna(0).to_numpy(dtype=np.uint64)
         outer = container(self.dump.kernel, type, member, inner)

@@ -12,9 +12,9 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, no_default, take
 from pandas.api.indexers import check_array_indexer
 
-from kernlab.frames import address_values as av
-from kernlab.frames.address_arithmetic import AddressArithmetic, refusal
-from kernlab.frames.address_dtype import AddressDtype
+from kernlab.dataframes import address_values as av
+from kernlab.dataframes.address_arithmetic import AddressArithmetic, refusal
+from kernlab.dataframes.address_dtype import AddressDtype
 from kernlab.util.addresses import is_missing, number, values_of
 from kernlab.util.text import Address
 
@@ -214,7 +214,7 @@ class AddressArray(AddressArithmetic, ExtensionArray):
         return self.to_numpy(wanted, copy=copy)
 
     def __arrow_array__(self, type: Any = None) -> Any:  # noqa: A002 - pyarrow's name
-        from kernlab.frames.arrow import to_arrow
+        from kernlab.dataframes.arrow import to_arrow
 
         return to_arrow(self._data, self._mask, type)
 
@@ -339,4 +339,4 @@ class AddressArray(AddressArithmetic, ExtensionArray):
 
 # pandas imports pyarrow where it is installed; then a parquet file's addresses must come back as such.
 if "pyarrow" in sys.modules:
-    from kernlab.frames import arrow  # noqa: F401
+    from kernlab.dataframes import arrow  # noqa: F401

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kernlab.dataframes import addresses, describe, frame, lookup, nullable
+from kernlab.dataframes.builder import MOST_PROBLEMS
 from kernlab.debuginfo.types import EnumType, PointerType, StructType, VoidType
 from kernlab.errors import KernlabError
-from kernlab.frames import addresses, describe, frame, lookup, nullable
-from kernlab.frames.builder import MOST_PROBLEMS
 
 KERNEL = SimpleNamespace(token="dump-7", source="/crash/vmcore", problems=["the file is cut"])
 

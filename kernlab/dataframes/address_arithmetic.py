@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from kernlab.frames import address_values as av
-from kernlab.frames.address_dtype import AddressDtype
+from kernlab.dataframes import address_values as av
+from kernlab.dataframes.address_dtype import AddressDtype
 from kernlab.util.addresses import number
 from kernlab.util.text import Address
 
 if TYPE_CHECKING:
-    from kernlab.frames.address import AddressArray
+    from kernlab.dataframes.address import AddressArray
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")

@@ -12,8 +12,8 @@ from alike import same
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernlab.frames import AddressArray, AddressDtype
-from kernlab.frames.elements import ElementAddresses
+from kernlab.dataframes import AddressArray, AddressDtype
+from kernlab.dataframes.elements import ElementAddresses
 
 BASE, SIZE, INDEX = 0xFFFFEA0000000000, 64, np.array([0, 1, 2, 5, 6, 40, 41, 42], dtype=np.int64)
 TARGET = AddressDtype("token", "struct page")

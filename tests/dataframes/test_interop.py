@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import kernlab
-from kernlab.frames.address import AddressArray
+from kernlab.dataframes.address import AddressArray
 
 
 @pytest.fixture(scope="module")

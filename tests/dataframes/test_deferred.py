@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from alike import same
 
-from kernlab.frames.deferred import deferred
+from kernlab.dataframes.deferred import deferred
 
 
 class Counting:

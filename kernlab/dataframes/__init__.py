@@ -8,13 +8,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kernlab.frames.registry import Registry, Table, table
+from kernlab.dataframes.registry import Registry, Table, table
 
 if TYPE_CHECKING:
-    from kernlab.frames.address import AddressArray, AddressDtype
-    from kernlab.frames.builder import addresses, describe, element_addresses, empty, frame, lookup, nullable
-    from kernlab.frames.html import is_ours, to_html
-    from kernlab.frames.plain_text import to_text
+    from kernlab.dataframes.address import AddressArray, AddressDtype
+    from kernlab.dataframes.builder import (
+        addresses,
+        describe,
+        element_addresses,
+        empty,
+        frame,
+        lookup,
+        nullable,
+    )
+    from kernlab.dataframes.html import is_ours, to_html
+    from kernlab.dataframes.plain_text import to_text
 
 __all__ = [
     "AddressArray",

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.structs import Column
+from kernlab.dataframes import expressions
+from kernlab.dataframes.builder import build, nullable
 from kernlab.debuginfo.types import PointerType
-from kernlab.frames import expressions
-from kernlab.frames.builder import build, nullable
 from kernlab.walk.percpu_paths import member
 from kernlab.walk.strings import c_strings
 

@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.dataframes import accessor, merging  # noqa: F401 - register .kern, and what merge() asks
+from kernlab.dataframes.address import AddressArray, AddressDtype
+from kernlab.dataframes.elements import ElementAddresses
 from kernlab.debuginfo.types import EnumType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.frames import accessor, merging  # noqa: F401 - register .kern, and what merge() asks
-from kernlab.frames.address import AddressArray, AddressDtype
-from kernlab.frames.elements import ElementAddresses
 from kernlab.util.problems import beside, in_one_line
 
 Mask = npt.NDArray[np.bool_]

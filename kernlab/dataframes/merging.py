@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from kernlab.frames.address import AddressArray, AddressDtype
+from kernlab.dataframes.address import AddressArray, AddressDtype
 from kernlab.util.text import Address
 
 

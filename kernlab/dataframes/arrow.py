@@ -28,7 +28,7 @@ class AddressType(pa.ExtensionType):  # type: ignore[misc]
 
     def to_pandas_dtype(self) -> Any:
         """The address dtype."""
-        from kernlab.frames.address import AddressDtype
+        from kernlab.dataframes.address import AddressDtype
 
         return AddressDtype()
 

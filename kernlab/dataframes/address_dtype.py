@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.extensions import ExtensionDtype, register_extension_dtype
 
-from kernlab.frames import origin
+from kernlab.dataframes import origin
 from kernlab.util.text import Address
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from kernlab.frames.address import AddressArray
+    from kernlab.dataframes.address import AddressArray
 
 
 @register_extension_dtype
@@ -47,7 +47,7 @@ class AddressDtype(ExtensionDtype):
     @classmethod
     def construct_array_type(cls) -> builtins.type[AddressArray]:
         """AddressArray."""
-        from kernlab.frames.address import AddressArray
+        from kernlab.dataframes.address import AddressArray
 
         return AddressArray
 
@@ -77,7 +77,7 @@ class AddressDtype(ExtensionDtype):
         return result
 
     def __from_arrow__(self, array: pa.Array | pa.ChunkedArray) -> AddressArray:
-        from kernlab.frames.address import AddressArray
-        from kernlab.frames.arrow import from_arrow
+        from kernlab.dataframes.address import AddressArray
+        from kernlab.dataframes.arrow import from_arrow
 
         return AddressArray(*from_arrow(array), self)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import kernlab
+from kernlab.dataframes import addresses, frame, origin
 from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.errors import KernlabError, MemberNotFoundError
-from kernlab.frames import addresses, frame, origin
 
 TASK, MM = "struct task_struct", "struct mm_struct"
 

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from kernlab.dataframes.address import AddressArray
+from kernlab.dataframes.later import made
 from kernlab.errors import KernlabError
-from kernlab.frames.address import AddressArray
-from kernlab.frames.later import made
 
 Table = TypeVar("Table", pd.DataFrame, pd.Series)
 

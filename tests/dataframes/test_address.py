@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernlab.dataframes import merging  # noqa: F401 - as every table of kernlab's brings it
+from kernlab.dataframes.address import AddressArray, AddressDtype
+from kernlab.dataframes.origin import MIXED
 from kernlab.errors import KernlabError
-from kernlab.frames import merging  # noqa: F401 - as every table of kernlab's brings it
-from kernlab.frames.address import AddressArray, AddressDtype
-from kernlab.frames.origin import MIXED
 from kernlab.util.text import Address
 
 # Two bits that a float would drop.

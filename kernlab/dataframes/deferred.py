@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames.later import Later, finish_before, made
+from kernlab.dataframes.later import Later, finish_before, made
 
 Values = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.frames.later import Later, finish_before, made
+from kernlab.dataframes.later import Later, finish_before, made
 
 I64 = npt.NDArray[np.int64]
 Make = Callable[[I64], Sequence[str | None]]

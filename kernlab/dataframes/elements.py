@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.frames.address import AddressArray, AddressDtype
-from kernlab.frames.later import Later, made
+from kernlab.dataframes.address import AddressArray, AddressDtype
+from kernlab.dataframes.later import Later, made
 
 I64 = npt.NDArray[np.int64]
 

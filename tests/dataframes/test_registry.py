@@ -9,9 +9,9 @@ import types
 
 import pytest
 
+from kernlab.dataframes import origin
+from kernlab.dataframes.registry import Entry, Registry, table
 from kernlab.errors import KernlabError
-from kernlab.frames import origin
-from kernlab.frames.registry import Entry, Registry, table
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_index_agrees_with_what_modules_declare():
 
 def test_listing_tables_imports_no_pandas():
     code = (
-        "import sys, json, kernlab.frames, kernlab.frames.origin, kernlab.tables as t;"
+        "import sys, json, kernlab.dataframes, kernlab.dataframes.origin, kernlab.tables as t;"
         "print(json.dumps([len(t.INDEX), [m for m in ('pandas', 'pyarrow', 'IPython') if m in sys.modules]]))"
     )
     count, loaded = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
@@ -86,7 +86,7 @@ class Dump:
 
 
 def test_tokens_of_two_processes_differ():
-    code = "from kernlab.frames import origin; print(origin.register(type('Dump', (), {})()))"
+    code = "from kernlab.dataframes import origin; print(origin.register(type('Dump', (), {})()))"
     assert len({subprocess.check_output([sys.executable, "-c", code]) for _ in range(2)}) == 2
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from kernlab.dataframes.cells import Kind, kind_of_column, kind_of_value, readable
 from kernlab.escape import escape_terminal
-from kernlab.frames.cells import Kind, kind_of_column, kind_of_value, readable
 from kernlab.util.addresses import is_missing
 
 #: Tables of up to so many rows show long texts in full, each below its row.

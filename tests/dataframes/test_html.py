@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kernlab.dataframes import describe, frame, is_ours, nullable, to_html
 from kernlab.escape import show_controls
-from kernlab.frames import describe, frame, is_ours, nullable, to_html
 from kernlab.util.text import decode
 
 HOSTILE = [
