@@ -187,7 +187,7 @@ def _unbuilt(dump: Dump, name: str, given: list[Any]) -> _Table | None:
 
 def _slabs() -> Any:
     # Tables import pandas, which completing something else needs not.
-    from kernlab.tables import slab_objects
+    from kernlab.tables.memory import slab_objects
 
     return slab_objects
 

@@ -15,7 +15,7 @@ from kernlab import tables
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.tables.groups import FIRST
-from kernlab.tables.last_report import last_report
+from kernlab.tables.system.last_report import last_report
 from kernlab.util import text
 from kernlab.widgets.explorer_tables import Pages, cells
 from kernlab.widgets.lead_cells import PlotCell

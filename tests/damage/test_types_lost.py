@@ -8,7 +8,7 @@ from overlay import PAGE, Overlay
 
 from kernlab.errors import TypesLostError
 from kernlab.tables import INDEX
-from kernlab.tables.log import log
+from kernlab.tables.system.log import log
 
 #: What reads no struct, or structs that VMCOREINFO describes.
 STILL = {"info", "log", "symbols", "kconfig"}

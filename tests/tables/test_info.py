@@ -14,7 +14,7 @@ import kernlab
 from kernlab.core.kernel import Kernel
 from kernlab.dump import Dump
 from kernlab.summary import summary
-from kernlab.tables.info import taint
+from kernlab.tables.system.info import taint
 
 
 def test_the_machine(whole_dump, dump):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import DUMPS
 
-from kernlab.tables.last_words import panic_message
+from kernlab.tables.system.last_words import panic_message
 
 CUT = "------------[ cut here ]------------"
 END = "---[ end trace 0000000000000000 ]---"

@@ -10,7 +10,7 @@ import pytest
 from overlay import Overlay
 
 from kernlab.linux.page.classifier import Kind
-from kernlab.tables import suspect_rules as rules
+from kernlab.tables.suspects import rules
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -336,7 +336,7 @@ def test_a_machine_below_its_watermarks(opened):
 
 def test_a_rule_that_cannot_be_asked_costs_no_other(opened, monkeypatch):
     from kernlab import KernlabError
-    from kernlab.tables import suspects
+    from kernlab.tables.suspects import suspects
 
     def broken(_memory):
         """Whether it works."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from overlay import PAGE, Overlay
 
-from kernlab.tables.map_usage import usage
+from kernlab.tables.processes.map_usage import usage
 from kernlab.walk.page_tables import PageTables
 
 #: A walk of these dumps' page tables takes less than this many gathers, damaged or not.

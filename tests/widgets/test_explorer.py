@@ -21,8 +21,8 @@ import kernlab
 from kernlab import tables
 from kernlab.errors import KernlabError
 from kernlab.summary import open_dumps
-from kernlab.tables import suspect_rules
 from kernlab.tables.groups import FIRST, GROUPS
+from kernlab.tables.suspects import rules
 from kernlab.widgets import explorer_views as views
 from kernlab.widgets import lead_cells
 from kernlab.widgets.explorer import Explorer
@@ -380,7 +380,7 @@ def test_the_cells_of_all_leads_can_be_run(opened: Callable[[str], Any]) -> None
             assert ask("page", name=answer["view"], main=True)["answer"]["total"] > 0
             assert len(ask.explorer.frame) > 0
     # As the rules write them: each cell that stands in their source is one that can be run.
-    source = ast.parse(Path(suspect_rules.__file__).read_text("utf-8"))
+    source = ast.parse(Path(rules.__file__).read_text("utf-8"))
     written = [
         node.value
         for node in ast.walk(source)

@@ -10,8 +10,8 @@ from kernlab.core.structs import Column
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.task_identity import cgroup_of, program_of
 from kernlab.linux.tasks import known_tasks
-from kernlab.tables.map_usage import PSS_SHIFT, usage
-from kernlab.tables.tasks import duration
+from kernlab.tables.processes.map_usage import PSS_SHIFT, usage
+from kernlab.tables.processes.tasks import duration
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 

@@ -15,7 +15,7 @@ from kernlab.dataframes import addresses as address_column
 from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError, TypesLostError
 from kernlab.memory import Located
-from kernlab.tables.owner import Finder
+from kernlab.tables.memory.owner import Finder
 from kernlab.util.addresses import in_text
 from kernlab.util.progress import progress
 from kernlab.util.threads import Spare, ahead, processors

@@ -13,7 +13,7 @@ from kernlab.linux.mounts import in_namespace, of_mounts
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.paths import paths_at, root_of_init
-from kernlab.tables.maps import devices
+from kernlab.tables.processes.maps import devices
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 

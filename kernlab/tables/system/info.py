@@ -13,8 +13,8 @@ from kernlab.core.structs import StructArray
 from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
-from kernlab.tables.last_words import panic_message
-from kernlab.tables.log import log
+from kernlab.tables.system.last_words import panic_message
+from kernlab.tables.system.log import log
 from kernlab.util import text
 from kernlab.walk.cpus import cpus, percpu
 

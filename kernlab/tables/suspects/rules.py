@@ -9,8 +9,8 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.swap import has_swap
-from kernlab.tables.suspect_memory import Lead, Memory, size_of, times
-from kernlab.tables.suspect_oom import out_of_memory
+from kernlab.tables.suspects.evidence import Lead, Memory, size_of, times
+from kernlab.tables.suspects.oom import out_of_memory
 from kernlab.util.text import human_bytes, percent
 
 #: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).

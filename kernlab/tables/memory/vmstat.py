@@ -8,7 +8,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.dataframes import table
 from kernlab.dataframes.builder import describe
 from kernlab.linux import vm_counters, zones
-from kernlab.tables.zones import THP_COUNTERS, THP_PAGES
+from kernlab.tables.memory.zones import THP_COUNTERS, THP_PAGES
 
 #: What the kernel counts in sectors and prints in KiB (mm/vmstat.c, vmstat_start).
 _SECTORS, _SECTORS_PER_KIB = frozenset({"pgpgin", "pgpgout"}), 2

@@ -8,8 +8,8 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import frame, nullable, table
 from kernlab.errors import KernlabError
-from kernlab.tables.suspect_memory import Lead, Memory
-from kernlab.tables.suspect_rules import RULES
+from kernlab.tables.suspects.evidence import Lead, Memory
+from kernlab.tables.suspects.rules import RULES
 
 
 @table("Leads: what looks wrong with the memory, with evidence and the cell that shows more.")

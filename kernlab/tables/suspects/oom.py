@@ -12,7 +12,7 @@ import pandas as pd
 
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.tables.suspect_memory import Lead, Memory, size_of, times
+from kernlab.tables.suspects.evidence import Lead, Memory, size_of, times
 from kernlab.util.text import human_bytes
 
 #: Leads of one kind at most, the latest of them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kernlab.tables.last_words import cause_row
+from kernlab.tables.system.last_words import cause_row
 
 #: First lines of the kernel's reports: lib/bug.c, arch/x86/kernel/{traps,dumpstack}.c, arch/x86/mm/fault.c,
 #: kernel/{panic,watchdog,hung_task}.c, kernel/rcu/tree_stall.h, mm/oom_kill.c, lib/{list_debug,ubsan}.c, mm/usercopy.c.

@@ -16,7 +16,7 @@ from kernlab.linux.mounts import of_mounts
 from kernlab.linux.paths import paths, root_of_init
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.vmas import areas
-from kernlab.tables.map_usage import usage_later
+from kernlab.tables.processes.map_usage import usage_later
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]

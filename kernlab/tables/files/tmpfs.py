@@ -14,7 +14,7 @@ from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.paths import paths_at, root_of_init
 from kernlab.linux.shmem import has_shmem, swapped_inodes, swapped_pages
-from kernlab.tables.memory_by_file import _mounts as mounts_of
+from kernlab.tables.memory.memory_by_file import _mounts as mounts_of
 from kernlab.walk.lists import list_entries
 from kernlab.walk.percpu_counters import percpu_sums
 from kernlab.walk.strings import c_strings

@@ -15,7 +15,7 @@ from kernlab.errors import KernlabError
 from kernlab.linux import vm_counters, zones, zswap
 from kernlab.linux.swap import MOST_AREAS, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
 from kernlab.linux.vmalloc import vmalloc_bytes
-from kernlab.tables.hugepages import hstates
+from kernlab.tables.memory.hugepages import hstates
 from kernlab.walk.lists import list_entries
 from kernlab.walk.percpu_counters import percpu_sums
 

@@ -21,7 +21,7 @@ from kernlab.linux.slab_states import object_states
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.thread_stacks import thread_size
 from kernlab.linux.vmalloc import mapped_frames, vm_areas, vmalloc_space
-from kernlab.tables.memory_by_file import mapping_paths
+from kernlab.tables.memory.memory_by_file import mapping_paths
 from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.percpu_chunks import percpu_units
 

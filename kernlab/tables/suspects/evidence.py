@@ -14,11 +14,11 @@ from kernlab.core.kernel import Kernel
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.zones import zone_names
-from kernlab.tables.log import log
-from kernlab.tables.memory_by_cgroup import memory_by_cgroup
-from kernlab.tables.memory_by_file import memory_by_file
-from kernlab.tables.memory_by_process import memory_by_process
-from kernlab.tables.slabs import slabs
+from kernlab.tables.memory.memory_by_cgroup import memory_by_cgroup
+from kernlab.tables.memory.memory_by_file import memory_by_file
+from kernlab.tables.memory.memory_by_process import memory_by_process
+from kernlab.tables.memory.slabs import slabs
+from kernlab.tables.system.log import log
 
 I64 = npt.NDArray[np.int64]
 

@@ -1,0 +1,1 @@
+"""Tables of where memory went, and of what lies at an address."""

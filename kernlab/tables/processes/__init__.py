@@ -1,0 +1,1 @@
+"""Tables of who runs: threads, their memory maps, and what the maps hold."""

@@ -1,0 +1,1 @@
+"""Leads: rules over evidence, each with the cell that shows more."""
