@@ -16,7 +16,7 @@ from kernlab.errors import FaultError, KernlabError, PageExcluded
 if TYPE_CHECKING:
     from kernlab.dump import Dump, open  # noqa: A004
     from kernlab.sample_dumps import sample, samples  # noqa: F401
-    from kernlab.traces import relay_files as relay  # noqa: F401
+    from kernlab.traces.relay import files as relay  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -25,10 +25,10 @@ __all__ = ["Dump", "FaultError", "KernlabError", "PageExcluded", "__version__", 
 
 def __getattr__(name: str) -> Any:
     if name == "relay":
-        from kernlab.traces import relay_files
+        from kernlab.traces.relay import files
 
-        globals()["relay"] = relay_files
-        return relay_files
+        globals()["relay"] = files
+        return files
     if name == "plain":
         from kernlab.dataframes.plain import plain
 
@@ -59,11 +59,11 @@ def __getattr__(name: str) -> Any:
     dump.VIEWS.setdefault("explore", "kernlab.widgets.explore:Explore")
     dump.VIEWS.setdefault("explorer", "kernlab.widgets.explorer:view")
     dump.VIEWS.setdefault("find_symbols", "kernlab.browse.find:FindSymbols")
-    dump.VIEWS.setdefault("ftrace", "kernlab.traces.ftrace:view")
+    dump.VIEWS.setdefault("ftrace", "kernlab.traces.ftrace.view:view")
     dump.VIEWS.setdefault("identify", "kernlab.browse.identify:Identify")
     dump.VIEWS.setdefault("layout", "kernlab.browse.find:TypeLayout")
     dump.VIEWS.setdefault("plot", "kernlab.plots:Plots")
-    dump.VIEWS.setdefault("relay", "kernlab.traces.relay:view")
+    dump.VIEWS.setdefault("relay", "kernlab.traces.relay.view:view")
     globals()["Dump"], globals()["open"] = dump.Dump, dump.open
     return globals()[name]
 

@@ -40,8 +40,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from kernlab.traces.relay_paths import find_files
-    from kernlab.traces.relay_record import record
+    from kernlab.traces.relay.paths import find_files
+    from kernlab.traces.relay.record import record
 
     stopped: list[int] = []
 

@@ -29,7 +29,7 @@ from kernlab.plots.io_requests import (
     steps,
     thinned,
 )
-from kernlab.traces.blktrace import BlkTrace
+from kernlab.traces.blktrace.trace import BlkTrace
 
 NAMES = ["offsets", "iops", "throughput", "latency", "depth"]
 SECOND = 1_000_000_000

@@ -12,7 +12,7 @@ from traces import blk_records as blk
 from traces import blktools
 from traces.blk_records import Record, message, process, remap, wall_clock
 
-from kernlab.traces.blktrace import BlkTrace
+from kernlab.traces.blktrace.trace import BlkTrace
 
 #: Each of these kernels wrote two traces: one that blktrace saved, one that nobody had read when it crashed.
 KERNELS = ["debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2"]

@@ -8,7 +8,7 @@ import pytest
 from traces import blk_records as blk
 from traces.blk_records import Record, message, process, remap, wall_clock
 
-from kernlab.traces.blktrace import BlkTrace
+from kernlab.traces.blktrace.trace import BlkTrace
 
 SDB = (8 << 20) | 16
 DM = (253 << 20) | 1
@@ -175,9 +175,9 @@ def test_an_unfinished_request_stays_and_says_so():
 
 
 def test_requests_that_never_end_are_bounded(monkeypatch):
-    from kernlab.traces import blktrace_latency
+    from kernlab.traces.blktrace import latency
 
-    monkeypatch.setattr(blktrace_latency, "_MOST_WAITING", 10)
+    monkeypatch.setattr(latency, "_MOST_WAITING", 10)
     found = latencies(*(at(blk.Q, n, 8 * n) for n in range(25)))
     assert len(found.requests) == 10
     assert "15 requests are not followed" in found.problems[0]

@@ -14,9 +14,9 @@ from traces import blk_records as blk
 from traces import blktools
 from traces.blk_records import Record
 
-from kernlab.traces.blktrace import BlkTrace
-from kernlab.traces.blktrace_counts import Run
-from kernlab.traces.blktrace_losses import Counted, Counts, losses
+from kernlab.traces.blktrace.counts import Run
+from kernlab.traces.blktrace.losses import Counted, Counts, losses
+from kernlab.traces.blktrace.trace import BlkTrace
 
 CASES = blk.cases()
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces.blk_records import Record
 
-from kernlab.traces.blktrace import BlkTrace
-from kernlab.traces.blktrace_headers import headers
-from kernlab.traces.blktrace_records import MAGIC7, MAGIC8, scan
+from kernlab.traces.blktrace.headers import headers
+from kernlab.traces.blktrace.records import MAGIC7, MAGIC8, scan
+from kernlab.traces.blktrace.trace import BlkTrace
 
 MAGICS = [magic.to_bytes(4, order) for magic in (MAGIC7, MAGIC8) for order in ("little", "big")]
 

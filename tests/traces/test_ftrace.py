@@ -18,9 +18,9 @@ from conftest import WHOLE_DUMPS, DumpFiles
 from overlay import Overlay
 
 import kernlab
-from kernlab.traces.ftrace import Ftrace, view
-from kernlab.traces.ftrace_load import load
-from kernlab.traces.ftrace_rings import find_instances
+from kernlab.traces.ftrace.load import load
+from kernlab.traces.ftrace.rings import find_instances
+from kernlab.traces.ftrace.view import Ftrace, view
 
 LINE = re.compile(
     r"\s*(?P<comm>.*?)-(?P<pid>\d+)\s+\[(?P<cpu>\d+)\]\s+\S+\s+(?P<time>[\d.]+): (?P<event>\w+): (?P<text>.*)"

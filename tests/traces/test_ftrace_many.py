@@ -14,7 +14,7 @@ from overlay import Overlay
 import kernlab
 from kernlab import KernlabError
 from kernlab.dataframes.deferred_text import deferred_text
-from kernlab.traces.ftrace_text import latency_marks
+from kernlab.traces.ftrace.text import latency_marks
 
 COMMON = ["instance", "timestamp", "cpu", "pid", "comm", "event", "system"]
 
@@ -108,9 +108,9 @@ def test_a_name_or_pattern_that_fits_nothing_is_told(mixed):
 
 
 def test_too_many_cells_are_refused(mixed, monkeypatch):
-    from kernlab.traces import ftrace_many
+    from kernlab.traces.ftrace import many
 
-    monkeypatch.setattr(ftrace_many, "_MOST_CELLS", 100)
+    monkeypatch.setattr(many, "_MOST_CELLS", 100)
     with pytest.raises(
         KernlabError, match=r"name fewer kinds, or look into the column fields of ftrace\.all"
     ):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernlab.traces.ftrace_pages import HEADER, decode
+from kernlab.traces.ftrace.pages import HEADER, decode
 
 PADDING, EXTEND, STAMP = 29, 30, 31
 

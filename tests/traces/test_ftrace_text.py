@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernlab.errors import KernlabError
-from kernlab.traces.ftrace_expression import Parser
-from kernlab.traces.ftrace_formats import Field
-from kernlab.traces.ftrace_printf import parse, render, render_packed
-from kernlab.traces.ftrace_record import Failed
+from kernlab.traces.ftrace.expression import Parser
+from kernlab.traces.ftrace.formats import Field
+from kernlab.traces.ftrace.printf import parse, render, render_packed
+from kernlab.traces.ftrace.record import Failed
 
 
 def symbol(address: int) -> str:

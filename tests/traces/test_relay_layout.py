@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces.relay_model import Model
 
-from kernlab.traces.relay_layout import LARGEST_BUFFER, Counters
+from kernlab.traces.relay.layout import LARGEST_BUFFER, Counters
 
 
 def counters(model: Model) -> Counters:

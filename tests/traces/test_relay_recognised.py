@@ -17,7 +17,8 @@ from traces import blk_records as blk
 
 import kernlab
 from kernlab import KernlabError
-from kernlab.traces import relay_clients, relay_files
+from kernlab.traces.relay import clients
+from kernlab.traces.relay import files as relay_files
 
 CASES = blk.cases()
 
@@ -243,7 +244,7 @@ def test_big_endian_systemtap_is_refused_by_name(folder):
 @pytest.fixture
 def registered(monkeypatch, dump_files):
     """Registers a decoder for the dump's block trace, and gives what events it makes."""
-    monkeypatch.setattr(relay_clients, "CLIENTS", dict(relay_clients.CLIENTS))
+    monkeypatch.setattr(clients, "CLIENTS", dict(clients.CLIENTS))
 
     def read(decoder, **more):
         kernlab.relay.register("blk_relay_callbacks", "mine", decoder=decoder)

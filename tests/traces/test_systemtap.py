@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from overlay import Overlay
 
 import kernlab
-from kernlab.traces import relay_clients
+from kernlab.traces.relay import clients
 
 
 def message(sequence, text):
@@ -88,8 +88,8 @@ def test_text_without_bulk_mode_stays_text(tmp_path):
 @pytest.fixture
 def as_systemtap(monkeypatch):
     """blktrace's channel of a dump, taken for one of SystemTap."""
-    client = relay_clients.CLIENTS["__stp_relay_callbacks", ""]
-    monkeypatch.setitem(relay_clients.CLIENTS, ("blk_relay_callbacks", ""), client)
+    client = clients.CLIENTS["__stp_relay_callbacks", ""]
+    monkeypatch.setitem(clients.CLIENTS, ("blk_relay_callbacks", ""), client)
 
 
 def test_a_channel_of_a_dump_is_read_from_where_its_reader_was(dump_files, as_systemtap):

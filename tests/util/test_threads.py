@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces import blk_records as blk
 
-from kernlab.traces import blktrace, blktrace_events, blktrace_headers
-from kernlab.traces.blktrace import BlkTrace
-from kernlab.traces.blktrace_headers import in_time_order
+from kernlab.traces.blktrace import events, headers, trace
+from kernlab.traces.blktrace.headers import in_time_order
+from kernlab.traces.blktrace.trace import BlkTrace
 from kernlab.util import threads
 
 
@@ -86,7 +86,7 @@ def test_what_threads_use_in_turn_is_never_used_by_two():
 def test_times_are_ordered_as_if_all_at_once(streams, size, ascending):
     arrays = [np.array(sorted(times) if ascending else times, dtype=np.uint64) for times in streams]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blktrace_headers, "_PIECE", size)
+        patch.setattr(headers, "_PIECE", size)
         patch.setattr(threads, "processors", lambda: 3)
         rows = [np.arange(len(times)) + 100 * number for number, times in enumerate(arrays)]
         stamps, found = in_time_order(arrays, arrays, rows)
@@ -120,10 +120,10 @@ def test_events_of_many_small_blocks_in_threads_are_those_of_one(monkeypatch, bl
             parts.append(made.pack())
         streams[cpu] = b"".join(parts)
     whole = BlkTrace.from_bytes(streams).events
-    for module in (blktrace, blktrace_events, blktrace_headers):
+    for module in (trace, events, headers):
         monkeypatch.setattr(module, "_BLOCK", block)
-    monkeypatch.setattr(blktrace, "_SMALL", 0)
-    monkeypatch.setattr(blktrace_headers, "_PIECE", block)
+    monkeypatch.setattr(trace, "_SMALL", 0)
+    monkeypatch.setattr(headers, "_PIECE", block)
     monkeypatch.setattr(threads, "processors", lambda: 3)
     pieces = BlkTrace.from_bytes(streams).events
     pd.testing.assert_frame_equal(pieces, whole)

@@ -10,8 +10,8 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses, frame
-from kernlab.traces.ftrace_load import Trace
-from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance
+from kernlab.traces.ftrace.load import Trace
+from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance
 
 
 def instances_table(

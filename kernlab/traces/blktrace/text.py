@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernlab.traces.blktrace_names import MINOR_BITS, NOTE_MESSAGE, NOTIFY, PC, rwbs
-from kernlab.traces.blktrace_records import I64
+from kernlab.traces.blktrace.names import MINOR_BITS, NOTE_MESSAGE, NOTIFY, PC, rwbs
+from kernlab.traces.blktrace.records import I64
 from kernlab.util import text
 
 if TYPE_CHECKING:
-    from kernlab.traces.blktrace import BlkTrace
+    from kernlab.traces.blktrace.trace import BlkTrace
 
 _LETTERS = dict(enumerate("?QMFGSRDCPU", 0)) | {11: "UT", 12: "I", 13: "X", 14: "B", 15: "A"}
 # What blkparse knows of requests that are no file system's: the others it calls bad and prints nothing.

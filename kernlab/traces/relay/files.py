@@ -27,14 +27,14 @@ from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.formats.packed_file import unpacked_file
 from kernlab.formats.source import kind_of
-from kernlab.traces.blktrace import BlkTrace
-from kernlab.traces.blktrace_losses import Counts
-from kernlab.traces.blktrace_records import MAGIC7, MAGIC8
-from kernlab.traces.relay_clients import register
-from kernlab.traces.relay_content import LOOKED_AT, refuse
-from kernlab.traces.relay_layout import LARGEST_BUFFER, Counters
-from kernlab.traces.relay_mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
-from kernlab.traces.relay_paths import (
+from kernlab.traces.blktrace.losses import Counts
+from kernlab.traces.blktrace.records import MAGIC7, MAGIC8
+from kernlab.traces.blktrace.trace import BlkTrace
+from kernlab.traces.relay.clients import register
+from kernlab.traces.relay.content import LOOKED_AT, refuse
+from kernlab.traces.relay.layout import LARGEST_BUFFER, Counters
+from kernlab.traces.relay.mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
+from kernlab.traces.relay.paths import (
     PathLike,
     channel_name,
     find_files,
@@ -44,8 +44,8 @@ from kernlab.traces.relay_paths import (
     read_dropped,
     recorded_dropped,
 )
-from kernlab.traces.relay_record import record as _record
-from kernlab.traces.relay_records import (
+from kernlab.traces.relay.record import record as _record
+from kernlab.traces.relay.records import (
     Chunk,
     hexdump,
     is_systemtap,

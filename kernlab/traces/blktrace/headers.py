@@ -9,9 +9,9 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.traces.blktrace_counts import Key, Run, count, is_note
-from kernlab.traces.blktrace_names import CGROUP, NOTE_MESSAGE
-from kernlab.traces.blktrace_records import I64, U8, V7, V8, Mask, Scan
+from kernlab.traces.blktrace.counts import Key, Run, count, is_note
+from kernlab.traces.blktrace.names import CGROUP, NOTE_MESSAGE
+from kernlab.traces.blktrace.records import I64, U8, V7, V8, Mask, Scan
 from kernlab.util.threads import in_threads
 
 #: Headers taken apart in one go.

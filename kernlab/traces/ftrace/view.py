@@ -17,16 +17,16 @@ from kernlab.dataframes import frame, lookup, nullable
 from kernlab.dataframes.deferred_text import deferred_text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.traces import ftrace_fields, ftrace_lines
-from kernlab.traces.ftrace_comms import Comms
-from kernlab.traces.ftrace_fields import Records
-from kernlab.traces.ftrace_formats import Format, Formats, choose, is_pattern, require
-from kernlab.traces.ftrace_load import Trace, load
-from kernlab.traces.ftrace_many import as_json, fields_of_many
-from kernlab.traces.ftrace_record import Failed
-from kernlab.traces.ftrace_rings import MAIN, SNAPSHOT, Instance, find_instances, read_clocks
-from kernlab.traces.ftrace_tables import instances_table, lost_table
-from kernlab.traces.ftrace_text import Texts, latency_marks
+from kernlab.traces.ftrace import fields, lines
+from kernlab.traces.ftrace.comms import Comms
+from kernlab.traces.ftrace.fields import Records
+from kernlab.traces.ftrace.formats import Format, Formats, choose, is_pattern, require
+from kernlab.traces.ftrace.load import Trace, load
+from kernlab.traces.ftrace.many import as_json, fields_of_many
+from kernlab.traces.ftrace.record import Failed
+from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, find_instances, read_clocks
+from kernlab.traces.ftrace.tables import instances_table, lost_table
+from kernlab.traces.ftrace.text import Texts, latency_marks
 from kernlab.util.text import Spelt
 
 I64 = npt.NDArray[np.int64]
@@ -213,7 +213,7 @@ class Ftrace(Spelt):
         records = trace.records(chosen)
         own: dict[str, Any] = {}
         for described in form.fields:
-            own[described.name] = ftrace_fields.column(records, described)
+            own[described.name] = fields.column(records, described)
         said = _strings(self._said(chosen)) if text else self._message(form, chosen)
         if said is not None:
             own.setdefault("text", said)
@@ -344,7 +344,7 @@ class Ftrace(Spelt):
         )
         comms = [known[code] if code >= 0 else "<...>" for code in codes.tolist()]
         found = (trace.pid[chosen], cpus, marks, trace.time[chosen], trace.type[chosen], self._said(chosen))
-        return list(ftrace_lines.lines(comms, *found, self._formats.names))
+        return list(lines.lines(comms, *found, self._formats.names))
 
     def _of_entry(self, chosen: I64, name: str) -> I64 | None:
         """A number that every record begins with, None where this kernel's do not have it."""
@@ -361,7 +361,7 @@ class Ftrace(Spelt):
         Raises KernlabError where there is nothing to write, or sub-buffers of the instances differ in size (then name
         one); OSError where the file cannot be written.
         """
-        from kernlab.traces.ftrace_dat import write
+        from kernlab.traces.ftrace.dat import write
 
         rings = self._trace.rings
         chosen = self._instances[0] if self._instances else None

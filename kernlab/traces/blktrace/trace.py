@@ -18,16 +18,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.dataframes import describe
-from kernlab.traces.blktrace_counts import MOST_CPUS, Key, Run, together
-from kernlab.traces.blktrace_events import event_columns, names_by_code
-from kernlab.traces.blktrace_export import export, stops
-from kernlab.traces.blktrace_headers import Digest, Rows, digest, gather, headers, in_time_order, some_headers
-from kernlab.traces.blktrace_latency import Latencies
-from kernlab.traces.blktrace_losses import Counts, Loss, losses
-from kernlab.traces.blktrace_names import CGROUP
-from kernlab.traces.blktrace_notes import Note, process_names, read_notes, wall_clock
-from kernlab.traces.blktrace_records import V7, V8, Mask, Scan, scan
-from kernlab.traces.blktrace_text import as_text
+from kernlab.traces.blktrace.counts import MOST_CPUS, Key, Run, together
+from kernlab.traces.blktrace.events import event_columns, names_by_code
+from kernlab.traces.blktrace.export import export, stops
+from kernlab.traces.blktrace.headers import Digest, Rows, digest, gather, headers, in_time_order, some_headers
+from kernlab.traces.blktrace.latency import Latencies
+from kernlab.traces.blktrace.losses import Counts, Loss, losses
+from kernlab.traces.blktrace.names import CGROUP
+from kernlab.traces.blktrace.notes import Note, process_names, read_notes, wall_clock
+from kernlab.traces.blktrace.records import V7, V8, Mask, Scan, scan
+from kernlab.traces.blktrace.text import as_text
 from kernlab.util.threads import in_threads
 
 U8 = npt.NDArray[np.uint8]

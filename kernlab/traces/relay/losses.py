@@ -8,9 +8,9 @@ import numpy as np
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import array
-from kernlab.traces.blktrace import BlkTrace
-from kernlab.traces.blktrace_losses import Counted, Counts
-from kernlab.traces.relay_dump import Buffer, Channel
+from kernlab.traces.blktrace.losses import Counted, Counts
+from kernlab.traces.blktrace.trace import BlkTrace
+from kernlab.traces.relay.dump import Buffer, Channel
 from kernlab.walk.cpus import percpu_many
 
 #: (number of the sub-buffer, where in the trace's bytes it begins), of one CPU.

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.dataframes import lookup
-from kernlab.traces.blktrace_counts import is_note
-from kernlab.traces.blktrace_names import (
+from kernlab.traces.blktrace.counts import is_note
+from kernlab.traces.blktrace.names import (
     ACTIONS,
     CGROUP,
     REMAP,
@@ -25,12 +25,12 @@ from kernlab.traces.blktrace_names import (
     device_name,
     rwbs,
 )
-from kernlab.traces.blktrace_records import I64, U8, Mask
+from kernlab.traces.blktrace.records import I64, U8, Mask
 from kernlab.util import text
 from kernlab.util.threads import in_threads
 
 if TYPE_CHECKING:
-    from kernlab.traces.blktrace import BlkTrace
+    from kernlab.traces.blktrace.trace import BlkTrace
 
 #: Members that a note's header does not have.
 _NOT_OF_NOTES = ("sequence", "sector", "bytes", "error")

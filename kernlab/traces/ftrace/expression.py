@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kernlab.traces import ftrace_helpers as helpers
-from kernlab.traces.ftrace_formats import Field
-from kernlab.traces.ftrace_record import Compiled, Failed, Value, dynamic, getter
-from kernlab.traces.ftrace_tokens import NotUnderstood, tokens, unquote
+from kernlab.traces.ftrace import helpers
+from kernlab.traces.ftrace.formats import Field
+from kernlab.traces.ftrace.record import Compiled, Failed, Value, dynamic, getter
+from kernlab.traces.ftrace.tokens import NotUnderstood, tokens, unquote
 
 #: Deeper expressions are damage.
 _DEEPEST = 100

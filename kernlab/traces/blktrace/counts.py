@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.traces.blktrace_names import NOTIFY
+from kernlab.traces.blktrace.names import NOTIFY
 
 #: Damaged records may claim to be of as many devices and CPUs as there are records: no more than this are counted.
 MOST_RUNS = 1 << 14

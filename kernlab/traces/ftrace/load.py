@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.traces.ftrace_fields import Records
-from kernlab.traces.ftrace_pages import HEADER, commits, decode
-from kernlab.traces.ftrace_rings import Ring
+from kernlab.traces.ftrace.fields import Records
+from kernlab.traces.ftrace.pages import HEADER, commits, decode
+from kernlab.traces.ftrace.rings import Ring
 from kernlab.util.progress import progress
 
 I64 = npt.NDArray[np.int64]

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from kernlab.errors import KernlabError
-from kernlab.traces.blktrace import BlkTrace
-from kernlab.traces.blktrace_headers import headers
-from kernlab.traces.blktrace_records import U8, scan
-from kernlab.traces.relay_layout import Counters
-from kernlab.traces.relay_records import Chunk
+from kernlab.traces.blktrace.headers import headers
+from kernlab.traces.blktrace.records import U8, scan
+from kernlab.traces.blktrace.trace import BlkTrace
+from kernlab.traces.relay.layout import Counters
+from kernlab.traces.relay.records import Chunk
 
 _PROT_READ, _MAP_SHARED = 1, 1
 _MAP_FAILED = (1 << 8 * ctypes.sizeof(ctypes.c_void_p)) - 1

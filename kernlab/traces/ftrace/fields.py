@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from kernlab.core.structs import Column
 from kernlab.dataframes import nullable
-from kernlab.traces.ftrace_formats import Field
+from kernlab.traces.ftrace.formats import Field
 from kernlab.util import text
 
 I64 = npt.NDArray[np.int64]

@@ -15,9 +15,9 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray, array
 from kernlab.errors import KernlabError
 from kernlab.memory.address_space import Status, fault
-from kernlab.traces.relay_clients import Client, recognise
-from kernlab.traces.relay_layout import LARGEST_BUFFER, MOST_SUBBUFS, Counters, Piece
-from kernlab.traces.relay_open_files import open_files
+from kernlab.traces.relay.clients import Client, recognise
+from kernlab.traces.relay.layout import LARGEST_BUFFER, MOST_SUBBUFS, Counters, Piece
+from kernlab.traces.relay.open_files import open_files
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings

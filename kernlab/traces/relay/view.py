@@ -18,12 +18,12 @@ from kernlab.dataframes import addresses, describe, frame, nullable
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.linux.tasks import known_tasks
-from kernlab.traces.blktrace import BlkTrace, Stream
-from kernlab.traces.blktrace_losses import Counts
-from kernlab.traces.relay_dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
-from kernlab.traces.relay_layout import MODES
-from kernlab.traces.relay_losses import count, overwritten, told
-from kernlab.traces.relay_records import (
+from kernlab.traces.blktrace.losses import Counts
+from kernlab.traces.blktrace.trace import BlkTrace, Stream
+from kernlab.traces.relay.dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
+from kernlab.traces.relay.layout import MODES
+from kernlab.traces.relay.losses import count, overwritten, told
+from kernlab.traces.relay.records import (
     Chunk,
     bytes_by_cpu,
     hexdump,

@@ -19,13 +19,13 @@ import pandas as pd
 
 from kernlab.dataframes import describe
 from kernlab.errors import KernlabError
-from kernlab.traces.blktrace_losses import doubt
-from kernlab.traces.blktrace_match import ACTS, MOMENTS, NONE, SIZED, STEPS, C, D, Matcher, Q
-from kernlab.traces.blktrace_names import ACTIONS, FLUSH, NOTIFY, PC, WRITE, categories, device_name, rwbs
+from kernlab.traces.blktrace.losses import doubt
+from kernlab.traces.blktrace.match import ACTS, MOMENTS, NONE, SIZED, STEPS, C, D, Matcher, Q
+from kernlab.traces.blktrace.names import ACTIONS, FLUSH, NOTIFY, PC, WRITE, categories, device_name, rwbs
 
 if TYPE_CHECKING:
-    from kernlab.traces.blktrace import BlkTrace
-    from kernlab.traces.blktrace_headers import Rows
+    from kernlab.traces.blktrace.headers import Rows
+    from kernlab.traces.blktrace.trace import BlkTrace
 
 I64 = npt.NDArray[np.int64]
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
-from kernlab.traces.ftrace_comms import IDLE, Comms
-from kernlab.traces.ftrace_formats import Formats
-from kernlab.traces.ftrace_load import Trace
-from kernlab.traces.ftrace_pages import HEADER, commits, decode
-from kernlab.traces.ftrace_rings import Instance, Ring
+from kernlab.traces.ftrace.comms import IDLE, Comms
+from kernlab.traces.ftrace.formats import Formats
+from kernlab.traces.ftrace.load import Trace
+from kernlab.traces.ftrace.pages import HEADER, commits, decode
+from kernlab.traces.ftrace.rings import Instance, Ring
 from kernlab.util.files import whole_file
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kernlab.traces.ftrace_fields import element_width
-from kernlab.traces.ftrace_formats import Field
+from kernlab.traces.ftrace.fields import element_width
+from kernlab.traces.ftrace.formats import Field
 from kernlab.util import text
 
 #: An int, a str, `bytes` (a buffer) or a tuple of int (an array).

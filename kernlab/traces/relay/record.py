@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.traces.relay_mapped import is_live
-from kernlab.traces.relay_paths import METADATA, channel_name, read_dropped
+from kernlab.traces.relay.mapped import is_live
+from kernlab.traces.relay.paths import METADATA, channel_name, read_dropped
 from kernlab.util.files import naming, write_whole
 from kernlab.util.progress import progress
 

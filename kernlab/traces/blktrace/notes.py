@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernlab.traces.blktrace_headers import Digest, headers
-from kernlab.traces.blktrace_names import CGROUP, NOTE_PROCESS, NOTE_TIMESTAMP
-from kernlab.traces.blktrace_records import U8, Scan
+from kernlab.traces.blktrace.headers import Digest, headers
+from kernlab.traces.blktrace.names import CGROUP, NOTE_PROCESS, NOTE_TIMESTAMP
+from kernlab.traces.blktrace.records import U8, Scan
 from kernlab.util import text
 
 if TYPE_CHECKING:
-    from kernlab.traces.blktrace import Stream
+    from kernlab.traces.blktrace.trace import Stream
 
 #: Records that blkparse reads of one file before it turns to the next (blkparse.c, RB_BATCH_DEFAULT).
 _BATCH = 512

@@ -18,12 +18,12 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import EnumType, IntType, StructType
 from kernlab.errors import KernlabError
-from kernlab.traces.ftrace_expression import Parser
-from kernlab.traces.ftrace_fields import Records
-from kernlab.traces.ftrace_formats import Field, Format
-from kernlab.traces.ftrace_printf import Directive, parse, render, render_packed
-from kernlab.traces.ftrace_record import Compiled, Failed, dynamic, getter
-from kernlab.traces.ftrace_tokens import NotUnderstood
+from kernlab.traces.ftrace.expression import Parser
+from kernlab.traces.ftrace.fields import Records
+from kernlab.traces.ftrace.formats import Field, Format
+from kernlab.traces.ftrace.printf import Directive, parse, render, render_packed
+from kernlab.traces.ftrace.record import Compiled, Failed, dynamic, getter
+from kernlab.traces.ftrace.tokens import NotUnderstood
 from kernlab.util import text
 from kernlab.walk.strings import c_strings
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kernlab.traces.ftrace_fields import element_width
-from kernlab.traces.ftrace_formats import Field
-from kernlab.traces.ftrace_record import Compiled, Failed
+from kernlab.traces.ftrace.fields import element_width
+from kernlab.traces.ftrace.formats import Field
+from kernlab.traces.ftrace.record import Compiled, Failed
 from kernlab.util import text
 
 #: Those that take the name of a field.

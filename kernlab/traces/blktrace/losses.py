@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernlab.traces.blktrace_counts import Key, Run
-from kernlab.traces.blktrace_names import device_name
+from kernlab.traces.blktrace.counts import Key, Run
+from kernlab.traces.blktrace.names import device_name
 
 #: Between which times (ns); None: from the beginning, to the end.
 Span = tuple[int | None, int | None]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kernlab.escape import show_controls
-from kernlab.traces.blktrace_headers import headers
-from kernlab.traces.blktrace_records import I64, U8, Scan
+from kernlab.traces.blktrace.headers import headers
+from kernlab.traces.blktrace.records import I64, U8, Scan
 from kernlab.util.files import write_whole
 
 if TYPE_CHECKING:
-    from kernlab.traces.blktrace import BlkTrace
+    from kernlab.traces.blktrace.trace import BlkTrace
 
 
 def stops(data: U8, found: Scan) -> I64:

@@ -12,10 +12,10 @@ import pandas as pd
 
 from kernlab.dataframes.builder import build
 from kernlab.errors import KernlabError
-from kernlab.traces import ftrace_fields
-from kernlab.traces.ftrace_fields import Records
-from kernlab.traces.ftrace_formats import Field, Format
-from kernlab.traces.ftrace_record import Compiled, Failed, getter, shape
+from kernlab.traces.ftrace import fields
+from kernlab.traces.ftrace.fields import Records
+from kernlab.traces.ftrace.formats import Field, Format
+from kernlab.traces.ftrace.record import Compiled, Failed, getter, shape
 
 I64 = npt.NDArray[np.int64]
 
@@ -47,7 +47,7 @@ def fields_of_many(
         some = records(rows)
         for field in formats[number].fields:
             name = f"field_{field.name}" if field.name in taken else field.name
-            values = pd.Series(build(token, name, ftrace_fields.column(some, field)))
+            values = pd.Series(build(token, name, fields.column(some, field)))
             parts.setdefault(name, []).append((rows, values))
     return {name: _spread(len(kinds), found) for name, found in parts.items()}
 

@@ -1,0 +1,1 @@
+"""relay channels: in dumps, in files, and live; records out."""
