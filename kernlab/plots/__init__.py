@@ -171,7 +171,7 @@ class Plots(Spelt):
         return events
 
     def _frames(self) -> Any:
-        from kernlab.plots.frames import count
+        from kernlab.plots.page_counts import count
 
         # `memory`, `zones` and `physical` look at the same ones.
         return self._dump.kernel.once("plotted_frames", count)

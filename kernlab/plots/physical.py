@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.plots import style
-from kernlab.plots.frames import GROUPS, Frames, colour
+from kernlab.plots.page_counts import GROUPS, Frames, colour
 from kernlab.util.text import human_bytes
 
 if TYPE_CHECKING:

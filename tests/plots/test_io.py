@@ -18,7 +18,7 @@ from traces import blk_records
 import kernlab
 from kernlab import KernlabError
 from kernlab.plots import io, style
-from kernlab.plots.io_requests import (
+from kernlab.plots.io.requests import (
     NEVER,
     READ,
     WRITE,

@@ -21,7 +21,7 @@ from kernlab import KernlabError
 from kernlab.linux.page.classifier import KIND_NAMES
 from kernlab.plots import style
 from kernlab.plots.bars import bars, slabs
-from kernlab.plots.frames import GROUP_OF, GROUPS, count
+from kernlab.plots.page_counts import GROUP_OF, GROUPS, count
 from kernlab.plots.physical import hilbert, raster
 
 NAMES = ["memory", "zones", "physical", "slabs", "processes", "maps"]

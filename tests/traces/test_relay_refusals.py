@@ -12,7 +12,7 @@ import pytest
 from overlay import Overlay
 
 from kernlab.plots import io
-from kernlab.plots.io_requests import requests_of
+from kernlab.plots.io.requests import requests_of
 
 SIZE, SLOTS = 16384, 8
 OLD, NEW = "debian-6.1", "debian-7.2"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernlab.plots import style
-from kernlab.plots.io_requests import F64, I64, KINDS, Requests
+from kernlab.plots.io.requests import F64, I64, KINDS, Requests
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

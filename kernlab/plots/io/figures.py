@@ -14,7 +14,7 @@ import pandas as pd
 
 from kernlab.escape import escape_plot, show_controls
 from kernlab.plots import style
-from kernlab.plots.io_axes import (
+from kernlab.plots.io.axes import (
     MARKERS,
     bytes_axis,
     dots,
@@ -29,7 +29,7 @@ from kernlab.plots.io_axes import (
     stack,
     time_axis,
 )
-from kernlab.plots.io_requests import (
+from kernlab.plots.io.requests import (
     F64,
     I64,
     KINDS,
