@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
         globals()["plain"] = plain
         return plain
     if name == "show":
-        from kernlab.widgets.grid import show
+        from kernlab.display.grid import show
 
         globals()["show"] = show
         return show
@@ -52,8 +52,8 @@ def __getattr__(name: str) -> Any:
     from kernlab import dump
 
     # What hangs off a dump lies below it, so it is named here and imported when first looked at.
-    dump.VIEWS.setdefault("_card", "kernlab.widgets.card:card")
-    dump.VIEWS.setdefault("_plain_card", "kernlab.widgets.card:plain")
+    dump.VIEWS.setdefault("_card", "kernlab.display.card:card")
+    dump.VIEWS.setdefault("_plain_card", "kernlab.display.card:plain")
     dump.VIEWS.setdefault("disassemble", "kernlab.browse.disassembly:Disassemble")
     dump.VIEWS.setdefault("entries", "kernlab.browse.entries:Entries")
     dump.VIEWS.setdefault("explore", "kernlab.widgets.explore:Explore")

@@ -66,7 +66,7 @@ def _info(arguments: argparse.Namespace) -> int:
             facts = {str(key): _plain(value) for key, value in dump.info.items()}
             print(json.dumps(facts | {"problems": dump.problems}, indent=1))
             return 0
-        from kernlab.summary import as_text, summary
+        from kernlab.display.summary import as_text, summary
 
         said = summary(dump)
     print(as_text(said))

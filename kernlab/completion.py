@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernlab import dataframes
 from kernlab.browse import complete
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Struct, StructArray
@@ -130,7 +129,11 @@ def _columns(found: Any) -> list[str] | None:
     """The columns of a table, built or not; None for what is none."""
     if isinstance(found, _Table):
         return list(found.columns)
-    return [str(name) for name in found.columns] if _is_frame(found) and dataframes.is_ours(found) else None
+    if not _is_frame(found):
+        return None
+    from kernlab.display.html import is_ours
+
+    return [str(name) for name in found.columns] if is_ours(found) else None
 
 
 def _of_columns(columns: list[str], typed: str) -> list[Suggestion]:

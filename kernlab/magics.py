@@ -19,7 +19,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.utils.text import DollarFormatter
 
 import kernlab
-from kernlab import completion, dataframes
+from kernlab import completion
 from kernlab.browse import bar
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
@@ -163,11 +163,15 @@ class KernlabMagics(Magics):
 
     def html(self, shown: Any) -> str:
         """How a DataFrame or Series is shown, whoever made it: joins and groupings forget where they are from."""
-        return dataframes.to_html(shown, max_rows=self.max_rows, human_sizes=self.human_sizes)
+        from kernlab.display.html import to_html
+
+        return to_html(shown, max_rows=self.max_rows, human_sizes=self.human_sizes)
 
     def plain(self, shown: Any, printer: Any, cycle: bool) -> None:
         """The same for a terminal: control characters that a dump's strings hold must not reach it."""
-        printer.text(dataframes.to_text(shown, human_sizes=self.human_sizes))
+        from kernlab.display.plain_text import to_text
+
+        printer.text(to_text(shown, human_sizes=self.human_sizes))
 
     @property
     def matcher(self) -> Callable[..., Any]:

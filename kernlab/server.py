@@ -81,7 +81,7 @@ class Summaries(Configurable):
     async def _make(self, path: str) -> tuple[dict[str, Any], bool]:
         """A summary, and whether it would come out the same again."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "kernlab.summary", path),
+            *(sys.executable, "-m", "kernlab.display.summary", path),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -21,7 +21,7 @@ from tornado.httpclient import HTTPClientError
 
 from kernlab import server
 
-#: What a child is made to be, in the place of kernlab.summary: its arguments are the path.
+#: What a child is made to be, in the place of kernlab.display.summary: its arguments are the path.
 GOOD = "import json, sys; print(json.dumps({'title': sys.argv[1], 'rows': []}))"
 
 
@@ -68,7 +68,7 @@ def child(monkeypatch, tmp_path):
             program.write_text(f"open({str(counted)!r}, 'a').write('.')\n" + textwrap.dedent(code))
 
             async def instead(*command, **kwargs):
-                assert command[:3] == (sys.executable, "-m", "kernlab.summary")
+                assert command[:3] == (sys.executable, "-m", "kernlab.display.summary")
                 return await real(sys.executable, str(program), *command[3:], **kwargs)
 
             monkeypatch.setattr(server.asyncio, "create_subprocess_exec", instead)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
         lookup,
         nullable,
     )
-    from kernlab.dataframes.html import is_ours, to_html
-    from kernlab.dataframes.plain_text import to_text
 
 __all__ = [
     "AddressArray",
@@ -34,12 +32,9 @@ __all__ = [
     "element_addresses",
     "empty",
     "frame",
-    "is_ours",
     "lookup",
     "nullable",
     "table",
-    "to_html",
-    "to_text",
 ]
 
 _MODULES = {
@@ -50,11 +45,8 @@ _MODULES = {
     "element_addresses": "builder",
     "empty": "builder",
     "frame": "builder",
-    "is_ours": "html",
     "lookup": "builder",
     "nullable": "builder",
-    "to_html": "html",
-    "to_text": "plain_text",
 }
 
 

@@ -9,11 +9,12 @@ import anywidget
 import traitlets
 
 from kernlab.browse.session import Session
+from kernlab.display import ELEMENTS
 from kernlab.widgets import snapshot
 
 _HERE = Path(__file__).parent
 #: One ES module in three parts: there is no build that would put them together.
-_SCRIPTS = ("elements.js", "browser_parts.js", "browser_rows.js", "browser.js")
+_SCRIPTS = (ELEMENTS, *(_HERE / name for name in ("browser_parts.js", "browser_rows.js", "browser.js")))
 
 
 class StructBrowser(anywidget.AnyWidget):
@@ -24,7 +25,7 @@ class StructBrowser(anywidget.AnyWidget):
     touches the shell.
     """
 
-    _esm = "".join((_HERE / name).read_text("utf-8") for name in _SCRIPTS)
+    _esm = "".join(script.read_text("utf-8") for script in _SCRIPTS)
     _css = _HERE / "browser.css"
     shown = traitlets.Dict().tag(sync=True)
 

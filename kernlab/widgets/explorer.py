@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.display import ELEMENTS
 from kernlab.errors import KernlabError, MissingDependencyError
 from kernlab.util import frontend
 from kernlab.util.threads import beside
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("elements.js", "explorer_grid.js", "explorer.js")
+_SCRIPTS = (ELEMENTS, _HERE / "explorer_grid.js", _HERE / "explorer.js")
 _HEIGHT = "680px"
 
 
@@ -58,7 +59,7 @@ def view(dump: Dump) -> Callable[..., Explorer | StillExplorer]:
 class Dashboard(anywidget.AnyWidget):
     """The front end's half: what it draws, and the messages that it sends."""
 
-    _esm = "\n".join((_HERE / name).read_text("utf-8") for name in _SCRIPTS)
+    _esm = "\n".join(script.read_text("utf-8") for script in _SCRIPTS)
     _css = _HERE / "explorer.css"
 
     summary = traitlets.Dict().tag(sync=True)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.display.summary import summary
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.summary import summary
 from kernlab.util import text
 from kernlab.widgets import explorer_views as views
 from kernlab.widgets.explorer_export import Exports

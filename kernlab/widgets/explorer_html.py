@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab.dataframes.html import to_html
+from kernlab.display.card import card
+from kernlab.display.html import to_html
 from kernlab.errors import KernlabError
 from kernlab.escape import NO_MATH, escape_html
-from kernlab.widgets.card import card
 
 if TYPE_CHECKING:
     from kernlab.widgets.explorer_board import Board

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab import tables
-from kernlab.dataframes.cells import Kind, duration, kind_of_column, readable
+from kernlab.display.cells import Kind, duration, kind_of_column, readable
+from kernlab.display.summary import opens_alone
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.summary import opens_alone
 from kernlab.tables.groups import FIRST, grouped
 from kernlab.util import text
 from kernlab.util.addresses import is_missing

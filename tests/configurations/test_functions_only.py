@@ -9,8 +9,8 @@ from configurations.test_options import TABLES, build, values
 from overlay import Overlay
 
 from kernlab.debuginfo.btf_search import find_btf
+from kernlab.display.summary import summary
 from kernlab.errors import KernlabError, SymbolNotFoundError
-from kernlab.summary import summary
 
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 _WHY = "names functions only (CONFIG_KALLSYMS_ALL is off)"

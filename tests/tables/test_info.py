@@ -12,8 +12,8 @@ from overlay import Overlay
 
 import kernlab
 from kernlab.core.kernel import Kernel
+from kernlab.display.summary import summary
 from kernlab.dump import Dump
-from kernlab.summary import summary
 from kernlab.tables.system.info import taint
 
 

@@ -242,7 +242,7 @@ def test_hostile_texts_stay_as_they_are_and_are_inert_where_shown(sample):
     with model.lay(sample).dump() as damaged:
         log = damaged.log
         assert log["text"].tolist() == [hostile, "\\xff\\xfe broken \\x80"]
-        from kernlab.dataframes import to_html
+        from kernlab.display.html import to_html
 
         page = to_html(log)
         assert "<img" not in page

@@ -65,7 +65,7 @@ def test_in_one_line():
 
 
 def test_the_card_and_the_command_tell_all_of_them_once(lacking):
-    from kernlab.summary import summary
+    from kernlab.display.summary import summary
 
     lacking.tasks  # noqa: B018
     assert list(summary(lacking).problems) == MANY

@@ -19,8 +19,8 @@ pytest.importorskip("anywidget", reason="anywidget is not installed (the extra '
 
 import kernlab
 from kernlab import tables
+from kernlab.display.summary import open_dumps
 from kernlab.errors import KernlabError
-from kernlab.summary import open_dumps
 from kernlab.tables.groups import FIRST, GROUPS
 from kernlab.tables.suspects import rules
 from kernlab.widgets import explorer_views as views

@@ -21,7 +21,7 @@ interface IOpenDump {
 
 // Asks a kernel that has kernlab loaded, and imports nothing into one that has not.
 const QUESTION =
-  "__import__('importlib').import_module('kernlab.summary').open_dumps(globals()) " +
+  "__import__('importlib').import_module('kernlab.display.summary').open_dumps(globals()) " +
   "if 'kernlab' in __import__('sys').modules else None";
 
 export class DumpsPanel extends Widget {

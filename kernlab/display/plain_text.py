@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from kernlab.dataframes.cells import Kind, kind_of_column, kind_of_value, readable
+from kernlab.display.cells import Kind, kind_of_column, kind_of_value, readable
 from kernlab.escape import escape_terminal
 from kernlab.util.addresses import is_missing
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kernlab.dataframes import is_ours, to_html
 from kernlab.dataframes.address import AddressDtype
-from kernlab.dataframes.cells import AT_RIGHT, duration, kind_of_column, readable
+from kernlab.display.cells import AT_RIGHT, duration, kind_of_column, readable
+from kernlab.display.html import is_ours, to_html
 from kernlab.errors import KernlabError, MissingDependencyError
 from kernlab.escape import NO_MATH, escape_html, show_controls
 from kernlab.util.frontend import cell_name

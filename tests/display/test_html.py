@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kernlab.dataframes import describe, frame, is_ours, nullable, to_html
+from kernlab.dataframes import describe, frame, nullable
+from kernlab.display.html import is_ours, to_html
 from kernlab.escape import show_controls
 from kernlab.util.text import decode
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from kernlab.dataframes.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable
+from kernlab.display.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable
 from kernlab.escape import NO_MATH, escape_html
 from kernlab.util.addresses import is_missing
 from kernlab.util.text import shorten

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kernlab.display.summary import as_text, summary
 from kernlab.escape import NO_MATH, escape_html, escape_terminal
-from kernlab.summary import as_text, summary
 from kernlab.util import text
 
 if TYPE_CHECKING:

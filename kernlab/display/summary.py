@@ -193,7 +193,7 @@ def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m kernlab.summary FILE`: the summary as one JSON object on stdout, in bounded time and memory.
+    """`python -m kernlab.display.summary FILE`: the summary as one JSON object on stdout, in bounded time and memory.
 
     For JupyterLab's server, which must not open files that others wrote by itself. `error` says why there is none.
     """
