@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernlab.browse import complete
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Struct, StructArray
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
+from kernlab.struct_browser import complete
 from kernlab.tables import INDEX
 
 #: Suggestions at once, and the longest line that is looked at.

@@ -20,9 +20,9 @@ from IPython.utils.text import DollarFormatter
 
 import kernlab
 from kernlab import completion
-from kernlab.browse import bar
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
+from kernlab.struct_browser import address_bar
 
 #: Named, not imported: pandas is imported when a table is first built.
 _SHOWN = (("pandas", "DataFrame"), ("pandas", "Series"))
@@ -76,7 +76,7 @@ class KernlabMagics(Magics):
         name, where = " ".join(words[:count]), " ".join(words[count:])
         if not where:
             return _told(dump.layout, name)
-        return _told(lambda: dump.struct(name, bar.address_of(dump.kernel, where)))
+        return _told(lambda: dump.struct(name, address_bar.address_of(dump.kernel, where)))
 
     @no_var_expand
     @magic_arguments()

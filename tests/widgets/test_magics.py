@@ -13,10 +13,10 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import kernlab
 import kernlab.util.text
-from kernlab.browse.layout import Layout
 from kernlab.completion import suggestions
 from kernlab.core.structs import Struct
 from kernlab.dump import Dump
+from kernlab.struct_browser.pahole import Layout
 
 
 @pytest.fixture

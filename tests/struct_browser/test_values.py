@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from kernlab.browse import values
 from kernlab.debuginfo.types import (
     AliasType,
     ArrayType,
@@ -15,6 +14,7 @@ from kernlab.debuginfo.types import (
     PointerType,
     StructType,
 )
+from kernlab.struct_browser import values
 
 CHAR = IntType("char", 1, True, is_char=True)
 U8, INT, UINT, LONG, ULONG = (

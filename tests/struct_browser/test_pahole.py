@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from kernlab.browse.layout import layout
 from kernlab.debuginfo.types import ArrayType, IntType, Member, PointerType, StructType
 from kernlab.errors import KernlabError
+from kernlab.struct_browser.pahole import layout
 
 CHAR, SHORT, INT, LONG = (
     IntType(name, size, True) for name, size in (("char", 1), ("short", 2), ("int", 4), ("long", 8))

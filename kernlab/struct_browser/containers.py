@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernlab.browse.children import struct_place
-from kernlab.browse.identify import identify
-from kernlab.browse.members import path_at
-from kernlab.browse.rows import Place
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import DEEPEST, ArrayType, StructType, Type
+from kernlab.struct_browser.children import struct_place
+from kernlab.struct_browser.identify import identify
+from kernlab.struct_browser.members import path_at
+from kernlab.struct_browser.rows import Place
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import datetime
 import stat
 import struct
 
-from kernlab.browse.known import FLAG_ENUMS, FLAGS, NANOSECONDS, POISON
 from kernlab.core.structs import is_char
 from kernlab.debuginfo.types import (
     AliasType,
@@ -21,6 +20,7 @@ from kernlab.debuginfo.types import (
     Types,
 )
 from kernlab.escape import show_controls
+from kernlab.struct_browser.conventions import FLAG_ENUMS, FLAGS, NANOSECONDS, POISON
 from kernlab.util import text
 
 #: What a string may take in one line; and how many elements of an array stand in it.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from kernlab import dataframes
-from kernlab.browse.layout import Layout, layout
 from kernlab.core.structs import Column
 from kernlab.debuginfo import global_variables
 from kernlab.errors import TypesLostError
+from kernlab.struct_browser.pahole import Layout, layout
 
 
 class FindSymbols:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kernlab.browse import bar
-from kernlab.browse.complete import complete_expression, complete_path, complete_symbol, complete_type
 from kernlab.errors import KernlabError
+from kernlab.struct_browser import address_bar
+from kernlab.struct_browser.complete import complete_expression, complete_path, complete_symbol, complete_type
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def kernel(opened):
 
 
 def find(kernel, typed):
-    place = bar.find(kernel, typed)
+    place = address_bar.find(kernel, typed)
     return place.type.c_name, place.address
 
 
@@ -44,8 +44,8 @@ def test_members_pointers_and_elements(kernel, opened):
         "char [16]",
         int(first) + kernel.find_type("struct task_struct").strip().member("comm").offset,
     )
-    assert bar.find(kernel, "pid(1).mm.mm_mt").owner == ("struct mm_struct", "mm_mt")
-    assert bar.find(kernel, "pid(1).mm.mm_users").type.c_name == "atomic_t"
+    assert address_bar.find(kernel, "pid(1).mm.mm_mt").owner == ("struct mm_struct", "mm_mt")
+    assert address_bar.find(kernel, "pid(1).mm.mm_users").type.c_name == "atomic_t"
 
 
 def test_per_cpu(kernel, opened):
@@ -54,16 +54,16 @@ def test_per_cpu(kernel, opened):
         assert find(kernel, f"per_cpu(runqueues, {cpu})") == ("struct rq", address)
         assert find(kernel, f"runqueues[{cpu}]") == ("struct rq", address)
     with pytest.raises(KernlabError, match="no CPU 99"):
-        bar.find(kernel, "per_cpu(runqueues, 99)")
+        address_bar.find(kernel, "per_cpu(runqueues, 99)")
 
 
 def test_a_bare_address_is_looked_up(kernel, opened):
     dump = opened("debian-6.1")
     (first,) = dump.tasks[dump.tasks.pid == 1].address
-    inside = bar.find(kernel, f"{int(first) + 100:#x}")
+    inside = address_bar.find(kernel, f"{int(first) + 100:#x}")
     assert (inside.type.c_name, inside.address) == ("struct task_struct", int(first))
     assert inside.note == "task_struct+0x64 (slab object)"
-    assert bar.find(kernel, "do_idle").note.startswith("do_idle+0x0/")
+    assert address_bar.find(kernel, "do_idle").note.startswith("do_idle+0x0/")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_bare_address_is_looked_up(kernel, opened):
 )
 def test_errors_say_what_was_not_understood(kernel, typed, told):
     with pytest.raises(KernlabError, match=told):
-        bar.find(kernel, typed)
+        address_bar.find(kernel, typed)
 
 
 def test_completion(kernel):
@@ -121,4 +121,7 @@ def test_what_is_suggested_can_be_typed(kernel):
         assert offered
         for text, kind in offered:
             # Pointers that lead nowhere may be named all the same.
-            assert bar.find(kernel, text).type.c_name in (kind, bar.find(kernel, text).type.strip().c_name)
+            assert address_bar.find(kernel, text).type.c_name in (
+                kind,
+                address_bar.find(kernel, text).type.strip().c_name,
+            )

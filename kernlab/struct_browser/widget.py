@@ -1,4 +1,4 @@
-"""The struct browser: a browse Session in, an anywidget out. Its view is browser.js, its colours browser.css."""
+"""The struct browser: a Session in, an anywidget out. Its view is widget.js, its colours widget.css."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import anywidget
 import traitlets
 
-from kernlab.browse.session import Session
 from kernlab.display import ELEMENTS
-from kernlab.widgets import snapshot
+from kernlab.struct_browser import snapshot
+from kernlab.struct_browser.session import Session
 
 _HERE = Path(__file__).parent
 #: One ES module in three parts: there is no build that would put them together.
-_SCRIPTS = (ELEMENTS, *(_HERE / name for name in ("browser_parts.js", "browser_rows.js", "browser.js")))
+_SCRIPTS = (ELEMENTS, *(_HERE / name for name in ("parts.js", "rows.js", "widget.js")))
 
 
 class StructBrowser(anywidget.AnyWidget):
@@ -26,7 +26,7 @@ class StructBrowser(anywidget.AnyWidget):
     """
 
     _esm = "".join(script.read_text("utf-8") for script in _SCRIPTS)
-    _css = _HERE / "browser.css"
+    _css = _HERE / "widget.css"
     shown = traitlets.Dict().tag(sync=True)
 
     def __init__(self, session: Session, view: dict[str, Any], captured: dict[str, Any]):

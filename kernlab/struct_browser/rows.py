@@ -7,10 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kernlab.browse import heads, values
-from kernlab.browse.identify import identify
-from kernlab.browse.known import NAMED_BY
-from kernlab.browse.reading import Reader
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray, is_char
 from kernlab.debuginfo.types import (
@@ -23,6 +19,10 @@ from kernlab.debuginfo.types import (
 )
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
+from kernlab.struct_browser import list_heads, values
+from kernlab.struct_browser.conventions import NAMED_BY
+from kernlab.struct_browser.identify import identify
+from kernlab.struct_browser.page_reader import Reader
 from kernlab.util import text
 from kernlab.walk.strings import c_strings
 
@@ -94,7 +94,7 @@ def _size(place: Place) -> int:
     kind = values.plain(place.type)
     if place.bit_size:
         return (place.bit_offset + place.bit_size + 7) // 8
-    if heads.is_head(place.kind):
+    if list_heads.is_head(place.kind):
         return min(place.kind.size, 8)
     if isinstance(kind, StructType):
         return 0
@@ -111,7 +111,7 @@ def _row(kernel: Kernel, reader: Reader, place: Place) -> Row:
         raw = reader.read(place.address, _size(place))
     except KernlabError as error:
         return Row(place, "", _kind(place), isinstance(kind, StructType | ArrayType), why=str(error))
-    if heads.is_head(kind) and not place.raw:
+    if list_heads.is_head(kind) and not place.raw:
         return _head(place, int.from_bytes(raw, "little"))
     if isinstance(kind, PointerType):
         value = values.number(kind, raw)
@@ -126,7 +126,7 @@ def _row(kernel: Kernel, reader: Reader, place: Place) -> Row:
 
 
 def _head(place: Place, first: int) -> Row:
-    if not heads.HEADS[place.kind.c_name]:
+    if not list_heads.HEADS[place.kind.c_name]:
         return Row(place, "", "head", True)
     link = place.kind.c_name == "struct list_head"
     if link and not first:
@@ -144,7 +144,7 @@ def _kind(place: Place) -> str:
     if isinstance(kind, ArrayType):
         return "string" if values.is_text(kind) else "array"
     if isinstance(kind, StructType):
-        return "head" if heads.is_head(kind) and not place.raw else "struct"
+        return "head" if list_heads.is_head(kind) and not place.raw else "struct"
     return "scalar"
 
 

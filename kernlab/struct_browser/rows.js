@@ -1,4 +1,4 @@
-// Rows of the struct browser's tree: what a page of the kernel's answer looks like. browser_parts.js goes before it.
+// Rows of the struct browser's tree: what a page of the kernel's answer looks like. parts.js goes before it.
 
 let nextNode = 0;
 

@@ -9,11 +9,6 @@ from typing import Any
 import numpy as np
 
 from kernlab import dataframes
-from kernlab.browse import bar, heads, holds
-from kernlab.browse.children import any_place, children, members_of, of_head, pointee
-from kernlab.browse.known import NAMED_BY
-from kernlab.browse.members import links_of
-from kernlab.browse.rows import VALUE, Place, rows
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray, array
 from kernlab.dataframes.gather import gathered, spelt_out
@@ -21,6 +16,11 @@ from kernlab.dataframes.members import plain_paths
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
+from kernlab.struct_browser import address_bar, element_types, list_heads
+from kernlab.struct_browser.children import any_place, children, members_of, of_head, pointee
+from kernlab.struct_browser.conventions import NAMED_BY
+from kernlab.struct_browser.members import links_of
+from kernlab.struct_browser.rows import VALUE, Place, rows
 
 #: Columns that every row has.
 _OWN = ("key", "address")
@@ -76,12 +76,12 @@ def entries_frame(
         return _frame(
             kernel, place.many[:limit], [f"[{i}]" for i in range(len(place.many[:limit]))], columns, []
         )
-    if heads.is_head(place.kind) and not place.raw:
+    if list_heads.is_head(place.kind) and not place.raw:
         return _of_head(kernel, place, columns, type_name, link, limit)
     target = pointee(kernel, place)
-    if target is not place and heads.is_head(target.kind):
+    if target is not place and list_heads.is_head(target.kind):
         return _of_head(kernel, target, columns, type_name, link, limit)
-    if type_name and bar.is_untyped(target):
+    if type_name and address_bar.is_untyped(target):
         return _of_head(kernel, _as_head(kernel, target, type_name, link), columns, type_name, link, limit)
     _refuse_type(target, type_name)
     kind = target.kind
@@ -109,7 +109,9 @@ def _as_head(kernel: Kernel, place: Place, type_name: str, link: str) -> Place:
         raise KernlabError(f"{type_name} is no struct of this kernel that a list could hold")
     # A cached root begins with the plain one.
     head_of = {
-        node: head for head, node in reversed(heads.HEADS.items()) if node and head != "struct rb_root_cached"
+        node: head
+        for head, node in reversed(list_heads.HEADS.items())
+        if node and head != "struct rb_root_cached"
     }
     if link:
         node = resolve(kind, link).type.c_name
@@ -152,10 +154,10 @@ def _of_array(kernel: Kernel, place: Place, kind: ArrayType, columns: Any, limit
 
 
 def _of_head(kernel: Kernel, place: Place, columns: Any, type_name: str, link: str, limit: int) -> Any:
-    walk = heads.entries(kernel, place.kind, place.address)
+    walk = list_heads.entries(kernel, place.kind, place.address)
     if type_name:
         opened = of_head(
-            kernel, place, walk, holds.check(kernel, place.kind, _spelt(kernel, type_name), link)
+            kernel, place, walk, element_types.check(kernel, place.kind, _spelt(kernel, type_name), link)
         )
     else:
         opened = children(kernel, place)

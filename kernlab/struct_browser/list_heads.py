@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kernlab.browse.known import POISON
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.memory.address_space import fault
+from kernlab.struct_browser.conventions import POISON
 from kernlab.walk.maple_tree import maple_entries
 from kernlab.walk.xarray import idr_entries, xarray_entries
 

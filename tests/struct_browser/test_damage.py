@@ -8,9 +8,9 @@ import unicodedata
 import pytest
 from overlay import PAGE, Overlay
 
-from kernlab.browse.session import Session
-from kernlab.widgets import snapshot
-from kernlab.widgets.explore import Snapshot
+from kernlab.struct_browser import snapshot
+from kernlab.struct_browser.explore import Snapshot
+from kernlab.struct_browser.session import Session
 
 NODES = 1_000_000
 #: Each made node is as large as this.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernlab.browse.reading import Reader
-from kernlab.browse.rows import Place
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import ArrayType, StructType
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
+from kernlab.struct_browser.page_reader import Reader
+from kernlab.struct_browser.rows import Place
 
 #: Bytes of a line and of a page.
 WIDTH, PAGE = 16, 1024

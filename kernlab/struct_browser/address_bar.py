@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kernlab.browse.identify import identify
-from kernlab.browse.reading import Reader
-from kernlab.browse.rows import Place
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import container
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type, VoidType
 from kernlab.errors import FaultError, KernlabError
+from kernlab.struct_browser.identify import identify
+from kernlab.struct_browser.page_reader import Reader
+from kernlab.struct_browser.rows import Place
 from kernlab.util.addresses import in_text
 from kernlab.walk.cpus import cpus, percpu
 from kernlab.walk.xarray import idr_entries

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kernlab.browse.known import STARTING_POINTS
-from kernlab.browse.session import Session
 from kernlab.core.structs import StructArray, array
 from kernlab.errors import KernlabError
+from kernlab.struct_browser import snapshot
+from kernlab.struct_browser.conventions import STARTING_POINTS
+from kernlab.struct_browser.session import Session
 from kernlab.util import frontend
-from kernlab.widgets import snapshot
 
 _HINT = 'pip install "kernlab[lab]" brings the browser that opens more of it'
 
@@ -41,7 +41,7 @@ class Explore:
         if frontend.is_executed_alone():
             return Snapshot(view, captured, session=session)
         try:
-            from kernlab.widgets.browser import StructBrowser
+            from kernlab.struct_browser.widget import StructBrowser
         except ImportError:
             return Snapshot(view, captured, _HINT)
         return StructBrowser(session, view, captured)

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kernlab.browse import heads, holds, values
-from kernlab.browse.bar import at_address, find
-from kernlab.browse.members import links_of
-from kernlab.browse.reading import Reader
-from kernlab.browse.rows import VALUE, Place, points_to_text
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Struct, StructArray
 from kernlab.debuginfo.types import ArrayType, ForwardType, PointerType, StructType, Type, VoidType
 from kernlab.errors import AddressError, KernlabError
+from kernlab.struct_browser import element_types, list_heads, values
+from kernlab.struct_browser.address_bar import at_address, find
+from kernlab.struct_browser.members import links_of
+from kernlab.struct_browser.page_reader import Reader
+from kernlab.struct_browser.rows import VALUE, Place, points_to_text
 
 #: An array without a length (a flexible one) shows so many elements: what lies behind is not known.
 _FLEXIBLE = 64
@@ -44,7 +44,7 @@ class Children:
     #: For a head whose content nobody knows: the type of its links.
     question: str = ""
     #: What a head holds.
-    held: holds.Held | None = None
+    held: element_types.Held | None = None
 
 
 def children(kernel: Kernel, place: Place) -> Children:
@@ -52,7 +52,7 @@ def children(kernel: Kernel, place: Place) -> Children:
     kind = place.kind
     if place.many is not None:
         return _many(place.many)
-    if heads.is_head(kind) and not place.raw:
+    if list_heads.is_head(kind) and not place.raw:
         return _head(kernel, place)
     if isinstance(kind, PointerType):
         return _pointer(kernel, place, kind)
@@ -159,7 +159,7 @@ def _pointer(kernel: Kernel, place: Place, kind: PointerType) -> Children:
             known = struct_place(found.type, found.address)
             return _fixed(members_of(known), f"shown as {found.type.c_name} ({found.note})")
         return replace(children(kernel, replace(found, name="")), note=note)
-    if isinstance(stripped, StructType) and not heads.is_head(stripped):
+    if isinstance(stripped, StructType) and not list_heads.is_head(stripped):
         aimed = struct_place(target, address)
         # The way that was gone is the better name: dump.struct(…).mm.total_vm.
         if place.code and not place.code.startswith("dump.read"):
@@ -208,23 +208,23 @@ def _array(place: Place, kind: ArrayType) -> Children:
 
 def _head(kernel: Kernel, place: Place) -> Children:
     kind = place.kind
-    entries = heads.entries(kernel, kind, place.address)
+    entries = list_heads.entries(kernel, kind, place.address)
     looked = [address for _, address in entries.upto(_LOOKED_AT)]
     index = _INDEX.search(place.name)
-    held = holds.held_by(kernel, kind, place.owner, int(index[1]) if index else 0, looked)
+    held = element_types.held_by(kernel, kind, place.owner, int(index[1]) if index else 0, looked)
     if not looked:
         if entries.problem:
             return Children(lambda first, count: [], None, problem=lambda: entries.problem, held=held)
         return _fixed([], "empty")
     if held is None:
-        wanted = heads.HEADS[kind.c_name]
+        wanted = list_heads.HEADS[kind.c_name]
         return Children(
             lambda first, count: [], None, question=wanted or "pointers", problem=lambda: entries.problem
         )
     return of_head(kernel, place, entries, held)
 
 
-def of_head(kernel: Kernel, place: Place, entries: heads.Entries, held: holds.Held) -> Children:
+def of_head(kernel: Kernel, place: Place, entries: list_heads.Entries, held: element_types.Held) -> Children:
     """The entries of a head, as what it holds."""
 
     # A list that is walked from one of its own entries meets its head on the way round.
@@ -240,18 +240,18 @@ def of_head(kernel: Kernel, place: Place, entries: heads.Entries, held: holds.He
 
 
 def _entry_places(
-    kernel: Kernel, head: Place, held: holds.Held, found: list[tuple[str, int]], checked: bool
+    kernel: Kernel, head: Place, held: element_types.Held, found: list[tuple[str, int]], checked: bool
 ) -> list[Place]:
     places = []
     links = [address for _, address in found]
-    strangers = holds.fits(kernel, head.type, held, links) if checked else [None] * len(links)
+    strangers = element_types.fits(kernel, head.type, held, links) if checked else [None] * len(links)
     for (key, address), stranger in zip(found, strangers, strict=True):
         if not held.link and address & 3:
             # lib/xarray.c: a value entry, no pointer.
             places.append(Place(key, VALUE, address))
         elif stranger is not None:
             what = f"no {held.type.c_name}, but in {stranger.label}: the head of this list, or damage"
-            kind = kernel.find_type(heads.HEADS[head.kind.c_name]) if held.link else held.type
+            kind = kernel.find_type(list_heads.HEADS[head.kind.c_name]) if held.link else held.type
             places.append(replace(struct_place(kind, address, key, what), raw=True))
         else:
             places.append(struct_place(held.type, (address - held.offset) % (1 << 64), key))
@@ -260,7 +260,7 @@ def _entry_places(
 
 def candidates(kernel: Kernel, head: Type) -> list[tuple[str, str]]:
     """(struct, link) that a head could hold: all structs of this kernel that have the link, by name."""
-    wanted = heads.HEADS[head.strip().c_name]
+    wanted = list_heads.HEADS[head.strip().c_name]
     found = []
     if not wanted:
         return []

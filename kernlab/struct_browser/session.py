@@ -13,16 +13,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from kernlab.browse import hexdump, holds, search, upwards
-from kernlab.browse.children import Children, any_place, candidates, children, pointee
-from kernlab.browse.complete import complete_expression
-from kernlab.browse.entries import entries_frame
-from kernlab.browse.layout import layout
-from kernlab.browse.rows import Place, Row, rows
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
+from kernlab.struct_browser import containers, element_types, hexdump, search
+from kernlab.struct_browser.children import Children, any_place, candidates, children, pointee
+from kernlab.struct_browser.complete import complete_expression
+from kernlab.struct_browser.entries import entries_frame
+from kernlab.struct_browser.pahole import layout
+from kernlab.struct_browser.rows import Place, Row, rows
 from kernlab.util import text
 
 #: Rows of one page, unless a view asks for another number; and the most that it gets.
@@ -169,9 +169,9 @@ class Session:
         type_name, link = str(request["type"]).strip(), str(request.get("link", "")).strip()
         if not type_name.startswith(("struct ", "union ")) and self.kernel.types.get(f"struct {type_name}"):
             type_name = f"struct {type_name}"
-        held = holds.check(self.kernel, place.type, type_name, link)
+        held = element_types.check(self.kernel, place.type, type_name, link)
         if any(place.owner):
-            holds.remember(*place.owner, held.type.c_name, held.link)
+            element_types.remember(*place.owner, held.type.c_name, held.link)
         # Each head of an array has a link of its own, which its index names.
         self._children.pop(number, None)
         return self._page({"id": number})
@@ -217,7 +217,7 @@ class Session:
     def _up(self, request: Json) -> Json:
         """What a node lies in, each as a row that can be entered."""
         _, place = self._node(request)
-        found = upwards.containers(self.kernel, place)
+        found = containers.containers(self.kernel, place)
         shown = rows(self.kernel, [container.place for container in found])
         listed = [
             {**self._row(self._add(row.place), row), "path": container.path, "label": container.label}

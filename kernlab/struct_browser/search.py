@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kernlab.browse.children import members_of
-from kernlab.browse.heads import is_head
-from kernlab.browse.rows import Place, Row, rows
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
+from kernlab.struct_browser.children import members_of
+from kernlab.struct_browser.list_heads import is_head
+from kernlab.struct_browser.rows import Place, Row, rows
 
 #: Members of one struct that are looked through, and how deep; and matches that are shown.
 _MOST_PLACES, _DEEPEST, MOST_MATCHES = 6000, 10, 300

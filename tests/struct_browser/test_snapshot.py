@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from kernlab.widgets import snapshot
-from kernlab.widgets.explore import Snapshot
+from kernlab.struct_browser import snapshot
+from kernlab.struct_browser.explore import Snapshot
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 // The struct browser's view. Everything that a dump holds arrives as text and is set as text: no markup is ever made
-// of it. Addresses stay strings, because a JavaScript number is a double. browser_parts.js and
-// browser_rows.js go before it.
+// of it. Addresses stay strings, because a JavaScript number is a double. parts.js and
+// rows.js go before it.
 
 const MOST_SAVED_ROWS = 5000;
 

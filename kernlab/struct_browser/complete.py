@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from kernlab.browse.bar import find
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
+from kernlab.struct_browser.address_bar import find
 
 #: Suggestions at once.
 MOST = 60

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from kernlab import dataframes
-from kernlab.browse import bar
 from kernlab.core.structs import Column
 from kernlab.errors import KernlabError, MissingDependencyError
+from kernlab.struct_browser import address_bar
 
 #: No function of a kernel is longer than this; of longer symbols the beginning is shown.
 _LONGEST = 1 << 16
@@ -72,7 +72,7 @@ class Disassemble:
 
     def _address(self, what: Any) -> int:
         kernel = self._dump.kernel
-        return bar.find(kernel, what).address if isinstance(what, str) else kernel.address(what)
+        return address_bar.find(kernel, what).address if isinstance(what, str) else kernel.address(what)
 
 
 def _target(address: int, size: int, mnemonic: str, operands: str) -> int:

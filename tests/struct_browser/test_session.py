@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from kernlab.browse import holds
-from kernlab.browse.session import MOST_ROWS, PAGE, Session
 from kernlab.core.structs import Struct, StructArray
+from kernlab.struct_browser import element_types
+from kernlab.struct_browser.session import MOST_ROWS, PAGE, Session
 
 
 @pytest.fixture
@@ -160,8 +160,8 @@ def test_null_and_functions_do_not_open(session):
 
 
 def test_what_a_head_holds_is_asked_once(session, dump, monkeypatch):
-    monkeypatch.setattr(holds, "HOLDS", {})
-    monkeypatch.setattr(holds, "_told", {})
+    monkeypatch.setattr(element_types, "HOLDS", {})
+    monkeypatch.setattr(element_types, "_told", {})
     # Slab caches themselves lie in a slab of caches; net devices in kmalloc memory, of which nobody knows.
     page = go(session, "init_net.dev_base_head")["page"]
     number = session._nodes and max(n for n, p in session._nodes.items() if p.name.startswith("init_net"))
@@ -181,8 +181,8 @@ def test_what_a_head_holds_is_asked_once(session, dump, monkeypatch):
 
 
 def test_lists_nobody_told_of_are_seen_from_slabs(session, monkeypatch):
-    monkeypatch.setattr(holds, "HOLDS", {})
-    monkeypatch.setattr(holds, "_told", {})
+    monkeypatch.setattr(element_types, "HOLDS", {})
+    monkeypatch.setattr(element_types, "_told", {})
     view = go(session, "init_task.children")
     assert "seen from the slab caches" in view["page"]["note"]
     assert {row["type"] for row in view["page"]["rows"]} == {"struct task_struct"}

@@ -1,4 +1,4 @@
-// Parts of the struct browser's view: requests, and what its lower pane shows. Follows elements.js, goes before browser.js.
+// Parts of the struct browser's view: requests, and what its lower pane shows. Follows elements.js, goes before widget.js.
 
 const SLOW_MS = 900;
 

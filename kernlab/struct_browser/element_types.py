@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernlab.browse.heads import HEADS
-from kernlab.browse.identify import Found, identify
-from kernlab.browse.known import HOLDS
-from kernlab.browse.members import link_at, links_of
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
+from kernlab.struct_browser.conventions import HOLDS
+from kernlab.struct_browser.identify import Found, identify
+from kernlab.struct_browser.list_heads import HEADS
+from kernlab.struct_browser.members import link_at, links_of
 
 #: Entries that are looked at to find out what a head holds.
 _LOOKED_AT = 12
