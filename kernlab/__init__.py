@@ -57,7 +57,7 @@ def __getattr__(name: str) -> Any:
     dump.VIEWS.setdefault("disassemble", "kernlab.struct_browser.disassembly:Disassemble")
     dump.VIEWS.setdefault("entries", "kernlab.struct_browser.entries:Entries")
     dump.VIEWS.setdefault("explore", "kernlab.struct_browser.explore:Explore")
-    dump.VIEWS.setdefault("explorer", "kernlab.widgets.explorer:view")
+    dump.VIEWS.setdefault("explorer", "kernlab.dashboard.explorer:view")
     dump.VIEWS.setdefault("find_symbols", "kernlab.struct_browser.find:FindSymbols")
     dump.VIEWS.setdefault("ftrace", "kernlab.traces.ftrace.view:view")
     dump.VIEWS.setdefault("identify", "kernlab.struct_browser.identify:Identify")

@@ -1,5 +1,5 @@
 // The explorer: what there is on the left, what was asked for in the middle, what belongs to the chosen row on the
-// right. Follows explorer_grid.js in one module.
+// right. Follows grid.js in one module.
 
 const HELP = "word · \"two words\" · column:text · rss_bytes>10M · state=D · -not";
 

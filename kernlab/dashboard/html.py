@@ -12,7 +12,7 @@ from kernlab.errors import KernlabError
 from kernlab.escape import NO_MATH, escape_html
 
 if TYPE_CHECKING:
-    from kernlab.widgets.explorer_board import Board
+    from kernlab.dashboard.board import Board
 
 #: What is worth its room in a page that cannot ask for more: table, rows, columns (None: all).
 _SHOWN: tuple[tuple[str, str, int, tuple[str, ...] | None], ...] = (

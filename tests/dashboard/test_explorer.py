@@ -19,16 +19,15 @@ pytest.importorskip("anywidget", reason="anywidget is not installed (the extra '
 
 import kernlab
 from kernlab import tables
+from kernlab.dashboard import lead_cells, views
+from kernlab.dashboard.explorer import Explorer
+from kernlab.dashboard.export import make
+from kernlab.dashboard.filter import matches
+from kernlab.dashboard.table_view import MOST_ROWS, Pages
 from kernlab.display.summary import open_dumps
 from kernlab.errors import KernlabError
 from kernlab.tables.groups import FIRST, GROUPS
 from kernlab.tables.suspects import rules
-from kernlab.widgets import explorer_views as views
-from kernlab.widgets import lead_cells
-from kernlab.widgets.explorer import Explorer
-from kernlab.widgets.explorer_export import make
-from kernlab.widgets.explorer_filter import matches
-from kernlab.widgets.explorer_tables import MOST_ROWS, Pages
 
 HOSTILE = '<img src=x onerror="window.harm=1"> $x$ \x1b[31m\u202e' + "y" * 10_000
 

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab import tables
+from kernlab.dashboard.filter import is_text, matches
+from kernlab.dashboard.lead_cells import PlotCell, show
 from kernlab.display.cells import Kind, duration, kind_of_column, readable
 from kernlab.display.summary import opens_alone
 from kernlab.errors import KernlabError
@@ -20,8 +22,6 @@ from kernlab.escape import show_controls
 from kernlab.tables.groups import FIRST, grouped
 from kernlab.util import text
 from kernlab.util.addresses import is_missing
-from kernlab.widgets.explorer_filter import is_text, matches
-from kernlab.widgets.lead_cells import PlotCell, show
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump

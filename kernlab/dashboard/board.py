@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.dashboard import views
+from kernlab.dashboard.export import Exports
+from kernlab.dashboard.lead_cells import PlotCell
+from kernlab.dashboard.table_view import Pages
 from kernlab.display.summary import summary
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.util import text
-from kernlab.widgets import explorer_views as views
-from kernlab.widgets.explorer_export import Exports
-from kernlab.widgets.explorer_tables import Pages
-from kernlab.widgets.lead_cells import PlotCell
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kernlab import tables
+from kernlab.dashboard.lead_cells import PlotCell
+from kernlab.dashboard.table_view import Pages, cells
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.tables.groups import FIRST
 from kernlab.tables.system.last_report import last_report
 from kernlab.util import text
-from kernlab.widgets.explorer_tables import Pages, cells
-from kernlab.widgets.lead_cells import PlotCell
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.dashboard import views
+from kernlab.dashboard.board import SLOW, Board
+from kernlab.dashboard.html import StillExplorer, page
 from kernlab.display import ELEMENTS
 from kernlab.errors import KernlabError, MissingDependencyError
 from kernlab.util import frontend
 from kernlab.util.threads import beside
-from kernlab.widgets import explorer_views as views
-from kernlab.widgets.explorer_board import SLOW, Board
-from kernlab.widgets.explorer_html import StillExplorer, page
 
 try:
     import anywidget
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 _HERE = Path(__file__).parent
-_SCRIPTS = (ELEMENTS, _HERE / "explorer_grid.js", _HERE / "explorer.js")
+_SCRIPTS = (ELEMENTS, _HERE / "grid.js", _HERE / "explorer.js")
 _HEIGHT = "680px"
 
 

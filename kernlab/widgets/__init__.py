@@ -1,1 +1,0 @@
-"""Views of a dump in a notebook: DataFrames in, HTML (later widgets) out."""
