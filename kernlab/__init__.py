@@ -74,13 +74,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext kernlab`: the %vmcore magic, and tables that show hexadecimal addresses and what was lost."""
-    from kernlab.magics import load
+    from kernlab.jupyter.magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """`%unload_ext kernlab`: everything as before."""
-    from kernlab.magics import unload
+    from kernlab.jupyter.magics import unload
 
     unload(shell)

@@ -102,7 +102,7 @@ def _columns(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str
 
 def _words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """What a table with parameters may be given, for the shell: what a notebook offers for the same call."""
-    from kernlab.completion import suggestions
+    from kernlab.jupyter.completion import suggestions
 
     # The shell asks for what may follow NAME also while NAME itself is typed.
     if parsed_args.name not in _names():

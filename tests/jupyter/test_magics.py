@@ -13,9 +13,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import kernlab
 import kernlab.util.text
-from kernlab.completion import suggestions
 from kernlab.core.structs import Struct
 from kernlab.dump import Dump
+from kernlab.jupyter.completion import suggestions
 from kernlab.struct_browser.pahole import Layout
 
 

@@ -182,7 +182,7 @@ class SummaryHandler(APIHandler):
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    return [{"module": "kernlab.server"}]
+    return [{"module": "kernlab.jupyter.server"}]
 
 
 def _load_jupyter_server_extension(app: Any) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip(
 from pytest_jupyter.jupyter_server import *  # noqa: F403
 from tornado.httpclient import HTTPClientError
 
-from kernlab import server
+from kernlab.jupyter import server
 
 #: What a child is made to be, in the place of kernlab.display.summary: its arguments are the path.
 GOOD = "import json, sys; print(json.dumps({'title': sys.argv[1], 'rows': []}))"
@@ -27,7 +27,7 @@ GOOD = "import json, sys; print(json.dumps({'title': sys.argv[1], 'rows': []}))"
 
 @pytest.fixture
 def jp_server_config():
-    return {"ServerApp": {"jpserver_extensions": {"kernlab.server": True}}}
+    return {"ServerApp": {"jpserver_extensions": {"kernlab.jupyter.server": True}}}
 
 
 @pytest.fixture

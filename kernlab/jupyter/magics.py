@@ -19,9 +19,9 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.utils.text import DollarFormatter
 
 import kernlab
-from kernlab import completion
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
+from kernlab.jupyter import completion
 from kernlab.struct_browser import address_bar
 
 #: Named, not imported: pandas is imported when a table is first built.
