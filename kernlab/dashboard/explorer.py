@@ -27,7 +27,7 @@ try:
     import traitlets
 except ImportError as error:
     raise MissingDependencyError(
-        f"the explorer needs {error.name}: pip install 'kernlab[lab]'; tables and plots work without"
+        f"the explorer needs {error.name}: pip install 'kernlab[jupyter]'; tables and plots work without"
     ) from error
 
 if TYPE_CHECKING:

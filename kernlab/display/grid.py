@@ -233,7 +233,7 @@ def _import() -> Any:
     try:
         import itables
     except ImportError as error:
-        raise MissingDependencyError('the grid needs itables: pip install "kernlab[lab]"') from error
+        raise MissingDependencyError('the grid needs itables: pip install "kernlab[jupyter]"') from error
     return itables
 
 

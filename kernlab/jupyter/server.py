@@ -28,7 +28,7 @@ except ImportError as error:
     from kernlab.errors import MissingDependencyError
 
     raise MissingDependencyError(
-        f"the server extension needs {error.name}: pip install 'kernlab[lab]'"
+        f"the server extension needs {error.name}: pip install 'kernlab[jupyter]'"
     ) from error
 
 _MOST_BYTES = 1 << 18

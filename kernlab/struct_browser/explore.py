@@ -15,7 +15,7 @@ from kernlab.struct_browser.conventions import STARTING_POINTS
 from kernlab.struct_browser.session import Session
 from kernlab.util import frontend
 
-_HINT = 'pip install "kernlab[lab]" brings the browser that opens more of it'
+_HINT = 'pip install "kernlab[jupyter]" brings the browser that opens more of it'
 
 
 class Explore:
