@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from capture.status_trees import tree
 from conftest import SAMPLES
+from kdump_status.status_trees import tree
 
 import kernlab
 from kernlab import cli, cli_tables

@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report; 0 when armed, 1 when not."""
-    from kernlab.capture.status import status
+    from kernlab.kdump_status.status import status
 
     report = status(arguments.root)
     if arguments.json:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from kernlab.capture.status_machine import Machine
-from kernlab.capture.status_needs import dump_size
-from kernlab.capture.status_report import Check, State
+from kernlab.kdump_status.machine import Machine
+from kernlab.kdump_status.needs import dump_size
+from kernlab.kdump_status.report import Check, State
 from kernlab.util.text import human_bytes
 
 #: What each makedumpfile knows (LATEST_VERSION in its makedumpfile.h), newest first; newer kernels make it warn.

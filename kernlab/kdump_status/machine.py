@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from kernlab.capture import status_service
-from kernlab.capture.status_root import Root
-from kernlab.capture.status_service import Service
+from kernlab.kdump_status import service as status_service
+from kernlab.kdump_status.root import Root
+from kernlab.kdump_status.service import Service
 
 #: What decides whether trouble ends in a panic, and so in a dump.
 SYSCTLS = (

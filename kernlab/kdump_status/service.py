@@ -10,7 +10,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from kernlab.capture.status_root import Root
+from kernlab.kdump_status.root import Root
 
 #: `NAME=value` as these files write it; a line that continues or computes is none of ours.
 _SETTING = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)")

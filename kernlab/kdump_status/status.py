@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from kernlab.capture import status_checks, status_machine, status_saving
-from kernlab.capture.status_report import Check, Report
-from kernlab.capture.status_root import Root
+from kernlab.kdump_status import checks, saving
+from kernlab.kdump_status import machine as status_machine
+from kernlab.kdump_status.report import Check, Report
+from kernlab.kdump_status.root import Root
 
 
 def status(root: str | os.PathLike[str] = "/") -> Report:
@@ -22,21 +23,21 @@ def status(root: str | os.PathLike[str] = "/") -> Report:
     machine = status_machine.read(place)
     found: list[Check | None]
     if machine.inside:
-        found = [*status_checks.inside(machine), status_checks.iommu(machine), status_saving.target(machine)]
+        found = [*checks.inside(machine), checks.iommu(machine), saving.target(machine)]
     else:
         not_inside = Check("inside", "crash kernel now", "ok", "no: the machine runs its own kernel", "no")
         found = [
-            status_checks.reserved(machine),
-            status_checks.loaded(machine),
+            checks.reserved(machine),
+            checks.loaded(machine),
             not_inside,
-            status_checks.command_line(machine),
-            status_checks.iommu(machine),
-            status_checks.lockdown(machine),
-            status_saving.service(machine),
-            status_saving.target(machine),
-            *status_saving.panics(machine),
+            checks.command_line(machine),
+            checks.iommu(machine),
+            checks.lockdown(machine),
+            saving.service(machine),
+            saving.target(machine),
+            *saving.panics(machine),
         ]
-    found.append(status_saving.makedumpfile(machine))
+    found.append(saving.makedumpfile(machine))
     return Report(
         machine.release, machine.inside, tuple(check for check in found if check is not None), machine.unread
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from capture.status_trees import tree
+from kdump_status.status_trees import tree
 
-from kernlab.capture.status import status
-from kernlab.capture.status_report import Check, Report
 from kernlab.errors import KernlabError
+from kernlab.kdump_status.report import Check, Report
+from kernlab.kdump_status.status import status
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 

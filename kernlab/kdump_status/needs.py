@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernlab.capture import status_crashkernel
-from kernlab.capture.status_machine import Machine
+from kernlab.kdump_status import crashkernel
+from kernlab.kdump_status.machine import Machine
 
 _MIB = 1 << 20
 
@@ -42,7 +42,7 @@ def crash_memory(machine: Machine) -> CrashMemory:
 
     The kernel's own demand stands in its boot header (kexec refuses less). The initramfs lies there packed, and unpacks
     into a tmpfs that may take half of the memory: kdumpctl reckons 3 × packed; where its unpacked size is known, twice
-    that must fit. Held against boots of Debian's 6.1 in guests: tests/capture/test_status_needs.py.
+    that must fit. Held against boots of Debian's 6.1 in guests: tests/kdump_status/test_needs.py.
     """
     assumed: list[str] = []
     kernel = machine.crash_kernel_bytes or machine.kernel_image
@@ -61,9 +61,7 @@ def crash_memory(machine: Machine) -> CrashMemory:
     parts = {"kernel": kernel, "initramfs_and_runtime": initramfs, "bitmaps": bitmaps, "cpus": cpus}
     advised = None
     if machine.service and machine.service.advice and machine.memory:
-        advised = (
-            status_crashkernel.parse(f"crashkernel={machine.service.advice}", machine.memory).size or None
-        )
+        advised = crashkernel.parse(f"crashkernel={machine.service.advice}", machine.memory).size or None
     return CrashMemory(sum(parts.values()), parts, tuple(assumed), advised)
 
 

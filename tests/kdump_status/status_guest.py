@@ -1,7 +1,7 @@
-"""Records what `kernlab capture status` reads, in real guests: how tests/capture/recorded/*.json were made.
+"""Records what `kernlab capture status` reads, in real guests: how tests/kdump_status/recorded/*.json were made.
 
-    python tests/capture/status_guest.py record KERNEL_PACKAGE.deb KDUMP_TOOLS.deb OUTPUT_FOLDER [NAME …]
-    python tests/capture/status_guest.py needs KERNEL_PACKAGE.deb KDUMP_TOOLS.deb
+    python tests/kdump_status/status_guest.py record KERNEL_PACKAGE.deb KDUMP_TOOLS.deb OUTPUT_FOLDER [NAME …]
+    python tests/kdump_status/status_guest.py needs KERNEL_PACKAGE.deb KDUMP_TOOLS.deb
 
 A guest is Debian's kernel and kdump-tools over busybox, kexec and makedumpfile of this machine, booted by QEMU without
 KVM. `record` writes one JSON a guest; `needs` boots crash kernels in less and less memory, and prints where they fail.

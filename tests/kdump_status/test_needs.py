@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from capture.status_trees import tree
+from kdump_status.status_trees import tree
 
-from kernlab.capture import status_crashkernel, status_machine
-from kernlab.capture.status_needs import crash_memory, dump_size
-from kernlab.capture.status_root import Root
-from kernlab.capture.status_service import find
+from kernlab.kdump_status import crashkernel
+from kernlab.kdump_status import machine as status_machine
+from kernlab.kdump_status.needs import crash_memory, dump_size
+from kernlab.kdump_status.root import Root
+from kernlab.kdump_status.service import find
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -109,15 +110,15 @@ def truth_pages(zoneinfo: str, word: str) -> int:
     ],
 )
 def test_crashkernel_as_the_kernel_reads_it(cmdline: str, memory: int, size: int | None) -> None:
-    assert status_crashkernel.parse(cmdline, memory).size == size
+    assert crashkernel.parse(cmdline, memory).size == size
 
 
 @pytest.mark.parametrize(
     "word", ["", "x", "-", ":", "1G", "0x", "09M", "1-2", "1-2:", "1-:1,", "1-:1@", "@", ",high"]
 )
 def test_no_crashkernel_word_is_an_exception(word: str) -> None:
-    status_crashkernel.parse(f"crashkernel={word}", GIB)
-    status_crashkernel.parse(f"crashkernel={word}", None)
+    crashkernel.parse(f"crashkernel={word}", GIB)
+    crashkernel.parse(f"crashkernel={word}", None)
 
 
 def test_fedoras_service(tmp_path: Path) -> None:

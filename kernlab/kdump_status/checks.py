@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kernlab.capture import status_crashkernel
-from kernlab.capture.status_machine import Machine
-from kernlab.capture.status_needs import crash_memory
-from kernlab.capture.status_report import Check, State
+from kernlab.kdump_status import crashkernel
+from kernlab.kdump_status.machine import Machine
+from kernlab.kdump_status.needs import crash_memory
+from kernlab.kdump_status.report import Check, State
 from kernlab.util.text import human_bytes
 
 _MIB = 1 << 20
@@ -35,7 +35,7 @@ def reserved(machine: Machine) -> Check:
         )
     if need.assumed:
         wanted += f"; estimated, for {' and '.join(need.assumed)}"
-    asked = status_crashkernel.parse(machine.cmdline, machine.memory)
+    asked = crashkernel.parse(machine.cmdline, machine.memory)
     if machine.crash_size is None:
         return Check(
             name,
