@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
 
-from lab import Desk, Server, find_chromium  # noqa: E402
+from support.jupyterlab import Desk, Server, find_chromium  # noqa: E402
 
 #: Pages of one made task_struct.
 PAGES = 3
@@ -32,7 +32,7 @@ GRAPH = """
 import json, sys, threading, time
 sys.path[:0] = [TESTS]
 import kernlab
-from overlay import PAGE, Overlay
+from support.overlay import PAGE, Overlay
 below = kernlab.open('crash.vmcore')
 kind = below.kernel.find_type('struct task_struct').strip()
 assert kind.size <= PAGES * PAGE

@@ -1,5 +1,5 @@
 """`python -m kernlab`: the same as the command `kernlab`."""
 
-from kernlab.cli import main
+from kernlab.commands.main import main
 
 raise SystemExit(main())

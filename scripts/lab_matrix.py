@@ -25,15 +25,15 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import kinds_truth  # noqa: E402
-from truth import Truth, same_comm  # noqa: E402
+from support import kinds_truth  # noqa: E402
+from support.truth import Truth, same_comm  # noqa: E402
 
 import kernlab  # noqa: E402
-from kernlab.capture.apt_root import cache_folder  # noqa: E402
-from kernlab.capture.capture_options import Capture, Options  # noqa: E402
-from kernlab.capture.dump_check import absent_of, split_sets  # noqa: E402
-from kernlab.capture.kept_captures import kept_capture  # noqa: E402
-from kernlab.capture.steps import LabError, Progress  # noqa: E402
+from kernlab.lab.apt_root import cache_folder  # noqa: E402
+from kernlab.lab.capture_options import Capture, Options  # noqa: E402
+from kernlab.lab.dump_check import absent_of, split_sets  # noqa: E402
+from kernlab.lab.kept_captures import kept_capture  # noqa: E402
+from kernlab.lab.steps import LabError, Progress  # noqa: E402
 
 #: The kernels: a series of the lab's and a flavour each. 7.3 is in backports only.
 MATRIX = {

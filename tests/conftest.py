@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from truth import DmesgRecord, Truth, read_dmesg
+from support.truth import DmesgRecord, Truth, read_dmesg
 
 ROOT = Path(__file__).resolve().parent.parent
 DUMPS = Path(os.environ.get("KERNLAB_TEST_DUMPS", ROOT.parent / "shared" / "dumps"))

@@ -7,7 +7,7 @@ import tarfile
 
 import pandas as pd
 import pytest
-from truth import Truth, in_bytes, parse_maps_line, read_dmesg, same_comm
+from support.truth import Truth, in_bytes, parse_maps_line, read_dmesg, same_comm
 
 
 def archive(tmp_path, files):

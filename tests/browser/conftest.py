@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from lab import Desk, Server, find_chromium
+from support.jupyterlab import Desk, Server, find_chromium
 
 
 @pytest.fixture(scope="session")

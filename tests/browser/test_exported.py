@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lab import export
+from support.jupyterlab import export
 
 
 @pytest.fixture

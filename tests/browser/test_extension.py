@@ -10,7 +10,7 @@ import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from lab import BUNDLE, ROOT
+from support.jupyterlab import BUNDLE, ROOT
 
 pytestmark = pytest.mark.skipif(
     not (BUNDLE / "package.json").is_file(), reason="the front end is not built: run `make extension`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lab import Desk, Server
+from support.jupyterlab import Desk, Server
 
 
 def test_the_extension_loads_and_shows_the_card_and_a_table(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from lab import BUNDLE, ROOT
+from support.jupyterlab import BUNDLE, ROOT
 
 OPENED = f"""\
 import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import kernlab
-from hostile import hostile
+from support.hostile import hostile
 %load_ext kernlab
 dump = hostile(kernlab.open('hostile.vmcore'))"""
 

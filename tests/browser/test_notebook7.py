@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from lab import BUNDLE, Server
+from support.jupyterlab import BUNDLE, Server
 
 pytestmark = pytest.mark.skipif(
     not (BUNDLE / "package.json").is_file(), reason="the front end is not built: run `make extension`"

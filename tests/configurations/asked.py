@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from absent import Absence
+from support.absent import Absence
 
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.symbols import SymbolTable

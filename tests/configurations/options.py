@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from absent import Absence
+from support.absent import Absence
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from absent import Absence
 from configurations.test_options import TABLES, build, values
-from overlay import Overlay
+from support.absent import Absence
+from support.overlay import Overlay
 
 from kernlab.debuginfo.btf_search import find_btf
 from kernlab.display.summary import summary

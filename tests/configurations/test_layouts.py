@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from absent import Absence
 from configurations.options import LAYOUTS, OPTIONS, Changed
 from configurations.test_options import build, differences
-from overlay import Overlay
+from support.absent import Absence
+from support.overlay import Overlay
 
 from kernlab.errors import KernlabError
 from kernlab.linux.page.mem_sections import pageblock_order, sections

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from absent import Absence
 from configurations.asked import hidden, noted, of_absence
 from configurations.options import LAYOUTS, OPTIONS
 from configurations.test_options import TABLES, build
+from support.absent import Absence
 
 ALWAYS = {
     tuple(line.split(" ", 1))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from absent import Absence
 from configurations.options import LAYOUTS, Changed
 from configurations.test_options import TABLES, build, differences
-from overlay import Overlay
+from support.absent import Absence
+from support.overlay import Overlay
 
 from kernlab.linux.zones import nodes, zones
 from kernlab.walk.cpus import cpus, smp

@@ -6,9 +6,9 @@ import re
 
 import pandas as pd
 import pytest
-from absent import Absence
 from configurations.asked import Name, noted, of_absence
 from configurations.options import OPTIONS, Changed, Empty, Expected, Refused
+from support.absent import Absence
 
 from kernlab.errors import KernlabError
 from kernlab.tables import INDEX

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from absent import Absence
+from support.absent import Absence
 
 from kernlab.errors import SymbolNotFoundError
 

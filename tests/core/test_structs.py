@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from debuginfo import make_btf as btf
-from heap import Heap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.heap import Heap
 
 from kernlab.core.structs import Struct, StructArray
 from kernlab.debuginfo.btf import Btf

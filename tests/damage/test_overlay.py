@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from overlay import PAGE, Overlay
+from support.overlay import PAGE, Overlay
 
 from kernlab.errors import FaultError, PageExcluded
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from overlay import PAGE, Overlay
+from support.overlay import PAGE, Overlay
 
 from kernlab.linux.slub import freelist_lengths
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from overlay import PAGE, Overlay
+from support.overlay import PAGE, Overlay
 
 from kernlab.errors import TypesLostError
 from kernlab.tables import INDEX

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab.core.structs import StructArray
 from kernlab.linux.paths import paths, root_of_init

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
-from alike import same
+from support.alike import same
 
 from kernlab.dataframes.deferred import deferred
 

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
-from alike import same
 from hypothesis import given
 from hypothesis import strategies as st
+from support.alike import same
 
 from kernlab.dataframes import AddressArray, AddressDtype
 from kernlab.dataframes.elements import ElementAddresses

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from overlay import PAGE, MemoryFile, Overlay
+from support.overlay import PAGE, MemoryFile, Overlay
 
 import kernlab
 from kernlab.debuginfo import vmcoreinfo_in_memory as module

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from overlay import PAGE, MemoryFile
+from support.overlay import PAGE, MemoryFile
 
 from kernlab.errors import FaultError, KernlabError, PageExcluded
 from kernlab.formats.base import FrameStatus

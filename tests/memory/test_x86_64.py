@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from overlay import PAGE, MemoryFile
+from support.overlay import PAGE, MemoryFile
 
 from kernlab.formats.base import FrameStatus
 from kernlab.memory import Memory

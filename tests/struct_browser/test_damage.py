@@ -6,7 +6,7 @@ import threading
 import unicodedata
 
 import pytest
-from overlay import PAGE, Overlay
+from support.overlay import PAGE, Overlay
 
 from kernlab.struct_browser import snapshot
 from kernlab.struct_browser.explore import Snapshot

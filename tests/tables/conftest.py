@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import ALL_DUMPS, SAMPLES, find_dump
-from truth import Truth
+from support.truth import Truth
 
 #: Samples of a crash story; in some of them much happens between the truth and the end.
 STORIES = ("hung", "io", "oom", "oops", "panic")

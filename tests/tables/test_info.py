@@ -8,7 +8,7 @@ import struct
 
 import pandas as pd
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 import kernlab
 from kernlab.core.kernel import Kernel

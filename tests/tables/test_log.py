@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from overlay import Overlay
+from support.overlay import Overlay
 
 MASK = (1 << 64) - 1
 ID_MASK = (1 << 62) - 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from kinds_truth import rss
-from overlay import Overlay
+from support.kinds_truth import rss
+from support.overlay import Overlay
 
 PAGE = 4096
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kinds_truth import BATCH, kinds
-from overlay import Overlay
+from support.kinds_truth import BATCH, kinds
+from support.overlay import Overlay
 
 PAGE = 4096
 WILD = 0xFFFF_F000_DEAD_0000

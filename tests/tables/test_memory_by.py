@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from overlay import Overlay
-from truth import in_bytes
+from support.overlay import Overlay
+from support.truth import in_bytes
 
 PAGE = 4096
 WILD = 0xFFFF_F000_DEAD_0000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from heap import Heap
+from support.heap import Heap
 
 from kernlab.errors import TypeNotFoundError
 

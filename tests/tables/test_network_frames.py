@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab.core.structs import StructArray
 from kernlab.linux.page.network import NetworkSearch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 import kernlab
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab import KernlabError
 from kernlab.walk.cpus import cpus, percpu_many

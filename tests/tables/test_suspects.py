@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab.linux.page.classifier import Kind
 from kernlab.tables.suspects import rules

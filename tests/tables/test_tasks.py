@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from overlay import Overlay
-from truth import TICKS_PER_SECOND, same_comm
+from support.overlay import Overlay
+from support.truth import TICKS_PER_SECOND, same_comm
 
 from kernlab.linux import tasks as task_search
 

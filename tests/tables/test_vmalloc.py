@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 WILD = 0xFFFF_F000_DEAD_0000
 

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab.walk.cpus import percpu_many, possible_cpus
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab.walk.lists import list_entries
 

@@ -17,10 +17,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from kernlab.capture.capture_options import Options
-from kernlab.capture.guest_kernel import KERNELS
-from kernlab.capture.lab import run_scenario
-from kernlab.capture.scenarios import SCENARIOS, Scenario
+from kernlab.lab.capture import run_scenario
+from kernlab.lab.capture_options import Options
+from kernlab.lab.guest_kernel import KERNELS
+from kernlab.lab.scenarios import SCENARIOS, Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 _STORY = """
@@ -47,7 +47,7 @@ class Live(Scenario):
 
     @property
     def script(self) -> str:
-        common = (ROOT / "kernlab/capture/guest/scenarios/common.sh").read_text()
+        common = (ROOT / "kernlab/lab/guest/scenarios/common.sh").read_text()
         story = _STORY.replace("@PATH@", f"/kernlab-root:{sysconfig.get_paths()['purelib']}")
         return common + story.replace("@HOME@", sys.base_prefix).replace("@PYTHON@", str(python()))
 

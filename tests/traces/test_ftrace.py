@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import WHOLE_DUMPS, DumpFiles
-from overlay import Overlay
+from support.overlay import Overlay
 
 import kernlab
 from kernlab.traces.ftrace.load import load

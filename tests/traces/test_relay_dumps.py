@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab.errors import FaultError, KernlabError, PageExcluded
 

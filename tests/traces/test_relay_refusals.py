@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab.plots import io
 from kernlab.plots.io.requests import requests_of

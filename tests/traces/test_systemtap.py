@@ -10,7 +10,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from overlay import Overlay
+from support.overlay import Overlay
 
 import kernlab
 from kernlab.traces.relay import clients

@@ -55,7 +55,7 @@ def test_recording_onto_a_full_disk_says_which_file(tmp_path):
     source = tmp_path / "trace0"
     source.write_bytes(bytes(100_000))
     script = (
-        "import resource, signal, sys; from kernlab import cli\n"
+        "import resource, signal, sys; from kernlab.commands import main as cli\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         f"sys.exit(cli.main(['relay', 'record', {str(source)!r}, '-o', {str(tmp_path / 'out')!r}, '-t', '0.1']))"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from overlay import Overlay
+from support.overlay import Overlay
 
 from kernlab.dataframes import frame
 from kernlab.util.problems import beside, in_one_line

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from heap import Heap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.heap import Heap
 
 from kernlab.walk.lists import chain_nodes, list_entries, list_nodes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from overlay import PAGE, Overlay
+from support.overlay import PAGE, Overlay
 
 from kernlab.core.structs import StructArray
 from kernlab.memory import Memory

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from heap import Heap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from overlay import PAGE
+from support.heap import Heap
+from support.overlay import PAGE
 
 from kernlab.core.structs import StructArray
 from kernlab.errors import KernlabError

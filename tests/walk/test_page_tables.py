@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from overlay import PAGE, Overlay
+from support.overlay import PAGE, Overlay
 
 from kernlab.tables.processes.map_usage import usage
 from kernlab.walk.page_tables import PageTables

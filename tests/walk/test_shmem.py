@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from heap import Heap
+from support.heap import Heap
 
 from kernlab.core.structs import StructArray
 from kernlab.linux.shmem import SharedSwap

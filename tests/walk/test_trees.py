@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from heap import Heap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.heap import Heap
 
 from kernlab.walk.maple_tree import maple_entries
 from kernlab.walk.rbtree import rbtree_entries

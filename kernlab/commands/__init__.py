@@ -1,0 +1,1 @@
+"""The command line: one verb a file, each with `add_parser(subparsers)`; main finds and runs them."""

@@ -1,0 +1,95 @@
+"""What a capture will fetch from the mirror, told before the first package comes.
+
+Comes in: a kernel and its flavour. Goes out: for each thing that is missing in the cache, its packages and bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernlab.lab.apt_root import AptRoot, Package
+from kernlab.lab.guest_files import USERLAND, USERLAND_RELEASES
+from kernlab.lab.guest_kernel import (
+    GUEST_PROGRAMS,
+    TOOLS_RELEASE,
+    built_place,
+    find_package,
+    kernel_parts,
+    release_of,
+    toolchain_names,
+)
+from kernlab.lab.private_root import root_folder
+from kernlab.lab.qemu import QEMU_PACKAGES, installed_qemu
+from kernlab.lab.scenarios import Scenario
+from kernlab.lab.server_image import image_place, server_packages
+from kernlab.lab.steps import LabError, Progress, check_room
+
+#: A package's files take about three times what its .deb does, and both are kept.
+_UNPACKED = 4
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """One part of a plan: what it is for, and what is not in the cache of it."""
+
+    what: str
+    packages: int
+    size_bytes: int
+
+
+def fetch_plan(
+    kernel: str, scenario: Scenario, flavour: str, cache: Path | None, progress: Progress
+) -> list[Fetch]:
+    """Everything that a capture of a scenario with this kernel fetches; empty where the cache has it all."""
+    found = []
+    for what, apt, packages in _wanted(kernel, scenario, flavour, cache, progress):
+        missing = apt.missing(packages)
+        if missing:
+            found.append(Fetch(what, len(missing), apt.size_bytes(missing)))
+    return found
+
+
+def tell_plan(plan: list[Fetch], cache: Path, progress: Progress) -> None:
+    """Say what is fetched, and that there is room for it (else a LabError)."""
+    if not plan:
+        return
+    size = sum(part.size_bytes for part in plan)
+    parts = ", ".join(f"{part.what} {part.size_bytes / 1e6:,.0f}" for part in plan)
+    count = sum(part.packages for part in plan)
+    progress(
+        f"To fetch: {size / 1e6:,.0f} MB in {count} packages ({parts}); "
+        f"unpacked and kept they take about {size * _UNPACKED / 1e9:,.1f} GB of {cache}"
+    )
+    check_room(cache, size * _UNPACKED, "The packages of the lab, unpacked")
+
+
+def _wanted(
+    kernel: str, scenario: Scenario, flavour: str, cache: Path | None, progress: Progress
+) -> Iterator[tuple[str, AptRoot, list[Package]]]:
+    """What it is for, the root that it comes from, and the packages; roots that are made already are left out."""
+    if installed_qemu() is None:
+        yield from _root("QEMU", AptRoot(TOOLS_RELEASE, cache, progress), *QEMU_PACKAGES)
+    for release in USERLAND_RELEASES:
+        try:
+            yield from _root("guest's programs", AptRoot(release, cache, progress), *USERLAND)
+            break
+        except LabError:  # the next release serves (see find_userland)
+            continue
+    if scenario.image and not image_place(cache, progress).exists():
+        yield "server's disk", *server_packages(cache, progress)
+    apt, package = find_package(kernel, flavour, cache, progress)
+    parts = kernel_parts(apt, package)
+    yield "kernel", apt, parts
+    image = next((part for part in parts if part.name.startswith("linux-image-")), package)
+    if all(built_place(apt.cache, image, name).exists() for name in GUEST_PROGRAMS):
+        return
+    yield from _root("compiler and headers", apt, *toolchain_names(apt, release_of(image)))
+    yield from _root("make", AptRoot(TOOLS_RELEASE, cache, progress), "make")
+
+
+def _root(what: str, apt: AptRoot, *names: str) -> Iterator[tuple[str, AptRoot, list[Package]]]:
+    packages = apt.closure(*names)
+    if not root_folder(apt, packages, names[0]).is_dir():
+        yield what, apt, packages

@@ -1,0 +1,124 @@
+"""What a guest boots from: two RAM disks (for the first and for the crash kernel) and the disk with what both share."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernlab.lab.apt_root import AptRoot
+from kernlab.lab.cpio import write_cpio
+from kernlab.lab.guest_kernel import GuestKernel
+from kernlab.lab.private_root import environment, libraries_of, original, private_root, program
+from kernlab.lab.steps import LabError, Progress, run
+
+#: Where kexec, makedumpfile and blktrace come from: the newest makedumpfile knows the newest kernels. The second
+#: release serves when the first cannot be resolved (packages of sid may wait for each other for a day or two).
+USERLAND_RELEASES = ("sid", "trixie")
+USERLAND = ("makedumpfile", "kexec-tools", "blktrace", "busybox-static", "e2fsprogs")
+
+#: The sources of what a guest runs.
+GUEST = Path(__file__).parent / "guest"
+_FOLDERS = ("proc", "sys", "dev", "tmp", "run", "mnt", "host", "etc", "root", "var/tmp")
+#: Each is left out where the kernel has it built in, or does not have it at all.
+_DISK_MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "crc32c_cryptoapi", "ext4"]
+
+
+@dataclass(frozen=True)
+class Userland:
+    """The private root that guests' programs are taken from."""
+
+    root: Path
+    release: str
+    makedumpfile: str
+
+    def files(self, *names: str) -> dict[str, Path | bytes | str]:
+        """Programs and their libraries, by their paths in a guest."""
+        found: dict[str, Path | bytes | str] = {"lib64": "usr/lib64"}
+        for name in names:
+            path = original(self.root, name)
+            found[f"usr/bin/{name}"] = path
+            found.update(libraries_of(self.root, path))
+        return found
+
+    def busybox(self) -> dict[str, Path | bytes | str]:
+        """busybox and a link to it for each of its applets."""
+        path = program(self.root, "busybox")
+        applets = run([path, "--list"], what="Asking busybox for its applets", limit_seconds=30).split()
+        links: dict[str, Path | bytes | str] = {f"bin/{applet}": "busybox" for applet in applets}
+        return {**links, "bin/busybox": path}
+
+
+def find_userland(cache: Path | None, progress: Progress) -> Userland:
+    """The newest release that can be resolved gives the guests' programs."""
+    problems = []
+    for release in USERLAND_RELEASES:
+        apt = AptRoot(release, cache, progress)
+        try:
+            root = private_root(apt, *USERLAND)
+            return Userland(root, release, apt.require("makedumpfile").version)
+        except LabError as error:
+            problems.append(str(error))
+    raise LabError("No Debian release gave the guests' programs:\n" + "\n".join(problems))
+
+
+def write_ram_disks(folder: Path, kernel: GuestKernel, userland: Userland, extra_modules: list[str]) -> None:
+    """`first.cpio` and `crash.cpio` in `folder`."""
+    disk = kernel.with_dependencies(_DISK_MODULES)
+    more = {
+        name: content
+        for name, content in kernel.with_dependencies([*_DISK_MODULES, *extra_modules]).items()
+        if name not in disk
+    }
+    busybox = userland.busybox()
+    init: dict[str, Path | bytes | str] = {"init": GUEST / "init.sh", "crash.sh": GUEST / "crash.sh"}
+    first = {
+        **busybox,
+        **userland.files("kexec", "blktrace", "makedumpfile"),
+        **init,
+        **_module_files([*disk, *more], {**disk, **more}),
+        "modules/kernlab_story.ko": kernel.build("kernlab_story.ko"),
+        "bin/truthtar": kernel.build("truth"),
+        "bin/actors": kernel.build("actors"),
+        "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/tmp:/bin/sh\n",
+    }
+    write_cpio(folder / "first.cpio", first, _FOLDERS)
+    crash = {**busybox, **userland.files("makedumpfile"), **init, **_module_files(list(disk), disk)}
+    write_cpio(folder / "crash.cpio", crash, _FOLDERS)
+
+
+def _module_files(names: list[str], modules: Mapping[str, bytes]) -> dict[str, Path | bytes | str]:
+    files: dict[str, Path | bytes | str] = {f"modules/{name}.ko": modules[name] for name in names}
+    files["modules/order"] = "".join(f"{name}.ko\n" for name in names).encode()
+    return files
+
+
+def write_results_disk(
+    path: Path, size_bytes: int, userland: Userland, boot: Mapping[str, Path | str | bytes]
+) -> None:
+    """An ext4 image (sparse) with boot/NAME for each of `boot`, and an empty folder out/."""
+    tree = path.with_name("tree")
+    (tree / "boot").mkdir(parents=True)
+    (tree / "out").mkdir()
+    for name, content in boot.items():
+        if isinstance(content, Path):
+            shutil.copyfile(content, tree / "boot" / name)
+        else:
+            (tree / "boot" / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    with open(path, "wb") as stream:
+        stream.truncate(size_bytes)
+    command: list[str | Path] = [program(userland.root, "mke2fs"), "-q", "-F", "-t", "ext4", "-d", tree]
+    command += ["-E", "root_owner=0:0", "-O", "^metadata_csum_seed,^orphan_file", path]
+    run(command, what="Making the results disk", limit_seconds=300, env=environment(userland.root))
+    shutil.rmtree(tree)
+
+
+def read_results_disk(path: Path, userland: Userland, folder: Path) -> None:
+    """What guests left in out/ of a results disk, into `folder`/out."""
+    command: list[str | Path] = [program(userland.root, "debugfs"), "-R"]
+    command += [f"rdump /out {shlex.quote(str(folder))}", path]
+    run(command, what="Reading the results disk", limit_seconds=900, env=environment(userland.root))
+    if not (folder / "out").is_dir():
+        raise LabError(f"The results disk {path} could not be read.")

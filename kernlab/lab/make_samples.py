@@ -1,0 +1,153 @@
+"""The sample dumps of samples/: captured by the lab, packed with xz, described in a README each."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import string
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernlab.lab.capture import run_scenario
+from kernlab.lab.capture_options import ALL_LEFT_OUT, Capture, Options
+from kernlab.lab.steps import LabError, Progress
+
+#: What fits a repository. The image of a kernel alone takes 6 to 10 MB of it.
+LARGEST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What to capture for one sample, and what its README tells."""
+
+    scenario: str
+    kernel: str
+    happened: str
+    to_find: tuple[str, ...]
+    la57: bool = True
+
+
+SAMPLES = {
+    "oom": Sample(
+        "oom",
+        "6.1",
+        "A machine that ran out of memory: a driver leaks slab objects, a program takes what is left.",
+        (
+            "the slab cache `story_session`: more than 80,000 objects of 384 bytes, none ever freed, each with the "
+            "time at which it was opened, linked by `previous`",
+            "the process `reporting`, whose anonymous memory grew until nothing was left",
+            "the driver that allocates the sessions (module `kernlab_story`), its thread `sessiond`, and its types",
+        ),
+    ),
+    "hung": Sample(
+        "hung",
+        "6.12",
+        "A machine whose orders hang: six processes in D state wait for one lock, whose owner waits for ever.",
+        (
+            "the processes `order-1` to `order-6` in D state, their stacks in `order_place` and `__mutex_lock`",
+            "the kernel thread `inventoryd`, which owns `inventory_lock` and waits for a completion that nobody gives",
+        ),
+    ),
+    "io": Sample(
+        "io",
+        "sid",
+        "A slow disk with more requests than it can do; blktrace stopped reading, so the end lies in the dump only.",
+        (
+            "the relay channel `vda/trace`, read half-way: what blktrace had written by then is in truth.tar.xz (blk/; "
+            "its files end in zeros, since blktrace maps them before it fills them)",
+            "`database` (8 KiB at random), `backup` (128 KiB reads, one after the other), `import` (32 KiB writes)",
+            "requests that were on their way to the disk when the kernel died",
+        ),
+    ),
+    "oops": Sample(
+        "oops",
+        "sid",
+        "A driver that followed a NULL pointer in the context of a process; page tables of four levels, as most "
+        "machines have.",
+        (
+            "the process `billing`, and the oops in the log: `order_check` of the module `kernlab_story` read at NULL, "
+            "called by `story_write`",
+            "the slab cache `story_session` of the same module, with 50 objects",
+        ),
+        la57=False,
+    ),
+    "panic": Sample(
+        "panic",
+        "5.10",
+        "A machine that somebody crashed on purpose by SysRq, with an old kernel: no BTF of modules, VMAs in a tree.",
+        ("a quiet machine: four programs asleep, blktrace on `vda` with a few records that nobody had read",),
+    ),
+}
+
+
+def make_sample(
+    name: str, folder: Path, *, cache: Path | None = None, progress: Progress | None = None
+) -> Path:
+    """Capture sample `name` into `folder`/`name`, which must not exist; it appears only when whole."""
+    if name not in SAMPLES:
+        raise LabError(f"There is no sample {name!r}: {', '.join(SAMPLES)}.")
+    place = folder / name
+    if place.exists():
+        raise LabError(f"{place} is already there; remove it to make it anew.")
+    progress = progress or Progress()
+    sample = SAMPLES[name]
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
+        options = Options(kernel=sample.kernel, compression="none", la57=sample.la57)
+        capture = run_scenario(
+            sample.scenario, options, Path(scratch) / "capture", cache=cache, progress=progress
+        )
+        made = Path(scratch) / name
+        made.mkdir()
+        for file in ("truth.tar.xz", "vmcore-dmesg.txt"):
+            shutil.copyfile(capture.folder / file, made / file)
+        progress("Packing the dump with xz; this takes a minute or two")
+        packed = _pack(capture.dumps[0], made / "vmcore.xz")
+        if packed > LARGEST_BYTES:
+            raise LabError(
+                f"Sample {name} came out at {packed:,} bytes; {LARGEST_BYTES:,} is the most for the repository."
+            )
+        (made / "README.md").write_text(_readme(name, sample, capture), encoding="utf-8")
+        made.rename(place)
+    progress(f"Sample {name}: {packed:,} bytes")
+    return place
+
+
+def _pack(dump: Path, place: Path) -> int:
+    with open(dump, "rb") as source, lzma.open(place, "wb", preset=9 | lzma.PRESET_EXTREME) as packed:
+        shutil.copyfileobj(source, packed, 1 << 20)
+    return place.stat().st_size
+
+
+def _readme(name: str, sample: Sample, capture: Capture) -> str:
+    told = capture.description
+    level = told["dump_level"]
+    why = (
+        ""
+        if level == ALL_LEFT_OUT
+        else f"\nLevel {level}, not {ALL_LEFT_OUT}: this makedumpfile takes slab pages of this kernel for user data, "
+        "and would drop them.\n"
+    )
+    template = string.Template((Path(__file__).parent / "sample_readme.md").read_text(encoding="utf-8"))
+    return template.substitute(
+        name=name,
+        happened=sample.happened,
+        scenario=sample.scenario,
+        kernel=sample.kernel,
+        levels="" if sample.la57 else " --no-la57",
+        finds="\n".join(f"- {find}" for find in sample.to_find),
+        release=told["kernel"]["release"],
+        version=told["kernel"]["version"],
+        package=told["kernel"]["package"],
+        qemu=told["qemu"]["version"],
+        cpus=told["cpus"],
+        memory_mib=told["memory_mib"],
+        crashkernel=told["crashkernel"],
+        makedumpfile=told["makedumpfile"],
+        level=level,
+        left_out="zero, cache, user and free pages"
+        if level == ALL_LEFT_OUT
+        else "zero, cache and free pages",
+        why=why,
+        unpacked_mib=capture.dumps[0].stat().st_size >> 20,
+    )

@@ -1,0 +1,97 @@
+"""The stories that a guest of the lab can die of, and what each needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kernlab.lab.steps import LabError
+
+_SCRIPTS = Path(__file__).parent / "guest" / "scenarios"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One story: its name, what happens, and what it asks of the machine."""
+
+    name: str
+    description: str
+    memory_mib: int = 512
+    cpus: int = 2
+    flavour: str = "cloud"
+    modules: tuple[str, ...] = ()
+    settings: dict[str, str | int] = field(default_factory=dict)
+    cmdline: str = ""
+    truth_flags: str = ""
+    disk_mib: int = 64
+    disk_options: str = ""
+    image: bool = False  # does it boot from the server's disk (server_image.py)?
+    nodes: int = 1
+    #: Seconds that preparing and dying may take without hardware virtualisation.
+    prepare_seconds: int = 300
+    die_seconds: int = 240
+
+    @property
+    def script(self) -> str:
+        """The shell functions prepare, die and so on, with those that all stories share."""
+        return (_SCRIPTS / "common.sh").read_text() + (_SCRIPTS / f"{self.name}.sh").read_text()
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("panic", "SysRq c on a quiet machine, blktrace half read"),
+        Scenario("oops", "a driver follows a NULL pointer in the context of a process, panic_on_oops"),
+        Scenario(
+            "oom",
+            "a driver leaks slab objects, a program takes the rest of memory, panic_on_oom",
+            settings={"LEAK_STEPS": 120, "LEAK_SIZE": 700, "HOG_MIB": 60},
+        ),
+        Scenario("hung", "a lock that is never released, six tasks in D state behind it, hung_task_panic"),
+        Scenario(
+            "io",
+            "a slow disk with requests in flight, blktrace's relay channel half read",
+            disk_mib=256,
+            disk_options=",throttling.iops-total=150",
+        ),
+        Scenario("trace", "relay channels and ftrace instances, full, wrapped, overwritten, half read"),
+        Scenario(
+            "odd",
+            "mounts upon mounts, names with markup, namespaces, shared memory, a log that wrapped",
+            modules=("overlay",),
+            cmdline="log_buf_len=128K printk.devkmsg=on",
+        ),
+        Scenario(
+            "cgroups",
+            "memory cgroups in a tree: at a limit, over a mark, after an OOM kill, removed and not gone",
+        ),
+        Scenario(
+            "server",
+            "a Debian server: systemd, PostgreSQL, nginx, redis, a container, cgroups at their limits, swap",
+            memory_mib=1536,
+            cpus=2,
+            nodes=2,
+            flavour="generic",
+            modules=("overlay", "lzo", "lzo_rle", "zstd", "zsmalloc", "zbud", "autofs4", "binfmt_misc"),
+            cmdline="systemd.getty_auto=no systemd.show_status=1 net.ifnames=0 transparent_hugepage=always",
+            image=True,
+            prepare_seconds=1800,
+        ),
+        Scenario(
+            "scale",
+            "thousands of processes with hundreds of thousands of memory areas",
+            memory_mib=12288,
+            settings={"SWARM": 4000, "AREAS": 160},
+            truth_flags="nosmaps",
+            prepare_seconds=1500,
+            die_seconds=600,
+        ),
+    )
+}
+
+
+def scenario_named(name: str) -> Scenario:
+    """The scenario of a name; a LabError that names them all where there is none."""
+    if name not in SCENARIOS:
+        raise LabError(f"The lab knows no scenario {name!r}: {', '.join(SCENARIOS)}.")
+    return SCENARIOS[name]

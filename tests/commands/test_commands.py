@@ -1,0 +1,383 @@
+"""The command `kernlab`: what it prints, its exit statuses, and what it is quiet about."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SAMPLES
+from kdump_status.status_trees import tree
+
+import kernlab
+from kernlab.commands import main, tables
+from kernlab.errors import DumpFileError, KernlabError, TruncatedDumpWarning
+
+DUMP = str(SAMPLES / "debian-6.1" / "vmcore")
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kernlab", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main.main(words) == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def dump() -> kernlab.Dump:
+    return kernlab.open(DUMP)
+
+
+def test_help_names_the_subcommands_and_imports_nothing_heavy() -> None:
+    done = run("--help", PYTHONVERBOSE="1")
+    assert done.returncode == 0
+    for name in ("info", "tables", "table", "capture"):
+        assert f"\n    {name} " in done.stdout
+    for heavy in ("pandas", "matplotlib", "IPython"):
+        assert f"import '{heavy}'" not in done.stderr
+
+
+def test_an_address_is_given_as_everywhere(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    address = dump.symbol("init_task")
+    ways = ["init_task", f"{address:#x}", f"{address:x}", str(address), str(address - (1 << 64))]
+    told = {way: printed(capsys, "table", DUMP, "owner", way) for way in ways}
+    assert len(set(told.values())) == 1
+    assert "init_task" in told["init_task"]
+    assert "symbol" in told["init_task"]
+    for bad, why in (("1.5", "'1.5' is not an address"), ("init_tsk", "did you mean init_task")):
+        done = run("table", DUMP, "owner", bad)
+        assert done.returncode == 2
+        assert done.stderr.startswith("kernlab: ")
+        assert why in done.stderr
+        assert "arguments" not in done.stderr
+
+
+def test_a_part_that_is_not_there_has_no_subcommand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "_COMMANDS", ("kernlab.commands.tables", "kernlab.commands.not_written_yet"))
+    assert "capture" not in main.parser().format_help()
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "info", DUMP)
+    assert text.startswith("Linux 6.1.0-56-cloud-amd64 on ")
+    assert "sysrq triggered crash" in text
+    assert "dump level 31" in text
+
+
+def test_info_as_json(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    facts = json.loads(printed(capsys, "info", DUMP, "--json"))
+    assert facts["release"] == "6.1.0-56-cloud-amd64"
+    assert facts["panic_cpu"] == 1
+    assert facts["crash_time"].startswith("2026-11-23T08:18:55")
+    assert facts["uptime"] == dump.info["uptime"].total_seconds()
+    assert set(facts) == {*dump.info.index, "problems"}
+
+
+def test_tables_lists_every_table(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    listed = [line.split()[0] for line in printed(capsys, "tables").splitlines()]
+    assert listed == sorted(dump.tables.name)
+
+
+def test_tables_of_a_dump_are_listed_with_its_traces(
+    capsys: pytest.CaptureFixture[str], dump: kernlab.Dump
+) -> None:
+    listed = [line.split()[0] for line in printed(capsys, "tables", DUMP).splitlines()]
+    assert listed[: len(dump.tables)] == sorted(dump.tables.name)
+    views = listed[len(dump.tables) :]
+    assert "relay.channels" in views
+    assert all("." in name for name in views)
+    for name in views:
+        assert printed(capsys, "table", DUMP, name, "--head", "1")
+
+
+def test_a_table_as_text(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    lines = printed(capsys, "table", DUMP, "tasks", "--columns", "pid,comm,address,start_time").splitlines()
+    assert lines[0].split() == ["pid", "comm", "address", "start_time"]
+    assert len(lines) == 1 + len(dump.tasks)
+    init = next(line.split() for line in lines if line.split()[:2] == ["1", "init"])
+    row = dump.tasks[dump.tasks.pid == 1].iloc[0]
+    assert init[2] == f"{int(row.address):#018x}"
+    assert float(init[3]) == row.start_time.total_seconds()
+
+
+def test_a_table_as_csv(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    text = printed(capsys, "table", DUMP, "log", "--csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["text"] for row in rows] == dump.log.text.to_list()
+    assert rows[0]["timestamp"] == "0.000000000"
+
+
+def test_a_table_as_json(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    rows = json.loads(printed(capsys, "table", DUMP, "tasks", "--json"))
+    assert [row["pid"] for row in rows] == dump.tasks.pid.to_list()
+    # Kernel threads have no memory of their own: read as 0, and their sizes do not apply.
+    thread = next(row for row in rows if row["comm"] == "kthreadd")
+    assert thread["mm"] == "0x0000000000000000"
+    assert thread["rss_bytes"] is None
+    assert thread["kthread"] is True
+
+
+def test_query_sort_and_head(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    words = ["--query", "kthread and pid > 2", "--sort", "pid", "--descending", "--head", "3"]
+    text = printed(capsys, "table", DUMP, "tasks", *words, "--columns", "pid", "--csv")
+    expected = dump.tasks.query("kthread and pid > 2").pid.sort_values(ascending=False).head(3)
+    assert text.split() == ["pid", *map(str, expected)]
+
+
+def test_tables_with_arguments_and_of_views(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(printed(capsys, "table", DUMP, "slab_objects", "vm_area_struct", "--json"))
+    assert {row["cache"] for row in rows} == {"vm_area_struct"}
+    channels = json.loads(printed(capsys, "table", DUMP, "relay.channels", "--json"))
+    assert {row["name"] for row in channels} == {"vda/trace"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["info", "/nowhere/vmcore"], "/nowhere/vmcore"),
+        (["info", __file__], "kernlab: "),
+        (["table", DUMP, "taks"], "did you mean tasks"),
+        (["table", DUMP, "relay.chanels"], "did you mean channels"),
+        (["table", DUMP], f"kernlab table {DUMP} NAME. There are: buddyinfo"),
+        (["table", "tasks"], "kernlab table DUMP tasks"),
+        (["tables", "/nowhere/vmcore"], "/nowhere/vmcore"),
+        (["table", DUMP, "close"], "no table but a NoneType"),
+        (["table", DUMP, "_built"], "there is no table"),
+        (["table", DUMP, "tasks", "dentry"], "takes no arguments"),
+        (["table", DUMP, "slab_objects", "a", "b", "c", "d"], "does not take these arguments"),
+        (["table", DUMP, "tasks", "--query", "nonsense >"], "The columns are: address"),
+        (["table", DUMP, "tasks", "--query", "@__import__('os').getpid()"], "--query"),
+        (["table", DUMP, "tasks", "--columns", "pid,nonsense"], "no column 'nonsense'"),
+        (["table", DUMP, "tasks", "--sort", "nonsense"], "no column 'nonsense'"),
+        (["capture", "status", "--root", "/nowhere"], "/nowhere is no directory"),
+    ],
+)
+def test_errors_are_one_message_and_status_2(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main.main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("kernlab: ")
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["table"], ["table", DUMP, "log", "--csv", "--json"]])
+def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main.main(words)
+    assert stop.value.code == 2
+    assert "usage: kernlab" in capsys.readouterr().err
+
+
+def test_an_errors_text_cannot_act_on_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise KernlabError("a task named \x1b]0;owned\x07")
+
+    monkeypatch.setattr(kernlab, "open", refuse)
+    assert main.main(["info", "x"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_an_oserror_is_told_without_its_number(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise DumpFileError(13, "Permission denied", "secret")
+
+    monkeypatch.setattr(kernlab, "open", refuse)
+    assert main.main(["info", "secret"]) == 2
+    assert capsys.readouterr().err == "kernlab: secret: Permission denied\n"
+
+
+def test_cells_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    import pandas as pd
+
+    wild = pd.DataFrame({"comm": ["a\x1b[2Jb", "two\nlines", None], "pid": [1, 2, 3]})
+    tables._print_text(wild)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[1].startswith("a\u241b[2Jb")
+    assert lines[2].startswith("two\u240alines")
+
+
+def test_warnings_come_without_a_path_of_the_source() -> None:
+    script = (
+        "import sys, warnings; from kernlab.commands import main; from kernlab.errors import TruncatedDumpWarning\n"
+        "warnings.showwarning = main._show_warning\n"
+        "warnings.warn('cut \\x1b short', TruncatedDumpWarning)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "kernlab: warning: cut \u241b short\n"
+    assert issubclass(TruncatedDumpWarning, UserWarning)
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "kernlab", "table", DUMP, "symbols"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["info", DUMP],
+        ["info", DUMP, "--json"],
+        ["tables"],
+        ["table", DUMP, "symbols", "--csv"],
+        ["table", DUMP, "modules", "--json"],
+        ["table", DUMP, "modules"],
+        ["capture", "status"],
+        ["completion", "bash"],
+        ["--help"],
+        ["table", "--help"],
+        ["--version"],
+    ],
+)
+def test_a_full_disk_is_one_message(words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kernlab", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "kernlab: the output: No space left on device"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_where_nothing_can_be_written_is_one_message(tmp_path: Path) -> None:
+    """A folder that a file stands in the way of, whoever runs the test."""
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "trace0").write_bytes(bytes(64))
+    done = run(
+        "relay", "record", str(tmp_path / "trace0"), "-o", str(tmp_path / "taken" / "inside"), "-t", "0.1"
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("kernlab: ")
+    assert str(tmp_path / "taken") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def asked(line: str) -> list[str]:
+    """What a shell is told when Tab is pressed at the end of a line, as argcomplete's script asks."""
+    script = "import os, sys; from kernlab.commands import main as cli; sys.argv = ['kernlab']; cli.main([])"
+    read, write = os.pipe()
+    environment = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_SHELL": "bash",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+        "_ARGCOMPLETE_STDOUT_FILENAME": f"/dev/fd/{write}",
+    }
+    subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | environment,
+        pass_fds=(write,),
+        timeout=120,
+        check=False,
+        capture_output=True,
+    )
+    os.close(write)
+    with os.fdopen(read) as stream:
+        return [word.strip() for word in stream.read().split("\n")]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("kernlab ta", "table"),
+        ("kernlab table x memory_by_f", "memory_by_file"),
+        ("kernlab table x relay.ch", "relay.channels"),
+        ("kernlab table x tasks --columns sta", "state"),
+        ("kernlab table x tasks --columns pid,sta", "pid,state"),
+        ("kernlab table x tasks --sort rss", "rss_bytes"),
+        (f"kernlab table {DUMP} slab_objects dent", "dentry"),
+        (f"kernlab table {DUMP} owner init_tas", "init_task"),
+        ("kernlab capture st", "status"),
+    ],
+)
+def test_a_shell_completes(line: str, offered: str) -> None:
+    assert offered in asked(line)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_lines_for_a_shell(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    script = printed(capsys, "completion", shell)
+    assert "kernlab" in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=60)
+
+
+def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
+    # A pipe in place of a dump would wait for ever; here the command is at work when it is interrupted.
+    script = (
+        "import signal, sys, time, kernlab; from kernlab.commands import main as cli\n"
+        # What a shell starts in the background ignores it, and so do its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def slow(path): print('started', flush=True); time.sleep(60)\n"
+        "kernlab.open = slow\n"
+        "sys.exit(cli.main(['info', 'x']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"started\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == b""
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(("name", "status"), [("armed", 0), ("unarmed", 1), ("too-small", 1), ("inside", 1)])
+def test_capture_status_says_by_its_exit_status(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, status: int
+) -> None:
+    root = str(tree(name, tmp_path))
+    assert main.main(["capture", "status", "--root", root]) == status
+    assert "crash kernel" in capsys.readouterr().out
+    assert main.main(["capture", "status", "--root", root, "--json"]) == status
+    assert json.loads(capsys.readouterr().out)["armed"] is (status == 0)
+
+
+def test_capture_status_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["capture", "status", "--json"]) in (0, 1)
+    held = json.loads(capsys.readouterr().out)
+    assert held["release"] == os.uname().release

@@ -1,0 +1,318 @@
+"""A JupyterLab of the test's own, and a real browser before it: what tests/browser drives.
+
+`Server` is a JupyterLab in folders of its own (nothing of the user's settings is read or changed) with this
+checkout's front-end bundle and server extension; `Desk` is one browser page on it, and keeps what its console said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Where screenshots go, to be looked at.
+PICTURES = ROOT / "build" / "browser"
+
+BUNDLE = ROOT / "extensions" / "vmcore-explorer" / "labextension"
+SERVER_SETTINGS = ROOT / "extensions" / "jupyter-config"
+
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+_START_SECONDS = 90
+
+#: Names that a page of JupyterLab asks for and that need not be there.
+_HARMLESS = ("favicon",)
+
+
+#: The contrast of each piece of text with what lies behind it, as painted: colours blended, opacity and all.
+_UNREADABLE = """root => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const rgba = colour => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a)];
+  const ground = element => {
+    const own = rgba(getComputedStyle(element).backgroundColor);
+    if (own[3] >= 0.999) return own.slice(0, 3);
+    return over(own, element.parentElement ? ground(element.parentElement) : [255, 255, 255]);
+  };
+  const bright = colour => {
+    const [r, g, b] = colour.map(c => ((c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = new Map();
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const element = text.parentElement;
+    const silent = element.closest("style, script, :disabled, [aria-disabled=true], svg");
+    if (!text.data.trim() || !element.checkVisibility() || silent) continue;
+    const style = getComputedStyle(element);
+    let shown = rgba(style.color);
+    for (let each = element; each; each = each.parentElement) shown[3] *= Number(getComputedStyle(each).opacity);
+    const behind = ground(element);
+    const [low, high] = [bright(over(shown, behind)), bright(behind)].sort((a, b) => a - b);
+    const size = parseFloat(style.fontSize);
+    const enough = size >= 24 || (size >= 18.6 && Number(style.fontWeight) >= 700) ? 3 : 4.5;
+    const ratio = (high + 0.05) / (low + 0.05);
+    const name = `${element.tagName}.${element.className}`;
+    if (ratio < enough) found.set(name, `${ratio.toFixed(2)} ${name}: ${text.data.trim().slice(0, 60)}`);
+  }
+  return [...found.values()];
+}"""
+
+
+def find_chromium() -> str | None:
+    """The browser's program: KERNLAB_CHROMIUM, or what the PATH has."""
+    named = os.environ.get("KERNLAB_CHROMIUM")
+    return named or next(filter(None, map(shutil.which, _PROGRAMS)), None)
+
+
+def export(path: Path, cells: Sequence[str]) -> Path:
+    """The HTML page that plain `jupyter nbconvert --to html --execute` makes of a notebook of these cells."""
+    write_notebook(path, cells)
+    command = [
+        *(sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "--log-level=ERROR"),
+        path.name,
+    ]
+    subprocess.run(command, cwd=path.parent, check=True, timeout=180)
+    return path.with_suffix(".html")
+
+
+def write_notebook(path: Path, cells: Sequence[str]) -> None:
+    """Write a notebook of these code cells, not executed."""
+    from nbformat import v4, write
+
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {
+        "name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"
+    }  # fmt: skip
+    write(notebook, path)
+
+
+class Server:
+    """A JupyterLab on the loopback interface: `url`, `token`, and `root`, the folder that it serves.
+
+    `program` is "jupyterlab", or "notebook" for Notebook 7.
+    """
+
+    def __init__(self, folder: Path, program: str = "jupyterlab"):
+        self.program = program
+        self.folder = folder
+        self.root = folder / "root"
+        self.token = secrets.token_hex(16)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        settings = self.folder / "config"
+        for place in (self.root, settings / "labconfig", self.folder / "path" / "labextensions" / "@kernlab"):
+            place.mkdir(parents=True)
+        news = {"fetchNews": "false", "checkForUpdates": False}
+        (settings / "labconfig" / "default_setting_overrides.json").write_text(
+            json.dumps({"@jupyterlab/apputils-extension:notification": news})
+        )
+        if SERVER_SETTINGS.is_dir():
+            shutil.copytree(SERVER_SETTINGS, settings, dirs_exist_ok=True)
+        if BUNDLE.is_dir():
+            link = self.folder / "path" / "labextensions" / "@kernlab" / "vmcore-explorer"
+            link.symlink_to(BUNDLE)
+        environment = os.environ | {
+            "JUPYTER_CONFIG_DIR": str(settings),
+            "JUPYTER_DATA_DIR": str(self.folder / "data"),
+            "JUPYTER_RUNTIME_DIR": str(self.folder / "runtime"),
+            "JUPYTER_PATH": str(self.folder / "path"),
+            "IPYTHONDIR": str(self.folder / "ipython"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "JUPYTER_PREFER_ENV_PATH": "0",
+            "JUPYTER_TOKEN": self.token,
+        }
+        command = [
+            *(sys.executable, "-m", self.program, "--no-browser", "--ip=127.0.0.1", f"--port={self.port}"),
+            *("--allow-root", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}"),
+        ]
+        if self.program == "jupyterlab":
+            command.append("--LabApp.expose_app_in_browser=True")
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.root, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                self.ask("GET", "/api/status")
+                return self
+            except OSError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.__exit__()
+                    raise RuntimeError(
+                        f"JupyterLab did not start:\n{self.log.read_text()[-3000:]}"
+                    ) from error
+                time.sleep(0.2)
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """One request to the server's REST interface; its JSON answer (None where there is none)."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.url + path, data, {"Authorization": f"token {self.token}"}, method=method
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            raw = answer.read()
+        return json.loads(raw) if raw else None
+
+    def end_kernels(self) -> None:
+        """End all sessions: kernels outlive the page that started them."""
+        for session in self.ask("GET", "/api/sessions"):
+            try:
+                self.ask("DELETE", f"/api/sessions/{session['id']}")
+            except urllib.error.HTTPError as error:
+                if error.code != 404:
+                    raise
+
+    def dump(self, source: Path, name: str = "crash.vmcore") -> Path:
+        """A dump below the served folder (a link to the same bytes where that can be)."""
+        place = self.root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            try:
+                os.link(source.resolve(), place)
+            except OSError:
+                shutil.copyfile(source, place)
+        return place
+
+    def notebook(self, name: str, cells: Sequence[str]) -> Path:
+        """A notebook of these code cells, not executed, below the served folder."""
+        path = self.root / name
+        write_notebook(path, cells)
+        return path
+
+    def trust(self, path: Path) -> None:
+        """Sign a notebook, as a user does who trusts it."""
+        from nbformat import read
+        from nbformat.sign import NotebookNotary
+
+        NotebookNotary(data_dir=str(self.folder / "data")).sign(read(path, 4))
+
+
+class Desk:
+    """One page of a browser: `page` is playwright's; `said` what its console called an error."""
+
+    def __init__(self, page: Any, server: Server):
+        self.page = page
+        self.server = server
+        self.said: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.said.append(f"uncaught: {error}"))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _console(self, message: Any) -> None:
+        where = (message.location or {}).get("url", "")
+        if message.type == "error" and not any(name in where for name in _HARMLESS):
+            self.said.append(f"{message.text} ({where})")
+
+    def open(self, path: str = "") -> None:
+        """Show JupyterLab in a fresh workspace, with a file of the served folder open when `path` names one."""
+        tree = f"/tree/{path}" if path else ""
+        self.page.goto(
+            f"{self.server.url}/lab/workspaces/{secrets.token_hex(4)}{tree}?token={self.server.token}"
+        )
+        self.page.wait_for_function("window.jupyterapp?.shell != null", timeout=60_000)
+        self.page.evaluate("window.jupyterapp.restored.then(() => true)")
+        if path:
+            self.page.wait_for_function(
+                "window.jupyterapp.shell.currentWidget?.context?.isReady ?? true", timeout=60_000
+            )
+
+    def wait_for_kernel(self, seconds: float = 60) -> None:
+        """Until the current document's kernel has nothing to do."""
+        # The status bar's own word comes too early, and Run All then hangs.
+        self.page.wait_for_function(
+            "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=seconds * 1000,
+        )
+
+    def run(self, command: str, arguments: dict[str, Any] | None = None) -> None:
+        """Execute one of JupyterLab's commands; does not wait for it to end."""
+        # Without the braces the promise would be returned, and waited for.
+        self.page.evaluate(
+            "([command, args]) => { void window.jupyterapp.commands.execute(command, args); }",
+            [command, arguments or {}],
+        )
+
+    def notebook(self, name: str, cells: Sequence[str], seconds: float = 90) -> Any:
+        """A notebook of these cells, opened and run to its end; the panel's locator."""
+        self.server.notebook(name, cells)
+        self.open(name)
+        self.wait_for_kernel()
+        self.run("runmenu:run-all")
+        self.page.wait_for_function(
+            """count => {
+              const model = window.jupyterapp.shell.currentWidget?.content?.model;
+              const cells = model ? [...Array(model.cells.length).keys()].map(i => model.cells.get(i)) : [];
+              return cells.length === count && cells.every(cell => cell.executionState === 'idle'
+                  ? cell.executionCount : cell.executionState === undefined && cell.executionCount);
+            }""",
+            arg=len(cells),
+            timeout=seconds * 1000,
+        )
+        return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+
+    def save(self) -> None:
+        """Save the current document, and wait until that is done."""
+        self.page.evaluate("window.jupyterapp.shell.currentWidget.context.save().then(() => true)")
+
+    def theme(self, name: str) -> None:
+        """`JupyterLab Dark` or `JupyterLab Light`."""
+        self.page.evaluate(
+            "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name}).then(() => true)",
+            name,
+        )
+        light = "true" if "Light" in name else "false"
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+
+    def unreadable(self, view: Any) -> list[str]:
+        """Text in a locator's element that stands out too little from its ground (WCAG 2, AA), with the ratio."""
+        found: list[str] = view.evaluate(_UNREADABLE)
+        return found
+
+    def text(self) -> str:
+        """What the page's main area says, cut to what a log can hold."""
+        shown: str = self.page.evaluate(
+            "(document.querySelector('#jp-main-content-panel') ?? document.body).innerText"
+        )
+        return re.sub(r"\n\s*\n+", "\n", shown)[:3000]
+
+    def picture(self, name: str, of: Any = None) -> Path:
+        """A screenshot of the page (or of a locator) in build/browser/, to be looked at."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        path = PICTURES / f"{name}.png"
+        (of or self.page).screenshot(path=str(path))
+        return path
