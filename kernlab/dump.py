@@ -196,7 +196,6 @@ class Dump:
         What is not mapped raises FaultError for one address and is missing among several.
         """
         kernel = self._open_kernel()
-        kernel.symbols  # noqa: B018 - completes the layout
         wanted = kernel.addresses(addresses)
         physical, status = kernel.memory.translate(wanted.values)
         if wanted.single:
@@ -281,10 +280,8 @@ def open(  # noqa: A001
         note, doubts = _note(vmcoreinfo), list[str]()
         if note is None and file.vmcoreinfo is None:
             note, doubts = find_vmcoreinfo(file)
-        kernel = Kernel(file, vmcoreinfo=note, arena_bound=arena_bytes)
+        kernel = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes)
         kernel.lost(doubts)
-        # A file that is no usable dump should say so here, not at the first table.
-        kernel.symbols  # noqa: B018
         return Dump(kernel)
     except BaseException as error:
         file.close()

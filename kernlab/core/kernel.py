@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core import regions
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
 from kernlab.formats.base import DumpFile
-from kernlab.memory import Located, Memory
-from kernlab.memory.arch import x86_64
+from kernlab.memory import AddressSpace, Located
+from kernlab.memory.arch import Layout
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.util import addresses
 
@@ -24,49 +25,27 @@ if TYPE_CHECKING:
 
 Kept = TypeVar("Kept")
 
-#: More CPUs than any x86-64 kernel can be built for (CONFIG_NR_CPUS goes to 8,192): a bound for damaged counts.
-MOST_CPUS = 8192
-
 #: BTF of the kernel image larger than this is no BTF (today's are 4 to 8 MB).
 _LARGEST_BTF = 256 << 20
-
-#: include/linux/mmzone.h, SECTION_HAS_MEM_MAP: a flag in the low bits of mem_section.section_mem_map.
-_SECTION_HAS_MEM_MAP = np.uint64(2)
-
-# Without CONFIG_RANDOMIZE_MEMORY the bases are constants (arch/x86/include/asm/page_64_types.h, pgtable_64_types.h).
-_FIXED_BASES = {
-    4: {
-        "page_offset_base": 0xFFFF888000000000,
-        "vmalloc_base": 0xFFFFC90000000000,
-        "vmemmap_base": 0xFFFFEA0000000000,
-    },
-    5: {
-        "page_offset_base": 0xFF11000000000000,
-        "vmalloc_base": 0xFFA0000000000000,
-        "vmemmap_base": 0xFFD4000000000000,
-    },
-}
 
 
 class Kernel:
     """What is known of the kernel in one dump: `memory`, `symbols`, `types`, and the handful of facts they rest on.
 
-    Symbols and types are read from the dump itself when first asked for. `problems` holds what was lost before any
-    table was built. `token` names this kernel in the address dtype of frames.
+    `Kernel.open` makes one of a dump file; types are read from the dump when first asked for. `problems` holds what was
+    lost before any table was built. `token` names this kernel in the address dtype of frames.
     """
 
-    def __init__(self, file: DumpFile, *, vmcoreinfo: bytes | None = None, arena_bound: int = DEFAULT_BOUND):
-        self.file = file
-        raw = vmcoreinfo if vmcoreinfo is not None else file.vmcoreinfo
-        if raw is None:
-            raise DumpFormatError(
-                f"{file.path}: this {file.format} dump carries no VMCOREINFO, which says where the kernel lies. "
-                "If you have it from elsewhere, pass vmcoreinfo=PATH; QEMU writes it with -device vmcoreinfo."
-            )
-        self.vmcoreinfo = Vmcoreinfo.parse(raw)
-        self.page_size = file.page_size
-        self.memory = Memory(file, _first_layout(file, self.vmcoreinfo), arena_bound)
-        self.source = str(file.path)
+    def __init__(
+        self, memory: AddressSpace, symbols: SymbolTable, info: Vmcoreinfo, *, types: Types | None = None
+    ):
+        self.memory = memory
+        self.symbols = symbols
+        self.vmcoreinfo = info
+        self.file = memory.file
+        self.arch = memory.arch
+        self.page_size = self.arch.page_size
+        self.source = str(self.file.path)
         self.token = ""
         #: Builds the DataFrame of `StructArray.frame`; set by whoever owns both rooms (dump.py).
         self.framer: Callable[..., Any] | None = None
@@ -79,11 +58,39 @@ class Kernel:
         self.module_types: Sequence[Types] = ()
         #: Why no module's types can be known, where that is so by the kernel's making.
         self.no_module_types = ""
-        self._symbols: SymbolTable | None = None
-        self._types: Types | None = None
+        self._types = types
         self._lost: list[str] = []
         self._kept: dict[str, Any] = {}
         self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls, file: DumpFile, *, vmcoreinfo: bytes | None = None, arena_bound: int = DEFAULT_BOUND
+    ) -> Self:
+        """The kernel in a dump file: its address space laid out and its symbol table (kallsyms) read.
+
+        Raises DumpFormatError for a machine or a VMCOREINFO that kernlab cannot use, KernlabError where the dump holds
+        no symbol table that decodes.
+        """
+        from kernlab.debuginfo.kallsyms.read import read_kallsyms
+
+        raw = vmcoreinfo if vmcoreinfo is not None else file.vmcoreinfo
+        if raw is None:
+            raise DumpFormatError(
+                f"{file.path}: this {file.format} dump carries no VMCOREINFO, which says where the kernel lies. "
+                "If you have it from elsewhere, pass vmcoreinfo=PATH; QEMU writes it with -device vmcoreinfo."
+            )
+        info = Vmcoreinfo.parse(raw)
+        memory = AddressSpace(file, regions.first_layout(file, info), arena_bound)
+        symbols = read_kallsyms(memory, info)
+        regions.complete_layout(memory, symbols)
+        return cls(memory, symbols, info)
+
+    @property
+    def layout(self) -> Layout:
+        """Where the fixed maps of the kernel's address space lie."""
+        assert self.memory.layout is not None
+        return self.memory.layout
 
     @property
     def problems(self) -> list[str]:
@@ -94,25 +101,8 @@ class Kernel:
         """Note what was lost outside any table."""
         self._lost += [problem for problem in problems if problem not in self._lost]
 
-    # No cached_property for these two: before Python 3.12 it takes a lock of its own first, and a thread that holds
-    # ours (in with_modules) would wait for that one for ever.
-    @property
-    def symbols(self) -> SymbolTable:
-        """The kernel's own symbol table (kallsyms). Raises KernlabError where the dump holds none that decodes."""
-        if self._symbols is None:
-            from kernlab.debuginfo.kallsyms.read import read_kallsyms
-
-            with self._lock:
-                if self._symbols is None:
-                    table = read_kallsyms(self.memory, self.vmcoreinfo)
-                    self._complete_layout(table)
-                    self._symbols = table
-        return self._symbols
-
-    @symbols.setter
-    def symbols(self, table: SymbolTable) -> None:
-        self._symbols = table
-
+    # No cached_property: before Python 3.12 it takes a lock of its own first, and a thread that holds ours (in
+    # with_modules) would wait for that one for ever.
     @property
     def types(self) -> Types:
         """The kernel's types (BTF between __start_BTF and __stop_BTF, or found by its shape)."""
@@ -177,83 +167,15 @@ class Kernel:
             "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
         )
 
-    def _complete_layout(self, symbols: SymbolTable) -> None:
-        """Add the direct map, and narrow the image's map to what is the image, once symbols can be looked up."""
-        layout = self.memory.layout
-        assert layout is not None
-        start, end = symbols.get("_text"), symbols.get("_end")
-        if start is not None and end is not None and layout.image_start <= start < end <= layout.image_end:
-            layout.image_start, layout.image_end = start, end
-        direct = self._base(symbols, "page_offset_base") or self.memory.direct_map_start()
-        if direct is None:
-            direct = self._constant(symbols, layout, "page_offset_base")
-        vmalloc = self._base(symbols, "vmalloc_base") or 0
-        max_pfn = symbols.get("max_pfn")
-        frames = self.file.max_pfn
-        if max_pfn is not None:
-            value, status = self.memory.gather([max_pfn], 8)
-            if not status[0]:
-                frames = max(frames, int(value.view("<u8")[0, 0]))
-        layout.direct_start = direct
-        layout.direct_end = min(direct + frames * self.page_size, vmalloc if vmalloc > direct else 1 << 64)
-
-    def _base(self, symbols: SymbolTable, name: str) -> int | None:
-        """Where a region of the address space begins, by the variable that moves it; None for a kernel without it."""
-        address = symbols.get(name)
-        return None if address is None else int.from_bytes(self.memory.read(address, 8), "little")
-
-    def _constant(self, symbols: SymbolTable, layout: x86_64.Layout, name: str) -> int:
-        """Where it begins in a kernel that never moves it (without CONFIG_RANDOMIZE_MEMORY)."""
-        if symbols.functions_only:
-            symbols.address(name)
-        return _FIXED_BASES[layout.levels][name]
-
     @cached_property
     def vmalloc_base(self) -> int | None:
         """Where the vmalloc space begins; None where the dump does not say."""
-        layout = self.memory.layout
-        assert layout is not None
-        try:
-            base = self._base(self.symbols, "vmalloc_base")
-            return self._constant(self.symbols, layout, "vmalloc_base") if base is None else base
-        except KernlabError:
-            return None
+        return regions.vmalloc_base(self.memory, self.symbols)
 
     @cached_property
     def vmemmap(self) -> int:
-        """Address of the array of all `struct page`s (CONFIG_SPARSEMEM_VMEMMAP).
-
-        The first section of memory tells it as well. Raises KernlabError for a kernel that has no such array, or where
-        nothing says where it lies.
-        """
-        layout, symbols = self.memory.layout, self.symbols
-        assert layout is not None
-        told, mapped = self._base(symbols, "vmemmap_base"), self._first_section_map()
-        if mapped is None:
-            return self._constant(symbols, layout, "vmemmap_base") if told is None else told
-        direct = layout.direct_start <= mapped < layout.direct_end
-        # Without the array each section has page structs of its own, in the direct map.
-        if direct or mapped % (1 << 30) or told not in (None, mapped):
-            raise KernlabError(
-                "this kernel's page structs lie section by section (CONFIG_SPARSEMEM_VMEMMAP is off), which kernlab "
-                "does not read: what pages hold is not known"
-            )
-        return mapped
-
-    def _first_section_map(self) -> int | None:
-        """What the first section with page structs says of where they lie, as if it began with frame 0 (mm/sparse.c,
-        sparse_encode_mem_map); None where that cannot be read."""
-        table = self.vmcoreinfo.symbol("mem_section")
-        if table is None:
-            return None
-        size = self.vmcoreinfo.size("mem_section") or 16
-        root, status = self.gather([table], 8)
-        rows, read = self.gather(root.view("<u8")[:, 0], self.page_size // size * size)
-        if status[0] or read[0]:
-            return None
-        words = rows.view("<u8").reshape(-1, size // 8)[:, 0]
-        there = words[(words & _SECTION_HAS_MEM_MAP) != 0]
-        return int(there[0]) & ~(self.page_size - 1) if len(there) else None
+        """Address of the array of all `struct page`s. Raises KernlabError for a kernel that has no such array."""
+        return regions.vmemmap(self.memory, self.symbols, self.vmcoreinfo)
 
     def with_modules(self) -> None:
         """See to it that the modules' symbols and types are there, too."""
@@ -328,18 +250,15 @@ class Kernel:
     def gather(
         self, addresses: npt.ArrayLike, size: int
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """`Memory.gather` at virtual addresses, once the direct map is known."""
-        self.symbols  # noqa: B018 - completes the layout
+        """`AddressSpace.gather` at virtual addresses."""
         return self.memory.gather(addresses, size)
 
     def locate(self, addresses: npt.ArrayLike) -> Located:
-        """`Memory.locate`, once the direct map is known."""
-        self.symbols  # noqa: B018 - completes the layout
+        """`AddressSpace.locate`."""
         return self.memory.locate(addresses)
 
     def read(self, address: int, size: int, physical: bool = False) -> bytes:
-        """`Memory.read`, once the direct map is known."""
-        self.symbols  # noqa: B018 - completes the layout
+        """`AddressSpace.read`."""
         return self.memory.read(address, size, physical=physical)
 
     def words(
@@ -370,13 +289,15 @@ class Kernel:
         try:
             # With CONFIG_FORCE_NR_CPUS (Linux 6.1) it is a constant, and no loss.
             known = self.find_symbol("nr_cpu_ids")
-            count = min(max(self.word("nr_cpu_ids", 4), 1), MOST_CPUS) if known is not None else 0
+            count = min(max(self.word("nr_cpu_ids", 4), 1), self.arch.most_cpus) if known is not None else 0
         except KernlabError as error:
             self.lost([f"the number of CPUs cannot be read ({error}); the array of per-CPU areas tells it"])
             count = 0
         if not count:
             _, _, size = self.symbols.lookup(np.array([address], dtype=np.uint64))
-            every = np.frombuffer(self.read(address, min(int(size[0]), 8 * MOST_CPUS) & ~7), dtype="<u8")
+            every = np.frombuffer(
+                self.read(address, min(int(size[0]), 8 * self.arch.most_cpus) & ~7), dtype="<u8"
+            )
             used = np.flatnonzero(every != every[-1:])
             count = int(used[-1]) + 1 if len(used) else 1
             return every[:count].astype(np.uint64)
@@ -406,28 +327,3 @@ class Kernel:
             self.before_close.pop()()
         self.forget()
         self.memory.close()
-
-
-def _first_layout(file: DumpFile, info: Vmcoreinfo) -> x86_64.Layout:
-    """What vmcoreinfo alone says of the address space: enough to read the kernel image."""
-    if file.machine != "x86_64":
-        raise DumpFormatError(
-            f"{file.path}: a dump of a {file.machine} machine; kernlab translates addresses of x86_64 only so far."
-        )
-    phys_base = info.number("phys_base")
-    table = info.symbol("swapper_pg_dir") or info.symbol("init_top_pgt")
-    if phys_base is None or table is None:
-        raise DumpFormatError(
-            f"{file.path}: its VMCOREINFO ({len(info):,} lines) lacks NUMBER(phys_base) or SYMBOL(swapper_pg_dir), "
-            "without which no address can be translated. Pass a whole one as vmcoreinfo=PATH."
-        )
-    size = info.number("KERNEL_IMAGE_SIZE") or x86_64.KERNEL_IMAGE_SIZE
-    layout = x86_64.Layout(
-        phys_base=phys_base,
-        levels=5 if info.number("pgtable_l5_enabled") else 4,
-        page_table=0,
-        encryption_mask=info.number("sme_mask") or 0,
-        image_end=x86_64.START_KERNEL_MAP + min(size, x86_64.KERNEL_IMAGE_SIZE),
-    )
-    layout.page_table = layout.image_physical(table)
-    return layout

@@ -17,7 +17,6 @@ _FEWEST_BYTES, _MOST_BYTES = 1 << 16, 256 << 20
 _WITNESS = b"\0task_struct\0"
 
 _CHUNK = 8 << 20
-_IMAGE_SIZE = 1 << 30
 
 
 def find_btf(image: Image, info: Vmcoreinfo) -> bytes | None:
@@ -25,8 +24,8 @@ def find_btf(image: Image, info: Vmcoreinfo) -> bytes | None:
     start = info.symbol("_stext")
     if start is None:
         return None
-    start &= ~0xFFF
-    limit = start + min(info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE, _IMAGE_SIZE)
+    start, most = start & ~(image.arch.page_size - 1), image.arch.image_bytes
+    limit = start + min(info.number("KERNEL_IMAGE_SIZE") or most, most)
     for at in range(start, limit, _CHUNK):
         data, there = image.read_partial(at, min(_CHUNK + _HEADER.size, limit - at))
         if not there.any():

@@ -25,8 +25,6 @@ _DATA_LETTERS = np.frombuffer(b"bBdDrRgGsS", dtype=np.uint8)
 _FEWEST_DATA = 0.02
 #: nm's letter for a symbol of unknown type, and what such a one covers.
 _UNTOLD_LETTER, _UNTOLD_BYTES = ord("?"), 8
-#: Below lie absolute symbols and offsets of per-CPU variables, no addresses of the kernel's half.
-_KERNEL_HALF = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,8 @@ class SymbolTable:
 
     `blob` holds all names, each after a NUL byte, and `starts` where each begins in it (int64[n]); `addresses` is
     uint64[n], `types` the letters uint8[n] (as nm(1) prints them), `sizes` uint64[n] in bytes, 0 where nothing says it;
-    `gone` bool[n], whose code was freed.
+    `gone` bool[n], whose code was freed. Below `kernel_start`, where the kernel's half begins, lie absolute symbols and
+    offsets of per-CPU variables, which are not addresses.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class SymbolTable:
         starts: npt.NDArray[np.int64],
         addresses: U64,
         types: npt.NDArray[np.uint8],
+        kernel_start: int,
         module_of: npt.NDArray[np.int32] | None = None,
         module_names: tuple[str, ...] = ("",),
         sizes: U64 | None = None,
@@ -68,6 +68,7 @@ class SymbolTable:
         self._starts = starts
         self.addresses = addresses
         self.types = types
+        self.kernel_start = kernel_start
         self._module_of = np.zeros(len(addresses), dtype=np.int32) if module_of is None else module_of
         self._module_names = module_names
         self._sizes = np.zeros(len(addresses), dtype=np.uint64) if sizes is None else sizes
@@ -173,6 +174,7 @@ class SymbolTable:
             np.concatenate([self._starts, len(self._blob) + np.cumsum(lengths) - lengths]),
             np.concatenate([self.addresses, *(part.addresses for part in parts)]),
             np.concatenate([self.types, *(part.letters for part in parts)]),
+            self.kernel_start,
             np.concatenate([self._module_of, np.repeat(numbers, counts)]),
             (*self._module_names, *(part.module for part in parts)),
             np.concatenate([self._sizes, *sizes]),
@@ -183,7 +185,7 @@ class SymbolTable:
     def _sorted(self) -> tuple[U64, npt.NDArray[np.int64], U64]:
         """Distinct addresses ascending, the row of each, and where each symbol ends."""
         kernel_end = self.get("_end")
-        usable = self.addresses >= _KERNEL_HALF
+        usable = self.addresses >= np.uint64(self.kernel_start)
         if kernel_end is not None:
             # What the linker script places behind the image (__init_scratch_begin) covers nothing of it.
             usable &= (self._module_of != 0) | (self.addresses <= np.uint64(kernel_end))

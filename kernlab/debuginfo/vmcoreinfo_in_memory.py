@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +10,9 @@ import numpy.typing as npt
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import DumpFile
-from kernlab.memory import Memory
-from kernlab.memory.arch import x86_64
+from kernlab.memory import AddressSpace, Status
+from kernlab.memory.arch import Layout, architecture
+from kernlab.memory.page_tables import PageTableWalker
 from kernlab.util.progress import progress
 
 #: Frames at a time.
@@ -26,12 +26,6 @@ _PLACES = (0, 24)
 _MOST = 64
 #: Enough for the page tables of all candidates.
 _ARENA = 16 << 20
-
-# QEMU's note for each CPU (target/i386/arch_dump.c, QEMUCPUState): version and size, 18 registers, 10 segments of 24
-# bytes, then cr0 to cr4.
-_CR3 = 8 + 18 * 8 + 10 * 24 + 3 * 8
-#: With page-table isolation the user half of a pair of top-level tables lies one page behind the kernel's.
-_USER_HALF = 0x1000
 
 
 def find_vmcoreinfo(file: DumpFile) -> tuple[bytes, list[str]]:
@@ -48,10 +42,10 @@ def find_vmcoreinfo(file: DumpFile) -> tuple[bytes, list[str]]:
             f"none was found in its {file.frame_count:,} pages. If you have it from elsewhere, pass vmcoreinfo=PATH; "
             "QEMU saves it with -device vmcoreinfo"
         )
-    memory = Memory(file, bound=_ARENA)
+    memory = AddressSpace(file, bound=_ARENA)
     good = [
         (text, layout)
-        for text, layout in ((text, _layout(text)) for text in candidates)
+        for text, layout in ((text, _layout(file, text)) for text in candidates)
         if layout is not None and _maps_itself(memory, layout, layout.page_table)
     ]
     if not good:
@@ -60,7 +54,11 @@ def find_vmcoreinfo(file: DumpFile) -> tuple[bytes, list[str]]:
             f"{_releases(candidates)}) does not fit the page tables there, or these are missing. Pass vmcoreinfo=PATH "
             "if you have it from elsewhere"
         )
-    running = [pair for pair in good if any(_maps_itself(memory, pair[1], table) for table in _tables(file))]
+    running = [
+        (text, layout)
+        for text, layout in good
+        if any(_maps_itself(memory, layout, table) for table in layout.arch.running_tables(file.notes))
+    ]
     chosen = running or good
     problems = []
     if len(chosen) > 1:
@@ -102,43 +100,17 @@ def _begins(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return answer
 
 
-def _layout(text: bytes) -> x86_64.Layout | None:
+def _layout(file: DumpFile, text: bytes) -> Layout | None:
     """Where the kernel of a note lies, by the note alone."""
     info = Vmcoreinfo.parse(text)
-    phys_base = info.number("phys_base")
-    table = info.symbol("swapper_pg_dir") or info.symbol("init_top_pgt")
-    if phys_base is None or table is None or not re.fullmatch(rb"[\x09\x0a\x20-\x7e]*", text):
-        return None
-    layout = x86_64.Layout(
-        phys_base=phys_base,
-        levels=5 if info.number("pgtable_l5_enabled") else 4,
-        page_table=0,
-        encryption_mask=info.number("sme_mask") or 0,
-    )
-    layout.page_table = layout.image_physical(table)
-    return layout if 0 <= layout.page_table < 1 << 52 else None
+    arch = architecture(file, info)
+    layout = arch.layout(info) if re.fullmatch(rb"[\x09\x0a\x20-\x7e]*", text) else None
+    return layout if layout is not None and 0 <= layout.page_table < 1 << arch.most_physical_bits else None
 
 
-def _maps_itself(memory: Memory, layout: x86_64.Layout, table: int) -> bool:
+def _maps_itself(memory: AddressSpace, layout: Layout, table: int) -> bool:
     """Do the page tables at a physical address map this kernel's own where its note says that they lie?"""
-    virtual = np.array(
-        [(layout.page_table - layout.phys_base + x86_64.START_KERNEL_MAP) % (1 << 64)], dtype=np.uint64
-    )
-
-    def words(addresses: x86_64.U64) -> tuple[x86_64.U64, npt.NDArray[np.uint8]]:
-        rows, status = memory.gather(addresses, 8, physical=True)
-        return rows.view("<u8")[:, 0], status
-
-    physical, status = x86_64.walk(layout, virtual, np.array([table], dtype=np.uint64), words, 4)
+    walker = PageTableWalker(layout.arch, lambda at, size: memory.gather(at, size, physical=True))
+    virtual = np.array([(layout.page_table - layout.image_offset) % (1 << 64)], dtype=np.uint64)
+    physical, status = walker.lookup(np.array([table], dtype=np.uint64), virtual, Status.UNMAPPED)
     return not status[0] and int(physical[0]) == layout.page_table
-
-
-def _tables(file: DumpFile) -> list[int]:
-    """Physical addresses of the top-level page tables that the CPUs were using, as QEMU's notes have them."""
-    tables = set()
-    for note in file.notes:
-        if note.name == "QEMU" and len(note.desc) >= _CR3 + 8:
-            (register,) = struct.unpack_from("<Q", note.desc, _CR3)
-            table = register & x86_64.PHYSICAL_MASK
-            tables |= {table, table & ~_USER_HALF}
-    return sorted(tables)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.errors import SymbolNotFoundError
-from kernlab.memory.arch.x86_64 import HUGE, PHYSICAL_MASK, PRESENT
 from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.rbtree import rbtree_entries
 
@@ -129,16 +128,8 @@ def _of_either(kernel: Kernel, roots: U64, heads: U64, what: str, problems: list
 
 def vmalloc_space(kernel: Kernel) -> tuple[int, int] | None:
     """Where the vmalloc space begins and ends (VMALLOC_START, arch/x86/include/asm/pgtable_64_types.h)."""
-    layout = kernel.memory.layout
     base = kernel.vmalloc_base or kernel.vmcoreinfo.number("VMALLOC_START")
-    if layout is None or base is None:
-        return None
-    return base, base + vmalloc_bytes(layout.levels)
-
-
-def vmalloc_bytes(levels: int) -> int:
-    """How large the vmalloc space is, with page tables of so many levels."""
-    return (12800 if levels == 5 else 32) << 40
+    return None if base is None else (base, base + kernel.arch.vmalloc_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,51 +144,29 @@ class Mappings:
 def mapped_frames(kernel: Kernel, start: U64, end: U64, problems: list[str]) -> Mappings:
     """What the kernel's own page tables map in the ranges [start, end), which are ascending and apart.
 
-    All tables of one level are read together; a table is entered once, and there are no more of them than frames in
-    the dump. A table that cannot be read costs what it maps, and a problem says so.
+    A table that cannot be read costs what it maps, and a problem says so.
     """
-    layout = kernel.memory.layout
-    assert layout is not None
-    keep = np.uint64(PHYSICAL_MASK & ~layout.encryption_mask)
-    shifts = (48, 39, 30, 21, 12) if layout.levels == 5 else (39, 30, 21, 12)
-    tables = np.array([layout.page_table], dtype=np.uint64)
-    # Addresses are canonical: above the top level's span all bits are those of the highest one.
-    base = np.zeros(1, dtype=np.uint64)
-    sign = np.uint64((1 << 64) - (1 << (shifts[0] + 9)))
-    found: list[tuple[U64, U64, I64]] = []
-    lost = 0
-    budget = kernel.file.frame_count + 1
-    for shift in shifts:
-        rows, status = kernel.memory.gather(tables, 4096, physical=True)
-        lost += int((status != 0).sum())
-        entries = rows.view("<u8")
-        row, column = np.nonzero(entries & np.uint64(PRESENT))
-        value = entries[row, column]
-        address = base[row] + (column.astype(np.uint64) << np.uint64(shift))
-        if shift == shifts[0]:
-            address = np.where(column >= 256, address | sign, address)
-        span = np.uint64(1 << shift)
-        wanted = _touched(address, span, start, end)
-        value, address = value[wanted], address[wanted]
-        leaf = ((value & np.uint64(HUGE)) != 0) & (shift in (30, 21)) | (shift == 12)
-        # Bit 12 of a huge entry is its PAT bit, not part of the frame's number.
-        frame = (value[leaf] & keep & ~(span - np.uint64(1))) >> np.uint64(12)
-        found.append((address[leaf], frame, np.full(len(frame), 1 << (shift - 12), dtype=np.int64)))
-        below = value[~leaf] & keep
-        tables, first = np.unique(below, return_index=True)
-        base = address[~leaf][first]
-        tables, base = tables[:budget], base[:budget]
-        budget -= len(tables)
-        if not len(tables):
-            break
-    if lost:
-        problems.append(f"{lost:,} of the kernel's page tables are not in the dump; what they map is unknown")
+    arch = kernel.arch
+    walk = kernel.memory.walk_tables(
+        np.zeros(1, dtype=np.int64),
+        np.array([kernel.layout.page_table], dtype=np.uint64),
+        kernel=True,
+        touches=lambda address, span: _touched(address, span, start, end),
+    )
+    found = [(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))]
+    for entries in walk:
+        mapped = entries.where(entries.walked)
+        found.append((mapped.address, mapped.pfns, mapped.size // arch.page_size))
+    if walk.lost:
+        problems.append(
+            f"{len(walk.lost):,} of the kernel's page tables are not in the dump; what they map is unknown"
+        )
     virtual, pfns, frames = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(virtual, kind="stable")
     return Mappings(virtual[order], pfns[order].astype(np.int64), frames[order])
 
 
-def _touched(address: U64, span: np.uint64, start: U64, end: U64) -> npt.NDArray[np.bool_]:
+def _touched(address: U64, span: int, start: U64, end: U64) -> npt.NDArray[np.bool_]:
     """Which entries, each `span` bytes wide, cover a part of one of the ranges."""
     if not len(start):
         return np.zeros(len(address), dtype=bool)
@@ -205,5 +174,5 @@ def _touched(address: U64, span: np.uint64, start: U64, end: U64) -> npt.NDArray
     inside = place < len(start)
     first = start[np.where(inside, place, 0)]
     # The last byte, not the one behind it: at the top of the address space that would wrap to 0.
-    touched: npt.NDArray[np.bool_] = inside & (first <= address + (span - np.uint64(1)))
+    touched: npt.NDArray[np.bool_] = inside & (first <= address + np.uint64(span - 1))
     return touched

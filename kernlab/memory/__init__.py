@@ -1,5 +1,5 @@
 """Page frames in, bytes at physical and kernel virtual addresses out; knows nothing of types."""
 
-from kernlab.memory.address_space import Located, Memory, Status
+from kernlab.memory.address_space import AddressSpace, Located, Status
 
-__all__ = ["Located", "Memory", "Status"]
+__all__ = ["AddressSpace", "Located", "Status"]

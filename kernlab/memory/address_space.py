@@ -1,4 +1,4 @@
-"""`Memory`: gathers over physical and kernel virtual addresses of one dump, many rows at a time."""
+"""`AddressSpace`: gathers over physical and kernel virtual addresses of one dump, many rows at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from kernlab.errors import FaultError, KernlabError, PageExcluded
 from kernlab.formats.base import DumpFile, FrameStatus
-from kernlab.memory.arch import x86_64
+from kernlab.memory.arch import Architecture, Layout
 from kernlab.memory.arena import DEFAULT_BOUND, FrameArena
+from kernlab.memory.page_tables import PageTableWalker, Touches, Walk
 
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
@@ -50,14 +51,14 @@ class Located:
         return Located(self.frames[rows], self.status[rows])
 
 
-class Memory:
+class AddressSpace:
     """The memory of one dump.
 
     `gather` is what everything else is made of: the same number of bytes at each of many addresses, in one pass.
     Threads may share it: a lock is held while the arena is in use, not between calls.
     """
 
-    def __init__(self, file: DumpFile, layout: x86_64.Layout | None = None, bound: int = DEFAULT_BOUND):
+    def __init__(self, file: DumpFile, layout: Layout | None = None, bound: int = DEFAULT_BOUND):
         self.file = file
         self.layout = layout
         self.page_size = file.page_size
@@ -68,6 +69,21 @@ class Memory:
         #: How many gathers were made: tests hold walks to their depth with it.
         self.gathers = 0
         self._closed = False
+        self._walker = None if layout is None else PageTableWalker(layout.arch, self._read_physical)
+
+    @property
+    def arch(self) -> Architecture:
+        """The architecture of the machine. Raises FaultError for a dump of which only physical addresses are known."""
+        return self.walker.arch
+
+    @property
+    def walker(self) -> PageTableWalker:
+        """Walks page tables in this memory, under no lock. Raises FaultError as `arch` does."""
+        if self._walker is None:
+            raise FaultError(
+                "this dump says nothing of its address space: only physical addresses can be read"
+            )
+        return self._walker
 
     def gather(self, addresses: npt.ArrayLike, size: int, *, physical: bool = False) -> tuple[U8, U8]:
         """Read `size` bytes at each address.
@@ -164,16 +180,35 @@ class Memory:
         return size > self._arena.capacity * self.page_size // _LARGE_SHARE
 
     def _translate(self, addresses: U64) -> tuple[U64, U8]:
-        if self.layout is None:
-            raise FaultError(
-                "this dump says nothing of its address space: only physical addresses can be read"
-            )
-        return x86_64.translate(self.layout, addresses, self._read_words, Status.UNMAPPED)
+        """By the fixed maps where they hold, and by page tables elsewhere."""
+        walker, layout = self.walker, self.layout
+        assert layout is not None
+        status = np.zeros(len(addresses), dtype=np.uint8)
+        # One subtraction and one comparison each: addresses below the start wrap to something huge.
+        direct = (addresses - np.uint64(layout.direct_start)) < np.uint64(
+            layout.direct_end - layout.direct_start
+        )
+        if direct.all():
+            return addresses - np.uint64(layout.direct_start), status
+        physical = np.zeros(len(addresses), dtype=np.uint64)
+        physical[direct] = addresses[direct] - np.uint64(layout.direct_start)
+        image = (addresses - np.uint64(layout.image_start)) < np.uint64(layout.image_end - layout.image_start)
+        physical[image] = addresses[image] + np.uint64(layout.image_offset % (1 << 64))
+        walked = np.flatnonzero(~(direct | image))
+        if len(walked):
+            size = np.uint64(self.arch.page_size - 1)
+            pages, inverse = np.unique(addresses[walked] & ~size, return_inverse=True)
+            tables = np.full(len(pages), layout.page_table, dtype=np.uint64)
+            frames, walk_status = walker.lookup(tables, pages, Status.UNMAPPED)
+            physical[walked] = frames[inverse] | (addresses[walked] & size)
+            status[walked] = walk_status[inverse]
+        return physical, status
 
-    def _read_words(self, addresses: U64) -> tuple[U64, U8]:
-        out = np.zeros((len(addresses), 8), dtype=np.uint8)
-        status = self._gather_within(addresses, 8, True, out)
-        return out.view("<u8")[:, 0], status
+    def _read_physical(self, addresses: U64, size: int) -> tuple[U8, U8]:
+        out = np.zeros((len(addresses), size), dtype=np.uint8)
+        with self._lock:
+            self._check_open()
+            return out, self._gather(addresses, size, True, out)
 
     def translate(self, addresses: npt.ArrayLike) -> tuple[U64, U8]:
         """Kernel virtual addresses to physical ones: (physical uint64[n], Status uint8[n]).
@@ -187,21 +222,27 @@ class Memory:
     def direct_map_start(self) -> int | None:
         """Where the kernel's page tables map all of memory in one piece; None where they do not say."""
         assert self.layout is not None
-        with self._lock:
-            self._check_open()
-            return x86_64.direct_map_start(self.layout, self._read_words)
+        first = self.walker.first(self.layout.page_table)
+        return None if first is None else self.arch.direct_map_start(*first)
 
-    def walk_tables(self, tables: npt.ArrayLike, addresses: npt.ArrayLike) -> tuple[U64, U8]:
+    def lookup(self, tables: npt.ArrayLike, addresses: npt.ArrayLike) -> tuple[U64, U8]:
         """Translate `addresses[i]` by the page tables whose top level lies at physical address `tables[i]`.
 
-        Returns (physical address of the 4 KiB page uint64[n], Status uint8[n]); for user memory of any process.
+        Returns (physical uint64[n], Status uint8[n]); for user memory of any process.
         """
-        assert self.layout is not None
         wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
-        tops = np.ascontiguousarray(tables, dtype=np.uint64)
-        with self._lock:
-            self._check_open()
-            return x86_64.walk(self.layout, wanted, tops, self._read_words, Status.UNMAPPED)
+        return self.walker.lookup(np.ascontiguousarray(tables, dtype=np.uint64), wanted, Status.UNMAPPED)
+
+    def walk_tables(
+        self, owner: npt.NDArray[np.int64], tables: U64, *, kernel: bool, touches: Touches | None = None
+    ) -> Walk:
+        """Every entry of one half of address spaces: see `PageTableWalker.walk`.
+
+        All together follow no more tables than the dump has frames (four times over, for tables that processes share).
+        """
+        walker = PageTableWalker(self.arch, lambda at, size: self.gather(at, size, physical=True))
+        most = 4 * self.file.frame_count + (1 << 16)
+        return walker.walk(owner, tables, kernel=kernel, most=most, touches=touches)
 
     def read_partial(
         self, address: int, size: int, *, physical: bool = False

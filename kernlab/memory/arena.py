@@ -43,7 +43,7 @@ class FrameArena:
 
     A frame's slot is its row of one big anonymous mapping, which the system backs with memory only as it is
     touched. Slots are handed out in a ring: the frame that was read longest ago makes room. Callers hold the lock
-    of `Memory` while they use the arena.
+    of `AddressSpace` while they use the arena.
     """
 
     def __init__(self, file: DumpFile, bound: int = DEFAULT_BOUND):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core.kernel import MOST_CPUS, Kernel
+from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.walk.lists import list_entries
 
@@ -36,7 +36,7 @@ def percpu_units(kernel: Kernel, problems: list[str]) -> tuple[U64, U64]:
         return nothing, nothing
     # From v5.9 to v5.13 chunks for memory cgroups had lists of their own.
     slots *= kernel.types.enumerator_or_none("PCPU_NR_CHUNK_TYPES") or 1
-    if slots > _MOST_SLOTS or units > MOST_CPUS or pages > _MOST_UNIT_PAGES:
+    if slots > _MOST_SLOTS or units > kernel.arch.most_cpus or pages > _MOST_UNIT_PAGES:
         problems.append("the per-CPU allocator's own numbers are damaged; its chunks were not looked for")
         return nothing, nothing
     size = kernel.find_type("struct list_head").size

@@ -9,6 +9,7 @@ import numpy as np
 
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import FaultError
+from kernlab.memory.arch.x86_64 import X86_64
 
 BASE = 0xFFFFFFFF81000000
 PAGE = 4096
@@ -19,7 +20,7 @@ class Image:
     """A kernel image at BASE; what lies on `holes` (numbers of pages) or beyond its end is not there."""
 
     def __init__(self, data: bytes, holes: frozenset[int] = frozenset()) -> None:
-        self.data, self.holes = data, holes
+        self.data, self.holes, self.arch = data, holes, X86_64()
 
     def read_partial(self, address: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         out, there = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=bool)

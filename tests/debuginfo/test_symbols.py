@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kernlab.debuginfo.symbols import MoreSymbols, SymbolTable
 from kernlab.errors import SymbolNotFoundError
+from kernlab.memory.arch.x86_64 import X86_64
 
 BASE = 0xFFFFFFFF81000000
 
@@ -21,7 +22,7 @@ def table(*symbols):
         blob += name.encode() + b"\0"
     addresses = np.array([address for address, _, _ in symbols], dtype=np.uint64)
     letters = np.array([ord(letter) for _, letter, _ in symbols], dtype=np.uint8)
-    return SymbolTable(blob, np.array(starts, dtype=np.int64), addresses, letters)
+    return SymbolTable(blob, np.array(starts, dtype=np.int64), addresses, letters, X86_64().kernel_start)
 
 
 def kernel():

@@ -15,9 +15,10 @@ from kernlab.debuginfo import vmcoreinfo_in_memory as module
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFormatError, KernlabError
 from kernlab.formats import Note, open_dump_file
-from kernlab.memory.arch.x86_64 import START_KERNEL_MAP
+from kernlab.memory.arch.x86_64 import X86_64
 
 HUGE, PRESENT = 0x80, 1
+START_KERNEL_MAP = X86_64.image_start
 
 
 class Machine:

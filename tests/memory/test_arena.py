@@ -14,18 +14,17 @@ from support.overlay import PAGE, MemoryFile
 
 from kernlab.errors import FaultError, KernlabError, PageExcluded
 from kernlab.formats.base import FrameStatus
-from kernlab.memory import Memory
+from kernlab.memory import AddressSpace
 from kernlab.memory.address_space import LARGEST_READ, Status
-from kernlab.memory.arch.x86_64 import Layout
+from kernlab.memory.arch import Layout
+from kernlab.memory.arch.x86_64 import X86_64
 from kernlab.memory.arena import FrameArena
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FRAMES = 300
 #: A direct map of all frames.
 DIRECT = 0xFFFF888000000000
-LAYOUT = Layout(
-    phys_base=0, levels=4, page_table=0, direct_start=DIRECT, direct_end=DIRECT + (FRAMES + 2) * PAGE
-)
+LAYOUT = Layout(X86_64(), 0, 0, 0, 0, direct_start=DIRECT, direct_end=DIRECT + (FRAMES + 2) * PAGE)
 
 
 def content(pfn: int) -> bytes:
@@ -57,7 +56,7 @@ REQUESTS = st.lists(st.integers(0, (FRAMES + 2) * PAGE - 1), max_size=400)
 @SETTINGS
 @given(addresses=REQUESTS, size=st.one_of(st.integers(1, 40), st.integers(1, 3 * PAGE)), small=st.booleans())
 def test_gathers_are_what_lies_there(frames, addresses, size, small):
-    memory = Memory(MemoryFile(frames), bound=64 * PAGE if small else 1 << 30)
+    memory = AddressSpace(MemoryFile(frames), bound=64 * PAGE if small else 1 << 30)
     for _ in range(2):  # cold, then from the arena
         rows, status = memory.gather(np.array(addresses, dtype=np.uint64), size, physical=True)
         for row, state, address in zip(rows, status, addresses, strict=True):
@@ -65,7 +64,7 @@ def test_gathers_are_what_lies_there(frames, addresses, size, small):
 
 
 def test_three_answers_and_a_real_zero():
-    memory = Memory(MemoryFile({0: bytes(PAGE), 1: FrameStatus.EXCLUDED, 2: FrameStatus.LOST}))
+    memory = AddressSpace(MemoryFile({0: bytes(PAGE), 1: FrameStatus.EXCLUDED, 2: FrameStatus.LOST}))
     assert memory.read(16, 8, physical=True) == bytes(8)
     with pytest.raises(PageExcluded, match="left out"):
         memory.read(PAGE, 8, physical=True)
@@ -79,7 +78,7 @@ def test_three_answers_and_a_real_zero():
 
 
 def test_partial_reads_say_which_bytes_are_there(frames):
-    memory = Memory(MemoryFile(frames))
+    memory = AddressSpace(MemoryFile(frames))
     data, there = memory.read_partial(99 * PAGE + 100, 5 * PAGE, physical=True)
     assert there.tolist() == [True] * (PAGE - 100) + [False] * 3 * PAGE + [True] * (PAGE + 100)
     assert data[: PAGE - 100].tobytes() == content(99)[100:]
@@ -95,7 +94,7 @@ def test_partial_reads_say_which_bytes_are_there(frames):
     keep=st.booleans(),
 )
 def test_pages_read_by_their_places_are_what_lies_there(frames, pages, resident, cut, keep):
-    memory = Memory(MemoryFile(frames), LAYOUT, bound=64 * PAGE)
+    memory = AddressSpace(MemoryFile(frames), LAYOUT, bound=64 * PAGE)
     memory.gather(np.arange(resident, dtype=np.uint64) * np.uint64(PAGE), 8, physical=True)
     located = memory.locate(np.uint64(DIRECT) + np.array(pages, dtype=np.uint64) * np.uint64(PAGE))
     assert len(located) == len(pages)
@@ -109,7 +108,7 @@ def test_pages_read_by_their_places_are_what_lies_there(frames, pages, resident,
 
 def test_only_pages_that_are_kept_fill_the_arena(frames):
     file = MemoryFile({pfn: content(pfn) for pfn in range(FRAMES)})
-    memory = Memory(file, LAYOUT, bound=64 * PAGE)
+    memory = AddressSpace(file, LAYOUT, bound=64 * PAGE)
     located = memory.locate(np.uint64(DIRECT) + np.arange(32, dtype=np.uint64) * np.uint64(PAGE))
     out = np.empty((32, PAGE), dtype=np.uint8)
     reads = []
@@ -156,7 +155,7 @@ def test_a_system_that_grants_little_memory_gets_a_small_arena(frames, monkeypat
 
 def test_frames_are_read_once_while_there_is_room(frames):
     file = MemoryFile(frames)
-    memory = Memory(file)
+    memory = AddressSpace(file)
     addresses = np.repeat(np.arange(90, dtype=np.uint64) * np.uint64(PAGE), 3)
     memory.gather(addresses, 8, physical=True)
     memory.gather(addresses[::-1], 16, physical=True)
@@ -165,7 +164,7 @@ def test_frames_are_read_once_while_there_is_room(frames):
 
 def test_an_interrupt_leaves_nothing_half_cached(frames):
     file = MemoryFile({pfn: content(pfn) for pfn in range(FRAMES)})
-    memory = Memory(file)
+    memory = AddressSpace(file)
     addresses = np.arange(90, dtype=np.uint64) * np.uint64(PAGE)
     file.fail_at = 1
     with pytest.raises(KeyboardInterrupt):
@@ -176,7 +175,7 @@ def test_an_interrupt_leaves_nothing_half_cached(frames):
 
 
 def test_what_is_too_large_is_refused_before_it_is_allocated(frames):
-    memory = Memory(MemoryFile(frames))
+    memory = AddressSpace(MemoryFile(frames))
     with pytest.raises(KernlabError, match="refused"):
         memory.gather(np.zeros(2, dtype=np.uint64), LARGEST_READ, physical=True)
     with pytest.raises(FaultError, match="refused"):
@@ -189,7 +188,7 @@ def test_what_is_too_large_is_refused_before_it_is_allocated(frames):
 
 
 def test_threads_that_push_one_another_out_read_what_lies_there(frames):
-    memory = Memory(MemoryFile({pfn: content(pfn) for pfn in range(FRAMES)}), bound=64 * PAGE)
+    memory = AddressSpace(MemoryFile({pfn: content(pfn) for pfn in range(FRAMES)}), bound=64 * PAGE)
     wrong: list[int] = []
 
     def read(seed: int) -> None:
@@ -209,7 +208,7 @@ def test_threads_that_push_one_another_out_read_what_lies_there(frames):
 
 
 def test_a_closed_memory_says_so(frames):
-    memory = Memory(MemoryFile(frames))
+    memory = AddressSpace(MemoryFile(frames))
     memory.close()
     with pytest.raises(KernlabError, match="was closed"):
         memory.read(0, 8, physical=True)

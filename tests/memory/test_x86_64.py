@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from support.overlay import PAGE, MemoryFile
 
 from kernlab.formats.base import FrameStatus
-from kernlab.memory import Memory
+from kernlab.memory import AddressSpace
 from kernlab.memory.address_space import Status
-from kernlab.memory.arch import x86_64
+from kernlab.memory.arch import Layout
+from kernlab.memory.arch.x86_64 import X86_64
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SHIFTS = {4: (39, 30, 21, 12), 5: (48, 39, 30, 21, 12)}
@@ -42,17 +43,11 @@ class Tables:
                 struct.pack_into("<Q", self.frames[table], offset, entry)
             table = (entry & ~self.mask & 0x000FFFFFFFFFF000) >> 12
 
-    def memory(self, gone: tuple[int, ...] = ()) -> Memory:
+    def memory(self, gone: tuple[int, ...] = ()) -> AddressSpace:
         frames: dict[int, bytes | FrameStatus] = {pfn: bytes(data) for pfn, data in self.frames.items()}
         frames.update(dict.fromkeys(gone, FrameStatus.EXCLUDED))
-        layout = x86_64.Layout(
-            phys_base=0,
-            levels=self.levels,
-            page_table=1000 << 12,
-            encryption_mask=self.mask,
-            image_end=x86_64.START_KERNEL_MAP,
-        )
-        return Memory(MemoryFile(frames), layout)
+        layout = Layout(X86_64(self.levels, self.mask), 1000 << 12, 0, 0, 0)
+        return AddressSpace(MemoryFile(frames), layout)
 
 
 def canonical(address: int, levels: int) -> int:
@@ -133,14 +128,17 @@ def test_tables_that_are_their_own_parents_end():
 
 
 def test_fixed_maps_need_no_tables():
-    layout = x86_64.Layout(
-        phys_base=0x10_0000 - 0x100_0000,
-        levels=4,
+    arch = X86_64()
+    layout = Layout(
+        arch,
         page_table=0,
+        image_start=arch.image_start,
+        image_end=arch.image_start + arch.image_bytes,
+        image_offset=0x10_0000 - 0x100_0000 - arch.image_start,
         direct_start=0xFFFF_8880_0000_0000,
         direct_end=0xFFFF_8880_1000_0000,
     )
-    memory = Memory(MemoryFile({}), layout)
+    memory = AddressSpace(MemoryFile({}), layout)
     physical, status = memory.translate(
         np.array([0xFFFF_8880_0000_5678, 0xFFFF_FFFF_8100_0010, 0xFFFF_8880_1000_0000], dtype=np.uint64)
     )
@@ -155,15 +153,14 @@ def test_fixed_maps_need_no_tables():
 def test_real_tables_agree_with_the_fixed_maps(dump):
     """The kernel's own page tables map the image and the direct map where the fixed maps say."""
     kernel = dump.kernel
-    kernel.symbols  # noqa: B018 - completes the layout
-    layout = kernel.memory.layout
+    layout = kernel.layout
     names = ("_text", "init_task", "slab_caches", "_end")
     image = [dump.symbol(name) & ~(PAGE - 1) for name in names[:3]]
     direct = [int(a) & ~(PAGE - 1) for a in dump.tasks["address"].tolist() if int(a) < layout.image_start]
     ask = np.array(image + direct, dtype=np.uint64)
     fixed, status = kernel.memory.translate(ask)
     assert not status.any()
-    walked, status = kernel.memory.walk_tables(np.full(len(ask), layout.page_table, dtype=np.uint64), ask)
+    walked, status = kernel.memory.lookup(np.full(len(ask), layout.page_table, dtype=np.uint64), ask)
     assert not status.any()
     assert walked.tolist() == fixed.tolist()
     assert len(direct) > 50

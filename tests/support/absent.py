@@ -16,10 +16,13 @@ import numpy as np
 from support.overlay import Overlay, _kernels_own
 
 from kernlab.core.kernel import Kernel
+from kernlab.core.regions import complete_layout, first_layout
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.kallsyms.read import with_told
 from kernlab.debuginfo.symbols import SymbolTable
+from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.dump import Dump
+from kernlab.memory import AddressSpace
 
 # include/uapi/linux/btf.h: words behind a type's three, fixed and for each of its parts.
 _STRUCT, _UNION, _ENUM, _ENUM64, _VAR = 4, 5, 6, 19, 14
@@ -63,17 +66,15 @@ class Absence:
         assert note is not None
         for key in self.vmcoreinfo:
             note = b"\n".join(line for line in note.split(b"\n") if line.split(b"=")[0] != key.encode())
-        kernel = Kernel(changes.file(), vmcoreinfo=note)
-        kernel.symbols = with_told(self.symbol_table(_kernels_own(below.kernel.symbols)), kernel.vmcoreinfo)
+        file, info = changes.file(), Vmcoreinfo.parse(note)
+        memory = AddressSpace(file, first_layout(file, info))
+        symbols = with_told(self.symbol_table(_kernels_own(below.kernel.symbols)), info, memory.arch)
         # The direct map is found by the symbols that are left.
-        kernel._complete_layout(kernel.symbols)
-        assert kernel.memory.layout is not None
-        kernel.memory.layout.direct_end = max(
-            kernel.memory.layout.direct_end, kernel.memory.layout.direct_start + kernel.file.max_pfn * 4096
-        )
-        if not self.functions_only:
-            kernel.types = self.btf(below)
-        return Dump(kernel)
+        complete_layout(memory, symbols)
+        layout = memory.layout
+        assert layout is not None
+        layout.direct_end = max(layout.direct_end, layout.direct_start + file.max_pfn * 4096)
+        return Dump(Kernel(memory, symbols, info, types=None if self.functions_only else self.btf(below)))
 
     def btf(self, below: Dump) -> Btf:
         """The kernel's types, without what is hidden."""
@@ -109,6 +110,7 @@ class Absence:
             starts,
             np.concatenate([table.addresses[keep], moved]),
             np.concatenate([table.types[keep], letters]),
+            table.kernel_start,
         )
 
 

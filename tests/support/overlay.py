@@ -23,7 +23,7 @@ from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.dump import Dump
 from kernlab.formats.base import DumpFile, FrameStatus
-from kernlab.memory import Memory
+from kernlab.memory import AddressSpace
 from kernlab.memory.arena import DEFAULT_BOUND
 
 PAGE = 4096
@@ -44,8 +44,7 @@ class Overlay:
 
         Returns the kernel virtual address of the first, where the dump that is taken maps them.
         """
-        layout = self.kernel.memory.layout
-        assert layout is not None
+        layout = self.kernel.layout
         assert self._made is None
         first = self.kernel.file.max_pfn + 16
         self._made = (first, count, page)
@@ -111,21 +110,26 @@ class Overlay:
 
         Symbols and types are the ones of the dump below, unless `fresh`: then they are read again from the damage.
         """
-        kernel = Kernel(self.file(), vmcoreinfo=self.below.kernel.file.vmcoreinfo, arena_bound=arena_bytes)
-        if not fresh:
-            layout = self.kernel.memory.layout
-            assert layout is not None
-            end = max(layout.direct_end, layout.direct_start + kernel.file.max_pfn * PAGE)
-            kernel.memory.layout = dataclasses.replace(layout, direct_end=end)
-            kernel.symbols, kernel.types = _kernels_own(self.kernel.symbols), self.kernel.types
-        return Dump(kernel)
+        file, layout = self.file(), self.kernel.layout
+        if fresh:
+            return Dump(Kernel.open(file, vmcoreinfo=self.kernel.file.vmcoreinfo, arena_bound=arena_bytes))
+        end = max(layout.direct_end, layout.direct_start + file.max_pfn * PAGE)
+        memory = AddressSpace(file, dataclasses.replace(layout, direct_end=end), arena_bytes)
+        symbols = _kernels_own(self.kernel.symbols)
+        return Dump(Kernel(memory, symbols, self.kernel.vmcoreinfo, types=self.kernel.types))
 
 
 def _kernels_own(table: SymbolTable) -> SymbolTable:
     """The table as it was before the modules' symbols were put behind the kernel's: these are read anew."""
     count = table.modules().count("")
     end = int(table._starts[count]) if count < len(table) else len(table._blob)
-    return SymbolTable(table._blob[:end], table._starts[:count], table.addresses[:count], table.types[:count])
+    return SymbolTable(
+        table._blob[:end],
+        table._starts[:count],
+        table.addresses[:count],
+        table.types[:count],
+        table.kernel_start,
+    )
 
 
 class OverlayFile(DumpFile):
@@ -262,6 +266,6 @@ def _present(file: DumpFile, most: int) -> Iterator[np.ndarray]:
         yield there[first : first + most]
 
 
-def memory(frames: Mapping[int, bytes | FrameStatus], layout: Any = None, **options: Any) -> Memory:
-    """A `Memory` over known frames; see `MemoryFile` for them."""
-    return Memory(MemoryFile(frames), layout, **options)
+def memory(frames: Mapping[int, bytes | FrameStatus], layout: Any = None, **options: Any) -> AddressSpace:
+    """An `AddressSpace` over known frames; see `MemoryFile` for them."""
+    return AddressSpace(MemoryFile(frames), layout, **options)

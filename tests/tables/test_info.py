@@ -48,7 +48,7 @@ def test_a_dump_without_a_time_of_death_is_told_by_the_kernels_clock(whole_dump,
     file.header = {key: value for key, value in file.header.items() if key != "timestamp"}
     silent = re.sub(rb"CRASHTIME=\d+\n", b"", whole.kernel.file.vmcoreinfo)
     assert silent != whole.kernel.file.vmcoreinfo
-    with Dump(Kernel(file, vmcoreinfo=silent)) as dump:
+    with Dump(Kernel.open(file, vmcoreinfo=silent)) as dump:
         assert dump.info["crash_time"] == whole.info["crash_time"]
         assert dump.info["crash_time_source"] == "the kernel's clock at its last tick"
         assert dict(summary(dump).rows)["died"].startswith(
@@ -59,7 +59,7 @@ def test_a_dump_without_a_time_of_death_is_told_by_the_kernels_clock(whole_dump,
 def test_a_header_says_when_where_the_kernel_does_not(opened):
     whole = opened("debian-6.1")
     silent = re.sub(rb"CRASHTIME=\d+\n", b"", whole.kernel.file.vmcoreinfo)
-    with Dump(Kernel(Overlay(whole).file(), vmcoreinfo=silent)) as dump:
+    with Dump(Kernel.open(Overlay(whole).file(), vmcoreinfo=silent)) as dump:
         assert dump.info["crash_time_source"] == "the file's header"
         assert dump.info["crash_time"].timestamp() == whole.kernel.file.header["timestamp"]
 

@@ -7,7 +7,7 @@ import pytest
 from support.overlay import PAGE, Overlay
 
 from kernlab.core.structs import StructArray
-from kernlab.memory import Memory
+from kernlab.memory import AddressSpace
 from kernlab.walk.loaded import LoadedStructs, loaded
 
 MEMBERS = ("vm_start", "vm_end", "vm_mm", "vm_flags", "vm_pgoff", "vm_file", "no_such_member")
@@ -16,7 +16,7 @@ MEMBERS = ("vm_start", "vm_end", "vm_mm", "vm_flags", "vm_pgoff", "vm_file", "no
 @pytest.fixture(params=["gathered", "page by page"], autouse=True)
 def way(request, monkeypatch) -> str:
     """Both ways that structs are read in; which of them is a question of how many pages they lie on."""
-    monkeypatch.setattr(Memory, "is_large", lambda self, size: request.param == "page by page")
+    monkeypatch.setattr(AddressSpace, "is_large", lambda self, size: request.param == "page by page")
     return str(request.param)
 
 
@@ -61,7 +61,6 @@ def test_only_what_is_gathered_fills_the_arena(opened, way):
     plain = dump.maps.kern.structs
     cold = Overlay(dump).dump().kernel
     structs = StructArray(cold, plain.type, plain.addresses, plain.valid)
-    cold.symbols  # noqa: B018 - reads pages of its own
     before = cold.memory._arena._hand
     assert loaded(structs, MEMBERS)["vm_start"].valid.all()
     pages = len(np.unique(plain.addresses // np.uint64(PAGE)))

@@ -26,7 +26,7 @@ def another(dump: kernlab.Dump, **moved: int | None) -> kernlab.Dump:
             blob = blob.replace(f"\0{name}\0".encode(), f"\0{'x' * len(name)}\0".encode())
         else:
             addresses[row] += np.uint64(by)
-    result.kernel.symbols = SymbolTable(blob, table._starts, addresses, table.types)
+    result.kernel.symbols = SymbolTable(blob, table._starts, addresses, table.types, table.kernel_start)
     return result
 
 

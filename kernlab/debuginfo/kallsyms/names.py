@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import KernlabError
+from kernlab.memory.arch import Architecture
 
 #: No kernel has more symbols, and all names together take less, stored or decoded (today's: 5 MB).
 MOST_SYMBOLS = 1 << 22
@@ -21,6 +22,10 @@ _LARGEST_TOKEN_TABLE = 1 << 16
 
 class Image(Protocol):
     """The kernel image's bytes, by virtual address."""
+
+    @property
+    def arch(self) -> Architecture:
+        """The machine that it runs on."""
 
     def read(self, address: int, size: int) -> bytes:
         """All of them, or FaultError or PageExcluded."""

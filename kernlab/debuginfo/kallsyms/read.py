@@ -15,7 +15,7 @@ from kernlab.debuginfo.kallsyms.names import MOST_SYMBOLS, Image, Names, Tables,
 from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import KernlabError
-from kernlab.memory.arch.x86_64 import START_KERNEL_MAP
+from kernlab.memory.arch import Architecture
 
 U64 = npt.NDArray[np.uint64]
 
@@ -45,10 +45,11 @@ def read_kallsyms(image: Image, info: Vmcoreinfo) -> SymbolTable:
         )
     names = decode_names(image, tables, count)
     addresses = _addresses(image, info, tables, names, count)
-    return with_told(SymbolTable(names.blob, names.starts, addresses, names.letters), info)
+    table = SymbolTable(names.blob, names.starts, addresses, names.letters, image.arch.kernel_start)
+    return with_told(table, info, image.arch)
 
 
-def with_told(table: SymbolTable, info: Vmcoreinfo) -> SymbolTable:
+def with_told(table: SymbolTable, info: Vmcoreinfo, arch: Architecture) -> SymbolTable:
     """A table that names functions only (CONFIG_KALLSYMS_ALL is off), with the variables that VMCOREINFO names."""
     if not table.functions_only:
         return table
@@ -58,7 +59,7 @@ def with_told(table: SymbolTable, info: Vmcoreinfo) -> SymbolTable:
         for key in info
         if key.startswith("SYMBOL(")
         and (name := key[len("SYMBOL(") : -1]) not in table
-        and (address := info.symbol(name) or 0) >= START_KERNEL_MAP
+        and (address := info.symbol(name) or 0) >= arch.image_start
     }
     return table.told(list(found), list(found.values()))
 
@@ -101,14 +102,16 @@ def _tables_of(info: Vmcoreinfo) -> Tables | None:
 
 def _addresses(image: Image, info: Vmcoreinfo, tables: Tables, names: Names, count: int) -> U64:
     """Every symbol's address: each way of storing them is tried, and that one taken which the witnesses confirm."""
-    table = SymbolTable(names.blob, names.starts, np.zeros(count, dtype=np.uint64), names.letters)
+    table = SymbolTable(names.blob, names.starts, np.zeros(count, dtype=np.uint64), names.letters, 0)
     known = ((table.index(name), info.symbol(name)) for name in _WITNESSES)
     witnesses = [(row, value) for row, value in known if row is not None and value is not None]
     tried, most = 0, 0
     for candidate in _candidates(image, tables, count):
         tried += 1
         right = sum(int(candidate[row]) == value for row, value in witnesses)
-        if right == len(witnesses) and (witnesses or _ascending(candidate)):
+        if right == len(witnesses) and (
+            witnesses or _ascending(candidate[image.arch.is_kernel(candidate)], count)
+        ):
             return candidate
         most = max(most, right)
     if not tried:
@@ -163,7 +166,6 @@ def _bases(tables: Tables, where: int, count: int) -> Iterator[int]:
         yield (where + 4 * count + 7) & ~7
 
 
-def _ascending(addresses: U64) -> bool:
-    """kallsyms is sorted by address (absolute symbols apart)."""
-    upper = addresses[addresses >= np.uint64(1 << 63)]
-    return len(upper) > len(addresses) // 2 and bool((upper[1:] >= upper[:-1]).mean() > 0.999)
+def _ascending(addresses: U64, count: int) -> bool:
+    """Are those of `count` symbols that are addresses most of them, and sorted, as kallsyms is?"""
+    return len(addresses) > count // 2 and bool((addresses[1:] >= addresses[:-1]).mean() > 0.999)

@@ -12,7 +12,6 @@ from kernlab.errors import KernlabError
 _DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 _ZERO = ord("0")
 _CHUNK = 8 << 20
-_IMAGE_SIZE = 1 << 30
 #: The tokens and their index lie within this of the digits; names and offsets within this before the tokens.
 _TOKENS_NEAR = 1 << 15
 _NAMES_BEFORE = 32 << 20
@@ -33,8 +32,8 @@ def find_tables(image: Image, info: Vmcoreinfo) -> Tables:
         raise KernlabError(
             "VMCOREINFO names neither kallsyms nor _stext, so the symbol table cannot be found"
         )
-    start &= ~0xFFF
-    limit = start + min(info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE, _IMAGE_SIZE)
+    start, most = start & ~(image.arch.page_size - 1), image.arch.image_bytes
+    limit = start + min(info.number("KERNEL_IMAGE_SIZE") or most, most)
     places = 0
     for at in range(start, limit, _CHUNK):
         data, there = image.read_partial(at, min(_CHUNK + len(_DIGITS), limit - at))

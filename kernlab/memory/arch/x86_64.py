@@ -1,131 +1,137 @@
-"""x86-64: kernel virtual addresses to physical ones, by the fixed maps where they hold and by page tables elsewhere."""
+"""x86-64: its page tables of four or five levels, and where its kernels lie."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import struct
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-U64 = npt.NDArray[np.uint64]
+from kernlab.formats.base import Note
+from kernlab.memory.arch.base import U64, Architecture, Facts, Layout, Level, Mask, Region
 
-#: Reads 8-byte entries at physical addresses: (values uint64[n], status uint8[n]).
-ReadWords = Callable[[U64], tuple[U64, npt.NDArray[np.uint8]]]
+# arch/x86/include/asm/pgtable_types.h
+_PRESENT = np.uint64(0x1)
+_HUGE = np.uint64(0x80)  # _PAGE_PSE: the entry maps a 2 MiB or 1 GiB page itself
+_PROTNONE = np.uint64(0x100)  # _PAGE_GLOBAL in entries that are not present
+_SPECIAL = np.uint64(0x200)  # a bit that the hardware leaves to software
+_PFN_MASK = 0x000FFFFFFFFFF000  # PTE_PFN_MASK for 52 physical bits
 
-#: Where the kernel image is mapped (arch/x86/include/asm/page_64_types.h, __START_KERNEL_map).
-START_KERNEL_MAP = 0xFFFFFFFF80000000
-#: CONFIG_RANDOMIZE_BASE's KERNEL_IMAGE_SIZE, when vmcoreinfo does not say.
-KERNEL_IMAGE_SIZE = 1 << 30
+# arch/x86/include/asm/pgtable_64.h: SWP_TYPE_BITS is 5, and __swp_offset is stored as its complement below them.
+_SWAP_TYPE_SHIFT = np.uint64(59)
+_SWAP_TYPE_BITS, _SWAP_OFFSET_SHIFT = np.uint64(5), np.uint64(14)
 
-PRESENT = 0x1
-HUGE = 0x80  # _PAGE_PSE: the entry maps a 2 MiB or 1 GiB page itself
-PHYSICAL_MASK = 0x000FFFFFFFFFF000  # PTE_PFN_MASK for 52 physical bits
-_SHIFTS = {4: (39, 30, 21, 12), 5: (48, 39, 30, 21, 12)}
+# Without CONFIG_RANDOMIZE_MEMORY the bases are constants (arch/x86/include/asm/page_64_types.h, pgtable_64_types.h).
+_DIRECT_MAP = {4: 0xFFFF888000000000, 5: 0xFF11000000000000}
+_VMALLOC = {4: 0xFFFFC90000000000, 5: 0xFFA0000000000000}
+_VMEMMAP = {4: 0xFFFFEA0000000000, 5: 0xFFD4000000000000}
+_VMALLOC_TIB = {4: 32, 5: 12800}
 
+#: The direct map begins at a whole GiB even where it was moved (arch/x86/mm/kaslr.c).
+_DIRECT_STEP = 1 << 30
 
-@dataclass
-class Layout:
-    """Where this kernel's fixed maps lie; everything in bytes. `direct_end` and `image_end` are exclusive."""
-
-    phys_base: int
-    levels: int
-    page_table: int  # physical address of swapper_pg_dir
-    encryption_mask: int = 0
-    image_start: int = START_KERNEL_MAP
-    image_end: int = START_KERNEL_MAP + KERNEL_IMAGE_SIZE
-    direct_start: int = 0
-    direct_end: int = 0
-
-    def image_physical(self, address: int) -> int:
-        """Physical address of an address in the kernel image (`__phys_addr` for kernel text)."""
-        return address - START_KERNEL_MAP + self.phys_base
+# QEMU's note for each CPU (target/i386/arch_dump.c, QEMUCPUState): version and size, 18 registers, 10 segments of 24
+# bytes, then cr0 to cr4.
+_CR3 = 8 + 18 * 8 + 10 * 24 + 3 * 8
+#: With page-table isolation the user half of a pair of top-level tables lies one page behind the kernel's.
+_USER_HALF = 0x1000
 
 
-def translate(
-    layout: Layout, addresses: U64, read_words: ReadWords, unmapped: int
-) -> tuple[U64, npt.NDArray[np.uint8]]:
-    """Kernel virtual addresses uint64[n] to physical ones.
+class X86_64(Architecture):  # noqa: N801 - the machine's own name
+    """x86-64 with page tables of `depth` levels (4 or 5), and the bit that marks encrypted pages (sme_me_mask)."""
 
-    Returns (physical uint64[n], status uint8[n]): 0 where the address is mapped, `unmapped` where it is not, and the
-    status of the page-table page where that could not be read.
-    """
-    physical = np.zeros(len(addresses), dtype=np.uint64)
-    status = np.zeros(len(addresses), dtype=np.uint8)
-    # One subtraction and one comparison each: addresses below the start wrap to something huge.
-    direct = (addresses - np.uint64(layout.direct_start)) < np.uint64(layout.direct_end - layout.direct_start)
-    if direct.all():
-        return addresses - np.uint64(layout.direct_start), status
-    physical[direct] = addresses[direct] - np.uint64(layout.direct_start)
-    image = (addresses - np.uint64(layout.image_start)) < np.uint64(layout.image_end - layout.image_start)
-    base = np.uint64((layout.phys_base - START_KERNEL_MAP) % (1 << 64))
-    physical[image] = addresses[image] + base
-    walked = np.flatnonzero(~(direct | image))
-    if len(walked):
-        pages, inverse = np.unique(addresses[walked] >> np.uint64(12), return_inverse=True)
-        tables = np.full(len(pages), layout.page_table, dtype=np.uint64)
-        frames, walk_status = walk(layout, pages << np.uint64(12), tables, read_words, unmapped)
-        physical[walked] = frames[inverse] | (addresses[walked] & np.uint64(0xFFF))
-        status[walked] = walk_status[inverse]
-    return physical, status
+    machine = "x86_64"
+    needs = "NUMBER(phys_base) or SYMBOL(swapper_pg_dir)"
+    image_start = 0xFFFFFFFF80000000  # __START_KERNEL_map (arch/x86/include/asm/page_64_types.h)
+    image_bytes = 1 << 30  # KERNEL_IMAGE_SIZE with CONFIG_RANDOMIZE_BASE
+    most_cpus = 8192  # CONFIG_NR_CPUS
+    most_physical_bits = 52
+    section_bits = 27  # arch/x86/include/asm/sparsemem.h, SECTION_SIZE_BITS
+    cache_line = 64
+    stack_types = ("struct irq_stack",)  # IRQ_STACK_ORDER is THREAD_SIZE_ORDER
+    instructions = ("CS_ARCH_X86", "CS_MODE_64")
 
+    def __init__(self, depth: int = 4, encryption_mask: int = 0):
+        self.page_shift = 12
+        self.half_bits = 56 if depth == 5 else 47
+        self.physical_bits = 52 if depth == 5 else 46
+        lower = (Level(39, 9), Level(30, 9, maps=True), Level(21, 9, maps=True), Level(12, 9))
+        self.levels = (Level(48, 9), *lower) if depth == 5 else lower
+        self.direct_map = Region("page_offset_base", _DIRECT_MAP[depth])
+        self.vmalloc = Region("vmalloc_base", _VMALLOC[depth])
+        self.vmemmap = Region("vmemmap_base", _VMEMMAP[depth])
+        self.vmalloc_bytes = _VMALLOC_TIB[depth] << 40
+        self._address_mask = np.uint64(_PFN_MASK & ~encryption_mask)
 
-def walk(
-    layout: Layout, addresses: U64, tables: U64, read_words: ReadWords, unmapped: int
-) -> tuple[U64, npt.NDArray[np.uint8]]:
-    """Walk the page tables whose top levels lie at the physical addresses `tables[i]` for `addresses[i]`.
+    @classmethod
+    def of(cls, facts: Facts) -> Self:
+        """By pgtable_l5_enabled and sme_mask, which VMCOREINFO has where they matter."""
+        return cls(5 if facts.number("pgtable_l5_enabled") else 4, facts.number("sme_mask") or 0)
 
-    Returns (physical address of the 4 KiB page uint64[n], status uint8[n]) as `translate` does. All addresses go
-    down one level a round (arch/x86/mm/fault.c, dump_pagetable).
-    """
-    shifts = _SHIFTS[layout.levels]
-    keep = np.uint64(PHYSICAL_MASK & ~layout.encryption_mask)
-    physical = np.zeros(len(addresses), dtype=np.uint64)
-    status = np.full(len(addresses), unmapped, dtype=np.uint8)
-    top = shifts[0] + 8
-    sign = addresses.view(np.int64) >> np.int64(top)
-    rows = np.flatnonzero((sign == 0) | (sign == -1))  # the others are not canonical
-    tables = tables[rows] & keep
-    for shift in shifts:
-        if not len(rows):
-            break
-        index = (addresses[rows] >> np.uint64(shift)) & np.uint64(511)
-        entries, read = read_words(tables + index * np.uint64(8))
-        status[rows[read != 0]] = read[read != 0]
-        alive = (read == 0) & ((entries & np.uint64(PRESENT)) != 0)
-        leaf = alive & (shift == 12 or ((entries & np.uint64(HUGE)) != 0) & (shift in (30, 21)))
-        ends = rows[leaf]
-        inside = np.uint64(((1 << shift) - 1) & ~0xFFF)
-        # Bit 12 of a huge entry is its PAT bit, not part of the frame's address.
-        physical[ends] = (entries[leaf] & keep & ~np.uint64((1 << shift) - 1)) | (addresses[ends] & inside)
-        status[ends] = 0
-        down = alive & ~leaf
-        rows, tables = rows[down], entries[down] & keep
-    return physical, status
-
-
-def direct_map_start(layout: Layout, read_words: ReadWords) -> int | None:
-    """Where the direct map begins, by the page tables: the first thing in the kernel's half that they map.
-
-    Below it are only the hypervisor's hole and what single processes map (Documentation/arch/x86/x86_64/mm.rst). It
-    maps address by address, and begins at a whole GiB even where it was moved (arch/x86/mm/kaslr.c). None where the
-    tables cannot be read, or what they map first is something else.
-    """
-    keep = np.uint64(PHYSICAL_MASK & ~layout.encryption_mask)
-    shifts = _SHIFTS[layout.levels]
-    table, base = np.uint64(layout.page_table), 0
-    for shift in shifts:
-        top = shift == shifts[0]
-        entries, read = read_words((table & keep) + np.arange(512, dtype=np.uint64) * np.uint64(8))
-        present = (read == 0) & ((entries & np.uint64(PRESENT)) != 0)
-        rows = np.flatnonzero(present[256:]) + 256 if top else np.flatnonzero(present)
-        if not len(rows):
+    def layout(self, facts: Facts) -> Layout | None:
+        """The image by phys_base, which says where KASLR put it (arch/x86/kernel/vmcore_info_64.c)."""
+        phys_base = facts.number("phys_base")
+        table = facts.symbol("swapper_pg_dir") or facts.symbol("init_top_pgt")
+        if phys_base is None or table is None:
             return None
-        base += int(rows[0]) << shift
-        table = entries[rows[0]]
-        if shift == 12 or (shift in (30, 21) and int(table) & HUGE):
-            physical = int(table & keep) & ~((1 << shift) - 1)
-            sign = (1 << 64) - (1 << (shifts[0] + 9))
-            start = (base | sign) - physical
-            return start if start % (1 << 30) == 0 else None
-    return None
+        room = min(facts.number("KERNEL_IMAGE_SIZE") or self.image_bytes, self.image_bytes)
+        offset = phys_base - self.image_start
+        return Layout(self, table + offset, self.image_start, self.image_start + room, offset)
+
+    def is_walked(self, entries: U64) -> Mask:
+        """_PAGE_PRESENT."""
+        walked: Mask = (entries & _PRESENT) != 0
+        return walked
+
+    def is_table(self, level: Level, entries: U64) -> Mask:
+        """Present, and _PAGE_PSE clear where it counts."""
+        if not level.maps:
+            return self.is_walked(entries)
+        table: Mask = (entries & (_PRESENT | _HUGE)) == _PRESENT
+        return table
+
+    def address(self, entries: U64) -> U64:
+        """PTE_PFN_MASK without the encryption bit; bit 12 of a huge entry is its PAT bit."""
+        address: U64 = entries & self._address_mask
+        return address
+
+    def is_present(self, entries: U64, large: Mask) -> Mask:
+        """pte_present; pmd_present counts _PAGE_PSE as well."""
+        small: Mask = (entries & (_PRESENT | _PROTNONE)) != 0
+        return small | (large & ((entries & _HUGE) != 0)) if large.any() else small
+
+    def is_special(self, entries: U64) -> Mask:
+        """_PAGE_SPECIAL."""
+        special: Mask = (entries & _SPECIAL) != 0
+        return special
+
+    def present_address(self, entries: U64) -> U64:
+        """As `address`; entries that are not walked hold the complement (arch/x86/include/asm/pgtable-invert.h)."""
+        return self.address(np.where(self.is_walked(entries), entries, ~entries))
+
+    def swap_type(self, entries: U64) -> U64:
+        """The uppermost five bits."""
+        kind: U64 = entries >> _SWAP_TYPE_SHIFT
+        return kind
+
+    def kept_frame(self, entries: U64) -> U64:
+        """The complement of what stands below the type; above the bits of a frame there may be marks."""
+        offset: U64 = (~entries << _SWAP_TYPE_BITS) >> _SWAP_OFFSET_SHIFT
+        # Linux commit 0d206b5d2e0d ("mm/swap: add swp_offset_pfn() to fetch PFN from swap entry") (in v6.1).
+        return offset & np.uint64((1 << self.physical_bits - self.page_shift) - 1)
+
+    def direct_map_start(self, virtual: int, physical: int) -> int | None:
+        """The kernel's half maps nothing below but the hypervisor's hole (Documentation/arch/x86/x86_64/mm.rst)."""
+        start = virtual - physical
+        return start if start % _DIRECT_STEP == 0 else None
+
+    def running_tables(self, notes: Sequence[Note]) -> list[int]:
+        """CR3 of each CPU, as QEMU's notes have it, and its kernel half with page-table isolation."""
+        tables = set()
+        for note in notes:
+            if note.name == "QEMU" and len(note.desc) >= _CR3 + 8:
+                (register,) = struct.unpack_from("<Q", note.desc, _CR3)
+                table = register & _PFN_MASK
+                tables |= {table, table & ~_USER_HALF}
+        return sorted(tables)

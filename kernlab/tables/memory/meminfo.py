@@ -14,7 +14,6 @@ from kernlab.dataframes.builder import describe
 from kernlab.errors import KernlabError
 from kernlab.linux import vm_counters, zones, zswap
 from kernlab.linux.swap import MOST_AREAS, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
-from kernlab.linux.vmalloc import vmalloc_bytes
 from kernlab.tables.memory.hugepages import hstates
 from kernlab.walk.lists import list_entries
 from kernlab.walk.percpu_counters import percpu_sums
@@ -259,10 +258,8 @@ class Summary:
         return max(int(total), 0) * kernel.page_size if known else None
 
     def _vmalloc_total(self) -> Value:
-        layout = self.kernel.memory.layout
-        assert layout is not None
         # The space ends one byte early, so it is one kB less.
-        return vmalloc_bytes(layout.levels) - 1
+        return self.kernel.arch.vmalloc_bytes - 1
 
     def _configured(self) -> dict[str, Value]:
         """Keys of features that a kernel may be built without."""

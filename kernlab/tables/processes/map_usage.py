@@ -22,8 +22,9 @@ from kernlab.linux.swap import has_swap
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.vm_counters import global_word
 from kernlab.linux.vmas import areas
+from kernlab.memory.page_tables import Entries
 from kernlab.util.progress import progress
-from kernlab.walk.page_tables import Entries, PageTables
+from kernlab.walk.page_tables import PageTables
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -34,10 +35,8 @@ _PF_KTHREAD = 0x00200000
 _VM_PFNMAP, _VM_HUGETLB = 0x400, 0x400000
 #: pss is summed in bytes << PSS_SHIFT (fs/proc/task_mmu.c).
 PSS_SHIFT = 12
-_PAGE = 4096
 
-#: Owner and page number share 64 bits: user addresses have at most 56, less 12 of the page.
-_OWNER_SHIFT = np.uint64(44)
+#: Owner and page number share 64 bits: of user addresses with five levels on x86-64 the latter takes 44.
 _MOST_OWNERS = 1 << 20
 
 #: Frames whose page structs are looked at together; a block of 2 MiB entries is cut to fit.
@@ -154,7 +153,11 @@ class _Book:
         self.kernel = kernel
         self.owner, self.start, self.end = owner, start, end
         self.sums = {name: np.zeros(len(owner), dtype=np.int64) for name in _SUMS}
-        self._key = (owner.astype(np.uint64) << _OWNER_SHIFT) | (start >> np.uint64(12))
+        self._page, self._page_shift = kernel.page_size, np.uint64(kernel.arch.page_shift)
+        self._owner_shift = np.uint64(kernel.arch.half_bits - kernel.arch.page_shift)
+        # What lies beyond is damage, and must not break the order.
+        last = np.uint64((1 << kernel.arch.half_bits) - 1)
+        self._key = self._keys(owner, np.minimum(start, last))
         flags = vma.first("vm_flags", "flags.__vma_flags[0]").values.astype(np.uint64)
         self._hugetlb = (flags & np.uint64(_VM_HUGETLB)) != 0
         self._pfnmap = (flags & np.uint64(_VM_PFNMAP)) != 0
@@ -168,9 +171,6 @@ class _Book:
         self._swap_files = min(kernel.word("nr_swapfiles", 4), 32) if has_swap(kernel) else 0
         #: What is swapped out of the shared memory that VMAs map; nothing where there is no swap.
         self._shared_swap = SharedSwap(kernel, vma, problems) if self._swap_files else None
-        assert kernel.memory.layout is not None
-        self._encryption = kernel.memory.layout.encryption_mask
-        self._physical_bits = 52 if kernel.memory.layout.levels == 5 else 46  # MAX_PHYSMEM_BITS
         self._outside = self._wild = self._unread = 0
         self._first_wild = 0
 
@@ -187,11 +187,11 @@ class _Book:
         self._count_kept(entries.where(~present & ~swapped), row[~present & ~swapped])
         huge = present & self._hugetlb[row]
         np.add.at(self.sums["hugetlb"], row[huge], entries.size[huge])
-        normal = present & ~huge & ~entries.special & ~((entries.size > _PAGE) & self._pfnmap[row])
+        normal = present & ~huge & ~entries.special & ~((entries.size > self._page) & self._pfnmap[row])
         entries, row = entries.where(normal), row[normal]
-        pfn = entries.pfns(self._encryption)
-        frames = entries.size // _PAGE
-        wild = (pfn >= np.uint64(self.kernel.file.max_pfn)) | (frames > 512)
+        pfn = entries.pfns
+        frames = entries.size // self._page
+        wild = (pfn >= np.uint64(self.kernel.file.max_pfn)) | (frames > self.kernel.arch.huge_pages)
         if wild.any():
             self._first_wild = self._first_wild or int(entries.address[wild][0])
             self._wild += int(wild.sum())
@@ -210,7 +210,7 @@ class _Book:
         """Add what of the shared memory that VMAs map is swapped out; bool[m] of the VMAs for which that is known."""
         if self._shared_swap is None:
             return np.ones(len(self.owner), dtype=bool)
-        self.sums["shmem_swap"] += self._shared_swap.pages * _PAGE
+        self.sums["shmem_swap"] += self._shared_swap.pages * self._page
         return self._shared_swap.known
 
     def _count_kept(self, entries: Entries, row: I64) -> None:
@@ -219,7 +219,7 @@ class _Book:
         As in smaps, nobody's share of them is less than the whole, and none is private (smaps_account).
         Other entries that are not present are marks: of userfaultfd, guard regions, poisoned memory.
         """
-        page = mapped(self.kernel, entries.kept_pfns(self._physical_bits))
+        page = mapped(self.kernel, entries.kept_pfns)
         use = page.valid & page.owned
         row, size = row[use], entries.size[use]
         huge = self._hugetlb[row]
@@ -240,25 +240,30 @@ class _Book:
         count, valid = page.mapcount[of], page.valid[of]
         self._unread += int((~valid).sum())
         # A frame whose page struct is lost is resident all the same; how it is shared is not known.
-        self._sum("rss", row, np.full(len(row), _PAGE, dtype=np.int64))
+        self._sum("rss", row, np.full(len(row), self._page, dtype=np.int64))
         self._sum(
             "pss",
             row,
-            np.where(count >= 2, (_PAGE << PSS_SHIFT) // np.maximum(count, 1), _PAGE << PSS_SHIFT),
+            np.where(count >= 2, (self._page << PSS_SHIFT) // np.maximum(count, 1), self._page << PSS_SHIFT),
         )
-        self._sum("uss", row, np.where(valid & (count < 2), _PAGE, 0))
-        self._sum("anon", row, np.where(valid & page.anon[of], _PAGE, 0))
-        self._sum("shmem", row, np.where(valid & page.shmem[of], _PAGE, 0))
+        self._sum("uss", row, np.where(valid & (count < 2), self._page, 0))
+        self._sum("anon", row, np.where(valid & page.anon[of], self._page, 0))
+        self._sum("shmem", row, np.where(valid & page.shmem[of], self._page, 0))
 
     def _sum(self, name: str, row: I64, values: I64) -> None:
         # Entries come sorted by VMA, nearly: their sums through bincount would be floats.
         np.add.at(self.sums[name], row, values)
 
+    def _keys(self, owner: I64, address: U64) -> U64:
+        """Owner and page as one number."""
+        key: U64 = (owner.astype(np.uint64) << self._owner_shift) | (address >> self._page_shift)
+        return key
+
     def _rows(self, owner: I64, address: U64) -> I64:
         """The VMA that each address lies in; -1 for none."""
         if not len(self.owner):
             return np.full(len(owner), -1, dtype=np.int64)
-        key = (owner.astype(np.uint64) << _OWNER_SHIFT) | (address >> np.uint64(12))
+        key = self._keys(owner, address)
         row = np.searchsorted(self._key, key, side="right").astype(np.int64) - 1
         there = np.maximum(row, 0)
         inside = (row >= 0) & (self.owner[there] == owner) & (address < self.end[there])

@@ -1,0 +1,126 @@
+"""Where the regions of a kernel's address space begin: its image, the direct map, vmalloc space, page structs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
+from kernlab.errors import DumpFormatError, KernlabError
+from kernlab.formats.base import DumpFile
+from kernlab.memory import AddressSpace
+from kernlab.memory.arch import Layout, Region, architecture
+
+if TYPE_CHECKING:
+    from kernlab.debuginfo.symbols import SymbolTable
+
+#: include/linux/mmzone.h, SECTION_HAS_MEM_MAP: a flag in the low bits of mem_section.section_mem_map.
+_SECTION_HAS_MEM_MAP = np.uint64(2)
+
+#: Without the array of page structs a section's own need not begin at a whole GiB.
+_VMEMMAP_STEP = 1 << 30
+
+
+def first_layout(file: DumpFile, info: Vmcoreinfo) -> Layout:
+    """What VMCOREINFO alone says of the address space: enough to read the kernel image.
+
+    Raises DumpFormatError for a machine that kernlab does not know, and where the note lacks what says it.
+    """
+    arch = architecture(file, info)
+    if file.page_size != arch.page_size:
+        raise DumpFormatError(
+            f"{file.path}: its pages are of {file.page_size:,} bytes, those of its {file.machine} kernel of "
+            f"{arch.page_size:,}"
+        )
+    layout = arch.layout(info)
+    if layout is None:
+        raise DumpFormatError(
+            f"{file.path}: its VMCOREINFO ({len(info):,} lines) lacks {arch.needs}, "
+            "without which no address can be translated. Pass a whole one as vmcoreinfo=PATH."
+        )
+    return layout
+
+
+def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> None:
+    """Add the direct map, and narrow the image's map to what is the image, once symbols can be looked up.
+
+    Raises FaultError and PageExcluded where the variables that say it cannot be read.
+    """
+    layout = memory.layout
+    assert layout is not None
+    start, end = symbols.get("_text"), symbols.get("_end")
+    if start is not None and end is not None and layout.image_start <= start < end <= layout.image_end:
+        layout.image_start, layout.image_end = start, end
+    arch = layout.arch
+    direct = _told(memory, symbols, arch.direct_map) or memory.direct_map_start()
+    if direct is None:
+        direct = _fixed(symbols, arch.direct_map)
+    vmalloc = _told(memory, symbols, arch.vmalloc) or 0
+    max_pfn = symbols.get("max_pfn")
+    frames = memory.file.max_pfn
+    if max_pfn is not None:
+        value, status = memory.gather([max_pfn], 8)
+        if not status[0]:
+            frames = max(frames, int(value.view("<u8")[0, 0]))
+    layout.direct_start = direct
+    layout.direct_end = min(direct + frames * arch.page_size, vmalloc if vmalloc > direct else 1 << 64)
+
+
+def vmalloc_base(memory: AddressSpace, symbols: SymbolTable) -> int | None:
+    """Where the vmalloc space begins; None where the dump does not say."""
+    try:
+        base = _told(memory, symbols, memory.arch.vmalloc)
+        return _fixed(symbols, memory.arch.vmalloc) if base is None else base
+    except KernlabError:
+        return None
+
+
+def vmemmap(memory: AddressSpace, symbols: SymbolTable, info: Vmcoreinfo) -> int:
+    """Address of the array of all `struct page`s (CONFIG_SPARSEMEM_VMEMMAP).
+
+    The first section of memory tells it as well. Raises KernlabError for a kernel that has no such array, or where
+    nothing says where it lies.
+    """
+    layout, region = memory.layout, memory.arch.vmemmap
+    assert layout is not None
+    told, mapped = _told(memory, symbols, region), _first_section_map(memory, info)
+    if mapped is None:
+        return _fixed(symbols, region) if told is None else told
+    direct = layout.direct_start <= mapped < layout.direct_end
+    # Without the array each section has page structs of its own, in the direct map.
+    if direct or mapped % _VMEMMAP_STEP or told not in (None, mapped):
+        raise KernlabError(
+            "this kernel's page structs lie section by section (CONFIG_SPARSEMEM_VMEMMAP is off), which kernlab "
+            "does not read: what pages hold is not known"
+        )
+    return mapped
+
+
+def _first_section_map(memory: AddressSpace, info: Vmcoreinfo) -> int | None:
+    """What the first section with page structs says of where they lie, as if it began with frame 0 (mm/sparse.c,
+    sparse_encode_mem_map); None where that cannot be read."""
+    table = info.symbol("mem_section")
+    if table is None:
+        return None
+    size, page = info.size("mem_section") or 16, memory.arch.page_size
+    root, status = memory.gather([table], 8)
+    rows, read = memory.gather(root.view("<u8")[:, 0], page // size * size)
+    if status[0] or read[0]:
+        return None
+    words = rows.view("<u8").reshape(-1, size // 8)[:, 0]
+    there = words[(words & _SECTION_HAS_MEM_MAP) != 0]
+    return int(there[0]) & ~(page - 1) if len(there) else None
+
+
+def _told(memory: AddressSpace, symbols: SymbolTable, region: Region) -> int | None:
+    """Where a region begins, by the variable that moves it; None for a kernel without it."""
+    address = symbols.get(region.variable)
+    return None if address is None else int.from_bytes(memory.read(address, 8), "little")
+
+
+def _fixed(symbols: SymbolTable, region: Region) -> int:
+    """Where it begins in a kernel that never moves it (without CONFIG_RANDOMIZE_MEMORY)."""
+    if symbols.functions_only:
+        symbols.address(region.variable)
+    return region.fixed

@@ -1,0 +1,213 @@
+"""What an architecture says of its memory management; everything else of kernlab asks it and knows no machine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.formats.base import Note
+
+U64 = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+
+class Facts(Protocol):
+    """What VMCOREINFO says (`debuginfo.vmcoreinfo.Vmcoreinfo`)."""
+
+    def number(self, name: str) -> int | None:
+        """NUMBER(name), None where it is not there."""
+
+    def symbol(self, name: str) -> int | None:
+        """SYMBOL(name), an address; None where it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of page tables: the bit of an address where its index begins, and how many bits that index has.
+
+    `maps`: its entries may map memory themselves; the last level's always do.
+    """
+
+    shift: int
+    bits: int
+    maps: bool = False
+
+    @property
+    def entries(self) -> int:
+        """Entries in a table of this level."""
+        return 1 << self.bits
+
+    @property
+    def span(self) -> int:
+        """Bytes of the address space that one entry covers."""
+        return 1 << self.shift
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the kernel's half: `variable` says where it begins in a kernel that moves it, else it is `fixed`."""
+
+    variable: str
+    fixed: int
+
+
+class Architecture(ABC):
+    """One machine's memory management, as one kernel was built and booted for it.
+
+    Entries of page tables are 8 bytes, little-endian; methods that read them take and give arrays of n. User addresses
+    lie below 2^half_bits, the kernel's above 2^64 - 2^half_bits; nothing lies between.
+    """
+
+    #: As `DumpFile.machine` names it.
+    machine: ClassVar[str]
+    #: What VMCOREINFO must say for `layout`, for an error's text.
+    needs: ClassVar[str]
+    #: Where the kernel's image may lie, at the earliest; and the most bytes that it and its room take.
+    image_start: ClassVar[int]
+    image_bytes: ClassVar[int]
+    #: No kernel can be built for more CPUs: a bound for damaged counts.
+    most_cpus: ClassVar[int]
+    #: Bits of a physical address that no machine goes beyond.
+    most_physical_bits: ClassVar[int]
+    #: Bits of a section of the sparse memory map, where VMCOREINFO does not say (SECTION_SIZE_BITS).
+    section_bits: ClassVar[int]
+    #: Bytes of a cache line.
+    cache_line: ClassVar[int]
+    #: Types that are as large as a thread's stack (THREAD_SIZE), beside union thread_union.
+    stack_types: ClassVar[tuple[str, ...]] = ()
+    #: Capstone's names of the instruction set and its mode; '' where kernlab does not disassemble it.
+    instructions: ClassVar[tuple[str, str]] = ("", "")
+
+    #: Bits of an address that a page covers, and of each half of the address space.
+    page_shift: int
+    half_bits: int
+    #: From the top level down.
+    levels: tuple[Level, ...]
+    #: Bits of a physical address that page structs can be numbered by (MAX_PHYSMEM_BITS).
+    physical_bits: int
+    #: Where the map of all memory, the vmalloc space and the array of page structs begin.
+    direct_map: Region
+    vmalloc: Region
+    vmemmap: Region
+    #: How large the vmalloc space is.
+    vmalloc_bytes: int
+
+    @classmethod
+    @abstractmethod
+    def of(cls, facts: Facts) -> Self:
+        """The architecture as the kernel of a VMCOREINFO uses it: its levels, its page size."""
+
+    @abstractmethod
+    def layout(self, facts: Facts) -> Layout | None:
+        """What VMCOREINFO alone says of the address space: enough to read the image. None where it lacks `needs`."""
+
+    @abstractmethod
+    def is_walked(self, entries: U64) -> Mask:
+        """Does the hardware follow the entry: does it map memory or lead to another table?"""
+
+    @abstractmethod
+    def is_table(self, level: Level, entries: U64) -> Mask:
+        """Does the entry (of a level that is not the last) lead to a table of the next one?"""
+
+    @abstractmethod
+    def address(self, entries: U64) -> U64:
+        """The physical address in entries that the hardware follows, without flags and marks.
+
+        Of a page larger than the smallest the low bits may be flags, too: whoever asks clears them.
+        """
+
+    @abstractmethod
+    def is_present(self, entries: U64, large: Mask) -> Mask:
+        """Does a process's entry map a page, were it without any right to access it? (pte_present, pmd_present)"""
+
+    @abstractmethod
+    def is_special(self, entries: U64) -> Mask:
+        """Does it map what is not counted: the zero page, device memory? (pte_special)"""
+
+    @abstractmethod
+    def present_address(self, entries: U64) -> U64:
+        """The physical address in entries that are present, also in those without access rights."""
+
+    @abstractmethod
+    def swap_type(self, entries: U64) -> U64:
+        """Of an entry that is not present: the swap area that its page lies in, or what else it is (__swp_type)."""
+
+    @abstractmethod
+    def kept_frame(self, entries: U64) -> U64:
+        """Of such an entry: the frame that it names but does not map for now, as one that moves (swp_offset_pfn)."""
+
+    def direct_map_start(self, virtual: int, physical: int) -> int | None:
+        """Where the direct map begins if the first thing that the kernel's half maps is `physical` at `virtual`.
+
+        None where that says nothing of it.
+        """
+        return None
+
+    def running_tables(self, notes: Sequence[Note]) -> list[int]:
+        """Physical addresses of the top-level tables that the CPUs were using, where a hypervisor noted them."""
+        return []
+
+    @cached_property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+        return 1 << self.page_shift
+
+    @cached_property
+    def kernel_start(self) -> int:
+        """The lowest address of the kernel's half."""
+        return (1 << 64) - (1 << self.half_bits)
+
+    @cached_property
+    def huge_pages(self) -> int:
+        """Pages that an entry of the last level but one maps (HPAGE_PMD_NR)."""
+        return 1 << self.levels[-2].shift - self.page_shift
+
+    @cached_property
+    def large_sizes(self) -> tuple[int, ...]:
+        """Bytes of the pages that one entry can map, the smallest first."""
+        return tuple(level.span for level in reversed(self.levels) if level.maps or level is self.levels[-1])
+
+    def is_kernel(self, addresses: U64) -> Mask:
+        """Which addresses lie in the kernel's half?"""
+        inside: Mask = addresses >= np.uint64(self.kernel_start)
+        return inside
+
+    def is_canonical(self, addresses: U64) -> Mask:
+        """Which addresses lie in one of the halves?"""
+        sign = addresses.view(np.int64) >> np.int64(self.half_bits)
+        inside: Mask = (sign == 0) | (sign == -1)
+        return inside
+
+    def top_entries(self, kernel: bool) -> slice:
+        """Which entries of a top-level table belong to the kernel's half, or to a process's."""
+        top = self.levels[0]
+        count = 1 << self.half_bits - top.shift
+        first = (self.kernel_start >> top.shift) % top.entries if kernel else 0
+        return slice(first, first + count)
+
+
+@dataclass
+class Layout:
+    """Where one kernel's fixed maps lie; in bytes, ends exclusive.
+
+    `page_table` is the physical address of the kernel's top-level table, `image_offset` what to add to an address in
+    the image for its physical one. There is no direct map yet while `direct_end` is 0.
+    """
+
+    arch: Architecture
+    page_table: int
+    image_start: int
+    image_end: int
+    image_offset: int
+    direct_start: int = 0
+    direct_end: int = 0
+
+    def image_physical(self, address: int) -> int:
+        """Physical address of an address in the kernel image (`__phys_addr` for kernel text)."""
+        return address + self.image_offset
