@@ -1,21 +1,19 @@
-"""`Dump`: the one door to a crash dump. It owns the `Kernel`, finds tables by name and keeps what they return."""
+"""`Dump`: the one door to a crash dump. It owns the `Kernel`; what hangs off it stands in contents.py."""
 
 from __future__ import annotations
 
-import functools
-import importlib
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from kernlab import tables
+from kernlab.contents import Contents
 from kernlab.core import structs
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import origin
+from kernlab.dataframes.registry import Registry
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
@@ -35,11 +33,8 @@ if TYPE_CHECKING:
 #: A VMCOREINFO is one page; a file larger than this is something else.
 _LARGEST_VMCOREINFO = 1 << 20
 
-#: Views of a dump by attribute name ("module:callable"), registered from below by `kernlab.__init__`.
-VIEWS: dict[str, str] = {}
 
-
-class Dump:
+class Dump(Contents):
     """An open crash dump.
 
     Tables without parameters are attributes that are built once (`dump.tasks`), tables with parameters methods;
@@ -49,39 +44,20 @@ class Dump:
 
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
-        self._built: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        super().__init__()
         self._closed = False
         kernel.token = origin.register(self, kernel.source)
-        kernel.framer = _frame_of_structs
-        kernel.explorer = functools.partial(_explore, kernel.token)
-        kernel.load_modules = kernel_modules.load
+        kernel.host = _Host(kernel.token)
         # Not at exit: there is nothing to gain then.
         weakref.finalize(self, kernel.forget).atexit = False
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name in VIEWS:
-            return _view(name)(self)
-        if name not in tables.INDEX:
+    if not TYPE_CHECKING:
+        # A type checker shall find a name that is spelt wrong.
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
             hint = nearest(name, self._public()) or "; dump.tables lists the tables there are"
             raise AttributeError(f"a dump has no {name!r}{hint}")
-        entry = tables.INDEX.load(name)
-        if entry.is_method:
-            return functools.wraps(entry.function)(
-                lambda *args, **kwargs: entry.function(self._open_kernel(), *args, **kwargs)
-            )
-        with self._lock:
-            if name in self._built:
-                return self._built[name]
-        # Built outside the lock, so that another thread can go on reading; the first one to finish is kept.
-        built = entry.function(self._open_kernel())
-        with self._lock:
-            return self._built.setdefault(name, built)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *tables.INDEX, *(name for name in VIEWS if name[0] != "_")})
 
     def _open_kernel(self) -> Kernel:
         if self._closed:
@@ -95,12 +71,13 @@ class Dump:
 
         from kernlab.dataframes import frame
 
-        rows = [len(self._built[name]) if name in self._built else None for name in tables.INDEX]
+        listed = sorted(Registry(type(self)).items())
+        rows = [len(self._built[name]) if name in self._built else None for name, _ in listed]
         return frame(
             self.kernel,
             "tables",
-            name=list(tables.INDEX),
-            description=[entry.description for entry in tables.INDEX.values()],
+            name=[name for name, _ in listed],
+            description=[entry.description for _, entry in listed],
             rows=pd.array(rows, dtype="Int64"),
         )
 
@@ -227,8 +204,7 @@ class Dump:
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What IPython prints in a terminal: the card, as text."""
-        shown = _view("_plain_card")(self) if "_plain_card" in VIEWS and not self._closed else repr(self)
-        printer.text(shown)
+        printer.text(repr(self) if self._closed else self._plain_card)
 
     def __getitem__(self, name: object) -> Any:
         """No table is had this way; the error says how one is."""
@@ -243,13 +219,7 @@ class Dump:
         return [name for name in dir(self) if name[0] != "_"]
 
     def _repr_html_(self) -> str | None:
-        return _view("_card")(self) if "_card" in VIEWS and not self._closed else None
-
-
-def _view(name: str) -> Callable[[Dump], Any]:
-    module, _, function = VIEWS[name].partition(":")
-    view: Callable[[Dump], Any] = getattr(importlib.import_module(module), function)
-    return view
+        return None if self._closed else self._card
 
 
 def open(  # noqa: A001
@@ -305,13 +275,19 @@ def _note(given: str | os.PathLike[str] | bytes | None) -> bytes | None:
         ) from error
 
 
-def _frame_of_structs(array: StructArray, columns: dict[str, Any]) -> pd.DataFrame:
-    from kernlab.dataframes import frame
+class _Host:
+    """What a kernel asks of rooms below its own. It knows its dump by the token: else both would never go."""
 
-    build: Callable[..., pd.DataFrame] = frame
-    return build(array.kernel, array.type.c_name, **columns)
+    load_modules = staticmethod(kernel_modules.load)
 
+    def __init__(self, token: str):
+        self._token = token
 
-def _explore(token: str, what: Any, **options: Any) -> Any:
-    # By its token: a kernel that held its dump would keep it alive.
-    return origin.find(token).explore(what, **options)
+    def frame(self, structs: StructArray, columns: dict[str, Any]) -> pd.DataFrame:
+        from kernlab.dataframes import frame
+
+        build: Callable[..., pd.DataFrame] = frame
+        return build(structs.kernel, structs.type.c_name, **columns)
+
+    def explore(self, what: Struct | StructArray, **options: Any) -> Any:
+        return origin.find(self._token).explore(what, **options)

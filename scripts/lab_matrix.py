@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -63,7 +64,7 @@ def tasks(dump: kernlab.Dump, truth: Truth) -> Share:
         compared += 5
         if pid not in ours.index:
             continue
-        mine = ours.loc[pid]
+        mine: Any = ours.loc[int(str(pid))]
         held += same_comm(mine["comm"], row["comm"], bool(row["kthread"]))
         held += sum(int(mine[name]) == int(row[name]) for name in ("ppid", "uid", "nice", "prio"))
     return held, compared
@@ -170,7 +171,7 @@ def cgroups(dump: kernlab.Dump, truth: Truth) -> Share:
         if f"/{path}" not in ours.index:
             continue
         row = ours.loc[f"/{path}"]
-        limit = "max" if pd.isna(row["limit_bytes"]) else str(row["limit_bytes"])
+        limit: str = "max" if pd.isna(row["limit_bytes"]) else str(row["limit_bytes"])
         held += limit == told(path, "memory.max")
         held += abs(int(told(path, "memory.current")) - row["usage_bytes"]) <= 2 * 64 * 4096
         held += sum(name in row and row[name] == int(count) for name, count in events.items())

@@ -85,19 +85,19 @@ _OF_VIEWS = {
 
 def _names(**_: Any) -> list[str]:
     """What may stand for NAME, for the shell."""
-    from kernlab.tables import INDEX
+    from kernlab.contents import TABLES
 
-    return [*INDEX, *_OF_VIEWS]
+    return [*TABLES, *_OF_VIEWS]
 
 
 def _columns(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """Columns of the table that is named already, for the shell; after a comma one more."""
-    from kernlab.tables import INDEX
+    from kernlab.contents import TABLES
 
-    if parsed_args.name not in INDEX:
+    if parsed_args.name not in TABLES:
         return []
     before = prefix.rpartition(",")[0]
-    return [f"{before},{name}" if before else name for name in INDEX.load(parsed_args.name).columns]
+    return [f"{before},{name}" if before else name for name in TABLES.load(parsed_args.name).columns]
 
 
 def _words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
@@ -115,11 +115,11 @@ def _words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
 
 
 def _tables(arguments: argparse.Namespace) -> int:
-    from kernlab.tables import INDEX
+    from kernlab.contents import TABLES
 
     listed = {
         name: f"{entry.description}{' Takes arguments.' if entry.is_method else ''}"
-        for name, entry in sorted(INDEX.items())
+        for name, entry in sorted(TABLES.items())
     }
     if arguments.dump:
         with kernlab.open(arguments.dump if len(arguments.dump) > 1 else arguments.dump[0]) as dump:

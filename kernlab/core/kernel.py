@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.util import addresses
 
 if TYPE_CHECKING:
+    from kernlab.core.structs import Struct, StructArray
     from kernlab.debuginfo.symbols import SymbolTable
     from kernlab.debuginfo.types import Type, Types
 
@@ -27,6 +28,19 @@ Kept = TypeVar("Kept")
 
 #: BTF of the kernel image larger than this is no BTF (today's are 4 to 8 MB).
 _LARGEST_BTF = 256 << 20
+
+
+class Host(Protocol):
+    """What a kernel and its structs ask of whoever opened the dump."""
+
+    def frame(self, structs: StructArray, columns: dict[str, Any]) -> Any:
+        """The DataFrame of `StructArray.frame`."""
+
+    def explore(self, what: Struct | StructArray, **options: Any) -> Any:
+        """The browser of `Struct.explore` and `StructArray.explore`."""
+
+    def load_modules(self, kernel: Kernel) -> None:
+        """Put the modules' symbols and types in; asked for once, when a look-up misses."""
 
 
 class Kernel:
@@ -47,12 +61,9 @@ class Kernel:
         self.page_size = self.arch.page_size
         self.source = str(self.file.path)
         self.token = ""
-        #: Builds the DataFrame of `StructArray.frame`; set by whoever owns both rooms (dump.py).
-        self.framer: Callable[..., Any] | None = None
-        #: Shows the browser of `Struct.explore` and `StructArray.explore`; set as `framer` is.
-        self.explorer: Callable[..., Any] | None = None
-        #: Puts the modules' symbols and types in when a look-up misses; set by whoever owns modules.py (dump.py).
-        self.load_modules: Callable[[Kernel], None] | None = None
+        #: What rooms below this one do for it; set by who owns them all (dump.py).
+        self.host: Host | None = None
+        self._has_modules = False
         #: Called before the file is closed: they read what a table promised and nobody has looked at yet.
         self.before_close: list[Callable[[], None]] = []
         self.module_types: Sequence[Types] = ()
@@ -180,10 +191,10 @@ class Kernel:
     def with_modules(self) -> None:
         """See to it that the modules' symbols and types are there, too."""
         with self._lock:
-            load, self.load_modules = self.load_modules, None
-            if load is not None:
+            if self.host is not None and not self._has_modules:
+                self._has_modules = True
                 try:
-                    load(self)
+                    self.host.load_modules(self)
                 except KernlabError as error:
                     # Who asked for the kernel's own shall not fail for the modules.
                     self.lost([f"the symbols and types of modules are not known: {error}"])

@@ -173,10 +173,10 @@ class StructArray:
 
     def frame(self, columns: dict[str, str] | list[str]) -> Any:
         """A DataFrame of members: `{"comm": "comm", "pages": "mm->total_vm"}` or a list of paths."""
-        if self.kernel.framer is None:
+        if self.kernel.host is None:
             raise KernlabError("these structs belong to no open dump, so nothing builds frames for them")
         paths = columns if isinstance(columns, dict) else {path: path for path in columns}
-        return self.kernel.framer(self, {name: self[path] for name, path in paths.items()})
+        return self.kernel.host.frame(self, {name: self[path] for name, path in paths.items()})
 
     def explore(self, **options: Any) -> Any:
         """The struct browser on these structs; `options` are those of `dump.explore`."""
@@ -354,9 +354,9 @@ class Struct:
 
 
 def _explore(kernel: Kernel, what: Struct | StructArray, options: dict[str, Any]) -> Any:
-    if kernel.explorer is None:
+    if kernel.host is None:
         raise KernlabError("these structs belong to no open dump, so nothing shows them")
-    return kernel.explorer(what, **options)
+    return kernel.host.explore(what, **options)
 
 
 def array(kernel: Kernel, type: str | Type, addresses: npt.ArrayLike) -> StructArray:  # noqa: A002

@@ -7,7 +7,6 @@ So a notebook that was saved shows, without a kernel, what was looked at before;
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,22 +37,23 @@ _SCRIPTS = (ELEMENTS, _HERE / "grid.js", _HERE / "explorer.js")
 _HEIGHT = "680px"
 
 
-def view(dump: Dump) -> Callable[..., Explorer | StillExplorer]:
-    """What `dump.explorer` is: called, it makes an explorer of that dump."""
+class OpenExplorer:
+    """`dump.explorer()`: the dump in one dashboard."""
 
-    def explorer(table: str = "", search: str = "", height: str = _HEIGHT) -> Explorer | StillExplorer:
+    def __init__(self, dump: Dump):
+        self._dump = dump
+
+    def __call__(self, table: str = "", search: str = "", height: str = _HEIGHT) -> Explorer | StillExplorer:
         """The dump in one dashboard, at its overview or at `table`, with `search` typed into the filter already.
 
         `explorer.frame` is the table as it is shown, `explorer.selected` the chosen row. Raises KernlabError when
         there is no such table. Where a notebook is executed without a reader (nbconvert) it is a page without a widget.
         """
-        board = Board(dump)
+        board = Board(self._dump)
         made = StillExplorer(board) if frontend.is_executed_alone() else Explorer(board, height=height)
         if table:
             made.show(table, search)
         return made
-
-    return explorer
 
 
 class Dashboard(anywidget.AnyWidget):

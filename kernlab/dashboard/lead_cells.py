@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
-from kernlab import tables
+from kernlab.contents import TABLES
 from kernlab.errors import KernlabError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _value(dump: Dump, node: ast.expr) -> Any:
 
 def _member(dump: Dump, node: ast.expr, inner: ast.expr, name: str) -> Any:
     if _is_dump(inner):
-        if name in tables.INDEX:
+        if name in TABLES:
             return getattr(dump, name)
         raise _refused(node)
     if isinstance(inner, ast.Attribute) and inner.attr == "str" and name in _TEXT_METHODS:

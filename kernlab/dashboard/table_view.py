@@ -12,19 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab import tables
+from kernlab.contents import TABLES
 from kernlab.dashboard.filter import is_text, matches
 from kernlab.dashboard.lead_cells import PlotCell, show
 from kernlab.display.cells import Kind, duration, kind_of_column, readable
 from kernlab.display.summary import opens_alone
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.tables.groups import FIRST, grouped
 from kernlab.util import text
 from kernlab.util.addresses import is_missing
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
+
+#: What to look at first: it is in no group.
+FIRST = "suspects"
 
 #: Rows of one answer, and of one view: a browser's page cannot be higher.
 MOST_ROWS = 400
@@ -71,20 +73,18 @@ class Pages:
         """
         listed = self._dump.tables.set_index("name")
         found = []
-        for group, names in {"": [FIRST], **grouped()}.items():
-            for name in names:
-                if name in tables.INDEX and (every or opens_alone(name)):
-                    rows = listed["rows"][name]
-                    code = f"dump.{name}{'(…)' if tables.INDEX[name].is_method else ''}"
-                    found.append(
-                        _entry(
-                            name,
-                            group,
-                            listed["description"][name],
-                            None if pd.isna(rows) else int(rows),
-                            code,
-                        )
+        for name, entry in TABLES.items():
+            if every or opens_alone(name):
+                rows = listed["rows"][name]
+                found.append(
+                    _entry(
+                        name,
+                        "" if name == FIRST else entry.group,
+                        entry.description,
+                        None if pd.isna(rows) else int(rows),
+                        f"dump.{name}{'(…)' if entry.is_method else ''}",
                     )
+                )
         for name, (description, code, _) in _TRACES.items():
             with self._lock:
                 held = self._called.get(name)
@@ -100,7 +100,7 @@ class Pages:
         other = self._other(name)
         if other is not None:
             return self._kept(name, other)
-        entry = tables.INDEX.load(name)
+        entry = TABLES.load(name)
         if not entry.is_method:
             built = getattr(self._dump, name)
             if not isinstance(built, pd.DataFrame | pd.Series):

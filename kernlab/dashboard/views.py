@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab import tables
+from kernlab.contents import TABLES
 from kernlab.dashboard.lead_cells import PlotCell
-from kernlab.dashboard.table_view import Pages, cells
+from kernlab.dashboard.table_view import FIRST, Pages, cells
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.tables.groups import FIRST
 from kernlab.tables.system.last_report import last_report
 from kernlab.util import text
 
@@ -177,7 +176,7 @@ def chosen(dump: Dump, pages: Pages, name: str, place: int) -> dict[str, Any]:
     if task is not None:
         answer["title"] = _title("tasks", task, place) if name == "tasks" else answer["title"]
         answer["related"] += _related(_OF_TASK, task)
-        answer["memory"] = _memory(pages, int(task["tgid"])) if "maps" in tables.INDEX else []
+        answer["memory"] = _memory(pages, int(task["tgid"])) if "maps" in TABLES else []
         if name != "tasks":
             at = int(str(task.name))
             answer["owner"] = {"place": at, "title": _title("tasks", task, at)}
@@ -192,7 +191,7 @@ def plots(dump: Dump) -> list[dict[str, str]]:
     except (KernlabError, AttributeError):
         return []
     found = []
-    shown = set(tables.INDEX)
+    shown = set(TABLES)
     for name, method in inspect.getmembers(kind, callable):
         if name.startswith("_") or not _draws_alone(method):
             continue
@@ -265,7 +264,7 @@ def _related(wanted: tuple[tuple[str, str, str, str], ...], row: pd.Series[Any])
     found = []
     for title, name, column, key in wanted:
         value = row.get(key)
-        if name not in tables.INDEX or value is None or pd.isna(value):
+        if name not in TABLES or value is None or pd.isna(value):
             continue
         plain = value if isinstance(value, str) else int(value)
         # pid 0 is every CPU's idle task: nothing belongs to it.

@@ -6,7 +6,7 @@ The address column says in its dtype which dump it is of and which type lies the
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,18 @@ from kernlab.dataframes import origin
 from kernlab.dataframes.address import AddressArray, AddressDtype
 from kernlab.errors import KernlabError
 
+if TYPE_CHECKING:
+    from kernlab.core.structs import StructArray
+    from kernlab.dataframes.typed import Frame
+    from kernlab.dump import Dump
+
 
 @pd.api.extensions.register_dataframe_accessor("kern")
 class KernAccessor:
     """Kernel structs behind the rows: `tasks.kern.field("signal->oom_score_adj")`, `tasks.kern.structs`."""
 
     def __init__(self, frame: pd.DataFrame, column: Hashable | None = None, target: str = ""):
-        self._frame = frame
+        self._frame = cast("Frame", frame)
         self._column = column
         self._target = target
         if column is None and not self._candidates():
@@ -95,9 +100,10 @@ class KernAccessor:
         return values.array
 
     @property
-    def dump(self) -> Any:
+    def dump(self) -> Dump:
         """The dump that these rows are of. Raises KernlabError when it is gone, or when there are several."""
-        return origin.find(self.addresses.dtype.origin)
+        found: Dump = origin.find(self.addresses.dtype.origin)
+        return found
 
     @property
     def type(self) -> str:
@@ -113,12 +119,16 @@ class KernAccessor:
         return target
 
     @property
-    def structs(self) -> Any:
+    def structs(self) -> StructArray:
         """The `StructArray`, one struct per row; members are missing where the address is missing or NULL."""
         addresses = self.addresses
         return self.dump.structs(self.type, addresses.fillna(0).to_numpy(dtype=np.uint64))
 
-    def field(self, *paths: str) -> Any:
+    @overload
+    def field(self, path: str, /) -> pd.Series[Any]: ...
+    @overload
+    def field(self, path: str, second: str, /, *more: str) -> Frame: ...
+    def field(self, *paths: str) -> pd.Series[Any] | pd.DataFrame:
         """One more member of these rows' structs, by its C path: a Series; with several paths a DataFrame.
 
         A path may be a formula, too: "mm->total_vm * 4096" (see kernlab.dataframes.expressions for what it computes).
@@ -172,7 +182,7 @@ class KernAccessor:
         result.attrs = dict(self._frame.attrs)
         return result
 
-    def assign(self, **columns: str) -> pd.DataFrame:
+    def assign(self, **columns: str) -> Frame:
         """The table with more columns, each a member or a formula of members.
 
         `tasks.kern.assign(oom="signal->oom_score_adj", vm_bytes="mm->total_vm * 4096")`. Names that end in `_bytes`
@@ -186,7 +196,7 @@ class KernAccessor:
         result.attrs = dict(self._frame.attrs)
         return result
 
-    def where(self, formula: str) -> pd.DataFrame:
+    def where(self, formula: str) -> Frame:
         """The rows whose structs fulfil a formula: `tasks.kern.where("mm->total_vm > 1000 and pid != 1")`.
 
         A row of which a needed member is missing is left out.
@@ -197,7 +207,7 @@ class KernAccessor:
         holds = found.valid & (found.values != ("" if found.values.dtype == object else 0))
         return self._frame[np.asarray(holds, dtype=bool)]
 
-    def follow(self, path: str, *fields: str) -> pd.DataFrame:
+    def follow(self, path: str, *fields: str) -> Frame:
         """The table of what a pointer of these rows points to: one row each, on the same index.
 
         `tasks.kern.follow("mm")` has the address of each task's mm_struct and all its plain members (numbers,
@@ -215,9 +225,18 @@ class KernAccessor:
         columns: dict[str, Any] = {n: nullable(target[n]) for n in fields or plain_paths(target.type)}
         columns.pop("address", None)
         name = target.type.c_name
-        return frame(dump.kernel, f"{path}: {name}", address=target, **columns).set_index(self._frame.index)
+        made = frame(dump.kernel, f"{path}: {name}", address=target, **columns)
+        return cast("Frame", made.set_index(self._frame.index))
 
-    def owner(self, type: str | None = None, member: str | None = None) -> Any:  # noqa: A002
+    @overload
+    def owner(self) -> pd.DataFrame: ...
+    @overload
+    def owner(self, type: str, member: str) -> pd.Series[Any]: ...
+    def owner(
+        self,
+        type: str | None = None,  # noqa: A002
+        member: str | None = None,
+    ) -> pd.DataFrame | pd.Series[Any]:
         """What these addresses lie in.
 
         With a type and a member (container_of): a Series with the address of the struct whose `member` lies there,

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from kernlab.errors import KernlabError
 from kernlab.util.text import nearest
 
+if TYPE_CHECKING:
+    from kernlab.core.kernel import Kernel
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-class Entry(NamedTuple):
-    """What is known of a table before its module is imported."""
-
-    module: str
-    description: str
-    is_method: bool = False
+#: The package whose packages hold kernlab's own tables, grouped as people look for them.
+_HOME = "kernlab.tables."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,6 @@ class Table:
     """A table: `function(kernel)` gives its DataFrame (or Series); `is_method` when it takes parameters."""
 
     name: str
-    description: str
     function: Callable[..., Any]
     is_method: bool
     #: The C type that one row stands for, '' for none.
@@ -48,11 +47,6 @@ class Table:
         named = [word.arg for call in mine for word in call.keywords if word.arg and word.arg != "problems"]
         return tuple(dict.fromkeys(named))
 
-    @property
-    def entry(self) -> Entry:
-        """The line that a static index holds for this table."""
-        return Entry(self.function.__module__, self.description, self.is_method)
-
 
 def _is(node: ast.expr, value: str) -> bool:
     return isinstance(node, ast.Constant) and node.value == value
@@ -61,50 +55,113 @@ def _is(node: ast.expr, value: str) -> bool:
 _tables: dict[tuple[str, str], Table] = {}
 
 
-def table(description: str, *, name: str | None = None, rows: str = "") -> Callable[[Function], Function]:
-    """Declare a function `(kernel, ...) -> DataFrame` a table; `name` is the function's own unless given.
+@overload
+def table(function: Function, /) -> Function: ...
+@overload
+def table(*, rows: str = "") -> Callable[[Function], Function]: ...
+def table(function: Any = None, /, *, rows: str = "") -> Any:
+    """Declare a function `(kernel, ...) -> DataFrame` a table; `rows` is the C type of which there is one a row.
 
-    `rows` is the C type of which there is one a row, by its address.
-
-    Without parameters beyond the kernel the table is a cached attribute of `Dump`, with them a method.
+    A line of `Dump` (or an entry point) names it and says what it is. This is where every table function is called: an
+    AttributeError that leaves it would pass for a dump without that attribute, so it comes out as a KernlabError.
     """
 
     def declare(function: Function) -> Function:
         parameters = inspect.signature(function).parameters
         if not parameters:
             raise TypeError(f"the table function {function.__qualname__} must take the kernel")
-        known = Table(name or function.__name__, description, function, len(parameters) > 1, rows)
-        _tables[function.__module__, known.name] = known
-        return function
+        name = function.__name__
 
-    return declare
+        @functools.wraps(function)
+        def called(kernel: Kernel, *args: Any, **kwargs: Any) -> Any:
+            with no_attribute_error(f"the table {name}", function.__module__):
+                return function(kernel, *args, **kwargs)
+
+        _tables[function.__module__, name] = Table(name, called, len(parameters) > 1, rows)
+        return cast("Function", called)
+
+    return declare if function is None else declare(function)
+
+
+@contextmanager
+def no_attribute_error(what: str, module: str) -> Iterator[None]:
+    """Let an AttributeError out as a KernlabError, its cause: `hasattr` and `__getattr__` would swallow it."""
+    try:
+        yield
+    except AttributeError as error:
+        told = str(error) if isinstance(error, KernlabError) else f"a fault in {module}: {error!r}"
+        raise KernlabError(f"{what} cannot be made: {told}") from error
+
+
+def declared(module: str) -> list[str]:
+    """The tables that a module declares, by the names of their functions; the module is imported."""
+    import_module(module)
+    return [name for home, name in _tables if home == module]
+
+
+class Place:
+    """Where something of a dump is made ("module:name", imported when first used), and what it is, in a sentence."""
+
+    name = ""
+
+    def __init__(self, place: str, description: str):
+        self.module, _, self.attribute = place.partition(":")
+        self._description = description
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @property
+    def description(self) -> str:
+        """What it is, in a sentence."""
+        return self._description
+
+
+class Entry(Place):
+    """A table before its module is imported."""
+
+    #: Whether it takes parameters.
+    is_method = False
+
+    @property
+    def group(self) -> str:
+        """The part of the machine that it is about: the package of `kernlab.tables` that its module lies in."""
+        return self.module.removeprefix(_HOME).split(".")[0]
+
+    def load(self) -> Table:
+        """The table itself. Raises KernlabError where its module declares none of that name."""
+        import_module(self.module)
+        known = _tables.get((self.module, self.attribute))
+        if known is None:
+            raise KernlabError(
+                f"{self.name} should be the table {self.attribute!r} of {self.module}, which declares none (@table)"
+            )
+        return known
 
 
 class Registry(Mapping[str, Entry]):
-    """Tables by name over a static index of (module, description, is_method); `load` imports just the one."""
+    """The tables that a class (`Dump`) has as attributes, by name, in the order of its lines."""
 
-    def __init__(self, index: Mapping[str, tuple[str, str] | tuple[str, str, bool]]):
-        self._index = {name: Entry(*entry) for name, entry in index.items()}
+    def __init__(self, owner: type):
+        self._entries = {
+            name: entry
+            for base in reversed(owner.__mro__)
+            for name, entry in vars(base).items()
+            if isinstance(entry, Entry)
+        }
 
     def __getitem__(self, name: str) -> Entry:
-        return self._index[name]
+        return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._index)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._entries)
 
     def load(self, name: str) -> Table:
         """The table `name`. Raises KernlabError, naming the nearest, when there is none."""
-        entry = self._index.get(name)
-        if entry is None:
-            hint = nearest(name, self._index, 1) or f"; there are: {', '.join(sorted(self._index))}"
+        if name not in self:
+            hint = nearest(name, self, 1) or f"; there are: {', '.join(sorted(self))}"
             raise KernlabError(f"there is no table {name!r}{hint}")
-        import_module(entry.module)
-        known = _tables.get((entry.module, name))
-        if known is None:
-            raise KernlabError(
-                f"the index says that {entry.module} holds the table {name!r}, but it declares none"
-            )
-        return known
+        return self[name].load()

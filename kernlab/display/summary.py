@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kernlab.contents import TABLES
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_terminal, show_controls
-from kernlab.tables import INDEX
 from kernlab.util import text
 
 if TYPE_CHECKING:
@@ -146,9 +146,9 @@ def _file(dump: Dump, facts: pd.Series[Any]) -> str:
 
 def opens_alone(name: str) -> bool:
     """Whether a table can be shown by its name: it has no parameters, or none without a default. Builds nothing."""
-    if not INDEX[name].is_method:
+    if not TABLES[name].is_method:
         return True
-    _, *others = inspect.signature(INDEX.load(name).function).parameters.values()
+    _, *others = inspect.signature(TABLES.load(name).function).parameters.values()
     fillers = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return all(one.default is not one.empty or one.kind in fillers for one in others)
 
@@ -183,7 +183,7 @@ def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
                 "title": text.shorten(show_controls(f"Linux {release}"), 120),
                 "variable": names.get(id(dump)),
                 "tables": [
-                    [name, int(rows) if rows >= 0 else None, f"{name}()" if INDEX[name].is_method else name]
+                    [name, int(rows) if rows >= 0 else None, f"{name}()" if TABLES[name].is_method else name]
                     for name, rows in zip(listed["name"], listed["rows"].fillna(-1), strict=True)
                     if opens_alone(name)
                 ],

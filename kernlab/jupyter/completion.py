@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kernlab.contents import TABLES
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Struct, StructArray
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
 from kernlab.struct_browser import complete
-from kernlab.tables import INDEX
 
 #: Suggestions at once, and the longest line that is looked at.
 _MOST, _LONGEST = 100, 5000
@@ -176,9 +176,9 @@ class _Rows:
 
 
 def _unbuilt(dump: Dump, name: str, given: list[Any]) -> _Table | None:
-    if name not in INDEX:
+    if name not in TABLES:
         return None
-    known = INDEX.load(name)
+    known = TABLES.load(name)
     rows = known.rows
     if name == "slab_objects" and len(given) == 1 and isinstance(given[0], str):
         addresses = _caches(dump.kernel).get(given[0], [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from kernlab import dataframes
 from kernlab.core.structs import Column
 from kernlab.errors import KernlabError, MissingDependencyError
 from kernlab.struct_browser import address_bar
+
+if TYPE_CHECKING:
+    from kernlab.dataframes.typed import Frame
 
 #: No function of a kernel is longer than this; of longer symbols the beginning is shown.
 _LONGEST = 1 << 16
@@ -25,7 +28,7 @@ class Disassemble:
     def __init__(self, dump: Any):
         self._dump = dump
 
-    def __call__(self, what: Any, size: int | None = None) -> Any:
+    def __call__(self, what: Any, size: int | None = None) -> Frame:
         """The instructions of the function that a name, an address or an expression lies in.
 
         `size` in bytes begins at the address itself instead. Returns a DataFrame: address, offset (into the function),
@@ -55,7 +58,7 @@ class Disassemble:
         named = kernel.symbols.symbolize(np.array([_target(*one) for one in found], dtype=np.uint64))
         name = kernel.symbols.symbolize(np.array([start], dtype=np.uint64))[0]
         where = np.array([at for at, *_ in found], dtype=np.uint64)
-        return dataframes.frame(
+        made = dataframes.frame(
             kernel,
             (name or f"{start:#018x}").split("+0x0/")[0],
             problems=problems,
@@ -69,6 +72,7 @@ class Disassemble:
                 "text",
             ),
         )
+        return cast("Frame", made)
 
     def _address(self, what: Any) -> int:
         kernel = self._dump.kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from kernlab.struct_browser.children import any_place, children, members_of, of_
 from kernlab.struct_browser.conventions import NAMED_BY
 from kernlab.struct_browser.members import links_of
 from kernlab.struct_browser.rows import VALUE, Place, rows
+
+if TYPE_CHECKING:
+    from kernlab.dataframes.typed import Frame
 
 #: Columns that every row has.
 _OWN = ("key", "address")
@@ -42,7 +45,7 @@ class Entries:
         type: str = "",  # noqa: A002 - the word that the rest of the interface uses
         link: str = "",
         limit: int = MOST_ENTRIES,
-    ) -> Any:
+    ) -> Frame:
         """The entries of the head, array or struct that an expression names: `dump.entries("init_task.children")`.
 
         Parameters: columns, members of the entries as C paths, with the values that `.kern.field` gives (one, a list,
@@ -56,7 +59,8 @@ class Entries:
         """
         kernel = self._dump.kernel
         place = any_place(kernel, what)
-        return entries_frame(kernel, place, columns, type_name=type, link=link, limit=limit)
+        found: Frame = entries_frame(kernel, place, columns, type_name=type, link=link, limit=limit)
+        return found
 
 
 def entries_frame(

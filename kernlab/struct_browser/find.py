@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from kernlab.debuginfo import global_variables
 from kernlab.errors import TypesLostError
 from kernlab.struct_browser.pahole import Layout, layout
 
+if TYPE_CHECKING:
+    from kernlab.dataframes.typed import Frame
+
 
 class FindSymbols:
     """`dump.find_symbols(…)`: symbols by name or pattern."""
@@ -20,7 +23,7 @@ class FindSymbols:
     def __init__(self, dump: Any):
         self._dump = dump
 
-    def __call__(self, pattern: str) -> Any:
+    def __call__(self, pattern: str) -> Frame:
         """The symbols of a name, or of a pattern as the shell writes it ("*_alloc?"): name, address, module, c_type.
 
         `c_type` is a variable's type where kernlab or the dump knows it. Raises KernlabError (naming symbols spelt
@@ -38,7 +41,7 @@ class FindSymbols:
         rows = [i for i, name in enumerate(table.names()) if name in names]
         found = [table.names()[i] for i in rows]
         kinds = [self._type(name) for name in found]
-        return dataframes.frame(
+        made = dataframes.frame(
             kernel,
             f"symbols {pattern}",
             name=found,
@@ -50,6 +53,7 @@ class FindSymbols:
                 "text",
             ),
         )
+        return cast("Frame", made)
 
     def _type(self, name: str) -> str | None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from kernlab.errors import KernlabError
 from kernlab.linux.page.vmemmap import PageChunk, compound_heads, page_type_is
 from kernlab.linux.slub import slab_type
 from kernlab.walk.strings import c_strings
+
+if TYPE_CHECKING:
+    from kernlab.dataframes.typed import Frame
 
 #: Slab caches whose objects' type has another name than the cache, as the kernel creates them.
 _TYPE_OF_CACHE = {
@@ -172,7 +175,7 @@ class Identify:
     def __init__(self, dump: Any):
         self._dump = dump
 
-    def __call__(self, addresses: Any) -> Any:
+    def __call__(self, addresses: Any) -> Frame:
         """The symbol or slab object that covers each address: address, kind, label, start, size_bytes, type.
 
         `addresses` is one or many (integers, symbols' names, a list, an array, a column). Where nothing is known, the
@@ -185,7 +188,7 @@ class Identify:
         starts = np.array([one.start if one else 0 for one in found], dtype=np.uint64)
         sizes = np.array([one.size if one else 0 for one in found], dtype=np.uint64)
         names = [one.type.c_name if one and one.type else None for one in found]
-        return dataframes.frame(
+        made = dataframes.frame(
             kernel,
             "identify",
             address=dataframes.addresses(kernel, array, ~missing),
@@ -195,6 +198,7 @@ class Identify:
             size_bytes=dataframes.nullable(sizes.astype(np.int64), known),
             type=_texts(names),
         )
+        return cast("Frame", made)
 
 
 def _texts(items: list[str | None]) -> Column:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,15 +95,17 @@ class Spelt:
     #: How a user writes this.
     _spoken = "this"
 
-    def __getattr__(self, name: str) -> Any:
-        """Only asked for what is not there, or for a property that raised an AttributeError."""
-        if hasattr(type(self), name):
-            return object.__getattribute__(self, name)
-        if name.startswith("_"):
-            raise AttributeError(name)
-        known = [one for one in dir(self) if one[0] != "_"]
-        hint = nearest(name, known) or f"; there are: {', '.join(known)}"
-        raise AttributeError(f"{self._spoken} has no {name!r}{hint}")
+    if not TYPE_CHECKING:
+        # A type checker shall find a name that is spelt wrong.
+        def __getattr__(self, name: str) -> Any:
+            """Only asked for what is not there, or for a property that raised an AttributeError."""
+            if hasattr(type(self), name):
+                return object.__getattribute__(self, name)
+            if name.startswith("_"):
+                raise AttributeError(name)
+            known = [one for one in dir(self) if one[0] != "_"]
+            hint = nearest(name, known) or f"; there are: {', '.join(known)}"
+            raise AttributeError(f"{self._spoken} has no {name!r}{hint}")
 
 
 def shorten(text: str, limit: int) -> str:

@@ -10,12 +10,12 @@ from configurations.asked import Name, noted, of_absence
 from configurations.options import OPTIONS, Changed, Empty, Expected, Refused
 from support.absent import Absence
 
+from kernlab.contents import TABLES as EVERY
 from kernlab.errors import KernlabError
-from kernlab.tables import INDEX
 
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 #: `symbols` is what is hidden; the others are asked for something, and built of what the other tables are.
-TABLES = [name for name in INDEX if name not in ("symbols", "owner", "search")]
+TABLES = [name for name in EVERY if name not in ("symbols", "owner", "search")]
 
 
 def build(dump, name):

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from support.overlay import PAGE, Overlay
 
+from kernlab.contents import TABLES
 from kernlab.errors import TypesLostError
-from kernlab.tables import INDEX
 from kernlab.tables.system.log import log
 
 #: What reads no struct, or structs that VMCOREINFO describes.
@@ -28,7 +28,7 @@ def typeless(request, opened):
 
 
 def test_every_table_says_that_the_types_are_gone(typeless):
-    for name, entry in INDEX.items():
+    for name, entry in TABLES.items():
         if name in STILL or entry.is_method:
             continue
         with pytest.raises(

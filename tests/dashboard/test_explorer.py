@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import html.parser
 import io
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -17,8 +18,9 @@ import pytest
 
 pytest.importorskip("anywidget", reason="anywidget is not installed (the extra 'lab')")
 
+
 import kernlab
-from kernlab import tables
+from kernlab.contents import TABLES
 from kernlab.dashboard import lead_cells, views
 from kernlab.dashboard.explorer import Explorer
 from kernlab.dashboard.export import make
@@ -26,7 +28,6 @@ from kernlab.dashboard.filter import matches
 from kernlab.dashboard.table_view import MOST_ROWS, Pages
 from kernlab.display.summary import open_dumps
 from kernlab.errors import KernlabError
-from kernlab.tables.groups import FIRST, GROUPS
 from kernlab.tables.suspects import rules
 
 HOSTILE = '<img src=x onerror="window.harm=1"> $x$ \x1b[31m\u202e' + "y" * 10_000
@@ -281,16 +282,19 @@ def test_the_list_is_grouped_with_each_name_once_and_suspects_first(sample: Any,
     assert {plot["name"] for plot in plots if not plot["group"]} == {"memory", "zones", "slabs", "maps"}
     own = [plot["name"] for plot in plots if plot["group"]]
     assert not set(own) & set(names)
-    groups = list(dict.fromkeys(entry["group"] for entry in listed))
-    assert groups == ["", *(group for group in (*GROUPS, "traces") if group in groups)]
+    groups = [entry["group"] for entry in listed]
+    # Each group once, in the order of contents.py, what traces there are behind them.
+    assert [group for group, _ in itertools.groupby(groups)] == list(dict.fromkeys(groups))
+    assert list(dict.fromkeys(groups)) == ["", "processes", "memory", "files", "system", "traces"]
     assert {plot["group"] for plot in plots} - {""} <= set(groups)
 
 
-def test_every_table_belongs_to_one_group() -> None:
-    named = [name for names in GROUPS.values() for name in names]
-    assert len(set(named)) == len(named)
-    missing = set(tables.INDEX) - set(named) - {FIRST}
-    assert not missing, f"kernlab/tables/groups.py should say where {missing} belong"
+def test_a_table_is_listed_where_its_module_lies(pages: Pages) -> None:
+    group = {entry["name"]: entry["group"] for entry in pages.names(every=True)}
+    assert set(TABLES) <= set(group)
+    for name, home in (("tasks", "processes"), ("zones", "memory"), ("owner", "memory"), ("tmpfs", "files")):
+        assert group[name] == home
+        assert (Path(kernlab.__file__).parent / "tables" / home).is_dir()
 
 
 def test_a_share_is_a_percent_and_flags_are_bits(pages: Pages, own: Any) -> None:

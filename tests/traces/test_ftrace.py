@@ -20,7 +20,7 @@ from support.overlay import Overlay
 import kernlab
 from kernlab.traces.ftrace.load import load
 from kernlab.traces.ftrace.rings import find_instances
-from kernlab.traces.ftrace.view import Ftrace, view
+from kernlab.traces.ftrace.view import Ftrace
 
 LINE = re.compile(
     r"\s*(?P<comm>.*?)-(?P<pid>\d+)\s+\[(?P<cpu>\d+)\]\s+\S+\s+(?P<time>[\d.]+): (?P<event>\w+): (?P<text>.*)"
@@ -165,7 +165,7 @@ def rings(overlay: Overlay) -> list[tuple[int, list[int]]]:
 def test_a_lost_page_costs_its_events_only(damaged: Overlay) -> None:
     (_, pages), (_, others) = rings(damaged)
     damaged.exclude(pages[-1])
-    ftrace = view(damaged.dump())
+    ftrace = damaged.dump().ftrace
     lost = ftrace.lost
     assert lost.unreadable.to_list() == [1, 0]
     assert lost.exact.to_list() == [False, True]
@@ -177,10 +177,10 @@ def test_a_lost_page_costs_its_events_only(damaged: Overlay) -> None:
 
 def test_garbage_in_a_page_ends_it(damaged: Overlay) -> None:
     (_, pages), _ = rings(damaged)
-    whole = view(damaged.below).lost.decoded[0]
+    whole = damaged.below.ftrace.lost.decoded[0]
     # A record of 4 GiB, after the first (16 bytes of the page's header, 4 of the event's, 64 of sched_switch).
     damaged.write(pages[-1] + 16 + 68, b"\0\0\0\0\xff\xff\xff\xff")
-    ftrace = view(damaged.dump())
+    ftrace = damaged.dump().ftrace
     assert ftrace.lost.damaged[0] == 1
     assert 0 < ftrace.lost.decoded[0] < whole
     assert any("no event" in problem for problem in ftrace.all.attrs["problems"])
@@ -194,7 +194,7 @@ def test_a_ring_that_does_not_close_ends(damaged: Overlay, target: str) -> None:
     third = int(damaged.kernel.words([second])[0][0]) & ~3
     # A cycle that misses its start, a pointer to nothing, and none.
     damaged.word(third, {"self": third, "nowhere": 0xFFFF_8000_0000_0000, "zero": 0}[target])
-    ftrace = view(damaged.dump())
+    ftrace = damaged.dump().ftrace
     assert len(ftrace.lost) == 2
     problems = " ".join(ftrace.all.attrs["problems"])
     assert "does not close" in problems or "breaks off" in problems
@@ -205,9 +205,9 @@ def test_a_ring_that_does_not_close_ends(damaged: Overlay, target: str) -> None:
 def test_a_commit_beyond_its_page_is_bounded(damaged: Overlay) -> None:
     (_, pages), _ = rings(damaged)
     damaged.word(pages[-1] + 8, 0x3FFF_FFFF)
-    ftrace = view(damaged.dump())
+    ftrace = damaged.dump().ftrace
     # What follows the events in the page is zeros: a record of no length.
-    assert ftrace.lost.decoded[0] >= view(damaged.below).lost.decoded[0]
+    assert ftrace.lost.decoded[0] >= damaged.below.ftrace.lost.decoded[0]
     assert len(ftrace.all) < 2000
 
 
@@ -215,21 +215,21 @@ def test_missed_events_marks_are_no_length(damaged: Overlay) -> None:
     (_, pages), _ = rings(damaged)
     commit = int(damaged.kernel.words([pages[-1] + 8])[0][0])
     damaged.word(pages[-1] + 8, commit | 1 << 31 | 1 << 30)
-    assert view(damaged.dump()).lost.exact.all()
+    assert damaged.dump().ftrace.lost.exact.all()
 
 
 def test_instances_that_point_to_themselves(damaged: Overlay) -> None:
     top = damaged.kernel.symbol("global_trace")
     damaged.set("struct trace_array", top, "list.next", top)
-    ftrace = view(damaged.dump())
+    ftrace = damaged.dump().ftrace
     assert len(ftrace.instances) >= 1
-    assert len(ftrace.all) == len(view(damaged.below).all)
+    assert len(ftrace.all) == len(damaged.below.ftrace.all)
 
 
 def test_without_formats_events_are_nameless(damaged: Overlay) -> None:
     head = damaged.kernel.symbol("ftrace_events")
     damaged.word(head, head)
-    ftrace = view(damaged.dump())
+    ftrace = damaged.dump().ftrace
     assert ftrace.all.event.isna().all()
     assert ftrace.lost.exact.all()
     assert any("does not describe" in problem for problem in ftrace.all.attrs["problems"])
@@ -245,7 +245,7 @@ def test_noise_over_pages_never_hangs(damaged: Overlay) -> None:
             for page in pages:
                 at = int(random.integers(0, 4000))
                 noise.write(page + at, random.bytes(int(random.integers(1, 96))))
-        ftrace = view(noise.dump())
+        ftrace = noise.dump().ftrace
         assert len(ftrace.all) < 4096
         assert isinstance(ftrace.lines(), list)
         ftrace.events("sched_switch", text=True)

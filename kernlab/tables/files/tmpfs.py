@@ -27,7 +27,7 @@ Mask = npt.NDArray[np.bool_]
 _INODE_BYTES = 1024
 
 
-@table("File systems in memory (tmpfs), with what lies in each.", rows="struct super_block")
+@table(rows="struct super_block")
 def tmpfs(kernel: Kernel) -> pd.DataFrame:
     """One row per file system that is made of shared memory: tmpfs, and with it rootfs, devtmpfs and the kernel's own.
 

@@ -31,7 +31,7 @@ def hstates(kernel: Kernel) -> StructArray:
     )
 
 
-@table("Pools of huge pages, one row per size (HugePages_* in /proc/meminfo).", rows="struct hstate")
+@table(rows="struct hstate")
 def hugepages(kernel: Kernel) -> pd.DataFrame:
     """One row per size of huge pages.
 

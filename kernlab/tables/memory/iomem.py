@@ -15,7 +15,7 @@ from kernlab.walk.strings import c_strings
 _DEEPEST_SHOWN = 5
 
 
-@table("Physical address ranges and who has them (/proc/iomem).", rows="struct resource")
+@table(rows="struct resource")
 def iomem(kernel: Kernel) -> pd.DataFrame:
     """One row per range, in the order of /proc/iomem.
 

@@ -26,7 +26,7 @@ _OVERCOMMIT_PERCENT = 100
 _LOST = "pages that they need are not in the dump"
 
 
-@table("The memory summary (/proc/meminfo): sizes in bytes, HugePages_* as counts.")
+@table
 def meminfo(kernel: Kernel) -> pd.Series:
     """A Series (Int64) by the keys of this kernel's /proc/meminfo, in its order: bytes where the file says kB,
     HugePages_* as counts. What cannot be read is missing.

@@ -19,7 +19,7 @@ I64 = npt.NDArray[np.int64]
 _TOLD_BY_TYPE = {Kind.LARGE_KMALLOC: "large_kmalloc", Kind.ZSMALLOC: "zsmalloc"}
 
 
-@table("Where the memory is: bytes of each kind on each NUMA node, all of it.")
+@table
 def memory(kernel: Kernel) -> pd.DataFrame:
     """One row per kind of memory and NUMA node.
 

@@ -50,7 +50,7 @@ _EVENTS = {
 }
 
 
-@table("Memory cgroups, one row each, with what is charged to them.", rows="struct mem_cgroup")
+@table(rows="struct mem_cgroup")
 def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     """One row per memory cgroup, parents before their children.
 

@@ -25,7 +25,7 @@ _CACHED = (Kind.FILE, Kind.SHMEM)
 _COUNTS = ("all", "dirty", "writeback", "mapped", "shmem")
 
 
-@table("The page cache by file: one row per inode, with its path.", rows="struct inode")
+@table(rows="struct inode")
 def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     """One row per inode with pages in memory, the largest first: files, block devices (Buffers of meminfo), and shared
     memory (tmpfs, memfd, SysV, shared anonymous mappings).

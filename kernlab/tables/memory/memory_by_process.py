@@ -16,7 +16,7 @@ from kernlab.tables.processes.tasks import duration
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 
-@table("Processes by the memory that they hold, from their page tables.", rows="struct task_struct")
+@table(rows="struct task_struct")
 def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     """One row per process that has memory, the largest share first.
 

@@ -33,7 +33,7 @@ _KERNEL_HALF = np.uint64(1 << 63)
 _NOT_ASKED = 3  # beside ALLOCATED, FREE, UNKNOWN: no slab object
 
 
-@table("What lies at an address, or at many: symbol, slab object, stack, vmalloc area, page.")
+@table
 def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
     """What lies at each of many kernel addresses, one row each in their order; for one address its row, a Series.
 

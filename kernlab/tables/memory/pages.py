@@ -37,7 +37,7 @@ _SPARSE: dict[str, npt.DTypeLike] = {
 }
 
 
-@table("Page frames, one row each: what every page of memory is used for.", rows="struct page")
+@table(rows="struct page")
 def pages(kernel: Kernel) -> pd.DataFrame:
     """One row per page frame of the machine's memory, ascending; holes between memory have none.
 

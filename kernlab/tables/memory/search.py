@@ -29,7 +29,7 @@ _BLOCK = 256
 _NOTHING: U64 = np.zeros(0, dtype=np.uint64)
 
 
-@table("Where a value, some bytes or pointers to something stand in memory, and whose they are.")
+@table
 def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: int = 100_000) -> pd.DataFrame:
     """Every place in the dump's memory that holds `what`, by physical address; one row each.
 

@@ -20,9 +20,7 @@ from kernlab.walk.xarray import idr_entries
 _SHM_IDS = 2
 
 
-@table(
-    "System V shared memory segments of all IPC namespaces (/proc/sysvipc/shm).", rows="struct shmid_kernel"
-)
+@table(rows="struct shmid_kernel")
 def shm(kernel: Kernel) -> pd.DataFrame:
     """One row per segment.
 

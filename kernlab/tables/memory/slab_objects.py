@@ -29,7 +29,7 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 
-@table("Slab objects of one cache, or of all: every one, in use or free.")
+@table
 def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None = None) -> pd.DataFrame:
     """One row per slot of every slab, by address.
 

@@ -50,7 +50,7 @@ _FLAGS = {
 }
 
 
-@table("Slab caches, one row each, with their true use.", rows="struct kmem_cache")
+@table(rows="struct kmem_cache")
 def slabs(kernel: Kernel) -> pd.DataFrame:
     """One row per kmem_cache (aliases have none), in the kernel's order.
 

@@ -16,7 +16,7 @@ from kernlab.linux.swap import SWP_DISCARDABLE, SWP_WRITEOK, has_swap, pages_in_
 _BLOCK_DEVICE, _FORMAT = 0o060000, 0o170000
 
 
-@table("Swap areas and their use (/proc/swaps).", rows="struct swap_info_struct")
+@table(rows="struct swap_info_struct")
 def swap(kernel: Kernel) -> pd.DataFrame:
     """One row per swap area in use.
 

@@ -26,7 +26,7 @@ _WORDS = (
 _VPAGES = 1 << 62
 
 
-@table("Areas of vmalloc, vmap and ioremap, with who made them.", rows="struct vm_struct")
+@table(rows="struct vm_struct")
 def vmalloc(kernel: Kernel) -> pd.DataFrame:
     """One row per area, by address.
 

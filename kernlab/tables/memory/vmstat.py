@@ -14,7 +14,7 @@ from kernlab.tables.memory.zones import THP_COUNTERS, THP_PAGES
 _SECTORS, _SECTORS_PER_KIB = frozenset({"pgpgin", "pgpgout"}), 2
 
 
-@table("Counters of memory and events since boot, by name (/proc/vmstat).")
+@table
 def vmstat(kernel: Kernel) -> pd.Series:
     """A Series (Int64) by the names and in the order of /proc/vmstat; in pages, but for nr_kernel_stack, pgpgin and
     pgpgout (KiB), huge pages (as such) and events (counts).

@@ -35,7 +35,7 @@ THP_COUNTERS = frozenset(
 THP_PAGES = 512
 
 
-@table("Memory zones of each NUMA node, one row each (/proc/zoneinfo).", rows="struct zone")
+@table(rows="struct zone")
 def zones(kernel: Kernel) -> pd.DataFrame:
     """One row per zone, empty ones too. All counts are in pages.
 
@@ -106,7 +106,7 @@ def _columns(counters: Counters, pages: int = 1) -> dict[str, Any]:
     }
 
 
-@table("NUMA nodes, one row each, with their counters (/proc/zoneinfo).", rows="struct pglist_data")
+@table(rows="struct pglist_data")
 def nodes(kernel: Kernel) -> pd.DataFrame:
     """One row per NUMA node. Counts are in pages, unless their name says otherwise.
 
@@ -144,7 +144,7 @@ def _per_node(
     return total, known
 
 
-@table("Free blocks of each size in each zone (/proc/buddyinfo).")
+@table
 def buddyinfo(kernel: Kernel) -> pd.DataFrame:
     """One row per zone that has memory: node, zone, and how many free blocks of 2^0, 2^1 … pages there are, in columns
     named by the order (0, 1, … 10, integers), as in /proc/buddyinfo."""

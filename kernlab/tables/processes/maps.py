@@ -28,7 +28,7 @@ _FMODE_BACKING = 1 << 24 | 1 << 25  # include/linux/fs.h: one of the two
 _MINOR_BITS = 20  # include/linux/kdev_t.h
 
 
-@table("Memory maps of all processes, one row per VMA.", rows="struct vm_area_struct")
+@table(rows="struct vm_area_struct")
 def maps(kernel: Kernel) -> pd.DataFrame:
     """One row per VMA per process (pid is the thread group's id), by pid and start; without [vsyscall].
 

@@ -30,7 +30,7 @@ _RESIDENT = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SHMEMPAGES")
 _SWAPPED = ("MM_SWAPENTS",)
 
 
-@table("Threads, one row each, and the idle task of each CPU.", rows="struct task_struct")
+@table(rows="struct task_struct")
 def tasks(kernel: Kernel) -> pd.DataFrame:
     """One row per thread, and one per CPU's idle task (pid 0), by pid.
 

@@ -12,7 +12,7 @@ from kernlab.tables.suspects.evidence import Lead, Memory
 from kernlab.tables.suspects.rules import RULES
 
 
-@table("Leads: what looks wrong with the memory, with evidence and the cell that shows more.")
+@table
 def suspects(kernel: Kernel) -> pd.DataFrame:
     """What looks wrong with the machine's memory, the weightiest first; no rows where nothing does.
 

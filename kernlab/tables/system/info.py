@@ -25,7 +25,7 @@ _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 _LONGEST_STRING = 4096
 
 
-@table("What the dump is and how the machine died.")
+@table
 def info(kernel: Kernel) -> pd.Series[Any]:
     """Facts about dump, kernel, machine and crash; what the dump does not say is missing (None or NaT).
 

@@ -31,7 +31,7 @@ _FAILED = np.uint64(1)
 _CALLER_IS_CPU = 0x80000000
 
 
-@table("The kernel's log (dmesg), one row per printk record.")
+@table
 def log(kernel: Kernel) -> pd.DataFrame:
     """One row per record that is still whole, oldest first.
 

@@ -19,7 +19,7 @@ _STATES = ["Live", "Loading", "Unloading"]
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 
 
-@table("Loaded kernel modules, one row each.", rows="struct module")
+@table(rows="struct module")
 def modules(kernel: Kernel) -> pd.DataFrame:
     """One row per module, newest first: base and size_bytes of its memory, refcount, state, used_by, taint.
 

@@ -9,7 +9,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses, frame, table
 
 
-@table("Symbols of the kernel and its modules (kallsyms).")
+@table
 def symbols(kernel: Kernel) -> pd.DataFrame:
     """One row per symbol in kallsyms' order: name, address, type (its letter), module ('' for the kernel)."""
     kernel.with_modules()

@@ -389,12 +389,3 @@ def _strings(values: list[str | None]) -> Any:
     held = np.empty(len(values), dtype=object)
     held[:] = values
     return pd.array(held, dtype="str")
-
-
-def view(dump: Any) -> Ftrace:
-    """The `Ftrace` of a dump, built once."""
-    kept: tuple[Ftrace] | None = dump.__dict__.get("_ftrace")
-    kernel = dump._open_kernel()
-    if kept is None:
-        kept = dump.__dict__.setdefault("_ftrace", (Ftrace(kernel),))
-    return kept[0]

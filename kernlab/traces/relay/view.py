@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -336,13 +335,3 @@ class Relay(Spelt):
             if self._channels
             else "<relay: no channels>"
         )
-
-
-def view(dump: Any) -> Relay:
-    """The `Relay` of a dump, built once."""
-    kept: Sequence[Any] | None = dump.__dict__.get("_relay")
-    kernel = dump._open_kernel()
-    if kept is None:
-        kept = dump.__dict__.setdefault("_relay", (Relay(kernel),))
-    found: Relay = kept[0]
-    return found

@@ -1,0 +1,190 @@
+"""The table of contents of a dump: every table and view that it has, by name; each is imported when first looked at.
+
+One line here is all that makes a table of a table function. Lines are grouped and ordered as people look for them; a
+group is a package of `kernlab.tables`. Views lie in rooms that import this one, too: only type checkers follow them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from kernlab.core.kernel import Kernel
+from kernlab.dataframes.lazy import lazy, method, view
+from kernlab.dataframes.registry import Entry, Place, Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kernlab.dashboard.explorer import OpenExplorer
+    from kernlab.dataframes.typed import Frame
+    from kernlab.plots import Plots
+    from kernlab.struct_browser.disassembly import Disassemble
+    from kernlab.struct_browser.entries import Entries
+    from kernlab.struct_browser.explore import Explore
+    from kernlab.struct_browser.find import FindSymbols, TypeLayout
+    from kernlab.struct_browser.identify import Identify
+    from kernlab.traces.ftrace.view import Ftrace
+    from kernlab.traces.relay.view import Relay
+
+
+class Contents:
+    """What hangs off a dump, as typed attributes. What was made is kept in `_built` (tables) and `_views`."""
+
+    suspects: lazy[pd.DataFrame] = lazy(
+        "kernlab.tables.suspects.suspects:suspects",
+        "Leads: what looks wrong with the memory, with evidence and the cell that shows more.",
+    )
+
+    tasks: lazy[Frame] = lazy(
+        "kernlab.tables.processes.tasks:tasks", "Threads, one row each, and the idle task of each CPU."
+    )
+    maps: lazy[Frame] = lazy(
+        "kernlab.tables.processes.maps:maps", "Memory maps of all processes, one row per VMA."
+    )
+
+    memory: lazy[pd.DataFrame] = lazy(
+        "kernlab.tables.memory.memory:memory",
+        "Where the memory is: bytes of each kind on each NUMA node, all of it.",
+    )
+    memory_by_process: lazy[Frame] = lazy(
+        "kernlab.tables.memory.memory_by_process:memory_by_process",
+        "Processes by the memory that they hold, from their page tables.",
+    )
+    memory_by_file: lazy[Frame] = lazy(
+        "kernlab.tables.memory.memory_by_file:memory_by_file",
+        "The page cache by file: one row per inode, with its path.",
+    )
+    memory_by_cgroup: lazy[Frame] = lazy(
+        "kernlab.tables.memory.memory_by_cgroup:memory_by_cgroup",
+        "Memory cgroups, one row each, with what is charged to them.",
+    )
+    meminfo: lazy[pd.Series[Any]] = lazy(
+        "kernlab.tables.memory.meminfo:meminfo",
+        "The memory summary (/proc/meminfo): sizes in bytes, HugePages_* as counts.",
+    )
+    vmstat: lazy[pd.Series[Any]] = lazy(
+        "kernlab.tables.memory.vmstat:vmstat",
+        "Counters of memory and events since boot, by name (/proc/vmstat).",
+    )
+    slabs: lazy[Frame] = lazy(
+        "kernlab.tables.memory.slabs:slabs", "Slab caches, one row each, with their true use."
+    )
+
+    @method("kernlab.tables.memory.slab_objects:slab_objects")
+    def slab_objects(self, cache: str | int | Iterable[str | int] | None = None) -> Frame:
+        """Slab objects of one cache, or of all: every one, in use or free."""
+        raise NotImplementedError
+
+    vmalloc: lazy[Frame] = lazy(
+        "kernlab.tables.memory.vmalloc:vmalloc", "Areas of vmalloc, vmap and ioremap, with who made them."
+    )
+    pages: lazy[Frame] = lazy(
+        "kernlab.tables.memory.pages:pages",
+        "Page frames, one row each: what every page of memory is used for.",
+    )
+    zones: lazy[Frame] = lazy(
+        "kernlab.tables.memory.zones:zones", "Memory zones of each NUMA node, one row each (/proc/zoneinfo)."
+    )
+    nodes: lazy[Frame] = lazy(
+        "kernlab.tables.memory.zones:nodes", "NUMA nodes, one row each, with their counters (/proc/zoneinfo)."
+    )
+    buddyinfo: lazy[pd.DataFrame] = lazy(
+        "kernlab.tables.memory.zones:buddyinfo", "Free blocks of each size in each zone (/proc/buddyinfo)."
+    )
+    hugepages: lazy[Frame] = lazy(
+        "kernlab.tables.memory.hugepages:hugepages",
+        "Pools of huge pages, one row per size (HugePages_* in /proc/meminfo).",
+    )
+    swap: lazy[Frame] = lazy("kernlab.tables.memory.swap:swap", "Swap areas and their use (/proc/swaps).")
+    shm: lazy[Frame] = lazy(
+        "kernlab.tables.memory.shm:shm",
+        "System V shared memory segments of all IPC namespaces (/proc/sysvipc/shm).",
+    )
+    iomem: lazy[Frame] = lazy(
+        "kernlab.tables.memory.iomem:iomem", "Physical address ranges and who has them (/proc/iomem)."
+    )
+
+    @method("kernlab.tables.memory.owner:owner")
+    def owner(self, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
+        """What lies at an address, or at many: symbol, slab object, stack, vmalloc area, page."""
+        raise NotImplementedError
+
+    @method("kernlab.tables.memory.search:search")
+    def search(self, what: Any, *, size: int | str | None = None, limit: int = 100_000) -> Frame:
+        """Where a value, some bytes or pointers to something stand in memory, and whose they are."""
+        raise NotImplementedError
+
+    tmpfs: lazy[Frame] = lazy(
+        "kernlab.tables.files.tmpfs:tmpfs", "File systems in memory (tmpfs), with what lies in each."
+    )
+
+    info: lazy[pd.Series[Any]] = lazy(
+        "kernlab.tables.system.info:info", "What the dump is and how the machine died."
+    )
+    log: lazy[pd.DataFrame] = lazy(
+        "kernlab.tables.system.log:log", "The kernel's log (dmesg), one row per printk record."
+    )
+    modules: lazy[Frame] = lazy(
+        "kernlab.tables.system.modules:modules", "Loaded kernel modules, one row each."
+    )
+    symbols: lazy[Frame] = lazy(
+        "kernlab.tables.system.symbols:symbols", "Symbols of the kernel and its modules (kallsyms)."
+    )
+
+    plot: view[Plots] = view("kernlab.plots:Plots", "Plots of this dump: dump.plot.memory().")
+    explorer: view[OpenExplorer] = view(
+        "kernlab.dashboard.explorer:OpenExplorer", "The whole dump in one dashboard."
+    )
+    explore: view[Explore] = view("kernlab.struct_browser.explore:Explore", "The struct browser.")
+    entries: view[Entries] = view(
+        "kernlab.struct_browser.entries:Entries", "A list, tree or array as a DataFrame."
+    )
+    identify: view[Identify] = view("kernlab.struct_browser.identify:Identify", "What lies at addresses.")
+    find_symbols: view[FindSymbols] = view(
+        "kernlab.struct_browser.find:FindSymbols", "Symbols by name or pattern."
+    )
+    layout: view[TypeLayout] = view(
+        "kernlab.struct_browser.find:TypeLayout", "A struct's members, holes, cache lines."
+    )
+    disassemble: view[Disassemble] = view(
+        "kernlab.struct_browser.disassembly:Disassemble", "A function as a DataFrame of its instructions."
+    )
+    relay: view[Relay] = view(
+        "kernlab.traces.relay.view:Relay", "Relay channels and what is in them.", kept=True
+    )
+    ftrace: view[Ftrace] = view("kernlab.traces.ftrace.view:Ftrace", "The buffers of ftrace.", kept=True)
+    _card: view[str] = view("kernlab.display.card:card", "Its summary as HTML.")
+    _plain_card: view[str] = view("kernlab.display.card:plain", "Its summary as text.")
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+        self._views: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def _open_kernel(self) -> Kernel:
+        """The kernel to read from. Raises KernlabError once the dump was closed."""
+        raise NotImplementedError
+
+    def _table(self, entry: Entry) -> Any:
+        """A table, built when it is first asked for."""
+        return self._once(self._built, entry.name, lambda: entry.load().function(self._open_kernel()))
+
+    def _view(self, place: Place, make: Callable[[Kernel], Any]) -> Any:
+        """What is no table, but kept like one; of an open dump only, as it may have more to read."""
+        kernel = self._open_kernel()
+        return self._once(self._views, place.name, lambda: make(kernel))
+
+    def _once(self, kept: dict[str, Any], name: str, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if name in kept:
+                return kept[name]
+        # Made outside the lock, so that another thread can go on reading; the first one to finish is kept.
+        made = make()
+        with self._lock:
+            return kept.setdefault(name, made)
+
+
+#: Every table by name.
+TABLES = Registry(Contents)
