@@ -15,7 +15,6 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_PAGE_SHIFT = 12
 _VM_WRITE, _VM_SHARED = 0x2, 0x8  # include/linux/mm.h: macros
 
 
@@ -125,6 +124,7 @@ class SharedSwap:
 
     def __init__(self, kernel: Kernel, vma: StructArray, problems: list[str]):
         self.pages = np.zeros(len(vma), dtype=np.int64)
+        self._page_shift = np.uint64(kernel.arch.page_shift)
         file, flags = vma["vm_file"], vma.first("vm_flags", "flags.__vma_flags[0]").values.astype(np.uint64)
         self.known = file.valid.copy()
         unique, of = np.unique(np.where(file.valid, file.values, np.uint64(0)), return_inverse=True)
@@ -146,7 +146,7 @@ class SharedSwap:
         self._hidden = np.zeros(len(vma), dtype=bool)
         if not len(rows):
             return
-        end = self._first + ((vma["vm_end"].values - self._start) >> np.uint64(_PAGE_SHIFT))
+        end = self._first + ((vma["vm_end"].values - self._start) >> self._page_shift)
         self.pages[rows] = self._ranges.count(self._mapping[rows], self._first[rows], end[rows])
         self._hidden[rows] = (flags[rows] & np.uint64(_VM_SHARED)) == 0
         self._hidden &= (flags & np.uint64(_VM_WRITE)) != 0
@@ -158,6 +158,6 @@ class SharedSwap:
         if not mine.any():
             return
         row, address, size = row[mine], address[mine], size[mine]
-        first = self._first[row] + ((address - self._start[row]) >> np.uint64(_PAGE_SHIFT))
-        end = first + (size.astype(np.uint64) >> np.uint64(_PAGE_SHIFT))
+        first = self._first[row] + ((address - self._start[row]) >> self._page_shift)
+        end = first + (size.astype(np.uint64) >> self._page_shift)
         np.subtract.at(self.pages, row, self._ranges.count(self._mapping[row], first, end))

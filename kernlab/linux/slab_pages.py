@@ -74,13 +74,8 @@ class SlabPages:
         )
         sane = size.valid & (stride >= 8) & (stride <= _LARGEST_OBJECT)
         cache = cache.reshape(-1).astype(np.int64)
-        page_size = np.uint64(kernel.page_size)
         struct_size = np.uint64(kernel.find_type("struct page").size)
-        assert kernel.memory.layout is not None
-        start = (
-            np.uint64(kernel.memory.layout.direct_start)
-            + ((heads - np.uint64(kernel.vmemmap)) // struct_size) * page_size
-        )
+        start = kernel.layout.direct_addresses((heads - np.uint64(kernel.vmemmap)) // struct_size)
         good = sane[cache] & objects.valid & inuse.valid & freelist.valid
         count = np.where(good, objects.values.astype(np.int64), 0)
         if not good.all():

@@ -170,8 +170,7 @@ def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
     cache = kernel.words([pointer])[0]
     caches = StructArray(kernel, kernel.find_type("struct kmem_cache"), cache)
     size = int(caches["size"].values[0])
-    layout = kernel.memory.layout
-    if not caches["size"].valid[0] or size < 64 or layout is None:
+    if not caches["size"].valid[0] or size < 64:
         problems.append("the task_struct slab: its kmem_cache cannot be read, so it was not searched")
         return np.zeros(0, dtype=np.uint64)
     # With red zones (slub_debug=Z, KASAN's kin) each object begins behind one.
@@ -185,7 +184,7 @@ def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
         pages = np.flatnonzero(first)
         frames = np.bincount(heads[first[heads]], minlength=len(heads))[pages]
         for pfn, count in zip(chunk.pfns[pages].tolist(), frames.tolist(), strict=True):
-            start = np.uint64(layout.direct_start + pfn * kernel.page_size + int(pad))
+            start = np.uint64(kernel.layout.direct_start + pfn * kernel.page_size + int(pad))
             found.append(
                 start + np.arange(count * kernel.page_size // size, dtype=np.uint64) * np.uint64(size)
             )

@@ -18,12 +18,11 @@ def thread_size(kernel: Kernel, problems: list[str]) -> int:
     # Since v6.10 its end has the stack's name, not the task's.
     end = kernel.symbols.get("__end_init_stack") or kernel.symbols.get("__end_init_task")
     whole = kernel.types.get("union thread_union")
-    # arch/x86: an IRQ stack has the same order (IRQ_STACK_ORDER, THREAD_SIZE_ORDER).
-    irq = kernel.types.get("struct irq_stack")
+    alike = [kernel.types.get(name) for name in kernel.arch.stack_types]
     sizes = (
         whole.size if whole is not None else 0,
         end - start if start is not None and end is not None else 0,
-        irq.size if irq is not None and kernel.file.machine == "x86_64" else 0,
+        *(kind.size for kind in alike if kind is not None),
     )
     for size in sizes:
         if kernel.page_size <= size <= _LARGEST and not size & (size - 1):

@@ -13,7 +13,7 @@ from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
 
-#: include/linux/nodemask.h: more NUMA nodes than this are no x86-64 machine's (CONFIG_NODES_SHIFT ends at 10).
+#: include/linux/nodemask.h: more NUMA nodes than this are no machine's (CONFIG_NODES_SHIFT ends at 10).
 MOST_NODES = 1024
 
 

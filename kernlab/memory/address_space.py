@@ -184,10 +184,7 @@ class AddressSpace:
         walker, layout = self.walker, self.layout
         assert layout is not None
         status = np.zeros(len(addresses), dtype=np.uint8)
-        # One subtraction and one comparison each: addresses below the start wrap to something huge.
-        direct = (addresses - np.uint64(layout.direct_start)) < np.uint64(
-            layout.direct_end - layout.direct_start
-        )
+        direct = layout.in_direct_map(addresses)
         if direct.all():
             return addresses - np.uint64(layout.direct_start), status
         physical = np.zeros(len(addresses), dtype=np.uint64)

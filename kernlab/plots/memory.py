@@ -14,13 +14,11 @@ from kernlab.util.text import human_bytes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PAGE = 4096
-
 
 def memory(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
     """Every kind of memory as a bar, in groups with their sums; the bars add up to the machine's memory."""
     colours = style.theme_of(theme, ax)
-    kinds = frames.kinds.sum(axis=0) * _PAGE
+    kinds = frames.kinds.sum(axis=0) * frames.page_size
     whole = int(kinds.sum())
     rows: list[tuple[str, int, int, bool]] = []  # label, bytes, group, is it a group's head
     for index, (group, _, members) in enumerate(GROUPS):
@@ -69,7 +67,7 @@ def memory(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
         ax,
         colours,
         f"Where the memory is: {human_bytes(whole)}",
-        f"{whole // _PAGE:,} page frames{nodes}, each counted once",
+        f"{whole // frames.page_size:,} page frames{nodes}, each counted once",
     )
     parts = ", ".join(f"{label} {human_bytes(size)}" for label, size, _, head in rows if head)
     return style.say(ax, f"Bar chart of the machine's memory, {human_bytes(whole)}: {parts}.")
@@ -104,11 +102,11 @@ def zones(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
                 solid_capstyle="butt",
             )
         pages = int(frames.free[row])
-        state = _state(pages, frames.watermarks[row])
-        name, size = frames.zone_names[row], human_bytes(total * _PAGE)
-        told.append(f"{name} {size}, {human_bytes(pages * _PAGE)} free, {state}")
+        state = _state(pages, frames.watermarks[row], frames.page_size)
+        name, size = frames.zone_names[row], human_bytes(total * frames.page_size)
+        told.append(f"{name} {size}, {human_bytes(pages * frames.page_size)} free, {state}")
         ax.annotate(
-            f"{human_bytes(pages * _PAGE)} free, {state}",
+            f"{human_bytes(pages * frames.page_size)} free, {state}",
             (1, place + 0.3),
             (0, -2),
             textcoords="offset points",
@@ -119,7 +117,10 @@ def zones(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
         )
     ax.set_yticks(
         range(len(shown)),
-        [f"{frames.zone_names[row]}\n{human_bytes(int(frames.zones[row].sum()) * _PAGE)}" for row in shown],
+        [
+            f"{frames.zone_names[row]}\n{human_bytes(int(frames.zones[row].sum()) * frames.page_size)}"
+            for row in shown
+        ],
     )
     ax.set_ylim(len(shown) - 0.2, -0.5)
     ax.set_xlim(0, 1)
@@ -151,9 +152,9 @@ def zones(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
     return style.say(ax, f"Stacked bars of {len(shown)} memory zones: {'; '.join(told)}.")
 
 
-def _state(free: int, marks: np.ndarray) -> str:
+def _state(free: int, marks: np.ndarray, page_size: int) -> str:
     """How many free pages there are, in words, by the zone's watermarks min, low and high."""
     for name, mark in zip(("min", "low", "high"), marks[:3].tolist(), strict=True):
         if free < mark:
-            return f"below its {name} watermark ({human_bytes(mark * _PAGE)})"
+            return f"below its {name} watermark ({human_bytes(mark * page_size)})"
     return "above its watermarks"

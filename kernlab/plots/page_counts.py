@@ -67,6 +67,7 @@ class Frames:
     per_cell: int
     end: int
     watermarks: I64  # int64[zones, 4]: min, low, high, and the pages that the zone manages
+    page_size: int  # in bytes
 
 
 def count(kernel: Kernel, most_cells: int = 1 << 17) -> Frames:
@@ -106,4 +107,5 @@ def count(kernel: Kernel, most_cells: int = 1 << 17) -> Frames:
         names = [f"node {numbers[node]} {name}" for node, name in zip(nodes, names, strict=True)]
     marks = [survey.zone[f"_watermark[{level}]"].values.astype(np.int64) for level in range(3)]
     marks.append(survey.zone["managed_pages.counter"].values.astype(np.int64))
-    return Frames(kinds, numbers, zones, names, free, cells, per_cell, end, np.stack(marks, axis=1))
+    watermarks = np.stack(marks, axis=1)
+    return Frames(kinds, numbers, zones, names, free, cells, per_cell, end, watermarks, kernel.page_size)

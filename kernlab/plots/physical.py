@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 I64 = npt.NDArray[np.int64]
 
-_PAGE = 4096
-
 #: Cells along the side of one square of the raster.
 _SIDE = 64
 
@@ -91,13 +89,13 @@ def physical(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
     ax.set_xticks([])
     side = square_side(len(frames.cells))
     starts = range(height // side)
-    row_bytes = width * side * frames.per_cell * _PAGE
+    row_bytes = width * side * frames.per_cell * frames.page_size
     ax.set_yticks([row * side for row in starts], [style.in_words(row * row_bytes) for row in starts])
     ax.tick_params(axis="y", labelcolor=colours.soft, labelsize="small")
     for row in starts:
         if row:
             ax.axhline(row * side, color=colours.background, linewidth=1.2)
-    sums = frames.cells.sum(axis=0) * _PAGE
+    sums = frames.cells.sum(axis=0) * frames.page_size
     present = [index for index in range(len(GROUPS)) if sums[index]]
     handles = [
         Patch(facecolor=colour(colours, index), label=f"{GROUPS[index][0]}  {human_bytes(int(sums[index]))}")
@@ -112,7 +110,7 @@ def physical(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
         ncols=4,
         borderaxespad=0,
     )
-    cell = human_bytes(frames.per_cell * _PAGE)
+    cell = human_bytes(frames.per_cell * frames.page_size)
     style.title(
         ax,
         colours,
@@ -122,6 +120,6 @@ def physical(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
     parts = ", ".join(f"{GROUPS[index][0]} {human_bytes(int(sums[index]))}" for index in present)
     return style.say(
         ax,
-        f"Map of physical memory up to {human_bytes(frames.end * _PAGE)}, {height} by {width} cells of {cell} "
-        f"along a Hilbert curve: {parts}.",
+        f"Map of physical memory up to {human_bytes(frames.end * frames.page_size)}, {height} by {width} cells of "
+        f"{cell} along a Hilbert curve: {parts}.",
     )

@@ -37,6 +37,8 @@ class Disassemble:
         Raises MissingDependencyError without capstone, KernlabError for what is no code of this dump.
         """
         kernel = self._dump.kernel
+        if not kernel.arch.instructions:
+            raise KernlabError(f"kernlab does not disassemble code of {kernel.arch.machine}")
         capstone = _capstone()
         address = self._address(what)
         kernel.with_modules()
@@ -51,7 +53,7 @@ class Disassemble:
         if not 0 < end - start <= _LONGEST:
             raise KernlabError(f"{end - start:,} bytes of code are refused: at most {_LONGEST:,} at once")
         code = kernel.read(start, end - start)
-        engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+        engine = capstone.Cs(*(getattr(capstone, name) for name in kernel.arch.instructions))
         # What is no instruction (data between functions) is shown as bytes, and decoding goes on behind it.
         engine.skipdata = True
         found = list(engine.disasm_lite(code, start))

@@ -106,7 +106,7 @@ def _named(kernel: Kernel, head: Type, type_name: str, link: str, index: int, ho
 
 def _seen(kernel: Kernel, link: str, links: Sequence[int]) -> Held | None:
     """By the slab objects (or typed globals) in which the links lie: what most of them are."""
-    looked = [address for address in links[:_LOOKED_AT] if address >> 63]
+    looked = [address for address in links[:_LOOKED_AT] if address >= kernel.arch.kernel_start]
     votes: Counter[tuple[str, str]] = Counter()
     for address, found in zip(looked, identify(kernel, looked), strict=True):
         kind = found.type if found is not None else None

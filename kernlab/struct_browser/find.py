@@ -74,4 +74,5 @@ class TypeLayout:
 
     def __call__(self, type: str) -> Layout:  # noqa: A002 - the word that dump.struct uses
         """The layout of a struct or union, as pahole shows it. Raises TypeNotFoundError, KernlabError."""
-        return layout(self._dump.kernel.find_type(type))
+        kernel = self._dump.kernel
+        return layout(kernel.find_type(type), kernel.arch.cache_line)

@@ -98,13 +98,11 @@ def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) 
 def slab_objects(kernel: Kernel, addresses: npt.NDArray[np.uint64]) -> list[Found | None]:
     """The slab object around each address uint64[n], allocated or not; None where there is no slab."""
     found: list[Found | None] = [None] * len(addresses)
-    assert kernel.memory.layout is not None
-    low, high = kernel.memory.layout.direct_start, kernel.memory.layout.direct_end
-    rows = np.flatnonzero((addresses >= np.uint64(low)) & (addresses < np.uint64(min(high, (1 << 64) - 1))))
+    frames = kernel.layout.direct_frames(addresses)
+    rows = np.flatnonzero(frames >= 0)
     if not len(rows):
         return found
-    page_size = np.uint64(kernel.page_size)
-    pfns = (addresses[rows] - np.uint64(low)) // page_size
+    pfns = frames[rows].astype(np.uint64)
     pages = _pages(kernel, pfns)
     heads = _head_pfns(kernel, pages, pfns)
     slabs = _pages(kernel, heads)
@@ -129,7 +127,7 @@ def slab_objects(kernel: Kernel, addresses: npt.NDArray[np.uint64]) -> list[Foun
         step = int(stride.values[k])
         if not (stride.valid[k] and names.valid[k]) or not 0 < step <= _LARGEST_OBJECT:
             continue
-        base = low + head * kernel.page_size
+        base = kernel.layout.direct_start + head * kernel.page_size
         start = base + (int(addresses[row]) - base) // step * step + int(pad[k])
         inside = int(addresses[row]) - start
         label = f"{names.values[k]}{f'+{inside:#x}' if inside else ''} (slab object)"

@@ -76,13 +76,13 @@ def _word(kernel: Kernel, address: int, what: str) -> int:
     return int(rows.view("<u8")[0, 0])
 
 
-def _check(pointer: int, what: str) -> None:
+def _check(kernel: Kernel, pointer: int, what: str) -> None:
     """Raise for a pointer that no link can have."""
     if pointer in POISON:
         raise KernlabError(f"{what} is {pointer:#x} ({POISON[pointer]})")
     if not pointer:
         raise KernlabError(f"{what} is NULL: this list was never set up, or is damaged")
-    if pointer & 7 or pointer < 1 << 63:
+    if pointer & 7 or pointer < kernel.arch.kernel_start:
         raise KernlabError(f"{what} is {pointer:#x}, which is no address of a kernel object: damaged")
 
 
@@ -101,7 +101,7 @@ def _list(kernel: Kernel, head: int) -> Iterator[tuple[str, int]]:
     """include/linux/list.h: a ring of which the head is one."""
     current, seen, what = head, dict[int, int](), "the head's next"
     while (following := _word(kernel, current, what)) != head:
-        _check(following, what)
+        _check(kernel, following, what)
         _seen(seen, following)
         yield f"[{len(seen) - 1}]", following
         current, what = following, f"the next of entry {len(seen) - 1:,}"
@@ -114,7 +114,7 @@ def _chain(mask: int, nulls: bool = False) -> Callable[[Kernel, int], Iterator[t
         seen = dict[int, int]()
         current, what = _word(kernel, head, "the head's first") & ~mask, "the head's first"
         while current and not (nulls and current & 1):
-            _check(current, what)
+            _check(kernel, current, what)
             _seen(seen, current)
             yield f"[{len(seen) - 1}]", current
             what = f"the next of entry {len(seen) - 1:,}"
@@ -133,7 +133,7 @@ def _tree(kernel: Kernel, root: int) -> Iterator[tuple[str, int]]:
     current, count = _word(kernel, root, "the root"), 0
     while current or waiting:
         while current:
-            _check(current, "a link of the tree")
+            _check(kernel, current, "a link of the tree")
             _seen(seen, current)
             waiting.append(current)
             if len(waiting) > _DEEPEST:

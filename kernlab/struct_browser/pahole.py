@@ -8,8 +8,6 @@ from kernlab.debuginfo.types import DEEPEST, Member, StructType, Type, declare
 from kernlab.errors import KernlabError
 from kernlab.escape import NO_MATH, escape_html
 
-#: Bytes of a cache line on x86-64.
-CACHE_LINE = 64
 #: Lines of one layout; longer ones are cut, and say so.
 _MOST_LINES = 5000
 
@@ -37,6 +35,7 @@ class Layout:
 
     name: str
     size: int
+    cache_line: int
     lines: list[Line] = field(default_factory=list)
     members: int = 0
     #: Holes between members, as (offset, size in bytes); and how many bits lie unused beside bitfields.
@@ -47,7 +46,7 @@ class Layout:
     @property
     def cachelines(self) -> int:
         """How many cache lines it touches where it begins with one."""
-        return -(-self.size // CACHE_LINE)
+        return -(-self.size // self.cache_line)
 
     def summary(self) -> str:
         """Sizes and what is lost to holes, in one line."""
@@ -110,12 +109,12 @@ def _where(line: Line) -> str:
     return f"{line.offset:#x}:{line.bit}-{line.bit + line.bits - 1}" if line.bits else f"{line.offset:#x}"
 
 
-def layout(kind: Type) -> Layout:
-    """The layout of a struct or union. Raises KernlabError for other types."""
+def layout(kind: Type, cache_line: int) -> Layout:
+    """The layout of a struct or union; `cache_line` in bytes. Raises KernlabError for other types."""
     struct = kind.strip()
     if not isinstance(struct, StructType):
         raise KernlabError(f"{kind.c_name} is no struct or union, so it has no layout")
-    made = Layout(struct.c_name, struct.size)
+    made = Layout(struct.c_name, struct.size, cache_line)
     _struct(made, struct, 0, 0, "")
     return made
 
@@ -167,17 +166,17 @@ def _gap(made: Layout, base: int, end: int, start: int, depth: int, unit_end: in
 def _cacheline(made: Layout, end: int, start: int) -> None:
     """A boundary of cache lines that lies between the end of one member and the start of the next, or inside one."""
     before = (made.lines and _last_line(made)) or 0
-    now = start // 8 // CACHE_LINE
+    now = start // 8 // made.cache_line
     if now > before:
-        ago = start // 8 - now * CACHE_LINE
+        ago = start // 8 - now * made.cache_line
         text_ = f"cache line {now} begins" if not ago else f"cache line {now} began {ago} bytes ago"
-        made.lines.append(Line("cacheline", 0, f"--- {text_} ---", now * CACHE_LINE, 0))
+        made.lines.append(Line("cacheline", 0, f"--- {text_} ---", now * made.cache_line, 0))
 
 
 def _last_line(made: Layout) -> int:
     for line in reversed(made.lines):
         if line.kind == "cacheline":
-            return line.offset // CACHE_LINE
+            return line.offset // made.cache_line
     return 0
 
 

@@ -106,7 +106,7 @@ def _size(place: Place) -> int:
 def _row(kernel: Kernel, reader: Reader, place: Place) -> Row:
     kind = place.kind
     if kind is VALUE:
-        return Row(place, values.integer(place.address >> 1), "scalar", False)
+        return Row(place, values.integer(kernel.arch, place.address >> 1), "scalar", False)
     try:
         raw = reader.read(place.address, _size(place))
     except KernlabError as error:
@@ -115,12 +115,16 @@ def _row(kernel: Kernel, reader: Reader, place: Place) -> Row:
         return _head(place, int.from_bytes(raw, "little"))
     if isinstance(kind, PointerType):
         value = values.number(kind, raw)
-        return Row(place, values.pointer(value), _kind(place), _followable(place, kind, value), target=value)
+        return Row(
+            place, values.pointer(value), _kind(place), _followable(kernel, place, kind, value), target=value
+        )
     inner = values.plain(place.type)
     if isinstance(inner, StructType):
         opens = bool(inner.members)
         return Row(place, "", "union" if inner.is_union else "struct", opens)
-    shown = values.scalar(kernel.types, place.type, place.owner, raw, place.bit_offset, place.bit_size)
+    shown = values.scalar(
+        kernel.types, kernel.arch, place.type, place.owner, raw, place.bit_offset, place.bit_size
+    )
     opens = isinstance(kind, StructType | ArrayType) and not values.is_text(kind)
     return Row(place, shown, _kind(place), opens)
 
@@ -148,13 +152,13 @@ def _kind(place: Place) -> str:
     return "scalar"
 
 
-def _followable(place: Place, kind: PointerType, value: int) -> bool:
+def _followable(kernel: Kernel, place: Place, kind: PointerType, value: int) -> bool:
     target = kind.target.strip()
     if not value or values.is_function(kind) or points_to_text(place):
         return False
     # What a void pointer or one to an unknown struct leads to may be known by its slab cache.
     return bool(target.size) or (
-        isinstance(target, VoidType | ForwardType) and values.is_kernel_address(value)
+        isinstance(target, VoidType | ForwardType) and values.is_kernel_address(kernel.arch, value)
     )
 
 
@@ -168,7 +172,7 @@ def points_to_text(place: Place) -> bool:
 
 def _name_pointers(kernel: Kernel, made: list[Row]) -> None:
     """Symbols for what points at code or at globals, text for what points at strings."""
-    pointing = [i for i, row in enumerate(made) if row.target >> 63]
+    pointing = [i for i, row in enumerate(made) if row.target >= kernel.arch.kernel_start]
     if pointing:
         named = kernel.symbols.symbolize(np.array([made[i].target for i in pointing], dtype=np.uint64))
         if any(name is None for name in named):

@@ -190,7 +190,7 @@ class Session:
             kind = kind.target.strip()
         if isinstance(kind, ArrayType):
             kind = kind.element.strip()
-        made = layout(kind)
+        made = layout(kind, self.kernel.arch.cache_line)
         return {
             "name": made.name,
             "summary": made.summary(),

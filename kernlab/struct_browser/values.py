@@ -20,6 +20,7 @@ from kernlab.debuginfo.types import (
     Types,
 )
 from kernlab.escape import show_controls
+from kernlab.memory.arch import Architecture
 from kernlab.struct_browser.conventions import FLAG_ENUMS, FLAGS, NANOSECONDS, POISON
 from kernlab.util import text
 
@@ -32,10 +33,6 @@ _DEEPEST = 6
 MOST_BYTES = 1024
 #: Types that are sets of numbers (include/linux/cpumask_types.h, nodemask_types.h).
 _MASKS = {"struct cpumask", "cpumask_t", "nodemask_t"}
-# With five levels of page tables, the kernel's half begins here.
-_KERNEL_HALF = 0xFF00000000000000
-#: A negative number below this one is an address in a signed type.
-_LOWEST_NEGATIVE = 1 << 55
 _NS = 1_000_000_000
 
 
@@ -63,7 +60,13 @@ def number(kind: Type, raw: bytes, bit_offset: int = 0, bit_size: int = 0) -> in
 
 
 def scalar(
-    types: Types, declared: Type, owner: tuple[str, str], raw: bytes, bit_offset: int = 0, bit_size: int = 0
+    types: Types,
+    arch: Architecture,
+    declared: Type,
+    owner: tuple[str, str],
+    raw: bytes,
+    bit_offset: int = 0,
+    bit_size: int = 0,
 ) -> str:
     """One value that is no pointer to follow and no struct: as text. `owner` is (struct, member)."""
     kind = plain(declared)
@@ -72,7 +75,7 @@ def scalar(
             (*_names(declared), declared.strip().c_name)
         ):
             return bit_ranges(int.from_bytes(raw, "little"), 8 * kind.size > 8 * len(raw))
-        return _array(types, kind, owner, raw)
+        return _array(types, arch, kind, owner, raw)
     if isinstance(kind, FloatType):
         return (
             repr(struct.unpack("<f" if kind.size == 4 else "<d", raw)[0])
@@ -94,22 +97,23 @@ def scalar(
         if is_char(kind):
             return f"{chr(value)!r} ({value})" if 0x20 <= value < 0x7F else str(value)
     typed = _by_type(declared, value)
-    return typed or integer(value)
+    return typed or integer(arch, value)
 
 
-def integer(value: int) -> str:
+def integer(arch: Architecture, value: int) -> str:
     """A number; large ones in hexadecimal, too, and what looks like an address only so."""
-    if value >= _KERNEL_HALF or value in POISON:
+    if value >= arch.kernel_start or value in POISON:
         return pointer(value)
-    if value < -_LOWEST_NEGATIVE:
+    # A small negative number would be an address near the end of the kernel's half, too.
+    if -(1 << arch.half_bits) <= value < -(1 << arch.half_bits - 1):
         # An atomic_long_t that holds an address (rw_semaphore.owner), with marks in its low bits.
         return pointer(value % (1 << 64))
     return f"{value} ({value:#x})" if value >= 0x1000 else str(value)
 
 
-def is_kernel_address(value: int) -> bool:
+def is_kernel_address(arch: Architecture, value: int) -> bool:
     """May this be an address of the kernel, and no error pointer?"""
-    return _KERNEL_HALF <= value <= (1 << 64) - 4096
+    return arch.kernel_start <= value <= (1 << 64) - 4096
 
 
 def pointer(value: int) -> str:
@@ -165,7 +169,7 @@ def is_function(kind: Type) -> bool:
     return isinstance(kind, PointerType) and isinstance(kind.target.strip(), FunctionType)
 
 
-def _array(types: Types, kind: ArrayType, owner: tuple[str, str], raw: bytes) -> str:
+def _array(types: Types, arch: Architecture, kind: ArrayType, owner: tuple[str, str], raw: bytes) -> str:
     element = kind.element.strip()
     if is_char(element):
         return string(raw)
@@ -175,7 +179,9 @@ def _array(types: Types, kind: ArrayType, owner: tuple[str, str], raw: bytes) ->
     if not size or isinstance(element, StructType | ArrayType):
         return f"{kind.count:,} elements"
     shown = min(kind.count, MOST_ELEMENTS, len(raw) // size)
-    parts = [scalar(types, kind.element, ("", ""), raw[i * size : (i + 1) * size]) for i in range(shown)]
+    parts = [
+        scalar(types, arch, kind.element, ("", ""), raw[i * size : (i + 1) * size]) for i in range(shown)
+    ]
     return f"[{', '.join(parts)}{', …' if kind.count > shown else ''}]"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from kernlab.debuginfo.types import ArrayType, IntType, Member, PointerType, StructType
 from kernlab.errors import KernlabError
+from kernlab.memory.arch.x86_64 import X86_64
 from kernlab.struct_browser.pahole import layout
 
 CHAR, SHORT, INT, LONG = (
@@ -21,8 +22,12 @@ def struct(size, *members, name="probe", union=False):
     return StructType(name, size, union, lambda: made)
 
 
+def laid_out(kind, cache_line=X86_64.cache_line):
+    return layout(kind, cache_line)
+
+
 def test_holes_and_padding():
-    made = layout(struct(24, ("a", CHAR, 0, 0), ("b", LONG, 64, 0), ("c", SHORT, 128, 0)))
+    made = laid_out(struct(24, ("a", CHAR, 0, 0), ("b", LONG, 64, 0), ("c", SHORT, 128, 0)))
     assert made.holes == [(1, 7)]
     assert made.padding == 6
     assert made.members == 3
@@ -33,14 +38,14 @@ def test_holes_and_padding():
 
 
 def test_bits_that_a_bitfield_leaves_are_no_hole():
-    made = layout(struct(8, ("a", INT, 0, 3), ("b", INT, 3, 5), ("c", INT, 32, 0)))
+    made = laid_out(struct(8, ("a", INT, 0, 3), ("b", INT, 3, 5), ("c", INT, 32, 0)))
     assert made.holes == []
     assert made.bit_holes == 24
     assert [(line.offset, line.bit, line.bits) for line in made.lines if line.bits] == [(0, 0, 3), (0, 3, 5)]
 
 
 def test_cache_lines():
-    made = layout(
+    made = laid_out(
         struct(136, ("a", ArrayType(lambda: CHAR, 72), 0, 0), ("b", LONG, 576, 0), ("c", LONG, 1024, 0))
     )
     told = [line.text for line in made.lines if line.kind == "cacheline"]
@@ -50,7 +55,7 @@ def test_cache_lines():
 
 def test_nameless_structs_are_spelt_out():
     inner = struct(16, ("x", CHAR, 0, 0), ("y", LONG, 64, 0), name="")
-    made = layout(struct(24, ("a", LONG, 0, 0), ("", inner, 64, 0)))
+    made = laid_out(struct(24, ("a", LONG, 0, 0), ("", inner, 64, 0)))
     assert [line.text for line in made.lines] == [
         "long a;", "struct {", "char x;", "hole of 7 bytes", "long y;", "};"
     ]  # fmt: skip
@@ -60,14 +65,24 @@ def test_nameless_structs_are_spelt_out():
 
 
 def test_a_union_has_no_holes():
-    made = layout(struct(8, ("a", CHAR, 0, 0), ("b", LONG, 0, 0), union=True))
+    made = laid_out(struct(8, ("a", CHAR, 0, 0), ("b", LONG, 0, 0), union=True))
     assert made.holes == []
     assert made.padding == 0
 
 
+def test_cache_lines_are_the_machines():
+    two = struct(192, ("a", ArrayType(lambda: LONG, 8), 0, 0), ("b", ArrayType(lambda: LONG, 16), 512, 0))
+    lines = {
+        size: [line.offset for line in laid_out(two, size).lines if line.kind == "cacheline"]
+        for size in (64, 128)
+    }
+    assert lines == {64: [64], 128: []}
+    assert [laid_out(two, size).cachelines for size in (64, 128)] == [3, 2]
+
+
 def test_only_structs_have_layouts():
     with pytest.raises(KernlabError, match="no struct or union"):
-        layout(PointerType(lambda: INT))
+        laid_out(PointerType(lambda: INT))
 
 
 def test_html_is_escaped_and_text_is_c(opened):
@@ -77,7 +92,7 @@ def test_html_is_escaped_and_text_is_c(opened):
     assert "void (*" not in str(made) or "&" not in str(made)
     page = dump.layout("file_operations")._repr_html_()
     assert "int (*open)(struct inode *, struct file *);" in page
-    assert layout(struct(1, ("<b>", CHAR, 0, 0)))._repr_html_().count("<b>") == 0
+    assert laid_out(struct(1, ("<b>", CHAR, 0, 0)))._repr_html_().count("<b>") == 0
 
 
 @pytest.mark.skipif(shutil.which("pahole") is None, reason="pahole is not installed (Debian package dwarves)")
@@ -96,7 +111,7 @@ def test_every_struct_as_pahole_has_it(dump, tmp_path):
         if kind is None or names.count(name) > 1:
             continue
         compared += 1
-        made = layout(kind)
+        made = laid_out(kind)
         assert made.size == int(size), name
         if len(made.holes) != int(holes):
             different.append(name)

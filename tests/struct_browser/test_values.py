@@ -14,6 +14,7 @@ from kernlab.debuginfo.types import (
     PointerType,
     StructType,
 )
+from kernlab.memory.arch.x86_64 import X86_64
 from kernlab.struct_browser import values
 
 CHAR = IntType("char", 1, True, is_char=True)
@@ -35,13 +36,16 @@ class NoTypes:
         return None
 
 
-def said(kind, value, owner=("", ""), size=None, **bits):
+FIVE = X86_64(5)
+
+
+def said(kind, value, owner=("", ""), size=None, arch=FIVE, **bits):
     raw = (
         value
         if isinstance(value, bytes)
         else (value % (1 << 8 * (size or kind.size))).to_bytes(size or kind.size, "little")
     )
-    return values.scalar(NoTypes(), kind, owner, raw, **bits)
+    return values.scalar(NoTypes(), arch, kind, owner, raw, **bits)
 
 
 def alias(name, kind):
@@ -76,6 +80,22 @@ def alias(name, kind):
 )  # fmt: skip
 def test_values(kind, value, text):
     assert said(kind, value) == text
+
+
+@pytest.mark.parametrize(
+    ("depth", "value", "is_address"),
+    [
+        (4, 0xFFFF888012345600, True),
+        (4, 0xFF11000012345600, False),
+        (5, 0xFF11000012345600, True),
+        (4, -5_000_000_000_000 % 2**64, False),
+    ],
+)
+def test_an_address_in_a_signed_type_is_one_of_its_machines_kernel_half(depth, value, is_address):
+    """rw_semaphore.owner and its kin: atomic_long_t that hold a task_struct's address."""
+    text = said(LONG, value - 2**64, arch=X86_64(depth))
+    assert text == (f"{value:#018x}" if is_address else str(value - 2**64))
+    assert values.is_kernel_address(X86_64(depth), value) == (depth == 5 or value >> 47 == 0x1FFFF)
 
 
 def test_enums_and_bits_of_enums():

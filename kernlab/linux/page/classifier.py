@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.linux.page.layout import HUGE_ORDER, PageLayout
+from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.vmemmap import PageChunk
 
 I64 = npt.NDArray[np.int64]
@@ -18,7 +18,6 @@ U64 = npt.NDArray[np.uint64]
 # include/linux/page-flags.h: the low bits of page.mapping, and below what _mapcount is a page type.
 _ANON, _MARKS = np.uint64(1), np.uint64(3)
 _LOWEST_MAPCOUNT = -128
-_KERNEL_HALF = np.uint64(1 << 63)
 
 Number = TypeVar("Number", np.int32, np.int64)
 
@@ -216,7 +215,7 @@ def _mapped(
     layout: PageLayout, kind: npt.NDArray[np.uint8], flags: U64, mapping: U64, plain: npt.NDArray[np.bool_]
 ) -> None:
     """Anonymous memory, page cache and swap cache: pages without a type, by their mapping."""
-    rows = np.flatnonzero((mapping >= _KERNEL_HALF) & plain)
+    rows = np.flatnonzero(layout.kernel.arch.is_kernel(mapping) & plain)
     where = mapping[rows]
     anon = (where & _ANON) != 0
     kind[rows[anon]] = Kind.ANON
@@ -245,7 +244,7 @@ def _compound(layout: PageLayout, chunk: PageChunk, result: Classified, flags: U
     order[heads] = layout.compound_order(chunk, heads)
     if "hugetlb" not in layout.types:
         kind[heads[layout.is_hugetlb(chunk, heads)]] = Kind.HUGETLB
-    huge = heads[(order[heads] >= HUGE_ORDER) & (kind[heads] == Kind.ANON)]
+    huge = heads[(order[heads] >= layout.kernel.arch.huge_order) & (kind[heads] == Kind.ANON)]
     kind[huge] = Kind.THP
     kind[tails], order[tails] = kind[head_of], order[head_of]
     result.head_row[tails] = head_of

@@ -28,9 +28,6 @@ TYPE_NAMES = (
     "netpp",
 )
 
-#: A huge page of 2 MiB (HPAGE_PMD_ORDER).
-HUGE_ORDER = 9
-
 
 class PageLayout:
     """Offsets, page types and flag bits of one kernel's `struct page`; methods read them for a whole chunk."""

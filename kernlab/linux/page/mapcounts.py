@@ -10,7 +10,6 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.debuginfo.member_path import resolve
-from kernlab.linux.page.mem_sections import MOST_FRAMES
 from kernlab.linux.page.vmemmap import PageChunk, compound_heads
 
 U64 = npt.NDArray[np.uint64]
@@ -39,7 +38,7 @@ def mapped(kernel: Kernel, pfns: U64) -> Mapped:
     `pfns` is uint64[n]; frames that have no page struct, or whose struct cannot be read, are not valid.
     """
     size = kernel.find_type("struct page").size
-    there = pfns < np.uint64(MOST_FRAMES)
+    there = pfns < np.uint64(kernel.arch.most_frames)
     address = np.uint64(kernel.vmemmap) + np.where(there, pfns, np.uint64(0)) * np.uint64(size)
     rows, status = kernel.gather(address, size)
     valid = there & (status == 0)

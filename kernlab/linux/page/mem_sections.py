@@ -17,18 +17,6 @@ U64 = npt.NDArray[np.uint64]
 _HAS_MEM_MAP = np.uint64(2)
 _ONLINE = np.uint64(4)
 
-#: A section spans 128 MiB on x86-64 (arch/x86/include/asm/sparsemem.h); VMCOREINFO says it, too.
-_SECTION_SIZE_BITS = 27
-
-#: No machine has more page frames: x86-64 and arm64 address 52 bits of memory, in pages of 4 KiB or more.
-MOST_FRAMES = 1 << 40
-
-#: More sections than this are no machine's: 2^52 bytes of 128 MiB each.
-_MOST_SECTIONS = 1 << 25
-
-#: A huge page of 2 MiB (HPAGE_PMD_ORDER).
-_HUGE_ORDER = 9
-
 #: Bits of a pageblock's flags that hold its type (PB_migrate to PB_migrate_end).
 _TYPE_MASK = 7
 
@@ -67,9 +55,9 @@ def sections(kernel: Kernel, problems: list[str]) -> Sections:
     Where that table cannot be read, every section up to the last frame of the dump is taken for one, and a problem
     says so.
     """
-    bits = kernel.vmcoreinfo.number("SECTION_SIZE_BITS") or _SECTION_SIZE_BITS
+    bits = kernel.vmcoreinfo.number("SECTION_SIZE_BITS") or kernel.arch.section_bits
     frames = (1 << bits) // kernel.page_size
-    wanted = min(-(-_max_pfn(kernel) // frames), _MOST_SECTIONS)
+    wanted = min(-(-_max_pfn(kernel) // frames), kernel.arch.most_frames // frames)
     section = kernel.find_type("struct mem_section")
     table, top, pointers = kernel.symbols.get("mem_section"), kernel.vmcoreinfo.symbol("mem_section"), None
     if table is not None or top is not None:
@@ -108,7 +96,7 @@ def sections(kernel: Kernel, problems: list[str]) -> Sections:
 def _max_pfn(kernel: Kernel) -> int:
     symbol = kernel.symbols.get("max_pfn")
     own = kernel.words([symbol])[0][0] if symbol is not None else 0
-    return max(kernel.file.max_pfn, min(int(own), MOST_FRAMES))
+    return max(kernel.file.max_pfn, min(int(own), kernel.arch.most_frames))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +120,9 @@ def pageblock_order(kernel: Kernel, known: Sections | None = None) -> int:
     found = _order_of_usage(kernel, sections(kernel, []) if known is None else known, largest)
     if found is not None:
         return found
-    # With huge pages a pageblock is one of 2 MiB, else the largest block that the buddy allocator has.
+    # With huge pages a pageblock is one of these, else the largest block that the buddy allocator has.
     huge = kernel.types.get("struct hstate") is not None
-    return min(_HUGE_ORDER, largest) if huge else largest
+    return min(kernel.arch.huge_order, largest) if huge else largest
 
 
 def _order_of_usage(kernel: Kernel, known: Sections, largest: int) -> int | None:
@@ -152,7 +140,7 @@ def _order_of_usage(kernel: Kernel, known: Sections, largest: int) -> int | None
     width = _pageblock_bits(kernel)
     # usemap_size(): whole words.
     fits = [n for n in range(largest + 1) if -(-(known.frames >> n) * width // 64) * 8 == room]
-    usual = [n for n in (largest, min(_HUGE_ORDER, largest)) if n in fits]
+    usual = [n for n in (largest, min(kernel.arch.huge_order, largest)) if n in fits]
     return usual[0] if len(set(usual)) == 1 else fits[0] if len(fits) == 1 else None
 
 

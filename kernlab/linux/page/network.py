@@ -156,7 +156,12 @@ class NetworkSearch:
             return []
         head, end, data, tail = skb["head"], skb["end"], skb["data"], skb["tail"]
         size = end.values.astype(np.uint64)
-        good = head.valid & end.valid & (size <= _LONGEST_BUFFER) & self._in_direct_map(head.values)
+        good = (
+            head.valid
+            & end.valid
+            & (size <= _LONGEST_BUFFER)
+            & self._kernel.layout.in_direct_map(head.values)
+        )
         good &= (data.values - head.values <= size) & (tail.values.astype(np.uint64) <= size)
         start, size = head.values[good], size[good]
         shared = StructArray(kernel, kernel.find_type("struct skb_shared_info"), np.unique(start + size))
@@ -194,7 +199,7 @@ class NetworkSearch:
             column = task["task_frag.page"]
             pages.append(column.values[column.valid].astype(np.uint64))
         start = np.concatenate(virtual)
-        start = start[self._in_direct_map(start)]
+        start = start[self._kernel.layout.in_direct_map(start)]
         return [self._covered(start, np.ones(len(start), dtype=np.uint64)), *pages]
 
     def _percpu(self, name: str, kind: str) -> StructArray | None:
@@ -205,20 +210,12 @@ class NetworkSearch:
             return None
         return StructArray(kernel, known, percpu(kernel, address, possible_cpus(kernel, self._problems)))
 
-    def _in_direct_map(self, addresses: U64) -> npt.NDArray[np.bool_]:
-        layout = self._kernel.memory.layout
-        assert layout is not None
-        low, high = np.uint64(layout.direct_start), np.uint64(min(layout.direct_end, (1 << 64) - 1))
-        inside: npt.NDArray[np.bool_] = (addresses >= low) & (addresses < high)
-        return inside
-
     def _covered(self, start: U64, size: U64) -> U64:
         """The page structs of all pages that ranges of the direct map touch."""
         kernel = self._kernel
-        layout, page = kernel.memory.layout, np.uint64(kernel.page_size)
-        assert layout is not None
-        first = (start - np.uint64(layout.direct_start)) // page
-        last = (start + size - np.uint64(1) - np.uint64(layout.direct_start)) // page
+        low, page = np.uint64(kernel.layout.direct_start), np.uint64(kernel.page_size)
+        first = (start - low) // page
+        last = (start + size - np.uint64(1) - low) // page
         count = (last - first + np.uint64(1)).astype(np.int64)
         pfns = np.repeat(first, count) + (
             np.arange(count.sum(), dtype=np.int64) - np.repeat(np.cumsum(count) - count, count)

@@ -111,11 +111,8 @@ def _add_direct_stacks(
     kernel: Kernel, stacks: U64, pfn: I64, kind: Kinds, stack_bytes: int
 ) -> tuple[I64, Kinds]:
     """Without CONFIG_VMAP_STACK stacks are plain pages of the direct map."""
-    layout = kernel.memory.layout
-    assert layout is not None
-    low, high = np.uint64(layout.direct_start), np.uint64(min(layout.direct_end, (1 << 64) - 1))
-    direct = stacks[(stacks >= low) & (stacks < high)]
-    first = ((direct - low) // np.uint64(kernel.page_size)).astype(np.int64)
+    first = kernel.layout.direct_frames(stacks)
+    first = first[first >= 0]
     frames = (first[:, None] + np.arange(stack_bytes // kernel.page_size)).reshape(-1)
     return np.concatenate([pfn, frames]), np.concatenate(
         [kind, np.full(len(frames), Kind.KERNEL_STACK, dtype=np.uint8)]

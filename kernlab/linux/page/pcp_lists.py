@@ -11,7 +11,6 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.debuginfo.member_path import resolve
-from kernlab.linux.page.mem_sections import MOST_FRAMES
 from kernlab.linux.page.vmemmap import PageChunk, page_type
 from kernlab.walk.cpus import percpu_many, possible_cpus
 
@@ -115,7 +114,7 @@ class PcpSearch:
         # Most free pages are tails of the buddy allocator's blocks: they look alike, and are left out at once.
         rows = np.flatnonzero((state == np.uint64(0xFFFFFFFF)) & ~self._in_free_blocks(chunk, state))
         following, preceding = chunk.number(self._links, 8)[rows], chunk.number(self._back, 8)[rows]
-        good = ((following - self._base) // self._size < np.uint64(MOST_FRAMES)) & (
+        good = ((following - self._base) // self._size < np.uint64(chunk.kernel.arch.most_frames)) & (
             (following - self._base) % self._size == 0
         )
         good |= _index(self._heads, following) >= 0

@@ -13,16 +13,16 @@ from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import EnumType, IntType
 from kernlab.errors import KernlabError
-from kernlab.linux.page.mem_sections import MOST_FRAMES, sections
-
-#: Frames a chunk: 1 GiB of memory, so that no compound page begins in one chunk and ends in the next.
-CHUNK = 1 << 18
+from kernlab.linux.page.mem_sections import sections
 
 #: Pages of structs that are read at a time: 1 MiB.
 _BATCH = 256
 
-#: No compound page has a larger order: 1 GiB of pages of 4 KiB.
+#: No compound page has a larger order, which is 1 GiB of 4 KiB pages, or 16 GiB of 64 KiB pages.
 LARGEST_COMPOUND = 18
+
+#: Frames a chunk: so many that no compound page begins in one chunk and ends in the next.
+CHUNK = 1 << LARGEST_COMPOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def page_chunks(kernel: Kernel) -> Iterator[PageChunk]:
         )
     first, last = sections(kernel, []).ranges()
     for begin, end in zip(first.tolist(), last.tolist(), strict=True):
-        for pfn in range(begin - begin % CHUNK, min(end, MOST_FRAMES), CHUNK):
+        for pfn in range(begin - begin % CHUNK, min(end, kernel.arch.most_frames), CHUNK):
             chunk = read_pages(kernel, max(pfn, begin), min(pfn + CHUNK, end))
             if chunk.valid.any():
                 yield chunk

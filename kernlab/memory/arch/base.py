@@ -81,8 +81,8 @@ class Architecture(ABC):
     cache_line: ClassVar[int]
     #: Types that are as large as a thread's stack (THREAD_SIZE), beside union thread_union.
     stack_types: ClassVar[tuple[str, ...]] = ()
-    #: Capstone's names of the instruction set and its mode; '' where kernlab does not disassemble it.
-    instructions: ClassVar[tuple[str, str]] = ("", "")
+    #: Capstone's names of the instruction set and its mode; none where kernlab does not disassemble it.
+    instructions: ClassVar[tuple[str, ...]] = ()
 
     #: Bits of an address that a page covers, and of each half of the address space.
     page_shift: int
@@ -166,10 +166,20 @@ class Architecture(ABC):
     @cached_property
     def huge_pages(self) -> int:
         """Pages that an entry of the last level but one maps (HPAGE_PMD_NR)."""
-        return 1 << self.levels[-2].shift - self.page_shift
+        return 1 << self.huge_order
 
     @cached_property
-    def large_sizes(self) -> tuple[int, ...]:
+    def huge_order(self) -> int:
+        """Their number as a power of two (HPAGE_PMD_ORDER)."""
+        return self.levels[-2].shift - self.page_shift
+
+    @cached_property
+    def most_frames(self) -> int:
+        """No machine has more page frames."""
+        return 1 << self.most_physical_bits - self.page_shift
+
+    @cached_property
+    def page_sizes(self) -> tuple[int, ...]:
         """Bytes of the pages that one entry can map, the smallest first."""
         return tuple(level.span for level in reversed(self.levels) if level.maps or level is self.levels[-1])
 
@@ -211,3 +221,20 @@ class Layout:
     def image_physical(self, address: int) -> int:
         """Physical address of an address in the kernel image (`__phys_addr` for kernel text)."""
         return address + self.image_offset
+
+    def in_direct_map(self, addresses: U64) -> Mask:
+        """Which addresses lie in the map of all memory?"""
+        # One subtraction and one comparison: addresses below the start wrap to something huge.
+        length = np.uint64(self.direct_end - self.direct_start)
+        inside: Mask = (addresses - np.uint64(self.direct_start)) < length
+        return inside
+
+    def direct_frames(self, addresses: U64) -> npt.NDArray[np.int64]:
+        """The page frame of each address in that map, -1 for others."""
+        frames = (addresses - np.uint64(self.direct_start)) >> np.uint64(self.arch.page_shift)
+        return np.where(self.in_direct_map(addresses), frames.astype(np.int64), np.int64(-1))
+
+    def direct_addresses(self, frames: U64) -> U64:
+        """Where the first byte of each frame lies in that map."""
+        addresses: U64 = np.uint64(self.direct_start) + (frames << np.uint64(self.arch.page_shift))
+        return addresses

@@ -12,7 +12,7 @@ from kernlab.core.structs import Column, StructArray
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux import vm_counters, zones
 
-#: HUGE_MAX_HSTATE is 2 on x86-64; more than this is damage.
+#: HUGE_MAX_HSTATE is 2 to 4; more than this is damage.
 _MOST_SIZES = 16
 
 

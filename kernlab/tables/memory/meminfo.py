@@ -63,7 +63,7 @@ class Summary:
         _, self.zone = zones.zones(kernel, node)
         self.of_zones = vm_counters.zone_counters(kernel, self.zone, problems)
         self.of_nodes = vm_counters.node_counters(kernel, node, problems)
-        self.huge_scale = 1 if vm_counters.in_pages(kernel) else 512
+        self.huge_scale = 1 if vm_counters.in_pages(kernel) else kernel.arch.huge_pages
 
     def pages(self, *names: str, scale: int = 1) -> Value:
         """A counter of pages in bytes, by the first of its names that this kernel has; 0 where it has none of them."""
@@ -345,14 +345,23 @@ class Summary:
         symbol = kernel.find_symbol("direct_pages_count")
         if symbol is None:
             return {}
-        # By enum pg_level: none, 4K, 2M, 1G, 512G.
-        counts, read = kernel.words(np.uint64(symbol) + np.arange(4, dtype=np.uint64) * np.uint64(8))
-        sizes = {"DirectMap4k": (1, 12), "DirectMap2M": (2, 21), "DirectMap1G": (3, 30)}
-        if self.word("direct_gbpages", 4, absent=0) == 0:
-            del sizes["DirectMap1G"]
-        return {
-            key: int(counts[level]) << shift if read[level] else None for key, (level, shift) in sizes.items()
+        sizes = kernel.arch.page_sizes
+        # By enum pg_level: none, then the smallest first.
+        levels = np.arange(1, len(sizes) + 1, dtype=np.uint64)
+        counts, read = kernel.words(np.uint64(symbol) + levels * np.uint64(8))
+        found: dict[str, Value] = {
+            _direct_map_key(size): int(count) * size if known else None
+            for size, count, known in zip(sizes, counts, read, strict=True)
         }
+        if self.word("direct_gbpages", 4, absent=0) == 0:
+            found.pop(_direct_map_key(1 << 30), None)
+        return found
+
+
+def _direct_map_key(size: int) -> str:
+    """As /proc/meminfo names pages of a size: DirectMap4k, DirectMap2M, DirectMap1G."""
+    step = (size.bit_length() - 1) // 10
+    return f"DirectMap{size >> 10 * step}{'kMG'[step - 1]}"
 
 
 def plus(*parts: Value) -> Value:

@@ -29,7 +29,6 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_KERNEL_HALF = np.uint64(1 << 63)
 _NOT_ASKED = 3  # beside ALLOCATED, FREE, UNKNOWN: no slab object
 
 
@@ -75,8 +74,7 @@ class Finder:
         self.size = np.full(count, -1, dtype=np.int64)
         self.state = np.full(count, _NOT_ASKED, dtype=np.uint8)
         self.type = np.full(count, "", dtype=object)
-        assert kernel.memory.layout is not None
-        self.layout = kernel.memory.layout
+        self.layout = kernel.layout
         self.page_size = np.uint64(kernel.page_size)
         self.page_kind = np.full(count, Kind.EXCLUDED, dtype=np.uint8)
         self.mapping = np.zeros(count, dtype=np.uint64)
@@ -91,7 +89,7 @@ class Finder:
         """Find what can be found."""
         if not len(self.address):
             return
-        self._say(np.flatnonzero(self.address < _KERNEL_HALF), "user address")
+        self._say(np.flatnonzero(~self.kernel.arch.is_kernel(self.address)), "user address")
         frames = self._direct()
         self._symbols()
         if not self.open.any():
@@ -142,18 +140,16 @@ class Finder:
     def _direct(self) -> I64:
         """The frame of addresses in the direct map, -1 for others; what is mapped elsewhere is looked for there."""
         layout = self.layout
-        low, high = np.uint64(layout.direct_start), np.uint64(min(layout.direct_end, (1 << 64) - 1))
-        inside = (self.address >= low) & (self.address < high)
-        frames = np.where(inside, (self.address - low) // self.page_size, np.uint64(0)).astype(np.int64)
-        frames[~inside] = -1
-        rows = np.flatnonzero(inside)
+        frames = layout.direct_frames(self.address)
+        rows = np.flatnonzero(frames >= 0)
         if not len(rows):
             return frames
         self.survey = PageSurvey(self.kernel, self.problems)
         self.page_kind, self.mapping = self._kinds(frames)
         kind = self.page_kind[rows]
-        image = (np.uint64(layout.image_start) + (self.address[rows] - low)) - np.uint64(
-            layout.image_physical(layout.image_start)
+        physical = self.address[rows] - np.uint64(layout.direct_start)
+        image = (
+            np.uint64(layout.image_start) + physical - np.uint64(layout.image_physical(layout.image_start))
         )
         in_image = (image >= np.uint64(layout.image_start)) & (image < np.uint64(layout.image_end))
         use = in_image & (kind == Kind.RESERVED)
@@ -226,7 +222,7 @@ class Finder:
         if not len(rows):
             return
         # The first chunk lies in the direct map; what it did not need of its units went to the page allocator.
-        direct = self._in_direct(self.place[rows])
+        direct = self.layout.in_direct_map(self.place[rows])
         mine = rows[~direct | (self.page_kind[rows] == Kind.RESERVED)]
         mine = self._static_percpu(mine)
         start, end = percpu_units(self.kernel, self.problems)
@@ -234,7 +230,7 @@ class Finder:
         self._say(mine[hit], "percpu", None, start[at], (end - start)[at].astype(np.int64))
         rows = np.flatnonzero(self.open)
         # What is neither in the direct map nor a symbol; the direct map itself is no area.
-        rows = rows[(self.place[rows] != self.address[rows]) | ~self._in_direct(self.address[rows])]
+        rows = rows[(self.place[rows] != self.address[rows]) | ~self.layout.in_direct_map(self.address[rows])]
         if not len(rows):
             return
         areas = vm_areas(self.kernel, self.problems)
@@ -277,11 +273,6 @@ class Finder:
         first = self.place[mine] - (inside - value[which])
         self._say(mine, "percpu", names, first, (ends - value)[which].astype(np.int64))
         return rows[~hit]
-
-    def _in_direct(self, address: U64) -> Mask:
-        low, high = np.uint64(self.layout.direct_start), np.uint64(min(self.layout.direct_end, (1 << 64) - 1))
-        inside: Mask = (address >= low) & (address < high)
-        return inside
 
     def _page_structs(self) -> None:
         size = self.kernel.find_type("struct page").size

@@ -58,8 +58,7 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
     else:
         needle = _Words(*_ranges(kernel, what, size, problems))
     found = _scan(kernel, needle, limit, problems)
-    assert kernel.memory.layout is not None
-    place = found.places + np.uint64(kernel.memory.layout.direct_start)
+    place = found.places + np.uint64(kernel.layout.direct_start)
     finder = Finder(kernel, place, problems)
     try:
         finder.run()

@@ -8,7 +8,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.dataframes import table
 from kernlab.dataframes.builder import describe
 from kernlab.linux import vm_counters, zones
-from kernlab.tables.memory.zones import THP_COUNTERS, THP_PAGES
+from kernlab.tables.memory.zones import THP_COUNTERS
 
 #: What the kernel counts in sectors and prints in KiB (mm/vmstat.c, vmstat_start).
 _SECTORS, _SECTORS_PER_KIB = frozenset({"pgpgin", "pgpgout"}), 2
@@ -24,7 +24,7 @@ def vmstat(kernel: Kernel) -> pd.Series:
     problems: list[str] = []
     node = zones.nodes(kernel, problems)
     _, zone = zones.zones(kernel, node)
-    divisor = THP_PAGES if vm_counters.in_pages(kernel) else 1
+    divisor = kernel.arch.huge_pages if vm_counters.in_pages(kernel) else 1
     found: dict[str, int | None] = {}
     for counters in (
         vm_counters.zone_counters(kernel, zone, problems),

@@ -31,9 +31,6 @@ THP_COUNTERS = frozenset(
     }
 )
 
-#: Small pages in a huge one (HPAGE_PMD_NR).
-THP_PAGES = 512
-
 
 @table(rows="struct zone")
 def zones(kernel: Kernel) -> pd.DataFrame:
@@ -129,7 +126,7 @@ def nodes(kernel: Kernel) -> pd.DataFrame:
         present=nullable(_signed(node["node_present_pages"])),
         managed=nullable(*_per_node(owner, managed.values, managed.valid, len(node))),
         free=nullable(*_per_node(owner, *free, len(node))) if free else nullable(np.zeros(len(node), int)),
-        **_columns(counters, THP_PAGES if in_pages(kernel) else 1),
+        **_columns(counters, kernel.arch.huge_pages if in_pages(kernel) else 1),
         address=node,
     )
 

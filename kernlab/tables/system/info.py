@@ -21,7 +21,7 @@ from kernlab.walk.cpus import cpus, percpu
 #: kernel/panic.c, taint_flags[]: the letter of each bit when set ('G' instead of 'P' when bit 0 is not).
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 
-#: Strings of the kernel are read no further than this (COMMAND_LINE_SIZE is 2,048 on x86).
+#: Strings of the kernel are read no further than this (COMMAND_LINE_SIZE is 2,048 or 4,096).
 _LONGEST_STRING = 4096
 
 

@@ -18,7 +18,7 @@ from kernlab.debuginfo.vmcoreinfo_types import log_types
 from kernlab.errors import KernlabError, TypesLostError
 from kernlab.util import text
 
-#: Larger rings are taken for damage (CONFIG_LOG_BUF_SHIFT ends at 25, log_buf_len= at 2 GiB on x86-64).
+#: Larger rings are taken for damage (CONFIG_LOG_BUF_SHIFT ends at 25, log_buf_len= at 2 GiB).
 _LARGEST_TEXT = 1 << 31
 _MOST_DESCRIPTORS = 1 << 26
 
