@@ -87,7 +87,7 @@ def test_the_file(whole_dump):
 
 def test_frames_that_no_level_drops_are_counted_when_absent(damaged_dump, opened):
     info = opened(damaged_dump.name).info
-    assert info["slab_frames_absent"] == 747  # of 4,453: ../shared/design.md, Capture
+    assert info["slab_frames_absent"] == 747  # of 4,453; docs/design.md, Dumps
     assert info["table_frames_absent"] == 0
     assert any(
         problem.startswith("747 of 4,453 slab frames are absent") for problem in info.attrs["problems"]
