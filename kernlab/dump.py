@@ -251,7 +251,7 @@ def open(  # noqa: A001
         if note is None and file.vmcoreinfo is None:
             note, doubts = find_vmcoreinfo(file)
         kernel = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes)
-        kernel.lost(doubts)
+        kernel.dump_lost(*doubts)
         return Dump(kernel)
     except BaseException as error:
         file.close()

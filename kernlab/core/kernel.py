@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
@@ -17,7 +18,8 @@ from kernlab.formats.base import DumpFile
 from kernlab.memory import AddressSpace, Located
 from kernlab.memory.arch import Layout
 from kernlab.memory.arena import DEFAULT_BOUND
-from kernlab.util import addresses
+from kernlab.util import addresses, losses
+from kernlab.util.losses import Scope
 
 if TYPE_CHECKING:
     from kernlab.core.structs import Struct, StructArray
@@ -71,7 +73,7 @@ class Kernel:
         self.no_module_types = ""
         self._types = types
         self._lost: list[str] = []
-        self._kept: dict[str, Any] = {}
+        self._kept: dict[str, tuple[Any, list[str]]] = {}
         self._lock = threading.RLock()
 
     @classmethod
@@ -108,9 +110,28 @@ class Kernel:
         """What the file lacks and why, one sentence each; every table bears one line of it."""
         return [*self.file.problems, *self._lost]
 
-    def lost(self, problems: list[str]) -> None:
-        """Note what was lost outside any table."""
-        self._lost += [problem for problem in problems if problem not in self._lost]
+    def scope(self, name: str) -> AbstractContextManager[Scope]:
+        """Collect what is lost while a table is made: `with kernel.scope("maps") as k:`; frames made there tell it.
+
+        Yields the `Scope`; `k.losses` are its sentences. `@table` opens one for each table.
+        """
+        return losses.scope(name)
+
+    def watched(self) -> AbstractContextManager[Scope]:
+        """A scope that passes on what it collects, to ask whether a step lost anything: `if k:`, then look closer."""
+        return losses.scope("a step", passing_on=True)
+
+    def lost(self, *what: str, mask: npt.NDArray[np.bool_] | None = None, why: str = "") -> None:
+        """Say what was lost, in the scope that is open; outside of any it is the dump's own loss.
+
+        Parameters as of `kernlab.util.losses.sentences`: sentences; mask, bool[n], counts what was lost; why.
+        """
+        if not losses.lost(*what, mask=mask, why=why):
+            self.dump_lost(*losses.sentences(what, mask, why))
+
+    def dump_lost(self, *what: str) -> None:
+        """Say what the dump itself lacks, whichever table found it first: every table tells of it."""
+        self._lost += [sentence for sentence in what if sentence not in self._lost]
 
     # No cached_property: before Python 3.12 it takes a lock of its own first, and a thread that holds ours (in
     # with_modules) would wait for that one for ever.
@@ -147,7 +168,7 @@ class Kernel:
             "What needs none still works: dump.log, info, symbols, symbol, symbolize, read, translate, search, "
             "find_symbols"
         )
-        self.lost([told])
+        self.dump_lost(told)
         raise TypesLostError(told)
 
     def type_or_none(self, name: str) -> Type | None:
@@ -197,7 +218,7 @@ class Kernel:
                     self.host.load_modules(self)
                 except KernlabError as error:
                     # Who asked for the kernel's own shall not fail for the modules.
-                    self.lost([f"the symbols and types of modules are not known: {error}"])
+                    self.dump_lost(f"the symbols and types of modules are not known: {error}")
 
     def symbol(self, name: str) -> int:
         """Address of a symbol, of the kernel or else of a module.
@@ -302,7 +323,9 @@ class Kernel:
             known = self.find_symbol("nr_cpu_ids")
             count = min(max(self.word("nr_cpu_ids", 4), 1), self.arch.most_cpus) if known is not None else 0
         except KernlabError as error:
-            self.lost([f"the number of CPUs cannot be read ({error}); the array of per-CPU areas tells it"])
+            self.dump_lost(
+                f"the number of CPUs cannot be read ({error}); the array of per-CPU areas tells it"
+            )
             count = 0
         if not count:
             _, _, size = self.symbols.lookup(np.array([address], dtype=np.uint64))
@@ -317,15 +340,19 @@ class Kernel:
     def once(self, name: str, make: Callable[[Kernel], Kept]) -> Kept:
         """What `make(kernel)` gives, kept under `name` for all who ask later, until the dump is closed or dropped.
 
-        Made outside of any lock, so that threads go on reading; of several that make it at once the first one counts.
+        What was lost in making it is told to every scope that asks. Made outside of any lock, so that threads go on
+        reading; of several that make it at once the first one counts.
         """
         with self._lock:
-            if name in self._kept:
-                found: Kept = self._kept[name]
-                return found
-        made = make(self)
-        with self._lock:
-            return cast("Kept", self._kept.setdefault(name, made))
+            known = self._kept.get(name)
+        if known is None:
+            with losses.scope(name) as here:
+                made = make(self)
+            with self._lock:
+                known = self._kept.setdefault(name, (made, here.losses))
+        kept, told = known
+        self.lost(*told)
+        return cast("Kept", kept)
 
     def forget(self) -> None:
         """Drop what `once` keeps: it refers to this kernel, which therefore would not go with its last user."""

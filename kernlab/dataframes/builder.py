@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,6 +26,7 @@ from kernlab.dataframes.address import AddressArray, AddressDtype
 from kernlab.dataframes.elements import ElementAddresses
 from kernlab.debuginfo.types import EnumType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
+from kernlab.util import losses
 from kernlab.util.problems import beside, in_one_line
 
 Mask = npt.NDArray[np.bool_]
@@ -81,9 +82,7 @@ def nullable(column: Any, valid: Mask | None = None) -> Nullable:
     return Nullable(column, valid)
 
 
-def frame(
-    kernel: Origin | None, table: str, /, *, problems: Sequence[str] = (), **columns: Any
-) -> pd.DataFrame:
+def frame(kernel: Origin | None, table: str, /, **columns: Any) -> pd.DataFrame:
     """A DataFrame of `columns` in their order, with a RangeIndex and the attrs of `describe`.
 
     The column `address` is the one that the rows stand for: `.kern` takes it, whatever becomes of its name. Arrays
@@ -99,7 +98,7 @@ def frame(
     if own is not None and isinstance(own.dtype, AddressDtype):
         built["address"] = own.with_dtype(own.dtype.standing_for_rows())
     result = pd.DataFrame(built, copy=False)
-    result.attrs.update(describe(kernel, table, problems))
+    result.attrs.update(describe(kernel, table))
     return result
 
 
@@ -118,13 +117,14 @@ def empty(kernel: Origin | None, table: str, /, **dtypes: str) -> pd.DataFrame:
     return frame(kernel, table, **columns)
 
 
-def describe(kernel: Origin | None, table: str, problems: Iterable[str] = ()) -> dict[str, Any]:
+def describe(kernel: Origin | None, table: str) -> dict[str, Any]:
     """The attrs of a table, plain JSON: kernlab (their version), table, source, problems.
 
-    These are the table's own, after one line at most of what the dump itself lacks.
+    These are what the scope that is open has lost, after one line at most of what the dump itself lacks.
     """
     dumps = kernel.problems if kernel else []
-    known = [*in_one_line(dumps), *beside(problems, dumps)]
+    here = losses.current()
+    known = [*in_one_line(dumps), *beside(here.losses if here else (), dumps)]
     if len(known) > MOST_PROBLEMS:
         more = len(known) - MOST_PROBLEMS + 1
         known = [*known[: MOST_PROBLEMS - 1], f"and {more:,} more problems of this kind"]

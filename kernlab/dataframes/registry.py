@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from kernlab.errors import KernlabError
+from kernlab.util import losses
 from kernlab.util.text import nearest
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Table:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frame"
         ]
         mine = [call for call in calls if [one for one in call.args if _is(one, self.name)]]
-        named = [word.arg for call in mine for word in call.keywords if word.arg and word.arg != "problems"]
+        named = [word.arg for call in mine for word in call.keywords if word.arg]
         return tuple(dict.fromkeys(named))
 
 
@@ -62,7 +63,8 @@ def table(*, rows: str = "") -> Callable[[Function], Function]: ...
 def table(function: Any = None, /, *, rows: str = "") -> Any:
     """Declare a function `(kernel, ...) -> DataFrame` a table; `rows` is the C type of which there is one a row.
 
-    A line of `Dump` (or an entry point) names it and says what it is. This is where every table function is called: an
+    A line of `Dump` (or an entry point) names it and says what it is. What is lost while it runs is the table's own
+    loss: it runs in a scope (`Kernel.scope`) of its name. This is where every table function is called: an
     AttributeError that leaves it would pass for a dump without that attribute, so it comes out as a KernlabError.
     """
 
@@ -74,7 +76,7 @@ def table(function: Any = None, /, *, rows: str = "") -> Any:
 
         @functools.wraps(function)
         def called(kernel: Kernel, *args: Any, **kwargs: Any) -> Any:
-            with no_attribute_error(f"the table {name}", function.__module__):
+            with losses.scope(name), no_attribute_error(f"the table {name}", function.__module__):
                 return function(kernel, *args, **kwargs)
 
         _tables[function.__module__, name] = Table(name, called, len(parameters) > 1, rows)

@@ -21,7 +21,7 @@ _DEEPEST = 64
 _SYSTEM_RAM = np.uint64(0x01000200)
 
 
-def resources(kernel: Kernel, root: str, problems: list[str]) -> tuple[StructArray, I64]:
+def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
     """Every `struct resource` below the variable `root` ("iomem_resource"), in the order of /proc/iomem.
 
     Returns (StructArray, depth int64[n]), the root itself left out. A node that cannot be read costs what is below
@@ -58,9 +58,9 @@ def resources(kernel: Kernel, root: str, problems: list[str]) -> tuple[StructArr
             break
         levels.append((parents, mine[order]))
     if lost:
-        problems.append(f"{root}: {len(lost):,} ranges cannot be read (the first at {lost[0]:#018x})")
+        kernel.lost(f"{root}: {len(lost):,} ranges cannot be read (the first at {lost[0]:#018x})")
     if twice:
-        problems.append(f"{root}: {twice:,} links lead to ranges that were met before, and were not followed")
+        kernel.lost(f"{root}: {twice:,} links lead to ranges that were met before, and were not followed")
     return _in_order(kernel, levels)
 
 
@@ -81,19 +81,19 @@ def _in_order(kernel: Kernel, levels: list[tuple[U64, I64]]) -> tuple[StructArra
     return StructArray(kernel, kernel.find_type("struct resource"), addresses), depths
 
 
-def memory_frames(kernel: Kernel, problems: list[str]) -> tuple[I64, I64] | None:
+def memory_frames(kernel: Kernel) -> tuple[I64, I64] | None:
     """Where the machine has memory, in whole frames: (first pfn int64[m], pfn behind the last), ascending and apart.
 
     The same ranges that memblock has, from which the kernel counts a zone's present pages. None, and a problem, where
     the tree of resources cannot be read.
     """
-    before = len(problems)
-    found, _ = resources(kernel, "iomem_resource", problems)
+    with kernel.watched() as losses:
+        found, _ = resources(kernel, "iomem_resource")
     start, end, flags = found["start"], found["end"], found["flags"]
     ram = start.valid & end.valid & flags.valid & ((flags.values & _SYSTEM_RAM) == _SYSTEM_RAM)
     ram &= end.values > start.values
-    if len(problems) > before or not ram.any():
-        problems.append(
+    if losses or not ram.any():
+        kernel.lost(
             "which frames are memory is not known (the tree of resources is damaged): holes count as reserved"
         )
         return None

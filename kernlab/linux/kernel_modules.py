@@ -30,7 +30,7 @@ def has_modules(kernel: Kernel) -> bool:
     return kernel.find_symbol("modules") is not None
 
 
-def loaded(kernel: Kernel, problems: list[str]) -> StructArray:
+def loaded(kernel: Kernel) -> StructArray:
     """The modules on the kernel's list that are formed, newest first, as /proc/modules shows them.
 
     Raises KernlabError for a kernel that has no modules (`has_modules`).
@@ -41,7 +41,6 @@ def loaded(kernel: Kernel, problems: list[str]) -> StructArray:
         [head],
         "struct module",
         "list",
-        problems=problems,
         what="the list of modules",
         limit=_MOST_MODULES,
     )
@@ -53,19 +52,19 @@ def loaded(kernel: Kernel, problems: list[str]) -> StructArray:
 def load(kernel: Kernel) -> None:
     """Extend the kernel's symbols and types by those of its modules, and symbols by those of code made at run time.
 
-    What cannot be had goes into the kernel's problems.
+    What cannot be had the dump itself lacks, whoever asked first.
     """
-    problems: list[str] = []
-    parts = made_symbols(kernel, problems)
-    if has_modules(kernel):
-        module = loaded(kernel, problems)
-        parts = [*module_symbols(kernel, module, problems), *parts]
-        kernel.module_types = module_types(kernel, problems)
+    with kernel.scope("modules") as k:
+        parts = made_symbols(kernel)
+        if has_modules(kernel):
+            module = loaded(kernel)
+            parts = [*module_symbols(kernel, module), *parts]
+            kernel.module_types = module_types(kernel)
     kernel.symbols = kernel.symbols.extended(parts)
-    kernel.lost(problems)
+    kernel.dump_lost(*k.losses)
 
 
-def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> list[MoreSymbols]:
+def module_symbols(kernel: Kernel, module: StructArray) -> list[MoreSymbols]:
     """Each module's own symbol table (kernel/module/kallsyms.c, module_get_kallsym)."""
     names = module["name"]
     table = module.follow("kallsyms")
@@ -79,13 +78,11 @@ def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> 
         name = str(names.values[row])
         number = int(count.values[row])
         if not (count.valid[row] and symtab.valid[row] and strtab.valid[row] and typetab.valid[row]):
-            problems.append(
-                f"the symbols of module {name!r}: its symbol table lies on pages that the dump lacks"
-            )
+            kernel.lost(f"the symbols of module {name!r}: its symbol table lies on pages that the dump lacks")
             continue
         if not 0 < number <= _MOST_SYMBOLS:
             if number:
-                problems.append(
+                kernel.lost(
                     f"the symbols of module {name!r}: it claims {number:,} of them; they were not read"
                 )
             continue
@@ -110,7 +107,7 @@ def module_symbols(kernel: Kernel, module: StructArray, problems: list[str]) -> 
         ]
         lost = int((~(offset.valid & value.valid & there)).sum()) + good.count(False)
         if lost:
-            problems.append(
+            kernel.lost(
                 f"the symbols of module {name!r}: {lost:,} of {number:,} lie on pages that the dump lacks"
             )
         picked = picked[np.array(good, dtype=bool)]
@@ -161,7 +158,7 @@ def _exported(kernel: Kernel, module: StructArray) -> list[set[tuple[int, str]]]
     return found
 
 
-def module_types(kernel: Kernel, problems: list[str]) -> list[Btf]:
+def module_types(kernel: Kernel) -> list[Btf]:
     """The modules' own type information, which continues the kernel's (kernel/bpf/btf.c, btf_modules)."""
     # Linux commit 36e68442d1af ("bpf: Load and verify kernel module BTFs") (in v5.11).
     if kernel.find_symbol("btf_modules") is None or kernel.types.get("struct btf_module") is None:
@@ -177,7 +174,6 @@ def module_types(kernel: Kernel, problems: list[str]) -> list[Btf]:
         [head],
         "struct btf_module",
         "list",
-        problems=problems,
         what="the modules' BTF",
         limit=_MOST_MODULES,
     )
@@ -195,5 +191,5 @@ def module_types(kernel: Kernel, problems: list[str]) -> list[Btf]:
                 raise KernlabError(f"it claims {int(size.values[row]):,} bytes")
             found.append(Btf(kernel.read(int(data.values[row]), int(size.values[row])), base))
         except KernlabError as error:
-            problems.append(f"the types of module {who!r} are not known: {error}")
+            kernel.lost(f"the types of module {who!r} are not known: {error}")
     return found

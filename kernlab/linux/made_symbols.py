@@ -20,13 +20,13 @@ U64 = npt.NDArray[np.uint64]
 _MOST = 1 << 20
 
 
-def made_symbols(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+def made_symbols(kernel: Kernel) -> list[MoreSymbols]:
     """What /proc/kallsyms lists behind the modules' symbols, in its order; a kind that the kernel lacks gives nothing.
 
     Mirrors kernel/kallsyms.c, update_iter_mod: ftrace_mod_get_kallsym, bpf_get_kallsym, kprobe_get_kallsym.
     """
     found: list[MoreSymbols] = []
-    kinds: tuple[tuple[Callable[[Kernel, list[str]], list[MoreSymbols]], str], ...] = (
+    kinds: tuple[tuple[Callable[[Kernel], list[MoreSymbols]], str], ...] = (
         (_init_functions, "modules' functions that were freed"),
         (_trampolines, "ftrace's trampolines"),
         (_bpf, "BPF programs"),
@@ -34,16 +34,16 @@ def made_symbols(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
     )
     for read, what in kinds:
         try:
-            found += read(kernel, problems)
+            found += read(kernel)
         except KernlabError as error:
-            problems.append(f"the symbols of {what} are not known: {error}")
+            kernel.lost(f"the symbols of {what} are not known: {error}")
     return found
 
 
-def _bpf(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+def _bpf(kernel: Kernel) -> list[MoreSymbols]:
     """Programs, trampolines and dispatchers of BPF (kernel/bpf/core.c)."""
     # In v5.7 struct bpf_ksym joined what programs (bpf_prog_aux.ksym_lnode) and images had kept each by itself.
-    entry = _listed(kernel, "bpf_kallsyms", "struct bpf_ksym", "lnode", "the list of BPF symbols", problems)
+    entry = _listed(kernel, "bpf_kallsyms", "struct bpf_ksym", "lnode", "the list of BPF symbols")
     if entry is None:
         return []
     start, end, name = entry["start"], entry["end"], entry["name"]
@@ -51,10 +51,10 @@ def _bpf(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
     return _part("bpf", name.values[good].tolist(), start.values[good], (end.values - start.values)[good])
 
 
-def _init_functions(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+def _init_functions(kernel: Kernel) -> list[MoreSymbols]:
     """Functions that modules needed to begin with, and that ftrace met before they were freed."""
     what = "the list of modules' freed functions"
-    part = _listed(kernel, "ftrace_mod_maps", "struct ftrace_mod_map", "list", what, problems)
+    part = _listed(kernel, "ftrace_mod_maps", "struct ftrace_mod_map", "list", what)
     if part is None:
         return []
     owner, function = list_entries(
@@ -62,7 +62,6 @@ def _init_functions(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
         part.follow("funcs").addresses,
         "struct ftrace_mod_func",
         "list",
-        problems=problems,
         what=what,
         limit=_MOST,
     )
@@ -79,7 +78,7 @@ def _init_functions(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
     return found
 
 
-def _trampolines(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+def _trampolines(kernel: Kernel) -> list[MoreSymbols]:
     """Trampolines that ftrace made for one user each (kernel/trace/ftrace.c)."""
     entry = _listed(
         kernel,
@@ -87,7 +86,6 @@ def _trampolines(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
         "struct ftrace_ops",
         "list",
         "the list of ftrace's trampolines",
-        problems,
     )
     if entry is None:
         return []
@@ -97,7 +95,7 @@ def _trampolines(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
     return _part("__builtin__ftrace", names, start.values[good], size.values[good])
 
 
-def _probe_pages(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
+def _probe_pages(kernel: Kernel) -> list[MoreSymbols]:
     """Pages with the instructions that kprobes displaced, and the jumps of optimised ones (kernel/kprobes.c)."""
     found = []
     for cache, name in (
@@ -113,7 +111,6 @@ def _probe_pages(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
             head.addresses,
             "struct kprobe_insn_page",
             "list",
-            problems=problems,
             what="the list of kprobes' pages",
             limit=_MOST,
         )
@@ -125,14 +122,12 @@ def _probe_pages(kernel: Kernel, problems: list[str]) -> list[MoreSymbols]:
     return found
 
 
-def _listed(
-    kernel: Kernel, head: str, type_name: str, member: str, what: str, problems: list[str]
-) -> StructArray | None:
+def _listed(kernel: Kernel, head: str, type_name: str, member: str, what: str) -> StructArray | None:
     """The entries of a list by its head's symbol; None where the kernel has no such list."""
     where = kernel.find_symbol(head)
     if where is None or not kernel.types.has_member(type_name, member):
         return None
-    _, entry = list_entries(kernel, [where], type_name, member, problems=problems, what=what, limit=_MOST)
+    _, entry = list_entries(kernel, [where], type_name, member, what=what, limit=_MOST)
     return entry
 
 

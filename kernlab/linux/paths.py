@@ -29,14 +29,14 @@ _MADE_UP = {
 }
 
 
-def root_of_init(kernel: Kernel, problems: list[str]) -> tuple[int, int] | None:
+def root_of_init(kernel: Kernel) -> tuple[int, int] | None:
     """(vfsmount, dentry) of pid 1's root directory; None, and a problem that says so, where it cannot be read."""
     space = StructArray(kernel, kernel.find_type("struct pid_namespace"), [kernel.symbol("init_pid_ns")])
     root = space.follow("child_reaper").follow("fs").follow("root")
     mount, dentry = root["mnt"], root["dentry"]
     if mount.valid[0] and dentry.valid[0]:
         return int(mount.values[0]), int(dentry.values[0])
-    problems.append("pid 1's root directory is not in the dump: paths are told from the root of their mounts")
+    kernel.lost("pid 1's root directory is not in the dump: paths are told from the root of their mounts")
     return None
 
 

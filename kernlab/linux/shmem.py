@@ -51,37 +51,29 @@ def swapped_pages(inode: StructArray) -> Column:
     return Column(swapped.values.astype(np.int64), swapped.valid & inode.valid, "int")
 
 
-def swapped_inodes(kernel: Kernel, problems: list[str]) -> StructArray | None:
+def swapped_inodes(kernel: Kernel) -> StructArray | None:
     """The inodes of shared memory that may have swapped pages (mm/shmem.c, shmem_swaplist); None where nobody knows."""
     head = kernel.find_symbol("shmem_swaplist")
     if head is None:
         return None
-    before = len(problems)
-    _, info = list_entries(
-        kernel,
-        [head],
-        "struct shmem_inode_info",
-        "swaplist",
-        problems=problems,
-        what="the list of swapped shared memory",
-    )
-    return info.follow("vfs_inode") if len(problems) == before else None
+    with kernel.watched() as losses:
+        _, info = list_entries(
+            kernel, [head], "struct shmem_inode_info", "swaplist", what="the list of swapped shared memory"
+        )
+    return None if losses else info.follow("vfs_inode")
 
 
 class SwappedRanges:
     """Which pages of N mappings (uint64[n], their address_spaces) are swapped out: values in their page caches."""
 
-    def __init__(self, kernel: Kernel, mappings: U64, problems: list[str]):
-        before = len(problems)
+    def __init__(self, kernel: Kernel, mappings: U64):
         space = StructArray(kernel, kernel.find_type("struct address_space"), mappings)
-        owner, index, length, entry = xarray_spans(
-            kernel,
-            space.follow("i_pages").addresses,
-            problems=problems,
-            what="the page cache of shared memory",
-        )
+        with kernel.watched() as losses:
+            owner, index, length, entry = xarray_spans(
+                kernel, space.follow("i_pages").addresses, what="the page cache of shared memory"
+            )
         #: False where nodes are lost: of which mapping, nobody knows.
-        self.whole = len(problems) == before
+        self.whole = not losses
         # Bit 0 marks a value; in shared memory each says where in swap pages lie (mm/shmem.c, swp_to_radix_entry).
         value = (entry & np.uint64(1)) != 0
         self._first, self._length = index[value], length[value]
@@ -122,7 +114,7 @@ class SharedSwap:
     the pages of the file below: `hide` takes them off.
     """
 
-    def __init__(self, kernel: Kernel, vma: StructArray, problems: list[str]):
+    def __init__(self, kernel: Kernel, vma: StructArray):
         self.pages = np.zeros(len(vma), dtype=np.int64)
         self._page_shift = np.uint64(kernel.arch.page_shift)
         file, flags = vma["vm_file"], vma.first("vm_flags", "flags.__vma_flags[0]").values.astype(np.uint64)
@@ -131,7 +123,7 @@ class SharedSwap:
         mapping = StructArray(kernel, kernel.find_type("struct file"), unique).follow("f_mapping")
         shared, swapped = is_shmem(kernel, mapping), swapped_pages(mapping.follow("host"))
         if not _operations(kernel)[1]:
-            problems.append(
+            kernel.lost(
                 "which files are shared memory is not known, nor what of them is swapped out: the symbols lack "
                 "shmem_aops (CONFIG_KALLSYMS_ALL)"
             )
@@ -139,7 +131,7 @@ class SharedSwap:
         some = shared.values & ~(swapped.valid & (swapped.values == 0))
         self.known &= ((unique == 0) | (shared.valid & (swapped.valid | ~shared.values)))[of]
         rows = np.flatnonzero(self.known & some[of])
-        self._ranges = SwappedRanges(kernel, mapping.addresses[some], problems)
+        self._ranges = SwappedRanges(kernel, mapping.addresses[some])
         self._mapping = np.where(some, np.cumsum(some) - 1, -1)[of]
         self._first = vma["vm_pgoff"].values.astype(np.uint64)
         self._start = vma["vm_start"].values

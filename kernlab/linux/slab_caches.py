@@ -59,18 +59,16 @@ def cache_names(kernel: Kernel, caches: StructArray) -> list[str]:
     ]
 
 
-def every_cache(kernel: Kernel, problems: list[str]) -> StructArray:
+def every_cache(kernel: Kernel) -> StructArray:
     """All kmem_caches, in the kernel's order."""
     head = kernel.symbol("slab_caches")
-    _, cache = list_entries(
-        kernel, [head], "struct kmem_cache", "list", problems=problems, what="the list of slab caches"
-    )
+    _, cache = list_entries(kernel, [head], "struct kmem_cache", "list", what="the list of slab caches")
     return cache
 
 
-def caches_by_name(kernel: Kernel, problems: list[str]) -> dict[str, list[int]]:
+def caches_by_name(kernel: Kernel) -> dict[str, list[int]]:
     """The addresses of the kmem_caches of each name: merged ones bear the name of the first, and modules may repeat."""
-    cache = every_cache(kernel, problems)
+    cache = every_cache(kernel)
     found: dict[str, list[int]] = {}
     for name, address in zip(cache_names(kernel, cache), cache.addresses.tolist(), strict=True):
         found.setdefault(name, []).append(address)
@@ -101,7 +99,7 @@ def _find(kernel: Kernel, name: str) -> Type | None:
     return next((known for types in kernel.module_types if (known := types.get(name)) is not None), None)
 
 
-def cache_nodes(kernel: Kernel, cache: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
+def cache_nodes(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
     """The kmem_cache_node of each cache on each NUMA node that has one: (cache index int64[m], StructArray)."""
     width = node_ids(kernel)
     owners, addresses = [], []
@@ -114,7 +112,7 @@ def cache_nodes(kernel: Kernel, cache: StructArray, problems: list[str]) -> tupl
         owners.append(rows)
         addresses.append(pointer.values[rows])
     if unread:
-        problems.append(f"slabs: {unread:,} pointers to a cache's nodes lie on pages that the dump lacks")
+        kernel.lost(f"slabs: {unread:,} pointers to a cache's nodes lie on pages that the dump lacks")
     return np.concatenate(owners), StructArray(
         kernel, kernel.find_type("struct kmem_cache_node"), np.concatenate(addresses)
     )
@@ -130,9 +128,7 @@ def percpu_structs(
     return np.repeat(rows, len(numbers)), StructArray(kernel, kernel.find_type(type_name), where)
 
 
-def sheaves(
-    kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray, problems: list[str]
-) -> tuple[I64, StructArray, I64]:
+def sheaves(kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray) -> tuple[I64, StructArray, I64]:
     """All sheaves of many caches, on CPUs and in barns, each once.
 
     Parameters: cpu, the caches' slub_percpu_sheaves, and the index of each one's cache (owner). Returns (index of the
@@ -150,18 +146,17 @@ def sheaves(
         owners.append(owner[rows])
         found.append(pointer.values[rows])
     barn_owner, barn = barns(kernel, cache)
-    before = len(problems)
-    index, full = list_entries(
-        kernel,
-        barn.follow("sheaves_full").addresses,
-        "struct slab_sheaf",
-        "barn_list",
-        problems=problems,
-        what="the barns' full sheaves",
-    )
+    with kernel.watched() as losses:
+        index, full = list_entries(
+            kernel,
+            barn.follow("sheaves_full").addresses,
+            "struct slab_sheaf",
+            "barn_list",
+            what="the barns' full sheaves",
+        )
     counted = barn["nr_full"]
     doubtful.append(barn_owner[~counted.valid])
-    if len(problems) > before:
+    if losses:
         wrong = np.bincount(index, minlength=len(barn)) != counted.values.astype(np.int64)
         doubtful.append(barn_owner[wrong])
     owners.append(barn_owner[index])

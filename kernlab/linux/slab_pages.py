@@ -58,8 +58,8 @@ class SlabPages:
     freelist: U64
 
     @classmethod
-    def read(cls, kernel: Kernel, heads: U64, problems: list[str]) -> SlabPages:
-        """The slabs whose page structs lie at `heads`, uint64[n] ascending; what makes no sense goes into problems."""
+    def read(cls, kernel: Kernel, heads: U64) -> SlabPages:
+        """The slabs whose page structs lie at `heads`, uint64[n] ascending; what makes no sense is told as lost."""
         slab = StructArray(kernel, kernel.find_type(slab_type(kernel)), heads)
         pointer, freelist = slab["slab_cache"], slab["freelist"]
         objects, inuse = slab["objects"], slab["inuse"]
@@ -80,12 +80,12 @@ class SlabPages:
         count = np.where(good, objects.values.astype(np.int64), 0)
         if not good.all():
             bad = heads[~good]
-            problems.append(
+            kernel.lost(
                 f"slabs: {len(bad):,} slab pages are left out: they, or the caches that they name, cannot be read "
                 f"or are none (the first at {int(bad[0]):#018x})"
             )
         if count.sum() > MOST_OBJECTS:
-            problems.append(f"slabs: more than {MOST_OBJECTS:,} objects, where the pass was ended")
+            kernel.lost(f"slabs: more than {MOST_OBJECTS:,} objects, where the pass was ended")
             count = np.where(np.cumsum(count) <= MOST_OBJECTS, count, 0)
         return cls(
             kernel,

@@ -22,9 +22,7 @@ I64 = npt.NDArray[np.int64]
 _LARGEST_SHEAF = 1 << 16
 
 
-def object_states(
-    kernel: Kernel, slabs: SlabPages, problems: list[str], *, whole: bool = True
-) -> npt.NDArray[np.uint8]:
+def object_states(kernel: Kernel, slabs: SlabPages, *, whole: bool = True) -> npt.NDArray[np.uint8]:
     """ALLOCATED, FREE or UNKNOWN for each object of some slabs, uint8[m], by all that may hold free ones.
 
     `whole`: they are all slabs of their caches, so that what CPUs and sheaves hold must lie on them.
@@ -32,13 +30,13 @@ def object_states(
     states = ObjectStates(slabs)
     rows = np.arange(len(slabs), dtype=np.int64)
     lengths, good = states.walk(rows, slabs.freelist)
-    _tell(problems, slabs.page[~good], "of slabs are damaged (they lead out of the slab, or in a circle)")
+    _tell(kernel, slabs.page[~good], "of slabs are damaged (they lead out of the slab, or in a circle)")
     counted = good & (lengths != slabs.objects - slabs.inuse) & (slabs.objects > 0)
-    _tell(problems, slabs.page[counted], "hold another number of objects than their slab counts free")
+    _tell(kernel, slabs.page[counted], "hold another number of objects than their slab counts free")
     cache = slabs.caches
     known = np.unique(slabs.cache)
     known = known[cache.valid[known]]
-    numbers = possible_cpus(kernel, problems)
+    numbers = possible_cpus(kernel)
     if cache.has("cpu_slab"):
         owner, cpu = percpu_structs(kernel, cache[known], "cpu_slab", "struct kmem_cache_cpu", numbers)
         heads = cpu["freelist"]
@@ -46,30 +44,30 @@ def object_states(
         slab, _, _ = slabs.locate(first)
         _, good = states.walk(slab[slab >= 0], first[slab >= 0])
         outside = first[slab < 0] if whole else first[:0]
-        _tell(problems, np.concatenate([outside, first[slab >= 0][~good]]), "of CPUs are damaged")
-        _doubt(problems, states, known[owner[~heads.valid]], "freelists of CPUs")
+        _tell(kernel, np.concatenate([outside, first[slab >= 0][~good]]), "of CPUs are damaged")
+        _doubt(kernel, states, known[owner[~heads.valid]], "freelists of CPUs")
     if cache.has("cpu_sheaves"):
         owner, cpu = percpu_structs(
             kernel, cache[known], "cpu_sheaves", "struct slub_percpu_sheaves", numbers
         )
-        of, sheaf, doubtful = sheaves(kernel, cache[known], owner, cpu, problems)
+        of, sheaf, doubtful = sheaves(kernel, cache[known], owner, cpu)
         held, unread = _held_by(kernel, sheaf)
         nowhere, twice = states.mark(held)
         nowhere = nowhere if whole else 0
         if nowhere or twice:
-            problems.append(
+            kernel.lost(
                 f"slabs: sheaves hold {nowhere:,} pointers to no object, and {twice:,} to objects that were free "
                 "already"
             )
-        _doubt(problems, states, known[np.concatenate([doubtful, of[unread]])], "sheaves")
+        _doubt(kernel, states, known[np.concatenate([doubtful, of[unread]])], "sheaves")
     states.finish()
     return states.state
 
 
-def _doubt(problems: list[str], states: ObjectStates, cache: I64, what: str) -> None:
+def _doubt(kernel: Kernel, states: ObjectStates, cache: I64, what: str) -> None:
     if len(cache):
         states.doubt(cache)
-        problems.append(
+        kernel.lost(
             f"slabs: {what} of {len(np.unique(cache)):,} caches cannot be read; whether their objects are free is "
             "not known"
         )
@@ -86,6 +84,6 @@ def _held_by(kernel: Kernel, sheaf: StructArray) -> tuple[U64, I64]:
     return held[read], np.concatenate([lost, np.unique(owner[~read])])
 
 
-def _tell(problems: list[str], where: U64, how: str) -> None:
+def _tell(kernel: Kernel, where: U64, how: str) -> None:
     if len(where):
-        problems.append(f"slabs: {len(where):,} freelists {how} (the first at {int(where[0]):#018x})")
+        kernel.lost(f"slabs: {len(where):,} freelists {how} (the first at {int(where[0]):#018x})")

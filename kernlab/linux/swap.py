@@ -24,7 +24,7 @@ def has_swap(kernel: Kernel) -> bool:
     return kernel.find_symbol("swap_info") is not None
 
 
-def swap_areas(kernel: Kernel, problems: list[str]) -> StructArray:
+def swap_areas(kernel: Kernel) -> StructArray:
     """The `struct swap_info_struct` of every area in use (mm/swapfile.c, swap_info), by its number.
 
     Raises KernlabError for a kernel without CONFIG_SWAP (`has_swap`).
@@ -40,7 +40,7 @@ def swap_areas(kernel: Kernel, problems: list[str]) -> StructArray:
     flags = area["flags"]
     lost = int((~read).sum()) + int((~flags.valid).sum())
     if lost:
-        problems.append(f"swap: {lost:,} areas cannot be read")
+        kernel.lost(f"swap: {lost:,} areas cannot be read")
     return area[np.flatnonzero(flags.valid & ((flags.values & np.uint64(SWP_USED)) != 0))]
 
 

@@ -34,7 +34,7 @@ def cgroup_of(kernel: Kernel, task: StructArray) -> Column:
     return Column(text[of], path.valid[of] & pointer.valid, "text")
 
 
-def program_of(kernel: Kernel, task: StructArray, mm: Column, problems: list[str]) -> Column:
+def program_of(kernel: Kernel, task: StructArray, mm: Column) -> Column:
     """The path of the program that each task's mm was made for, as readlink /proc/PID/exe gives it to pid 1.
 
     Missing for kernel threads and what has no mm any more. Mirrors fs/proc/base.c, proc_exe_link.
@@ -44,7 +44,7 @@ def program_of(kernel: Kernel, task: StructArray, mm: Column, problems: list[str
     pointer = space["exe_file"]
     files, file_of = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
     file = StructArray(kernel, kernel.find_type("struct file"), files)
-    path = paths(kernel, file.follow("f_path"), root_of_init(kernel, problems))
+    path = paths(kernel, file.follow("f_path"), root_of_init(kernel))
     row = file_of[of]
     return Column(path.values[row], path.valid[row], "text")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray, container
 from kernlab.debuginfo.member_path import resolve
@@ -25,58 +26,54 @@ _MOST_ROUNDS = 1 << 16
 _FAILED = "tasks: one of the ways to find them failed: "
 
 
-def find_tasks(kernel: Kernel, problems: list[str]) -> StructArray:
-    """Every task_struct in use, each once, in no order; what could not be followed goes into `problems`.
+@fact
+def find_tasks(kernel: Kernel) -> StructArray:
+    """Every task_struct in use, each once, in no order; what could not be followed is told as lost.
 
     The three ways complete each other: the idr gives all tasks at once, the lists add those that it lost, and where
     the total is not the kernel's own count (`nr_threads`) the slab of task_structs is searched.
     Raises KernlabError where no way leads to any task.
     """
-    before = len(problems)
-    idle = _attempt(kernel, _idle_tasks, problems)
-    known = np.union1d(_attempt(kernel, _by_pid, problems), idle)
+    with kernel.watched() as losses:
+        idle = _attempt(kernel, _idle_tasks)
+        known = np.union1d(_attempt(kernel, _by_pid), idle)
     known = np.union1d(known, np.array([kernel.symbols.get("init_task", 0)], dtype=np.uint64))
     known = known[known != 0]
     if not len(known):
-        why = problems[-1] if len(problems) > before else "the dump lacks the pages that would lead to one"
+        why = losses.losses[-1] if losses else "the dump lacks the pages that would lead to one"
         raise KernlabError(f"no task can be found: {why.removeprefix(_FAILED)}")
-    known = _by_lists(kernel, known, problems)
+    known = _by_lists(kernel, known)
     expected = _thread_count(kernel)
     alive = len(known) - len(np.intersect1d(known, idle))
     if expected is not None and alive != expected:
         before = len(known)
-        known = np.union1d(known, _by_slab(kernel, known, problems))
+        known = np.union1d(known, _by_slab(kernel, known))
         found = alive + len(known) - before
         if found != expected:
-            problems.append(
+            kernel.lost(
                 f"the kernel counted {expected:,} threads (nr_threads), but the pid idr, the task list and the "
                 f"task_struct slab together give {found:,}: the dump lacks pages of the others"
             )
         else:
-            problems.append(
+            kernel.lost(
                 f"{len(known) - before:,} of {expected:,} threads were found only in the task_struct slab: "
                 "the pid idr and the task list are damaged"
             )
     return StructArray(kernel, kernel.find_type("struct task_struct"), known)
 
 
-def known_tasks(kernel: Kernel) -> StructArray:
-    """`find_tasks`, made once a dump, for who needs tasks and leaves it to the tasks table to say which are lost."""
-    return kernel.once("known_tasks", lambda kernel: find_tasks(kernel, []))
-
-
-def _attempt(kernel: Kernel, way: object, problems: list[str]) -> U64:
+def _attempt(kernel: Kernel, way: object) -> U64:
     assert callable(way)
     try:
-        found: U64 = way(kernel, problems)
+        found: U64 = way(kernel)
     except KernlabError as error:
-        problems.append(f"{_FAILED}{error}")
+        kernel.lost(f"{_FAILED}{error}")
         return np.zeros(0, dtype=np.uint64)
     return found
 
 
-def _idle_tasks(kernel: Kernel, problems: list[str]) -> U64:
-    numbers = possible_cpus(kernel, problems)
+def _idle_tasks(kernel: Kernel) -> U64:
+    numbers = possible_cpus(kernel)
     queues = StructArray(
         kernel, kernel.find_type("struct rq"), percpu(kernel, kernel.symbol("runqueues"), numbers)
     )
@@ -84,19 +81,17 @@ def _idle_tasks(kernel: Kernel, problems: list[str]) -> U64:
     return np.unique(idle.values[idle.valid & (idle.values != 0)])
 
 
-def _by_pid(kernel: Kernel, problems: list[str]) -> U64:
+def _by_pid(kernel: Kernel) -> U64:
     """Tasks through the initial namespace's idr of `struct pid` (kernel/pid.c, find_task_by_pid_ns)."""
     space = StructArray(kernel, kernel.find_type("struct pid_namespace"), [kernel.symbol("init_pid_ns")])
     idr = space.follow("idr")
-    _, _, entries = idr_entries(kernel, idr.addresses, problems=problems, what="the idr of pids")
+    _, _, entries = idr_entries(kernel, idr.addresses, what="the idr of pids")
     pids = StructArray(kernel, kernel.find_type("struct pid"), entries[:MOST_TASKS])
     kind = kernel.types.enumerator("PIDTYPE_PID")
     first = pids[f"tasks[{kind}].first"]
     lost = int((~first.valid).sum())
     if lost:
-        problems.append(
-            f"the idr of pids: {lost:,} of {len(pids):,} struct pid lie on pages that the dump lacks"
-        )
+        kernel.lost(f"the idr of pids: {lost:,} of {len(pids):,} struct pid lie on pages that the dump lacks")
     held = first.valid & (first.values != 0)
     head = pids.follow(f"tasks[{kind}]").addresses[held]
     found = container(kernel, "struct task_struct", f"pid_links[{kind}]", first.values[held])
@@ -104,7 +99,7 @@ def _by_pid(kernel: Kernel, problems: list[str]) -> U64:
     # What can be read and does not point back at its struct pid is no task; what cannot be read may be one.
     wild = back.valid & (back.values != head)
     if wild.any():
-        problems.append(
+        kernel.lost(
             f"the idr of pids: {int(wild.sum()):,} struct pid lead to memory that is no task's "
             f"(the first to {int(found.addresses[wild][0]):#018x})"
         )
@@ -112,7 +107,7 @@ def _by_pid(kernel: Kernel, problems: list[str]) -> U64:
     return tasks
 
 
-def _by_lists(kernel: Kernel, known: U64, problems: list[str]) -> U64:
+def _by_lists(kernel: Kernel, known: U64) -> U64:
     """Follow the task list and the thread lists, both ways, from every known task until nothing new comes up."""
     task_type = kernel.find_type("struct task_struct")
     frontier = known
@@ -133,11 +128,11 @@ def _by_lists(kernel: Kernel, known: U64, problems: list[str]) -> U64:
         if not len(frontier) or len(known) > MOST_TASKS:
             break
     else:
-        problems.append(
+        kernel.lost(
             f"the task list: more than {_MOST_ROUNDS:,} steps led to ever new tasks; the walk was ended"
         )
     if wild:
-        problems.append(
+        kernel.lost(
             f"the task list: {len(set(wild)):,} links lead to pages that the dump lacks or to no task "
             f"(the first to {wild[0]:#018x})"
         )
@@ -162,7 +157,7 @@ def _neighbours(kernel: Kernel, tasks: StructArray, member: str, heads: U64, wil
     return np.concatenate(found)
 
 
-def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
+def _by_slab(kernel: Kernel, known: U64) -> U64:
     """task_structs in the slab cache's pages that are in use: hashed, with a sighand, and of no known pid."""
     pointer = kernel.symbols.get("task_struct_cachep")
     if pointer is None:
@@ -171,7 +166,7 @@ def _by_slab(kernel: Kernel, known: U64, problems: list[str]) -> U64:
     caches = StructArray(kernel, kernel.find_type("struct kmem_cache"), cache)
     size = int(caches["size"].values[0])
     if not caches["size"].valid[0] or size < 64:
-        problems.append("the task_struct slab: its kmem_cache cannot be read, so it was not searched")
+        kernel.lost("the task_struct slab: its kmem_cache cannot be read, so it was not searched")
         return np.zeros(0, dtype=np.uint64)
     # With red zones (slub_debug=Z, KASAN's kin) each object begins behind one.
     pad = caches["red_left_pad"].values[0] if caches.has("red_left_pad") else np.uint64(0)

@@ -89,12 +89,12 @@ def vmstat_names(kernel: Kernel) -> dict[str, list[str]]:
     return names
 
 
-def zone_counters(kernel: Kernel, zone: StructArray, problems: list[str]) -> Counters:
+def zone_counters(kernel: Kernel, zone: StructArray) -> Counters:
     """The counters of zones (`zone.vm_stat`), the parts in their per-CPU structs added."""
     names = vmstat_names(kernel)["zone"]
     count = len(names)
     values, valid = _array(kernel, zone.follow("vm_stat[0]"), "counter", count)
-    numbers = possible_cpus(kernel, problems)
+    numbers = possible_cpus(kernel)
     # Linux commit 28f836b6777b ("mm/page_alloc: split per cpu page lists and zone stats") (in v5.14).
     split = zone.has("per_cpu_zonestats")
     kind = "struct per_cpu_zonestat" if split else "struct per_cpu_pageset"
@@ -103,7 +103,7 @@ def zone_counters(kernel: Kernel, zone: StructArray, problems: list[str]) -> Cou
     return Counters(names, values + parts, valid & read)
 
 
-def node_counters(kernel: Kernel, node: StructArray, problems: list[str]) -> Counters:
+def node_counters(kernel: Kernel, node: StructArray) -> Counters:
     """The counters of nodes (`pglist_data.vm_stat`) in pages (nr_kernel_stack in KiB, events as counts)."""
     names = vmstat_names(kernel)["node"]
     values, valid = _array(kernel, node.follow("vm_stat[0]"), "counter", len(names))
@@ -114,20 +114,20 @@ def node_counters(kernel: Kernel, node: StructArray, problems: list[str]) -> Cou
         pointers.valid,
         "struct per_cpu_nodestat",
         "vm_node_stat_diff",
-        possible_cpus(kernel, problems),
+        possible_cpus(kernel),
         len(names),
     )
     return Counters(names, values + parts, valid & read)
 
 
-def numa_counters(kernel: Kernel, zone: StructArray, problems: list[str]) -> Counters:
+def numa_counters(kernel: Kernel, zone: StructArray) -> Counters:
     """NUMA hits and misses of zones, CPUs' parts added; no names where the kernel has no NUMA."""
     names = vmstat_names(kernel)["numa"]
     count = len(names)
     none = np.zeros((len(zone), 0), dtype=np.int64)
     if not count or not (zone.has("vm_numa_event") or zone.has("vm_numa_stat")):
         return Counters([], none, np.ones(len(zone), dtype=bool))
-    numbers = possible_cpus(kernel, problems)
+    numbers = possible_cpus(kernel)
     # Linux commit f19298b9516c ("mm/vmstat: convert NUMA statistics to basic NUMA counters") (in v5.14).
     new = zone.has("vm_numa_event")
     base = zone.follow("vm_numa_event[0]" if new else "vm_numa_stat[0]")
@@ -142,13 +142,13 @@ def numa_counters(kernel: Kernel, zone: StructArray, problems: list[str]) -> Cou
     return Counters(names, values + parts, valid & read)
 
 
-def event_counters(kernel: Kernel, problems: list[str]) -> Counters:
+def event_counters(kernel: Kernel) -> Counters:
     """Events since boot (`vm_event_states`), summed over all CPUs: one row."""
     names = vmstat_names(kernel)["events"]
     symbol = kernel.find_symbol("vm_event_states")
     if symbol is None or not names:
         return Counters([], np.zeros((1, 0), dtype=np.int64), np.ones(1, dtype=bool))
-    where = percpu(kernel, symbol, possible_cpus(kernel, problems))
+    where = percpu(kernel, symbol, possible_cpus(kernel))
     rows, status = kernel.gather(where, 8 * len(names))
     total = rows.view("<i8").sum(axis=0)[None, :]
     return Counters(names, total, np.array([not status.any()]))

@@ -39,18 +39,18 @@ class VmAreas:
     unpurged: npt.NDArray[np.bool_]
 
 
-def vm_areas(kernel: Kernel, problems: list[str]) -> VmAreas:
+def vm_areas(kernel: Kernel) -> VmAreas:
     """All areas of the vmalloc space and of modules, as /proc/vmallocinfo lists them (mm/vmalloc.c)."""
     kind = "struct vmap_area"
-    places = _places(kernel, problems)
-    used = _of_either(kernel, places.busy_roots, places.busy, "vmalloc areas", problems)
+    places = _places(kernel)
+    used = _of_either(kernel, places.busy_roots, places.busy, "vmalloc areas")
     freed = [np.zeros(0, dtype=np.uint64)]
     if len(places.lazy):
-        freed.append(_of_either(kernel, places.lazy_roots, places.lazy, "lazy vmalloc areas", problems))
-    elif (head := _purge_list(kernel, problems)) is not None:
+        freed.append(_of_either(kernel, places.lazy_roots, places.lazy, "lazy vmalloc areas"))
+    elif (head := _purge_list(kernel)) is not None:
         # Until v5.13 they hung on a lockless list of their own.
         first, read = kernel.words([head])
-        _, nodes = chain_nodes(kernel, first[read], problems=problems, what="the lazy vmalloc areas")
+        _, nodes = chain_nodes(kernel, first[read], what="the lazy vmalloc areas")
         inner = kernel.find_type(kind).member("purge_list").offset  # type: ignore[attr-defined]
         freed.append(nodes - np.uint64(inner))
     unused = np.concatenate(freed)
@@ -58,7 +58,7 @@ def vm_areas(kernel: Kernel, problems: list[str]) -> VmAreas:
     start, end = area["va_start"], area["va_end"]
     good = start.valid & end.valid & (end.values > start.values)
     if not good.all():
-        problems.append(f"{int((~good).sum()):,} vmalloc areas cannot be read or are damaged")
+        kernel.lost(f"{int((~good).sum()):,} vmalloc areas cannot be read or are damaged")
     unpurged = np.arange(len(area)) >= len(used)
     order = np.flatnonzero(good)
     order = order[np.argsort(start.values[order], kind="stable")]
@@ -68,11 +68,11 @@ def vm_areas(kernel: Kernel, problems: list[str]) -> VmAreas:
     return VmAreas(start.values[order], end.values[order], area[order], vms, unpurged[order])
 
 
-def _purge_list(kernel: Kernel, problems: list[str]) -> int | None:
+def _purge_list(kernel: Kernel) -> int | None:
     try:
         return kernel.find_symbol("vmap_purge_list")
     except SymbolNotFoundError as error:
-        problems.append(f"which vmalloc areas are freed, but not yet unmapped, is not known: {error}")
+        kernel.lost(f"which vmalloc areas are freed, but not yet unmapped, is not known: {error}")
         return None
 
 
@@ -86,7 +86,7 @@ class _Places:
     lazy_roots: U64
 
 
-def _places(kernel: Kernel, problems: list[str]) -> _Places:
+def _places(kernel: Kernel) -> _Places:
     symbols = kernel.symbols
     # Linux commit d093602919ad ("mm: vmalloc: remove global vmap_area_root rb-tree") (in v6.9).
     nodes = symbols.get("vmap_nodes")
@@ -100,7 +100,7 @@ def _places(kernel: Kernel, problems: list[str]) -> _Places:
     (first,), (read,) = kernel.words([nodes])
     (count,), (counted,) = kernel.words([kernel.symbol("nr_vmap_nodes")], 4)
     if not (read and counted) or count > _MOST_NODES:
-        problems.append("the vmalloc areas cannot be read: the page that says where they are is not here")
+        kernel.lost("the vmalloc areas cannot be read: the page that says where they are is not here")
         return _Places(*(np.zeros(0, dtype=np.uint64) for _ in range(4)))
     kind = kernel.find_type("struct vmap_node")
     node = StructArray(kernel, kind, first + np.arange(int(count), dtype=np.uint64) * np.uint64(kind.size))
@@ -108,21 +108,20 @@ def _places(kernel: Kernel, problems: list[str]) -> _Places:
     return _Places(*(node.follow(path).addresses for path in paths))
 
 
-def _of_either(kernel: Kernel, roots: U64, heads: U64, what: str, problems: list[str]) -> U64:
+def _of_either(kernel: Kernel, roots: U64, heads: U64, what: str) -> U64:
     """The areas that hang in trees and on lists: the same ones in both, so that one leads around what the other lacks.
 
     A tree takes as many rounds as it is deep, a list as it is long: of thousands of stacks only the tree is quick.
     """
     kind = "struct vmap_area"
-    lost: list[str] = []
     found = np.zeros(0, dtype=np.uint64)
     if len(roots):
-        _, area = rbtree_entries(kernel, roots, kind, "rb_node", problems=lost, what=f"the tree of {what}")
+        with kernel.watched() as losses:
+            _, area = rbtree_entries(kernel, roots, kind, "rb_node", what=f"the tree of {what}")
         found = area.addresses
-    if lost or not len(roots):
-        _, area = list_entries(kernel, heads, kind, "list", problems=lost, what=f"the {what}")
+    if not len(roots) or losses:
+        _, area = list_entries(kernel, heads, kind, "list", what=f"the {what}")
         found = np.union1d(found, area.addresses)
-    problems += lost
     return found
 
 
@@ -141,7 +140,7 @@ class Mappings:
     frames: I64
 
 
-def mapped_frames(kernel: Kernel, start: U64, end: U64, problems: list[str]) -> Mappings:
+def mapped_frames(kernel: Kernel, start: U64, end: U64) -> Mappings:
     """What the kernel's own page tables map in the ranges [start, end), which are ascending and apart.
 
     A table that cannot be read costs what it maps, and a problem says so.
@@ -158,7 +157,7 @@ def mapped_frames(kernel: Kernel, start: U64, end: U64, problems: list[str]) -> 
         mapped = entries.where(entries.walked)
         found.append((mapped.address, mapped.pfns, mapped.size // arch.page_size))
     if walk.lost:
-        problems.append(
+        kernel.lost(
             f"{len(walk.lost):,} of the kernel's page tables are not in the dump; what they map is unknown"
         )
     virtual, pfns, frames = (np.concatenate(parts) for parts in zip(*found, strict=True))

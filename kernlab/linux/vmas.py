@@ -27,17 +27,17 @@ _MEMBERS = (
 )
 
 
-def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
+def areas(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
     """All VMAs of many mm_structs: (index into mm int64[m], StructArray of vm_area_struct).
 
     What can be read and names another mm as its own (`vm_mm`) is no VMA of this one: it is left out and counted.
     """
-    owner, vma = _entries(kernel, mm, problems)
+    owner, vma = _entries(kernel, mm)
     vma = loaded(vma, _MEMBERS)
     home = vma["vm_mm"]
     wild = home.valid & (home.values != mm.addresses[owner])
     if wild.any():
-        problems.append(
+        kernel.lost(
             f"maps: {int(wild.sum()):,} entries of the trees of VMAs are no VMAs of their process "
             f"(the first at {int(vma.addresses[wild][0]):#018x})"
         )
@@ -45,13 +45,11 @@ def areas(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, St
     return owner, vma
 
 
-def _entries(kernel: Kernel, mm: StructArray, problems: list[str]) -> tuple[I64, StructArray]:
+def _entries(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
     what = "the trees of VMAs"
     # Linux commit 524e00b36e8c ("mm: remove rb tree.") (in v6.1); mm_mt came in the same series.
     if mm.has("mm_mt"):
-        owner, _, _, entries = maple_entries(
-            kernel, mm.follow("mm_mt").addresses, problems=problems, what=what
-        )
+        owner, _, _, entries = maple_entries(kernel, mm.follow("mm_mt").addresses, what=what)
         return owner, StructArray(kernel, kernel.find_type("struct vm_area_struct"), entries)
     roots = mm.follow("mm_rb").addresses
-    return rbtree_entries(kernel, roots, "struct vm_area_struct", "vm_rb", problems=problems, what=what)
+    return rbtree_entries(kernel, roots, "struct vm_area_struct", "vm_rb", what=what)

@@ -17,7 +17,7 @@ I64 = npt.NDArray[np.int64]
 MOST_NODES = 1024
 
 
-def nodes(kernel: Kernel, problems: list[str]) -> StructArray:
+def nodes(kernel: Kernel) -> StructArray:
     """The `struct pglist_data` of every NUMA node, by number (arch/x86/mm/numa.c, node_data)."""
     kind = kernel.find_type("struct pglist_data")
     table = kernel.symbols.get("node_data")
@@ -36,7 +36,7 @@ def nodes(kernel: Kernel, problems: list[str]) -> StructArray:
     readable = here["node_id"].valid
     lost = int((~read).sum()) + int((~readable).sum())
     if lost:
-        problems.append(f"{lost:,} NUMA nodes cannot be read: what lies in them is not in this table")
+        kernel.lost(f"{lost:,} NUMA nodes cannot be read: what lies in them is not in this table")
     return here[readable]
 
 

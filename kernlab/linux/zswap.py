@@ -25,7 +25,7 @@ def stored_pages(kernel: Kernel) -> int | None:
     return _word(kernel, "zswap_stored_pages", 4)
 
 
-def pool_bytes(kernel: Kernel, problems: list[str]) -> int | None:
+def pool_bytes(kernel: Kernel) -> int | None:
     """Bytes that zswap's pools take, those of former settings included; None where that cannot be read.
 
     Mirrors mm/zswap.c, zswap_total_pages.
@@ -33,21 +33,20 @@ def pool_bytes(kernel: Kernel, problems: list[str]) -> int | None:
     # Linux commit 91cdcd8d62c1 ("mm: zswap: remove zswap_pool_total_size") (in v6.9): the pools are summed when asked.
     if kernel.find_symbol("zswap_pool_total_size") is not None:
         return _word(kernel, "zswap_pool_total_size", 8)
-    before = len(problems)
     try:
-        _, pool = list_entries(
-            kernel,
-            [kernel.symbol("zswap_pools")],
-            "struct zswap_pool",
-            "list",
-            problems=problems,
-            what="the pools of zswap",
-        )
-        pages = _pages(kernel, pool)
+        with kernel.watched() as losses:
+            _, pool = list_entries(
+                kernel,
+                [kernel.symbol("zswap_pools")],
+                "struct zswap_pool",
+                "list",
+                what="the pools of zswap",
+            )
+            pages = _pages(kernel, pool)
     except KernlabError as error:
-        problems.append(f"zswap: how much memory its pools take is not known: {error}")
+        kernel.lost(f"zswap: how much memory its pools take is not known: {error}")
         return None
-    if len(problems) > before or pages is None:
+    if losses or pages is None:
         return None
     return pages * kernel.page_size
 

@@ -174,7 +174,7 @@ class Plots(Spelt):
         from kernlab.plots.page_counts import count
 
         # `memory`, `zones` and `physical` look at the same ones.
-        return self._dump.kernel.once("plotted_frames", count)
+        return count(self._dump.kernel)
 
     def __repr__(self) -> str:
         names = [name for name in dir(self) if name[0] != "_"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.survey import PageSurvey
@@ -40,6 +41,9 @@ GROUPS: tuple[tuple[str, str, tuple[Kind, ...]], ...] = (
     ("unknown", "unknown", (Kind.EXCLUDED,)),
 )
 
+#: The map of memory has no more cells.
+MOST_CELLS = 1 << 17
+
 #: uint8[kinds]: the group of each kind.
 GROUP_OF = np.zeros(len(KIND_NAMES), dtype=np.uint8)
 for _index, (_, _, _kinds) in enumerate(GROUPS):
@@ -70,13 +74,13 @@ class Frames:
     page_size: int  # in bytes
 
 
-def count(kernel: Kernel, most_cells: int = 1 << 17) -> Frames:
-    """Count all frames of the machine, into at most `most_cells` cells for the map of them."""
-    problems: list[str] = []
-    survey = PageSurvey(kernel, problems)
+@fact
+def count(kernel: Kernel) -> Frames:
+    """Count all frames of the machine, into at most `MOST_CELLS` cells for the map of them."""
+    survey = PageSurvey(kernel)
     end = int(survey.last.max()) if len(survey.last) else 1
     per_cell = 1
-    while per_cell * most_cells < end:
+    while per_cell * MOST_CELLS < end:
         per_cell *= 2
     groups = len(GROUPS)
     cells = np.zeros((-(-end // per_cell), groups), dtype=np.int64)

@@ -310,7 +310,7 @@ class _Parser:
         space = kernel.find_type("struct pid_namespace").strip()
         assert isinstance(space, StructType)
         idr = kernel.symbol("init_pid_ns") + space.member("idr").offset
-        _, numbers, pointers = idr_entries(kernel, [idr], problems=[], what="pids")
+        _, numbers, pointers = idr_entries(kernel, [idr], what="pids")
         for number, pointer in zip(numbers.tolist(), pointers.tolist(), strict=True):
             if number == wanted:
                 head = resolve(kernel.find_type("struct pid"), "tasks[0].first")

@@ -36,6 +36,10 @@ class Disassemble:
         names; missing elsewhere).
         Raises MissingDependencyError without capstone, KernlabError for what is no code of this dump.
         """
+        with self._dump.kernel.scope("disassembly"):
+            return self._disassemble(what, size)
+
+    def _disassemble(self, what: Any, size: int | None) -> Frame:
         kernel = self._dump.kernel
         if not kernel.arch.instructions:
             raise KernlabError(f"kernlab does not disassemble code of {kernel.arch.machine}")
@@ -44,12 +48,11 @@ class Disassemble:
         kernel.with_modules()
         rows, offsets, sizes = kernel.symbols.lookup(np.array([address], dtype=np.uint64))
         start, end = address, address + (_WITHOUT_SYMBOL if size is None else size)
-        problems = []
         if size is None and rows[0] >= 0:
             start = address - int(offsets[0])
             end = start + min(int(sizes[0]), _LONGEST)
             if int(sizes[0]) > _LONGEST:
-                problems.append(f"the symbol covers {int(sizes[0]):,} bytes, of which {_LONGEST:,} are shown")
+                kernel.lost(f"the symbol covers {int(sizes[0]):,} bytes, of which {_LONGEST:,} are shown")
         if not 0 < end - start <= _LONGEST:
             raise KernlabError(f"{end - start:,} bytes of code are refused: at most {_LONGEST:,} at once")
         code = kernel.read(start, end - start)
@@ -63,7 +66,6 @@ class Disassemble:
         made = dataframes.frame(
             kernel,
             (name or f"{start:#018x}").split("+0x0/")[0],
-            problems=problems,
             address=dataframes.addresses(kernel, where),
             offset=(where - np.uint64(start)).astype(np.int64),
             bytes=[code[at - start : at - start + length].hex(" ") for at, length, *_ in found],

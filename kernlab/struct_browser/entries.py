@@ -73,13 +73,23 @@ def entries_frame(
     limit: int = MOST_ENTRIES,
 ) -> Any:
     """See Entries.__call__."""
+    with kernel.scope("entries"):
+        return _entries(kernel, place, columns, type_name, link, limit)
+
+
+def _entries(
+    kernel: Kernel,
+    place: Place,
+    columns: str | Sequence[str] | Mapping[str, str] | None,
+    type_name: str,
+    link: str,
+    limit: int,
+) -> Any:
     if link and not type_name:
         raise KernlabError(f"link={link!r} says by which member type= is linked: name the type, too")
     if place.many is not None:
         _refuse_type(place, type_name)
-        return _frame(
-            kernel, place.many[:limit], [f"[{i}]" for i in range(len(place.many[:limit]))], columns, []
-        )
+        return _frame(kernel, place.many[:limit], [f"[{i}]" for i in range(len(place.many[:limit]))], columns)
     if list_heads.is_head(place.kind) and not place.raw:
         return _of_head(kernel, place, columns, type_name, link, limit)
     target = pointee(kernel, place)
@@ -90,7 +100,7 @@ def entries_frame(
     _refuse_type(target, type_name)
     kind = target.kind
     if isinstance(kind, StructType) and columns is not None:
-        return _frame(kernel, array(kernel, target.type, [target.address]), ["[0]"], columns, [])
+        return _frame(kernel, array(kernel, target.type, [target.address]), ["[0]"], columns)
     if isinstance(kind, ArrayType) and (columns is not None or isinstance(kind.element.strip(), StructType)):
         return _of_array(kernel, target, kind, columns, limit)
     if columns is not None:
@@ -138,9 +148,8 @@ def _as_head(kernel: Kernel, place: Place, type_name: str, link: str) -> Place:
 def _of_array(kernel: Kernel, place: Place, kind: ArrayType, columns: Any, limit: int) -> Any:
     """Structs in an array, or behind an array of pointers."""
     found = children(kernel, place).take(0, limit + 1)
-    problems = (
-        [f"only the first {limit:,} elements were read: limit= reads more"] if len(found) > limit else []
-    )
+    if len(found) > limit:
+        kernel.lost(f"only the first {limit:,} elements were read: limit= reads more")
     found = found[:limit]
     addresses = np.array([item.address for item in found], dtype=np.uint64)
     element = kind.element.strip()
@@ -154,7 +163,7 @@ def _of_array(kernel: Kernel, place: Place, kind: ArrayType, columns: Any, limit
             )
         pointers, read = kernel.words(addresses)
         at = StructArray(kernel, target, np.where(read, pointers, 0).astype(np.uint64), read)
-    return _frame(kernel, at, [item.name for item in found], columns, problems)
+    return _frame(kernel, at, [item.name for item in found], columns)
 
 
 def _of_head(kernel: Kernel, place: Place, columns: Any, type_name: str, link: str, limit: int) -> Any:
@@ -170,26 +179,25 @@ def _of_head(kernel: Kernel, place: Place, columns: Any, type_name: str, link: s
             f"what {place.name} holds is not known: say type= (and link=, its member of {opened.question})"
         )
     found = opened.take(0, limit + 1)
-    problems = [problem] if (problem := opened.problem()) else []
+    if problem := opened.problem():
+        kernel.lost(problem)
     if len(found) > limit:
-        problems.append(f"only the first {limit:,} entries were read: limit= reads more")
+        kernel.lost(f"only the first {limit:,} entries were read: limit= reads more")
     kept = [item for item in found[:limit] if item.type is not VALUE]
     if len(kept) < min(len(found), limit):
-        problems.append(f"{min(len(found), limit) - len(kept):,} slots hold numbers, no pointers")
+        kernel.lost(f"{min(len(found), limit) - len(kept):,} slots hold numbers, no pointers")
     if not kept and opened.held is None:
-        return dataframes.frame(
-            kernel, place.name, problems=problems, key=[], address=dataframes.addresses(kernel, [])
-        )
+        return dataframes.frame(kernel, place.name, key=[], address=dataframes.addresses(kernel, []))
     held = kept[0].type if kept else opened.held.type if opened.held else place.type
     at = array(kernel, held, [item.address for item in kept])
-    return _frame(kernel, at, [item.name for item in kept], columns, problems)
+    return _frame(kernel, at, [item.name for item in kept], columns)
 
 
 def _spelt(kernel: Kernel, name: str) -> str:
     return f"struct {name}" if kernel.types.get(f"struct {name}") is not None else name
 
 
-def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any, problems: list[str]) -> Any:
+def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any) -> Any:
     """One row a struct: its key, address, what names it, and its plain members or those that were asked for."""
     made: dict[str, Any] = {}
     if columns is None:
@@ -206,7 +214,6 @@ def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any, probl
     return dataframes.frame(
         kernel,
         at.type.c_name,
-        problems=problems,
         key=np.array([int(key) for key in bare], dtype=np.int64) if numbered else bare,
         address=at,
         **made,
@@ -246,10 +253,10 @@ def _members(kernel: Kernel, place: Place, limit: int) -> Any:
     if not found:
         found = [replace(place, name=place.name or "value")]
     shown = rows(kernel, found)
+    kernel.lost(*[f"{row.place.name}: {row.why}" for row in shown if row.why])
     return dataframes.frame(
         kernel,
         place.type.c_name,
-        problems=[f"{row.place.name}: {row.why}" for row in shown if row.why],
         member=[row.place.name for row in shown],
         type=[row.place.type.c_name for row in shown],
         offset=[row.place.offset for row in shown],

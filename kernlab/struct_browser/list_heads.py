@@ -149,13 +149,13 @@ def _indexed(walk: Callable[..., tuple[object, ...]]) -> Callable[[Kernel, int],
     """Trees by index (xarray, idr, maple tree), which are walked as a whole: they hold no more than memory does."""
 
     def steps(kernel: Kernel, address: int) -> Iterator[tuple[str, int]]:
-        problems: list[str] = []
-        _, *indexes, pointers = walk(kernel, [address], problems=problems, what="this tree")
+        with kernel.scope("this tree") as k:
+            _, *indexes, pointers = walk(kernel, [address], what="this tree")
         columns = [np.asarray(column).tolist() for column in (*indexes, pointers)]
         for *index, entry in zip(*columns, strict=True):
             yield f"[{'–'.join(f'{i:#x}' if len(index) > 1 else str(i) for i in index)}]", int(entry)
-        if problems:
-            raise KernlabError("; ".join(problems))
+        if k:
+            raise KernlabError("; ".join(k.losses))
 
     return steps
 

@@ -64,7 +64,8 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item], *, small: 
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(threads, thread_name_prefix="kernlab") as pool:
-        waiting = [pool.submit(work, item) for item in items]
+        # In the caller's context each: what is lost there is lost in the caller's scope.
+        waiting = [pool.submit(copy_context().run, work, item) for item in items]
         try:
             return [future.result() for future in waiting]
         except BaseException:
@@ -89,7 +90,7 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], most: int) -> I
     with ThreadPoolExecutor(threads, thread_name_prefix="kernlab") as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
+                waiting.append(pool.submit(copy_context().run, work, item))
                 if len(waiting) > most:
                     yield waiting.popleft().result()
             while waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.memory.address_space import fault
@@ -31,12 +32,13 @@ def smp(kernel: Kernel) -> bool:
     return kernel.find_symbol("__per_cpu_offset") is not None
 
 
-def possible_cpus(kernel: Kernel, problems: list[str]) -> npt.NDArray[np.int64]:
+@fact
+def possible_cpus(kernel: Kernel) -> npt.NDArray[np.int64]:
     """`cpus(kernel)`; where the mask cannot be read, every CPU that has a per-CPU area, and a problem that says so."""
     try:
         found = cpus(kernel)
     except KernlabError as error:
-        problems.append(
+        kernel.lost(
             f"the mask of possible CPUs cannot be read ({error}); all per-CPU areas are taken instead"
         )
         found = np.zeros(0, dtype=np.int64)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray, container
 
-#: A list longer than this is taken for damaged: its walk ends there, and problems say so.
+#: A list longer than this is taken for damaged: its walk ends there, and is told as a loss.
 LONGEST_LIST = 1 << 20
 
 #: All lists of one walk together give no more entries than this.
@@ -23,32 +23,31 @@ def list_entries(
     type_name: str,
     member: str,
     *,
-    problems: list[str],
     what: str,
     limit: int = LONGEST_LIST,
 ) -> tuple[npt.NDArray[np.int64], StructArray]:
     """The entries of many `struct list_head` lists (include/linux/list.h).
 
     Parameters: heads uint64[n], addresses of the heads themselves; entries are `type_name`, linked by their `member`;
-    `what` names the lists in `problems`, to which one sentence is added for each way in which lists broke: a pointer
+    `what` names the lists in what is told as lost, one sentence for each way in which lists broke: a pointer
     that cannot be read, a cycle that misses the head, more than `limit` entries.
     Returns (owner int64[m]: index into heads, entries in list order within each owner; StructArray of m).
     """
     tops = np.ascontiguousarray(heads, dtype=np.uint64)
-    owner, nodes = _walk(kernel, tops, tops, problems, what, limit)
+    owner, nodes = _walk(kernel, tops, tops, what, limit)
     return owner, container(kernel, type_name, member, nodes)
 
 
 def list_nodes(
-    kernel: Kernel, heads: npt.ArrayLike, *, problems: list[str], what: str, limit: int = LONGEST_LIST
+    kernel: Kernel, heads: npt.ArrayLike, *, what: str, limit: int = LONGEST_LIST
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """As `list_entries`, but the bare addresses of the entries' `struct list_head`."""
     tops = np.ascontiguousarray(heads, dtype=np.uint64)
-    return _walk(kernel, tops, tops, problems, what, limit)
+    return _walk(kernel, tops, tops, what, limit)
 
 
 def chain_nodes(
-    kernel: Kernel, firsts: npt.ArrayLike, *, problems: list[str], what: str, limit: int = LONGEST_LIST
+    kernel: Kernel, firsts: npt.ArrayLike, *, what: str, limit: int = LONGEST_LIST
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """Chains that end in NULL, linked by the first word of each node (hlist, llist): firsts uint64[n] are the nodes.
 
@@ -57,7 +56,7 @@ def chain_nodes(
     starts = np.ascontiguousarray(firsts, dtype=np.uint64)
     rows = np.flatnonzero(starts)
     ends = np.zeros(len(rows), dtype=np.uint64)
-    owner, nodes = _walk(kernel, starts[rows], ends, problems, what, limit, include_start=True)
+    owner, nodes = _walk(kernel, starts[rows], ends, what, limit, include_start=True)
     return rows[owner], nodes
 
 
@@ -65,7 +64,6 @@ def _walk(
     kernel: Kernel,
     starts: npt.NDArray[np.uint64],
     ends: npt.NDArray[np.uint64],
-    problems: list[str],
     what: str,
     limit: int,
     include_start: bool = False,
@@ -98,10 +96,10 @@ def _walk(
         length += 1
         if length & (length - 1) == 0:
             landmark = current.copy()
-    _tell(problems, what, "a link that cannot be read", broken)
-    _tell(problems, what, "a cycle that does not lead back to its head", cycles)
+    _tell(kernel, what, "a link that cannot be read", broken)
+    _tell(kernel, what, "a cycle that does not lead back to its head", cycles)
     if len(rows):
-        _tell(problems, what, f"more than {length:,} entries, where the walk was ended", current.tolist())
+        _tell(kernel, what, f"more than {length:,} entries, where the walk was ended", current.tolist())
     if not owners:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
     owner, node = np.concatenate(owners), np.concatenate(nodes)
@@ -123,9 +121,9 @@ def _first_of_each(
     return owner[keep], node[keep]
 
 
-def _tell(problems: list[str], what: str, how: str, where: Sequence[int]) -> None:
+def _tell(kernel: Kernel, what: str, how: str, where: Sequence[int]) -> None:
     if where:
         lists = "one list" if len(where) == 1 else f"{len(where):,} lists"
-        problems.append(
+        kernel.lost(
             f"{what}: {lists} with {how} (the first at {where[0]:#018x}); what came before it is here"
         )

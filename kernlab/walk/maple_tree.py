@@ -30,12 +30,12 @@ MOST_ENTRIES = 1 << 26
 
 
 def maple_entries(
-    kernel: Kernel, trees: npt.ArrayLike, *, problems: list[str], what: str
+    kernel: Kernel, trees: npt.ArrayLike, *, what: str
 ) -> tuple[npt.NDArray[np.int64], U64, U64, U64]:
     """All entries of many `struct maple_tree`.
 
-    Parameters: trees uint64[n], their addresses; `what` names them in `problems`. Nodes that cannot be read, are of
-    no known type or are met twice cost their subtree and are counted.
+    Parameters: trees uint64[n], their addresses; `what` names them in what is told as lost. Nodes that cannot be
+    read, are of no known type or are met twice cost their subtree and are counted.
     Returns (owner int64[m]: index into trees, first uint64[m], last uint64[m], entry uint64[m]) by owner and index.
     """
     tops, shared = each_once(trees)
@@ -59,11 +59,9 @@ def maple_entries(
         found += leaves
     walk.odd += len(owner)
     if walk.lost:
-        problems.append(
-            f"{what}: {len(walk.lost):,} nodes cannot be read (the first at {walk.lost[0]:#018x})"
-        )
+        kernel.lost(f"{what}: {len(walk.lost):,} nodes cannot be read (the first at {walk.lost[0]:#018x})")
     if walk.odd:
-        problems.append(
+        kernel.lost(
             f"{what}: {walk.odd:,} nodes are of no known type, too deep or met twice, and were not entered"
         )
     owners, firsts, lasts, entries = (np.concatenate(parts) for parts in zip(*found, strict=True))

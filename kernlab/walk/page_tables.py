@@ -21,7 +21,6 @@ class PageTables:
 
     kernel: Kernel
     mm: StructArray
-    problems: list[str]
     lost: list[tuple[int, int, int]] = field(default_factory=list)
 
     def entries(self) -> Iterator[Entries]:
@@ -39,12 +38,12 @@ class PageTables:
         yield from walk
         self.lost += walk.lost
         if walk.repeated:
-            self.problems.append(f"page tables: {walk.repeated:,} links lead to tables that were met before")
+            self.kernel.lost(f"page tables: {walk.repeated:,} links lead to tables that were met before")
         if walk.beyond:
-            self.problems.append(
+            self.kernel.lost(
                 f"page tables: there are more tables than memory; {walk.beyond:,} were not followed"
             )
         if self.lost:
-            self.problems.append(
+            self.kernel.lost(
                 f"page tables: {len(self.lost):,} tables are not here or lie outside memory; what they map is not known"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.walk.lists import list_entries
@@ -18,7 +19,8 @@ _MOST_SLOTS = 1 << 10
 _MOST_UNIT_PAGES = 1 << 20
 
 
-def percpu_units(kernel: Kernel, problems: list[str]) -> tuple[U64, U64]:
+@fact
+def percpu_units(kernel: Kernel) -> tuple[U64, U64]:
     """Every CPU's unit of every chunk: (start uint64[m], end uint64[m], exclusive), ascending.
 
     The first chunk is among them; where it lies in the direct map its pages are reserved ones. Mirrors mm/percpu.c
@@ -32,18 +34,16 @@ def percpu_units(kernel: Kernel, problems: list[str]) -> tuple[U64, U64]:
         units = kernel.word("pcpu_nr_units", 4)
         pages = kernel.word("pcpu_unit_pages", 4)
     except KernlabError as error:
-        problems.append(f"the chunks of per-CPU memory cannot be found: {error}")
+        kernel.lost(f"the chunks of per-CPU memory cannot be found: {error}")
         return nothing, nothing
     # From v5.9 to v5.13 chunks for memory cgroups had lists of their own.
     slots *= kernel.types.enumerator_or_none("PCPU_NR_CHUNK_TYPES") or 1
     if slots > _MOST_SLOTS or units > kernel.arch.most_cpus or pages > _MOST_UNIT_PAGES:
-        problems.append("the per-CPU allocator's own numbers are damaged; its chunks were not looked for")
+        kernel.lost("the per-CPU allocator's own numbers are damaged; its chunks were not looked for")
         return nothing, nothing
     size = kernel.find_type("struct list_head").size
     heads = np.uint64(lists) + np.arange(slots, dtype=np.uint64) * np.uint64(size)
-    _, chunk = list_entries(
-        kernel, heads, "struct pcpu_chunk", "list", problems=problems, what="the chunks of per-CPU memory"
-    )
+    _, chunk = list_entries(kernel, heads, "struct pcpu_chunk", "list", what="the chunks of per-CPU memory")
     base = chunk["base_addr"]
     offset, read = kernel.words(np.uint64(offsets) + np.arange(units, dtype=np.uint64) * np.uint64(8))
     start = np.sort((base.values[base.valid][:, None] + offset[read][None, :]).reshape(-1))

@@ -10,9 +10,7 @@ from kernlab.core.structs import StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus, smp
 
 
-def percpu_sums(
-    kernel: Kernel, counter: StructArray, problems: list[str]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def percpu_sums(kernel: Kernel, counter: StructArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """What counters count, each CPU's part added (percpu_counter_sum): (int64[n], bool[n] of what could be read).
 
     A kernel for a single CPU keeps no parts, nor does a counter that was not set up yet (its pointer is NULL).
@@ -22,7 +20,7 @@ def percpu_sums(
     if not counter.has("counters") and not smp(kernel):
         return total, count.valid
     pointer = counter["counters"]
-    numbers = possible_cpus(kernel, problems)
+    numbers = possible_cpus(kernel)
     rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
     where = percpu_many(kernel, pointer.values[rows], numbers)
     parts, read = kernel.words(where.reshape(-1), 4)

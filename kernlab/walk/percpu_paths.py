@@ -67,7 +67,7 @@ def percpu_members(structs: StructArray, path: str) -> tuple[npt.NDArray[np.int6
             f".kern.field({path!r}) reads it"
         )
     kernel = structs.kernel
-    numbers = possible_cpus(kernel, [])
+    numbers = possible_cpus(kernel)
     if len(numbers) * len(structs) > _MOST_VALUES:
         raise KernlabError(
             f"{len(structs):,} rows on {len(numbers):,} CPUs are refused: at most {_MOST_VALUES:,} values at once"
@@ -108,8 +108,8 @@ def _are_percpu(kernel: Kernel, pointers: U64) -> bool:
     """Are these all per-CPU pointers?"""
     if not len(pointers):
         return False
-    start, end = kernel.once("percpu_units", lambda kernel: percpu_units(kernel, []))
-    numbers = kernel.once("possible_cpus", lambda kernel: possible_cpus(kernel, []))
+    start, end = percpu_units(kernel)
+    numbers = possible_cpus(kernel)
     if not len(start) or not len(numbers):
         return False
     place = pointers + kernel.percpu_offsets[numbers[0]]

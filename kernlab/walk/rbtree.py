@@ -17,13 +17,13 @@ MOST_NODES = 1 << 26
 
 
 def rbtree_entries(
-    kernel: Kernel, roots: npt.ArrayLike, type_name: str, member: str, *, problems: list[str], what: str
+    kernel: Kernel, roots: npt.ArrayLike, type_name: str, member: str, *, what: str
 ) -> tuple[npt.NDArray[np.int64], StructArray]:
     """The entries of many `struct rb_root` (include/linux/rbtree.h), each tree in order.
 
     Parameters: roots uint64[n], addresses of the roots; entries are `type_name`, linked by their `member`; `what`
-    names the trees in `problems`. A node that cannot be read costs its subtree, one met twice (a cycle) is not
-    entered again; both are counted.
+    names the trees in what is told as lost. A node that cannot be read costs its subtree, one met twice (a cycle)
+    is not entered again; both are counted.
     Returns (owner int64[m]: index into roots, StructArray of m).
     """
     tops, shared = each_once(roots)
@@ -61,11 +61,9 @@ def rbtree_entries(
     if len(nodes):
         twice += len(nodes)
     if lost:
-        problems.append(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
+        kernel.lost(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
     if twice:
-        problems.append(
-            f"{what}: {twice:,} links lead back into their tree or too deep and were not followed"
-        )
+        kernel.lost(f"{what}: {twice:,} links lead back into their tree or too deep and were not followed")
     if not found:
         return np.zeros(0, dtype=np.int64), container(kernel, type_name, member, np.zeros(0, dtype=np.uint64))
     owners, places, all_nodes = (np.concatenate(parts) for parts in zip(*found, strict=True))

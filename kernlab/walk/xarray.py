@@ -21,22 +21,22 @@ _MOST_LEVELS = 16  # 64 bits of index, 6 a level, or 4 with CONFIG_BASE_SMALL
 
 
 def xarray_entries(
-    kernel: Kernel, xarrays: npt.ArrayLike, *, problems: list[str], what: str
+    kernel: Kernel, xarrays: npt.ArrayLike, *, what: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """All entries of many `struct xarray`: `xarray_spans` without their lengths.
 
     Returns (owner int64[m], index uint64[m], entry uint64[m]), by owner and index.
     """
-    owner, index, _, entry = xarray_spans(kernel, xarrays, problems=problems, what=what)
+    owner, index, _, entry = xarray_spans(kernel, xarrays, what=what)
     return owner, index, entry
 
 
 def xarray_spans(
-    kernel: Kernel, xarrays: npt.ArrayLike, *, problems: list[str], what: str
+    kernel: Kernel, xarrays: npt.ArrayLike, *, what: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """All entries of many `struct xarray` (also `struct radix_tree_root`, its old name, and `idr.idr_rt`).
 
-    Parameters: xarrays uint64[n], their addresses; `what` names them in `problems`, which gets a sentence when nodes
+    Parameters: xarrays uint64[n], their addresses; `what` names them in what is told as lost when nodes
     could not be read. Value entries (bit 0 set) are given as they are stored; a multi-index entry once, at its first
     index. A node that is met again (no tree has one twice) is not entered again.
     Returns (owner int64[m], index uint64[m], length uint64[m]: how many indexes the entry stands for, entry
@@ -86,11 +86,11 @@ def xarray_spans(
         length = (_slots(values) << shifts.astype(np.uint64)[:, None]).reshape(-1)
         entries = values.reshape(-1)
     if lost:
-        problems.append(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
+        kernel.lost(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
     if twice:
-        problems.append(f"{what}: {twice:,} links lead to nodes that were met before, and were not followed")
+        kernel.lost(f"{what}: {twice:,} links lead to nodes that were met before, and were not followed")
     if total > MOST_ENTRIES:
-        problems.append(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was ended")
+        kernel.lost(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was ended")
     owners, indexes, lengths, leaves = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((indexes, owners))
     owner, row = given_to_all(owners[order], shared)
@@ -111,12 +111,10 @@ def _slots(entries: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def idr_entries(
-    kernel: Kernel, idrs: npt.ArrayLike, *, problems: list[str], what: str
+    kernel: Kernel, idrs: npt.ArrayLike, *, what: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """All entries of many `struct idr`: (owner int64[m], id uint64[m], pointer uint64[m]) (include/linux/idr.h)."""
     roots = StructArray(kernel, kernel.find_type("struct idr"), idrs)
     base = roots["idr_base"].values.astype(np.uint64)
-    owner, index, entry = xarray_entries(
-        kernel, roots.follow("idr_rt").addresses, problems=problems, what=what
-    )
+    owner, index, entry = xarray_entries(kernel, roots.follow("idr_rt").addresses, what=what)
     return owner, index + base[owner], entry

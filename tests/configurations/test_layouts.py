@@ -56,7 +56,7 @@ class TestWithoutVmemmap:
         table = kernel.vmcoreinfo.symbol("mem_section")
         root = int.from_bytes(below.read(table, 8), "little")
         size = kernel.find_type("struct mem_section").size
-        for number in sections(kernel, []).numbers.tolist():
+        for number in sections(kernel).numbers.tolist():
             word = int.from_bytes(below.read(root + number * size, 8), "little")
             own = kernel.memory.layout.direct_start + (16 << 20) + number * (2 << 20)
             frames = (1 << 27) // 4096
@@ -134,7 +134,7 @@ def test_a_pageblock_is_as_large_as_its_flags_say(below, lacking):
     """Without CONFIG_HUGETLB_PAGE it depends on CONFIG_TRANSPARENT_HUGEPAGE and the release; here they are 2 MiB."""
     kernel = Absence(types=lacking).of(below).kernel
     assert pageblock_order(kernel) == 9
-    usage = np.diff(sections(kernel, []).usage[:2].astype(np.int64))[0]
+    usage = np.diff(sections(kernel).usage[:2].astype(np.int64))[0]
     assert usage - kernel.find_type("struct mem_section_usage").size in (32, 64)
 
 
@@ -145,7 +145,7 @@ def test_pageblocks_of_either_size(opened, order):
     kernel, overlay = below.kernel, Overlay(below)
     root = int.from_bytes(below.read(kernel.vmcoreinfo.symbol("mem_section"), 8), "little")
     kind = kernel.find_type("struct mem_section").strip()
-    known = sections(kernel, [])
+    known = sections(kernel)
     step = kernel.find_type("struct mem_section_usage").size + {9: 32, 10: 16}[order]
     for place, number in enumerate(known.numbers.tolist()):
         where = root + number * kind.size + kind.member("usage").offset

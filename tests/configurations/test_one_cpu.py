@@ -40,7 +40,7 @@ def pair(request, opened):
     for mask in _MASKS:
         alone.word(below.symbol(f"__cpu_{mask}_mask"), 1)
     single = Overlay(below)
-    node = nodes(kernel, [])
+    node = nodes(kernel)
     _, zone = zones(kernel, node)
     cache = below.slabs.kern.structs
     for structs, members in (
@@ -100,6 +100,6 @@ def test_counters_are_their_own_sums(pair, table):
     assert found.notna().equals(whole.notna())
     assert not set(found.attrs["problems"]) - set(whole.attrs["problems"])
     if table == "zones":
-        raw = zones(dump.kernel, nodes(dump.kernel, []))[1].follow("vm_stat[0]")
+        raw = zones(dump.kernel, nodes(dump.kernel))[1].follow("vm_stat[0]")
         free = dump.structs("atomic_long_t", raw.addresses)["counter"].values
         assert found["nr_free_pages"].tolist() == free.tolist()

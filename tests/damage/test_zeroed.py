@@ -20,7 +20,7 @@ def files_of(dump, kind: str):
         words, read = kernel.words(np.uint64(int(array)) + slots * np.uint64(8))
         seen |= set(words[read & (words != 0)].tolist())
     file = StructArray(kernel, kernel.find_type("struct file"), sorted(seen))
-    found = paths(kernel, file.follow("f_path"), root_of_init(kernel, []))
+    found = paths(kernel, file.follow("f_path"), root_of_init(kernel))
     rows = [i for i, text in enumerate(found.values.tolist()) if found.valid[i] and text.startswith(kind)]
     return file[np.array(rows, dtype=np.int64)], [found.values[i] for i in rows]
 
@@ -28,7 +28,7 @@ def files_of(dump, kind: str):
 def path_of(dump, address: int):
     kernel = dump.kernel
     file = StructArray(kernel, kernel.find_type("struct file"), [address])
-    found = paths(kernel, file.follow("f_path"), root_of_init(kernel, []))
+    found = paths(kernel, file.follow("f_path"), root_of_init(kernel))
     return found.values[0] if found.valid[0] else None
 
 

@@ -13,6 +13,7 @@ from kernlab.dataframes import addresses, describe, frame, lookup, nullable
 from kernlab.dataframes.builder import MOST_PROBLEMS
 from kernlab.debuginfo.types import EnumType, PointerType, StructType, VoidType
 from kernlab.errors import KernlabError
+from kernlab.util.losses import scope
 
 KERNEL = SimpleNamespace(token="dump-7", source="/crash/vmcore", problems=["the file is cut"])
 
@@ -113,7 +114,9 @@ def test_hostile_text_is_kept_as_it_is():
 
 
 def test_attrs_are_plain_json():
-    table = frame(KERNEL, "tasks", problems=["lost 3", "lost 3"], pid=[1])
+    with scope("test") as here:
+        here.lost("lost 3", "lost 3")
+        table = frame(KERNEL, "tasks", pid=[1])
     assert json.loads(json.dumps(table.attrs)) == {
         "kernlab": 1,
         "table": "tasks",
@@ -121,7 +124,9 @@ def test_attrs_are_plain_json():
         "problems": ["the file is cut", "lost 3"],
     }
     assert isinstance(table.index, pd.RangeIndex)
-    many = describe(None, "t", (f"problem {i}" for i in range(1000)))["problems"]
+    with scope("test") as here:
+        here.lost(*(f"problem {i}" for i in range(1000)))
+        many = describe(None, "t")["problems"]
     assert len(many) == MOST_PROBLEMS
     assert many[-1] == "and 901 more problems of this kind"
 

@@ -11,6 +11,7 @@ import pytest
 from kernlab.dataframes import describe, frame, nullable
 from kernlab.display.html import is_ours, to_html
 from kernlab.escape import show_controls
+from kernlab.util.losses import scope
 from kernlab.util.text import decode
 
 HOSTILE = [
@@ -69,9 +70,9 @@ def harmless(html):
 
 
 def test_hostile_strings_are_inert_everywhere():
-    table = frame(
-        None, HOSTILE[0], problems=HOSTILE, name=HOSTILE, **{HOSTILE[1]: HOSTILE, HOSTILE[3]: HOSTILE}
-    )
+    with scope("test") as here:
+        here.lost(*HOSTILE)
+        table = frame(None, HOSTILE[0], name=HOSTILE, **{HOSTILE[1]: HOSTILE, HOSTILE[3]: HOSTILE})
     table["category"] = pd.Categorical(HOSTILE)
     table["object"] = pd.Series([HOSTILE, *HOSTILE[1:]], dtype=object)
     table["bytes"] = [h.encode() for h in HOSTILE]
@@ -130,7 +131,9 @@ def test_cuts_are_said():
 
 
 def test_problems_are_counted_and_the_first_told():
-    page = harmless(to_html(frame(None, "t", problems=[f"page {i} is lost" for i in range(7)], a=[1])))
+    with scope("test") as here:
+        here.lost(*(f"page {i} is lost" for i in range(7)))
+        page = harmless(to_html(frame(None, "t", a=[1])))
     assert "7 problems" in page.text
     assert "page 2 is lost" in page.text
     assert "page 3 is lost" not in page.text
@@ -147,7 +150,9 @@ def test_a_series_is_names_and_values():
     info = pd.Series(
         {"release": "6.1.0", "memory_bytes": 2 << 30, "uptime": pd.Timedelta("2h"), "taint": None}
     )
-    info.attrs = describe(None, "info", ["no panic message"])
+    with scope("info") as here:
+        here.lost("no panic message")
+        info.attrs = describe(None, here.name)
     page = harmless(to_html(info))
     assert page.cells == [
         "release",

@@ -17,8 +17,8 @@ from kernlab.linux.page.vmemmap import page_chunks
 @pytest.fixture(scope="module")
 def search(server):
     """The sk_buffs of the server, as they were found, and their search."""
-    survey = PageSurvey(server.kernel, [])
-    found = NetworkSearch(server.kernel, survey.layout, [])
+    survey = PageSurvey(server.kernel)
+    found = NetworkSearch(server.kernel, survey.layout)
     slabs = [found.pages(chunk).slabs for chunk in page_chunks(server.kernel)]
     return found, found._skbs(np.concatenate(slabs))
 

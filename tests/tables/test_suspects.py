@@ -325,7 +325,7 @@ def test_a_machine_below_its_watermarks(opened):
     from kernlab.linux import zones as zone_walk
 
     kernel = dump.kernel
-    _, zone_structs = zone_walk.zones(kernel, zone_walk.nodes(kernel, []))
+    _, zone_structs = zone_walk.zones(kernel, zone_walk.nodes(kernel))
     row = int(zone_structs["managed_pages.counter"].values.argmax())
     overlay = Overlay(dump).set("struct zone", int(zone_structs.addresses[row]), "_watermark[0]", 1 << 20)
     found = overlay.dump().suspects

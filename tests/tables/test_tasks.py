@@ -136,8 +136,8 @@ def test_damaged_dump_gives_all_that_any_way_gives(damaged_dump, opened):
     assert share >= 0.97, f"{share:.1%} of the guest's threads are there"
     kernel = dump.kernel
     ways = (task_search._by_pid, task_search._idle_tasks)
-    alone = [set(way(kernel, []).tolist()) for way in ways]
-    alone.append(set(task_search._by_lists(kernel, np.array([kernel.symbol("init_task")]), []).tolist()))
+    alone = [set(way(kernel).tolist()) for way in ways]
+    alone.append(set(task_search._by_lists(kernel, np.array([kernel.symbol("init_task")])).tolist()))
     assert set().union(*alone) <= set(tasks["address"].tolist())
     # No single way gives them all here, or this dump would prove nothing.
     assert max(map(len, alone)) < len(tasks)
@@ -151,9 +151,9 @@ def test_task_structs_begin_behind_their_red_zone(opened):
     cache = int(dump.slabs.set_index("name")["address"]["task_struct"])
     size = dump.struct("kmem_cache", cache).size
     none = np.zeros(0, dtype=np.uint64)
-    every = task_search._by_slab(dump.kernel, none, [])
+    every = task_search._by_slab(dump.kernel, none)
     zoned = Overlay(dump).set("struct kmem_cache", cache, "red_left_pad", size).dump()
-    found = task_search._by_slab(zoned.kernel, none, [])
+    found = task_search._by_slab(zoned.kernel, none)
     objects = dump.slab_objects("task_struct")
     first = (
         objects.groupby(objects["slab"].to_numpy(dtype=np.uint64))["address"].min().to_numpy(dtype=np.uint64)

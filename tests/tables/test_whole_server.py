@@ -183,7 +183,7 @@ def lruvec_bytes(dump, item: str) -> list[int]:
     total = np.zeros(len(group), dtype=np.int64)
     for node in (0, 1):
         pointer = group.follow(f"nodeinfo[{node}]")["lruvec_stats_percpu"]
-        where = percpu_many(kernel, pointer.values, possible_cpus(kernel, []))
+        where = percpu_many(kernel, pointer.values, possible_cpus(kernel))
         values, read = kernel.words(where.reshape(-1) + np.uint64(8 * index))
         assert read.all()
         total += values.view(np.int64).reshape(where.shape).sum(axis=1)

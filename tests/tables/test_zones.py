@@ -224,7 +224,7 @@ def test_zswaps_pool_is_that_of_its_allocator(server, server_files):
 
 def test_an_allocator_that_nobody_knows_is_named(server):
     _, pool = list_entries(
-        server.kernel, [server.symbol("zswap_pools")], "struct zswap_pool", "list", problems=[], what="pools"
+        server.kernel, [server.symbol("zswap_pools")], "struct zswap_pool", "list", what="pools"
     )
     name = int(pool["zpool->driver->type"].values[0])
     broken = Overlay(server).write(name, b"zturbo\0\0").dump()

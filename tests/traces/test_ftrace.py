@@ -158,7 +158,7 @@ def damaged(opened: Callable[[str], kernlab.Dump]) -> Overlay:
 
 
 def rings(overlay: Overlay) -> list[tuple[int, list[int]]]:
-    (instance,) = find_instances(overlay.kernel, [])
+    (instance,) = find_instances(overlay.kernel)
     return [(ring.address, ring.pages.tolist()) for ring in instance.rings if ring.buffer == "main"]
 
 

@@ -46,12 +46,16 @@ def test_a_single_problem_is_that_line_itself(opened):
 
 def test_a_tables_own_problems_come_after_and_are_the_dumps_too(lacking):
     own = "2 tasks lie on pages that the dump lacks"
-    built = frame(lacking.kernel, "mine", problems=[own, MANY[1]], pid=[1])
+    with lacking.kernel.scope("mine") as k:
+        k.lost(own, MANY[1])
+        built = frame(lacking.kernel, k.name, pid=[1])
     assert built.attrs["problems"][1:] == [own]
     lacking._built["mine"] = built
     # Another table's line of the dump's, from when it knew of fewer, is not a problem of its own.
     stale = in_one_line(MANY[:2])
-    again = frame(lacking.kernel, "other", problems=[*stale, *built.attrs["problems"]], pid=[1])
+    with lacking.kernel.scope("other") as k:
+        k.lost(*stale, *built.attrs["problems"])
+        again = frame(lacking.kernel, k.name, pid=[1])
     assert again.attrs["problems"] == built.attrs["problems"]
     assert lacking.problems == [*MANY, own]
 

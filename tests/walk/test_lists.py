@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.heap import Heap
 
+from kernlab.util.losses import scope
 from kernlab.walk.lists import chain_nodes, list_entries, list_nodes
 
 WILD = 0xFFFF_F000_DEAD_0000
@@ -30,11 +31,9 @@ def test_every_list_in_its_order(below, lengths, seed):
     shuffled = np.random.default_rng(seed)
     lists = [shuffled.permutation(nodes_of(heap, n)).tolist() for n in lengths]
     heads = [heap.list(nodes) for nodes in lists]
-    problems: list[str] = []
-    owner, nodes = list_nodes(
-        heap.kernel(), np.array(heads, dtype=np.uint64), problems=problems, what="lists"
-    )
-    assert problems == []
+    with scope("test") as losses:
+        owner, nodes = list_nodes(heap.kernel(), np.array(heads, dtype=np.uint64), what="lists")
+    assert losses.losses == []
     assert owner.tolist() == [i for i, nodes in enumerate(lists) for _ in nodes]
     assert nodes.tolist() == [node for nodes in lists for node in nodes]
 
@@ -47,9 +46,7 @@ def test_entries_are_what_the_nodes_are_part_of(below):
     for number, cache in enumerate(caches):
         heap.member("struct kmem_cache", cache, "size", 100 + number)
     head = heap.list([cache + offset for cache in caches])
-    owner, found = list_entries(
-        heap.kernel(), [head], "struct kmem_cache", "list", problems=[], what="caches"
-    )
+    owner, found = list_entries(heap.kernel(), [head], "struct kmem_cache", "list", what="caches")
     assert owner.tolist() == [0] * 5
     assert found.addresses.tolist() == caches
     assert found["size"].values.tolist() == [100, 101, 102, 103, 104]
@@ -61,7 +58,7 @@ def test_steps_are_the_longest_list_and_not_their_number(below, count):
     heads = [heap.list(nodes_of(heap, 7)) for _ in range(count)]
     kernel = heap.kernel()
     before = kernel.memory.gathers
-    owner, _ = list_nodes(kernel, heads, problems=[], what="lists")
+    owner, _ = list_nodes(kernel, heads, what="lists")
     assert len(owner) == 7 * count
     assert kernel.memory.gathers - before <= 8
 
@@ -81,26 +78,26 @@ def test_a_broken_list_keeps_what_came_before_and_costs_no_other(below, value, h
     bad = nodes_of(heap, 9)
     heads = [heap.list(good), heap.list(bad), heap.list(good_too := nodes_of(heap, 3))]
     heap.word(bad[5], {"cycle": bad[2], "self": bad[5]}.get(value, value))
-    problems: list[str] = []
-    owner, nodes = list_nodes(heap.kernel(), heads, problems=problems, what="the lists")
+    with scope("test") as losses:
+        owner, nodes = list_nodes(heap.kernel(), heads, what="the lists")
     assert nodes[owner == 0].tolist() == good
     assert nodes[owner == 2].tolist() == good_too
     kept = nodes[owner == 1].tolist()
     # The wild pointer itself is no entry that anybody could tell from a good one until it is read.
     assert [node for node in kept if node != WILD] == bad[:6]
-    assert len(problems) == 1
-    assert problems[0].startswith("the lists: one list with")
-    assert how in problems[0]
+    assert len(losses.losses) == 1
+    assert losses.losses[0].startswith("the lists: one list with")
+    assert how in losses.losses[0]
 
 
 def test_a_list_longer_than_the_limit_ends_there_and_says_so(below):
     heap = Heap(below)
     nodes = nodes_of(heap, 50)
     head = heap.list(nodes)
-    problems: list[str] = []
-    _, found = list_nodes(heap.kernel(), [head], problems=problems, what="it", limit=20)
+    with scope("test") as losses:
+        _, found = list_nodes(heap.kernel(), [head], what="it", limit=20)
     assert found.tolist() == nodes[:20]
-    assert "more than 20 entries" in problems[0]
+    assert "more than 20 entries" in losses.losses[0]
 
 
 @SETTINGS
@@ -113,14 +110,13 @@ def test_chains_end_in_null(below, lengths):
         for here, following in zip(nodes, [*nodes[1:], 0], strict=False):
             heap.word(here, following)
         chains.append(nodes)
-    problems: list[str] = []
-    owner, nodes = chain_nodes(
-        heap.kernel(),
-        np.array([c[0] if c else 0 for c in chains], dtype=np.uint64),
-        problems=problems,
-        what="x",
-    )
-    assert problems == []
+    with scope("test") as losses:
+        owner, nodes = chain_nodes(
+            heap.kernel(),
+            np.array([c[0] if c else 0 for c in chains], dtype=np.uint64),
+            what="x",
+        )
+    assert losses.losses == []
     assert [nodes[owner == i].tolist() for i in range(len(chains))] == chains
 
 
@@ -129,7 +125,7 @@ def test_a_chain_that_loops_is_cut_where_it_meets_itself(below):
     nodes = nodes_of(heap, 6)
     for here, following in zip(nodes, [*nodes[1:], nodes[1]], strict=True):
         heap.word(here, following)
-    problems: list[str] = []
-    _, found = chain_nodes(heap.kernel(), [nodes[0]], problems=problems, what="x")
+    with scope("test") as losses:
+        _, found = chain_nodes(heap.kernel(), [nodes[0]], what="x")
     assert found.tolist() == nodes
-    assert "cycle" in problems[0]
+    assert "cycle" in losses.losses[0]

@@ -8,6 +8,7 @@ from support.heap import Heap
 
 from kernlab.core.structs import StructArray
 from kernlab.linux.shmem import SharedSwap
+from kernlab.util.losses import scope
 
 PAGE = 4096
 WRITE, SHARED = 0x2, 0x8
@@ -53,11 +54,9 @@ class File:
             self.heap.member("struct vm_area_struct", vma, name, value)
         self.vmas.append(vma)
 
-    def swap(self, problems: list[str]) -> SharedSwap:
+    def swap(self) -> SharedSwap:
         kernel = self.heap.kernel()
-        return SharedSwap(
-            kernel, StructArray(kernel, kernel.find_type("struct vm_area_struct"), self.vmas), problems
-        )
+        return SharedSwap(kernel, StructArray(kernel, kernel.find_type("struct vm_area_struct"), self.vmas))
 
 
 @pytest.fixture
@@ -72,11 +71,11 @@ def test_each_mapping_has_what_is_swapped_out_of_its_part_of_the_file(file):
     file.map(0xA0000, 4, 6, SHARED)
     file.map(0xB0000, 100, 63, 0)  # private, read only, and beyond the file's end
     file.map(0xC0000, 4, 0, WRITE, file=0)  # anonymous
-    problems: list[str] = []
-    swap = file.swap(problems)
+    with scope("test") as losses:
+        swap = file.swap()
     assert swap.pages.tolist() == [4, 2, 0, 1, 0]
     assert swap.known.all()
-    assert problems == []
+    assert losses.losses == []
 
 
 def test_an_entry_of_several_pages_counts_for_those_in_the_range(file):
@@ -87,7 +86,7 @@ def test_an_entry_of_several_pages_counts_for_those_in_the_range(file):
     file.map(0x10000, 64, 0, SHARED)
     file.map(0x90000, 3, 10, SHARED)
     file.map(0xA0000, 12, 0, SHARED)
-    assert file.swap([]).pages.tolist() == [8, 3, 4]
+    assert file.swap().pages.tolist() == [8, 3, 4]
 
 
 def test_a_page_of_ones_own_hides_the_files(file):
@@ -95,7 +94,7 @@ def test_a_page_of_ones_own_hides_the_files(file):
     file.swap_out(0, 1, 5, 63)
     file.map(0x10000, 64, 0, WRITE)
     file.map(0x90000, 64, 0, WRITE | SHARED)
-    swap = file.swap([])
+    swap = file.swap()
     assert swap.pages.tolist() == [4, 4]
     rows = np.array([0, 0, 1])
     swap.hide(rows, np.array([0x11000, 0x12000, 0x91000], dtype=np.uint64), np.full(3, PAGE))
@@ -108,7 +107,7 @@ def test_what_is_not_shared_memory_has_none(file):
     file.swap_out(0)
     file.heap.member("struct address_space", file.mapping, "a_ops", file.heap.base)
     file.map(0x10000, 64, 0, SHARED)
-    swap = file.swap([])
+    swap = file.swap()
     assert swap.pages.tolist() == [0]
     assert swap.known.all()
 
@@ -124,10 +123,10 @@ def test_without_the_symbol_nobody_knows_what_is_shared_memory(file, monkeypatch
         kernel.symbols, "get", lambda name, *rest: None if name == "shmem_aops" else lookup(name, *rest)
     )
     monkeypatch.setattr(type(kernel.symbols), "__contains__", lambda _, name: name != "shmem_aops")
-    problems: list[str] = []
     vmas = StructArray(kernel, kernel.find_type("struct vm_area_struct"), file.vmas)
-    assert SharedSwap(kernel, vmas, problems).known.tolist() == [False, True]
-    assert any("CONFIG_KALLSYMS_ALL" in problem for problem in problems)
+    with scope("test") as losses:
+        assert SharedSwap(kernel, vmas).known.tolist() == [False, True]
+    assert any("CONFIG_KALLSYMS_ALL" in problem for problem in losses.losses)
 
 
 @pytest.mark.parametrize("broken", ["node", "inode", "mapping", "file"])
@@ -141,6 +140,6 @@ def test_what_cannot_be_read_is_not_zero(file, broken):
         file.heap.member("struct file", file.file, "f_mapping", WILD)
     file.map(0x10000, 64, 0, SHARED, file=WILD if broken == "file" else None)
     file.map(0x90000, 1, 0, WRITE, file=0)
-    problems: list[str] = []
-    assert file.swap(problems).known.tolist() == [False, True]
-    assert bool(problems) == (broken == "node")
+    with scope("test") as losses:
+        assert file.swap().known.tolist() == [False, True]
+    assert bool(losses.losses) == (broken == "node")

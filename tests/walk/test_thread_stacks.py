@@ -33,12 +33,12 @@ def another(dump: kernlab.Dump, **moved: int | None) -> kernlab.Dump:
 def test_it_is_what_the_kernel_mapped_for_each_thread(dump):
     mapped = dump.structs("task_struct", dump.tasks["address"]).follow("stack_vm_area")["nr_pages"]
     pages = set(mapped.values[mapped.valid].tolist()) - {0}
-    assert {thread_size(dump.kernel, [])} == {count * 4096 for count in pages}
+    assert {thread_size(dump.kernel)} == {count * 4096 for count in pages}
 
 
 def test_types_tell_where_data_symbols_are_absent(dump):
     """CONFIG_KALLSYMS_ALL=n."""
-    assert thread_size(another(dump, init_stack=None).kernel, []) == 16384
+    assert thread_size(another(dump, init_stack=None).kernel) == 16384
 
 
 def test_stacks_of_unknown_size_cost_no_table(opened, monkeypatch):
@@ -62,7 +62,7 @@ def kasan(opened):
 
 
 def test_larger_stacks_are_their_threads_to_the_end(opened, kasan):
-    assert thread_size(kasan.kernel, []) == 32768
+    assert thread_size(kasan.kernel) == 32768
     stacks = opened("debian-6.1").structs("task_struct", kasan.tasks["address"])["stack"].values
     stack = int(stacks[kasan.tasks["pid"] > 0].max())
     found = kasan.owner(stack + 30_000)

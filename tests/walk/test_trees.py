@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.heap import Heap
 
+from kernlab.util.losses import scope
 from kernlab.walk.maple_tree import maple_entries
 from kernlab.walk.rbtree import rbtree_entries
 from kernlab.walk.xarray import idr_entries, xarray_entries, xarray_spans
@@ -40,10 +41,8 @@ def rbtree(heap: Heap, nodes: list[int]) -> int:
     return heap.words([link(nodes)])
 
 
-def in_order(kernel, roots, problems):
-    owner, found = rbtree_entries(
-        kernel, roots, "struct rb_node", "__rb_parent_color", problems=problems, what="t"
-    )
+def in_order(kernel, roots):
+    owner, found = rbtree_entries(kernel, roots, "struct rb_node", "__rb_parent_color", what="t")
     return owner, found.addresses
 
 
@@ -54,10 +53,10 @@ def test_rbtrees_come_in_order(below, sizes, seed):
     shuffled = np.random.default_rng(seed)
     trees = [shuffled.permutation([heap.alloc(24) for _ in range(n)]).tolist() for n in sizes]
     roots = [rbtree(heap, nodes) for nodes in trees]
-    problems: list[str] = []
     # The last root is asked for twice, as threads share an mm.
-    owner, found = in_order(heap.kernel(), [*roots, roots[-1]], problems)
-    assert problems == []
+    with scope("test") as losses:
+        owner, found = in_order(heap.kernel(), [*roots, roots[-1]])
+    assert losses.losses == []
     assert [found[owner == i].tolist() for i in range(len(trees) + 1)] == [*trees, trees[-1]]
 
 
@@ -66,7 +65,7 @@ def test_rbtree_steps_are_the_depth(below):
     roots = [rbtree(heap, [heap.alloc(24) for _ in range(127)]) for _ in range(300)]
     kernel = heap.kernel()
     before = kernel.memory.gathers
-    owner, _ = in_order(kernel, roots, [])
+    owner, _ = in_order(kernel, roots)
     assert len(owner) == 127 * 300
     assert kernel.memory.gathers - before <= 2 * 8 + 2
 
@@ -78,10 +77,10 @@ def test_a_damaged_rbtree_costs_a_subtree(below, value, says):
     root = rbtree(heap, nodes)
     top = nodes[15]
     heap.member("struct rb_node", top, "rb_left", top if value == "root" else value)
-    problems: list[str] = []
-    _, found = in_order(heap.kernel(), [root], problems)
+    with scope("test") as losses:
+        _, found = in_order(heap.kernel(), [root])
     assert found.tolist() == nodes[15:]
-    assert says in problems[0]
+    assert says in losses.losses[0]
 
 
 # XArrays
@@ -129,9 +128,9 @@ ENTRIES = st.dictionaries(INDEXES, st.integers(1, 1 << 40).map(lambda n: n << 3)
 def test_xarrays_give_each_entry_at_its_index(below, trees):
     heap = Heap(below, pages=2048)
     tops = [xarray(heap, entries) for entries in trees]
-    problems: list[str] = []
-    owner, index, entry = xarray_entries(heap.kernel(), [*tops, tops[0]], problems=problems, what="x")
-    assert problems == []
+    with scope("test") as losses:
+        owner, index, entry = xarray_entries(heap.kernel(), [*tops, tops[0]], what="x")
+    assert losses.losses == []
     for number, entries in enumerate([*trees, trees[0]]):
         mine = owner == number
         assert list(zip(index[mine].tolist(), entry[mine].tolist(), strict=True)) == sorted(entries.items())
@@ -144,10 +143,10 @@ def test_xarray_values_siblings_and_reserved_entries(below):
     for slot in (9, 10, 11):  # a multi-index entry's siblings point back at slot 8
         heap.member("struct xa_node", node, f"slots[{slot}]", 8 << 2 | 2)
     heap.member("struct xa_node", node, "slots[30]", 257 << 2 | 2)  # XA_ZERO_ENTRY: reserved, reads as NULL
-    _, index, entry = xarray_entries(heap.kernel(), [top], problems=[], what="x")
+    _, index, entry = xarray_entries(heap.kernel(), [top], what="x")
     assert index.tolist() == [3, 8, 20]
     assert entry.tolist() == [0x1001, 0x5000, 0x6000]
-    owner, index, length, entry = xarray_spans(heap.kernel(), [top, top], problems=[], what="x")
+    owner, index, length, entry = xarray_spans(heap.kernel(), [top, top], what="x")
     assert owner.tolist() == [0] * 3 + [1] * 3
     assert index.tolist() == [3, 8, 20] * 2
     assert length.tolist() == [1, 4, 1] * 2
@@ -161,7 +160,7 @@ def test_an_entry_above_the_lowest_level_stands_for_all_below_it(below):
     root = head_of(heap, top) & ~3
     heap.member("struct xa_node", root, "slots[2]", 0x7001)
     heap.member("struct xa_node", root, "slots[3]", 2 << 2 | 2)
-    _, index, length, entry = xarray_spans(heap.kernel(), [top], problems=[], what="x")
+    _, index, length, entry = xarray_spans(heap.kernel(), [top], what="x")
     assert index.tolist() == [0, 64, 128]
     assert length.tolist() == [1, 1, 128]
     assert entry.tolist() == [0x1001, 0x2001, 0x7001]
@@ -174,10 +173,10 @@ def test_damaged_xarrays_are_bounded(below):
     root = head_of(heap, top)
     heap.member("struct xa_node", root & ~3, "slots[5]", WILD | 2)
     heap.member("struct xa_node", root & ~3, "slots[6]", root)
-    problems: list[str] = []
-    _, index, _ = xarray_entries(heap.kernel(), [top], problems=problems, what="x")
+    with scope("test") as losses:
+        _, index, _ = xarray_entries(heap.kernel(), [top], what="x")
     assert index.tolist() == [i for i in sorted(entries) if i // 64 not in (5, 6)]
-    assert len(problems) == 2
+    assert len(losses.losses) == 2
 
 
 def test_idrs_add_their_base(below):
@@ -186,7 +185,7 @@ def test_idrs_add_their_base(below):
     idr = heap.alloc(below.kernel.find_type("struct idr").size)
     heap.member("struct idr", idr, "idr_rt.xa_head", head_of(heap, inner))
     heap.member("struct idr", idr, "idr_base", 100)
-    _, number, entry = idr_entries(heap.kernel(), [idr], problems=[], what="x")
+    _, number, entry = idr_entries(heap.kernel(), [idr], what="x")
     assert number.tolist() == [100, 104]
     assert entry.tolist() == [0x8000, 0x9000]
 
@@ -251,9 +250,9 @@ def disjoint(draw) -> list[Range]:
 def test_maple_trees_give_each_range(below, trees, fanout):
     heap = Heap(below)
     tops = [maple(heap, ranges, fanout) for ranges in trees]
-    problems: list[str] = []
-    owner, first, last, entry = maple_entries(heap.kernel(), [*tops, tops[0]], problems=problems, what="m")
-    assert problems == []
+    with scope("test") as losses:
+        owner, first, last, entry = maple_entries(heap.kernel(), [*tops, tops[0]], what="m")
+    assert losses.losses == []
     for number, ranges in enumerate([*trees, trees[0]]):
         mine = owner == number
         found = list(zip(first[mine].tolist(), last[mine].tolist(), entry[mine].tolist(), strict=True))
@@ -266,7 +265,7 @@ def test_maple_steps_are_the_depth(below):
     tops = [maple(heap, ranges, 10) for _ in range(500)]
     kernel = heap.kernel()
     before = kernel.memory.gathers
-    owner, *_ = maple_entries(kernel, tops, problems=[], what="m")
+    owner, *_ = maple_entries(kernel, tops, what="m")
     assert len(owner) == 80 * 500
     assert kernel.memory.gathers - before <= 1 + 3 * 4
 
@@ -281,10 +280,10 @@ def test_a_damaged_maple_tree_costs_a_subtree(below):
     name = "struct maple_arange_64"
     heap.member(name, root & ~0xFF, "slot[0]", root)
     heap.member(name, root & ~0xFF, "slot[2]", WILD | LEAF << 3)
-    problems: list[str] = []
-    owner, first, _, _ = maple_entries(heap.kernel(), [top, other], problems=problems, what="m")
+    with scope("test") as losses:
+        owner, first, _, _ = maple_entries(heap.kernel(), [top, other], what="m")
     assert first[owner == 1].tolist() == [r[0] for r in ranges]
     mine = first[owner == 0].tolist()
     assert 0 < len(mine) < len(ranges)
     assert set(mine) < {r[0] for r in ranges}
-    assert len(problems) == 2
+    assert len(losses.losses) == 2

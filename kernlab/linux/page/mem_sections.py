@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
 
@@ -49,7 +50,8 @@ class Sections:
         return first * self.frames, (last + 1) * self.frames
 
 
-def sections(kernel: Kernel, problems: list[str]) -> Sections:
+@fact
+def sections(kernel: Kernel) -> Sections:
     """The sections with page structs (mm/sparse.c, __nr_to_section), read from the kernel's own table.
 
     Where that table cannot be read, every section up to the last frame of the dump is taken for one, and a problem
@@ -73,16 +75,16 @@ def sections(kernel: Kernel, problems: list[str]) -> Sections:
             )
             lost = int((~readable).sum())
             if lost:
-                problems.append(f"{lost:,} of {roots:,} pages of the section table cannot be read")
+                kernel.lost(f"{lost:,} of {roots:,} pages of the section table cannot be read")
     if pointers is None:
-        problems.append("the table of memory sections cannot be read; frames without memory may be counted")
+        kernel.lost("the table of memory sections cannot be read; frames without memory may be counted")
         every = np.arange(wanted, dtype=np.int64)
         return Sections(every, np.ones(wanted, dtype=bool), np.zeros(wanted, dtype=np.uint64), frames)
     used = np.flatnonzero(pointers)
     rows, status = kernel.gather(pointers[used], per_root * section.size)
     if status.any():
         lost = int((status != 0).sum())
-        problems.append(f"{lost:,} of {len(used):,} pages of the section table cannot be read")
+        kernel.lost(f"{lost:,} of {len(used):,} pages of the section table cannot be read")
     words = rows.view("<u8").reshape(len(used), per_root, section.size // 8)
     mem_map = words[:, :, resolve(section, "section_mem_map").hops[-1] // 8].reshape(-1)
     usage = words[:, :, resolve(section, "usage").hops[-1] // 8].reshape(-1)
@@ -117,7 +119,7 @@ class Pageblocks:
 def pageblock_order(kernel: Kernel, known: Sections | None = None) -> int:
     """Frames of a pageblock as a power of two (include/linux/pageblock-flags.h); `known` are the sections if read."""
     largest = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
-    found = _order_of_usage(kernel, sections(kernel, []) if known is None else known, largest)
+    found = _order_of_usage(kernel, sections(kernel) if known is None else known, largest)
     if found is not None:
         return found
     # With huge pages a pageblock is one of these, else the largest block that the buddy allocator has.

@@ -18,7 +18,7 @@ from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.vmemmap import PageChunk, compound_heads, page_type_is
 from kernlab.linux.slab_pages import ALLOCATED, SlabPages
 from kernlab.linux.slab_states import object_states
-from kernlab.linux.tasks import known_tasks
+from kernlab.linux.tasks import find_tasks
 from kernlab.walk.cpus import percpu, possible_cpus
 
 U64 = npt.NDArray[np.uint64]
@@ -57,10 +57,9 @@ class NetworkSearch:
     pages of page pools. What a driver posted to its device by other means stays unknown.
     """
 
-    def __init__(self, kernel: Kernel, layout: PageLayout, problems: list[str]):
+    def __init__(self, kernel: Kernel, layout: PageLayout):
         self._kernel = kernel
         self._layout = layout
-        self._problems = problems
         self._pool: int | None = None
         # Linux commit c07aea3ef4d4 ("mm: add a signature in struct page") (in v5.14).
         if kernel.types.has_member("struct page", "pp_magic"):
@@ -114,7 +113,7 @@ class NetworkSearch:
             skb = self._skbs(np.concatenate([_NOTHING, *(part.slabs for part in parts)]))
             pages += [*self._buffers(skb), *self._spares()]
         except KernlabError as error:
-            self._problems.append(f"which pages hold the network's data is not known in full: {error}")
+            self._kernel.lost(f"which pages hold the network's data is not known in full: {error}")
         return self._whole(np.unique(np.concatenate([_NOTHING, *pages])))
 
     def _skbs(self, heads: U64) -> StructArray:
@@ -123,8 +122,8 @@ class NetworkSearch:
         kind = kernel.find_type("struct sk_buff")
         if not len(heads):
             return StructArray(kernel, kind, _NOTHING)
-        slabs = SlabPages.read(kernel, np.unique(heads), self._problems)
-        states = object_states(kernel, slabs, self._problems, whole=False)
+        slabs = SlabPages.read(kernel, np.unique(heads))
+        states = object_states(kernel, slabs, whole=False)
         used = slabs.addresses()[states == ALLOCATED]
         of = slabs.caches.addresses[np.repeat(slabs.cache, slabs.objects)][states == ALLOCATED]
         paired = np.isin(of, self.caches[1])
@@ -194,7 +193,7 @@ class NetworkSearch:
                         value = column.values[column.valid].astype(np.uint64)
                         virtual.append(value & ~np.uint64(kernel.page_size - 1))
                         break
-        task = known_tasks(kernel)
+        task = find_tasks(kernel)
         if task.has("task_frag.page"):
             column = task["task_frag.page"]
             pages.append(column.values[column.valid].astype(np.uint64))
@@ -208,7 +207,7 @@ class NetworkSearch:
         address, known = kernel.symbols.get(name), kernel.types.get(kind)
         if address is None or known is None:
             return None
-        return StructArray(kernel, known, percpu(kernel, address, possible_cpus(kernel, self._problems)))
+        return StructArray(kernel, known, percpu(kernel, address, possible_cpus(kernel)))
 
     def _covered(self, start: U64, size: U64) -> U64:
         """The page structs of all pages that ranges of the direct map touch."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.linux.page.classifier import Kind
-from kernlab.linux.tasks import known_tasks
+from kernlab.linux.tasks import find_tasks
 from kernlab.linux.thread_stacks import thread_size
 from kernlab.linux.vmalloc import VM_ALLOC, VM_MAP, VmAreas, mapped_frames, vm_areas, vmalloc_space
 from kernlab.walk.percpu_chunks import percpu_units
@@ -18,23 +18,23 @@ U64 = npt.NDArray[np.uint64]
 Kinds = npt.NDArray[np.uint8]
 
 
-def kernel_owned(kernel: Kernel, problems: list[str]) -> tuple[tuple[I64, Kinds], bool]:
+def kernel_owned(kernel: Kernel) -> tuple[tuple[I64, Kinds], bool]:
     """Frames of kernel stacks, vmalloc, vmap and per-CPU chunks: (pfn int64[m], ascending, each once; `Kind`), and
     whether all vmalloc areas are known.
 
     They are what the page tables map in the areas; whether a frame is in fact something else (vmap maps pages that
-    have owners of their own) only its page struct can tell. What cannot be read is told in `problems`.
+    have owners of their own) only its page struct can tell. What cannot be read is told as lost.
     """
-    before = len(problems)
     try:
-        areas = vm_areas(kernel, problems)
-        units = percpu_units(kernel, problems)
-        mapped = mapped_frames(kernel, *_ranges(kernel, areas), problems)
+        with kernel.watched() as losses:
+            areas = vm_areas(kernel)
+            units = percpu_units(kernel)
+            mapped = mapped_frames(kernel, *_ranges(kernel, areas))
     except KernlabError as error:
-        problems.append(f"which pages are vmalloc's, per-CPU or stacks is not known: {error}")
+        kernel.lost(f"which pages are vmalloc's, per-CPU or stacks is not known: {error}")
         return (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)), False
-    complete = len(problems) == before
-    stack_bytes = thread_size(kernel, problems)
+    complete = not losses
+    stack_bytes = thread_size(kernel)
     stacks = _stacks(kernel)
     kinds = area_kinds(areas, stacks)
     # What is mapped there belongs to vmalloc even where its area is not known.
@@ -101,7 +101,7 @@ def area_kinds(areas: VmAreas, stacks: U64) -> Kinds:
 def _stacks(kernel: Kernel) -> U64:
     """The lowest addresses of all threads' stacks; what the tasks table has to say of them is not repeated here."""
     try:
-        stack = known_tasks(kernel)["stack"]
+        stack = find_tasks(kernel)["stack"]
     except KernlabError:
         return np.zeros(0, dtype=np.uint64)
     return np.unique(stack.values[stack.valid & (stack.values != 0)])

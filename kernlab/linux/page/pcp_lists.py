@@ -37,9 +37,7 @@ class PcpFrames:
     zone: I64
 
 
-def pcp_lists(
-    kernel: Kernel, zone: StructArray, pageblock_order: int, problems: list[str]
-) -> tuple[U64, I64, I64, I64]:
+def pcp_lists(kernel: Kernel, zone: StructArray, pageblock_order: int) -> tuple[U64, I64, I64, I64]:
     """The heads of the lists: (address uint64[m], order int64[m], index into zone int64[m], pages on all lists of
     each zone int64[z]).
 
@@ -49,7 +47,7 @@ def pcp_lists(
     split = zone.has("per_cpu_pageset")
     pointer = zone["per_cpu_pageset" if split else "pageset"]
     populated = np.flatnonzero(pointer.valid & (pointer.values != 0) & (zone["present_pages"].values != 0))
-    numbers = possible_cpus(kernel, problems)
+    numbers = possible_cpus(kernel)
     where = percpu_many(kernel, pointer.values[populated], numbers).reshape(-1)
     pcp = StructArray(
         kernel, kernel.find_type("struct per_cpu_pages" if split else "struct per_cpu_pageset"), where
@@ -59,7 +57,7 @@ def pcp_lists(
     owner = np.repeat(populated, len(numbers))
     count = pcp["count"]
     if not count.valid.all():
-        problems.append(
+        kernel.lost(
             f"{int((~count.valid).sum()):,} per-CPU lists of free pages lie on pages that the dump lacks: what hangs "
             "on them counts as other kernel memory"
         )
@@ -91,10 +89,10 @@ class PcpSearch:
     has bits, and a broken link costs only itself.
     """
 
-    def __init__(self, kernel: Kernel, zone: StructArray, pageblock_order: int, problems: list[str]):
+    def __init__(self, kernel: Kernel, zone: StructArray, pageblock_order: int):
         self._zones = len(zone)
-        self._problems = problems
-        heads, self._orders, self._owners, self._counts = pcp_lists(kernel, zone, pageblock_order, problems)
+        self._kernel = kernel
+        heads, self._orders, self._owners, self._counts = pcp_lists(kernel, zone, pageblock_order)
         self._by_address = np.argsort(heads)
         self._heads = heads[self._by_address]
         page = kernel.find_type("struct page")
@@ -151,7 +149,7 @@ class PcpSearch:
         pages = np.bincount(result.zone, weights=1 << result.orders, minlength=self._zones).astype(np.int64)
         wrong = np.flatnonzero(pages != self._counts)
         if len(wrong):
-            self._problems.append(
+            self._kernel.lost(
                 f"the per-CPU lists of free pages should hold {int(self._counts[wrong].sum()):,} pages, "
                 f"{int(pages[wrong].sum()):,} were found; the others count as other kernel memory"
             )

@@ -1,6 +1,6 @@
 """What each page frame of the machine is used for: chunks of page structs in, kinds of memory out, frame by frame.
 
-    for chunk in PageSurvey(kernel, problems):      # at most 1 GiB of memory at a time
+    for chunk in PageSurvey(kernel):      # at most 1 GiB of memory at a time
         chunk.kind, chunk.pfns, chunk.refcount …    # one value per frame
 
 `tables.pages` makes the table of it (with `PageSurvey.scan`, in one pass), `tables.memory` the sums.
@@ -174,18 +174,17 @@ class PageSurvey:
     """All page frames of the machine, to be gone through in chunks; each pass reads the page structs again.
 
     What no page struct says is found first: which frames are memory, what hangs on the per-CPU free lists, what is
-    mapped in the vmalloc area and by whom. `problems` gets a sentence for all that could not be known.
+    mapped in the vmalloc area and by whom. All that could not be known is told as lost.
     """
 
-    def __init__(self, kernel: Kernel, problems: list[str]):
+    def __init__(self, kernel: Kernel):
         self.kernel = kernel
-        self.problems = problems
         self.layout = PageLayout(kernel)
         self._kept: deque[_Look] = deque()
         self._network_pages: list[NetworkPages] = []
-        self.sections: Sections = sections(kernel, problems)
+        self.sections: Sections = sections(kernel)
         self.pageblocks: Pageblocks = pageblocks(kernel, self.sections)
-        self.node = zone_walk.nodes(kernel, problems)
+        self.node = zone_walk.nodes(kernel)
         #: Every zone of every node, and the index of its node in `node`.
         self.zone_node, self.zone = zone_walk.zones(kernel, self.node)
         self.zone_shift, zone_bits, node_bits = zone_walk.flag_shifts(kernel)
@@ -210,7 +209,7 @@ class PageSurvey:
     def _memory(self) -> tuple[I64, I64]:
         """The frames of the machine that have page structs, as ranges: (first pfn, pfn behind the last)."""
         first, last = self.sections.ranges()
-        memory = memory_frames(self.kernel, self.problems)
+        memory = memory_frames(self.kernel)
         if memory is None or not len(first):
             return first, last
         # Both are sorted and apart: each range of memory is cut by the runs of sections that it meets.
@@ -241,12 +240,12 @@ class PageSurvey:
 
     @cached_property
     def _mapped(self) -> tuple[I64, npt.NDArray[np.uint8]]:
-        found, self.areas_known = kernel_owned(self.kernel, self.problems)
+        found, self.areas_known = kernel_owned(self.kernel)
         return found
 
     @cached_property
     def _network(self) -> NetworkSearch:
-        return NetworkSearch(self.kernel, self.layout, self.problems)
+        return NetworkSearch(self.kernel, self.layout)
 
     def offline(self, first: int, count: int) -> Mask | None:
         """Which of `count` frames lie in sections that are plugged in but not online; None for none."""
@@ -274,7 +273,7 @@ class PageSurvey:
 
     @cached_property
     def _search(self) -> PcpSearch:
-        return PcpSearch(self.kernel, self.zone, self.pageblocks.order, self.problems)
+        return PcpSearch(self.kernel, self.zone, self.pageblocks.order)
 
     def _on_lists(self, candidates: list[Candidates]) -> tuple[I64, npt.NDArray[np.int8], I64]:
         found = self._search.frames(candidates)
@@ -318,7 +317,7 @@ class PageSurvey:
 
     def _tell(self, wild: int) -> None:
         if wild:
-            self.problems.append(
+            self.kernel.lost(
                 f"{wild:,} free blocks claim an order that no block has; they count as single pages"
             )
 

@@ -38,7 +38,6 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     it, both in memory and swapped out, as df shows them; missing where it has no limit), inodes, inodes_free (missing
     where they have no limit), address (of the super_block). A compound page counts in whole, as the kernel counts it.
     """
-    problems: list[str] = []
     if not has_shmem(kernel):
         # Without CONFIG_SHMEM ramfs stands in for tmpfs, which has no limits and counts nothing.
         texts = dict.fromkeys(("type", "dev"), "str")
@@ -52,11 +51,11 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
             **dict.fromkeys(names, "Int64"),
             address="struct super_block",
         )
-    block = super_blocks(kernel, problems)
+    block = super_blocks(kernel)
     info = block.follow("s_fs_info", to="struct shmem_sb_info")
     size, limit = info["max_blocks"], info["max_inodes"]
     limited = size.valid & (size.values != 0)
-    used, known = percpu_sums(kernel, info.follow("used_blocks"), problems)
+    used, known = percpu_sums(kernel, info.follow("used_blocks"))
     used = np.maximum(used, 0)
     free = (
         info["free_inodes"].values.astype(np.int64)
@@ -65,7 +64,7 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
         else info["free_ispace"].values.astype(np.int64) // _INODE_BYTES
     )
     counted = limit.valid & (limit.values != 0)
-    mounts = mounts_of(kernel, block.addresses, problems)
+    mounts = mounts_of(kernel, block.addresses)
     space = container(kernel, "struct mount", "mnt", mounts)["mnt_ns"]
     seen = (mounts != 0) & in_namespace(space)
     root, name = block["s_root"], block.follow("s_type")["name"]
@@ -73,14 +72,13 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "tmpfs",
-        problems=problems,
-        mount=paths_at(kernel, mounts, root.values, seen & root.valid, root_of_init(kernel, problems)),
+        mount=paths_at(kernel, mounts, root.values, seen & root.valid, root_of_init(kernel)),
         mount_namespace=nullable(of_mounts(kernel, mounts)),
         type=c_strings(kernel, np.where(name.valid, name.values, np.uint64(0)), 64),
         # include/linux/kdev_t.h: MINORBITS is 20.
         dev=[f"{value >> 20}:{value & 0xFFFFF}" for value in number.tolist()],
-        resident_bytes=nullable(*_resident(kernel, block, problems)),
-        swap_bytes=nullable(*_swapped(kernel, block, problems)),
+        resident_bytes=nullable(*_resident(kernel, block)),
+        swap_bytes=nullable(*_swapped(kernel, block)),
         size_bytes=nullable(size.values.astype(np.int64) * kernel.page_size, limited),
         used_bytes=nullable(used * kernel.page_size, limited & known),
         inodes=nullable(limit.values.astype(np.int64), counted),
@@ -89,7 +87,7 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     )
 
 
-def super_blocks(kernel: Kernel, problems: list[str]) -> StructArray:
+def super_blocks(kernel: Kernel) -> StructArray:
     """The super_blocks that shared memory is behind (fs/super.c, super_blocks): those with tmpfs's operations.
 
     Not those of the type tmpfs: rootfs and devtmpfs are of types of their own.
@@ -99,7 +97,6 @@ def super_blocks(kernel: Kernel, problems: list[str]) -> StructArray:
         [kernel.symbol("super_blocks")],
         "struct super_block",
         "s_list",
-        problems=problems,
         what="the file systems",
     )
     operations = block["s_op"]
@@ -107,10 +104,10 @@ def super_blocks(kernel: Kernel, problems: list[str]) -> StructArray:
     return block[np.flatnonzero(mine)]
 
 
-def _resident(kernel: Kernel, block: StructArray, problems: list[str]) -> tuple[I64, Mask]:
+def _resident(kernel: Kernel, block: StructArray) -> tuple[I64, Mask]:
     """Bytes of each file system that are in memory: all pages of shared memory by their inodes' super_block."""
     spaces, counts = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
-    for chunk in PageSurvey(kernel, problems):
+    for chunk in PageSurvey(kernel):
         for piece in chunk.pieces:
             rows = np.flatnonzero(chunk.kind[piece.rows] == Kind.SHMEM) + piece.rows.start
             space, number = np.unique(chunk.mapping_of(rows), return_counts=True)
@@ -122,14 +119,14 @@ def _resident(kernel: Kernel, block: StructArray, problems: list[str]) -> tuple[
     owner = StructArray(kernel, kernel.find_type("struct address_space"), every)["host->i_sb"]
     lost = int(pages[~owner.valid].sum())
     if lost:
-        problems.append(f"tmpfs: the inodes of {lost:,} pages of shared memory are not in the dump")
+        kernel.lost(f"tmpfs: the inodes of {lost:,} pages of shared memory are not in the dump")
     # With pages whose owner is unknown each sum may be too small.
     return _summed(block, owner, pages) * kernel.page_size, np.full(len(block), lost == 0)
 
 
-def _swapped(kernel: Kernel, block: StructArray, problems: list[str]) -> tuple[I64, Mask]:
+def _swapped(kernel: Kernel, block: StructArray) -> tuple[I64, Mask]:
     """Bytes of each file system that are swapped out."""
-    inode = swapped_inodes(kernel, problems)
+    inode = swapped_inodes(kernel)
     if inode is None:
         return np.zeros(len(block), dtype=np.int64), np.zeros(len(block), dtype=bool)
     pages, owner = swapped_pages(inode), inode["i_sb"]

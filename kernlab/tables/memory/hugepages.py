@@ -39,7 +39,6 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
     wanted (nr_hugepages as it was set), overcommit; bytes (total × size); default (what /proc/meminfo shows);
     total_node0, free_node0, surplus_node0 … for every NUMA node; address.
     """
-    problems: list[str] = []
     state = hstates(kernel)
     if not len(state):
         names = ("size_bytes", "total", "free", "reserved", "surplus", "wanted", "overcommit", "bytes")
@@ -54,7 +53,7 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
     size = np.int64(kernel.page_size) << np.minimum(order.values.astype(np.int64), 40)
     index = vm_counters.global_word(kernel, "default_hstate_idx", 4)
     per_node: dict[str, Any] = {}
-    for node in zones.nodes(kernel, problems)["node_id"].values.tolist():
+    for node in zones.nodes(kernel)["node_id"].values.tolist():
         for name, member in (
             ("total", "nr_huge_pages_node"),
             ("free", "free_huge_pages_node"),
@@ -65,7 +64,6 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "hugepages",
-        problems=problems,
         size_bytes=nullable(size, order.valid),
         total=nullable(_count(total)),
         free=nullable(_count(state["free_huge_pages"])),

@@ -22,8 +22,7 @@ def iomem(kernel: Kernel) -> pd.DataFrame:
     Columns: start, end (inclusive), size_bytes, name, depth (0 for the outermost; a range lies in the nearest one
     above it of a smaller depth), busy (in use by a driver), address (of the `struct resource`).
     """
-    problems: list[str] = []
-    found, depth = resources(kernel, "iomem_resource", problems)
+    found, depth = resources(kernel, "iomem_resource")
     start, end, flags = found["start"], found["end"], found["flags"]
     pointer = found["name"]
     name = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)))
@@ -36,7 +35,6 @@ def iomem(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "iomem",
-        problems=problems,
         start=addresses(kernel, start.values, start.valid),
         end=addresses(kernel, end.values, end.valid),
         size_bytes=Column(size, both, "int"),

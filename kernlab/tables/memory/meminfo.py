@@ -33,36 +33,32 @@ def meminfo(kernel: Kernel) -> pd.Series:
 
     Counters hold what single CPUs still kept to themselves, which the file leaves out.
     """
-    problems: list[str] = []
-    summary = Summary(kernel, problems)
+    summary = Summary(kernel)
     found = summary.keys()
     lost = [key for key, value in found.items() if value is None]
     if lost:
-        problems.append(
-            f"meminfo: {', '.join(lost)} cannot be known: {summary.why[0] if summary.why else _LOST}"
-        )
+        kernel.lost(f"meminfo: {', '.join(lost)} cannot be known: {summary.why[0] if summary.why else _LOST}")
     series = pd.Series(
         pd.array([pd.NA if value is None else value for value in found.values()], dtype="Int64"),
         index=pd.Index(list(found), dtype="str"),
         name="meminfo",
     )
-    series.attrs.update(describe(kernel, "meminfo", problems))
+    series.attrs.update(describe(kernel, "meminfo"))
     return series
 
 
 class Summary:
     """All that /proc/meminfo adds up, read once."""
 
-    def __init__(self, kernel: Kernel, problems: list[str]):
+    def __init__(self, kernel: Kernel):
         self.kernel = kernel
-        self.problems = problems
         #: Why global numbers could not be read.
         self.why: list[str] = []
         self.types = kernel.types
-        node = zones.nodes(kernel, problems)
+        node = zones.nodes(kernel)
         _, self.zone = zones.zones(kernel, node)
-        self.of_zones = vm_counters.zone_counters(kernel, self.zone, problems)
-        self.of_nodes = vm_counters.node_counters(kernel, node, problems)
+        self.of_zones = vm_counters.zone_counters(kernel, self.zone)
+        self.of_nodes = vm_counters.node_counters(kernel, node)
         self.huge_scale = 1 if vm_counters.in_pages(kernel) else kernel.arch.huge_pages
 
     def pages(self, *names: str, scale: int = 1) -> Value:
@@ -176,17 +172,16 @@ class Summary:
         if not pointer:
             return pointer
         block = StructArray(kernel, kernel.find_type("struct super_block"), [pointer])
-        before = len(self.problems)
-        _, inode = list_entries(
-            kernel,
-            block.follow("s_inodes").addresses,
-            "struct inode",
-            "i_sb_list",
-            problems=self.problems,
-            what="the inodes of block devices",
-        )
+        with kernel.watched() as losses:
+            _, inode = list_entries(
+                kernel,
+                block.follow("s_inodes").addresses,
+                "struct inode",
+                "i_sb_list",
+                what="the inodes of block devices",
+            )
         pages = inode["i_mapping->nrpages"]
-        if len(self.problems) > before or not pages.valid.all():
+        if losses or not pages.valid.all():
             return None
         return int(pages.values.sum()) * kernel.page_size
 
@@ -222,7 +217,7 @@ class Summary:
         size = self.kernel.page_size
         if not has_swap(self.kernel):
             return 0, 0
-        area = swap_areas(self.kernel, self.problems)
+        area = swap_areas(self.kernel)
         used, known = pages_in_use(area)
         leaving = (area["flags"].values & np.uint64(SWP_WRITEOK)) == 0
         rest = int(used[leaving].sum()) * size if known.all() else None
@@ -235,7 +230,7 @@ class Summary:
         if "zswap_stored_pages" not in kernel.symbols or self.types.enumerator_or_none("ZSWPIN") is None:
             return {}
         stored = times(zswap.stored_pages(kernel), kernel.page_size)
-        return {"Zswap": zswap.pool_bytes(kernel, self.problems), "Zswapped": stored}
+        return {"Zswap": zswap.pool_bytes(kernel), "Zswapped": stored}
 
     def _commit_limit(self) -> Value:
         """mm/util.c, vm_commit_limit."""
@@ -254,7 +249,7 @@ class Summary:
         kernel = self.kernel
         symbol = kernel.symbol("vm_committed_as")
         counter = StructArray(kernel, kernel.find_type("struct percpu_counter"), [symbol])
-        (total,), (known,) = percpu_sums(kernel, counter, self.problems)
+        (total,), (known,) = percpu_sums(kernel, counter)
         return max(int(total), 0) * kernel.page_size if known else None
 
     def _vmalloc_total(self) -> Value:

@@ -27,10 +27,9 @@ def memory(kernel: Kernel) -> pd.DataFrame:
     whole, meaning. The bytes sum to all memory that the machine has: MemTotal and what is reserved, to the page. A
     kind that this kernel does not tell from others has no bytes (missing, not 0).
     """
-    problems: list[str] = []
-    survey = PageSurvey(kernel, problems)
+    survey = PageSurvey(kernel)
     counts = count(survey)
-    _compare(survey, counts, problems)
+    _compare(survey, counts)
     numbers = survey.node["node_id"].values.astype(np.int64)
     # What lies on no known node makes rows of its own only where there is some.
     nodes = np.append(numbers, -1)
@@ -43,7 +42,6 @@ def memory(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "memory",
-        problems=problems,
         kind=pd.Categorical.from_codes(kind, categories=names),
         node=nullable(nodes[node], node < len(numbers)),
         bytes=nullable(frames * kernel.page_size, told),
@@ -70,14 +68,14 @@ def count(survey: PageSurvey) -> I64:
     return counts
 
 
-def _compare(survey: PageSurvey, counts: I64, problems: list[str]) -> None:
+def _compare(survey: PageSurvey, counts: I64) -> None:
     """Say where the frames that were found are not as many as the kernel's zones have."""
     present = survey.zone["present_pages"]
     offline = int(counts[:, Kind.OFFLINE].sum())
     zones, found = int(present.values[present.valid].sum()), int(counts.sum())
     # Sections that are plugged in but offline are in no zone; pages of a balloon are.
     if not zones <= found <= zones + offline:
-        problems.append(
+        survey.kernel.lost(
             f"the kernel's zones have {zones:,} pages, {found:,} frames of memory were found: the sum is not exact"
         )
 

@@ -64,12 +64,11 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     does; processes: how many are in it; dying: rmdir()ed, but pages still hold it. Mirrors mm/memcontrol.c,
     mm/page_counter.c.
     """
-    problems: list[str] = []
     if kernel.find_symbol("root_mem_cgroup") is None or kernel.types.get("struct mem_cgroup") is None:
         raise KernlabError("this kernel has no memory cgroups (CONFIG_MEMCG)")
-    group, parent, level = _all(kernel, problems)
+    group, parent, level = _all(kernel)
     css = group.follow("css")
-    charged = _charged(kernel, group, problems)
+    charged = _charged(kernel, group)
     unlimited = np.int64((1 << 63) - 1) // kernel.page_size
     is_root = parent < 0
     flags = css["flags"].values.astype(np.int64)
@@ -80,7 +79,6 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "memory_by_cgroup",
-        problems=problems,
         path=kernfs_paths(kernel, np.where(node.valid, node.values, np.uint64(0))),
         usage_bytes=nullable(usage.where(~is_root)),
         **{f"{name}_bytes": nullable(column) for name, column in charged.items()},
@@ -119,7 +117,7 @@ def _events(kernel: Kernel, group: StructArray) -> dict[str, Column]:
     return found
 
 
-def _all(kernel: Kernel, problems: list[str]) -> tuple[StructArray, I64, I64]:
+def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
     """All memory cgroups, level by level: (StructArray of n mem_cgroup, parent's index int64[n], level int64[n])."""
     root = kernel.words([kernel.symbol("root_mem_cgroup")])[0]
     found, parents, levels = [root], [np.full(1, -1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
@@ -132,7 +130,6 @@ def _all(kernel: Kernel, problems: list[str]) -> tuple[StructArray, I64, I64]:
             above.follow("children").addresses,
             "struct cgroup_subsys_state",
             "sibling",
-            problems=problems,
             what="the tree of memory cgroups",
         )
         below = container(kernel, "struct mem_cgroup", "css", css.addresses)
@@ -140,7 +137,7 @@ def _all(kernel: Kernel, problems: list[str]) -> tuple[StructArray, I64, I64]:
         # What can be read and names another parent is no cgroup of this tree; one that was met before neither.
         fresh = ~np.isin(below.addresses, seen) & (~up.valid | (up.values == above.addresses[owner]))
         if not fresh.all():
-            problems.append(f"the tree of memory cgroups: {int((~fresh).sum()):,} links lead out of it")
+            kernel.lost(f"the tree of memory cgroups: {int((~fresh).sum()):,} links lead out of it")
         if not fresh.any() or len(seen) > _MOST_CGROUPS:
             break
         found.append(below.addresses[fresh])
@@ -158,7 +155,7 @@ def _processes(kernel: Kernel, css: StructArray, group: StructArray) -> tuple[I6
     number = kernel.types.enumerator_or_none("memory_cgrp_id")
     if number is None:
         return counts, np.zeros(len(group), dtype=bool)
-    task = find_tasks(kernel, [])
+    task = find_tasks(kernel)
     pid, tgid = task["pid"], task["tgid"]
     leader = pid.valid & tgid.valid & (pid.values == tgid.values) & (pid.values > 0)
     of = task[leader].follow("cgroups")[f"subsys[{number}]"]
@@ -169,7 +166,7 @@ def _processes(kernel: Kernel, css: StructArray, group: StructArray) -> tuple[I6
     return counts, np.ones(len(group), dtype=bool)
 
 
-def _charged(kernel: Kernel, group: StructArray, problems: list[str]) -> dict[str, Column]:
+def _charged(kernel: Kernel, group: StructArray) -> dict[str, Column]:
     """Bytes of the pages that are charged to each cgroup itself, by what they hold."""
     page = kernel.find_type("struct page")
     # Linux commit bcfe06bf2622 ("mm: memcontrol: Use helpers to read page's memcg data") (in v5.11) renamed it.
@@ -183,7 +180,7 @@ def _charged(kernel: Kernel, group: StructArray, problems: list[str]) -> dict[st
         code[list(kinds)] = _COLUMNS.index(name)
     anonymous, unmapped = _COLUMNS.index("anon"), _COLUMNS.index("unmapped")
     lost = 0
-    for chunk in PageSurvey(kernel, problems):
+    for chunk in PageSurvey(kernel):
         data = chunk.chunk.number(offset, 8)
         rows = np.concatenate([np.arange(p.rows.start, p.rows.stop) for p in chunk.pieces])
         # A compound page is charged through its head. Slab pages hold a vector of their objects' charges there.
@@ -202,7 +199,7 @@ def _charged(kernel: Kernel, group: StructArray, problems: list[str]) -> dict[st
             mine = known & (pairs[:, 1] == number)
             np.add.at(sums[name], order[place[mine]], times[mine] * kernel.page_size)
     if lost:
-        problems.append(f"cgroups: {lost:,} pages are charged to something that is no cgroup of the tree")
+        kernel.lost(f"cgroups: {lost:,} pages are charged to something that is no cgroup of the tree")
     whole = np.ones(len(group), dtype=bool)
     return {name: Column(values, whole, "int") for name, values in sums.items()}
 

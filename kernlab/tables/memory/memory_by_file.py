@@ -37,15 +37,14 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     kernel's own mounts, such as memfd and SysV segments; size_bytes: the file's; links: names on disk, 0 for a file
     that was deleted; address: the inode; mapping: its address_space.
     """
-    problems: list[str] = []
-    mapping, counts = _count(kernel, problems)
+    mapping, counts = _count(kernel)
     space = StructArray(kernel, kernel.find_type("struct address_space"), mapping)
     inode = space.follow("host")
     # What can be read and does not lead back (i_mapping is the inode's own, or that of its block device) is no inode.
     back, number = inode["i_mapping"], inode["i_ino"]
     good = inode.valid & back.valid & number.valid & (back.values == mapping)
     if not good.all():
-        problems.append(
+        kernel.lost(
             f"{int(counts['all'][~good].sum()):,} pages of the page cache belong to {int((~good).sum()):,} mappings "
             "whose inode cannot be read"
         )
@@ -69,11 +68,10 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     dev = block["s_dev"]
     shown = Column(np.where(is_device, device, dev.values.astype(np.int64)), dev.valid & good, "int")
     byte = np.int64(kernel.page_size)
-    path, mounts = _paths(kernel, inode, is_device, problems)
+    path, mounts = _paths(kernel, inode, is_device)
     return frame(
         kernel,
         "memory_by_file",
-        problems=problems,
         path=path,
         mount_namespace=nullable(of_mounts(kernel, mounts)),
         bytes=counts["all"] * byte,
@@ -91,7 +89,7 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     )
 
 
-def mapping_paths(kernel: Kernel, mappings: U64, problems: list[str]) -> Column:
+def mapping_paths(kernel: Kernel, mappings: U64) -> Column:
     """The path of the file behind each address_space uint64[n], as `memory_by_file` has it, in one text: that of
     another mount namespace than pid 1's says so."""
     unique, of = np.unique(mappings, return_inverse=True)
@@ -100,7 +98,7 @@ def mapping_paths(kernel: Kernel, mappings: U64, problems: list[str]) -> Column:
     good = inode.valid & back.valid & (back.values == unique)
     inode = StructArray(kernel, inode.type, inode.addresses, good)
     fs = c_strings(kernel, _known(inode.follow("i_sb").follow("s_type")["name"]), 64)
-    path, mounts = _paths(kernel, inode, fs.values.astype(object) == "bdev", problems)
+    path, mounts = _paths(kernel, inode, fs.values.astype(object) == "bdev")
     home, number = (
         of_mounts(kernel, np.array([_root_mount(kernel)], dtype=np.uint64)),
         of_mounts(kernel, mounts),
@@ -114,7 +112,7 @@ def mapping_paths(kernel: Kernel, mappings: U64, problems: list[str]) -> Column:
 
 def _root_mount(kernel: Kernel) -> int:
     """The vfsmount that pid 1's root directory lies on, 0 where it cannot be read."""
-    root = root_of_init(kernel, [])
+    root = root_of_init(kernel)
     return root[0] if root else 0
 
 
@@ -122,9 +120,9 @@ def _known(column: Column) -> U64:
     return np.where(column.valid, column.values, np.uint64(0))
 
 
-def _count(kernel: Kernel, problems: list[str]) -> tuple[U64, dict[str, I64]]:
+def _count(kernel: Kernel) -> tuple[U64, dict[str, I64]]:
     """Pages in the page cache by address_space: (uint64[n], ascending; counts int64[n] of each of _COUNTS)."""
-    survey = PageSurvey(kernel, problems)
+    survey = PageSurvey(kernel)
     dirty, writeback = survey.layout.bit("PG_dirty"), survey.layout.bit("PG_writeback")
     found: list[U64] = []
     tallies: dict[str, list[I64]] = {name: [] for name in _COUNTS}
@@ -153,15 +151,15 @@ def _count(kernel: Kernel, problems: list[str]) -> tuple[U64, dict[str, I64]]:
     return every, sums
 
 
-def _paths(kernel: Kernel, inode: StructArray, is_device: Mask, problems: list[str]) -> tuple[Column, U64]:
+def _paths(kernel: Kernel, inode: StructArray, is_device: Mask) -> tuple[Column, U64]:
     """A path to each inode, through its first dentry and a mount of its file system; and that vfsmount, 0 for none."""
     head = inode["i_dentry.first"]
     # In 7.x the union that d_alias is part of lost its name, d_u.
     link = "d_u.d_alias" if kernel.types.has_member("struct dentry", "d_u") else "d_alias"
     dentry = container(kernel, "struct dentry", link, _known(head))
     blocks, of = np.unique(_known(inode["i_sb"]), return_inverse=True)
-    mounts = _mounts(kernel, blocks, problems)[of]
-    root = root_of_init(kernel, problems)
+    mounts = _mounts(kernel, blocks)[of]
+    root = root_of_init(kernel)
     usable = head.valid & (dentry.addresses != 0) & (mounts != 0)
     path = paths_at(kernel, mounts, np.where(usable, dentry.addresses, np.uint64(0)), usable, root)
     text, valid = path.values.copy(), path.valid.copy()
@@ -170,7 +168,7 @@ def _paths(kernel: Kernel, inode: StructArray, is_device: Mask, problems: list[s
     return Column(text, valid, "text"), np.where(usable & ~is_device, mounts, np.uint64(0))
 
 
-def _mounts(kernel: Kernel, blocks: U64, problems: list[str]) -> U64:
+def _mounts(kernel: Kernel, blocks: U64) -> U64:
     """For each super_block uint64[n] the vfsmount that shows all of it, 0 where it is mounted nowhere."""
     best = np.zeros(len(blocks), dtype=np.uint64)
     rank = np.zeros(len(blocks), dtype=np.int64)
@@ -183,7 +181,6 @@ def _mounts(kernel: Kernel, blocks: U64, problems: list[str]) -> U64:
             heads[rows],
             "struct mount",
             "mnt_instance",
-            problems=problems,
             what="the mounts of file systems",
         )
         owner = rows[owner]

@@ -9,7 +9,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.task_identity import cgroup_of, program_of
-from kernlab.linux.tasks import known_tasks
+from kernlab.linux.tasks import find_tasks
 from kernlab.tables.processes.map_usage import PSS_SHIFT, usage
 from kernlab.tables.processes.tasks import duration
 
@@ -28,9 +28,8 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     when a huge page is split. All but that is missing where page tables are lost. vfork()ed processes share an mm: each
     shows all of it. Mirrors fs/proc/task_mmu.c (smaps_account).
     """
-    problems: list[str] = []
     found = usage(kernel)
-    task = known_tasks(kernel)
+    task = find_tasks(kernel)
     tgid, pid, mm, flags = task["tgid"], task["pid"], task["mm"], task["flags"]
     user = tgid.valid & mm.valid & (mm.values != 0) & ~(flags.valid & ((flags.values & _PF_KTHREAD) != 0))
     # A process is its leader; where that one has ended before the others, the thread that came next.
@@ -57,7 +56,6 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "memory_by_process",
-        problems=[*problems, *found.problems],
         pid=nullable(task["tgid"]),
         comm=task["comm"],
         uid=nullable(task["real_cred->uid.val"]),
@@ -72,7 +70,7 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
         hugetlb_bytes=nullable(held("hugetlb")),
         page_tables_bytes=nullable(task["mm->pgtables_bytes.counter"]),
         cgroup=cgroup_of(kernel, task),
-        exe=program_of(kernel, task, task["mm"], problems),
+        exe=program_of(kernel, task, task["mm"]),
         start_time=duration(task.first("start_boottime", "real_start_time")),
         oom_score_adj=nullable(task["signal->oom_score_adj"]),
         address=task,

@@ -45,9 +45,8 @@ def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
     An address in the direct map is told by what its frame is used for, be it mapped elsewhere too.
     """
     wanted = kernel.addresses(addresses)
-    problems: list[str] = []
     unique, of = np.unique(wanted.values, return_inverse=True)
-    found = Finder(kernel, unique, problems)
+    found = Finder(kernel, unique)
     found.run()
     result = found.frame(of, wanted.values, wanted.missing)
     if not wanted.single:
@@ -61,9 +60,8 @@ def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
 class Finder:
     """Finds what lies at N distinct addresses, most telling answer first; all of them go through a step together."""
 
-    def __init__(self, kernel: Kernel, addresses: U64, problems: list[str]):
+    def __init__(self, kernel: Kernel, addresses: U64):
         self.kernel = kernel
-        self.problems = problems
         self.address = addresses
         # Where the address is looked for: what the direct map shows twice is told by its other address.
         self.place = addresses.copy()
@@ -117,7 +115,6 @@ class Finder:
         return frame(
             self.kernel,
             "owner",
-            problems=self.problems,
             address=address_column(self.kernel, shown, known),
             kind=pd.array(kinds, dtype="str"),
             name=pd.array(names, dtype="str"),
@@ -144,7 +141,7 @@ class Finder:
         rows = np.flatnonzero(frames >= 0)
         if not len(rows):
             return frames
-        self.survey = PageSurvey(self.kernel, self.problems)
+        self.survey = PageSurvey(self.kernel)
         self.page_kind, self.mapping = self._kinds(frames)
         kind = self.page_kind[rows]
         physical = self.address[rows] - np.uint64(layout.direct_start)
@@ -175,12 +172,12 @@ class Finder:
         if not len(rows) or space is None:
             return
         # Modules lie in areas of their own, outside of the vmalloc space.
-        areas = vm_areas(self.kernel, self.problems)
+        areas = vm_areas(self.kernel)
         low, high = (np.uint64(bound) for bound in space)
         outside = (areas.start < low) | (areas.start >= high)
         start, end = np.append(areas.start[outside], low), np.append(areas.end[outside], high)
         order = np.argsort(start)
-        mapped = mapped_frames(self.kernel, start[order], end[order], self.problems)
+        mapped = mapped_frames(self.kernel, start[order], end[order])
         order = np.argsort(mapped.pfn, kind="stable")
         pfn, count, virtual = mapped.pfn[order], mapped.frames[order], mapped.virtual[order]
         at = np.searchsorted(pfn, frames, side="right") - 1
@@ -206,12 +203,12 @@ class Finder:
         rows = np.flatnonzero(self.open)
         if not len(rows):
             return
-        task = find_tasks(self.kernel, self.problems)
+        task = find_tasks(self.kernel)
         stack = task["stack"]
         order = np.flatnonzero(stack.valid & (stack.values != 0))
         order = order[np.argsort(stack.values[order], kind="stable")]
         start = stack.values[order]
-        stack_bytes = thread_size(self.kernel, self.problems)
+        stack_bytes = thread_size(self.kernel)
         end = start + np.uint64(stack_bytes)
         comm, pid = task["comm"], task["pid"]
         hit, at = _inside(self.place[rows], start, end)
@@ -225,7 +222,7 @@ class Finder:
         direct = self.layout.in_direct_map(self.place[rows])
         mine = rows[~direct | (self.page_kind[rows] == Kind.RESERVED)]
         mine = self._static_percpu(mine)
-        start, end = percpu_units(self.kernel, self.problems)
+        start, end = percpu_units(self.kernel)
         hit, at = _inside(self.place[mine], start, end)
         self._say(mine[hit], "percpu", None, start[at], (end - start)[at].astype(np.int64))
         rows = np.flatnonzero(self.open)
@@ -233,7 +230,7 @@ class Finder:
         rows = rows[(self.place[rows] != self.address[rows]) | ~self.layout.in_direct_map(self.address[rows])]
         if not len(rows):
             return
-        areas = vm_areas(self.kernel, self.problems)
+        areas = vm_areas(self.kernel)
         hit, at = _inside(self.place[rows], areas.start, areas.end)
         kinds = np.array(KIND_NAMES, dtype=object)[area_kinds(areas, np.sort(stack.values[order]))]
         caller = areas.vm["caller"]
@@ -251,7 +248,7 @@ class Finder:
         low, high = symbols.get("__per_cpu_start"), symbols.get("__per_cpu_end")
         if low is None or high is None or not len(rows):
             return rows
-        numbers = possible_cpus(kernel, self.problems)
+        numbers = possible_cpus(kernel)
         start = kernel.percpu_offsets[numbers] + np.uint64(low)
         order = np.argsort(start)
         hit, at = _inside(self.place[rows], start[order], start[order] + np.uint64(high - low))
@@ -294,8 +291,8 @@ class Finder:
         size = np.uint64(kernel.find_type("struct page").size)
         pages = np.unique(np.uint64(kernel.vmemmap) + frames.astype(np.uint64) * size)
         heads = np.unique(_heads(kernel, pages))
-        slabs = SlabPages.read(kernel, heads, self.problems)
-        states = object_states(kernel, slabs, self.problems, whole=False)
+        slabs = SlabPages.read(kernel, heads)
+        states = object_states(kernel, slabs, whole=False)
         slab, index, _ = slabs.locate(self.place[rows])
         hit = slab >= 0
         rows, slab, index = rows[hit], slab[hit], index[hit]
@@ -318,7 +315,7 @@ class Finder:
         cached = np.isin(kind, (Kind.FILE, Kind.SHMEM))
         rows = rows[cached]
         if len(rows):
-            path = mapping_paths(self.kernel, self.mapping[rows], self.problems)
+            path = mapping_paths(self.kernel, self.mapping[rows])
             self.name[rows[path.valid]] = path.values[path.valid]
 
 

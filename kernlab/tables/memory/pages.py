@@ -50,12 +50,11 @@ def pages(kernel: Kernel) -> pd.DataFrame:
     head and address take no memory until they are looked at.
     Built chunk by chunk: besides the table itself at most a few hundred MiB are used, whatever the machine's size.
     """
-    problems: list[str] = []
-    survey = PageSurvey(kernel, problems)
+    survey = PageSurvey(kernel)
     columns = _Columns(survey)
     survey.scan(columns.fill)
     columns.complete()
-    return _frame(kernel, survey, columns, problems)
+    return _frame(kernel, survey, columns)
 
 
 class _Columns:
@@ -144,11 +143,11 @@ def _put(column: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
         column[:] = values
 
 
-def _frame(kernel: Kernel, survey: PageSurvey, columns: _Columns, problems: list[str]) -> pd.DataFrame:
+def _frame(kernel: Kernel, survey: PageSurvey, columns: _Columns) -> pd.DataFrame:
     valid = columns["valid"]
     lost = int((~valid).sum())
     if lost:
-        problems.append(
+        kernel.lost(
             f"the page structs of {lost:,} of {len(valid):,} frames are not in the dump (or offline): what they hold "
             "is unknown"
         )
@@ -156,7 +155,6 @@ def _frame(kernel: Kernel, survey: PageSurvey, columns: _Columns, problems: list
     return frame(
         kernel,
         "pages",
-        problems=problems,
         pfn=pfn,
         flags=_where(columns["flags"], valid),
         kind=_categorical(columns["kind"], list(KIND_NAMES)),

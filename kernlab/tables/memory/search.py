@@ -42,7 +42,6 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
     Columns: address, where it stands (in the direct map); value, what stands there (of integers); the others say what
     it lies in, as in `owner`. Frames that the dump lacks are not searched.
     """
-    problems: list[str] = []
     if isinstance(what, str):
         if not what.isdecimal() and (address := in_text(what)) is not None:
             raise KernlabError(
@@ -56,29 +55,29 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
         if size is not None:
             raise KernlabError("size is for addresses: bytes are searched for as they are")
     else:
-        needle = _Words(*_ranges(kernel, what, size, problems))
-    found = _scan(kernel, needle, limit, problems)
+        needle = _Words(*_ranges(kernel, what, size))
+    found = _scan(kernel, needle, limit)
     place = found.places + np.uint64(kernel.layout.direct_start)
-    finder = Finder(kernel, place, problems)
+    finder = Finder(kernel, place)
     try:
         finder.run()
     except TypesLostError as error:
-        problems.append(f"search: what the places lie in is not known: {error}")
+        kernel.lost(f"search: what the places lie in is not known: {error}")
     result = finder.frame(np.arange(len(place)), place)
     if isinstance(needle, _Words):
         result.insert(1, "value", pd.Series(address_column(kernel, found.values), copy=False))
-    result.attrs.update(describe(kernel, "search", problems))
+    result.attrs.update(describe(kernel, "search"))
     result.attrs["searched_bytes"] = found.searched * kernel.page_size
     return result
 
 
-def _ranges(kernel: Kernel, what: Any, size: int | str | None, problems: list[str]) -> tuple[U64, U64]:
+def _ranges(kernel: Kernel, what: Any, size: int | str | None) -> tuple[U64, U64]:
     """What the values searched for lie in: (first uint64[n], last uint64[n], inclusive), ascending and apart."""
     wanted = kernel.addresses(what)
     first = np.unique(wanted.values[~wanted.missing])
     last = first
     if size == "object":
-        finder = Finder(kernel, first, problems)
+        finder = Finder(kernel, first)
         finder.run()
         whole = finder.start != 0
         # The address may be one of the direct map and the owner told by another: pointers are to either.
@@ -156,7 +155,7 @@ class _Found:
     searched: int
 
 
-def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int, problems: list[str]) -> _Found:
+def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int) -> _Found:
     """Go through all frames of the dump, block by block in threads; it takes the memory of a few blocks."""
     page, memory = kernel.page_size, kernel.memory
     rooms = Spare(lambda: bytearray((_BLOCK + needle.overlap) * page))
@@ -195,13 +194,13 @@ def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int, problems: list[st
             unread += asked - read
             bar.advance((asked - again) * page)
             if total > limit:
-                problems.append(
+                kernel.lost(
                     f"search: it ended after {limit:,} places, of {kernel.file.frame_count:,} frames {searched:,} were "
                     "searched; pass a larger limit to see more"
                 )
                 break
     if unread:
-        problems.append(f"search: {unread:,} frames that the file should hold are cut off or damaged")
+        kernel.lost(f"search: {unread:,} frames that the file should hold are cut off or damaged")
     return _Found(np.concatenate(places)[:limit], np.concatenate(values)[:limit], searched)
 
 

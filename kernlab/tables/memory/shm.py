@@ -30,20 +30,18 @@ def shm(kernel: Kernel) -> pd.DataFrame:
     swap_bytes (in memory and swapped out), atime, dtime, ctime (UTC; missing for never), destroyed (marked for
     removal), address.
     """
-    problems: list[str] = []
     if kernel.find_symbol("init_ipc_ns") is None or kernel.types.get("struct shmid_kernel") is None:
         return _nothing(kernel)
-    space = ipc_namespaces(kernel, problems)
+    space = ipc_namespaces(kernel)
     ids = space.follow(f"ids[{_SHM_IDS}]")
     owner, _, pointer = idr_entries(
-        kernel, ids.follow("ipcs_idr").addresses, problems=problems, what="the segments of shared memory"
+        kernel, ids.follow("ipcs_idr").addresses, what="the segments of shared memory"
     )
     segment = container(kernel, "struct shmid_kernel", "shm_perm", pointer)
     mode = segment["shm_perm.mode"]
     return frame(
         kernel,
         "shm",
-        problems=problems,
         namespace=_member(space, "ns.inum", owner),
         key=nullable(segment["shm_perm.key"]),
         shmid=nullable(segment["shm_perm.id"]),
@@ -56,7 +54,7 @@ def shm(kernel: Kernel) -> pd.DataFrame:
         attached=nullable(_signed(segment["shm_nattch"])),
         cpid=_pid(segment, "shm_cprid"),
         lpid=_pid(segment, "shm_lprid"),
-        rss_bytes=nullable(*_resident(kernel, segment, problems)),
+        rss_bytes=nullable(*_resident(kernel, segment)),
         swap_bytes=nullable(*_swapped(kernel, segment)),
         atime=_time(segment["shm_atim"]),
         dtime=_time(segment["shm_dtim"]),
@@ -82,14 +80,14 @@ def _nothing(kernel: Kernel) -> pd.DataFrame:
     )
 
 
-def ipc_namespaces(kernel: Kernel, problems: list[str]) -> StructArray:
+def ipc_namespaces(kernel: Kernel) -> StructArray:
     """The initial IPC namespace and those that tasks live in."""
     found = [np.array([kernel.symbol("init_ipc_ns")], dtype=np.uint64)]
     try:
-        pointer = find_tasks(kernel, [])["nsproxy->ipc_ns"]
+        pointer = find_tasks(kernel)["nsproxy->ipc_ns"]
         found.append(pointer.values[pointer.valid & (pointer.values != 0)])
     except KernlabError as error:
-        problems.append(f"only the initial IPC namespace is known: {error}")
+        kernel.lost(f"only the initial IPC namespace is known: {error}")
     return StructArray(kernel, kernel.find_type("struct ipc_namespace"), np.unique(np.concatenate(found)))
 
 
@@ -117,9 +115,7 @@ def _is_huge(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.bool_
     return operations.values == np.uint64(huge or 1), operations.valid
 
 
-def _resident(
-    kernel: Kernel, segment: StructArray, problems: list[str]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _resident(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Bytes in memory by the mapping's count of pages (ipc/shm.c, shm_add_rss_swap).
 
     Of hugetlbfs it counts huge pages in older kernels and small ones in newer, and nothing in the dump says which:
@@ -129,7 +125,7 @@ def _resident(
     huge, known = _is_huge(kernel, segment)
     lost = int((huge & known).sum())
     if lost:
-        problems.append(f"shm: how much of {lost:,} segments of huge pages is in memory is not known")
+        kernel.lost(f"shm: how much of {lost:,} segments of huge pages is in memory is not known")
     return pages.values.astype(np.int64) * kernel.page_size, pages.valid & known & ~huge
 
 

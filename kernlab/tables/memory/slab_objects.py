@@ -39,13 +39,12 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     sheaf or a barn holds it; missing where damage leaves it open. Mirrors mm/slub.c.
     Raises KernlabError, naming the nearest, for a cache that there is not.
     """
-    problems: list[str] = []
-    wanted = None if cache is None else _caches(kernel, cache, problems)
-    slabs = SlabPages.read(kernel, slab_heads(kernel), problems)
+    wanted = None if cache is None else _caches(kernel, cache)
+    slabs = SlabPages.read(kernel, slab_heads(kernel))
     if wanted is not None:
         slabs = slabs.only(wanted)
-    _compare(kernel, slabs, wanted, problems)
-    states = object_states(kernel, slabs, problems)
+    _compare(kernel, slabs, wanted)
+    states = object_states(kernel, slabs)
     names = cache_names(kernel, slabs.caches)
     owner = np.repeat(slabs.cache, slabs.objects)
     used = np.unique(slabs.cache)
@@ -56,7 +55,6 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     return frame(
         kernel,
         "slab_objects",
-        problems=problems,
         address=addresses(kernel, slabs.addresses(), target=target),
         cache=lookup(owner, names),
         slab=addresses(kernel, slab, target=slab_type(kernel)),
@@ -64,14 +62,10 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     )
 
 
-def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None, problems: list[str]) -> None:
+def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None) -> None:
     """Say which slabs and objects caches count that were not found: of damaged page structs nothing else tells."""
-    cache = (
-        StructArray(kernel, slabs.caches.type, wanted)
-        if wanted is not None
-        else every_cache(kernel, problems)
-    )
-    owner, nodes = cache_nodes(kernel, cache, problems)
+    cache = StructArray(kernel, slabs.caches.type, wanted) if wanted is not None else every_cache(kernel)
+    owner, nodes = cache_nodes(kernel, cache)
     if not nodes.has("nr_slabs"):
         # Without CONFIG_SLUB_DEBUG nobody counts them.
         return
@@ -89,7 +83,7 @@ def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None, problems: lis
         short.append(np.maximum(counted, 0))
     rows = np.flatnonzero(short[0] + short[1])
     if len(rows):
-        problems.append(
+        kernel.lost(
             f"slabs: {int(short[0].sum()):,} slabs and {int(short[1].sum()):,} objects that their caches count are not "
             f"here: their page structs are damaged or absent (caches: {', '.join(cache_names(kernel, cache[rows[:5]]))}"
             f"{' …' if len(rows) > 5 else ''})"
@@ -100,10 +94,10 @@ def _object_size(slabs: SlabPages, row: int) -> int:
     return int(slabs.caches[row : row + 1]["object_size"].values[0])
 
 
-def _caches(kernel: Kernel, wanted: Any, problems: list[str]) -> U64:
+def _caches(kernel: Kernel, wanted: Any) -> U64:
     """Addresses of caches that were asked for by name or address."""
     asked = [wanted] if isinstance(wanted, str) or hasattr(wanted, "__index__") else list(wanted)
-    by_name = caches_by_name(kernel, problems)
+    by_name = caches_by_name(kernel)
     every = {address for addresses in by_name.values() for address in addresses}
     found: list[int] = []
     for one in asked:

@@ -58,11 +58,8 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
     CPU's freelist, a sheaf, a barn); bytes = slabs × pages_per_slab × page size; used_bytes = active × size.
     What cannot be read is missing, never 0. Mirrors mm/slub.c (SLUB; SLAB and SLOB are not read).
     """
-    problems: list[str] = []
     head = kernel.symbol("slab_caches")
-    _, cache = list_entries(
-        kernel, [head], "struct kmem_cache", "list", problems=problems, what="the list of slab caches"
-    )
+    _, cache = list_entries(kernel, [head], "struct kmem_cache", "list", what="the list of slab caches")
     if not cache.has("oo"):
         raise KernlabError(
             "this kernel's slabs are those of SLAB (CONFIG_SLAB, which Linux 6.8 took away); kernlab reads SLUB's only"
@@ -70,27 +67,26 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
     size = cache["size"]
     layout = cache["oo.x"]
     pages = Column(1 << (layout.values.astype(np.int64) >> OO_SHIFT & 0x3F), layout.valid, "int")
-    tally = count(kernel, cache, problems)
+    tally = count(kernel, cache)
     # A cache without a slab has nothing in use, whatever else of it cannot be read.
     known = tally.counted & (tally.free_known | (tally.objects == 0))
     active = Column(np.where(tally.objects == 0, 0, tally.objects - tally.free), known, "int")
     sane = active.valid & (active.values >= 0) & (tally.objects >= 0)
     wrong = int((active.valid & ~sane).sum())
     if wrong:
-        problems.append(
+        kernel.lost(
             f"slabs: {wrong:,} caches count more free objects than they have; their active is missing"
         )
     active = active.where(sane)
     slabs_ = Column(tally.slabs, tally.counted, "int")
     lost = int((~active.valid).sum())
     if lost:
-        problems.append(
+        kernel.lost(
             f"slabs: the use of {lost:,} of {len(cache):,} caches is not known: parts of them are not here"
         )
     return frame(
         kernel,
         "slabs",
-        problems=problems,
         address=cache,
         name=never_empty(
             c_strings(kernel, np.where(cache["name"].valid, cache["name"].values, np.uint64(0)))
@@ -151,10 +147,10 @@ class Tally:
         self.free_known[owner[~valid]] = False
 
 
-def count(kernel: Kernel, cache: StructArray, problems: list[str]) -> Tally:
+def count(kernel: Kernel, cache: StructArray) -> Tally:
     """Slabs, objects and free objects of every cache."""
     tally = Tally.zero(len(cache))
-    owner, nodes = cache_nodes(kernel, cache, problems)
+    owner, nodes = cache_nodes(kernel, cache)
     if nodes.has("nr_slabs"):
         slabs_, objects = nodes["nr_slabs.counter"], nodes["total_objects.counter"]
         valid = nodes.valid & slabs_.valid & objects.valid
@@ -163,27 +159,27 @@ def count(kernel: Kernel, cache: StructArray, problems: list[str]) -> Tally:
         tally.counted[owner[~valid]] = False
     else:
         # Without CONFIG_SLUB_DEBUG (and so with CONFIG_SLUB_TINY) nobody counts them.
-        _count_frames(kernel, cache, tally, problems)
+        _count_frames(kernel, cache, tally)
     partial = nodes["nr_partial"]
     tally.free_known[owner[~partial.valid]] = False
     heads = nodes.follow("partial").addresses
     slab, member = slab_type(kernel), "slab_list"
-    before = len(problems)
-    index, slabs_on = list_entries(
-        kernel, heads[partial.valid], slab, member, problems=problems, what="the nodes' partial slabs"
-    )
+    with kernel.watched() as losses:
+        index, slabs_on = list_entries(
+            kernel, heads[partial.valid], slab, member, what="the nodes' partial slabs"
+        )
     of_node = np.flatnonzero(partial.valid)[index]
     found = np.bincount(of_node, minlength=len(nodes))
-    if len(problems) > before:
+    if losses:
         # A list that broke lacks slabs, or ran on through what is none of its own.
         wrong = partial.valid & (found != partial.values.astype(np.int64))
         tally.free_known[owner[wrong]] = False
     tally.add_free(owner[of_node], *_free_in(slabs_on))
-    _count_percpu(kernel, cache, tally, problems)
+    _count_percpu(kernel, cache, tally)
     return tally
 
 
-def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally, problems: list[str]) -> None:
+def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
     """Slabs and objects by the page structs of all slabs."""
     slab = StructArray(kernel, kernel.find_type(slab_type(kernel)), slab_heads(kernel))
     pointer, objects = slab["slab_cache"], slab["objects"]
@@ -195,7 +191,7 @@ def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally, problems: li
     np.add.at(tally.slabs, of, 1)
     np.add.at(tally.objects, of, objects.values[mine].astype(np.int64))
     if not mine.all():
-        problems.append(
+        kernel.lost(
             f"slabs: {int((~mine).sum()):,} slab pages are of no cache listed, or cannot be read: not counted"
         )
 
@@ -206,27 +202,25 @@ def _free_in(slabs_on: StructArray) -> tuple[I64, Mask]:
     return objects.values.astype(np.int64) - inuse.values.astype(np.int64), objects.valid & inuse.valid
 
 
-def _count_percpu(kernel: Kernel, cache: StructArray, tally: Tally, problems: list[str]) -> None:
+def _count_percpu(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
     """Free objects that CPUs keep: their slab's freelist, their partial slabs, or their sheaves and barns."""
-    numbers = possible_cpus(kernel, problems)
+    numbers = possible_cpus(kernel)
     if cache.has("cpu_slab"):
         owner, cpu = percpu_structs(kernel, cache, "cpu_slab", "struct kmem_cache_cpu", numbers)
-        _count_cpu_slabs(kernel, cache, tally, owner, cpu, problems)
+        _count_cpu_slabs(kernel, cache, tally, owner, cpu)
     if cache.has("cpu_sheaves"):
         owner, cpu = percpu_structs(kernel, cache, "cpu_sheaves", "struct slub_percpu_sheaves", numbers)
-        _count_sheaves(kernel, cache, tally, owner, cpu, problems)
+        _count_sheaves(kernel, cache, tally, owner, cpu)
 
 
-def _count_cpu_slabs(
-    kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray, problems: list[str]
-) -> None:
+def _count_cpu_slabs(kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray) -> None:
     heads = cpu["freelist"]
     tally.free_known[owner[~heads.valid]] = False
     lengths, good = freelist_lengths(kernel, cache, owner[heads.valid], heads.values[heads.valid])
     tally.add_free(owner[heads.valid], lengths, good)
     broken = int((~good).sum())
     if broken:
-        problems.append(
+        kernel.lost(
             f"slabs: {broken:,} freelists of CPUs are damaged (a cycle, or a link that cannot be read)"
         )
     # Linux commit bb192ed9aa71 ("mm/slub: Convert most struct page to struct slab by spatch") (in v5.17).
@@ -249,13 +243,11 @@ def _count_cpu_slabs(
         waiting[rows] = np.where(following.valid, following.values, np.uint64(0))
         rows = rows[following.valid & (following.values != 0)]
     tally.free_known[owner[rows]] = False
-    problems.append(f"slabs: the partial slabs of {len(rows):,} CPUs do not end")
+    kernel.lost(f"slabs: the partial slabs of {len(rows):,} CPUs do not end")
 
 
-def _count_sheaves(
-    kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray, problems: list[str]
-) -> None:
-    of, sheaf, doubtful = sheaves(kernel, cache, owner, cpu, problems)
+def _count_sheaves(kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray) -> None:
+    of, sheaf, doubtful = sheaves(kernel, cache, owner, cpu)
     tally.free_known[doubtful] = False
     size = sheaf["size"]
     tally.add_free(of, size.values, size.valid)

@@ -23,23 +23,21 @@ def swap(kernel: Kernel) -> pd.DataFrame:
     Columns: path, mount_namespace (that the path is of, by its number), type ("partition" or "file"), size_bytes,
     used_bytes, priority, active (False while swapoff empties it), discard, address.
     """
-    problems: list[str] = []
     if not has_swap(kernel):
         numbers = dict.fromkeys(("size_bytes", "used_bytes", "priority"), "Int64")
         flags_ = dict.fromkeys(("active", "discard"), "bool")
         texts = {"path": "str", "mount_namespace": "Int64", "type": "str"}
         return empty(kernel, "swap", **texts, **numbers, **flags_, address="struct swap_info_struct")
-    area = swap_areas(kernel, problems)
+    area = swap_areas(kernel)
     pages = area["pages"]
     used, known = pages_in_use(area)
     mode = area["swap_file->f_inode->i_mode"]
     device = (mode.values & _FORMAT) == _BLOCK_DEVICE
     flags = area["flags"].values
-    path = paths(kernel, area.follow("swap_file").follow("f_path"), root_of_init(kernel, problems))
+    path = paths(kernel, area.follow("swap_file").follow("f_path"), root_of_init(kernel))
     return frame(
         kernel,
         "swap",
-        problems=problems,
         path=path,
         mount_namespace=nullable(of_mounts(kernel, _known(area["swap_file->f_path.mnt"]))),
         type=Column(np.where(device, "partition", "file").astype(object), mode.valid, "text"),

@@ -35,24 +35,20 @@ def vmalloc(kernel: Kernel) -> pd.DataFrame:
     words of /proc/vmallocinfo: "vmalloc", "ioremap", "vmap user" …, "vm_map_ram", "unpurged vm_area"), physical (what
     ioremap maps), requested_bytes (where the kernel remembers it), caller_address, address (of the vm_struct).
     """
-    problems: list[str] = []
-    areas = walk.vm_areas(kernel, problems)
+    areas = walk.vm_areas(kernel)
     vm = areas.vm
     known = vm.valid
     flags, size, pages = vm["flags"], vm["size"], vm["nr_pages"]
     physical, caller = vm["phys_addr"], vm["caller"]
     lost = int((known & ~flags.valid).sum())
     if lost:
-        problems.append(
-            f"vmalloc: what {lost:,} areas are for is not known: their vm_struct is not in the dump"
-        )
+        kernel.lost(f"vmalloc: what {lost:,} areas are for is not known: their vm_struct is not in the dump")
     span = (areas.end - areas.start).astype(np.int64)
     length = np.where(size.valid, size.values.astype(np.int64), span)
     asked = vm["requested_size"] if vm.has("requested_size") else None
     return frame(
         kernel,
         "vmalloc",
-        problems=problems,
         start=addresses(kernel, areas.start),
         end=addresses(kernel, areas.end),
         size_bytes=length,

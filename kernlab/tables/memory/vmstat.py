@@ -21,22 +21,21 @@ def vmstat(kernel: Kernel) -> pd.Series:
 
     What single CPUs still kept to themselves is in the sums. A counter that cannot be read is missing.
     """
-    problems: list[str] = []
-    node = zones.nodes(kernel, problems)
+    node = zones.nodes(kernel)
     _, zone = zones.zones(kernel, node)
     divisor = kernel.arch.huge_pages if vm_counters.in_pages(kernel) else 1
     found: dict[str, int | None] = {}
     for counters in (
-        vm_counters.zone_counters(kernel, zone, problems),
-        vm_counters.numa_counters(kernel, zone, problems),
-        vm_counters.node_counters(kernel, node, problems),
+        vm_counters.zone_counters(kernel, zone),
+        vm_counters.numa_counters(kernel, zone),
+        vm_counters.node_counters(kernel, node),
     ):
         known = bool(counters.valid.all())
         for name, total in zip(counters.names, counters.values.sum(axis=0).tolist(), strict=True):
             value = total // divisor if name in THP_COUNTERS else total
             found[name] = value if known else None
     found.update(_limits(kernel))
-    events = vm_counters.event_counters(kernel, problems)
+    events = vm_counters.event_counters(kernel)
     for name, total in zip(events.names, events.values[0].tolist(), strict=True):
         # Events in BTF's order may share a name with a counter of nodes since 7.x; /proc prints both.
         value = total // _SECTORS_PER_KIB if name in _SECTORS else total
@@ -46,13 +45,13 @@ def vmstat(kernel: Kernel) -> pd.Series:
         found["nr_unstable"] = 0
     lost = sum(value is None for value in found.values())
     if lost:
-        problems.append(f"vmstat: {lost:,} counters lie on pages that the dump lacks")
+        kernel.lost(f"vmstat: {lost:,} counters lie on pages that the dump lacks")
     series = pd.Series(
         pd.array([pd.NA if value is None else value for value in found.values()], dtype="Int64"),
         index=pd.Index(list(found), dtype="str"),
         name="vmstat",
     )
-    series.attrs.update(describe(kernel, "vmstat", problems))
+    series.attrs.update(describe(kernel, "vmstat"))
     return series
 
 
@@ -71,11 +70,10 @@ def _limits(kernel: Kernel) -> dict[str, int | None]:
 
 def dirtyable_pages(kernel: Kernel) -> int | None:
     """How many pages could be dirty (mm/page-writeback.c, global_dirtyable_memory)."""
-    problems: list[str] = []
-    node = zones.nodes(kernel, problems)
+    node = zones.nodes(kernel)
     _, zone = zones.zones(kernel, node)
-    of_zones = vm_counters.zone_counters(kernel, zone, problems)
-    of_nodes = vm_counters.node_counters(kernel, node, problems)
+    of_zones = vm_counters.zone_counters(kernel, zone)
+    of_nodes = vm_counters.node_counters(kernel, node)
     parts = (
         of_zones.total("nr_free_pages"),
         of_nodes.total("nr_inactive_file"),

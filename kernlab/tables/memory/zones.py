@@ -41,18 +41,16 @@ def zones(kernel: Kernel) -> pd.DataFrame:
     on the CPUs' own lists); every counter by its name in /proc/vmstat (nr_free_pages, nr_zone_active_anon …, numa_hit
     …), with what single CPUs still kept to themselves; address.
     """
-    problems: list[str] = []
-    node = walk.nodes(kernel, problems)
+    node = walk.nodes(kernel)
     owner, zone = walk.zones(kernel, node)
-    counters = zone_counters(kernel, zone, problems)
-    numa = numa_counters(kernel, zone, problems)
-    _, _, _, pcp = pcp_lists(kernel, zone, pageblock_order(kernel), problems)
+    counters = zone_counters(kernel, zone)
+    numa = numa_counters(kernel, zone)
+    _, _, _, pcp = pcp_lists(kernel, zone, pageblock_order(kernel))
     present = zone["present_pages"]
     free = counters.get("nr_free_pages")
     return frame(
         kernel,
         "zones",
-        problems=problems,
         node=node["node_id"].values.astype(np.int64)[owner],
         zone=zone_names(kernel, zone),
         free=nullable(*free) if free is not None else nullable(np.zeros(len(zone), dtype=np.int64), None),
@@ -110,16 +108,14 @@ def nodes(kernel: Kernel) -> pd.DataFrame:
     Columns: node, start_pfn, spanned, present, managed and free (sums of its zones), every per-node counter by its
     name in /proc/vmstat and as shown there (huge pages as huge pages, nr_kernel_stack in KiB); address.
     """
-    problems: list[str] = []
-    node = walk.nodes(kernel, problems)
+    node = walk.nodes(kernel)
     owner, zone = walk.zones(kernel, node)
-    counters = node_counters(kernel, node, problems)
-    free = zone_counters(kernel, zone, problems).get("nr_free_pages")
+    counters = node_counters(kernel, node)
+    free = zone_counters(kernel, zone).get("nr_free_pages")
     managed = zone["managed_pages.counter"]
     return frame(
         kernel,
         "nodes",
-        problems=problems,
         node=node["node_id"].values.astype(np.int64),
         start_pfn=nullable(_signed(node["node_start_pfn"])),
         spanned=nullable(_signed(node["node_spanned_pages"])),
@@ -145,8 +141,7 @@ def _per_node(
 def buddyinfo(kernel: Kernel) -> pd.DataFrame:
     """One row per zone that has memory: node, zone, and how many free blocks of 2^0, 2^1 … pages there are, in columns
     named by the order (0, 1, … 10, integers), as in /proc/buddyinfo."""
-    problems: list[str] = []
-    node = walk.nodes(kernel, problems)
+    node = walk.nodes(kernel)
     owner, zone = walk.zones(kernel, node)
     present = zone["present_pages"]
     # A zone whose size cannot be read is shown, with what is missing.
@@ -162,7 +157,6 @@ def buddyinfo(kernel: Kernel) -> pd.DataFrame:
     result = frame(
         kernel,
         "buddyinfo",
-        problems=problems,
         node=node["node_id"].values.astype(np.int64)[owner],
         zone=[names[row] for row in rows.tolist()],
         **{str(order): nullable(values[:, order], valid[:, order]) for order in range(min(orders, per_zone))},

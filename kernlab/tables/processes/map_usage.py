@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import StructArray
 from kernlab.dataframes.deferred import deferred
@@ -58,7 +59,7 @@ class Usage:
     `mm` is a StructArray of n; `owner` (index into mm) and `vma` are the m VMAs, by mm and start. `sums` has int64[m]
     for each of rss, pss, uss, anon, shmem, swap, shmem_swap, hugetlb, in bytes; `known` is bool[m], False where page
     tables of the VMA are lost, `swap_known` where what is swapped out of the file that it maps is not known;
-    `tables_known` is bool[n], False where any of the mm are lost. `problems` says what was lost.
+    `tables_known` is bool[n], False where any of the mm are lost.
     """
 
     mm: StructArray
@@ -68,7 +69,6 @@ class Usage:
     known: Mask
     swap_known: Mask
     tables_known: Mask
-    problems: list[str]
 
     def of_vmas(self, addresses: U64) -> tuple[I64, Mask]:
         """The rows of VMAs by their addresses: (row int64[k], bool[k]: False for those that are not here)."""
@@ -78,11 +78,6 @@ class Usage:
         if not len(known):
             return np.zeros(len(addresses), dtype=np.int64), np.zeros(len(addresses), dtype=bool)
         return order[place], known[place] == addresses
-
-
-def usage(kernel: Kernel) -> Usage:
-    """What all processes' page tables say; walked once for a dump, and kept while the dump is open."""
-    return kernel.once("map_usage", _walk)
 
 
 def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:
@@ -115,41 +110,38 @@ def usage_later(kernel: Kernel, vmas: U64) -> dict[str, Any]:
     return deferred(_LATER, len(vmas), compute, kernel.before_close)
 
 
-def _walk(kernel: Kernel) -> Usage:
-    problems: list[str] = []
-    task = find_tasks(kernel, problems)
+@fact
+def usage(kernel: Kernel) -> Usage:
+    """What all processes' page tables say."""
+    task = find_tasks(kernel)
     mm, flags = task["mm"], task["flags"]
     user = mm.valid & (mm.values != 0) & ~(flags.valid & ((flags.values & _PF_KTHREAD) != 0))
     spaces = StructArray(kernel, kernel.find_type("struct mm_struct"), np.unique(mm.values[user]))
     if len(spaces) > _MOST_OWNERS:
-        problems.append(
-            f"page tables: only those of {_MOST_OWNERS:,} of {len(spaces):,} processes are walked"
-        )
+        kernel.lost(f"page tables: only those of {_MOST_OWNERS:,} of {len(spaces):,} processes are walked")
         spaces = spaces[:_MOST_OWNERS]
-    owner, vma = areas(kernel, spaces, problems)
+    owner, vma = areas(kernel, spaces)
     start, end = vma["vm_start"], vma["vm_end"]
     whole = start.valid & end.valid & (end.values > start.values)
     order = np.lexsort((start.values, owner))
     order = order[whole[order]]
     owner, vma = owner[order], vma[order]
-    book = _Book(kernel, owner, vma, start.values[order], end.values[order], problems)
-    tables = PageTables(kernel, spaces, problems)
+    book = _Book(kernel, owner, vma, start.values[order], end.values[order])
+    tables = PageTables(kernel, spaces)
     with progress("Walking page tables") as bar:
         for block in tables.entries():
             book.add(block)
             bar.advance(len(block.owner))
     known, tables_known = book.known(tables.lost, len(spaces))
-    problems += book.problems(int(whole.size - whole.sum()))
+    kernel.lost(*book.losses(int(whole.size - whole.sum())))
     swap_known = book.add_shared_swap()
-    return Usage(spaces, owner, vma, book.sums, known, swap_known, tables_known, problems)
+    return Usage(spaces, owner, vma, book.sums, known, swap_known, tables_known)
 
 
 class _Book:
     """Adds entries up by VMA."""
 
-    def __init__(
-        self, kernel: Kernel, owner: I64, vma: StructArray, start: U64, end: U64, problems: list[str]
-    ):
+    def __init__(self, kernel: Kernel, owner: I64, vma: StructArray, start: U64, end: U64):
         self.kernel = kernel
         self.owner, self.start, self.end = owner, start, end
         self.sums = {name: np.zeros(len(owner), dtype=np.int64) for name in _SUMS}
@@ -170,7 +162,7 @@ class _Book:
         }
         self._swap_files = min(kernel.word("nr_swapfiles", 4), 32) if has_swap(kernel) else 0
         #: What is swapped out of the shared memory that VMAs map; nothing where there is no swap.
-        self._shared_swap = SharedSwap(kernel, vma, problems) if self._swap_files else None
+        self._shared_swap = SharedSwap(kernel, vma) if self._swap_files else None
         self._outside = self._wild = self._unread = 0
         self._first_wild = 0
 
@@ -279,7 +271,7 @@ class _Book:
             vmas[part] &= (self.start[part] >= np.uint64(end)) | (self.end[part] <= np.uint64(start))
         return vmas, spaces
 
-    def problems(self, cut: int) -> list[str]:
+    def losses(self, cut: int) -> list[str]:
         """What did not add up, in sentences."""
         told = [f"page tables: zero pages may count as resident: {why}" for why in self._why]
         if cut:

@@ -38,14 +38,13 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     proportional share, and swapped out, as smaps has them) cost a walk of all page tables, which is made when the first
     of them is looked at. Mirrors fs/proc/task_mmu.c (show_map_vma).
     """
-    problems: list[str] = []
-    task = find_tasks(kernel, problems)
+    task = find_tasks(kernel)
     pid, tgid, mm = task["pid"], task["tgid"], task["mm"]
     owners = np.flatnonzero(
         pid.valid & tgid.valid & mm.valid & (pid.values == tgid.values) & (mm.values != 0)
     )
     task = task[owners[np.argsort(pid.values[owners], kind="stable")]]
-    owner, vma = areas(kernel, task.follow("mm"), problems)
+    owner, vma = areas(kernel, task.follow("mm"))
     start, end = vma["vm_start"], vma["vm_end"]
     if not _ascending(owner, start):
         order = np.lexsort((start.values, ~start.valid, owner))
@@ -59,7 +58,7 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     opened = opened_paths(kernel, file)
     inode = file_inodes(kernel, file, opened)
     device, number = expand(inode["i_sb->s_dev"], of), expand(inode["i_ino"], of)
-    path = paths(kernel, opened, root_of_init(kernel, problems))
+    path = paths(kernel, opened, root_of_init(kernel))
     mount = opened["mnt"]
     space = of_mounts(kernel, np.where(mount.valid, mount.values, np.uint64(0)))
     size = Column((end.values - start.values).view(np.int64), start.valid & end.valid, "int")
@@ -67,13 +66,12 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     known = pointer.valid
     lost = int((~(start.valid & end.valid)).sum())
     if lost:
-        problems.append(
+        kernel.lost(
             f"maps: {lost:,} of {len(vma):,} VMAs lie, at least in part, on pages that the dump lacks"
         )
     return frame(
         kernel,
         "maps",
-        problems=problems,
         pid=task["pid"].values.astype(np.int64)[owner],
         start=addresses(kernel, start.values, start.valid),
         end=addresses(kernel, end.values, end.valid),
@@ -82,7 +80,7 @@ def maps(kernel: Kernel) -> pd.DataFrame:
         offset_bytes=nullable(offsets(vma["vm_pgoff"], backed, kernel.page_size)),
         dev=devices(device, backed, known),
         inode=nullable(Column(number.values.astype(np.uint64), known & (number.valid | ~backed), "uint")),
-        path=names.all(backed, path, of, known, problems),
+        path=names.all(backed, path, of, known),
         mount_namespace=nullable(expand(space, of)),
         address=vma,
         **usage_later(kernel, vma.addresses),
@@ -166,9 +164,7 @@ class Names:
         self.code = np.zeros(len(vma), dtype=np.intp)
         self.valid = np.ones(len(vma), dtype=bool)
 
-    def all(
-        self, mapped: Mask, path: Column, of: npt.NDArray[np.intp], known: Mask, problems: list[str]
-    ) -> Any:
+    def all(self, mapped: Mask, path: Column, of: npt.NDArray[np.intp], known: Mask) -> Any:
         """The names: of files (`path[of]`, where `mapped`), of special mappings, of heap and stack, and those given.
 
         Rows whose vm_file is not `known` have none.
@@ -187,7 +183,7 @@ class Names:
         self._given(rest, mapped)
         lost = int((~self.valid).sum())
         if lost:
-            problems.append(f"maps: {lost:,} paths lead through dentries or mounts that the dump lacks")
+            self.kernel.lost(f"maps: {lost:,} paths lead through dentries or mounts that the dump lacks")
         self.code[~self.valid] = -1
         return lookup(self.code, self.strings)
 

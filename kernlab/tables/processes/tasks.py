@@ -38,8 +38,7 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
     mount_namespace is the number that readlink /proc/PID/ns/mnt has. Times are timedeltas, sizes bytes. Mirrors
     fs/proc/array.c and fs/proc/task_mmu.c.
     """
-    problems: list[str] = []
-    task = find_tasks(kernel, problems)
+    task = find_tasks(kernel)
     order = np.lexsort((task.addresses, task["pid"].values, ~task["pid"].valid))
     task = task[order]
     flags = task["flags"]
@@ -47,7 +46,6 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "tasks",
-        problems=problems,
         address=task,
         pid=nullable(task["pid"]),
         tgid=nullable(task["tgid"]),
@@ -55,12 +53,12 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         comm=task["comm"],
         state=state(task),
         cpu=nullable(_cpu(kernel, task)),
-        on_cpu=_on_cpu(kernel, task, problems),
+        on_cpu=_on_cpu(kernel, task),
         kthread=flag(flags, PF_KTHREAD),
         mm=mm,
         vsz_bytes=nullable(scaled(task["mm->total_vm"], kernel.page_size)),
-        rss_bytes=nullable(counted(kernel, task, mm, _RESIDENT, problems)),
-        swap_bytes=nullable(counted(kernel, task, mm, _SWAPPED, problems)),
+        rss_bytes=nullable(counted(kernel, task, mm, _RESIDENT)),
+        swap_bytes=nullable(counted(kernel, task, mm, _SWAPPED)),
         uid=nullable(task["real_cred->uid.val"]),
         prio=nullable(task["prio"]),
         nice=nullable(shifted(task["static_prio"], -_DEFAULT_PRIO)),
@@ -69,7 +67,7 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         # Linux commit cf25e24db61c ("time: Rename tsk->real_start_time to ->start_boottime") (in v5.5).
         start_time=duration(task.first("start_boottime", "real_start_time")),
         cgroup=cgroup_of(kernel, task),
-        exe=program_of(kernel, task, mm, problems),
+        exe=program_of(kernel, task, mm),
         mount_namespace=nullable(mounts.of_tasks(kernel, task)),
     )
 
@@ -83,12 +81,12 @@ def _cpu(kernel: Kernel, task: StructArray) -> Column:
     return task.first(*paths)
 
 
-def _on_cpu(kernel: Kernel, task: StructArray, problems: list[str]) -> Column:
+def _on_cpu(kernel: Kernel, task: StructArray) -> Column:
     """Which tasks were running (kernel/sched/sched.h, task_on_cpu)."""
     if task.has("on_cpu"):
         return flag(task["on_cpu"], 0xFF)
     # Without CONFIG_SMP only the CPU's queue knows.
-    where = percpu(kernel, kernel.symbol("runqueues"), possible_cpus(kernel, problems))
+    where = percpu(kernel, kernel.symbol("runqueues"), possible_cpus(kernel))
     current = StructArray(kernel, kernel.find_type("struct rq"), where)["curr"]
     known = np.full(len(task), bool(current.valid.all()))
     return Column(np.isin(task.addresses, current.values[current.valid]), known, "bool")
@@ -109,9 +107,7 @@ def state(task: StructArray) -> Column:
     return Column(letters.astype(object), current.valid & exit_state.valid, "text")
 
 
-def counted(
-    kernel: Kernel, task: StructArray, mm: Column, kinds: tuple[str, ...], problems: list[str]
-) -> Column:
+def counted(kernel: Kernel, task: StructArray, mm: Column, kinds: tuple[str, ...]) -> Column:
     """Bytes of each task's mm by its own counters of these `kinds`, all deltas summed (include/linux/mm.h)."""
     spaces, inverse = np.unique(mm.values, return_inverse=True)
     space = StructArray(kernel, kernel.find_type("struct mm_struct"), spaces)
@@ -121,7 +117,7 @@ def counted(
         kind = kernel.types.enumerator(name)
         # Linux commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (in v6.2).
         pages, read = (
-            percpu_sums(kernel, space.follow(f"rss_stat[{kind}]"), problems)
+            percpu_sums(kernel, space.follow(f"rss_stat[{kind}]"))
             if space.has("rss_stat[0].count")
             else _split_rss(space, task, inverse, kind)
         )

@@ -35,12 +35,11 @@ class Lead:
     bytes: int = -1
 
 
-class Memory:
+class Evidence:
     """The tables that rules look at, each built once and only if a rule asks for it."""
 
-    def __init__(self, kernel: Kernel, problems: list[str]):
+    def __init__(self, kernel: Kernel):
         self.kernel = kernel
-        self.problems = problems
 
     @cached_property
     def slabs(self) -> pd.DataFrame:
@@ -68,13 +67,13 @@ class Memory:
         return self._keep(log(self.kernel))
 
     def _keep(self, built: pd.DataFrame) -> pd.DataFrame:
-        self.problems += [problem for problem in built.attrs["problems"] if problem not in self.problems]
+        self.kernel.lost(*built.attrs["problems"])
         return built
 
     @cached_property
     def _counted(self) -> tuple[I64, I64, PageSurvey]:
         """Pages by kind int64[kinds], free pages by zone and order int64[zones, orders]."""
-        survey = PageSurvey(self.kernel, self.problems)
+        survey = PageSurvey(self.kernel)
         kinds = np.zeros(len(KIND_NAMES), dtype=np.int64)
         orders = survey.largest_order + 1
         free = np.zeros((len(survey.zone) + 1, orders), dtype=np.int64)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.tables.suspects.evidence import Lead, Memory, size_of, times
+from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
 from kernlab.util.text import human_bytes
 
 #: Leads of one kind at most, the latest of them.
@@ -56,7 +56,7 @@ def kills(text: pd.Series[str]) -> Iterator[Kill]:
             yield Kill(match["pid"], match["comm"], group, size)
 
 
-def out_of_memory(memory: Memory) -> list[Lead]:
+def out_of_memory(memory: Evidence) -> list[Lead]:
     """Did the OOM killer run, for whom, and whom did it kill?"""
     text = memory.log["text"].fillna("")
     killed = list(kills(text))
@@ -105,7 +105,7 @@ def _asked(last: re.Match[str], count: int, group: str | None) -> Lead:
     )
 
 
-def _cgroups(memory: Memory, killed: list[Kill]) -> list[Lead]:
+def _cgroups(memory: Evidence, killed: list[Kill]) -> list[Lead]:
     """Cgroups that reached their limit and lost processes for it: those of the log, and those that only the kernel's
     own counters tell of."""
     by_group: dict[str, list[Kill]] = {}
@@ -153,7 +153,7 @@ def _cgroups(memory: Memory, killed: list[Kill]) -> list[Lead]:
     return found
 
 
-def _events(memory: Memory) -> tuple[dict[str, dict[str, Any]], bool]:
+def _events(memory: Evidence) -> tuple[dict[str, dict[str, Any]], bool]:
     """The rows of memory_by_cgroup by path, and whether they count events; none where there are no cgroups."""
     try:
         table = memory.cgroups
@@ -165,7 +165,7 @@ def _events(memory: Memory) -> tuple[dict[str, dict[str, Any]], bool]:
     return {str(row["path"]): row for row in rows}, "oom_kill_local" in table
 
 
-def _next_victim(memory: Memory) -> list[Lead]:
+def _next_victim(memory: Evidence) -> list[Lead]:
     """Who the OOM killer would take next (mm/oom_kill.c, oom_badness)."""
     table = memory.processes
     badness = (table["rss_bytes"] + table["swap_bytes"] + table["page_tables_bytes"]).fillna(

@@ -9,7 +9,7 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.swap import has_swap
-from kernlab.tables.suspects.evidence import Lead, Memory, size_of, times
+from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
 from kernlab.tables.suspects.oom import out_of_memory
 from kernlab.util.text import human_bytes, percent
 
@@ -17,7 +17,7 @@ from kernlab.util.text import human_bytes, percent
 _COSTLY_ORDER = 3
 
 
-def large_processes(memory: Memory) -> list[Lead]:
+def large_processes(memory: Evidence) -> list[Lead]:
     """Processes far above their share."""
     found = []
     table = memory.processes
@@ -49,7 +49,7 @@ def large_processes(memory: Memory) -> list[Lead]:
     return found
 
 
-def many_processes(memory: Memory) -> list[Lead]:
+def many_processes(memory: Evidence) -> list[Lead]:
     """Many processes of one name and one control group that together hold much."""
     table = memory.processes
     # Interpreters give their name to all sorts of services, which have nothing to do with one another.
@@ -73,7 +73,7 @@ def many_processes(memory: Memory) -> list[Lead]:
     return found
 
 
-def large_caches(memory: Memory) -> list[Lead]:
+def large_caches(memory: Evidence) -> list[Lead]:
     """Slab caches far above their share, and those that hold much that is free."""
     found = []
     table = memory.slabs
@@ -119,7 +119,7 @@ def large_caches(memory: Memory) -> list[Lead]:
     return found
 
 
-def unreclaimable(memory: Memory) -> list[Lead]:
+def unreclaimable(memory: Evidence) -> list[Lead]:
     """Kernel memory that cannot be taken back: slabs, page tables, pages that nobody accounts for."""
     found = []
     table = memory.slabs
@@ -174,7 +174,7 @@ def unreclaimable(memory: Memory) -> list[Lead]:
     return found
 
 
-def cgroups(memory: Memory) -> list[Lead]:
+def cgroups(memory: Evidence) -> list[Lead]:
     """Cgroups that were removed but hold memory, and those at their limit."""
     found = []
     table = memory.cgroups
@@ -211,7 +211,7 @@ def cgroups(memory: Memory) -> list[Lead]:
     return found
 
 
-def page_cache(memory: Memory) -> list[Lead]:
+def page_cache(memory: Evidence) -> list[Lead]:
     """Files that were deleted but fill memory, shared memory that fills it, and what is not on disk yet."""
     found = []
     table = memory.files
@@ -262,7 +262,7 @@ def page_cache(memory: Memory) -> list[Lead]:
     return found
 
 
-def watermarks(memory: Memory) -> list[Lead]:
+def watermarks(memory: Evidence) -> list[Lead]:
     """Zones whose free memory is below a watermark, or free but in pieces."""
     found = []
     page = memory.kernel.page_size
@@ -301,7 +301,7 @@ def watermarks(memory: Memory) -> list[Lead]:
     return found
 
 
-def swap(memory: Memory) -> list[Lead]:
+def swap(memory: Evidence) -> list[Lead]:
     """Swap that is used up."""
     kernel = memory.kernel
     if not has_swap(kernel):
@@ -322,7 +322,7 @@ def swap(memory: Memory) -> list[Lead]:
     ]
 
 
-RULES: tuple[Callable[[Memory], list[Lead]], ...] = (
+RULES: tuple[Callable[[Evidence], list[Lead]], ...] = (
     out_of_memory,
     large_processes,
     many_processes,

@@ -8,7 +8,7 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import frame, nullable, table
 from kernlab.errors import KernlabError
-from kernlab.tables.suspects.evidence import Lead, Memory
+from kernlab.tables.suspects.evidence import Evidence, Lead
 from kernlab.tables.suspects.rules import RULES
 
 
@@ -20,14 +20,13 @@ def suspects(kernel: Kernel) -> pd.DataFrame:
     question; share: of the memory that the kernel manages; evidence: one sentence with the numbers; cell: the code that
     shows more. A lead is a place to look, no verdict. What could not be looked at is in attrs["problems"].
     """
-    problems: list[str] = []
-    memory = Memory(kernel, problems)
+    memory = Evidence(kernel)
     found: list[Lead] = []
     for rule in RULES:
         try:
             found += rule(memory)
         except KernlabError as error:
-            problems.append(
+            kernel.lost(
                 f"suspects: {(rule.__doc__ or rule.__name__).splitlines()[0]} could not be asked: {error}"
             )
     found.sort(key=lambda lead: -lead.weight)
@@ -35,7 +34,6 @@ def suspects(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "suspects",
-        problems=problems,
         lead=[lead.lead for lead in found],
         subject=[lead.subject for lead in found],
         bytes=nullable(np.maximum(size, 0), size >= 0),

@@ -37,15 +37,14 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     slab_frames_absent, kmalloc_frames_absent (of allocations too large for a slab; missing before 6.14, where nothing
     marks them) and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
     """
-    problems: list[str] = []
     unknown: dict[str, str] = {}
 
     def known(fact: str, read: Callable[[], Any]) -> Any:
-        """One fact; what keeps it from us goes into problems instead of up."""
+        """One fact; what keeps it from us is told as lost instead of raised."""
         try:
             return read()
         except KernlabError as error:
-            problems.append(str(error))
+            kernel.lost(str(error))
             unknown[fact] = str(error)
             return None
 
@@ -53,7 +52,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     uts = known(
         "version", lambda: StructArray(kernel, kernel.find_type("struct new_utsname"), [_utsname(kernel)])
     )
-    absent = known("slab_frames_absent", lambda: absent_kernel_frames(kernel, problems)) or {}
+    absent = known("slab_frames_absent", lambda: absent_kernel_frames(kernel)) or {}
     cpu = known("panic_cpu", lambda: _panic_cpu(kernel))
     current = known("panic_pid", lambda: _current(kernel, cpu)) if cpu is not None else None
     crash_time, said_by = known("crash_time", lambda: _died(kernel)) or (None, None)
@@ -88,7 +87,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "table_frames_absent": absent.get("table"),
     }
     series = pd.Series(facts, dtype=object, name="info")
-    series.attrs.update(describe(kernel, "info", problems), unknown=unknown)
+    series.attrs.update(describe(kernel, "info"), unknown=unknown)
     return series
 
 
@@ -159,7 +158,7 @@ def string_at(kernel: Kernel, address: int) -> str:
     return text.decode(raw)
 
 
-def absent_kernel_frames(kernel: Kernel, problems: list[str]) -> dict[str, int]:
+def absent_kernel_frames(kernel: Kernel) -> dict[str, int]:
     """How many frames of each type that no dump level leaves out the dump lacks; types that the kernel marks only.
 
     Old makedumpfile versions take some slab pages of newer kernels for user data (design.md, Capture).
@@ -174,7 +173,7 @@ def absent_kernel_frames(kernel: Kernel, problems: list[str]) -> dict[str, int]:
             count[1] += len(pages)
     for name, (absent, total) in counts.items():
         if absent:
-            problems.append(
+            kernel.lost(
                 f"{absent:,} of {total:,} {names[name]} frames are absent, which no dump level leaves out: "
                 "makedumpfile was older than this kernel and took them for user data, or the file is cut. Capture with "
                 "-d 23, or with a makedumpfile that knows the kernel; the tables say what they miss"

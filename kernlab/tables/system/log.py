@@ -38,18 +38,16 @@ def log(kernel: Kernel) -> pd.DataFrame:
     timestamp (since boot), level and facility (int), caller (`T12` a thread, `C0` a CPU, '' where the kernel does not
     note it), text without prefix, and seq (the record's number). Mirrors kernel/printk/printk_ringbuffer.c.
     """
-    problems: list[str] = []
     ring = Ring.read(kernel)
-    descriptors, infos, sequence = ring.records(problems)
+    descriptors, infos, sequence = ring.records()
     texts, lost = ring.texts(descriptors, infos)
     if lost:
-        problems.append(f"the log: the text of {lost:,} records had been overwritten or could not be read")
+        kernel.lost(f"the log: the text of {lost:,} records had been overwritten or could not be read")
     facility, level = infos["facility"], infos["level"]
     stamps = infos["ts_nsec"].values.astype(np.int64).astype("timedelta64[ns]")
     return frame(
         kernel,
         "log",
-        problems=problems,
         timestamp=stamps,
         level=level.values.astype(np.int64),
         facility=facility.values.astype(np.int64),
@@ -117,13 +115,13 @@ class Ring:
         head, tail = number("desc_ring.head_id.counter"), number("desc_ring.tail_id.counter")
         return cls(kernel, prb, count_bits, head, tail, size_bits, data, readable)
 
-    def records(self, problems: list[str]) -> tuple[StructArray, StructArray, npt.NDArray[np.uint64]]:
+    def records(self) -> tuple[StructArray, StructArray, npt.NDArray[np.uint64]]:
         """Descriptors, infos and sequence numbers of the records between tail and head that are whole."""
         count = 1 << self.count_bits
         # Ids wrap at 62 bits; the ring holds at most `count` of them.
         span = ((self.head - self.tail) & int(_ID_MASK)) + 1
         if span > count:
-            problems.append(
+            self.kernel.lost(
                 f"the log: head and tail lie {span:,} ids apart in a ring of {count:,}; all were read"
             )
             span = count
@@ -139,7 +137,7 @@ class Ring:
         sequence = infos["seq"]
         lost = int((~var.valid | (mine & ~sequence.valid)).sum())
         if lost:
-            problems.append(f"the log: {lost:,} of {span:,} records lie on pages that the dump lacks")
+            self.kernel.lost(f"the log: {lost:,} of {span:,} records lie on pages that the dump lacks")
         keep = np.flatnonzero(mine & sequence.valid)
         keep = keep[np.argsort(sequence.values[keep], kind="stable")]
         return descriptors[keep], infos[keep], sequence.values[keep]

@@ -26,14 +26,13 @@ def modules(kernel: Kernel) -> pd.DataFrame:
     used_by joins the users' names by commas ("[permanent]" among them for one that has no exit), taint gives the
     letters alone ("OE"). Mirrors kernel/module/procfs.c.
     """
-    problems: list[str] = []
     if not has_modules(kernel):
         texts = dict.fromkeys(("state", "used_by", "taint"), "str")
         numbers = dict.fromkeys(("size_bytes", "refcount"), "Int64")
         return empty(
             kernel, "modules", address="struct module", name="str", base="address", **numbers, **texts
         )
-    module = loaded(kernel, problems)
+    module = loaded(kernel)
     state, taint = module["state"], module["taints"]
     letters = [
         "".join(c for b, c in enumerate(_TAINT_LETTERS) if mask >> b & 1) for mask in taint.values.tolist()
@@ -42,7 +41,6 @@ def modules(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "modules",
-        problems=problems,
         address=module,
         name=never_empty(module["name"]),
         base=addresses(kernel, base.values, base.valid),
@@ -51,7 +49,7 @@ def modules(kernel: Kernel) -> pd.DataFrame:
         state=lookup(
             np.where(state.valid & (state.values < len(_STATES)), state.values.astype(np.int64), -1), _STATES
         ),
-        used_by=_users(kernel, module, problems),
+        used_by=_users(kernel, module),
         taint=Column(np.array(letters, dtype=object), taint.valid, "text"),
     )
 
@@ -83,16 +81,14 @@ def _sum(columns: list[Column]) -> Column:
     return Column(values, np.logical_and.reduce([column.valid for column in columns]), "int")
 
 
-def _users(kernel: Kernel, module: StructArray, problems: list[str]) -> Column:
+def _users(kernel: Kernel, module: StructArray) -> Column:
     """The modules that use each module, in the kernel's order (print_unload_info); not known to a kernel without
     CONFIG_MODULE_UNLOAD ("-")."""
     if not module.has("source_list"):
         return Column(np.full(len(module), "", dtype=object), np.zeros(len(module), dtype=bool), "text")
     users: list[list[str]] = [[] for _ in range(len(module))]
     heads = module.follow("source_list").addresses
-    owner, use = list_entries(
-        kernel, heads, "struct module_use", "source_list", problems=problems, what="the modules' users"
-    )
+    owner, use = list_entries(kernel, heads, "struct module_use", "source_list", what="the modules' users")
     name = use["source->name"]
     for row, who in zip(owner[name.valid].tolist(), name.values[name.valid], strict=True):
         users[row].append(str(who))

@@ -22,6 +22,7 @@ from kernlab.errors import KernlabError
 from kernlab.traces.blktrace.losses import doubt
 from kernlab.traces.blktrace.match import ACTS, MOMENTS, NONE, SIZED, STEPS, C, D, Matcher, Q
 from kernlab.traces.blktrace.names import ACTIONS, FLUSH, NOTIFY, PC, WRITE, categories, device_name, rwbs
+from kernlab.util import losses
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace.headers import Rows
@@ -76,8 +77,9 @@ class Latencies:
     def _described(self, frame: pd.DataFrame, table: str, more: list[str]) -> pd.DataFrame:
         """The table with what is missing in it, and what that makes doubtful."""
         trace = self._trace
-        problems = [*trace.all_problems, *more, *doubt(trace.losses)]
-        frame.attrs.update(describe(None, table, problems))
+        with losses.scope(table) as here:
+            here.lost(*trace.all_problems, *more, *doubt(trace.losses))
+            frame.attrs.update(describe(None, table))
         trace.describe(frame)
         return frame
 

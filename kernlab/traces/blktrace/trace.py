@@ -28,6 +28,7 @@ from kernlab.traces.blktrace.names import CGROUP
 from kernlab.traces.blktrace.notes import Note, process_names, read_notes, wall_clock
 from kernlab.traces.blktrace.records import V7, V8, Mask, Scan, scan
 from kernlab.traces.blktrace.text import as_text
+from kernlab.util.losses import scope
 from kernlab.util.threads import in_threads
 
 U8 = npt.NDArray[np.uint8]
@@ -314,7 +315,9 @@ class BlkTrace:
         UTC; "lost" lists what is missing (device, cpu, events, since_ns, until_ns; None where that is not known).
         """
         frame = pd.DataFrame(event_columns(self), copy=False)
-        frame.attrs.update(describe(None, "blktrace", self.all_problems))
+        with scope("blktrace") as here:
+            here.lost(*self.all_problems)
+            frame.attrs.update(describe(None, here.name))
         self.describe(frame)
         frame.attrs["wall_clock_ns"] = self.wall_clock_ns
         return frame

@@ -15,7 +15,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Struct
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.linux.tasks import known_tasks
+from kernlab.linux.tasks import find_tasks
 from kernlab.util import text
 
 #: What the trace file calls each CPU's idle task.
@@ -28,9 +28,8 @@ _MOST_SAVED = 1 << 22
 class Comms:
     """`names(pids)`; tables are read when first asked for."""
 
-    def __init__(self, kernel: Kernel, problems: list[str]):
+    def __init__(self, kernel: Kernel):
         self._kernel = kernel
-        self._problems = problems
 
     def names(self, pids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], list[str]]:
         """Per pid the index of its name, -1 where none is known, and the names: for `frames.lookup`."""
@@ -74,7 +73,7 @@ class Comms:
             width = resolve(kernel.find_type("struct task_struct"), "comm").type.size
             rows = np.frombuffer(kernel.read(where, width * count), dtype=np.uint8).reshape(count, width)
         except KernlabError as error:
-            self._problems.append(f"the names of tasks that ftrace saved cannot be read: {error}")
+            kernel.lost(f"the names of tasks that ftrace saved cannot be read: {error}")
             return {}
         # A slot that no task used yet has the pid -1 (NO_CMDLINE_MAP).
         used = np.flatnonzero((pids != 0xFFFFFFFF) & (pids != 0))
@@ -87,10 +86,10 @@ class Comms:
     @cached_property
     def _living(self) -> dict[int, str]:
         try:
-            tasks = known_tasks(self._kernel)
+            tasks = find_tasks(self._kernel)
             pid, comm = tasks["pid"], tasks["comm"]
         except KernlabError as error:
-            self._problems.append(f"the names of living tasks cannot be read: {error}")
+            self._kernel.lost(f"the names of living tasks cannot be read: {error}")
             return {}
         good = pid.valid & comm.valid & (pid.values != 0)
         return dict(zip(pid.values[good].tolist(), comm.values[good].tolist(), strict=True))

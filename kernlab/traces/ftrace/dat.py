@@ -139,7 +139,6 @@ def _printk(kernel: Kernel) -> str:
             [head],
             "struct trace_bprintk_fmt",
             "list",
-            problems=[],
             what="trace_printk formats of modules",
         )
         pointers = np.concatenate([pointers, held["fmt"].values])

@@ -98,23 +98,21 @@ def _line(field: Field) -> str:
 class Formats:
     """All events of a dump's kernel by number (`trace_entry.type`)."""
 
-    def __init__(self, kernel: Kernel, problems: list[str]):
+    def __init__(self, kernel: Kernel):
         self._kernel = kernel
-        self._problems = problems
         self._known: dict[int, Format] = {}
 
     @cached_property
     def _calls(self) -> StructArray:
         head = self._kernel.symbols.get("ftrace_events")
         if head is None:
-            self._problems.append("the formats of trace events are not known (no symbol ftrace_events)")
+            self._kernel.lost("the formats of trace events are not known (no symbol ftrace_events)")
             return array(self._kernel, "struct trace_event_call", np.zeros(0, dtype=np.uint64))
         _, calls = list_entries(
             self._kernel,
             [head],
             "struct trace_event_call",
             "list",
-            problems=self._problems,
             what="the list of trace events",
             limit=MOST_EVENTS,
         )
@@ -213,7 +211,6 @@ class Formats:
             tops,
             "struct ftrace_event_field",
             "link",
-            problems=self._problems,
             what="fields of trace events",
             limit=_MOST_FIELDS,
         )
@@ -244,7 +241,7 @@ class Formats:
                 )
             )
         if lost:
-            self._problems.append(f"{lost:,} fields of trace events cannot be read, or are damaged")
+            self._kernel.lost(f"{lost:,} fields of trace events cannot be read, or are damaged")
         return [tuple(reversed(fields_of)) for fields_of in found]
 
 

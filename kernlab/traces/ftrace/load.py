@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,6 @@ class Trace:
     flags: I64
     preempt_count: I64
     pid: I64
-    problems: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ring)
@@ -74,7 +73,6 @@ class _Pages:
 
 def load(kernel: Kernel, rings: list[Ring]) -> Trace:
     """Read and decode the sub-buffers of rings."""
-    problems: list[str] = []
     count = len(rings)
     unreadable = np.zeros(count, dtype=np.int64)
     damaged = np.zeros(count, dtype=np.int64)
@@ -102,13 +100,11 @@ def load(kernel: Kernel, rings: list[Ring]) -> Trace:
         ring = start = length = np.zeros(0, dtype=np.int64)
         time = np.zeros(0, dtype=np.uint64)
     decoded = np.bincount(ring, minlength=count)
-    tallies = _tally(rings, decoded, unreadable, damaged, problems)
+    tallies = _tally(kernel, rings, decoded, unreadable, damaged)
 
     whole = length >= ENTRY
     if not whole.all():
-        problems.append(
-            f"{int((~whole).sum()):,} records are too short to be trace events; they are left out"
-        )
+        kernel.lost(f"{int((~whole).sum()):,} records are too short to be trace events; they are left out")
         ring, start, length, time = ring[whole], start[whole], length[whole], time[whole]
     order = _order(ring, time)
     ring, start, length, time = ring[order], start[order], length[order], time[order]
@@ -117,7 +113,7 @@ def load(kernel: Kernel, rings: list[Ring]) -> Trace:
         records.words(offset, width, signed)[0].astype(np.int64)
         for offset, width, signed in ((0, 2, False), (2, 1, False), (3, 1, False), (4, 4, True))
     )
-    return Trace(rings, tallies, data, ring, time, start, length, kind, flags, preempt, pid, problems)
+    return Trace(rings, tallies, data, ring, time, start, length, kind, flags, preempt, pid)
 
 
 def _read_size(kernel: Kernel, rings: list[Ring], size: int, unreadable: I64) -> _Pages:
@@ -167,7 +163,7 @@ def _order(ring: I64, time: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
 
 
 def _tally(
-    rings: list[Ring], decoded: npt.NDArray[np.intp], unreadable: I64, damaged: I64, problems: list[str]
+    kernel: Kernel, rings: list[Ring], decoded: npt.NDArray[np.intp], unreadable: I64, damaged: I64
 ) -> list[Tally]:
     tallies = []
     for number, ring in enumerate(rings):
@@ -182,12 +178,12 @@ def _tally(
         which = f"instance {ring.instance.name!r}, " if ring.instance.name else ""
         label = f"ftrace, {which}{'snapshot, ' if ring.buffer != 'main' else ''}CPU {ring.cpu}"
         if tally.unreadable:
-            problems.append(f"{label}: the dump lacks {tally.unreadable:,} of {tally.pages:,} sub-buffers")
+            kernel.lost(f"{label}: the dump lacks {tally.unreadable:,} of {tally.pages:,} sub-buffers")
         if tally.damaged:
-            problems.append(
+            kernel.lost(
                 f"{label}: {tally.damaged:,} sub-buffers hold what is no event; what follows in them is lost"
             )
         if missing:
             said = f"{missing:,} fewer" if missing > 0 else f"{-missing:,} more"
-            problems.append(f"{label}: {said} events were found than its counters say")
+            kernel.lost(f"{label}: {said} events were found than its counters say")
     return tallies

@@ -75,18 +75,17 @@ class Instance:
     rings: list[Ring] = field(default_factory=list)
 
 
-def find_instances(kernel: Kernel, problems: list[str]) -> list[Instance]:
+def find_instances(kernel: Kernel) -> list[Instance]:
     """Every trace instance with its rings, the global one first, then the newest first."""
     head = kernel.find_symbol("ftrace_trace_arrays")
     if head is None:
-        problems.append("this kernel has no ftrace (CONFIG_TRACING is off: no symbol ftrace_trace_arrays)")
+        kernel.lost("this kernel has no ftrace (CONFIG_TRACING is off: no symbol ftrace_trace_arrays)")
         return []
     _, arrays = list_entries(
         kernel,
         [head],
         "struct trace_array",
         "list",
-        problems=problems,
         what="the trace instances",
         limit=MOST_INSTANCES,
     )
@@ -95,7 +94,7 @@ def find_instances(kernel: Kernel, problems: list[str]) -> list[Instance]:
         arrays = StructArray(kernel, arrays.type, np.append(arrays.addresses, np.uint64(top)))
     instances = _describe(kernel, arrays)
     instances.sort(key=lambda instance: instance.address != top)
-    _find_rings(kernel, instances, problems)
+    _find_rings(kernel, instances)
     return instances
 
 
@@ -148,7 +147,7 @@ def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kin
             instance.recording = int(disabled.values[row]) == 0
 
 
-def _find_rings(kernel: Kernel, instances: list[Instance], problems: list[str]) -> None:
+def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
     """Fill in `rings` of all instances, walking all CPUs' lists together."""
     cpus = len(kernel.percpu_offsets)
     owners = [
@@ -171,18 +170,18 @@ def _find_rings(kernel: Kernel, instances: list[Instance], problems: list[str]) 
         for cpu in range(cpus):
             index = row * cpus + cpu
             if not (slots.valid[row] and read[index]):
-                problems.append(f"{label}: the ring of CPU {cpu} cannot be found, the dump lacks its address")
+                kernel.lost(f"{label}: the ring of CPU {cpu} cannot be found, the dump lacks its address")
             elif pointers[index] and int(pointers[index]) not in known:
                 # Two that claim the same ring are damage; it is read once.
                 known.add(int(pointers[index]))
                 rings.append(Ring(instance, kind, cpu, int(pointers[index]), size))
     if rings:
-        _read_rings(kernel, rings, problems)
+        _read_rings(kernel, rings)
     for ring in rings:
         ring.instance.rings.append(ring)
         if ring.damage:
             label = _label(ring.instance.name, ring.buffer)
-            problems.append(f"{label}, CPU {ring.cpu}: {ring.damage}")
+            kernel.lost(f"{label}, CPU {ring.cpu}: {ring.damage}")
 
 
 def _label(name: str, kind: str) -> str:
@@ -190,7 +189,7 @@ def _label(name: str, kind: str) -> str:
     return which if kind == MAIN else f"the snapshot of {which}"
 
 
-def _read_rings(kernel: Kernel, rings: list[Ring], problems: list[str]) -> None:
+def _read_rings(kernel: Kernel, rings: list[Ring]) -> None:
     cpu_buffers = StructArray(
         kernel, kernel.find_type("struct ring_buffer_per_cpu"), [ring.address for ring in rings]
     )

@@ -14,9 +14,7 @@ from kernlab.traces.ftrace.load import Trace
 from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance
 
 
-def instances_table(
-    kernel: Kernel, held: Sequence[Instance], clocks: Sequence[str], problems: list[str]
-) -> pd.DataFrame:
+def instances_table(kernel: Kernel, held: Sequence[Instance], clocks: Sequence[str]) -> pd.DataFrame:
     """See `Ftrace.instances`; `clocks` has the name of each one's clock."""
 
     def flags(values: list[bool | None]) -> Any:
@@ -28,7 +26,6 @@ def instances_table(
     return frame(
         kernel,
         "ftrace instances",
-        problems=problems,
         name=strings([instance.name for instance in held]),
         tracer=strings([instance.tracer for instance in held]),
         clock=strings(clocks),
@@ -45,7 +42,7 @@ def instances_table(
     )
 
 
-def lost_table(kernel: Kernel, trace: Trace, problems: list[str]) -> pd.DataFrame:
+def lost_table(kernel: Kernel, trace: Trace) -> pd.DataFrame:
     """See `Ftrace.lost`."""
     rings, tallies = trace.rings, trace.tallies
 
@@ -55,7 +52,6 @@ def lost_table(kernel: Kernel, trace: Trace, problems: list[str]) -> pd.DataFram
     return frame(
         kernel,
         "ftrace lost events",
-        problems=problems,
         instance=pd.array(np.array([ring.instance.name for ring in rings], dtype=object), dtype="str"),
         cpu=np.array([ring.cpu for ring in rings], dtype=np.int64),
         entries=counter("entries"),

@@ -42,9 +42,8 @@ _TYPES = {"bool": (1, False), "size_t": (8, False), "ssize_t": (8, True), "loff_
 class Texts:
     """`of(format, records)`; formats are read once each."""
 
-    def __init__(self, kernel: Kernel, problems: list[str]):
+    def __init__(self, kernel: Kernel):
         self._kernel = kernel
-        self._problems = problems
         self._renderers: dict[int, Renderer] = {}
         self._strings: dict[int, str | None] = {}
         self._symbols: dict[int, str] = {}
@@ -61,9 +60,7 @@ class Texts:
             try:
                 self._renderers[form.id] = self._own(form) or self._by_format(form)
             except NotUnderstood as error:
-                said = f"the texts of {form.system}:{form.name} are left out: {error}"
-                if said not in self._problems:
-                    self._problems.append(said)
+                self._kernel.lost(f"the texts of {form.system}:{form.name} are left out: {error}")
                 self._renderers[form.id] = lambda record: None
         return self._renderers[form.id]
 

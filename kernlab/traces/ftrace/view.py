@@ -27,6 +27,7 @@ from kernlab.traces.ftrace.record import Failed
 from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, find_instances, read_clocks
 from kernlab.traces.ftrace.tables import instances_table, lost_table
 from kernlab.traces.ftrace.text import Texts, latency_marks
+from kernlab.util.losses import Losing, telling
 from kernlab.util.text import Spelt
 
 I64 = npt.NDArray[np.int64]
@@ -35,7 +36,7 @@ I64 = npt.NDArray[np.int64]
 _COMMON = ("instance", "timestamp", "cpu", "pid", "comm")
 
 
-class Ftrace(Spelt):
+class Ftrace(Losing, Spelt):
     """The trace buffers of a dump, of all instances and CPUs.
 
     `all` has every event, `events("sched_switch")` those of one kind with their fields, `counts` how many of each,
@@ -55,15 +56,15 @@ class Ftrace(Spelt):
     def _instances(self) -> list[Instance]:
         if self._parent is not None:
             return self._parent._instances
-        return find_instances(self._kernel, self.problems)
+        return find_instances(self._kernel)
 
     @cached_property
     def _formats(self) -> Formats:
-        return Formats(self._kernel, self.problems) if self._parent is None else self._parent._formats
+        return Formats(self._kernel) if self._parent is None else self._parent._formats
 
     @cached_property
     def _comms(self) -> Comms:
-        return Comms(self._kernel, self.problems) if self._parent is None else self._parent._comms
+        return Comms(self._kernel) if self._parent is None else self._parent._comms
 
     @cached_property
     def _trace(self) -> Trace:
@@ -71,30 +72,25 @@ class Ftrace(Spelt):
             ring for instance in self._instances for ring in instance.rings if ring.buffer == self._buffer
         ]
         trace = load(self._kernel, rings)
-        self.problems += [problem for problem in trace.problems if problem not in self.problems]
         for instance in self._instances:
             self._warn_of_clock(instance)
         unknown = np.setdiff1d(trace.type, np.array(list(self._formats.names), dtype=np.int64))
         if len(unknown):
             lost = int(np.isin(trace.type, unknown).sum())
-            self._say(
+            self._kernel.lost(
                 f"{lost:,} trace events are of {len(unknown):,} types that this kernel does not describe: their "
                 "module was unloaded, or the previous boot recorded them"
             )
         return trace
 
-    def _say(self, problem: str) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
-
     def _warn_of_clock(self, instance: Instance) -> None:
         name, in_ns = self._clock(instance)
         if not in_ns:
             which = f"trace instance {instance.name!r}" if instance.name else "the global trace"
-            self._say(f"{which} uses the clock {name!r}, whose units are not nanoseconds")
+            self._kernel.lost(f"{which} uses the clock {name!r}, whose units are not nanoseconds")
         # ring_buffer.h: text_delta is set where the buffer holds what the boot before this one recorded.
         if instance.range_start and instance.text_delta:
-            self._say(
+            self._kernel.lost(
                 f"trace instance {instance.name!r} lies in memory that outlives a reboot and holds events of the boot "
                 f"before: addresses in them are off by {instance.text_delta:#x}"
             )
@@ -111,6 +107,7 @@ class Ftrace(Spelt):
         return read_clocks(self._kernel)
 
     @cached_property
+    @telling
     def instances(self) -> pd.DataFrame:
         """One row per instance, the global one ('') first.
 
@@ -118,7 +115,7 @@ class Ftrace(Spelt):
         (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct trace_array).
         """
         clocks = [self._clock(instance)[0] for instance in self._instances]
-        return instances_table(self._kernel, self._instances, clocks, self.problems)
+        return instances_table(self._kernel, self._instances, clocks)
 
     @cached_property
     def snapshot(self) -> Ftrace:
@@ -126,6 +123,7 @@ class Ftrace(Spelt):
         return self if self._buffer == SNAPSHOT else Ftrace(self._kernel, SNAPSHOT, self)
 
     @cached_property
+    @telling
     def lost(self) -> pd.DataFrame:
         """One row per instance and CPU: what its buffer counted, and whether all of it was found.
 
@@ -134,9 +132,10 @@ class Ftrace(Spelt):
         (refused because the buffer was full), subbufs (sub-buffers that hold what was not read), unreadable, damaged
         (sub-buffers), address (struct ring_buffer_per_cpu). Counters that could not be read are missing.
         """
-        return lost_table(self._kernel, self._trace, self.problems)
+        return lost_table(self._kernel, self._trace)
 
     @cached_property
+    @telling
     def all(self) -> pd.DataFrame:
         """Every event of every instance, in the order of the trace file.
 
@@ -152,7 +151,6 @@ class Ftrace(Spelt):
         return frame(
             self._kernel,
             "ftrace",
-            problems=self.problems,
             **self._common(every),
             event=event,
             system=system,
@@ -163,6 +161,7 @@ class Ftrace(Spelt):
         )
 
     @cached_property
+    @telling
     def counts(self) -> pd.DataFrame:
         """One row per kind of event in the buffers: event, system, events (how many), id; most frequent first."""
         types, number = np.unique(self._trace.type, return_counts=True)
@@ -171,13 +170,13 @@ class Ftrace(Spelt):
         return frame(
             self._kernel,
             "ftrace counts",
-            problems=self.problems,
             event=event,
             system=system,
             events=number[order].astype(np.int64),
             id=types[order],
         )
 
+    @telling
     def events(
         self, name: str | Iterable[str], *, instance: str | None = None, text: bool = False
     ) -> pd.DataFrame:
@@ -221,8 +220,9 @@ class Ftrace(Spelt):
             f"common_{column}" if column in own else column: values
             for column, values in self._common(chosen).items()
         }
-        return frame(self._kernel, f"ftrace {form.name}", problems=self.problems, **common, **own)
+        return frame(self._kernel, f"ftrace {form.name}", **common, **own)
 
+    @telling
     def _many(self, name: str | Iterable[str], instance: str | None, text: bool) -> pd.DataFrame:
         """The table of events of several kinds."""
         trace, formats = self._trace, self._formats
@@ -242,7 +242,7 @@ class Ftrace(Spelt):
         own = fields_of_many(
             self._kernel.token, known, kinds, lambda rows: trace.records(chosen[rows]), (*columns, "text")
         )
-        return frame(self._kernel, "ftrace events", problems=self.problems, **columns, **own)
+        return frame(self._kernel, "ftrace events", **columns, **own)
 
     def format(self, name: str) -> str:
         """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError."""
@@ -299,12 +299,14 @@ class Ftrace(Spelt):
 
     @cached_property
     def _texts(self) -> Texts:
-        return Texts(self._kernel, self.problems) if self._parent is None else self._parent._texts
+        return Texts(self._kernel) if self._parent is None else self._parent._texts
 
+    @telling
     def _said(self, chosen: I64) -> list[str | None]:
         """What each event's text is, in the order of `chosen`."""
         return self._by_format(chosen, self._texts.of)
 
+    @telling
     def _as_json(self, chosen: I64) -> list[str | None]:
         return self._by_format(chosen, as_json)
 
@@ -354,6 +356,7 @@ class Ftrace(Spelt):
                 return np.where(there, values, 0).astype(np.int64)
         return None
 
+    @telling
     def save(self, path: str | PathLike[str], *, instance: str | None = None) -> Path:
         """Write every instance, or one ('' is the global one), into a trace.dat (version 6), as trace-cmd and
         KernelShark open it. Events that a reader had consumed are left out.

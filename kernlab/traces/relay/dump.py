@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column, StructArray, array
 from kernlab.errors import KernlabError
@@ -79,7 +80,8 @@ class Channel:
         raise KernlabError(f"the relay channel {self.name!r} has no buffer of CPU {cpu}; it has: {known}")
 
 
-def find_channels(kernel: Kernel, problems: list[str]) -> list[Channel]:
+@fact
+def find_channels(kernel: Kernel) -> list[Channel]:
     """Every relay channel: the open ones, oldest first, then closed ones that an open file still holds."""
     channel_type = "struct rchan"
     known = np.zeros(0, dtype=np.uint64)
@@ -90,7 +92,6 @@ def find_channels(kernel: Kernel, problems: list[str]) -> list[Channel]:
             [head],
             channel_type,
             "list",
-            problems=problems,
             what="the list of relay channels",
             limit=MOST_CHANNELS,
         )
@@ -99,24 +100,24 @@ def find_channels(kernel: Kernel, problems: list[str]) -> list[Channel]:
     elif kernel.types.get(channel_type) is None:
         return []
     else:
-        problems.append("this kernel has no symbol relay_channels; only channels of open files are known")
-    held = _held_by_files(kernel, problems)
+        kernel.lost("this kernel has no symbol relay_channels; only channels of open files are known")
+    held = _held_by_files(kernel)
     closed = np.setdiff1d(held, known)
     addresses = np.concatenate([known, closed])
     channels = StructArray(kernel, kernel.find_type(channel_type), addresses)
-    return _read_channels(kernel, channels, len(known), problems)
+    return _read_channels(kernel, channels, len(known))
 
 
-def _held_by_files(kernel: Kernel, problems: list[str]) -> U64:
+def _held_by_files(kernel: Kernel) -> U64:
     """Channels whose buffer is an open file's private data, whether or not they are still open.
 
     debugfs puts its own operations before relay's, so a buffer is known by its shape: its channel has relay's
     version and names it as the buffer of its CPU.
     """
     try:
-        private = open_files(kernel, problems).first("private_data")
+        private = open_files(kernel).first("private_data")
     except KernlabError as error:
-        problems.append(f"relay: closed channels were not looked for: {error}")
+        kernel.lost(f"relay: closed channels were not looked for: {error}")
         return np.zeros(0, dtype=np.uint64)
     pointers = np.unique(private.values[private.valid & (private.values != 0)])
     candidate = array(kernel, "struct rchan_buf", pointers[(pointers & np.uint64(7)) == 0])
@@ -132,14 +133,14 @@ def _held_by_files(kernel: Kernel, problems: list[str]) -> U64:
     return np.unique(owner.addresses[good])
 
 
-def _read_channels(kernel: Kernel, channels: StructArray, listed: int, problems: list[str]) -> list[Channel]:
+def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[Channel]:
     version, size, count = channels["version"], channels["subbuf_size"], channels["n_subbufs"]
     alloc, is_global, private = channels["alloc_size"], channels["is_global"], channels["private_data"]
     callbacks, slots = channels["cb"], channels["buf"]
     hook = channels.follow("cb")["subbuf_start"]
     symbols = _symbols(kernel, callbacks)
     base = channels["base_filename"]
-    cpus = possible_cpus(kernel, problems)
+    cpus = possible_cpus(kernel)
     pointers, read = kernel.words(percpu_many(kernel, slots.values, cpus).reshape(-1))
     pointers = np.where(read, pointers, np.uint64(0)).reshape(len(channels), len(cpus))
     pointers[~slots.valid] = 0

@@ -53,6 +53,7 @@ from kernlab.traces.relay.records import (
     record_columns,
     systemtap_records,
 )
+from kernlab.util import losses
 from kernlab.util.text import Spelt
 
 __all__ = ["RelayFiles", "find_files", "open", "record", "register"]
@@ -214,19 +215,21 @@ class RelayFiles(Spelt):
         if type is None and (saved := self._saved_trace(cpu)) is not None:
             return saved.events
         chunks = self._chunks(cpu)
-        problems: list[str] = []
         if type is None:
             start = next((c.data[:LOOKED_AT].tobytes() for c in chunks if len(c.data) >= 4), b"")
             # An empty trace is one, too.
             if start[:4] in _BLK_MAGICS or (not start and all(map(is_block_trace, self.paths.values()))):
                 return self._blktrace(chunks).events
             refuse(self.name, start)
-            columns = systemtap_records(chunks, problems) if is_systemtap(start) else raw_chunks(chunks)
-        else:
-            kernel = dump.kernel if dump is not None else None
-            columns = record_columns(chunks, type, kernel=kernel, header=header, problems=problems)
-        frame = pd.DataFrame(columns, copy=False)
-        frame.attrs.update(describe(None, f"relay {self.name}", [*self.problems, *problems]))
+        with losses.scope(f"relay {self.name}") as here:
+            here.lost(*self.problems)
+            if type is None:
+                columns = systemtap_records(chunks) if is_systemtap(start) else raw_chunks(chunks)
+            else:
+                kernel = dump.kernel if dump is not None else None
+                columns = record_columns(chunks, type, kernel=kernel, header=header)
+            frame = pd.DataFrame(columns, copy=False)
+            frame.attrs.update(describe(None, here.name))
         frame.attrs["source"] = self.name
         return frame
 

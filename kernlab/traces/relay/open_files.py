@@ -12,9 +12,9 @@ from kernlab.linux.tasks import find_tasks
 _MOST_DESCRIPTORS = 1 << 26
 
 
-def open_files(kernel: Kernel, problems: list[str]) -> StructArray:
+def open_files(kernel: Kernel) -> StructArray:
     """Every `struct file` in a process's file table (include/linux/fdtable.h), ascending, each once."""
-    tables = find_tasks(kernel, problems)["files"]
+    tables = find_tasks(kernel)["files"]
     addresses = np.unique(tables.values[tables.valid & (tables.values != 0)])
     table = array(kernel, "struct files_struct", addresses).follow("fdt")
     count, first = table["max_fds"], table["fd"]
@@ -23,7 +23,7 @@ def open_files(kernel: Kernel, problems: list[str]) -> StructArray:
     room = np.cumsum(counts)
     counts[room > _MOST_DESCRIPTORS] = 0
     if (room > _MOST_DESCRIPTORS).any() or not usable.all():
-        problems.append("relay: the open files of some processes are not known: their tables are damaged")
+        kernel.lost("relay: the open files of some processes are not known: their tables are damaged")
     owner = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     files, read = kernel.words(first.values[owner] + number.astype(np.uint64) * np.uint64(8))

@@ -15,6 +15,7 @@ from kernlab.core.structs import Column, StructArray
 from kernlab.dataframes.builder import build
 from kernlab.debuginfo.types import ArrayType, StructType, Type
 from kernlab.errors import KernlabError
+from kernlab.util import losses
 
 U8 = npt.NDArray[np.uint8]
 
@@ -47,7 +48,6 @@ def record_columns(
     *,
     kernel: Kernel | None,
     header: int,
-    problems: list[str],
 ) -> dict[str, Any]:
     """Records of one size as columns: cpu, and the members of a C type of `kernel`, or of a NumPy dtype.
 
@@ -57,14 +57,14 @@ def record_columns(
         if kernel is None:
             raise KernlabError(f"whose {type}? Name an open dump of that kernel: dump=…, or give a dtype")
         kind = kernel.find_type(type)
-        rows, cpus = fixed_records(chunks, kind.size, header=header, problems=problems)
+        rows, cpus = fixed_records(chunks, kind.size, header=header)
         columns = struct_columns(kernel.token, rows, kind)
     else:
         try:
             dtype = np.dtype(type)
         except (TypeError, ValueError) as error:
             raise KernlabError(f"{type!r} is no C type (struct …) and no NumPy dtype: {error}") from error
-        rows, cpus = fixed_records(chunks, dtype.itemsize, header=header, problems=problems)
+        rows, cpus = fixed_records(chunks, dtype.itemsize, header=header)
         columns = dtype_columns(rows, dtype)
     # A record may have a member "cpu" of its own: it gets another name.
     return {"cpu": cpus} | {
@@ -72,9 +72,7 @@ def record_columns(
     }
 
 
-def fixed_records(
-    chunks: Sequence[Chunk], size: int, *, header: int = 0, problems: list[str]
-) -> tuple[U8, npt.NDArray[np.int64]]:
+def fixed_records(chunks: Sequence[Chunk], size: int, *, header: int = 0) -> tuple[U8, npt.NDArray[np.int64]]:
     """Records of `size` bytes that fill each sub-buffer from `header` bytes on: (uint8[n, size], cpu int64[n])."""
     if size <= 0:
         raise KernlabError(f"records of {size} bytes cannot be told apart")
@@ -95,7 +93,7 @@ def fixed_records(
         rows.append(taken)
         cpus.append(np.full(len(taken), chunk.cpu, dtype=np.int64))
     if left:
-        problems.append(f"{left:,} bytes at the ends of sub-buffers are less than a record of {size:,} bytes")
+        losses.lost(f"{left:,} bytes at the ends of sub-buffers are less than a record of {size:,} bytes")
     if not rows:
         return np.zeros((0, size), dtype=np.uint8), np.zeros(0, dtype=np.int64)
     return np.concatenate(rows), np.concatenate(cpus)
@@ -190,7 +188,7 @@ def is_systemtap(start: bytes) -> bool:
     return start[:4] == STP_MAGIC.to_bytes(4, "little")
 
 
-def systemtap_records(chunks: Sequence[Chunk], problems: list[str]) -> dict[str, Any]:
+def systemtap_records(chunks: Sequence[Chunk]) -> dict[str, Any]:
     """SystemTap's bulk mode: cpu, sequence, data (bytes) per message, in the order of sequence numbers.
 
     Chunks without its magic are plain text of the script: one row each, sequence missing.
@@ -219,7 +217,7 @@ def systemtap_records(chunks: Sequence[Chunk], problems: list[str]) -> dict[str,
         skipped += len(data) - at
         rows += found
     if skipped:
-        problems.append(f"{skipped:,} bytes are no whole messages of SystemTap")
+        losses.lost(f"{skipped:,} bytes are no whole messages of SystemTap")
     rows.sort(key=lambda row: (row[1] is None, row[1] or 0))
     payload = np.empty(len(rows), dtype=object)
     payload[:] = [row[2] for row in rows]

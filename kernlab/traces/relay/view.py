@@ -16,7 +16,7 @@ from kernlab.core.structs import Column
 from kernlab.dataframes import addresses, describe, frame, nullable
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.linux.tasks import known_tasks
+from kernlab.linux.tasks import find_tasks
 from kernlab.traces.blktrace.losses import Counts
 from kernlab.traces.blktrace.trace import BlkTrace, Stream
 from kernlab.traces.relay.dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
@@ -31,6 +31,7 @@ from kernlab.traces.relay.records import (
     systemtap_records,
 )
 from kernlab.util.files import write_whole
+from kernlab.util.losses import Scope
 from kernlab.util.text import Spelt
 
 #: `mode` of `read` beyond those that follow a reader: the buffer as mmap() shows it.
@@ -48,11 +49,10 @@ class Relay(Spelt):
 
     def __init__(self, kernel: Kernel):
         self._kernel = kernel
-        self.problems: list[str] = []
 
-    @cached_property
+    @property
     def _channels(self) -> list[Channel]:
-        return find_channels(self._kernel, self.problems)
+        return find_channels(self._kernel)
 
     @cached_property
     def channels(self) -> pd.DataFrame:
@@ -66,6 +66,10 @@ class Relay(Spelt):
         nothing proves it), closed, damage ('' or what cannot be true; then the counts are missing), address (struct
         rchan), buffer (struct rchan_buf).
         """
+        with self._kernel.scope("relay channels"):
+            return self._channels_frame()
+
+    def _channels_frame(self) -> pd.DataFrame:
         pairs: list[tuple[Channel, Buffer | None]] = [
             (channel, buffer) for channel in self._channels for buffer in (*channel.buffers,) or (None,)
         ]
@@ -92,7 +96,6 @@ class Relay(Spelt):
         return frame(
             kernel,
             "relay channels",
-            problems=self.problems,
             name=strings(lambda channel, _: channel.name),
             cpu=np.array([buffer.cpu if buffer else 0 for buffer in buffers], dtype=np.int64),
             client=strings(lambda channel, _: channel.client.name),
@@ -180,9 +183,7 @@ class Relay(Spelt):
             slot_bytes(self._kernel, channel, buffer, piece, start=piece.start) for piece in pieces
         )
 
-    def _chunks(
-        self, channel: Channel, cpu: int | None, mode: str, problems: list[str]
-    ) -> list[tuple[Buffer, list[Chunk]]]:
+    def _chunks(self, channel: Channel, cpu: int | None, mode: str) -> list[tuple[Buffer, list[Chunk]]]:
         """The sub-buffers of all CPUs (or one), from their first record on; damaged buffers are told and left out."""
         if mode not in MODES:
             raise KernlabError(f"mode is one of {', '.join(map(repr, MODES))}, not {mode!r}")
@@ -190,7 +191,7 @@ class Relay(Spelt):
         found = []
         for buffer in buffers:
             if buffer.damage:
-                problems.append(f"{channel.name}, CPU {buffer.cpu}: left out, for {buffer.damage}")
+                self._kernel.lost(f"{channel.name}, CPU {buffer.cpu}: left out, for {buffer.damage}")
                 continue
             chunks = []
             for piece in buffer.counters.pieces(mode):
@@ -202,7 +203,7 @@ class Relay(Spelt):
                 )
                 missing = int((status != 0).sum())
                 if missing:
-                    problems.append(
+                    self._kernel.lost(
                         f"{channel.name}, CPU {buffer.cpu}: {missing:,} bytes of sub-buffer {piece.number:,} lie "
                         "on pages that the dump lacks"
                     )
@@ -227,27 +228,30 @@ class Relay(Spelt):
         from `header` bytes on. A record of which a reader had a part only is there whole. attrs["problems"] tells what
         the channel refused or overwrote.
         """
+        with self._kernel.scope(f"relay {name}"):
+            return self._events(name, type, cpu, mode, header)
+
+    def _events(self, name: str | int, type: Any, cpu: int | None, mode: str, header: int) -> pd.DataFrame:  # noqa: A002
         channel = self._find(name)
         decoder = channel.client.decoder
         if type is None and channel.client.is_blktrace:
             return self.blktrace(name, cpu=cpu, mode=mode).events
         if type is None and (isinstance(decoder, np.dtype) or (isinstance(decoder, str) and " " in decoder)):
             type = decoder  # noqa: A001
-        problems: list[str] = []
-        parts = self._chunks(channel, cpu, mode, problems)
-        problems += told(channel, [buffer for buffer, _ in parts])
+        parts = self._chunks(channel, cpu, mode)
+        self._kernel.lost(*told(channel, [buffer for buffer, _ in parts]))
         chunks = [chunk for _, part in parts for chunk in part]
         columns: Any
         if type is not None:
-            columns = record_columns(chunks, type, kernel=self._kernel, header=header, problems=problems)
+            columns = record_columns(chunks, type, kernel=self._kernel, header=header)
         elif callable(decoder):
             columns = decoder(bytes_by_cpu(chunks))
         elif isinstance(decoder, str) and decoder == "systemtap":
-            columns = systemtap_records(chunks, problems)
+            columns = systemtap_records(chunks)
         else:
             columns = raw_chunks(chunks)
         result = pd.DataFrame(columns, copy=False)
-        result.attrs.update(describe(self._kernel, f"relay {channel.name}", [*self.problems, *problems]))
+        result.attrs.update(describe(self._kernel, f"relay {channel.name}"))
         return result
 
     def blktrace(self, name: str | int, *, cpu: int | None = None, mode: str = "unread") -> BlkTrace:
@@ -256,14 +260,17 @@ class Relay(Spelt):
         Processes are named by the trace's notes, those already read among them, else by the tasks of the dump. What the
         channel refused for want of room is told with the moment from which on a CPU's events are missing.
         """
+        with self._kernel.scope(f"relay {name}") as k:
+            return self._blktrace(k, name, cpu, mode)
+
+    def _blktrace(self, k: Scope, name: str | int, cpu: int | None, mode: str) -> BlkTrace:
         channel = self._find(name)
-        problems: list[str] = []
         arrays: list[Any] = []
         streams: list[Stream] = []
         marks: dict[int, tuple[int, list[tuple[int, int]]]] = {}
         at = 0
-        parts = self._chunks(channel, cpu, mode, problems)
-        problems += overwritten(channel, [buffer for buffer, _ in parts])
+        parts = self._chunks(channel, cpu, mode)
+        k.lost(*overwritten(channel, [buffer for buffer, _ in parts]))
         for buffer, chunks in parts:
             # Sub-buffers in a row hold whole records; what is left of an older one is a stretch of its own.
             groups = [[c for c in chunks if c.stale], [c for c in chunks if not c.stale]]
@@ -282,7 +289,7 @@ class Relay(Spelt):
                 arrays.append(np.zeros(room, dtype=np.uint8))
                 at += size + room
         data = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.uint8)
-        said = [*self._kernel.problems, *self.problems, *problems]
+        said = [*self._kernel.problems, *k.losses]
 
         def names() -> dict[int, str]:
             earlier = self.blktrace(channel.address, mode="all").processes if mode == "unread" else {}
@@ -296,7 +303,7 @@ class Relay(Spelt):
     @cached_property
     def _tasks(self) -> dict[int, str]:
         """comm by pid of every task in the dump."""
-        tasks = known_tasks(self._kernel)
+        tasks = find_tasks(self._kernel)
         pid, comm = tasks["pid"], tasks["comm"]
         pairs = zip(pid.values.tolist(), comm.values.tolist(), (pid.valid & comm.valid).tolist(), strict=True)
         found: dict[int, str] = {}
