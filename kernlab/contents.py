@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes.lazy import lazy, method, view
-from kernlab.dataframes.registry import Entry, Place, Registry
+from kernlab.dataframes.registry import Entry, Place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,7 +184,3 @@ class Contents:
         made = make()
         with self._lock:
             return kept.setdefault(name, made)
-
-
-#: Every table by name.
-TABLES = Registry(Contents)

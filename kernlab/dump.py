@@ -7,13 +7,14 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from kernlab.contents import Contents
 from kernlab.core import structs
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import origin
-from kernlab.dataframes.registry import Registry
+from kernlab.dataframes.lazy import Method
+from kernlab.dataframes.registry import Entry, Registry
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
@@ -42,6 +43,12 @@ class Dump(Contents):
     Two threads may use one dump.
     """
 
+    #: Its tables by name, those of plug-ins among them.
+    _registry: ClassVar[Registry]
+
+    def __init_subclass__(cls) -> None:
+        cls._registry = Registry(cls)
+
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
         super().__init__()
@@ -56,8 +63,20 @@ class Dump(Contents):
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(name)
+            if name in self._registry:
+                return self._of_plugin(self._registry[name])
             hint = nearest(name, self._public()) or "; dump.tables lists the tables there are"
             raise AttributeError(f"a dump has no {name!r}{hint}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._registry})
+
+    def _of_plugin(self, entry: Entry) -> Any:
+        """A table that no line names: built and kept, or a method."""
+        if not entry.is_method:
+            return self._table(entry)
+        function = entry.load().function
+        return Method(f"{function.__module__}:{function.__name__}", function).__get__(self)
 
     def _open_kernel(self) -> Kernel:
         if self._closed:
@@ -71,15 +90,17 @@ class Dump(Contents):
 
         from kernlab.dataframes import frame
 
-        listed = sorted(Registry(type(self)).items())
+        listed = sorted(self._registry.items())
         rows = [len(self._built[name]) if name in self._built else None for name, _ in listed]
-        return frame(
-            self.kernel,
-            "tables",
-            name=[name for name, _ in listed],
-            description=[entry.description for _, entry in listed],
-            rows=pd.array(rows, dtype="Int64"),
-        )
+        with self.kernel.scope("tables") as here:
+            here.lost(*self._registry.problems)
+            return frame(
+                self.kernel,
+                "tables",
+                name=[name for name, _ in listed],
+                description=[entry.description for _, entry in listed],
+                rows=pd.array(rows, dtype="Int64"),
+            )
 
     @property
     def problems(self) -> list[str]:
@@ -220,6 +241,10 @@ class Dump(Contents):
 
     def _repr_html_(self) -> str | None:
         return None if self._closed else self._card
+
+
+#: Every table by name.
+TABLES = Dump._registry = Registry(Dump)
 
 
 def open(  # noqa: A001

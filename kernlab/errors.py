@@ -98,3 +98,7 @@ class TruncatedDumpWarning(KernlabWarning):
 
 class MissingPiecesWarning(KernlabWarning):
     """A split dump was opened without all of its pieces."""
+
+
+class PluginWarning(KernlabWarning):
+    """A plug-in offers something that cannot be used."""

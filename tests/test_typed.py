@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 import kernlab
-from kernlab.contents import TABLES, Contents
+from kernlab.contents import Contents
 from kernlab.dataframes import registry
 from kernlab.dataframes.registry import table
+from kernlab.dump import TABLES
 from kernlab.errors import MemberNotFoundError
 
 ROOT = Path(kernlab.__file__).parent.parent

@@ -85,14 +85,14 @@ _OF_VIEWS = {
 
 def _names(**_: Any) -> list[str]:
     """What may stand for NAME, for the shell."""
-    from kernlab.contents import TABLES
+    from kernlab.dump import TABLES
 
     return [*TABLES, *_OF_VIEWS]
 
 
 def _columns(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """Columns of the table that is named already, for the shell; after a comma one more."""
-    from kernlab.contents import TABLES
+    from kernlab.dump import TABLES
 
     if parsed_args.name not in TABLES:
         return []
@@ -115,7 +115,7 @@ def _words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
 
 
 def _tables(arguments: argparse.Namespace) -> int:
-    from kernlab.contents import TABLES
+    from kernlab.dump import TABLES
 
     listed = {
         name: f"{entry.description}{' Takes arguments.' if entry.is_method else ''}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
-from kernlab.contents import TABLES
+from kernlab.dump import TABLES
 from kernlab.errors import KernlabError
 
 if TYPE_CHECKING:

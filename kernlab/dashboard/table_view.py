@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.contents import TABLES
 from kernlab.dashboard.filter import is_text, matches
 from kernlab.dashboard.lead_cells import PlotCell, show
 from kernlab.display.cells import Kind, duration, kind_of_column, readable
 from kernlab.display.summary import opens_alone
+from kernlab.dump import TABLES
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.util import text

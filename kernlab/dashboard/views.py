@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab.contents import TABLES
 from kernlab.dashboard.lead_cells import PlotCell
 from kernlab.dashboard.table_view import FIRST, Pages, cells
+from kernlab.dump import TABLES
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.tables.system.last_report import last_report
@@ -121,13 +121,13 @@ def traces(dump: Dump, pages: Pages) -> dict[str, Any]:
     found: list[dict[str, str]] = []
     failed: list[str] = []
     try:
-        channels = pages.table("relay")
+        channels, traced = pages.table("relay"), dump.relay.block_traces
         for name, rows in channels.groupby("name", sort=False):
             client = _text(rows["client"].iloc[0])
             unread = rows["unread_bytes"].sum()
             cpus = f"{len(rows)} CPU{'' if len(rows) == 1 else 's'}"
             said = f"relay channel on {cpus}, {text.human_bytes(unread)} that nobody had read"
-            view = f"trace:{name}" if client == "blktrace" else "relay"
+            view = f"trace:{name!s}" if name in traced else "relay"
             found.append({"name": _text(name), "kind": client or "relay", "said": said, "view": view})
     except KernlabError as error:
         failed.append(f"relay: {_text(str(error))}")

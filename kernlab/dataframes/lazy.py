@@ -52,14 +52,17 @@ class lazy(Entry, Generic[T]):  # noqa: N801 - written like a decorator
 class Method(Entry):
     """A table with parameters, as `method` makes it of a stub."""
 
-    is_method = True
-
     def __init__(self, place: str, stub: Callable[..., Any]):
         super().__init__(place, inspect.getdoc(stub) or "")
         self.__name__ = stub.__name__
         self.__qualname__ = stub.__qualname__
         self.__module__ = stub.__module__
         self.__signature__ = inspect.signature(stub)
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it takes parameters."""
+        return True
 
     def __get__(self, dump: Holder | None, owner: type | None = None) -> Any:
         return self if dump is None else MethodType(self, dump)

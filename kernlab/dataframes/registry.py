@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -18,8 +19,12 @@ from kernlab.util.text import nearest
 
 if TYPE_CHECKING:
     from kernlab.core.kernel import Kernel
+    from kernlab.util.plugins import Plugin
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: Where other distributions name tables of theirs (pyproject.toml: [project.entry-points."kernlab.tables"]).
+PLUGIN_GROUP = "kernlab.tables"
 
 #: The package whose packages hold kernlab's own tables, grouped as people look for them.
 _HOME = "kernlab.tables."
@@ -122,8 +127,10 @@ class Place:
 class Entry(Place):
     """A table before its module is imported."""
 
-    #: Whether it takes parameters.
-    is_method = False
+    @property
+    def is_method(self) -> bool:
+        """Whether it takes parameters."""
+        return False
 
     @property
     def group(self) -> str:
@@ -141,10 +148,56 @@ class Entry(Place):
         return known
 
 
-class Registry(Mapping[str, Entry]):
-    """The tables that a class (`Dump`) has as attributes, by name, in the order of its lines."""
+class PluginTable(Entry):
+    """A table of another distribution. What it is stands in its function's docstring, so asking for it imports it."""
 
-    def __init__(self, owner: type):
+    def __init__(self, plugin: Plugin):
+        super().__init__(plugin.point.value, "")
+        self.name = plugin.name
+        self._plugin = plugin
+
+    @property
+    def group(self) -> str:
+        """The group of all tables that kernlab does not bring itself."""
+        return "plug-ins"
+
+    def load(self) -> Table:
+        """The table itself. Raises KernlabError where it cannot be imported, or is not declared with @table."""
+        function = self._plugin.load()
+        for known in _tables.values():
+            if known.function is function:
+                return known
+        raise KernlabError(
+            f"{self.name} of the plug-in {self._plugin.distribution} is no table: {self._plugin.point.value} is not "
+            "declared with @kernlab.dataframes.table"
+        )
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be had, '' where it can."""
+        try:
+            self.load()
+        except KernlabError as error:
+            return str(error)
+        return ""
+
+    @property
+    def description(self) -> str:
+        """The first line of its function's docstring, or why it cannot be had."""
+        return self.problem or (inspect.getdoc(self.load().function) or "").partition("\n")[0]
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it takes parameters; one that cannot be had does not, so that asking for it says why."""
+        return not self.problem and self.load().is_method
+
+
+class Registry(Mapping[str, Entry]):
+    """The tables of a class (`Dump`) by name: those it has lines for, in their order, and those of plug-ins."""
+
+    def __init__(self, owner: type, plugin_group: str = PLUGIN_GROUP):
+        self._owner = owner
+        self._plugin_group = plugin_group
         self._entries = {
             name: entry
             for base in reversed(owner.__mro__)
@@ -152,14 +205,34 @@ class Registry(Mapping[str, Entry]):
             if isinstance(entry, Entry)
         }
 
+    @cached_property
+    def _plugins(self) -> tuple[dict[str, PluginTable], list[str]]:
+        from kernlab.util.plugins import plugins
+
+        found, problems = plugins(self._plugin_group, self._refused)
+        return {name: PluginTable(plugin) for name, plugin in found.items()}, problems
+
+    def _refused(self, name: str) -> str:
+        if not name.isidentifier() or name.startswith("_"):
+            return "a dump can have no attribute of that name"
+        return f"a dump's own {name} has that name" if hasattr(self._owner, name) else ""
+
+    @property
+    def problems(self) -> list[str]:
+        """What plug-ins offer and cannot be had, one sentence each."""
+        found, refused = self._plugins
+        return [*refused, *(why for one in found.values() if (why := one.problem))]
+
     def __getitem__(self, name: str) -> Entry:
-        return self._entries[name]
+        known = self._entries.get(name)
+        return self._plugins[0][name] if known is None else known
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        yield from self._entries
+        yield from self._plugins[0]
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._plugins[0])
 
     def load(self, name: str) -> Table:
         """The table `name`. Raises KernlabError, naming the nearest, when there is none."""

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kernlab.contents import TABLES
+from kernlab.dump import TABLES
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_terminal, show_controls
 from kernlab.util import text

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernlab.contents import TABLES
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Struct, StructArray
 from kernlab.debuginfo.types import StructType, Type
-from kernlab.dump import Dump
+from kernlab.dump import TABLES, Dump
 from kernlab.errors import KernlabError
 from kernlab.struct_browser import complete
 

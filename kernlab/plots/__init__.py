@@ -150,8 +150,7 @@ class Plots(Spelt):
     def _io_events(self, channel: str | int | None, mode: str, *, by_process: bool = False) -> pd.DataFrame:
         relay = self._dump.relay
         if channel is None:
-            table = relay.channels
-            names = table.loc[table["client"] == "blktrace", "name"].unique().tolist()
+            names = relay.block_traces
             if len(names) != 1:
                 found = (
                     f"{len(names)} channels of blktrace, {', '.join(names)}: name one"

@@ -10,7 +10,7 @@ from configurations.asked import Name, noted, of_absence
 from configurations.options import OPTIONS, Changed, Empty, Expected, Refused
 from support.absent import Absence
 
-from kernlab.contents import TABLES as EVERY
+from kernlab.dump import TABLES as EVERY
 from kernlab.errors import KernlabError
 
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from support.overlay import PAGE, Overlay
 
-from kernlab.contents import TABLES
+from kernlab.dump import TABLES
 from kernlab.errors import TypesLostError
 from kernlab.tables.system.log import log
 

@@ -20,13 +20,13 @@ pytest.importorskip("anywidget", reason="anywidget is not installed (the extra '
 
 
 import kernlab
-from kernlab.contents import TABLES
 from kernlab.dashboard import lead_cells, views
 from kernlab.dashboard.explorer import Explorer
 from kernlab.dashboard.export import make
 from kernlab.dashboard.filter import matches
 from kernlab.dashboard.table_view import MOST_ROWS, Pages
 from kernlab.display.summary import open_dumps
+from kernlab.dump import TABLES
 from kernlab.errors import KernlabError
 from kernlab.tables.suspects import rules
 

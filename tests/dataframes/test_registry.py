@@ -12,11 +12,11 @@ import types
 import pytest
 
 from kernlab import tables
-from kernlab.contents import TABLES
 from kernlab.dataframes import origin
 from kernlab.dataframes import registry as registry_module
 from kernlab.dataframes.lazy import lazy, method
 from kernlab.dataframes.registry import Registry, declared, table
+from kernlab.dump import TABLES
 from kernlab.errors import KernlabError
 
 
@@ -135,7 +135,7 @@ def test_a_method_takes_what_its_table_function_takes(name):
 
 def test_listing_tables_imports_no_pandas():
     code = (
-        "import sys, json, kernlab.dataframes, kernlab.dataframes.origin; from kernlab.contents import TABLES as t;"
+        "import sys, json, kernlab.dataframes, kernlab.dataframes.origin; from kernlab.dump import TABLES as t;"
         "print(json.dumps([[e.description for e in t.values()],"
         "[m for m in ('pandas', 'pyarrow', 'IPython') if m in sys.modules]]))"
     )

@@ -438,7 +438,7 @@ def test_no_column_is_offered_for_what_an_expression_compares_with(dump):
 
 def test_what_tables_say_of_themselves_unbuilt_is_what_they_are(opened):
     """The struct that the rows stand for, and columns, as the completion knows them without building a table."""
-    from kernlab.contents import TABLES
+    from kernlab.dump import TABLES
 
     dump = opened("debian-6.1")
     for name, entry in TABLES.items():

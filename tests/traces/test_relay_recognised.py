@@ -11,12 +11,15 @@ import struct
 import subprocess
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import DUMPS
 from traces import blk_records as blk
 
 import kernlab
 from kernlab import KernlabError
+from kernlab.dashboard import views
+from kernlab.dashboard.table_view import Pages
 from kernlab.traces.relay import clients
 from kernlab.traces.relay import files as relay_files
 
@@ -275,3 +278,53 @@ def test_a_registered_decoder_is_used(registered):
 def test_a_decoder_that_is_none_is_refused(registered, decoder):
     with pytest.raises(KernlabError, match="is not a decoder"):
         registered(decoder)
+
+
+def test_a_block_trace_is_one_by_its_decoder_whatever_its_client_is_called(monkeypatch, dump_files):
+    path = dump_files("debian-6.1").vmcore
+    with kernlab.open(path) as dump:
+        expected = dump.relay.events("vda/trace")
+    monkeypatch.setattr(clients, "CLIENTS", dict(clients.CLIENTS))
+    kernlab.relay.register("blk_relay_callbacks", "mine", decoder="blktrace")
+    with kernlab.open(path) as dump:
+        found = dump.relay.events("vda/trace")
+        assert found.columns.equals(expected.columns)
+        assert found["sector"].equals(expected["sector"])
+        assert found.attrs["problems"] == expected.attrs["problems"]
+        assert dump.relay.block_traces == ["vda/trace"]
+        # The plots and the dashboard find it, too.
+        assert dump.plot.io_depth() is not None
+        (shown,) = views.traces(dump, Pages(dump))["traces"][:1]
+        assert (shown["kind"], shown["view"]) == ("mine", "trace:vda/trace")
+
+
+def test_any_decoder_may_be_given_for_a_channel_or_for_files(folder, dump_files):
+    given = []
+
+    def sizes(streams):
+        given.append((streams.name, streams.kernel, [chunk.cpu for chunk in streams.chunks]))
+        streams.lost("the end of the world")
+        frame = pd.DataFrame({"cpu": list(streams), "events": [len(data) for data in streams.values()]})
+        frame.attrs["problems"] = ["what the decoder says itself"]
+        return frame
+
+    with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
+        found = dump.relay.events("vda/trace", sizes)
+        assert found["events"].tolist() == [len(dump.relay.read("vda/trace", cpu)) for cpu in (0, 1)]
+        assert {"the end of the world", "what the decoder says itself"} <= set(found.attrs["problems"])
+        raw = dump.relay.events("vda/trace", "", cpu=1)
+        assert raw["data"].tolist() == [dump.relay.read("vda/trace", 1)]
+        assert given == [("vda/trace", dump.kernel, [0, 1])]
+    with kernlab.relay.open(folder / "p0") as recorded:
+        files = recorded.events(sizes)
+    assert files["events"].tolist() == [len(CASES[f"p0.blktrace.{cpu}"]) for cpu in files["cpu"]]
+    assert files.attrs["problems"] == ["the end of the world", "what the decoder says itself"]
+
+
+def test_a_decoder_looks_only_at_what_it_asks_for(dump_files, monkeypatch):
+    """One that needs no bytes reads none."""
+    with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
+        assert dump.relay.channels is not None
+        monkeypatch.setattr(dump.relay, "_chunks", None)
+        found = dump.relay.events("vda/trace", lambda streams: {"name": [streams.name]})
+        assert found["name"].tolist() == ["vda/trace"]

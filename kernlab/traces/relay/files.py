@@ -22,7 +22,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from kernlab.dataframes import describe
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.formats.packed_file import unpacked_file
@@ -32,6 +31,7 @@ from kernlab.traces.blktrace.records import MAGIC7, MAGIC8
 from kernlab.traces.blktrace.trace import BlkTrace
 from kernlab.traces.relay.clients import register
 from kernlab.traces.relay.content import LOOKED_AT, refuse
+from kernlab.traces.relay.decoders import Decoder, Streams, as_bytes, blktrace, decode, decoder_of, systemtap
 from kernlab.traces.relay.layout import LARGEST_BUFFER, Counters
 from kernlab.traces.relay.mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
 from kernlab.traces.relay.paths import (
@@ -45,14 +45,7 @@ from kernlab.traces.relay.paths import (
     recorded_dropped,
 )
 from kernlab.traces.relay.record import record as _record
-from kernlab.traces.relay.records import (
-    Chunk,
-    hexdump,
-    is_systemtap,
-    raw_chunks,
-    record_columns,
-    systemtap_records,
-)
+from kernlab.traces.relay.records import Chunk, hexdump, is_systemtap
 from kernlab.util import losses
 from kernlab.util.text import Spelt
 
@@ -207,31 +200,34 @@ class RelayFiles(Spelt):
         """What was written so far (read() bytes of earlier calls among it), of all CPUs or one.
 
         Without `type` block traces and SystemTap's bulk records are recognised by what they begin with; all else is
-        one row of bytes per file (or slot). With a NumPy dtype, or the C name of a struct of an open `dump`: one row
-        per record. `header` bytes at the start of each sub-buffer are no record: mode "mmap" only.
+        one row of bytes per file (or slot). `type` is any decoder that `register` takes: with a NumPy dtype, or the C
+        name of a struct of an open `dump`, one row per record. `header` bytes at the start of each sub-buffer are no
+        record: mode "mmap" only.
         """
         if header and self._geometry is None:
             raise KernlabError('read() does not tell where sub-buffers begin: headers need mode="mmap"')
         if type is None and (saved := self._saved_trace(cpu)) is not None:
             return saved.events
         chunks = self._chunks(cpu)
-        if type is None:
-            start = next((c.data[:LOOKED_AT].tobytes() for c in chunks if len(c.data) >= 4), b"")
-            # An empty trace is one, too.
-            if start[:4] in _BLK_MAGICS or (not start and all(map(is_block_trace, self.paths.values()))):
-                return self._blktrace(chunks).events
-            refuse(self.name, start)
+        decoder = self._recognised(chunks) if type is None else decoder_of(type)
+        kernel = dump.kernel if dump is not None else None
         with losses.scope(f"relay {self.name}") as here:
             here.lost(*self.problems)
-            if type is None:
-                columns = systemtap_records(chunks) if is_systemtap(start) else raw_chunks(chunks)
-            else:
-                kernel = dump.kernel if dump is not None else None
-                columns = record_columns(chunks, type, kernel=kernel, header=header)
-            frame = pd.DataFrame(columns, copy=False)
-            frame.attrs.update(describe(None, here.name))
+            streams = Streams(
+                self.name, lambda: chunks, lambda: self._blktrace(chunks), kernel=kernel, header=header
+            )
+            frame = decode(decoder, streams)
         frame.attrs["source"] = self.name
         return frame
+
+    def _recognised(self, chunks: Sequence[Chunk]) -> Decoder:
+        """How to read it, by what it begins with. Raises KernlabError for what is known to be something else."""
+        start = next((c.data[:LOOKED_AT].tobytes() for c in chunks if len(c.data) >= 4), b"")
+        # An empty trace is one, too.
+        if start[:4] in _BLK_MAGICS or (not start and all(map(is_block_trace, self.paths.values()))):
+            return blktrace
+        refuse(self.name, start)
+        return systemtap if is_systemtap(start) else as_bytes
 
     def _counted(self, trace: BlkTrace) -> Counts:
         """What the kernel dropped, as its own file beside a running trace or a recording's description tells it."""

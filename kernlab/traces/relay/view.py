@@ -13,23 +13,17 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.structs import Column
-from kernlab.dataframes import addresses, describe, frame, nullable
+from kernlab.dataframes import addresses, frame, nullable
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.linux.tasks import find_tasks
 from kernlab.traces.blktrace.losses import Counts
 from kernlab.traces.blktrace.trace import BlkTrace, Stream
+from kernlab.traces.relay.decoders import Streams, decode, decoder_of
 from kernlab.traces.relay.dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
 from kernlab.traces.relay.layout import MODES
 from kernlab.traces.relay.losses import count, overwritten, told
-from kernlab.traces.relay.records import (
-    Chunk,
-    bytes_by_cpu,
-    hexdump,
-    raw_chunks,
-    record_columns,
-    systemtap_records,
-)
+from kernlab.traces.relay.records import Chunk, hexdump
 from kernlab.util.files import write_whole
 from kernlab.util.losses import Scope
 from kernlab.util.text import Spelt
@@ -131,6 +125,11 @@ class Relay(Spelt):
             ),
         )
 
+    @property
+    def block_traces(self) -> list[str]:
+        """The names of the channels that blktrace writes to, each once."""
+        return list(dict.fromkeys(c.name for c in self._channels if c.client.is_blktrace))
+
     def _find(self, name: str | int) -> Channel:
         if not isinstance(name, str):
             for channel in self._channels:
@@ -223,36 +222,27 @@ class Relay(Spelt):
         """What a channel's bytes mean, of all CPUs or one.
 
         Without `type` as its client writes them: blktrace's events by time, SystemTap's messages by sequence, those of
-        a client that was registered by its decoder, and for one that nobody knows a row of bytes per sub-buffer. With
-        a C type of the dump ("struct my_event") or a NumPy dtype: one row per record, each sub-buffer filled with them
-        from `header` bytes on. A record of which a reader had a part only is there whole. attrs["problems"] tells what
-        the channel refused or overwrote.
+        a client that was registered by its decoder, and for one that nobody knows a row of bytes per sub-buffer.
+        `type` is any decoder that `kernlab.relay.register` takes: with a C type of the dump ("struct my_event") or a
+        NumPy dtype one row per record, each sub-buffer filled with them from `header` bytes on. A record of which a
+        reader had a part only is there whole. attrs["problems"] tells what the channel refused or overwrote.
         """
         with self._kernel.scope(f"relay {name}"):
             return self._events(name, type, cpu, mode, header)
 
     def _events(self, name: str | int, type: Any, cpu: int | None, mode: str, header: int) -> pd.DataFrame:  # noqa: A002
         channel = self._find(name)
-        decoder = channel.client.decoder
-        if type is None and channel.client.is_blktrace:
-            return self.blktrace(name, cpu=cpu, mode=mode).events
-        if type is None and (isinstance(decoder, np.dtype) or (isinstance(decoder, str) and " " in decoder)):
-            type = decoder  # noqa: A001
-        parts = self._chunks(channel, cpu, mode)
-        self._kernel.lost(*told(channel, [buffer for buffer, _ in parts]))
-        chunks = [chunk for _, part in parts for chunk in part]
-        columns: Any
-        if type is not None:
-            columns = record_columns(chunks, type, kernel=self._kernel, header=header)
-        elif callable(decoder):
-            columns = decoder(bytes_by_cpu(chunks))
-        elif isinstance(decoder, str) and decoder == "systemtap":
-            columns = systemtap_records(chunks)
-        else:
-            columns = raw_chunks(chunks)
-        result = pd.DataFrame(columns, copy=False)
-        result.attrs.update(describe(self._kernel, f"relay {channel.name}"))
-        return result
+
+        def chunks() -> list[Chunk]:
+            parts = self._chunks(channel, cpu, mode)
+            self._kernel.lost(*told(channel, [buffer for buffer, _ in parts]))
+            return [chunk for _, part in parts for chunk in part]
+
+        def trace() -> BlkTrace:
+            return self.blktrace(name, cpu=cpu, mode=mode)
+
+        streams = Streams(channel.name, chunks, trace, kernel=self._kernel, header=header)
+        return decode(channel.client.decoder if type is None else decoder_of(type), streams)
 
     def blktrace(self, name: str | int, *, cpu: int | None = None, mode: str = "unread") -> BlkTrace:
         """A blktrace channel as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies.
