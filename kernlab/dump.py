@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from kernlab.contents import Contents
-from kernlab.core import structs
 from kernlab.core.kernel import Kernel
+from kernlab.core.struct import Struct, value_at
+from kernlab.core.struct_array import StructArray, whole
 from kernlab.dataframes import origin
 from kernlab.dataframes.lazy import Method
 from kernlab.dataframes.registry import Entry, Registry
@@ -28,8 +29,6 @@ from kernlab.util.text import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from kernlab.core.structs import Struct, StructArray
 
 #: A VMCOREINFO is one page; a file larger than this is something else.
 _LARGEST_VMCOREINFO = 1 << 20
@@ -144,7 +143,7 @@ class Dump(Contents):
                 f"{name} lies at {address:#018x}, but dumps do not say what type a global variable has; "
                 f"name it: dump.variable({name!r}, 'struct …')"
             )
-        return structs.value_at(kernel, kernel.find_type(c_type), address)
+        return value_at(kernel, kernel.find_type(c_type), address)
 
     def percpu(self, name: str, type: str | None = None) -> Any:  # noqa: A002
         """A per-CPU variable on every possible CPU, in ascending order: a `StructArray`, or a `Column` of scalars.
@@ -163,7 +162,7 @@ class Dump(Contents):
                     f"{name} is no per-CPU variable whose type this dump tells; name it: dump.percpu({name!r}, '…')"
                 )
             described = kernel.find_type(c_type)
-        return structs.whole(structs.array(kernel, described, percpu(kernel, address, cpus(kernel))))
+        return whole(StructArray(kernel, described, percpu(kernel, address, cpus(kernel))))
 
     def struct(self, type: str, address: Any) -> Struct:  # noqa: A002
         """One struct: `dump.struct("task_struct", "init_task").comm`. Raises TypeNotFoundError, AddressError.
@@ -171,12 +170,12 @@ class Dump(Contents):
         An address is given, here as everywhere, as an integer of any sign, a struct, hexadecimal text or a symbol.
         """
         kernel = self._open_kernel()
-        return structs.Struct(kernel, kernel.find_type(type), kernel.address(address))
+        return Struct(kernel, kernel.find_type(type), kernel.address(address))
 
     def structs(self, type: str, addresses: Any) -> StructArray:  # noqa: A002
         """Many structs: `dump.structs("task_struct", tasks.address)["comm"]`; missing addresses, missing values."""
         kernel = self._open_kernel()
-        return structs.array(kernel, type, kernel.addresses(addresses).values)
+        return StructArray(kernel, type, kernel.addresses(addresses).values)
 
     def read(self, address: Any, size: int, physical: bool = False) -> bytes:
         """`size` bytes at a kernel virtual (or physical) address.

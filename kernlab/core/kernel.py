@@ -22,7 +22,8 @@ from kernlab.util import addresses, losses
 from kernlab.util.losses import Scope
 
 if TYPE_CHECKING:
-    from kernlab.core.structs import Struct, StructArray
+    from kernlab.core.struct import Struct
+    from kernlab.core.struct_array import StructArray
     from kernlab.debuginfo.symbols import SymbolTable
     from kernlab.debuginfo.types import Type, Types
 

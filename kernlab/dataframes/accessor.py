@@ -16,7 +16,7 @@ from kernlab.dataframes.address import AddressArray, AddressDtype
 from kernlab.errors import KernlabError
 
 if TYPE_CHECKING:
-    from kernlab.core.structs import StructArray
+    from kernlab.core.struct_array import StructArray
     from kernlab.dataframes.typed import Frame
     from kernlab.dump import Dump
 
@@ -251,7 +251,7 @@ class KernAccessor:
         if type is None or member is None:
             found: pd.DataFrame = self.dump.identify(addresses).drop(columns="address")
             return found.set_index(self._frame.index)
-        from kernlab.core.structs import container
+        from kernlab.core.struct_array import container
         from kernlab.dataframes.builder import build
 
         inner = addresses.fillna(0).to_numpy(dtype=np.uint64)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kernlab.core.structs import Column
+from kernlab.core.column import Column
 from kernlab.dataframes import expressions
 from kernlab.dataframes.builder import build, nullable
 from kernlab.debuginfo.types import PointerType

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernlab.core.structs import is_char
+from kernlab.core.members import is_char
 from kernlab.debuginfo.types import ArrayType, StructType, Type
 
 #: Structs in structs are unwrapped so deep where they hold one number (refcount_t, kuid_t).

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Struct, StructArray
+from kernlab.core.struct import Struct
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.dump import TABLES, Dump
 from kernlab.errors import KernlabError
@@ -181,7 +182,7 @@ def _unbuilt(dump: Dump, name: str, given: list[Any]) -> _Table | None:
     rows = known.rows
     if name == "slab_objects" and len(given) == 1 and isinstance(given[0], str):
         addresses = _caches(dump.kernel).get(given[0], [])
-        cache = StructArray(dump.kernel, dump.kernel.find_type("struct kmem_cache"), addresses[:1])
+        cache = StructArray(dump.kernel, "struct kmem_cache", addresses[:1])
         size = cache["object_size"]
         rows = _slabs().type_of_cache(dump.kernel, given[0], int(size.values[0])) if size.valid.any() else ""
     return _Table(dump.kernel, known.columns, rows)
@@ -296,7 +297,7 @@ def _attribute(owner: Any, name: str) -> Any:
     if isinstance(owner, _Rows) and name == "structs":
         if owner.accessor is not None:
             return owner.accessor.structs
-        return StructArray(owner.kernel, owner.kernel.find_type(owner.rows), [])
+        return StructArray(owner.kernel, owner.rows, [])
     return None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -78,7 +78,7 @@ def _in_order(kernel: Kernel, levels: list[tuple[U64, I64]]) -> tuple[StructArra
         places = above[owner] + 1 + before - before[first]
         addresses[places], depths[places] = nodes, depth
         above = places
-    return StructArray(kernel, kernel.find_type("struct resource"), addresses), depths
+    return StructArray(kernel, "struct resource", addresses), depths
 
 
 def memory_frames(kernel: Kernel) -> tuple[I64, I64] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.symbols import MoreSymbols
 from kernlab.debuginfo.types import StructType

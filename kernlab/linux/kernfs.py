@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.walk.strings import c_strings
 
 #: Nodes nest no deeper, whatever a damaged tree says; no name is longer (NAME_MAX).

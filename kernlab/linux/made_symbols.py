@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.symbols import MoreSymbols
 from kernlab.errors import KernlabError
 from kernlab.walk.lists import list_entries
@@ -105,7 +105,7 @@ def _probe_pages(kernel: Kernel) -> list[MoreSymbols]:
         where = kernel.find_symbol(cache)
         if where is None:
             continue
-        head = StructArray(kernel, kernel.find_type("struct kprobe_insn_cache"), [where]).follow("pages")
+        head = StructArray(kernel, "struct kprobe_insn_cache", [where]).follow("pages")
         _, page = list_entries(
             kernel,
             head.addresses,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray, container
+from kernlab.core.struct_array import StructArray, container
 
 U64 = npt.NDArray[np.uint64]
 
@@ -38,7 +39,7 @@ def in_namespace(pointer: Column) -> npt.NDArray[np.bool_]:
 def _numbers(kernel: Kernel, pointer: Column) -> Column:
     there = in_namespace(pointer)
     unique, of = np.unique(np.where(there, pointer.values, np.uint64(0)), return_inverse=True)
-    number = StructArray(kernel, kernel.find_type("struct mnt_namespace"), unique)["ns.inum"]
+    number = StructArray(kernel, "struct mnt_namespace", unique)["ns.inum"]
     # Mounts that no process can see yet (fsmount) are in a namespace without a number.
     known = number.valid & (number.values != 0)
     return Column(number.values.astype(np.int64)[of], there & known[of], "int")

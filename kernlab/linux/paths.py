@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray, container
+from kernlab.core.struct_array import StructArray, container
 from kernlab.walk.strings import sized_strings
 
 U64 = npt.NDArray[np.uint64]
@@ -31,7 +32,7 @@ _MADE_UP = {
 
 def root_of_init(kernel: Kernel) -> tuple[int, int] | None:
     """(vfsmount, dentry) of pid 1's root directory; None, and a problem that says so, where it cannot be read."""
-    space = StructArray(kernel, kernel.find_type("struct pid_namespace"), [kernel.symbol("init_pid_ns")])
+    space = StructArray(kernel, "struct pid_namespace", [kernel.symbol("init_pid_ns")])
     root = space.follow("child_reaper").follow("fs").follow("root")
     mount, dentry = root["mnt"], root["dentry"]
     if mount.valid[0] and dentry.valid[0]:
@@ -102,7 +103,7 @@ class _Tree:
         return np.array(sorted(wanted), dtype=np.uint64)
 
     def _read_dentries(self, addresses: U64) -> U64:
-        dentry = StructArray(self.kernel, self.kernel.find_type("struct dentry"), addresses)
+        dentry = StructArray(self.kernel, "struct dentry", addresses)
         parent, hashed, operations = dentry["d_parent"], dentry["d_hash.pprev"], dentry["d_op"]
         length, start = dentry["d_name.len"], dentry["d_name.name"]
         sizes = np.where(length.valid & start.valid, length.values.astype(np.int64), _LONGEST_NAME + 1)

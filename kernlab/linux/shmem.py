@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.errors import SymbolNotFoundError
 from kernlab.walk.lists import list_entries
 from kernlab.walk.xarray import xarray_spans
@@ -67,7 +68,7 @@ class SwappedRanges:
     """Which pages of N mappings (uint64[n], their address_spaces) are swapped out: values in their page caches."""
 
     def __init__(self, kernel: Kernel, mappings: U64):
-        space = StructArray(kernel, kernel.find_type("struct address_space"), mappings)
+        space = StructArray(kernel, "struct address_space", mappings)
         with kernel.watched() as losses:
             owner, index, length, entry = xarray_spans(
                 kernel, space.follow("i_pages").addresses, what="the page cache of shared memory"
@@ -120,7 +121,7 @@ class SharedSwap:
         file, flags = vma["vm_file"], vma.first("vm_flags", "flags.__vma_flags[0]").values.astype(np.uint64)
         self.known = file.valid.copy()
         unique, of = np.unique(np.where(file.valid, file.values, np.uint64(0)), return_inverse=True)
-        mapping = StructArray(kernel, kernel.find_type("struct file"), unique).follow("f_mapping")
+        mapping = StructArray(kernel, "struct file", unique).follow("f_mapping")
         shared, swapped = is_shmem(kernel, mapping), swapped_pages(mapping.follow("host"))
         if not _operations(kernel)[1]:
             kernel.lost(

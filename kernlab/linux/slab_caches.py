@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.linux.zones import node_ids
 from kernlab.walk.cpus import percpu_many
@@ -113,9 +113,7 @@ def cache_nodes(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
         addresses.append(pointer.values[rows])
     if unread:
         kernel.lost(f"slabs: {unread:,} pointers to a cache's nodes lie on pages that the dump lacks")
-    return np.concatenate(owners), StructArray(
-        kernel, kernel.find_type("struct kmem_cache_node"), np.concatenate(addresses)
-    )
+    return np.concatenate(owners), StructArray(kernel, "struct kmem_cache_node", np.concatenate(addresses))
 
 
 def percpu_structs(
@@ -125,7 +123,7 @@ def percpu_structs(
     pointer = cache[member]
     rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
     where = percpu_many(kernel, pointer.values[rows], numbers).reshape(-1)
-    return np.repeat(rows, len(numbers)), StructArray(kernel, kernel.find_type(type_name), where)
+    return np.repeat(rows, len(numbers)), StructArray(kernel, type_name, where)
 
 
 def sheaves(kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray) -> tuple[I64, StructArray, I64]:

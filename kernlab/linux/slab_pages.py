@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.linux.page.vmemmap import page_chunks, page_type_is
 from kernlab.linux.slub import LONGEST_FREELIST, slab_type
 
@@ -60,11 +60,11 @@ class SlabPages:
     @classmethod
     def read(cls, kernel: Kernel, heads: U64) -> SlabPages:
         """The slabs whose page structs lie at `heads`, uint64[n] ascending; what makes no sense is told as lost."""
-        slab = StructArray(kernel, kernel.find_type(slab_type(kernel)), heads)
+        slab = StructArray(kernel, slab_type(kernel), heads)
         pointer, freelist = slab["slab_cache"], slab["freelist"]
         objects, inuse = slab["objects"], slab["inuse"]
         unique, cache = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
-        caches = StructArray(kernel, kernel.find_type("struct kmem_cache"), unique)
+        caches = StructArray(kernel, "struct kmem_cache", unique)
         size = caches["size"]
         stride = size.values.astype(np.int64)
         pad = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.linux.kernfs import kernfs_paths
 from kernlab.linux.paths import paths, root_of_init
 
@@ -20,7 +21,7 @@ def cgroup_of(kernel: Kernel, task: StructArray) -> Column:
         return _nothing(len(task))
     pointer = task["cgroups"]
     sets, of = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
-    groups = StructArray(kernel, kernel.find_type("struct css_set"), sets)
+    groups = StructArray(kernel, "struct css_set", sets)
     memory = kernel.types.enumerator_or_none("memory_cgrp_id")
     unified = not kernel.find_symbol("cgrp_dfl_visible") or kernel.word("cgrp_dfl_visible", 1)
     group = groups.follow(
@@ -40,10 +41,10 @@ def program_of(kernel: Kernel, task: StructArray, mm: Column) -> Column:
     Missing for kernel threads and what has no mm any more. Mirrors fs/proc/base.c, proc_exe_link.
     """
     spaces, of = np.unique(np.where(mm.valid, mm.values, np.uint64(0)), return_inverse=True)
-    space = StructArray(kernel, kernel.find_type("struct mm_struct"), spaces)
+    space = StructArray(kernel, "struct mm_struct", spaces)
     pointer = space["exe_file"]
     files, file_of = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
-    file = StructArray(kernel, kernel.find_type("struct file"), files)
+    file = StructArray(kernel, "struct file", files)
     path = paths(kernel, file.follow("f_path"), root_of_init(kernel))
     row = file_of[of]
     return Column(path.values[row], path.valid[row], "text")

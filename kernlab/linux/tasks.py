@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray, container
+from kernlab.core.struct_array import StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.linux.page.vmemmap import page_chunks, page_type_is
@@ -59,7 +59,7 @@ def find_tasks(kernel: Kernel) -> StructArray:
                 f"{len(known) - before:,} of {expected:,} threads were found only in the task_struct slab: "
                 "the pid idr and the task list are damaged"
             )
-    return StructArray(kernel, kernel.find_type("struct task_struct"), known)
+    return StructArray(kernel, "struct task_struct", known)
 
 
 def _attempt(kernel: Kernel, way: object) -> U64:
@@ -74,19 +74,17 @@ def _attempt(kernel: Kernel, way: object) -> U64:
 
 def _idle_tasks(kernel: Kernel) -> U64:
     numbers = possible_cpus(kernel)
-    queues = StructArray(
-        kernel, kernel.find_type("struct rq"), percpu(kernel, kernel.symbol("runqueues"), numbers)
-    )
+    queues = StructArray(kernel, "struct rq", percpu(kernel, kernel.symbol("runqueues"), numbers))
     idle = queues["idle"]
     return np.unique(idle.values[idle.valid & (idle.values != 0)])
 
 
 def _by_pid(kernel: Kernel) -> U64:
     """Tasks through the initial namespace's idr of `struct pid` (kernel/pid.c, find_task_by_pid_ns)."""
-    space = StructArray(kernel, kernel.find_type("struct pid_namespace"), [kernel.symbol("init_pid_ns")])
+    space = StructArray(kernel, "struct pid_namespace", [kernel.symbol("init_pid_ns")])
     idr = space.follow("idr")
     _, _, entries = idr_entries(kernel, idr.addresses, what="the idr of pids")
-    pids = StructArray(kernel, kernel.find_type("struct pid"), entries[:MOST_TASKS])
+    pids = StructArray(kernel, "struct pid", entries[:MOST_TASKS])
     kind = kernel.types.enumerator("PIDTYPE_PID")
     first = pids[f"tasks[{kind}].first"]
     lost = int((~first.valid).sum())
@@ -163,7 +161,7 @@ def _by_slab(kernel: Kernel, known: U64) -> U64:
     if pointer is None:
         return np.zeros(0, dtype=np.uint64)
     cache = kernel.words([pointer])[0]
-    caches = StructArray(kernel, kernel.find_type("struct kmem_cache"), cache)
+    caches = StructArray(kernel, "struct kmem_cache", cache)
     size = int(caches["size"].values[0])
     if not caches["size"].valid[0] or size < 64:
         kernel.lost("the task_struct slab: its kmem_cache cannot be read, so it was not searched")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.errors import SymbolNotFoundError
 from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.rbtree import rbtree_entries
@@ -54,7 +54,7 @@ def vm_areas(kernel: Kernel) -> VmAreas:
         inner = kernel.find_type(kind).member("purge_list").offset  # type: ignore[attr-defined]
         freed.append(nodes - np.uint64(inner))
     unused = np.concatenate(freed)
-    area = StructArray(kernel, kernel.find_type(kind), np.concatenate([used, unused]))
+    area = StructArray(kernel, kind, np.concatenate([used, unused]))
     start, end = area["va_start"], area["va_end"]
     good = start.valid & end.valid & (end.values > start.values)
     if not good.all():
@@ -64,7 +64,7 @@ def vm_areas(kernel: Kernel) -> VmAreas:
     order = order[np.argsort(start.values[order], kind="stable")]
     vm = area["vm"]
     known = np.where(vm.valid & ~unpurged, vm.values, np.uint64(0))
-    vms = StructArray(kernel, kernel.find_type("struct vm_struct"), known[order])
+    vms = StructArray(kernel, "struct vm_struct", known[order])
     return VmAreas(start.values[order], end.values[order], area[order], vms, unpurged[order])
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
-from kernlab.walk.loaded import loaded
+from kernlab.core.struct_array import StructArray
 from kernlab.walk.maple_tree import maple_entries
 from kernlab.walk.rbtree import rbtree_entries
 
@@ -33,7 +32,7 @@ def areas(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
     What can be read and names another mm as its own (`vm_mm`) is no VMA of this one: it is left out and counted.
     """
     owner, vma = _entries(kernel, mm)
-    vma = loaded(vma, _MEMBERS)
+    vma = vma.prefetch(*_MEMBERS)
     home = vma["vm_mm"]
     wild = home.valid & (home.values != mm.addresses[owner])
     if wild.any():
@@ -50,6 +49,6 @@ def _entries(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
     # Linux commit 524e00b36e8c ("mm: remove rb tree.") (in v6.1); mm_mt came in the same series.
     if mm.has("mm_mt"):
         owner, _, _, entries = maple_entries(kernel, mm.follow("mm_mt").addresses, what=what)
-        return owner, StructArray(kernel, kernel.find_type("struct vm_area_struct"), entries)
+        return owner, StructArray(kernel, "struct vm_area_struct", entries)
     roots = mm.follow("mm_rb").addresses
     return rbtree_entries(kernel, roots, "struct vm_area_struct", "vm_rb", what=what)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.walk.lists import list_entries
@@ -61,7 +62,7 @@ def _pages(kernel: Kernel, pool: StructArray) -> int | None:
     if not layers.valid.all():
         return None
     pointers = layers.values.reshape(-1)
-    layer = StructArray(kernel, kernel.find_type("struct zpool"), pointers[pointers != 0])
+    layer = StructArray(kernel, "struct zpool", pointers[pointers != 0])
     driver, allocator = layer.follow("driver")["type"], layer["pool"]
     name = c_strings(kernel, np.where(driver.valid, driver.values, np.uint64(0)), 64)
     if not (name.valid.all() and allocator.valid.all()):
@@ -72,7 +73,7 @@ def _pages(kernel: Kernel, pool: StructArray) -> int | None:
             raise KernlabError(f"its allocator {show_controls(kind)!r} is not known")
         struct, member = _ALLOCATORS[kind]
         rows = allocator.values[name.values == kind]
-        pages = _total(StructArray(kernel, kernel.find_type(struct), rows)[member])
+        pages = _total(StructArray(kernel, struct, rows)[member])
         if pages is None:
             return None
         total += pages

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import container
+from kernlab.core.struct_array import container
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type, VoidType

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Struct, StructArray
+from kernlab.core.struct import Struct
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.types import ArrayType, ForwardType, PointerType, StructType, Type, VoidType
 from kernlab.errors import AddressError, KernlabError
 from kernlab.struct_browser import element_types, list_heads, values

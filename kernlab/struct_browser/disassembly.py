@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from kernlab import dataframes
-from kernlab.core.structs import Column
+from kernlab.core.column import Column
 from kernlab.errors import KernlabError, MissingDependencyError
 from kernlab.struct_browser import address_bar
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kernlab import dataframes
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray, array
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes.gather import gathered, spelt_out
 from kernlab.dataframes.members import plain_paths
 from kernlab.debuginfo.member_path import resolve
@@ -100,7 +100,7 @@ def _entries(
     _refuse_type(target, type_name)
     kind = target.kind
     if isinstance(kind, StructType) and columns is not None:
-        return _frame(kernel, array(kernel, target.type, [target.address]), ["[0]"], columns)
+        return _frame(kernel, StructArray(kernel, target.type, [target.address]), ["[0]"], columns)
     if isinstance(kind, ArrayType) and (columns is not None or isinstance(kind.element.strip(), StructType)):
         return _of_array(kernel, target, kind, columns, limit)
     if columns is not None:
@@ -154,7 +154,7 @@ def _of_array(kernel: Kernel, place: Place, kind: ArrayType, columns: Any, limit
     addresses = np.array([item.address for item in found], dtype=np.uint64)
     element = kind.element.strip()
     if isinstance(element, StructType):
-        at = array(kernel, kind.element, addresses)
+        at = StructArray(kernel, kind.element, addresses)
     else:
         target = element.target.strip() if isinstance(element, PointerType) else None
         if not isinstance(target, StructType) or not target.size:
@@ -189,7 +189,7 @@ def _of_head(kernel: Kernel, place: Place, columns: Any, type_name: str, link: s
     if not kept and opened.held is None:
         return dataframes.frame(kernel, place.name, key=[], address=dataframes.addresses(kernel, []))
     held = kept[0].type if kept else opened.held.type if opened.held else place.type
-    at = array(kernel, held, [item.address for item in kept])
+    at = StructArray(kernel, held, [item.address for item in kept])
     return _frame(kernel, at, [item.name for item in kept], columns)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernlab.core.structs import StructArray, array
+from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.struct_browser import snapshot
 from kernlab.struct_browser.conventions import STARTING_POINTS
@@ -61,7 +61,7 @@ def _browsable(dump: Any, what: Any) -> Any:
         return what.kern.structs
     target = getattr(what.dtype, "target", "")
     if target:
-        return array(dump.kernel, target, np.asarray(what.array.fillna(0).to_numpy(dtype=np.uint64)))
+        return StructArray(dump.kernel, target, np.asarray(what.array.fillna(0).to_numpy(dtype=np.uint64)))
     if hasattr(what, "index") and "address" in getattr(what, "index", ()):
         # A row of a table; the type went with the column.
         return int(what["address"])

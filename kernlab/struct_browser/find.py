@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from kernlab import dataframes
-from kernlab.core.structs import Column
+from kernlab.core.column import Column
 from kernlab.debuginfo import global_variables
 from kernlab.errors import TypesLostError
 from kernlab.struct_browser.pahole import Layout, layout

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab import dataframes
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
@@ -112,7 +113,7 @@ def slab_objects(kernel: Kernel, addresses: npt.NDArray[np.uint64]) -> list[Foun
     rows, heads = rows[kept], heads[kept]
     caches = slabs.field("slab_cache", slab_type(kernel))[kept]
     distinct, which = np.unique(caches, return_inverse=True)
-    cache = StructArray(kernel, kernel.find_type("struct kmem_cache"), distinct)
+    cache = StructArray(kernel, "struct kmem_cache", distinct)
     stride, object_size = cache["size"], cache["object_size"]
     names = c_strings(kernel, cache["name"].values, 128)
     pad = (

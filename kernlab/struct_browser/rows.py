@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray, is_char
+from kernlab.core.members import is_char
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.types import (
     ArrayType,
     ForwardType,

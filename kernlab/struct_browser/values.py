@@ -6,7 +6,7 @@ import datetime
 import stat
 import struct
 
-from kernlab.core.structs import is_char
+from kernlab.core.members import is_char
 from kernlab.debuginfo.types import (
     AliasType,
     ArrayType,

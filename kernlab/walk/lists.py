@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray, container
+from kernlab.core.struct_array import StructArray, container
 
 #: A list longer than this is taken for damaged: its walk ends there, and is told as a loss.
 LONGEST_LIST = 1 << 20

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.types import Type
-from kernlab.walk.loaded import loaded
 from kernlab.walk.shared import each_once, given_to_all
 
 U64 = npt.NDArray[np.uint64]
@@ -39,7 +38,7 @@ def maple_entries(
     Returns (owner int64[m]: index into trees, first uint64[m], last uint64[m], entry uint64[m]) by owner and index.
     """
     tops, shared = each_once(trees)
-    roots = StructArray(kernel, kernel.find_type("struct maple_tree"), tops)
+    roots = StructArray(kernel, "struct maple_tree", tops)
     root = roots["ma_root"]
     owner = np.flatnonzero(root.valid & (root.values != 0))
     slots = root.values[owner]
@@ -122,7 +121,7 @@ class _Walk:
         self, type_: Type, addresses: U64, owner: npt.NDArray[np.int64], first: U64, last: U64
     ) -> list[tuple[npt.NDArray[np.int64], U64, U64, U64]]:
         """The slots in use of nodes of one kind, with the range of indexes each stands for, in pieces."""
-        nodes = loaded(StructArray(self.kernel, type_, addresses), ("pivot", "slot"))
+        nodes = StructArray(self.kernel, type_, addresses).prefetch("pivot", "slot")
         parts = [slice(start, start + _PIECE) for start in range(0, len(nodes), _PIECE)]
         found = [_slots(nodes[part], owner[part], first[part], last[part]) for part in parts]
         for lost, _ in found:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.memory.page_tables import Entries
 
 

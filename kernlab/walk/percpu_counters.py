@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.walk.cpus import percpu_many, possible_cpus, smp
 
 

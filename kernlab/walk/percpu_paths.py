@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.members import read_bytes
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.errors import KernlabError
@@ -74,7 +76,7 @@ def percpu_members(structs: StructArray, path: str) -> tuple[npt.NDArray[np.int6
         )
     every = percpu_many(kernel, found.pointers, numbers)
     valid = np.repeat(found.valid & (found.pointers != 0), len(numbers))
-    read = StructArray(kernel, found.rest.type, every.reshape(-1), valid)._read(found.rest)
+    read = StructArray(kernel, found.rest.type, every.reshape(-1), valid).member(found.rest)
     count = len(numbers)
     return numbers, [_every(read, slice(at, None, count)) for at in range(count)]
 
@@ -89,19 +91,24 @@ def _split(structs: StructArray, access: Access, *, last: bool) -> _Split | None
     """The first per-CPU pointer on a path (its end counts with `last`), None where there is none."""
     base, valid = structs.addresses, structs.valid
     for at, hop in enumerate(access.hops[:-1]):
-        pointers, read = structs._words(base + np.uint64(hop), valid)
-        base, valid = pointers, read & (pointers != 0)
+        pointers, valid = _pointers(structs.kernel, base + np.uint64(hop), valid)
+        base = pointers
         if _are_percpu(structs.kernel, pointers[valid]):
             rest = Access(access.hops[at + 1 :], access.type, access.bit_offset, access.bit_size)
             return _Split(pointers, valid, rest)
     if last and isinstance(access.type, PointerType) and not access.bit_size:
-        pointers, read = structs._words(base + np.uint64(access.hops[-1]), valid)
+        pointers, valid = _pointers(structs.kernel, base + np.uint64(access.hops[-1]), valid)
         target = access.type.target.strip()
-        if _are_percpu(structs.kernel, pointers[read & (pointers != 0)]) and (
-            isinstance(target, StructType) or target.size
-        ):
-            return _Split(pointers, read & (pointers != 0), Access((0,), target))
+        if _are_percpu(structs.kernel, pointers[valid]) and (isinstance(target, StructType) or target.size):
+            return _Split(pointers, valid, Access((0,), target))
     return None
+
+
+def _pointers(kernel: Kernel, addresses: U64, valid: Mask) -> tuple[U64, Mask]:
+    """The pointers at addresses uint64[n] where `valid`: (uint64[n], bool[n] of those that lead somewhere)."""
+    rows, read = read_bytes(kernel, addresses, valid, 8)
+    pointers = rows.view("<u8")[:, 0]
+    return pointers, read & (pointers != 0)
 
 
 def _are_percpu(kernel: Kernel, pointers: U64) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray, container
+from kernlab.core.struct_array import StructArray, container
 from kernlab.walk.shared import each_once, given_to_all
 
 #: A red-black tree of 2^30 nodes is no deeper than this (lib/rbtree.c keeps it at twice the logarithm).

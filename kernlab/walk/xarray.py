@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.walk.shared import each_once, given_to_all
 
 #: All trees of one walk together give no more entries than this.
@@ -44,7 +44,7 @@ def xarray_spans(
     caller's to add.
     """
     tops, shared = each_once(xarrays)
-    roots = StructArray(kernel, kernel.find_type("struct xarray"), tops)
+    roots = StructArray(kernel, "struct xarray", tops)
     head = roots["xa_head"]
     node_type = kernel.find_type("struct xa_node")
     owner = np.flatnonzero(head.valid & (head.values != 0))
@@ -114,7 +114,7 @@ def idr_entries(
     kernel: Kernel, idrs: npt.ArrayLike, *, what: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """All entries of many `struct idr`: (owner int64[m], id uint64[m], pointer uint64[m]) (include/linux/idr.h)."""
-    roots = StructArray(kernel, kernel.find_type("struct idr"), idrs)
+    roots = StructArray(kernel, "struct idr", idrs)
     base = roots["idr_base"].values.astype(np.uint64)
     owner, index, entry = xarray_entries(kernel, roots.follow("idr_rt").addresses, what=what)
     return owner, index + base[owner], entry

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.heap import Heap
 
-from kernlab.core.structs import Struct, StructArray
+from kernlab.core.struct import Struct
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.btf import Btf
 from kernlab.errors import FaultError, KernlabError, MemberNotFoundError, PageExcluded, TypeNotFoundError
 
@@ -108,7 +109,7 @@ def made(below, known, contents: list[bytes], extra: int = 64) -> tuple[Heap, li
 def things(heap: Heap, known: Btf, places: list[int]) -> StructArray:
     kernel = heap.kernel()
     kernel.types = known
-    return StructArray(kernel, kernel.find_type("struct thing"), np.array(places, dtype=np.uint64))
+    return StructArray(kernel, "struct thing", np.array(places, dtype=np.uint64))
 
 
 CONTENT = st.lists(st.binary(min_size=232, max_size=232), min_size=1, max_size=5)
@@ -223,7 +224,7 @@ def test_what_is_not_in_the_dump_is_missing_one_member_at_a_time(below, known):
     real = below.symbol("init_task") & ~4095
     dump = type(heap.overlay)(below).exclude(real).dump()
     dump.kernel.types = known
-    cut = StructArray(dump.kernel, dump.kernel.find_type("struct thing"), [real - 100, real + 4096])
+    cut = StructArray(dump.kernel, "struct thing", [real - 100, real + 4096])
     assert cut["delta"].valid.tolist() == [True, True]
     assert cut["points[2].y"].valid.tolist() == [False, True]
     assert cut["at"]["x"].valid.tolist() == [True, True]

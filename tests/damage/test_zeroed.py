@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.overlay import Overlay
 
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.linux.paths import paths, root_of_init
 
 
@@ -19,7 +19,7 @@ def files_of(dump, kind: str):
         slots = np.arange(min(int(count), 256), dtype=np.uint64)
         words, read = kernel.words(np.uint64(int(array)) + slots * np.uint64(8))
         seen |= set(words[read & (words != 0)].tolist())
-    file = StructArray(kernel, kernel.find_type("struct file"), sorted(seen))
+    file = StructArray(kernel, "struct file", sorted(seen))
     found = paths(kernel, file.follow("f_path"), root_of_init(kernel))
     rows = [i for i, text in enumerate(found.values.tolist()) if found.valid[i] and text.startswith(kind)]
     return file[np.array(rows, dtype=np.int64)], [found.values[i] for i in rows]
@@ -27,7 +27,7 @@ def files_of(dump, kind: str):
 
 def path_of(dump, address: int):
     kernel = dump.kernel
-    file = StructArray(kernel, kernel.find_type("struct file"), [address])
+    file = StructArray(kernel, "struct file", [address])
     found = paths(kernel, file.follow("f_path"), root_of_init(kernel))
     return found.values[0] if found.valid[0] else None
 

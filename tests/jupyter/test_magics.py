@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import kernlab
 import kernlab.util.text
-from kernlab.core.structs import Struct
+from kernlab.core.struct import Struct
 from kernlab.dump import Dump
 from kernlab.jupyter.completion import suggestions
 from kernlab.struct_browser.pahole import Layout

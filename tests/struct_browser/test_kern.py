@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernlab.core.structs import Column
+from kernlab.core.column import Column
 from kernlab.dataframes import expressions
 from kernlab.errors import KernlabError, MemberNotFoundError
 

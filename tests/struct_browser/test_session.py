@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from kernlab.core.structs import Struct, StructArray
+from kernlab.core.struct import Struct
+from kernlab.core.struct_array import StructArray
 from kernlab.struct_browser import element_types
 from kernlab.struct_browser.session import MOST_ROWS, PAGE, Session
 
@@ -247,7 +248,7 @@ def test_many_structs_as_one_place(dump):
     assert view["title"] == f"{len(tasks):,} × struct task_struct"
     rows = rows_of(session, view["page"], view["root"]["id"])
     assert [int(row["address"], 16) for row in rows] == tasks.address.to_numpy(dtype="uint64").tolist()
-    array = StructArray(dump.kernel, dump.kernel.find_type("struct task_struct"), [])
+    array = StructArray(dump.kernel, "struct task_struct", [])
     assert session.open(array)["page"]["rows"] == []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.overlay import Overlay
 
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.linux.page.network import NetworkSearch
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.page.vmemmap import page_chunks
@@ -26,7 +26,7 @@ def search(server):
 def frags(server, skb) -> StructArray:
     shared = StructArray(
         server.kernel,
-        server.kernel.find_type("struct skb_shared_info"),
+        "struct skb_shared_info",
         # Clones share theirs.
         np.unique(skb["head"].values + skb["end"].values.astype(np.uint64)),
     )

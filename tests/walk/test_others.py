@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.heap import Heap
 from support.overlay import PAGE
 
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.linux.slub import freelist_lengths
 from kernlab.walk.bitmaps import bitmap_bits
@@ -77,7 +77,7 @@ def test_hardened_freelists_are_as_long_as_they_were_made(below, lists):
             heap.word(where, following ^ random ^ int.from_bytes(where.to_bytes(8, "little"), "big"))
         heads.append(objects[0] if objects else 0)
     kernel = heap.kernel()
-    array = StructArray(kernel, kernel.find_type("struct kmem_cache"), caches)
+    array = StructArray(kernel, "struct kmem_cache", caches)
     lengths, good = freelist_lengths(kernel, array, np.arange(len(caches)), np.array(heads, dtype=np.uint64))
     assert good.all()
     assert lengths.tolist() == [length for _, _, length in lists]
@@ -91,7 +91,7 @@ def test_a_circular_freelist_ends_at_a_slabs_room(below):
         heap.word(here, following ^ int.from_bytes(here.to_bytes(8, "little"), "big"))
     kernel = heap.kernel()
     before = kernel.memory.gathers
-    array = StructArray(kernel, kernel.find_type("struct kmem_cache"), [cache])
+    array = StructArray(kernel, "struct kmem_cache", [cache])
     _, good = freelist_lengths(kernel, array, np.array([0]), np.array([first], dtype=np.uint64))
     assert not good[0]
     assert kernel.memory.gathers - before < 16 + 10

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.heap import Heap
 
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.linux.shmem import SharedSwap
 from kernlab.util.losses import scope
 
@@ -56,7 +56,7 @@ class File:
 
     def swap(self) -> SharedSwap:
         kernel = self.heap.kernel()
-        return SharedSwap(kernel, StructArray(kernel, kernel.find_type("struct vm_area_struct"), self.vmas))
+        return SharedSwap(kernel, StructArray(kernel, "struct vm_area_struct", self.vmas))
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_without_the_symbol_nobody_knows_what_is_shared_memory(file, monkeypatch
         kernel.symbols, "get", lambda name, *rest: None if name == "shmem_aops" else lookup(name, *rest)
     )
     monkeypatch.setattr(type(kernel.symbols), "__contains__", lambda _, name: name != "shmem_aops")
-    vmas = StructArray(kernel, kernel.find_type("struct vm_area_struct"), file.vmas)
+    vmas = StructArray(kernel, "struct vm_area_struct", file.vmas)
     with scope("test") as losses:
         assert SharedSwap(kernel, vmas).known.tolist() == [False, True]
     assert any("CONFIG_KALLSYMS_ALL" in problem for problem in losses.losses)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.page.vmemmap import PageChunk, compound_heads
 
@@ -63,7 +63,7 @@ def mapped(kernel: Kernel, pfns: U64) -> Mapped:
 
 def _compound(kernel: Kernel, heads: U64, size: int) -> tuple[U64, U64, I64, Mask]:
     """Of compound pages by their heads: (mapping, flags, how often all of it is mapped at once, what could be read)."""
-    page = StructArray(kernel, kernel.find_type("struct page"), heads)
+    page = StructArray(kernel, "struct page", heads)
     mapping = page["mapping"]
     own_flags, known = kernel.words(heads)
     # Linux commit 4b51634cd16a ("mm,thp,rmap: subpages_mapcount COMPOUND_MAPPED if PMD-mapped") (in v6.2) made the

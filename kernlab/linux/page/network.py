@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.linux.page.classifier import spread
@@ -127,7 +127,7 @@ class NetworkSearch:
         used = slabs.addresses()[states == ALLOCATED]
         of = slabs.caches.addresses[np.repeat(slabs.cache, slabs.objects)][states == ALLOCATED]
         paired = np.isin(of, self.caches[1])
-        pair = StructArray(kernel, kernel.find_type("struct sk_buff_fclones"), used[paired])
+        pair = StructArray(kernel, "struct sk_buff_fclones", used[paired])
         both, origin = pair["fclone_ref.refs.counter"], pair["skb1.fclone"]
         # SLUB merges this cache with others of its size: what is no pair does not say of itself that it is one.
         real = both.valid & np.isin(both.values, (1, 2)) & (origin.values == _ORIGINAL)
@@ -163,7 +163,7 @@ class NetworkSearch:
         )
         good &= (data.values - head.values <= size) & (tail.values.astype(np.uint64) <= size)
         start, size = head.values[good], size[good]
-        shared = StructArray(kernel, kernel.find_type("struct skb_shared_info"), np.unique(start + size))
+        shared = StructArray(kernel, "struct skb_shared_info", np.unique(start + size))
         number = shared["nr_frags"]
         owner, frag = shared.elements("frags")
         index = np.arange(len(frag)) - np.searchsorted(owner, owner)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.page.vmemmap import PageChunk, page_type
 from kernlab.walk.cpus import percpu_many, possible_cpus
@@ -49,9 +49,7 @@ def pcp_lists(kernel: Kernel, zone: StructArray, pageblock_order: int) -> tuple[
     populated = np.flatnonzero(pointer.valid & (pointer.values != 0) & (zone["present_pages"].values != 0))
     numbers = possible_cpus(kernel)
     where = percpu_many(kernel, pointer.values[populated], numbers).reshape(-1)
-    pcp = StructArray(
-        kernel, kernel.find_type("struct per_cpu_pages" if split else "struct per_cpu_pageset"), where
-    )
+    pcp = StructArray(kernel, "struct per_cpu_pages" if split else "struct per_cpu_pageset", where)
     if not split:
         pcp = pcp.follow("pcp")
     owner = np.repeat(populated, len(numbers))

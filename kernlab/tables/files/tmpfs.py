@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray, container
+from kernlab.core.struct_array import StructArray, container
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux.mounts import in_namespace, of_mounts
 from kernlab.linux.page.classifier import Kind
@@ -116,7 +117,7 @@ def _resident(kernel: Kernel, block: StructArray) -> tuple[I64, Mask]:
     every, index = np.unique(np.concatenate(spaces), return_inverse=True)
     pages = np.zeros(len(every), dtype=np.int64)
     np.add.at(pages, index, np.concatenate(counts))
-    owner = StructArray(kernel, kernel.find_type("struct address_space"), every)["host->i_sb"]
+    owner = StructArray(kernel, "struct address_space", every)["host->i_sb"]
     lost = int(pages[~owner.valid].sum())
     if lost:
         kernel.lost(f"tmpfs: the inodes of {lost:,} pages of shared memory are not in the dump")

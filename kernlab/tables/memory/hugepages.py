@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux import vm_counters, zones
 
@@ -24,7 +25,7 @@ def hstates(kernel: Kernel) -> StructArray:
     first, count = kernel.find_symbol("hstates"), kernel.find_symbol("hugetlb_max_hstate")
     kind = kernel.types.get("struct hstate")
     if first is None or count is None or kind is None:
-        return StructArray(kernel, kernel.find_type("struct page"), np.zeros(0, dtype=np.uint64))
+        return StructArray(kernel, "struct page", np.zeros(0, dtype=np.uint64))
     sizes = min(kernel.word("hugetlb_max_hstate", 4), _MOST_SIZES)
     return StructArray(
         kernel, kind, np.uint64(first) + np.arange(sizes, dtype=np.uint64) * np.uint64(kind.size)

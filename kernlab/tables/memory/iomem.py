@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column
 from kernlab.dataframes import addresses, frame, table
 from kernlab.linux.iomem import resources
 from kernlab.walk.strings import c_strings

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import table
 from kernlab.dataframes.builder import describe
 from kernlab.errors import KernlabError
@@ -171,7 +171,7 @@ class Summary:
         pointer = self.word("blockdev_superblock", absent=0)
         if not pointer:
             return pointer
-        block = StructArray(kernel, kernel.find_type("struct super_block"), [pointer])
+        block = StructArray(kernel, "struct super_block", [pointer])
         with kernel.watched() as losses:
             _, inode = list_entries(
                 kernel,
@@ -248,7 +248,7 @@ class Summary:
         """`vm_committed_as`, what every CPU keeps of it added (lib/percpu_counter.c, percpu_counter_sum)."""
         kernel = self.kernel
         symbol = kernel.symbol("vm_committed_as")
-        counter = StructArray(kernel, kernel.find_type("struct percpu_counter"), [symbol])
+        counter = StructArray(kernel, "struct percpu_counter", [symbol])
         (total,), (known,) = percpu_sums(kernel, counter)
         return max(int(total), 0) * kernel.page_size if known else None
 

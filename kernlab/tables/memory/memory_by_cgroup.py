@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray, container
+from kernlab.core.struct_array import StructArray, container
 from kernlab.dataframes import frame, nullable, table
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
@@ -124,7 +125,7 @@ def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
     seen = root
     first = 0
     for level in range(1, _MOST_LEVELS):
-        above = StructArray(kernel, kernel.find_type("struct mem_cgroup"), found[-1]).follow("css")
+        above = StructArray(kernel, "struct mem_cgroup", found[-1]).follow("css")
         owner, css = list_entries(
             kernel,
             above.follow("children").addresses,
@@ -145,7 +146,7 @@ def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
         levels.append(np.full(int(fresh.sum()), level, dtype=np.int64))
         first += len(found[-2])
         seen = np.concatenate([seen, found[-1]])
-    group = StructArray(kernel, kernel.find_type("struct mem_cgroup"), np.concatenate(found))
+    group = StructArray(kernel, "struct mem_cgroup", np.concatenate(found))
     return group, np.concatenate(parents), np.concatenate(levels)
 
 
@@ -210,7 +211,7 @@ def _owners(kernel: Kernel, charged: U64, groups: U64) -> tuple[I64, npt.NDArray
     known = groups[place] == charged
     if not known.all() and kernel.types.get("struct obj_cgroup") is not None:
         rest = np.flatnonzero(~known)
-        through = StructArray(kernel, kernel.find_type("struct obj_cgroup"), charged[rest])["memcg"]
+        through = StructArray(kernel, "struct obj_cgroup", charged[rest])["memcg"]
         again = np.minimum(np.searchsorted(groups, through.values), len(groups) - 1)
         hit = through.valid & (groups[again] == through.values)
         place[rest[hit]], known[rest[hit]] = again[hit], True

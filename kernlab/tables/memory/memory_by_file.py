@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray, container
+from kernlab.core.struct_array import StructArray, container
 from kernlab.dataframes import addresses, frame, nullable, table
 from kernlab.linux.mounts import in_namespace, of_mounts
 from kernlab.linux.page.classifier import Kind
@@ -38,7 +39,7 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     that was deleted; address: the inode; mapping: its address_space.
     """
     mapping, counts = _count(kernel)
-    space = StructArray(kernel, kernel.find_type("struct address_space"), mapping)
+    space = StructArray(kernel, "struct address_space", mapping)
     inode = space.follow("host")
     # What can be read and does not lead back (i_mapping is the inode's own, or that of its block device) is no inode.
     back, number = inode["i_mapping"], inode["i_ino"]
@@ -93,7 +94,7 @@ def mapping_paths(kernel: Kernel, mappings: U64) -> Column:
     """The path of the file behind each address_space uint64[n], as `memory_by_file` has it, in one text: that of
     another mount namespace than pid 1's says so."""
     unique, of = np.unique(mappings, return_inverse=True)
-    inode = StructArray(kernel, kernel.find_type("struct address_space"), unique).follow("host")
+    inode = StructArray(kernel, "struct address_space", unique).follow("host")
     back = inode["i_mapping"]
     good = inode.valid & back.valid & (back.values == unique)
     inode = StructArray(kernel, inode.type, inode.addresses, good)
@@ -172,7 +173,7 @@ def _mounts(kernel: Kernel, blocks: U64) -> U64:
     """For each super_block uint64[n] the vfsmount that shows all of it, 0 where it is mounted nowhere."""
     best = np.zeros(len(blocks), dtype=np.uint64)
     rank = np.zeros(len(blocks), dtype=np.int64)
-    block = StructArray(kernel, kernel.find_type("struct super_block"), blocks)
+    block = StructArray(kernel, "struct super_block", blocks)
     if block.has("s_mounts.next"):
         heads = np.where(block.valid, block.follow("s_mounts").addresses, np.uint64(0))
         rows = np.flatnonzero(heads)

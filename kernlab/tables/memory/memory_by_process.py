@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.task_identity import cgroup_of, program_of
 from kernlab.linux.tasks import find_tasks

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray, container
+from kernlab.core.struct_array import StructArray, container
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.errors import KernlabError
 from kernlab.linux.shmem import has_shmem
@@ -88,7 +89,7 @@ def ipc_namespaces(kernel: Kernel) -> StructArray:
         found.append(pointer.values[pointer.valid & (pointer.values != 0)])
     except KernlabError as error:
         kernel.lost(f"only the initial IPC namespace is known: {error}")
-    return StructArray(kernel, kernel.find_type("struct ipc_namespace"), np.unique(np.concatenate(found)))
+    return StructArray(kernel, "struct ipc_namespace", np.unique(np.concatenate(found)))
 
 
 def _signed(column: Column) -> Column:

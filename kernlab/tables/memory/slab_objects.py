@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import addresses, frame, lookup, table
 from kernlab.errors import KernlabError
 from kernlab.linux.slab_caches import (

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, nullable, table
 from kernlab.debuginfo.types import EnumType
 from kernlab.errors import KernlabError
@@ -181,7 +182,7 @@ def count(kernel: Kernel, cache: StructArray) -> Tally:
 
 def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
     """Slabs and objects by the page structs of all slabs."""
-    slab = StructArray(kernel, kernel.find_type(slab_type(kernel)), slab_heads(kernel))
+    slab = StructArray(kernel, slab_type(kernel), slab_heads(kernel))
     pointer, objects = slab["slab_cache"], slab["objects"]
     order = np.argsort(cache.addresses)
     place = np.minimum(np.searchsorted(cache.addresses[order], pointer.values), max(len(cache) - 1, 0))

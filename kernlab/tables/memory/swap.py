@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux.mounts import of_mounts
 from kernlab.linux.paths import paths, root_of_init

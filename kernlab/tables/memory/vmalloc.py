@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column
 from kernlab.dataframes import addresses, frame, lookup, nullable, table
 from kernlab.linux import vmalloc as walk
 

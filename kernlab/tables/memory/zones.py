@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux import zones as walk
 from kernlab.linux.page.mem_sections import pageblock_order

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes.deferred import deferred
 from kernlab.errors import KernlabError
 from kernlab.linux.page.mapcounts import mapped
@@ -116,7 +116,7 @@ def usage(kernel: Kernel) -> Usage:
     task = find_tasks(kernel)
     mm, flags = task["mm"], task["flags"]
     user = mm.valid & (mm.values != 0) & ~(flags.valid & ((flags.values & _PF_KTHREAD) != 0))
-    spaces = StructArray(kernel, kernel.find_type("struct mm_struct"), np.unique(mm.values[user]))
+    spaces = StructArray(kernel, "struct mm_struct", np.unique(mm.values[user]))
     if len(spaces) > _MOST_OWNERS:
         kernel.lost(f"page tables: only those of {_MOST_OWNERS:,} of {len(spaces):,} processes are walked")
         spaces = spaces[:_MOST_OWNERS]

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import addresses, frame, lookup, nullable, table
 from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.mounts import of_mounts
@@ -54,7 +55,7 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     backed = pointer.valid & (pointer.values != 0)
     # Many VMAs share a file: what is known of files is read once for each.
     of, unique = pd.factorize(np.where(backed, pointer.values, np.uint64(0)))
-    file = StructArray(kernel, kernel.find_type("struct file"), unique)
+    file = StructArray(kernel, "struct file", unique)
     opened = opened_paths(kernel, file)
     inode = file_inodes(kernel, file, opened)
     device, number = expand(inode["i_sb->s_dev"], of), expand(inode["i_ino"], of)

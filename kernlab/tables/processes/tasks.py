@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux import mounts
 from kernlab.linux.task_identity import cgroup_of, program_of
@@ -87,7 +88,7 @@ def _on_cpu(kernel: Kernel, task: StructArray) -> Column:
         return flag(task["on_cpu"], 0xFF)
     # Without CONFIG_SMP only the CPU's queue knows.
     where = percpu(kernel, kernel.symbol("runqueues"), possible_cpus(kernel))
-    current = StructArray(kernel, kernel.find_type("struct rq"), where)["curr"]
+    current = StructArray(kernel, "struct rq", where)["curr"]
     known = np.full(len(task), bool(current.valid.all()))
     return Column(np.isin(task.addresses, current.values[current.valid]), known, "bool")
 
@@ -110,7 +111,7 @@ def state(task: StructArray) -> Column:
 def counted(kernel: Kernel, task: StructArray, mm: Column, kinds: tuple[str, ...]) -> Column:
     """Bytes of each task's mm by its own counters of these `kinds`, all deltas summed (include/linux/mm.h)."""
     spaces, inverse = np.unique(mm.values, return_inverse=True)
-    space = StructArray(kernel, kernel.find_type("struct mm_struct"), spaces)
+    space = StructArray(kernel, "struct mm_struct", spaces)
     total = np.zeros(len(space), dtype=np.int64)
     valid = space.valid.copy()
     for name in kinds:

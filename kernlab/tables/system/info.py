@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
@@ -49,9 +49,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
             return None
 
     file, header = kernel.file, kernel.file.header
-    uts = known(
-        "version", lambda: StructArray(kernel, kernel.find_type("struct new_utsname"), [_utsname(kernel)])
-    )
+    uts = known("version", lambda: StructArray(kernel, "struct new_utsname", [_utsname(kernel)]))
     absent = known("slab_frames_absent", lambda: absent_kernel_frames(kernel)) or {}
     cpu = known("panic_cpu", lambda: _panic_cpu(kernel))
     current = known("panic_pid", lambda: _current(kernel, cpu)) if cpu is not None else None
@@ -182,7 +180,7 @@ def absent_kernel_frames(kernel: Kernel) -> dict[str, int]:
 
 
 def _utsname(kernel: Kernel) -> int:
-    namespace = StructArray(kernel, kernel.find_type("struct uts_namespace"), [kernel.symbol("init_uts_ns")])
+    namespace = StructArray(kernel, "struct uts_namespace", [kernel.symbol("init_uts_ns")])
     return int(namespace.follow("name").addresses[0])
 
 
@@ -194,7 +192,7 @@ def _panic_cpu(kernel: Kernel) -> int | None:
 
 def _current(kernel: Kernel, cpu: int) -> StructArray:
     where = percpu(kernel, kernel.symbol("runqueues"), np.array([cpu]))
-    return StructArray(kernel, kernel.find_type("struct rq"), where).follow("curr")
+    return StructArray(kernel, "struct rq", where).follow("curr")
 
 
 def _number(structs: StructArray, path: str) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import addresses, empty, frame, lookup, nullable, table
 from kernlab.linux.kernel_modules import has_modules, loaded
 from kernlab.walk.lists import list_entries

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core.structs import Column
+from kernlab.core.column import Column
 from kernlab.dataframes import nullable
 from kernlab.traces.ftrace.formats import Field
 from kernlab.util import text

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray, array
+from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
@@ -107,7 +107,7 @@ class Formats:
         head = self._kernel.symbols.get("ftrace_events")
         if head is None:
             self._kernel.lost("the formats of trace events are not known (no symbol ftrace_events)")
-            return array(self._kernel, "struct trace_event_call", np.zeros(0, dtype=np.uint64))
+            return StructArray(self._kernel, "struct trace_event_call", np.zeros(0, dtype=np.uint64))
         _, calls = list_entries(
             self._kernel,
             [head],
@@ -140,9 +140,7 @@ class Formats:
         uses = (flags.values & (tracepoint or 0)) != 0
         if custom:
             uses &= (flags.values & custom) == 0
-        points = StructArray(
-            self._kernel, self._kernel.find_type("struct tracepoint"), own, flags.valid & uses
-        )
+        points = StructArray(self._kernel, "struct tracepoint", own, flags.valid & uses)
         pointer = np.where(uses, points["name"].values, own)
         names = c_strings(self._kernel, pointer, 256)
         systems = c_strings(
@@ -188,9 +186,7 @@ class Formats:
         enter = self._kernel.symbols.get("syscall_get_enter_fields")
         getter = classes["get_fields"]
         if enter is not None and (getter.values == np.uint64(enter)).any():
-            calls_data = StructArray(
-                self._kernel, self._kernel.find_type("struct syscall_metadata"), calls["data"].values
-            )
+            calls_data = StructArray(self._kernel, "struct syscall_metadata", calls["data"].values)
             fields = calls_data["enter_fields"]
             assert isinstance(fields, StructArray)
             where = np.where(getter.values == np.uint64(enter), fields.addresses, where)

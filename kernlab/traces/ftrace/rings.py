@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
@@ -157,7 +158,7 @@ def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
         return
     trace = StructArray(
         kernel,
-        kernel.find_type("struct trace_buffer"),
+        "struct trace_buffer",
         [instance.buffers[kind][0] for instance, kind, _ in owners],
     )
     slots = trace["buffers"]
@@ -190,9 +191,7 @@ def _label(name: str, kind: str) -> str:
 
 
 def _read_rings(kernel: Kernel, rings: list[Ring]) -> None:
-    cpu_buffers = StructArray(
-        kernel, kernel.find_type("struct ring_buffer_per_cpu"), [ring.address for ring in rings]
-    )
+    cpu_buffers = StructArray(kernel, "struct ring_buffer_per_cpu", [ring.address for ring in rings])
     for name in COUNTERS:
         if not cpu_buffers.has(name):
             continue
@@ -253,7 +252,7 @@ def _walk_rings(
     Returns owner int64[m], struct buffer_page uint64[m] in ring order, bool[m] whether the link to it was marked as the
     head's, and per ring why its walk ended early ('' where it came around).
     """
-    pages = StructArray(kernel, kernel.find_type("struct buffer_page"), np.zeros(0, dtype=np.uint64))
+    pages = StructArray(kernel, "struct buffer_page", np.zeros(0, dtype=np.uint64))
     # container_of(): list is the first member in every kernel so far; its offset is asked for all the same.
     base = np.uint64(_list_offset(pages))
     most = min(_MOST_PAGES, kernel.file.max_pfn)

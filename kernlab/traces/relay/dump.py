@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray, array
+from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.memory.address_space import Status, fault
 from kernlab.traces.relay.clients import Client, recognise
@@ -104,7 +105,7 @@ def find_channels(kernel: Kernel) -> list[Channel]:
     held = _held_by_files(kernel)
     closed = np.setdiff1d(held, known)
     addresses = np.concatenate([known, closed])
-    channels = StructArray(kernel, kernel.find_type(channel_type), addresses)
+    channels = StructArray(kernel, channel_type, addresses)
     return _read_channels(kernel, channels, len(known))
 
 
@@ -120,7 +121,7 @@ def _held_by_files(kernel: Kernel) -> U64:
         kernel.lost(f"relay: closed channels were not looked for: {error}")
         return np.zeros(0, dtype=np.uint64)
     pointers = np.unique(private.values[private.valid & (private.values != 0)])
-    candidate = array(kernel, "struct rchan_buf", pointers[(pointers & np.uint64(7)) == 0])
+    candidate = StructArray(kernel, "struct rchan_buf", pointers[(pointers & np.uint64(7)) == 0])
     cpu, channel = candidate["cpu"], candidate["chan"]
     offsets = kernel.percpu_offsets
     plausible = cpu.valid & (cpu.values < len(offsets)) & channel.valid & (channel.values != 0)
@@ -206,7 +207,7 @@ def _directories(kernel: Kernel, channels: StructArray, pointers: U64) -> list[s
     """The name of the directory that each channel's files lie in, '' for the top of the file system."""
     own = channels.follow("parent")
     first = np.array([next((p for p in row.tolist() if p), 0) for row in pointers], dtype=np.uint64)
-    of_file = array(kernel, "struct rchan_buf", first).follow("dentry").follow("d_parent")
+    of_file = StructArray(kernel, "struct rchan_buf", first).follow("dentry").follow("d_parent")
     dentry = StructArray(kernel, own.type, np.where(own.valid, own.addresses, of_file.addresses))
     name = dentry["d_name.name"]
     texts = c_strings(kernel, np.where(name.valid, name.values, np.uint64(0)), limit=256)
@@ -219,7 +220,7 @@ def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArra
     # A global channel names its one buffer once per CPU.
     _, first = np.unique(slots[used], return_index=True)
     used = used[np.sort(first)]
-    buffers = array(kernel, "struct rchan_buf", slots[used])
+    buffers = StructArray(kernel, "struct rchan_buf", slots[used])
     columns = {
         name: buffers[name]
         for name in (
@@ -316,7 +317,7 @@ def _settle(kernel: Kernel, channel: Channel) -> None:
     elif counts:
         channel.dropped = sum(counts)
     elif channel.client.is_blktrace and channel.private:
-        trace = array(kernel, "struct blk_trace", [channel.private])
+        trace = StructArray(kernel, "struct blk_trace", [channel.private])
         dropped = trace["dropped.counter"] if trace.has("dropped") else None
         if dropped is not None and dropped.valid[0]:
             channel.dropped = int(dropped.values[0])

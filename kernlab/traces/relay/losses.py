@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import array
+from kernlab.core.struct_array import StructArray
 from kernlab.traces.blktrace.losses import Counted, Counts
 from kernlab.traces.blktrace.trace import BlkTrace
 from kernlab.traces.relay.dump import Buffer, Channel
@@ -51,7 +51,7 @@ def count(
 
     marks: for each CPU the number of its stream in `trace`, and where the sub-buffers in it begin.
     """
-    record = array(kernel, "struct blk_trace", [channel.private] if channel.private else [])
+    record = StructArray(kernel, "struct blk_trace", [channel.private] if channel.private else [])
     # Linux 7.x: blk_trace.version came with the second version of records, whose writers number an event before they
     # look for room. Asked only where the counts do not tell.
     found = Counts(refused=channel.dropped, numbers_first=True if record.has("version") else None)
@@ -74,7 +74,7 @@ def count(
 
 def _numbers(kernel: Kernel, channel: Channel, cpus: Sequence[int]) -> dict[int, int]:
     """The last number that each CPU gave to an event (blk_trace.sequence)."""
-    record = array(kernel, "struct blk_trace", [channel.private] if channel.private else [])
+    record = StructArray(kernel, "struct blk_trace", [channel.private] if channel.private else [])
     if not record.has("sequence") or not len(record):
         return {}
     where = record["sequence"]

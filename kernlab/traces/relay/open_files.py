@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import StructArray, array
+from kernlab.core.struct_array import StructArray
 from kernlab.linux.tasks import find_tasks
 
 #: No process has more descriptors (fs/file.c, sysctl_nr_open's own bound), and all together no more than this.
@@ -16,7 +16,7 @@ def open_files(kernel: Kernel) -> StructArray:
     """Every `struct file` in a process's file table (include/linux/fdtable.h), ascending, each once."""
     tables = find_tasks(kernel)["files"]
     addresses = np.unique(tables.values[tables.valid & (tables.values != 0)])
-    table = array(kernel, "struct files_struct", addresses).follow("fdt")
+    table = StructArray(kernel, "struct files_struct", addresses).follow("fdt")
     count, first = table["max_fds"], table["fd"]
     usable = count.valid & first.valid & (first.values != 0)
     counts = np.where(usable, count.values.astype(np.int64), 0)
@@ -27,4 +27,4 @@ def open_files(kernel: Kernel) -> StructArray:
     owner = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     files, read = kernel.words(first.values[owner] + number.astype(np.uint64) * np.uint64(8))
-    return array(kernel, "struct file", np.unique(files[read & (files != 0)]))
+    return StructArray(kernel, "struct file", np.unique(files[read & (files != 0)]))

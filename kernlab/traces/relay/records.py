@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column, StructArray
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes.builder import build
 from kernlab.debuginfo.types import ArrayType, StructType, Type
 from kernlab.errors import KernlabError

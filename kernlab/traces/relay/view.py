@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.structs import Column
 from kernlab.dataframes import addresses, frame, nullable
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls

@@ -1,0 +1,235 @@
+"""One member of many structs, and what is computed from such: numbers of which each may be missing."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.operators import Operators
+from kernlab.debuginfo.types import EnumType, Type
+from kernlab.errors import KernlabError
+from kernlab.util import integers
+
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_NUMBERS = ("int", "uint", "bool", "enum", "address")
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Column(Operators["Column"]):
+    """One value per row, each of which may be missing; the rows are structs, the value is one member of each.
+
+    `values` is one NumPy value (or row, for arrays) per struct, `valid` says which could be read; a value that could
+    not is 0 (or ''), and means nothing. `kind` is "int", "uint", "bool", "float", "enum", "address", "text" or
+    "bytes", `type` the member's type.
+
+    Columns compute with each other, with NumPy arrays of their length and with integers: `task["mm->total_vm"] * 4096`.
+    A value is missing where either side is, and where the result does not fit: nothing wraps round, so an unsigned
+    number never turns into a negative one.
+
+    - `+ - * // %` and `-x` give "int", the exact integer in int64, whatever the width and signs of both sides. `//` and
+      `%` floor as Python's do, and by 0 are missing.
+    - An address `+` or `-` a number is an "address" (uint64), an address `-` an address an "int"; two cannot be added.
+    - `& | ^ ~` take all 64 bits, as in C: "uint" where either side is unsigned 64 bits wide (an address is), else
+      "int"; of two bools "bool".
+    - `<< >>` give what the left side is when it is 64 bits wide. Missing is what loses bits of worth, or is shifted by
+      less than 0 or more than 63.
+    - `== != < <= > >=` give "bool", by what numbers are worth (-1 < 1u). Texts can be equal or not.
+
+    Raises KernlabError for text, floats, bytes and columns of arrays, with which nothing is computed.
+    """
+
+    values: npt.NDArray[Any]
+    valid: Mask
+    kind: str
+    type: Type | None = None
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike, valid: Mask | None = None, kind: str = "") -> Column:
+        """A column of values made here: all there without `valid`; the kind is told by the dtype."""
+        array = np.asarray(values)
+        if array.dtype.kind in "US":
+            array = array.astype(object)
+        kinds = {"i": "int", "u": "uint", "b": "bool", "f": "float", "O": "text"}
+        there = np.ones(len(array), dtype=bool) if valid is None else valid
+        return cls(array, there, kind or kinds[array.dtype.kind])
+
+    @classmethod
+    def missing(cls, count: int, kind: str = "text") -> Column:
+        """A column of which nothing is known: "text", "bool" or "int"."""
+        kinds = {"text": (object, ""), "bool": (bool, False), "int": (np.int64, 0)}
+        dtype, nothing = kinds[kind]
+        return cls(np.full(count, nothing, dtype=dtype), np.zeros(count, dtype=bool), kind)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    def __bool__(self) -> bool:
+        raise KernlabError("a column is neither true nor false: its `.true` says which of its values are")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.tolist())
+
+    @overload
+    def __getitem__(self, rows: int | np.integer[Any]) -> Any: ...
+    @overload
+    def __getitem__(self, rows: slice | npt.NDArray[Any]) -> Column: ...
+    def __getitem__(self, rows: Any) -> Any:
+        """One value as Python's own (None for a missing one), or the column of some rows: a slice, mask, indexes."""
+        if isinstance(rows, int | np.integer):
+            value = self.values[rows]
+            plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+            return plain if self.valid[rows] else None
+        return Column(self.values[rows], self.valid[rows], self.kind, self.type)
+
+    def tolist(self) -> list[Any]:
+        """Python's own values, None where one is missing."""
+        plain: list[Any] = self.values.tolist()
+        if self.valid.all():
+            return plain
+        return [value if valid else None for value, valid in zip(plain, self.valid.tolist(), strict=True)]
+
+    def names(self) -> list[str | None]:
+        """The enumerators' names, one per struct; a value that none has stays a number, what is not valid None."""
+        if not isinstance(self.type, EnumType):
+            raise KernlabError(
+                f"only a column of an enum has names, not one of {self.type and self.type.c_name}"
+            )
+        name_of: dict[int, str] = {}
+        for name, value in self.type.enumerators.items():
+            name_of.setdefault(value, name)
+        return [None if value is None else name_of.get(value, str(value)) for value in self.tolist()]
+
+    def where(self, mask: Mask) -> Column:
+        """The same column, not valid where `mask` is False."""
+        return Column(self.values, self.valid & mask, self.kind, self.type)
+
+    def filled(self, value: Any) -> npt.NDArray[Any]:
+        """The values as a plain array of their dtype with `value` for what is missing; not to be written into."""
+        if self.valid.all():
+            return self.values
+        valid = self.valid if self.values.ndim == 1 else self.valid[:, None]
+        return np.where(
+            valid, self.values, value if self.values.dtype == object else self.values.dtype.type(value)
+        )
+
+    @property
+    def true(self) -> Mask:
+        """bool[n]: which are known, and neither 0, False, NULL nor ''."""
+        true: Mask = self.valid & (self.values != ("" if self.values.dtype == object else 0))
+        return true
+
+    def has(self, bits: int) -> Column:
+        """Is any of these bits set? A "bool" column."""
+        return (self & bits) != 0
+
+    @property
+    def int64(self) -> Column:
+        """The same numbers as int64 ("int"); what does not fit, 2^63 and more, is missing."""
+        if self.kind not in _NUMBERS:
+            raise KernlabError(f"nothing is computed with a column of {self._what}")
+        values, fits = integers.signed(self.values)
+        valid = self.valid if fits is None else self.valid & fits.reshape(len(self), -1).all(axis=1)
+        return Column(values, valid, "int")
+
+    @property
+    def timedelta(self) -> npt.NDArray[np.timedelta64]:
+        """Nanoseconds as timedelta64[ns], NaT for what is missing."""
+        ns = self.int64
+        times = ns.values.astype("timedelta64[ns]")
+        times[~ns.valid] = np.timedelta64("NaT")
+        return times
+
+    @property
+    def _what(self) -> str:
+        return self.type.c_name if self.type else self.kind
+
+    def _number(self) -> integers.Integers:
+        if self.kind not in _NUMBERS or self.values.ndim != 1:
+            raise KernlabError(f"nothing is computed with a column of {self._what}")
+        return integers.widened(self.values)
+
+    def _side(self, other: Any) -> tuple[integers.Integers, Mask] | None:
+        """The other side of an operator: (numbers, which are valid); None for what is no number."""
+        if isinstance(other, Column):
+            numbers = other._number()
+        elif isinstance(other, int | np.integer | np.bool_):
+            return integers.constant(int(other)), self.valid
+        elif isinstance(other, np.ndarray) and other.dtype.kind in "iub":
+            numbers = integers.widened(other)
+        else:
+            return None
+        if numbers.shape != self.valid.shape:
+            raise KernlabError(f"{len(self):,} values and {len(numbers):,} do not belong to the same rows")
+        return numbers, self.valid & other.valid if isinstance(other, Column) else self.valid
+
+    def _compute(self, sign: str, other: Any, *, swapped: bool = False) -> Column:
+        mine = self._number()
+        side = self._side(other)
+        if side is None:
+            raise KernlabError(f"nothing is computed with a column and a {type(other).__name__}")
+        theirs, valid = side
+        if sign in ("&", "|", "^") and self.kind == "bool" and _is_bool(other):
+            values, _ = integers.calculate(sign, mine, theirs)
+            return Column(values != 0, valid, "bool")
+        addresses = [self.kind == "address", isinstance(other, Column) and other.kind == "address"]
+        left, right = (theirs, mine) if swapped else (mine, theirs)
+        if swapped:
+            addresses.reverse()
+        if sign == "+" and all(addresses):
+            raise KernlabError("two addresses cannot be added")
+        # An address stays one when a number is added to it or taken from it, but not when it is taken from something.
+        stays = sign in ("+", "-") and any(addresses) and not (sign == "-" and addresses[1])
+        values, fits = integers.calculate(sign, left, right, unsigned=stays)
+        valid = valid if fits is None else valid & fits
+        if stays:
+            return Column(values, valid, "address", self.type if self.kind == "address" else other.type)
+        return Column(values, valid, "uint" if values.dtype == np.uint64 else "int")
+
+    def __invert__(self) -> Column:
+        if self.kind == "bool":
+            return Column(~self.values, self.valid, "bool")
+        values = ~self._number()
+        return Column(values, self.valid, "uint" if values.dtype == np.uint64 else "int")
+
+    def _compare(self, sign: str, other: Any) -> Column:
+        if self.kind == "text":
+            return self._compare_text(sign, other)
+        mine = self._number()
+        side = self._side(other)
+        if side is None:
+            raise KernlabError(f"a column of {self._what} is not compared with a {type(other).__name__}")
+        # NumPy compares int64 with uint64 exactly.
+        return Column(_COMPARE[sign](mine, side[0]), side[1], "bool")
+
+    def _compare_text(self, sign: str, other: Any) -> Column:
+        if sign not in ("==", "!=") or not (
+            other.kind == "text" if isinstance(other, Column) else isinstance(other, str)
+        ):
+            raise KernlabError("text is compared with text only, and only by == and !=")
+        same = np.asarray(_COMPARE[sign](self.values, other.values if isinstance(other, Column) else other))
+        return Column(
+            same.astype(bool), self.valid & other.valid if isinstance(other, Column) else self.valid, "bool"
+        )
+
+    def __repr__(self) -> str:
+        lost = len(self) - int(self.valid.sum())
+        return f"<Column of {len(self):,} × {self._what}, {lost:,} missing>"
+
+
+def _is_bool(side: Any) -> bool:
+    if isinstance(side, Column):
+        return side.kind == "bool"
+    return isinstance(side, bool | np.bool_) or (isinstance(side, np.ndarray) and side.dtype == bool)

@@ -1,0 +1,195 @@
+"""Many structs by their addresses: a struct type and addresses in, columns out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core import members
+from kernlab.core.column import Column
+from kernlab.core.kernel import Kernel
+from kernlab.core.prefetch import Place, Prefetched, prefetch
+from kernlab.core.struct import Struct, explore
+from kernlab.debuginfo.member_path import Access, resolve
+from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
+from kernlab.errors import KernlabError, MemberNotFoundError
+
+U64 = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+#: `elements` gives no more structs than this at once, whatever a count in the dump says.
+_MOST_ELEMENTS = 1 << 26
+
+
+class StructArray:
+    """N structs of one type (a C name or a `Type`), by their addresses uint64[n].
+
+    `array["mm->total_vm"]` reads one member of all of them in one pass and gives a `Column`; a path that ends in a
+    struct gives the `StructArray` of what is embedded. Structs whose own address is not `valid` (or NULL) give values
+    that are not valid.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        type: Type | str,  # noqa: A002
+        addresses: npt.ArrayLike,
+        valid: Mask | None = None,
+    ):
+        self.kernel = kernel
+        self.type = (kernel.find_type(type) if isinstance(type, str) else type).strip()
+        self.addresses: U64 = np.ascontiguousarray(addresses, dtype=np.uint64)
+        self.valid: Mask = self.addresses != 0 if valid is None else valid & (self.addresses != 0)
+        self._prefetched: Prefetched | None = None
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    def __iter__(self) -> Iterator[Struct]:
+        for address in self.addresses.tolist():
+            yield Struct(self.kernel, self.type, address)
+
+    @overload
+    def __getitem__(self, key: str) -> Column: ...
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> Struct: ...
+    @overload
+    def __getitem__(self, key: slice | npt.NDArray[Any]) -> StructArray: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self.member(resolve(self.type, key))
+        if isinstance(key, int | np.integer):
+            return Struct(self.kernel, self.type, int(self.addresses[key]))
+        picked = StructArray(self.kernel, self.type, self.addresses[key], self.valid[key])
+        return picked if self._prefetched is None else picked._with(self._prefetched[key])
+
+    def has(self, path: str) -> bool:
+        """Does this kernel's type have the member?"""
+        try:
+            resolve(self.type, path)
+        except MemberNotFoundError:
+            return False
+        return True
+
+    def first(self, *paths: str) -> Column:
+        """The column of the first path that this kernel's type has: newest layout first.
+
+        Raises MemberNotFoundError when it has none of them.
+        """
+        for path in paths[:-1]:
+            if self.has(path):
+                return self[path]
+        return self[paths[-1]]
+
+    def follow(self, path: str, to: str | None = None) -> StructArray:
+        """The structs that a pointer member points to, or that are embedded at `path`; `to` names another type."""
+        access = resolve(self.type, path)
+        column = self.member(access)
+        if isinstance(column, StructArray):
+            return column if to is None else column.cast(to)
+        if not isinstance(access.type, PointerType):
+            raise MemberNotFoundError(
+                f"{path!r} of {self.type.c_name} is {access.type.c_name}, which points nowhere"
+            )
+        return StructArray(self.kernel, to or access.type.target, column.values, column.valid)
+
+    def cast(self, to: str) -> StructArray:
+        """The same addresses as another type."""
+        return StructArray(self.kernel, to, self.addresses, self.valid)
+
+    def container(self, type_name: str, member: str) -> StructArray:
+        """The structs that these are the member `member` of (include/linux/container_of.h)."""
+        return container(self.kernel, type_name, member, self.addresses, self.valid)
+
+    def elements(self, path: str, count: int | None = None) -> tuple[npt.NDArray[np.int64], StructArray]:
+        """All elements of an array member: (owner int64[m], StructArray of m); `count` overrides its length.
+
+        Raises MemberNotFoundError for what is no array, KernlabError for more than 64 Mi elements in all.
+        """
+        access = resolve(self.type, path)
+        if not isinstance(access.type, ArrayType):
+            raise MemberNotFoundError(f"{path!r} of {self.type.c_name} is {access.type.c_name}, not an array")
+        wanted = int((access.type.count if count is None else count) or 0)
+        if wanted < 0 or wanted * len(self) > _MOST_ELEMENTS:
+            raise KernlabError(
+                f"{wanted:,} elements of {path!r} in each of {len(self):,} {self.type.c_name} are refused: at most "
+                f"{_MOST_ELEMENTS:,} at once"
+            )
+        base, valid = members.locate(self._bytes, self.addresses, self.valid, access)
+        step = np.arange(wanted, dtype=np.uint64) * np.uint64(access.type.element.size)
+        owner = np.repeat(np.arange(len(self)), wanted)
+        addresses = (base[:, None] + step).reshape(-1)
+        return owner, StructArray(self.kernel, access.type.element, addresses, np.repeat(valid, wanted))
+
+    def frame(self, columns: dict[str, str] | list[str]) -> Any:
+        """A DataFrame of members: `{"comm": "comm", "pages": "mm->total_vm"}` or a list of paths."""
+        if self.kernel.host is None:
+            raise KernlabError("these structs belong to no open dump, so nothing builds frames for them")
+        paths = columns if isinstance(columns, dict) else {path: path for path in columns}
+        return self.kernel.host.frame(self, {name: self[path] for name, path in paths.items()})
+
+    def explore(self, **options: Any) -> Any:
+        """The struct browser on these structs; `options` are those of `dump.explore`."""
+        return explore(self.kernel, self, options)
+
+    def member(self, access: Access) -> Column | StructArray:
+        """What lies at a path that is resolved already: as `array["path"]`, and structs for a path that ends in one."""
+        base, valid = members.locate(self._bytes, self.addresses, self.valid, access)
+        if isinstance(access.type, StructType):
+            return StructArray(self.kernel, access.type, base, valid)
+        return members.column(self._bytes, base, valid, access)
+
+    def prefetch(self, *paths: str) -> StructArray:
+        """The same structs with these members read in one go: those that this kernel has, in the struct itself."""
+        places = {place for path in paths if (place := self._place(path)) is not None}
+        if not len(self) or not any(width for _, width in places):
+            return self
+        return self._with(prefetch(self.kernel, self.addresses, self.valid, places))
+
+    def _place(self, path: str) -> Place | None:
+        """Offset and size of a plain member; None for one that the type does not have or that lies behind a pointer."""
+        try:
+            access = resolve(self.type, path)
+        except MemberNotFoundError:
+            return None
+        return (int(access.hops[0]), int(access.type.size)) if len(access.hops) == 1 else None
+
+    def _with(self, prefetched: Prefetched | None) -> StructArray:
+        result = StructArray(self.kernel, self.type, self.addresses, self.valid)
+        result._prefetched = prefetched
+        return result
+
+    def _bytes(self, addresses: U64, valid: Mask, size: int) -> tuple[npt.NDArray[np.uint8], Mask]:
+        here = self._prefetched
+        if here is not None and len(self) and len(addresses) == len(self):
+            place = (int(addresses[0]) - int(self.addresses[0]), size)
+            if place in here.cuts and (addresses - self.addresses == np.uint64(place[0])).all():
+                return here.bytes(self.kernel, addresses, valid, place)
+        return members.read_bytes(self.kernel, addresses, valid, size)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{address:#018x}" for address in self.addresses[:3].tolist())
+        return (
+            f"<StructArray of {len(self):,} × {self.type.c_name}: [{shown}{', …' if len(self) > 3 else ''}]>"
+        )
+
+
+def container(
+    kernel: Kernel, type_name: str, member: str, addresses: npt.ArrayLike, valid: Mask | None = None
+) -> StructArray:
+    """The structs of which `addresses` are the member `member`: container_of for many; a NULL stays NULL."""
+    outer = kernel.find_type(type_name)
+    access = resolve(outer, member)
+    if len(access.hops) > 1 or access.bit_size:
+        raise KernlabError(f"{member!r} does not lie inside {outer.c_name}, so it has no container")
+    inner = np.ascontiguousarray(addresses, dtype=np.uint64)
+    found = inner != 0 if valid is None else valid & (inner != 0)
+    return StructArray(kernel, outer, np.where(found, inner - np.uint64(access.hops[0]), np.uint64(0)), found)
+
+
+def whole(array: StructArray) -> StructArray | Column:
+    """The array itself where its type is a struct, else the column of the scalars (or arrays) at its addresses."""
+    return array if isinstance(array.type, StructType) else array.member(Access((0,), array.type))
