@@ -115,12 +115,12 @@ def _first_section_map(memory: AddressSpace, info: Vmcoreinfo) -> int | None:
 
 def _told(memory: AddressSpace, symbols: SymbolTable, region: Region) -> int | None:
     """Where a region begins, by the variable that moves it; None for a kernel without it."""
-    address = symbols.get(region.variable)
+    address = symbols.get(region.variable) if region.variable else None
     return None if address is None else int.from_bytes(memory.read(address, 8), "little")
 
 
 def _fixed(symbols: SymbolTable, region: Region) -> int:
     """Where it begins in a kernel that never moves it (without CONFIG_RANDOMIZE_MEMORY)."""
-    if symbols.functions_only:
+    if region.variable and symbols.functions_only:
         symbols.address(region.variable)
     return region.fixed

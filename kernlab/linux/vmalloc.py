@@ -126,7 +126,7 @@ def _of_either(kernel: Kernel, roots: U64, heads: U64, what: str) -> U64:
 
 
 def vmalloc_space(kernel: Kernel) -> tuple[int, int] | None:
-    """Where the vmalloc space begins and ends (VMALLOC_START, arch/x86/include/asm/pgtable_64_types.h)."""
+    """Where the vmalloc space begins and ends (VMALLOC_START)."""
     base = kernel.vmalloc_base or kernel.vmcoreinfo.number("VMALLOC_START")
     return None if base is None else (base, base + kernel.arch.vmalloc_bytes)
 

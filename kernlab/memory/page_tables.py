@@ -92,7 +92,7 @@ class PageTableWalker:
         physical = np.zeros(len(addresses), dtype=np.uint64)
         status = np.full(len(addresses), unmapped, dtype=np.uint8)
         rows = np.flatnonzero(self.arch.is_canonical(addresses))
-        tables = self.arch.address(tables[rows])
+        tables = tables[rows]
         for level in self.arch.levels:
             if not len(rows):
                 break
@@ -145,7 +145,7 @@ class PageTableWalker:
         if level is self.arch.levels[-1]:
             return walked, np.zeros(len(value), dtype=bool)
         down = self.arch.is_table(level, value)
-        return walked & ~down, down
+        return walked & ~down if level.maps else np.zeros(len(value), dtype=bool), down
 
     def _part(self, level: Level, *, kernel: bool) -> slice:
         """Which entries of a level's tables belong to the half."""

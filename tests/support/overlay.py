@@ -206,15 +206,22 @@ class OverlayFile(DumpFile):
 
 
 class MemoryFile(DumpFile):
-    """A dump file of known frames: number -> 4,096 bytes, or why there are none; the rest is absent.
+    """A dump file of known frames: number -> `page_size` bytes, or why there are none; the rest is absent.
 
     `reads` counts the frames that were read, `batches` the calls; `fail_at` makes the nth call (from 1) raise
     KeyboardInterrupt with half of its frames written, as a user's interrupt would.
     """
 
-    def __init__(self, frames: Mapping[int, bytes | FrameStatus], *, vmcoreinfo: bytes | None = None):
-        self.path, self.format, self.machine = Path("synthetic"), "synthetic", "x86_64"
-        self.page_size, self.vmcoreinfo = PAGE, vmcoreinfo
+    def __init__(
+        self,
+        frames: Mapping[int, bytes | FrameStatus],
+        *,
+        vmcoreinfo: bytes | None = None,
+        machine: str = "x86_64",
+        page_size: int = PAGE,
+    ):
+        self.path, self.format, self.machine = Path("synthetic"), "synthetic", machine
+        self.page_size, self.vmcoreinfo = page_size, vmcoreinfo
         self.header, self.notes, self.problems = {}, [], []
         # A lost frame has an index: it fails only when it is read.
         self._pfns = sorted(

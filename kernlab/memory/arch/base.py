@@ -51,9 +51,9 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of the kernel's half: `variable` says where it begins in a kernel that moves it, else it is `fixed`."""
+    """A part of the kernel's half: it begins where the global `variable` says, and at `fixed` in kernels without it."""
 
-    variable: str
+    variable: str | None
     fixed: int
 
 
@@ -91,7 +91,7 @@ class Architecture(ABC):
     levels: tuple[Level, ...]
     #: Bits of a physical address that page structs can be numbered by (MAX_PHYSMEM_BITS).
     physical_bits: int
-    #: Where the map of all memory, the vmalloc space and the array of page structs begin.
+    #: Where the map of all memory (its physical address 0), the vmalloc space and the array of page structs begin.
     direct_map: Region
     vmalloc: Region
     vmemmap: Region
@@ -207,7 +207,8 @@ class Layout:
     """Where one kernel's fixed maps lie; in bytes, ends exclusive.
 
     `page_table` is the physical address of the kernel's top-level table, `image_offset` what to add to an address in
-    the image for its physical one. There is no direct map yet while `direct_end` is 0.
+    the image for its physical one, `direct_start` where the map of all memory has physical address 0. There is no such
+    map yet while `direct_end` is 0.
     """
 
     arch: Architecture

@@ -132,6 +132,6 @@ class X86_64(Architecture):  # noqa: N801 - the machine's own name
         for note in notes:
             if note.name == "QEMU" and len(note.desc) >= _CR3 + 8:
                 (register,) = struct.unpack_from("<Q", note.desc, _CR3)
-                table = register & _PFN_MASK
+                table = register & int(self._address_mask)
                 tables |= {table, table & ~_USER_HALF}
         return sorted(tables)
