@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import KernlabWarning, TruncatedDumpWarning
+
+if TYPE_CHECKING:
+    from kernlab.formats.source import Source
 
 #: Other machines of which there are dumps, as uname -m names them: kernlab refuses their dumps by name.
 MACHINES = frozenset(
@@ -101,6 +104,21 @@ class DumpFile(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of dump file. Its module has one, as FORMAT, and `recognise.MODULES` names the module.
+
+    `name` is what kernlab.open(format=…) takes, `title` what such files are called in a sentence, in the plural.
+    `recognises` is shown a file's first bytes, whatever their number, and `open` makes a DumpFile of a source (its
+    second argument is kernlab.open's `zero_excluded`), or raises DumpFormatError; the source stays its caller's then.
+    """
+
+    name: str
+    title: str
+    recognises: Callable[[bytes], bool]
+    open: Callable[[Source, bool], DumpFile]
 
 
 def named(kind: str, *around: str) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import Note
 from kernlab.formats.notes import MOST_NOTES, NT_AUXV, parse_notes, refuse_xen, vmcoreinfo_of
+from kernlab.formats.segments import PHYSICAL_END
 from kernlab.formats.source import Source
 
 #: Elf64_Phdr
@@ -28,8 +29,6 @@ _PT_LOAD, _PT_NOTE = 1, 4
 _INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags, which x86-64 uses for nothing
 #: All notes together: a few KiB a CPU.
 _LARGEST_NOTES = 64 << 20
-#: x86-64 has 52 physical address bits.
-_PHYSICAL_END = 1 << 52
 
 _TYPES = {
     "ET_EXEC": "an executable, such as a vmlinux",
@@ -132,7 +131,7 @@ def _of_memory(path: Path, loads: npt.NDArray[np.void], problems: list[str]) -> 
     loads["offset"] = np.minimum(loads["offset"], np.uint64(1 << 62))
     loads["size"] = np.maximum(loads["size"], loads["file_size"])
     physical, size = loads["physical"], loads["size"]
-    end = np.uint64(_PHYSICAL_END)
+    end = np.uint64(PHYSICAL_END)
     none = physical == np.uint64(2**64 - 1)  # /proc/kcore's way to say: virtual only
     beyond = ~none & ((size > end) | (physical > end - np.minimum(size, end)))
     usable = ~none & ~beyond & (size > 0)
@@ -155,9 +154,8 @@ def _of_memory(path: Path, loads: npt.NDArray[np.void], problems: list[str]) -> 
             f"{path} is an ELF core without a segment of physical memory ({len(loads):,} loadable segments in all); "
             "kernlab needs the physical addresses that a vmcore has"
         )
-    kept = loads[usable]
-    ordered: npt.NDArray[np.void] = kept[np.lexsort((kept["file_size"], kept["physical"]))]
-    return ordered
+    segments: npt.NDArray[np.void] = loads[usable]
+    return segments
 
 
 class _Stream(io.RawIOBase):

@@ -1,8 +1,13 @@
-"""A path in, the reader for what lies there out: by content, never by name; what is not read is refused by its name."""
+"""A path in, the reader for what lies there out: by content, never by name; what is not read is refused by its name.
+
+A format is one module with a FORMAT (base.Format), and one line of MODULES.
+"""
 
 from __future__ import annotations
 
 import errno
+import functools
+import importlib
 import os
 import stat
 from collections.abc import Sequence
@@ -10,16 +15,23 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from kernlab.errors import DumpFileError, DumpFormatError
-from kernlab.formats.base import DumpFile
+from kernlab.formats.base import DumpFile, Format
 from kernlab.formats.source import SIGNATURE, Source, kind_of, open_source
+from kernlab.util.text import nearest
 
-_ONLY = "kernlab reads kdump and ELF dumps only"
+#: Every format there is, in the order in which they are asked; no two recognise one file.
+MODULES = (
+    "kernlab.formats.kdump.file",
+    "kernlab.formats.elf",
+)
+
+_ONLY = "kernlab reads FORMATS only"
 _UNPACK = "which kernlab does not unpack; do so first:"
 _VMWARE = (
     "a VMware state file (vmss, vmsn), which kernlab does not read; turn it into an ELF dump with vmss2core"
 )
 _LKCD = f"an LKCD dump, which kernlab does not read; {_ONLY}"
-_S390 = f"an s390 dump (zipl, vmdump), which kernlab does not read; {_ONLY}, of x86_64 machines"
+_S390 = f"an s390 dump (zipl, vmdump), which kernlab does not read; {_ONLY}, all of x86_64 machines"
 _XEN = f"a Xen dump (xl dump-core), which kernlab does not read; {_ONLY}"
 _LIBVIRT = "a libvirt save file, which kernlab does not read; dump the guest with virsh dump --memory-only"
 _NAME = "no dump; name the dump file itself"
@@ -71,17 +83,33 @@ _LOOKED_AT = 4096 + 64
 _MOST_PIECES = 256
 
 
+@functools.cache
+def formats() -> dict[str, Format]:
+    """Every format by its name, in the order in which they are asked."""
+    entries: list[Format] = [importlib.import_module(module).FORMAT for module in MODULES]
+    return {entry.name: entry for entry in entries}
+
+
 def open_dump_file(
-    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, zero_excluded: bool = False
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    format: str | None = None,  # noqa: A002
+    zero_excluded: bool = False,
 ) -> DumpFile:
     """Open a dump by what its file holds, or by its files if it was split (in any order).
 
+    `format` names its format ("kdump", "elf"), for a file that is not recognised.
+    `zero_excluded` concerns formats that leave out memory: what the file has no bytes for is read as zeros.
     Raises DumpFileError (an OSError, too) where there is no file to read, DumpFormatError for what is no dump that
-    kernlab reads. `zero_excluded` concerns ELF dumps: what the file has no bytes for is read as zeros.
+    kernlab reads, and for a name of a format that is none.
     """
+    if format is not None and format not in formats():
+        raise DumpFormatError(
+            f"there is no format {format!r}; the formats are {', '.join(formats())}{nearest(str(format), formats())}"
+        )
     paths = _paths(path)
     with ExitStack() as opened:
-        files = [opened.enter_context(_open_one(each, zero_excluded=zero_excluded)) for each in paths]
+        files = [opened.enter_context(_open_one(each, format, zero_excluded)) for each in paths]
         whole = files[0]
         if len(files) > 1 or getattr(whole, "piece", None) is not None:
             from kernlab.formats.split import SplitDump
@@ -91,22 +119,17 @@ def open_dump_file(
     return whole
 
 
-def _open_one(path: Path, *, zero_excluded: bool) -> DumpFile:
-    source = _source(path)
+def _open_one(path: Path, name: str | None, zero_excluded: bool) -> DumpFile:
+    source = _source(path, name)
     try:
-        if detect(path, source.read(0, _LOOKED_AT), source.size) == "kdump":
-            from kernlab.formats.kdump.file import KdumpFile
-
-            return KdumpFile(source)
-        from kernlab.formats.elf import ElfFile
-
-        return ElfFile(source, zero_excluded=zero_excluded)
+        entry = detect(path, source.read(0, _LOOKED_AT), source.size, name=name)
+        return entry.open(source, zero_excluded)
     except BaseException:
         source.close()
         raise
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path, name: str | None = None) -> Source:
     """The dump's bytes, out of what may lie around them: a compressed file, a flattened one."""
     descriptor, size, start = _open(path)
     kind = kind_of(start)
@@ -115,7 +138,7 @@ def _source(path: Path) -> Source:
     else:
         from kernlab.formats.packed_file import unpacked
 
-        source = unpacked(path, descriptor, kind, lambda start: _refuse_packed(path, kind, start))
+        source = unpacked(path, descriptor, kind, lambda start: _refuse_packed(path, kind, start, name))
     if not source.read(0, len(SIGNATURE)).startswith(SIGNATURE):
         return source
     try:
@@ -127,20 +150,30 @@ def _source(path: Path) -> Source:
         raise
 
 
-def _refuse_packed(path: Path, kind: str, start: bytes) -> None:
+def _refuse_packed(path: Path, kind: str, start: bytes, name: str | None) -> None:
     """Raise DumpFormatError for what is no dump, before gigabytes of it are unpacked."""
     if not start.startswith(SIGNATURE):
-        detect(path, start, None, kind)
+        detect(path, start, None, packed=kind, name=name)
 
 
-def detect(path: Path, start: bytes, size: int | None, packed: str | None = None) -> str:
-    """ "kdump" or "elf", by the file's first bytes. Raises DumpFormatError, which names what it is instead."""
-    if start.startswith(b"KDUMP   "):
-        return "kdump"
-    if start.startswith(b"\x7fELF"):
-        return "elf"
-    name = str(path) if packed is None else f"{path}, unpacked from {packed},"
-    raise DumpFormatError(f"{name} {_refusal(path, start, size)}")
+def detect(
+    path: Path, start: bytes, size: int | None, *, packed: str | None = None, name: str | None = None
+) -> Format:
+    """The format of a file by its first bytes, or the one that is called `name` if they tell of no other.
+
+    Raises DumpFormatError, which says what the file is instead.
+    """
+    entry = next((entry for entry in formats().values() if entry.recognises(start)), None)
+    where = str(path) if packed is None else f"{path}, unpacked from {packed},"
+    if name is None:
+        if entry is None:
+            raise DumpFormatError(f"{where} {_refusal(path, start, size)}")
+        return entry
+    if entry is not None and entry.name != name:
+        raise DumpFormatError(
+            f"{where} is one of the {entry.title}, not of the {formats()[name].title}: leave out format={name!r}"
+        )
+    return formats()[name]
 
 
 def _paths(path: object) -> list[Path]:
@@ -198,11 +231,17 @@ def _refuse_irregular(path: Path, status: os.stat_result) -> None:
     raise DumpFileError(errno.EINVAL, f"this is {what}, no file; copy the dump into a file first", str(path))
 
 
+def _readable() -> str:
+    """The formats by what such files are called."""
+    *most, last = (entry.title for entry in formats().values())
+    return f"{', '.join(most)} and {last}"
+
+
 def _refusal(path: Path, start: bytes, size: int | None) -> str:
     """What a file that begins so "is …", for its name to stand before; `size` in bytes, None where not known."""
     for magic, what in _KNOWN:
         if start.startswith(magic):
-            return f"is {what.replace('FILE', str(path))}"
+            return f"is {what.replace('FORMATS', _readable()).replace('FILE', str(path))}"
     packed = kind_of(start)
     if packed is not None:
         return f"is a file compressed with {packed} inside another, which kernlab does not unpack twice"
@@ -212,17 +251,13 @@ def _refusal(path: Path, start: bytes, size: int | None) -> str:
         return "holds a kdump header at byte 4,096 instead of 0: its first block is extra; cut it off"
     long = "" if size is None else f" ({size:,} bytes in all)"
     start = start[:64]
+    raw = "A raw image of physical memory, which begins with anything, is opened with format='raw'"
     if not any(start):
         return (
             f"begins with zeros{long}: the header of the dump is lost, as when the machine was reset while it "
-            "was written. Without the header its pages cannot be told apart"
+            f"was written. Without the header its pages cannot be told apart. {raw}"
         )
     shown = start[:_LONGEST_SHOWN]
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
-        return (
-            f"is text ({shown.decode('ascii')!r} …), no dump; kernlab reads kdump (KDUMP) and ELF core files"
-        )
-    return (
-        f"is no dump that kernlab knows: it begins with {shown.hex(' ')}{long}; kernlab reads kdump (KDUMP) and "
-        "ELF core files"
-    )
+        return f"is text ({shown.decode('ascii')!r} …), no dump; kernlab reads {_readable()}"
+    return f"is no dump that kernlab knows: it begins with {shown.hex(' ')}{long}; kernlab reads {_readable()}. {raw}"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import DumpFormatError
-from kernlab.formats.base import DumpFile, FrameStatus, named, warn_lost
+from kernlab.formats.base import DumpFile, Format, FrameStatus, named, warn_lost
 from kernlab.formats.kdump.bitmap import Bitmap
 from kernlab.formats.kdump.header import Header, read_header
 from kernlab.formats.kdump.pages import LZO, SNAPPY, ZLIB, ZSTD, PageTable
@@ -252,3 +252,11 @@ class KdumpFile(DumpFile):
 
 def _workers() -> int:
     return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+
+
+FORMAT = Format(
+    "kdump",
+    "kdump files",
+    lambda start: start.startswith(b"KDUMP   "),
+    lambda source, zero_excluded: KdumpFile(source),
+)
