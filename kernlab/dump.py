@@ -251,6 +251,7 @@ def open(  # noqa: A001
     *,
     vmlinux: str | os.PathLike[str] | None = None,
     vmcoreinfo: str | os.PathLike[str] | bytes | None = None,
+    format: str | None = None,  # noqa: A002
     zero_excluded: bool = False,
     arena_bytes: int = DEFAULT_BOUND,
 ) -> Dump:
@@ -258,8 +259,9 @@ def open(  # noqa: A001
 
     Parameters: path of a dump file, plain, flattened or compressed (of a split dump the list of its pieces, in any
     order); vmcoreinfo: the note's text, or a file that holds it, for dumps that lack it (else it is looked for in the
-    machine's memory); zero_excluded: in ELF dumps read what the file has no bytes for as zeros; arena_bytes: how
-    much decompressed memory to keep. No vmlinux is needed, and none is read so far.
+    machine's memory); format: "kdump", "elf", "lime", "avml" or "raw" for a file that its content does not tell (a raw
+    image of physical memory never does); zero_excluded: in ELF, LiME and AVML files read memory that was left out as
+    zeros; arena_bytes: how much decompressed memory to keep. No vmlinux is needed, and none is read so far.
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
     """
     if vmlinux is not None:
@@ -269,7 +271,7 @@ def open(  # noqa: A001
     pieces = (
         path if isinstance(path, str | bytes | os.PathLike) or not isinstance(path, Iterable) else list(path)
     )
-    file = open_dump_file(pieces, zero_excluded=zero_excluded)
+    file = open_dump_file(pieces, format=format, zero_excluded=zero_excluded)
     try:
         note, doubts = _note(vmcoreinfo), list[str]()
         if note is None and file.vmcoreinfo is None:

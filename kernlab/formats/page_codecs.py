@@ -68,6 +68,25 @@ def snappy_decompressor() -> Decompressor:
     return Decompressor(call, (DecompressionError, ValueError, MemoryError))
 
 
+def snappy_stream_decompressor() -> Decompressor:
+    """Streams in Snappy's framing format, whose check sums are verified, through `cramjam`."""
+    try:
+        from cramjam import DecompressionError, snappy
+    except ImportError as problem:
+        raise MissingDependencyError(
+            "this image is compressed with Snappy: pip install cramjam reads it"
+        ) from problem
+
+    def call(data: Piece, size: int) -> Page:
+        # The room for it bounds what it unpacks to.
+        room = bytearray(size)
+        if snappy.decompress_into(data, room) != size:
+            raise ValueError("the stream is not of its size")
+        return room
+
+    return Decompressor(call, (DecompressionError, ValueError, MemoryError))
+
+
 def zstd_decompressor() -> Decompressor:
     """Zstandard pages, through `zstandard` (a quarter of the time of cramjam and backports.zstd)."""
     try:

@@ -23,6 +23,9 @@ from kernlab.util.text import nearest
 MODULES = (
     "kernlab.formats.kdump.file",
     "kernlab.formats.elf",
+    "kernlab.formats.lime",
+    "kernlab.formats.avml",
+    "kernlab.formats.raw",
 )
 
 _ONLY = "kernlab reads FORMATS only"
@@ -65,8 +68,6 @@ _KNOWN = [
         b"sadump\0\0",
         "a Fujitsu sadump, which kernlab does not read; turn it into a kdump: makedumpfile -c -d 31",
     ),
-    (b"EMiL", f"a LiME memory image, which kernlab does not read; {_ONLY}"),
-    (b"AVML", f"an AVML memory image, which kernlab does not read; {_ONLY}"),
     (b"PAGEDU", "a crash dump of Windows, which kernlab does not read; open it with WinDbg"),
     (b"\x04\x22\x4d\x18", f"a file compressed with lz4, {_UNPACK} lz4 -d FILE"),
     (b"\x89LZO\0", f"a file compressed with lzop, {_UNPACK} lzop -d FILE"),
@@ -98,7 +99,7 @@ def open_dump_file(
 ) -> DumpFile:
     """Open a dump by what its file holds, or by its files if it was split (in any order).
 
-    `format` names its format ("kdump", "elf"), for a file that is not recognised.
+    `format` names its format ("kdump", "elf", "lime", "avml", "raw"), for a file that is not recognised.
     `zero_excluded` concerns formats that leave out memory: what the file has no bytes for is read as zeros.
     Raises DumpFileError (an OSError, too) where there is no file to read, DumpFormatError for what is no dump that
     kernlab reads, and for a name of a format that is none.

@@ -82,7 +82,7 @@ class Source(ABC):
 
     @abstractmethod
     def since_opened(self) -> list[str]:
-        """What somebody else did to the file since it was opened, in a sentence; nothing where it is as it was."""
+        """What was found lost since it was opened, or somebody else did to the file, a sentence each."""
 
     @abstractmethod
     def close(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from formats.make_dump import PAGE, Segment, elf, kdump, note, split
+from formats.make_dump import PAGE, Segment, avml, elf, kdump, lime, note, raw, split
 
 from kernlab.formats import FrameStatus, open_dump_file
 
@@ -31,6 +31,26 @@ class RealMemory:
         bounds = [pfns[len(pfns) * i // count] for i in range(1, count)]
         how = {"vmcoreinfo": self.vmcoreinfo, "max_pfn": self.max_pfn, "kind": kind}
         return split(self.frames, bounds, excluded=self.excluded, **how)
+
+    def ranges(self) -> list[Segment]:
+        """The runs of frames that follow each other."""
+        pfns = np.array(sorted(self.frames))
+        return [
+            Segment(int(run[0]) * PAGE, b"".join(self.frames[pfn] for pfn in run.tolist()))
+            for run in np.split(pfns, np.flatnonzero(np.diff(pfns) != 1) + 1)
+        ]
+
+    def lime(self) -> bytes:
+        """A LiME image, with holes where the dump was saved without frames."""
+        return lime(self.ranges())
+
+    def avml(self) -> bytes:
+        """What AVML --compress makes of it."""
+        return avml(self.ranges())
+
+    def raw(self) -> bytes:
+        """A raw image, zeros where there is no frame."""
+        return raw(self.ranges())
 
     def elf(self, vmcoreinfo: bytes | None = b"") -> bytes:
         """An ELF core as makedumpfile -E writes it: excluded frames are in memory, but not in the file."""

@@ -1,6 +1,6 @@
-"""Writes dumps whose every byte is known: a dict of page frames in, the bytes of a kdump or ELF vmcore out.
+"""Writes dumps whose every byte is known: page frames or segments in, the bytes of a file in some format out.
 
-It shares no code with kernlab. Layouts: makedumpfile's diskdump_mod.h, elf(5).
+It shares no code with kernlab. Layouts: makedumpfile's diskdump_mod.h, elf(5), LiME's src/lime.h, AVML's src/image.rs.
 """
 
 from __future__ import annotations
@@ -270,3 +270,37 @@ def elf(
     )
     extra = struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, 0, 0, count, 0, 0) if many else b""
     return bytearray(header + extra + b"".join(rows) + body)
+
+
+def image_header(magic: bytes, version: int, start: int, size: int) -> bytes:
+    """The header of a range of memory, as LiME and AVML have it."""
+    return struct.pack("<4sIQQQ", magic, version, start, start + size - 1, 0)
+
+
+def lime(segments: Iterable[Segment]) -> bytes:
+    """A LiME image, version 1: each segment a range, in the order given."""
+    return b"".join(image_header(b"EMiL", 1, each.start, len(each.data)) + each.data for each in segments)
+
+
+def avml(segments: Iterable[Segment], block: int = 16 << 20) -> bytes:
+    """An image that AVML compressed: each segment in blocks, those of zeros left out."""
+    from cramjam import snappy
+
+    parts = []
+    for segment in segments:
+        for at in range(0, len(segment.data), block):
+            data = segment.data[at : at + block]
+            if any(data):
+                stream = bytes(snappy.compress(data))
+                parts.append(image_header(b"AVML", 2, segment.start + at, len(data)))
+                parts += [stream, struct.pack("<Q", len(stream))]
+    return b"".join(parts)
+
+
+def raw(segments: Iterable[Segment]) -> bytes:
+    """An image in which a byte's address is its offset."""
+    segments = list(segments)
+    memory = bytearray(max(each.start + len(each.data) for each in segments))
+    for each in segments:
+        memory[each.start : each.start + len(each.data)] = each.data
+    return bytes(memory)

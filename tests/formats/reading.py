@@ -17,11 +17,11 @@ def write(folder: Path, data: bytes, name: str = "vmcore") -> Path:
     return path
 
 
-def open_quietly(path: Path, *, zero_excluded: bool = False) -> DumpFile:
+def open_quietly(path: Path, *, format: str | None = None, zero_excluded: bool = False) -> DumpFile:  # noqa: A002
     """Open a dump that may be cut short, without the warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncatedDumpWarning)
-        return open_dump_file(path, zero_excluded=zero_excluded)
+        return open_dump_file(path, format=format, zero_excluded=zero_excluded)
 
 
 def frame(dump: DumpFile, pfn: int) -> bytes | FrameStatus:

@@ -28,7 +28,9 @@ FOREIGN = {
     "libvirt.*virsh dump": b"LibvirtQemudSave" + bytes(100),
     "sadump": b"sadump\0\0" + bytes(100),
     "Xen": bytes.fromhex("edeb0ff0") + bytes(100),
-    "LiME": b"EMiL" + bytes(100),
+    "version 2 of LiME's format": b"EMiL\2\0\0\0" + bytes(100),
+    "version 1 of AVML's format": b"AVML\1\0\0\0" + bytes(100),
+    "ends at byte 20, inside the header of a range": b"EMiL\1\0\0\0" + bytes(12),
     "Windows": b"PAGEDU64" + bytes(100),
     "lz4.*does not unpack.*lz4 -d": b"\x04\x22\x4d\x18" + bytes(100),
     "lzop.*does not unpack": b"\x89LZO\0" + bytes(100),
@@ -151,7 +153,9 @@ def test_text_is_quoted_without_its_control_characters(tmp_path):
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    start=st.sampled_from([b"", b"KDUMP   ", b"\x7fELF", b"\x7fELF\2\1\1", b"KDUMP   \6\0\0\0"]),
+    start=st.sampled_from(
+        [b"", b"KDUMP   ", b"\x7fELF", b"\x7fELF\2\1\1", b"KDUMP   \6\0\0\0", b"EMiL", b"AVML\2\0\0\0"]
+    ),
     data=st.binary(max_size=9000),
 )
 def test_any_bytes(tmp_path, start, data):

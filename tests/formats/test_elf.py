@@ -225,6 +225,14 @@ class TestCut:
         assert f"ends at byte {len(data) - PAGE:,}" in str(warned[0].message)
         assert "0x100000" in str(warned[0].message)
 
+    def test_the_page_that_the_file_ends_in_counts_once(self, tmp_path):
+        data = elf([Segment(0x100000, content(5 * PAGE))])
+        with pytest.warns(TruncatedDumpWarning, match=r"Reading on with 3 of 5 pages"):
+            dump = open_dump_file(write(tmp_path, data[: -PAGE - 1]))
+        with dump:
+            assert [frame(dump, 0x100 + i) is LOST for i in range(5)] == [False] * 3 + [True] * 2
+            check_present(dump)
+
 
 class TestHostile:
     @pytest.mark.parametrize("size", [2**40, 2**51, 2**62, 2**64 - 1])

@@ -17,6 +17,7 @@ import pytest
 import zstandard
 from formats.make_dump import KINDS, PAGE, flatten
 from formats.reading import write
+from support.plain import plain
 
 import kernlab
 from kernlab.errors import KernlabError, KernlabWarning, MissingPiecesWarning
@@ -39,6 +40,10 @@ FORMATS: dict[str, Callable[..., list[bytes]]] = {
     "kdump-raw (flattened, zstd)": lambda real: [
         zstandard.ZstdCompressor(level=1).compress(flatten(real.kdump("raw"), step=1 << 20))
     ],
+    "lime": lambda real: [real.lime()],
+    "avml": lambda real: [real.avml()],
+    "lime (zstd)": lambda real: [zstandard.ZstdCompressor(level=1).compress(real.lime())],
+    "avml (gzip)": lambda real: [gzip.compress(real.avml(), 1)],
     "kdump-snappy (split, 2 pieces, bzip2)": lambda real: [
         bz2.compress(piece, 1) for piece in real.split(2, "snappy")
     ],
@@ -72,15 +77,6 @@ def assert_same(dump: kernlab.dump.Dump, sample: kernlab.dump.Dump) -> None:
         table, expected = getattr(dump, name), getattr(sample, name)
         assert table.attrs["problems"] == []
         pd.testing.assert_frame_equal(plain(table), plain(expected))
-
-
-def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Without what names the dump that it came from."""
-    values = {
-        name: column.astype("string") if column.dtype.kind not in "iufbmMO" else column
-        for name, column in table.items()
-    }
-    return pd.DataFrame(values)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -179,6 +175,8 @@ DAMAGED = [
     "elf (flattened)",
     "kdump-lzo (xz)",
     "elf (gzip)",
+    "lime",
+    "avml",
 ]
 
 
@@ -231,9 +229,9 @@ class TestDamage:
         data[start:end] = bytes(size) if filler == "zeros" else np.random.default_rng(5).bytes(size)
         contents[0] = bytes(data)
         outcome = read_what_is_left(written(tmp_path, contents))
-        # Bytes of an ELF dump's pages carry no sums: what is wrong with them only what they mean can tell.
+        # Pages of an ELF dump or a LiME image carry no sums: what is wrong with them only what they mean can tell.
         assert outcome in (
-            ("refused", "partial", "whole") if name.startswith("elf") else ("refused", "partial")
+            ("refused", "partial", "whole") if name.startswith(("elf", "lime")) else ("refused", "partial")
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats.make_dump import KINDS, PAGE, Segment, elf, flatten, kdump, page, some
+from formats.make_dump import KINDS, PAGE, Segment, avml, elf, flatten, kdump, lime, page, some
 from formats.reading import frames, open_quietly, write
 
 from kernlab.errors import DumpFileError, KernlabError
@@ -168,11 +168,13 @@ def _formats(pages: dict[int, bytes]) -> dict[str, bytes]:
         "elf": elf([Segment(pfn * PAGE, data) for pfn, data in pages.items()]),
         "flattened": flatten(kdump(pages).data, step=333),
         "flattened elf": flatten(elf([Segment(pfn * PAGE, data) for pfn, data in pages.items()]), step=3333),
+        "lime": lime([Segment(pfn * PAGE, data) for pfn, data in pages.items()]),
+        "avml": avml([Segment(pfn * PAGE, data) for pfn, data in pages.items()]),
     }
 
 
 @pytest.mark.parametrize("left", [0, 1, 5000, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("kind", ["kdump", "kdump raw", "elf", "flattened", "flattened elf"])
+@pytest.mark.parametrize("kind", ["kdump", "kdump raw", "elf", "flattened", "flattened elf", "lime", "avml"])
 def test_a_file_that_is_cut_while_it_is_open_loses_pages_and_says_so(tmp_path, kind, left):
     pages = {pfn: page(pfn, "random") for pfn in range(40)}
     path = write(tmp_path, _formats(pages)[kind])
@@ -188,7 +190,7 @@ def test_a_file_that_is_cut_while_it_is_open_loses_pages_and_says_so(tmp_path, k
         )
 
 
-@pytest.mark.parametrize("kind", ["kdump", "elf", "flattened"])
+@pytest.mark.parametrize("kind", ["kdump", "elf", "flattened", "lime", "avml"])
 def test_a_file_that_is_overwritten_while_it_is_open_says_so(tmp_path, kind):
     pages = {pfn: page(pfn, "random") for pfn in range(40)}
     data = _formats(pages)[kind]
