@@ -22,12 +22,14 @@ def add_parser(commands: Any) -> None:
     info = commands.add_parser("info", help="what a dump is, and how the machine died")
     info.add_argument("dump", metavar="DUMP", nargs="+", help="the dump file; of a split dump all pieces")
     info.add_argument("--json", action="store_true", help="every fact by its name, as JSON")
+    _add_format(info)
     info.set_defaults(run=_info)
 
     tables = commands.add_parser("tables", help="the tables that a dump gives, each with its description")
     tables.add_argument(
         "dump", metavar="DUMP", nargs="*", help="a dump; its traces are listed, too, if it has any"
     )
+    _add_format(tables)
     tables.set_defaults(run=_tables)
 
     table = commands.add_parser(
@@ -57,11 +59,26 @@ def add_parser(commands: Any) -> None:
     columns.completer = sort.completer = _columns
     table.add_argument("--descending", action="store_true", help="the largest first")
     table.add_argument("--head", metavar="N", type=int, help="only the first N rows")
+    _add_format(table)
     table.set_defaults(run=_table)
 
 
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        help="the dump's format, where its content does not tell: raw for a plain image of physical memory",
+    )
+
+
+def _open(arguments: argparse.Namespace) -> kernlab.Dump:
+    """The dump that was named, or the pieces of one."""
+    names = arguments.dump
+    return kernlab.open(names[0] if len(names) == 1 else names, format=arguments.format)
+
+
 def _info(arguments: argparse.Namespace) -> int:
-    with kernlab.open(arguments.dump if len(arguments.dump) > 1 else arguments.dump[0]) as dump:
+    with _open(arguments) as dump:
         if arguments.json:
             facts = {str(key): _plain(value) for key, value in dump.info.items()}
             print(json.dumps(facts | {"problems": dump.problems}, indent=1))
@@ -108,7 +125,7 @@ def _words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     if parsed_args.name not in _names():
         return []
     try:
-        with kernlab.open(parsed_args.dump) as dump:
+        with kernlab.open(parsed_args.dump, format=parsed_args.format) as dump:
             return [offer.text for offer in suggestions(f'dump.{parsed_args.name}("{prefix}', {"dump": dump})]
     except KernlabError:
         return []
@@ -122,7 +139,7 @@ def _tables(arguments: argparse.Namespace) -> int:
         for name, entry in sorted(TABLES.items())
     }
     if arguments.dump:
-        with kernlab.open(arguments.dump if len(arguments.dump) > 1 else arguments.dump[0]) as dump:
+        with _open(arguments) as dump:
             if len(dump.relay.channels):
                 listed |= {name: text for name, text in _OF_VIEWS.items() if name.startswith("relay.")}
             if len(dump.ftrace.counts):
@@ -139,7 +156,7 @@ def _table(arguments: argparse.Namespace) -> int:
         # A word that is a table's name is no file: the other one was forgotten.
         wanted = f"DUMP {arguments.dump}" if arguments.dump in _names() else f"{arguments.dump} NAME"
         raise KernlabError(f"name a dump and a table: kernlab table {wanted}. There are: {known}")
-    with kernlab.open(arguments.dump) as dump:
+    with kernlab.open(arguments.dump, format=arguments.format) as dump:
         found = _find(dump, arguments.name, arguments.arguments)
         problems = list(found.attrs.get("problems", []))
         table = _select(_as_frame(found), arguments)

@@ -44,6 +44,7 @@ class KernlabMagics(Magics):
     @magic_arguments()
     @argument("path", nargs="?", help="the dump file; without it, what is open is listed")
     @argument("--name", default="dump", help="the variable to put the dump into (default: dump)")
+    @argument("--format", help="its format, where its content does not tell: raw for a plain image of memory")
     @line_magic
     def vmcore(self, line: str) -> Any:
         """Open a crash dump: `%vmcore crash.vmcore` puts it into the variable `dump` and shows its summary."""
@@ -52,7 +53,8 @@ class KernlabMagics(Magics):
             return self._open_dumps()
         if not arguments.name.isidentifier():
             raise UsageError(f"--name {arguments.name}: not a name that a variable can have")
-        dump = _told(kernlab.open, os.path.expanduser(os.path.expandvars(self._word(arguments.path))))
+        path = os.path.expanduser(os.path.expandvars(self._word(arguments.path)))
+        dump = _told(lambda: kernlab.open(path, format=arguments.format))
         replaced = self._namespace.get(arguments.name)
         self._namespace[arguments.name] = dump
         if isinstance(replaced, Dump):

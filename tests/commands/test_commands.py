@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import SAMPLES
 from kdump_status.status_trees import tree
+from support.memory_runs import write_raw
 
 import kernlab
 from kernlab.commands import main, tables
@@ -79,6 +80,21 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert text.startswith("Linux 6.1.0-56-cloud-amd64 on ")
     assert "sysrq triggered crash" in text
     assert "dump level 31" in text
+
+
+def test_a_raw_image_is_opened_when_it_is_said_to_be_one(
+    capsys: pytest.CaptureFixture[str], dump: kernlab.Dump, tmp_path: Path
+) -> None:
+    path = str(write_raw(dump.kernel.file, tmp_path / "memory.raw"))
+    assert main.main(["info", path]) == main.ERROR
+    assert "format='raw'" in capsys.readouterr().err
+    facts = json.loads(printed(capsys, "info", path, "--json", "--format", "raw"))
+    assert facts["format"] == "raw"
+    assert facts["release"] == dump.info["release"]
+    rows = printed(capsys, "table", path, "tasks", "--columns", "pid", "--format", "raw").split()
+    assert rows == ["pid", *map(str, dump.tasks["pid"])]
+    assert main.main(["tables", path, "--format", "limes"]) == main.ERROR
+    assert "did you mean lime?" in capsys.readouterr().err
 
 
 def test_info_as_json(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
@@ -191,7 +207,7 @@ def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], words: list
 def test_an_errors_text_cannot_act_on_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: str) -> None:
+    def refuse(path: str, **_: object) -> None:
         raise KernlabError("a task named \x1b]0;owned\x07")
 
     monkeypatch.setattr(kernlab, "open", refuse)
@@ -202,7 +218,7 @@ def test_an_errors_text_cannot_act_on_the_terminal(
 def test_an_oserror_is_told_without_its_number(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: str) -> None:
+    def refuse(path: str, **_: object) -> None:
         raise DumpFileError(13, "Permission denied", "secret")
 
     monkeypatch.setattr(kernlab, "open", refuse)

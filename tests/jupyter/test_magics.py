@@ -10,11 +10,13 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from support.memory_runs import write_raw
 
 import kernlab
 import kernlab.util.text
 from kernlab.core.struct import Struct
 from kernlab.dump import Dump
+from kernlab.formats import open_dump_file
 from kernlab.jupyter.completion import suggestions
 from kernlab.struct_browser.pahole import Layout
 
@@ -58,6 +60,16 @@ def test_vmcore_opens_lists_and_names(shell, dump_files):
     shell.user_ns["other"].close()
     assert shell.run_line_magic("vmcore", "").name.tolist() == ["dump"]
     dump.close()
+
+
+def test_vmcore_opens_a_raw_image_as_such(shell, dump_files, tmp_path):
+    with open_dump_file(dump_files("debian-6.1").vmcore) as file:
+        path = write_raw(file, tmp_path / "memory.raw")
+    with pytest.raises(UsageError, match="format='raw'"):
+        shell.run_line_magic("vmcore", str(path))
+    with shell.run_line_magic("vmcore", f"--format raw {path}") as dump:
+        assert dump.info["format"] == "raw"
+        assert dump.info["release"] == "6.1.0-56-cloud-amd64"
 
 
 def test_what_vmcore_replaces_leaves_the_history_of_results(shell, dump_files):
