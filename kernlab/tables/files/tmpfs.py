@@ -10,12 +10,12 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
 from kernlab.dataframes import empty, frame, nullable, table
+from kernlab.linux.files import mounts_of
 from kernlab.linux.mounts import in_namespace, of_mounts
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.paths import paths_at, root_of_init
 from kernlab.linux.shmem import has_shmem, swapped_inodes, swapped_pages
-from kernlab.tables.memory.memory_by_file import _mounts as mounts_of
 from kernlab.walk.lists import list_entries
 from kernlab.walk.percpu_counters import percpu_sums
 from kernlab.walk.strings import c_strings

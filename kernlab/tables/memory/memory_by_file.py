@@ -8,14 +8,13 @@ import pandas as pd
 
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.core.struct_array import StructArray, container
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import addresses, frame, nullable, table
-from kernlab.linux.mounts import in_namespace, of_mounts
+from kernlab.linux.files import inode_paths, known_addresses
+from kernlab.linux.mounts import of_mounts
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey
-from kernlab.linux.paths import paths_at, root_of_init
 from kernlab.tables.processes.maps import devices
-from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
@@ -58,7 +57,7 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     )
     counts = {name: values[order] for name, values in counts.items()}
     block = inode.follow("i_sb")
-    fs = c_strings(kernel, _known(block.follow("s_type")["name"]), 64)
+    fs = c_strings(kernel, known_addresses(block.follow("s_type")["name"]), 64)
     is_device = fs.values.astype(object) == "bdev"
     kind = np.where(counts["shmem"] > 0, "shmem", np.where(is_device, "block device", "file")).astype(object)
     device = (
@@ -69,7 +68,7 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     dev = block["s_dev"]
     shown = Column(np.where(is_device, device, dev.values.astype(np.int64)), dev.valid & good, "int")
     byte = np.int64(kernel.page_size)
-    path, mounts = _paths(kernel, inode, is_device)
+    path, mounts = inode_paths(kernel, inode, is_device)
     return frame(
         kernel,
         "memory_by_file",
@@ -88,37 +87,6 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
         address=inode,
         mapping=addresses(kernel, space.addresses, target="struct address_space"),
     )
-
-
-def mapping_paths(kernel: Kernel, mappings: U64) -> Column:
-    """The path of the file behind each address_space uint64[n], as `memory_by_file` has it, in one text: that of
-    another mount namespace than pid 1's says so."""
-    unique, of = np.unique(mappings, return_inverse=True)
-    inode = StructArray(kernel, "struct address_space", unique).follow("host")
-    back = inode["i_mapping"]
-    good = inode.valid & back.valid & (back.values == unique)
-    inode = StructArray(kernel, inode.type, inode.addresses, good)
-    fs = c_strings(kernel, _known(inode.follow("i_sb").follow("s_type")["name"]), 64)
-    path, mounts = _paths(kernel, inode, fs.values.astype(object) == "bdev")
-    home, number = (
-        of_mounts(kernel, np.array([_root_mount(kernel)], dtype=np.uint64)),
-        of_mounts(kernel, mounts),
-    )
-    foreign = path.valid & number.valid & home.valid[0] & (number.values != home.values[0])
-    text = path.values.copy()
-    for row in np.flatnonzero(foreign).tolist():
-        text[row] = f"{text[row]} (mount namespace {number.values[row]})"
-    return Column(text[of], path.valid[of], "text")
-
-
-def _root_mount(kernel: Kernel) -> int:
-    """The vfsmount that pid 1's root directory lies on, 0 where it cannot be read."""
-    root = root_of_init(kernel)
-    return root[0] if root else 0
-
-
-def _known(column: Column) -> U64:
-    return np.where(column.valid, column.values, np.uint64(0))
 
 
 def _count(kernel: Kernel) -> tuple[U64, dict[str, I64]]:
@@ -150,90 +118,3 @@ def _count(kernel: Kernel) -> tuple[U64, dict[str, I64]]:
     for name, parts in tallies.items():
         np.add.at(sums[name], index, np.concatenate(parts))
     return every, sums
-
-
-def _paths(kernel: Kernel, inode: StructArray, is_device: Mask) -> tuple[Column, U64]:
-    """A path to each inode, through its first dentry and a mount of its file system; and that vfsmount, 0 for none."""
-    head = inode["i_dentry.first"]
-    # In 7.x the union that d_alias is part of lost its name, d_u.
-    link = "d_u.d_alias" if kernel.types.has_member("struct dentry", "d_u") else "d_alias"
-    dentry = container(kernel, "struct dentry", link, _known(head))
-    blocks, of = np.unique(_known(inode["i_sb"]), return_inverse=True)
-    mounts = _mounts(kernel, blocks)[of]
-    root = root_of_init(kernel)
-    usable = head.valid & (dentry.addresses != 0) & (mounts != 0)
-    path = paths_at(kernel, mounts, np.where(usable, dentry.addresses, np.uint64(0)), usable, root)
-    text, valid = path.values.copy(), path.valid.copy()
-    names = _device_names(kernel, inode[is_device])
-    text[is_device], valid[is_device] = names.values, names.valid
-    return Column(text, valid, "text"), np.where(usable & ~is_device, mounts, np.uint64(0))
-
-
-def _mounts(kernel: Kernel, blocks: U64) -> U64:
-    """For each super_block uint64[n] the vfsmount that shows all of it, 0 where it is mounted nowhere."""
-    best = np.zeros(len(blocks), dtype=np.uint64)
-    rank = np.zeros(len(blocks), dtype=np.int64)
-    block = StructArray(kernel, "struct super_block", blocks)
-    if block.has("s_mounts.next"):
-        heads = np.where(block.valid, block.follow("s_mounts").addresses, np.uint64(0))
-        rows = np.flatnonzero(heads)
-        owner, mount = list_entries(
-            kernel,
-            heads[rows],
-            "struct mount",
-            "mnt_instance",
-            what="the mounts of file systems",
-        )
-        owner = rows[owner]
-    else:
-        # Linux 6.18 chained the mounts of a file system by mnt_next_for_sb.
-        owner, mount = _chained_mounts(kernel, block)
-    whole = mount["mnt.mnt_root"].values == block["s_root"].values[owner]
-    space = mount["mnt_ns"]
-    seen = in_namespace(space)
-    # What pid 1 sees comes before other namespaces: kdevtmpfs has /dev at its own root.
-    home = container(kernel, "struct mount", "mnt", [_root_mount(kernel)])["mnt_ns"]
-    own = seen & home.valid[0] & (space.values == home.values[0])
-    score = 1 + seen.astype(np.int64) * 2 + own.astype(np.int64) * 4 + whole.astype(np.int64) * 8
-    address = mount.follow("mnt").addresses
-    for row in np.argsort(-score, kind="stable").tolist():
-        if rank[owner[row]] < score[row]:
-            rank[owner[row]], best[owner[row]] = score[row], address[row]
-    return best
-
-
-def _chained_mounts(kernel: Kernel, block: StructArray) -> tuple[I64, StructArray]:
-    found: list[U64] = []
-    owners: list[I64] = []
-    first = block["s_mounts"]
-    owner = np.flatnonzero(first.valid & (first.values != 0))
-    mount = first.values[owner]
-    kind = kernel.find_type("struct mount")
-    for _ in range(1 << 12):
-        if not len(owner):
-            break
-        owners.append(owner)
-        found.append(mount)
-        following = StructArray(kernel, kind, mount)["mnt_next_for_sb"]
-        going = following.valid & (following.values != 0)
-        owner, mount = owner[going], following.values[going]
-    if not found:
-        return owner, StructArray(kernel, kind, mount)
-    return np.concatenate(owners), StructArray(kernel, kind, np.concatenate(found))
-
-
-def _device_names(kernel: Kernel, inode: StructArray) -> Column:
-    """The block device behind each inode of bdev: `vda`, `vda1`, `nvme0n1p2`."""
-    values = np.full(len(inode), "", dtype=object)
-    valid = np.zeros(len(inode), dtype=bool)
-    if not len(inode) or kernel.types.get("struct bdev_inode") is None:
-        return Column(values, valid, "text")
-    device = inode.container("struct bdev_inode", "vfs_inode").follow("bdev")
-    disk = device["bd_disk->disk_name"]
-    # Linux commit 1116b9fa15c0 ("bdev: infrastructure for flags") (in v6.10) packed the number with the flags.
-    packed = not device.has("bd_partno")
-    number = device["__bd_flags.counter"] if packed else device["bd_partno"]
-    for row, (name, part) in enumerate(zip(disk.values.tolist(), number.values.tolist(), strict=True)):
-        part = int(part) & 0xFF
-        values[row] = f"/dev/{name}{'p' if name[-1:].isdigit() and part else ''}{part or ''}"
-    return Column(values, disk.valid & number.valid, "text")

@@ -11,6 +11,7 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses as address_column
 from kernlab.dataframes import frame, table
+from kernlab.linux.files import mapping_paths
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.owners import area_kinds
 from kernlab.linux.page.survey import PageSurvey
@@ -21,7 +22,6 @@ from kernlab.linux.slab_states import object_states
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.thread_stacks import thread_size
 from kernlab.linux.vmalloc import mapped_frames, vm_areas, vmalloc_space
-from kernlab.tables.memory.memory_by_file import mapping_paths
 from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.percpu_chunks import percpu_units
 
