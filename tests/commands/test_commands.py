@@ -366,7 +366,7 @@ def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
         "import signal, sys, time, kernlab; from kernlab.commands import main as cli\n"
         # What a shell starts in the background ignores it, and so do its children.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "def slow(path): print('started', flush=True); time.sleep(60)\n"
+        "def slow(path, **_): print('started', flush=True); time.sleep(60)\n"
         "kernlab.open = slow\n"
         "sys.exit(cli.main(['info', 'x']))"
     )
