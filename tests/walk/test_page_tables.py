@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.overlay import PAGE, Overlay
 
-from kernlab.tables.processes.map_usage import usage
+from kernlab.linux.map_usage import usage
 from kernlab.util.losses import scope
 from kernlab.walk.page_tables import PageTables
 

@@ -8,9 +8,9 @@ import pandas as pd
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import frame, nullable, table
+from kernlab.linux.map_usage import PSS_SHIFT, usage
 from kernlab.linux.task_identity import cgroup_of, program_of
 from kernlab.linux.tasks import find_tasks
-from kernlab.tables.processes.map_usage import PSS_SHIFT, usage
 from kernlab.tables.processes.tasks import duration
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
