@@ -11,8 +11,9 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import AddressArray, AddressDtype, element_addresses, frame, table
 from kernlab.dataframes.deferred import deferred
+from kernlab.linux.page.chunk_kinds import MAPPED, PageKinds
 from kernlab.linux.page.classifier import KIND_NAMES, Kind, complete
-from kernlab.linux.page.survey import MAPPED, PageKinds, PageSurvey
+from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.zones import zone_names
 from kernlab.walk.strings import c_strings
 
