@@ -84,7 +84,11 @@ class Dump(Contents):
 
     @property
     def tables(self) -> pd.DataFrame:
-        """Every table: name, description, rows (missing until it was built)."""
+        """Every table: name, description, rows (missing until it was built).
+
+        >>> dump.tables.set_index("name").loc["zones", "description"]
+        'Memory zones of each NUMA node, one row each (/proc/zoneinfo).'
+        """
         import pandas as pd
 
         from kernlab.dataframes import frame
@@ -103,7 +107,11 @@ class Dump(Contents):
 
     @property
     def problems(self) -> list[str]:
-        """What this dump lacks, as the file and every table built so far say it, each sentence once."""
+        """What this dump lacks, as the file and every table built so far say it, each sentence once.
+
+        >>> dump.problems
+        []
+        """
         with self._lock:
             built = list(self._built.values())
         own = self.kernel.problems
@@ -111,13 +119,22 @@ class Dump(Contents):
         return [*dict.fromkeys(own), *beside(told, own)]
 
     def symbol(self, name: str) -> int:
-        """Address of a symbol. Raises a KernlabError that names symbols spelt alike."""
+        """Address of a symbol. Raises a KernlabError that names symbols spelt alike.
+
+        >>> hex(dump.symbol("init_task"))
+        '0xffffffff9bc1aa40'
+        """
         return self._open_kernel().symbol(name)
 
     def symbolize(self, addresses: Any) -> Any:
         """Address to "name+0x1f/0x80", as the kernel's %pS prints it; what no symbol covers as hexadecimal.
 
         One address gives a str, several (list, array, Series) a list of str, None where one is missing.
+
+        >>> dump.symbolize(dump.symbol("schedule") + 8)
+        'schedule+0x8/0xd0'
+        >>> dump.symbolize([dump.symbol("jiffies"), 42])
+        ['jiffies+0x0/0x40', '0x000000000000002a']
         """
         kernel = self._open_kernel()
         wanted = kernel.addresses(addresses)
@@ -134,6 +151,11 @@ class Dump(Contents):
         """A global variable: a Python value, or a `Struct`. `type` is its C type where kernlab does not know it.
 
         Raises KernlabError (which lists what is known) for a variable without a known type, FaultError, PageExcluded.
+
+        >>> dump.variable("nr_threads", "int")
+        94
+        >>> dump.variable("init_task").comm
+        'swapper/0'
         """
         kernel = self._open_kernel()
         address = kernel.symbol(name)
@@ -149,6 +171,9 @@ class Dump(Contents):
         """A per-CPU variable on every possible CPU, in ascending order: a `StructArray`, or a `Column` of scalars.
 
         Raises KernlabError as `variable` does.
+
+        >>> dump.percpu("runqueues")["nr_running"].values
+        array([0, 2], dtype=uint32)
         """
         from kernlab.walk.cpus import cpus, percpu
 
@@ -168,12 +193,20 @@ class Dump(Contents):
         """One struct: `dump.struct("task_struct", "init_task").comm`. Raises TypeNotFoundError, AddressError.
 
         An address is given, here as everywhere, as an integer of any sign, a struct, hexadecimal text or a symbol.
+
+        >>> init = dump.struct("task_struct", "init_task")
+        >>> init.comm, init["signal->nr_threads"]
+        ('swapper/0', 1)
         """
         kernel = self._open_kernel()
         return Struct(kernel, kernel.find_type(type), kernel.address(address))
 
     def structs(self, type: str, addresses: Any) -> StructArray:  # noqa: A002
-        """Many structs: `dump.structs("task_struct", tasks.address)["comm"]`; missing addresses, missing values."""
+        """Many structs: `dump.structs("task_struct", tasks.address)["comm"]`; missing addresses, missing values.
+
+        >>> dump.structs("task_struct", dump.tasks.address.head(3))["comm"].values
+        array(['swapper/1', 'swapper/0', 'init'], dtype=object)
+        """
         kernel = self._open_kernel()
         return StructArray(kernel, type, kernel.addresses(addresses).values)
 
@@ -182,6 +215,9 @@ class Dump(Contents):
 
         Raises PageExcluded where the dump lacks the page, FaultError where nothing is mapped, AddressError for what is
         not an address.
+
+        >>> dump.read("linux_banner", 17)
+        b'Linux version 6.1'
         """
         kernel = self._open_kernel()
         # A symbol's address is virtual.
@@ -191,6 +227,9 @@ class Dump(Contents):
         """Kernel virtual addresses to physical ones: int to int, several to an address array.
 
         What is not mapped raises FaultError for one address and is missing among several.
+
+        >>> hex(dump.translate("init_task"))
+        '0x1e41aa40'
         """
         kernel = self._open_kernel()
         wanted = kernel.addresses(addresses)
@@ -204,7 +243,11 @@ class Dump(Contents):
         return AddressArray(physical, (status != 0) | wanted.missing)
 
     def close(self) -> None:
-        """Close the dump's files. Tables that were built stay."""
+        """Close the dump's files. Tables that were built stay.
+
+        >>> panic = kernlab.open(kernlab.sample("panic"))
+        >>> panic.close()
+        """
         if not self._closed:
             self._closed = True
             self.kernel.close()
@@ -263,6 +306,10 @@ def open(  # noqa: A001
     image of physical memory never does); zero_excluded: in ELF, LiME and AVML files read memory that was left out as
     zeros; arena_bytes: how much decompressed memory to keep. No vmlinux is needed, and none is read so far.
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
+
+    >>> with kernlab.open(kernlab.sample("panic")) as panic:
+    ...     panic.info.panic_message
+    'Kernel panic - not syncing: sysrq triggered crash'
     """
     if vmlinux is not None:
         raise KernlabError(

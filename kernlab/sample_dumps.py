@@ -22,6 +22,9 @@ def sample(name: str) -> Path:
     """The path of a sample's dump: `kernlab.open(kernlab.sample("oom"))`.
 
     What the guest said of itself lies beside it (truth.tar.xz), and what is inside stands in its README.md.
+
+    >>> kernlab.sample("oom").name
+    'vmcore.xz'
     """
     folder = _samples_folder()
     found = _dump_in(folder / name) if Path(name).name == name else None
@@ -34,7 +37,17 @@ def sample(name: str) -> Path:
 
 
 def samples() -> pd.DataFrame:
-    """The samples: name, description (what happened to the machine), file_bytes, path."""
+    """The samples: name, description (what happened to the machine), file_bytes, path.
+
+    >>> kernlab.samples()[["name", "file_bytes"]]
+             name  file_bytes
+    0  debian-6.1    18570819
+    1        hung    10482364
+    2          io    15554516
+    3         oom     9830288
+    4        oops    15231732
+    5       panic     7808804
+    """
     import pandas as pd
 
     rows = []

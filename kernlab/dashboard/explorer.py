@@ -48,6 +48,8 @@ class OpenExplorer:
 
         `explorer.frame` is the table as it is shown, `explorer.selected` the chosen row. Raises KernlabError when
         there is no such table. Where a notebook is executed without a reader (nbconvert) it is a page without a widget.
+
+        >>> explorer = dump.explorer()
         """
         board = Board(self._dump)
         made = StillExplorer(board) if frontend.is_executed_alone() else Explorer(board, height=height)

@@ -47,6 +47,11 @@ class KernAccessor:
         """The same for another column of addresses (or level of the index): `tasks.kern.on("mm").field("total_vm")`.
 
         `type` names what lies there, where the column does not know it or for a look at it as something else.
+
+        >>> dump.tasks.kern.on("mm").field("total_vm").tail(2)
+        94     247
+        95    <NA>
+        Name: total_vm, dtype: UInt64
         """
         named = [name for name, _ in self._candidates() if name == column]
         if len(named) > 1:
@@ -70,6 +75,9 @@ class KernAccessor:
         A table of kernlab's knows it whatever it is called by now. In a table that somebody made, it is the column
         named "address", or the only column that there is. Raises KernlabError where several could be meant, or none:
         another one is no stand-in for it.
+
+        >>> dump.tasks.kern.column
+        'address'
         """
         if self._column is not None:
             return self._column
@@ -92,7 +100,13 @@ class KernAccessor:
 
     @property
     def addresses(self) -> AddressArray:
-        """The addresses of the structs behind these rows, missing where there is none."""
+        """The addresses of the structs behind these rows, missing where there is none.
+
+        >>> dump.tasks.kern.addresses[:2]
+        <AddressArray>
+        [0xff4719e38125c180, 0xffffffff9bc1aa40]
+        Length: 2, dtype: address
+        """
         column, frame = self.column, self._frame
         level: Any = column
         values = frame[column] if column in frame.columns else frame.index.get_level_values(level)
@@ -101,13 +115,21 @@ class KernAccessor:
 
     @property
     def dump(self) -> Dump:
-        """The dump that these rows are of. Raises KernlabError when it is gone, or when there are several."""
+        """The dump that these rows are of. Raises KernlabError when it is gone, or when there are several.
+
+        >>> dump.tasks.kern.dump is dump
+        True
+        """
         found: Dump = origin.find(self.addresses.dtype.origin)
         return found
 
     @property
     def type(self) -> str:
-        """The C type that lies at the addresses. Raises KernlabError where the column does not know."""
+        """The C type that lies at the addresses. Raises KernlabError where the column does not know.
+
+        >>> dump.tasks.kern.type
+        'struct task_struct'
+        """
         target = self._target or self.addresses.dtype.target
         if not target or target == origin.MIXED:
             why = (
@@ -120,7 +142,11 @@ class KernAccessor:
 
     @property
     def structs(self) -> StructArray:
-        """The `StructArray`, one struct per row; members are missing where the address is missing or NULL."""
+        """The `StructArray`, one struct per row; members are missing where the address is missing or NULL.
+
+        >>> dump.tasks.kern.structs
+        <StructArray of 96 × struct task_struct: [0xff4719e38125c180, 0xffffffff9bc1aa40, 0xff4719e3811f4180, …]>
+        """
         addresses = self.addresses
         return self.dump.structs(self.type, addresses.fillna(0).to_numpy(dtype=np.uint64))
 
@@ -135,6 +161,15 @@ class KernAccessor:
         Missing where the address is missing or NULL or cannot be read; integers are Int64 or UInt64 for that. A
         pointer to char is the text that it points to ("d_name.name"); `structs` gives the bare pointer.
         Raises MemberNotFoundError, naming the nearest member.
+
+        >>> dump.tasks.kern.field("signal->nr_threads").head(2)
+        0    1
+        1    1
+        Name: signal->nr_threads, dtype: Int64
+        >>> dump.tasks.kern.field("pid", "mm->map_count").tail(2)
+             pid  mm->map_count
+        94   256             10
+        95  6893           <NA>
         """
         if not paths:
             raise KernlabError("name at least one member, as in .kern.field('signal->oom_score_adj')")
@@ -163,6 +198,11 @@ class KernAccessor:
         to: `percpu("rss_stat[0].counters")` numbers, `percpu("cpu_slab")` the addresses of the structs, for
         `.kern.on(0)`. Missing where the pointer is NULL or missing, or cannot be read.
         Raises MemberNotFoundError, and KernlabError where the path goes through no per-CPU pointer.
+
+        >>> dump.slabs.kern.percpu("cpu_slab->tid").head(2)
+        cpu      0      1
+        0    65536      1
+        1        0  65537
         """
         from kernlab.dataframes.builder import build, nullable
         from kernlab.dataframes.gather import spelt_out
@@ -187,6 +227,12 @@ class KernAccessor:
 
         `tasks.kern.assign(oom="signal->oom_score_adj", vm_bytes="mm->total_vm * 4096")`. Names that end in `_bytes`
         are shown in human units. Raises MemberNotFoundError, naming the nearest member.
+
+        >>> tasks = dump.tasks.kern.assign(vm_bytes="mm->total_vm * 4096")
+        >>> tasks[["comm", "vm_bytes"]].tail(2)
+                    comm  vm_bytes
+        94    relaystart   1011712
+        95  ext4lazyinit      <NA>
         """
         structs = self.structs
         made = {name: self._gathered(structs, path) for name, path in columns.items()}
@@ -200,6 +246,11 @@ class KernAccessor:
         """The rows whose structs fulfil a formula: `tasks.kern.where("mm->total_vm > 1000 and pid != 1")`.
 
         A row of which a needed member is missing is left out.
+
+        >>> dump.tasks.kern.where("mm->total_vm > 1000 and pid != 1")[["pid", "comm"]].head(2)
+            pid    comm
+        59  116  app<1>
+        60  117  app<2>
         """
         from kernlab.dataframes import expressions
 
@@ -214,6 +265,11 @@ class KernAccessor:
         pointers, text), `tasks.kern.follow("mm", "total_vm", "map_count")` these. A member that is a struct itself is
         followed, too. Where the pointer is NULL or unknown, the columns are missing; rows that share a struct repeat
         it: `.drop_duplicates("address")`. Raises MemberNotFoundError, naming the nearest member.
+
+        >>> dump.tasks.kern.follow("mm", "total_vm", "map_count").tail(2)
+                       address  total_vm  map_count
+        94  0xff4719e3a7fb1200       247         10
+        95                <NA>      <NA>       <NA>
         """
         from kernlab.dataframes.builder import frame, nullable
         from kernlab.dataframes.members import plain_paths
@@ -242,6 +298,9 @@ class KernAccessor:
         With a type and a member (container_of): a Series with the address of the struct whose `member` lies there,
         `list_nodes.kern.owner("struct task_struct", "tasks")`. Without: a DataFrame on the same index of the symbol
         or the slab object that covers each address (kind, label, start, size_bytes, type).
+
+        >>> dump.tasks.kern.owner("struct signal_struct", "oom_score_adj").dtype
+        AddressDtype('struct signal_struct')
         """
         if (type is None) != (member is None):
             raise KernlabError(
@@ -260,5 +319,8 @@ class KernAccessor:
         return pd.Series(built, index=self._frame.index, name=outer.type.c_name, copy=False)
 
     def explore(self, **options: Any) -> Any:
-        """The struct browser on the structs behind these rows; `options` are those of `dump.explore`."""
+        """The struct browser on the structs behind these rows; `options` are those of `dump.explore`.
+
+        >>> browser = dump.tasks.kern.explore()
+        """
         return self.dump.explore(self.structs, **options)

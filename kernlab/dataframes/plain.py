@@ -25,6 +25,11 @@ def plain(table: Table, *, addresses: str = "uint64", times: str = "timedelta") 
     times, "timedelta" as they are, or "seconds" (float64) for what knows no spans of time, such as Altair.
     Index levels are treated as columns are; every other dtype is one of pandas' own already. attrs, which are plain
     JSON values, are kept. Raises KernlabError for another choice.
+
+    >>> kernlab.plain(dump.tasks)["address"].dtype
+    dtype('uint64')
+    >>> kernlab.plain(dump.tasks, addresses="text")["address"].head(1).item()
+    '0xff4719e38125c180'
     """
     for name, chosen, known in (("addresses", addresses, ADDRESSES), ("times", times, TIMES)):
         if chosen not in known:

@@ -91,6 +91,8 @@ def show(
     (they sort as numbers all the same); page_rows, rows a page; options, anything that itables takes.
     Addresses are hexadecimal, integers exact, control characters visible; nothing in a cell is markup.
     Raises MissingDependencyError without itables.
+
+    >>> grid = kernlab.show(dump.tasks)
     """
     if isinstance(table, pd.Series):
         shown = table.to_frame("value").reset_index(names="name")

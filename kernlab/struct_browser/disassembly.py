@@ -35,6 +35,9 @@ class Disassemble:
         bytes (hexadecimal), instruction (Intel's notation), target (the symbol that a call, a jump or a memory operand
         names; missing elsewhere).
         Raises MissingDependencyError without capstone, KernlabError for what is no code of this dump.
+
+        >>> dump.disassemble("native_halt")["instruction"].tolist()[2:4]
+        ['hlt', 'ret']
         """
         with self._dump.kernel.scope("disassembly"):
             return self._disassemble(what, size)

@@ -56,6 +56,11 @@ class Entries:
         they point to, of a struct without `columns` its members.
         Raises KernlabError for what cannot be found, for a list of which nobody knows what it holds, and for arguments
         that do not go with what was named.
+
+        >>> dump.entries("init_task.children", ["pid", "comm"])
+           key             address  pid      comm
+        0    0  0xff4719e3811f4180    1      init
+        1    1  0xff4719e3811f20c0    2  kthreadd
         """
         kernel = self._dump.kernel
         place = any_place(kernel, what)

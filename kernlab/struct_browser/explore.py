@@ -32,6 +32,8 @@ class Explore:
         Returns a widget, or a tree of what was opened where anywidget is not installed and where a notebook is executed
         without a reader (nbconvert); both show themselves.
         Raises KernlabError for what cannot be found.
+
+        >>> browser = dump.explore("init_task")
         """
         session = Session(self._dump.kernel)
         view = session.open(_browsable(self._dump, _start(self._dump) if what is None else what))

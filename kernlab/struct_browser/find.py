@@ -28,6 +28,10 @@ class FindSymbols:
 
         `c_type` is a variable's type where kernlab or the dump knows it. Raises KernlabError (naming symbols spelt
         alike) where there is none.
+
+        >>> dump.find_symbols("init_tas*")[["name", "address", "c_type"]]
+                name             address              c_type
+        0  init_task  0xffffffff9bc1aa40  struct task_struct
         """
         kernel = self._dump.kernel
         kernel.with_modules()
@@ -73,6 +77,13 @@ class TypeLayout:
         self._dump = dump
 
     def __call__(self, type: str) -> Layout:  # noqa: A002 - the word that dump.struct uses
-        """The layout of a struct or union, as pahole shows it. Raises TypeNotFoundError, KernlabError."""
+        """The layout of a struct or union, as pahole shows it. Raises TypeNotFoundError, KernlabError.
+
+        >>> dump.layout("struct list_head")
+        struct list_head {
+            struct list_head *next;                                      /*      0        8 */
+            struct list_head *prev;                                      /*      8        8 */
+        }; /* 16 bytes · 1 cache line · 2 members */
+        """
         kernel = self._dump.kernel
         return layout(kernel.find_type(type), kernel.arch.cache_line)

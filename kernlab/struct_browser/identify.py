@@ -179,6 +179,10 @@ class Identify:
 
         `addresses` is one or many (integers, symbols' names, a list, an array, a column). Where nothing is known, the
         columns are missing.
+
+        >>> dump.identify("init_task")[["kind", "type"]]
+             kind                type
+        0  symbol  struct task_struct
         """
         kernel = self._dump.kernel
         array, missing, _ = kernel.addresses(addresses)

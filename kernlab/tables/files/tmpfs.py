@@ -38,6 +38,12 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     the page structs), swap_bytes (what of it is swapped out), size_bytes, used_bytes (the limit and what counts towards
     it, both in memory and swapped out, as df shows them; missing where it has no limit), inodes, inodes_free (missing
     where they have no limit), address (of the super_block). A compound page counts in whole, as the kernel counts it.
+
+    >>> dump.tmpfs[["mount", "type", "resident_bytes", "size_bytes"]].head(3)
+      mount      type  resident_bytes  size_bytes
+    0   NaN     tmpfs          786432        <NA>
+    1     /    rootfs        36921344   212258816
+    2  /dev  devtmpfs               0   212258816
     """
     if not has_shmem(kernel):
         # Without CONFIG_SHMEM ramfs stands in for tmpfs, which has no limits and counts nothing.

@@ -21,6 +21,11 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
     Columns: size_bytes; total, free, reserved, surplus (in huge pages of this size, as HugePages_* in /proc/meminfo),
     wanted (nr_hugepages as it was set), overcommit; bytes (total × size); default (what /proc/meminfo shows);
     total_node0, free_node0, surplus_node0 … for every NUMA node; address.
+
+    >>> dump.hugepages[["size_bytes", "total", "free", "default"]]
+       size_bytes  total  free  default
+    0  1073741824      0     0    False
+    1     2097152      0     0     True
     """
     state = hstates(kernel)
     if not len(state):

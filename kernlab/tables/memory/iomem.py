@@ -21,6 +21,11 @@ def iomem(kernel: Kernel) -> pd.DataFrame:
 
     Columns: start, end (inclusive), size_bytes, name, depth (0 for the outermost; a range lies in the nearest one
     above it of a smaller depth), busy (in use by a driver), address (of the `struct resource`).
+
+    >>> dump.iomem.query("depth == 0 and name == 'System RAM'")[["start", "end", "size_bytes"]]
+                    start                 end  size_bytes
+    1  0x0000000000001000  0x000000000009fbff      650240
+    9  0x0000000000100000  0x0000000027fd9fff   669884416
     """
     found, depth = resources(kernel, "iomem_resource")
     start, end, flags = found["start"], found["end"], found["flags"]

@@ -18,6 +18,12 @@ def meminfo(kernel: Kernel) -> pd.Series:
     HugePages_* as counts. What cannot be read is missing.
 
     Counters hold what single CPUs still kept to themselves, which the file leaves out.
+
+    >>> dump.meminfo[["MemTotal", "MemFree", "Slab"]]
+    MemTotal    455098368
+    MemFree     322895872
+    Slab         24584192
+    Name: meminfo, dtype: Int64
     """
     summary = Summary(kernel)
     found = summary.keys()

@@ -26,6 +26,12 @@ def memory(kernel: Kernel) -> pd.DataFrame:
     Columns: kind (a categorical, as in `pages`), node (missing for frames whose node is unknown), bytes, share of the
     whole, meaning. The bytes sum to all memory that the machine has: MemTotal and what is reserved, to the page. A
     kind that this kernel does not tell from others has no bytes (missing, not 0).
+
+    >>> dump.memory.nlargest(3, "bytes")[["kind", "node", "bytes", "share"]]
+            kind  node      bytes     share
+    0       free     0  322895872  0.481552
+    18  reserved     0  215433216  0.321287
+    4      shmem     0   49373184  0.073633
     """
     survey = PageSurvey(kernel)
     counts = count(survey)

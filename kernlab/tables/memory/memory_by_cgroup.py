@@ -64,6 +64,10 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     below it, as memory.events counts it (missing for the root); low_local …: to itself alone, as memory.events.local
     does; processes: how many are in it; dying: rmdir()ed, but pages still hold it. Mirrors mm/memcontrol.c,
     mm/page_counter.c.
+
+    >>> dump.memory_by_cgroup[["path", "usage_bytes", "anon_bytes", "processes"]].head(3)
+      path  usage_bytes  anon_bytes  processes
+    0    /         <NA>    23609344         73
     """
     if kernel.find_symbol("root_mem_cgroup") is None or kernel.types.get("struct mem_cgroup") is None:
         raise KernlabError("this kernel has no memory cgroups (CONFIG_MEMCG)")

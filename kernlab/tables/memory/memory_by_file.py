@@ -36,6 +36,12 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     the one that the path is of, by its number as in /proc/PID/ns/mnt, missing for block devices and for files of the
     kernel's own mounts, such as memfd and SysV segments; size_bytes: the file's; links: names on disk, 0 for a file
     that was deleted; address: the inode; mapping: its address_space.
+
+    >>> dump.memory_by_file[["path", "bytes", "mapped_bytes", "kind"]].head(3)
+                path     bytes  mapped_bytes   kind
+    0  /boot/vmlinuz  14188544             0  shmem
+    1      /tmp/blob   8388608             0  shmem
+    2   /boot/initrd   5255168             0  shmem
     """
     mapping, counts = _count(kernel)
     space = StructArray(kernel, "struct address_space", mapping)

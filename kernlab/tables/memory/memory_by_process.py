@@ -27,6 +27,12 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     in rss); page_tables_bytes as VmPTE, the kernel's own count: without the top, and with the tables that it keeps for
     when a huge page is split. All but that is missing where page tables are lost. vfork()ed processes share an mm: each
     shows all of it. Mirrors fs/proc/task_mmu.c (smaps_account).
+
+    >>> dump.memory_by_process[["pid", "comm", "rss_bytes", "pss_bytes"]].head(3)
+       pid    comm  rss_bytes  pss_bytes
+    0  121  app<6>    4792320    3879850
+    1  120  app<5>    4251648    3339178
+    2  119  app<4>    3764224    2851754
     """
     found = usage(kernel)
     task = find_tasks(kernel)

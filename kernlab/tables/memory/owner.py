@@ -43,6 +43,13 @@ def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
     whole symbol, object, stack or area; offset: of the address in it; allocated: of slab objects, as in
     `slab_objects`; type: where it is known. All are missing where the address is.
     An address in the direct map is told by what its frame is used for, be it mapped elsewhere too.
+
+    >>> dump.owner("init_task")["kind"]
+    'symbol'
+    >>> dump.owner(dump.tasks.address.head(2))[["kind", "offset", "type"]]
+              kind  offset                type
+    0  slab object       0  struct task_struct
+    1       symbol       0                 NaN
     """
     wanted = kernel.addresses(addresses)
     unique, of = np.unique(wanted.values, return_inverse=True)

@@ -50,6 +50,17 @@ def pages(kernel: Kernel) -> pd.DataFrame:
     A frame whose page struct is not in the dump has the kind "excluded", and no value that rests on it.
     head and address take no memory until they are looked at.
     Built chunk by chunk: besides the table itself at most a few hundred MiB are used, whatever the machine's size.
+
+    >>> dump.pages["kind"].value_counts().head(3)
+    kind
+    free        78832
+    reserved    52596
+    shmem       12054
+    Name: count, dtype: int64
+    >>> dump.pages.query("kind == 'slab'")[["pfn", "order", "slab_cache"]].head(2)
+           pfn  order          slab_cache
+    4049  4147      0  0xff4719e381034100
+    4050  4148      0  0xff4719e381034000
     """
     survey = PageSurvey(kernel)
     columns = _Columns(survey)

@@ -41,6 +41,11 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
     `limit`: the search ends after so many places, and says so.
     Columns: address, where it stands (in the direct map); value, what stands there (of integers); the others say what
     it lies in, as in `owner`. Frames that the dump lacks are not searched.
+
+    >>> dump.search(b"Linux version 6.1")["kind"].value_counts().head(2)
+    kind
+    symbol    3
+    Name: count, dtype: int64
     """
     if isinstance(what, str):
         if not what.isdecimal() and (address := in_text(what)) is not None:

@@ -30,6 +30,9 @@ def shm(kernel: Kernel) -> pd.DataFrame:
     many attach it), cpid, lpid (who made it and who used it last, in the initial namespace; 0 for none), rss_bytes and
     swap_bytes (in memory and swapped out), atime, dtime, ctime (UTC; missing for never), destroyed (marked for
     removal), address.
+
+    >>> len(dump.shm)  # nobody made one
+    0
     """
     if kernel.find_symbol("init_ipc_ns") is None or kernel.types.get("struct shmid_kernel") is None:
         return _nothing(kernel)

@@ -38,6 +38,12 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     name), slab (the struct slab, or page, that it is on), allocated: False where a freelist of the slab or a CPU, a
     sheaf or a barn holds it; missing where damage leaves it open. Mirrors mm/slub.c.
     Raises KernlabError, naming the nearest, for a cache that there is not.
+
+    >>> dump.slab_objects("task_struct")["allocated"].value_counts()
+    allocated
+    True     97
+    False    20
+    Name: count, dtype: Int64
     """
     wanted = None if cache is None else _caches(kernel, cache)
     slabs = SlabPages.read(kernel, slab_heads(kernel))

@@ -58,6 +58,12 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
     slabs, objects: pages and slots on all nodes; active: objects less the free ones, wherever they lie (a slab's or a
     CPU's freelist, a sheaf, a barn); bytes = slabs × pages_per_slab × page size; used_bytes = active × size.
     What cannot be read is missing, never 0. Mirrors mm/slub.c (SLUB; SLAB and SLOB are not read).
+
+    >>> dump.slabs.nlargest(3, "used_bytes")[["name", "active", "objects", "used_bytes"]]
+                     name  active  objects  used_bytes
+    72        inode_cache   12157    12180     7780480
+    73             dentry   15748    15855     3023616
+    67  shmem_inode_cache    2113     2140     1656592
     """
     head = kernel.symbol("slab_caches")
     _, cache = list_entries(kernel, [head], "struct kmem_cache", "list", what="the list of slab caches")

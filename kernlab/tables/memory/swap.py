@@ -22,6 +22,9 @@ def swap(kernel: Kernel) -> pd.DataFrame:
 
     Columns: path, mount_namespace (that the path is of, by its number), type ("partition" or "file"), size_bytes,
     used_bytes, priority, active (False while swapoff empties it), discard, address.
+
+    >>> len(dump.swap)  # this machine had none
+    0
     """
     if not has_swap(kernel):
         numbers = dict.fromkeys(("size_bytes", "used_bytes", "priority"), "Int64")

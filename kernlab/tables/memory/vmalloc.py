@@ -34,6 +34,12 @@ def vmalloc(kernel: Kernel) -> pd.DataFrame:
     for it, as the kernel prints it; missing where none is known), pages (that vmalloc allocated for it), kind (the
     words of /proc/vmallocinfo: "vmalloc", "ioremap", "vmap user" …, "vm_map_ram", "unpurged vm_area"), physical (what
     ioremap maps), requested_bytes (where the kernel remembers it), caller_address, address (of the vm_struct).
+
+    >>> dump.vmalloc[["start", "size_bytes", "caller", "kind"]].head(3)
+                    start  size_bytes                               caller     kind
+    0  0xff6e33d0c0000000       20480  irq_init_percpu_irqstack+0xf0/0x120     vmap
+    1  0xff6e33d0c0005000        8192        acpi_os_map_iomem+0x1b6/0x1d0  ioremap
+    2  0xff6e33d0c0008000       12288        acpi_os_map_iomem+0x1b6/0x1d0  ioremap
     """
     areas = walk.vm_areas(kernel)
     vm = areas.vm

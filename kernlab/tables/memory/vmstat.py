@@ -20,6 +20,12 @@ def vmstat(kernel: Kernel) -> pd.Series:
     pgpgout (KiB), huge pages (as such) and events (counts).
 
     What single CPUs still kept to themselves is in the sums. A counter that cannot be read is missing.
+
+    >>> dump.vmstat[["nr_free_pages", "pgfault", "oom_kill"]]
+    nr_free_pages     78832
+    pgfault          402229
+    oom_kill              0
+    Name: vmstat, dtype: Int64
     """
     node = zones.nodes(kernel)
     _, zone = zones.zones(kernel, node)

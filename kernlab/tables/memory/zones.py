@@ -41,6 +41,14 @@ def zones(kernel: Kernel) -> pd.DataFrame:
     so that the marks hold the boost; spanned, present, managed, cma, start_pfn (missing for an empty zone); pcp (pages
     on the CPUs' own lists); every counter by its name in /proc/vmstat (nr_free_pages, nr_zone_active_anon …, numa_hit
     …), with what single CPUs still kept to themselves; address.
+
+    >>> dump.zones[["node", "zone", "free", "min", "managed"]]
+       node     zone   free  min  managed
+    0     0      DMA   3808   23     3840
+    1     0    DMA32  75024  619   107268
+    2     0   Normal      0    0        0
+    3     0  Movable      0    0        0
+    4     0   Device      0    0        0
     """
     node = walk.nodes(kernel)
     owner, zone = walk.zones(kernel, node)
@@ -108,6 +116,10 @@ def nodes(kernel: Kernel) -> pd.DataFrame:
 
     Columns: node, start_pfn, spanned, present, managed and free (sums of its zones), every per-node counter by its
     name in /proc/vmstat and as shown there (huge pages as huge pages, nr_kernel_stack in KiB); address.
+
+    >>> dump.nodes[["node", "managed", "free", "nr_file_pages"]]
+       node  managed   free  nr_file_pages
+    0     0   111108  78832          16501
     """
     node = walk.nodes(kernel)
     owner, zone = walk.zones(kernel, node)
@@ -141,7 +153,13 @@ def _per_node(
 @table
 def buddyinfo(kernel: Kernel) -> pd.DataFrame:
     """One row per zone that has memory: node, zone, and how many free blocks of 2^0, 2^1 … pages there are, in columns
-    named by the order (0, 1, … 10, integers), as in /proc/buddyinfo."""
+    named by the order (0, 1, … 10, integers), as in /proc/buddyinfo.
+
+    >>> dump.buddyinfo[["node", "zone", 0, 1, 10]]
+       node   zone    0   1  10
+    0     0    DMA    0   0   3
+    1     0  DMA32  102  33  70
+    """
     node = walk.nodes(kernel)
     owner, zone = walk.zones(kernel, node)
     present = zone["present_pages"]

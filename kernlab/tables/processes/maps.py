@@ -38,6 +38,11 @@ def maps(kernel: Kernel) -> pd.DataFrame:
     missing without a file and for the kernel's own mounts. rss_bytes, pss_bytes and swap_bytes (resident, its
     proportional share, and swapped out, as smaps has them) cost a walk of all page tables, which is made when the first
     of them is looked at. Mirrors fs/proc/task_mmu.c (show_map_vma).
+
+    >>> dump.maps.query("pid == 1 and perms == 'r-xp'")[["start", "size_bytes", "path"]].head(3)
+                    start  size_bytes          path
+    1  0x0000000000401000     1589248  /bin/busybox
+    9  0x00007ffdc1735000        8192        [vdso]
     """
     task = find_tasks(kernel)
     pid, tgid, mm = task["pid"], task["tgid"], task["mm"]

@@ -38,6 +38,15 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
     swap_bytes is what of its own memory is swapped out (VmSwap); cgroup and exe as /proc/PID shows them to pid 1;
     mount_namespace is the number that readlink /proc/PID/ns/mnt has. Times are timedeltas, sizes bytes. Mirrors
     fs/proc/array.c and fs/proc/task_mmu.c.
+
+    >>> dump.tasks.query("on_cpu")[["pid", "comm", "cpu", "state"]]
+       pid       comm  cpu state
+    1    0  swapper/0    0     R
+    2    1       init    1     R
+    >>> dump.tasks.nlargest(2, "rss_bytes")[["pid", "comm", "rss_bytes"]]
+        pid    comm  rss_bytes
+    64  121  app<6>    4792320
+    92  175   wrk-0    4792320
     """
     task = find_tasks(kernel)
     order = np.lexsort((task.addresses, task["pid"].values, ~task["pid"].valid))

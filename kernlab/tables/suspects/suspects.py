@@ -19,6 +19,13 @@ def suspects(kernel: Kernel) -> pd.DataFrame:
     lead: what kind of thing; subject: who or what; bytes: how much memory it is about, missing where that is no
     question; share: of the memory that the kernel manages; evidence: one sentence with the numbers; cell: the code that
     shows more. A lead is a place to look, no verdict. What could not be looked at is in attrs["problems"].
+
+    >>> oom = kernlab.open(kernlab.sample("oom"))
+    >>> oom.suspects[["lead", "subject"]].head(3)
+                                 lead          subject
+    0                             OOM        reporting
+    1                   large process  reporting (124)
+    2  large unreclaimable slab cache    story_session
     """
     memory = Evidence(kernel)
     found: list[Lead] = []

@@ -36,6 +36,12 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     says why, by fact.
     slab_frames_absent, kmalloc_frames_absent (of allocations too large for a slab; missing before 6.14, where nothing
     marks them) and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
+
+    >>> dump.info[["release", "crash_time", "panic_message"]]
+    release                                       6.1.0-56-cloud-amd64
+    crash_time                               2026-11-23 08:18:55+00:00
+    panic_message    Kernel panic - not syncing: sysrq triggered crash
+    Name: info, dtype: object
     """
     unknown: dict[str, str] = {}
 

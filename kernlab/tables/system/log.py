@@ -16,6 +16,10 @@ def log(kernel: Kernel) -> pd.DataFrame:
 
     timestamp (since boot), level and facility (int), caller (`T12` a thread, `C0` a CPU, '' where the kernel does not
     note it), text without prefix, and seq (the record's number). Mirrors kernel/printk/printk_ringbuffer.c.
+
+    >>> dump.log.query("level <= 1")[["timestamp", "caller", "text"]].head(3)
+                        timestamp caller                                               text
+    390 0 days 00:01:29.516683209     T1  Kernel panic - not syncing: sysrq triggered crash
     """
     ring = Ring.read(kernel)
     descriptors, infos, sequence = ring.records()

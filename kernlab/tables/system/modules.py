@@ -26,6 +26,12 @@ def modules(kernel: Kernel) -> pd.DataFrame:
 
     used_by joins the users' names by commas ("[permanent]" among them for one that has no exit), taint gives the
     letters alone ("OE"). Mirrors kernel/module/procfs.c.
+
+    >>> dump.modules[["name", "size_bytes", "refcount", "used_by"]].head(3)
+           name  size_bytes  refcount used_by
+    0      zram       40960         0
+    1  zsmalloc       28672         1    zram
+    2  null_blk       77824         0
     """
     if not has_modules(kernel):
         texts = dict.fromkeys(("state", "used_by", "taint"), "str")

@@ -11,7 +11,12 @@ from kernlab.dataframes import addresses, frame, table
 
 @table
 def symbols(kernel: Kernel) -> pd.DataFrame:
-    """One row per symbol in kallsyms' order: name, address, type (its letter), module ('' for the kernel)."""
+    """One row per symbol in kallsyms' order: name, address, type (its letter), module ('' for the kernel).
+
+    >>> dump.symbols.query("name == 'init_task'")
+                name             address type module
+    62384  init_task  0xffffffff9bc1aa40    D
+    """
     kernel.with_modules()
     known = kernel.symbols
     letters = known.types.astype(np.uint8).view("S1").astype(str)

@@ -54,6 +54,12 @@ class Latencies:
         q2g, g2i, q2m, i2d, m2d, g2d, d2c, q2c (timedelta64[ns]). A request that was merged is completed with the one it
         went into. A flush has no bytes: one that a process asked for (rwbs "FWS") is answered by a flush of the device
         ("FN"), which is a row of its own.
+
+        >>> requests = dump.relay.blktrace("vda/trace").latencies().requests
+        >>> requests[["queued", "sector", "bytes", "q2c"]].head(2)
+                             queued  sector    bytes                       q2c
+        0 0 days 00:00:13.207674934   65538  1228800 0 days 00:00:00.001534480
+        1 0 days 00:00:13.210247644   32886     1024 0 days 00:00:00.000364290
         """
         rows, moments, _, _ = self._matched
         events = self._trace.rows[rows]
@@ -89,6 +95,11 @@ class Latencies:
         Processes go by their name. Steps without requests are not there. Q2Q is from one request to the next of the
         same device, process, or any. With `btt_names` as btt names and counts: processes up to a slash, requests only
         that have bytes and were queued.
+
+        >>> dump.relay.blktrace("vda/trace").latencies().summary()[["device", "step", "n"]].head(2)
+          device step   n
+        0  254:0  Q2Q  45
+        1  254:0  Q2G  34
         """
         rows, moments, samples, sized = self._matched
         events = self._trace.rows[rows]
@@ -136,6 +147,11 @@ class Latencies:
 
         Counts D and C as iowatcher does, and flushes and zone commands as well, but begins at what must have been under
         way for the count never to be below 0.
+
+        >>> dump.relay.blktrace("vda/trace").latencies().depth().head(2)
+                          timestamp  depth
+        0 0 days 00:00:13.207803154      1
+        1 0 days 00:00:13.209209414      0
         """
         trace = self._trace
         plain = (trace.category & np.uint32(NOTIFY | PC)) == 0

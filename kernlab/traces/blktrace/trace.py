@@ -245,7 +245,11 @@ class BlkTrace:
 
     @cached_property
     def processes(self) -> dict[int, str]:
-        """comm by pid, as the trace's own notes tell it; of several the one that blkparse picks."""
+        """comm by pid, as the trace's own notes tell it; of several the one that blkparse picks.
+
+        >>> dump.relay.blktrace("vda/trace").processes[258]
+        'dd'
+        """
         return process_names(self._notes)
 
     @cached_property
@@ -283,7 +287,11 @@ class BlkTrace:
 
     @property
     def losses(self) -> list[Loss]:
-        """Which events are missing, by gaps in their numbers and by what the kernel counted."""
+        """Which events are missing, by gaps in their numbers and by what the kernel counted.
+
+        >>> dump.relay.blktrace("vda/trace").losses
+        []
+        """
         return self._lost[0]
 
     @cached_property
@@ -313,6 +321,13 @@ class BlkTrace:
         rwbs, sector, bytes, pid, comm, error (negative errno), from_device and from_sector (of a remap), new_sector (of
         a split), depth (of an unplug), cgroup (id), message. attrs: "wall_clock_ns" is what to add to timestamps to get
         UTC; "lost" lists what is missing (device, cpu, events, since_ns, until_ns; None where that is not known).
+
+        >>> trace = dump.relay.blktrace("vda/trace")
+        >>> trace.events["action"].value_counts().head(2)
+        action
+        C    56
+        Q    46
+        Name: count, dtype: int64
         """
         frame = pd.DataFrame(event_columns(self), copy=False)
         with scope("blktrace") as here:
@@ -341,7 +356,11 @@ class BlkTrace:
         return names_by_code(codes, known, self.names_of(known))
 
     def text(self) -> str:
-        """What `blkparse -q` (1.2.0) prints of this trace, line for line; see `blktrace_text`."""
+        """What `blkparse -q` (1.2.0) prints of this trace, line for line; see `blktrace_text`.
+
+        >>> dump.relay.blktrace("vda/trace").text().splitlines()[0][:60]
+        '254,0    0        1     0.000000000   258  Q  WS 65538 + 240'
+        """
         return as_text(self)
 
     def in_file_order(self) -> list[I64]:
@@ -361,7 +380,13 @@ class BlkTrace:
         return [part for part in np.split(rows, edges) if len(part)]
 
     def latencies(self) -> Latencies:
-        """Q2C, D2C and their kin; see `blktrace_latency.Latencies`."""
+        """Q2C, D2C and their kin; see `blktrace_latency.Latencies`.
+
+        >>> dump.relay.blktrace("vda/trace").latencies().summary("all")[["step", "n", "max"]].head(2)
+          step   n                       max
+        0  Q2Q  45 0 days 00:00:49.134804700
+        1  Q2G  34 0 days 00:00:00.004069360
+        """
         return Latencies(self)
 
     def export(self, folder: str | PathLike[str], device: str) -> list[Path]:
@@ -369,6 +394,9 @@ class BlkTrace:
 
         Torn records and damaged stretches are left out. Files of CPUs without records are there, but empty: blkparse
         stops at the first number that is missing.
+
+        >>> [path.name for path in dump.relay.blktrace("vda/trace").export("exported", "vda")]
+        ['vda.blktrace.0', 'vda.blktrace.1']
         """
         return export(self, folder, device)
 

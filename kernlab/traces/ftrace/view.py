@@ -113,13 +113,21 @@ class Ftrace(Losing, Spelt):
 
         name, tracer, clock, recording (tracing_on), overwrite (missing where not readable), subbuf_bytes, snapshot
         (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct trace_array).
+
+        >>> dump.ftrace.instances[["name", "tracer", "clock", "recording"]]
+          name tracer   clock  recording
+        0         nop  global      False
         """
         clocks = [self._clock(instance)[0] for instance in self._instances]
         return instances_table(self._kernel, self._instances, clocks)
 
     @cached_property
     def snapshot(self) -> Ftrace:
-        """The snapshot buffers: what `all`, `events` and the others say of them."""
+        """The snapshot buffers: what `all`, `events` and the others say of them.
+
+        >>> dump.ftrace.snapshot
+        <ftrace snapshots: 0 events of 1 instances (global)>
+        """
         return self if self._buffer == SNAPSHOT else Ftrace(self._kernel, SNAPSHOT, self)
 
     @cached_property
@@ -131,6 +139,11 @@ class Ftrace(Losing, Spelt):
         decoded, missing (entries - overrun - read - decoded), exact (missing is 0), commit_overrun, dropped_events
         (refused because the buffer was full), subbufs (sub-buffers that hold what was not read), unreadable, damaged
         (sub-buffers), address (struct ring_buffer_per_cpu). Counters that could not be read are missing.
+
+        >>> dump.ftrace.lost[["instance", "cpu", "entries", "overrun", "decoded", "exact"]]
+          instance  cpu  entries  overrun  decoded  exact
+        0             0       12        0       12   True
+        1             1       17        0       17   True
         """
         return lost_table(self._kernel, self._trace)
 
@@ -143,6 +156,11 @@ class Ftrace(Losing, Spelt):
         ("<idle>" for pid 0, missing where nobody knows), event, system (both missing for what this kernel does not
         describe), flags and preempt_count as in struct trace_entry; fields (each event's own, as JSON) and text (as the
         trace file has it), which are made when they are looked at.
+
+        >>> dump.ftrace.all[["timestamp", "cpu", "comm", "event"]].head(2)
+                          timestamp  cpu    comm         event
+        0 0 days 00:00:13.325584627    0  <idle>  sched_switch
+        1 0 days 00:00:13.327828715    1    init  sched_switch
         """
         trace = self._trace
         every = np.arange(len(trace))
@@ -163,7 +181,12 @@ class Ftrace(Losing, Spelt):
     @cached_property
     @telling
     def counts(self) -> pd.DataFrame:
-        """One row per kind of event in the buffers: event, system, events (how many), id; most frequent first."""
+        """One row per kind of event in the buffers: event, system, events (how many), id; most frequent first.
+
+        >>> dump.ftrace.counts[["event", "system", "events"]]
+                  event system  events
+        0  sched_switch  sched      29
+        """
         types, number = np.unique(self._trace.type, return_counts=True)
         order = np.argsort(-number, kind="stable")
         event, system = self._names(types[order])
@@ -192,6 +215,11 @@ class Ftrace(Losing, Spelt):
         Raises KernlabError, naming what the trace holds, for an event that the kernel does not have.
 
             dump.ftrace.events(["sched_switch", "irq_*"])
+
+        >>> dump.ftrace.events("sched_switch")[["timestamp", "prev_comm", "next_comm"]].head(2)
+                          timestamp  prev_comm    next_comm
+        0 0 days 00:00:13.325584627  swapper/0         init
+        1 0 days 00:00:13.327828715       init  rcu_preempt
         """
         if not isinstance(name, str) or is_pattern(name):
             return self._many(name, instance, text)
@@ -245,7 +273,11 @@ class Ftrace(Losing, Spelt):
         return frame(self._kernel, "ftrace events", **columns, **own)
 
     def format(self, name: str) -> str:
-        """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError."""
+        """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError.
+
+        >>> print(dump.ftrace.format("sched_switch")[:18])
+        name: sched_switch
+        """
         ids = require(self._formats, name, ())
         return self._formats.get(ids)[ids[0]].text(self._formats.common)
 
@@ -329,6 +361,9 @@ class Ftrace(Losing, Spelt):
         `event` chooses kinds, as of `events`. Texts that need the running kernel (a function that is no macro) show the
         call in its place; one that a format does not give is empty. Raises KernlabError for an instance or event that
         is not.
+
+        >>> dump.ftrace.lines()[0][:60]
+        '          <idle>-0       [000] d..2.    13.325585: sched_swi'
         """
         trace = self._trace
         wanted = self._of_instance(instance)
@@ -363,6 +398,9 @@ class Ftrace(Losing, Spelt):
 
         Raises KernlabError where there is nothing to write, or sub-buffers of the instances differ in size (then name
         one); OSError where the file cannot be written.
+
+        >>> dump.ftrace.save("trace.dat").name
+        'trace.dat'
         """
         from kernlab.traces.ftrace.dat import write
 

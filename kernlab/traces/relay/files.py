@@ -87,7 +87,14 @@ class RelayFiles(Spelt):
 
     @property
     def channels(self) -> pd.DataFrame:
-        """One row per file: name, cpu, path, mode, read_bytes (so far), is_live (a file of debugfs)."""
+        """One row per file: name, cpu, path, mode, read_bytes (so far), is_live (a file of debugfs).
+
+        >>> paths = dump.relay.save("vda/trace", "saved")
+        >>> kernlab.relay.open("saved").channels[["name", "cpu", "mode", "is_live"]]
+                name  cpu  mode  is_live
+        0  vda/trace    0  read    False
+        1  vda/trace    1  read    False
+        """
         cpus = list(self.paths)
         return pd.DataFrame(
             {
@@ -133,6 +140,10 @@ class RelayFiles(Spelt):
         """Mode "read": what this CPU wrote since the last call, until nothing is left (of a pipe: until its end).
 
         Mode "mmap": what a reader would get where `counters` were given, else the whole buffer. Raises OSError.
+
+        >>> paths = dump.relay.save("vda/trace", "saved")
+        >>> len(kernlab.relay.open("saved").read(cpu=0))
+        7472
         """
         file = self._file(cpu)
         if self._geometry is not None:
@@ -203,6 +214,13 @@ class RelayFiles(Spelt):
         one row of bytes per file (or slot). `type` is any decoder that `register` takes: with a NumPy dtype, or the C
         name of a struct of an open `dump`, one row per record. `header` bytes at the start of each sub-buffer are no
         record: mode "mmap" only.
+
+        >>> paths = dump.relay.save("vda/trace", "saved")
+        >>> kernlab.relay.open("saved").events()["action"].value_counts().head(2)
+        action
+        C    56
+        Q    46
+        Name: count, dtype: int64
         """
         if header and self._geometry is None:
             raise KernlabError('read() does not tell where sub-buffers begin: headers need mode="mmap"')
@@ -265,11 +283,22 @@ class RelayFiles(Spelt):
         return self._described(found)
 
     def blktrace(self) -> BlkTrace:
-        """Everything so far as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies."""
+        """Everything so far as a `BlkTrace`: events, blkparse's text, files for blkparse and btt, latencies.
+
+        >>> paths = dump.relay.save("vda/trace", "saved")
+        >>> kernlab.relay.open("saved").blktrace().record_count
+        218
+        """
         return self._saved_trace(None) or self._blktrace(self._chunks(None))
 
     def hexdump(self, cpu: int = 0, *, limit: int = 4096) -> str:
-        """The bytes so far of a CPU as hexdump -C prints them, at most `limit`."""
+        """The bytes so far of a CPU as hexdump -C prints them, at most `limit`.
+
+        >>> paths = dump.relay.save("vda/trace", "saved")
+        >>> print(kernlab.relay.open("saved").hexdump(cpu=0, limit=16))
+        00000000  07 74 61 65 00 00 00 00  16 13 3d 13 03 00 00 00  |.tae......=.....|
+        … and 7,456 more bytes
+        """
         data = self._bytes(cpu) if self._geometry is None else self.read(cpu)
         return hexdump(data, limit=limit)
 
@@ -343,6 +372,11 @@ def open(  # noqa: A001
     Raises KernlabError (also for a file that is known to be something else, a trace.dat say), OSError. debugfs maps
     only files that its client made without the usual protection
     (debugfs_create_file_unsafe); block traces are not among them.
+
+    >>> paths = dump.relay.save("vda/trace", "saved")
+    >>> with kernlab.relay.open("saved") as files:
+    ...     len(files.events())
+    205
     """
     paths = find_files(path)
     if mode == "read":

@@ -59,6 +59,11 @@ class Relay(Spelt):
         the same or the client's own count), is_global, full (writes are being refused), overwrite (missing where
         nothing proves it), closed, damage ('' or what cannot be true; then the counts are missing), address (struct
         rchan), buffer (struct rchan_buf).
+
+        >>> dump.relay.channels[["name", "cpu", "client", "produced", "unread_bytes"]]
+                name  cpu    client  produced  unread_bytes
+        0  vda/trace    0  blktrace         0          7472
+        1  vda/trace    1  blktrace         0          3208
         """
         with self._kernel.scope("relay channels"):
             return self._channels_frame()
@@ -127,7 +132,11 @@ class Relay(Spelt):
 
     @property
     def block_traces(self) -> list[str]:
-        """The names of the channels that blktrace writes to, each once."""
+        """The names of the channels that blktrace writes to, each once.
+
+        >>> dump.relay.block_traces
+        ['vda/trace']
+        """
         return list(dict.fromkeys(c.name for c in self._channels if c.client.is_blktrace))
 
     def _find(self, name: str | int) -> Channel:
@@ -170,6 +179,9 @@ class Relay(Spelt):
         "salvage": before that, what is left of the oldest sub-buffer, which begins inside a record; "raw": the whole
         buffer as mmap() shows it, padding and all.
         Raises KernlabError where the counters cannot be true, FaultError and PageExcluded for missing pages.
+
+        >>> len(dump.relay.read("vda/trace", cpu=0))
+        7472
         """
         channel = self._find(name)
         buffer = channel.buffer(cpu)
@@ -226,6 +238,11 @@ class Relay(Spelt):
         `type` is any decoder that `kernlab.relay.register` takes: with a C type of the dump ("struct my_event") or a
         NumPy dtype one row per record, each sub-buffer filled with them from `header` bytes on. A record of which a
         reader had a part only is there whole. attrs["problems"] tells what the channel refused or overwrote.
+
+        >>> dump.relay.events("vda/trace")[["timestamp", "action", "rwbs", "sector", "comm"]].head(2)
+                          timestamp action rwbs  sector comm
+        0 0 days 00:00:13.207674934      Q   WS   65538   dd
+        1 0 days 00:00:13.207738664      G   WS   65538   dd
         """
         with self._kernel.scope(f"relay {name}"):
             return self._events(name, type, cpu, mode, header)
@@ -249,6 +266,9 @@ class Relay(Spelt):
 
         Processes are named by the trace's notes, those already read among them, else by the tasks of the dump. What the
         channel refused for want of room is told with the moment from which on a CPU's events are missing.
+
+        >>> dump.relay.blktrace("vda/trace").record_count
+        218
         """
         with self._kernel.scope(f"relay {name}") as k:
             return self._blktrace(k, name, cpu, mode)
@@ -304,13 +324,22 @@ class Relay(Spelt):
         return found
 
     def hexdump(self, name: str | int, cpu: int = 0, mode: str = "unread", *, limit: int = 4096) -> str:
-        """`read` as hexdump -C prints it, at most `limit` bytes."""
+        """`read` as hexdump -C prints it, at most `limit` bytes.
+
+        >>> print(dump.relay.hexdump("vda/trace", limit=32))
+        00000000  07 74 61 65 00 00 00 00  16 13 3d 13 03 00 00 00  |.tae......=.....|
+        00000010  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 04  |................|
+        … and 7,440 more bytes
+        """
         return hexdump(self.read(name, cpu, mode), limit=limit)
 
     def save(self, name: str | int, folder: str | PathLike[str], mode: str = "unread") -> list[Path]:
         """Write a channel to files, one per CPU: `<device>.blktrace.<cpu>` of blktrace, `<base><cpu>` of others.
 
         Returns their paths. Raises KernlabError for damaged buffers, OSError.
+
+        >>> [path.name for path in dump.relay.save("vda/trace", "traces")]
+        ['vda.blktrace.0', 'vda.blktrace.1']
         """
         channel = self._find(name)
         directory, _, base = channel.name.rpartition("/")
