@@ -10,7 +10,6 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import AddressArray, AddressDtype, element_addresses, frame, table
-from kernlab.dataframes.deferred import deferred
 from kernlab.linux.page.chunk_kinds import MAPPED, PageKinds
 from kernlab.linux.page.classifier import KIND_NAMES, Kind, complete
 from kernlab.linux.page.survey import PageSurvey
@@ -21,7 +20,7 @@ from kernlab.walk.strings import c_strings
 _DENSE: dict[str, npt.DTypeLike] = {
     "pfn": np.int64,
     "flags": np.uint64,
-    "behind": np.int32,
+    "head": np.int64,
     "kind": np.int8,
     "order": np.int8,
     "migratetype": np.int8,
@@ -48,7 +47,7 @@ def pages(kernel: Kernel) -> pd.DataFrame:
     address_space, of anonymous memory the anon_vma, missing elsewhere; slab_cache: of slab pages the kmem_cache;
     node, zone and migratetype (categoricals); address of the page struct itself.
     A frame whose page struct is not in the dump has the kind "excluded", and no value that rests on it.
-    head and address take no memory until they are looked at.
+    address takes no memory until it is looked at.
     Built chunk by chunk: besides the table itself at most a few hundred MiB are used, whatever the machine's size.
 
     >>> dump.pages["kind"].value_counts().head(3)
@@ -89,7 +88,7 @@ class _Columns:
         dense = {
             "pfn": chunk.pfns,
             "flags": chunk.flags,
-            "behind": np.arange(len(chunk), dtype=np.int32) - chunk.head_row,
+            "head": chunk.head_row + np.int64(chunk.first_pfn),
             "kind": chunk.kind,
             "order": chunk.order,
             "zone": chunk.by_zone(self._zone_of),
@@ -126,9 +125,9 @@ class _Columns:
         free = complete(
             self["kind"],
             self["order"],
-            self["behind"],
+            self["head"],
             self["valid"],
-            pcp=(rows[known], orders[known], (pcp - heads)[known]),
+            pcp=(rows[known], orders[known], heads[known]),
             owned=(own[mine], kinds[mine]),
         )
         self["mapping"][free], self["unmapped"][free] = 0, True
@@ -178,14 +177,9 @@ def _frame(kernel: Kernel, survey: PageSurvey, columns: _Columns) -> pd.DataFram
         node=_categorical(columns["node"], columns.nodes),
         zone=_categorical(columns["zone"], columns.zones),
         migratetype=_categorical(columns["migratetype"], migratetype_names(kernel)),
-        head=_heads(pfn, columns["behind"], valid),
+        head=pd.arrays.IntegerArray(columns["head"], ~valid),
         address=element_addresses(kernel, kernel.vmemmap, pfn, survey.layout.size, "struct page"),
     )
-
-
-def _heads(pfn: npt.NDArray[np.int64], behind: npt.NDArray[np.int32], valid: npt.NDArray[np.bool_]) -> Any:
-    """The first frame of each frame's block, from how far it lies behind: made when it is looked at."""
-    return deferred(("head",), len(pfn), lambda: {"head": (pfn - behind, valid)}, [])["head"]
 
 
 def _owners(kernel: Kernel, values: npt.NDArray[Any], missing: npt.NDArray[np.bool_], target: str) -> Any:
