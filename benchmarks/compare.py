@@ -59,7 +59,7 @@ CASES = {
     ),
     "usage": Case(
         "the resident bytes of every mapping, by all page tables (kernlab: pss_bytes and swap_bytes as well)",
-        "(dump.maps, dump.maps['rss_bytes'].sum())[0]",
+        "dump.map_usage",
         "drgn_usage.py",
         "usage_figures",
     ),

@@ -43,6 +43,10 @@ class Contents:
     maps: lazy[Frame] = lazy(
         "kernlab.tables.processes.maps:maps", "Memory maps of all processes, one row per VMA."
     )
+    map_usage: lazy[Frame] = lazy(
+        "kernlab.tables.processes.map_usage:map_usage",
+        "Memory maps with what each really holds, from the page tables (/proc/PID/smaps).",
+    )
 
     memory: lazy[pd.DataFrame] = lazy(
         "kernlab.tables.memory.memory:memory",

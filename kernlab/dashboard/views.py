@@ -37,6 +37,7 @@ _drawing = threading.Lock()
 #: kernlab (or this kernel) lacks are left out.
 _OF_TASK = (
     ("Maps", "maps", "pid", "tgid"),
+    ("Map usage", "map_usage", "pid", "tgid"),
     ("Files", "files", "pid", "tgid"),
     ("Stack", "stacks", "pid", "pid"),
     ("Threads", "tasks", "tgid", "tgid"),
@@ -275,7 +276,7 @@ def _related(wanted: tuple[tuple[str, str, str, str], ...], row: pd.Series[Any])
 
 
 def _memory(pages: Pages, tgid: int) -> list[dict[str, Any]]:
-    """A process's mappings by kind: bytes mapped, and resident where the table knows it."""
+    """A process's mappings by kind: bytes mapped."""
     if tgid == 0:
         return []
     maps = pages.table("maps")

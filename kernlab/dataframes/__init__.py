@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         frame,
         lookup,
         nullable,
+        widen,
     )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "lookup",
     "nullable",
     "table",
+    "widen",
 ]
 
 _MODULES = {
@@ -47,6 +49,7 @@ _MODULES = {
     "frame": "builder",
     "lookup": "builder",
     "nullable": "builder",
+    "widen": "builder",
 }
 
 

@@ -102,6 +102,17 @@ def frame(kernel: Origin | None, table: str, /, **columns: Any) -> pd.DataFrame:
     return result
 
 
+def widen(kernel: Origin | None, table: str, base: pd.DataFrame, /, **columns: Any) -> pd.DataFrame:
+    """A table of `base`'s rows and columns and more of them, made as `frame` makes them; its attrs are its own.
+
+    Neither is copied until one of them is written to.
+    """
+    more = frame(kernel, table, **columns)
+    result = pd.concat([base, more], axis=1)
+    result.attrs = more.attrs
+    return result
+
+
 def empty(kernel: Origin | None, table: str, /, **dtypes: str) -> pd.DataFrame:
     """A table of no rows, for a kernel that has none of what it lists: its columns by their dtypes.
 

@@ -25,6 +25,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: Where other distributions name tables of theirs (pyproject.toml: [project.entry-points."kernlab.tables"]).
 PLUGIN_GROUP = "kernlab.tables"
+#: What makes a table of columns (builder.py).
+_BUILDERS = ("frame", "widen")
 
 #: The package whose packages hold kernlab's own tables, grouped as people look for them.
 _HOME = "kernlab.tables."
@@ -39,6 +41,8 @@ class Table:
     is_method: bool
     #: The C type that one row stands for, '' for none.
     rows: str = ""
+    #: The table function whose columns it has, too.
+    widens: Callable[..., Any] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -47,10 +51,12 @@ class Table:
         calls = [
             node
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frame"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BUILDERS
         ]
         mine = [call for call in calls if [one for one in call.args if _is(one, self.name)]]
         named = [word.arg for call in mine for word in call.keywords if word.arg]
+        if self.widens is not None:
+            named = [*_tables[self.widens.__module__, self.widens.__name__].columns, *named]
         return tuple(dict.fromkeys(named))
 
 
@@ -64,9 +70,11 @@ _tables: dict[tuple[str, str], Table] = {}
 @overload
 def table(function: Function, /) -> Function: ...
 @overload
-def table(*, rows: str = "") -> Callable[[Function], Function]: ...
-def table(function: Any = None, /, *, rows: str = "") -> Any:
-    """Declare a function `(kernel, ...) -> DataFrame` a table; `rows` is the C type of which there is one a row.
+def table(*, rows: str = "", widens: Callable[..., Any] | None = None) -> Callable[[Function], Function]: ...
+def table(function: Any = None, /, *, rows: str = "", widens: Callable[..., Any] | None = None) -> Any:
+    """Declare a function `(kernel, ...) -> DataFrame` a table.
+
+    `rows` is the C type of which there is one a row; `widens` the table whose columns it has, and more (`widen`).
 
     A line of `Dump` (or an entry point) names it and says what it is. What is lost while it runs is the table's own
     loss: it runs in a scope (`Kernel.scope`) of its name. This is where every table function is called: an
@@ -84,7 +92,7 @@ def table(function: Any = None, /, *, rows: str = "") -> Any:
             with losses.scope(name), no_attribute_error(f"the table {name}", function.__module__):
                 return function(kernel, *args, **kwargs)
 
-        _tables[function.__module__, name] = Table(name, called, len(parameters) > 1, rows)
+        _tables[function.__module__, name] = Table(name, called, len(parameters) > 1, rows, widens)
         return cast("Function", called)
 
     return declare if function is None else declare(function)

@@ -93,7 +93,7 @@ class Plots(Spelt):
             return maps(self._dump.maps, tasks, ax, top, theme)
         leader = tasks[tasks["pid"] == pid]
         comm = str(leader["comm"].iloc[0]) if len(leader) else "?"
-        return maps_of(self._dump.maps, int(pid), comm, ax, top, theme)
+        return maps_of(self._dump.map_usage, int(pid), comm, ax, top, theme)
 
     def io_offsets(
         self,

@@ -1,4 +1,4 @@
-"""Who holds how much: tables of caches, processes and maps in, horizontal bars by size out."""
+"""Who holds how much: tables of caches, processes and map_usage in, horizontal bars by size out."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_ticks_say_round_numbers_exactly(value, words):
 
 def test_maps_of_one_process(sample):
     ax = sample.plot.maps(1)
-    mine = sample.maps[sample.maps["pid"] == 1]
+    mine = sample.map_usage[sample.map_usage["pid"] == 1]
     assert sum(bar.get_width() for bar in ax.patches) == mine["rss_bytes"].sum()
     with pytest.raises(KernlabError, match="no memory maps"):
         sample.plot.maps(2)

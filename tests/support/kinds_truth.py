@@ -107,12 +107,12 @@ def _of_vmalloc(dump: Any, of_node: pd.DataFrame) -> Iterator[Compared]:
 
 
 def rss(dump: Any, truth: Truth) -> pd.DataFrame:
-    """Each mapping's line of smaps beside its row of `maps`, of processes that waited when the machine died.
+    """Each mapping's line of smaps beside its row of `map_usage`, of processes that waited when the machine died.
 
     `off` says by how many bytes Rss differs. The heap of init is left out: it goes on between the truth and the end.
     """
     tasks = dump.tasks[(dump.tasks["pid"] == dump.tasks["tgid"]) & (dump.tasks["pid"] > 0)].set_index("pid")
-    usage = dump.maps
+    usage = dump.map_usage
     usage = usage.assign(start=usage["start"].to_numpy(dtype=np.uint64))
     both = truth.smaps().merge(usage, on=["pid", "start"], suffixes=("_t", ""))
     both = both[both["pid"].map(tasks["state"]).isin(["S", "D"])]

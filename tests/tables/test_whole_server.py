@@ -47,7 +47,7 @@ def test_shared_memory_segments_are_those_of_proc(server, server_files):
 
 def test_swapped_bytes_of_mappings_are_smaps(server, server_files):
     """Shared memory that is swapped out has no entry in page tables: its file's page cache knows."""
-    ours = server.maps.assign(start=server.maps["start"].to_numpy(dtype=np.uint64))
+    ours = server.map_usage.assign(start=server.map_usage["start"].to_numpy(dtype=np.uint64))
     both = server_files.truth.smaps().merge(ours, on=["pid", "start"], suffixes=("_t", ""))
     assert len(both) == 10751
     shared = both[both["perms"].str.endswith("s") & (both["Swap"] > 0)]
@@ -92,7 +92,7 @@ def test_page_tables_hold_as_many_swapped_pages_as_each_process_counts(server):
 
 def test_a_huge_page_on_its_way_to_another_node_is_resident(server):
     """One entry of migration stands for 2 MiB (is_pmd_migration_entry): it has neither PRESENT nor PSE."""
-    rows = server.maps.query("pid == 2960").reset_index(drop=True)
+    rows = server.map_usage.query("pid == 2960").reset_index(drop=True)
     row = int(rows["rss_bytes"].argmax())
     assert rows["rss_bytes"][row] > 60e6
     top = server.translate(int(server.struct("vm_area_struct", int(rows["address"][row])).vm_mm.pgd))
@@ -106,10 +106,10 @@ def test_a_huge_page_on_its_way_to_another_node_is_resident(server):
             break
     frame = (entry & 0x000F_FFFF_FFE0_0000) >> 12
     moving = 28 << 59 | ((~frame << 14) % (1 << 64) >> 5)
-    moved = Overlay(server).word(where, moving, physical=True).dump().maps.query("pid == 2960")
+    moved = Overlay(server).word(where, moving, physical=True).dump().map_usage.query("pid == 2960")
     assert moved["rss_bytes"].tolist() == rows["rss_bytes"].tolist()
     assert moved["swap_bytes"].tolist() == rows["swap_bytes"].tolist()
-    gone = Overlay(server).word(where, 0, physical=True).dump().maps.query("pid == 2960")
+    gone = Overlay(server).word(where, 0, physical=True).dump().map_usage.query("pid == 2960")
     assert rows["rss_bytes"].sum() - gone["rss_bytes"].sum() == 1 << 21
 
 
@@ -119,7 +119,7 @@ def test_without_the_operations_of_shared_memory_its_swap_is_missing(server):
         server.maps.query(f"pid == {pid} and path == '/dev/zero (deleted)'").kern.field("vm_file").iloc[0]
     )
     broken = Overlay(server).set("struct file", file, "f_mapping", 0xFFFF_8000_DEAD_0000).dump()
-    row = broken.maps.query(f"pid == {pid} and swap_bytes.isna()")
+    row = broken.map_usage.query(f"pid == {pid} and swap_bytes.isna()")
     assert row["path"].tolist() == ["/dev/zero (deleted)"]
     assert row["rss_bytes"].notna().all()
     process = broken.memory_by_process.set_index("pid").loc[pid]

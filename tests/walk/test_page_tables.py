@@ -16,9 +16,9 @@ MANY = 2_000
 
 @pytest.fixture(scope="module")
 def paired(whole_dump, dump):
-    """Each mapping's line of smaps (in bytes) beside its row of `maps`, of processes that slept."""
+    """Each mapping's line of smaps (in bytes) beside its row of `map_usage`, of processes that slept."""
     truth = whole_dump.truth.smaps()
-    maps = dump.maps.assign(start=dump.maps["start"].to_numpy(dtype=np.uint64))
+    maps = dump.map_usage.assign(start=dump.map_usage["start"].to_numpy(dtype=np.uint64))
     both = truth.merge(maps, on=["pid", "start"], suffixes=("_t", ""))
     leaders = dump.tasks[dump.tasks["pid"] == dump.tasks["tgid"]].set_index("pid")["state"]
     asleep = both["pid"].map(leaders[leaders.index > 0]) == "S"
@@ -50,7 +50,7 @@ def test_swap_is_smaps(paired):
 
 def test_rss_sums_to_the_kernels_own_counters(dump):
     leaders = dump.tasks[dump.tasks["pid"] == dump.tasks["tgid"]].set_index("pid")["rss_bytes"]
-    sums = dump.maps.groupby("pid")["rss_bytes"].sum()
+    sums = dump.map_usage.groupby("pid")["rss_bytes"].sum()
     assert sums.tolist() == leaders[sums.index].tolist()
 
 
@@ -70,14 +70,6 @@ def test_a_walk_costs_gathers_by_depth_not_by_process(dump):
             pass
     assert kernel.memory.gathers - before <= 8
     assert losses.losses == []
-
-
-def test_what_nobody_looked_at_is_there_once_the_dump_is_closed(dump_files, opened):
-    import kernlab
-
-    with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
-        maps = dump.maps
-    assert maps["rss_bytes"].equals(opened("debian-6.1").maps["rss_bytes"])
 
 
 # Damage
@@ -106,7 +98,7 @@ class Tables:
         raise AssertionError
 
     def rows(self, dump):
-        return dump.maps[dump.maps["pid"] == self.pid].reset_index(drop=True)
+        return dump.map_usage[dump.map_usage["pid"] == self.pid].reset_index(drop=True)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +163,7 @@ def test_a_table_that_links_to_itself_ends(process, mapping):
         overlay.word(table + slot * 8, table | 0x67, physical=True)
     broken = overlay.dump()
     assert told(walked(broken), "were met before")
-    assert len(broken.maps["rss_bytes"].dropna()) == len(broken.maps)
+    assert len(broken.map_usage["rss_bytes"].dropna()) == len(broken.maps)
 
 
 def test_a_table_full_of_wild_links_is_told(process, mapping):
@@ -185,7 +177,7 @@ def test_a_table_full_of_wild_links_is_told(process, mapping):
     found = walked(broken)
     assert told(found, "512 tables are not here or lie outside memory")
     others = process.dump.maps["pid"] != process.pid
-    whole, damaged = process.dump.maps[others], broken.maps[others]
+    whole, damaged = process.dump.map_usage[others], broken.map_usage[others]
     assert damaged["rss_bytes"].equals(whole["rss_bytes"])
 
 
@@ -197,7 +189,7 @@ def test_a_wild_pgd_costs_its_process_only(process):
     )
     walked(broken)
     assert (~usage(broken.kernel).tables_known).sum() == 1
-    maps = broken.maps
+    maps = broken.map_usage
     assert maps["rss_bytes"].isna().equals(maps["pid"] == process.pid)
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.column import Column
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import addresses, frame, lookup, nullable, table
@@ -17,7 +18,6 @@ from kernlab.linux.mounts import of_mounts
 from kernlab.linux.paths import paths, root_of_init
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.vmas import areas
-from kernlab.tables.processes.map_usage import usage_later
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
@@ -35,15 +35,20 @@ def maps(kernel: Kernel) -> pd.DataFrame:
 
     end is exclusive; offset_bytes is 0 without a file; path is seen from pid 1's root, unescaped; mount_namespace is
     the one that the path is of, by its number as in /proc/PID/ns/mnt (where it is not pid 1's, neither is the file),
-    missing without a file and for the kernel's own mounts. rss_bytes, pss_bytes and swap_bytes (resident, its
-    proportional share, and swapped out, as smaps has them) cost a walk of all page tables, which is made when the first
-    of them is looked at. Mirrors fs/proc/task_mmu.c (show_map_vma).
+    missing without a file and for the kernel's own mounts. What each holds is in `map_usage`. Mirrors
+    fs/proc/task_mmu.c (show_map_vma).
 
     >>> dump.maps.query("pid == 1 and perms == 'r-xp'")[["start", "size_bytes", "path"]].head(3)
                     start  size_bytes          path
     1  0x0000000000401000     1589248  /bin/busybox
     9  0x00007ffdc1735000        8192        [vdso]
     """
+    return find_maps(kernel).copy(deep=False)
+
+
+@fact
+def find_maps(kernel: Kernel) -> pd.DataFrame:
+    """The table `maps`, found once for all that widen it."""
     task = find_tasks(kernel)
     pid, tgid, mm = task["pid"], task["tgid"], task["mm"]
     owners = np.flatnonzero(
@@ -89,7 +94,6 @@ def maps(kernel: Kernel) -> pd.DataFrame:
         path=names.all(backed, path, of, known),
         mount_namespace=nullable(expand(space, of)),
         address=vma,
-        **usage_later(kernel, vma.addresses),
     )
 
 
