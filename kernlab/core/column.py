@@ -55,8 +55,8 @@ class Column(Operators["Column"]):
 
     @classmethod
     def of(cls, values: npt.ArrayLike, valid: Mask | None = None, kind: str = "") -> Column:
-        """A column of values made here: all there without `valid`; the kind is told by the dtype."""
-        array = np.asarray(values)
+        """A column of values made here: all there without `valid`; the dtype tells the kind, but for an empty list."""
+        array = np.asarray(values, dtype=object if kind == "text" else None)
         if array.dtype.kind in "US":
             array = array.astype(object)
         kinds = {"i": "int", "u": "uint", "b": "bool", "f": "float", "O": "text"}
@@ -143,6 +143,11 @@ class Column(Operators["Column"]):
         values, fits = integers.signed(self.values)
         valid = self.valid if fits is None else self.valid & fits.reshape(len(self), -1).all(axis=1)
         return Column(values, valid, "int")
+
+    def clip(self, lowest: int | None = None, highest: int | None = None) -> Column:
+        """The numbers as int64, no less than `lowest` and no more than `highest`."""
+        column = self.int64
+        return Column(np.clip(column.values, lowest, highest), column.valid, "int")
 
     @property
     def timedelta(self) -> npt.NDArray[np.timedelta64]:

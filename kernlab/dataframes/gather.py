@@ -43,4 +43,4 @@ def spelt_out(structs: Any, column: Any, *, any_byte: bool = False) -> Any:
     target = pointer.target
     if target.c_name not in ("char", "unsigned char") and not (any_byte and target.strip().size == 1):
         return column
-    return c_strings(structs.kernel, np.where(column.valid, column.values, np.uint64(0)))
+    return c_strings(structs.kernel, column)

@@ -24,19 +24,19 @@ def mapping_paths(kernel: Kernel, mappings: U64) -> Column:
     unique, of = np.unique(mappings, return_inverse=True)
     inode = StructArray(kernel, "struct address_space", unique).follow("host")
     back = inode["i_mapping"]
-    good = inode.valid & back.valid & (back.values == unique)
+    good = inode.valid & (back == unique).true
     inode = StructArray(kernel, inode.type, inode.addresses, good)
-    fs = c_strings(kernel, known_addresses(inode.follow("i_sb").follow("s_type")["name"]), 64)
-    path, mounts = inode_paths(kernel, inode, fs.values.astype(object) == "bdev")
+    fs = c_strings(kernel, inode.follow("i_sb").follow("s_type")["name"], 64)
+    path, mounts = inode_paths(kernel, inode, (fs == "bdev").true)
     home, number = (
         of_mounts(kernel, np.array([_root_mount(kernel)], dtype=np.uint64)),
         of_mounts(kernel, mounts),
     )
-    foreign = path.valid & number.valid & home.valid[0] & (number.values != home.values[0])
+    foreign = path.valid & home.valid[0] & (number != int(home.values[0])).true
     text = path.values.copy()
     for row in np.flatnonzero(foreign).tolist():
         text[row] = f"{text[row]} (mount namespace {number.values[row]})"
-    return Column(text[of], path.valid[of], "text")
+    return Column.of(text, path.valid)[of]
 
 
 def _root_mount(kernel: Kernel) -> int:
@@ -45,18 +45,13 @@ def _root_mount(kernel: Kernel) -> int:
     return root[0] if root else 0
 
 
-def known_addresses(column: Column) -> U64:
-    """A column's pointers, 0 where one could not be read."""
-    return np.where(column.valid, column.values, np.uint64(0))
-
-
 def inode_paths(kernel: Kernel, inode: StructArray, is_device: Mask) -> tuple[Column, U64]:
     """A path to each inode, through its first dentry and a mount of its file system; and that vfsmount, 0 for none."""
     head = inode["i_dentry.first"]
     # In 7.x the union that d_alias is part of lost its name, d_u.
     link = "d_u.d_alias" if kernel.types.has_member("struct dentry", "d_u") else "d_alias"
-    dentry = container(kernel, "struct dentry", link, known_addresses(head))
-    blocks, of = np.unique(known_addresses(inode["i_sb"]), return_inverse=True)
+    dentry = container(kernel, "struct dentry", link, head.filled(0))
+    blocks, of = np.unique(inode["i_sb"].filled(0), return_inverse=True)
     mounts = mounts_of(kernel, blocks)[of]
     root = root_of_init(kernel)
     usable = head.valid & (dentry.addresses != 0) & (mounts != 0)
@@ -64,7 +59,7 @@ def inode_paths(kernel: Kernel, inode: StructArray, is_device: Mask) -> tuple[Co
     text, valid = path.values.copy(), path.valid.copy()
     names = device_names(kernel, inode[is_device])
     text[is_device], valid[is_device] = names.values, names.valid
-    return Column(text, valid, "text"), np.where(usable & ~is_device, mounts, np.uint64(0))
+    return Column.of(text, valid), np.where(usable & ~is_device, mounts, np.uint64(0))
 
 
 def mounts_of(kernel: Kernel, blocks: U64) -> U64:
@@ -91,7 +86,7 @@ def mounts_of(kernel: Kernel, blocks: U64) -> U64:
     seen = in_namespace(space)
     # What pid 1 sees comes before other namespaces: kdevtmpfs has /dev at its own root.
     home = container(kernel, "struct mount", "mnt", [_root_mount(kernel)])["mnt_ns"]
-    own = seen & home.valid[0] & (space.values == home.values[0])
+    own = seen & home.valid[0] & (space == int(home.values[0])).true
     score = 1 + seen.astype(np.int64) * 2 + own.astype(np.int64) * 4 + whole.astype(np.int64) * 8
     address = mount.follow("mnt").addresses
     for row in np.argsort(-score, kind="stable").tolist():
@@ -104,7 +99,7 @@ def _chained_mounts(kernel: Kernel, block: StructArray) -> tuple[I64, StructArra
     found: list[U64] = []
     owners: list[I64] = []
     first = block["s_mounts"]
-    owner = np.flatnonzero(first.valid & (first.values != 0))
+    owner = np.flatnonzero(first.true)
     mount = first.values[owner]
     kind = kernel.find_type("struct mount")
     for _ in range(1 << 12):
@@ -113,7 +108,7 @@ def _chained_mounts(kernel: Kernel, block: StructArray) -> tuple[I64, StructArra
         owners.append(owner)
         found.append(mount)
         following = StructArray(kernel, kind, mount)["mnt_next_for_sb"]
-        going = following.valid & (following.values != 0)
+        going = following.true
         owner, mount = owner[going], following.values[going]
     if not found:
         return owner, StructArray(kernel, kind, mount)
@@ -125,7 +120,7 @@ def device_names(kernel: Kernel, inode: StructArray) -> Column:
     values = np.full(len(inode), "", dtype=object)
     valid = np.zeros(len(inode), dtype=bool)
     if not len(inode) or kernel.types.get("struct bdev_inode") is None:
-        return Column(values, valid, "text")
+        return Column.of(values, valid)
     device = inode.container("struct bdev_inode", "vfs_inode").follow("bdev")
     disk = device["bd_disk->disk_name"]
     # Linux commit 1116b9fa15c0 ("bdev: infrastructure for flags") (in v6.10) packed the number with the flags.
@@ -134,4 +129,4 @@ def device_names(kernel: Kernel, inode: StructArray) -> Column:
     for row, (name, part) in enumerate(zip(disk.values.tolist(), number.values.tolist(), strict=True)):
         part = int(part) & 0xFF
         values[row] = f"/dev/{name}{'p' if name[-1:].isdigit() and part else ''}{part or ''}"
-    return Column(values, disk.valid & number.valid, "text")
+    return Column.of(values, disk.valid & number.valid)

@@ -36,7 +36,7 @@ def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
     for _ in range(_DEEPEST):
         child = StructArray(kernel, kind, parents)["child"]
         lost += parents[~child.valid].tolist()
-        owner = np.flatnonzero(child.valid & (child.values != 0))
+        owner = np.flatnonzero(child.true)
         current = child.values[owner]
         owners, nodes = [owner[:0]], [current[:0]]
         while len(current) and len(seen) < MOST_RESOURCES:
@@ -49,7 +49,7 @@ def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
             nodes.append(current)
             following = StructArray(kernel, kind, current)["sibling"]
             lost += current[~following.valid].tolist()
-            going = following.valid & (following.values != 0)
+            going = following.true
             owner, current = owner[going], following.values[going]
         mine = np.concatenate(owners)
         order = np.argsort(mine, kind="stable")

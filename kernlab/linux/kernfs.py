@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
@@ -14,15 +13,16 @@ from kernlab.walk.strings import c_strings
 _MOST_LEVELS, _LONGEST_NAME = 1 << 10, 256
 
 
-def kernfs_paths(kernel: Kernel, nodes: npt.NDArray[np.uint64]) -> Column:
-    """The path of each `struct kernfs_node` uint64[n] from its tree's root, which is "/".
+def kernfs_paths(kernel: Kernel, nodes: Column) -> Column:
+    """The path of each `struct kernfs_node` that these point to, from its tree's root, which is "/".
 
     All of them go up together, a level a round. Not valid where a name or a parent on the way cannot be read. Mirrors
     fs/kernfs/dir.c, kernfs_path.
     """
     kind = kernel.find_type("struct kernfs_node")
     above: dict[int, tuple[int, str] | None] = {0: (0, "")}
-    fresh = np.unique(nodes)
+    every = nodes.filled(0)
+    fresh = np.unique(every)
     for _ in range(_MOST_LEVELS):
         fresh = fresh[fresh != 0]
         if not len(fresh):
@@ -30,16 +30,15 @@ def kernfs_paths(kernel: Kernel, nodes: npt.NDArray[np.uint64]) -> Column:
         node = StructArray(kernel, kind, fresh)
         # Linux commit 633488947ef6 ("kernfs: Use RCU to access kernfs_node::parent.") (in v6.15) renamed it.
         parent, pointer = node.first("__parent", "parent"), node["name"]
-        name = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), _LONGEST_NAME)
-        known = parent.valid & name.valid
-        rows = zip(fresh.tolist(), parent.values.tolist(), name.values.tolist(), known.tolist(), strict=True)
-        above |= {address: (up, text) if good else None for address, up, text, good in rows}
-        up = np.unique(parent.values[known])
+        name = c_strings(kernel, pointer, _LONGEST_NAME)
+        rows = zip(fresh.tolist(), parent, name, strict=True)
+        above |= {address: None if up is None or text is None else (up, text) for address, up, text in rows}
+        up = np.unique(parent.values[parent.valid & name.valid])
         fresh = up[[address not in above for address in up.tolist()]]
     whole: dict[int, str | None] = {}
-    paths = [_path(address, above, whole) for address in nodes.tolist()]
-    values = np.array(["" if path is None else path or "/" for path in paths], dtype=object)
-    return Column(values, np.array([path is not None for path in paths], dtype=bool), "text")
+    paths = [_path(address, above, whole) for address in every.tolist()]
+    known = np.array([path is not None for path in paths], dtype=bool)
+    return Column.of(["" if path is None else path or "/" for path in paths], known, "text")
 
 
 def _path(address: int, above: dict[int, tuple[int, str] | None], whole: dict[int, str | None]) -> str | None:

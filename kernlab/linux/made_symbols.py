@@ -66,7 +66,7 @@ def _init_functions(kernel: Kernel) -> list[MoreSymbols]:
         limit=_MOST,
     )
     start, size = function["ip"], function["size"]
-    name = c_strings(kernel, np.where(function["name"].valid, function["name"].values, np.uint64(0)), 512)
+    name = c_strings(kernel, function["name"], 512)
     module = part.follow("mod")["name"]
     found = []
     for number in range(len(part)):
@@ -115,7 +115,7 @@ def _probe_pages(kernel: Kernel) -> list[MoreSymbols]:
             limit=_MOST,
         )
         start = page["insns"]
-        good = start.valid & (start.values != 0)
+        good = start.true
         count = int(good.sum())
         sizes = np.full(count, kernel.page_size, dtype=np.uint64)
         found += _part("__builtin__kprobes", [name] * count, start.values[good], sizes)

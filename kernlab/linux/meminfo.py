@@ -135,7 +135,7 @@ class Summary:
         cache = plus(lru["active_file"], lru["inactive_file"])
         if free is None or reserve is None or cache is None or reclaimable is None or not marks.valid.all():
             return None
-        low = int(marks.values[managed.values != 0, 1].sum()) * self.kernel.page_size
+        low = int(marks.values[managed.true, 1].sum()) * self.kernel.page_size
         available = free - reserve + cache - min(cache // 2, low) + reclaimable - min(reclaimable // 2, low)
         return max(available, 0)
 
@@ -193,9 +193,9 @@ class Summary:
         if not has_swap(self.kernel):
             return 0, 0
         area = swap_areas(self.kernel)
-        used, known = pages_in_use(area)
-        leaving = (area["flags"].values & np.uint64(SWP_WRITEOK)) == 0
-        rest = int(used[leaving].sum()) * size if known.all() else None
+        used = pages_in_use(area)
+        leaving = ~area["flags"].has(SWP_WRITEOK)
+        rest = int(used.values[leaving.true].sum()) * size if used.valid.all() else None
         return plus(self.in_bytes("total_swap_pages"), rest), plus(self.in_bytes("nr_swap_pages"), rest)
 
     def _zswap(self) -> dict[str, Value]:
@@ -224,8 +224,8 @@ class Summary:
         kernel = self.kernel
         symbol = kernel.symbol("vm_committed_as")
         counter = StructArray(kernel, "struct percpu_counter", [symbol])
-        (total,), (known,) = percpu_sums(kernel, counter)
-        return max(int(total), 0) * kernel.page_size if known else None
+        total: Value = (percpu_sums(kernel, counter).clip(0) * kernel.page_size)[0]
+        return total
 
     def _vmalloc_total(self) -> Value:
         # The space ends one byte early, so it is one kB less.
@@ -281,8 +281,8 @@ class Summary:
         total, order = state["nr_huge_pages"], state["order"]
         if not (total.valid.all() and order.valid.all()):
             return None
-        sizes = self.kernel.page_size << np.minimum(order.values.astype(np.int64), 40)
-        return int((total.values.astype(np.int64) * sizes).sum())
+        total_bytes: int = sum((total * (self.kernel.page_size << order.clip(0, 40))).tolist())
+        return total_bytes
 
     def _huge_pages(self) -> dict[str, Value]:
         state = self._hstates
@@ -301,11 +301,9 @@ class Summary:
         found: dict[str, Value] = {}
         for key, member in keys.items():
             column = default[member]
-            found[key] = int(column.values[0]) if column.valid[0] else None
+            found[key] = column[0]
         order = default["order"]
-        found["Hugepagesize"] = (
-            self.kernel.page_size << min(int(order.values[0]), 40) if order.valid[0] else None
-        )
+        found["Hugepagesize"] = (self.kernel.page_size << order.clip(0, 40))[0]
         found["Hugetlb"] = self._hugetlb_bytes()
         return found
 

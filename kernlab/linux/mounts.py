@@ -32,14 +32,13 @@ def of_tasks(kernel: Kernel, task: StructArray) -> Column:
 
 def in_namespace(pointer: Column) -> npt.NDArray[np.bool_]:
     """Which of these `struct mnt_namespace *` are those of a namespace, bool[n]."""
-    there: npt.NDArray[np.bool_] = pointer.valid & (pointer.values != 0) & (pointer.values < _ERRORS)
+    there: npt.NDArray[np.bool_] = pointer.true & (pointer.values < _ERRORS)
     return there
 
 
 def _numbers(kernel: Kernel, pointer: Column) -> Column:
     there = in_namespace(pointer)
-    unique, of = np.unique(np.where(there, pointer.values, np.uint64(0)), return_inverse=True)
+    unique, of = np.unique(pointer.where(there).filled(0), return_inverse=True)
     number = StructArray(kernel, "struct mnt_namespace", unique)["ns.inum"]
     # Mounts that no process can see yet (fsmount) are in a namespace without a number.
-    known = number.valid & (number.values != 0)
-    return Column(number.values.astype(np.int64)[of], there & known[of], "int")
+    return number.where(number.true).int64[of].where(there)

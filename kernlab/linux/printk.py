@@ -138,7 +138,7 @@ class Ring:
     def texts(self, descriptors: StructArray, infos: StructArray) -> tuple[Column, int]:
         """The records' texts, and how many are lost (printk_ringbuffer.c, get_data)."""
         begin, after = descriptors["text_blk_lpos.begin"].values, descriptors["text_blk_lpos.next"].values
-        length = infos["text_len"].values.astype(np.int64)
+        length = infos["text_len"].int64.filled(0)
         size = np.uint64(1 << self.size_bits)
         first, last = begin & (size - np.uint64(1)), after & (size - np.uint64(1))
         # A block that would cross the end of the ring lies at its start instead; its id word lies there too.
@@ -171,4 +171,4 @@ class Ring:
                 valid[row] = False
                 continue
             values.append(text.decode(self.data[part].tobytes()))
-        return Column(np.array(values, dtype=object), valid, "text"), int((~valid).sum())
+        return Column.of(values, valid, "text"), int((~valid).sum())

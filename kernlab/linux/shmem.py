@@ -31,7 +31,7 @@ def is_shmem(kernel: Kernel, mapping: StructArray) -> Column:
     """
     operations, (wanted, told) = mapping["a_ops"], _operations(kernel)
     known = operations.valid if told else np.zeros(len(mapping), dtype=bool)
-    return Column(operations.values == np.uint64(wanted or 1), known, "bool")
+    return (operations == (wanted or 1)).where(known)
 
 
 def _operations(kernel: Kernel) -> tuple[int | None, bool]:
@@ -47,9 +47,9 @@ def swapped_pages(inode: StructArray) -> Column:
     """How many pages of each inode of shared memory are swapped out (shmem_inode_info.swapped)."""
     if inode.kernel.types.get("struct shmem_inode_info") is None:
         # A kernel without CONFIG_SHMEM.
-        return Column(np.zeros(len(inode), dtype=np.int64), inode.valid, "int")
+        return Column.of(np.zeros(len(inode), dtype=np.int64), inode.valid)
     swapped = inode.container("struct shmem_inode_info", "vfs_inode")["swapped"]
-    return Column(swapped.values.astype(np.int64), swapped.valid & inode.valid, "int")
+    return swapped.int64.where(inode.valid)
 
 
 def swapped_inodes(kernel: Kernel) -> StructArray | None:
@@ -120,7 +120,7 @@ class SharedSwap:
         self._page_shift = np.uint64(kernel.arch.page_shift)
         file, flags = vma["vm_file"], vma.first("vm_flags", "flags.__vma_flags[0]").values.astype(np.uint64)
         self.known = file.valid.copy()
-        unique, of = np.unique(np.where(file.valid, file.values, np.uint64(0)), return_inverse=True)
+        unique, of = np.unique(file.filled(0), return_inverse=True)
         mapping = StructArray(kernel, "struct file", unique).follow("f_mapping")
         shared, swapped = is_shmem(kernel, mapping), swapped_pages(mapping.follow("host"))
         if not _operations(kernel)[1]:
@@ -129,7 +129,7 @@ class SharedSwap:
                 "shmem_aops (CONFIG_KALLSYMS_ALL)"
             )
         # A mapping whose inode is lost may well have swapped pages.
-        some = shared.values & ~(swapped.valid & (swapped.values == 0))
+        some = shared.values & ~((swapped == 0).true)
         self.known &= ((unique == 0) | (shared.valid & (swapped.valid | ~shared.values)))[of]
         rows = np.flatnonzero(self.known & some[of])
         self._ranges = SwappedRanges(kernel, mapping.addresses[some])

@@ -50,12 +50,10 @@ _CUT_SHORT = ("struct task_struct", "struct kmem_cache", "struct mm_struct")
 def cache_names(kernel: Kernel, caches: StructArray) -> list[str]:
     """The name of each kmem_cache, its address where that cannot be read."""
     pointer = caches["name"]
-    name = never_empty(c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), 256))
+    name = never_empty(c_strings(kernel, pointer, 256))
     return [
-        str(text) if valid else f"{address:#018x}"
-        for text, valid, address in zip(
-            name.values, name.valid.tolist(), caches.addresses.tolist(), strict=True
-        )
+        f"{address:#018x}" if text is None else text
+        for text, address in zip(name, caches.addresses.tolist(), strict=True)
     ]
 
 
@@ -108,7 +106,7 @@ def cache_nodes(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
         # In 7.x the pointer lies in a small struct beside the node's barn.
         pointer = cache.first(f"per_node[{number}].node", f"node[{number}]")
         unread += int((~pointer.valid).sum())
-        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
+        rows = np.flatnonzero(pointer.true)
         owners.append(rows)
         addresses.append(pointer.values[rows])
     if unread:
@@ -121,7 +119,7 @@ def percpu_structs(
 ) -> tuple[I64, StructArray]:
     """A per-CPU struct of each cache on each of the CPUs `numbers`: (cache index int64[m], StructArray of m)."""
     pointer = cache[member]
-    rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
+    rows = np.flatnonzero(pointer.true)
     where = percpu_many(kernel, pointer.values[rows], numbers).reshape(-1)
     return np.repeat(rows, len(numbers)), StructArray(kernel, type_name, where)
 
@@ -140,7 +138,7 @@ def sheaves(kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray) ->
             continue
         pointer = cpu[member]
         doubtful.append(owner[~pointer.valid])
-        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
+        rows = np.flatnonzero(pointer.true)
         owners.append(owner[rows])
         found.append(pointer.values[rows])
     barn_owner, barn = barns(kernel, cache)
@@ -155,8 +153,8 @@ def sheaves(kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray) ->
     counted = barn["nr_full"]
     doubtful.append(barn_owner[~counted.valid])
     if losses:
-        wrong = np.bincount(index, minlength=len(barn)) != counted.values.astype(np.int64)
-        doubtful.append(barn_owner[wrong])
+        wrong = counted != np.bincount(index, minlength=len(barn))
+        doubtful.append(barn_owner[wrong.true])
     owners.append(barn_owner[index])
     found.append(full.addresses)
     # A sheaf may be shared by caches that have none of their own: it counts once.
@@ -171,7 +169,7 @@ def barns(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
     owners, addresses = [], []
     for number in range(width):
         pointer = cache.first(f"per_node[{number}].barn", f"node[{number}]->barn")
-        rows = np.flatnonzero(pointer.valid & (pointer.values != 0))
+        rows = np.flatnonzero(pointer.true)
         owners.append(rows)
         addresses.append(pointer.values[rows])
     return np.concatenate(owners), StructArray(kernel, barn_type, np.concatenate(addresses))

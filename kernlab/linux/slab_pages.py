@@ -63,7 +63,7 @@ class SlabPages:
         slab = StructArray(kernel, slab_type(kernel), heads)
         pointer, freelist = slab["slab_cache"], slab["freelist"]
         objects, inuse = slab["objects"], slab["inuse"]
-        unique, cache = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
+        unique, cache = np.unique(pointer.filled(0), return_inverse=True)
         caches = StructArray(kernel, "struct kmem_cache", unique)
         size = caches["size"]
         stride = size.values.astype(np.int64)

@@ -40,7 +40,7 @@ def object_states(kernel: Kernel, slabs: SlabPages, *, whole: bool = True) -> np
     if cache.has("cpu_slab"):
         owner, cpu = percpu_structs(kernel, cache[known], "cpu_slab", "struct kmem_cache_cpu", numbers)
         heads = cpu["freelist"]
-        first = heads.values[heads.valid & (heads.values != 0)]
+        first = heads.values[heads.true]
         slab, _, _ = slabs.locate(first)
         _, good = states.walk(slab[slab >= 0], first[slab >= 0])
         outside = first[slab < 0] if whole else first[:0]

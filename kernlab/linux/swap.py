@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
@@ -41,10 +41,9 @@ def swap_areas(kernel: Kernel) -> StructArray:
     lost = int((~read).sum()) + int((~flags.valid).sum())
     if lost:
         kernel.lost(f"swap: {lost:,} areas cannot be read")
-    return area[np.flatnonzero(flags.valid & ((flags.values & np.uint64(SWP_USED)) != 0))]
+    return area[flags.has(SWP_USED).true]
 
 
-def pages_in_use(area: StructArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """How many pages of each area are swapped out: (int64[n], bool[n])."""
-    used = area.first("inuse_pages.counter", "inuse_pages")
-    return used.values.astype(np.int64) & _USAGE, used.valid
+def pages_in_use(area: StructArray) -> Column:
+    """How many pages of each area are swapped out."""
+    return (area.first("inuse_pages.counter", "inuse_pages") & _USAGE).int64

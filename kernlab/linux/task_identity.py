@@ -18,9 +18,9 @@ def cgroup_of(kernel: Kernel, task: StructArray) -> Column:
     Missing where it cannot be read, and without CONFIG_CGROUPS. Mirrors kernel/cgroup/cgroup.c, proc_cgroup_show.
     """
     if not task.has("cgroups"):
-        return _nothing(len(task))
+        return Column.missing(len(task))
     pointer = task["cgroups"]
-    sets, of = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
+    sets, of = np.unique(pointer.filled(0), return_inverse=True)
     groups = StructArray(kernel, "struct css_set", sets)
     memory = kernel.types.enumerator_or_none("memory_cgrp_id")
     unified = not kernel.find_symbol("cgrp_dfl_visible") or kernel.word("cgrp_dfl_visible", 1)
@@ -28,11 +28,11 @@ def cgroup_of(kernel: Kernel, task: StructArray) -> Column:
         "dfl_cgrp" if unified or memory is None else f"subsys[{memory}]->cgroup", to="struct cgroup"
     )
     node, flags = group["kn"], group["self.flags"]
-    path = kernfs_paths(kernel, np.where(node.valid, node.values, np.uint64(0)))
+    path = kernfs_paths(kernel, node)
     online = kernel.types.enumerator_or_none("CSS_ONLINE")
-    dead = flags.valid & ((flags.values.astype(np.int64) & (2 if online is None else online)) == 0)
-    text = np.where(dead & path.valid, path.values + " (deleted)", path.values)
-    return Column(text[of], path.valid[of] & pointer.valid, "text")
+    dead = ~flags.has(2 if online is None else online)
+    text = np.where(dead.true & path.valid, path.values + " (deleted)", path.values)
+    return Column.of(text, path.valid)[of].where(pointer.valid)
 
 
 def program_of(kernel: Kernel, task: StructArray, mm: Column) -> Column:
@@ -40,15 +40,10 @@ def program_of(kernel: Kernel, task: StructArray, mm: Column) -> Column:
 
     Missing for kernel threads and what has no mm any more. Mirrors fs/proc/base.c, proc_exe_link.
     """
-    spaces, of = np.unique(np.where(mm.valid, mm.values, np.uint64(0)), return_inverse=True)
+    spaces, of = np.unique(mm.filled(0), return_inverse=True)
     space = StructArray(kernel, "struct mm_struct", spaces)
     pointer = space["exe_file"]
-    files, file_of = np.unique(np.where(pointer.valid, pointer.values, np.uint64(0)), return_inverse=True)
+    files, file_of = np.unique(pointer.filled(0), return_inverse=True)
     file = StructArray(kernel, "struct file", files)
     path = paths(kernel, file.follow("f_path"), root_of_init(kernel))
-    row = file_of[of]
-    return Column(path.values[row], path.valid[row], "text")
-
-
-def _nothing(count: int) -> Column:
-    return Column(np.full(count, "", dtype=object), np.zeros(count, dtype=bool), "text")
+    return path[file_of[of]]

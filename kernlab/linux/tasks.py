@@ -76,7 +76,7 @@ def _idle_tasks(kernel: Kernel) -> U64:
     numbers = possible_cpus(kernel)
     queues = StructArray(kernel, "struct rq", percpu(kernel, kernel.symbol("runqueues"), numbers))
     idle = queues["idle"]
-    return np.unique(idle.values[idle.valid & (idle.values != 0)])
+    return np.unique(idle.values[idle.true])
 
 
 def _by_pid(kernel: Kernel) -> U64:
@@ -90,7 +90,7 @@ def _by_pid(kernel: Kernel) -> U64:
     lost = int((~first.valid).sum())
     if lost:
         kernel.lost(f"the idr of pids: {lost:,} of {len(pids):,} struct pid lie on pages that the dump lacks")
-    held = first.valid & (first.values != 0)
+    held = first.true
     head = pids.follow(f"tasks[{kind}]").addresses[held]
     found = container(kernel, "struct task_struct", f"pid_links[{kind}]", first.values[held])
     back = found[f"pid_links[{kind}].pprev"]
@@ -144,7 +144,7 @@ def _neighbours(kernel: Kernel, tasks: StructArray, member: str, heads: U64, wil
     for forward, back in (("next", "prev"), ("prev", "next")):
         link = tasks[f"{member}.{forward}"]
         mine = tasks.addresses + offset
-        use = link.valid & (link.values != 0) & (link.values != mine) & ~np.isin(link.values, heads)
+        use = link.true & (link.values != mine) & ~np.isin(link.values, heads)
         nodes, inverse = np.unique(link.values[use], return_inverse=True)
         neighbours = container(kernel, "struct task_struct", member, nodes)
         reverse = neighbours[f"{member}.{back}"]

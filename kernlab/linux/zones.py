@@ -58,7 +58,7 @@ def zones(kernel: Kernel, node: StructArray) -> tuple[I64, StructArray]:
 def zone_names(kernel: Kernel, zone: StructArray) -> list[str]:
     """The zones' names as the kernel prints them; "zone N" where the string cannot be read."""
     pointer = zone["name"]
-    names = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)), 32)
+    names = c_strings(kernel, pointer, 32)
     spoken = zip(names.values.tolist(), names.valid.tolist(), strict=True)
     per_node = zones_per_node(kernel)
     return [name if valid else f"zone {row % per_node}" for row, (name, valid) in enumerate(spoken)]

@@ -64,7 +64,7 @@ def _pages(kernel: Kernel, pool: StructArray) -> int | None:
     pointers = layers.values.reshape(-1)
     layer = StructArray(kernel, "struct zpool", pointers[pointers != 0])
     driver, allocator = layer.follow("driver")["type"], layer["pool"]
-    name = c_strings(kernel, np.where(driver.valid, driver.values, np.uint64(0)), 64)
+    name = c_strings(kernel, driver, 64)
     if not (name.valid.all() and allocator.valid.all()):
         return None
     total = 0

@@ -40,7 +40,7 @@ def maple_entries(
     tops, shared = each_once(trees)
     roots = StructArray(kernel, "struct maple_tree", tops)
     root = roots["ma_root"]
-    owner = np.flatnonzero(root.valid & (root.values != 0))
+    owner = np.flatnonzero(root.true)
     slots = root.values[owner]
     is_node = ((slots & np.uint64(3)) == _INTERNAL) & (slots > _LOWEST_NODE)
     # A tree of a single entry at index 0 has it in place of a node.

@@ -33,16 +33,17 @@ def sized_strings(
         valid[rows] = status == 0
         whole = data.tobytes()
         values[rows] = [text.decode(whole[i * size : (i + 1) * size]) for i in range(len(rows))]
-    return Column(values, valid, "text")
+    return Column.of(values, valid)
 
 
 def never_empty(names: Column) -> Column:
     """Names of what always has one: an empty one was read from memory that is damaged to zeros, and is not known."""
-    return Column(names.values, names.valid & (names.values != ""), names.kind, names.type)
+    return names.where(names.true)
 
 
-def c_strings(kernel: Kernel, addresses: npt.NDArray[np.uint64], limit: int = 4096) -> Column:
-    """NUL-terminated strings at addresses uint64[n], cut at `limit` bytes; a NULL pointer gives a value not valid."""
+def c_strings(kernel: Kernel, pointers: Column | npt.NDArray[np.uint64], limit: int = 4096) -> Column:
+    """NUL-terminated strings at pointers (a column, or uint64[n]), cut at `limit` bytes; missing where one is NULL."""
+    addresses = pointers.filled(0) if isinstance(pointers, Column) else pointers
     found: list[list[bytes]] = [[] for _ in range(len(addresses))]
     valid = addresses != 0
     rows = np.flatnonzero(valid)
@@ -67,4 +68,4 @@ def c_strings(kernel: Kernel, addresses: npt.NDArray[np.uint64], limit: int = 40
         done += _PIECE
     values = np.empty(len(addresses), dtype=object)
     values[:] = [text.decode(b"".join(parts)[:limit]) for parts in found]
-    return Column(values, valid, "text")
+    return Column.of(values, valid)

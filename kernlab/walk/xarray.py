@@ -47,7 +47,7 @@ def xarray_spans(
     roots = StructArray(kernel, "struct xarray", tops)
     head = roots["xa_head"]
     node_type = kernel.find_type("struct xa_node")
-    owner = np.flatnonzero(head.valid & (head.values != 0))
+    owner = np.flatnonzero(head.true)
     entries = head.values[owner]
     index = np.zeros(len(owner), dtype=np.uint64)
     length = np.ones(len(owner), dtype=np.uint64)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.heap import Heap
 
+from kernlab.core.column import Column
 from kernlab.linux.kernfs import kernfs_paths
 
 WILD = 0xFFFF_8000_DEAD_0000
@@ -33,7 +34,7 @@ class Tree:
         self.heap.member("struct kernfs_node", address, self.parent, parent)
 
     def paths(self, *nodes: int) -> list[str | None]:
-        column = kernfs_paths(self.heap.kernel(), np.array(nodes, dtype=np.uint64))
+        column = kernfs_paths(self.heap.kernel(), Column.of(np.array(nodes, dtype=np.uint64), kind="address"))
         return [
             path if valid else None
             for path, valid in zip(column.values.tolist(), column.valid.tolist(), strict=True)

@@ -23,11 +23,10 @@ def clocksources(kernel: Kernel) -> pd.DataFrame:
     """
     head = kernel.symbol("clocksource_list")
     _, source = list_entries(kernel, [head], "struct clocksource", "list", what="clock sources")
-    name = source["name"]
     return frame(
         kernel,
         "clocksources",
-        name=c_strings(kernel, np.where(name.valid, name.values, np.uint64(0))),
+        name=c_strings(kernel, source["name"]),
         rating=source["rating"],
         address=source,
     )

@@ -144,7 +144,7 @@ class NetworkSearch:
         count = caches["skb_count"]
         owner, slot = caches.elements("skb_cache")
         index = np.arange(len(slot)) - np.searchsorted(owner, owner)
-        held = np.where(count.valid, count.values, 0).astype(np.int64)
+        held = count.filled(0).astype(np.int64)
         stored, read = self._kernel.words(slot.addresses[index < held[owner]])
         return stored[read]
 
@@ -167,7 +167,7 @@ class NetworkSearch:
         number = shared["nr_frags"]
         owner, frag = shared.elements("frags")
         index = np.arange(len(frag)) - np.searchsorted(owner, owner)
-        used = np.where(number.valid, number.values, 0).astype(np.int64)
+        used = number.filled(0).astype(np.int64)
         # Linux commit 21d2e6737c97 ("net: add netmem to skb_frag_t") (in v6.9); a bio_vec since 5.4.
         page = frag[index < used[owner]].first("netmem", "bv_page")
         # With bit 0 set it is memory of a device (NET_IOV).

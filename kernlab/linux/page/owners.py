@@ -91,7 +91,7 @@ def area_kinds(areas: VmAreas, stacks: U64) -> Kinds:
     kinds[(areas.vm.addresses == 0) & ~areas.unpurged] = Kind.VMAP
     is_stack = np.isin(areas.start, stacks)
     # Stacks that wait for the next thread (cached_stacks) or for a grace period were made in the same place.
-    made_by = np.unique(caller.values[is_stack & caller.valid & (caller.values != 0)])
+    made_by = np.unique(caller.values[is_stack & caller.true])
     sizes = np.unique(size.values[is_stack & size.valid])
     alike = caller.valid & np.isin(caller.values, made_by) & size.valid & np.isin(size.values, sizes)
     kinds[(is_stack | alike) & (kinds == Kind.VMALLOC)] = Kind.KERNEL_STACK
@@ -104,7 +104,7 @@ def _stacks(kernel: Kernel) -> U64:
         stack = find_tasks(kernel)["stack"]
     except KernlabError:
         return np.zeros(0, dtype=np.uint64)
-    return np.unique(stack.values[stack.valid & (stack.values != 0)])
+    return np.unique(stack.values[stack.true])
 
 
 def _add_direct_stacks(

@@ -61,35 +61,32 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     block = super_blocks(kernel)
     info = block.follow("s_fs_info", to="struct shmem_sb_info")
     size, limit = info["max_blocks"], info["max_inodes"]
-    limited = size.valid & (size.values != 0)
-    used, known = percpu_sums(kernel, info.follow("used_blocks"))
-    used = np.maximum(used, 0)
+    limited, counted = size.true, limit.true
+    used = percpu_sums(kernel, info.follow("used_blocks")).clip(0)
     free = (
-        info["free_inodes"].values.astype(np.int64)
+        info["free_inodes"].int64
         if info.has("free_inodes")
         # Linux commit e07c469e979d ("tmpfs: track free_ispace instead of free_inodes") (in v6.6).
-        else info["free_ispace"].values.astype(np.int64) // _INODE_BYTES
+        else info["free_ispace"] // _INODE_BYTES
     )
-    counted = limit.valid & (limit.values != 0)
     mounts = mounts_of(kernel, block.addresses)
     space = container(kernel, "struct mount", "mnt", mounts)["mnt_ns"]
     seen = (mounts != 0) & in_namespace(space)
     root, name = block["s_root"], block.follow("s_type")["name"]
-    number = block["s_dev"].values.astype(np.int64)
     return frame(
         kernel,
         "tmpfs",
         mount=paths_at(kernel, mounts, root.values, seen & root.valid, root_of_init(kernel)),
         mount_namespace=nullable(of_mounts(kernel, mounts)),
-        type=c_strings(kernel, np.where(name.valid, name.values, np.uint64(0)), 64),
+        type=c_strings(kernel, name, 64),
         # include/linux/kdev_t.h: MINORBITS is 20.
-        dev=[f"{value >> 20}:{value & 0xFFFFF}" for value in number.tolist()],
-        resident_bytes=nullable(*_resident(kernel, block)),
-        swap_bytes=nullable(*_swapped(kernel, block)),
-        size_bytes=nullable(size.values.astype(np.int64) * kernel.page_size, limited),
-        used_bytes=nullable(used * kernel.page_size, limited & known),
-        inodes=nullable(limit.values.astype(np.int64), counted),
-        inodes_free=nullable(free, counted),
+        dev=[f"{value >> 20}:{value & 0xFFFFF}" for value in block["s_dev"].filled(0).tolist()],
+        resident_bytes=nullable(_resident(kernel, block)),
+        swap_bytes=nullable(_swapped(kernel, block)),
+        size_bytes=nullable((size * kernel.page_size).where(limited)),
+        used_bytes=nullable((used * kernel.page_size).where(limited)),
+        inodes=nullable(limit.int64.where(counted)),
+        inodes_free=nullable(free.where(counted)),
         address=block,
     )
 
@@ -107,11 +104,10 @@ def super_blocks(kernel: Kernel) -> StructArray:
         what="the file systems",
     )
     operations = block["s_op"]
-    mine = operations.valid & (operations.values == np.uint64(kernel.symbol("shmem_ops")))
-    return block[np.flatnonzero(mine)]
+    return block[(operations == kernel.symbol("shmem_ops")).true]
 
 
-def _resident(kernel: Kernel, block: StructArray) -> tuple[I64, Mask]:
+def _resident(kernel: Kernel, block: StructArray) -> Column:
     """Bytes of each file system that are in memory: all pages of shared memory by their inodes' super_block."""
     spaces, counts = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
     for chunk in PageSurvey(kernel):
@@ -128,17 +124,17 @@ def _resident(kernel: Kernel, block: StructArray) -> tuple[I64, Mask]:
     if lost:
         kernel.lost(f"tmpfs: the inodes of {lost:,} pages of shared memory are not in the dump")
     # With pages whose owner is unknown each sum may be too small.
-    return _summed(block, owner, pages) * kernel.page_size, np.full(len(block), lost == 0)
+    return Column.of(_summed(block, owner, pages), np.full(len(block), lost == 0)) * kernel.page_size
 
 
-def _swapped(kernel: Kernel, block: StructArray) -> tuple[I64, Mask]:
+def _swapped(kernel: Kernel, block: StructArray) -> Column:
     """Bytes of each file system that are swapped out."""
     inode = swapped_inodes(kernel)
     if inode is None:
-        return np.zeros(len(block), dtype=np.int64), np.zeros(len(block), dtype=bool)
+        return Column.missing(len(block), "int")
     pages, owner = swapped_pages(inode), inode["i_sb"]
     whole = bool((pages.valid & owner.valid).all())
-    return _summed(block, owner, pages.values) * kernel.page_size, np.full(len(block), whole)
+    return Column.of(_summed(block, owner, pages.values), np.full(len(block), whole)) * kernel.page_size
 
 
 def _summed(block: StructArray, owner: Column, pages: I64) -> I64:
@@ -147,6 +143,6 @@ def _summed(block: StructArray, owner: Column, pages: I64) -> I64:
     if len(block):
         order = np.argsort(block.addresses)
         place = order[np.searchsorted(block.addresses[order], owner.values).clip(max=len(block) - 1)]
-        mine = owner.valid & (block.addresses[place] == owner.values)
+        mine = (owner == block.addresses[place]).true
         np.add.at(total, place[mine], pages[mine])
     return total

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux import vm_counters, zones
@@ -38,7 +37,7 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
             address="struct hstate",
         )
     order, total = state["order"], state["nr_huge_pages"]
-    size = np.int64(kernel.page_size) << np.minimum(order.values.astype(np.int64), 40)
+    size = kernel.page_size << order.clip(0, 40)
     index = vm_counters.global_word(kernel, "default_hstate_idx", 4)
     per_node: dict[str, Any] = {}
     for node in zones.nodes(kernel)["node_id"].values.tolist():
@@ -48,23 +47,18 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
             ("surplus", "surplus_huge_pages_node"),
         ):
             per_node[f"{name}_node{node}"] = nullable(state[f"{member}[{node}]"])
-    both = order.valid & total.valid
     return frame(
         kernel,
         "hugepages",
-        size_bytes=nullable(size, order.valid),
-        total=nullable(_count(total)),
-        free=nullable(_count(state["free_huge_pages"])),
-        reserved=nullable(_count(state["resv_huge_pages"])),
-        surplus=nullable(_count(state["surplus_huge_pages"])),
-        wanted=nullable(_count(state["max_huge_pages"])),
-        overcommit=nullable(_count(state["nr_overcommit_huge_pages"])),
-        bytes=nullable(total.values.astype(np.int64) * size, both),
+        size_bytes=nullable(size),
+        total=nullable(total.int64),
+        free=nullable(state["free_huge_pages"].int64),
+        reserved=nullable(state["resv_huge_pages"].int64),
+        surplus=nullable(state["surplus_huge_pages"].int64),
+        wanted=nullable(state["max_huge_pages"].int64),
+        overcommit=nullable(state["nr_overcommit_huge_pages"].int64),
+        bytes=nullable(total * size),
         default=nullable(np.arange(len(state)) == index, np.full(len(state), index is not None)),
         **per_node,
         address=state,
     )
-
-
-def _count(column: Column) -> Column:
-    return Column(column.values.astype(np.int64), column.valid, "int")

@@ -13,6 +13,7 @@ from kernlab.walk.strings import c_strings
 
 #: /proc/iomem indents no deeper (kernel/resource.c, MAX_IORES_LEVEL).
 _DEEPEST_SHOWN = 5
+_BUSY = 0x80000000  # IORESOURCE_BUSY, include/linux/ioport.h
 
 
 @table(rows="struct resource")
@@ -30,21 +31,18 @@ def iomem(kernel: Kernel) -> pd.DataFrame:
     found, depth = resources(kernel, "iomem_resource")
     start, end, flags = found["start"], found["end"], found["flags"]
     pointer = found["name"]
-    name = c_strings(kernel, np.where(pointer.valid, pointer.values, np.uint64(0)))
+    name, nameless = c_strings(kernel, pointer), (pointer == 0).true
     # The kernel itself prints this for a range without a name.
-    name.values[pointer.valid & (pointer.values == 0)] = "<BAD>"
-    name = Column(name.values, name.valid | (pointer.valid & (pointer.values == 0)), "text")
-    both = start.valid & end.valid
-    # One range may span all of 64 bits: its size is then one more than fits, which no real one is.
-    size = (end.values - start.values).astype(np.int64) + 1
+    name = Column.of(np.where(nameless, "<BAD>", name.values), name.valid | nameless)
     return frame(
         kernel,
         "iomem",
         start=addresses(kernel, start.values, start.valid),
         end=addresses(kernel, end.values, end.valid),
-        size_bytes=Column(size, both, "int"),
+        # One range may span all of 64 bits: its size is more than fits.
+        size_bytes=end - start + 1,
         name=name,
         depth=np.minimum(depth, _DEEPEST_SHOWN),
-        busy=Column((flags.values & np.uint64(0x80000000)) != 0, flags.valid, "bool"),
+        busy=flags.has(_BUSY),
         address=found,
     )

@@ -76,7 +76,6 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     charged = _charged(kernel, group)
     unlimited = np.int64((1 << 63) - 1) // kernel.page_size
     is_root = parent < 0
-    flags = css["flags"].values.astype(np.int64)
     online = 1 << 1 if (bit := kernel.types.enumerator_or_none("CSS_ONLINE")) is None else bit
     node = css["cgroup->kn"]
     usage, swap = _pages(kernel, group, "memory.usage.counter"), _pages(kernel, group, "swap.usage.counter")
@@ -84,7 +83,7 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "memory_by_cgroup",
-        path=kernfs_paths(kernel, np.where(node.valid, node.values, np.uint64(0))),
+        path=kernfs_paths(kernel, node),
         usage_bytes=nullable(usage.where(~is_root)),
         **{f"{name}_bytes": nullable(column) for name, column in charged.items()},
         swap_bytes=nullable(swap.where(~is_root)),
@@ -92,23 +91,20 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
         high_bytes=nullable(_limit(kernel, group, "memory.high", unlimited)),
         peak_bytes=nullable(_pages(kernel, group, "memory.watermark").where(~is_root)),
         **{name: nullable(column.where(~is_root)) for name, column in _events(kernel, group).items()},
-        processes=nullable(Column(processes, known, "int")),
-        dying=Column((flags & online) == 0, css["flags"].valid, "bool"),
+        processes=nullable(processes, known),
+        dying=~css["flags"].has(online),
         level=level,
         address=group,
     )
 
 
 def _pages(kernel: Kernel, group: StructArray, path: str) -> Column:
-    column = group[path]
-    return Column(np.maximum(column.values.astype(np.int64), 0) * kernel.page_size, column.valid, "int")
+    return group[path].clip(0) * kernel.page_size
 
 
 def _limit(kernel: Kernel, group: StructArray, path: str, unlimited: np.int64) -> Column:
     pages = group[path]
-    values = pages.values.astype(np.int64)
-    bounded = (values >= 0) & (values < unlimited)
-    return Column(np.where(bounded, values, 0) * kernel.page_size, pages.valid & bounded, "int")
+    return (pages * kernel.page_size).where(((pages >= 0) & (pages < unlimited)).true)
 
 
 def _events(kernel: Kernel, group: StructArray) -> dict[str, Column]:
@@ -140,7 +136,7 @@ def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
         below = container(kernel, "struct mem_cgroup", "css", css.addresses)
         up = css["parent"]
         # What can be read and names another parent is no cgroup of this tree; one that was met before neither.
-        fresh = ~np.isin(below.addresses, seen) & (~up.valid | (up.values == above.addresses[owner]))
+        fresh = ~np.isin(below.addresses, seen) & (up == above.addresses[owner]).filled(True)
         if not fresh.all():
             kernel.lost(f"the tree of memory cgroups: {int((~fresh).sum()):,} links lead out of it")
         if not fresh.any() or len(seen) > _MOST_CGROUPS:
@@ -162,11 +158,11 @@ def _processes(kernel: Kernel, css: StructArray, group: StructArray) -> tuple[I6
         return counts, np.zeros(len(group), dtype=bool)
     task = find_tasks(kernel)
     pid, tgid = task["pid"], task["tgid"]
-    leader = pid.valid & tgid.valid & (pid.values == tgid.values) & (pid.values > 0)
+    leader = ((pid == tgid) & (pid > 0)).true
     of = task[leader].follow("cgroups")[f"subsys[{number}]"]
     order = np.argsort(css.addresses)
     place = np.minimum(np.searchsorted(css.addresses[order], of.values), len(css) - 1)
-    hit = of.valid & (css.addresses[order][place] == of.values)
+    hit = (of == css.addresses[order][place]).true
     np.add.at(counts, order[place[hit]], 1)
     return counts, np.ones(len(group), dtype=bool)
 
@@ -205,8 +201,7 @@ def _charged(kernel: Kernel, group: StructArray) -> dict[str, Column]:
             np.add.at(sums[name], order[place[mine]], times[mine] * kernel.page_size)
     if lost:
         kernel.lost(f"cgroups: {lost:,} pages are charged to something that is no cgroup of the tree")
-    whole = np.ones(len(group), dtype=bool)
-    return {name: Column(values, whole, "int") for name, values in sums.items()}
+    return {name: Column.of(values) for name, values in sums.items()}
 
 
 def _owners(kernel: Kernel, charged: U64, groups: U64) -> tuple[I64, npt.NDArray[np.bool_]]:
@@ -217,6 +212,6 @@ def _owners(kernel: Kernel, charged: U64, groups: U64) -> tuple[I64, npt.NDArray
         rest = np.flatnonzero(~known)
         through = StructArray(kernel, "struct obj_cgroup", charged[rest])["memcg"]
         again = np.minimum(np.searchsorted(groups, through.values), len(groups) - 1)
-        hit = through.valid & (groups[again] == through.values)
+        hit = (through == groups[again]).true
         place[rest[hit]], known[rest[hit]] = again[hit], True
     return place, known

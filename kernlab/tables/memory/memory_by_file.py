@@ -10,7 +10,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import addresses, frame, nullable, table
-from kernlab.linux.files import inode_paths, known_addresses
+from kernlab.linux.files import inode_paths
 from kernlab.linux.mounts import of_mounts
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey
@@ -48,7 +48,7 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     inode = space.follow("host")
     # What can be read and does not lead back (i_mapping is the inode's own, or that of its block device) is no inode.
     back, number = inode["i_mapping"], inode["i_ino"]
-    good = inode.valid & back.valid & number.valid & (back.values == mapping)
+    good = inode.valid & number.valid & (back == mapping).true
     if not good.all():
         kernel.lost(
             f"{int(counts['all'][~good].sum()):,} pages of the page cache belong to {int((~good).sum()):,} mappings "
@@ -63,16 +63,12 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     )
     counts = {name: values[order] for name, values in counts.items()}
     block = inode.follow("i_sb")
-    fs = c_strings(kernel, known_addresses(block.follow("s_type")["name"]), 64)
-    is_device = fs.values.astype(object) == "bdev"
+    fs = c_strings(kernel, block.follow("s_type")["name"], 64)
+    is_device = (fs == "bdev").true
     kind = np.where(counts["shmem"] > 0, "shmem", np.where(is_device, "block device", "file")).astype(object)
-    device = (
-        inode["i_rdev"].values.astype(np.int64)
-        if inode.has("i_rdev")
-        else np.zeros(len(inode), dtype=np.int64)
-    )
-    dev = block["s_dev"]
-    shown = Column(np.where(is_device, device, dev.values.astype(np.int64)), dev.valid & good, "int")
+    dev = block["s_dev"].int64
+    device = inode["i_rdev"].int64.filled(0) if inode.has("i_rdev") else np.zeros(len(inode), dtype=np.int64)
+    shown = Column.of(np.where(is_device, device, dev.values), dev.valid & good)
     byte = np.int64(kernel.page_size)
     path, mounts = inode_paths(kernel, inode, is_device)
     return frame(

@@ -11,7 +11,6 @@ from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.map_usage import PSS_SHIFT, usage
 from kernlab.linux.task_identity import cgroup_of, program_of
 from kernlab.linux.tasks import find_tasks
-from kernlab.tables.processes.tasks import duration
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
@@ -37,7 +36,7 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     found = usage(kernel)
     task = find_tasks(kernel)
     tgid, pid, mm, flags = task["tgid"], task["pid"], task["mm"], task["flags"]
-    user = tgid.valid & mm.valid & (mm.values != 0) & ~(flags.valid & ((flags.values & _PF_KTHREAD) != 0))
+    user = tgid.valid & mm.true & ~flags.has(_PF_KTHREAD).true
     # A process is its leader; where that one has ended before the others, the thread that came next.
     rows = np.flatnonzero(user)
     rows = rows[np.lexsort((pid.values[rows], tgid.values[rows]))]
@@ -56,9 +55,9 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
     task, of, known = task[order], of[order], known[order]
 
     def held(name: str) -> Column:
-        return Column(sums[name][of], known, "int")
+        return Column.of(sums[name][of], known)
 
-    file = Column(sums["rss"][of] - sums["anon"][of] - sums["shmem"][of], known, "int")
+    file = held("rss") - held("anon") - held("shmem")
     return frame(
         kernel,
         "memory_by_process",
@@ -66,18 +65,18 @@ def memory_by_process(kernel: Kernel) -> pd.DataFrame:
         comm=task["comm"],
         uid=nullable(task["real_cred->uid.val"]),
         rss_bytes=nullable(held("rss")),
-        pss_bytes=nullable(Column(sums["pss"][of] >> PSS_SHIFT, known, "int")),
+        pss_bytes=nullable(held("pss") >> PSS_SHIFT),
         uss_bytes=nullable(held("uss")),
         anon_bytes=nullable(held("anon")),
         shmem_bytes=nullable(held("shmem")),
         file_bytes=nullable(file),
         swap_bytes=nullable(held("swap")),
-        shmem_swap_bytes=nullable(Column(sums["shmem_swap"][of], known & swap_known[of], "int")),
+        shmem_swap_bytes=nullable(held("shmem_swap").where(swap_known[of])),
         hugetlb_bytes=nullable(held("hugetlb")),
         page_tables_bytes=nullable(task["mm->pgtables_bytes.counter"]),
         cgroup=cgroup_of(kernel, task),
         exe=program_of(kernel, task, task["mm"]),
-        start_time=duration(task.first("start_boottime", "real_start_time")),
+        start_time=task.first("start_boottime", "real_start_time").timedelta,
         oom_score_adj=nullable(task["signal->oom_score_adj"]),
         address=task,
         mm=task["mm"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.column import Column
@@ -46,7 +45,7 @@ def shm(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "shm",
-        namespace=_member(space, "ns.inum", owner),
+        namespace=nullable(space["ns.inum"].int64[owner]),
         key=nullable(segment["shm_perm.key"]),
         shmid=nullable(segment["shm_perm.id"]),
         perms=_octal(mode),
@@ -54,17 +53,17 @@ def shm(kernel: Kernel) -> pd.DataFrame:
         gid=nullable(segment["shm_perm.gid.val"]),
         cuid=nullable(segment["shm_perm.cuid.val"]),
         cgid=nullable(segment["shm_perm.cgid.val"]),
-        size_bytes=nullable(_signed(segment["shm_segsz"])),
-        attached=nullable(_signed(segment["shm_nattch"])),
+        size_bytes=nullable(segment["shm_segsz"].int64),
+        attached=nullable(segment["shm_nattch"].int64),
         cpid=_pid(segment, "shm_cprid"),
         lpid=_pid(segment, "shm_lprid"),
-        rss_bytes=nullable(*_resident(kernel, segment)),
-        swap_bytes=nullable(*_swapped(kernel, segment)),
+        rss_bytes=nullable(_resident(kernel, segment)),
+        swap_bytes=nullable(_swapped(kernel, segment)),
         atime=_time(segment["shm_atim"]),
         dtime=_time(segment["shm_dtim"]),
         ctime=_time(segment["shm_ctim"]),
         # SHM_DEST in the mode, include/linux/shm.h.
-        destroyed=nullable((mode.values & 0o1000) != 0, mode.valid),
+        destroyed=nullable(mode.has(0o1000)),
         address=segment,
     )
 
@@ -89,71 +88,56 @@ def ipc_namespaces(kernel: Kernel) -> StructArray:
     found = [np.array([kernel.symbol("init_ipc_ns")], dtype=np.uint64)]
     try:
         pointer = find_tasks(kernel)["nsproxy->ipc_ns"]
-        found.append(pointer.values[pointer.valid & (pointer.values != 0)])
+        found.append(pointer.values[pointer.true])
     except KernlabError as error:
         kernel.lost(f"only the initial IPC namespace is known: {error}")
     return StructArray(kernel, "struct ipc_namespace", np.unique(np.concatenate(found)))
-
-
-def _signed(column: Column) -> Column:
-    return Column(column.values.astype(np.int64), column.valid, "int")
-
-
-def _member(structs: StructArray, path: str, owner: npt.NDArray[np.int64]) -> Any:
-    column = structs[path]
-    return nullable(column.values.astype(np.int64)[owner], column.valid[owner])
 
 
 def _pid(segment: StructArray, member: str) -> Any:
     """A `struct pid *` as a number in the initial namespace; NULL is 0."""
     pointer = segment[member]
     number = segment.follow(member)["numbers[0].nr"]
-    none = pointer.valid & (pointer.values == 0)
-    return nullable(np.where(none, 0, number.values.astype(np.int64)), none | number.valid)
+    none = (pointer == 0).true
+    return nullable(number.int64.filled(0), none | number.valid)
 
 
-def _is_huge(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which segments are made of huge pages (SHM_HUGETLB), and of which that is known."""
-    operations = segment["shm_file->f_op"]
-    huge = kernel.find_symbol("hugetlbfs_file_operations")
-    return operations.values == np.uint64(huge or 1), operations.valid
+def _is_huge(kernel: Kernel, segment: StructArray) -> Column:
+    """Which segments are made of huge pages (SHM_HUGETLB)."""
+    return segment["shm_file->f_op"] == (kernel.find_symbol("hugetlbfs_file_operations") or 1)
 
 
-def _resident(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _resident(kernel: Kernel, segment: StructArray) -> Column:
     """Bytes in memory by the mapping's count of pages (ipc/shm.c, shm_add_rss_swap).
 
     Of hugetlbfs it counts huge pages in older kernels and small ones in newer, and nothing in the dump says which:
     there it is not known.
     """
     pages = segment["shm_file->f_mapping->nrpages"]
-    huge, known = _is_huge(kernel, segment)
-    lost = int((huge & known).sum())
+    huge = _is_huge(kernel, segment)
+    lost = int(huge.true.sum())
     if lost:
         kernel.lost(f"shm: how much of {lost:,} segments of huge pages is in memory is not known")
-    return pages.values.astype(np.int64) * kernel.page_size, pages.valid & known & ~huge
+    return (pages * kernel.page_size).where((~huge).true)
 
 
-def _swapped(kernel: Kernel, segment: StructArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _swapped(kernel: Kernel, segment: StructArray) -> Column:
     """Bytes swapped out, from the shmem_inode_info around the inode; hugetlbfs has none, nor has ramfs, which stands
     in for tmpfs without CONFIG_SHMEM."""
     if not has_shmem(kernel):
-        return np.zeros(len(segment), dtype=np.int64), segment.valid
+        return Column.of(np.zeros(len(segment), dtype=np.int64), segment.valid)
     inode = segment["shm_file->f_inode"]
-    where = np.where(inode.valid, inode.values, np.uint64(0))
-    info = container(kernel, "struct shmem_inode_info", "vfs_inode", where)
-    swapped = info["swapped"]
-    huge, known = _is_huge(kernel, segment)
-    none = huge & known
-    pages = np.where(none, 0, swapped.values.astype(np.int64))
-    return pages * kernel.page_size, (swapped.valid & known) | none
+    swapped = container(kernel, "struct shmem_inode_info", "vfs_inode", inode.filled(0))["swapped"]
+    huge = _is_huge(kernel, segment)
+    pages = (swapped * kernel.page_size).where(huge.valid)
+    return Column.of(np.where(huge.true, 0, pages.values), huge.true | pages.valid)
 
 
 def _octal(mode: Column) -> Column:
-    digits = np.array([f"{bits & 0o777:03o}" for bits in mode.values.tolist()], dtype=object)
-    return Column(digits, mode.valid, "text")
+    return Column.of([f"{bits & 0o777:03o}" for bits in mode.filled(0).tolist()], mode.valid, "text")
 
 
 def _time(column: Column) -> Any:
     seconds = column.values.astype("datetime64[s]").astype("datetime64[ns]")
-    seconds[~column.valid | (column.values == 0)] = np.datetime64("NaT")
+    seconds[~column.true] = np.datetime64("NaT")
     return pd.Series(seconds).dt.tz_localize("UTC")

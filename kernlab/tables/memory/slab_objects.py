@@ -79,7 +79,7 @@ def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None) -> None:
     for member, each in (("nr_slabs", np.ones(len(slabs), dtype=np.int64)), ("total_objects", slabs.objects)):
         told = nodes[f"{member}.counter"]
         counted = np.zeros(len(cache), dtype=np.int64)
-        np.add.at(counted, owner[told.valid], told.values[told.valid])
+        np.add.at(counted, owner, told.filled(0))
         found = np.zeros(len(slabs.caches), dtype=np.int64)
         np.add.at(found, slabs.cache, each)
         place = np.searchsorted(slabs.caches.addresses, cache.addresses)
@@ -97,7 +97,7 @@ def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None) -> None:
 
 
 def _object_size(slabs: SlabPages, row: int) -> int:
-    return int(slabs.caches[row : row + 1]["object_size"].values[0])
+    return int(slabs.caches[row : row + 1]["object_size"][0] or 0)
 
 
 def _caches(kernel: Kernel, wanted: Any) -> U64:

@@ -73,19 +73,19 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
         )
     size = cache["size"]
     layout = cache["oo.x"]
-    pages = Column(1 << (layout.values.astype(np.int64) >> OO_SHIFT & 0x3F), layout.valid, "int")
+    pages = 1 << (layout >> OO_SHIFT & 0x3F)
     tally = count(kernel, cache)
     # A cache without a slab has nothing in use, whatever else of it cannot be read.
     known = tally.counted & (tally.free_known | (tally.objects == 0))
-    active = Column(np.where(tally.objects == 0, 0, tally.objects - tally.free), known, "int")
-    sane = active.valid & (active.values >= 0) & (tally.objects >= 0)
+    active = Column.of(np.where(tally.objects == 0, 0, tally.objects - tally.free), known)
+    sane = (active >= 0).true & (tally.objects >= 0)
     wrong = int((active.valid & ~sane).sum())
     if wrong:
         kernel.lost(
             f"slabs: {wrong:,} caches count more free objects than they have; their active is missing"
         )
     active = active.where(sane)
-    slabs_ = Column(tally.slabs, tally.counted, "int")
+    slabs_ = Column.of(tally.slabs, tally.counted)
     lost = int((~active.valid).sum())
     if lost:
         kernel.lost(
@@ -95,26 +95,18 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
         kernel,
         "slabs",
         address=cache,
-        name=never_empty(
-            c_strings(kernel, np.where(cache["name"].valid, cache["name"].values, np.uint64(0)))
-        ),
+        name=never_empty(c_strings(kernel, cache["name"])),
         object_size=nullable(cache["object_size"]),
         size=nullable(size),
-        objects_per_slab=nullable(Column(layout.values.astype(np.int64) & OO_MASK, layout.valid, "int")),
+        objects_per_slab=nullable(layout & OO_MASK),
         pages_per_slab=nullable(pages),
         slabs=nullable(slabs_),
-        objects=nullable(Column(tally.objects, tally.counted, "int")),
+        objects=nullable(tally.objects, tally.counted),
         active=nullable(active),
-        bytes=nullable(product(slabs_, pages, kernel.page_size)),
-        used_bytes=nullable(product(active, size, 1)),
+        bytes=nullable(slabs_ * pages * kernel.page_size),
+        used_bytes=nullable(active * size),
         flags=flag_names(kernel, cache["flags"]),
     )
-
-
-def product(left: Column, right: Column, factor: int) -> Column:
-    """left × right × factor in int64, valid where both are."""
-    values = left.values.astype(np.int64) * right.values.astype(np.int64) * factor
-    return Column(values, left.valid & right.valid, "int")
 
 
 def flag_names(kernel: Kernel, flags: Column) -> Column:
@@ -125,11 +117,11 @@ def flag_names(kernel: Kernel, flags: Column) -> Column:
     if isinstance(bits, EnumType):
         known = {1 << bit: name[1:] for name, bit in bits.enumerators.items() if name.startswith("_SLAB_")}
     names = []
-    for mask in flags.values.tolist():
+    for mask in flags.filled(0).tolist():
         found = [name for value, name in known.items() if mask & value]
         rest = mask & ~sum(known)
         names.append(",".join(found + ([f"{rest:#x}"] if rest else [])))
-    return Column(np.array(names, dtype=object), flags.valid, "text")
+    return Column.of(names, flags.valid, "text")
 
 
 @dataclass
@@ -148,10 +140,10 @@ class Tally:
         slabs, objects, free = np.zeros((3, count), dtype=np.int64)
         return cls(slabs, objects, free, np.ones(count, dtype=bool), np.ones(count, dtype=bool))
 
-    def add_free(self, owner: npt.NDArray[np.integer], free: npt.NDArray[np.integer], valid: Mask) -> None:
+    def add_free(self, owner: npt.NDArray[np.integer], free: Column) -> None:
         """Count free objects towards their caches; one that could not be read spoils its cache's count."""
-        np.add.at(self.free, owner[valid], free[valid].astype(np.int64))
-        self.free_known[owner[~valid]] = False
+        np.add.at(self.free, owner, free.int64.filled(0))
+        self.free_known[owner[~free.valid]] = False
 
 
 def count(kernel: Kernel, cache: StructArray) -> Tally:
@@ -179,9 +171,9 @@ def count(kernel: Kernel, cache: StructArray) -> Tally:
     found = np.bincount(of_node, minlength=len(nodes))
     if losses:
         # A list that broke lacks slabs, or ran on through what is none of its own.
-        wrong = partial.valid & (found != partial.values.astype(np.int64))
+        wrong = (partial != found).true
         tally.free_known[owner[wrong]] = False
-    tally.add_free(owner[of_node], *_free_in(slabs_on))
+    tally.add_free(owner[of_node], _free_in(slabs_on))
     _count_percpu(kernel, cache, tally)
     return tally
 
@@ -192,21 +184,19 @@ def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
     pointer, objects = slab["slab_cache"], slab["objects"]
     order = np.argsort(cache.addresses)
     place = np.minimum(np.searchsorted(cache.addresses[order], pointer.values), max(len(cache) - 1, 0))
-    mine = pointer.valid & objects.valid
-    mine[mine] = cache.addresses[order][place[mine]] == pointer.values[mine]
+    mine = (pointer.where(objects.valid) == cache.addresses[order][place]).true
     of = order[place[mine]]
     np.add.at(tally.slabs, of, 1)
-    np.add.at(tally.objects, of, objects.values[mine].astype(np.int64))
+    np.add.at(tally.objects, of, objects.int64.values[mine])
     if not mine.all():
         kernel.lost(
             f"slabs: {int((~mine).sum()):,} slab pages are of no cache listed, or cannot be read: not counted"
         )
 
 
-def _free_in(slabs_on: StructArray) -> tuple[I64, Mask]:
+def _free_in(slabs_on: StructArray) -> Column:
     """Free objects on each slab's own freelist."""
-    objects, inuse = slabs_on["objects"], slabs_on["inuse"]
-    return objects.values.astype(np.int64) - inuse.values.astype(np.int64), objects.valid & inuse.valid
+    return slabs_on["objects"] - slabs_on["inuse"]
 
 
 def _count_percpu(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
@@ -224,7 +214,7 @@ def _count_cpu_slabs(kernel: Kernel, cache: StructArray, tally: Tally, owner: I6
     heads = cpu["freelist"]
     tally.free_known[owner[~heads.valid]] = False
     lengths, good = freelist_lengths(kernel, cache, owner[heads.valid], heads.values[heads.valid])
-    tally.add_free(owner[heads.valid], lengths, good)
+    tally.add_free(owner[heads.valid], Column.of(lengths, good))
     broken = int((~good).sum())
     if broken:
         kernel.lost(
@@ -232,23 +222,22 @@ def _count_cpu_slabs(kernel: Kernel, cache: StructArray, tally: Tally, owner: I6
         )
     # Linux commit bb192ed9aa71 ("mm/slub: Convert most struct page to struct slab by spatch") (in v5.17).
     current = cpu.first("slab", "page")
-    rows = np.flatnonzero(current.valid & (current.values != 0))
+    rows = np.flatnonzero(current.true)
     slab = kernel.find_type(slab_type(kernel))
-    tally.add_free(owner[rows], *_free_in(StructArray(kernel, slab, current.values[rows])))
+    tally.add_free(owner[rows], _free_in(StructArray(kernel, slab, current.values[rows])))
     if not cpu.has("partial"):
         return
     partial = cpu["partial"]
     tally.free_known[owner[~partial.valid]] = False
-    waiting = np.where(partial.valid, partial.values, np.uint64(0))
-    rows = np.flatnonzero(waiting)
+    rows = np.flatnonzero(partial.true)
+    waiting = partial[rows]
     for _ in range(4096):
         if not len(rows):
             return
-        slabs_on = StructArray(kernel, slab, waiting[rows])
-        tally.add_free(owner[rows], *_free_in(slabs_on))
+        slabs_on = StructArray(kernel, slab, waiting.values)
+        tally.add_free(owner[rows], _free_in(slabs_on))
         following = slabs_on["next"]
-        waiting[rows] = np.where(following.valid, following.values, np.uint64(0))
-        rows = rows[following.valid & (following.values != 0)]
+        rows, waiting = rows[following.true], following[following.true]
     tally.free_known[owner[rows]] = False
     kernel.lost(f"slabs: the partial slabs of {len(rows):,} CPUs do not end")
 
@@ -256,5 +245,4 @@ def _count_cpu_slabs(kernel: Kernel, cache: StructArray, tally: Tally, owner: I6
 def _count_sheaves(kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray) -> None:
     of, sheaf, doubtful = sheaves(kernel, cache, owner, cpu)
     tally.free_known[doubtful] = False
-    size = sheaf["size"]
-    tally.add_free(of, size.values, size.valid)
+    tally.add_free(of, sheaf["size"])

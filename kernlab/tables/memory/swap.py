@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.column import Column
@@ -32,26 +31,20 @@ def swap(kernel: Kernel) -> pd.DataFrame:
         texts = {"path": "str", "mount_namespace": "Int64", "type": "str"}
         return empty(kernel, "swap", **texts, **numbers, **flags_, address="struct swap_info_struct")
     area = swap_areas(kernel)
-    pages = area["pages"]
-    used, known = pages_in_use(area)
     mode = area["swap_file->f_inode->i_mode"]
-    device = (mode.values & _FORMAT) == _BLOCK_DEVICE
-    flags = area["flags"].values
+    device = mode & _FORMAT == _BLOCK_DEVICE
+    flags = area["flags"]
     path = paths(kernel, area.follow("swap_file").follow("f_path"), root_of_init(kernel))
     return frame(
         kernel,
         "swap",
         path=path,
-        mount_namespace=nullable(of_mounts(kernel, _known(area["swap_file->f_path.mnt"]))),
-        type=Column(np.where(device, "partition", "file").astype(object), mode.valid, "text"),
-        size_bytes=nullable(pages.values.astype(np.int64) * kernel.page_size, pages.valid),
-        used_bytes=nullable(used * kernel.page_size, known),
+        mount_namespace=nullable(of_mounts(kernel, area["swap_file->f_path.mnt"].filled(0))),
+        type=Column.of(np.where(device.values, "partition", "file"), device.valid),
+        size_bytes=nullable(area["pages"] * kernel.page_size),
+        used_bytes=nullable(pages_in_use(area) * kernel.page_size),
         priority=nullable(area["prio"]),
-        active=(flags & np.uint64(SWP_WRITEOK)) != 0,
-        discard=(flags & np.uint64(SWP_DISCARDABLE)) != 0,
+        active=flags.has(SWP_WRITEOK),
+        discard=flags.has(SWP_DISCARDABLE),
         address=area,
     )
-
-
-def _known(pointer: Column) -> npt.NDArray[np.uint64]:
-    return np.where(pointer.valid, pointer.values, np.uint64(0))

@@ -50,8 +50,8 @@ def vmalloc(kernel: Kernel) -> pd.DataFrame:
     if lost:
         kernel.lost(f"vmalloc: what {lost:,} areas are for is not known: their vm_struct is not in the dump")
     span = (areas.end - areas.start).astype(np.int64)
-    length = np.where(size.valid, size.values.astype(np.int64), span)
-    asked = vm["requested_size"] if vm.has("requested_size") else None
+    length = np.where(size.valid, size.int64.values, span)
+    asked = vm["requested_size"].int64 if vm.has("requested_size") else Column.missing(len(vm), "int")
     return frame(
         kernel,
         "vmalloc",
@@ -60,21 +60,18 @@ def vmalloc(kernel: Kernel) -> pd.DataFrame:
         size_bytes=length,
         caller=_callers(kernel, caller),
         # An area without a vm_struct has no pages of its own; one whose vm_struct is lost has some that are unknown.
-        pages=nullable(np.where(known, pages.values.astype(np.int64), 0), ~known | pages.valid),
+        pages=nullable(pages.int64.filled(0), ~known | pages.valid),
         kind=_kinds(kernel, areas, flags),
-        physical=addresses(kernel, physical.values, physical.valid & (physical.values != 0)),
-        requested_bytes=nullable(
-            asked.values.astype(np.int64) if asked else np.zeros(len(vm), dtype=np.int64),
-            asked.valid if asked else np.zeros(len(vm), dtype=bool),
-        ),
-        caller_address=addresses(kernel, caller.values, caller.valid & (caller.values != 0)),
+        physical=physical.where(physical.true),
+        requested_bytes=nullable(asked),
+        caller_address=caller.where(caller.true),
         address=addresses(kernel, vm.addresses, vm.addresses != 0, "struct vm_struct"),
     )
 
 
 def _callers(kernel: Kernel, caller: Column) -> Any:
     """The callers' names as %pS prints them; thousands of areas share a few."""
-    there = caller.valid & (caller.values != 0)
+    there = caller.true
     kernel.with_modules()
     unique, codes = np.unique(caller.values[there], return_inverse=True)
     found = kernel.symbols.symbolize(unique)
@@ -86,14 +83,12 @@ def _callers(kernel: Kernel, caller: Column) -> Any:
 
 def _kinds(kernel: Kernel, areas: walk.VmAreas, flags: Column) -> Any:
     """The words of /proc/vmallocinfo for each area; missing where its vm_struct cannot be read."""
-    bits = flags.values.astype(np.int64)
-    bits &= sum(bit for bit, _ in _WORDS)
+    bits = (flags & sum(bit for bit, _ in _WORDS)).int64.filled(-1).copy()
     space = walk.vmalloc_space(kernel)
     if space is not None:
         array = areas.vm["pages"]
-        inside = array.valid & (array.values >= np.uint64(space[0])) & (array.values < np.uint64(space[1]))
-        bits[inside] |= _VPAGES
-    bits[~flags.valid] = -1
+        inside = ((array >= space[0]) & (array < space[1])).true
+        bits[inside & flags.valid] |= _VPAGES
     none = areas.vm.addresses == 0
     bits[none] = -2
     bits[areas.unpurged] = -3

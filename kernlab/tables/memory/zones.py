@@ -60,15 +60,15 @@ def zones(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "zones",
-        node=node["node_id"].values.astype(np.int64)[owner],
+        node=node["node_id"][owner],
         zone=zone_names(kernel, zone),
         free=nullable(*free) if free is not None else nullable(np.zeros(len(zone), dtype=np.int64), None),
         **_watermarks(zone),
-        spanned=nullable(_signed(zone["spanned_pages"])),
-        present=nullable(_signed(present)),
-        managed=nullable(_signed(zone["managed_pages.counter"])),
+        spanned=nullable(zone["spanned_pages"].int64),
+        present=nullable(present.int64),
+        managed=nullable(zone["managed_pages.counter"].int64),
         cma=nullable(_member(zone, "cma_pages")),
-        start_pfn=nullable(_signed(zone["zone_start_pfn"]).where(present.values != 0)),
+        start_pfn=nullable(zone["zone_start_pfn"].int64.where(present.true)),
         pcp=nullable(pcp, zone.valid),
         **_columns(counters),
         **_columns(numa),
@@ -76,26 +76,19 @@ def zones(kernel: Kernel) -> pd.DataFrame:
     )
 
 
-def _signed(column: Column) -> Column:
-    """A count of pages as a signed number: no machine has 2^63, and differences of columns may be negative."""
-    return Column(column.values.astype(np.int64), column.valid, "int")
-
-
 def _member(structs: StructArray, path: str) -> Column:
     """A count that not every kernel has: 0 where it does not (a zone without CMA has no pages of it)."""
     if structs.has(path):
-        return _signed(structs[path])
-    return Column(np.zeros(len(structs), dtype=np.int64), np.ones(len(structs), dtype=bool), "int")
+        return structs[path].int64
+    return Column.of(np.zeros(len(structs), dtype=np.int64))
 
 
 def _watermarks(zone: StructArray) -> dict[str, Any]:
     marks = zone["_watermark"]
     boost = _member(zone, "watermark_boost")
-    known = marks.valid & boost.valid
     columns: dict[str, Any] = {"boost": nullable(boost)}
     for index in range(min(marks.values.shape[1], len(_WATERMARKS))):
-        values = marks.values[:, index].astype(np.int64) + boost.values
-        columns[_WATERMARKS[index]] = nullable(values, known)
+        columns[_WATERMARKS[index]] = nullable(Column.of(marks.values[:, index], marks.valid) + boost)
     return columns
 
 
@@ -129,11 +122,11 @@ def nodes(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "nodes",
-        node=node["node_id"].values.astype(np.int64),
-        start_pfn=nullable(_signed(node["node_start_pfn"])),
-        spanned=nullable(_signed(node["node_spanned_pages"])),
-        present=nullable(_signed(node["node_present_pages"])),
-        managed=nullable(*_per_node(owner, managed.values, managed.valid, len(node))),
+        node=node["node_id"],
+        start_pfn=nullable(node["node_start_pfn"].int64),
+        spanned=nullable(node["node_spanned_pages"].int64),
+        present=nullable(node["node_present_pages"].int64),
+        managed=nullable(*_per_node(owner, managed.filled(0), managed.valid, len(node))),
         free=nullable(*_per_node(owner, *free, len(node))) if free else nullable(np.zeros(len(node), int)),
         **_columns(counters, kernel.arch.huge_pages if in_pages(kernel) else 1),
         address=node,
@@ -164,20 +157,18 @@ def buddyinfo(kernel: Kernel) -> pd.DataFrame:
     owner, zone = walk.zones(kernel, node)
     present = zone["present_pages"]
     # A zone whose size cannot be read is shown, with what is missing.
-    rows = np.flatnonzero(~present.valid | (present.values != 0))
+    rows = np.flatnonzero((present != 0).filled(True))
     zone_, owner = zone[rows], owner[rows]
     names = zone_names(kernel, zone)
     orders = kernel.vmcoreinfo.length("zone.free_area") or 11
     _, areas = zone_.elements("free_area")
     count = areas["nr_free"]
     per_zone = len(areas) // max(len(zone_), 1)
-    values = count.values.astype(np.int64).reshape(len(zone_), per_zone)
-    valid = count.valid.reshape(len(zone_), per_zone)
     result = frame(
         kernel,
         "buddyinfo",
-        node=node["node_id"].values.astype(np.int64)[owner],
+        node=node["node_id"][owner],
         zone=[names[row] for row in rows.tolist()],
-        **{str(order): nullable(values[:, order], valid[:, order]) for order in range(min(orders, per_zone))},
+        **{str(order): nullable(count[order::per_zone].int64) for order in range(min(orders, per_zone))},
     )
     return result.rename(columns={str(order): order for order in range(per_zone)})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -51,7 +49,6 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
     task = find_tasks(kernel)
     order = np.lexsort((task.addresses, task["pid"].values, ~task["pid"].valid))
     task = task[order]
-    flags = task["flags"]
     mm = task["mm"]
     return frame(
         kernel,
@@ -64,18 +61,18 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         state=state(task),
         cpu=nullable(_cpu(kernel, task)),
         on_cpu=_on_cpu(kernel, task),
-        kthread=flag(flags, PF_KTHREAD),
+        kthread=task["flags"].has(PF_KTHREAD),
         mm=mm,
-        vsz_bytes=nullable(scaled(task["mm->total_vm"], kernel.page_size)),
+        vsz_bytes=nullable(task["mm->total_vm"] * kernel.page_size),
         rss_bytes=nullable(counted(kernel, task, mm, _RESIDENT)),
         swap_bytes=nullable(counted(kernel, task, mm, _SWAPPED)),
         uid=nullable(task["real_cred->uid.val"]),
         prio=nullable(task["prio"]),
-        nice=nullable(shifted(task["static_prio"], -_DEFAULT_PRIO)),
-        utime=duration(task["utime"]),
-        stime=duration(task["stime"]),
+        nice=nullable(task["static_prio"] - _DEFAULT_PRIO),
+        utime=task["utime"].timedelta,
+        stime=task["stime"].timedelta,
         # Linux commit cf25e24db61c ("time: Rename tsk->real_start_time to ->start_boottime") (in v5.5).
-        start_time=duration(task.first("start_boottime", "real_start_time")),
+        start_time=task.first("start_boottime", "real_start_time").timedelta,
         cgroup=cgroup_of(kernel, task),
         exe=program_of(kernel, task, mm),
         mount_namespace=nullable(mounts.of_tasks(kernel, task)),
@@ -87,84 +84,56 @@ def _cpu(kernel: Kernel, task: StructArray) -> Column:
     # Linux commit bcf9033e5449 ("sched: move CPU field back into thread_info if THREAD_INFO_IN_TASK=y") (in v5.16).
     paths = ("thread_info.cpu", "cpu")
     if not any(map(task.has, paths)) and not smp(kernel):
-        return Column(np.zeros(len(task), dtype=np.int64), task.valid, "int")
+        return Column.of(np.zeros(len(task), dtype=np.int64), task.valid)
     return task.first(*paths)
 
 
 def _on_cpu(kernel: Kernel, task: StructArray) -> Column:
     """Which tasks were running (kernel/sched/sched.h, task_on_cpu)."""
     if task.has("on_cpu"):
-        return flag(task["on_cpu"], 0xFF)
+        return task["on_cpu"] != 0
     # Without CONFIG_SMP only the CPU's queue knows.
     where = percpu(kernel, kernel.symbol("runqueues"), possible_cpus(kernel))
     current = StructArray(kernel, "struct rq", where)["curr"]
     known = np.full(len(task), bool(current.valid.all()))
-    return Column(np.isin(task.addresses, current.values[current.valid]), known, "bool")
+    return Column.of(np.isin(task.addresses, current.filled(0)), known)
 
 
 def state(task: StructArray) -> Column:
     """The letter that ps shows, per task (fs/proc/array.c, get_task_state)."""
     # Linux commit 2f064a59a11f ("sched: Change task_struct::state") (in v5.14) renamed state to __state.
-    current = task.first("__state", "state")
-    exit_state = task["exit_state"]
-    bits = current.values.astype(np.int64)
-    report = (bits | exit_state.values) & _TASK_REPORT
-    report = np.where((bits & _TASK_IDLE) == _TASK_IDLE, _TASK_REPORT + 1, report)
-    report = np.where((bits & _SHOWN_AS_D) != 0, 2, report)
+    bits = task.first("__state", "state")
+    known = (bits | task["exit_state"]) & _TASK_REPORT
+    report = np.where((bits & _TASK_IDLE == _TASK_IDLE).true, _TASK_REPORT + 1, known.filled(0))
+    report = np.where(bits.has(_SHOWN_AS_D).true, 2, report)
     # fls(): the letter's index is one more than the number of the highest bit.
     index = np.frexp(report.astype(np.float64))[1]
     letters = _STATE_LETTERS[np.clip(index, 0, len(_STATE_LETTERS) - 1)]
-    return Column(letters.astype(object), current.valid & exit_state.valid, "text")
+    return Column.of(letters, known.valid)
 
 
 def counted(kernel: Kernel, task: StructArray, mm: Column, kinds: tuple[str, ...]) -> Column:
     """Bytes of each task's mm by its own counters of these `kinds`, all deltas summed (include/linux/mm.h)."""
-    spaces, inverse = np.unique(mm.values, return_inverse=True)
+    spaces, inverse = np.unique(mm.filled(0), return_inverse=True)
     space = StructArray(kernel, "struct mm_struct", spaces)
-    total = np.zeros(len(space), dtype=np.int64)
-    valid = space.valid.copy()
+    total = Column.of(np.zeros(len(space), dtype=np.int64), space.valid)
     for name in kinds:
         kind = kernel.types.enumerator(name)
         # Linux commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (in v6.2).
-        pages, read = (
+        pages = (
             percpu_sums(kernel, space.follow(f"rss_stat[{kind}]"))
             if space.has("rss_stat[0].count")
             else _split_rss(space, task, inverse, kind)
         )
         # The kernel shows a counter that is below zero for the moment as zero.
-        total += np.maximum(pages, 0)
-        valid &= read
-    return Column((total * kernel.page_size)[inverse], mm.valid & valid[inverse], "int")
+        total += pages.clip(0)
+    return (total * kernel.page_size)[inverse].where(mm.valid)
 
 
-def _split_rss(
-    space: StructArray, task: StructArray, space_of: npt.NDArray[np.intp], kind: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    count = space[f"rss_stat.count[{kind}].counter"]
-    pages = count.values.astype(np.int64)
+def _split_rss(space: StructArray, task: StructArray, space_of: npt.NDArray[np.intp], kind: int) -> Column:
+    count = space[f"rss_stat.count[{kind}].counter"].int64
     if task.has("rss_stat.count[0]"):  # CONFIG_SMP with SPLIT_RSS_COUNTING: each thread keeps up to 64 back
-        delta = task[f"rss_stat.count[{kind}]"]
-        np.add.at(pages, space_of, np.where(delta.valid, delta.values, 0))
-    return pages, count.valid
-
-
-def flag(column: Column, bits: int) -> Column:
-    """Is any of `bits` set? As a boolean column."""
-    return Column((column.values.astype(np.int64) & bits) != 0, column.valid, "bool")
-
-
-def scaled(column: Column, factor: int) -> Column:
-    """The column times a constant, as int64."""
-    return Column(column.values.astype(np.int64) * factor, column.valid, "int")
-
-
-def shifted(column: Column, by: int) -> Column:
-    """The column plus a constant, as int64."""
-    return Column(column.values.astype(np.int64) + by, column.valid, "int")
-
-
-def duration(column: Column) -> Any:
-    """Nanoseconds as timedelta64[ns], NaT where they could not be read."""
-    times = column.values.astype(np.int64).astype("timedelta64[ns]")
-    times[~column.valid] = np.timedelta64("NaT")
-    return times
+        kept = np.zeros(len(space), dtype=np.int64)
+        np.add.at(kept, space_of, task[f"rss_stat.count[{kind}]"].filled(0))
+        return count + kept
+    return count

@@ -104,13 +104,13 @@ class Evidence:
         managed = survey.zone["managed_pages.counter"]
         marks = [survey.zone[f"_watermark[{level}]"] for level in range(3)]
         names = zone_names(self.kernel, survey.zone)
-        known = managed.valid & np.logical_and.reduce([mark.valid for mark in marks])
+        known = np.logical_and.reduce([mark.valid for mark in marks])
         several = len(survey.node) > 1
-        for row in np.flatnonzero(known & (managed.values > 0)).tolist():
-            levels = np.array([int(mark.values[row]) for mark in marks], dtype=np.int64)
-            number = survey.node["node_id"].values[survey.zone_node[row]]
+        for row in np.flatnonzero(known & (managed > 0).true).tolist():
+            levels = np.array([mark[row] for mark in marks], dtype=np.int64)
+            number = survey.node["node_id"][survey.zone_node[row]]
             name = f"{names[row]} of node {number}" if several else names[row]
-            yield name, free[row], levels, int(managed.values[row])
+            yield name, free[row], levels, managed[row]
 
     def share(self, size: float) -> float:
         """Which part of the managed memory this is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
@@ -27,13 +26,13 @@ def log(kernel: Kernel) -> pd.DataFrame:
     if lost:
         kernel.lost(f"the log: the text of {lost:,} records had been overwritten or could not be read")
     facility, level = infos["facility"], infos["level"]
-    stamps = infos["ts_nsec"].values.astype(np.int64).astype("timedelta64[ns]")
+    stamps = infos["ts_nsec"].timedelta
     return frame(
         kernel,
         "log",
         timestamp=stamps,
-        level=level.values.astype(np.int64),
-        facility=facility.values.astype(np.int64),
+        level=level.int64.values,
+        facility=facility.int64.values,
         caller=callers(infos),
         text=texts,
         seq=sequence,

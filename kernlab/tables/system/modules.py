@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import numpy as np
 import pandas as pd
 
@@ -53,21 +56,18 @@ def modules(kernel: Kernel) -> pd.DataFrame:
         base=addresses(kernel, base.values, base.valid),
         size_bytes=nullable(size),
         refcount=nullable(_references(module)),
-        state=lookup(
-            np.where(state.valid & (state.values < len(_STATES)), state.values.astype(np.int64), -1), _STATES
-        ),
+        state=lookup(state.int64.where((state < len(_STATES)).true).filled(-1), _STATES),
         used_by=_users(kernel, module),
-        taint=Column(np.array(letters, dtype=object), taint.valid, "text"),
+        taint=Column.of(letters, taint.valid, "text"),
     )
 
 
 def _references(module: StructArray) -> Column:
     """How often each module is used; without CONFIG_MODULE_UNLOAD nobody counts it ("-" in /proc/modules)."""
     if not module.has("refcnt"):
-        return Column(np.zeros(len(module), dtype=np.int64), np.zeros(len(module), dtype=bool), "int")
-    count = module["refcnt.counter"]
+        return Column.missing(len(module), "int")
     # One reference is the module's own (MODULE_REF_BASE).
-    return Column(count.values.astype(np.int64) - 1, count.valid, "int")
+    return module["refcnt.counter"] - 1
 
 
 def _memory(kernel: Kernel, module: StructArray) -> tuple[Column, Column]:
@@ -77,32 +77,25 @@ def _memory(kernel: Kernel, module: StructArray) -> tuple[Column, Column]:
         kinds = kernel.types.enumerator("MOD_MEM_NUM_TYPES")
         text = kernel.types.enumerator("MOD_TEXT")
         sizes = [module[f"mem[{kind}].size"] for kind in range(min(kinds, 64))]
-        return module[f"mem[{text}].base"], _sum(sizes)
-    return module["core_layout.base"], _sum([module["core_layout.size"], module["init_layout.size"]])
-
-
-def _sum(columns: list[Column]) -> Column:
-    values = sum(
-        (column.values.astype(np.int64) for column in columns), np.zeros(len(columns[0]), dtype=np.int64)
-    )
-    return Column(values, np.logical_and.reduce([column.valid for column in columns]), "int")
+        return module[f"mem[{text}].base"], functools.reduce(operator.add, sizes)
+    return module["core_layout.base"], module["core_layout.size"] + module["init_layout.size"]
 
 
 def _users(kernel: Kernel, module: StructArray) -> Column:
     """The modules that use each module, in the kernel's order (print_unload_info); not known to a kernel without
     CONFIG_MODULE_UNLOAD ("-")."""
     if not module.has("source_list"):
-        return Column(np.full(len(module), "", dtype=object), np.zeros(len(module), dtype=bool), "text")
+        return Column.missing(len(module))
     users: list[list[str]] = [[] for _ in range(len(module))]
     heads = module.follow("source_list").addresses
     owner, use = list_entries(kernel, heads, "struct module_use", "source_list", what="the modules' users")
     name = use["source->name"]
-    for row, who in zip(owner[name.valid].tolist(), name.values[name.valid], strict=True):
-        users[row].append(str(who))
+    for row, who in zip(owner.tolist(), name, strict=True):
+        if who is not None:
+            users[row].append(who)
     # A module that can be loaded and not unloaded counts among its own users (print_unload_info).
     init, leave = module["init"], module["exit"]
-    permanent = init.valid & leave.valid & (init.values != 0) & (leave.values == 0)
-    for row in np.flatnonzero(permanent).tolist():
+    permanent = (init != 0) & (leave == 0)
+    for row in np.flatnonzero(permanent.true).tolist():
         users[row].append("[permanent]")
-    joined = np.array([",".join(names) for names in users], dtype=object)
-    return Column(joined, np.ones(len(module), dtype=bool), "text")
+    return Column.of([",".join(names) for names in users], kind="text")
