@@ -25,7 +25,7 @@ from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.util.addresses import number
 from kernlab.util.problems import beside
-from kernlab.util.text import nearest
+from kernlab.util.text import Spelt, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +34,16 @@ if TYPE_CHECKING:
 _LARGEST_VMCOREINFO = 1 << 20
 
 
-class Dump(Contents):
+class Dump(Contents, Spelt):
     """An open crash dump.
 
     Tables without parameters are attributes that are built once (`dump.tasks`), tables with parameters methods;
     `dump.tables` lists them. Use it as a context manager, or `close()` it: what was read already stays usable.
     Two threads may use one dump.
     """
+
+    _spoken = "a dump"
+    _look_at = "; dump.tables lists the tables there are"
 
     #: Its tables by name, those of plug-ins among them.
     _registry: ClassVar[Registry]
@@ -60,12 +63,9 @@ class Dump(Contents):
     if not TYPE_CHECKING:
         # A type checker shall find a name that is spelt wrong.
         def __getattr__(self, name: str) -> Any:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            if name in self._registry:
+            if not name.startswith("_") and not hasattr(type(self), name) and name in self._registry:
                 return self._of_plugin(self._registry[name])
-            hint = nearest(name, self._public()) or "; dump.tables lists the tables there are"
-            raise AttributeError(f"a dump has no {name!r}{hint}")
+            return super().__getattr__(name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._registry})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kernlab.escape import escape_terminal
 
@@ -34,6 +36,19 @@ def _without_ipython(error: BaseException) -> list[str]:
         step = step.tb_next
     lines = traceback.format_exception(type(error), error, step)
     return [escape_terminal(line.rstrip("\n"), lines=True) for line in lines]
+
+
+@contextmanager
+def no_attribute_error(what: str, module: str) -> Iterator[None]:
+    """Let an AttributeError out as a KernlabError, its cause.
+
+    For what stands behind an attribute: `hasattr` and `__getattr__` take an AttributeError for there being none.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        told = str(error) if isinstance(error, KernlabError) else f"a fault in {module}: {error!r}"
+        raise KernlabError(f"{what} cannot be made: {told}") from error
 
 
 class DumpFormatError(KernlabError):

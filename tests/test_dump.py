@@ -198,8 +198,13 @@ def test_an_error_inside_a_property_is_not_hidden_by_the_help_with_spelling():
         def broken(self):
             raise MemberNotFoundError("struct x has no member y")
 
-    with pytest.raises(MemberNotFoundError, match="no member y"):
+    # Not as an AttributeError either: hasattr would take it for there being no such thing.
+    with pytest.raises(
+        kernlab.KernlabError, match=r"'broken' of this cannot be made: .*no member y"
+    ) as caught:
         Some().broken  # noqa: B018
+    assert not isinstance(caught.value, AttributeError)
+    assert isinstance(caught.value.__cause__, MemberNotFoundError)
 
 
 def test_variables(dump, whole_dump):

@@ -188,6 +188,19 @@ def test_an_attribute_error_inside_a_view_is_none_outside(opened, monkeypatch):
         opened("debian-5.10").plot  # noqa: B018
 
 
+def test_an_attribute_error_inside_a_table_of_a_view_is_none_outside(opened, monkeypatch):
+    dump = opened("debian-5.10")
+
+    def broken(self):
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(type(dump.relay), "channels", property(broken))
+    monkeypatch.setattr(kernlab.Dump, "problems", property(broken))
+    for owner, name in ((dump.relay, "channels"), (dump, "problems")):
+        with pytest.raises(kernlab.KernlabError, match=f"'{name}' of .* cannot be made: a fault in kernlab"):
+            hasattr(owner, name)
+
+
 def test_tables_and_views_are_no_place_for_things_of_ones_own(opened):
     dump = opened("debian-5.10")
     for name in ("tasks", "plot"):

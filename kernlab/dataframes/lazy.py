@@ -10,7 +10,8 @@ from importlib import import_module
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, Self, TypeVar, cast, overload
 
-from kernlab.dataframes.registry import Entry, Place, no_attribute_error
+from kernlab.dataframes.registry import Entry, Place
+from kernlab.errors import no_attribute_error
 
 if TYPE_CHECKING:
     from kernlab.core.kernel import Kernel
@@ -29,11 +30,45 @@ class Holder(Protocol):
     def _view(self, place: Place, make: Callable[[Kernel], Any]) -> Any: ...
 
 
-class lazy(Entry, Generic[T]):  # noqa: N801 - written like a decorator
+class _Getter:
+    """Stands where a property has its function: what its annotation says Jedi believes, and builds nothing for it."""
+
+    def __init__(self, gives: Callable[[], Any]):
+        self._gives = gives
+
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
+        try:
+            return {"return": self._gives()}
+        except Exception:
+            # Where what it gives cannot be imported, nothing is known of it.
+            return {}
+
+
+def _ignore(place: Place, text: str | None) -> None:
+    """Leave a docstring as it is."""
+
+
+class lazy(Entry, property, Generic[T]):  # noqa: N801 - written like a decorator
     """A table without parameters: `tasks: lazy[pd.DataFrame] = lazy("package.module:tasks", "Threads, one row each.")`.
 
-    Built when first looked at, and kept.
+    Built when first looked at, and kept. It is a property to all that must not look: completion and `dump.tasks?`.
     """
+
+    def __init__(self, place: str, description: str):
+        super().__init__(place, description)
+        property.__init__(self, cast("Callable[[Any], Any]", _Getter(self._kind)))
+        self._annotation = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__set_name__(owner, name)
+        self._annotation = str(getattr(owner, "__annotations__", {}).get(name, ""))
+
+    def _kind(self) -> type:
+        """What it gives, as its line says."""
+        import pandas as pd
+
+        return pd.Series if "Series" in self._annotation else pd.DataFrame
 
     @overload
     def __get__(self, dump: None, owner: type) -> Self: ...
@@ -46,7 +81,8 @@ class lazy(Entry, Generic[T]):  # noqa: N801 - written like a decorator
         raise AttributeError(f"dump.{self.name} is read from the dump; give yours another name")
 
     if not TYPE_CHECKING:
-        __doc__ = property(lambda self: _documented(self, lambda: self.load().function))
+        # A property sets its own, of the function that it stands for.
+        __doc__ = property(lambda self: _documented(self, lambda: self.load().function), _ignore)
 
 
 class Method(Entry):
@@ -90,11 +126,12 @@ def method(place: str) -> _Declare:
     return declare
 
 
-class view(Place, Generic[T]):  # noqa: N801 - written like a decorator
+class view(Place, property, Generic[T]):  # noqa: N801 - written like a decorator
     """What is no table: made of the dump whenever it is looked at, or (`kept`) once of its kernel."""
 
     def __init__(self, place: str, description: str, *, kept: bool = False):
         super().__init__(place, description)
+        property.__init__(self, cast("Callable[[Any], Any]", _Getter(self._load)))
         self._kept = kept
 
     @overload
@@ -115,7 +152,7 @@ class view(Place, Generic[T]):  # noqa: N801 - written like a decorator
         return made
 
     if not TYPE_CHECKING:
-        __doc__ = property(lambda self: _documented(self, lambda: _what_is_called(self._load())))
+        __doc__ = property(lambda self: _documented(self, lambda: _what_is_called(self._load())), _ignore)
 
 
 def _what_is_called(made: Any) -> Any:

@@ -7,13 +7,12 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from kernlab.errors import KernlabError
+from kernlab.errors import KernlabError, no_attribute_error
 from kernlab.util import losses
 from kernlab.util.text import nearest
 
@@ -96,16 +95,6 @@ def table(function: Any = None, /, *, rows: str = "", widens: Callable[..., Any]
         return cast("Function", called)
 
     return declare if function is None else declare(function)
-
-
-@contextmanager
-def no_attribute_error(what: str, module: str) -> Iterator[None]:
-    """Let an AttributeError out as a KernlabError, its cause: `hasattr` and `__getattr__` would swallow it."""
-    try:
-        yield
-    except AttributeError as error:
-        told = str(error) if isinstance(error, KernlabError) else f"a fault in {module}: {error!r}"
-        raise KernlabError(f"{what} cannot be made: {told}") from error
 
 
 def declared(module: str) -> list[str]:

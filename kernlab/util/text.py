@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.errors import no_attribute_error
+
 #: Rows decoded at a time: bounds the copies that decoding makes.
 _CHUNK_BYTES = 64 << 20
 
@@ -92,19 +94,21 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> str:
 class Spelt:
     """A base for what users look into by name: an attribute that is not there is answered with those spelt alike."""
 
-    #: How a user writes this.
+    #: How a user writes this, and where else to look when nothing is spelt alike (otherwise all there is).
     _spoken = "this"
+    _look_at = ""
 
     if not TYPE_CHECKING:
         # A type checker shall find a name that is spelt wrong.
         def __getattr__(self, name: str) -> Any:
             """Only asked for what is not there, or for a property that raised an AttributeError."""
             if hasattr(type(self), name):
-                return object.__getattribute__(self, name)
+                with no_attribute_error(f"{name!r} of {self._spoken}", type(self).__module__):
+                    return object.__getattribute__(self, name)
             if name.startswith("_"):
                 raise AttributeError(name)
             known = [one for one in dir(self) if one[0] != "_"]
-            hint = nearest(name, known) or f"; there are: {', '.join(known)}"
+            hint = nearest(name, known) or self._look_at or f"; there are: {', '.join(known)}"
             raise AttributeError(f"{self._spoken} has no {name!r}{hint}")
 
 
