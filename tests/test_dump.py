@@ -293,13 +293,15 @@ def test_a_dump_goes_with_its_last_user_and_waits_for_no_collector(dump_files, u
     import weakref
 
     dump = kernlab.open(dump_files("debian-6.1").vmcore)
-    gone = weakref.ref(dump.kernel)
+    parts = (dump.kernel, dump.kernel.memory, dump.kernel.file)
+    gone = [weakref.ref(part) for part in parts]
+    del parts
     getattr(dump, use)
     gc.collect()
     gc.disable()
     try:
         del dump
-        assert gone() is None
+        assert [part() for part in gone] == [None, None, None]
     finally:
         gc.enable()
 

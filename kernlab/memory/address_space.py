@@ -69,7 +69,6 @@ class AddressSpace:
         #: How many gathers were made: tests hold walks to their depth with it.
         self.gathers = 0
         self._closed = False
-        self._walker = None if layout is None else PageTableWalker(layout.arch, self._read_physical)
 
     @property
     def arch(self) -> Architecture:
@@ -79,11 +78,12 @@ class AddressSpace:
     @property
     def walker(self) -> PageTableWalker:
         """Walks page tables in this memory, under no lock. Raises FaultError as `arch` does."""
-        if self._walker is None:
+        if self.layout is None:
             raise FaultError(
                 "this dump says nothing of its address space: only physical addresses can be read"
             )
-        return self._walker
+        # Not kept: it refers to this memory, which would not go with its last user.
+        return PageTableWalker(self.layout.arch, self._read_physical)
 
     def gather(self, addresses: npt.ArrayLike, size: int, *, physical: bool = False) -> tuple[U8, U8]:
         """Read `size` bytes at each address.
