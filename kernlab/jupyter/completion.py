@@ -18,6 +18,7 @@ from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.types import StructType, Type
 from kernlab.dump import TABLES, Dump
 from kernlab.errors import KernlabError
+from kernlab.linux.slab_caches import caches_by_name, type_of_cache
 from kernlab.struct_browser import complete
 
 #: Suggestions at once, and the longest line that is looked at.
@@ -146,7 +147,7 @@ def _of_dump(kernel: Kernel, method: str, arguments: str, typed: str) -> list[Su
     if method in ("struct", "structs"):
         return _made(complete.complete_type(kernel, typed), typed) if not arguments.strip() else []
     if method == "slab_objects":
-        names = sorted(name for name in _caches(kernel) if name.startswith(typed))
+        names = sorted(name for name in caches_by_name(kernel) if name.startswith(typed))
         return _made([(name, "slab cache") for name in names], typed)
     if method in ("symbol", "variable", "percpu", "disassemble", "owner"):
         return _made(complete.complete_symbol(kernel, typed, _MOST), typed) if not arguments.strip() else []
@@ -181,23 +182,11 @@ def _unbuilt(dump: Dump, name: str, given: list[Any]) -> _Table | None:
     known = TABLES.load(name)
     rows = known.rows
     if name == "slab_objects" and len(given) == 1 and isinstance(given[0], str):
-        addresses = _caches(dump.kernel).get(given[0], [])
+        addresses = caches_by_name(dump.kernel).get(given[0], [])
         cache = StructArray(dump.kernel, "struct kmem_cache", addresses[:1])
         size = cache["object_size"]
-        rows = _slabs().type_of_cache(dump.kernel, given[0], int(size.values[0])) if size.valid.any() else ""
+        rows = type_of_cache(dump.kernel, given[0], int(size.values[0])) if size.valid.any() else ""
     return _Table(dump.kernel, known.columns, rows)
-
-
-def _slabs() -> Any:
-    # Tables import pandas, which completing something else needs not.
-    from kernlab.tables.memory import slab_objects
-
-    return slab_objects
-
-
-def _caches(kernel: Kernel) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = _slabs().caches_by_name(kernel, [])
-    return found
 
 
 def _behind(accessor: Any) -> _Rows:
