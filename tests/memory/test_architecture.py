@@ -215,9 +215,10 @@ def test_address_spaces_are_walked_as_a_slow_walk_does(name, seed, kernel):
     tables = Tables(FORMATS[name], seed)
     tops = [FIRST * tables.size, FIRST * tables.size, (FIRST + len(tables.form.arch.levels)) * tables.size]
     walk = tables.memory().walk_tables(np.arange(3), np.array(tops, dtype=np.uint64), kernel=kernel)
+    blocks = list(walk)
     found = {
         entry
-        for block in walk
+        for block in blocks
         for entry in zip(
             *(getattr(block, key).tolist() for key in ("owner", "address", "value", "size")), strict=True
         )
@@ -226,6 +227,14 @@ def test_address_spaces_are_walked_as_a_slow_walk_does(name, seed, kernel):
     assert found == expected
     assert set(walk.lost) == lost
     assert (walk.repeated, walk.beyond) == (repeated, 0)
+    levels = {level.span: number for number, level in enumerate(tables.form.arch.levels)}
+    for block in blocks:
+        followed = block.where(block.walked)
+        for value, size, pfn in zip(
+            *(getattr(followed, k).tolist() for k in ("value", "size", "pfns")), strict=True
+        ):
+            decoded = tables.form.decode(levels[size], value)
+            assert decoded is None or decoded[1] == pfn * tables.size
 
 
 @SETTINGS
