@@ -39,15 +39,15 @@ def open_avml(source: Source, zero_excluded: bool = False) -> SegmentedFile:
         while at < source.size and len(rows) < MOST_RANGES and len(damage) < _MOST_DAMAGE:
             before, begun, block = at, index.size, read_range(source, at, AVML)
             if isinstance(block, str):
-                wrong: str | None = block
+                problem: str | None = block
             else:
-                at, wrong = index.add_stream(at + HEADER_SIZE, block.size)
+                at, problem = index.add_stream(at + HEADER_SIZE, block.size)
                 rows.append((block.start, begun, block.size, block.size))
                 stored.append(min(index.size - begun, block.size))
-            if wrong is None:
+            if problem is None:
                 at += _TRAILER
             else:
-                damage.append(wrong)
+                damage.append(problem)
                 at = _next_block(source, at + 1)
             bar.advance(at - before)
     if not any(stored):

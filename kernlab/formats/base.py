@@ -123,8 +123,8 @@ class Format:
 
 def named(kind: str, *around: str) -> str:
     """A format's name with what lies around it: ("elf", "xz") gives "elf (xz)"."""
-    told = ", ".join(filter(None, around))
-    return f"{kind} ({told})" if told else kind
+    wrappings = ", ".join(filter(None, around))
+    return f"{kind} ({wrappings})" if wrappings else kind
 
 
 COPY_AGAIN = "Copy the dump again if the copy was cut short"

@@ -140,8 +140,8 @@ def _of_memory(path: Path, loads: npt.NDArray[np.void], problems: list[str]) -> 
         # Several segments cannot all begin at 0 (/proc/kcore before 4.x, vmalloc segments): the one does that lies
         # in the direct map with the others, or in none at all, as QEMU writes it.
         shifts = loads["virtual"] - physical
-        known = np.unique(shifts[usable & ~at_zero])
-        real = at_zero & ((loads["virtual"] == 0) | np.isin(shifts, known))
+        mapped_shifts = np.unique(shifts[usable & ~at_zero])
+        real = at_zero & ((loads["virtual"] == 0) | np.isin(shifts, mapped_shifts))
         real &= np.cumsum(real) == 1
         usable &= ~at_zero | real
     dropped = int(beyond.sum()) + int((at_zero & ~usable).sum())

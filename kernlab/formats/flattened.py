@@ -87,8 +87,10 @@ class FlattenedFile(Source):
         return tuple(np.array(column, dtype=np.uint64) for column in (starts, sizes, places))  # type: ignore[return-value]
 
     def _cut(self, what: str, records: int) -> None:
-        told = f"{self.path}, a flattened dump, {what}. Reading on with the {records:,} records before that"
-        warn_lost(self.problems, told)
+        sentence = (
+            f"{self.path}, a flattened dump, {what}. Reading on with the {records:,} records before that"
+        )
+        warn_lost(self.problems, sentence)
 
     def read(self, offset: int, size: int) -> bytes:
         """See Source.read."""
@@ -140,10 +142,10 @@ class FlattenedFile(Source):
     def _mixed(
         self, pieces: Iterable[Piece], whole: npt.NDArray[np.bool_], offsets: Offsets, sizes: Offsets
     ) -> Iterator[Piece]:
-        for piece, known, offset, size in zip(
+        for piece, is_whole, offset, size in zip(
             pieces, whole.tolist(), offsets.tolist(), sizes.tolist(), strict=True
         ):
-            if known:
+            if is_whole:
                 yield piece
             else:
                 yield self.read(offset, size) if self.reach(offset) >= offset + size else b""

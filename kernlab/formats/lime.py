@@ -90,14 +90,14 @@ def open_lime(source: Source, zero_excluded: bool = False) -> SegmentedFile:
     rows: list[tuple[int, int, int, int]] = []
     at, damage = 0, None
     while at < source.size and damage is None:
-        found = read_range(source, at, LIME)
-        if isinstance(found, str):
-            damage = found
+        memory = read_range(source, at, LIME)
+        if isinstance(memory, str):
+            damage = memory
         elif len(rows) == MOST_RANGES:
             damage = f"has more than {MOST_RANGES:,} ranges of memory: those from byte {at:,} on are lost"
         else:
-            rows.append((found.start, at + HEADER_SIZE, found.size, found.size))
-            at += HEADER_SIZE + found.size
+            rows.append((memory.start, at + HEADER_SIZE, memory.size, memory.size))
+            at += HEADER_SIZE + memory.size
     if not rows:
         raise DumpFormatError(f"{source.path} {damage}. Copy the image again")
     segments = with_zero_blocks(np.array(rows, dtype=SEGMENT))

@@ -113,8 +113,10 @@ class SegmentedFile(DumpFile):
                 f"{int(self._starts[segment]):#x} goes to byte {end:,}"
             )
         if damage is not None:
-            of = f" of {self._held_count + lost:,}" if lost else ""
-            warn_lost(self._problems, f"{self.path} {damage}. Reading on with {self._held_count:,}{of} pages")
+            of_all = f" of {self._held_count + lost:,}" if lost else ""
+            warn_lost(
+                self._problems, f"{self.path} {damage}. Reading on with {self._held_count:,}{of_all} pages"
+            )
 
     @property
     def problems(self) -> list[str]:  # type: ignore[override]

@@ -42,13 +42,13 @@ class SplitDump(DumpFile):
             "file_bytes": sum(int(str(piece.header["file_bytes"])) for piece in pieces),
             "pieces": [str(piece.path) for piece in pieces],
         }
-        self._told: list[str] = []
+        self._problems: list[str] = []
         self._check_whole()
 
     @property
     def problems(self) -> list[str]:  # type: ignore[override]
         """What was found lost so far in any piece."""
-        return [*self._told, *(problem for piece in self._pieces for problem in piece.problems)]
+        return [*self._problems, *(problem for piece in self._pieces for problem in piece.problems)]
 
     def _check_whole(self) -> None:
         """Say so where pieces are missing."""
@@ -67,7 +67,7 @@ class SplitDump(DumpFile):
         names = ", ".join(str(piece.path) for piece in self._pieces)
         what = "is one piece of a split dump" if len(self._pieces) == 1 else "are some pieces of a split dump"
         warn_lost(
-            self._told,
+            self._problems,
             f"{names} {what}: {lost:,} pages of page frames {which} lie in pieces that were not named. Reading on with "
             f"{self.frame_count:,} of {self.frame_count + lost:,} pages",
             _REMEDY,
@@ -76,14 +76,14 @@ class SplitDump(DumpFile):
 
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """See DumpFile.find."""
-        found = self._pieces[0].find(pfns)
+        indices = self._pieces[0].find(pfns)
         for piece, base in zip(self._pieces[1:], self._bases[1:].tolist(), strict=False):
             start, end = _range(piece)
             mine = (pfns >= np.uint64(start)) & (pfns < np.uint64(end))
             if mine.any():
                 index = piece.find(pfns[mine])
-                found[mine] = np.where(index >= 0, index + base, index)
-        return found
+                indices[mine] = np.where(index >= 0, index + base, index)
+        return indices
 
     def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
         """See DumpFile.present; the pieces are in order and apart."""
@@ -102,13 +102,13 @@ class SplitDump(DumpFile):
         status = np.full(len(indices), FrameStatus.LOST, dtype=np.uint8)
         for number in owners:
             rows = np.flatnonzero(owner == number)
-            wanted = indices[rows] - self._bases[number]
+            inner = indices[rows] - self._bases[number]
             if len(rows) == rows[-1] - rows[0] + 1:
                 part = slice(int(rows[0]), int(rows[-1]) + 1)
-                status[part] = self._pieces[number].read_into(wanted, out[part])
+                status[part] = self._pieces[number].read_into(inner, out[part])
             else:
                 pages = np.empty((len(rows), self.page_size), dtype=np.uint8)
-                status[rows] = self._pieces[number].read_into(wanted, pages)
+                status[rows] = self._pieces[number].read_into(inner, pages)
                 out[rows] = pages
         return status
 

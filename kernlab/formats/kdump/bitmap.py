@@ -74,9 +74,9 @@ class Bitmap:
         word = np.flatnonzero(self._words[low : high + 1]) + low
         bits = np.unpackbits(self._words[word].view(np.uint8), bitorder="little")
         places = np.flatnonzero(bits)
-        found: npt.NDArray[np.int64] = word[places // _WORD] * _WORD + places % _WORD
+        numbers: npt.NDArray[np.int64] = word[places // _WORD] * _WORD + places % _WORD
         skip = first - int(self._below[low])
-        return found[skip : skip + last - first]
+        return numbers[skip : skip + last - first]
 
     def select(self, ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The numbers of the set bits with these ranks (0 is the first set bit)."""

@@ -38,9 +38,9 @@ class KdumpFile(DumpFile):
         self.page_size = header.block_size
         self.machine = header.machine
         self.max_pfn = header.max_pfn
-        self._told: list[str] = []
+        self._problems: list[str] = []
         if header.sub_header_lost:
-            self._told.append(
+            self._problems.append(
                 f"the sub-header of {self.path} (at byte {self.page_size:,}) is empty: dump level, CPU registers "
                 "and the file's own VMCOREINFO are lost"
             )
@@ -57,7 +57,7 @@ class KdumpFile(DumpFile):
         self._check_end(header, source.size)
         self.compression = self._compression(header)
         self.format = named(f"kdump-{self.compression}", source.wrapping)
-        self._told[:0] = source.problems
+        self._problems[:0] = source.problems
         self.header = header.facts() | {"file_bytes": source.file_bytes, "ram_frames": self._ram.count}
 
     @property
@@ -66,10 +66,10 @@ class KdumpFile(DumpFile):
         damaged, first, offset = self._pages.damaged()
         changed = self._source.since_opened()
         if not damaged:
-            return [*self._told, *changed]
+            return [*self._problems, *changed]
         pfn = int(self._dumped.select(np.array([first]))[0])
         return [
-            *self._told,
+            *self._problems,
             *changed,
             f"{self.path} has damaged pages, {damaged:,} of those read so far: the first is page frame {pfn:#x}, whose "
             f"data should lie at byte {offset:,}",
@@ -82,7 +82,7 @@ class KdumpFile(DumpFile):
         if b"OSRELEASE=" not in text:
             text = vmcoreinfo_of(self.notes) or text
         if size and not text:
-            self._told.append(
+            self._problems.append(
                 f"{self.path} should have its VMCOREINFO at byte {offset:,}, but ends before that"
             )
         return text or None
@@ -110,15 +110,15 @@ class KdumpFile(DumpFile):
 
     def _check_end(self, header: Header, size: int) -> None:
         """Say so where the file ends before its own index says it should."""
-        found = self._pages.survey
+        survey = self._pages.survey
         if header.incomplete:
-            self._told.append(
-                f"{self.path} is incomplete: makedumpfile ran out of room while it wrote it, and "
-                f"{found.unwritten:,} of {self.frame_count:,} pages were never written. Make room where dumps are saved"
+            self._problems.append(
+                f"{self.path} is incomplete: makedumpfile ran out of room while it wrote it, and {survey.unwritten:,} "
+                f"of {self.frame_count:,} pages were never written. Make room where dumps are saved"
             )
-        elif found.unwritten:
-            self._told.append(
-                f"{self.path} has {found.unwritten:,} empty page descriptors among {self.frame_count:,}: the dump was "
+        elif survey.unwritten:
+            self._problems.append(
+                f"{self.path} has {survey.unwritten:,} empty page descriptors among {self.frame_count:,}: the dump was "
                 "not written to its end, or its descriptors are damaged"
             )
         if self.piece is not None and not self._dumped.count and not self._unknown:
@@ -126,28 +126,28 @@ class KdumpFile(DumpFile):
         if self._pages.end > size:
             where, whole = ("bitmaps", "page frames") if self._unknown else ("page descriptors", "pages")
             warn_lost(
-                self._told,
+                self._problems,
                 f"{self.path} ends at byte {size:,}, inside its {where}, before the data of any page. Reading on "
                 f"with its header and notes, and without any of its {whole}",
             )
         elif self._unknown:
             warn_lost(
-                self._told,
+                self._problems,
                 f"{self.path} lacks its bitmaps from page frame {self._dumped.bits:#x} on. Reading on without the page "
                 f"frames after that",
             )
         elif self.frame_count < self._dumped.count:
             warn_lost(
-                self._told,
+                self._problems,
                 f"{self.path} lacks its page descriptors from number {self.frame_count:,} on. Reading on with "
                 f"{self.frame_count:,} of {self._dumped.count:,} pages",
             )
-        elif found.first_cut is not None:
-            descriptor, end = found.first_cut
+        elif survey.first_cut is not None:
+            descriptor, end = survey.first_cut
             warn_lost(
-                self._told,
+                self._problems,
                 f"{self.path} ends at byte {size:,}, but page descriptor {descriptor:,} points to {end:,}. Reading on "
-                f"with {self.frame_count - found.cut:,} of {self.frame_count:,} pages",
+                f"with {self.frame_count - survey.cut:,} of {self.frame_count:,} pages",
             )
 
     def _compression(self, header: Header) -> str:
@@ -188,18 +188,18 @@ class KdumpFile(DumpFile):
         dumped = self._dumped.test(pfns)
         if dumped.all() and self.frame_count == self._dumped.count:
             return self._dumped.rank(pfns)
-        found = np.full(len(pfns), -int(FrameStatus.ABSENT), dtype=np.int64)
-        found[self._ram.test(pfns)] = -int(FrameStatus.EXCLUDED)
+        indices = np.full(len(pfns), -int(FrameStatus.ABSENT), dtype=np.int64)
+        indices[self._ram.test(pfns)] = -int(FrameStatus.EXCLUDED)
         if self._elsewhere is not None:
-            found[self._elsewhere.test(pfns)] = -int(FrameStatus.LOST)
+            indices[self._elsewhere.test(pfns)] = -int(FrameStatus.LOST)
         if self._unknown:
             # What the cut bitmaps cannot tell may have been dumped; what is no RAM was not.
             behind = (pfns >= np.uint64(self._dumped.bits)) & (pfns < np.uint64(self.max_pfn))
-            known = pfns < np.uint64(self._ram.bits)
-            found[behind & (self._ram.test(pfns) | ~known)] = -int(FrameStatus.LOST)
+            is_known = pfns < np.uint64(self._ram.bits)
+            indices[behind & (self._ram.test(pfns) | ~is_known)] = -int(FrameStatus.LOST)
         rank = self._dumped.rank(pfns[dumped])
-        found[dumped] = np.where(rank < self.frame_count, rank, -int(FrameStatus.LOST))
-        return found
+        indices[dumped] = np.where(rank < self.frame_count, rank, -int(FrameStatus.LOST))
+        return indices
 
     def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
         """See DumpFile.present."""

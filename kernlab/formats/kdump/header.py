@@ -140,16 +140,16 @@ class Header:
 
     def facts(self) -> dict[str, Any]:
         """What the file says of itself; empty fields (QEMU fills few) are left out."""
-        known: dict[str, Any] = {name: value for name, value in self.uts.items() if value}
-        known["timestamp"] = self.timestamp or None
+        facts: dict[str, Any] = {name: value for name, value in self.uts.items() if value}
+        facts["timestamp"] = self.timestamp or None
         # QEMU writes 1 and leaves nothing out; nobody else runs without its note.
-        known["dump_level"] = (
+        facts["dump_level"] = (
             self.sub["dump_level"] if self.version >= 1 and not self.sub_header_lost else None
         )
-        known["header_version"] = self.version
-        known["cpus"] = self.cpus
-        known["max_pfn"] = self.max_pfn
-        return known
+        facts["header_version"] = self.version
+        facts["cpus"] = self.cpus
+        facts["max_pfn"] = self.max_pfn
+        return facts
 
 
 def read_header(source: Source) -> Header:

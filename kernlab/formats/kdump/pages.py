@@ -68,15 +68,15 @@ class _Descriptors:
         return self._count
 
     def _block(self, number: int) -> npt.NDArray[np.void]:
-        known = self._blocks[number]
-        if known is None:
+        block = self._blocks[number]
+        if block is None:
             first = number * _BLOCK
             count = min(_BLOCK, self._count - first)
             read = self._source.array(_DESCRIPTOR, self._start + first * _DESCRIPTOR.itemsize, count)
-            known = np.zeros(count, dtype=_DESCRIPTOR)
-            known[: len(read)] = read
-            self._blocks[number] = known
-        return known
+            block = np.zeros(count, dtype=_DESCRIPTOR)
+            block[: len(read)] = read
+            self._blocks[number] = block
+        return block
 
     def part(self, first: int, end: int) -> npt.NDArray[np.void]:
         """Descriptors `first` to `end` (exclusive)."""
@@ -90,15 +90,15 @@ class _Descriptors:
     def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
         """Descriptors by their numbers int64[n]."""
         block = indices // _BLOCK
-        wanted = np.unique(block).tolist()
-        if len(wanted) == 1:
-            only: npt.NDArray[np.void] = self._block(wanted[0])[indices - wanted[0] * _BLOCK]
+        numbers = np.unique(block).tolist()
+        if len(numbers) == 1:
+            only: npt.NDArray[np.void] = self._block(numbers[0])[indices - numbers[0] * _BLOCK]
             return only
-        found = np.zeros(len(indices), dtype=_DESCRIPTOR)
-        for number in wanted:
+        descriptors = np.zeros(len(indices), dtype=_DESCRIPTOR)
+        for number in numbers:
             rows = np.flatnonzero(block == number)
-            found[rows] = self._block(number)[indices[rows] - number * _BLOCK]
-        return found
+            descriptors[rows] = self._block(number)[indices[rows] - number * _BLOCK]
+        return descriptors
 
     def any_at(self, offset: int) -> bool:
         """Does any descriptor point to a page at this byte?"""
@@ -138,31 +138,31 @@ class PageTable:
 
     def _look(self, *, whole: bool) -> Survey:
         """Look at all descriptors, or at both ends of a long table unless something is amiss there."""
-        found = Survey()
+        survey = Survey()
         starts = range(0, self.count, _CHUNK)
         for start in starts if whole else (starts[0], self.count - _CHUNK):
-            self._look_at(found, start, self._entries.part(start, start + _CHUNK))
-        if not whole and (found.cut or found.unwritten or found.lowest != self.end):
+            self._look_at(survey, start, self._entries.part(start, start + _CHUNK))
+        if not whole and (survey.cut or survey.unwritten or survey.lowest != self.end):
             return self._look(whole=True)
-        return found
+        return survey
 
-    def _look_at(self, found: Survey, start: int, part: npt.NDArray[np.void]) -> None:
+    def _look_at(self, survey: Survey, start: int, part: npt.NDArray[np.void]) -> None:
         offset, size = part["offset"], part["size"]
         written = size > 0
         cut = written & _beyond(part, self._file_size)
-        found.looked_at += len(part)
-        found.unwritten += int(len(part) - written.sum())
+        survey.looked_at += len(part)
+        survey.unwritten += int(len(part) - written.sum())
         if cut.any():
-            found.cut += int(cut.sum())
-            if found.first_cut is None:
+            survey.cut += int(cut.sum())
+            if survey.first_cut is None:
                 first = int(cut.argmax())
-                found.first_cut = start + first, int(offset[first]) + int(size[first])
+                survey.first_cut = start + first, int(offset[first]) + int(size[first])
         good = written & ~cut & (size <= self._page_size) & (offset >= np.uint64(self.start))
         if good.any():
             lowest = int(offset[good].min())
-            found.lowest = lowest if found.lowest is None else min(lowest, found.lowest)
+            survey.lowest = lowest if survey.lowest is None else min(lowest, survey.lowest)
             kinds = np.minimum(part["flags"][good], _OTHER).astype(np.int64)
-            found.flags += np.bincount(kinds, minlength=_OTHER + 1)
+            survey.flags += np.bincount(kinds, minlength=_OTHER + 1)
 
     def _check_order(self) -> None:
         """Does each descriptor belong to its bit of the bitmap? One bit too many or too few shifts all after it."""
@@ -217,10 +217,10 @@ class PageTable:
         self._decompressor(flag)
 
     def _decompressor(self, flag: int) -> Decompressor | None:
-        known = self._decompressors.get(flag)
-        if known is None and flag in _DECOMPRESSORS:
-            known = self._decompressors[flag] = _DECOMPRESSORS[flag]()
-        return known
+        decompressor = self._decompressors.get(flag)
+        if decompressor is None and flag in _DECOMPRESSORS:
+            decompressor = self._decompressors[flag] = _DECOMPRESSORS[flag]()
+        return decompressor
 
     def read(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Decompress the pages of descriptors int64[n] into `out` uint8[n, page_size] (contiguous).
@@ -289,12 +289,12 @@ class PageTable:
 
     def _lose(self, indices: npt.NDArray[np.int64], page: npt.NDArray[np.void]) -> None:
         """Remember which of the lost pages are damaged; the cut and the unwritten were told of at opening."""
-        told = page["size"] == 0
+        is_known = page["size"] == 0
         if self.survey.cut:
-            told |= _beyond(page, self._file_size)
-        if told.all():
+            is_known |= _beyond(page, self._file_size)
+        if is_known.all():
             return
-        indices, offset = indices[~told], page["offset"][~told]
+        indices, offset = indices[~is_known], page["offset"][~is_known]
         first = int(indices.argmin())
         with self._lock:
             if self._damaged is None:
