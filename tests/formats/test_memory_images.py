@@ -233,6 +233,16 @@ class TestDamage:
         for pfn in range(256, 296):
             assert found[pfn] == second[(pfn - 256) * PAGE : (pfn - 255) * PAGE]
 
+    def test_a_page_of_two_blocks_is_lost_with_either(self, tmp_path):
+        """What follows the damaged block's bytes in the index is the next block's: not to be taken for its own."""
+        first, second = content(32 * PAGE + 2048, 1), content(4 * PAGE, 2)
+        data = bytearray(avml([Segment(0, first), Segment(len(first), second)]))
+        data[32 + 10 + 2 * (8 + (1 << 16))] = 0x42
+        with open_quietly(write(tmp_path, data)) as dump:
+            assert frame(dump, 31) == first[31 * PAGE : 32 * PAGE]
+            assert frame(dump, 32) is LOST
+            assert frame(dump, 33) == second[2048 : 2048 + PAGE]
+
     def test_a_damaged_block_header_costs_its_block(self, tmp_path):
         """And what a block of zeros was left out for is not told from what is lost."""
         data = page(1) * (BLOCK // PAGE)
