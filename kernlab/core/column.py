@@ -131,7 +131,7 @@ class Column(Operators["Column"]):
         true: Mask = self.valid & (self.values != ("" if self.values.dtype == object else 0))
         return true
 
-    def has(self, bits: int) -> Column:
+    def has(self, bits: int | np.integer[Any]) -> Column:
         """Is any of these bits set? A "bool" column."""
         return (self & bits) != 0
 

@@ -90,8 +90,7 @@ def memory_frames(kernel: Kernel) -> tuple[I64, I64] | None:
     with kernel.watched() as losses:
         found, _ = resources(kernel, "iomem_resource")
     start, end, flags = found["start"], found["end"], found["flags"]
-    ram = start.valid & end.valid & flags.valid & ((flags.values & _SYSTEM_RAM) == _SYSTEM_RAM)
-    ram &= end.values > start.values
+    ram = ((flags & _SYSTEM_RAM == _SYSTEM_RAM) & (end > start)).true
     if losses or not ram.any():
         kernel.lost(
             "which frames are memory is not known (the tree of resources is damaged): holes count as reserved"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.btf import Btf
@@ -45,7 +46,7 @@ def loaded(kernel: Kernel) -> StructArray:
         limit=_MOST_MODULES,
     )
     state = module["state"]
-    formed: StructArray = module[~(state.valid & (state.values == UNFORMED))]
+    formed: StructArray = module[(state != UNFORMED).filled(True)]
     return formed
 
 
@@ -76,8 +77,8 @@ def module_symbols(kernel: Kernel, module: StructArray) -> list[MoreSymbols]:
     found = []
     for row in range(len(module)):
         name = str(names.values[row])
-        number = int(count.values[row])
-        if not (count.valid[row] and symtab.valid[row] and strtab.valid[row] and typetab.valid[row]):
+        number, start, names_at, letters_at = count[row], symtab[row], strtab[row], typetab[row]
+        if None in (number, start, names_at, letters_at):
             kernel.lost(f"the symbols of module {name!r}: its symbol table lies on pages that the dump lacks")
             continue
         if not 0 < number <= _MOST_SYMBOLS:
@@ -86,18 +87,16 @@ def module_symbols(kernel: Kernel, module: StructArray) -> list[MoreSymbols]:
                     f"the symbols of module {name!r}: it claims {number:,} of them; they were not read"
                 )
             continue
-        start = np.uint64(symtab.values[row])
         symbols = StructArray(
-            kernel, entry, start + np.arange(number, dtype=np.uint64) * np.uint64(entry.size)
+            kernel, entry, np.uint64(start) + np.arange(number, dtype=np.uint64) * np.uint64(entry.size)
         )
         offset, section, value = symbols["st_name"], symbols["st_shndx"], symbols["st_value"]
-        letters, there = kernel.memory.read_partial(int(typetab.values[row]), number)
-        used = offset.valid & value.valid & there & (section.values != _UNDEFINED)
-        used[offset.values == 0] = False
+        letters, there = kernel.memory.read_partial(letters_at, number)
+        used = offset.true & value.valid & there & (section != _UNDEFINED).true
         if not used.any():
             continue
         size = int(offset.values[used].max()) + 512
-        strings, readable = kernel.memory.read_partial(int(strtab.values[row]), min(size, _LARGEST))
+        strings, readable = kernel.memory.read_partial(names_at, min(size, _LARGEST))
         blob = strings.tobytes()
         picked = np.flatnonzero(used & (offset.values < len(blob)))
         starts = offset.values[picked].tolist()
@@ -132,9 +131,7 @@ def module_symbols(kernel: Kernel, module: StructArray) -> list[MoreSymbols]:
 def _exported(kernel: Kernel, module: StructArray) -> list[set[tuple[int, str]]]:
     """What each module exports to all others: (address, name), as kernel/module/kallsyms.c, is_exported, finds it."""
     start, number = module["syms"], module["num_syms"]
-    count = np.where(start.valid & number.valid & (number.values <= _MOST_SYMBOLS), number.values, 0).astype(
-        np.int64
-    )
+    count = number.where(start.valid & (number <= _MOST_SYMBOLS).true).int64.filled(0)
     kind = kernel.find_type("struct kernel_symbol").strip()
     assert isinstance(kind, StructType)
     owner = np.repeat(np.arange(len(module)), count)
@@ -142,19 +139,17 @@ def _exported(kernel: Kernel, module: StructArray) -> list[set[tuple[int, str]]]
     symbol = StructArray(kernel, kind, start.values[owner] + index.astype(np.uint64) * np.uint64(kind.size))
     if symbol.has("value_offset"):
         # CONFIG_HAVE_ARCH_PREL32_RELOCATIONS: they say how far from themselves the value and the name lie.
+        here = Column.of(symbol.addresses, symbol.valid, "address")
         value, name = (
-            symbol.addresses
-            + np.uint64(kind.member(path).bit_offset // 8)
-            + symbol[path].values.astype(np.int64).view(np.uint64)
+            here + kind.member(path).bit_offset // 8 + symbol[path]
             for path in ("value_offset", "name_offset")
         )
-        valid = symbol["value_offset"].valid
     else:
-        value, name, valid = symbol["value"].values, symbol["name"].values, symbol["value"].valid
-    text = c_strings(kernel, np.where(valid, name, np.uint64(0)), 512)
+        value, name = symbol["value"], symbol["name"]
+    text = c_strings(kernel, name.where(value.valid), 512)
     found: list[set[tuple[int, str]]] = [set() for _ in range(len(module))]
-    for row in np.flatnonzero(valid & text.valid).tolist():
-        found[owner[row]].add((int(value[row]), str(text.values[row])))
+    for row in np.flatnonzero(value.valid & text.valid).tolist():
+        found[owner[row]].add((value[row], text[row]))
     return found
 
 
@@ -185,11 +180,12 @@ def module_types(kernel: Kernel) -> list[Btf]:
     for row in range(len(entry)):
         who = str(name.values[row])
         try:
-            if not (data.valid[row] and size.valid[row]):
+            where, length = data[row], size[row]
+            if where is None or length is None:
                 raise KernlabError("it lies on pages that the dump lacks")
-            if int(size.values[row]) > _LARGEST:
-                raise KernlabError(f"it claims {int(size.values[row]):,} bytes")
-            found.append(Btf(kernel.read(int(data.values[row]), int(size.values[row])), base))
+            if length > _LARGEST:
+                raise KernlabError(f"it claims {length:,} bytes")
+            found.append(Btf(kernel.read(where, length), base))
         except KernlabError as error:
             kernel.lost(f"the types of module {who!r} are not known: {error}")
     return found

@@ -47,7 +47,7 @@ def _bpf(kernel: Kernel) -> list[MoreSymbols]:
     if entry is None:
         return []
     start, end, name = entry["start"], entry["end"], entry["name"]
-    good = start.valid & end.valid & name.valid & (end.values > start.values)
+    good = name.valid & (end > start).true
     return _part("bpf", name.values[good].tolist(), start.values[good], (end.values - start.values)[good])
 
 
@@ -90,7 +90,7 @@ def _trampolines(kernel: Kernel) -> list[MoreSymbols]:
     if entry is None:
         return []
     start, size = entry["trampoline"], entry["trampoline_size"]
-    good = start.valid & size.valid & (start.values != 0)
+    good = start.true & size.valid
     names = ["ftrace_trampoline"] * int(good.sum())
     return _part("__builtin__ftrace", names, start.values[good], size.values[good])
 

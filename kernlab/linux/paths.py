@@ -34,9 +34,9 @@ def root_of_init(kernel: Kernel) -> tuple[int, int] | None:
     """(vfsmount, dentry) of pid 1's root directory; None, and a problem that says so, where it cannot be read."""
     space = StructArray(kernel, "struct pid_namespace", [kernel.symbol("init_pid_ns")])
     root = space.follow("child_reaper").follow("fs").follow("root")
-    mount, dentry = root["mnt"], root["dentry"]
-    if mount.valid[0] and dentry.valid[0]:
-        return int(mount.values[0]), int(dentry.values[0])
+    mount, dentry = root["mnt"][0], root["dentry"][0]
+    if mount is not None and dentry is not None:
+        return mount, dentry
     kernel.lost("pid 1's root directory is not in the dump: paths are told from the root of their mounts")
     return None
 
@@ -65,7 +65,7 @@ def paths_at(
     text[:] = ["" if path is None else path for path in found]
     readable = np.array([path is not None for path in found], dtype=bool)
     inverse = inverse.reshape(-1)
-    return Column(text[inverse], known & readable[inverse], "text")
+    return Column.of(text, readable)[inverse].where(known)
 
 
 def _made_up(pattern: str, inode: int, name: str | None) -> str | None:
@@ -106,21 +106,21 @@ class _Tree:
         dentry = StructArray(self.kernel, "struct dentry", addresses)
         parent, hashed, operations = dentry["d_parent"], dentry["d_hash.pprev"], dentry["d_op"]
         length, start = dentry["d_name.len"], dentry["d_name.name"]
-        sizes = np.where(length.valid & start.valid, length.values.astype(np.int64), _LONGEST_NAME + 1)
+        sizes = length.where(start.valid).int64.filled(_LONGEST_NAME + 1)
         name = sized_strings(self.kernel, start.values, sizes, _LONGEST_NAME)
         maker = dentry.follow("d_op")["d_dname"]
         inode = dentry["d_inode->i_ino"]
-        for row, address in enumerate(addresses.tolist()):
-            self.name[address] = str(name.values[row]) if name.valid[row] else None
-            if parent.valid[row]:
-                self.parent[address] = int(parent.values[row])
-            if hashed.valid[row] and not hashed.values[row]:
+        rows = zip(addresses.tolist(), name, parent, hashed, operations, maker, inode, strict=True)
+        for address, text, up, link, has_operations, function, number in rows:
+            self.name[address] = text
+            if up is not None:
+                self.parent[address] = up
+            if link == 0:
                 self.unlinked.add(address)
-            if operations.values[row] and maker.valid[row] and maker.values[row]:
-                pattern = self._patterns.get(int(maker.values[row]))
+            if has_operations and function:
+                pattern = self._patterns.get(function)
                 if pattern is not None:
-                    number = int(inode.values[row]) if inode.valid[row] else 0
-                    self.made_up[address] = _made_up(pattern, number, self.name[address])
+                    self.made_up[address] = _made_up(pattern, number or 0, text)
         return parent.values[parent.valid]
 
     def _read_mounts(self, addresses: U64) -> tuple[U64, U64]:

@@ -66,18 +66,18 @@ class SlabPages:
         unique, cache = np.unique(pointer.filled(0), return_inverse=True)
         caches = StructArray(kernel, "struct kmem_cache", unique)
         size = caches["size"]
-        stride = size.values.astype(np.int64)
+        stride = size.int64.values
         pad = (
             caches["red_left_pad"].values.astype(np.uint64)
             if caches.has("red_left_pad")
             else np.zeros(len(unique), dtype=np.uint64)
         )
-        sane = size.valid & (stride >= 8) & (stride <= _LARGEST_OBJECT)
+        sane = ((size >= 8) & (size <= _LARGEST_OBJECT)).true
         cache = cache.reshape(-1).astype(np.int64)
         struct_size = np.uint64(kernel.find_type("struct page").size)
         start = kernel.layout.direct_addresses((heads - np.uint64(kernel.vmemmap)) // struct_size)
         good = sane[cache] & objects.valid & inuse.valid & freelist.valid
-        count = np.where(good, objects.values.astype(np.int64), 0)
+        count = objects.where(good).int64.filled(0)
         if not good.all():
             bad = heads[~good]
             kernel.lost(
@@ -96,7 +96,7 @@ class SlabPages:
             start + pad[cache],
             np.where(sane[cache], stride[cache], 1),
             count,
-            inuse.values.astype(np.int64),
+            inuse.int64.values,
             freelist.values,
         )
 

@@ -76,11 +76,12 @@ def _doubt(kernel: Kernel, states: ObjectStates, cache: I64, what: str) -> None:
 def _held_by(kernel: Kernel, sheaf: StructArray) -> tuple[U64, I64]:
     """The objects on many sheaves: (addresses uint64[k], indexes of sheaves that could not be read)."""
     size, where = sheaf["size"], sheaf["objects"].values
-    count = np.where(size.valid & (size.values <= _LARGEST_SHEAF), size.values, 0).astype(np.int64)
+    sane = (size <= _LARGEST_SHEAF).true
+    count = size.where(sane).int64.filled(0)
     owner = np.repeat(np.arange(len(sheaf)), count)
     index = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
     held, read = kernel.words(where[owner] + index.astype(np.uint64) * np.uint64(8))
-    lost = np.flatnonzero(~size.valid | (size.values > _LARGEST_SHEAF))
+    lost = np.flatnonzero(~sane)
     return held[read], np.concatenate([lost, np.unique(owner[~read])])
 
 

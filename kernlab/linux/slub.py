@@ -38,7 +38,7 @@ def freelist_lengths(
     offset = caches["offset"].values.astype(np.uint64)[owner]
     hardened = caches.has("random")
     secret = caches["random"].values[owner] if hardened else np.zeros(len(owner), dtype=np.uint64)
-    room = (caches["oo.x"].values.astype(np.int64) & OO_MASK)[owner]
+    room = (caches["oo.x"] & OO_MASK).values[owner]
     lengths = np.zeros(len(heads), dtype=np.int64)
     good = np.ones(len(heads), dtype=bool)
     rows = np.flatnonzero(heads)

@@ -95,7 +95,7 @@ def _by_pid(kernel: Kernel) -> U64:
     found = container(kernel, "struct task_struct", f"pid_links[{kind}]", first.values[held])
     back = found[f"pid_links[{kind}].pprev"]
     # What can be read and does not point back at its struct pid is no task; what cannot be read may be one.
-    wild = back.valid & (back.values != head)
+    wild = (back != head).true
     if wild.any():
         kernel.lost(
             f"the idr of pids: {int(wild.sum()):,} struct pid lead to memory that is no task's "
@@ -149,7 +149,7 @@ def _neighbours(kernel: Kernel, tasks: StructArray, member: str, heads: U64, wil
         neighbours = container(kernel, "struct task_struct", member, nodes)
         reverse = neighbours[f"{member}.{back}"]
         good = np.zeros(len(nodes), dtype=bool)
-        good[inverse[reverse.valid[inverse] & (reverse.values[inverse] == mine[use])]] = True
+        good[inverse[(reverse[inverse] == mine[use]).true]] = True
         wild += nodes[~good].tolist()
         found.append(neighbours.addresses[good])
     return np.concatenate(found)
@@ -162,12 +162,12 @@ def _by_slab(kernel: Kernel, known: U64) -> U64:
         return np.zeros(0, dtype=np.uint64)
     cache = kernel.words([pointer])[0]
     caches = StructArray(kernel, "struct kmem_cache", cache)
-    size = int(caches["size"].values[0])
-    if not caches["size"].valid[0] or size < 64:
+    size = caches["size"][0] or 0
+    if size < 64:
         kernel.lost("the task_struct slab: its kmem_cache cannot be read, so it was not searched")
         return np.zeros(0, dtype=np.uint64)
     # With red zones (slub_debug=Z, KASAN's kin) each object begins behind one.
-    pad = caches["red_left_pad"].values[0] if caches.has("red_left_pad") else np.uint64(0)
+    pad = (caches["red_left_pad"][0] if caches.has("red_left_pad") else 0) or 0
     # Linux commit d122019bf061 ("mm: Split slab into its own type") (in v5.17).
     slab = "struct slab" if kernel.types.get("struct slab") else "struct page"
     found = []
@@ -188,14 +188,7 @@ def _by_slab(kernel: Kernel, known: U64) -> U64:
     pid, sighand = objects["pid"], objects["sighand"]
     users = objects.first("usage.refs.counter", "usage.counter")
     # release_task clears sighand, so objects that were tasks once do not count (kernel/exit.c, __exit_signal).
-    used = (
-        pid.valid
-        & (pid.values > 0)
-        & sighand.valid
-        & (sighand.values != 0)
-        & users.valid
-        & (users.values > 0)
-    )
+    used = ((pid > 0) & (sighand != 0) & (users > 0)).true
     pids = StructArray(kernel, task_type, known)["pid"]
     used &= ~np.isin(pid.values, pids.values[pids.valid])
     result: npt.NDArray[np.uint64] = objects.addresses[used]

@@ -56,14 +56,14 @@ def vm_areas(kernel: Kernel) -> VmAreas:
     unused = np.concatenate(freed)
     area = StructArray(kernel, kind, np.concatenate([used, unused]))
     start, end = area["va_start"], area["va_end"]
-    good = start.valid & end.valid & (end.values > start.values)
+    good = (end > start).true
     if not good.all():
         kernel.lost(f"{int((~good).sum()):,} vmalloc areas cannot be read or are damaged")
     unpurged = np.arange(len(area)) >= len(used)
     order = np.flatnonzero(good)
     order = order[np.argsort(start.values[order], kind="stable")]
     vm = area["vm"]
-    known = np.where(vm.valid & ~unpurged, vm.values, np.uint64(0))
+    known = vm.where(~unpurged).filled(0)
     vms = StructArray(kernel, "struct vm_struct", known[order])
     return VmAreas(start.values[order], end.values[order], area[order], vms, unpurged[order])
 

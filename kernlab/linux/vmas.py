@@ -34,7 +34,7 @@ def areas(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
     owner, vma = _entries(kernel, mm)
     vma = vma.prefetch(*_MEMBERS)
     home = vma["vm_mm"]
-    wild = home.valid & (home.values != mm.addresses[owner])
+    wild = (home != mm.addresses[owner]).true
     if wild.any():
         kernel.lost(
             f"maps: {int(wild.sum()):,} entries of the trees of VMAs are no VMAs of their process "

@@ -59,9 +59,8 @@ def zone_names(kernel: Kernel, zone: StructArray) -> list[str]:
     """The zones' names as the kernel prints them; "zone N" where the string cannot be read."""
     pointer = zone["name"]
     names = c_strings(kernel, pointer, 32)
-    spoken = zip(names.values.tolist(), names.valid.tolist(), strict=True)
     per_node = zones_per_node(kernel)
-    return [name if valid else f"zone {row % per_node}" for row, (name, valid) in enumerate(spoken)]
+    return [f"zone {row % per_node}" if name is None else name for row, name in enumerate(names)]
 
 
 def zones_per_node(kernel: Kernel) -> int:

@@ -72,7 +72,7 @@ def _pages(kernel: Kernel, pool: StructArray) -> int | None:
         if kind not in _ALLOCATORS:
             raise KernlabError(f"its allocator {show_controls(kind)!r} is not known")
         struct, member = _ALLOCATORS[kind]
-        rows = allocator.values[name.values == kind]
+        rows = allocator.values[(name == kind).true]
         pages = _total(StructArray(kernel, struct, rows)[member])
         if pages is None:
             return None

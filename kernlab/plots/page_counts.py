@@ -109,7 +109,7 @@ def count(kernel: Kernel) -> Frames:
     if len(numbers) > 1:
         nodes = np.asarray(survey.zone_node).tolist()
         names = [f"node {numbers[node]} {name}" for node, name in zip(nodes, names, strict=True)]
-    marks = [survey.zone[f"_watermark[{level}]"].values.astype(np.int64) for level in range(3)]
-    marks.append(survey.zone["managed_pages.counter"].values.astype(np.int64))
+    marks = [survey.zone[f"_watermark[{level}]"].int64.filled(0) for level in range(3)]
+    marks.append(survey.zone["managed_pages.counter"].int64.filled(0))
     watermarks = np.stack(marks, axis=1)
     return Frames(kinds, numbers, zones, names, free, cells, per_cell, end, watermarks, kernel.page_size)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.members import read_bytes
 from kernlab.core.struct_array import StructArray
@@ -78,13 +77,7 @@ def percpu_members(structs: StructArray, path: str) -> tuple[npt.NDArray[np.int6
     valid = np.repeat(found.valid & (found.pointers != 0), len(numbers))
     read = StructArray(kernel, found.rest.type, every.reshape(-1), valid).member(found.rest)
     count = len(numbers)
-    return numbers, [_every(read, slice(at, None, count)) for at in range(count)]
-
-
-def _every(read: Any, rows: slice) -> Any:
-    if isinstance(read, Column):
-        return Column(read.values[rows], read.valid[rows], read.kind, read.type)
-    return read[rows]
+    return numbers, [read[at::count] for at in range(count)]
 
 
 def _split(structs: StructArray, access: Access, *, last: bool) -> _Split | None:

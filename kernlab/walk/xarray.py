@@ -74,10 +74,10 @@ def xarray_spans(
         nodes = StructArray(kernel, node_type, entries[fresh] - _INTERNAL)
         shift, slots = nodes["shift"], nodes["slots"]
         # A node's shift is below its parent's, or the tree is damaged (and might be a cycle).
-        sane = shift.valid & slots.valid & (shift.values.astype(np.int64) < above)
+        sane = slots.valid & (shift < above).true
         lost += nodes.addresses[~sane].tolist()
         width = slots.values.shape[1]
-        shifts = shift.values[sane].astype(np.int64)
+        shifts = shift.int64.values[sane]
         owner = np.repeat(owner[sane], width)
         above = np.repeat(shifts, width)
         step = np.arange(width, dtype=np.uint64)[None, :] << shifts.astype(np.uint64)[:, None]

@@ -73,19 +73,18 @@ def _compound(kernel: Kernel, heads: U64, size: int) -> tuple[U64, U64, I64, Mas
         return (
             mapping.values,
             own_flags,
-            entire.values.astype(np.int64) + 1,
+            (entire + 1).values,
             known & mapping.valid & entire.valid,
         )
     first_tail = StructArray(kernel, page.type, heads + np.uint64(size))
     entire, flags = first_tail["compound_mapcount.counter"], first_tail["flags"]
     known &= mapping.valid & entire.valid & flags.valid
-    counts = entire.values.astype(np.int64) + 1
+    counts = entire + 1
     both = kernel.types.enumerator_or_none("PG_double_map")
     if both is not None:
-        counts -= (flags.values.astype(np.uint64) >> np.uint64(both) & np.uint64(1)).astype(np.int64)
+        counts -= flags >> both & 1
     # Pages of files counted it in their own _mapcount already (__page_mapcount).
-    counts[(mapping.values & _ANON) == 0] = 0
-    return mapping.values, own_flags, counts, known
+    return mapping.values, own_flags, np.where(mapping.has(_ANON).values, counts.values, 0), known
 
 
 def _heads(kernel: Kernel, rows: npt.NDArray[np.uint8], address: U64) -> U64:

@@ -130,9 +130,9 @@ class NetworkSearch:
         pair = StructArray(kernel, "struct sk_buff_fclones", used[paired])
         both, origin = pair["fclone_ref.refs.counter"], pair["skb1.fclone"]
         # SLUB merges this cache with others of its size: what is no pair does not say of itself that it is one.
-        real = both.valid & np.isin(both.values, (1, 2)) & (origin.values == _ORIGINAL)
+        real = both.valid & np.isin(both.values, (1, 2)) & (origin == _ORIGINAL).true
         # net/core/skbuff.c, skb_clone: the second is in use while two count.
-        second = pair.follow("skb2").addresses[real & (both.values == 2)]
+        second = pair.follow("skb2").addresses[real & (both == 2).true]
         found = np.concatenate([used[~paired], pair.addresses[real], second])
         return StructArray(kernel, kind, found[~np.isin(found, self._idle())])
 
@@ -144,7 +144,7 @@ class NetworkSearch:
         count = caches["skb_count"]
         owner, slot = caches.elements("skb_cache")
         index = np.arange(len(slot)) - np.searchsorted(owner, owner)
-        held = count.filled(0).astype(np.int64)
+        held = count.int64.filled(0)
         stored, read = self._kernel.words(slot.addresses[index < held[owner]])
         return stored[read]
 
@@ -167,11 +167,11 @@ class NetworkSearch:
         number = shared["nr_frags"]
         owner, frag = shared.elements("frags")
         index = np.arange(len(frag)) - np.searchsorted(owner, owner)
-        used = number.filled(0).astype(np.int64)
+        used = number.int64.filled(0)
         # Linux commit 21d2e6737c97 ("net: add netmem to skb_frag_t") (in v6.9); a bio_vec since 5.4.
         page = frag[index < used[owner]].first("netmem", "bv_page")
         # With bit 0 set it is memory of a device (NET_IOV).
-        fragments = page.values[page.valid & ((page.values & np.uint64(1)) == 0)].astype(np.uint64)
+        fragments = page.values[(~page.has(1)).true].astype(np.uint64)
         return [self._covered(start, size + np.uint64(shared.type.size)), fragments]
 
     def _spares(self) -> list[U64]:

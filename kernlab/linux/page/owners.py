@@ -83,10 +83,9 @@ def area_kinds(areas: VmAreas, stacks: U64) -> Kinds:
     `stacks` are the lowest addresses of the threads' stacks.
     """
     flags, caller, size = areas.vm["flags"], areas.vm["caller"], areas.vm["size"]
-    bits = flags.values.astype(np.uint64)
     kinds = np.full(len(areas.start), Kind.OTHER, dtype=np.uint8)
-    kinds[flags.valid & ((bits & np.uint64(VM_MAP)) != 0)] = Kind.VMAP
-    kinds[flags.valid & ((bits & np.uint64(VM_ALLOC)) != 0)] = Kind.VMALLOC
+    kinds[flags.has(VM_MAP).true] = Kind.VMAP
+    kinds[flags.has(VM_ALLOC).true] = Kind.VMALLOC
     # An area without a vm_struct is one of vm_map_ram, whose pages come from somewhere else.
     kinds[(areas.vm.addresses == 0) & ~areas.unpurged] = Kind.VMAP
     is_stack = np.isin(areas.start, stacks)

@@ -46,7 +46,7 @@ def pcp_lists(kernel: Kernel, zone: StructArray, pageblock_order: int) -> tuple[
     # Linux commit 28f836b6777b ("mm/page_alloc: split per cpu page lists and zone stats") (in v5.14).
     split = zone.has("per_cpu_pageset")
     pointer = zone["per_cpu_pageset" if split else "pageset"]
-    populated = np.flatnonzero(pointer.true & (zone["present_pages"].values != 0))
+    populated = np.flatnonzero(pointer.true & zone["present_pages"].true)
     numbers = possible_cpus(kernel)
     where = percpu_many(kernel, pointer.values[populated], numbers).reshape(-1)
     pcp = StructArray(kernel, "struct per_cpu_pages" if split else "struct per_cpu_pageset", where)
@@ -65,7 +65,7 @@ def pcp_lists(kernel: Kernel, zone: StructArray, pageblock_order: int) -> tuple[
     order = number // _PCP_TYPES
     order = np.where(order > _COSTLY_ORDER, pageblock_order, order)
     counts = np.zeros(len(zone), dtype=np.int64)
-    np.add.at(counts, owner[count.valid], count.values[count.valid].astype(np.int64))
+    np.add.at(counts, owner, count.int64.filled(0))
     readable = count.valid[index]
     return heads.addresses[readable], order[readable], owner[index][readable], counts
 

@@ -36,7 +36,7 @@ def memory(kernel: Kernel) -> pd.DataFrame:
     survey = PageSurvey(kernel)
     counts = count(survey)
     _compare(survey, counts)
-    numbers = survey.node["node_id"].values.astype(np.int64)
+    numbers = survey.node["node_id"].int64.values
     # What lies on no known node makes rows of its own only where there is some.
     nodes = np.append(numbers, -1)
     node, kind = (grid.reshape(-1) for grid in np.meshgrid(np.arange(len(nodes)), KINDS, indexing="ij"))
@@ -78,7 +78,7 @@ def _compare(survey: PageSurvey, counts: I64) -> None:
     """Say where the frames that were found are not as many as the kernel's zones have."""
     present = survey.zone["present_pages"]
     offline = int(counts[:, Kind.OFFLINE].sum())
-    zones, found = int(present.values[present.valid].sum()), int(counts.sum())
+    zones, found = int(present.filled(0).sum()), int(counts.sum())
     # Sections that are plugged in but offline are in no zone; pages of a balloon are.
     if not zones <= found <= zones + offline:
         survey.kernel.lost(

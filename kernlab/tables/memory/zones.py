@@ -126,21 +126,21 @@ def nodes(kernel: Kernel) -> pd.DataFrame:
         start_pfn=nullable(node["node_start_pfn"].int64),
         spanned=nullable(node["node_spanned_pages"].int64),
         present=nullable(node["node_present_pages"].int64),
-        managed=nullable(*_per_node(owner, managed.filled(0), managed.valid, len(node))),
-        free=nullable(*_per_node(owner, *free, len(node))) if free else nullable(np.zeros(len(node), int)),
+        managed=nullable(_per_node(owner, managed, len(node))),
+        free=nullable(_per_node(owner, Column.of(*free), len(node)))
+        if free
+        else nullable(np.zeros(len(node), int)),
         **_columns(counters, kernel.arch.huge_pages if in_pages(kernel) else 1),
         address=node,
     )
 
 
-def _per_node(
-    owner: npt.NDArray[np.int64], values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], count: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _per_node(owner: npt.NDArray[np.int64], of_zones: Column, count: int) -> Column:
     total = np.zeros(count, dtype=np.int64)
-    np.add.at(total, owner, values.astype(np.int64))
+    np.add.at(total, owner, of_zones.int64.filled(0))
     known = np.ones(count, dtype=bool)
-    known[owner[~valid]] = False
-    return total, known
+    known[owner[~of_zones.valid]] = False
+    return Column.of(total, known)
 
 
 @table

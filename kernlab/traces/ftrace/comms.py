@@ -91,5 +91,5 @@ class Comms:
         except KernlabError as error:
             self._kernel.lost(f"the names of living tasks cannot be read: {error}")
             return {}
-        good = pid.valid & comm.valid & (pid.values != 0)
+        good = pid.true & comm.valid
         return dict(zip(pid.values[good].tolist(), comm.values[good].tolist(), strict=True))

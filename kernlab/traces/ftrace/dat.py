@@ -144,11 +144,9 @@ def _printk(kernel: Kernel) -> str:
         pointers = np.concatenate([pointers, held["fmt"].values])
     strings = c_strings(kernel, pointers)
     return "".join(
-        f'0x{pointer:x} : "{_escaped(str(value))}"\n'
-        for pointer, value, valid in zip(
-            pointers.tolist(), strings.values, strings.valid.tolist(), strict=True
-        )
-        if valid
+        f'0x{pointer:x} : "{_escaped(value)}"\n'
+        for pointer, value in zip(pointers.tolist(), strings, strict=True)
+        if value is not None
     )
 
 

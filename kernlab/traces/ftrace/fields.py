@@ -70,11 +70,11 @@ def column(records: Records, field: Field) -> Any:
     if field.size in (1, 2, 4, 8):
         values, there = records.words(field.offset, field.size, field.signed)
         if field.element.endswith("*"):
-            return Column(
+            return Column.of(
                 values.view("<u8") if field.size == 8 else values.astype(np.uint64), there, "address"
             )
         if field.element in ("bool", "_Bool"):
-            return Column(values != 0, there, "bool")
+            return Column.of(values != 0, there)
         column = Column(values, there, "int" if field.signed else "uint")
         return column if there.all() else nullable(column)
     taken, there = records.rows(field.offset, field.size)
@@ -95,7 +95,7 @@ def _located(records: Records, field: Field) -> tuple[I64, I64, npt.NDArray[np.b
 def _array(records: Records, field: Field) -> Any:
     taken, there = records.rows(field.offset, field.size)
     if field.element in _TEXT:
-        return Column(text.decode_rows(taken), there, "text")
+        return Column.of(text.decode_rows(taken), there, "text")
     width = element_width(field)
     if field.element in _CHARS or width is None:
         return _objects([row.tobytes() for row in taken], there)
@@ -110,7 +110,7 @@ def _spans(records: Records, start: I64, size: I64, there: npt.NDArray[np.bool_]
     if field.element in _TEXT:
         values = np.empty(len(raw), dtype=object)
         values[:] = [text.decode(piece, cut=True) for piece in raw]
-        return Column(values, there, "text")
+        return Column.of(values, there)
     width = element_width(field)
     if field.element in _CHARS or width is None:
         return _objects(raw, there)

@@ -122,11 +122,7 @@ class Formats:
     def _rows(self) -> dict[int, int]:
         """Event number to row of `_calls`."""
         ids = self._calls["event.type"]
-        return {
-            number: row
-            for row, (number, valid) in enumerate(zip(ids.values.tolist(), ids.valid.tolist(), strict=True))
-            if valid
-        }
+        return {number: row for row, number in enumerate(ids) if number is not None}
 
     @cached_property
     def names(self) -> dict[int, tuple[str, str]]:
@@ -137,15 +133,13 @@ class Formats:
         flags = calls["flags"]
         own = calls["name"].values
         # trace_event_name(): a custom event has a name of its own though it uses a tracepoint (v5.18).
-        uses = (flags.values & (tracepoint or 0)) != 0
+        uses = flags.has(tracepoint or 0).true
         if custom:
-            uses &= (flags.values & custom) == 0
-        points = StructArray(self._kernel, "struct tracepoint", own, flags.valid & uses)
+            uses &= ~flags.has(custom).true
+        points = StructArray(self._kernel, "struct tracepoint", own, uses)
         pointer = np.where(uses, points["name"].values, own)
         names = c_strings(self._kernel, pointer, 256)
-        systems = c_strings(
-            self._kernel, calls.follow("class", "struct trace_event_class")["system"].values, 256
-        )
+        systems = c_strings(self._kernel, calls.follow("class", "struct trace_event_class")["system"], 256)
         return {
             number: (str(names.values[row]), str(systems.values[row])) for number, row in self._rows.items()
         }
@@ -190,7 +184,7 @@ class Formats:
             fields = calls_data["enter_fields"]
             assert isinstance(fields, StructArray)
             where = np.where(getter.values == np.uint64(enter), fields.addresses, where)
-        prints = c_strings(self._kernel, calls["print_fmt"].values, _LONGEST_FORMAT)
+        prints = c_strings(self._kernel, calls["print_fmt"], _LONGEST_FORMAT)
         start, end = (self._kernel.symbols.get(name) or 0 for name in ("_text", "_end"))
         for row, (number, fields_of) in enumerate(zip(numbers, self._fields(where), strict=True)):
             name, system = self.names[number]
@@ -210,30 +204,30 @@ class Formats:
             what="fields of trace events",
             limit=_MOST_FIELDS,
         )
-        names = c_strings(self._kernel, fields["name"].values, 256)
-        types = c_strings(self._kernel, fields["type"].values, 256)
+        names = c_strings(self._kernel, fields["name"], 256)
+        types = c_strings(self._kernel, fields["type"], 256)
         offset, size, signed = fields["offset"], fields["size"], fields["is_signed"]
         # Linux commit b6c7abd1c28a keeps an array's length beside its type.
         length = fields["len"] if fields.has("len") else None
         found: list[list[Field]] = [[] for _ in range(len(tops))]
         lost = 0
         for row, top in enumerate(owner.tolist()):
-            if not (names.valid[row] and types.valid[row] and offset.valid[row] and size.valid[row]):
+            name, type_, place, width = names[row], types[row], offset[row], size[row]
+            if name is None or type_ is None or place is None or width is None:
                 lost += 1
                 continue
-            place, width = int(offset.values[row]), int(size.values[row])
             if not (0 <= place < 1 << 16 and 0 <= width < 1 << 16):
                 lost += 1
                 continue
-            count = int(length.values[row]) if length is not None and length.valid[row] else -1
+            count = None if length is None else length[row]
             found[top].append(
                 Field(
-                    str(names.values[row]),
-                    str(types.values[row]),
+                    name,
+                    type_,
                     place,
                     width,
-                    bool(signed.values[row]),
-                    max(count, -1),
+                    bool(signed[row]),
+                    -1 if count is None else max(count, -1),
                 )
             )
         if lost:

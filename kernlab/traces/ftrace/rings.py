@@ -100,8 +100,8 @@ def find_instances(kernel: Kernel) -> list[Instance]:
 
 
 def _describe(kernel: Kernel, arrays: StructArray) -> list[Instance]:
-    names = c_strings(kernel, arrays["name"].values)
-    tracers = c_strings(kernel, arrays.follow("current_trace", "struct tracer")["name"].values)
+    names = c_strings(kernel, arrays["name"])
+    tracers = c_strings(kernel, arrays.follow("current_trace", "struct tracer")["name"])
     clocks = arrays["clock_id"]
     range_start = arrays["range_addr_start"] if arrays.has("range_addr_start") else None
     text_delta = arrays["text_delta"] if arrays.has("text_delta") else None
@@ -112,7 +112,7 @@ def _describe(kernel: Kernel, arrays: StructArray) -> list[Instance]:
                 str(names.values[row]),
                 address,
                 str(tracers.values[row]),
-                int(clocks.values[row]) if clocks.valid[row] else None,
+                clocks[row],
                 range_start=_number(range_start, row) or 0,
                 text_delta=_number(text_delta, row),
             )
@@ -127,7 +127,7 @@ def _describe(kernel: Kernel, arrays: StructArray) -> list[Instance]:
 
 
 def _number(column: Column | None, row: int) -> int | None:
-    return int(column.values[row]) if column is not None and column.valid[row] else None
+    return None if column is None else column[row]
 
 
 def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kind: str, member: str) -> None:
@@ -143,9 +143,9 @@ def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kin
         if shift <= _LARGEST_ORDER:
             instance.buffers[kind] = (int(buffers.addresses[row]), kernel.page_size << shift)
         if kind == MAIN and flags.valid[row] and disabled.valid[row]:
-            instance.overwrite = bool(int(flags.values[row]) & overwrites)
+            instance.overwrite = bool(flags[row] & overwrites)
             # tracing_on clears the buffer's own count; RB_BUFFER_OFF is the bit above the writers' counts.
-            instance.recording = int(disabled.values[row]) == 0
+            instance.recording = disabled[row] == 0
 
 
 def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
@@ -196,8 +196,8 @@ def _read_rings(kernel: Kernel, rings: list[Ring]) -> None:
         if not cpu_buffers.has(name):
             continue
         column = _scalar(cpu_buffers, name)
-        for ring, value, valid in zip(rings, column.values.tolist(), column.valid.tolist(), strict=True):
-            if valid:
+        for ring, value in zip(rings, column, strict=True):
+            if value is not None:
                 ring.counters[name] = value
     reader, commit = (
         cpu_buffers.follow(name, "struct buffer_page") for name in ("reader_page", "commit_page")
@@ -209,7 +209,7 @@ def _read_rings(kernel: Kernel, rings: list[Ring]) -> None:
         if not (reader.valid[row] and commit.valid[row]):
             ring.damage = "its reader page cannot be found"
             continue
-        consumed = int(read.values[row]) if read.valid[row] else 0
+        consumed = read[row] or 0
         wanted = [int(reader.addresses[row])]
         if reader.addresses[row] != commit.addresses[row]:
             mine = owner == row
@@ -240,8 +240,7 @@ def _scalar(structs: StructArray, name: str) -> Column:
             found = found[inner]
     if isinstance(found, StructArray):
         raise KernlabError(f"{name} of {structs.type.c_name} is {found.type.c_name}, no number")
-    values = found.values
-    return Column(values.astype(np.int64, copy=False), found.valid, "int", found.type)
+    return found.int64
 
 
 def _walk_rings(
@@ -256,10 +255,10 @@ def _walk_rings(
     # container_of(): list is the first member in every kernel so far; its offset is asked for all the same.
     base = np.uint64(_list_offset(pages))
     most = min(_MOST_PAGES, kernel.file.max_pfn)
-    start = first.values & ~np.uint64(_MARKS)
+    start = (first & ~_MARKS).filled(0)
     count = np.array([min(ring.counters.get("nr_pages", 0), most) for ring in rings], dtype=np.int64)
     broken = [""] * len(rings)
-    rows = np.flatnonzero(first.valid & (start != 0))
+    rows = np.flatnonzero(start)
     for row in np.setdiff1d(np.arange(len(rings)), rows).tolist():
         broken[row] = "its ring of sub-buffers cannot be found"
     current = start[rows]
@@ -334,9 +333,8 @@ def read_clocks(kernel: Kernel) -> list[tuple[str, bool]]:
     count = min(int(size[0]) // kind.size, _MOST_CLOCKS)
     where = np.uint64(table) + np.arange(count, dtype=np.uint64) * np.uint64(kind.size)
     clocks = StructArray(kernel, kind, where)
-    names, in_ns = c_strings(kernel, clocks["name"].values, 64), clocks["in_ns"]
-    known = (names.valid & in_ns.valid).tolist()
+    names, in_ns = c_strings(kernel, clocks["name"], 64), clocks["in_ns"]
     return [
-        (str(name), bool(flag)) if valid else ("", True)
-        for name, flag, valid in zip(names.values, in_ns.values.tolist(), known, strict=True)
+        ("", True) if name is None or flag is None else (name, bool(flag))
+        for name, flag in zip(names, in_ns, strict=True)
     ]
