@@ -75,14 +75,14 @@ def usage(kernel: Kernel) -> Usage:
     """What all processes' page tables say."""
     task = find_tasks(kernel)
     mm, flags = task["mm"], task["flags"]
-    user = mm.valid & (mm.values != 0) & ~(flags.valid & ((flags.values & _PF_KTHREAD) != 0))
+    user = mm.true & ~flags.has(_PF_KTHREAD).true
     spaces = StructArray(kernel, "struct mm_struct", np.unique(mm.values[user]))
     if len(spaces) > _MOST_OWNERS:
         kernel.lost(f"page tables: only those of {_MOST_OWNERS:,} of {len(spaces):,} processes are walked")
         spaces = spaces[:_MOST_OWNERS]
     owner, vma = areas(kernel, spaces)
     start, end = vma["vm_start"], vma["vm_end"]
-    whole = start.valid & end.valid & (end.values > start.values)
+    whole = (end > start).true
     order = np.lexsort((start.values, owner))
     order = order[whole[order]]
     owner, vma = owner[order], vma[order]

@@ -51,9 +51,7 @@ def find_maps(kernel: Kernel) -> pd.DataFrame:
     """The table `maps`, found once for all that widen it."""
     task = find_tasks(kernel)
     pid, tgid, mm = task["pid"], task["tgid"], task["mm"]
-    owners = np.flatnonzero(
-        pid.valid & tgid.valid & mm.valid & (pid.values == tgid.values) & (mm.values != 0)
-    )
+    owners = np.flatnonzero((pid == tgid).true & mm.true)
     task = task[owners[np.argsort(pid.values[owners], kind="stable")]]
     owner, vma = areas(kernel, task.follow("mm"))
     start, end = vma["vm_start"], vma["vm_end"]
@@ -62,20 +60,19 @@ def find_maps(kernel: Kernel) -> pd.DataFrame:
         owner, vma = owner[order], vma[order]
         start, end = vma["vm_start"], vma["vm_end"]
     pointer = vma["vm_file"]
-    backed = pointer.valid & (pointer.values != 0)
+    backed = pointer.true
     # Many VMAs share a file: what is known of files is read once for each.
-    of, unique = pd.factorize(np.where(backed, pointer.values, np.uint64(0)))
+    of, unique = pd.factorize(pointer.filled(0))
     file = StructArray(kernel, "struct file", unique)
     opened = opened_paths(kernel, file)
     inode = file_inodes(kernel, file, opened)
-    device, number = expand(inode["i_sb->s_dev"], of), expand(inode["i_ino"], of)
+    device, number = inode["i_sb->s_dev"][of], inode["i_ino"][of]
     path = paths(kernel, opened, root_of_init(kernel))
-    mount = opened["mnt"]
-    space = of_mounts(kernel, np.where(mount.valid, mount.values, np.uint64(0)))
-    size = Column((end.values - start.values).view(np.int64), start.valid & end.valid, "int")
+    space = of_mounts(kernel, opened["mnt"].filled(0))
+    size = end - start
     names = Names(kernel, vma, task.follow("mm"), owner)
     known = pointer.valid
-    lost = int((~(start.valid & end.valid)).sum())
+    lost = int((~size.valid).sum())
     if lost:
         kernel.lost(
             f"maps: {lost:,} of {len(vma):,} VMAs lie, at least in part, on pages that the dump lacks"
@@ -83,16 +80,16 @@ def find_maps(kernel: Kernel) -> pd.DataFrame:
     return frame(
         kernel,
         "maps",
-        pid=task["pid"].values.astype(np.int64)[owner],
+        pid=task["pid"].int64.values[owner],
         start=addresses(kernel, start.values, start.valid),
         end=addresses(kernel, end.values, end.valid),
         size_bytes=nullable(size),
         perms=permissions(vma.first("vm_flags", "flags.__vma_flags[0]")),
         offset_bytes=nullable(offsets(vma["vm_pgoff"], backed, kernel.page_size)),
         dev=devices(device, backed, known),
-        inode=nullable(Column(number.values.astype(np.uint64), known & (number.valid | ~backed), "uint")),
+        inode=nullable(number.values.astype(np.uint64, copy=False), known & (number.valid | ~backed)),
         path=names.all(backed, path, of, known),
-        mount_namespace=nullable(expand(space, of)),
+        mount_namespace=nullable(space[of]),
         address=vma,
     )
 
@@ -119,23 +116,15 @@ def permissions(flags: Column) -> Any:
 
 def offsets(pages: Column, backed: Mask, page_size: int) -> Column:
     """Where in its file each VMA begins, in bytes; 0 without a file."""
-    values = pages.values.astype(np.int64)
-    values *= page_size
-    values[~backed] = 0
-    return Column(values, pages.valid, "int")
+    return Column.of(np.where(backed, pages.values, 0), pages.valid) * page_size
 
 
 def devices(device: Column, backed: Mask, known: Mask) -> Any:
     """`major:minor` in hexadecimal per VMA, 00:00 without a file."""
-    numbers = np.where(backed, device.values.astype(np.int64), 0)
+    numbers = np.where(backed, device.int64.values, 0)
     codes, unique = pd.factorize(numbers)
     names = [f"{n >> _MINOR_BITS:02x}:{n & (1 << _MINOR_BITS) - 1:02x}" for n in unique.tolist()]
     return lookup(np.where(known & (device.valid | ~backed), codes, -1), names)
-
-
-def expand(column: Column, index: npt.NDArray[np.intp]) -> Column:
-    """The column's rows at `index`."""
-    return Column(column.values[index], column.valid[index], column.kind, column.type)
 
 
 def opened_paths(kernel: Kernel, file: StructArray) -> StructArray:
@@ -146,9 +135,9 @@ def opened_paths(kernel: Kernel, file: StructArray) -> StructArray:
         return opened
     theirs = file.container("struct backing_file", "file").follow("user_path")
     # FMODE_BACKING is a macro whose bit has moved: of the bits it had, only a path that fits together tells.
-    maybe = (file["f_mode"].values.astype(np.int64) & _FMODE_BACKING) != 0
+    maybe = file["f_mode"].has(_FMODE_BACKING)
     dentry, mount = theirs.follow("dentry")["d_sb"], theirs.follow("mnt")["mnt_sb"]
-    backing = maybe & dentry.valid & mount.valid & (dentry.values != 0) & (dentry.values == mount.values)
+    backing = maybe.true & dentry.true & (dentry == mount).true
     where = np.where(backing, theirs.addresses, opened.addresses)
     return StructArray(kernel, opened.type, where, file.valid)
 
@@ -209,10 +198,9 @@ class Names:
     def _special(self, rest: Mask) -> Mask:
         """[vdso], [vvar] and their kind (mm/mmap.c, special_mapping_name)."""
         namer = self.vma.follow("vm_ops")["name"]
-        rows: Mask = rest & namer.valid & (namer.values == self.kernel.symbols.get("special_mapping_name", 1))
+        rows: Mask = rest & (namer == self.kernel.symbols.get("special_mapping_name", 1)).true
         inverse, unique = pd.factorize(self.vma["vm_private_data"].values[rows])
-        kind = self.kernel.find_type("struct vm_special_mapping")
-        name = c_strings(self.kernel, StructArray(self.kernel, kind, unique)["name"].values)
+        name = c_strings(self.kernel, StructArray(self.kernel, "struct vm_special_mapping", unique)["name"])
         self._add(rows, name.values.tolist(), inverse)
         self.valid[rows] &= name.valid[inverse]
         return rows
@@ -247,7 +235,6 @@ class Names:
             kinds.append((mapped, "[anon_shmem:{}]"))
         for rows, pattern in kinds:
             named = np.flatnonzero(rows & given.valid)
-            start = given["name"]
-            name = c_strings(self.kernel, start.values[named])
+            name = c_strings(self.kernel, given["name"][named])
             self._add(named, [pattern.format(text) for text in name.values], np.arange(len(named)))
             self.valid[named] &= name.valid
