@@ -10,7 +10,7 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.types import Type
-from kernlab.walk.shared import each_once, given_to_all
+from kernlab.walk.shared import fan_out, unique_roots
 
 U64 = npt.NDArray[np.uint64]
 
@@ -37,7 +37,7 @@ def maple_entries(
     read, are of no known type or are met twice cost their subtree and are counted.
     Returns (owner int64[m]: index into trees, first uint64[m], last uint64[m], entry uint64[m]) by owner and index.
     """
-    tops, shared = each_once(trees)
+    tops, shared = unique_roots(trees)
     roots = StructArray(kernel, "struct maple_tree", tops)
     root = roots["ma_root"]
     owner = np.flatnonzero(root.true)
@@ -69,7 +69,7 @@ def maple_entries(
     if not ((owners[1:] > owners[:-1]) | (same & rising)).all():
         order = np.lexsort((firsts, owners))
         owners, firsts, lasts, entries = owners[order], firsts[order], lasts[order], entries[order]
-    owner, row = given_to_all(owners, shared)
+    owner, row = fan_out(owners, shared)
     return owner, firsts[row], lasts[row], entries[row]
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
-from kernlab.walk.shared import each_once, given_to_all
+from kernlab.walk.shared import fan_out, unique_roots
 
 #: A red-black tree of 2^30 nodes is no deeper than this (lib/rbtree.c keeps it at twice the logarithm).
 DEEPEST = 60
@@ -26,7 +26,7 @@ def rbtree_entries(
     is not entered again; both are counted.
     Returns (owner int64[m]: index into roots, StructArray of m).
     """
-    tops, shared = each_once(roots)
+    tops, shared = unique_roots(roots)
     nodes, read = kernel.words(tops)
     lost = tops[~read].tolist()
     owner = np.flatnonzero(read & (nodes != 0))
@@ -68,5 +68,5 @@ def rbtree_entries(
         return np.zeros(0, dtype=np.int64), container(kernel, type_name, member, np.zeros(0, dtype=np.uint64))
     owners, places, all_nodes = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((places, owners))
-    owner, row = given_to_all(owners[order], shared)
+    owner, row = fan_out(owners[order], shared)
     return owner, container(kernel, type_name, member, all_nodes[order][row])

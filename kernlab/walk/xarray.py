@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.walk.shared import each_once, given_to_all
+from kernlab.walk.shared import fan_out, unique_roots
 
 #: All trees of one walk together give no more entries than this.
 MOST_ENTRIES = 1 << 26
@@ -43,7 +43,7 @@ def xarray_spans(
     uint64[m]), by owner and index. Mirrors lib/xarray.c, xas_load, xas_get_order; idr's base (`idr_base`) is the
     caller's to add.
     """
-    tops, shared = each_once(xarrays)
+    tops, shared = unique_roots(xarrays)
     roots = StructArray(kernel, "struct xarray", tops)
     head = roots["xa_head"]
     node_type = kernel.find_type("struct xa_node")
@@ -93,7 +93,7 @@ def xarray_spans(
         kernel.lost(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was ended")
     owners, indexes, lengths, leaves = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((indexes, owners))
-    owner, row = given_to_all(owners[order], shared)
+    owner, row = fan_out(owners[order], shared)
     row = order[row]
     return owner, indexes[row], lengths[row], leaves[row]
 
