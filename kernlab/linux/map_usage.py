@@ -15,7 +15,7 @@ from kernlab.linux.shmem import SharedSwap
 from kernlab.linux.swap import has_swap
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.vm_counters import global_word
-from kernlab.linux.vmas import areas
+from kernlab.linux.vmas import find_vmas
 from kernlab.memory.page_tables import Entries
 from kernlab.util.progress import progress
 from kernlab.walk.page_tables import PageTables
@@ -80,7 +80,7 @@ def usage(kernel: Kernel) -> Usage:
     if len(spaces) > _MOST_OWNERS:
         kernel.lost(f"page tables: only those of {_MOST_OWNERS:,} of {len(spaces):,} processes are walked")
         spaces = spaces[:_MOST_OWNERS]
-    owner, vma = areas(kernel, spaces)
+    owner, vma = find_vmas(kernel, spaces)
     start, end = vma["vm_start"], vma["vm_end"]
     whole = (end > start).true
     order = np.lexsort((start.values, owner))

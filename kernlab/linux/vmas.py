@@ -26,7 +26,7 @@ _MEMBERS = (
 )
 
 
-def areas(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
+def find_vmas(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
     """All VMAs of many mm_structs: (index into mm int64[m], StructArray of vm_area_struct).
 
     What can be read and names another mm as its own (`vm_mm`) is no VMA of this one: it is left out and counted.

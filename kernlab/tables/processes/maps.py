@@ -17,7 +17,7 @@ from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.mounts import of_mounts
 from kernlab.linux.paths import paths, root_of_init
 from kernlab.linux.tasks import find_tasks
-from kernlab.linux.vmas import areas
+from kernlab.linux.vmas import find_vmas
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ def find_maps(kernel: Kernel) -> pd.DataFrame:
     pid, tgid, mm = task["pid"], task["tgid"], task["mm"]
     owners = np.flatnonzero((pid == tgid).true & mm.true)
     task = task[owners[np.argsort(pid.values[owners], kind="stable")]]
-    owner, vma = areas(kernel, task.follow("mm"))
+    owner, vma = find_vmas(kernel, task.follow("mm"))
     start, end = vma["vm_start"], vma["vm_end"]
     if not _ascending(owner, start):
         order = np.lexsort((start.values, ~start.valid, owner))
