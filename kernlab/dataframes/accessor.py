@@ -272,13 +272,13 @@ class KernAccessor:
         95                <NA>      <NA>       <NA>
         """
         from kernlab.dataframes.builder import frame, nullable
-        from kernlab.dataframes.members import plain_paths
+        from kernlab.dataframes.members import scalar_members
         from kernlab.walk.percpu_paths import refuse_percpu
 
         structs = self.structs
         refuse_percpu(structs, path, last=True)
         dump, target = self.dump, structs.follow(path)
-        columns: dict[str, Any] = {n: nullable(target[n]) for n in fields or plain_paths(target.type)}
+        columns: dict[str, Any] = {n: nullable(target[n]) for n in fields or scalar_members(target.type)}
         columns.pop("address", None)
         name = target.type.c_name
         made = frame(dump.kernel, f"{path}: {name}", address=target, **columns)

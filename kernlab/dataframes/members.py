@@ -9,7 +9,7 @@ from kernlab.debuginfo.types import ArrayType, StructType, Type
 _DEEPEST = 6
 
 
-def plain_paths(kind: Type) -> list[str]:
+def scalar_members(kind: Type) -> list[str]:
     """Numbers, pointers and text, and what structs of one member wrap (`usage.refs.counter`); bitfields too."""
     struct = kind.strip()
     if not isinstance(struct, StructType):

@@ -12,7 +12,7 @@ from kernlab import dataframes
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes.gather import gathered, spelt_out
-from kernlab.dataframes.members import plain_paths
+from kernlab.dataframes.members import scalar_members
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType
 from kernlab.errors import KernlabError
@@ -209,7 +209,9 @@ def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any) -> An
         named = naming_paths(at)
         # unsigned char is text where it names something, as in struct qstr; elsewhere it is data.
         made |= {name: spelt_out(at, at[path], any_byte=True) for name, path in named.items()}
-        made |= {path: spelt_out(at, at[path]) for path in plain_paths(at.type) if path not in named.values()}
+        made |= {
+            path: spelt_out(at, at[path]) for path in scalar_members(at.type) if path not in named.values()
+        }
     else:
         paths = _paths(columns)
         made |= {name: gathered(kernel.token, at, path) for name, path in paths.items()}
