@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
-from support.alike import same
+from support.alike import assert_same
 
 from kernlab.dataframes.deferred import deferred
 
@@ -92,7 +92,7 @@ def test_these_compute_both_columns_once_and_give_what_int64_gives(counting, wha
     got, expected = DEAR[what](counting.frame), DEAR[what](EXPECTED.copy())
     assert counting.calls == 1
     if what != "pickle":
-        same(got, expected)
+        assert_same(got, expected)
     assert counting.frame["b"].sum() == 90
     assert counting.calls == 1
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.alike import same
+from support.alike import assert_same
 
 from kernlab.dataframes import AddressArray, AddressDtype
 from kernlab.dataframes.elements import ElementAddresses
@@ -65,14 +65,14 @@ def test_these_compute_nothing_and_give_what_plain_addresses_give(what):
     got = CHEAP[what](frame)
     assert type(frame["address"].array) is ElementAddresses
     assert frame.memory_usage(index=False).sum() == INDEX.nbytes
-    same(got, CHEAP[what](plain()))
+    assert_same(got, CHEAP[what](plain()))
 
 
 @pytest.mark.parametrize("what", DEAR)
 def test_these_give_what_plain_addresses_give(what):
     frame = later()
-    same(DEAR[what](frame), DEAR[what](plain()))
-    same(frame, plain())
+    assert_same(DEAR[what](frame), DEAR[what](plain()))
+    assert_same(frame, plain())
 
 
 def test_once_looked_at_it_is_a_plain_column_that_knows_where_it_comes_from():

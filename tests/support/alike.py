@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 
-def same(got: Any, expected: Any) -> None:
+def assert_same(got: Any, expected: Any) -> None:
     if isinstance(expected, pd.DataFrame):
         pd.testing.assert_frame_equal(got, expected)
     elif isinstance(expected, pd.Series):
