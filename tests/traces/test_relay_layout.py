@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces.relay_model import Model
 
-from kernlab.traces.relay.layout import LARGEST_BUFFER, Counters
+from kernlab.traces.relay.layout import LARGEST_BUFFER, BufferCounters
 
 
-def counters(model: Model) -> Counters:
-    return Counters(
+def counters(model: Model) -> BufferCounters:
+    return BufferCounters(
         subbuf_size=model.size,
         n_subbufs=model.count,
         produced=model.produced,
@@ -107,12 +107,12 @@ def test_what_cannot_be_true_is_said(change, says):
         "current": 1,
         "padding": [0, 3, 2, 1],
     }
-    assert Counters(**good).damage() == ""
-    assert says in Counters(**{**good, **change}).damage()
+    assert BufferCounters(**good).damage() == ""
+    assert says in BufferCounters(**{**good, **change}).damage()
 
 
 def test_counters_that_wrapped_around_are_fine():
-    state = Counters(
+    state = BufferCounters(
         100, 4, produced=2, consumed=(1 << 64) - 1, bytes_consumed=0, offset=5, current=2, padding=[0] * 4
     )
     assert state.damage() == ""

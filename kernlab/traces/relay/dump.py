@@ -18,7 +18,7 @@ from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.memory.address_space import Status, fault
 from kernlab.traces.relay.clients import Client, recognise
-from kernlab.traces.relay.layout import LARGEST_BUFFER, MOST_SUBBUFS, Counters, Piece
+from kernlab.traces.relay.layout import LARGEST_BUFFER, MOST_SUBBUFS, BufferCounters, Piece
 from kernlab.traces.relay.open_files import open_files
 from kernlab.walk.cpus import percpu_many, possible_cpus
 from kernlab.walk.lists import list_entries
@@ -43,7 +43,7 @@ class Buffer:
     page_array: int
     page_count: int
     finalized: bool
-    counters: Counters
+    counters: BufferCounters
     #: Events that this buffer refused for want of space; None where the kernel does not count that per buffer.
     dropped: int | None
     #: Bytes of completed sub-buffers since the channel was opened (the file's i_size), None where it is not known.
@@ -246,7 +246,7 @@ def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArra
         size = max(channel.subbuf_size, 1)
         current, within = divmod((value["data"] - value["start"]) % (1 << 64), size)
         padding = None if unread or channel.damage else _padding(kernel, value["padding"], channel.n_subbufs)
-        counters = Counters(
+        counters = BufferCounters(
             subbuf_size=channel.subbuf_size,
             n_subbufs=channel.n_subbufs,
             produced=value["subbufs_produced"],

@@ -32,7 +32,7 @@ from kernlab.traces.blktrace.trace import BlkTrace
 from kernlab.traces.relay.clients import register
 from kernlab.traces.relay.content import LOOKED_AT, refuse
 from kernlab.traces.relay.decoders import Decoder, Streams, as_bytes, blktrace, decode, decoder_of, systemtap
-from kernlab.traces.relay.layout import LARGEST_BUFFER, Counters
+from kernlab.traces.relay.layout import LARGEST_BUFFER, BufferCounters
 from kernlab.traces.relay.mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
 from kernlab.traces.relay.paths import (
     PathLike,
@@ -335,9 +335,9 @@ class _Geometry:
         self.bytes = -(-size * count // page) * page
         self.counters = {cpu: self._counters(cpu, dict(known)) for cpu, known in counters.items()}
 
-    def _counters(self, cpu: int, known: dict[str, Any]) -> Counters:
+    def _counters(self, cpu: int, known: dict[str, Any]) -> BufferCounters:
         produced = int(known.get("produced", 0))
-        counters = Counters(
+        counters = BufferCounters(
             subbuf_size=self.subbuf_size,
             n_subbufs=self.n_subbufs,
             produced=produced,

@@ -42,7 +42,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class BufferCounters:
     """The counters of one `struct rchan_buf` (include/linux/relay.h); `current` is (data - start) / subbuf_size.
 
     `padding` holds unused bytes of each slot, or is None where it could not be read.

@@ -14,7 +14,7 @@ from kernlab.errors import KernlabError
 from kernlab.traces.blktrace.headers import headers
 from kernlab.traces.blktrace.records import U8, scan
 from kernlab.traces.blktrace.trace import BlkTrace
-from kernlab.traces.relay.layout import Counters
+from kernlab.traces.relay.layout import BufferCounters
 from kernlab.traces.relay.records import Chunk
 
 _PROT_READ, _MAP_SHARED = 1, 1
@@ -98,7 +98,7 @@ def is_live(file: int) -> bool:
     return False
 
 
-def slot_chunks(cpu: int, slots: Sequence[bytes], counters: Counters | None) -> list[Chunk]:
+def slot_chunks(cpu: int, slots: Sequence[bytes], counters: BufferCounters | None) -> list[Chunk]:
     """The slots of one buffer as chunks: in produce order where `counters` tell it, else as they lie."""
     arrays = [np.frombuffer(slot, dtype=np.uint8) for slot in slots]
     if counters is None:
