@@ -106,7 +106,7 @@ def _rows(data: U8, offsets: I64, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 
 @dataclass(slots=True)
-class Digest:
+class Headers:
     """What one look at the headers of a stream tells: `times` uint64[k] (ns); `notes` bool[k], which are notes of a
     process or the time (messages are events); `runs` how each CPU numbered its events, per device.
     """
@@ -116,10 +116,10 @@ class Digest:
     runs: dict[Key, Run]
 
 
-def digest(data: U8, found: Scan) -> Digest:
+def decode_headers(data: U8, found: Scan) -> Headers:
     """Look at all headers of a stream once, few enough at a time to stay in the processor's cache."""
     length = len(found.offsets)
-    seen = Digest(np.empty(length, dtype=np.uint64), np.zeros(length, dtype=bool), {})
+    seen = Headers(np.empty(length, dtype=np.uint64), np.zeros(length, dtype=bool), {})
     for start in range(0, length, _BLOCK):
         part = slice(start, start + _BLOCK)
         rows = some_headers(data, found.offsets, found.version8, found.swapped, part)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kernlab.traces.blktrace.headers import Digest, headers
+from kernlab.traces.blktrace.headers import Headers, headers
 from kernlab.traces.blktrace.names import CGROUP, NOTE_PROCESS, NOTE_TIMESTAMP
 from kernlab.traces.blktrace.records import U8, Scan
 from kernlab.util import text
@@ -38,14 +38,14 @@ class Note:
 
 
 def read_notes(
-    data: U8, streams: Sequence[Stream], scans: Sequence[Scan], digests: Sequence[Digest]
+    data: U8, streams: Sequence[Stream], scans: Sequence[Scan], decoded: Sequence[Headers]
 ) -> list[Note]:
     """The notes of all streams (messages are events, and not among them), in the order of `reached`.
 
     blkparse reads some records of each file in turn, in the order of CPUs, and more of one when it has printed those.
     """
     found = []
-    for stream, scan, seen in zip(streams, scans, digests, strict=True):
+    for stream, scan, seen in zip(streams, scans, decoded, strict=True):
         places = np.flatnonzero(seen.notes)
         if not len(places):
             continue

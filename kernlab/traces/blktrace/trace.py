@@ -21,7 +21,15 @@ from kernlab.dataframes import describe
 from kernlab.traces.blktrace.counts import MOST_CPUS, Key, Run, together
 from kernlab.traces.blktrace.events import event_columns, names_by_code
 from kernlab.traces.blktrace.export import export, stops
-from kernlab.traces.blktrace.headers import Digest, Rows, digest, gather, headers, in_time_order, some_headers
+from kernlab.traces.blktrace.headers import (
+    Headers,
+    Rows,
+    decode_headers,
+    gather,
+    headers,
+    in_time_order,
+    some_headers,
+)
 from kernlab.traces.blktrace.latency import Latencies
 from kernlab.traces.blktrace.losses import Counts, Loss, losses
 from kernlab.traces.blktrace.names import CGROUP
@@ -148,16 +156,16 @@ class BlkTrace:
         return _pick(found, good)
 
     @cached_property
-    def _digests(self) -> list[Digest]:
+    def _headers(self) -> list[Headers]:
         """What each stream's headers tell together."""
         small = sum(len(part.scan.offsets) for part in self._parts) < _BLOCK
-        return in_threads(lambda part: digest(self.data, part.scan), self._parts, small=small)
+        return in_threads(lambda part: decode_headers(self.data, part.scan), self._parts, small=small)
 
     def _by_time(self, *columns: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """Columns that have an array for each stream as one each, in the order of time."""
         if not self.streams:
             return [np.zeros(0, dtype=np.int64) for _ in columns]
-        return in_time_order([seen.times for seen in self._digests], *columns)
+        return in_time_order([seen.times for seen in self._headers], *columns)
 
     @cached_property
     def _order(self) -> I64:
@@ -170,7 +178,7 @@ class BlkTrace:
     def _sorted(self) -> tuple[I64, Mask]:
         """(offset, is a note) of every record, in the order of time."""
         offsets = [part.scan.offsets for part in self._parts]
-        found = self._by_time(offsets, [seen.notes for seen in self._digests])
+        found = self._by_time(offsets, [seen.notes for seen in self._headers])
         return found[0], found[1].astype(bool, copy=False)
 
     @cached_property
@@ -241,7 +249,7 @@ class BlkTrace:
 
     @cached_property
     def _notes(self) -> list[Note]:
-        return read_notes(self.data, self.streams, self.scans, self._digests)
+        return read_notes(self.data, self.streams, self.scans, self._headers)
 
     @cached_property
     def processes(self) -> dict[int, str]:
@@ -263,7 +271,7 @@ class BlkTrace:
         return cpus <= {stream.cpu} or (stream.named and len(cpus) == 1)
 
     def _cpus(self, number: int) -> set[int]:
-        return {cpu for _, cpu in self._digests[number].runs}
+        return {cpu for _, cpu in self._headers[number].runs}
 
     def cpus_of(self, cpus: npt.NDArray[np.uint32], stream: Stream) -> I64:
         """The CPUs that records of a stream name; those that no kernel can have are its own."""
@@ -271,14 +279,14 @@ class BlkTrace:
 
     def times_around(self, number: int, offset: int) -> tuple[int | None, int | None]:
         """The times (ns) of the last record of a stream before a byte of `data`, and of the first from there on."""
-        times = self._digests[number].times
+        times = self._headers[number].times
         at = int(np.searchsorted(self.scans[number].offsets, offset))
         return (int(times[at - 1]) if at else None, int(times[at]) if at < len(times) else None)
 
     @cached_property
     def runs(self) -> dict[Key, Run]:
         """How each CPU numbered the events of each device."""
-        pairs = zip(self._parts, self._digests, strict=True)
+        pairs = zip(self._parts, self._headers, strict=True)
         return together(seen.runs for part, seen in pairs if not part.stream.stale)
 
     @cached_property
