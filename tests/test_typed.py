@@ -62,6 +62,8 @@ WRONG = [
     ("kernlab.open(p).taskss", '"Dump" has no attribute "taskss"'),
     ("kernlab.opne(p)", 'Module has no attribute "opne"'),
     ("kernlab.open(p).tasks.kern.feild('comm')", '"KernAccessor" has no attribute "feild"'),
+    ("kernlab.open(p).relay.channels.kern.feild('cb')", '"KernAccessor" has no attribute "feild"'),
+    ("kernlab.open(p).ftrace.lost.kern.feild('cpu')", '"KernAccessor" has no attribute "feild"'),
     ("kernlab.open(p).search()", 'Missing positional argument "what"'),
     ("kernlab.open(p).search(1, sise=2)", 'Unexpected keyword argument "sise"'),
     ("kernlab.open(p).plot.memroy()", '"Plots" has no attribute "memroy"'),

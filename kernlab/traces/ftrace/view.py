@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from kernlab.traces.ftrace.tables import instances_table, lost_table
 from kernlab.traces.ftrace.text import Texts, latency_marks
 from kernlab.util.losses import Losing, telling
 from kernlab.util.text import Spelt
+
+if TYPE_CHECKING:
+    from kernlab.dataframes.typed import Frame
 
 I64 = npt.NDArray[np.int64]
 
@@ -108,7 +111,7 @@ class Ftrace(Losing, Spelt):
 
     @cached_property
     @telling
-    def instances(self) -> pd.DataFrame:
+    def instances(self) -> Frame:
         """One row per instance, the global one ('') first.
 
         name, tracer, clock, recording (tracing_on), overwrite (missing where not readable), subbuf_bytes, snapshot
@@ -119,7 +122,7 @@ class Ftrace(Losing, Spelt):
         0         nop  global      False
         """
         clocks = [self._clock(instance)[0] for instance in self._instances]
-        return instances_table(self._kernel, self._instances, clocks)
+        return cast("Frame", instances_table(self._kernel, self._instances, clocks))
 
     @cached_property
     def snapshot(self) -> Ftrace:
@@ -132,7 +135,7 @@ class Ftrace(Losing, Spelt):
 
     @cached_property
     @telling
-    def lost(self) -> pd.DataFrame:
+    def lost(self) -> Frame:
         """One row per instance and CPU: what its buffer counted, and whether all of it was found.
 
         instance, cpu, entries (events written), overrun (of these overwritten), read (of these consumed by readers),
@@ -145,7 +148,7 @@ class Ftrace(Losing, Spelt):
         0             0       12        0       12   True
         1             1       17        0       17   True
         """
-        return lost_table(self._kernel, self._trace)
+        return cast("Frame", lost_table(self._kernel, self._trace))
 
     @cached_property
     @telling

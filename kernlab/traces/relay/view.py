@@ -6,7 +6,7 @@ import difflib
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from kernlab.traces.relay.records import Chunk, hexdump
 from kernlab.util.files import write_whole
 from kernlab.util.losses import Scope
 from kernlab.util.text import Spelt
+
+if TYPE_CHECKING:
+    from kernlab.dataframes.typed import Frame
 
 #: `mode` of `read` beyond those that follow a reader: the buffer as mmap() shows it.
 RAW = "raw"
@@ -49,7 +52,7 @@ class Relay(Spelt):
         return find_channels(self._kernel)
 
     @cached_property
-    def channels(self) -> pd.DataFrame:
+    def channels(self) -> Frame:
         """One row per buffer, that is per channel and CPU (a global channel has one, of CPU 0).
 
         name, cpu, client ('' where unknown), callbacks, module, subbuf_size, n_subbufs, produced and consumed
@@ -66,7 +69,7 @@ class Relay(Spelt):
         1  vda/trace    1  blktrace         0          3208
         """
         with self._kernel.scope("relay channels"):
-            return self._channels_frame()
+            return cast("Frame", self._channels_frame())
 
     def _channels_frame(self) -> pd.DataFrame:
         pairs: list[tuple[Channel, Buffer | None]] = [
