@@ -32,7 +32,7 @@ from kernlab.traces.blktrace.trace import BlkTrace
 from kernlab.traces.relay.clients import register
 from kernlab.traces.relay.content import LOOKED_AT, refuse
 from kernlab.traces.relay.decoders import Decoder, Streams, as_bytes, blktrace, decode, decoder_of, systemtap
-from kernlab.traces.relay.layout import LARGEST_BUFFER, BufferCounters
+from kernlab.traces.relay.geometry import Geometry
 from kernlab.traces.relay.mapped import Mapped, blktrace_of_slots, is_live, slot_chunks
 from kernlab.traces.relay.paths import (
     PathLike,
@@ -66,7 +66,7 @@ class RelayFiles(Spelt):
 
     _spoken = "a relay channel of files"
 
-    def __init__(self, paths: Mapping[int, Path], mode: str, geometry: _Geometry | None):
+    def __init__(self, paths: Mapping[int, Path], mode: str, geometry: Geometry | None):
         self.mode = mode
         self.paths = dict(paths)
         self.name = channel_name(next(iter(self.paths.values())))
@@ -322,37 +322,6 @@ class RelayFiles(Spelt):
         return f"<relay {show_controls(self.name)}: {len(self.paths):,} files, mode {self.mode!r}>"
 
 
-class _Geometry:
-    """How a mapped buffer is divided, and what is known of its counters."""
-
-    def __init__(self, subbuf_size: int, n_subbufs: int, counters: Mapping[int, Mapping[str, Any]]):
-        size, count = int(subbuf_size), int(n_subbufs)
-        if size <= 0 or count <= 0 or size * count > LARGEST_BUFFER:
-            raise KernlabError(f"{count:,} sub-buffers of {size:,} bytes are no relay buffer")
-        self.subbuf_size, self.n_subbufs = size, count
-        # relay_open rounds the buffer up to whole pages, and maps nothing but all of it.
-        page = os.sysconf("SC_PAGE_SIZE")
-        self.bytes = -(-size * count // page) * page
-        self.counters = {cpu: self._counters(cpu, dict(known)) for cpu, known in counters.items()}
-
-    def _counters(self, cpu: int, known: dict[str, Any]) -> BufferCounters:
-        produced = int(known.get("produced", 0))
-        counters = BufferCounters(
-            subbuf_size=self.subbuf_size,
-            n_subbufs=self.n_subbufs,
-            produced=produced,
-            consumed=int(known.get("consumed", 0)),
-            bytes_consumed=int(known.get("bytes_consumed", 0)),
-            offset=int(known.get("offset", 0)),
-            current=int(known.get("current", produced % self.n_subbufs)),
-            padding=list(known.get("padding", [0] * self.n_subbufs)),
-        )
-        damage = counters.damage()
-        if damage:
-            raise KernlabError(f"the counters given for CPU {cpu} cannot be true: {damage}")
-        return counters
-
-
 def open(  # noqa: A001
     path: PathLike | Iterable[PathLike],
     mode: str = "read",
@@ -392,7 +361,7 @@ def open(  # noqa: A001
         raise KernlabError(
             'mode="mmap" needs subbuf_size and n_subbufs as the channel was opened with (blktrace -b, -n)'
         )
-    return RelayFiles(paths, mode, _Geometry(subbuf_size, n_subbufs, counters or {}))
+    return RelayFiles(paths, mode, Geometry(subbuf_size, n_subbufs, counters or {}))
 
 
 def _open_file(path: Path) -> int:
