@@ -24,6 +24,7 @@ from kernlab.linux import kernel_modules
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.util.addresses import number
+from kernlab.util.losses import Losing
 from kernlab.util.problems import beside
 from kernlab.util.text import Spelt, nearest
 
@@ -107,15 +108,17 @@ class Dump(Contents, Spelt):
 
     @property
     def problems(self) -> list[str]:
-        """What this dump lacks, as the file and every table built so far say it, each sentence once.
+        """What this dump lacks, as the file and every table and trace read so far say it, each sentence once.
 
         >>> dump.problems
         []
         """
         with self._lock:
-            built = list(self._built.values())
+            built, views = list(self._built.values()), list(self._views.values())
         own = self.kernel.problems
         told = [p for table in built for p in getattr(table, "attrs", {}).get("problems", [])]
+        # Those of traces hold tables of their own.
+        told += [p for view in views if isinstance(view, Losing) for p in view.problems]
         return [*dict.fromkeys(own), *beside(told, own)]
 
     def symbol(self, name: str) -> int:

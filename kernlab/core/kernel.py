@@ -67,8 +67,6 @@ class Kernel:
         #: What rooms below this one do for it; set by who owns them all (dump.py).
         self.host: Host | None = None
         self._has_modules = False
-        #: Called before the file is closed: they read what a table promised and nobody has looked at yet.
-        self.before_close: list[Callable[[], None]] = []
         self.module_types: Sequence[Types] = ()
         #: Why no module's types can be known, where that is so by the kernel's making.
         self.no_module_types = ""
@@ -360,9 +358,11 @@ class Kernel:
         with self._lock:
             self._kept.clear()
 
+    def check_open(self) -> None:
+        """Raise KernlabError once the dump is closed."""
+        self.memory.check_open()
+
     def close(self) -> None:
-        """Close the dump file; what was read already stays valid."""
-        while self.before_close:
-            self.before_close.pop()()
+        """Close the dump file, reading nothing more of it; what was read already stays valid."""
         self.forget()
         self.memory.close()

@@ -143,6 +143,15 @@ class AddressArray(AddressArithmetic, ExtensionArray):
             dtype,
         )
 
+    def equals(self, other: object) -> bool:
+        """Are addresses and missing values the same?"""
+        if not isinstance(other, AddressArray) or len(self) != len(other):
+            return False
+        if self._mask.any() or other._mask.any():
+            same = np.array_equal(self._mask, other._mask)
+            return same and bool((self._data == other._data)[~self._mask].all())
+        return np.array_equal(self._data, other._data)
+
     def with_dtype(self, dtype: AddressDtype) -> Self:
         """The same addresses with another origin or target (astype would see equal dtypes and do nothing)."""
         return type(self)(self._data, self._mask, dtype)

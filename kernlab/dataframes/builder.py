@@ -23,6 +23,7 @@ import pandas as pd
 
 from kernlab.dataframes import accessor, merging  # noqa: F401 - register .kern, and what merge() asks
 from kernlab.dataframes.address import AddressArray, AddressDtype
+from kernlab.dataframes.deferred import tell_later
 from kernlab.dataframes.elements import ElementAddresses
 from kernlab.debuginfo.types import EnumType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
@@ -99,6 +100,8 @@ def frame(kernel: Origin | None, table: str, /, **columns: Any) -> pd.DataFrame:
         built["address"] = own.with_dtype(own.dtype.standing_for_rows())
     result = pd.DataFrame(built, copy=False)
     result.attrs.update(describe(kernel, table))
+    for column in built.values():
+        tell_later(column, result.attrs["problems"])
     return result
 
 

@@ -1,143 +1,182 @@
-"""Columns that are computed when somebody looks at them: Int64 to everybody, and as cheap as nothing until then."""
+"""Text columns whose strings are made when somebody looks at them, and only those of the rows that are looked at.
+
+Such a column is a str column before and after: neither its dtype nor its class changes. It can be computed with,
+sliced, joined, written to parquet and pickled as any other; a pickle holds the strings, whether or not they had been
+made, and nothing of the dump. What is lost in making them is told to the table that the column was made for (its
+attrs["problems"], and so `dump.problems`), and to the scope that is open when it happens; tables derived from that one
+before have attrs of their own. Once the dump is closed, what nobody had looked at cannot be made: a KernlabError says
+so.
+"""
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.indexers import check_array_indexer
 
-from kernlab.dataframes.later import Later, finish_before, made
+from kernlab.errors import KernlabError
+from kernlab.util import losses
 
-Values = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+I64 = npt.NDArray[np.int64]
+Make = Callable[[I64], Sequence[str | None]]
+
+#: Strings of so few rows are made at once: it takes no time that anybody notices, and they outlive the dump.
+FEW_ROWS = 4096
+
+
+class Closable(Protocol):
+    """What strings are made of; a `Kernel` is one."""
+
+    def check_open(self) -> None:
+        """Raise KernlabError once it is closed."""
+        ...
 
 
 class Source:
-    """Computes several columns of one table at once, the first time that one of them is looked at.
+    """Makes strings by row number; those of all rows are kept once they were asked for. Threads may ask at once."""
 
-    `compute` gives for each name (int64[n], bool[n] of what is known); it is called once, by one thread. Where it
-    raises, it is called again the next time.
-    """
-
-    def __init__(self, compute: Callable[[], dict[str, Values]]):
-        self._compute: Callable[[], dict[str, Values]] | None = compute
-        self._found: dict[str, Values] = {}
+    def __init__(self, owner: Closable, length: int, make: Make):
+        self._owner: Closable | None = owner
+        self._make: Make | None = make
+        self._length = length
+        self._all: Any = None
         self._lock = threading.RLock()
+        #: Lists of problems (of tables' attrs) that are told what is lost.
+        self.told: list[list[str]] = []
 
-    def get(self, name: str) -> Values:
-        """One column's values, and which of them are known."""
+    def strings(self, rows: I64) -> Any:
+        """Those of some rows as a chunked Arrow array."""
         with self._lock:
-            self.finish()
-            return self._found[name]
-
-    def finish(self) -> None:
-        """Compute now what will not be there later."""
-        with self._lock:
-            if self._compute is not None:
-                self._found = self._compute()
+            if self._make is None or self._owner is None:
+                return self._all.take(rows)
+            try:
+                self._owner.check_open()
+            except KernlabError as error:
+                raise KernlabError(
+                    f"nobody looked at this column before its dump was closed, and now it cannot be made: {error}"
+                ) from None
+            with losses.scope("a column", passing_on=True) as here:
+                made = _plain(self._make(rows))._pa_array
+            for problems in self.told:
+                problems += [sentence for sentence in here.losses if sentence not in problems]
+            if np.array_equal(rows, np.arange(self._length)):
                 # What it held on to is no longer needed.
-                self._compute = None
+                self._all, self._make, self._owner = made, None, None
+            return made
 
 
-class DeferredArray(Later, pd.arrays.IntegerArray):
-    """An Int64 column of `length` rows whose values a `Source` computes when they are first used.
+def _plain(strings: Sequence[str | None]) -> Any:
+    held = np.empty(len(strings), dtype=object)
+    held[:] = strings
+    return pd.array(held, dtype="str")
 
-    Slices and filtered rows of it are columns of the same kind, so that a selection of rows computes nothing either.
-    """
+
+_ARROW: Any = pd.arrays.ArrowStringArray
+
+
+class DeferredText(pd.arrays.ArrowStringArray):
+    """A str column of some `rows` of a source; slices, filtered and sorted rows of it make nothing either."""
 
     _source: Source
-    _name: str
-    _length: int
-
-    def __new__(cls, *given: Any, **options: Any) -> Any:
-        """Whatever pandas makes with values at hand is no deferred column."""
-        return pd.arrays.IntegerArray(*given, **options) if given else super().__new__(cls)
-
-    @classmethod
-    def _simple_new(cls, values: Any, mask: Any) -> Any:
-        return pd.arrays.IntegerArray._simple_new(values, mask)  # type: ignore[attr-defined]
+    _rows: I64
+    # pandas' own.
+    _dtype: Any
+    _cache: Any
+    _readonly: bool
+    #: The strings, once they are made, as pandas keeps them.
+    _made: Any = None
 
     @classmethod
-    def of(cls, source: Source, name: str, length: int) -> Self:
-        """A column that is not computed yet."""
+    def of(cls, source: Source, rows: I64) -> Self:
+        """A column that is not made yet."""
         array: Self = cls.__new__(cls)
-        array._source, array._name, array._length = source, name, length
+        array._source, array._rows, array._dtype, array._cache = source, rows, _plain([]).dtype, {}
         return array
 
-    def _compute(self) -> Any:
-        values, known = self._source.get(self._name)
-        return pd.arrays.IntegerArray(np.where(known, values, 1), ~known)
+    @property
+    def is_made(self) -> bool:
+        """Has anybody looked at it?"""
+        return self._made is not None
 
     @property
-    def dtype(self) -> pd.Int64Dtype:
-        """Int64."""
-        return pd.Int64Dtype()
+    def plain(self) -> Any:
+        """The same strings as pandas' own array."""
+        return _ARROW(self._pa_array, dtype=self._dtype)
 
     @property
-    def ndim(self) -> int:
-        """One."""
-        return 1
+    def _pa_array(self) -> Any:
+        made = self._made
+        if made is None:
+            # Of two threads the first one counts: what is written into the array meanwhile must stay.
+            made = vars(self).setdefault("_made", self._source.strings(self._rows))
+        return made
+
+    @_pa_array.setter
+    def _pa_array(self, values: Any) -> None:
+        self._made = values
 
     @property
-    def shape(self) -> tuple[int]:
-        """(rows,)."""
-        return (len(self),)
+    def nbytes(self) -> int:
+        """Bytes of the strings that are made."""
+        return int(super().nbytes) if self.is_made else 0
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._made if self.is_made else self._rows)
+
+    def __getitem__(self, item: Any) -> Any:
+        if not self.is_made:
+            wanted = item if isinstance(item, slice) else check_array_indexer(self, item)
+            if isinstance(wanted, slice | np.ndarray):
+                return self._waiting(self._rows[wanted])
+            if isinstance(wanted, int | np.integer):
+                return self._waiting(self._rows[np.array([wanted])]).plain[0]
+        return super().__getitem__(item)
+
+    def take(self, indices: Any, allow_fill: bool = False, fill_value: Any = None) -> Any:
+        """Rows by their number."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        if self.is_made or (allow_fill and (wanted < 0).any()):
+            return super().take(indices, allow_fill=allow_fill, fill_value=fill_value)
+        return self._waiting(self._rows[wanted])
 
     def copy(self) -> Any:
-        """Another column that will be computed."""
-        return type(self).of(self._source, self._name, self._length)
+        """Another column that will be made."""
+        return super().copy() if self.is_made else self._waiting(self._rows)
 
     def view(self, dtype: Any = None) -> Any:
         """As `copy`: pandas shares columns among frames through views."""
-        return self.copy() if dtype is None else made(self).view(dtype)
+        if self.is_made or dtype is not None:
+            return super().view(dtype)
+        array = self._waiting(self._rows)
+        array._readonly = self._readonly
+        return array
 
-    def equals(self, other: object) -> bool:
-        """Are values and missing values the same?"""
-        return bool(made(self).equals(made(other)))
-
-    def __getitem__(self, item: Any) -> Any:
-        if isinstance(item, slice):
-            return self._later(len(range(*item.indices(len(self)))), lambda plain: plain[item])
-        return made(self)[item]
-
-    def take(self, indexer: Any, *, allow_fill: bool = False, fill_value: Any = None, axis: int = 0) -> Any:
-        """Rows by their number."""
-        return self._later(
-            len(indexer), lambda plain: plain.take(indexer, allow_fill=allow_fill, fill_value=fill_value)
-        )
-
-    def _later(self, length: int, change: Callable[[Any], Any]) -> Any:
-        """The array that `change` will make of this one."""
-
-        def compute() -> dict[str, Values]:
-            changed = change(pd.arrays.IntegerArray(self._data, self._mask))
-            return {name: (changed._data, ~changed._mask)}
-
-        name = self._name
-        return type(self).of(Source(compute), name, length)
+    def _waiting(self, rows: I64) -> Self:
+        return type(self).of(self._source, rows)
 
     def __reduce__(self) -> Any:
-        return pd.arrays.IntegerArray, (self._data, self._mask)
+        return functools.partial(_ARROW, dtype=self._dtype), (self._pa_array.combine_chunks(),)
 
 
-def deferred(
-    names: Sequence[str],
-    length: int,
-    compute: Callable[[], dict[str, Values]],
-    before: list[Callable[[], None]],
-) -> dict[str, Any]:
-    """Int64 columns of `length` rows that one call of `compute` gives when the first of them is looked at.
+def deferred_text(owner: Closable, length: int, make: Make) -> Any:
+    """A str column of `length` rows; `make(rows)` gives the strings of some of them, None where there is none.
 
-    `before` are called before what `compute` reads goes away (`Kernel.before_close`): columns that are still in use
-    then are computed at last. A `compute` that raises makes every look raise; let it give missing values where that is
-    the answer.
+    `owner` is the kernel that `make` reads: once it is closed, nothing is made any more. Of few rows, and where pandas
+    keeps no Arrow strings (pyarrow is not installed), the column is made at once.
     """
-    source = Source(compute)
-    finish_before(source, before)
-    return {name: DeferredArray.of(source, name, length) for name in names}
+    rows = np.arange(length, dtype=np.int64)
+    if length <= FEW_ROWS or _plain([]).dtype.storage != "pyarrow":
+        return _plain(make(rows))
+    return DeferredText.of(Source(owner, length, make), rows)
+
+
+def tell_later(column: Any, problems: list[str]) -> None:
+    """Have a table's `problems` told what is lost when its column is made, if that is yet to come."""
+    if isinstance(column, DeferredText) and not column.is_made:
+        column._source.told.append(problems)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kernlab.dataframes.address import AddressArray
-from kernlab.dataframes.later import made
+from kernlab.dataframes.deferred import DeferredText
 from kernlab.errors import KernlabError
 
 Table = TypeVar("Table", pd.DataFrame, pd.Series)
@@ -51,11 +51,12 @@ def plain(table: Table, *, addresses: str = "uint64", times: str = "timedelta") 
 
 
 def _plain(array: Any, addresses: str, times: str) -> Any:
-    array = made(array)
     if isinstance(array, AddressArray):
         if addresses == "text":
             return array.astype("str")
         return array.numbers.copy() if array.isna().any() else array.to_numpy(dtype=np.uint64, copy=True)
+    if isinstance(array, DeferredText):
+        return array.plain
     if times == "seconds" and array.dtype.kind == "m":
         return pd.Series(array).dt.total_seconds().array
     return array

@@ -100,7 +100,7 @@ class AddressSpace:
             )
         out = np.zeros((len(wanted), size), dtype=np.uint8)
         with self._lock:
-            self._check_open()
+            self.check_open()
             self.gathers += 1
             status = self._gather(wanted, size, physical, out)
         return out, status
@@ -153,7 +153,7 @@ class AddressSpace:
         Translating thousands at once costs hardly more than one; raises KernlabError once the dump is closed.
         """
         with self._lock:
-            self._check_open()
+            self.check_open()
             self.gathers += 1
             physical, status = self._translate(np.ascontiguousarray(addresses, dtype=np.uint64))
             return Located(self.file.find(physical >> self._shift), status)
@@ -167,7 +167,7 @@ class AddressSpace:
         """
         frames, status = pages.frames, pages.status.copy()
         with self._lock:
-            self._check_open()
+            self.check_open()
             if keep or self._arena.holds(frames[frames >= 0]):
                 return _fill(frames, status, out, lambda rows, into: self._kept(frames[rows], into))
         return _fill(frames, status, out, lambda rows, into: self.file.read_into(frames[rows], into))
@@ -204,7 +204,7 @@ class AddressSpace:
     def _read_physical(self, addresses: U64, size: int) -> tuple[U8, U8]:
         out = np.zeros((len(addresses), size), dtype=np.uint8)
         with self._lock:
-            self._check_open()
+            self.check_open()
             return out, self._gather(addresses, size, True, out)
 
     def translate(self, addresses: npt.ArrayLike) -> tuple[U64, U8]:
@@ -213,7 +213,7 @@ class AddressSpace:
         The status says whether the address is mapped, not whether the dump holds the page.
         """
         with self._lock:
-            self._check_open()
+            self.check_open()
             return self._translate(np.ascontiguousarray(addresses, dtype=np.uint64))
 
     def direct_map_start(self) -> int | None:
@@ -283,7 +283,8 @@ class AddressSpace:
             self._arena.close()
             self.file.close()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise KernlabError once the dump is closed."""
         if self._closed:
             raise KernlabError(f"{self.file.path} was closed; open it again with kernlab.open")
 

@@ -103,7 +103,8 @@ class Losing:
 
     @contextmanager
     def _scope(self) -> Iterator[Scope]:
-        with scope(type(self).__name__.lower()) as here:
+        # Passing on: one method may call another, whose losses are its own, too.
+        with scope(type(self).__name__.lower(), passing_on=True) as here:
             here.lost(*self.problems)
             yield here
         self.problems[:] = here.losses

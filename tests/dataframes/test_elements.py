@@ -75,12 +75,15 @@ def test_these_give_what_plain_addresses_give(what):
     assert_same(frame, plain())
 
 
-def test_once_looked_at_it_is_a_plain_column_that_knows_where_it_comes_from():
+def test_looking_at_one_address_computes_no_other():
     array = ElementAddresses.of(BASE, INDEX, SIZE, TARGET)
     assert len(array) == len(INDEX)
     assert array.nbytes == 0
     assert int(array[3]) == BASE + 5 * SIZE
-    assert type(array) is AddressArray
+    assert array.nbytes == 0
+    assert type(array) is ElementAddresses
+    assert array.to_numpy(dtype=np.uint64).max() == BASE + int(INDEX.max()) * SIZE
+    assert type(array) is ElementAddresses
     assert (array.dtype.origin, array.dtype.target) == ("token", "struct page")
     assert array.nbytes == len(INDEX) * 9
 

@@ -13,6 +13,8 @@ def assert_same(got: Any, expected: Any) -> None:
         pd.testing.assert_frame_equal(got, expected)
     elif isinstance(expected, pd.Series):
         pd.testing.assert_series_equal(got, expected)
+    elif isinstance(expected, pd.api.extensions.ExtensionArray):
+        pd.testing.assert_extension_array_equal(got, expected)
     elif isinstance(expected, np.ndarray):
         assert got.tolist() == expected.tolist()
     else:

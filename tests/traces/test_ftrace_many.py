@@ -13,8 +13,9 @@ from support.overlay import Overlay
 
 import kernlab
 from kernlab import KernlabError
-from kernlab.dataframes.deferred_text import deferred_text
-from kernlab.traces.ftrace.text import latency_marks
+from kernlab.dataframes import deferred
+from kernlab.traces.ftrace.text import Texts, latency_marks
+from kernlab.traces.ftrace.tokens import NotUnderstood
 
 COMMON = ["instance", "timestamp", "cpu", "pid", "comm", "event", "system"]
 
@@ -132,69 +133,63 @@ def test_all_has_every_events_fields_and_text(opened, name):
         assert fields[column].tolist() == whole[column].tolist()
 
 
-def test_texts_outlive_their_dump(dump_files):
+@pytest.fixture
+def any_number_is_many(monkeypatch):
+    monkeypatch.setattr(deferred, "FEW_ROWS", 0)
+
+
+def test_texts_of_few_events_outlive_their_dump(dump_files):
     with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
         found = dump.ftrace.all
         expected = dump.ftrace.events("sched_switch", text=True)["text"].tolist()
     assert found["text"].tolist() == expected
 
 
-class Strings:
-    """Says which rows it made."""
-
-    def __init__(self):
-        self.asked: list[list[int]] = []
-
-    def __call__(self, rows):
-        self.asked.append(rows.tolist())
-        return [f"text {row}" if row % 3 else None for row in rows.tolist()]
-
-
-@pytest.fixture
-def lazy():
-    make, before = Strings(), []
-    column = deferred_text(100, make, before)
-    if make.asked:
-        pytest.skip("pandas keeps no Arrow strings here (pyarrow is not installed): columns are made at once")
-    return pd.DataFrame({"n": np.arange(100), "text": column}, copy=False), make, before
+def test_texts_that_nobody_looked_at_go_with_their_dump(dump_files, any_number_is_many):
+    with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
+        found = dump.ftrace.all
+        texts = found["text"].tolist()
+        gathers = dump.kernel.memory.gathers
+    assert dump.kernel.memory.gathers == gathers
+    assert found["text"].tolist() == texts
+    assert found.drop(columns="fields").to_csv().count("prev_comm=") == len(texts)
+    with pytest.raises(KernlabError, match=r"nobody looked .*vmcore was closed; open it again"):
+        found["fields"].tolist()
 
 
-def test_only_rows_that_are_looked_at_are_made(lazy):
-    frame, make, _ = lazy
-    some = frame[frame["n"] > 96].sort_values("n", ascending=False).assign(more=1)
-    assert frame.iloc[10:20].reset_index(drop=True)["text"].dtype == "str"
-    assert make.asked == []
-    assert some["text"].tolist()[:2] == ["text 98", "text 97"] or some["text"].isna().iloc[0]
-    assert all(set(rows) <= {97, 98, 99} for rows in make.asked)
-    make.asked.clear()
-    assert "text 98" in repr(frame)
-    assert sum(map(len, make.asked)) <= 30
+@pytest.mark.usefixtures("any_number_is_many")
+def test_texts_look_the_same_made_late_and_at_once(opened, mixed):
+    late, once = mixed.ftrace.all, Overlay(opened("debian-6.1")).dump().ftrace
+    assert type(late["text"].array) is deferred.DeferredText
+    assert late["fields"].dtype == "str"
+    assert once.all["text"].tolist() == once.events("sched_switch", text=True)["text"].tolist()
+    assert pickle.loads(pickle.dumps(late)).equals(late)
 
 
-def test_a_lazy_column_is_a_str_column_to_everybody(lazy, tmp_path):
-    frame, make, _ = lazy
-    plain = pd.DataFrame({"n": np.arange(100), "text": make(np.arange(100))}).astype({"text": "str"})
-    assert (
-        frame["text"].str.contains("7").fillna(False).sum()
-        == plain["text"].str.contains("7").fillna(False).sum()
-    )
-    assert pickle.loads(pickle.dumps(frame)).equals(plain)
-    assert pd.concat([frame.head(3), frame.tail(2)])["text"].tolist()[1] == "text 1"
-    assert frame.reindex([1, 500])["text"].isna().tolist() == [False, True]
-    assert frame.merge(frame, on="text")["n_x"].notna().all()
-    frame.to_parquet(tmp_path / "x.parquet")
-    assert pd.read_parquet(tmp_path / "x.parquet").equals(plain)
-    assert frame.to_csv() == plain.to_csv()
-    assert frame.equals(plain)
+def test_a_format_that_is_not_understood_is_told_before_any_text_is_made(
+    mixed, monkeypatch, any_number_is_many
+):
+    def refuse(texts, form):
+        raise NotUnderstood("it is odd")
+
+    dump = Overlay(mixed).dump()
+    monkeypatch.setattr(Texts, "_by_format", refuse)
+    found = dump.ftrace.all
+    told = [f"the texts of sched:{name} are left out: it is odd" for name in ("sched_switch", "sched_waking")]
+    assert set(told) <= set(found.attrs["problems"])
+    assert set(told) <= set(dump.problems)
+    assert found["text"].isna().all()
 
 
-def test_what_is_still_waiting_is_made_before_the_dump_goes(lazy):
-    frame, make, before = lazy
-    for finish in before:
-        finish()
-    assert [len(rows) for rows in make.asked] == [100]
-    assert frame["text"].iloc[1] == "text 1"
-    assert len(make.asked) == 1
+def test_what_a_text_lacks_is_told_by_the_table_that_shows_it(mixed, monkeypatch):
+    def refuse(texts, form):
+        raise NotUnderstood("it is odd")
+
+    monkeypatch.setattr(Texts, "_by_format", refuse)
+    dump = Overlay(mixed).dump()
+    shown = dump.ftrace.events("sched_waking", text=True)
+    assert "the texts of sched:sched_waking are left out: it is odd" in shown.attrs["problems"]
+    assert dump.ftrace.problems == dump.problems
 
 
 #: enum trace_flag_type of 6.1 with PREEMPT_RT's patch, as its BTF has it.

@@ -7,7 +7,7 @@ that is no macro) stands as a number, or as the call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -54,6 +54,11 @@ class Texts:
         data = records.data
         pairs = zip(records.start.tolist(), records.size.tolist(), strict=True)
         return [render_one(data[start : start + size].tobytes()) for start, size in pairs]
+
+    def read(self, forms: Iterable[Format]) -> None:
+        """Read these formats now; the scope that is open is told which of them are not understood."""
+        for form in forms:
+            self._renderer(form)
 
     def _renderer(self, form: Format) -> Renderer:
         if form.id not in self._renderers:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import frame, lookup, nullable
-from kernlab.dataframes.deferred_text import deferred_text
+from kernlab.dataframes.deferred import deferred_text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.traces.ftrace import fields, lines
@@ -158,7 +158,8 @@ class Ftrace(Losing, Spelt):
         instance ('' is the global one), timestamp (of the trace clock, usually since boot), cpu, pid (that ran), comm
         ("<idle>" for pid 0, missing where nobody knows), event, system (both missing for what this kernel does not
         describe), flags and preempt_count as in struct trace_entry; fields (each event's own, as JSON) and text (as the
-        trace file has it), which are made when they are looked at.
+        trace file has it). Of more than a few thousand events these two are made when they are looked at, which must be
+        before the dump is closed.
 
         >>> dump.ftrace.all[["timestamp", "cpu", "comm", "event"]].head(2)
                           timestamp  cpu    comm         event
@@ -168,7 +169,8 @@ class Ftrace(Losing, Spelt):
         trace = self._trace
         every = np.arange(len(trace))
         event, system = self._names(trace.type)
-        before = self._kernel.before_close
+        # Formats that are not understood are this table's loss, whenever its texts are made.
+        self._texts.read(self._formats.get(np.unique(trace.type).tolist()).values())
         return frame(
             self._kernel,
             "ftrace",
@@ -177,8 +179,8 @@ class Ftrace(Losing, Spelt):
             system=system,
             flags=trace.flags,
             preempt_count=trace.preempt_count,
-            fields=deferred_text(len(trace), self._as_json, before),
-            text=deferred_text(len(trace), self._said, before),
+            fields=deferred_text(self._kernel, len(trace), self._as_json),
+            text=deferred_text(self._kernel, len(trace), self._said),
         )
 
     @cached_property
