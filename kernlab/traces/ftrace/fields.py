@@ -75,7 +75,7 @@ def column(records: Records, field: Field) -> Any:
             )
         if field.element in ("bool", "_Bool"):
             return Column.of(values != 0, there)
-        column = Column(values, there, "int" if field.signed else "uint")
+        column = Column.of(values, there)
         return column if there.all() else nullable(column)
     taken, there = records.rows(field.offset, field.size)
     return _objects([row.tobytes() for row in taken], there)

@@ -120,17 +120,17 @@ def _held_by_files(kernel: Kernel) -> U64:
     except KernlabError as error:
         kernel.lost(f"relay: closed channels were not looked for: {error}")
         return np.zeros(0, dtype=np.uint64)
-    pointers = np.unique(private.values[private.valid & (private.values != 0)])
+    pointers = np.unique(private.values[private.true])
     candidate = StructArray(kernel, "struct rchan_buf", pointers[(pointers & np.uint64(7)) == 0])
     cpu, channel = candidate["cpu"], candidate["chan"]
     offsets = kernel.percpu_offsets
-    plausible = cpu.valid & (cpu.values < len(offsets)) & channel.valid & (channel.values != 0)
-    candidate, cpu_of = candidate[plausible], cpu.values[plausible].astype(np.int64)
+    plausible = (cpu < len(offsets)).true & channel.true
+    candidate, cpu_of = candidate[plausible], cpu.int64.values[plausible]
     owner = candidate.follow("chan")
     version, slots = owner["version"], owner["buf"]
     where = slots.values + offsets[cpu_of]
     named, read = kernel.words(where)
-    good = version.valid & (version.values == VERSION) & slots.valid & read & (named == candidate.addresses)
+    good = (version == VERSION).true & slots.valid & read & (named == candidate.addresses)
     return np.unique(owner.addresses[good])
 
 
@@ -150,15 +150,14 @@ def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[C
     for row, address in enumerate(channels.addresses.tolist()):
         symbol, module = symbols[row]
         client = recognise(symbol, module)
-        told = base.valid[row] and str(base.values[row])
-        parts = [part for part in (directories[row], told) if part]
+        parts = [part for part in (directories[row], base[row]) if part]
         channel = Channel(
             address=address,
             name="/".join(parts) or f"{address:#018x}",
             client=client,
             callbacks=symbol,
             module=module,
-            private=int(private.values[row]) if private.valid[row] else 0,
+            private=private[row] or 0,
             subbuf_size=int(size.values[row]),
             n_subbufs=int(count.values[row]),
             is_global=bool(is_global.values[row]),
@@ -167,7 +166,7 @@ def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[C
             dropped=None,
             damage="",
         )
-        if hook.valid[row] and not hook.values[row]:
+        if hook[row] == 0:
             # Without a callback relay itself refuses to overwrite (kernel/relay.c, relay_switch_subbuf; 5.10 fills in
             # a default one that does the same).
             channel.overwrite = False
@@ -209,10 +208,8 @@ def _directories(kernel: Kernel, channels: StructArray, pointers: U64) -> list[s
     first = np.array([next((p for p in row.tolist() if p), 0) for row in pointers], dtype=np.uint64)
     of_file = StructArray(kernel, "struct rchan_buf", first).follow("dentry").follow("d_parent")
     dentry = StructArray(kernel, own.type, np.where(own.valid, own.addresses, of_file.addresses))
-    name = dentry["d_name.name"]
-    texts = c_strings(kernel, np.where(name.valid, name.values, np.uint64(0)), limit=256)
-    pairs = zip(texts.values.tolist(), texts.valid.tolist(), strict=True)
-    return [str(text) if valid and text != "/" else "" for text, valid in pairs]
+    texts = c_strings(kernel, dentry["d_name.name"], limit=256)
+    return ["" if text is None or text == "/" else text for text in texts]
 
 
 def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArray[np.int64]) -> list[Buffer]:
@@ -277,8 +274,8 @@ def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArra
                 page_count=value["page_count"],
                 finalized=bool(value["finalized"]),
                 counters=counters,
-                dropped=int(refused.values[row]) if refused is not None and refused.valid[row] else None,
-                written=int(size_of_file.values[row]) if size_of_file.valid[row] else None,
+                dropped=None if refused is None else refused[row],
+                written=size_of_file[row],
                 damage=damage,
             )
         )
@@ -320,7 +317,7 @@ def _settle(kernel: Kernel, channel: Channel) -> None:
         trace = StructArray(kernel, "struct blk_trace", [channel.private])
         dropped = trace["dropped.counter"] if trace.has("dropped") else None
         if dropped is not None and dropped.valid[0]:
-            channel.dropped = int(dropped.values[0])
+            channel.dropped = dropped[0]
 
 
 def slot_bytes(kernel: Kernel, channel: Channel, buffer: Buffer, piece: Piece, *, start: int) -> bytes:

@@ -15,11 +15,11 @@ _MOST_DESCRIPTORS = 1 << 26
 def open_files(kernel: Kernel) -> StructArray:
     """Every `struct file` in a process's file table (include/linux/fdtable.h), ascending, each once."""
     tables = find_tasks(kernel)["files"]
-    addresses = np.unique(tables.values[tables.valid & (tables.values != 0)])
+    addresses = np.unique(tables.values[tables.true])
     table = StructArray(kernel, "struct files_struct", addresses).follow("fdt")
     count, first = table["max_fds"], table["fd"]
-    usable = count.valid & first.valid & (first.values != 0)
-    counts = np.where(usable, count.values.astype(np.int64), 0)
+    usable = count.valid & first.true
+    counts = count.int64.where(usable).filled(0).copy()
     room = np.cumsum(counts)
     counts[room > _MOST_DESCRIPTORS] = 0
     if (room > _MOST_DESCRIPTORS).any() or not usable.all():

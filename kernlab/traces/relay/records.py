@@ -140,7 +140,7 @@ def _members(records: StructArray, before: str) -> list[tuple[str, Column]]:
             column = records[name]
             if column.values.ndim == 2 and column.kind != "bytes":
                 found += [
-                    (f"{path}[{i}]", Column(column.values[:, i], column.valid, column.kind))
+                    (f"{path}[{i}]", Column.of(column.values[:, i], column.valid, column.kind))
                     for i in range(column.values.shape[1])
                 ]
             else:

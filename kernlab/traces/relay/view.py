@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses, frame, nullable
 from kernlab.errors import KernlabError
@@ -84,9 +83,7 @@ class Relay(Spelt):
                 for buffer in buffers
             ]
             valid = np.array([value is not None for value in values], dtype=bool)
-            return nullable(
-                Column(np.array([value or 0 for value in values], dtype=np.uint64), valid, "uint")
-            )
+            return nullable(np.array([value or 0 for value in values], dtype=np.uint64), valid)
 
         def strings(pick: Any) -> Any:
             return pd.array(np.array([pick(*pair) for pair in pairs], dtype=object), dtype="str")
@@ -318,10 +315,9 @@ class Relay(Spelt):
         """comm by pid of every task in the dump."""
         tasks = find_tasks(self._kernel)
         pid, comm = tasks["pid"], tasks["comm"]
-        pairs = zip(pid.values.tolist(), comm.values.tolist(), (pid.valid & comm.valid).tolist(), strict=True)
         found: dict[int, str] = {}
-        for number, name, valid in pairs:
-            if valid:
+        for number, name in zip(pid, comm, strict=True):
+            if number is not None and name is not None:
                 # All idle tasks are pid 0: the first CPU's stands for them, as blkparse has it.
                 found.setdefault(number, str(name))
         return found
