@@ -52,7 +52,7 @@ def no_attribute_error(what: str, module: str) -> Iterator[None]:
 
 
 class DumpFormatError(KernlabError):
-    """The file is no dump that kernlab reads, or is damaged beyond use."""
+    """The file is not a dump that kernlab reads, or is damaged beyond use."""
 
 
 class DumpFileError(KernlabError, OSError):

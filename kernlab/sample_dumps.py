@@ -64,14 +64,14 @@ def _samples_folder() -> Path:
     if named:
         folder = Path(named)
         if not folder.is_dir():
-            raise KernlabError(f"KERNLAB_SAMPLES names {folder}, which is no folder.")
+            raise KernlabError(f"KERNLAB_SAMPLES names {folder}, which is not a folder.")
         return folder
     # Beside the package in a checkout; notebooks run in folders below one, too.
     for root in (Path(__file__).resolve().parent.parent, Path.cwd(), *Path.cwd().parents):
         if (root / "samples" / "README.md").is_file() and (root / "kernlab" / "sample_dumps.py").is_file():
             return root / "samples"
     raise KernlabError(
-        "The sample dumps are part of kernlab's source, not of the installed package, and this is no checkout of it. "
+        "The sample dumps are part of kernlab's source, not of the installed package, and this is not a checkout. "
         "Clone the repository, or let KERNLAB_SAMPLES name a folder that holds its samples/."
     )
 

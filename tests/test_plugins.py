@@ -296,7 +296,7 @@ def test_a_name_that_is_taken_is_refused(bad):
 
 def test_a_plug_in_that_fails_says_whose_it_is_and_breaks_nothing_else(bad):
     why = bad["why"]
-    undeclared = "is no table: good:plain is not declared with @kernlab.dataframes.table"
+    undeclared = "is not a table: good:plain is not declared with @kernlab.dataframes.table"
     assert f"plain of the plug-in bad-tables {undeclared}" in why["plain"]
     for name, cause in FAILING.items():
         assert why[name].startswith(f"{name} of the plug-in bad-tables cannot be imported from "), name

@@ -191,7 +191,7 @@ def make_samples(arguments: argparse.Namespace) -> int:
     if unknown:
         raise LabError(f"There is no sample {unknown[0]!r}: {', '.join(SAMPLES)}.")
     if not arguments.folder.is_dir():
-        raise LabError(f"{arguments.folder} is no folder. Samples belong into samples/ of a checkout.")
+        raise LabError(f"{arguments.folder} is not a folder. Samples belong in samples/ of a checkout.")
     progress = Progress(None) if arguments.quiet else Progress()
     for name in arguments.names or SAMPLES:
         if (arguments.folder / name).exists():

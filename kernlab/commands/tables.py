@@ -153,7 +153,7 @@ def _tables(arguments: argparse.Namespace) -> int:
 def _table(arguments: argparse.Namespace) -> int:
     if arguments.name is None:
         known = ", ".join(sorted(_names()))
-        # A word that is a table's name is no file: the other one was forgotten.
+        # A word that is a table's name is not a file: the other one was forgotten.
         wanted = f"DUMP {arguments.dump}" if arguments.dump in _names() else f"{arguments.dump} NAME"
         raise KernlabError(f"name a dump and a table: kernlab table {wanted}. There are: {known}")
     with kernlab.open(arguments.dump, format=arguments.format) as dump:
@@ -196,7 +196,7 @@ def _find(dump: kernlab.Dump, name: str, arguments: list[str]) -> pd.DataFrame |
         raise KernlabError(f"{name} takes no arguments, but {' '.join(arguments)} was given")
     if not isinstance(found, pd.DataFrame | pd.Series):
         raise KernlabError(
-            f"{name} is no table but a {type(found).__name__}; `kernlab tables` lists the tables"
+            f"{name} is not a table but a {type(found).__name__}; `kernlab tables` lists the tables"
         )
     return found
 

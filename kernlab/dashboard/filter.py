@@ -27,7 +27,7 @@ from kernlab.util.addresses import number
 
 Mask = npt.NDArray[np.bool_]
 
-#: Longer lines are no search.
+#: Longer lines are not a search.
 _LONGEST = 1000
 
 _WORD = re.compile(r'(-?)(?:([A-Za-z_][\w.\->\[\]]*?)(:|!=|<=|>=|==|=|<|>))?(?:"([^"]*)"|(\S+))')
@@ -104,7 +104,7 @@ def _in_column(column: pd.Series[Any], operator: str, value: str) -> Mask:
     if is_text(column):
         if operator in ("=", "==", "!="):
             return _true(compare(column, value))
-        raise KernlabError(f"{column.name} holds text: it can be asked with : = and !=")
+        raise KernlabError(f"{column.name} holds text: compare it with :, = or !=")
     if pd.api.types.is_bool_dtype(column.dtype):
         if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
             raise KernlabError(f"{column.name} is true or false, not {value!r}")

@@ -138,7 +138,7 @@ class Pages:
         try:
             called = make()
         except TypeError as error:
-            raise KernlabError(f"dump.{name} needs to be told more: {error}") from error
+            raise KernlabError(f"dump.{name} needs arguments: {error}") from error
         with self._lock:
             self._called[name] = called
             while len(self._called) > _CALLED:

@@ -66,7 +66,7 @@ _SMALL_NEGATIVE = 0xFFFF0000
 class Btf(Types):
     """The types of one BTF blob; with `base`, a module's, whose ids and strings continue those of the kernel.
 
-    Raises KernlabError (naming offset and what was found) for what is no BTF or is damaged.
+    Raises KernlabError (naming offset and what was found) for what is not BTF or is damaged.
     """
 
     def __init__(self, blob: bytes, base: Btf | None = None):
@@ -199,7 +199,7 @@ class Btf(Types):
         prototype = self.by_id(number)
         if not isinstance(prototype, FunctionType) or prototype.name:
             raise KernlabError(
-                f"the type information (BTF) is damaged: type {number:,} is no prototype of a function"
+                f"the type information (BTF) is damaged: type {number:,} is not a prototype of a function"
             )
         return prototype
 
@@ -295,7 +295,7 @@ class Btf(Types):
     def names(self, kind: str) -> list[str]:
         """See Types.names. A module's own types only."""
         if kind not in _KINDS_OF:
-            raise KernlabError(f"{kind!r} is no kind of type; the kinds are {', '.join(_KINDS_OF)}")
+            raise KernlabError(f"{kind!r} is not a kind of type; the kinds are {', '.join(_KINDS_OF)}")
         return self._names_of(_KINDS_OF[kind])
 
     def _names_of(self, kinds: tuple[int, ...]) -> list[str]:

@@ -22,7 +22,7 @@ class TypeName:
 
 
 def parse(name: str) -> TypeName | None:
-    """A type's name taken apart; None for what is no name of a type."""
+    """A type's name taken apart; None for what is not a name of a type."""
     match = _NAME.match(name) if len(name) < _LONGEST else None
     if match is None:
         return None

@@ -12,7 +12,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<arrow>->)|(?P<dot>\.)|\[\s*(?P<index>0[xX][0-9a-fA-F]+|\d+)\s*\]|(?P<name>[A-Za-z_]\w*))"
 )
 
-#: A path longer than this is no path of a person's.
+#: A path longer than this is not one that a person writes.
 _LONGEST = 1000
 
 
@@ -36,10 +36,10 @@ def resolve(start: Type, path: str) -> Access:
     `.` and `->` follow a pointer alike (what is meant is never in doubt); members of nameless structs and unions are
     found as if they were the outer struct's own; `[n]` indexes arrays (a flexible array has no length, and any index)
     and pointers.
-    Raises MemberNotFoundError (naming the nearest members) and KernlabError for what is no path.
+    Raises MemberNotFoundError (naming the nearest members) and KernlabError for what is not a path.
     """
     if len(path) > _LONGEST:
-        raise KernlabError(f"a member path of {len(path):,} characters is refused; the longest is {_LONGEST}")
+        raise KernlabError(f"a member path of {len(path):,} characters is too long; the limit is {_LONGEST}")
     hops = [0]
     current = start.strip()
     bits = (0, 0)
@@ -47,7 +47,7 @@ def resolve(start: Type, path: str) -> Access:
     while position < len(path.rstrip()):
         token = _TOKEN.match(path, position)
         if token is None:
-            raise KernlabError(f"cannot read the member path {path!r} from {path[position:]!r} on")
+            raise KernlabError(f"cannot parse the member path {path!r} at {path[position:]!r}")
         position = token.end()
         if token["name"]:
             if not expects_name:
@@ -67,7 +67,7 @@ def resolve(start: Type, path: str) -> Access:
             expects_name, seen = False, True
         elif token["index"] is not None:
             if expects_name and seen:
-                raise KernlabError(f"the member path {path!r} has an index where a name should stand")
+                raise KernlabError(f"the member path {path!r} has an index where a name is expected")
             if isinstance(current, ArrayType):
                 element = current.element.strip()
                 _check_index(current, int(token["index"], 0), path)
@@ -75,7 +75,7 @@ def resolve(start: Type, path: str) -> Access:
                 element = _pointee(current, path)
                 hops.append(0)
             else:
-                raise MemberNotFoundError(f"{current.c_name} is no array, so {path!r} cannot index it")
+                raise MemberNotFoundError(f"{current.c_name} is not an array, so {path!r} cannot index it")
             hops[-1] += int(token["index"], 0) * element.size
             if hops[-1] >= 1 << 63:
                 raise KernlabError(f"the index [{token['index']}] in {path!r} leads out of the address space")
@@ -94,7 +94,7 @@ def _check_index(array: ArrayType, index: int, path: str) -> None:
     """What lies behind an array is another member, or another object."""
     if array.count and index >= array.count:
         raise MemberNotFoundError(
-            f"index {index:,} in {path!r} lies behind the end of {array.c_name}, whose {array.count:,} "
+            f"index {index:,} in {path!r} is past the end of {array.c_name}, whose {array.count:,} "
             f"{'elements are' if array.count > 1 else 'element is'} counted from 0. Where an array is declared shorter "
             "than it is, dump.structs(…).elements(path, count) reads on"
         )

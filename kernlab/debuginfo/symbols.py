@@ -19,7 +19,7 @@ U64 = npt.NDArray[np.uint64]
 _LONGEST = 1 << 20
 #: In a table of functions only, what follows a function may be data, which covers nothing: no function is longer.
 _LONGEST_FUNCTION = 1 << 16
-#: kallsyms' letters of what is no function: data, read-only data, bss (a module's small ones too).
+#: kallsyms' letters of what is not a function: data, read-only data, bss (a module's small ones too).
 _DATA_LETTERS = np.frombuffer(b"bBdDrRgGsS", dtype=np.uint8)
 #: A whole table has more of them than this share: a third of all.
 _FEWEST_DATA = 0.02

@@ -94,7 +94,7 @@ class ArrayType(Type):
             if not isinstance(current, ArrayType):
                 return total * current.size
             total, current = total * current.count, current.element.strip()
-        raise KernlabError("the type information is damaged: an array that holds itself")
+        raise KernlabError("the type information is damaged: an array that contains itself")
 
     @property
     def c_name(self) -> str:

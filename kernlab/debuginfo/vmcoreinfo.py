@@ -16,7 +16,7 @@ class Vmcoreinfo(Mapping[str, str]):
 
     @classmethod
     def parse(cls, raw: bytes) -> Vmcoreinfo:
-        """The note's text; lines without `=` are passed over, bytes that are no UTF-8 kept as escapes."""
+        """The note's text; lines without `=` are passed over, bytes that are not UTF-8 kept as escapes."""
         text = raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
         pairs = (line.partition("=") for line in text.split("\n")[:_MOST_LINES])
         return cls({key.strip(): value.strip() for key, equals, value in pairs if equals})

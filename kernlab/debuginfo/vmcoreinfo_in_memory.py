@@ -64,7 +64,7 @@ def find_vmcoreinfo(file: DumpFile) -> tuple[bytes, list[str]]:
     if len(chosen) > 1:
         problems.append(
             f"{file.path} has no VMCOREINFO, and {len(chosen):,} kernels left theirs in its memory (Linux "
-            f"{_releases([text for text, _ in chosen])}), as a reboot does that leaves memory as it was. kernlab took "
+            f"{_releases([text for text, _ in chosen])}), as after a reboot that leaves memory as it was. kernlab took "
             "the first; pass the right one as vmcoreinfo= if that is another"
         )
     return chosen[0][0], problems

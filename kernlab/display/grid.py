@@ -100,7 +100,9 @@ def show(
     elif isinstance(table, pd.DataFrame):
         shown = table
     else:
-        raise KernlabError(f"a {type(table).__name__} is no table; kernlab.show takes DataFrames and Series")
+        raise KernlabError(
+            f"a {type(table).__name__} is not a table; kernlab.show takes DataFrames and Series"
+        )
     return Grid(shown, max_rows, human_sizes, page_rows, options)
 
 

@@ -43,7 +43,7 @@ def summary(dump: Dump) -> Summary:
     try:
         facts = dump.info
     except KernlabError as error:
-        return Summary("A dump that tells nothing of itself", str(error), (("file", repr(dump)),), ())
+        return Summary("A dump without information about itself", str(error), (("file", repr(dump)),), ())
     rows = (
         ("died", _when(facts)),
         ("running", _who(facts)),
@@ -98,11 +98,7 @@ def _told(facts: pd.Series[Any], fact: str) -> str:
 
 def _when(facts: pd.Series[Any]) -> str:
     time, up = facts["crash_time"], facts["uptime"]
-    when = (
-        f"{time:%Y-%m-%d %H:%M:%S} UTC"
-        if time is not None and time == time
-        else "at a time the dump does not say"
-    )
+    when = f"{time:%Y-%m-%d %H:%M:%S} UTC" if time is not None and time == time else "at an unknown time"
     if facts["crash_time_source"] is not None and "clock" in facts["crash_time_source"]:
         when += f" by {facts['crash_time_source']}"
     return f"{when}, {_span(up.total_seconds())} after boot" if up is not None and up == up else when

@@ -146,7 +146,7 @@ class KernlabMagics(Magics):
         dump = completion.open_dump(self._namespace, name)
         if dump is None:
             there = ", ".join(completion.open_dumps(self._namespace)) or "none: %vmcore FILE opens one"
-            which = f"{name} is no open dump" if name else "which dump? Choose with --dump NAME"
+            which = f"{name} is not an open dump" if name else "which dump? Choose with --dump NAME"
             raise UsageError(f"{which}; there are: {there}")
         return dump
 

@@ -153,7 +153,7 @@ class SummaryHandler(APIHandler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """The summary as JSON; 404 for what is no file below the root, or hidden there."""
+        """The summary as JSON; 404 for what is not a file below the root, or hidden there."""
         # As it was sent: stripped, another file than the one asked for could be found.
         path = self.get_query_argument("path", strip=False)
         contents: Any = self.contents_manager
@@ -169,7 +169,7 @@ class SummaryHandler(APIHandler):
             raise web.HTTPError(404, reason=_NO_FILE) from error
 
     async def _hidden(self, path: str, found: str) -> bool:
-        """As for the file browser: what is hidden there is no business of this route, by whatever name it is asked."""
+        """As for the file browser: what is hidden there is none of this route's business, by whatever name."""
         contents: Any = self.contents_manager
         if contents.allow_hidden:
             return False

@@ -91,7 +91,7 @@ class Report:
             lines += ["", "What sysctl -w sets holds until the next boot; a file in /etc/sysctl.d/ keeps it."]
         if self.unread:
             named = ", ".join(f"{path} ({reason})" for path, reason in sorted(self.unread.items()))
-            said = f"Not read: {named}. As root more can be told."
+            said = f"Not read: {named}. As root, more can be checked."
             lines += ["", *textwrap.wrap(escape_terminal(said), width)]
         return "\n".join(lines)
 

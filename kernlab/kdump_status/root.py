@@ -28,7 +28,7 @@ class Root:
         self.path = Path(path)
         if not self.path.is_dir():
             raise KernlabError(
-                f"{self.path} is no directory: --root names the folder that holds proc/, sys/ and etc/"
+                f"{self.path} is not a directory: --root names the folder that holds proc/, sys/ and etc/"
             )
         self.live = self.path.resolve() == Path("/")
         self.unread: dict[str, str] = {}
@@ -41,7 +41,7 @@ class Root:
         try:
             found = json.loads(raw)
         except ValueError as error:
-            raise KernlabError(f"{self.path / 'recorded.json'} is no JSON: {error}") from error
+            raise KernlabError(f"{self.path / 'recorded.json'} is not JSON: {error}") from error
         return found if isinstance(found, dict) else {}
 
     def locate(self, path: str) -> Path | None:

@@ -14,7 +14,7 @@ def status(root: str | os.PathLike[str] = "/") -> Report:
     """Every check of the machine below `root`: the running one, or a recorded tree of /proc, /sys and /etc.
 
     Only reads; on the running machine `makedumpfile -v` and `--mem-usage` are run. Raises KernlabError where `root`
-    is no folder. `report.armed`, `report.checks`, `report.text()` and `report.as_json()` say what was found.
+    is not a folder. `report.armed`, `report.checks`, `report.text()` and `report.as_json()` say what was found.
 
         report = status()
         [check.remedy for check in report.checks if check.state == "fail"]

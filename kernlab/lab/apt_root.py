@@ -130,7 +130,7 @@ class AptRoot:
         return list(_closure(self, names, lists))
 
     def fetch_all(self, packages: list[Package]) -> list[Path]:
-        """The .deb files of several packages, the missing ones fetched in one go; their size is told before."""
+        """The .deb files of several packages, the missing ones fetched in one go; their size is reported first."""
         missing = self.missing(packages)
         if missing:
             size = self.size_bytes(missing)

@@ -1,4 +1,4 @@
-"""What a capture will fetch from the mirror, told before the first package comes.
+"""What a capture will fetch from the mirror, said before the first package comes.
 
 Comes in: a kernel and its flavour. Goes out: for each thing that is missing in the cache, its packages and bytes.
 """

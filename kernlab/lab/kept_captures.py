@@ -86,7 +86,7 @@ def ingredients(
 
 
 def read_capture(folder: Path) -> Capture:
-    """A finished capture's folder as the Capture that made it. LabError: it is none."""
+    """A finished capture's folder as the Capture that made it. LabError where it is none."""
     try:
         with tarfile.open(folder / "truth.tar.xz", "r|xz") as archive:
             # It is the first member: the rest need not be unpacked.
@@ -94,9 +94,11 @@ def read_capture(folder: Path) -> Capture:
             content = archive.extractfile(member) if member and member.name == "out/truth.json" else None
             description = json.loads(content.read()) if content else None
     except (OSError, tarfile.TarError, ValueError) as error:
-        raise LabError(f"{folder} is no finished capture: {error}") from error
+        raise LabError(f"{folder} is not a finished capture: {error}") from error
     if not isinstance(description, dict):
-        raise LabError(f"{folder} is no finished capture: its truth.tar.xz does not begin with truth.json.")
+        raise LabError(
+            f"{folder} is not a finished capture: its truth.tar.xz does not begin with truth.json."
+        )
     dumps = sorted(path for path in folder.glob("vmcore*") if path.name != "vmcore-dmesg.txt")
     return Capture(folder, tuple(dumps), description["kernel"]["release"], description)
 

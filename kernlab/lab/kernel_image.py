@@ -60,7 +60,7 @@ def _lz4(data: bytes) -> bytes:
     while at + 4 <= len(data):
         (size,) = struct.unpack_from("<I", data, at)
         if not 0 < size <= _LZ4_BLOCK * 2 or at + 4 + size > len(data):
-            break  # what follows the last block is no length
+            break  # what follows the last block is not a length
         try:
             block = cramjam.lz4.decompress_block(data[at + 4 : at + 4 + size], output_len=_LZ4_BLOCK)
         except cramjam.DecompressionError as error:

@@ -68,7 +68,7 @@ def run(
         stdout, stderr = process.communicate(timeout=limit_seconds)
     except subprocess.TimeoutExpired as error:
         raise LabError(
-            f"{what}: {command[0]} was not done after {limit_seconds:.0f} s and was ended."
+            f"{what}: {command[0]} did not finish within {limit_seconds:.0f} s and was stopped."
         ) from error
     finally:
         end_group(process)

@@ -196,9 +196,9 @@ class Plots(Spelt):
             names = relay.block_traces
             if len(names) != 1:
                 found = (
-                    f"{len(names)} channels of blktrace, {', '.join(names)}: name one"
+                    f"{len(names)} blktrace channels, {', '.join(names)}: name one"
                     if names
-                    else ("no channel of blktrace: nobody traced a disk when the kernel died")
+                    else ("no blktrace channel: nobody traced a disk when the kernel died")
                 )
                 raise KernlabError(f"this dump has {found} (dump.relay.channels lists what there is)")
             channel = names[0]

@@ -24,7 +24,7 @@ def bars(parts: pd.DataFrame, colours: list[str], ax: Axes | None, theme: style.
     top: how many rows are drawn, the others become one last bar. Returns the axes.
     """
     if top < 1:
-        raise KernlabError(f"a plot of {top} bars shows nothing: top is at least 1")
+        raise KernlabError(f"top must be at least 1, not {top}")
     sizes = parts.astype("float64").fillna(0.0)
     sizes = sizes.loc[:, [name for name in sizes.columns if sizes[name].sum() or len(sizes.columns) == 1]]
     colours = [colour for name, colour in zip(parts.columns, colours, strict=True) if name in sizes.columns]

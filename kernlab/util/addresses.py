@@ -47,7 +47,7 @@ class Given(NamedTuple):
 
 
 def in_text(text: str) -> int | None:
-    """The address that a text is, None where it is no number at all. Raises AddressError beyond 64 bits."""
+    """The address that a text is, None where it is not a number at all. Raises AddressError beyond 64 bits."""
     word = text.strip()
     if _BARE.fullmatch(word):
         return int(word, 16)

@@ -240,7 +240,7 @@ class _BoundedWriter:
             if free - more - self._step < reserve:
                 why = f"its disk has {free:,} bytes left, of which {reserve:,} stay free"
             elif self._place is not None and used + self._written + more + self._step > most:
-                why = f"it is bounded to {most:,} bytes"
+                why = f"it is limited to {most:,} bytes"
             else:
                 return
             if not entries or self._place is None:

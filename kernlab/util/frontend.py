@@ -29,7 +29,7 @@ def is_watched() -> bool:
 
 
 def is_executed_alone() -> bool:
-    """Is this a kernel that executes a notebook for no reader?"""
+    """Is this a kernel that runs a notebook unattended?"""
     shell = kernel_shell()
     if shell is None or "VOILA_BASE_URL" in os.environ:
         return False

@@ -1,4 +1,4 @@
-"""Entry points of installed distributions in, what they offer by name out; a bad one is told of, and breaks nothing."""
+"""Entry points of installed distributions in, what they offer by name out; a bad one is reported and breaks nothing."""
 
 from __future__ import annotations
 

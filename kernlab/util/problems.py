@@ -1,4 +1,4 @@
-"""What was lost and why, as sentences: a dump's own are told once, and each table has one line of them."""
+"""What was lost and why, as sentences: a dump's own are said once, and each table has one line of them."""
 
 from __future__ import annotations
 

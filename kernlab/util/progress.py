@@ -69,7 +69,7 @@ def progress(what: str, total: int | None = None, unit: str = "") -> Progress:
     """A bar for `total` units ("B" for bytes) of work, shown if it takes longer than half a second.
 
     `with progress("Reading pages", len(pages)) as bar: … bar.advance()`. KERNLAB_PROGRESS=0 turns bars off, 1 on
-    where standard error is no terminal.
+    where standard error is not a terminal.
     """
     return Progress(what, total, unit, wanted())
 

@@ -1,4 +1,4 @@
-"""Work on arrays in pieces, on the processors that there are: NumPy lets go of the interpreter's lock meanwhile."""
+"""Work on arrays in pieces, on the processors that there are: NumPy releases the interpreter's lock."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def test_tables_with_arguments_and_of_views(capsys: pytest.CaptureFixture[str]) 
         (["table", DUMP], f"kernlab table {DUMP} NAME. There are: buddyinfo"),
         (["table", "tasks"], "kernlab table DUMP tasks"),
         (["tables", "/nowhere/vmcore"], "/nowhere/vmcore"),
-        (["table", DUMP, "close"], "no table but a NoneType"),
+        (["table", DUMP, "close"], "not a table but a NoneType"),
         (["table", DUMP, "_built"], "there is no table"),
         (["table", DUMP, "tasks", "dentry"], "takes no arguments"),
         (["table", DUMP, "slab_objects", "a", "b", "c", "d"], "does not take these arguments"),
@@ -182,7 +182,7 @@ def test_tables_with_arguments_and_of_views(capsys: pytest.CaptureFixture[str]) 
         (["table", DUMP, "tasks", "--query", "@__import__('os').getpid()"], "--query"),
         (["table", DUMP, "tasks", "--columns", "pid,nonsense"], "no column 'nonsense'"),
         (["table", DUMP, "tasks", "--sort", "nonsense"], "no column 'nonsense'"),
-        (["capture", "status", "--root", "/nowhere"], "/nowhere is no directory"),
+        (["capture", "status", "--root", "/nowhere"], "/nowhere is not a directory"),
     ],
 )
 def test_errors_are_one_message_and_status_2(

@@ -126,4 +126,4 @@ class TestAddress(base.ExtensionTests):
         pytest.skip("Series.combine adds Python's ints: their sum needs 65 bits, an address has 64")
 
     def test_plot_on_y_axis(self):
-        pytest.skip("addresses are no numbers to pandas, so DataFrame.plot leaves them out")
+        pytest.skip("addresses are not numbers to pandas, so DataFrame.plot leaves them out")

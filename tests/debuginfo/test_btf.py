@@ -285,7 +285,7 @@ def test_names_of_a_kind(btf):
     assert btf.names("typedef") == ["jiffies_t", "task", "text_t", "reader_t"]
     assert btf.names("base") == ["int", "char", "long unsigned int", "_Bool", "double"]
     assert btf.names("union") == []
-    with pytest.raises(KernlabError, match="'colour' is no kind"):
+    with pytest.raises(KernlabError, match="'colour' is not a kind"):
         btf.names("colour")
 
 

@@ -282,7 +282,7 @@ def test_which_dump_is_meant(shell, opened):
     shell.user_ns["b"] = opened("debian-7.2")
     with pytest.raises(UsageError, match="a, b"):
         shell.run_line_magic("struct", "page")
-    with pytest.raises(UsageError, match="c is no open dump"):
+    with pytest.raises(UsageError, match="c is not an open dump"):
         shell.run_line_magic("struct", "--dump c page")
     one, two = (shell.run_line_magic("struct", f"--dump {name} task_struct") for name in "ab")
     assert one.size != two.size

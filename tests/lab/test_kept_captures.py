@@ -112,10 +112,10 @@ def test_what_changed_takes_the_place_of_the_older(
 
 
 def test_a_folder_that_is_no_capture(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="is no finished capture"):
+    with pytest.raises(LabError, match="is not a finished capture"):
         read_capture(tmp_path)
     (tmp_path / "truth.tar.xz").write_bytes(b"cut short")
-    with pytest.raises(LabError, match="is no finished capture"):
+    with pytest.raises(LabError, match="is not a finished capture"):
         read_capture(tmp_path)
 
 

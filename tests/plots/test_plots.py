@@ -76,7 +76,7 @@ def test_it_draws_on_the_axes_given_and_takes_their_background(sample, name):
 def test_a_theme_that_is_none_is_refused(sample):
     with pytest.raises(KernlabError, match="'light' or 'dark'"):
         sample.plot.memory(theme="blue")
-    with pytest.raises(KernlabError, match="at least 1"):
+    with pytest.raises(KernlabError, match="top must be at least 1"):
         sample.plot.slabs(top=0)
 
 

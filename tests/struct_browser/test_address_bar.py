@@ -77,7 +77,7 @@ def test_a_bare_address_is_looked_up(kernel, opened):
         ("(struct nosuch *)0x10", "no type"),
         ("init_task.mm->pgd", "NULL pointer"),
         ("*init_task.mm", "NULL pointer"),
-        ("*init_task.pid", "is no pointer"),
+        ("*init_task.pid", "is not a pointer"),
         ("do_idle.x", "cast it"),
         ("init_task +", "cannot read"),
         ("(init_task", r"'\)' is missing"),

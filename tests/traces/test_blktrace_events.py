@@ -180,7 +180,7 @@ def test_requests_that_never_end_are_bounded(monkeypatch):
     monkeypatch.setattr(latency, "_MOST_WAITING", 10)
     found = latencies(*(at(blk.Q, n, 8 * n) for n in range(25)))
     assert len(found.requests) == 10
-    assert "15 requests are not followed" in found.problems[0]
+    assert "15 requests are not tracked" in found.problems[0]
 
 
 CASES = blk.cases()

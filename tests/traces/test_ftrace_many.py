@@ -104,7 +104,7 @@ def test_what_is_asked_for_and_nothing_else(mixed, waking, switches):
 def test_a_name_or_pattern_that_fits_nothing_is_told(mixed):
     with pytest.raises(KernlabError, match="no trace event 'sched_swich'; did you mean sched_switch"):
         mixed.ftrace.events(["sched_waking", "sched_swich"])
-    with pytest.raises(KernlabError, match=r"name is like 'nothing_\*'"):
+    with pytest.raises(KernlabError, match=r"that matches 'nothing_\*'"):
         mixed.ftrace.events("nothing_*")
 
 
@@ -112,9 +112,7 @@ def test_too_many_cells_are_refused(mixed, monkeypatch):
     from kernlab.traces.ftrace import many
 
     monkeypatch.setattr(many, "_MOST_CELLS", 100)
-    with pytest.raises(
-        KernlabError, match=r"name fewer kinds, or look into the column fields of ftrace\.all"
-    ):
+    with pytest.raises(KernlabError, match=r"name fewer kinds, or use the column `fields` of ftrace\.all"):
         mixed.ftrace.events("*")
 
 
@@ -175,7 +173,9 @@ def test_a_format_that_is_not_understood_is_told_before_any_text_is_made(
     dump = Overlay(mixed).dump()
     monkeypatch.setattr(Texts, "_by_format", refuse)
     found = dump.ftrace.all
-    told = [f"the texts of sched:{name} are left out: it is odd" for name in ("sched_switch", "sched_waking")]
+    told = [
+        f"the text of sched:{name} events is left out: it is odd" for name in ("sched_switch", "sched_waking")
+    ]
     assert set(told) <= set(found.attrs["problems"])
     assert set(told) <= set(dump.problems)
     assert found["text"].isna().all()
@@ -188,7 +188,7 @@ def test_what_a_text_lacks_is_told_by_the_table_that_shows_it(mixed, monkeypatch
     monkeypatch.setattr(Texts, "_by_format", refuse)
     dump = Overlay(mixed).dump()
     shown = dump.ftrace.events("sched_waking", text=True)
-    assert "the texts of sched:sched_waking are left out: it is odd" in shown.attrs["problems"]
+    assert "the text of sched:sched_waking events is left out: it is odd" in shown.attrs["problems"]
     assert dump.ftrace.problems == dump.problems
 
 

@@ -58,7 +58,7 @@ def test_a_channel_is_found_by_name_or_address_and_no_other(dump):
         dump.relay.read(0x1234)
     with pytest.raises(KernlabError, match="'unread', 'all'"):
         dump.relay.read("vda/trace", mode="everything")
-    with pytest.raises(KernlabError, match="no C type"):
+    with pytest.raises(KernlabError, match="neither a C type"):
         dump.relay.events("vda/trace", "no such dtype")
 
 

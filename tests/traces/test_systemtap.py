@@ -68,7 +68,7 @@ def test_a_torn_end_costs_the_last_message_and_is_told(tmp_path_factory, plan, d
     if first_is_whole:
         assert list(zip(found["sequence"], found["data"], found["cpu"], strict=True)) == expected
         rest = cut - max((end for end, *_ in whole[victim] if end <= cut), default=0)
-        told = [f"{rest:,} bytes are no whole messages of SystemTap"] if rest else []
+        told = [f"{rest:,} bytes are not whole SystemTap messages"] if rest else []
         assert events.attrs["problems"] == told
 
 
@@ -77,7 +77,7 @@ def test_a_length_that_cannot_be_ends_the_messages(tmp_path):
     with kernlab.relay.open(saved(tmp_path, {0: message(0, b"good") + bad})) as files:
         events = files.events()
     assert events["data"].tolist() == [b"good"]
-    assert events.attrs["problems"] == ["112 bytes are no whole messages of SystemTap"]
+    assert events.attrs["problems"] == ["112 bytes are not whole SystemTap messages"]
 
 
 def test_text_without_bulk_mode_stays_text(tmp_path):

@@ -70,7 +70,7 @@ def decode_names(image: Image, tables: Tables, count: int) -> Names:
     if ends[-1] > _MOST_BYTES:
         raise KernlabError(
             f"kallsyms of this dump is damaged: its {count:,} names at {tables.names:#x} would take {int(ends[-1]):,} "
-            f"bytes, more than the {_MOST_BYTES:,} that kernlab believes"
+            f"bytes, more than the {_MOST_BYTES:,} that kernlab accepts"
         )
     source = np.repeat(tokens.starts[codes] - (ends - size), size) + np.arange(int(ends[-1]))
     flat = tokens.bytes[source]

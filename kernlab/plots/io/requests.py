@@ -169,7 +169,7 @@ def _without_bytes(
     """
     letters = events["rwbs"].astype("category").cat
     names = [str(name) for name in letters.categories]
-    # Letters that a request without bytes may have; "N" alone is of commands that are no file system's.
+    # Letters that a request without bytes may have; "N" alone is of commands that are not a file system's.
     kind = np.array([-1 if n[:1] not in tuple("FWDZ") else int(n[1:2] != "N") for n in names] + [-1])
     kinds = kind[letters.codes.to_numpy()]
     rows = np.flatnonzero((size == 0) & (kinds >= 0) & np.isin(action.astype(str), ("D", "C", "R")))

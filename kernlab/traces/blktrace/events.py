@@ -83,7 +83,7 @@ def event_columns(trace: BlkTrace) -> dict[str, Any]:
         pids.put(part, rows["pid"])
         # A message gets a code that no action has.
         actions.put(part, np.where(message, np.uint32(0), act) if message.any() else act)
-        # Whether there are bytes decides between R and N. (Bit 31 is no category.)
+        # Whether there are bytes decides between R and N. (Bit 31 is not a category.)
         category <<= np.uint32(1)
         category |= rows["bytes"] != 0
         kinds.put(part, category)

@@ -193,7 +193,7 @@ class Latencies:
         )
         if found.untracked:
             self.problems.append(
-                f"{found.untracked:,} requests are not followed: too many never end, as if events were dropped"
+                f"{found.untracked:,} requests are not tracked: too many never complete, as if events had been dropped"
             )
         self.problems += _not_traced(trace.act[rows], picked["device"])
         first = np.array(found.first, dtype=np.int64)

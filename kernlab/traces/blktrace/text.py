@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kernlab.traces.blktrace.trace import BlkTrace
 
 _LETTERS = dict(enumerate("?QMFGSRDCPU", 0)) | {11: "UT", 12: "I", 13: "X", 14: "B", 15: "A"}
-# What blkparse knows of requests that are no file system's: the others it calls bad and prints nothing.
+# What blkparse knows of requests that are not a file system's: the others it calls bad and prints nothing.
 _OF_PC = frozenset("QGSRDCI")
 _MINOR = (1 << MINOR_BITS) - 1
 _SECOND = 1_000_000_000

@@ -307,16 +307,16 @@ class BlkTrace:
         """`problems`, and what is damaged or missing in the records."""
         found = list(self.problems)
         for number, part in enumerate(self._parts):
-            # What is stale begins and ends inside a record: that is no loss worth telling.
+            # What is stale begins and ends inside a record: that is not a loss worth telling.
             if part.stream.stale:
                 continue
             who = f"CPU {part.stream.cpu}" if self.is_of_one_cpu(number) else self.source or "the stream"
             if part.skipped:
                 found.append(
-                    f"{who}: {part.skipped:,} bytes between the records are none of them and were skipped"
+                    f"{who}: {part.skipped:,} bytes between the records belong to none of them and were skipped"
                 )
             if part.torn:
-                found.append(f"{who}: the last record is torn after {part.torn:,} bytes")
+                found.append(f"{who}: the last record is cut off after {part.torn:,} bytes")
         missing, more = self._lost
         return [*found, *(loss.told for loss in missing), *more]
 

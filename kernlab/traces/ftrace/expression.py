@@ -195,7 +195,7 @@ class Parser:
             try:
                 return _constant(int(digits, 8 if octal else 0))
             except ValueError as error:
-                raise NotUnderstood(f"{word!r} is no number") from error
+                raise NotUnderstood(f"{word!r} is not a number") from error
         if kind == "char":
             return _constant(ord(unquote(word)[:1] or "\0"))
         if kind == "string":
@@ -285,7 +285,7 @@ class Parser:
             try:
                 entries.append((int(number(b"")) % (1 << 64), str(label(b""))))
             except (TypeError, ValueError, Failed) as error:
-                raise NotUnderstood(f"a table of {name} holds what is no constant") from error
+                raise NotUnderstood(f"a table of {name} holds something that is not a constant") from error
         self._expect(")")
         return helpers.table(name, value, delimiter, entries)
 

@@ -266,7 +266,7 @@ def choose(formats: Formats, wanted: str | Iterable[str], there: Iterable[str]) 
             if event and fnmatchcase(f"{system}:{event}" if ":" in name else event, name)
         ]
         if not fits:
-            raise KernlabError(f"this kernel has no trace event whose name is like {name!r}")
+            raise KernlabError(f"this kernel has no trace event that matches {name!r}")
         found |= dict.fromkeys(fits)
     return list(found)
 

@@ -181,7 +181,7 @@ def _tally(
             kernel.lost(f"{label}: the dump lacks {tally.unreadable:,} of {tally.pages:,} sub-buffers")
         if tally.damaged:
             kernel.lost(
-                f"{label}: {tally.damaged:,} sub-buffers hold what is no event; what follows in them is lost"
+                f"{label}: {tally.damaged:,} sub-buffers hold something that is not an event; the rest of them is lost"
             )
         if missing:
             said = f"{missing:,} fewer" if missing > 0 else f"{-missing:,} more"

@@ -38,8 +38,8 @@ def fields_of_many(
     names = {field.name for number in np.unique(kinds).tolist() for field in formats[number].fields}
     if len(names) * len(kinds) > _MOST_CELLS:
         raise KernlabError(
-            f"{len(kinds):,} events with {len(names):,} fields are too many for one table: name fewer kinds, or look "
-            "into the column fields of ftrace.all"
+            f"{len(kinds):,} events with {len(names):,} fields are too many for one table: name fewer kinds, or use "
+            "the column `fields` of ftrace.all"
         )
     parts: dict[str, list[tuple[I64, Any]]] = {}
     for number in np.unique(kinds).tolist():

@@ -42,7 +42,7 @@ class Directive:
 
 
 def parse(form: str) -> list[str | Directive]:
-    """A format as its texts and directives, `%%` as text. What is no directive stands as it is."""
+    """A format as its texts and directives, `%%` as text. What is not a directive stands as it is."""
     parts: list[str | Directive] = []
     at = 0
     while at < len(form):

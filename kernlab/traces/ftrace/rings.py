@@ -171,7 +171,7 @@ def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
         for cpu in range(cpus):
             index = row * cpus + cpu
             if not (slots.valid[row] and read[index]):
-                kernel.lost(f"{label}: the ring of CPU {cpu} cannot be found, the dump lacks its address")
+                kernel.lost(f"{label}: the ring of CPU {cpu} cannot be found: the dump lacks its address")
             elif pointers[index] and int(pointers[index]) not in known:
                 # Two that claim the same ring are damage; it is read once.
                 known.add(int(pointers[index]))
@@ -225,7 +225,7 @@ def _read_rings(kernel: Kernel, rings: list[Ring]) -> None:
         pages = held.follow("page", "struct buffer_data_page")
         lost = int((~pages.valid).sum())
         if lost and not ring.damage:
-            ring.damage = f"{lost:,} of its sub-buffers cannot be found, the dump lacks their addresses"
+            ring.damage = f"{lost:,} of its sub-buffers cannot be found: the dump lacks their addresses"
         ring.consumed = consumed if pages.valid[0] else 0
         ring.pages = pages.addresses[pages.valid]
 
@@ -239,7 +239,7 @@ def _scalar(structs: StructArray, name: str) -> Column:
         if found.has(inner):
             found = found[inner]
     if isinstance(found, StructArray):
-        raise KernlabError(f"{name} of {structs.type.c_name} is {found.type.c_name}, no number")
+        raise KernlabError(f"{name} of {structs.type.c_name} is {found.type.c_name}, not a number")
     return found.int64
 
 

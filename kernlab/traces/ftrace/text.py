@@ -2,7 +2,7 @@
 
 What follows an event's name comes from its print format (trace_events.c); the events that ftrace makes itself have
 texts of their own (trace_output.c). What a format asks of the running kernel (what lies behind a pointer, a function
-that is no macro) stands as a number, or as the call.
+that is not a macro) stands as a number, or as the call.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Texts:
             try:
                 self._renderers[form.id] = self._own(form) or self._by_format(form)
             except NotUnderstood as error:
-                self._kernel.lost(f"the texts of {form.system}:{form.name} are left out: {error}")
+                self._kernel.lost(f"the text of {form.system}:{form.name} events is left out: {error}")
                 self._renderers[form.id] = lambda record: None
         return self._renderers[form.id]
 

@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "0": "\0"}
 
 
-class NotUnderstood(KernlabError):  # noqa: N818 - it is no failure: the event is shown without its text
+class NotUnderstood(KernlabError):  # noqa: N818 - it is not a failure: the event is shown without its text
     """A print format uses what kernlab does not read."""
 
 

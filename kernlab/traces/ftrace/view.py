@@ -363,7 +363,7 @@ class Ftrace(Losing, Spelt):
     def lines(self, instance: str = "", *, event: str | Iterable[str] | None = None) -> list[str]:
         """The events of one instance as lines of its trace file in tracefs, without the header.
 
-        `event` chooses kinds, as of `events`. Texts that need the running kernel (a function that is no macro) show the
+        `event` chooses kinds, as of `events`. Texts that need the running kernel (a function, not a macro) show the
         call in its place; one that a format does not give is empty. Raises KernlabError for an instance or event that
         is not.
 

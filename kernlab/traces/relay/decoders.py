@@ -27,7 +27,7 @@ class Streams(Mapping[int, bytes]):
     """What each CPU wrote to a channel, {cpu: bytes}: from its first whole record on, read only when looked at.
 
     `name` is the channel's; `kernel` that of the dump (None for files); `header` says how many bytes at the start of
-    each sub-buffer are no record.
+    each sub-buffer are not part of a record.
     """
 
     def __init__(

@@ -173,7 +173,7 @@ def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[C
         if not (size.valid[row] and count.valid[row] and version.valid[row]):
             channel.damage = "its struct rchan lies on a page that the dump lacks"
         elif version.values[row] != VERSION:
-            channel.damage = f"its version is {version.values[row]:,}, not {VERSION}: this is no channel"
+            channel.damage = f"its version is {version.values[row]:,}, not {VERSION}: this is not a channel"
         elif not slots.valid[row]:
             channel.damage = "its buffers cannot be found"
         else:
@@ -339,7 +339,9 @@ def read_buffer(
     if size <= 0:
         return np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.uint8)
     if size > LARGEST_BUFFER:
-        raise KernlabError(f"a relay buffer of {size:,} bytes is no relay buffer")
+        raise KernlabError(
+            f"the channel's counters are damaged: a buffer of {size:,} bytes exceeds relay's limit of 4 GiB"
+        )
     page = kernel.page_size
     first, last = offset // page, (offset + size - 1) // page
     pages = np.arange(first, last + 1, dtype=np.uint64)

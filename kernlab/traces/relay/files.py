@@ -350,7 +350,7 @@ def open(  # noqa: A001
     paths = find_files(path)
     if mode == "read":
         if counters or subbuf_size or n_subbufs:
-            raise KernlabError('a layout is of use in mode="mmap" only')
+            raise KernlabError('a layout is used in mode="mmap" only')
         found = RelayFiles(paths, mode, None)
         if len(paths) == 1 and isinstance(path, str | os.PathLike) and not Path(path).is_dir():
             found.problems += filter(None, [more_files(next(iter(paths.values())))])

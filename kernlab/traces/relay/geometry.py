@@ -16,7 +16,7 @@ class Geometry:
     def __init__(self, subbuf_size: int, n_subbufs: int, counters: Mapping[int, Mapping[str, Any]]):
         size, count = int(subbuf_size), int(n_subbufs)
         if size <= 0 or count <= 0 or size * count > LARGEST_BUFFER:
-            raise KernlabError(f"{count:,} sub-buffers of {size:,} bytes are no relay buffer")
+            raise KernlabError(f"{count:,} sub-buffers of {size:,} bytes cannot be a relay buffer")
         self.subbuf_size, self.n_subbufs = size, count
         # relay_open rounds the buffer up to whole pages, and maps nothing but all of it.
         page = os.sysconf("SC_PAGE_SIZE")

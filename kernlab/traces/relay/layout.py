@@ -61,7 +61,7 @@ class BufferCounters:
         """What cannot be true of these counters, '' when all of it can."""
         size, count = self.subbuf_size, self.n_subbufs
         if not 0 < count <= MOST_SUBBUFS or not size > 0 or size * count > LARGEST_BUFFER:
-            return f"{count:,} sub-buffers of {size:,} bytes are no relay buffer"
+            return f"{count:,} sub-buffers of {size:,} bytes cannot be a relay buffer"
         wrong = []
         if not 0 <= self.current < count:
             wrong.append(f"the current sub-buffer would be slot {self.current:,} of {count:,}")

@@ -36,7 +36,7 @@ def told(channel: Channel, buffers: Sequence[Buffer]) -> list[str]:
         who = f"{channel.name}, CPU {buffer.cpu}"
         if buffer.dropped:
             end = ", and it was still full" if buffer.counters.full else ""
-            found.append(f"{who}: {buffer.dropped:,} writes were refused for want of room{end}")
+            found.append(f"{who}: {buffer.dropped:,} writes were refused for lack of room{end}")
         elif buffer.counters.full:
             found.append(f"{who}: the buffer was full, so what came after its last bytes was refused")
     if channel.dropped and not any(buffer.dropped for buffer in buffers):

@@ -17,7 +17,7 @@ PathLike = str | os.PathLike[str]
 
 #: What `record` leaves beside the files it writes.
 METADATA = "relay.json"
-#: More than this is no description that `record` wrote.
+#: More than this is not a description that `record` wrote.
 _LARGEST_METADATA = 1 << 20
 
 #: More files than CPUs a kernel can have.
@@ -34,7 +34,7 @@ def find_files(path: PathLike | Iterable[PathLike]) -> dict[int, Path]:
     alone = isinstance(path, str | os.PathLike)
     found = _named(os.fspath(path)) if alone else list(map(os.fspath, path))  # type: ignore[arg-type]
     if not found or len(found) > _MOST_FILES:
-        raise KernlabError(f"{len(found):,} files are no relay channel, which has one per CPU")
+        raise KernlabError(f"{len(found):,} files are too many for a relay channel, which has one per CPU")
     paths: dict[int, Path] = {}
     for name in found:
         cpu = _cpu_of(Path(name))

@@ -1,4 +1,4 @@
-"""Relay files of the running kernel in, files of their bytes with a description out, until somebody says stop."""
+"""Relay files of the running kernel in, files of their bytes with a description out, until told to stop."""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ def record_columns(
         try:
             dtype = np.dtype(type)
         except (TypeError, ValueError) as error:
-            raise KernlabError(f"{type!r} is no C type (struct …) and no NumPy dtype: {error}") from error
+            raise KernlabError(
+                f"{type!r} is neither a C type (struct …) nor a NumPy dtype: {error}"
+            ) from error
         rows, cpus = fixed_records(chunks, dtype.itemsize, header=header)
         columns = dtype_columns(rows, dtype)
     # A record may have a member "cpu" of its own: it gets another name.
@@ -218,7 +220,7 @@ def systemtap_records(chunks: Sequence[Chunk]) -> dict[str, Any]:
         skipped += len(data) - at
         rows += found
     if skipped:
-        losses.lost(f"{skipped:,} bytes are no whole messages of SystemTap")
+        losses.lost(f"{skipped:,} bytes are not whole SystemTap messages")
     rows.sort(key=lambda row: (row[1] is None, row[1] or 0))
     payload = np.empty(len(rows), dtype=object)
     payload[:] = [row[2] for row in rows]

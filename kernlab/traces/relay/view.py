@@ -195,14 +195,14 @@ class Relay(Spelt):
         )
 
     def _chunks(self, channel: Channel, cpu: int | None, mode: str) -> list[tuple[Buffer, list[Chunk]]]:
-        """The sub-buffers of all CPUs (or one), from their first record on; damaged buffers are told and left out."""
+        """The sub-buffers of all CPUs (or one), from their first record on; damaged ones are reported and left out."""
         if mode not in MODES:
             raise KernlabError(f"mode is one of {', '.join(map(repr, MODES))}, not {mode!r}")
         buffers = channel.buffers if cpu is None else [channel.buffer(cpu)]
         found = []
         for buffer in buffers:
             if buffer.damage:
-                self._kernel.lost(f"{channel.name}, CPU {buffer.cpu}: left out, for {buffer.damage}")
+                self._kernel.lost(f"{channel.name}, CPU {buffer.cpu}: left out: {buffer.damage}")
                 continue
             chunks = []
             for piece in buffer.counters.pieces(mode):

@@ -41,7 +41,7 @@ def of_file(path: str, size: int, unlink: bool = False) -> mmap.mmap:
 
 
 def memfd(size: int) -> mmap.mmap:
-    """A memfd, sealed by nobody."""
+    """A memfd without seals."""
     file = os.memfd_create("shop-buffer")
     os.ftruncate(file, size)
     return touched(mmap.mmap(file, size), size)
