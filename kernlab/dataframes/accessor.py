@@ -157,7 +157,7 @@ class KernAccessor:
     def field(self, *paths: str) -> pd.Series[Any] | pd.DataFrame:
         """One more member of these rows' structs, by its C path: a Series; with several paths a DataFrame.
 
-        A path may be a formula, too: "mm->total_vm * 4096" (see kernlab.dataframes.expressions for what it computes).
+        A path may be a formula, too: "mm->total_vm * 4096" (see kernlab.util.formula for what it computes).
         Missing where the address is missing or NULL or cannot be read; integers are Int64 or UInt64 for that. A
         pointer to char is the text that it points to ("d_name.name"); `structs` gives the bare pointer.
         Raises MemberNotFoundError, naming the nearest member.
@@ -252,9 +252,9 @@ class KernAccessor:
         59  116  app<1>
         60  117  app<2>
         """
-        from kernlab.dataframes import expressions
+        from kernlab.dataframes import gather
 
-        found = expressions.compute(self.structs, formula)
+        found = gather.compute(self.structs, formula)
         holds = found.valid & (found.values != ("" if found.values.dtype == object else 0))
         return self._frame[np.asarray(holds, dtype=bool)]
 

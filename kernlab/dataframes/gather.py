@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kernlab.core.column import Column
-from kernlab.dataframes import expressions
 from kernlab.dataframes.builder import build, nullable
 from kernlab.debuginfo.types import PointerType
+from kernlab.errors import KernlabError, MemberNotFoundError
+from kernlab.util import formula, integers
 from kernlab.walk.percpu_paths import member
 from kernlab.walk.strings import c_strings
 
@@ -20,14 +22,45 @@ def gathered(token: str, structs: Any, path: str) -> Any:
 
     A pointer to char is the text that it points to. Raises MemberNotFoundError, KernlabError.
     """
-    if not expressions.is_formula(path):
+    if not formula.is_formula(path):
         return build(token, path, nullable(spelt_out(structs, member(structs, path))))
-    found = expressions.compute(structs, path)
+    found = compute(structs, path)
     if found.values.dtype == object:
         return pd.array(np.where(found.valid, found.values, np.nan), dtype="str")
     if found.values.dtype.kind == "f":
         return np.where(found.valid, found.values, np.nan)
     return build(token, path, nullable(found.values, found.valid))
+
+
+def compute(structs: Any, text: str) -> formula.Values:
+    """The value of a formula of members for each struct of a StructArray (`kernlab.util.formula` has its rules).
+
+    Raises KernlabError for what is not a formula (saying where), MemberNotFoundError naming the nearest member.
+    """
+    return formula.compute(text, len(structs), partial(_values, structs))
+
+
+def _values(structs: Any, path: str) -> formula.Values:
+    """What a member path, or an enumerator's name, stands for in a formula."""
+    try:
+        column = member(structs, path)
+    except MemberNotFoundError:
+        # A name alone may be an enumerator's: SCHED_… and such are not, but `== TASK_COMM_LEN` is.
+        number = structs.kernel.types.enumerator_or_none(path) if path.isidentifier() else None
+        if number is None:
+            raise
+        return formula.constant(np.int64(number), len(structs))
+    if not isinstance(column, Column):
+        return formula.Values(column.addresses, column.valid)
+    if column.values.ndim != 1:
+        raise KernlabError(
+            f"{path!r} holds {column.values.shape[1]:,} elements a row; name one of them: {path}[0]"
+        )
+    if column.kind in ("int", "uint", "enum", "address"):
+        return formula.Values(integers.widened(column.values), column.valid)
+    if column.kind in ("bool", "float", "text"):
+        return formula.Values(column.values, column.valid)
+    raise KernlabError(f"{path!r} holds bytes, which no formula takes")
 
 
 def spelt_out(structs: Any, column: Any, *, any_byte: bool = False) -> Any:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernlab.core.column import Column
-from kernlab.dataframes import expressions
+from kernlab.dataframes import gather
 from kernlab.errors import KernlabError, MemberNotFoundError
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -41,7 +41,7 @@ class Structs:
 
 
 def one(formula, **columns):
-    found = expressions.compute(Structs(**{n: ([v], [True]) for n, v in columns.items()}), formula)
+    found = gather.compute(Structs(**{n: ([v], [True]) for n, v in columns.items()}), formula)
     return found.values[0].item() if hasattr(found.values[0], "item") else found.values[0], bool(
         found.valid[0]
     )
@@ -123,17 +123,17 @@ def _named(formula):
     structs = Structs(
         flags=(np.array([5], dtype=np.uint32), [True]), name=(np.array(["init"], dtype=object), [True])
     )
-    found = expressions.compute(structs, formula)
+    found = gather.compute(structs, formula)
     return found.values[0].item(), bool(found.valid[0])
 
 
 def test_what_is_missing_makes_missing():
     structs = Structs(a=([1, 2, 3], [True, False, True]), b=([0, 1, 1], [True, True, False]))
-    assert expressions.compute(structs, "a + b").valid.tolist() == [True, False, False]
-    both = expressions.compute(structs, "a > 0 and b > 0")
+    assert gather.compute(structs, "a + b").valid.tolist() == [True, False, False]
+    both = gather.compute(structs, "a > 0 and b > 0")
     # False whatever the other one is.
     assert both.valid.tolist() == [True, False, False]
-    either = expressions.compute(structs, "a > 0 or b > 0")
+    either = gather.compute(structs, "a > 0 or b > 0")
     assert either.valid.tolist() == [True, True, True]
     assert either.values.tolist() == [True, True, True]
 
@@ -145,7 +145,7 @@ def test_what_is_missing_makes_missing():
 )  # fmt: skip
 def test_what_is_no_formula_is_refused(formula):
     with pytest.raises(KernlabError):
-        expressions.compute(Structs(a=([1], [True]), b=([1], [True])), formula)
+        gather.compute(Structs(a=([1], [True]), b=([1], [True])), formula)
 
 
 def test_text_and_numbers_do_not_mix():

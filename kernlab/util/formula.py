@@ -1,7 +1,8 @@
-"""A formula over C member paths in (`mm->total_vm * 4096 > 1 << 20 and pid != 1`), one value a row out.
+"""A formula as C would write it in (`mm->total_vm * 4096 > 1 << 20 and pid != 1`), one value a row out.
 
 A parser of its own over whole columns: nothing is evaluated by Python. Integers are computed as C does with 64 bits:
-unsigned where either side is, wrapping round. A value that is missing makes what is computed from it missing.
+unsigned where either side is, wrapping round. A value that is missing makes what is computed from it missing. What its
+names stand for the caller says.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo.types import EnumType
-from kernlab.errors import KernlabError, MemberNotFoundError
-from kernlab.walk.percpu_paths import member
+from kernlab.errors import KernlabError
 
 Mask = npt.NDArray[np.bool_]
 
@@ -54,12 +53,17 @@ class Values:
     valid: Mask
 
 
-def compute(structs: Any, formula: str) -> Values:
-    """The value of a formula for each struct of a StructArray.
+def compute(formula: str, count: int, look_up: Callable[[str], Values]) -> Values:
+    """The value of a formula in each of `count` rows; `look_up` gives the values of a member path in it.
 
-    Raises KernlabError for what is no formula (saying where), MemberNotFoundError naming the nearest member.
+    Raises KernlabError for what is not a formula (saying where), and what `look_up` raises.
     """
-    return _Parser(structs, formula).whole()
+    return _Parser(formula, count, look_up).whole()
+
+
+def constant(value: np.generic, count: int) -> Values:
+    """The same value in each of `count` rows."""
+    return Values(np.full(count, value), np.ones(count, dtype=bool))
 
 
 def is_formula(text: str) -> bool:
@@ -68,9 +72,8 @@ def is_formula(text: str) -> bool:
 
 
 class _Parser:
-    def __init__(self, structs: Any, formula: str):
-        self.structs, self.formula = structs, formula
-        self.count = len(structs)
+    def __init__(self, formula: str, count: int, look_up: Callable[[str], Values]):
+        self.formula, self.count, self.look_up = formula, count, look_up
         if len(formula) > _LONGEST:
             raise KernlabError(
                 f"a formula of {len(formula):,} characters is refused: the longest is {_LONGEST:,}"
@@ -163,38 +166,10 @@ class _Parser:
             number = int(text, 0) if text[:2] in ("0x", "0X") else int(text)
             if number >> 64:
                 raise KernlabError(f"{text} does not fit into 64 bits")
-            return self._constant(np.uint64(number) if number >> 63 else np.int64(number))
+            return constant(np.uint64(number) if number >> 63 else np.int64(number), self.count)
         if kind == "text":
             return Values(np.full(self.count, text[1:-1], dtype=object), np.ones(self.count, dtype=bool))
-        return self._member(text)
-
-    def _constant(self, value: Any) -> Values:
-        return Values(np.full(self.count, value), np.ones(self.count, dtype=bool))
-
-    def _member(self, path: str) -> Values:
-        try:
-            column = member(self.structs, path)
-        except MemberNotFoundError:
-            # A name alone may be an enumerator's: SCHED_… and such are not, but `== TASK_COMM_LEN` is.
-            number = self.structs.kernel.types.enumerator_or_none(path) if path.isidentifier() else None
-            if number is None:
-                raise
-            return self._constant(np.int64(number))
-        if not hasattr(column, "kind"):
-            return Values(column.addresses, column.valid)
-        values = np.asarray(column.values)
-        if values.ndim != 1:
-            raise KernlabError(
-                f"{path!r} holds {values.shape[1]:,} elements a row; name one of them: {path}[0]"
-            )
-        if column.kind == "enum" and isinstance(column.type, EnumType):
-            return Values(values.astype(np.int64), column.valid)
-        if column.kind in ("int", "uint", "bool", "address"):
-            wide = np.uint64 if values.dtype == np.uint64 else bool if values.dtype == bool else np.int64
-            return Values(values.astype(wide, copy=False), column.valid)
-        if column.kind in ("float", "text"):
-            return Values(values, column.valid)
-        raise KernlabError(f"{path!r} holds bytes, which no formula takes")
+        return self.look_up(text)
 
 
 def _number(value: Values, operator: str, formula: str) -> npt.NDArray[Any]:
