@@ -62,7 +62,7 @@ def vmalloc(kernel: Kernel) -> pd.DataFrame:
         # An area without a vm_struct has no pages of its own; one whose vm_struct is lost has some that are unknown.
         pages=nullable(pages.int64.filled(0), ~known | pages.valid),
         kind=_kinds(kernel, areas, flags),
-        physical=physical.where(physical.true),
+        physical=addresses(kernel, physical.values, physical.true),
         requested_bytes=nullable(asked),
         caller_address=caller.where(caller.true),
         address=addresses(kernel, vm.addresses, vm.addresses != 0, "struct vm_struct"),
