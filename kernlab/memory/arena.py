@@ -149,7 +149,9 @@ class FrameArena:
             done += count
 
     def close(self) -> None:
-        """Let go of the memory (the mapping itself goes with the last array that shows it)."""
+        """Let go of the memory, even if the arena itself is kept (a notebook keeps its dumps)."""
         self._slot_of = np.full(0, -1, dtype=np.int32)
-        self._rows = self._rows[:0]
-        self._bytes = self._bytes[:0]
+        # Not slices of what they were: the mapping goes with the last array that shows any of it.
+        self._bytes = np.empty(0, dtype=np.uint8)
+        self._rows = self._bytes.reshape(0, self.page_size)
+        del self._map
