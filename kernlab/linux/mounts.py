@@ -32,7 +32,7 @@ def of_tasks(kernel: Kernel, task: StructArray) -> Column:
 
 def in_namespace(pointer: Column) -> npt.NDArray[np.bool_]:
     """Which of these `struct mnt_namespace *` are those of a namespace, bool[n]."""
-    there: npt.NDArray[np.bool_] = pointer.true & (pointer.values < _ERRORS)
+    there: npt.NDArray[np.bool_] = pointer.true & (pointer < _ERRORS).true
     return there
 
 

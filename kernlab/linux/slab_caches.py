@@ -131,7 +131,6 @@ def sheaves(kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray) ->
     cache int64[n], StructArray of n slab_sheaf, indexes of caches of which some could not be found).
     """
     # Linux commit 2d517aa09bbc ("slab: add opt-in caching layer of percpu sheaves") (in v6.18).
-    sheaf = kernel.find_type("struct slab_sheaf")
     owners, found, doubtful = [], [], []
     for member in ("main", "spare", "rcu_free"):
         if not cpu.has(member):
@@ -159,12 +158,15 @@ def sheaves(kernel: Kernel, cache: StructArray, owner: I64, cpu: StructArray) ->
     found.append(full.addresses)
     # A sheaf may be shared by caches that have none of their own: it counts once.
     every, first = np.unique(np.concatenate(found), return_index=True)
-    return np.concatenate(owners)[first], StructArray(kernel, sheaf, every), np.concatenate(doubtful)
+    return (
+        np.concatenate(owners)[first],
+        StructArray(kernel, "struct slab_sheaf", every),
+        np.concatenate(doubtful),
+    )
 
 
 def barns(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
     """The node_barn of each cache on each NUMA node that has one: (cache index int64[m], StructArray of m)."""
-    barn_type = kernel.find_type("struct node_barn")
     width = node_ids(kernel)
     owners, addresses = [], []
     for number in range(width):
@@ -172,4 +174,4 @@ def barns(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
         rows = np.flatnonzero(pointer.true)
         owners.append(rows)
         addresses.append(pointer.values[rows])
-    return np.concatenate(owners), StructArray(kernel, barn_type, np.concatenate(addresses))
+    return np.concatenate(owners), StructArray(kernel, "struct node_barn", np.concatenate(addresses))

@@ -223,7 +223,7 @@ def _count_cpu_slabs(kernel: Kernel, cache: StructArray, tally: Tally, owner: I6
     # Linux commit bb192ed9aa71 ("mm/slub: Convert most struct page to struct slab by spatch") (in v5.17).
     current = cpu.first("slab", "page")
     rows = np.flatnonzero(current.true)
-    slab = kernel.find_type(slab_type(kernel))
+    slab = slab_type(kernel)
     tally.add_free(owner[rows], _free_in(StructArray(kernel, slab, current.values[rows])))
     if not cpu.has("partial"):
         return

@@ -192,7 +192,7 @@ class Texts:
             if len(self._strings) >= _MOST_KEPT:
                 self._strings.clear()
             found = c_strings(self._kernel, np.array([address], dtype=np.uint64))
-            self._strings[address] = str(found.values[0]) if found.valid[0] else None
+            self._strings[address] = found[0]
         return self._strings[address]
 
     def symbolize(self, address: int) -> str:
