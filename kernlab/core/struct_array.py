@@ -155,7 +155,9 @@ class StructArray:
             access = resolve(self.type, path)
         except MemberNotFoundError:
             return None
-        return (int(access.hops[0]), int(access.type.size)) if len(access.hops) == 1 else None
+        # Of a bit-field the bytes up to its last bit are asked for.
+        size = (access.bit_offset + access.bit_size + 7) // 8 if access.bit_size else access.type.size
+        return (int(access.hops[0]), int(size)) if len(access.hops) == 1 else None
 
     def _with(self, prefetched: Prefetched | None) -> StructArray:
         result = StructArray(self.kernel, self.type, self.addresses, self.valid)
