@@ -112,7 +112,7 @@ class Contents:
 
     @method("kernlab.tables.memory.owner:owner")
     def owner(self, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
-        """What lies at an address, or at many: symbol, slab object, stack, vmalloc area, page."""
+        """What lies at an address, or at many, and whose it is: symbol, slab object, stack, area of vmalloc, page."""
         raise NotImplementedError
 
     @method("kernlab.tables.memory.search:search")

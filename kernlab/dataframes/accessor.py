@@ -296,11 +296,14 @@ class KernAccessor:
         """What these addresses lie in.
 
         With a type and a member (container_of): a Series with the address of the struct whose `member` lies there,
-        `list_nodes.kern.owner("struct task_struct", "tasks")`. Without: a DataFrame on the same index of the symbol
-        or the slab object that covers each address (kind, label, start, size_bytes, type).
+        `list_nodes.kern.owner("struct task_struct", "tasks")`. Without: a DataFrame on the same index with what
+        `dump.owner` says of each address (kind, name, holder, start, size_bytes, offset, allocated, type), and label.
 
         >>> dump.tasks.kern.owner("struct signal_struct", "oom_score_adj").dtype
         AddressDtype('struct signal_struct')
+        >>> dump.tasks[dump.tasks.pid == 1].kern.owner()[["kind", "name", "holder"]]
+                  kind         name    holder
+        2  slab object  task_struct  init (1)
         """
         if (type is None) != (member is None):
             raise KernlabError(

@@ -9,7 +9,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
 from kernlab.linux.mounts import in_namespace, of_mounts
-from kernlab.linux.paths import paths_at, root_of_init
+from kernlab.linux.paths import paths, paths_at, root_of_init
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
@@ -25,18 +25,37 @@ def mapping_paths(kernel: Kernel, mappings: U64) -> Column:
     inode = StructArray(kernel, "struct address_space", unique).follow("host")
     back = inode["i_mapping"]
     good = inode.valid & (back == unique).true
-    inode = StructArray(kernel, inode.type, inode.addresses, good)
+    return inode_names(kernel, StructArray(kernel, inode.type, inode.addresses, good))[of]
+
+
+def inode_names(kernel: Kernel, inode: StructArray) -> Column:
+    """The path of each inode in one text: that of another mount namespace than pid 1's says so."""
     fs = c_strings(kernel, inode.follow("i_sb").follow("s_type")["name"], 64)
-    path, mounts = inode_paths(kernel, inode, (fs == "bdev").true)
-    home, number = (
-        of_mounts(kernel, np.array([_root_mount(kernel)], dtype=np.uint64)),
-        of_mounts(kernel, mounts),
-    )
+    return _with_namespace(kernel, *inode_paths(kernel, inode, (fs == "bdev").true))
+
+
+def dentry_names(kernel: Kernel, dentry: StructArray) -> Column:
+    """The path of each dentry, through a mount of its file system, in one text as of `inode_names`."""
+    block = dentry["d_sb"]
+    there = dentry.valid & block.true
+    return _with_namespace(kernel, *_through_mounts(kernel, dentry.addresses, block.filled(0), there))
+
+
+def file_names(kernel: Kernel, file: StructArray) -> Column:
+    """The path of each `struct file`, as it was opened, in one text as of `inode_names`."""
+    path = paths(kernel, file.follow("f_path"), root_of_init(kernel))
+    return _with_namespace(kernel, path, file["f_path.mnt"].filled(0))
+
+
+def _with_namespace(kernel: Kernel, path: Column, mounts: U64) -> Column:
+    """Paths, and behind each whose vfsmount is in another mount namespace than pid 1's the number of that."""
+    home = of_mounts(kernel, np.array([_root_mount(kernel)], dtype=np.uint64))
+    number = of_mounts(kernel, mounts)
     foreign = path.valid & home.valid[0] & (number != int(home.values[0])).true
     text = path.values.copy()
     for row in np.flatnonzero(foreign).tolist():
         text[row] = f"{text[row]} (mount namespace {number.values[row]})"
-    return Column.of(text, path.valid)[of]
+    return Column.of(text, path.valid)
 
 
 def _root_mount(kernel: Kernel) -> int:
@@ -51,15 +70,21 @@ def inode_paths(kernel: Kernel, inode: StructArray, is_device: Mask) -> tuple[Co
     # In 7.x the union that d_alias is part of lost its name, d_u.
     link = "d_u.d_alias" if kernel.types.has_member("struct dentry", "d_u") else "d_alias"
     dentry = container(kernel, "struct dentry", link, head.filled(0))
-    blocks, of = np.unique(inode["i_sb"].filled(0), return_inverse=True)
-    mounts = mounts_of(kernel, blocks)[of]
-    root = root_of_init(kernel)
-    usable = head.valid & (dentry.addresses != 0) & (mounts != 0)
-    path = paths_at(kernel, mounts, np.where(usable, dentry.addresses, np.uint64(0)), usable, root)
+    there = head.valid & (dentry.addresses != 0)
+    path, mounts = _through_mounts(kernel, dentry.addresses, inode["i_sb"].filled(0), there)
     text, valid = path.values.copy(), path.valid.copy()
     names = device_names(kernel, inode[is_device])
     text[is_device], valid[is_device] = names.values, names.valid
-    return Column.of(text, valid), np.where(usable & ~is_device, mounts, np.uint64(0))
+    return Column.of(text, valid), np.where(is_device, np.uint64(0), mounts)
+
+
+def _through_mounts(kernel: Kernel, dentries: U64, blocks: U64, there: Mask) -> tuple[Column, U64]:
+    """The path of each dentry of a super_block, uint64[n] each, and the vfsmount that it leads through, 0 for none."""
+    unique, of = np.unique(blocks, return_inverse=True)
+    mounts = mounts_of(kernel, unique)[of]
+    usable = there & (mounts != 0)
+    path = paths_at(kernel, mounts, np.where(usable, dentries, np.uint64(0)), usable, root_of_init(kernel))
+    return path, np.where(usable, mounts, np.uint64(0))
 
 
 def mounts_of(kernel: Kernel, blocks: U64) -> U64:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from kernlab.core.column import Column
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.btf import Btf
@@ -13,12 +15,14 @@ from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
 from kernlab.linux.made_symbols import made_symbols
 from kernlab.walk.lists import list_entries
-from kernlab.walk.strings import c_strings
+from kernlab.walk.strings import c_strings, never_empty
 
 #: More modules, symbols of one, or bytes of one's BTF or names than this are damage.
 _MOST_MODULES = 1 << 16
 _MOST_SYMBOLS = 1 << 22
 _LARGEST = 256 << 20
+#: Kinds of memory that a module has (include/linux/module.h, enum mod_mem_type) are seven.
+_MOST_KINDS = 64
 
 # include/linux/module.h, enum module_state: not on /proc/modules until it is formed.
 UNFORMED = 3
@@ -189,3 +193,25 @@ def module_types(kernel: Kernel) -> list[Btf]:
         except KernlabError as error:
             kernel.lost(f"the types of module {who!r} are not known: {error}")
     return found
+
+
+@fact
+def module_ranges(kernel: Kernel) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], list[str]]:
+    """What lies in modules: [start, end) uint64[n], ascending, and the name of each range's module."""
+    nothing = np.zeros(0, dtype=np.uint64)
+    if not has_modules(kernel):
+        return nothing, nothing, []
+    module = loaded(kernel)
+    # Linux commit ac3b43283923 ("module: replace module_layout with module_memory") (in v6.4).
+    if module.has("mem"):
+        kinds = range(min(kernel.types.enumerator("MOD_MEM_NUM_TYPES"), _MOST_KINDS))
+        parts = [(module[f"mem[{kind}].base"], module[f"mem[{kind}].size"]) for kind in kinds]
+    else:
+        parts = [(module[f"{part}.base"], module[f"{part}.size"]) for part in ("core_layout", "init_layout")]
+    name = never_empty(module["name"])
+    of_module = [np.flatnonzero(base.true & size.true & name.valid) for base, size in parts]
+    start = np.concatenate([base.values[rows] for (base, _), rows in zip(parts, of_module, strict=True)])
+    size = np.concatenate([size.values[rows] for (_, size), rows in zip(parts, of_module, strict=True)])
+    order = np.argsort(start, kind="stable")
+    names = name.values[np.concatenate(of_module)[order]]
+    return start[order], start[order] + size[order].astype(np.uint64), [str(text) for text in names]

@@ -22,6 +22,9 @@ _LARGEST_OBJECT = 1 << 22
 #: All slabs of one pass together hold no more objects than this.
 MOST_OBJECTS = 1 << 31
 
+_OF_SLAB = ("slab_cache", "freelist", "objects", "inuse")
+_OF_CACHE = ("size", "object_size", "offset", "red_left_pad", "random", "name")
+
 #: What is known of an object: it is in use; a freelist, a sheaf or a barn holds it; its slab's freelist is damaged.
 ALLOCATED, FREE, UNKNOWN = 0, 1, 2
 
@@ -60,11 +63,11 @@ class SlabPages:
     @classmethod
     def read(cls, kernel: Kernel, heads: U64) -> SlabPages:
         """The slabs whose page structs lie at `heads`, uint64[n] ascending; what makes no sense is told as lost."""
-        slab = StructArray(kernel, slab_type(kernel), heads)
+        slab = StructArray(kernel, slab_type(kernel), heads).prefetch(*_OF_SLAB)
         pointer, freelist = slab["slab_cache"], slab["freelist"]
         objects, inuse = slab["objects"], slab["inuse"]
         unique, cache = np.unique(pointer.filled(0), return_inverse=True)
-        caches = StructArray(kernel, "struct kmem_cache", unique)
+        caches = StructArray(kernel, "struct kmem_cache", unique).prefetch(*_OF_CACHE)
         size = caches["size"]
         stride = size.int64.values
         pad = (

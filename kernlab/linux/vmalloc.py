@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import SymbolNotFoundError
@@ -39,6 +40,7 @@ class VmAreas:
     unpurged: npt.NDArray[np.bool_]
 
 
+@fact
 def vm_areas(kernel: Kernel) -> VmAreas:
     """All areas of the vmalloc space and of modules, as /proc/vmallocinfo lists them (mm/vmalloc.c)."""
     kind = "struct vmap_area"

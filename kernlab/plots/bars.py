@@ -8,6 +8,7 @@ import pandas as pd
 
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_plot, show_controls
+from kernlab.linux.whatis.threads import say_thread
 from kernlab.plots import style
 from kernlab.util.text import human_bytes, shorten
 
@@ -113,7 +114,7 @@ def processes(table: pd.DataFrame, ax: Axes | None, top: int, theme: str | None)
     )
     held = int(parts.drop(columns="swapped out").astype("float64").fillna(0.0).sum().sum())
     pids = zip(table["comm"].fillna("?"), table["pid"], strict=True)
-    parts.index = pd.Index([f"{comm} ({pid})" for comm, pid in pids])
+    parts.index = pd.Index([say_thread(comm, pid) for comm, pid in pids])
     fills = [colours.blue, colours.sky, colours.vermilion, colours.mute]
     ax = bars(parts, fills, ax, colours, top)
     style.title(
@@ -171,7 +172,7 @@ def maps(maps: pd.DataFrame, tasks: pd.DataFrame, ax: Axes | None, top: int, the
         columns=order
     )
     comm = tasks.drop_duplicates("tgid").set_index("tgid")["comm"]
-    parts.index = pd.Index([f"{comm.get(pid, '?')} ({pid})" for pid in parts.index])
+    parts.index = pd.Index([say_thread(comm.get(pid, "?"), pid) for pid in parts.index])
     fills = [colours.blue, colours.sky, colours.green, colours.orange]
     ax = bars(parts, fills, ax, colours, top)
     style.title(

@@ -15,7 +15,9 @@ from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type, VoidType
 from kernlab.errors import FaultError, KernlabError
-from kernlab.struct_browser.identify import identify
+from kernlab.linux.whatis.answers import SLAB_OBJECT
+from kernlab.linux.whatis.areas import percpu_type
+from kernlab.struct_browser.identify import identify, type_of
 from kernlab.struct_browser.page_reader import Reader
 from kernlab.struct_browser.rows import Place
 from kernlab.util.addresses import in_text
@@ -35,6 +37,10 @@ _AT = re.compile(r"^\s*((?:(?:struct|union)\s+)?[A-Za-z_]\w*)\s*(?:@|\s(?=\s*0[x
 
 
 _WORD = PointerType(VoidType)
+
+#: What is shown from its start on, wherever in it an address points: an array's symbol is shown from the address on.
+_SHOWN_WHOLE = (SLAB_OBJECT, "page struct")
+_UNKNOWN = "nothing is known of this address at a glance (dump.owner looks through all of memory)"
 
 
 @dataclass(frozen=True)
@@ -97,13 +103,11 @@ def place_of(kernel: Kernel, value: Value, name: str) -> Place:
 
 def at_address(kernel: Kernel, address: int, name: str = "") -> Place:
     """What lies at a bare address: a typed global, a slab object, or else words."""
-    (found,) = identify(kernel, [address])
-    if found is not None:
-        kind = found.type
-        if kind is not None and (found.start == address or found.kind == "slab"):
-            note = found.label
-            value = Value(kind, found.start, True)
-            return Place(name, kind, found.start, code=code_of(kind, value), note=note)
+    (answer,) = identify(kernel, [address])
+    kind = type_of(kernel, answer)
+    if kind is not None and (not answer.offset or answer.kind in _SHOWN_WHOLE):
+        value = Value(kind, answer.start, True)
+        return Place(name, kind, answer.start, code=code_of(kind, value), note=answer.label)
     # As pointers, so that those words that are some lead on.
     words = ArrayType(lambda: _WORD, 64)
     return Place(
@@ -111,7 +115,7 @@ def at_address(kernel: Kernel, address: int, name: str = "") -> Place:
         words,
         address,
         code=f"dump.read({address:#x}, {words.size})",
-        note=found.label if found else "nothing is known of this address: shown as words",
+        note=answer.label or f"{answer.kind or _UNKNOWN}: shown as words",
     )
 
 
@@ -402,12 +406,3 @@ def _owner(kind: Type, path: str) -> tuple[tuple[str, str], Type | None]:
     if not isinstance(outer, StructType):
         return ("", ""), None
     return (outer.c_name, match["name"]), None if match["index"] else outer.member(match["name"]).type
-
-
-def percpu_type(kernel: Kernel, name: str) -> Type | None:
-    """The type of a per-CPU variable, None where it is none or not known."""
-    described = kernel.types.variable(name)
-    if described is not None:
-        return described
-    known = global_variables.PERCPU_TYPES.get(name)
-    return kernel.types.get(known) if known else None

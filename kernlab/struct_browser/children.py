@@ -45,7 +45,7 @@ class Children:
     #: For a head whose content nobody knows: the type of its links.
     question: str = ""
     #: What a head holds.
-    held: element_types.Held | None = None
+    element: element_types.ElementType | None = None
 
 
 def children(kernel: Kernel, place: Place) -> Children:
@@ -212,50 +212,58 @@ def _head(kernel: Kernel, place: Place) -> Children:
     entries = list_heads.entries(kernel, kind, place.address)
     looked = [address for _, address in entries.upto(_LOOKED_AT)]
     index = _INDEX.search(place.name)
-    held = element_types.held_by(kernel, kind, place.owner, int(index[1]) if index else 0, looked)
+    element = element_types.element_type_of(kernel, kind, place.owner, int(index[1]) if index else 0, looked)
     if not looked:
         if entries.problem:
-            return Children(lambda first, count: [], None, problem=lambda: entries.problem, held=held)
+            return Children(lambda first, count: [], None, problem=lambda: entries.problem, element=element)
         return _fixed([], "empty")
-    if held is None:
+    if element is None:
         wanted = list_heads.HEADS[kind.c_name]
         return Children(
             lambda first, count: [], None, question=wanted or "pointers", problem=lambda: entries.problem
         )
-    return of_head(kernel, place, entries, held)
+    return of_head(kernel, place, entries, element)
 
 
-def of_head(kernel: Kernel, place: Place, entries: list_heads.Entries, held: element_types.Held) -> Children:
+def of_head(
+    kernel: Kernel, place: Place, entries: list_heads.Entries, element: element_types.ElementType
+) -> Children:
     """The entries of a head, as what it holds."""
 
     # A list that is walked from one of its own entries meets its head on the way round.
-    checked = held.how == "seen" or place.owner == (held.type.c_name, held.link)
+    checked = element.how == "seen" or place.owner == (element.type.c_name, element.link)
 
     def take(first: int, count: int) -> list[Place]:
         found = entries.upto(first + count)[first:]
-        return _entry_places(kernel, place, held, found, checked)
+        return _entry_places(kernel, place, element, found, checked)
 
-    said = f"{held.type.c_name}, linked by {held.link}" if held.link else held.type.c_name
-    how = {"seen": " (seen from the slab caches of the entries)", "told": " (as you said)"}.get(held.how, "")
-    return Children(take, None, said + how, lambda: entries.problem, held=held)
+    said = f"{element.type.c_name}, linked by {element.link}" if element.link else element.type.c_name
+    how = {"seen": " (seen from the slab caches of the entries)", "told": " (as you said)"}.get(
+        element.how, ""
+    )
+    return Children(take, None, said + how, lambda: entries.problem, element=element)
 
 
 def _entry_places(
-    kernel: Kernel, head: Place, held: element_types.Held, found: list[tuple[str, int]], checked: bool
+    kernel: Kernel,
+    head: Place,
+    element: element_types.ElementType,
+    found: list[tuple[str, int]],
+    checked: bool,
 ) -> list[Place]:
     places = []
     links = [address for _, address in found]
-    strangers = element_types.fits(kernel, head.type, held, links) if checked else [None] * len(links)
+    strangers = element_types.fits(kernel, head.type, element, links) if checked else [None] * len(links)
     for (key, address), stranger in zip(found, strangers, strict=True):
-        if not held.link and address & 3:
+        if not element.link and address & 3:
             # lib/xarray.c: a value entry, no pointer.
             places.append(Place(key, VALUE, address))
         elif stranger is not None:
-            what = f"no {held.type.c_name}, but in {stranger.label}: the head of this list, or damage"
-            kind = kernel.find_type(list_heads.HEADS[head.kind.c_name]) if held.link else held.type
+            what = f"no {element.type.c_name}, but in {stranger.label}: the head of this list, or damage"
+            kind = kernel.find_type(list_heads.HEADS[head.kind.c_name]) if element.link else element.type
             places.append(replace(struct_place(kind, address, key, what), raw=True))
         else:
-            places.append(struct_place(held.type, (address - held.offset) % (1 << 64), key))
+            places.append(struct_place(element.type, (address - element.offset) % (1 << 64), key))
     return places
 
 

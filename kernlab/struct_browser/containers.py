@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import DEEPEST, ArrayType, StructType, Type
 from kernlab.struct_browser.children import struct_place
-from kernlab.struct_browser.identify import identify
+from kernlab.struct_browser.identify import identify, type_of
 from kernlab.struct_browser.members import path_at
 from kernlab.struct_browser.rows import Place
 
@@ -23,18 +23,16 @@ class Container:
 
 def containers(kernel: Kernel, place: Place) -> list[Container]:
     """What a place lies in, outermost first: its slab object or global, and the structs embedded in that."""
-    (found,) = identify(kernel, [place.address])
-    if found is None or found.type is None:
+    (answer,) = identify(kernel, [place.address])
+    kind = type_of(kernel, answer)
+    if kind is None:
         return []
-    kind = found.type
     made = []
-    for inner, start in _around(kind, place.address - found.start):
-        if start == place.address - found.start and inner.c_name == place.kind.c_name:
+    for inner, start in _around(kind, answer.offset):
+        if start == answer.offset and inner.c_name == place.kind.c_name:
             continue
-        outer = struct_place(inner, found.start + start)
-        made.append(
-            Container(outer, path_at(inner, place.address - found.start - start), f"in {found.label}")
-        )
+        outer = struct_place(inner, answer.start + start)
+        made.append(Container(outer, path_at(inner, answer.offset - start), f"in {answer.label}"))
     return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: (struct, member) of a head -> (type of what it holds, its link), both as in the kernel's headers; for trees of
 #: pointers (xarray, idr, maple tree) without a link. "{i}" is the head's index in its array; "" before a global.
-HOLDS: dict[tuple[str, str], tuple[str, str]] = {
+ELEMENT_TYPES: dict[tuple[str, str], tuple[str, str]] = {
     ("", "modules"): ("struct module", "list"),
     ("", "net_namespace_list"): ("struct net", "list"),
     ("", "relay_channels"): ("struct rchan", "list"),

@@ -191,10 +191,10 @@ def _of_head(kernel: Kernel, place: Place, columns: Any, type_name: str, link: s
     kept = [item for item in found[:limit] if item.type is not VALUE]
     if len(kept) < min(len(found), limit):
         kernel.lost(f"{min(len(found), limit) - len(kept):,} slots hold numbers, no pointers")
-    if not kept and opened.held is None:
+    if not kept and opened.element is None:
         return dataframes.frame(kernel, place.name, key=[], address=dataframes.addresses(kernel, []))
-    held = kept[0].type if kept else opened.held.type if opened.held else place.type
-    at = StructArray(kernel, held, [item.address for item in kept])
+    element = kept[0].type if kept else opened.element.type if opened.element else place.type
+    at = StructArray(kernel, element, [item.address for item in kept])
     return _frame(kernel, at, [item.name for item in kept], columns)
 
 

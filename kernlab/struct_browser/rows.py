@@ -190,9 +190,8 @@ def _name_pointers(kernel: Kernel, made: list[Row]) -> None:
         and isinstance(kind.target.strip(), VoidType | ForwardType)
     ]
     if unnamed:
-        for i, found in zip(unnamed, identify(kernel, [made[i].target for i in unnamed]), strict=True):
-            if found is not None:
-                made[i] = replace(made[i], summary=show_controls(found.label))
+        for i, answer in zip(unnamed, identify(kernel, [made[i].target for i in unnamed]), strict=True):
+            made[i] = replace(made[i], summary=show_controls(answer.label))
     strings = [i for i in pointing if points_to_text(made[i].place)]
     if strings:
         addresses = np.array([made[i].target for i in strings], dtype=np.uint64)

@@ -169,9 +169,9 @@ class Session:
         type_name, link = str(request["type"]).strip(), str(request.get("link", "")).strip()
         if not type_name.startswith(("struct ", "union ")) and self.kernel.types.get(f"struct {type_name}"):
             type_name = f"struct {type_name}"
-        held = element_types.check(self.kernel, place.type, type_name, link)
+        element = element_types.check(self.kernel, place.type, type_name, link)
         if any(place.owner):
-            element_types.remember(*place.owner, held.type.c_name, held.link)
+            element_types.remember(*place.owner, element.type.c_name, element.link)
         # Each head of an array has a link of its own, which its index names.
         self._children.pop(number, None)
         return self._page({"id": number})

@@ -62,7 +62,7 @@ def test_a_bare_address_is_looked_up(kernel, opened):
     (first,) = dump.tasks[dump.tasks.pid == 1].address
     inside = address_bar.find(kernel, f"{int(first) + 100:#x}")
     assert (inside.type.c_name, inside.address) == ("struct task_struct", int(first))
-    assert inside.note == "task_struct+0x64 (slab object)"
+    assert inside.note == "init (1): task_struct+0x64 (slab object)"
     assert address_bar.find(kernel, "do_idle").note.startswith("do_idle+0x0/")
 
 

@@ -209,15 +209,14 @@ def test_owner(dump):
         tasks.kern.owner("struct task_struct")
 
 
-@pytest.mark.xfail(
-    strict=True, reason=".kern.owner knows symbols and slabs only, until one finder answers for both"
-)
 def test_owner_knows_what_dump_owner_knows(opened):
     dump = opened("debian-6.1")
     tasks = dump.tasks[dump.tasks.pid > 0]
     stacks = (tasks.kern.field("stack").astype("address") + 64).to_frame("stack")
     assert set(dump.owner(stacks["stack"]).kind) == {"kernel stack"}
-    assert set(stacks.kern.owner().kind) == {"kernel stack"}
+    found = stacks.kern.owner()
+    assert set(found.kind) == {"kernel stack"}
+    assert found.holder.tolist() == (tasks.comm + " (" + tasks.pid.astype(str) + ")").tolist()
 
 
 def test_explore_and_identify(dump):

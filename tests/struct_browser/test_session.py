@@ -161,8 +161,8 @@ def test_null_and_functions_do_not_open(session):
 
 
 def test_what_a_head_holds_is_asked_once(session, dump, monkeypatch):
-    monkeypatch.setattr(element_types, "HOLDS", {})
-    monkeypatch.setattr(element_types, "_told", {})
+    monkeypatch.setattr(element_types, "ELEMENT_TYPES", {})
+    monkeypatch.setattr(element_types, "_remembered", {})
     # Slab caches themselves lie in a slab of caches; net devices in kmalloc memory, of which nobody knows.
     page = go(session, "init_net.dev_base_head")["page"]
     number = session._nodes and max(n for n, p in session._nodes.items() if p.name.startswith("init_net"))
@@ -182,8 +182,8 @@ def test_what_a_head_holds_is_asked_once(session, dump, monkeypatch):
 
 
 def test_lists_nobody_told_of_are_seen_from_slabs(session, monkeypatch):
-    monkeypatch.setattr(element_types, "HOLDS", {})
-    monkeypatch.setattr(element_types, "_told", {})
+    monkeypatch.setattr(element_types, "ELEMENT_TYPES", {})
+    monkeypatch.setattr(element_types, "_remembered", {})
     view = go(session, "init_task.children")
     assert "seen from the slab caches" in view["page"]["note"]
     assert {row["type"] for row in view["page"]["rows"]} == {"struct task_struct"}

@@ -39,9 +39,9 @@ def test_every_slab_object_is_found_from_any_byte_of_it(machine):
     assert found["allocated"].equals(objects["allocated"])
     assert not any("damaged" in problem for problem in found.attrs["problems"])
     some = np.random.default_rng(2).choice(len(objects), 500, replace=False)
-    told = dump.identify(address[some])
-    assert (told["kind"] == "slab").all()
-    assert (numbers(told["start"]) == numbers(objects["address"].iloc[some])).all()
+    identified = dump.identify(address[some])
+    assert (identified["kind"] == "slab object").all()
+    assert (numbers(identified["start"]) == numbers(objects["address"].iloc[some])).all()
 
 
 def test_symbols_are_those_of_symbolize(dump):
@@ -240,6 +240,7 @@ def test_what_is_not_there_gives_an_empty_table(opened):
         "value",
         "kind",
         "name",
+        "holder",
         "start",
         "size_bytes",
         "offset",

@@ -12,10 +12,11 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses as address_column
-from kernlab.dataframes import describe, table
-from kernlab.errors import KernlabError, TypesLostError
+from kernlab.dataframes import frame, table
+from kernlab.errors import KernlabError
+from kernlab.linux.whatis.engine import what_lies_at
 from kernlab.memory import Located
-from kernlab.tables.memory.owner import Finder
+from kernlab.tables.memory.owner import owner_columns
 from kernlab.util.addresses import in_text
 from kernlab.util.progress import progress
 from kernlab.util.threads import Spare, ahead, processors
@@ -61,33 +62,28 @@ def search(kernel: Kernel, what: Any, *, size: int | str | None = None, limit: i
             raise KernlabError("size is for addresses: bytes are searched for as they are")
     else:
         needle = _Words(*_ranges(kernel, what, size))
-    found = _scan(kernel, needle, limit)
-    place = found.places + np.uint64(kernel.layout.direct_start)
-    finder = Finder(kernel, place)
-    try:
-        finder.run()
-    except TypesLostError as error:
-        kernel.lost(f"search: what the places lie in is not known: {error}")
-    result = finder.frame(np.arange(len(place)), place)
+    places = _scan(kernel, needle, limit)
+    stands: U64 = places.physical + np.uint64(kernel.layout.direct_start)
+    columns = owner_columns(what_lies_at(kernel, stands), stands, np.ones(len(stands), dtype=bool))
     if isinstance(needle, _Words):
-        result.insert(1, "value", pd.Series(address_column(kernel, found.values), copy=False))
-    result.attrs.update(describe(kernel, "search"))
-    result.attrs["searched_bytes"] = found.searched * kernel.page_size
+        value = {"value": address_column(kernel, places.values)}
+        columns = {"address": columns.pop("address")} | value | columns
+    result = frame(kernel, "search", **columns)
+    result.attrs["searched_bytes"] = places.searched * kernel.page_size
     return result
 
 
 def _ranges(kernel: Kernel, what: Any, size: int | str | None) -> tuple[U64, U64]:
     """What the values searched for lie in: (first uint64[n], last uint64[n], inclusive), ascending and apart."""
-    wanted = kernel.addresses(what)
-    first = np.unique(wanted.values[~wanted.missing])
+    given = kernel.addresses(what)
+    first = np.unique(given.values[~given.missing])
     last = first
     if size == "object":
-        finder = Finder(kernel, first)
-        finder.run()
-        whole = finder.start != 0
+        answers = what_lies_at(kernel, first)
+        whole = answers.start != 0
         # The address may be one of the direct map and the owner told by another: pointers are to either.
-        base = np.where(whole, first - (finder.place - finder.start), first)
-        last = np.where(whole, base + np.maximum(finder.size, 1).astype(np.uint64) - np.uint64(1), first)
+        base = np.where(whole, first - answers.offset.astype(np.uint64), first)
+        last = np.where(whole, base + np.maximum(answers.size, 1).astype(np.uint64) - np.uint64(1), first)
         first = base
     elif isinstance(size, str):
         raise KernlabError(f"size is a number of bytes or 'object', not {size!r}")
@@ -152,15 +148,15 @@ class _Bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Places:
     """What a search came by: physical addresses uint64[n], ascending; values uint64[n]; frames that were searched."""
 
-    places: U64
+    physical: U64
     values: U64
     searched: int
 
 
-def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int) -> _Found:
+def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int) -> _Places:
     """Go through all frames of the dump, block by block in threads; it takes the memory of a few blocks."""
     page, memory = kernel.page_size, kernel.memory
     rooms = Spare(lambda: bytearray((_BLOCK + needle.overlap) * page))
@@ -206,7 +202,7 @@ def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int) -> _Found:
                 break
     if unread:
         kernel.lost(f"search: {unread:,} frames that the file should hold are cut off or damaged")
-    return _Found(np.concatenate(places)[:limit], np.concatenate(values)[:limit], searched)
+    return _Places(np.concatenate(places)[:limit], np.concatenate(values)[:limit], searched)
 
 
 def _blocks(kernel: Kernel, overlap: int) -> Iterator[I64]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
+from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
 from kernlab.util.text import human_bytes
 
@@ -85,7 +86,7 @@ def _victim(kill: Kill, count: int) -> Lead:
     had = f" It had {human_bytes(kill.bytes)} of anonymous memory." if kill.bytes >= 0 else ""
     return Lead(
         "OOM victim",
-        f"{show_controls(kill.comm)} ({kill.pid})",
+        say_thread(show_controls(kill.comm), kill.pid),
         f"Out of memory: the kernel killed it (it killed {times(count)} in the log).{had}",
         _LOG_CELL,
         3.0,
@@ -128,7 +129,7 @@ def _cgroups(memory: Evidence, killed: list[Kill]) -> list[Lead]:
             last = victims[-1]
             had = f", which had {human_bytes(last.bytes)} of anonymous memory" if last.bytes >= 0 else ""
             parts.append(
-                f", and the kernel killed {show_controls(last.comm)} ({last.pid}){had} "
+                f", and the kernel killed {say_thread(show_controls(last.comm), last.pid)}{had} "
                 f"({times(len(victims))} in the log)"
             )
         if row is not None and counted:
@@ -181,7 +182,7 @@ def _next_victim(memory: Evidence) -> list[Lead]:
     return [
         Lead(
             "OOM score",
-            f"{show_controls(str(row['comm']))} ({row['pid']})",
+            say_thread(show_controls(str(row["comm"])), row["pid"]),
             f"Of the processes left it has the highest OOM badness, with oom_score_adj {row['oom_score_adj']} and "
             f"{human_bytes(size)} resident.",
             "dump.memory_by_process.head()",

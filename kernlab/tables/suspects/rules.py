@@ -9,6 +9,7 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.swap import has_swap
+from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
 from kernlab.tables.suspects.oom import out_of_memory
 from kernlab.util.text import human_bytes, percent
@@ -38,7 +39,7 @@ def large_processes(memory: Evidence) -> list[Lead]:
         found.append(
             Lead(
                 "large process",
-                f"{comm} ({pid})",
+                say_thread(comm, pid),
                 f"It holds {human_bytes(size)}, {percent(memory.share(size))} of memory ({', '.join(parts)}); half of "
                 f"the processes hold less than {human_bytes(int(usual))}.",
                 f"dump.plot.maps({pid})",

@@ -1,0 +1,1 @@
+"""What lies at an address, and whose it is: the one engine behind `owner`, `.kern.owner`, the browser and `search`."""
