@@ -381,7 +381,7 @@ class _Parser:
         if isinstance(kind, ArrayType) and value.stored:
             return Value(kind.element, value.address, True)
         if not isinstance(kind, PointerType):
-            raise KernlabError(f"{self.text!r}: {kind.c_name if kind else 'a bare number'} is no pointer")
+            raise KernlabError(f"{self.text!r}: {kind.c_name if kind else 'a bare number'} is not a pointer")
         address = Reader(self.kernel).word(value.address) if value.stored else value.address
         if not address:
             raise FaultError(f"{self.text!r} leads through a NULL pointer", 0)
