@@ -12,8 +12,8 @@ class Operators(Generic[Result]):
     """`+ - * // % & | ^ << >>` from either side, `-` and `~` before one, and comparisons."""
 
     __slots__ = ()
-    # NumPy's arrays leave it to this class to compute `array + column`.
-    __array_ufunc__ = None
+    # NumPy's arrays leave it to this class to compute `array + column`; its functions take a column as its values.
+    __array_priority__ = 1000
 
     @abstractmethod
     def _compute(self, sign: str, other: Any, *, swapped: bool = False) -> Result:

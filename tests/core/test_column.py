@@ -172,6 +172,17 @@ def test_masks_bits_and_what_is_filled_in():
     assert (np.array([True, True, True, False]) & known).tolist() == [False, True, None, False]
 
 
+def test_numpy_leaves_operators_to_the_column_and_takes_its_values_elsewhere():
+    numbers = column("u2", [1, None, 100])
+    for one in (np.array([2, 2, 2]) > numbers, np.int64(2) > numbers, numbers < 2):
+        assert isinstance(one, Column)
+        assert one.tolist() == [True, None, False]
+    assert (np.uint64(2) * numbers).tolist() == [2, None, 200]
+    assert np.sqrt(numbers).tolist() == [1, 0, 10]
+    assert np.maximum(numbers, 50).tolist() == [50, 50, 100]
+    assert np.asarray(numbers).dtype == np.uint16
+
+
 def test_nothing_is_copied_where_nothing_is_missing():
     values = np.arange(5, dtype=np.int64)
     whole = Column.of(values)
