@@ -276,8 +276,8 @@ def test_a_name_that_is_taken_is_refused(bad):
         "tasks": "a dump's own tasks has that name",
         "close": "a dump's own close has that name",
         "plot": "a dump's own plot has that name",
-        "_hidden": "a dump can have no attribute of that name",
-        "two-words": "a dump can have no attribute of that name",
+        "_hidden": "a dump cannot have an attribute of that name",
+        "two-words": "a dump cannot have an attribute of that name",
     }
     unused = "{} of the plug-in bad-tables (entry point {}) is not used: {}"
     refused = {unused.format(name, "kernlab.tables", why) for name, why in reasons.items()}

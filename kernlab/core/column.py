@@ -139,7 +139,7 @@ class Column(Operators["Column"]):
     def int64(self) -> Column:
         """The same numbers as int64 ("int"); what does not fit, 2^63 and more, is missing."""
         if self.kind not in _NUMBERS:
-            raise KernlabError(f"nothing is computed with a column of {self._what}")
+            raise KernlabError(f"cannot compute with a column of {self._what}")
         values, fits = integers.signed(self.values)
         valid = self.valid if fits is None else self.valid & fits.reshape(len(self), -1).all(axis=1)
         return Column(values, valid, "int")
@@ -163,11 +163,11 @@ class Column(Operators["Column"]):
 
     def _number(self) -> integers.Integers:
         if self.kind not in _NUMBERS or self.values.ndim != 1:
-            raise KernlabError(f"nothing is computed with a column of {self._what}")
+            raise KernlabError(f"cannot compute with a column of {self._what}")
         return integers.widened(self.values)
 
     def _side(self, other: Any) -> tuple[integers.Integers, Mask] | None:
-        """The other side of an operator: (numbers, which are valid); None for what is no number."""
+        """The other side of an operator: (numbers, which are valid); None for what is not a number."""
         if isinstance(other, Column):
             numbers = other._number()
         elif isinstance(other, int | np.integer | np.bool_):
@@ -184,7 +184,7 @@ class Column(Operators["Column"]):
         mine = self._number()
         side = self._side(other)
         if side is None:
-            raise KernlabError(f"nothing is computed with a column and a {type(other).__name__}")
+            raise KernlabError(f"cannot compute with a column and a {type(other).__name__}")
         theirs, valid = side
         if sign in ("&", "|", "^") and self.kind == "bool" and _is_bool(other):
             values, _ = integers.calculate(sign, mine, theirs)
@@ -215,7 +215,7 @@ class Column(Operators["Column"]):
         mine = self._number()
         side = self._side(other)
         if side is None:
-            raise KernlabError(f"a column of {self._what} is not compared with a {type(other).__name__}")
+            raise KernlabError(f"a column of {self._what} cannot be compared with a {type(other).__name__}")
         # NumPy compares int64 with uint64 exactly.
         return Column(_COMPARE[sign](mine, side[0]), side[1], "bool")
 

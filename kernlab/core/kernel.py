@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Kept = TypeVar("Kept")
 
-#: BTF of the kernel image larger than this is no BTF (today's are 4 to 8 MB).
+#: BTF of the kernel image larger than this is not BTF (today's are 4 to 8 MB).
 _LARGEST_BTF = 256 << 20
 
 

@@ -48,7 +48,7 @@ def locate(read: Read, addresses: U64, valid: Mask, access: Access) -> tuple[U64
 
 
 def column(read: Read, base: U64, valid: Mask, access: Access) -> Column:
-    """The values of a member that is no struct and lies at `base`, where `valid`."""
+    """The values of a member that is not a struct and lies at `base`, where `valid`."""
     final = access.type
     if access.bit_size:
         return _bitfield(read, access, base, valid)
@@ -66,7 +66,7 @@ def _array(read: Read, array: ArrayType, base: U64, valid: Mask) -> Column:
     element = array.element.strip()
     count = array.count or 0
     if not count or count > WIDEST_ARRAY or isinstance(element, StructType | ArrayType):
-        # No length, or one that is no column: the column says where the array begins.
+        # No length, or one that is not a column: the column says where the array begins.
         return Column(base, valid, "address", array)
     rows, there = read(base, valid, count * element.size)
     if is_char(element):

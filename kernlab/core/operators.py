@@ -17,7 +17,7 @@ class Operators(Generic[Result]):
 
     @abstractmethod
     def _compute(self, sign: str, other: Any, *, swapped: bool = False) -> Result:
-        """`self sign other`, or `other sign self`; NotImplemented for a side that is no number."""
+        """`self sign other`, or `other sign self`; NotImplemented for a side that is not a number."""
 
     @abstractmethod
     def _compare(self, sign: str, other: Any) -> Result:

@@ -92,7 +92,7 @@ class StructArray:
             return column if to is None else column.cast(to)
         if not isinstance(access.type, PointerType):
             raise MemberNotFoundError(
-                f"{path!r} of {self.type.c_name} is {access.type.c_name}, which points nowhere"
+                f"{path!r} of {self.type.c_name} is {access.type.c_name}, which is not a pointer"
             )
         return StructArray(self.kernel, to or access.type.target, column.values, column.valid)
 
@@ -107,7 +107,7 @@ class StructArray:
     def elements(self, path: str, count: int | None = None) -> tuple[npt.NDArray[np.int64], StructArray]:
         """All elements of an array member: (owner int64[m], StructArray of m); `count` overrides its length.
 
-        Raises MemberNotFoundError for what is no array, KernlabError for more than 64 Mi elements in all.
+        Raises MemberNotFoundError for what is not an array, KernlabError for more than 64 Mi elements in all.
         """
         access = resolve(self.type, path)
         if not isinstance(access.type, ArrayType):

@@ -74,7 +74,7 @@ class KernAccessor:
 
         A table of kernlab's knows it whatever it is called by now. In a table that somebody made, it is the column
         named "address", or the only column that there is. Raises KernlabError where several could be meant, or none:
-        another one is no stand-in for it.
+        another one is not a stand-in for it.
 
         >>> dump.tasks.kern.column
         'address'

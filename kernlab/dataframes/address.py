@@ -182,7 +182,7 @@ class AddressArray(AddressArithmetic, ExtensionArray):
         if wanted.kind in "US":
             return av.as_text(filled._data, filled._mask).astype(wanted)
         if wanted.kind not in "iub":
-            raise TypeError(f"addresses do not become {wanted}: it would drop their low bits; use uint64")
+            raise TypeError(f"addresses cannot become {wanted}, which would drop their low bits; use uint64")
         if filled._mask.any():
             raise ValueError(
                 f"addresses are missing here, and {wanted} cannot say so; use UInt64, or fillna first"
@@ -212,7 +212,9 @@ class AddressArray(AddressArithmetic, ExtensionArray):
             return text._from_sequence(av.as_text(self._data, self._mask), dtype=wanted)
         if isinstance(wanted, ExtensionDtype):
             if wanted.name.startswith("Float"):
-                raise TypeError(f"addresses do not become {wanted}: it would drop their low bits; use UInt64")
+                raise TypeError(
+                    f"addresses cannot become {wanted}, which would drop their low bits; use UInt64"
+                )
             if isinstance(wanted, pd.CategoricalDtype):
                 return super().astype(wanted, copy)
             if wanted.name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32"):

@@ -26,7 +26,7 @@ Operand = tuple[npt.NDArray[Any] | int, Mask | bool]
 
 
 def operand(other: Any) -> Operand | None:
-    """The other side of an operation with addresses, or None where it is no integer of any kind."""
+    """The other side of an operation with addresses, or None where it is not an integer of any kind."""
     if is_missing(other) and not isinstance(other, float | np.floating):
         return 0, True
     if isinstance(other, bool | np.bool_):

@@ -1,4 +1,4 @@
-"""Addresses to and from Arrow (parquet): uint64 for everybody, the address dtype for who has kernlab."""
+"""Addresses to and from Arrow (parquet): uint64 for everybody, the address dtype for those who have kernlab."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def _numbers(values: npt.NDArray[Any], valid: Mask, always: bool) -> Any:
         times[~valid] = np.array("NaT", dtype=values.dtype)
         return times
     if kind not in "iub":
-        raise KernlabError(f"a column of {values.dtype} can not be nullable; give text or floats as they are")
+        raise KernlabError(f"a column of {values.dtype} cannot be nullable; give text or floats as they are")
     if kind != "b":
         # unsigned and signed 64-bit columns meet in float64; so whatever fits is signed.
         values = values.astype(np.uint64 if kind == "u" and size == 8 else np.int64, copy=False)

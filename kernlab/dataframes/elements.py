@@ -1,4 +1,4 @@
-"""Addresses of the elements of an array, by their numbers: as cheap as nothing until somebody looks at them."""
+"""Addresses of the elements of an array, by their numbers: free until somebody looks at them."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def _values(structs: Any, path: str) -> formula.Values:
         return formula.Values(integers.widened(column.values), column.valid)
     if column.kind in ("bool", "float", "text"):
         return formula.Values(column.values, column.valid)
-    raise KernlabError(f"{path!r} holds bytes, which no formula takes")
+    raise KernlabError(f"{path!r} holds bytes, which formulas do not support")
 
 
 def spelt_out(structs: Any, column: Any, *, any_byte: bool = False) -> Any:

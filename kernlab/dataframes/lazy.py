@@ -1,5 +1,5 @@
 """Attributes of a dump that are made when they are looked at: `lazy` for tables, `method` for those with parameters,
-`view` for what is no table. Type checkers see what each gives; `Dump.tasks.__doc__` is the table function's own.
+`view` for what is not a table. Type checkers see what each gives; `Dump.tasks.__doc__` is the table function's own.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def method(place: str) -> _Declare:
 
 
 class view(Place, property, Generic[T]):  # noqa: N801 - written like a decorator
-    """What is no table: made of the dump whenever it is looked at, or (`kept`) once of its kernel."""
+    """What is not a table: made of the dump whenever it is looked at, or (`kept`) once of its kernel."""
 
     def __init__(self, place: str, description: str, *, kept: bool = False):
         super().__init__(place, description)

@@ -165,7 +165,7 @@ class PluginTable(Entry):
             if known.function is function:
                 return known
         raise KernlabError(
-            f"{self.name} of the plug-in {self._plugin.distribution} is no table: {self._plugin.point.value} is not "
+            f"{self.name} of the plug-in {self._plugin.distribution} is not a table: {self._plugin.point.value} is not "
             "declared with @kernlab.dataframes.table"
         )
 
@@ -211,7 +211,7 @@ class Registry(Mapping[str, Entry]):
 
     def _refused(self, name: str) -> str:
         if not name.isidentifier() or name.startswith("_"):
-            return "a dump can have no attribute of that name"
+            return "a dump cannot have an attribute of that name"
         return f"a dump's own {name} has that name" if hasattr(self._owner, name) else ""
 
     @property

@@ -120,7 +120,7 @@ class Summary:
         found |= self._configured()
         found |= self._huge_pages()
         found |= self._direct_map()
-        # The file prints kB, and rounds down what is no whole number of them.
+        # The file prints kB, and rounds down what is not a whole number of them.
         counts = {"HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp"}
         assert kernel.page_size % 1024 == 0
         return {

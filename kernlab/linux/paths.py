@@ -37,7 +37,7 @@ def root_of_init(kernel: Kernel) -> tuple[int, int] | None:
     mount, dentry = root["mnt"][0], root["dentry"][0]
     if mount is not None and dentry is not None:
         return mount, dentry
-    kernel.lost("pid 1's root directory is not in the dump: paths are told from the root of their mounts")
+    kernel.lost("pid 1's root directory is not in the dump: paths are relative to the root of their mounts")
     return None
 
 

@@ -34,7 +34,7 @@ def slab_heads(kernel: Kernel) -> U64:
     found = [np.zeros(0, dtype=np.uint64)]
     for chunk in page_chunks(kernel):
         marked = np.flatnonzero(page_type_is(chunk, "slab"))
-        # Before 6.10 the flag stands on tails too, which are no slabs of their own.
+        # Before 6.10 the flag stands on tails too, which are not slabs of their own.
         own = chunk.heads()[marked] == marked
         found.append(chunk.addresses[marked[own]])
     return np.concatenate(found)
@@ -62,7 +62,7 @@ class SlabPages:
 
     @classmethod
     def read(cls, kernel: Kernel, heads: U64) -> SlabPages:
-        """The slabs whose page structs lie at `heads`, uint64[n] ascending; what makes no sense is told as lost."""
+        """The slabs whose page structs lie at `heads`, uint64[n] ascending; what makes no sense is reported as lost."""
         slab = StructArray(kernel, slab_type(kernel), heads).prefetch(*_OF_SLAB)
         pointer, freelist = slab["slab_cache"], slab["freelist"]
         objects, inuse = slab["objects"], slab["inuse"]
@@ -88,7 +88,7 @@ class SlabPages:
                 f"or are none (the first at {int(bad[0]):#018x})"
             )
         if count.sum() > MOST_OBJECTS:
-            kernel.lost(f"slabs: more than {MOST_OBJECTS:,} objects, where the pass was ended")
+            kernel.lost(f"slabs: more than {MOST_OBJECTS:,} objects, where the scan was stopped")
             count = np.where(np.cumsum(count) <= MOST_OBJECTS, count, 0)
         return cls(
             kernel,

@@ -32,7 +32,7 @@ def object_states(kernel: Kernel, slabs: SlabPages, *, whole: bool = True) -> np
     lengths, good = states.walk(rows, slabs.freelist)
     _tell(kernel, slabs.page[~good], "of slabs are damaged (they lead out of the slab, or in a circle)")
     counted = good & (lengths != slabs.objects - slabs.inuse) & (slabs.objects > 0)
-    _tell(kernel, slabs.page[counted], "hold another number of objects than their slab counts free")
+    _tell(kernel, slabs.page[counted], "hold a different number of objects than their slab counts as free")
     cache = slabs.caches
     known = np.unique(slabs.cache)
     known = known[cache.valid[known]]

@@ -31,7 +31,7 @@ def freelist_lengths(
 
     Parameters: caches, and for each freelist its cache's index in them (owner int64[m]) and first object (heads
     uint64[m]). Returns (int64[m], bool[m]: False where a link could not be read, or where more objects hang on the
-    list than a slab of its cache holds: then it runs in a circle, or through memory that is no slab).
+    list than a slab of its cache holds: then it runs in a circle, or through memory that is not a slab).
     Links are stored as they are, or hardened (CONFIG_SLAB_FREELIST_HARDENED): xored with the cache's `random` and the
     byte-swapped address of the link itself (freelist_ptr_decode).
     """

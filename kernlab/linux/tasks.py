@@ -28,7 +28,7 @@ _FAILED = "tasks: one of the ways to find them failed: "
 
 @fact
 def find_tasks(kernel: Kernel) -> StructArray:
-    """Every task_struct in use, each once, in no order; what could not be followed is told as lost.
+    """Every task_struct in use, each once, in no order; what could not be followed is reported as lost.
 
     The three ways complete each other: the idr gives all tasks at once, the lists add those that it lost, and where
     the total is not the kernel's own count (`nr_threads`) the slab of task_structs is searched.
@@ -94,11 +94,11 @@ def _by_pid(kernel: Kernel) -> U64:
     head = pids.follow(f"tasks[{kind}]").addresses[held]
     found = container(kernel, "struct task_struct", f"pid_links[{kind}]", first.values[held])
     back = found[f"pid_links[{kind}].pprev"]
-    # What can be read and does not point back at its struct pid is no task; what cannot be read may be one.
+    # What can be read and does not point back at its struct pid is not a task; what cannot be read may be one.
     wild = (back != head).true
     if wild.any():
         kernel.lost(
-            f"the idr of pids: {int(wild.sum()):,} struct pid lead to memory that is no task's "
+            f"the idr of pids: {int(wild.sum()):,} struct pid lead to memory that is not a task's "
             f"(the first to {int(found.addresses[wild][0]):#018x})"
         )
     tasks: U64 = found.addresses[~wild]
@@ -127,7 +127,7 @@ def _by_lists(kernel: Kernel, known: U64) -> U64:
             break
     else:
         kernel.lost(
-            f"the task list: more than {_MOST_ROUNDS:,} steps led to ever new tasks; the walk was ended"
+            f"the task list: more than {_MOST_ROUNDS:,} steps led to ever new tasks; the walk was stopped"
         )
     if wild:
         kernel.lost(

@@ -9,7 +9,7 @@ _LARGEST = 1 << 20
 
 
 def thread_size(kernel: Kernel) -> int:
-    """THREAD_SIZE in bytes: 16 KiB on x86-64, twice as much with KASAN; 0 where nothing tells, which is told as a loss.
+    """THREAD_SIZE in bytes: 16 KiB on x86-64, twice as much with KASAN; 0 where nothing tells, reported as a loss.
 
     The types say it, or the first task's stack does, which is linked in as large (include/asm-generic/vmlinux.lds.h,
     INIT_TASK_DATA).
@@ -27,5 +27,5 @@ def thread_size(kernel: Kernel) -> int:
     for size in sizes:
         if kernel.page_size <= size <= _LARGEST and not size & (size - 1):
             return size
-    kernel.lost("how large kernel stacks are is not known: neither the types nor init_stack tell")
+    kernel.lost("the size of kernel stacks is not known: neither the types nor init_stack give it")
     return 0

@@ -102,7 +102,7 @@ def _places(kernel: Kernel) -> _Places:
     (first,), (read,) = kernel.words([nodes])
     (count,), (counted,) = kernel.words([kernel.symbol("nr_vmap_nodes")], 4)
     if not (read and counted) or count > _MOST_NODES:
-        kernel.lost("the vmalloc areas cannot be read: the page that says where they are is not here")
+        kernel.lost("the vmalloc areas cannot be read: the page that says where they are is not in the dump")
         return _Places(*(np.zeros(0, dtype=np.uint64) for _ in range(4)))
     kind = kernel.find_type("struct vmap_node")
     node = StructArray(kernel, kind, first + np.arange(int(count), dtype=np.uint64) * np.uint64(kind.size))

@@ -29,7 +29,7 @@ _MEMBERS = (
 def find_vmas(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
     """All VMAs of many mm_structs: (index into mm int64[m], StructArray of vm_area_struct).
 
-    What can be read and names another mm as its own (`vm_mm`) is no VMA of this one: it is left out and counted.
+    What can be read and names another mm as its own (`vm_mm`) is not a VMA of this one: it is left out and counted.
     """
     owner, vma = _entries(kernel, mm)
     vma = vma.prefetch(*_MEMBERS)
@@ -37,7 +37,7 @@ def find_vmas(kernel: Kernel, mm: StructArray) -> tuple[I64, StructArray]:
     wild = (home != mm.addresses[owner]).true
     if wild.any():
         kernel.lost(
-            f"maps: {int(wild.sum()):,} entries of the trees of VMAs are no VMAs of their process "
+            f"maps: {int(wild.sum()):,} entries of the trees of VMAs are not VMAs of their process "
             f"(the first at {int(vma.addresses[wild][0]):#018x})"
         )
         owner, vma = owner[~wild], vma[~wild]

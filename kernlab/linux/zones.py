@@ -22,7 +22,7 @@ def nodes(kernel: Kernel) -> StructArray:
     kind = kernel.find_type("struct pglist_data")
     table = kernel.symbols.get("node_data")
     if table is None:
-        # Without CONFIG_NUMA there is one, and it is no pointer.
+        # Without CONFIG_NUMA there is one, and it is not a pointer.
         return StructArray(kernel, kind, [kernel.symbol("contig_page_data")])
     try:
         count = node_ids(kernel)

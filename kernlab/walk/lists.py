@@ -29,7 +29,7 @@ def list_entries(
     """The entries of many `struct list_head` lists (include/linux/list.h).
 
     Parameters: heads uint64[n], addresses of the heads themselves; entries are `type_name`, linked by their `member`;
-    `what` names the lists in what is told as lost, one sentence for each way in which lists broke: a pointer
+    `what` names the lists in what is reported as lost, one sentence for each way in which lists broke: a pointer
     that cannot be read, a cycle that misses the head, more than `limit` entries.
     Returns (owner int64[m]: index into heads, entries in list order within each owner; StructArray of m).
     """
@@ -99,7 +99,7 @@ def _walk(
     _tell(kernel, what, "a link that cannot be read", broken)
     _tell(kernel, what, "a cycle that does not lead back to its head", cycles)
     if len(rows):
-        _tell(kernel, what, f"more than {length:,} entries, where the walk was ended", current.tolist())
+        _tell(kernel, what, f"more than {length:,} entries, where the walk was stopped", current.tolist())
     if not owners:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
     owner, node = np.concatenate(owners), np.concatenate(nodes)

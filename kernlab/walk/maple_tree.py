@@ -33,7 +33,7 @@ def maple_entries(
 ) -> tuple[npt.NDArray[np.int64], U64, U64, U64]:
     """All entries of many `struct maple_tree`.
 
-    Parameters: trees uint64[n], their addresses; `what` names them in what is told as lost. Nodes that cannot be
+    Parameters: trees uint64[n], their addresses; `what` names them in what is reported as lost. Nodes that cannot be
     read, are of no known type or are met twice cost their subtree and are counted.
     Returns (owner int64[m]: index into trees, first uint64[m], last uint64[m], entry uint64[m]) by owner and index.
     """
@@ -61,7 +61,7 @@ def maple_entries(
         kernel.lost(f"{what}: {len(walk.lost):,} nodes cannot be read (the first at {walk.lost[0]:#018x})")
     if walk.odd:
         kernel.lost(
-            f"{what}: {walk.odd:,} nodes are of no known type, too deep or met twice, and were not entered"
+            f"{what}: {walk.odd:,} nodes have an unknown type, are too deep or were met twice, and were skipped"
         )
     owners, firsts, lasts, entries = (np.concatenate(parts) for parts in zip(*found, strict=True))
     same, rising = owners[1:] == owners[:-1], firsts[1:] >= firsts[:-1]
@@ -150,7 +150,7 @@ def _slots(
     begins[:, 1:] = ends[:, :-1] + np.uint64(1)
     used = np.ones(ends.shape, dtype=bool)
     used[:, 1:] = np.logical_and.accumulate(ends[:, :-1] < last[:, None], axis=1)
-    # What is no entry: NULL, and marks of the tree itself (XA_ZERO_ENTRY).
+    # What is not an entry: NULL, and marks of the tree itself (XA_ZERO_ENTRY).
     real = used & (slot != 0) & ~(((slot & np.uint64(3)) == _INTERNAL) & (slot < _LOWEST_NODE))
     at = np.flatnonzero(real)
     here = np.repeat(owner, np.count_nonzero(real, axis=1))

@@ -22,7 +22,7 @@ def rbtree_entries(
     """The entries of many `struct rb_root` (include/linux/rbtree.h), each tree in order.
 
     Parameters: roots uint64[n], addresses of the roots; entries are `type_name`, linked by their `member`; `what`
-    names the trees in what is told as lost. A node that cannot be read costs its subtree, one met twice (a cycle)
+    names the trees in what is reported as lost. A node that cannot be read costs its subtree, one met twice (a cycle)
     is not entered again; both are counted.
     Returns (owner int64[m]: index into roots, StructArray of m).
     """

@@ -36,7 +36,7 @@ def xarray_spans(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """All entries of many `struct xarray` (also `struct radix_tree_root`, its old name, and `idr.idr_rt`).
 
-    Parameters: xarrays uint64[n], their addresses; `what` names them in what is told as lost when nodes
+    Parameters: xarrays uint64[n], their addresses; `what` names them in what is reported as lost when nodes
     could not be read. Value entries (bit 0 set) are given as they are stored; a multi-index entry once, at its first
     index. A node that is met again (no tree has one twice) is not entered again.
     Returns (owner int64[m], index uint64[m], length uint64[m]: how many indexes the entry stands for, entry
@@ -90,7 +90,7 @@ def xarray_spans(
     if twice:
         kernel.lost(f"{what}: {twice:,} links lead to nodes that were met before, and were not followed")
     if total > MOST_ENTRIES:
-        kernel.lost(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was ended")
+        kernel.lost(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was stopped")
     owners, indexes, lengths, leaves = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((indexes, owners))
     owner, row = fan_out(owners[order], shared)

@@ -365,7 +365,7 @@ def test_a_struct_pid_that_leads_to_no_task_makes_no_row(below, overlay):
     overlay.set("struct pid", init.thread_pid.address_, f"tasks[{kind}].first", below.symbol("_text") + PAGE)
     tasks = table(overlay.dump(), "tasks")
     same_but(tasks, below.tasks, np.zeros(len(tasks), dtype=bool))
-    assert told(tasks, "no task's")
+    assert told(tasks, "not a task's")
 
 
 @pytest.mark.parametrize("drop", ["exclude", "lose"])

@@ -50,9 +50,9 @@ def test_stacks_of_unknown_size_cost_no_table(opened, monkeypatch):
     stack = int(stacks[dump.tasks["pid"] > 0].max())
     found = dump.owner([stack + 100])
     assert found["kind"].tolist() == ["kernel stack"]
-    assert any("how large kernel stacks are" in problem for problem in found.attrs["problems"])
+    assert any("the size of kernel stacks" in problem for problem in found.attrs["problems"])
     assert dump.memory["bytes"].sum() == opened("debian-6.1").memory["bytes"].sum()
-    assert any("how large kernel stacks are" in problem for problem in dump.memory.attrs["problems"])
+    assert any("the size of kernel stacks" in problem for problem in dump.memory.attrs["problems"])
 
 
 @pytest.fixture(scope="module")

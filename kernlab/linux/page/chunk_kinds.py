@@ -47,7 +47,7 @@ class Piece:
 
 
 class PageKinds:
-    """The frames of one chunk, one value each in every array; rows that are no memory of the machine among them.
+    """The frames of one chunk, one value each in every array; rows that are not memory of the machine among them.
 
     `pieces` are the runs of rows that are its memory. `kind` uint8 (`Kind`), `order` int8 and `head_row` int32 say
     which block a frame belongs to: a compound page or a free block (order 0 and its own row where to none). What

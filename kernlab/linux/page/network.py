@@ -90,7 +90,7 @@ class NetworkSearch:
         rows = [np.flatnonzero(named == cache) for caches in self.caches for cache in caches]
         slabs = np.unique(np.concatenate([*rows, np.zeros(0, dtype=np.int64)]))
         if len(slabs):
-            # A page that is no slab any more may still name the cache that it was of.
+            # A page that is not a slab any more may still name the cache that it was of.
             few = PageChunk(chunk.kernel, 0, np.ascontiguousarray(chunk.words[:, slabs]), chunk.valid[slabs])
             slabs = slabs[page_type_is(few, "slab")]
         pool = slabs[:0]
@@ -103,7 +103,7 @@ class NetworkSearch:
         return base + rows.astype(np.uint64) * np.uint64(self._layout.size)
 
     def frames(self, found: Iterable[NetworkPages]) -> I64:
-        """The frames, int64[k] ascending, once the pages of all chunks are known; what cannot be read is told."""
+        """The frames, int64[k] ascending, once the pages of all chunks are known; what cannot be read is reported."""
         parts = list(found)
         pages = [part.pool for part in parts]
         if self._kernel.types.get("struct sk_buff") is None:
@@ -129,7 +129,7 @@ class NetworkSearch:
         paired = np.isin(of, self.caches[1])
         pair = StructArray(kernel, "struct sk_buff_fclones", used[paired])
         both, origin = pair["fclone_ref.refs.counter"], pair["skb1.fclone"]
-        # SLUB merges this cache with others of its size: what is no pair does not say of itself that it is one.
+        # SLUB merges this cache with others of its size: what is not a pair does not say of itself that it is one.
         real = both.valid & np.isin(both.values, (1, 2)) & (origin == _ORIGINAL).true
         # net/core/skbuff.c, skb_clone: the second is in use while two count.
         second = pair.follow("skb2").addresses[real & (both == 2).true]
@@ -222,7 +222,7 @@ class NetworkSearch:
         return np.uint64(kernel.vmemmap) + np.unique(pfns) * np.uint64(self._layout.size)
 
     def _whole(self, pages: U64) -> I64:
-        """All frames of the compound pages that some pages are of; what is no page struct is left out."""
+        """All frames of the compound pages that some pages are of; what is not a page struct is left out."""
         kernel, size = self._kernel, np.uint64(self._layout.size)
         base = np.uint64(kernel.vmemmap)
         pages = self._page_structs(pages)

@@ -23,7 +23,7 @@ def kernel_owned(kernel: Kernel) -> tuple[tuple[I64, Kinds], bool]:
     whether all vmalloc areas are known.
 
     They are what the page tables map in the areas; whether a frame is in fact something else (vmap maps pages that
-    have owners of their own) only its page struct can tell. What cannot be read is told as lost.
+    have owners of their own) only its page struct can tell. What cannot be read is reported as lost.
     """
     try:
         with kernel.watched() as losses:

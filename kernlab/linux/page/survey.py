@@ -56,7 +56,7 @@ class PageSurvey:
     """All page frames of the machine, to be gone through in chunks; each pass reads the page structs again.
 
     What no page struct says is found first: which frames are memory, what hangs on the per-CPU free lists, what is
-    mapped in the vmalloc area and by whom. All that could not be known is told as lost.
+    mapped in the vmalloc area and by whom. All that could not be known is reported as lost.
     """
 
     def __init__(self, kernel: Kernel):

@@ -70,7 +70,7 @@ class PageChunk:
         """
         access = resolve(self.kernel.find_type(type_name), path)
         if len(access.hops) != 1 or access.bit_size or access.type.size not in (1, 2, 4, 8):
-            raise KernlabError(f"{path!r} of {type_name} is no plain number inside the struct")
+            raise KernlabError(f"{path!r} of {type_name} is not a plain number inside the struct")
         signed = isinstance(access.type, IntType) and access.type.signed
         return self.number(access.hops[0], access.type.size, signed)
 
@@ -86,7 +86,7 @@ class PageChunk:
         return word[offset % 8 // size :: 8 // size]
 
     def heads(self) -> npt.NDArray[np.int64]:
-        """For each page the row of its compound page's head: its own row for pages that are no tail."""
+        """For each page the row of its compound page's head: its own row for pages that are not a tail."""
         own = np.arange(len(self))
         tails, heads = self.tails()
         own[tails] = heads
@@ -141,7 +141,7 @@ def compound_heads(
 ) -> npt.NDArray[np.uint64]:
     """The page struct of each page's compound head, by the page's own and its link word (`PageChunk.links`).
 
-    uint64[n]; its own address for a page that is no tail. What a damaged link leads to need not be a page struct.
+    uint64[n]; its own address for a page that is not a tail. What a damaged link leads to need not be a page struct.
     """
     tail = (links & np.uint64(1)) != 0
     return np.where(tail, head_of_tails(kernel, addresses, links), addresses)

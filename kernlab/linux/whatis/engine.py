@@ -41,7 +41,7 @@ def what_lies_at(kernel: Kernel, addresses: U64, *, quick: bool = False) -> Answ
 
     An address in the direct map is told by what its frame is used for, be it mapped elsewhere too. `quick`: of pages
     that only a look at all of memory tells apart the kind stays None; no answer differs otherwise. What could not be
-    read is told as lost, and what it would have told stays None.
+    read is reported as lost, and what it would have told stays None.
     """
     unique, of = np.unique(addresses, return_inverse=True)
     finder = _Finder(kernel, unique, quick)

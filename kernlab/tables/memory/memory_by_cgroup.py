@@ -135,7 +135,7 @@ def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
         )
         below = container(kernel, "struct mem_cgroup", "css", css.addresses)
         up = css["parent"]
-        # What can be read and names another parent is no cgroup of this tree; one that was met before neither.
+        # What can be read and names another parent is not a cgroup of this tree; one that was met before neither.
         fresh = ~np.isin(below.addresses, seen) & (up == above.addresses[owner]).filled(True)
         if not fresh.all():
             kernel.lost(f"the tree of memory cgroups: {int((~fresh).sum()):,} links lead out of it")
@@ -200,7 +200,7 @@ def _charged(kernel: Kernel, group: StructArray) -> dict[str, Column]:
             mine = known & (pairs[:, 1] == number)
             np.add.at(sums[name], order[place[mine]], times[mine] * kernel.page_size)
     if lost:
-        kernel.lost(f"cgroups: {lost:,} pages are charged to something that is no cgroup of the tree")
+        kernel.lost(f"cgroups: {lost:,} pages are charged to something that is not a cgroup of the tree")
     return {name: Column.of(values) for name, values in sums.items()}
 
 

@@ -46,7 +46,7 @@ def memory_by_file(kernel: Kernel) -> pd.DataFrame:
     mapping, counts = _count(kernel)
     space = StructArray(kernel, "struct address_space", mapping)
     inode = space.follow("host")
-    # What can be read and does not lead back (i_mapping is the inode's own, or that of its block device) is no inode.
+    # What can be read and does not lead back (i_mapping is the inode's own, or that of its block device) is none.
     back, number = inode["i_mapping"], inode["i_ino"]
     good = inode.valid & number.valid & (back == mapping).true
     if not good.all():

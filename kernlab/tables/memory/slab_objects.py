@@ -113,7 +113,7 @@ def _caches(kernel: Kernel, wanted: Any) -> U64:
             shown = repr(key) if isinstance(key, str) else f"at {key:#x}"
             raise KernlabError(
                 f"there is no slab cache {shown}{nearest(str(key), by_name) or ';'} SLUB merges caches whose objects "
-                "are alike, and the merged one bears the name of the first (dump.slabs lists them)"
+                "are alike, and the merged one has the name of the first (dump.slabs lists them)"
             )
         found += known
     return np.array(found, dtype=np.uint64)

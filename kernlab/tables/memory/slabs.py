@@ -69,7 +69,7 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
     _, cache = list_entries(kernel, [head], "struct kmem_cache", "list", what="the list of slab caches")
     if not cache.has("oo"):
         raise KernlabError(
-            "this kernel's slabs are those of SLAB (CONFIG_SLAB, which Linux 6.8 took away); kernlab reads SLUB's only"
+            "this kernel uses SLAB (CONFIG_SLAB, removed in Linux 6.8); kernlab only reads SLUB"
         )
     size = cache["size"]
     layout = cache["oo.x"]
@@ -82,7 +82,7 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
     wrong = int((active.valid & ~sane).sum())
     if wrong:
         kernel.lost(
-            f"slabs: {wrong:,} caches count more free objects than they have; their active is missing"
+            f"slabs: {wrong:,} caches count more free objects than they have; their `active` is missing"
         )
     active = active.where(sane)
     slabs_ = Column.of(tally.slabs, tally.counted)
@@ -190,7 +190,7 @@ def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
     np.add.at(tally.objects, of, objects.int64.values[mine])
     if not mine.all():
         kernel.lost(
-            f"slabs: {int((~mine).sum()):,} slab pages are of no cache listed, or cannot be read: not counted"
+            f"slabs: {int((~mine).sum()):,} slab pages belong to no listed cache or cannot be read: not counted"
         )
 
 

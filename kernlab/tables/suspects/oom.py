@@ -46,7 +46,7 @@ class Kill:
 
 
 def kills(text: pd.Series[str]) -> Iterator[Kill]:
-    """The kills that a log tells of, in their order."""
+    """The kills that a log reports, in their order."""
     groups: dict[str, str] = {}
     for line in text[text.str.contains("oom-kill:|Kill(?:ed)? process", regex=True)]:
         if match := _SUMMARY.search(line):

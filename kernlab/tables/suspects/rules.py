@@ -189,7 +189,7 @@ def cgroups(memory: Evidence) -> list[Lead]:
                 "dying cgroups",
                 f"{count:,} cgroups",
                 f"{count:,} of {len(table):,} memory cgroups were removed, but pages still charged to them keep them "
-                f"({human_bytes(size)} that is no page cache of files); each costs the kernel memory of its own.",
+                f"({human_bytes(size)} that is not page cache of files); each costs the kernel memory of its own.",
                 "dump.memory_by_cgroup[dump.memory_by_cgroup.dying]",
                 memory.share(size) + 0.2,
                 size,

@@ -46,7 +46,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     unknown: dict[str, str] = {}
 
     def known(fact: str, read: Callable[[], Any]) -> Any:
-        """One fact; what keeps it from us is told as lost instead of raised."""
+        """One fact; what prevents it is reported as lost instead of raised."""
         try:
             return read()
         except KernlabError as error:
