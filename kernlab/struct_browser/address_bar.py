@@ -18,7 +18,7 @@ from kernlab.errors import FaultError, KernlabError
 from kernlab.linux.whatis.answers import SLAB_OBJECT
 from kernlab.linux.whatis.areas import percpu_type
 from kernlab.struct_browser.identify import identify, type_of
-from kernlab.struct_browser.page_reader import Reader
+from kernlab.struct_browser.page_reader import PageReader
 from kernlab.struct_browser.rows import Place
 from kernlab.util.addresses import in_text
 from kernlab.walk.cpus import cpus, percpu
@@ -318,7 +318,7 @@ class _Parser:
         for number, pointer in zip(numbers.tolist(), pointers.tolist(), strict=True):
             if number == wanted:
                 head = resolve(kernel.find_type("struct pid"), "tasks[0].first")
-                first = Reader(kernel).word(pointer + head.hops[0])
+                first = PageReader(kernel).word(pointer + head.hops[0])
                 if first:
                     task = container(kernel, "struct task_struct", "pid_links[0]", [first])
                     return Value(task.type, int(task.addresses[0]), True)
@@ -360,7 +360,7 @@ class _Parser:
             kind = start.type.strip()
         member = re.sub(r"^\s*(?:->|\.)", "", path[0])
         access = resolve(kind, member)
-        reader, base = Reader(self.kernel), start.address
+        reader, base = PageReader(self.kernel), start.address
         for hop in access.hops[:-1]:
             base = reader.word(base + hop)
             if not base:
@@ -382,7 +382,7 @@ class _Parser:
             return Value(kind.element, value.address, True)
         if not isinstance(kind, PointerType):
             raise KernlabError(f"{self.text!r}: {kind.c_name if kind else 'a bare number'} is not a pointer")
-        address = Reader(self.kernel).word(value.address) if value.stored else value.address
+        address = PageReader(self.kernel).word(value.address) if value.stored else value.address
         if not address:
             raise FaultError(f"{self.text!r} leads through a NULL pointer", 0)
         return Value(kind.target, address, True)
@@ -391,7 +391,7 @@ class _Parser:
         """A value as an address: a number, a pointer's content, or where a struct lies."""
         kind = value.type.strip() if value.type is not None else None
         if value.stored and isinstance(kind, PointerType):
-            return Reader(self.kernel).word(value.address)
+            return PageReader(self.kernel).word(value.address)
         return value.address
 
 

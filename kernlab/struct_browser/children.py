@@ -18,7 +18,7 @@ from kernlab.errors import AddressError, KernlabError
 from kernlab.struct_browser import element_types, list_heads, values
 from kernlab.struct_browser.address_bar import at_address, find
 from kernlab.struct_browser.members import links_of
-from kernlab.struct_browser.page_reader import Reader
+from kernlab.struct_browser.page_reader import PageReader
 from kernlab.struct_browser.rows import VALUE, Place, points_to_text
 
 #: An array without a length (a flexible one) shows so many elements: what lies behind is not known.
@@ -148,7 +148,7 @@ def struct_place(kind: Type, address: int, name: str = "", note: str = "") -> Pl
 
 
 def _pointer(kernel: Kernel, place: Place, kind: PointerType) -> Children:
-    address = Reader(kernel).word(place.address)
+    address = PageReader(kernel).word(place.address)
     if not address:
         return _fixed([], "NULL")
     target = kind.target
@@ -288,7 +288,7 @@ def pointee(kernel: Kernel, place: Place) -> Place:
     kind = place.kind
     if not isinstance(kind, PointerType) or values.is_function(kind) or points_to_text(place):
         return place
-    address = Reader(kernel).word(place.address)
+    address = PageReader(kernel).word(place.address)
     if not address:
         raise KernlabError(f"{place.name} is NULL")
     target = kind.target

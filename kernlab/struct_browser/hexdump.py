@@ -8,7 +8,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import ArrayType, StructType
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.struct_browser.page_reader import Reader
+from kernlab.struct_browser.page_reader import PageReader
 from kernlab.struct_browser.rows import Place
 
 #: Bytes of a line and of a page.
@@ -25,7 +25,7 @@ def dumped(kernel: Kernel, place: Place, offset: int = 0) -> dict[str, Any]:
     """
     start = (place.address + offset) // WIDTH * WIDTH % _END
     count = min(PAGE, _END - start)
-    reader = Reader(kernel)
+    reader = PageReader(kernel)
     reader.want([(start, count)])
     lines: list[dict[str, Any]] = []
     problems: list[str] = []

@@ -15,7 +15,7 @@ _MOST_PAGES = 4096
 _END = 1 << 64
 
 
-class Reader:
+class PageReader:
     """Bytes of kernel memory, kept for as long as one request lasts."""
 
     def __init__(self, kernel: Kernel):

@@ -23,7 +23,7 @@ from kernlab.escape import show_controls
 from kernlab.struct_browser import list_heads, values
 from kernlab.struct_browser.conventions import NAMED_BY
 from kernlab.struct_browser.identify import identify
-from kernlab.struct_browser.page_reader import Reader
+from kernlab.struct_browser.page_reader import PageReader
 from kernlab.util import text
 from kernlab.walk.strings import c_strings
 
@@ -82,7 +82,7 @@ class Row:
 
 def rows(kernel: Kernel, places: Sequence[Place]) -> list[Row]:
     """One row per place. Never raises for what a dump lacks: such a row says why."""
-    reader = Reader(kernel)
+    reader = PageReader(kernel)
     reader.want((place.address, _size(place)) for place in places)
     made = [_row(kernel, reader, place) for place in places]
     _name_pointers(kernel, made)
@@ -104,7 +104,7 @@ def _size(place: Place) -> int:
     return min(kind.size, values.MOST_BYTES)
 
 
-def _row(kernel: Kernel, reader: Reader, place: Place) -> Row:
+def _row(kernel: Kernel, reader: PageReader, place: Place) -> Row:
     kind = place.kind
     if kind is VALUE:
         return Row(place, values.integer(kernel.arch, place.address >> 1), "scalar", False)
