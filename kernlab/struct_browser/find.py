@@ -11,7 +11,7 @@ from kernlab import dataframes
 from kernlab.core.column import Column
 from kernlab.debuginfo import global_variables
 from kernlab.errors import TypesLostError
-from kernlab.struct_browser.pahole import Layout, layout
+from kernlab.struct_browser.pahole import StructLayout, layout
 
 if TYPE_CHECKING:
     from kernlab.dataframes.typed import Frame
@@ -76,7 +76,7 @@ class TypeLayout:
     def __init__(self, dump: Any):
         self._dump = dump
 
-    def __call__(self, type: str) -> Layout:  # noqa: A002 - the word that dump.struct uses
+    def __call__(self, type: str) -> StructLayout:  # noqa: A002 - the word that dump.struct uses
         """The layout of a struct or union, as pahole shows it. Raises TypeNotFoundError, KernlabError.
 
         >>> dump.layout("struct list_head")

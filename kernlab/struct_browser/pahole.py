@@ -30,7 +30,7 @@ class Line:
 
 
 @dataclass
-class Layout:
+class StructLayout:
     """A struct's or union's layout; `str()` is C with comments, in HTML a table."""
 
     name: str
@@ -109,17 +109,17 @@ def _where(line: Line) -> str:
     return f"{line.offset:#x}:{line.bit}-{line.bit + line.bits - 1}" if line.bits else f"{line.offset:#x}"
 
 
-def layout(kind: Type, cache_line: int) -> Layout:
+def layout(kind: Type, cache_line: int) -> StructLayout:
     """The layout of a struct or union; `cache_line` in bytes. Raises KernlabError for other types."""
     struct = kind.strip()
     if not isinstance(struct, StructType):
         raise KernlabError(f"{kind.c_name} is no struct or union, so it has no layout")
-    made = Layout(struct.c_name, struct.size, cache_line)
+    made = StructLayout(struct.c_name, struct.size, cache_line)
     _struct(made, struct, 0, 0, "")
     return made
 
 
-def _struct(made: Layout, struct: StructType, base: int, depth: int, path: str) -> None:
+def _struct(made: StructLayout, struct: StructType, base: int, depth: int, path: str) -> None:
     """Add a struct's members; `base` is where it begins, in bits."""
     end = unit_end = 0
     for member in struct.members:
@@ -145,7 +145,7 @@ def _struct(made: Layout, struct: StructType, base: int, depth: int, path: str) 
         )
 
 
-def _gap(made: Layout, base: int, end: int, start: int, depth: int, unit_end: int) -> None:
+def _gap(made: StructLayout, base: int, end: int, start: int, depth: int, unit_end: int) -> None:
     gap = start - end
     if gap <= 0:
         return
@@ -163,7 +163,7 @@ def _gap(made: Layout, base: int, end: int, start: int, depth: int, unit_end: in
     )
 
 
-def _cacheline(made: Layout, end: int, start: int) -> None:
+def _cacheline(made: StructLayout, end: int, start: int) -> None:
     """A boundary of cache lines that lies between the end of one member and the start of the next, or inside one."""
     before = (made.lines and _last_line(made)) or 0
     now = start // 8 // made.cache_line
@@ -173,14 +173,14 @@ def _cacheline(made: Layout, end: int, start: int) -> None:
         made.lines.append(Line("cacheline", 0, f"--- {text_} ---", now * made.cache_line, 0))
 
 
-def _last_line(made: Layout) -> int:
+def _last_line(made: StructLayout) -> int:
     for line in reversed(made.lines):
         if line.kind == "cacheline":
             return line.offset // made.cache_line
     return 0
 
 
-def _member(made: Layout, member: Member, base: int, depth: int, path: str) -> None:
+def _member(made: StructLayout, member: Member, base: int, depth: int, path: str) -> None:
     inner = member.type
     start = base + member.bit_offset
     if isinstance(inner, StructType) and not inner.name and depth < DEEPEST:
