@@ -19,7 +19,7 @@ from kernlab.linux.whatis.answers import SLAB_OBJECT
 from kernlab.linux.whatis.areas import percpu_type
 from kernlab.struct_browser.identify import identify, type_of
 from kernlab.struct_browser.page_reader import PageReader
-from kernlab.struct_browser.rows import Place
+from kernlab.struct_browser.rows import Location
 from kernlab.util.addresses import in_text
 from kernlab.walk.cpus import cpus, percpu
 from kernlab.walk.xarray import idr_entries
@@ -55,7 +55,7 @@ class Value:
     code: str = ""
 
 
-def find(kernel: Kernel, typed: str) -> Place:
+def find(kernel: Kernel, typed: str) -> Location:
     """The place that an expression names.
 
     Raises KernlabError that says what was not understood, or what could not be read on the way.
@@ -80,10 +80,10 @@ def address_of(kernel: Kernel, typed: str) -> int:
     return parser._number(parser.whole())
 
 
-def place_of(kernel: Kernel, value: Value, name: str) -> Place:
+def place_of(kernel: Kernel, value: Value, name: str) -> Location:
     """A place to show for a value; what a bare address is, is looked up."""
     if value.stored and value.type is not None:
-        return Place(
+        return Location(
             name,
             value.type,
             value.address,
@@ -97,20 +97,20 @@ def place_of(kernel: Kernel, value: Value, name: str) -> Place:
             raise FaultError(f"{name} is a NULL pointer", 0)
         target = value.type.target
         if target.size:
-            return Place(name, target, value.address, code=code_of(target, value))
+            return Location(name, target, value.address, code=code_of(target, value))
     return at_address(kernel, value.address, name)
 
 
-def at_address(kernel: Kernel, address: int, name: str = "") -> Place:
+def at_address(kernel: Kernel, address: int, name: str = "") -> Location:
     """What lies at a bare address: a typed global, a slab object, or else words."""
     (answer,) = identify(kernel, [address])
     kind = type_of(kernel, answer)
     if kind is not None and (not answer.offset or answer.kind in _SHOWN_WHOLE):
         value = Value(kind, answer.start, True)
-        return Place(name, kind, answer.start, code=code_of(kind, value), note=answer.label)
+        return Location(name, kind, answer.start, code=code_of(kind, value), note=answer.label)
     # As pointers, so that those words that are some lead on.
     words = ArrayType(lambda: _WORD, 64)
-    return Place(
+    return Location(
         name,
         words,
         address,
@@ -119,7 +119,7 @@ def at_address(kernel: Kernel, address: int, name: str = "") -> Place:
     )
 
 
-def is_untyped(place: Place) -> bool:
+def is_untyped(place: Location) -> bool:
     """Is nothing known of what lies there, so that it is shown as words?"""
     kind = place.kind
     return isinstance(kind, ArrayType) and kind.element is _WORD

@@ -19,7 +19,7 @@ from kernlab.struct_browser import element_types, list_heads, values
 from kernlab.struct_browser.address_bar import at_address, find
 from kernlab.struct_browser.members import links_of
 from kernlab.struct_browser.page_reader import PageReader
-from kernlab.struct_browser.rows import VALUE, Place, points_to_text
+from kernlab.struct_browser.rows import VALUE, Location, points_to_text
 
 #: An array without a length (a flexible one) shows so many elements: what lies behind is not known.
 _FLEXIBLE = 64
@@ -37,7 +37,7 @@ class Children:
     found. `question` is set where only a person can say what a head holds: the links that its entries may be.
     """
 
-    take: Callable[[int, int], list[Place]]
+    take: Callable[[int, int], list[Location]]
     total: int | None = None
     note: str = ""
     #: What went wrong after the last place, '' as long as nothing did.
@@ -48,7 +48,7 @@ class Children:
     element: element_types.ElementType | None = None
 
 
-def children(kernel: Kernel, place: Place) -> Children:
+def children(kernel: Kernel, place: Location) -> Children:
     """What lies inside a place or behind it. Raises KernlabError where that cannot be read."""
     kind = place.kind
     if place.many is not None:
@@ -64,11 +64,11 @@ def children(kernel: Kernel, place: Place) -> Children:
     return _fixed([])
 
 
-def _fixed(places: list[Place], note: str = "") -> Children:
+def _fixed(places: list[Location], note: str = "") -> Children:
     return Children(lambda first, count: places[first : first + count], len(places), note)
 
 
-def members_of(place: Place) -> list[Place]:
+def members_of(place: Location) -> list[Location]:
     """The members of a struct that lies at a place, those of nameless structs and unions among them."""
     kind = place.kind
     if not isinstance(kind, StructType):
@@ -77,7 +77,7 @@ def members_of(place: Place) -> list[Place]:
     for name in kind.member_names():
         member = kind.member(name)
         found.append(
-            Place(
+            Location(
                 name,
                 member.type,
                 (place.address + member.offset) % (1 << 64),
@@ -104,19 +104,19 @@ def _in_parentheses(expression: str) -> str:
     return f"({expression})" if "@" in expression or expression.startswith(("*", "&", "(")) else expression
 
 
-def any_place(kernel: Kernel, what: Any) -> Place:
-    """The place of anything that can be looked at: an expression, an address, a Struct, a StructArray, a Place.
+def any_place(kernel: Kernel, what: Any) -> Location:
+    """The place of anything that can be looked at: an expression, an address, a Struct, a StructArray, a Location.
 
     Raises KernlabError for what is none of these, or cannot be found.
     """
-    if isinstance(what, Place):
+    if isinstance(what, Location):
         return what
     if isinstance(what, str):
         return replace(find(kernel, what), expression=what.strip())
     if isinstance(what, Struct):
         return struct_place(what.type_, what.address_)
     if isinstance(what, StructArray):
-        return Place(f"{len(what):,} × {what.type.c_name}", what.type, 0, many=what)
+        return Location(f"{len(what):,} × {what.type.c_name}", what.type, 0, many=what)
     try:
         address = kernel.address(what)
     except AddressError as error:
@@ -127,11 +127,11 @@ def any_place(kernel: Kernel, what: Any) -> Place:
     return replace(at_address(kernel, address, f"{address:#018x}"), expression=f"{address:#x}")
 
 
-def struct_place(kind: Type, address: int, name: str = "", note: str = "") -> Place:
+def struct_place(kind: Type, address: int, name: str = "", note: str = "") -> Location:
     """A struct at an address, on no way to anywhere."""
     spelt = kind.c_name
     struct = isinstance(kind.strip(), StructType) and "{" not in spelt
-    return Place(
+    return Location(
         name or f"{spelt} @ {address:#018x}",
         kind,
         address,
@@ -147,7 +147,7 @@ def struct_place(kind: Type, address: int, name: str = "", note: str = "") -> Pl
     )
 
 
-def _pointer(kernel: Kernel, place: Place, kind: PointerType) -> Children:
+def _pointer(kernel: Kernel, place: Location, kind: PointerType) -> Children:
     address = PageReader(kernel).word(place.address)
     if not address:
         return _fixed([], "NULL")
@@ -178,7 +178,7 @@ def _pointer(kernel: Kernel, place: Place, kind: PointerType) -> Children:
     return _fixed([pointee])
 
 
-def _array(place: Place, kind: ArrayType) -> Children:
+def _array(place: Location, kind: ArrayType) -> Children:
     element, size = kind.element, kind.element.size
     count = kind.count or _FLEXIBLE
     note = "" if kind.count else f"an array without a length: the first {_FLEXIBLE} places are shown"
@@ -186,9 +186,9 @@ def _array(place: Place, kind: ArrayType) -> Children:
         return _fixed([], "elements of no size")
     struct = isinstance(element.strip(), StructType)
 
-    def take(first: int, wanted: int) -> list[Place]:
+    def take(first: int, wanted: int) -> list[Location]:
         return [
-            Place(
+            Location(
                 f"[{i}]",
                 element,
                 (place.address + i * size) % (1 << 64),
@@ -207,7 +207,7 @@ def _array(place: Place, kind: ArrayType) -> Children:
     return Children(take, count, note)
 
 
-def _head(kernel: Kernel, place: Place) -> Children:
+def _head(kernel: Kernel, place: Location) -> Children:
     kind = place.kind
     entries = list_heads.entries(kernel, kind, place.address)
     looked = [address for _, address in entries.upto(_LOOKED_AT)]
@@ -226,14 +226,14 @@ def _head(kernel: Kernel, place: Place) -> Children:
 
 
 def of_head(
-    kernel: Kernel, place: Place, entries: list_heads.Entries, element: element_types.ElementType
+    kernel: Kernel, place: Location, entries: list_heads.Entries, element: element_types.ElementType
 ) -> Children:
     """The entries of a head, as what it holds."""
 
     # A list that is walked from one of its own entries meets its head on the way round.
     checked = element.how == "seen" or place.owner == (element.type.c_name, element.link)
 
-    def take(first: int, count: int) -> list[Place]:
+    def take(first: int, count: int) -> list[Location]:
         found = entries.upto(first + count)[first:]
         return _entry_places(kernel, place, element, found, checked)
 
@@ -246,18 +246,18 @@ def of_head(
 
 def _entry_places(
     kernel: Kernel,
-    head: Place,
+    head: Location,
     element: element_types.ElementType,
     found: list[tuple[str, int]],
     checked: bool,
-) -> list[Place]:
+) -> list[Location]:
     places = []
     links = [address for _, address in found]
     strangers = element_types.fits(kernel, head.type, element, links) if checked else [None] * len(links)
     for (key, address), stranger in zip(found, strangers, strict=True):
         if not element.link and address & 3:
             # lib/xarray.c: a value entry, no pointer.
-            places.append(Place(key, VALUE, address))
+            places.append(Location(key, VALUE, address))
         elif stranger is not None:
             what = f"no {element.type.c_name}, but in {stranger.label}: the head of this list, or damage"
             kind = kernel.find_type(list_heads.HEADS[head.kind.c_name]) if element.link else element.type
@@ -280,7 +280,7 @@ def candidates(kernel: Kernel, head: Type) -> list[tuple[str, str]]:
     return found
 
 
-def pointee(kernel: Kernel, place: Place) -> Place:
+def pointee(kernel: Kernel, place: Location) -> Location:
     """What a place leads to when one goes there: what a pointer points to, else the place itself.
 
     Raises KernlabError for a pointer that leads nowhere.
@@ -301,7 +301,7 @@ def pointee(kernel: Kernel, place: Place) -> Place:
 
 
 def _many(array: StructArray) -> Children:
-    def take(first: int, count: int) -> list[Place]:
+    def take(first: int, count: int) -> list[Location]:
         return [
             struct_place(array.type, address, f"[{first + i}]")
             for i, address in enumerate(array.addresses[first : first + count].tolist())

@@ -9,19 +9,19 @@ from kernlab.debuginfo.types import DEEPEST, ArrayType, StructType, Type
 from kernlab.struct_browser.children import struct_place
 from kernlab.struct_browser.identify import identify, type_of
 from kernlab.struct_browser.members import path_at
-from kernlab.struct_browser.rows import Place
+from kernlab.struct_browser.rows import Location
 
 
 @dataclass(frozen=True)
 class Container:
     """A struct that an address lies in: at `path` of it ('' at its start)."""
 
-    place: Place
+    place: Location
     path: str
     label: str
 
 
-def containers(kernel: Kernel, place: Place) -> list[Container]:
+def containers(kernel: Kernel, place: Location) -> list[Container]:
     """What a place lies in, outermost first: its slab object or global, and the structs embedded in that."""
     (answer,) = identify(kernel, [place.address])
     kind = type_of(kernel, answer)

@@ -20,7 +20,7 @@ from kernlab.struct_browser import address_bar, element_types, list_heads
 from kernlab.struct_browser.children import any_place, children, members_of, of_head, pointee
 from kernlab.struct_browser.conventions import NAMED_BY
 from kernlab.struct_browser.members import links_of
-from kernlab.struct_browser.rows import VALUE, Place, rows
+from kernlab.struct_browser.rows import VALUE, Location, rows
 
 if TYPE_CHECKING:
     from kernlab.dataframes.typed import Frame
@@ -70,7 +70,7 @@ class Entries:
 
 def entries_frame(
     kernel: Kernel,
-    place: Place,
+    place: Location,
     columns: str | Sequence[str] | Mapping[str, str] | None = None,
     *,
     type_name: str = "",
@@ -84,7 +84,7 @@ def entries_frame(
 
 def _entries(
     kernel: Kernel,
-    place: Place,
+    place: Location,
     columns: str | Sequence[str] | Mapping[str, str] | None,
     type_name: str,
     link: str,
@@ -113,7 +113,7 @@ def _entries(
     return _members(kernel, target, limit)
 
 
-def _refuse_type(place: Place, type_name: str) -> None:
+def _refuse_type(place: Location, type_name: str) -> None:
     if type_name:
         raise KernlabError(
             f"{place.name} is {place.type.c_name}, no head of a list or tree: type={type_name!r} says nothing of it. "
@@ -121,7 +121,7 @@ def _refuse_type(place: Place, type_name: str) -> None:
         )
 
 
-def _as_head(kernel: Kernel, place: Place, type_name: str, link: str) -> Place:
+def _as_head(kernel: Kernel, place: Location, type_name: str, link: str) -> Location:
     """A symbol of which no type is known as the head of the list or tree that such links hang on."""
     kind = kernel.find_type(_spelt(kernel, type_name)).strip()
     if not isinstance(kind, StructType):
@@ -150,7 +150,7 @@ def _as_head(kernel: Kernel, place: Place, type_name: str, link: str) -> Place:
     return replace(place, type=kernel.find_type(head_of[node]), note="")
 
 
-def _of_array(kernel: Kernel, place: Place, kind: ArrayType, columns: Any, limit: int) -> Any:
+def _of_array(kernel: Kernel, place: Location, kind: ArrayType, columns: Any, limit: int) -> Any:
     """Structs in an array, or behind an array of pointers."""
     found = children(kernel, place).take(0, limit + 1)
     if len(found) > limit:
@@ -171,7 +171,7 @@ def _of_array(kernel: Kernel, place: Place, kind: ArrayType, columns: Any, limit
     return _frame(kernel, at, [item.name for item in found], columns)
 
 
-def _of_head(kernel: Kernel, place: Place, columns: Any, type_name: str, link: str, limit: int) -> Any:
+def _of_head(kernel: Kernel, place: Location, columns: Any, type_name: str, link: str, limit: int) -> Any:
     walk = list_heads.entries(kernel, place.kind, place.address)
     if type_name:
         opened = of_head(
@@ -252,7 +252,7 @@ def naming_paths(at: StructArray) -> dict[str, str]:
     return found
 
 
-def _members(kernel: Kernel, place: Place, limit: int) -> Any:
+def _members(kernel: Kernel, place: Location, limit: int) -> Any:
     """A struct's members (or an array's elements) as text, as the browser shows them."""
     found = (
         members_of(place) if isinstance(place.kind, StructType) else children(kernel, place).take(0, limit)

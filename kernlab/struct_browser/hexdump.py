@@ -9,7 +9,7 @@ from kernlab.debuginfo.types import ArrayType, StructType
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.struct_browser.page_reader import PageReader
-from kernlab.struct_browser.rows import Place
+from kernlab.struct_browser.rows import Location
 
 #: Bytes of a line and of a page.
 WIDTH, PAGE = 16, 1024
@@ -17,7 +17,7 @@ _END = 1 << 64
 _MOST_SPANS = 1000
 
 
-def dumped(kernel: Kernel, place: Place, offset: int = 0) -> dict[str, Any]:
+def dumped(kernel: Kernel, place: Location, offset: int = 0) -> dict[str, Any]:
     """One page of bytes from `offset` of a place on (which may be negative: what lies before it), as JSON.
 
     Lines begin at multiples of 16; bytes that cannot be read are "" and `problems` say why; `spans` are the members
@@ -52,7 +52,7 @@ def _text(raw: bytes) -> str:
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else "·" for byte in raw)
 
 
-def _spans(place: Place, start: int, count: int) -> list[list[Any]]:
+def _spans(place: Location, start: int, count: int) -> list[list[Any]]:
     """[from, to, name] of the members in a window, each byte once: of a union's members the first."""
     kind, base = place.kind, place.address - start
     found: list[list[Any]] = []

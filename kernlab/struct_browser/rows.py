@@ -40,7 +40,7 @@ VALUE: Type = _ValueType()
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Something of a type at an address; `owner` is the (struct, member) that it is, '' where it is none."""
 
     name: str
@@ -68,10 +68,10 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Row:
+class NodeRow:
     """A place as it is shown. `why` says why it could not be read, `target` where a pointer leads ('' nowhere)."""
 
-    place: Place
+    place: Location
     value: str
     kind: str
     opens: bool
@@ -80,7 +80,7 @@ class Row:
     summary: str = ""
 
 
-def rows(kernel: Kernel, places: Sequence[Place]) -> list[Row]:
+def rows(kernel: Kernel, places: Sequence[Location]) -> list[NodeRow]:
     """One row per place. Never raises for what a dump lacks: such a row says why."""
     reader = PageReader(kernel)
     reader.want((place.address, _size(place)) for place in places)
@@ -90,7 +90,7 @@ def rows(kernel: Kernel, places: Sequence[Place]) -> list[Row]:
     return made
 
 
-def _size(place: Place) -> int:
+def _size(place: Location) -> int:
     """How many bytes are needed to show a place in one line."""
     kind = values.plain(place.type)
     if place.bit_size:
@@ -104,45 +104,45 @@ def _size(place: Place) -> int:
     return min(kind.size, values.MOST_BYTES)
 
 
-def _row(kernel: Kernel, reader: PageReader, place: Place) -> Row:
+def _row(kernel: Kernel, reader: PageReader, place: Location) -> NodeRow:
     kind = place.kind
     if kind is VALUE:
-        return Row(place, values.integer(kernel.arch, place.address >> 1), "scalar", False)
+        return NodeRow(place, values.integer(kernel.arch, place.address >> 1), "scalar", False)
     try:
         raw = reader.read(place.address, _size(place))
     except KernlabError as error:
-        return Row(place, "", _kind(place), isinstance(kind, StructType | ArrayType), why=str(error))
+        return NodeRow(place, "", _kind(place), isinstance(kind, StructType | ArrayType), why=str(error))
     if list_heads.is_head(kind) and not place.raw:
         return _head(place, int.from_bytes(raw, "little"))
     if isinstance(kind, PointerType):
         value = values.number(kind, raw)
-        return Row(
+        return NodeRow(
             place, values.pointer(value), _kind(place), _followable(kernel, place, kind, value), target=value
         )
     inner = values.plain(place.type)
     if isinstance(inner, StructType):
         opens = bool(inner.members)
-        return Row(place, "", "union" if inner.is_union else "struct", opens)
+        return NodeRow(place, "", "union" if inner.is_union else "struct", opens)
     shown = values.scalar(
         kernel.types, kernel.arch, place.type, place.owner, raw, place.bit_offset, place.bit_size
     )
     opens = isinstance(kind, StructType | ArrayType) and not values.is_text(kind)
-    return Row(place, shown, _kind(place), opens)
+    return NodeRow(place, shown, _kind(place), opens)
 
 
-def _head(place: Place, first: int) -> Row:
+def _head(place: Location, first: int) -> NodeRow:
     if not list_heads.HEADS[place.kind.c_name]:
-        return Row(place, "", "head", True)
+        return NodeRow(place, "", "head", True)
     link = place.kind.c_name == "struct list_head"
     if link and not first:
-        return Row(place, "NULL: never set up", "head", True)
+        return NodeRow(place, "NULL: never set up", "head", True)
     if first == place.address if link else not first:
         # An empty list_head may be an entry that is on no list: its members can still be looked at.
-        return Row(place, "empty", "head", link)
-    return Row(place, f"first at {values.pointer(first)}", "head", True)
+        return NodeRow(place, "empty", "head", link)
+    return NodeRow(place, f"first at {values.pointer(first)}", "head", True)
 
 
-def _kind(place: Place) -> str:
+def _kind(place: Location) -> str:
     kind = place.kind
     if isinstance(kind, PointerType):
         return "function" if values.is_function(kind) else "pointer"
@@ -153,7 +153,7 @@ def _kind(place: Place) -> str:
     return "scalar"
 
 
-def _followable(kernel: Kernel, place: Place, kind: PointerType, value: int) -> bool:
+def _followable(kernel: Kernel, place: Location, kind: PointerType, value: int) -> bool:
     target = kind.target.strip()
     if not value or values.is_function(kind) or points_to_text(place):
         return False
@@ -163,7 +163,7 @@ def _followable(kernel: Kernel, place: Place, kind: PointerType, value: int) -> 
     )
 
 
-def points_to_text(place: Place) -> bool:
+def points_to_text(place: Location) -> bool:
     """Is it a pointer to a string? Plain char says so; the kernel's names of files are unsigned."""
     kind = place.kind
     return isinstance(kind, PointerType) and (
@@ -171,7 +171,7 @@ def points_to_text(place: Place) -> bool:
     )
 
 
-def _name_pointers(kernel: Kernel, made: list[Row]) -> None:
+def _name_pointers(kernel: Kernel, made: list[NodeRow]) -> None:
     """Symbols for what points at code or at globals, text for what points at strings."""
     pointing = [i for i, row in enumerate(made) if row.target >= kernel.arch.kernel_start]
     if pointing:
@@ -212,7 +212,7 @@ def _short(symbol: str) -> str:
     return show_controls(f"{name} {module}".strip())
 
 
-def _sum_up(kernel: Kernel, made: list[Row]) -> None:
+def _sum_up(kernel: Kernel, made: list[NodeRow]) -> None:
     """A few words on each struct that a row is or points to, one gather a member and type."""
     groups: dict[str, list[int]] = {}
     types: dict[str, Type] = {}

@@ -9,13 +9,13 @@ from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
 from kernlab.struct_browser.children import members_of
 from kernlab.struct_browser.list_heads import is_head
-from kernlab.struct_browser.rows import Place, Row, rows
+from kernlab.struct_browser.rows import Location, NodeRow, rows
 
 #: Members of one struct that are looked through, and how deep; and matches that are shown.
 _MOST_PLACES, _DEEPEST, MOST_MATCHES = 6000, 10, 300
 
 
-def search(kernel: Kernel, place: Place, wanted: str) -> tuple[list[Row], bool]:
+def search(kernel: Kernel, place: Location, wanted: str) -> tuple[list[NodeRow], bool]:
     """The members that match, each named by its path, and whether there are more. No pointer is followed.
 
     Letters of either case match; a search for `0x…` finds addresses, too.
@@ -38,8 +38,8 @@ def search(kernel: Kernel, place: Place, wanted: str) -> tuple[list[Row], bool]:
     return found[:MOST_MATCHES], len(found) > MOST_MATCHES
 
 
-def _all_members(place: Place) -> list[Place]:
-    found: list[Place] = []
+def _all_members(place: Location) -> list[Location]:
+    found: list[Location] = []
     waiting = [(place, "", 0, 0)]
     while waiting and len(found) < _MOST_PLACES:
         current, path, start, depth = waiting.pop(0)

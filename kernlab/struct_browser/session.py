@@ -22,7 +22,7 @@ from kernlab.struct_browser.children import Children, any_place, candidates, chi
 from kernlab.struct_browser.complete import complete_expression
 from kernlab.struct_browser.entries import entries_frame
 from kernlab.struct_browser.pahole import layout
-from kernlab.struct_browser.rows import Place, Row, rows
+from kernlab.struct_browser.rows import Location, NodeRow, rows
 from kernlab.util import text
 
 #: Rows of one page, unless a view asks for another number; and the most that it gets.
@@ -47,7 +47,7 @@ class Session:
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
         self.frame: Any = None
-        self._nodes: dict[int, Place] = {}
+        self._nodes: dict[int, Location] = {}
         self._children: dict[int, Children] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
@@ -80,18 +80,18 @@ class Session:
             return {"error": f"the request cannot be understood: {type(error).__name__}: {error}"}
 
     def open(self, what: Any) -> Json:
-        """The view of anything that can be looked at: an expression, an address, a Struct, a StructArray, a Place.
+        """The view of anything that can be looked at: an expression, an address, a Struct, a StructArray, a Location.
 
         Raises KernlabError for what is none of these, or cannot be found.
         """
         with self._lock:
             return self._view(self._add(self._place(what)))
 
-    def _place(self, what: Any) -> Place:
+    def _place(self, what: Any) -> Location:
         found = any_place(self.kernel, what)
         return self._behind(found) if isinstance(what, str) and isinstance(found.kind, PointerType) else found
 
-    def _behind(self, place: Place) -> Place:
+    def _behind(self, place: Location) -> Location:
         """What a pointer that was named leads to, still under that name; NULL and wild pointers as they are."""
         try:
             target = pointee(self.kernel, place)
@@ -100,7 +100,7 @@ class Session:
         code = place.code if not place.code.startswith("dump.read") else target.code
         return place if target is place else replace(target, expression=place.expression, code=code)
 
-    def _add(self, place: Place) -> int:
+    def _add(self, place: Location) -> int:
         number = next(self._numbers)
         self._nodes[number] = place
         if len(self._nodes) > _MOST_NODES:
@@ -109,7 +109,7 @@ class Session:
                 self._children.pop(old, None)
         return number
 
-    def _node(self, request: Json) -> tuple[int, Place]:
+    def _node(self, request: Json) -> tuple[int, Location]:
         number = int(request["id"])
         if number not in self._nodes:
             raise KernlabError("this row was opened too long ago: open the row above it again")
@@ -249,7 +249,7 @@ class Session:
         self.frame = entries_frame(self.kernel, pointee(self.kernel, place))
         return {**preview(self.frame), "code": _frame_code(place)}
 
-    def _row(self, number: int, row: Row) -> Json:
+    def _row(self, number: int, row: NodeRow) -> Json:
         place = row.place
         offset = "" if place.offset < 0 else f"{place.offset:#x}"
         if place.bit_size:
@@ -276,7 +276,7 @@ class Session:
         }
 
 
-def _frame_code(place: Place) -> str:
+def _frame_code(place: Location) -> str:
     return f"dump.entries({place.expression!r})" if place.expression else ""
 
 
