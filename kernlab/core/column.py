@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -62,6 +62,12 @@ class Column(Operators["Column"]):
         kinds = {"i": "int", "u": "uint", "b": "bool", "f": "float", "O": "text"}
         there = np.ones(len(array), dtype=bool) if valid is None else valid
         return cls(array, there, kind or kinds[array.dtype.kind])
+
+    @classmethod
+    def texts(cls, items: Sequence[str | None]) -> Column:
+        """A "text" column, in which None is missing."""
+        there = np.array([item is not None for item in items], dtype=bool)
+        return cls(np.array(["" if item is None else item for item in items], dtype=object), there, "text")
 
     @classmethod
     def missing(cls, count: int, kind: str = "text") -> Column:

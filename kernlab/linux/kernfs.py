@@ -37,8 +37,7 @@ def kernfs_paths(kernel: Kernel, nodes: Column) -> Column:
         fresh = up[[address not in above for address in up.tolist()]]
     whole: dict[int, str | None] = {}
     paths = [_path(address, above, whole) for address in every.tolist()]
-    known = np.array([path is not None for path in paths], dtype=bool)
-    return Column.of(["" if path is None else path or "/" for path in paths], known, "text")
+    return Column.texts([path if path is None else path or "/" for path in paths])
 
 
 def _path(address: int, above: dict[int, tuple[int, str] | None], whole: dict[int, str | None]) -> str | None:

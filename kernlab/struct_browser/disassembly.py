@@ -73,11 +73,7 @@ class Disassemble:
             offset=(where - np.uint64(start)).astype(np.int64),
             bytes=[code[at - start : at - start + length].hex(" ") for at, length, *_ in found],
             instruction=[f"{mnemonic} {operands}".rstrip() for _, _, mnemonic, operands in found],
-            target=Column(
-                np.array([text or "" for text in named], dtype=object),
-                np.array([text is not None for text in named], dtype=bool),
-                "text",
-            ),
+            target=Column.texts(named),
         )
         return cast("Frame", made)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import fnmatch
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from kernlab import dataframes
 from kernlab.core.column import Column
 from kernlab.debuginfo import global_variables
@@ -51,11 +49,7 @@ class FindSymbols:
             name=found,
             address=dataframes.addresses(kernel, table.addresses[rows]),
             module=[modules[i] for i in rows],
-            c_type=Column(
-                np.array([kind or "" for kind in kinds], dtype=object),
-                np.array([kind is not None for kind in kinds], dtype=bool),
-                "text",
-            ),
+            c_type=Column.texts(kinds),
         )
         return cast("Frame", made)
 

@@ -196,11 +196,11 @@ def _name_pointers(kernel: Kernel, made: list[NodeRow]) -> None:
     if strings:
         addresses = np.array([made[i].target for i in strings], dtype=np.uint64)
         column = c_strings(kernel, addresses, _LONGEST_STRING)
-        for i, value, valid in zip(strings, column.values.tolist(), column.valid.tolist(), strict=True):
+        for i, value in zip(strings, column, strict=True):
             said = (
-                values.string(value.encode("utf-8", "surrogateescape"))
-                if valid
-                else "its text is not in the dump"
+                "its text is not in the dump"
+                if value is None
+                else values.string(value.encode("utf-8", "surrogateescape"))
             )
             made[i] = replace(made[i], summary=said)
 
@@ -253,23 +253,18 @@ def summaries(
         if not array.has(path):
             continue
         column = array[path]
-        texts = column.kind == "text"
-        items, valid = column.values, column.valid
         if (
             column.kind == "address"
             and isinstance(column.type, PointerType)
             # char, or unsigned char as in struct qstr
             and column.type.target.strip().size == 1
         ):
-            found = c_strings(
-                kernel, np.where(column.valid, column.values, 0).astype(np.uint64), _LONGEST_STRING
-            )
-            items, valid, texts = found.values, found.valid, True
-        for i, (item, good) in enumerate(zip(items.tolist(), valid.tolist(), strict=True)):
-            if good and not isinstance(item, list):
+            column = c_strings(kernel, column, _LONGEST_STRING)
+        for i, item in enumerate(column):
+            if item is not None and not isinstance(item, list):
                 shown = (
                     show_controls(text.shorten(str(item), 80))
-                    if texts
+                    if column.kind == "text"
                     else f"{item:#x}"
                     if form
                     else str(item)

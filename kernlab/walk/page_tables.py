@@ -30,7 +30,7 @@ class PageTables:
         """
         memory = self.kernel.memory
         pgd = self.mm["pgd"]
-        physical, status = memory.translate(np.where(pgd.valid, pgd.values, np.uint64(0)))
+        physical, status = memory.translate(pgd.filled(0))
         known = pgd.valid & (status == 0)
         end = 1 << self.kernel.arch.half_bits
         self.lost += [(owner, 0, end) for owner in np.flatnonzero(~known & self.mm.valid).tolist()]

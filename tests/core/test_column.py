@@ -223,6 +223,8 @@ def test_texts_are_compared_only():
     assert (text != Column.of(["b", "b", "b"])).tolist() == [True, False, None]
     assert text.true.tolist() == [True, True, False]
     assert Column.missing(2).tolist() == [None, None]
+    assert Column.texts(["a", None, ""]).tolist() == ["a", None, ""]
+    assert Column.texts([]).kind == "text"
     for wrong in (lambda: text + 1, lambda: text < "b", lambda: text == 3, lambda: Column.of([1]) == "a"):
         with pytest.raises(KernlabError):
             wrong()

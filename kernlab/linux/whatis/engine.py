@@ -129,7 +129,7 @@ class _Finder:
         hit = slab >= 0
         rows, slab, index = rows[hit], slab[hit], index[hit]
         names = np.array(cache_names(kernel, slabs.caches), dtype=object)
-        sizes = slabs.caches["object_size"].values.astype(np.int64)
+        sizes = slabs.caches["object_size"].int64.filled(0)
         types = [type_of_cache(kernel, name, int(size)) for name, size in zip(names, sizes, strict=True)]
         cache = slabs.cache[slab]
         start = slabs.first[slab] + (index * slabs.stride[slab]).astype(np.uint64)
