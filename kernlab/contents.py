@@ -176,7 +176,7 @@ class Contents:
         return self._once(self._built, entry.name, lambda: entry.load().function(self._open_kernel()))
 
     def _view(self, place: Place, make: Callable[[Kernel], Any]) -> Any:
-        """What is no table, but kept like one; of an open dump only, as it may have more to read."""
+        """What is not a table, but kept like one; of an open dump only, as it may have more to read."""
         kernel = self._open_kernel()
         return self._once(self._views, place.name, lambda: make(kernel))
 

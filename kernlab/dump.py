@@ -187,7 +187,7 @@ class Dump(Contents, Spelt):
             c_type = type or global_variables.PERCPU_TYPES.get(name)
             if c_type is None:
                 raise KernlabError(
-                    f"{name} is no per-CPU variable whose type this dump tells; name it: dump.percpu({name!r}, '…')"
+                    f"{name} is not a per-CPU variable whose type this dump tells; name it: dump.percpu({name!r}, '…')"
                 )
             described = kernel.find_type(c_type)
         return whole(StructArray(kernel, described, percpu(kernel, address, cpus(kernel))))

@@ -53,7 +53,7 @@ def open_avml(source: Source, zero_excluded: bool = False) -> SegmentedFile:
     if not any(stored):
         raise DumpFormatError(f"{source.path} {damage[0]}. Copy the image again")
     if at < source.size:
-        damage.append(f"is not read behind byte {at:,}")
+        damage.append(f"is not read past byte {at:,}")
     segments = np.array(rows, dtype=SEGMENT)
     if not damage:
         # What was left out for its zeros cannot be told from what was lost to damage.

@@ -42,7 +42,7 @@ def read_headers(source: Source) -> tuple[npt.NDArray[np.void], list[Note], list
     """Segments of physical memory (fields physical, offset, file_size, size), notes, and problems.
 
     pyelftools reads the file header; the program headers, of which there may be more than 65,535, are one array.
-    Raises DumpFormatError for what is no core of an x86-64 machine.
+    Raises DumpFormatError for what is not a core of an x86-64 machine.
     """
     path = source.path
     table, count, incomplete = _locate(source)
@@ -94,7 +94,7 @@ def _locate(source: Source) -> tuple[int, int, bool]:
         ) from error
     if kind != "ET_CORE":
         raise DumpFormatError(
-            f"{path} is an ELF file that is {_TYPES.get(kind, f'of type {kind}')}, no core dump; open the vmcore "
+            f"{path} is an ELF file that is {_TYPES.get(kind, f'of type {kind}')}, not a core dump; open the vmcore "
             "itself, kernlab needs no vmlinux"
         )
     if machine != "EM_X86_64" or elf.elfclass != 64 or not elf.little_endian:

@@ -36,7 +36,7 @@ _DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 def unpacked(path: Path, descriptor: int, kind: str, check: Callable[[bytes], None]) -> PlainFile:
     """The file that is packed in `descriptor`'s, from the cache or newly unpacked into it; takes the descriptor.
 
-    `check` sees its first bytes and raises for what is no dump, before the rest is unpacked. A file that is cut short
+    `check` sees its first bytes and raises for what is none, before the rest is unpacked. A file that is cut short
     gives what comes before the cut, and a warning. Raises DumpFormatError, CacheFullError, MissingDependencyError.
     """
     packed_bytes = os.fstat(descriptor).st_size
@@ -81,7 +81,7 @@ def _key(path: Path, packed: BinaryIO) -> str:
 def _unpack(
     path: Path, packed: BinaryIO, kind: str, check: Callable[[bytes], None], writer: Writer
 ) -> dict[str, Any]:
-    """Write all that can be unpacked; what keeps the rest from it is told, not raised."""
+    """Write all that can be unpacked; what prevents the rest is reported, not raised."""
     size = os.fstat(packed.fileno()).st_size
     damage, chunks = _opened(path, kind, packed)
     chunks = _begun(chunks, damage)

@@ -37,9 +37,9 @@ _LKCD = f"an LKCD dump, which kernlab does not read; {_ONLY}"
 _S390 = f"an s390 dump (zipl, vmdump), which kernlab does not read; {_ONLY}, all of x86_64 machines"
 _XEN = f"a Xen dump (xl dump-core), which kernlab does not read; {_ONLY}"
 _LIBVIRT = "a libvirt save file, which kernlab does not read; dump the guest with virsh dump --memory-only"
-_NAME = "no dump; name the dump file itself"
+_NAME = "not a dump; name the dump file itself"
 
-#: The first bytes of files that are no dump kernlab reads, what they are, and what to do about it.
+#: The first bytes of files that are not dumps kernlab reads, what they are, and what to do about it.
 _KNOWN = [
     (b"DISKDUMP", f"a diskdump of Linux 2.4 to 2.6, which kernlab does not read; {_ONLY}"),
     # lkcd's dump.h: DUMP_MAGIC_NUMBER, and …cd for live dumps, in either byte order
@@ -101,7 +101,7 @@ def open_dump_file(
 
     `format` names its format ("kdump", "elf", "lime", "avml", "raw"), for a file that is not recognised.
     `zero_excluded` concerns formats that leave out memory: what the file has no bytes for is read as zeros.
-    Raises DumpFileError (an OSError, too) where there is no file to read, DumpFormatError for what is no dump that
+    Raises DumpFileError (an OSError, too) where there is no file to read, DumpFormatError for what is not a dump that
     kernlab reads, and for a name of a format that is none.
     """
     if format is not None and format not in formats():
@@ -152,7 +152,7 @@ def _source(path: Path, name: str | None = None) -> Source:
 
 
 def _refuse_packed(path: Path, kind: str, start: bytes, name: str | None) -> None:
-    """Raise DumpFormatError for what is no dump, before gigabytes of it are unpacked."""
+    """Raise DumpFormatError for what is not a dump, before gigabytes of it are unpacked."""
     if not start.startswith(SIGNATURE):
         detect(path, start, None, packed=kind, name=name)
 
@@ -182,7 +182,7 @@ def _paths(path: object) -> list[Path]:
         if not path:
             raise DumpFileError(errno.EINVAL, "no file was named")
         if len(path) > _MOST_PIECES:
-            raise DumpFileError(errno.EINVAL, f"{len(path):,} files were named; no dump has as many pieces")
+            raise DumpFileError(errno.EINVAL, f"{len(path):,} files were named; no dump has that many pieces")
         return [_paths(piece)[0] for piece in path]
     try:
         return [Path(os.fsdecode(path))]  # type: ignore[arg-type]
@@ -229,7 +229,9 @@ def _refuse_irregular(path: Path, status: os.stat_result) -> None:
             str(path),
         )
     what = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-    raise DumpFileError(errno.EINVAL, f"this is {what}, no file; copy the dump into a file first", str(path))
+    raise DumpFileError(
+        errno.EINVAL, f"this is {what}, not a file; copy the dump into a file first", str(path)
+    )
 
 
 def _readable() -> str:
@@ -260,5 +262,5 @@ def _refusal(path: Path, start: bytes, size: int | None) -> str:
         )
     shown = start[:_LONGEST_SHOWN]
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
-        return f"is text ({shown.decode('ascii')!r} …), no dump; kernlab reads {_readable()}"
-    return f"is no dump that kernlab knows: it begins with {shown.hex(' ')}{long}; kernlab reads {_readable()}. {raw}"
+        return f"is text ({shown.decode('ascii')!r} …), not a dump; kernlab reads {_readable()}"
+    return f"is not a dump that kernlab knows: it begins with {shown.hex(' ')}{long}; it reads {_readable()}. {raw}"

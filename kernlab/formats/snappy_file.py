@@ -23,7 +23,7 @@ _LARGEST = 1 << 16
 _HEAD = 4 + 4 + 3  # type and length, CRC, the unpacked length of packed data as a varint of up to 64 KiB
 #: No more than this many times as long as packed data is what it unpacks to: a copy of 64 bytes takes 3.
 _MOST_RATIO = 22
-#: Chunks that are smaller than a page on average, but for this many, are no dump's.
+#: Chunks that are smaller than a page on average, but for this many, are not a dump's.
 _MOST_SMALL, _SMALL = 1 << 16, 4096
 #: Unpacked chunks that are kept: pages are asked for in the order of their addresses, more or less.
 _KEPT = 64
@@ -92,7 +92,7 @@ def _unpacked_size(data: bytes) -> int:
 
 
 class SnappyFile(Source):
-    """The bytes of indexed streams, one after another. Chunks whose check sum is wrong are missing, and told."""
+    """The bytes of indexed streams, one after another. Chunks whose check sum is wrong are missing, and reported."""
 
     def __init__(self, base: Source, index: ChunkIndex):
         self.path, self.file_bytes = base.path, base.file_bytes

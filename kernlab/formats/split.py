@@ -1,4 +1,4 @@
-"""Split dumps (makedumpfile --split): pieces in any order in, one dump out; what does not belong together is told."""
+"""Split dumps (makedumpfile --split): pieces in any order in, one dump out; what does not belong together is said."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REMEDY = "Name all pieces: kernlab.open([PIECE, PIECE, …])"
 class SplitDump(DumpFile):
     """The pieces of one split dump as one; frames whose piece is not among them are LOST.
 
-    `path` is the first of the paths as they were given. Raises DumpFormatError where they are no pieces of one dump;
+    `path` is the first of the paths as they were given. Raises DumpFormatError where they are not pieces of one dump;
     the files are the caller's until the constructor returns.
     """
 
@@ -127,7 +127,7 @@ def _piece(file: DumpFile, count: int) -> KdumpFile:
     if isinstance(file, KdumpFile) and file.piece is not None:
         return file
     raise DumpFormatError(
-        f"{file.path} is no piece of a split dump but a whole one ({file.format}), and {count:,} files were named. "
+        f"{file.path} is not a piece of a split dump but a whole one ({file.format}), and {count:,} files were named. "
         "Open it alone: only the pieces that makedumpfile --split writes belong together"
     )
 

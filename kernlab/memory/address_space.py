@@ -265,7 +265,9 @@ class AddressSpace:
 
     def _read_pages(self, address: int, size: int, physical: bool) -> tuple[U8, U8]:
         if size < 0 or not 0 <= address <= address + size <= 1 << 64:
-            raise FaultError(f"no {size:,} bytes lie at address {address:#x}: 64 bits end before", None)
+            raise FaultError(
+                f"{size:,} bytes at {address:#x} would reach past the end of the address space", None
+            )
         if size > LARGEST_READ:
             raise FaultError(
                 f"a read of {size:,} bytes at {address:#x} is refused: at most 4 GiB at once", address

@@ -301,7 +301,7 @@ class _Parser:
         kernel = self.kernel
         kind = percpu_type(kernel, variable)
         if kind is None:
-            raise KernlabError(f"{variable} is no per-CPU variable whose type is known")
+            raise KernlabError(f"{variable} is not a per-CPU variable whose type is known")
         numbers = cpus(kernel)
         if cpu not in numbers.tolist():
             raise KernlabError(f"there is no CPU {cpu}: this machine has {len(numbers)}, from 0 on")

@@ -1,4 +1,4 @@
-"""An address in, the structs out that it may be a part of: container_of without being told the container."""
+"""An address in, the structs out that it may be a part of: container_of without knowing the container."""
 
 from __future__ import annotations
 

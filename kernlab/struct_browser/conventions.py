@@ -154,7 +154,7 @@ _VM = {
     0x40000000: "VM_NOHUGEPAGE",
     0x80000000: "VM_MERGEABLE",
 }
-# include/uapi/asm-generic/fcntl.h; the access mode is no bit.
+# include/uapi/asm-generic/fcntl.h; the access mode is not a bit.
 _O = {
     0x1: "O_WRONLY",
     0x2: "O_RDWR",

@@ -34,7 +34,7 @@ class Disassemble:
         `size` in bytes begins at the address itself instead. Returns a DataFrame: address, offset (into the function),
         bytes (hexadecimal), instruction (Intel's notation), target (the symbol that a call, a jump or a memory operand
         names; missing elsewhere).
-        Raises MissingDependencyError without capstone, KernlabError for what is no code of this dump.
+        Raises MissingDependencyError without capstone, KernlabError for what is not code of this dump.
 
         >>> dump.disassemble("native_halt")["instruction"].tolist()[2:4]
         ['hlt', 'ret']
@@ -60,7 +60,7 @@ class Disassemble:
             raise KernlabError(f"{end - start:,} bytes of code are refused: at most {_LONGEST:,} at once")
         code = kernel.read(start, end - start)
         engine = capstone.Cs(*(getattr(capstone, name) for name in kernel.arch.instructions))
-        # What is no instruction (data between functions) is shown as bytes, and decoding goes on behind it.
+        # What is not an instruction (data between functions) is shown as bytes, and decoding goes on behind it.
         engine.skipdata = True
         found = list(engine.disasm_lite(code, start))
         named = kernel.symbols.symbolize(np.array([_target(*one) for one in found], dtype=np.uint64))
@@ -86,7 +86,7 @@ def _target(address: int, size: int, mnemonic: str, operands: str) -> int:
     """The address that an instruction names, 0 for none."""
     relative = _RELATIVE.search(operands)
     if "gs:" in operands:
-        # A per-CPU variable: what is named is no address.
+        # A per-CPU variable: what is named is not an address.
         return 0
     if relative is not None:
         distance = int(relative[2], 16)

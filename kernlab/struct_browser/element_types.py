@@ -1,4 +1,4 @@
-"""The head of a list or tree in, the type of what hangs on it out: known, told once and remembered, or seen from slabs.
+"""The head of a list or tree in, the type of what hangs on it out: known, given once and kept, or seen from slabs.
 
 C says of a `list_head` neither what it holds nor through which member; this module does.
 """
@@ -74,7 +74,7 @@ def check(kernel: Kernel, head: Type, type_name: str, link: str) -> ElementType:
     kind = kernel.find_type(type_name).strip()
     link_type = HEADS[head.strip().c_name]
     if not isinstance(kind, StructType) or not kind.size:
-        raise KernlabError(f"{type_name} is no struct of this kernel that a list could hold")
+        raise KernlabError(f"{type_name} is not a struct of this kernel that a list could hold")
     if not link_type:
         return ElementType(kind, "", 0, "told")
     if not link:

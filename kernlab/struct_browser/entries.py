@@ -116,7 +116,7 @@ def _entries(
 def _refuse_type(place: Location, type_name: str) -> None:
     if type_name:
         raise KernlabError(
-            f"{place.name} is {place.type.c_name}, no head of a list or tree: type={type_name!r} says nothing of it. "
+            f"{place.name} is {place.type.c_name}, not the head of a list or tree: type={type_name!r} does not apply. "
             f"To look at an address as another type, write '{type_name} @ 0x…'"
         )
 
@@ -125,7 +125,7 @@ def _as_head(kernel: Kernel, place: Location, type_name: str, link: str) -> Loca
     """A symbol of which no type is known as the head of the list or tree that such links hang on."""
     kind = kernel.find_type(_spelt(kernel, type_name)).strip()
     if not isinstance(kind, StructType):
-        raise KernlabError(f"{type_name} is no struct of this kernel that a list could hold")
+        raise KernlabError(f"{type_name} is not a struct of this kernel that a list could hold")
     # A cached root begins with the plain one.
     head_of = {
         node: head
@@ -136,7 +136,7 @@ def _as_head(kernel: Kernel, place: Location, type_name: str, link: str) -> Loca
         node = resolve(kind, link).type.c_name
         if node not in head_of:
             raise KernlabError(
-                f"{link!r} of {kind.c_name} is {node}, no link of a list or tree; those are {', '.join(head_of)}"
+                f"{link!r} of {kind.c_name} is {node}, not a link of a list or tree; those are {', '.join(head_of)}"
             )
     else:
         links = {node: found for node in head_of if (found := links_of(kind, node))}
@@ -190,7 +190,7 @@ def _of_head(kernel: Kernel, place: Location, columns: Any, type_name: str, link
         kernel.lost(f"only the first {limit:,} entries were read: limit= reads more")
     kept = [item for item in found[:limit] if item.type is not VALUE]
     if len(kept) < min(len(found), limit):
-        kernel.lost(f"{min(len(found), limit) - len(kept):,} slots hold numbers, no pointers")
+        kernel.lost(f"{min(len(found), limit) - len(kept):,} slots hold numbers, not pointers")
     if not kept and opened.element is None:
         return dataframes.frame(kernel, place.name, key=[], address=dataframes.addresses(kernel, []))
     element = kept[0].type if kept else opened.element.type if opened.element else place.type

@@ -26,7 +26,7 @@ def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) 
 
     Of pages that only a look at all of memory tells apart the kind stays '': a browser does not wait for that.
     """
-    # What a glance at a damaged place lost is no loss of the dump's own.
+    # What a glance at a damaged place lost is not a loss of the dump's own.
     with kernel.scope("identify"):
         return list(what_lies_at(kernel, kernel.addresses(addresses).values, quick=True))
 

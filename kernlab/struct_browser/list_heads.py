@@ -83,7 +83,7 @@ def _check(kernel: Kernel, pointer: int, what: str) -> None:
     if not pointer:
         raise KernlabError(f"{what} is NULL: this list was never set up, or is damaged")
     if pointer & 7 or pointer < kernel.arch.kernel_start:
-        raise KernlabError(f"{what} is {pointer:#x}, which is no address of a kernel object: damaged")
+        raise KernlabError(f"{what} is {pointer:#x}, which is not the address of a kernel object: damaged")
 
 
 def _seen(seen: dict[int, int], pointer: int) -> None:

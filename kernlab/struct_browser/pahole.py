@@ -113,7 +113,7 @@ def layout(kind: Type, cache_line: int) -> StructLayout:
     """The layout of a struct or union; `cache_line` in bytes. Raises KernlabError for other types."""
     struct = kind.strip()
     if not isinstance(struct, StructType):
-        raise KernlabError(f"{kind.c_name} is no struct or union, so it has no layout")
+        raise KernlabError(f"{kind.c_name} is not a struct or union, so it has no layout")
     made = StructLayout(struct.c_name, struct.size, cache_line)
     _struct(made, struct, 0, 0, "")
     return made
@@ -133,7 +133,7 @@ def _struct(made: StructLayout, struct: StructType, base: int, depth: int, path:
                 _cacheline(made, base + end, base + member.bit_offset)
         _member(made, member, base, depth, path)
         end = max(end, member.bit_offset + bits)
-        # What a bitfield leaves of the unit that it is declared with is no hole: pahole counts it in bits.
+        # What a bitfield leaves of the unit that it is declared with is not a hole: pahole counts it in bits.
         unit = 8 * max(member.type.size, 1)
         unit_end = (member.bit_offset // unit + 1) * unit if member.bit_size else 0
     rest = 8 * struct.size - end

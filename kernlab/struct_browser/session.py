@@ -1,7 +1,7 @@
 """What a reader does in a struct browser in, plain JSON for a view out. No widget, no IPython: anything can ask it.
 
 Addresses and other numbers that may be large go out as text: a view's numbers are doubles. Everything that a dump
-holds goes out as text whose control characters are visible already, and is no markup.
+holds goes out as text whose control characters are visible already, and is not markup.
 """
 
 from __future__ import annotations

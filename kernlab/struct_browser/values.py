@@ -68,7 +68,7 @@ def scalar(
     bit_offset: int = 0,
     bit_size: int = 0,
 ) -> str:
-    """One value that is no pointer to follow and no struct: as text. `owner` is (struct, member)."""
+    """One value that is not a pointer to follow and no struct: as text. `owner` is (struct, member)."""
     kind = plain(declared)
     if isinstance(kind, ArrayType):
         if kind.element.strip().size == 8 and not _MASKS.isdisjoint(

@@ -39,7 +39,7 @@ FOREIGN = {
     "JPEG": b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(100),
     "is text": b"[    0.000000] Linux version 6.1.0\n" * 5,
     "begins with zeros.*header of the dump is lost": bytes(9000),
-    "no dump that kernlab knows.*de ad be ef": b"\xde\xad\xbe\xef" * 30,
+    "not a dump that kernlab knows.*de ad be ef": b"\xde\xad\xbe\xef" * 30,
     "its first block is extra": b"\1" * 4096 + b"KDUMP   " + bytes(100),
     "cut short": b"KDUMP   ",
     "headers are damaged or cut": b"\x7fELF",

@@ -161,7 +161,7 @@ class TestFrames:
 class TestRefused:
     @pytest.mark.parametrize(("kind", "what"), [(2, "vmlinux"), (3, "shared object"), (1, "kernel module")])
     def test_no_core(self, tmp_path, kind, what):
-        with pytest.raises(KernlabError, match=f"{what}.*no core dump"):
+        with pytest.raises(KernlabError, match=f"{what}.*not a core dump"):
             opened(tmp_path, [Segment(0, content(PAGE))], kind=kind)
 
     @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ class TestRoundTrip:
             with open_dump_file(write(tmp_path, data)) as dump:
                 assert dump.machine == "x86_64"
                 assert frames(dump, list(pages)) == pages
-        with pytest.raises(KernlabError, match=r"does not say of what machine .* 'Unknown'") as refused:
+        with pytest.raises(
+            KernlabError, match=r"does not say which machine it is of .* 'Unknown'"
+        ) as refused:
             open_dump_file(write(tmp_path, kdump(pages, version=3, machine=b"Unknown").data))
         assert "damaged" not in str(refused.value)
 

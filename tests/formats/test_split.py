@@ -171,7 +171,7 @@ class TestMixed:
         piece = written(tmp_path, split(some(), [60]))[0]
         core = write(tmp_path, elf([Segment(0, bytes(PAGE))]), "core")
         for paths in ([whole, piece], [piece, whole], [whole, whole], [piece, core], [core, core]):
-            with pytest.raises(KernlabError, match="no piece of a split dump but a whole one"):
+            with pytest.raises(KernlabError, match="not a piece of a split dump but a whole one"):
                 open_dump_file(paths)
 
     def test_what_is_no_dump_among_them(self, tmp_path):

@@ -92,7 +92,7 @@ def test_a_short_cycle_ends_and_says_so(dump, pid1):
         (0, "NULL"),
         (0xDEAD000000000100, "LIST_POISON1"),
         (0x6B6B6B6B6B6B6B6B, "POISON_FREE"),
-        (0x123, "no address of a kernel object"),
+        (0x123, "not the address of a kernel object"),
         (0xFFFF800000000008, "cannot be read"),
         (0xFFFFFFFFFFFFFFF8, "cannot be read"),
     ],

@@ -32,15 +32,15 @@ def test_a_type_without_a_link_is_asked_for_it(sample):
         sample.entries("workqueues", type="struct workqueue_struct")
     with pytest.raises(MemberNotFoundError, match="has no member 'lost'"):
         sample.entries("workqueues", type="struct workqueue_struct", link="lost")
-    with pytest.raises(KernlabError, match="no link of a list or tree"):
+    with pytest.raises(KernlabError, match="not a link of a list or tree"):
         sample.entries("workqueues", type="struct workqueue_struct", link="flags")
 
 
 @pytest.mark.parametrize(
     ("what", "arguments", "told"),
     [
-        ("init_task", {"type": "struct mm_struct"}, "no head of a list or tree"),
-        ("init_task.signal.rlim", {"type": "struct mm_struct"}, "no head of a list or tree"),
+        ("init_task", {"type": "struct mm_struct"}, "not the head of a list or tree"),
+        ("init_task.signal.rlim", {"type": "struct mm_struct"}, "not the head of a list or tree"),
         ("init_task.children", {"link": "sibling"}, "name the type, too"),
         ("init_task.comm", {"columns": ["x"]}, "no members for columns="),
         ("init_task.pid", {"columns": ["x"]}, "no members for columns="),
@@ -55,7 +55,7 @@ def test_what_does_not_go_together_is_refused(sample, what, arguments, told):
 
 def test_rows_of_a_table_are_structs_already(sample):
     structs = sample.tasks.kern.structs
-    with pytest.raises(KernlabError, match="no head of a list"):
+    with pytest.raises(KernlabError, match="not the head of a list"):
         sample.entries(structs, type="struct mm_struct")
     assert sample.entries(structs, ["pid"]).pid.tolist() == sample.tasks.pid.tolist()
     assert len(sample.entries(structs, limit=3)) == 3

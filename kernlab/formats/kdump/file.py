@@ -193,7 +193,7 @@ class KdumpFile(DumpFile):
         if self._elsewhere is not None:
             indices[self._elsewhere.test(pfns)] = -int(FrameStatus.LOST)
         if self._unknown:
-            # What the cut bitmaps cannot tell may have been dumped; what is no RAM was not.
+            # What the cut bitmaps cannot tell may have been dumped; what is not RAM was not.
             behind = (pfns >= np.uint64(self._dumped.bits)) & (pfns < np.uint64(self.max_pfn))
             is_known = pfns < np.uint64(self._ram.bits)
             indices[behind & (self._ram.test(pfns) | ~is_known)] = -int(FrameStatus.LOST)

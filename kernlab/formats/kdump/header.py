@@ -172,7 +172,7 @@ def read_header(source: Source) -> Header:
     names["machine"] = machine = _machine(source, names["machine"])
     if machine == _UNTOLD_MACHINE:
         raise DumpFormatError(
-            f"{path} does not say of what machine it is (its header has {machine!r}, as QEMU writes it, and there are "
+            f"{path} does not say which machine it is of (its header has {machine!r}, as QEMU writes it, and there are "
             "no registers of a CPU to tell); kernlab reads dumps of x86_64 machines only so far"
         )
     if machine != "x86_64":
