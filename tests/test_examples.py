@@ -47,6 +47,11 @@ CALLED = (
 )
 #: Of a block trace, what is not for the modules that read it.
 BLOCK_TRACE = ("events", "latencies", "text", "export", "processes", "losses")
+#: Of structs in columns, what an analysis uses most.
+STRUCTS = {
+    "kernlab.core.struct_array:StructArray": ("has", "first", "follow", "frame"),
+    "kernlab.core.column:Column": ("has", "filled", "tolist"),
+}
 #: Libraries that an example needs beyond those that kernlab always has.
 NEEDS = {
     "kernlab.display.grid:show": "itables",
@@ -118,6 +123,12 @@ def test_classes(run: Any, place: str) -> None:
 def test_called_views(run: Any, place: str) -> None:
     pytest.importorskip(NEEDS.get(place, "kernlab"))
     run(place, load(place).__call__)
+
+
+@pytest.mark.parametrize("place", STRUCTS)
+def test_structs(run: Any, place: str) -> None:
+    for name in STRUCTS[place]:
+        run(f"{place}.{name}", inspect.getattr_static(load(place), name))
 
 
 def test_block_trace(run: Any) -> None:

@@ -101,7 +101,12 @@ class Column(Operators["Column"]):
         return Column(self.values[rows], self.valid[rows], self.kind, self.type)
 
     def tolist(self) -> list[Any]:
-        """Python's own values, None where one is missing."""
+        """Python's own values, None where one is missing.
+
+        >>> tasks = dump.structs("task_struct", dump.tasks.address.tail(2))
+        >>> tasks["mm->total_vm"].tolist()
+        [247, None]
+        """
         plain: list[Any] = self.values.tolist()
         if self.valid.all():
             return plain
@@ -123,7 +128,12 @@ class Column(Operators["Column"]):
         return Column(self.values, self.valid & mask, self.kind, self.type)
 
     def filled(self, value: Any) -> npt.NDArray[Any]:
-        """The values as a plain array of their dtype with `value` for what is missing; not to be written into."""
+        """The values as a plain array of their dtype with `value` for what is missing; not to be written into.
+
+        >>> tasks = dump.structs("task_struct", dump.tasks.address.tail(2))
+        >>> tasks["mm->total_vm"].filled(0)
+        array([247,   0], dtype=uint64)
+        """
         if self.valid.all():
             return self.values
         valid = self.valid if self.values.ndim == 1 else self.valid[:, None]
@@ -138,7 +148,12 @@ class Column(Operators["Column"]):
         return true
 
     def has(self, bits: int | np.integer[Any]) -> Column:
-        """Is any of these bits set? A "bool" column."""
+        """Is any of these bits set? A "bool" column.
+
+        >>> tasks = dump.structs("task_struct", dump.tasks.address)
+        >>> int(tasks["flags"].has(0x200000).true.sum())  # PF_KTHREAD
+        58
+        """
         return (self & bits) != 0
 
     @property

@@ -67,7 +67,12 @@ class StructArray:
         return picked if self._prefetched is None else picked._with(self._prefetched[key])
 
     def has(self, path: str) -> bool:
-        """Does this kernel's type have the member?"""
+        """Does this kernel's type have the member?
+
+        >>> tasks = dump.structs("task_struct", dump.tasks.address)
+        >>> tasks.has("__state"), tasks.has("state")
+        (True, False)
+        """
         try:
             resolve(self.type, path)
         except MemberNotFoundError:
@@ -78,6 +83,10 @@ class StructArray:
         """The column of the first path that this kernel's type has: newest layout first.
 
         Raises MemberNotFoundError when it has none of them.
+
+        >>> tasks = dump.structs("task_struct", dump.tasks.address.head(2))
+        >>> tasks.first("__state", "state").values
+        array([0, 0], dtype=uint32)
         """
         for path in paths[:-1]:
             if self.has(path):
@@ -85,7 +94,12 @@ class StructArray:
         return self[paths[-1]]
 
     def follow(self, path: str, to: str | None = None) -> StructArray:
-        """The structs that a pointer member points to, or that are embedded at `path`; `to` names another type."""
+        """The structs that a pointer member points to, or that are embedded at `path`; `to` names another type.
+
+        >>> tasks = dump.structs("task_struct", dump.tasks.address.tail(2))
+        >>> tasks.follow("mm")["map_count"].tolist()
+        [10, None]
+        """
         access = resolve(self.type, path)
         column = self.member(access)
         if isinstance(column, StructArray):
@@ -125,7 +139,12 @@ class StructArray:
         return owner, StructArray(self.kernel, access.type.element, addresses, np.repeat(valid, wanted))
 
     def frame(self, columns: dict[str, str] | list[str]) -> Any:
-        """A DataFrame of members: `{"comm": "comm", "pages": "mm->total_vm"}` or a list of paths."""
+        """A DataFrame of members: `{"comm": "comm", "pages": "mm->total_vm"}` or a list of paths.
+
+        >>> dump.structs("task_struct", ["init_task"]).frame({"comm": "comm", "threads": "signal->nr_threads"})
+                comm  threads
+        0  swapper/0        1
+        """
         if self.kernel.host is None:
             raise KernlabError("these structs belong to no open dump, so nothing builds frames for them")
         paths = columns if isinstance(columns, dict) else {path: path for path in columns}
