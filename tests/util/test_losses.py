@@ -105,3 +105,17 @@ def test_outside_of_any_scope_it_is_the_dumps_own_loss(dump_files):
         dump.kernel.lost("a list is broken")
         assert dump.problems == ["a list is broken"]
         assert dump.symbols.attrs["problems"] == ["a list is broken"]
+
+
+def test_a_cold_look_at_the_leads_finds_the_tasks_once(dump_files, monkeypatch):
+    import kernlab
+    from kernlab.linux import tasks
+
+    found = []
+    by_pid = tasks._by_pid
+    monkeypatch.setattr(tasks, "_by_pid", lambda kernel: (found.append(kernel), by_pid(kernel))[1])
+    with kernlab.open(dump_files("debian-6.1").vmcore) as dump:
+        assert len(dump.suspects.columns)
+        assert len(dump.memory_by_process)
+        assert len(dump.tasks)
+        assert len(found) == 1
