@@ -18,7 +18,7 @@ from kernlab.core.struct import Struct
 from kernlab.dump import Dump
 from kernlab.formats import open_dump_file
 from kernlab.jupyter.completion import suggestions
-from kernlab.struct_browser.pahole import Layout
+from kernlab.struct_browser.pahole import StructLayout
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_a_terminal_shows_sizes_in_human_units_and_no_controls(shell, dump):
 
 def test_struct(shell, dump):
     shown = shell.run_line_magic("struct", "task_struct")
-    assert isinstance(shown, Layout)
+    assert isinstance(shown, StructLayout)
     assert str(shown) == str(shell.run_line_magic("struct", "struct task_struct"))
     init = dump.symbol("init_task")
     for where in (f"{init:#x}", "init_task", "&init_task"):
@@ -278,7 +278,7 @@ def test_which_dump_is_meant(shell, opened):
     with pytest.raises(UsageError, match="%vmcore FILE"):
         shell.run_line_magic("struct", "page")
     shell.user_ns["a"] = opened("debian-6.1")
-    assert isinstance(shell.run_line_magic("struct", "page"), Layout)
+    assert isinstance(shell.run_line_magic("struct", "page"), StructLayout)
     shell.user_ns["b"] = opened("debian-7.2")
     with pytest.raises(UsageError, match="a, b"):
         shell.run_line_magic("struct", "page")

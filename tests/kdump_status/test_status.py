@@ -297,7 +297,7 @@ def test_json_has_every_check(tmp_path: Path) -> None:
 def test_an_empty_folder_is_told_apart_from_a_machine(tmp_path: Path) -> None:
     report = status(tmp_path)
     assert not report.armed
-    with pytest.raises(KernlabError, match="no directory"):
+    with pytest.raises(KernlabError, match="is not a directory"):
         status(tmp_path / "nowhere")
 
 

@@ -183,7 +183,7 @@ def test_garbage_in_a_page_ends_it(damaged: Overlay) -> None:
     ftrace = damaged.dump().ftrace
     assert ftrace.lost.damaged[0] == 1
     assert 0 < ftrace.lost.decoded[0] < whole
-    assert any("no event" in problem for problem in ftrace.all.attrs["problems"])
+    assert any("not an event" in problem for problem in ftrace.all.attrs["problems"])
 
 
 @pytest.mark.parametrize("target", ["self", "nowhere", "zero"])

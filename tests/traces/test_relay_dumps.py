@@ -137,7 +137,7 @@ def test_counters_that_cannot_be_true_end_in_a_row(base, member, value, says):
 @pytest.mark.parametrize(
     ("member", "value", "says"),
     [
-        ("n_subbufs", 0, "no relay buffer"),
+        ("n_subbufs", 0, "cannot be a relay buffer"),
         ("n_subbufs", (1 << 64) - 1, "fit"),
         ("subbuf_size", 1 << 62, "fit"),
         ("version", 6, "version is 6"),

@@ -84,9 +84,9 @@ def test_lost_sub_buffers_are_counted():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"n_subbufs": 0}, "no relay buffer"),
-        ({"subbuf_size": 0}, "no relay buffer"),
-        ({"subbuf_size": LARGEST_BUFFER}, "no relay buffer"),
+        ({"n_subbufs": 0}, "cannot be a relay buffer"),
+        ({"subbuf_size": 0}, "cannot be a relay buffer"),
+        ({"subbuf_size": LARGEST_BUFFER}, "cannot be a relay buffer"),
         ({"current": 4}, "slot 4 of 4"),
         ({"offset": 102}, "102 bytes are written"),
         ({"consumed": 6}, "6 sub-buffers are consumed"),

@@ -245,7 +245,7 @@ class TestBound:
 
     def test_larger_than_the_bound(self, home, monkeypatch):
         monkeypatch.setenv("KERNLAB_CACHE_BYTES", str(2 * MIB))
-        with pytest.raises(CacheFullError, match=r"bounded to 2,097,152 bytes.*KERNLAB_CACHE_BYTES=NUMBER"):
+        with pytest.raises(CacheFullError, match=r"limited to 2,097,152 bytes.*KERNLAB_CACHE_BYTES=NUMBER"):
             cached("a", Maker(bytes(3 * MIB)))
         assert kinds(home) == [".lock"]
 

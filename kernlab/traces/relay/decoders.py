@@ -121,8 +121,8 @@ def decoder_of(given: Any) -> Decoder:
     except (TypeError, ValueError) as error:
         names = ", ".join(map(repr, BY_NAME))
         raise KernlabError(
-            f"{given!r} is not a decoder: no C type (struct …), no NumPy dtype, none of {names} ('' leaves bytes), and "
-            "no function of {cpu: bytes}"
+            f"{given!r} is not a decoder: neither a C type (struct …) nor a NumPy dtype, nor one of {names} ('' leaves "
+            "bytes), nor a function of {cpu: bytes}"
         ) from error
     return records(dtype)
 
