@@ -59,8 +59,7 @@ def vm_areas(kernel: Kernel) -> VmAreas:
     area = StructArray(kernel, kind, np.concatenate([used, unused]))
     start, end = area["va_start"], area["va_end"]
     good = (end > start).true
-    if not good.all():
-        kernel.lost(f"{int((~good).sum()):,} vmalloc areas cannot be read or are damaged")
+    kernel.lost("vmalloc areas cannot be read or are damaged", mask=~good)
     unpurged = np.arange(len(area)) >= len(used)
     order = np.flatnonzero(good)
     order = order[np.argsort(start.values[order], kind="stable")]

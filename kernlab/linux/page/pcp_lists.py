@@ -54,11 +54,11 @@ def pcp_lists(kernel: Kernel, zone: StructArray, pageblock_order: int) -> tuple[
         pcp = pcp.follow("pcp")
     owner = np.repeat(populated, len(numbers))
     count = pcp["count"]
-    if not count.valid.all():
-        kernel.lost(
-            f"{int((~count.valid).sum()):,} per-CPU lists of free pages lie on pages that the dump lacks: what hangs "
-            "on them counts as other kernel memory"
-        )
+    kernel.lost(
+        "per-CPU lists of free pages lie on pages that the dump lacks",
+        mask=~count.valid,
+        why="what hangs on them counts as other kernel memory",
+    )
     index, heads = pcp.elements("lists")
     per_pcp = len(heads) // max(len(pcp), 1)
     number = np.arange(len(heads)) % max(per_pcp, 1)

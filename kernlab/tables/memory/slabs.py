@@ -188,10 +188,7 @@ def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
     of = order[place[mine]]
     np.add.at(tally.slabs, of, 1)
     np.add.at(tally.objects, of, objects.int64.values[mine])
-    if not mine.all():
-        kernel.lost(
-            f"slabs: {int((~mine).sum()):,} slab pages belong to no listed cache or cannot be read: not counted"
-        )
+    kernel.lost("slab pages belong to no listed cache, or cannot be read", mask=~mine, why="not counted")
 
 
 def _free_in(slabs_on: StructArray) -> Column:

@@ -104,7 +104,7 @@ def load(kernel: Kernel, rings: list[Ring]) -> Trace:
 
     whole = length >= ENTRY
     if not whole.all():
-        kernel.lost(f"{int((~whole).sum()):,} records are too short to be trace events; they are left out")
+        kernel.lost("records are too short to be trace events", mask=~whole, why="they are left out")
         ring, start, length, time = ring[whole], start[whole], length[whole], time[whole]
     order = _order(ring, time)
     ring, start, length, time = ring[order], start[order], length[order], time[order]
