@@ -79,11 +79,6 @@ def memparse(text: str) -> tuple[int | None, str]:
         return None, text
 
 
-def size_for(ranges: str, memory: int) -> int | None:
-    """What a list of ranges such as `2G-64G:256M,64G-:512M` gives a machine with `memory` bytes; None if malformed."""
-    return _ranges((ranges,), ranges, memory).size
-
-
 def _simple(words: tuple[str, ...], word: str) -> Crashkernel:
     size, rest = memparse(word)
     if word == "auto":

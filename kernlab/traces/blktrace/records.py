@@ -155,10 +155,6 @@ def _is_swapped(data: U8, start: int, end: int) -> bool:
     return counts[1] > counts[0]
 
 
-def _first_magic(data: U8, start: int, swapped: bool) -> int:
-    return MAGIC8 if data[start + (3 if swapped else 0)] == MAGIC8 & 0xFF else MAGIC7
-
-
 def _candidates(
     data: U8,
     start: int,

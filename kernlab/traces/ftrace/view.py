@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 I64 = npt.NDArray[np.int64]
 
-#: Columns that every event has; an event's own field of the same name keeps it, the common one gives way.
-_COMMON = ("instance", "timestamp", "cpu", "pid", "comm")
-
 
 class Ftrace(Losing, Spelt):
     """The trace buffers of a dump, of all instances and CPUs.
