@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,29 +17,21 @@ from kernlab.errors import KernlabError, TypesLostError
 from kernlab.util import text
 
 #: Larger rings are taken for damage (CONFIG_LOG_BUF_SHIFT ends at 25, log_buf_len= at 2 GiB).
-_LARGEST_TEXT = 1 << 31
-
-
-_MOST_DESCRIPTORS = 1 << 26
-
+_LARGEST_TEXT_BITS, _MOST_DESCRIPTOR_BITS = 31, 26
 
 # kernel/printk/printk_ringbuffer.h
 _STATE_SHIFT = 62
-
-
-_COMMITTED, _FINALIZED = 1, 2
-
-
+_RESERVED, _COMMITTED, _FINALIZED, _REUSABLE = 0, 1, 2, 3
 _ID_MASK = np.uint64((1 << _STATE_SHIFT) - 1)
-
-
 _NO_TEXT = np.uint64(1)
-
-
 _FAILED = np.uint64(1)
-
-
 _CALLER_IS_CPU = 0x80000000
+
+#: A text block begins with an id of 8 bytes.
+_ID_BITS = 3
+
+#: How far behind the newest record one may be that is not yet written: all CPUs may be at it.
+_MOST_WRITERS = 64
 
 
 def _type(kernel: Kernel, name: str) -> Type:
@@ -54,12 +45,26 @@ def _type(kernel: Kernel, name: str) -> Type:
         return known
 
 
-def callers(infos: StructArray) -> list[str]:
+def callers(infos: StructArray) -> Column:
     """`T12` or `C0` per record, '' where the kernel was built without CONFIG_PRINTK_CALLER (print_caller)."""
     if not infos.has("caller_id"):
-        return [""] * len(infos)
-    ids = infos["caller_id"].values.tolist()
-    return [f"C{i & ~_CALLER_IS_CPU}" if i & _CALLER_IS_CPU else f"T{i}" for i in ids]
+        return Column.texts([""] * len(infos))
+    return Column.texts([None if number is None else _caller(number) for number in infos["caller_id"]])
+
+
+def _caller(number: int) -> str:
+    return f"C{number & ~_CALLER_IS_CPU}" if number & _CALLER_IS_CPU else f"T{number}"
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records, oldest first: their descriptors and infos, `ids` uint64[n] by which the ring knows them, and
+    `sequence` uint64[n], the numbers by which its readers do."""
+
+    descriptors: StructArray
+    infos: StructArray
+    ids: npt.NDArray[np.uint64]
+    sequence: npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,9 @@ class Ring:
     def read(cls, kernel: Kernel) -> Ring:
         """The ring that `prb` points to. Raises KernlabError where its frame is damaged."""
         if kernel.find_symbol("prb") is None:
-            raise KernlabError("this kernel keeps no log (CONFIG_PRINTK is off)")
+            raise KernlabError(
+                "this kernel keeps no log (CONFIG_PRINTK is off), or keeps it as kernels before Linux 5.10 did"
+            )
         pointer = kernel.word("prb")
         prb = StructArray(kernel, _type(kernel, "struct printk_ringbuffer"), [pointer])
 
@@ -92,7 +99,7 @@ class Ring:
             return int(column.values[0])
 
         count_bits, size_bits = number("desc_ring.count_bits"), number("text_data_ring.size_bits")
-        if not 0 < count_bits < 32 or 1 << count_bits > _MOST_DESCRIPTORS or 1 << size_bits > _LARGEST_TEXT:
+        if not 0 < count_bits <= _MOST_DESCRIPTOR_BITS or not _ID_BITS <= size_bits <= _LARGEST_TEXT_BITS:
             raise KernlabError(
                 f"the log cannot be read: printk_ringbuffer at {pointer:#x} claims 2^{count_bits} records and "
                 f"2^{size_bits} bytes of text"
@@ -101,32 +108,91 @@ class Ring:
         head, tail = number("desc_ring.head_id.counter"), number("desc_ring.tail_id.counter")
         return cls(kernel, prb, count_bits, head, tail, size_bits, data, readable)
 
-    def records(self) -> tuple[StructArray, StructArray, npt.NDArray[np.uint64]]:
-        """Descriptors, infos and sequence numbers of the records between tail and head that are whole."""
+    def records(self) -> Records:
+        """The records that are whole, and those of which only the descriptor is damaged: their info and their text say
+        the same number.
+
+        Each slot of the ring says its id in the descriptor, its sequence number in the info, and its text the id
+        again. Ids and sequence numbers are given out together (prb_reserve), so all of a ring differ by the same.
+        """
         count = 1 << self.count_bits
-        # Ids wrap at 62 bits; the ring holds at most `count` of them.
-        span = ((self.head - self.tail) & int(_ID_MASK)) + 1
-        if span > count:
-            self.kernel.lost(
-                f"the log: head and tail lie {span:,} ids apart in a ring of {count:,}; all were read"
-            )
-            span = count
-        ids = np.uint64(self.head & int(_ID_MASK)) - np.arange(span, dtype=np.uint64)[::-1] & _ID_MASK
-        slots = ids & np.uint64(count - 1)
+        slots = np.arange(count, dtype=np.uint64)
         descriptors = self._ring("desc_ring.descs", "struct prb_desc", slots)
         infos = self._ring("desc_ring.infos", "struct printk_info", slots)
-        var = descriptors["state_var.counter"]
+        var, sequence = descriptors["state_var.counter"], infos["seq"]
         bits = var.values.view(np.uint64)
-        state = bits >> np.uint64(_STATE_SHIFT)
-        whole = (state == _COMMITTED) | (state == _FINALIZED)
-        mine = var.valid & whole & ((bits & _ID_MASK) == ids)
-        sequence = infos["seq"]
-        lost = int((~var.valid | (mine & ~sequence.valid)).sum())
-        if lost:
-            self.kernel.lost(f"the log: {lost:,} of {span:,} records lie on pages that the dump lacks")
-        keep = np.flatnonzero(mine & sequence.valid)
-        keep = keep[np.argsort(sequence.values[keep], kind="stable")]
-        return descriptors[keep], infos[keep], sequence.values[keep]
+        state, own = bits >> np.uint64(_STATE_SHIFT), bits & _ID_MASK
+        done = var.valid & ((state == _COMMITTED) | (state == _FINALIZED))
+        ahead = sequence.values - own & _ID_MASK
+        in_place = done & sequence.valid & ((own & np.uint64(count - 1)) == slots)
+        distance = _most_common(ahead[in_place])
+        if distance is not None:
+            in_place &= ahead == distance
+        ids = self._window(own[in_place], count)
+        at = (ids & np.uint64(count - 1)).astype(np.int64)
+        state, own, done, known = state[at], own[at], done[at], sequence.valid[at]
+        mine = own == ids
+        whole = done & mine
+        # The ring begins with a descriptor of no record, which the first lap keeps as its oldest.
+        nothing = mine & (state == _REUSABLE) & (np.arange(len(ids)) == 0)
+        # What a writer has just taken still shows the record of one lap ago, or is its own and not yet committed.
+        young = ids[-1:] - ids < np.uint64(_MOST_WRITERS)
+        begun = young & (
+            (mine & (state == _RESERVED)) | ((own == ids - np.uint64(count)) & (state == _REUSABLE))
+        )
+        unread = ~var.valid[at] | (whole & ~known)
+        damaged = ~(whole | nothing | begun | unread)
+        if distance is None:
+            distance = _most_common((sequence.values[at] - ids & _ID_MASK)[damaged & known])
+        numbered = known & (sequence.values[at] - ids & _ID_MASK == np.uint64(distance or 0))
+        rescued = damaged & numbered & self._has_text(descriptors[at], infos[at], ids)
+        tell = self.kernel.lost
+        tell("records of the log lie on pages that the dump lacks", mask=unread)
+        tell("records of the log were still being written, and are left out", mask=begun)
+        tell("records of the log have a damaged descriptor, and are left out", mask=damaged & ~rescued)
+        tell(
+            "records of the log have a damaged descriptor; their text and number tell that they are records",
+            mask=rescued,
+        )
+        shown = (whole & ~unread) | rescued
+        tell(
+            "records of the log have an info that is not theirs: time, level and caller may be wrong",
+            mask=shown & ~numbered,
+        )
+        rows = np.flatnonzero(shown)
+        numbers = ids[rows] + np.uint64(distance or 0) & _ID_MASK
+        return Records(descriptors[at[rows]], infos[at[rows]], ids[rows], numbers)
+
+    def _window(self, found: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.uint64]:
+        """The ids from the oldest record to the newest: from tail to head, unless the ids that descriptors have, and
+        that fit their places, say otherwise."""
+        head = np.uint64(self.head & int(_ID_MASK))
+        # Ids wrap at 62 bits; the ring holds at most `count` of them.
+        span = ((self.head - self.tail) & int(_ID_MASK)) + 1
+        low, high = 1 - min(span, count), 0
+        behind = np.sort((found - head << np.uint64(2)).view(np.int64) >> 2)
+        if len(behind):
+            # Of all stretches as long as the ring the one that has most of them.
+            first = np.searchsorted(behind, behind - (count - 1))
+            last = int(np.argmax(np.arange(len(behind)) - first))
+            oldest, newest = int(behind[first[last]]), int(behind[last])
+            if span > count or oldest < low or newest > high:
+                self.kernel.lost(
+                    f"the log: head and tail lie {span:,} ids apart in a ring of {count:,}, and are not those of its "
+                    "descriptors: all that these have is shown"
+                )
+                low, high = oldest, newest
+        elif span > count:
+            self.kernel.lost(f"the log: head and tail lie {span:,} ids apart in a ring of {count:,}")
+        return head + np.arange(low, high + 1).astype(np.uint64) & _ID_MASK
+
+    def _has_text(
+        self, descriptors: StructArray, infos: StructArray, ids: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.bool_]:
+        """Does a text of its own lie where the descriptor says? Its id stands before it."""
+        blocks = self._blocks(descriptors, infos)
+        found: npt.NDArray[np.bool_] = ~blocks.empty & (blocks.ids == ids)
+        return found
 
     def _ring(self, path: str, type_name: str, slots: npt.NDArray[np.uint64]) -> StructArray:
         base = self.prb[path]
@@ -135,10 +201,9 @@ class Ring:
         where = start + slots * np.uint64(element.size)
         return StructArray(self.kernel, element, where, np.repeat(base.valid, len(slots)))
 
-    def texts(self, descriptors: StructArray, infos: StructArray) -> tuple[Column, int]:
-        """The records' texts, and how many are lost (printk_ringbuffer.c, get_data)."""
+    def _blocks(self, descriptors: StructArray, infos: StructArray) -> _Blocks:
+        """Where the texts lie in the data (printk_ringbuffer.c, get_data)."""
         begin, after = descriptors["text_blk_lpos.begin"].values, descriptors["text_blk_lpos.next"].values
-        length = infos["text_len"].int64.filled(0)
         size = np.uint64(1 << self.size_bits)
         first, last = begin & (size - np.uint64(1)), after & (size - np.uint64(1))
         # A block that would cross the end of the ring lies at its start instead; its id word lies there too.
@@ -149,26 +214,73 @@ class Ring:
         before = resolve(_type(self.kernel, "struct prb_data_block"), "data").hops[-1]
         start = np.where(wrapped, np.uint64(0), first).astype(np.int64) + before
         end = np.where((last == 0) & ~wrapped, size, last).astype(np.int64)
-        empty = ((begin & _NO_TEXT) != 0) & ((after & _NO_TEXT) != 0)
-        stored = np.clip(np.minimum(length, end - start), 0, None)
-        ids = descriptors["state_var.counter"].values.view(np.uint64) & _ID_MASK
-        oldest = np.uint64(self.prb["text_data_ring.tail_lpos.counter"].values.view(np.uint64)[0])
-        gone = ~empty & ((begin - oldest).view(np.int64) < 0)
-        # The ring had no room for these texts; an empty line is marked otherwise.
-        gone |= (begin == _FAILED) & (after == _FAILED)
         words = self.data.view("<u8")
+        ids = words[np.clip(start - before, 0, int(size) - 8) // 8] & _ID_MASK
+        return _Blocks(
+            begin=begin,
+            after=after,
+            start=start,
+            end=end,
+            length=infos["text_len"].int64,
+            ids=ids,
+            empty=((begin & _NO_TEXT) != 0) & ((after & _NO_TEXT) != 0),
+        )
+
+    def texts(self, records: Records) -> Column:
+        """The records' texts; those that were overwritten or damaged are missing, and told."""
+        blocks = self._blocks(records.descriptors, records.infos)
+        empty, length, there = blocks.empty, blocks.length.filled(0), blocks.length.valid.copy()
         # Another one's id means that the text was overwritten.
-        gone |= ~empty & ((words[np.clip(start - before, 0, int(size) - 8) // 8] & _ID_MASK) != ids)
-        values: list[Any] = []
-        valid = np.ones(len(descriptors), dtype=bool)
-        for row in range(len(descriptors)):
-            if empty[row] and not gone[row]:
-                values.append("")
-                continue
-            part = slice(int(start[row]), int(start[row] + stored[row]))
-            if gone[row] or not self.readable[part].all():
-                values.append("")
-                valid[row] = False
-                continue
-            values.append(text.decode(self.data[part].tobytes()))
-        return Column.of(values, valid, "text"), int((~valid).sum())
+        own = ~empty & (blocks.ids == records.ids)
+        gone = ~empty & (~own | ((blocks.begin - self._oldest_text(blocks.after[own])).view(np.int64) < 0))
+        # The ring had no room for these texts; an empty line is marked otherwise.
+        gone |= (blocks.begin == _FAILED) & (blocks.after == _FAILED)
+        # No text is longer than its block, or there without one.
+        there &= ~gone & (length <= np.where(empty, 0, blocks.end - blocks.start))
+        values: list[str | None] = []
+        for begin, size, known in zip(blocks.start.tolist(), length.tolist(), there.tolist(), strict=True):
+            part = slice(begin, begin + size)
+            whole = known and bool(self.readable[part].all())
+            values.append(text.decode(self.data[part].tobytes()) if whole else None)
+        column = Column.texts(values)
+        self.kernel.lost(
+            "records of the log have lost their text: it was overwritten or damaged, or lies on pages that the dump "
+            "lacks",
+            mask=~column.valid,
+        )
+        return column
+
+    def _oldest_text(self, ends: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """Where the oldest text begins that was not overwritten, uint64[1]; `ends`, where texts end that are there."""
+        tail = self.prb["text_data_ring.tail_lpos.counter"].values.view(np.uint64)
+        head = self.prb["text_data_ring.head_lpos.counter"].values.view(np.uint64)
+        size = np.uint64(1 << self.size_bits)
+        # The newest text ends where the ring does, or before what is being written.
+        if not len(ends) or ((head - tail <= size).all() and (ends - tail <= size).all()):
+            return tail
+        self.kernel.lost(
+            "the log: where its oldest text begins is damaged; texts of a whole ring were looked for"
+        )
+        return ends[-1:] - size
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Where texts lie, one value a record: logical positions `begin` and `after` as the descriptor has them; `start`
+    and `end` in the data, without the id in front, which `ids` are; `length`; `empty` for what has no block."""
+
+    begin: npt.NDArray[np.uint64]
+    after: npt.NDArray[np.uint64]
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    length: Column
+    ids: npt.NDArray[np.uint64]
+    empty: npt.NDArray[np.bool_]
+
+
+def _most_common(values: npt.NDArray[np.uint64]) -> np.uint64 | None:
+    """The value that most have; None for no values."""
+    if not len(values):
+        return None
+    found, times = np.unique(values, return_counts=True)
+    return np.uint64(found[times.argmax()])

@@ -15,6 +15,11 @@ MASK = (1 << 64) - 1
 ID_MASK = (1 << 62) - 1
 
 
+def first_id(count_bits: int) -> int:
+    """The id of the descriptor that the ring begins with, and which is no record (printk_ringbuffer.h, DESC0_ID)."""
+    return -((1 << count_bits) + 1) & ID_MASK
+
+
 def printed(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Timestamps as makedumpfile prints them (µs, rounded down), callers and texts."""
     stamps = frame["timestamp"].astype("int64") // 1000
@@ -114,6 +119,13 @@ class Model:
     def block_after(self, lpos: int) -> int:
         return self.ends.get(lpos, (lpos + 8) & MASK)
 
+    @property
+    def tail_id(self) -> int:
+        """The oldest descriptor: before the first lap is over that of no record (prb_init)."""
+        written = len(self.descriptors)
+        count = 1 << self.count_bits
+        return (self.next_id - (count if written == count else written + 1)) & ID_MASK
+
     def whole(self) -> list[tuple[int, str | None]]:
         """What a reader gets: sequence number and text, None where it was overwritten."""
         result = []
@@ -133,7 +145,7 @@ class Model:
         for path, value in {
             "desc_ring.count_bits": self.count_bits,
             "desc_ring.head_id.counter": (self.next_id - 1) & ID_MASK,
-            "desc_ring.tail_id.counter": (self.next_id - (1 << self.count_bits)) & ID_MASK,
+            "desc_ring.tail_id.counter": self.tail_id,
             "text_data_ring.size_bits": self.size_bits,
             "text_data_ring.head_lpos.counter": self.head,
             "text_data_ring.tail_lpos.counter": self.tail,
@@ -143,7 +155,12 @@ class Model:
         descriptor_size = kernel.find_type("struct prb_desc").size
         info_size = kernel.find_type("struct printk_info").size
         for slot in range(1 << self.count_bits):
-            state, begin, after = self.descriptors.get(slot, (3 << 62, 1, 1))
+            unused = (
+                (3 << 62 | first_id(self.count_bits), 1, 1)
+                if slot == (1 << self.count_bits) - 1
+                else (0, 0, 0)
+            )
+            state, begin, after = self.descriptors.get(slot, unused)
             where = descriptors + slot * descriptor_size
             overlay.set("struct prb_desc", where, "state_var.counter", state)
             overlay.set("struct prb_desc", where, "text_blk_lpos.begin", begin)
@@ -196,6 +213,10 @@ def test_any_ring_is_read_as_the_kernel_would(sample, count_bits, size_bits, fit
         # No block is larger than half the ring (printk_ringbuffer.c, data_check_size).
         model.write((f"{number}:" + "x" * length)[: min(length, (1 << size_bits) // 2 - 16)].encode())
     assert read_back(model, sample) == model.whole()
+    with model.lay(sample).dump() as damaged:
+        told = damaged.log.attrs["problems"]
+        assert [problem for problem in told if "lost their text" not in problem] == []
+        assert bool(told) == any(text is None for _, text in model.whole())
 
 
 def test_a_text_for_which_there_was_no_room_is_missing_not_empty(sample):
@@ -214,24 +235,145 @@ def test_pages_of_the_ring_that_are_absent_are_counted(sample):
     with Overlay(sample).exclude(int(ring["desc_ring.descs"])).dump() as damaged:
         log = damaged.log
         assert 0 < len(log) < whole
-        assert any("records lie on pages that the dump lacks" in problem for problem in log.attrs["problems"])
+        assert any(
+            "records of the log lie on pages that the dump lacks" in problem
+            for problem in log.attrs["problems"]
+        )
     with Overlay(sample).exclude(int(ring["text_data_ring.data"])).dump() as damaged:
         log = damaged.log
         assert len(log) == whole
         assert 0 < log["text"].isna().sum() < whole
-        assert any("text of" in problem for problem in log.attrs["problems"])
+        assert any("have lost their text" in problem for problem in log.attrs["problems"])
 
 
-@pytest.mark.parametrize("member", ["desc_ring.count_bits", "text_data_ring.size_bits"])
-def test_a_ring_that_claims_too_much_is_refused(sample, member):
+@pytest.mark.parametrize(
+    ("member", "bits"),
+    [("desc_ring.count_bits", 60), ("text_data_ring.size_bits", 60), ("text_data_ring.size_bits", 2)],
+)
+def test_a_ring_that_claims_what_no_ring_has_is_refused(sample, member, bits):
     import kernlab
 
-    overlay = Overlay(sample).set("struct printk_ringbuffer", sample.kernel.word("prb"), member, 60)
+    overlay = Overlay(sample).set("struct printk_ringbuffer", sample.kernel.word("prb"), member, bits)
     with (
         overlay.dump() as damaged,
         pytest.raises(kernlab.KernlabError, match=r"the log cannot be read.*claims"),
     ):
         damaged.log  # noqa: B018
+
+
+def descriptor(dump, row: int) -> int:
+    """Where the descriptor of a row of `dump.log` lies."""
+    ring = dump.struct("printk_ringbuffer", dump.kernel.word("prb"))
+    count = 1 << int(ring["desc_ring.count_bits"])
+    slot = (int(ring["desc_ring.head_id.counter"]) - (len(dump.log) - 1 - row)) % count
+    return int(ring["desc_ring.descs"]) + slot * dump.kernel.find_type("struct prb_desc").size
+
+
+def info(dump, row: int) -> int:
+    """Where the info of a row of `dump.log` lies."""
+    ring = dump.struct("printk_ringbuffer", dump.kernel.word("prb"))
+    slot = (descriptor(dump, row) - int(ring["desc_ring.descs"])) // dump.kernel.find_type(
+        "struct prb_desc"
+    ).size
+    return int(ring["desc_ring.infos"]) + slot * dump.kernel.find_type("struct printk_info").size
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2"])
+@pytest.mark.parametrize("state", [0, 0xDEADBEEF, (1 << 64) - 1, 3 << 62])
+def test_a_damaged_descriptor_costs_no_record(opened, name, state):
+    dump = opened(name)
+    overlay = Overlay(dump)
+    for row in (3, 7):
+        overlay.set("struct prb_desc", descriptor(dump, row), "state_var.counter", state)
+    with overlay.dump() as damaged:
+        log = damaged.log
+        pd.testing.assert_frame_equal(log, dump.log)
+        (told,) = log.attrs["problems"]
+        assert told.startswith("2 of ")
+        assert "have a damaged descriptor; their text and number tell" in told
+
+
+def test_all_descriptors_damaged_cost_no_record(opened):
+    dump = opened("debian-6.12")
+    overlay = Overlay(dump)
+    for row in range(len(dump.log)):
+        overlay.set("struct prb_desc", descriptor(dump, row), "state_var.counter", 0x0BAD << 50 | row)
+    with overlay.dump() as damaged:
+        pd.testing.assert_frame_equal(damaged.log, dump.log)
+        (told,) = damaged.log.attrs["problems"]
+        assert told.startswith(f"{len(dump.log):,} of ")
+
+
+def test_a_descriptor_whose_text_is_not_its_own_leaves_a_gap_that_is_told(opened):
+    dump = opened("debian-6.12")
+    overlay = Overlay(dump).write(descriptor(dump, 5), bytes(dump.kernel.find_type("struct prb_desc").size))
+    with overlay.dump() as damaged:
+        log = damaged.log
+        assert log["seq"].tolist() == [seq for seq in dump.log["seq"] if seq != dump.log["seq"][5]]
+        (told,) = log.attrs["problems"]
+        assert told.startswith("1 of ")
+        assert told.endswith("records of the log have a damaged descriptor, and are left out")
+
+
+@pytest.mark.parametrize("member", ["desc_ring.head_id.counter", "desc_ring.tail_id.counter"])
+@pytest.mark.parametrize("change", [-100, 100, 1 << 40, -1 << 55])
+def test_head_and_tail_that_the_descriptors_contradict(opened, member, change):
+    dump = opened("debian-6.12")
+    prb = dump.kernel.word("prb")
+    value = int(dump.struct("printk_ringbuffer", prb)[member]) + change
+    with Overlay(dump).set("struct printk_ringbuffer", prb, member, value).dump() as damaged:
+        log = damaged.log
+        pd.testing.assert_frame_equal(log, dump.log)
+        assert log.attrs["problems"], "a ring of which the ends are damaged says so"
+
+
+def test_an_info_that_belongs_to_another_record_is_told(opened):
+    dump = opened("debian-6.12")
+    with Overlay(dump).set("struct printk_info", info(dump, 9), "seq", 123_456).dump() as damaged:
+        log = damaged.log
+        pd.testing.assert_frame_equal(log, dump.log)
+        (told,) = log.attrs["problems"]
+        assert told.startswith("1 of ")
+        assert "an info that is not theirs" in told
+
+
+def test_a_text_longer_than_its_block_is_damaged(opened):
+    dump = opened("debian-6.12")
+    with Overlay(dump).set("struct printk_info", info(dump, 9), "text_len", 9999).dump() as damaged:
+        log = damaged.log
+        assert log["text"].isna().tolist() == [row == 9 for row in range(len(log))]
+        assert any("have lost their text" in problem for problem in log.attrs["problems"])
+
+
+@pytest.mark.parametrize("change", [1 << 30, 1 << 63, -1 << 20])
+def test_texts_stay_where_the_oldest_text_is_not_where_the_ring_says(opened, change):
+    dump = opened("debian-6.12")
+    prb, member = dump.kernel.word("prb"), "text_data_ring.tail_lpos.counter"
+    value = int(dump.struct("printk_ringbuffer", prb)[member]) + change
+    with Overlay(dump).set("struct printk_ringbuffer", prb, member, value).dump() as damaged:
+        pd.testing.assert_frame_equal(damaged.log, dump.log)
+        (told,) = damaged.log.attrs["problems"]
+        assert "where its oldest text begins is damaged" in told
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2"])
+def test_what_an_info_cannot_say_is_missing_not_0(opened, name):
+    dump = opened(name)
+    size = dump.kernel.page_size
+    cut = {
+        number: where
+        for number in range(len(dump.log))
+        if 8 <= size - (where := info(dump, number)) % size <= 16
+    }
+    if not cut:
+        pytest.skip("no info is cut by a page between its number and its level")
+    row, where = next(iter(cut.items()))
+    with Overlay(dump).exclude((where + size) & ~(size - 1)).dump() as damaged:
+        log = damaged.log
+        here = log[log["seq"] == dump.log["seq"][row]]
+        assert len(here) == 1
+        assert here[["level", "facility", "text"]].isna().all(axis=None)
+        assert here["caller"].item() != "T0"
 
 
 def test_hostile_texts_stay_as_they_are_and_are_inert_where_shown(sample):

@@ -99,8 +99,8 @@ def _last_words(kernel: Kernel) -> str | None:
     """`panic_message` of the log. Raises KernlabError where it has none and is not whole."""
     found = log(kernel)
     message = panic_message(found["text"])
-    # Its own begin so; what the dump lacks is told before them.
-    lost = [problem for problem in found.attrs["problems"] if problem.startswith("the log")]
+    # What the dump lacks is told before them.
+    lost = [problem for problem in found.attrs["problems"] if "the log" in problem]
     if message is None and lost:
         raise KernlabError(lost[0])
     return message

@@ -21,19 +21,15 @@ def log(kernel: Kernel) -> pd.DataFrame:
     390 0 days 00:01:29.516683209     T1  Kernel panic - not syncing: sysrq triggered crash
     """
     ring = Ring.read(kernel)
-    descriptors, infos, sequence = ring.records()
-    texts, lost = ring.texts(descriptors, infos)
-    if lost:
-        kernel.lost(f"the log: the text of {lost:,} records had been overwritten or could not be read")
-    facility, level = infos["facility"], infos["level"]
-    stamps = infos["ts_nsec"].timedelta
+    records = ring.records()
+    texts, infos = ring.texts(records), records.infos
     return frame(
         kernel,
         "log",
-        timestamp=stamps,
-        level=level.int64.values,
-        facility=facility.int64.values,
+        timestamp=infos["ts_nsec"].timedelta,
+        level=infos["level"].int64,
+        facility=infos["facility"].int64,
         caller=callers(infos),
         text=texts,
-        seq=sequence,
+        seq=records.sequence,
     )
