@@ -95,6 +95,14 @@ class MemberNotFoundError(KernlabError, AttributeError, LookupError):
     """A struct of this kernel has no such member."""
 
 
+class BudgetError(KernlabError):
+    """What the dump says would take more memory than what the dump holds can need, or than this machine has."""
+
+
+class WorkSpentError(KernlabError):
+    """A walk read far more than what the dump holds can need: damage leads it round. What it found before stays."""
+
+
 class MissingDependencyError(KernlabError, ImportError):
     """An optional library is not installed; the message says how to install it."""
 

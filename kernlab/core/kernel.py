@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core import regions
+from kernlab.core.budget import Budget
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
 from kernlab.formats.base import DumpFile
@@ -131,6 +132,11 @@ class Kernel:
     def dump_lost(self, *what: str) -> None:
         """Say what the dump itself lacks, whichever table found it first: every table tells of it."""
         self._lost += [sentence for sentence in what if sentence not in self._lost]
+
+    @property
+    def budget(self) -> Budget:
+        """What may be believed of the sizes that the dump claims, by what its file holds."""
+        return Budget(self)
 
     # No cached_property: before Python 3.12 it takes a lock of its own first, and a thread that holds ours (in
     # with_modules) would wait for that one for ever.
@@ -345,7 +351,8 @@ class Kernel:
         with self._lock:
             known = self._kept.get(name)
         if known is None:
-            with losses.scope(name) as here:
+            # Apart: what is kept must not depend on which table asked for it first, and how much it had done.
+            with losses.scope(name, apart=True) as here:
                 made = make(self)
             with self._lock:
                 known = self._kept.setdefault(name, (made, here.losses))

@@ -15,13 +15,10 @@ from kernlab.core.prefetch import Place, Prefetched, prefetch
 from kernlab.core.struct import Struct, explore
 from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
-from kernlab.errors import KernlabError, MemberNotFoundError
+from kernlab.errors import BudgetError, KernlabError, MemberNotFoundError
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
-
-#: `elements` gives no more structs than this at once, whatever a count in the dump says.
-_MOST_ELEMENTS = 1 << 26
 
 
 class StructArray:
@@ -121,16 +118,16 @@ class StructArray:
     def elements(self, path: str, count: int | None = None) -> tuple[npt.NDArray[np.int64], StructArray]:
         """All elements of an array member: (owner int64[m], StructArray of m); `count` overrides its length.
 
-        Raises MemberNotFoundError for what is not an array, KernlabError for more than 64 Mi elements in all.
+        Raises MemberNotFoundError for what is not an array, BudgetError for more elements in all than the file holds.
         """
         access = resolve(self.type, path)
         if not isinstance(access.type, ArrayType):
             raise MemberNotFoundError(f"{path!r} of {self.type.c_name} is {access.type.c_name}, not an array")
         wanted = int((access.type.count if count is None else count) or 0)
-        if wanted < 0 or wanted * len(self) > _MOST_ELEMENTS:
-            raise KernlabError(
-                f"{wanted:,} elements of {path!r} in each of {len(self):,} {self.type.c_name} are refused: at most "
-                f"{_MOST_ELEMENTS:,} at once"
+        if not self.kernel.budget.holds(wanted * len(self), access.type.element.size):
+            raise BudgetError(
+                f"{wanted:,} elements of {path!r} in each of {len(self):,} {self.type.c_name} are refused: the file "
+                "does not hold so much memory"
             )
         base, valid = members.locate(self._bytes, self.addresses, self.valid, access)
         step = np.arange(wanted, dtype=np.uint64) * np.uint64(access.type.element.size)

@@ -17,8 +17,6 @@ from kernlab.linux.made_symbols import made_symbols
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings, never_empty
 
-#: More modules, symbols of one, or bytes of one's BTF or names than this are damage.
-_MOST_MODULES = 1 << 16
 _MOST_SYMBOLS = 1 << 22
 _LARGEST = 256 << 20
 #: Kinds of memory that a module has (include/linux/module.h, enum mod_mem_type) are seven.
@@ -47,7 +45,6 @@ def loaded(kernel: Kernel) -> StructArray:
         "struct module",
         "list",
         what="the list of modules",
-        limit=_MOST_MODULES,
     )
     state = module["state"]
     formed: StructArray = module[(state != UNFORMED).filled(True)]
@@ -174,7 +171,6 @@ def module_types(kernel: Kernel) -> list[Btf]:
         "struct btf_module",
         "list",
         what="the modules' BTF",
-        limit=_MOST_MODULES,
     )
     btf = entry.follow("btf")
     data, size, name = btf["data"], btf["data_size"], btf["name"]

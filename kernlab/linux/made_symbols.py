@@ -16,9 +16,6 @@ from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
 
-#: More entries of one list than this are damage.
-_MOST = 1 << 20
-
 
 def made_symbols(kernel: Kernel) -> list[MoreSymbols]:
     """What /proc/kallsyms lists behind the modules' symbols, in its order; a kind that the kernel lacks gives nothing.
@@ -63,7 +60,6 @@ def _init_functions(kernel: Kernel) -> list[MoreSymbols]:
         "struct ftrace_mod_func",
         "list",
         what=what,
-        limit=_MOST,
     )
     start, size = function["ip"], function["size"]
     name = c_strings(kernel, function["name"], 512)
@@ -112,7 +108,6 @@ def _probe_pages(kernel: Kernel) -> list[MoreSymbols]:
             "struct kprobe_insn_page",
             "list",
             what="the list of kprobes' pages",
-            limit=_MOST,
         )
         start = page["insns"]
         good = start.true
@@ -127,7 +122,7 @@ def _listed(kernel: Kernel, head: str, type_name: str, member: str, what: str) -
     where = kernel.find_symbol(head)
     if where is None or not kernel.types.has_member(type_name, member):
         return None
-    _, entry = list_entries(kernel, [where], type_name, member, what=what, limit=_MOST)
+    _, entry = list_entries(kernel, [where], type_name, member, what=what)
     return entry
 
 

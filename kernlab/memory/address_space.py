@@ -15,6 +15,8 @@ from kernlab.formats.base import DumpFile, FrameStatus
 from kernlab.memory.arch import Architecture, Layout
 from kernlab.memory.arena import DEFAULT_BOUND, FrameArena
 from kernlab.memory.page_tables import PageTableWalker, Touches, Walk
+from kernlab.util import losses
+from kernlab.util.work import Work, rows_of
 
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
@@ -68,6 +70,8 @@ class AddressSpace:
         self._lock = threading.RLock()
         #: How many gathers were made: tests hold walks to their depth with it.
         self.gathers = 0
+        #: What one table may read.
+        self.most_work = Work.of_frames(file.frame_count)
         self._closed = False
 
     @property
@@ -100,7 +104,7 @@ class AddressSpace:
             )
         out = np.zeros((len(wanted), size), dtype=np.uint8)
         with self._lock:
-            self.check_open()
+            self._count(len(wanted), size)
             self.gathers += 1
             status = self._gather(wanted, size, physical, out)
         return out, status
@@ -152,10 +156,11 @@ class AddressSpace:
 
         Translating thousands at once costs hardly more than one; raises KernlabError once the dump is closed.
         """
+        wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
         with self._lock:
-            self.check_open()
+            self._count(len(wanted))
             self.gathers += 1
-            physical, status = self._translate(np.ascontiguousarray(addresses, dtype=np.uint64))
+            physical, status = self._translate(wanted)
             return Located(self.file.find(physical >> self._shift), status)
 
     def read_pages(self, pages: Located, out: U8, *, keep: bool = True) -> U8:
@@ -167,7 +172,7 @@ class AddressSpace:
         """
         frames, status = pages.frames, pages.status.copy()
         with self._lock:
-            self.check_open()
+            self._count(len(frames), self.page_size)
             if keep or self._arena.holds(frames[frames >= 0]):
                 return _fill(frames, status, out, lambda rows, into: self._kept(frames[rows], into))
         return _fill(frames, status, out, lambda rows, into: self.file.read_into(frames[rows], into))
@@ -201,6 +206,13 @@ class AddressSpace:
             status[walked] = walk_status[inverse]
         return physical, status
 
+    def _count(self, rows: int, size: int = 0) -> None:
+        """Count one call as work of the scope that is open. Raises KernlabError of a closed dump, WorkSpentError."""
+        self.check_open()
+        here = losses.current()
+        if here is not None:
+            here.meter.spend(rows_of(rows, size), self.most_work)
+
     def _read_physical(self, addresses: U64, size: int) -> tuple[U8, U8]:
         out = np.zeros((len(addresses), size), dtype=np.uint8)
         with self._lock:
@@ -212,9 +224,10 @@ class AddressSpace:
 
         The status says whether the address is mapped, not whether the dump holds the page.
         """
+        wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
         with self._lock:
-            self.check_open()
-            return self._translate(np.ascontiguousarray(addresses, dtype=np.uint64))
+            self._count(len(wanted))
+            return self._translate(wanted)
 
     def direct_map_start(self) -> int | None:
         """Where the kernel's page tables map all of memory in one piece; None where they do not say."""
@@ -228,6 +241,8 @@ class AddressSpace:
         Returns (physical uint64[n], Status uint8[n]); for user memory of any process.
         """
         wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
+        with self._lock:
+            self._count(len(wanted))
         return self.walker.lookup(np.ascontiguousarray(tables, dtype=np.uint64), wanted, Status.UNMAPPED)
 
     def walk_tables(

@@ -12,6 +12,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.util.work import Meter
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -24,6 +26,8 @@ class Scope:
     """Collects what is lost while a table, or a fact of a kernel, is made; `name` is that table's or fact's."""
 
     name: str
+    #: What is done for it, counted by what reads memory.
+    meter: Meter = field(default_factory=Meter)
     _said: dict[str, None] = field(default_factory=dict)
     _beyond: int = 0
 
@@ -69,12 +73,14 @@ def current() -> Scope | None:
 
 
 @contextmanager
-def scope(name: str, *, passing_on: bool = False) -> Iterator[Scope]:
+def scope(name: str, *, passing_on: bool = False, apart: bool = False) -> Iterator[Scope]:
     """Open a scope: what is lost within the block is its own.
 
     `passing_on`: and is told to the scope around it at the end, for code that asks whether a step lost anything.
+    `apart`: its work does not count as that of the scope around it.
     """
-    around, here = _current.get(), Scope(name)
+    around = _current.get()
+    here = Scope(name) if around is None or apart else Scope(name, around.meter)
     token = _current.set(here)
     try:
         yield here

@@ -10,11 +10,8 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
 
-#: A list longer than this is taken for damaged: its walk ends there, and is told as a loss.
-LONGEST_LIST = 1 << 20
-
-#: All lists of one walk together give no more entries than this.
-MOST_ENTRIES = 1 << 26
+#: Bytes of `struct list_head`. The one pointer of a chain never lies in fewer: what it links has something to say.
+_NODE = 16
 
 
 def list_entries(
@@ -24,30 +21,29 @@ def list_entries(
     member: str,
     *,
     what: str,
-    limit: int = LONGEST_LIST,
 ) -> tuple[npt.NDArray[np.int64], StructArray]:
     """The entries of many `struct list_head` lists (include/linux/list.h).
 
     Parameters: heads uint64[n], addresses of the heads themselves; entries are `type_name`, linked by their `member`;
     `what` names the lists in what is reported as lost, one sentence for each way in which lists broke: a pointer
-    that cannot be read, a cycle that misses the head, more than `limit` entries.
+    that cannot be read, a cycle that misses the head, more entries in all than the dump's file can hold.
     Returns (owner int64[m]: index into heads, entries in list order within each owner; StructArray of m).
     """
     tops = np.ascontiguousarray(heads, dtype=np.uint64)
-    owner, nodes = _walk(kernel, tops, tops, what, limit)
+    owner, nodes = _walk(kernel, tops, tops, what, kernel.find_type(type_name).size)
     return owner, container(kernel, type_name, member, nodes)
 
 
 def list_nodes(
-    kernel: Kernel, heads: npt.ArrayLike, *, what: str, limit: int = LONGEST_LIST
+    kernel: Kernel, heads: npt.ArrayLike, *, what: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """As `list_entries`, but the bare addresses of the entries' `struct list_head`."""
     tops = np.ascontiguousarray(heads, dtype=np.uint64)
-    return _walk(kernel, tops, tops, what, limit)
+    return _walk(kernel, tops, tops, what)
 
 
 def chain_nodes(
-    kernel: Kernel, firsts: npt.ArrayLike, *, what: str, limit: int = LONGEST_LIST
+    kernel: Kernel, firsts: npt.ArrayLike, *, what: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """Chains that end in NULL, linked by the first word of each node (hlist, llist): firsts uint64[n] are the nodes.
 
@@ -56,7 +52,7 @@ def chain_nodes(
     starts = np.ascontiguousarray(firsts, dtype=np.uint64)
     rows = np.flatnonzero(starts)
     ends = np.zeros(len(rows), dtype=np.uint64)
-    owner, nodes = _walk(kernel, starts[rows], ends, what, limit, include_start=True)
+    owner, nodes = _walk(kernel, starts[rows], ends, what, include_start=True)
     return rows[owner], nodes
 
 
@@ -65,10 +61,10 @@ def _walk(
     starts: npt.NDArray[np.uint64],
     ends: npt.NDArray[np.uint64],
     what: str,
-    limit: int,
+    size: int = _NODE,
     include_start: bool = False,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Follow first words from `starts` until `ends`, all lists together."""
+    """Follow first words from `starts` until `ends`, all lists together; entries have `size` bytes."""
     rows = np.arange(len(starts))
     current = starts.copy()
     # Brent: each list remembers one earlier node, moved up at every power of two, and meeting it again is a cycle.
@@ -79,27 +75,30 @@ def _walk(
     broken: list[int] = []
     cycles: list[int] = []
     length = 0
-    while len(rows) and length < limit and total < MOST_ENTRIES:
-        following, read = kernel.words(current)
-        broken += current[~read].tolist()
-        going = read & (following != ends)
-        looped = going & (following == landmark)
-        cycles += current[looped].tolist()
-        going &= ~looped
-        rows, current, ends, landmark = rows[going], following[going], ends[going], landmark[going]
-        if include_start is False and (zero := current == 0).any():
-            broken += [0] * int(zero.sum())
-            rows, current, ends, landmark = rows[~zero], current[~zero], ends[~zero], landmark[~zero]
-        owners.append(rows)
-        nodes.append(current)
-        total += len(rows)
-        length += 1
-        if length & (length - 1) == 0:
-            landmark = current.copy()
+    most = kernel.budget.structs(max(size, _NODE))
+    with kernel.budget.walk(what):
+        while len(rows) and total < most:
+            following, read = kernel.words(current)
+            broken += current[~read].tolist()
+            going = read & (following != ends)
+            looped = going & (following == landmark)
+            cycles += current[looped].tolist()
+            going &= ~looped
+            rows, current, ends, landmark = rows[going], following[going], ends[going], landmark[going]
+            if include_start is False and (zero := current == 0).any():
+                broken += [0] * int(zero.sum())
+                rows, current, ends, landmark = rows[~zero], current[~zero], ends[~zero], landmark[~zero]
+            owners.append(rows)
+            nodes.append(current)
+            total += len(rows)
+            length += 1
+            if length & (length - 1) == 0:
+                landmark = current.copy()
+        if len(rows):
+            how = f"more entries than the {most:,} that what the file holds has room for"
+            _tell(kernel, what, how, current.tolist())
     _tell(kernel, what, "a link that cannot be read", broken)
     _tell(kernel, what, "a cycle that does not lead back to its head", cycles)
-    if len(rows):
-        _tell(kernel, what, f"more than {length:,} entries, where the walk was stopped", current.tolist())
     if not owners:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
     owner, node = np.concatenate(owners), np.concatenate(nodes)

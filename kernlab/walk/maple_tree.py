@@ -15,7 +15,8 @@ from kernlab.walk.shared import fan_out, unique_roots
 U64 = npt.NDArray[np.uint64]
 
 # include/linux/maple_tree.h: a node is aligned to 256 bytes; bits 3 to 6 of a pointer to it hold its type.
-_NODE_MASK = np.uint64(0xFF)
+_NODE = 256
+_NODE_MASK = np.uint64(_NODE - 1)
 _TYPE_SHIFT = np.uint64(3)
 _TYPE_MASK = np.uint64(0xF)
 _LEAF, _RANGE, _ARANGE = 1, 2, 3
@@ -25,7 +26,6 @@ _LOWEST_NODE = np.uint64(4096)
 _DEEPEST = 31  # MAPLE_HEIGHT_MAX
 #: Nodes whose slots are looked at together.
 _PIECE = 1 << 14
-MOST_ENTRIES = 1 << 26
 
 
 def maple_entries(
@@ -34,7 +34,8 @@ def maple_entries(
     """All entries of many `struct maple_tree`.
 
     Parameters: trees uint64[n], their addresses; `what` names them in what is reported as lost. Nodes that cannot be
-    read, are of no known type or are met twice cost their subtree and are counted.
+    read, are of no known type or are met twice cost their subtree and are counted; all trees together have no more
+    nodes than the dump's file can hold.
     Returns (owner int64[m]: index into trees, first uint64[m], last uint64[m], entry uint64[m]) by owner and index.
     """
     tops, shared = unique_roots(trees)
@@ -51,11 +52,13 @@ def maple_entries(
     first = np.zeros(len(owner), dtype=np.uint64)
     last = np.full(len(owner), np.iinfo(np.uint64).max, dtype=np.uint64)
     walk = _Walk(kernel, roots.addresses[~root.valid].tolist())
-    for _ in range(_DEEPEST):
-        if not len(owner) or walk.entries > MOST_ENTRIES:
-            break
-        leaves, owner, first, last, slots = walk.down(owner, first, last, slots)
-        found += leaves
+    most = kernel.budget.structs(_NODE)
+    with kernel.budget.walk(what):
+        for _ in range(_DEEPEST):
+            if not len(owner) or len(walk.seen) > most:
+                break
+            leaves, owner, first, last, slots = walk.down(owner, first, last, slots)
+            found += leaves
     walk.odd += len(owner)
     if walk.lost:
         kernel.lost(f"{what}: {len(walk.lost):,} nodes cannot be read (the first at {walk.lost[0]:#018x})")
@@ -80,7 +83,6 @@ class _Walk:
         self.kernel = kernel
         self.lost = lost
         self.odd = 0
-        self.entries = 0
         self.seen = np.zeros(0, dtype=np.uint64)
         self.types = {
             _LEAF: kernel.find_type("struct maple_range_64"),
@@ -107,7 +109,6 @@ class _Walk:
                 continue
             parts = self._children(type_, nodes[rows], owner[rows], first[rows], last[rows])
             if kind == _LEAF:
-                self.entries += sum(len(part[0]) for part in parts)
                 leaves += parts
             else:
                 below += parts

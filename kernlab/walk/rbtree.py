@@ -12,9 +12,6 @@ from kernlab.walk.shared import fan_out, unique_roots
 #: A red-black tree of 2^30 nodes is no deeper than this (lib/rbtree.c keeps it at twice the logarithm).
 DEEPEST = 60
 
-#: All trees of one walk together give no more nodes than this.
-MOST_NODES = 1 << 26
-
 
 def rbtree_entries(
     kernel: Kernel, roots: npt.ArrayLike, type_name: str, member: str, *, what: str
@@ -23,7 +20,7 @@ def rbtree_entries(
 
     Parameters: roots uint64[n], addresses of the roots; entries are `type_name`, linked by their `member`; `what`
     names the trees in what is reported as lost. A node that cannot be read costs its subtree, one met twice (a cycle)
-    is not entered again; both are counted.
+    is not entered again; both are counted. All trees together have no more nodes than the dump's file can hold.
     Returns (owner int64[m]: index into roots, StructArray of m).
     """
     tops, shared = unique_roots(roots)
@@ -38,27 +35,28 @@ def rbtree_entries(
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint64]]] = []
     seen = np.zeros(0, dtype=np.uint64)
     twice = 0
-    for _ in range(DEEPEST):
-        if not len(nodes) or len(seen) > MOST_NODES:
-            break
-        unique, first = np.unique(nodes, return_index=True)
-        fresh = np.sort(first[~np.isin(unique, seen)])
-        twice += len(nodes) - len(fresh)
-        owner, nodes, place = owner[fresh], nodes[fresh], place[fresh]
-        seen = np.concatenate([seen, nodes])
-        struct = StructArray(kernel, node_type, nodes)
-        left, right = struct["rb_left"], struct["rb_right"]
-        whole = left.valid & right.valid
-        lost += nodes[~whole].tolist()
-        owner, nodes, place = owner[whole], nodes[whole], place[whole]
-        found.append((owner, place, nodes))
-        below = np.concatenate([left.values[whole], right.values[whole]])
-        place = np.concatenate([place - step, place + step])
-        owner = np.concatenate([owner, owner])
-        going = below != 0
-        owner, nodes, place = owner[going], below[going], place[going]
-        step >>= 1
-    if len(nodes):
+    most = kernel.budget.structs(kernel.find_type(type_name).size)
+    with kernel.budget.walk(what):
+        for _ in range(DEEPEST):
+            if not len(nodes) or len(seen) > most:
+                break
+            unique, first = np.unique(nodes, return_index=True)
+            fresh = np.sort(first[~np.isin(unique, seen)])
+            twice += len(nodes) - len(fresh)
+            owner, nodes, place = owner[fresh], nodes[fresh], place[fresh]
+            seen = np.concatenate([seen, nodes])
+            struct = StructArray(kernel, node_type, nodes)
+            left, right = struct["rb_left"], struct["rb_right"]
+            whole = left.valid & right.valid
+            lost += nodes[~whole].tolist()
+            owner, nodes, place = owner[whole], nodes[whole], place[whole]
+            found.append((owner, place, nodes))
+            below = np.concatenate([left.values[whole], right.values[whole]])
+            place = np.concatenate([place - step, place + step])
+            owner = np.concatenate([owner, owner])
+            going = below != 0
+            owner, nodes, place = owner[going], below[going], place[going]
+            step >>= 1
         twice += len(nodes)
     if lost:
         kernel.lost(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")

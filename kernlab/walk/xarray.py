@@ -11,9 +11,6 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.walk.shared import fan_out, unique_roots
 
-#: All trees of one walk together give no more entries than this.
-MOST_ENTRIES = 1 << 26
-
 # include/linux/xarray.h: bit 1 marks an internal entry; above 4096 it is a node, below a sibling, retry or zero entry.
 _INTERNAL = np.uint64(2)
 _LOWEST_NODE = np.uint64(4096)
@@ -38,7 +35,8 @@ def xarray_spans(
 
     Parameters: xarrays uint64[n], their addresses; `what` names them in what is reported as lost when nodes
     could not be read. Value entries (bit 0 set) are given as they are stored; a multi-index entry once, at its first
-    index. A node that is met again (no tree has one twice) is not entered again.
+    index. A node that is met again (no tree has one twice) is not entered again, and all trees together have no more
+    nodes than the dump's file can hold.
     Returns (owner int64[m], index uint64[m], length uint64[m]: how many indexes the entry stands for, entry
     uint64[m]), by owner and index. Mirrors lib/xarray.c, xas_load, xas_get_order; idr's base (`idr_base`) is the
     caller's to add.
@@ -56,41 +54,44 @@ def xarray_spans(
     found: list[tuple[npt.NDArray[Any], ...]] = []
     lost: list[int] = tops[~head.valid].tolist()
     seen = np.zeros(0, dtype=np.uint64)
-    total = twice = 0
-    for _ in range(_MOST_LEVELS + 1):
-        internal = (entries & np.uint64(3)) == _INTERNAL
-        is_node = internal & (entries > _LOWEST_NODE)
-        leaf = ~internal & (entries != 0)
-        found.append((owner[leaf], index[leaf], length[leaf], entries[leaf]))
-        total += int(leaf.sum())
-        if not is_node.any() or total > MOST_ENTRIES:
-            break
-        # Without this, ten damaged nodes full of links to one another would make 64^10 entries.
-        unique, first = np.unique(entries[is_node], return_index=True)
-        fresh = np.flatnonzero(is_node)[np.sort(first[~np.isin(unique, seen)])]
-        twice += int(is_node.sum()) - len(fresh)
-        seen = np.concatenate([seen, entries[fresh]])
-        owner, index, above = owner[fresh], index[fresh], above[fresh]
-        nodes = StructArray(kernel, node_type, entries[fresh] - _INTERNAL)
-        shift, slots = nodes["shift"], nodes["slots"]
-        # A node's shift is below its parent's, or the tree is damaged (and might be a cycle).
-        sane = slots.valid & (shift < above).true
-        lost += nodes.addresses[~sane].tolist()
-        width = slots.values.shape[1]
-        shifts = shift.int64.values[sane]
-        owner = np.repeat(owner[sane], width)
-        above = np.repeat(shifts, width)
-        step = np.arange(width, dtype=np.uint64)[None, :] << shifts.astype(np.uint64)[:, None]
-        index = (index[sane][:, None] | step).reshape(-1)
-        values = slots.values[sane]
-        length = (_slots(values) << shifts.astype(np.uint64)[:, None]).reshape(-1)
-        entries = values.reshape(-1)
+    twice, most = 0, kernel.budget.structs(node_type.size)
+    with kernel.budget.walk(what):
+        for _ in range(_MOST_LEVELS + 1):
+            internal = (entries & np.uint64(3)) == _INTERNAL
+            is_node = internal & (entries > _LOWEST_NODE)
+            leaf = ~internal & (entries != 0)
+            found.append((owner[leaf], index[leaf], length[leaf], entries[leaf]))
+            if not is_node.any():
+                break
+            # Without this, ten damaged nodes full of links to one another would make 64^10 entries.
+            unique, first = np.unique(entries[is_node], return_index=True)
+            fresh = np.flatnonzero(is_node)[np.sort(first[~np.isin(unique, seen)])]
+            twice += int(is_node.sum()) - len(fresh)
+            if len(seen) + len(fresh) > most:
+                kernel.lost(
+                    f"{what}: more nodes than the {most:,} that what the file holds has room for; the walk was stopped"
+                )
+                break
+            seen = np.concatenate([seen, entries[fresh]])
+            owner, index, above = owner[fresh], index[fresh], above[fresh]
+            nodes = StructArray(kernel, node_type, entries[fresh] - _INTERNAL)
+            shift, slots = nodes["shift"], nodes["slots"]
+            # A node's shift is below its parent's, or the tree is damaged (and might be a cycle).
+            sane = slots.valid & (shift < above).true
+            lost += nodes.addresses[~sane].tolist()
+            width = slots.values.shape[1]
+            shifts = shift.int64.values[sane]
+            owner = np.repeat(owner[sane], width)
+            above = np.repeat(shifts, width)
+            step = np.arange(width, dtype=np.uint64)[None, :] << shifts.astype(np.uint64)[:, None]
+            index = (index[sane][:, None] | step).reshape(-1)
+            values = slots.values[sane]
+            length = (_slots(values) << shifts.astype(np.uint64)[:, None]).reshape(-1)
+            entries = values.reshape(-1)
     if lost:
         kernel.lost(f"{what}: {len(lost):,} tree nodes cannot be read (the first at {lost[0]:#018x})")
     if twice:
         kernel.lost(f"{what}: {twice:,} links lead to nodes that were met before, and were not followed")
-    if total > MOST_ENTRIES:
-        kernel.lost(f"{what}: more than {MOST_ENTRIES:,} entries, where the walk was stopped")
     owners, indexes, lengths, leaves = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((indexes, owners))
     owner, row = fan_out(owners[order], shared)

@@ -90,14 +90,18 @@ def test_a_broken_list_keeps_what_came_before_and_costs_no_other(below, value, h
     assert how in losses.losses[0]
 
 
-def test_a_list_longer_than_the_limit_ends_there_and_says_so(below):
+def test_lists_end_where_their_entries_would_be_more_than_the_file_holds(below):
+    """3,000 heads that lead into one list, as copies of a head do, would make of its 50 entries 150,000."""
     heap = Heap(below)
     nodes = nodes_of(heap, 50)
-    head = heap.list(nodes)
+    heap.list(nodes)
+    heads = heap.words(nodes[:1] * 3000)
+    kernel = heap.kernel()
+    every = np.uint64(heads) + np.uint64(8) * np.arange(3000, dtype=np.uint64)
     with scope("test") as losses:
-        _, found = list_nodes(heap.kernel(), [head], what="it", limit=20)
-    assert found.tolist() == nodes[:20]
-    assert "more than 20 entries" in losses.losses[0]
+        owner, _ = list_entries(kernel, every, "struct task_struct", "tasks", what="the tasks")
+    assert len(owner) < kernel.budget.structs(kernel.find_type("struct task_struct").size) + 3000
+    assert "the tasks: 3,000 lists with more entries than" in losses.losses[0]
 
 
 @SETTINGS

@@ -20,9 +20,6 @@ from kernlab.errors import KernlabError
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
-#: More events, or fields of one, than these are damage; a print format is a page at most (several, for long enums).
-MOST_EVENTS = 1 << 16
-_MOST_FIELDS = 1 << 10
 _LONGEST_FORMAT = 1 << 17
 
 
@@ -114,7 +111,6 @@ class Formats:
             "struct trace_event_call",
             "list",
             what="the list of trace events",
-            limit=MOST_EVENTS,
         )
         return calls
 
@@ -202,7 +198,6 @@ class Formats:
             "struct ftrace_event_field",
             "link",
             what="fields of trace events",
-            limit=_MOST_FIELDS,
         )
         names = c_strings(self._kernel, fields["name"], 256)
         types = c_strings(self._kernel, fields["type"], 256)

@@ -23,8 +23,6 @@ U64 = npt.NDArray[np.uint64]
 
 MAIN, SNAPSHOT = "main", "snapshot"
 
-#: More instances, or sub-buffers of one CPU, or a larger order of a sub-buffer than these are damage.
-MOST_INSTANCES = 4096
 _MOST_PAGES = 1 << 22
 _LARGEST_ORDER = 10
 
@@ -88,7 +86,6 @@ def find_instances(kernel: Kernel) -> list[Instance]:
         "struct trace_array",
         "list",
         what="the trace instances",
-        limit=MOST_INSTANCES,
     )
     top = kernel.symbols.get("global_trace")
     if top is not None and top not in arrays.addresses:

@@ -29,9 +29,6 @@ U64 = npt.NDArray[np.uint64]
 #: RELAYFS_CHANNEL_VERSION, the same in all kernels since 2.6.30.
 VERSION = 7
 
-#: A list with more channels than this is damaged.
-MOST_CHANNELS = 1 << 16
-
 
 @dataclass(slots=True)
 class Buffer:
@@ -94,7 +91,6 @@ def find_channels(kernel: Kernel) -> list[Channel]:
             channel_type,
             "list",
             what="the list of relay channels",
-            limit=MOST_CHANNELS,
         )
         # relay_open adds at the head.
         known = on_list.addresses[::-1]
