@@ -17,7 +17,7 @@ PYTEST_FLAGS ?= -n 2 --dist loadfile
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types format bench extension samples test-lab hooks clean distclean
+.PHONY: help setup demo test fuzz lint types format bench extension samples test-lab hooks clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ test: lint types $(READY) ## everything a change must pass: ruff, mypy, import-l
 ifneq ($(NOTEBOOKS),)
 	$(BIN)/python -m pytest --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
 endif
+
+fuzz: $(READY) ## damaged dumps by the thousand (tests/fuzz/README.md): CASES=1000 or SECONDS=600, SEED=7, CASE='name'
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(CASES),--cases $(CASES)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(DUMPS),--dumps $(DUMPS)) $(if $(KINDS),--kinds $(KINDS)) $(if $(CASE),'$(CASE)')
 
 lint: $(READY) ## ruff (rules and format), the direction of imports between the rooms, what may be committed
 	$(BIN)/ruff check .

@@ -1,0 +1,168 @@
+"""Everything that a dump can be asked for, one step each: a dump in, what it gives out.
+
+Tables and traces are discovered (kernlab/contents.py); only what the calls that take arguments are given stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from kernlab.contents import Contents
+from kernlab.dataframes.lazy import view
+from kernlab.dump import TABLES
+from kernlab.errors import KernlabError
+
+#: Of traces no more channels and kinds of events than this are read in one step.
+MOST_PARTS = 8
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to ask for; `run` gets the dump and addresses of things in it, as the undamaged dump has them."""
+
+    name: str
+    run: Callable[[Any, Sequence[int]], Any]
+
+
+class Parts(dict[str, Any]):
+    """Several answers of one step, by name; `problems` are those that were refused, and why."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def ask(self, name: str, question: Callable[[], Any]) -> None:
+        try:
+            self[name] = question()
+        except KernlabError as error:
+            self.problems.append(f"{name}: {error}")
+
+
+def _channels(dump: Any) -> Iterator[tuple[int, int]]:
+    channels = dump.relay.channels
+    for address, cpu in list(zip(channels["address"], channels["cpu"], strict=True))[:MOST_PARTS]:
+        yield int(address), int(cpu)
+
+
+def _relay_read(dump: Any, _: Sequence[int]) -> Parts:
+    parts = Parts()
+    for address, cpu in _channels(dump):
+        for mode in ("unread", "salvage", "raw"):
+            parts.ask(f"{address:#x} {cpu} {mode}", lambda a=address, c=cpu, m=mode: dump.relay.read(a, c, m))  # type: ignore[misc]
+    return parts
+
+
+def _relay_hexdump(dump: Any, _: Sequence[int]) -> Parts:
+    parts = Parts()
+    for address, cpu in _channels(dump):
+        parts.ask(f"{address:#x} {cpu}", lambda a=address, c=cpu: dump.relay.hexdump(a, c))  # type: ignore[misc]
+    return parts
+
+
+def _relay_events(dump: Any, _: Sequence[int]) -> Parts:
+    parts = Parts()
+    for address in dict.fromkeys(address for address, _ in _channels(dump)):
+        parts.ask(f"{address:#x}", lambda a=address: dump.relay.events(a, mode="salvage"))  # type: ignore[misc]
+    return parts
+
+
+def _relay_blktrace(dump: Any, _: Sequence[int]) -> Parts:
+    parts = Parts()
+    for address in dict.fromkeys(address for address, _ in _channels(dump)):
+        parts.ask(f"{address:#x}", lambda a=address: dump.relay.blktrace(a).events)  # type: ignore[misc]
+    return parts
+
+
+def _events(dump: Any) -> list[str]:
+    counts = dump.ftrace.counts
+    return [str(name) for name in counts["event"].dropna().tolist()[:MOST_PARTS]]
+
+
+def _ftrace_events(dump: Any, _: Sequence[int]) -> Parts:
+    parts = Parts()
+    for name in _events(dump):
+        parts.ask(name, lambda n=name: dump.ftrace.events(n, text=True))  # type: ignore[misc]
+    return parts
+
+
+def _ftrace_format(dump: Any, _: Sequence[int]) -> Parts:
+    parts = Parts()
+    for name in _events(dump):
+        parts.ask(name, lambda n=name: dump.ftrace.format(n))  # type: ignore[misc]
+    return parts
+
+
+#: What tables with parameters are asked, by name. One that is missing here is an error: see `steps`.
+TABLE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
+    "slab_objects": lambda dump, _: dump.slab_objects(),
+    "owner": lambda dump, known: dump.owner(known),
+    "search": lambda dump, known: dump.search(known[: len(known) // 8]),
+}
+
+#: And what the methods of traces are; `save` writes what `read` and `lines` give.
+TRACE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
+    "relay.read": _relay_read,
+    "relay.hexdump": _relay_hexdump,
+    "relay.events": _relay_events,
+    "relay.blktrace": _relay_blktrace,
+    "ftrace.events": _ftrace_events,
+    "ftrace.format": _ftrace_format,
+    "ftrace.lines": lambda dump, _: "\n".join(dump.ftrace.lines()),
+}
+TRACE_SAVES = {"relay.save", "ftrace.save"}
+
+#: Views are made of the tables and of single structs. Plots and the dashboard draw tables, and read nothing themselves.
+VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
+    "explore": lambda dump, known: dump.explore("init_task", opened=OPENED).to_html(),
+    "entries": lambda dump, known: dump.entries("init_task.children", ["pid", "comm"]),
+    "identify": lambda dump, known: dump.identify(known[: len(known) // 4]),
+    "find_symbols": lambda dump, known: dump.find_symbols("init_*"),
+    "layout": lambda dump, known: repr(dump.layout("task_struct")),
+    "disassemble": lambda dump, known: dump.disassemble("schedule"),
+    "_card": lambda dump, known: dump._card,
+    "_plain_card": lambda dump, known: dump._plain_card,
+    "struct": lambda dump, known: repr(dump.struct("task_struct", "init_task")),
+    "percpu": lambda dump, known: repr(dump.percpu("runqueues")["nr_running"].tolist()),
+    "symbolize": lambda dump, known: dump.symbolize(known),
+}
+#: What the struct browser is asked to open.
+OPENED = ("tasks", "mm", "signal", "fs")
+DRAWN = {"plot", "explorer"}
+
+
+def steps() -> dict[str, Step]:
+    """Every step by name. Raises KeyError for a table, trace or view with parameters that nobody said how to ask."""
+    found: dict[str, Callable[[Any, Sequence[int]], Any]] = {}
+    for name, entry in TABLES.items():
+        found[name] = TABLE_CALLS[name] if entry.is_method else lambda dump, _, n=name: getattr(dump, n)
+    for place, made in vars(Contents).items():
+        if not isinstance(made, view):
+            continue
+        if not made._kept:
+            if place not in DRAWN:
+                found[place] = VIEW_CALLS[place]
+            continue
+        for name, member in vars(made._load()).items():
+            full = f"{place}.{name}"
+            if name.startswith("_") or full in TRACE_SAVES:
+                continue
+            if isinstance(member, property | cached_property):
+                found[full] = lambda dump, _, p=place, n=name: getattr(getattr(dump, p), n)
+            elif callable(member):
+                found[full] = TRACE_CALLS[full]
+    found |= {name: call for name, call in VIEW_CALLS.items() if name not in found}
+    return {name: Step(name, run) for name, run in found.items()}
+
+
+def show(value: Any) -> str:
+    """What a notebook and a terminal would show of a table."""
+    if not isinstance(value, pd.DataFrame | pd.Series):
+        return repr(value)
+    from kernlab.display.plain_text import to_text
+
+    html = getattr(value, "_repr_html_", lambda: "")
+    return to_text(value) + repr(value) + str(html())
