@@ -245,6 +245,13 @@ class AddressSpace:
             self._count(len(wanted))
         return self.walker.lookup(np.ascontiguousarray(tables, dtype=np.uint64), wanted, Status.UNMAPPED)
 
+    def holds(self, pfns: U64) -> npt.NDArray[np.bool_]:
+        """Which page frames uint64[n] the file has data of: bool[n]."""
+        with self._lock:
+            self._count(len(pfns))
+            held: npt.NDArray[np.bool_] = self.file.find(pfns) >= 0
+            return held
+
     def walk_tables(
         self, owner: npt.NDArray[np.int64], tables: U64, *, kernel: bool, touches: Touches | None = None
     ) -> Walk:

@@ -11,9 +11,8 @@ from kernlab.errors import WorkSpentError
 #: to take more than a twentieth of one for each frame.
 _CALLS_PER_FRAME, _LEAST_CALLS = 32, 1 << 18
 
-#: Rows, as `rows_of` counts them. A pass over all page structs takes 10, or some hundred where page structs of huge
-#: pages share their memory (CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP), so that there are far more than the file has.
-_ROWS_PER_FRAME, _LEAST_ROWS = 2048, 1 << 26
+#: Rows, as `rows_of` counts them. Most are asked for by page tables: one full of huge pages is a frame, and maps 2^18.
+_ROWS_PER_FRAME, _LEAST_ROWS = 1 << 14, 1 << 26
 
 #: Bytes that cost as much as one row does.
 _ROW_SHIFT = 10

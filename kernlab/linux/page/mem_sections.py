@@ -10,13 +10,18 @@ import numpy.typing as npt
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
+from kernlab.linux.page.backed import backed_sections
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
 
 # include/linux/mmzone.h, flags in the low bits of mem_section.section_mem_map.
 _HAS_MEM_MAP = np.uint64(2)
 _ONLINE = np.uint64(4)
+
+#: Pages of the section table that are read at a time.
+_PIECE = 1 << 10
 
 #: Bits of a pageblock's flags that hold its type (PB_migrate to PB_migrate_end).
 _TYPE_MASK = 7
@@ -25,12 +30,14 @@ _TYPE_MASK = 7
 @dataclass(frozen=True, slots=True)
 class Sections:
     """The sections that have page structs: their numbers int64[m], ascending, whether each is online, and `usage`
-    uint64[m], the addresses of their `struct mem_section_usage`; `frames` in each."""
+    uint64[m], the addresses of their `struct mem_section_usage`; `frames` in each; `held` bool[m], whether the file
+    can hold any of their page structs."""
 
     numbers: I64
-    online: npt.NDArray[np.bool_]
+    online: Mask
     usage: U64
     frames: int
+    held: Mask
 
     def place(self, pfns: I64) -> I64:
         """The index of each frame's section in `numbers`, -1 where it has none."""
@@ -40,13 +47,18 @@ class Sections:
         found = np.searchsorted(self.numbers, wanted).clip(max=len(self.numbers) - 1)
         return np.where(self.numbers[found] == wanted, found, -1)
 
-    def ranges(self) -> tuple[I64, I64]:
-        """Runs of neighbouring sections as frames: (first pfn, pfn behind the last)."""
-        if not len(self.numbers):
+    def bytes_held(self, size: int) -> int:
+        """How large the page structs, of `size` bytes, are at most of which the file can hold any."""
+        return int(np.count_nonzero(self.held)) * self.frames * size
+
+    def ranges(self, *, held: bool = False) -> tuple[I64, I64]:
+        """Runs of neighbouring sections (those `held` alone) as frames: (first pfn, pfn behind the last)."""
+        numbers = self.numbers[self.held] if held else self.numbers
+        if not len(numbers):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        breaks = np.flatnonzero(np.diff(self.numbers) != 1) + 1
-        first = self.numbers[np.concatenate([[0], breaks])]
-        last = self.numbers[np.concatenate([breaks - 1, [len(self.numbers) - 1]])]
+        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+        first = numbers[np.concatenate([[0], breaks])]
+        last = numbers[np.concatenate([breaks - 1, [len(numbers) - 1]])]
         return first * self.frames, (last + 1) * self.frames
 
 
@@ -54,51 +66,88 @@ class Sections:
 def sections(kernel: Kernel) -> Sections:
     """The sections with page structs (mm/sparse.c, __nr_to_section), read from the kernel's own table.
 
-    Where that table cannot be read, every section up to the last frame of the dump is taken for one, and a problem
-    says so.
+    Where that table cannot be read, or says of more page structs than the file can hold, those count whose page structs
+    the kernel's page tables map; a problem says what was not believed.
     """
     bits = kernel.vmcoreinfo.number("SECTION_SIZE_BITS") or kernel.arch.section_bits
     frames = (1 << bits) // kernel.page_size
-    wanted = min(-(-_max_pfn(kernel) // frames), kernel.arch.most_frames // frames)
-    section = kernel.find_type("struct mem_section")
-    table, top, pointers = kernel.symbols.get("mem_section"), kernel.vmcoreinfo.symbol("mem_section"), None
-    if table is not None or top is not None:
-        per_root = kernel.page_size // section.size
-        roots = -(-wanted // per_root)
-        # CONFIG_SPARSEMEM_EXTREME: a pointer to an array of pointers to pages full of sections.
-        if table is not None:
-            (found,), (read,) = kernel.words([table])
-            top = int(found) if read else top
-        if top:
-            pointers, readable = kernel.words(
-                np.uint64(top) + np.arange(roots, dtype=np.uint64) * np.uint64(8)
+    own = _own_max_pfn(kernel)
+    listed = _listed(kernel, -(-max(kernel.file.max_pfn, own) // frames))
+    bytes_each = frames * kernel.find_type("struct page").size
+    if listed is None:
+        kernel.lost(
+            "the table of memory sections cannot be read: memory is where page structs are mapped, and whether it is "
+            "online is not known"
+        )
+        backed = backed_sections(kernel, frames)
+        if backed is None:
+            count = kernel.budget.count(-(-kernel.file.max_pfn // frames), bytes_each, "sections of memory")
+            numbers = np.arange(count, dtype=np.int64)
+            return _all_online(numbers, np.ones(count, dtype=bool), frames)
+        return _all_online(backed.mapped, np.isin(backed.mapped, backed.held), frames)
+    numbers, mem_map, usage = listed
+    online = (mem_map & _ONLINE) != 0
+    held = np.ones(len(numbers), dtype=bool)
+    beyond = len(numbers) and int(numbers[-1]) * frames >= kernel.file.max_pfn
+    if beyond or not kernel.budget.holds(len(numbers), bytes_each):
+        backed = backed_sections(kernel, frames)
+        if backed is not None:
+            real = np.isin(numbers, backed.mapped)
+            kernel.lost(
+                "sections of memory are left out",
+                mask=~real,
+                why="nothing is mapped where their page structs should lie",
             )
-            lost = int((~readable).sum())
-            if lost:
-                kernel.lost(f"{lost:,} of {roots:,} pages of the section table cannot be read")
-    if pointers is None:
-        kernel.lost("the table of memory sections cannot be read; frames without memory may be counted")
-        every = np.arange(wanted, dtype=np.int64)
-        return Sections(every, np.ones(wanted, dtype=bool), np.zeros(wanted, dtype=np.uint64), frames)
+            numbers, online, usage = numbers[real], online[real], usage[real]
+            held = np.isin(numbers, backed.held)
+    return Sections(numbers, online, usage, frames, held)
+
+
+def _all_online(numbers: I64, held: Mask, frames: int) -> Sections:
+    count = len(numbers)
+    return Sections(numbers, np.ones(count, dtype=bool), np.zeros(count, dtype=np.uint64), frames, held)
+
+
+def _listed(kernel: Kernel, wanted: int) -> tuple[I64, U64, U64] | None:
+    """What the section table has of the first `wanted` sections: the numbers of those with page structs, and their
+    words section_mem_map and usage. None where it cannot be found."""
+    section = kernel.find_type("struct mem_section")
+    table, top = kernel.symbols.get("mem_section"), kernel.vmcoreinfo.symbol("mem_section")
+    per_root = kernel.page_size // section.size
+    roots = -(-wanted // per_root)
+    # CONFIG_SPARSEMEM_EXTREME: a pointer to an array of pointers to pages full of sections.
+    if table is not None:
+        (found,), (read,) = kernel.words([table])
+        top = int(found) if read else top
+    if not top:
+        return None
+    pointers, readable = kernel.words(np.uint64(top) + np.arange(roots, dtype=np.uint64) * np.uint64(8))
+    kernel.lost("pages of the section table cannot be read", mask=~readable)
     used = np.flatnonzero(pointers)
-    rows, status = kernel.gather(pointers[used], per_root * section.size)
-    if status.any():
-        lost = int((status != 0).sum())
-        kernel.lost(f"{lost:,} of {len(used):,} pages of the section table cannot be read")
-    words = rows.view("<u8").reshape(len(used), per_root, section.size // 8)
-    mem_map = words[:, :, resolve(section, "section_mem_map").hops[-1] // 8].reshape(-1)
-    usage = words[:, :, resolve(section, "usage").hops[-1] // 8].reshape(-1)
-    numbers = (used[:, None] * per_root + np.arange(per_root)).reshape(-1)
-    there = (mem_map & _HAS_MEM_MAP) != 0
-    return Sections(
-        numbers[there].astype(np.int64), (mem_map[there] & _ONLINE) != 0, usage[there].copy(), frames
-    )
+    # Each page of the table has sections of its own: one that is met again is damage.
+    _, first = np.unique(pointers[used], return_index=True)
+    used = used[np.sort(first)]
+    places = [resolve(section, member).hops[-1] // 8 for member in ("section_mem_map", "usage")]
+    numbers, words = [np.zeros(0, dtype=np.int64)], [np.zeros((2, 0), dtype=np.uint64)]
+    lost = np.zeros(len(used), dtype=bool)
+    for start in range(0, len(used), _PIECE):
+        piece = used[start : start + _PIECE]
+        rows, status = kernel.gather(pointers[piece], per_root * section.size)
+        lost[start : start + _PIECE] = status != 0
+        both = rows.view("<u8").reshape(-1, section.size // 8)[:, places].T
+        there = (both[0] & _HAS_MEM_MAP) != 0
+        numbers.append((piece[:, None] * per_root + np.arange(per_root)).reshape(-1)[there])
+        words.append(both[:, there])
+    kernel.lost("pages of the section table cannot be read", mask=lost)
+    mem_map, usage = np.concatenate(words, axis=1)
+    return np.concatenate(numbers), mem_map, usage.copy()
 
 
-def _max_pfn(kernel: Kernel) -> int:
+def _own_max_pfn(kernel: Kernel) -> int:
+    """The kernel's own word of it, no more than page structs can be numbered by."""
     symbol = kernel.symbols.get("max_pfn")
     own = kernel.words([symbol])[0][0] if symbol is not None else 0
-    return max(kernel.file.max_pfn, min(int(own), kernel.arch.most_frames))
+    return min(int(own), 1 << kernel.arch.physical_bits - kernel.arch.page_shift)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ class PageSurvey:
         self.every_zone = np.append(np.arange(len(self.zone)), -1).astype(np.int16)
         self.largest_order = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
         self.first, self.last = self._memory()
+        #: Frames of chunks that a pass leaves out, as the file holds none of their page structs.
+        self.unheld = 0
         #: Are all vmalloc areas known? Where not, what vmap maps may count as vmalloc. Known once `owned` is.
         self.areas_known = True
 
@@ -146,7 +148,7 @@ class PageSurvey:
         # What is not too much is kept for the pass that asked for this, and classified meanwhile.
         keep = self.frames * self.layout.size <= _KEPT_BYTES
         candidates = []
-        for look in ahead(lambda pieces: self._look(pieces, keep), self._chunks(), processors()):
+        for look in ahead(lambda pieces: self._look(pieces, keep), self._held_chunks(), processors()):
             candidates.append(self._search.candidates(look.chunk))
             self._network_pages.append(self._network.pages(look.chunk))
             if keep:
@@ -181,7 +183,7 @@ class PageSurvey:
         # The lists are searched among all page structs first.
         _ = self.pcp, self.owned
         kept, self._kept = self._kept, deque()
-        again = ahead(lambda pieces: self._look(pieces, True), self._chunks(), processors())
+        again = ahead(lambda pieces: self._look(pieces, True), self._held_chunks(), processors())
         wild = 0
         for look in self._drained(kept) if kept else again:
             found = look.found
@@ -198,6 +200,11 @@ class PageSurvey:
             yield kept.popleft()
 
     def _tell(self, wild: int) -> None:
+        if self.unheld:
+            self.kernel.lost(
+                f"the page structs of {self.unheld:,} of {self.frames:,} frames are not in the dump: what they hold is "
+                "unknown"
+            )
         if wild:
             self.kernel.lost(
                 f"{wild:,} free blocks claim an order that no block has; they count as single pages"
@@ -267,6 +274,17 @@ class PageSurvey:
         found = np.full(len(pfns), -1, dtype=np.int64)
         found[inside] = before[place[inside]] + pfns[inside] - self.first[place[inside]]
         return found
+
+    def _held_chunks(self) -> Iterator[list[Piece]]:
+        """The chunks of whose page structs the file can hold any; the frames of all others are `unheld`."""
+        first, last = self.sections.ranges(held=True)
+        self.unheld = 0
+        for pieces in self._chunks():
+            low, high = pieces[0].first_pfn, pieces[-1].last_pfn
+            if np.searchsorted(last, low, side="right") < np.searchsorted(first, high):
+                yield pieces
+            else:
+                self.unheld += sum(map(len, pieces))
 
     def _chunks(self) -> Iterator[list[Piece]]:
         """The pieces of memory of each chunk: what lies in one GiB, so that no block is cut."""

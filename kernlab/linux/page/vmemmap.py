@@ -177,7 +177,7 @@ def page_chunks(kernel: Kernel) -> Iterator[PageChunk]:
         raise KernlabError(
             f"struct page is {size} bytes in this kernel; kernlab reads those that divide a page"
         )
-    first, last = sections(kernel).ranges()
+    first, last = sections(kernel).ranges(held=True)
     for begin, end in zip(first.tolist(), last.tolist(), strict=True):
         for pfn in range(begin - begin % CHUNK, min(end, kernel.arch.most_frames), CHUNK):
             chunk = read_pages(kernel, max(pfn, begin), min(pfn + CHUNK, end))

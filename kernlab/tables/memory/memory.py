@@ -71,6 +71,7 @@ def count(survey: PageSurvey) -> I64:
         for piece in chunk.pieces:
             code = node_of_zone[zone[piece.rows]] * width + kinds[piece.rows]
             counts += np.bincount(code, minlength=counts.size).reshape(counts.shape)
+    counts[-1, Kind.EXCLUDED] += survey.unheld
     return counts
 
 

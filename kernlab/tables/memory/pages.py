@@ -63,6 +63,9 @@ def pages(kernel: Kernel) -> pd.DataFrame:
     4050  4148      0  0xff4719e381034000
     """
     survey = PageSurvey(kernel)
+    # All its columns, before any is made.
+    each = sum(np.dtype(dtype).itemsize for dtype in (_DENSE | _SPARSE).values()) + 2
+    kernel.budget.room(survey.frames, each, "pages", backed=survey.sections.bytes_held(survey.layout.size))
     columns = _Columns(survey)
     survey.scan(columns.fill)
     columns.complete()
