@@ -56,7 +56,9 @@ class FrameArena:
             self._map.madvise(mmap.MADV_HUGEPAGE)
         self._bytes = np.frombuffer(self._map, dtype=np.uint8)
         self._rows = self._bytes.reshape(self.capacity, self.page_size)
-        self._slot_of = np.full(file.frame_count, -1, dtype=np.int32)
+        # Zeros take no memory before they are written to: of a machine with terabytes few frames are ever read. So a
+        # frame that is not here has 0, and the others the number of their slot, counted from 1.
+        self._slot_of = np.zeros(file.frame_count, dtype=np.int32)
         self._frame_at = np.full(self.capacity, -1, dtype=np.int64)
         self._status = np.zeros(file.frame_count, dtype=np.uint8)
         self._hand = 0
@@ -74,7 +76,7 @@ class FrameArena:
         uint8[n, size]. Returns a FrameStatus per row; rows that are not PRESENT are zeroed.
         """
         piece = max(1, min(len(frames), _INDEX_ELEMENTS // max(1, size // 8)))
-        if len(frames) > self.capacity // 2 and (self._slot_of[frames] < 0).any():
+        if len(frames) > self.capacity // 2 and (self._slot_of[frames] == 0).any():
             piece = min(piece, max(1, self.capacity // 2))
         if piece >= len(frames):
             return self._copy_piece(frames, offsets, size, out)
@@ -86,7 +88,7 @@ class FrameArena:
 
     def holds(self, frames: npt.NDArray[np.int64]) -> bool:
         """Are all these frames here already?"""
-        return bool((self._slot_of[frames] >= 0).all())
+        return bool(self._slot_of[frames].all())
 
     def _copy_piece(
         self,
@@ -124,9 +126,9 @@ class FrameArena:
         """Make every frame resident and return its slot; `frames` name at most half the arena's capacity."""
         while True:
             slots = self._slot_of[frames]
-            missing = frames[slots < 0]
+            missing = frames[slots == 0]
             if not len(missing):
-                return slots.astype(np.int64)
+                return slots.astype(np.int64) - 1
             # Loading may push out a frame that this very request found resident: look again until none is missing.
             missing = np.unique(missing)
             for start in range(0, len(missing), self.capacity):
@@ -139,18 +141,18 @@ class FrameArena:
             batch = frames[done : done + count]
             rows = slice(self._hand, self._hand + count)
             pushed_out = self._frame_at[rows]
-            self._slot_of[pushed_out[pushed_out >= 0]] = -1
+            self._slot_of[pushed_out[pushed_out >= 0]] = 0
             # Until the bytes are there, the slots belong to nobody: an interrupt leaves nothing half-cached.
             self._frame_at[rows] = -1
             self._status[batch] = self._file.read_into(batch, self._rows[rows])
             self._frame_at[rows] = batch
-            self._slot_of[batch] = np.arange(self._hand, self._hand + count, dtype=np.int32)
+            self._slot_of[batch] = np.arange(self._hand + 1, self._hand + count + 1, dtype=np.int32)
             self._hand = (self._hand + count) % self.capacity
             done += count
 
     def close(self) -> None:
         """Let go of the memory, even if the arena itself is kept (a notebook keeps its dumps)."""
-        self._slot_of = np.full(0, -1, dtype=np.int32)
+        self._slot_of = np.zeros(0, dtype=np.int32)
         # Not slices of what they were: the mapping goes with the last array that shows any of it.
         self._bytes = np.empty(0, dtype=np.uint8)
         self._rows = self._bytes.reshape(0, self.page_size)

@@ -212,3 +212,21 @@ def test_a_closed_memory_says_so(frames):
     memory.close()
     with pytest.raises(KernlabError, match="was closed"):
         memory.read(0, 8, physical=True)
+
+
+def test_what_was_not_read_of_a_large_machines_dump_takes_no_memory():
+    """1 TiB of frames that the file has, of which one is read: what the arena notes of the others would be 1.25 GiB."""
+    file = MemoryFile({7: content(7)})
+    file.frame_count = 1 << 28
+    before = resident_bytes()
+    arena = FrameArena(file, bound=64 * PAGE)
+    out = np.zeros((1, PAGE), dtype=np.uint8)
+    arena.copy_rows(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), PAGE, out)
+    assert out.tobytes() == content(7)
+    assert not arena.holds(np.array([1, 1 << 27]))
+    assert resident_bytes() - before < 64 << 20
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[1]) * mmap.PAGESIZE

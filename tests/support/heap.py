@@ -19,13 +19,16 @@ from kernlab.dump import Dump
 
 
 class Heap:
-    """`pages` pages of zeros, handed out from the front; `dump()` takes them as they are then."""
+    """`pages` pages of zeros, from frame `first` on, handed out in order; `dump()` takes them as they are then."""
 
-    def __init__(self, below: Dump, pages: int = 256):
+    def __init__(self, below: Dump, pages: int = 256, first: int | None = None):
         self.overlay = Overlay(below)
         self.bytes = bytearray(pages * PAGE)
-        self.base = self.overlay.make(pages, lambda number: bytes(self.bytes[number * PAGE :][:PAGE]))
+        self.base = self.overlay.make(pages, self._page, first)
         self._used = 0
+
+    def _page(self, number: int) -> bytes:
+        return bytes(self.bytes[number * PAGE : (number + 1) * PAGE])
 
     def alloc(self, size: int, align: int = 8) -> int:
         """An address with `size` bytes behind it."""

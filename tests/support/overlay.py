@@ -6,13 +6,15 @@
     broken = overlay.dump()          # a Dump of its own; what is written later does not reach it
 
 Addresses are kernel virtual ones, translated by the dump below as it was, unless `physical`. `MemoryFile` is a dump
-of nothing but known frames, for tests that need no kernel at all.
+of nothing but known frames, for tests that need no kernel at all. Memory that the dump below does not have is made
+when it is read (`make`, `make_area`), so that a machine may be larger than the one that runs the test.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,42 @@ from kernlab.memory.arena import DEFAULT_BOUND
 
 PAGE = 4096
 
+#: Fills pages by their numbers in an area: (numbers int64[n], out uint8[n, PAGE], which is zero).
+Fill = Callable[[np.ndarray, np.ndarray], None]
+
+
+@dataclass(frozen=True)
+class Area:
+    """Frames that are made when they are read: `count` from `first` on, and so again every `stride` frames."""
+
+    first: int
+    count: int
+    fill: Fill
+    stride: int = 0
+    repeat: int = 1
+
+    @property
+    def pages(self) -> int:
+        """How many there are; they are numbered through all repetitions."""
+        return self.count * self.repeat
+
+    @property
+    def end(self) -> int:
+        """The frame behind the last one."""
+        return self.first + (self.repeat - 1) * self.stride + self.count
+
+    def pfns(self) -> np.ndarray:
+        """All of its frames, int64[pages]."""
+        turn, rest = np.divmod(np.arange(self.pages, dtype=np.int64), self.count)
+        return self.first + turn * self.stride + rest
+
+    def numbers(self, pfns: np.ndarray) -> np.ndarray:
+        """The number in this area of each frame, -1 for those that are not of it."""
+        offset = pfns.astype(np.int64) - self.first
+        turn, rest = (offset // self.stride, offset % self.stride) if self.stride else (offset * 0, offset)
+        inside = (offset >= 0) & (turn < self.repeat) & (rest < self.count)
+        return np.where(inside, turn * self.count + rest, -1)
+
 
 class Overlay:
     """What to change in a dump; the dump itself stays as it is, and open."""
@@ -37,18 +75,31 @@ class Overlay:
         self.kernel = dump.kernel
         self._writes: dict[int, list[tuple[int, bytes]]] = {}
         self._gone: dict[int, FrameStatus] = {}
-        self._made: tuple[int, int, Callable[[int], bytes]] | None = None
+        self._areas: list[Area] = []
+        self._left_out: list[tuple[int, int]] = []
 
-    def make(self, count: int, page: Callable[[int], bytes]) -> int:
-        """Add `count` pages behind the machine's memory, whose bytes `page(number)` makes when they are read.
+    def make(self, count: int, page: Callable[[int], bytes], first: int | None = None) -> int:
+        """Add `count` pages whose bytes `page(number)` makes when they are read, behind all memory or at frame `first`.
 
         Returns the kernel virtual address of the first, where the dump that is taken maps them.
         """
-        layout = self.kernel.layout
-        assert self._made is None
-        first = self.kernel.file.max_pfn + 16
-        self._made = (first, count, page)
-        return layout.direct_start + first * PAGE
+
+        def fill(numbers: np.ndarray, out: np.ndarray) -> None:
+            for row, number in enumerate(numbers.tolist()):
+                out[row] = np.frombuffer(page(number), dtype=np.uint8)
+
+        end = max([self.kernel.file.max_pfn, *(area.end for area in self._areas)])
+        return self.make_area(Area(end + 16 if first is None else first, count, fill))
+
+    def make_area(self, area: Area) -> int:
+        """Add an area; the kernel virtual address of its first page."""
+        self._areas.append(area)
+        return self.kernel.layout.direct_start + area.first * PAGE
+
+    def leave_out(self, first: int, end: int) -> Overlay:
+        """Memory of the machine that the dump does not hold: frames from `first` to before `end`, but for made ones."""
+        self._left_out.append((first, end))
+        return self
 
     def write(self, address: int, data: bytes, *, physical: bool = False) -> Overlay:
         """Overwrite bytes; a frame that the dump lacks comes into being, zero but for them."""
@@ -103,7 +154,7 @@ class Overlay:
 
     def file(self) -> OverlayFile:
         """The dump file below with these changes, as they are now."""
-        return OverlayFile(self.kernel.file, self._writes, self._gone, self._made)
+        return OverlayFile(self.kernel.file, self._writes, self._gone, self._areas, self._left_out)
 
     def dump(self, *, fresh: bool = False, arena_bytes: int = DEFAULT_BOUND) -> Dump:
         """A new `Dump` with these changes.
@@ -140,7 +191,8 @@ class OverlayFile(DumpFile):
         below: DumpFile,
         writes: Mapping[int, list[tuple[int, bytes]]],
         gone: Mapping[int, FrameStatus],
-        made: tuple[int, int, Callable[[int], bytes]] | None = None,
+        areas: Sequence[Area] = (),
+        left_out: Sequence[tuple[int, int]] = (),
     ):
         self.below = below
         self.path, self.format, self.machine = below.path, below.format, below.machine
@@ -154,22 +206,29 @@ class OverlayFile(DumpFile):
         self._added = dict(zip(pfns[added].tolist(), range(len(added)), strict=True))
         index[added] = below.frame_count + np.arange(len(added))
         self._first_made = below.frame_count + len(added)
-        self._made_pfn, made_count, self._page = made or (0, 0, lambda number: bytes(PAGE))
-        self._made_end = self._made_pfn + made_count
-        self.frame_count = self._first_made + made_count
-        self.max_pfn = max(self.max_pfn, self._made_end)
+        self._areas, self._left_out = list(areas), list(left_out)
+        # Where the frames of each area begin among those of the file.
+        ends = self._first_made + np.cumsum([area.pages for area in self._areas], dtype=np.int64)
+        self._starts = [self._first_made, *ends.tolist()]
+        self.frame_count = self._starts[-1]
+        behind = [area.end for area in self._areas] + [end for _, end in self._left_out]
+        self.max_pfn = max([self.max_pfn, *behind])
         self._writes = {
             frame: list(writes[pfn]) for pfn, frame in zip(pfns.tolist(), index.tolist(), strict=True)
         }
+        self._written = np.array(sorted(self._writes), dtype=np.int64)
         lost = np.array([pfn for pfn, why in gone.items() if why == FrameStatus.LOST], dtype=np.uint64)
         self._lost = below.find(lost)
 
     def find(self, pfns: np.ndarray) -> np.ndarray:
         found = self.below.find(pfns)
+        for first, end in self._left_out:
+            found[(pfns >= first) & (pfns < end)] = -FrameStatus.EXCLUDED
+        for area, start in zip(self._areas, self._starts, strict=False):
+            number = area.numbers(pfns)
+            found = np.where(number >= 0, start + number, found)
         for pfn, number in self._added.items():
             found[pfns == pfn] = self.below.frame_count + number
-        made = (pfns >= self._made_pfn) & (pfns < self._made_end)
-        found[made] = self._first_made + (pfns[made] - np.uint64(self._made_pfn)).astype(np.int64)
         for pfn, status in self._gone.items():
             # A frame that is lost is found, and fails when it is read; unless the file never had it.
             rows = (pfns == pfn) & ((found < 0) | (status != FrameStatus.LOST))
@@ -187,9 +246,13 @@ class OverlayFile(DumpFile):
             rows = np.empty((len(below), self.page_size), dtype=np.uint8)
             status[below] = self.below.read_into(indices[below], rows)
             out[below] = rows
-        for row in np.flatnonzero(indices >= self._first_made).tolist():
-            out[row] = np.frombuffer(self._page(int(indices[row]) - self._first_made), dtype=np.uint8)
-        for row in np.flatnonzero(np.isin(indices, list(self._writes))).tolist():
+        for area, start in zip(self._areas, self._starts, strict=False):
+            mine = np.flatnonzero((indices >= start) & (indices < start + area.pages))
+            if len(mine):
+                rows = np.zeros((len(mine), self.page_size), dtype=np.uint8)
+                area.fill(indices[mine] - start, rows)
+                out[mine] = rows
+        for row in np.flatnonzero(np.isin(indices, self._written)).tolist():
             for offset, data in self._writes[int(indices[row])]:
                 out[row, offset : offset + len(data)] = np.frombuffer(data, dtype=np.uint8)
             status[row] = FrameStatus.PRESENT
@@ -199,7 +262,9 @@ class OverlayFile(DumpFile):
         return status
 
     def present(self, most: int) -> Iterator[np.ndarray]:
-        return _present(self, most)
+        made = [area.pfns() for area in self._areas]
+        known = np.concatenate([*self.below.present(most), *made, np.array([*self._added], dtype=np.int64)])
+        yield from _pieces(np.unique(known[OverlayFile.find(self, known.astype(np.uint64)) >= 0]), most)
 
     def close(self) -> None:
         pass
@@ -259,18 +324,17 @@ class MemoryFile(DumpFile):
         return status
 
     def present(self, most: int) -> Iterator[np.ndarray]:
-        return _present(self, most)
+        # Not self.find: a test may count what others ask of that.
+        pfns = np.arange(self.max_pfn, dtype=np.uint64)
+        yield from _pieces(pfns[MemoryFile.find(self, pfns) >= 0].astype(np.int64), most)
 
     def close(self) -> None:
         pass
 
 
-def _present(file: DumpFile, most: int) -> Iterator[np.ndarray]:
-    pfns = np.arange(file.max_pfn, dtype=np.uint64)
-    # Not file.find: a test may count what others ask of that.
-    there = pfns[type(file).find(file, pfns) >= 0].astype(np.int64)
-    for first in range(0, len(there), most):
-        yield there[first : first + most]
+def _pieces(pfns: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    for first in range(0, len(pfns), most):
+        yield pfns[first : first + most]
 
 
 def memory(frames: Mapping[int, bytes | FrameStatus], layout: Any = None, **options: Any) -> AddressSpace:
