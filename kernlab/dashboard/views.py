@@ -123,9 +123,7 @@ def traces(dump: Dump, pages: Pages) -> dict[str, Any]:
     failed: list[str] = []
     try:
         channels, traced = pages.table("relay"), dump.relay.block_traces
-        # Channels may share a name.
-        for _, rows in channels.groupby("address", sort=False):
-            name = rows["name"].iloc[0]
+        for name, rows in channels.groupby("name", sort=False):
             client = _text(rows["client"].iloc[0])
             unread = rows["unread_bytes"].sum()
             cpus = f"{len(rows)} CPU{'' if len(rows) == 1 else 's'}"

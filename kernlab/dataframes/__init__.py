@@ -20,8 +20,6 @@ if TYPE_CHECKING:
         frame,
         lookup,
         nullable,
-        series,
-        spread,
         widen,
     )
 
@@ -37,8 +35,6 @@ __all__ = [
     "frame",
     "lookup",
     "nullable",
-    "series",
-    "spread",
     "table",
     "widen",
 ]
@@ -53,8 +49,6 @@ _MODULES = {
     "frame": "builder",
     "lookup": "builder",
     "nullable": "builder",
-    "series": "builder",
-    "spread": "builder",
     "widen": "builder",
 }
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +21,15 @@ from kernlab.linux.made_symbols import made_symbols
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings, never_empty
 
-_MOST_SYMBOLS = 1 << 22
-_LARGEST = 256 << 20
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+#: No module has more symbols, or more bytes of BTF.
+_MOST_SYMBOLS, _LARGEST_BTF = 1 << 22, 256 << 20
+#: Symbols of several modules are read together, about so many at a time.
+_AT_ONCE = 1 << 18
+#: A symbol's name is shorter (KSYM_NAME_LEN is 512 since v6.1).
+_LONGEST_NAME = 512
 #: Kinds of memory that a module has (include/linux/module.h, enum mod_mem_type) are seven.
 _MOST_KINDS = 64
 
@@ -68,73 +79,133 @@ def load(kernel: Kernel) -> None:
 
 def module_symbols(kernel: Kernel, module: StructArray) -> list[MoreSymbols]:
     """Each module's own symbol table (kernel/module/kallsyms.c, module_get_kallsym)."""
-    names = module["name"]
+    rows, tables = _tables(kernel, module)
+    exported = _exported(kernel, module[rows])
+    before = np.cumsum(tables.count) - tables.count
+    batches = np.flatnonzero(np.diff(before // _AT_ONCE, prepend=-1)).tolist()
+    found: list[MoreSymbols] = []
+    for first, last in itertools.pairwise([*batches, len(rows)]):
+        found += _read_symbols(kernel, tables.part(first, last), exported)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Symbol tables of modules: each one's number, whose it is, how many symbols it has, and where its arrays lie:
+    entries, strings, letters."""
+
+    number: I64
+    names: npt.NDArray[Any]
+    count: I64
+    symtab: U64
+    strtab: U64
+    typetab: U64
+
+    def part(self, first: int, last: int) -> _Tables:
+        part = slice(first, last)
+        return _Tables(
+            self.number[part],
+            self.names[part],
+            self.count[part],
+            self.symtab[part],
+            self.strtab[part],
+            self.typetab[part],
+        )
+
+
+def _tables(kernel: Kernel, module: StructArray) -> tuple[I64, _Tables]:
+    """The tables that there are to read, each once, and the rows of their modules; what cannot be one is told."""
+    names = module["name"].values
     table = module.follow("kallsyms")
     count, symtab, strtab = table["num_symtab"], table["symtab"], table["strtab"]
     # Linux commit 1c7651f43777 ("kallsyms: store type information in its own array") (in v5.2).
     typetab = table["typetab"]
+    there = count.valid & symtab.valid & strtab.valid & typetab.valid
+    _tell_modules(kernel, names[~there], "a symbol table lies on pages that the dump lacks")
+    number = count.int64.values
+    sane = there & (number >= 0) & (number <= _MOST_SYMBOLS)
+    _tell_modules(
+        kernel, names[there & ~sane], f"more than {_MOST_SYMBOLS:,} of them are claimed; they were not read"
+    )
+    rows = np.flatnonzero(sane & (number > 0))
+    # Every module has a table of its own: what shows another's again is a copy of its struct.
+    rows, copies = _each_once(rows, symtab.values[rows])
+    _tell_modules(kernel, names[copies], "a symbol table is another module's, with which it stands")
     entry = kernel.find_type("Elf64_Sym").strip()
-    exports = _exported(kernel, module)
-    found = []
-    for row in range(len(module)):
-        name = str(names.values[row])
-        number, start, names_at, letters_at = count[row], symtab[row], strtab[row], typetab[row]
-        if None in (number, start, names_at, letters_at):
-            kernel.lost(f"the symbols of module {name!r}: its symbol table lies on pages that the dump lacks")
-            continue
-        if not 0 < number <= _MOST_SYMBOLS:
-            if number:
-                kernel.lost(
-                    f"the symbols of module {name!r}: it claims {number:,} of them; they were not read"
-                )
-            continue
-        symbols = StructArray(
-            kernel, entry, np.uint64(start) + np.arange(number, dtype=np.uint64) * np.uint64(entry.size)
-        )
-        offset, section, value = symbols["st_name"], symbols["st_shndx"], symbols["st_value"]
-        letters, there = kernel.memory.read_partial(letters_at, number)
-        used = offset.true & value.valid & there & (section != _UNDEFINED).true
-        if not used.any():
-            continue
-        size = int(offset.values[used].max()) + 512
-        strings, readable = kernel.memory.read_partial(names_at, min(size, _LARGEST))
-        blob = strings.tobytes()
-        picked = np.flatnonzero(used & (offset.values < len(blob)))
-        starts = offset.values[picked].tolist()
-        ends = [blob.find(b"\0", start) for start in starts]
-        good = [
-            end > start and bool(readable[start:end].all()) for start, end in zip(starts, ends, strict=True)
-        ]
-        lost = int((~(offset.valid & value.valid & there)).sum()) + good.count(False)
-        if lost:
-            kernel.lost(
-                f"the symbols of module {name!r}: {lost:,} of {number:,} lie on pages that the dump lacks"
-            )
-        picked = picked[np.array(good, dtype=bool)]
-        texts = [
-            blob[start:end].decode("utf-8", "backslashreplace")
-            for start, end, fine in zip(starts, ends, good, strict=True)
-            if fine
-        ]
-        where = value.values[picked].astype(np.uint64)
-        letter = letters[picked]
-        # kernel/kallsyms.c, s_show: upper case is what a module exports, whatever the letter that it was built with.
-        seen = np.array(
-            [pair in exports[row] for pair in zip(where.tolist(), texts, strict=True)], dtype=bool
-        )
-        upper = (letter >= ord("A")) & (letter <= ord("Z"))
-        small = (letter >= ord("a")) & (letter <= ord("z"))
-        letter = np.where(seen & small, letter - _CASE, np.where(~seen & upper, letter + _CASE, letter))
-        found.append(MoreSymbols(name, texts, where, letter.astype(np.uint8)))
-    return found
+    believed = kernel.budget.counts(number[rows], entry.size, "the modules' symbols")
+    rows, number = rows[believed > 0], believed[believed > 0]
+    arrays = (column.values[rows].astype(np.uint64) for column in (symtab, strtab, typetab))
+    return rows, _Tables(np.arange(len(rows)), names[rows], number, *arrays)
 
 
-def _exported(kernel: Kernel, module: StructArray) -> list[set[tuple[int, str]]]:
-    """What each module exports to all others: (address, name), as kernel/module/kallsyms.c, is_exported, finds it."""
+def _each_once(rows: I64, tables: U64) -> tuple[I64, I64]:
+    """The rows that name each table first, ascending, and the others."""
+    _, first = np.unique(tables, return_index=True)
+    is_first = np.zeros(len(rows), dtype=bool)
+    is_first[first] = True
+    return rows[is_first], rows[~is_first]
+
+
+def _tell_modules(kernel: Kernel, names: npt.NDArray[Any], why: str) -> None:
+    if len(names):
+        more = f" and {len(names) - 1:,} more modules" if len(names) > 1 else ""
+        kernel.lost(f"the symbols of module {str(names[0])!r}{more}: {why}")
+
+
+def _read_symbols(kernel: Kernel, tables: _Tables, exported: set[tuple[int, int, str]]) -> list[MoreSymbols]:
+    """The symbols of some modules, all of which are read together."""
+    entry = kernel.find_type("Elf64_Sym").strip()
+    owner = np.repeat(np.arange(len(tables.count)), tables.count)
+    index = (np.arange(len(owner)) - np.repeat(np.cumsum(tables.count) - tables.count, tables.count)).astype(
+        np.uint64
+    )
+    symbols = StructArray(kernel, entry, tables.symtab[owner] + index * np.uint64(entry.size))
+    symbols = symbols.prefetch("st_name", "st_shndx", "st_value")
+    offset, section, value = symbols["st_name"], symbols["st_shndx"], symbols["st_value"]
+    letters, lettered = kernel.words(tables.typetab[owner] + index, 1)
+    there = offset.valid & value.valid & lettered
+    used = np.flatnonzero(there & (section != _UNDEFINED).true)
+    text = c_strings(
+        kernel, tables.strtab[owner[used]] + offset.values[used].astype(np.uint64), _LONGEST_NAME
+    )
+    good = text.valid & (text.values != "")
+    lost = np.bincount(owner[~there], minlength=len(tables.count))
+    lost += np.bincount(owner[used[~good]], minlength=len(tables.count))
+    some = np.flatnonzero(lost)
+    _tell_modules(
+        kernel,
+        tables.names[some],
+        f"{int(lost.sum()):,} of {int(tables.count[some].sum()):,} lie on pages that the dump lacks",
+    )
+    used, names = used[good], text.values[good].tolist()
+    where, letter = value.values[used].astype(np.uint64), letters[used].astype(np.uint8)
+    # kernel/kallsyms.c, s_show: upper case is what a module exports, whatever the letter that it was built with.
+    of = tables.number[owner[used]]
+    seen = np.fromiter(
+        (key in exported for key in zip(of.tolist(), where.tolist(), names, strict=True)),
+        dtype=bool,
+        count=len(used),
+    )
+    upper = (letter >= ord("A")) & (letter <= ord("Z"))
+    small = (letter >= ord("a")) & (letter <= ord("z"))
+    letter = np.where(seen & small, letter - _CASE, np.where(~seen & upper, letter + _CASE, letter))
+    letter = letter.astype(np.uint8)
+    ends = np.searchsorted(owner[used], np.arange(len(tables.count) + 1)).tolist()
+    return [
+        MoreSymbols(str(name), names[first:last], where[first:last], letter[first:last])
+        for name, (first, last) in zip(tables.names, itertools.pairwise(ends), strict=True)
+        if last > first
+    ]
+
+
+def _exported(kernel: Kernel, module: StructArray) -> set[tuple[int, int, str]]:
+    """What modules export to all others: (row of the module, address, name), as kernel/module/kallsyms.c, is_exported,
+    finds it."""
     start, number = module["syms"], module["num_syms"]
     count = number.where(start.valid & (number <= _MOST_SYMBOLS).true).int64.filled(0)
     kind = kernel.find_type("struct kernel_symbol").strip()
     assert isinstance(kind, StructType)
+    count = kernel.budget.counts(count, kind.size, "the symbols that modules export")
     owner = np.repeat(np.arange(len(module)), count)
     index = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
     symbol = StructArray(kernel, kind, start.values[owner] + index.astype(np.uint64) * np.uint64(kind.size))
@@ -147,11 +218,11 @@ def _exported(kernel: Kernel, module: StructArray) -> list[set[tuple[int, str]]]
         )
     else:
         value, name = symbol["value"], symbol["name"]
-    text = c_strings(kernel, name.where(value.valid), 512)
-    found: list[set[tuple[int, str]]] = [set() for _ in range(len(module))]
-    for row in np.flatnonzero(value.valid & text.valid).tolist():
-        found[owner[row]].add((value[row], text[row]))
-    return found
+    text = c_strings(kernel, name.where(value.valid), _LONGEST_NAME)
+    good = np.flatnonzero(value.valid & text.valid)
+    return set(
+        zip(owner[good].tolist(), value.values[good].tolist(), text.values[good].tolist(), strict=True)
+    )
 
 
 def module_types(kernel: Kernel) -> list[Btf]:
@@ -183,7 +254,7 @@ def module_types(kernel: Kernel) -> list[Btf]:
             where, length = data[row], size[row]
             if where is None or length is None:
                 raise KernlabError("it lies on pages that the dump lacks")
-            if length > _LARGEST:
+            if length > _LARGEST_BTF:
                 raise KernlabError(f"it claims {length:,} bytes")
             found.append(Btf(kernel.read(where, length), base))
         except KernlabError as error:

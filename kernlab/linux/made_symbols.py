@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -64,9 +65,11 @@ def _init_functions(kernel: Kernel) -> list[MoreSymbols]:
     start, size = function["ip"], function["size"]
     name = c_strings(kernel, function["name"], 512)
     module = part.follow("mod")["name"]
+    good = np.flatnonzero(start.valid & size.valid & name.valid)
+    ends = np.searchsorted(owner[good], np.arange(len(part) + 1)).tolist()
     found = []
-    for number in range(len(part)):
-        mine = (owner == number) & start.valid & size.valid & name.valid
+    for number, (first, last) in enumerate(itertools.pairwise(ends)):
+        mine = good[first:last]
         names = [str(text) for text in name.values[mine]]
         found += _part(
             str(module.values[number]), names, start.values[mine], size.values[mine], "T", gone=True

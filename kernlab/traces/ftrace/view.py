@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.dataframes import frame, lookup, nullable, spread
+from kernlab.dataframes import frame, lookup, nullable
 from kernlab.dataframes.deferred import deferred_text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
@@ -24,8 +24,7 @@ from kernlab.traces.ftrace.formats import Format, Formats, choose, is_pattern, r
 from kernlab.traces.ftrace.load import Trace, load
 from kernlab.traces.ftrace.many import as_json, fields_of_many
 from kernlab.traces.ftrace.record import Failed
-from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, find_instances
-from kernlab.traces.ftrace.settings import read_clocks
+from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, find_instances, read_clocks
 from kernlab.traces.ftrace.tables import instances_table, lost_table
 from kernlab.traces.ftrace.text import Texts, latency_marks
 from kernlab.util.losses import Losing, telling
@@ -112,15 +111,14 @@ class Ftrace(Losing, Spelt):
     def instances(self) -> Frame:
         """One row per instance, the global one ('') first.
 
-        name (where it cannot be read the address), tracer, clock, recording (tracing_on), overwrite, subbuf_bytes,
-        snapshot (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct
-        trace_array). What could not be read is missing.
+        name, tracer, clock, recording (tracing_on), overwrite (missing where not readable), subbuf_bytes, snapshot
+        (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct trace_array).
 
         >>> dump.ftrace.instances[["name", "tracer", "clock", "recording"]]
           name tracer   clock  recording
         0         nop  global      False
         """
-        clocks = [self._clock(instance)[0] or None for instance in self._instances]
+        clocks = [self._clock(instance)[0] for instance in self._instances]
         return cast("Frame", instances_table(self._kernel, self._instances, clocks))
 
     @cached_property
@@ -242,16 +240,17 @@ class Ftrace(Losing, Spelt):
         chosen = np.flatnonzero(wanted)
         form = formats[present[0]]
         records = trace.records(chosen)
-        own: list[tuple[str, Any]] = [(one.name, fields.column(records, one)) for one in form.fields]
+        own: dict[str, Any] = {}
+        for described in form.fields:
+            own[described.name] = fields.column(records, described)
         said = _strings(self._said(chosen)) if text else self._message(form, chosen)
         if said is not None:
-            own.append(("text", said))
-        named = {name for name, _ in own}
-        common = [
-            (f"common_{column}" if column in named else column, values)
+            own.setdefault("text", said)
+        common = {
+            f"common_{column}" if column in own else column: values
             for column, values in self._common(chosen).items()
-        ]
-        return frame(self._kernel, f"ftrace {form.name}", columns=spread([*common, *own]))
+        }
+        return frame(self._kernel, f"ftrace {form.name}", **common, **own)
 
     @telling
     def _many(self, name: str | Iterable[str], instance: str | None, text: bool) -> pd.DataFrame:
@@ -273,7 +272,7 @@ class Ftrace(Losing, Spelt):
         own = fields_of_many(
             self._kernel.token, known, kinds, lambda rows: trace.records(chosen[rows]), (*columns, "text")
         )
-        return frame(self._kernel, "ftrace events", **columns, own=spread(own))
+        return frame(self._kernel, "ftrace events", **columns, **own)
 
     def format(self, name: str) -> str:
         """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError.
