@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ import numpy.typing as npt
 from kernlab.core.operators import Operators
 from kernlab.debuginfo.types import EnumType, Type
 from kernlab.errors import KernlabError
-from kernlab.util import integers
+from kernlab.util import integers, losses
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+#: A formula that is longer is not spoken of by name.
+_LONGEST_NAME = 80
 _NUMBERS = ("int", "uint", "bool", "enum", "address")
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -30,11 +33,11 @@ class Column(Operators["Column"]):
 
     `values` is one NumPy value (or row, for arrays) per struct, `valid` says which could be read; a value that could
     not is 0 (or ''), and means nothing. `kind` is "int", "uint", "bool", "float", "enum", "address", "text" or
-    "bytes", `type` the member's type.
+    "bytes", `type` the member's type, `name` what it is called where it is spoken of ('' for nothing).
 
     Columns compute with each other, with NumPy arrays of their length and with integers: `task["mm->total_vm"] * 4096`.
     A value is missing where either side is, and where the result does not fit: nothing wraps round, so an unsigned
-    number never turns into a negative one.
+    number never turns into a negative one. What does not fit is told to the scope that is open (`kernlab.util.losses`).
 
     - `+ - * // %` and `-x` give "int", the exact integer in int64, whatever the width and signs of both sides. `//` and
       `%` floor as Python's do, and by 0 are missing.
@@ -52,6 +55,7 @@ class Column(Operators["Column"]):
     valid: Mask
     kind: str
     type: Type | None = None
+    name: str = ""
 
     @classmethod
     def of(cls, values: npt.ArrayLike, valid: Mask | None = None, kind: str = "") -> Column:
@@ -98,7 +102,7 @@ class Column(Operators["Column"]):
             value = self.values[rows]
             plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
             return plain if self.valid[rows] else None
-        return Column(self.values[rows], self.valid[rows], self.kind, self.type)
+        return dataclasses.replace(self, values=self.values[rows], valid=self.valid[rows])
 
     def tolist(self) -> list[Any]:
         """Python's own values, None where one is missing.
@@ -125,7 +129,11 @@ class Column(Operators["Column"]):
 
     def where(self, mask: Mask) -> Column:
         """The same column, not valid where `mask` is False."""
-        return Column(self.values, self.valid & mask, self.kind, self.type)
+        return dataclasses.replace(self, valid=self.valid & mask)
+
+    def called(self, name: str) -> Column:
+        """The same column under a name, for sentences that speak of it."""
+        return dataclasses.replace(self, name=name)
 
     def filled(self, value: Any) -> npt.NDArray[Any]:
         """The values as a plain array of their dtype with `value` for what is missing; not to be written into.
@@ -162,21 +170,57 @@ class Column(Operators["Column"]):
         if self.kind not in _NUMBERS:
             raise KernlabError(f"cannot compute with a column of {self._what}")
         values, fits = integers.signed(self.values)
-        valid = self.valid if fits is None else self.valid & fits.reshape(len(self), -1).all(axis=1)
-        return Column(values, valid, "int")
+        if fits is None:
+            return Column(values, self.valid, "int", name=self.name)
+        rows: Mask = np.asarray(fits.reshape(len(self), -1).all(axis=1))
+        return Column(values, self._told(self.valid, rows), "int", name=self.name)
+
+    def sum(self) -> int | None:
+        """The exact sum of all; None where one is missing."""
+        return integers.total(self._number()) if self.valid.all() else None
+
+    def added_by(self, owner: npt.NDArray[np.integer[Any]], count: int) -> Column:
+        """The sums by whose the values are (`owner`, an index below `count`): "int", a row for each of `count`.
+
+        A sum is missing where a part of it is, and where it does not fit.
+        """
+        values, fits = integers.added_by(owner, integers.widened(self.filled(0)), count)
+        known = np.ones(count, dtype=bool)
+        known[owner[~self.valid]] = False
+        return Column(values, known if fits is None else self._told(known, fits), "int")
 
     def clip(self, lowest: int | None = None, highest: int | None = None) -> Column:
         """The numbers as int64, no less than `lowest` and no more than `highest`."""
         column = self.int64
-        return Column(np.clip(column.values, lowest, highest), column.valid, "int")
+        return Column(np.clip(column.values, lowest, highest), column.valid, "int", name=self.name)
 
     @property
     def timedelta(self) -> npt.NDArray[np.timedelta64]:
         """Nanoseconds as timedelta64[ns], NaT for what is missing."""
+        return self._nanoseconds("timedelta64[ns]")
+
+    @property
+    def datetime(self) -> npt.NDArray[np.datetime64]:
+        """Seconds since 1970 as datetime64[ns], UTC; NaT for what is missing, and beyond the years 1677 and 2262."""
+        return (self * 1_000_000_000).called(self.name)._nanoseconds("datetime64[ns]")
+
+    def _nanoseconds(self, dtype: str) -> npt.NDArray[Any]:
         ns = self.int64
-        times = ns.values.astype("timedelta64[ns]")
-        times[~ns.valid] = np.timedelta64("NaT")
+        times: npt.NDArray[Any] = ns.values.astype(dtype)
+        # The least number is how NumPy writes NaT.
+        fits: Mask = ns.values != integers.I64_RANGE[0]
+        times[~self._told(ns.valid, fits)] = np.array("NaT", dtype=dtype)
         return times
+
+    def _told(self, valid: Mask, fits: Mask, name: str = "") -> Mask:
+        """`valid & fits`; what is not, the scope that is open is told."""
+        lost = valid & ~fits
+        if lost.any():
+            losses.lost(
+                f"values of {name or self.name or self._what} do not fit into 64 bits, and are missing",
+                mask=lost,
+            )
+        return valid & fits
 
     @property
     def _what(self) -> str:
@@ -219,10 +263,24 @@ class Column(Operators["Column"]):
         # An address stays one when a number is added to it or taken from it, but not when it is taken from something.
         stays = sign in ("+", "-") and any(addresses) and not (sign == "-" and addresses[1])
         values, fits = integers.calculate(sign, left, right, unsigned=stays)
-        valid = valid if fits is None else valid & fits
+        name = self._spoken(sign, other, swapped)
+        if fits is not None:
+            # What is divided by 0 has no value, which is no loss.
+            undefined = np.asarray(right == 0) if sign in ("//", "%") else np.zeros(1, dtype=bool)
+            valid = self._told(valid & ~undefined, fits | undefined, name)
         if stays:
-            return Column(values, valid, "address", self.type if self.kind == "address" else other.type)
-        return Column(values, valid, "uint" if values.dtype == np.uint64 else "int")
+            return Column(values, valid, "address", self.type if self.kind == "address" else other.type, name)
+        return Column(values, valid, "uint" if values.dtype == np.uint64 else "int", name=name)
+
+    def _spoken(self, sign: str, other: Any, swapped: bool) -> str:
+        """What a result is called; a long formula has no name."""
+        if isinstance(other, Column):
+            side = other.name
+        else:
+            side = str(int(other)) if isinstance(other, int | np.integer | np.bool_) else ""
+        left, right = (side, self.name) if swapped else (self.name, side)
+        name = f"{left} {sign} {right}" if left and right else left or right
+        return name if len(name) <= _LONGEST_NAME else ""
 
     def __invert__(self) -> Column:
         if self.kind == "bool":

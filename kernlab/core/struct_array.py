@@ -57,7 +57,8 @@ class StructArray:
     def __getitem__(self, key: slice | npt.NDArray[Any]) -> StructArray: ...
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
-            return self.member(resolve(self.type, key))
+            found = self.member(resolve(self.type, key))
+            return found.called(f"{self.type.c_name}: {key}") if isinstance(found, Column) else found
         if isinstance(key, int | np.integer):
             return Struct(self.kernel, self.type, int(self.addresses[key]))
         picked = StructArray(self.kernel, self.type, self.addresses[key], self.valid[key])

@@ -123,7 +123,9 @@ def traces(dump: Dump, pages: Pages) -> dict[str, Any]:
     failed: list[str] = []
     try:
         channels, traced = pages.table("relay"), dump.relay.block_traces
-        for name, rows in channels.groupby("name", sort=False):
+        # Channels may share a name.
+        for _, rows in channels.groupby("address", sort=False):
+            name = rows["name"].iloc[0]
             client = _text(rows["client"].iloc[0])
             unread = rows["unread_bytes"].sum()
             cpus = f"{len(rows)} CPU{'' if len(rows) == 1 else 's'}"

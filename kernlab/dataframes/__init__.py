@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         frame,
         lookup,
         nullable,
+        series,
+        spread,
         widen,
     )
 
@@ -35,6 +37,8 @@ __all__ = [
     "frame",
     "lookup",
     "nullable",
+    "series",
+    "spread",
     "table",
     "widen",
 ]
@@ -49,6 +53,8 @@ _MODULES = {
     "frame": "builder",
     "lookup": "builder",
     "nullable": "builder",
+    "series": "builder",
+    "spread": "builder",
     "widen": "builder",
 }
 

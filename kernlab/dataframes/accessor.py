@@ -222,7 +222,7 @@ class KernAccessor:
         result.attrs = dict(self._frame.attrs)
         return result
 
-    def assign(self, **columns: str) -> Frame:
+    def assign(self, /, **columns: str) -> Frame:
         """The table with more columns, each a member or a formula of members.
 
         `tasks.kern.assign(oom="signal->oom_score_adj", vm_bytes="mm->total_vm * 4096")`. Names that end in `_bytes`
@@ -236,9 +236,9 @@ class KernAccessor:
         """
         structs = self.structs
         made = {name: self._gathered(structs, path) for name, path in columns.items()}
-        result = self._frame.assign(
-            **{name: pd.Series(values, index=self._frame.index, copy=False) for name, values in made.items()}
-        )
+        result = self._frame.copy(deep=False)
+        for name, values in made.items():
+            result[name] = pd.Series(values, index=result.index, copy=False)
         result.attrs = dict(self._frame.attrs)
         return result
 
@@ -271,17 +271,15 @@ class KernAccessor:
         94  0xff4719e3a7fb1200       247         10
         95                <NA>      <NA>       <NA>
         """
-        from kernlab.dataframes.builder import frame, nullable
+        from kernlab.dataframes.builder import frame, nullable, spread
         from kernlab.dataframes.members import scalar_members
         from kernlab.walk.percpu_paths import refuse_percpu
 
         structs = self.structs
         refuse_percpu(structs, path, last=True)
         dump, target = self.dump, structs.follow(path)
-        columns: dict[str, Any] = {n: nullable(target[n]) for n in fields or scalar_members(target.type)}
-        columns.pop("address", None)
-        name = target.type.c_name
-        made = frame(dump.kernel, f"{path}: {name}", address=target, **columns)
+        members = spread((n, nullable(target[n])) for n in fields or scalar_members(target.type))
+        made = frame(dump.kernel, f"{path}: {target.type.c_name}", address=target, members=members)
         return cast("Frame", made.set_index(self._frame.index))
 
     @overload

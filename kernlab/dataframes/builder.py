@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,7 +27,9 @@ from kernlab.dataframes.deferred import tell_later
 from kernlab.dataframes.elements import ElementAddresses
 from kernlab.debuginfo.types import EnumType, PointerType, StructType, Type
 from kernlab.errors import KernlabError
-from kernlab.util import losses
+from kernlab.util import integers, losses
+from kernlab.util.integers import TOO_LARGE
+from kernlab.util.names import distinct
 from kernlab.util.problems import beside, in_one_line
 
 Mask = npt.NDArray[np.bool_]
@@ -83,14 +85,30 @@ def nullable(column: Any, valid: Mask | None = None) -> Nullable:
     return Nullable(column, valid)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spread:
+    """Columns in the place of one, whose names are the dump's."""
+
+    columns: list[tuple[Hashable, Any]]
+
+
+def spread(columns: Iterable[tuple[Hashable, Any]]) -> Spread:
+    """Columns (name, values) whose names are the dump's, in the place of one of `frame`'s; its keyword is not shown.
+
+    A name that another of them has, or a column of ours, gets a number ("free (2)"): none takes another's place.
+    """
+    return Spread(list(columns))
+
+
 def frame(kernel: Origin | None, table: str, /, **columns: Any) -> pd.DataFrame:
     """A DataFrame of `columns` in their order, with a RangeIndex and the attrs of `describe`.
 
     The column `address` is the one that the rows stand for: `.kern` takes it, whatever becomes of its name. Arrays
-    are not copied. Raises KernlabError where columns differ in length or hold what no column can.
+    are not copied. What the dump names itself comes as a `spread`. Raises KernlabError where columns differ in length
+    or hold what no column can.
     """
     token = kernel.token if kernel else ""
-    built = {name: build(token, name, values) for name, values in columns.items()}
+    built = {name: build(token, str(name), values) for name, values in _named(columns)}
     lengths = {name: len(values) for name, values in built.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {count:,}" for name, count in lengths.items())
@@ -103,6 +121,34 @@ def frame(kernel: Origin | None, table: str, /, **columns: Any) -> pd.DataFrame:
     for column in built.values():
         tell_later(column, result.attrs["problems"])
     return result
+
+
+def _named(columns: Mapping[str, Any]) -> Iterator[tuple[Hashable, Any]]:
+    """All columns with their names, those of spreads at their places."""
+    spreads = [values for values in columns.values() if isinstance(values, Spread)]
+    ours = (name for name, values in columns.items() if not isinstance(values, Spread))
+    names = iter(distinct((name for one in spreads for name, _ in one.columns), ours))
+    for name, values in columns.items():
+        if isinstance(values, Spread):
+            yield from ((next(names), own) for _, own in values.columns)
+        else:
+            yield name, values
+
+
+def series(kernel: Origin | None, table: str, rows: Iterable[tuple[str, int | None]]) -> pd.Series[Any]:
+    """A Series (Int64) of numbers by name, with the attrs of `describe`: None is missing, as is what does not fit.
+
+    A name that came before gets a number, as of `spread`: every row is its own.
+    """
+    pairs = list(rows)
+    names = [str(name) for name in distinct(name for name, _ in pairs)]
+    low, high = integers.I64_RANGE
+    large = [value is not None and not low <= value <= high for _, value in pairs]
+    losses.lost(*(f"{table}: {name} {TOO_LARGE}" for name, wide in zip(names, large, strict=True) if wide))
+    values = [pd.NA if wide else value for (_, value), wide in zip(pairs, large, strict=True)]
+    found = pd.Series(pd.array(values, dtype="Int64"), index=pd.Index(names, dtype="str"), name=table)
+    found.attrs.update(describe(kernel, table))
+    return found
 
 
 def widen(kernel: Origin | None, table: str, base: pd.DataFrame, /, **columns: Any) -> pd.DataFrame:
@@ -275,5 +321,5 @@ def _names(values: npt.NDArray[Any], valid: Mask, enumerators: dict[str, int]) -
         name_of.setdefault(number, str(number))
     position = {number: index for index, number in enumerate(name_of)}
     order = np.array([position[number] for number in found.tolist()], dtype=np.int32)
-    categories: Any = list(name_of.values())
+    categories: Any = distinct(name_of.values())
     return pd.Categorical.from_codes(np.where(valid, order[codes], -1), categories=categories)

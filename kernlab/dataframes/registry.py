@@ -53,10 +53,17 @@ class Table:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BUILDERS
         ]
         mine = [call for call in calls if [one for one in call.args if _is(one, self.name)]]
-        named = [word.arg for call in mine for word in call.keywords if word.arg]
+        named = [
+            word.arg for call in mine for word in call.keywords if word.arg and not _is_spread(word.value)
+        ]
         if self.widens is not None:
             named = [*_tables[self.widens.__module__, self.widens.__name__].columns, *named]
         return tuple(dict.fromkeys(named))
+
+
+def _is_spread(node: ast.expr) -> bool:
+    """Columns that the dump names, whose keyword is no name."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "spread"
 
 
 def _is(node: ast.expr, value: str) -> bool:

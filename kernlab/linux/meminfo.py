@@ -40,7 +40,7 @@ class Summary:
         """A counter of pages in bytes, by the first of its names that this kernel has; 0 where it has none of them."""
         for name in names:
             for counters in (self.of_nodes, self.of_zones):
-                if name in counters.names:
+                if counters.get(name) is not None:
                     return times(counters.total(name), self.kernel.page_size * scale)
         return 0
 
@@ -54,7 +54,7 @@ class Summary:
 
     def has_counter(self, name: str) -> bool:
         """Does this kernel have the counter?"""
-        return name in self.of_nodes.names or name in self.of_zones.names
+        return any(counters.get(name) is not None for counters in (self.of_nodes, self.of_zones))
 
     def keys(self) -> dict[str, Value]:
         """Every key with its value, in the file's order; keys that this kernel's configuration lacks are left out."""

@@ -122,7 +122,8 @@ class SharedSwap:
         self.known = file.valid.copy()
         unique, of = np.unique(file.filled(0), return_inverse=True)
         mapping = StructArray(kernel, "struct file", unique).follow("f_mapping")
-        shared, swapped = is_shmem(kernel, mapping), swapped_pages(mapping.follow("host"))
+        shared, host = is_shmem(kernel, mapping), mapping.follow("host")
+        swapped = swapped_pages(StructArray(kernel, host.type, host.addresses, host.valid & shared.true))
         if not _operations(kernel)[1]:
             kernel.lost(
                 "which files are shared memory is not known, nor what of them is swapped out: the symbols lack "

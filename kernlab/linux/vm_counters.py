@@ -6,17 +6,20 @@ Each CPU keeps a part of a counter to itself until it grows; here the parts are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.linux.counter_names import counter_names
 from kernlab.linux.page.vmemmap import tables_per_node
+from kernlab.util import integers, losses
 from kernlab.walk.cpus import percpu, percpu_many, possible_cpus, smp
 from kernlab.walk.strings import c_strings
 
@@ -29,23 +32,37 @@ _MOST_ITEMS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Counters of one sort: their names as /proc/vmstat has them, values int64[n, items] of n zones or nodes (or 1),
-    and valid bool[n]: which could be read, all CPUs' parts included."""
+    """Counters of one sort: their names as /proc/vmstat has them and as the types have them (`keys`), values
+    int64[n, items] of n zones or nodes (or 1), and valid bool[n, items]: which are known, all CPUs' parts included."""
 
     names: list[str]
+    keys: list[str]
     values: I64
     valid: Mask
 
-    def get(self, name: str) -> tuple[I64, Mask] | None:
-        """One counter of all: (int64[n], bool[n]); None where this kernel does not have it."""
-        if name not in self.names:
-            return None
-        return self.values[:, self.names.index(name)], self.valid
+    @classmethod
+    def none(cls, count: int) -> Counters:
+        """No counters of `count` zones or nodes."""
+        return cls([], [], np.zeros((count, 0), dtype=np.int64), np.zeros((count, 0), dtype=bool))
+
+    def columns(self) -> Iterator[tuple[str, Column]]:
+        """Every counter of all by its name, which need not be its own."""
+        for index, name in enumerate(self.names):
+            yield name, Column.of(self.values[:, index], self.valid[:, index])
+
+    def get(self, name: str) -> Column | None:
+        """One counter of all; None where this kernel does not have it."""
+        # The array of names is data, whose pointers may be damaged: what the types say comes first.
+        for names in (self.keys, self.names):
+            if name in names:
+                index = names.index(name)
+                return Column.of(self.values[:, index], self.valid[:, index])
+        return None
 
     def total(self, name: str) -> int | None:
         """One counter summed over all; None where the kernel does not have it or a part cannot be read."""
         found = self.get(name)
-        return int(found[0].sum()) if found is not None and found[1].all() else None
+        return None if found is None else found.sum()
 
 
 def item_count(kernel: Kernel, *names: str) -> int:
@@ -91,55 +108,44 @@ def vmstat_names(kernel: Kernel) -> dict[str, list[str]]:
 
 def zone_counters(kernel: Kernel, zone: StructArray) -> Counters:
     """The counters of zones (`zone.vm_stat`), the parts in their per-CPU structs added."""
-    names = vmstat_names(kernel)["zone"]
-    count = len(names)
-    values, valid = _array(kernel, zone.follow("vm_stat[0]"), "counter", count)
-    numbers = possible_cpus(kernel)
     # Linux commit 28f836b6777b ("mm/page_alloc: split per cpu page lists and zone stats") (in v5.14).
     split = zone.has("per_cpu_zonestats")
-    kind = "struct per_cpu_zonestat" if split else "struct per_cpu_pageset"
-    pointers = zone["per_cpu_zonestats" if split else "pageset"]
-    parts, read = _percpu_parts(kernel, pointers.values, pointers.valid, kind, "vm_stat_diff", numbers, count)
-    return Counters(names, values + parts, valid & read)
+    return _counters(
+        kernel,
+        "zone",
+        zone.follow("vm_stat[0]"),
+        zone["per_cpu_zonestats" if split else "pageset"],
+        "struct per_cpu_zonestat" if split else "struct per_cpu_pageset",
+        "vm_stat_diff",
+    )
 
 
 def node_counters(kernel: Kernel, node: StructArray) -> Counters:
     """The counters of nodes (`pglist_data.vm_stat`) in pages (nr_kernel_stack in KiB, events as counts)."""
-    names = vmstat_names(kernel)["node"]
-    values, valid = _array(kernel, node.follow("vm_stat[0]"), "counter", len(names))
-    pointers = node["per_cpu_nodestats"]
-    parts, read = _percpu_parts(
+    return _counters(
         kernel,
-        pointers.values,
-        pointers.valid,
+        "node",
+        node.follow("vm_stat[0]"),
+        node["per_cpu_nodestats"],
         "struct per_cpu_nodestat",
         "vm_node_stat_diff",
-        possible_cpus(kernel),
-        len(names),
     )
-    return Counters(names, values + parts, valid & read)
 
 
 def numa_counters(kernel: Kernel, zone: StructArray) -> Counters:
     """NUMA hits and misses of zones, CPUs' parts added; no names where the kernel has no NUMA."""
-    names = vmstat_names(kernel)["numa"]
-    count = len(names)
-    none = np.zeros((len(zone), 0), dtype=np.int64)
-    if not count or not (zone.has("vm_numa_event") or zone.has("vm_numa_stat")):
-        return Counters([], none, np.ones(len(zone), dtype=bool))
-    numbers = possible_cpus(kernel)
+    if not (zone.has("vm_numa_event") or zone.has("vm_numa_stat")):
+        return Counters.none(len(zone))
     # Linux commit f19298b9516c ("mm/vmstat: convert NUMA statistics to basic NUMA counters") (in v5.14).
     new = zone.has("vm_numa_event")
-    base = zone.follow("vm_numa_event[0]" if new else "vm_numa_stat[0]")
-    values, valid = _array(kernel, base, "counter", count)
-    kind, member = (
-        ("struct per_cpu_zonestat", "vm_numa_event")
-        if new
-        else ("struct per_cpu_pageset", "vm_numa_stat_diff")
+    return _counters(
+        kernel,
+        "numa",
+        zone.follow("vm_numa_event[0]" if new else "vm_numa_stat[0]"),
+        zone["per_cpu_zonestats" if new else "pageset"],
+        "struct per_cpu_zonestat" if new else "struct per_cpu_pageset",
+        "vm_numa_event" if new else "vm_numa_stat_diff",
     )
-    pointers = zone["per_cpu_zonestats" if new else "pageset"]
-    parts, read = _percpu_parts(kernel, pointers.values, pointers.valid, kind, member, numbers, count)
-    return Counters(names, values + parts, valid & read)
 
 
 def event_counters(kernel: Kernel) -> Counters:
@@ -147,44 +153,68 @@ def event_counters(kernel: Kernel) -> Counters:
     names = vmstat_names(kernel)["events"]
     symbol = kernel.find_symbol("vm_event_states")
     if symbol is None or not names:
-        return Counters([], np.zeros((1, 0), dtype=np.int64), np.ones(1, dtype=bool))
+        return Counters.none(1)
     where = percpu(kernel, symbol, possible_cpus(kernel))
     rows, status = kernel.gather(where, 8 * len(names))
-    total = rows.view("<i8").sum(axis=0)[None, :]
-    return Counters(names, total, np.array([not status.any()]))
+    values, fits = integers.added(rows.view("<u8"), 0)
+    whole = np.full(len(names), True) if fits is None else fits
+    _too_large(names, ~whole)
+    return Counters(
+        names,
+        counter_names(kernel, "events", len(names)),
+        values[None, :],
+        whole[None, :] & (not status.any()),
+    )
 
 
-def _array(kernel: Kernel, first: StructArray, member: str, count: int) -> tuple[I64, Mask]:
-    """`count` atomic_long_t from each first one on."""
-    rows, status = kernel.gather(np.where(first.valid, first.addresses, np.uint64(0)), 8 * count)
-    return rows.view("<i8").reshape(len(first), count).copy(), (status == 0) & first.valid
+def _counters(
+    kernel: Kernel, sort: str, first: StructArray, pointer: Column, kind: str, member: str
+) -> Counters:
+    """The counters of one sort from each first one (an atomic_long_t) on, and what CPUs keep of them in their
+    structs of a kind."""
+    names = vmstat_names(kernel)[sort]
+    if not names:
+        return Counters.none(len(first))
+    count = len(names)
+    rows, status = kernel.gather(first.addresses * first.valid, 8 * count)
+    parts, fits, read = _percpu_parts(kernel, pointer, kind, member, count)
+    values, whole = integers.added(np.stack([rows.view("<i8"), parts]), 0)
+    known = (status == 0) & first.valid & read
+    fits = fits if whole is None else fits & whole
+    _too_large(names, (known[:, None] & ~fits).any(axis=0))
+    return Counters(names, counter_names(kernel, sort, count), values, known[:, None] & fits)
+
+
+def _too_large(names: list[str], lost: Mask) -> None:
+    """Say which counters' sums do not fit."""
+    losses.lost(
+        *(f"the counter {names[index]} {integers.TOO_LARGE}" for index in np.flatnonzero(lost).tolist())
+    )
 
 
 def _percpu_parts(
-    kernel: Kernel,
-    pointers: npt.NDArray[np.uint64],
-    known: Mask,
-    kind: str,
-    member: str,
-    numbers: I64,
-    count: int,
-) -> tuple[I64, Mask]:
-    """What CPUs keep of `count` counters in an array in their per-CPU structs: (int64[n, count], bool[n]).
+    kernel: Kernel, pointer: Column, kind: str, member: str, count: int
+) -> tuple[I64, Mask, Mask]:
+    """What CPUs keep of `count` counters in an array in their per-CPU structs: (int64[n, count], bool[n, count] of
+    what fits, bool[n] of what could be read).
 
     A kernel for a single CPU (CONFIG_SMP is off) keeps nothing apart.
     """
+    shape = len(pointer), count
     if not kernel.types.has_member(kind, member) and not smp(kernel):
-        return np.zeros((len(pointers), count), dtype=np.int64), known
+        return np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=bool), pointer.valid
+    numbers = possible_cpus(kernel)
     access = resolve(kernel.find_type(kind), f"{member}[0]")
     offset, width = access.hops[-1], access.type.size
     # Bytes are signed (s8; some type information says no such thing of a char), wider ones count up only.
     signed = width == 1
-    where = percpu_many(kernel, np.where(known, pointers, np.uint64(0)), numbers)
+    where = percpu_many(kernel, pointer.filled(0), numbers)
     rows, status = kernel.gather(where.reshape(-1) + np.uint64(offset), width * count)
-    values = rows.view(f"<{'i' if signed else 'u'}{width}").astype(np.int64)
-    parts = values.reshape(len(pointers), len(numbers), count).sum(axis=1)
+    kept = integers.widened(rows.view(f"<{'i' if signed else 'u'}{width}"))
+    values, fits = integers.added(kept.reshape(len(pointer), len(numbers), count), 1)
     # A zone without pages shares a set that nobody counts in.
-    return parts, known & (status == 0).reshape(len(pointers), len(numbers)).all(axis=1)
+    read = (status == 0).reshape(len(pointer), len(numbers)).all(axis=1)
+    return values, np.ones(shape, dtype=bool) if fits is None else fits, pointer.valid & read
 
 
 def in_pages(kernel: Kernel) -> bool:

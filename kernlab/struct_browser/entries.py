@@ -204,18 +204,14 @@ def _spelt(kernel: Kernel, name: str) -> str:
 
 def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any) -> Any:
     """One row a struct: its key, address, what names it, and its plain members or those that were asked for."""
-    made: dict[str, Any] = {}
     if columns is None:
         named = naming_paths(at)
         # unsigned char is text where it names something, as in struct qstr; elsewhere it is data.
-        made |= {name: spelt_out(at, at[path], any_byte=True) for name, path in named.items()}
-        made |= {
-            path: spelt_out(at, at[path]) for path in scalar_members(at.type) if path not in named.values()
-        }
+        made = [(name, spelt_out(at, at[path], any_byte=True)) for name, path in named.items()]
+        plain = (path for path in scalar_members(at.type) if path not in named.values())
+        made += [(path, spelt_out(at, at[path])) for path in plain]
     else:
-        paths = _paths(columns)
-        made |= {name: gathered(kernel.token, at, path) for name, path in paths.items()}
-    made = {name: column for name, column in made.items() if name not in _OWN}
+        made = [(name, gathered(kernel.token, at, path)) for name, path in _paths(columns).items()]
     bare = [key.strip("[]") for key in keys]
     numbered = all(key.isdigit() for key in bare)
     return dataframes.frame(
@@ -223,7 +219,7 @@ def _frame(kernel: Kernel, at: StructArray, keys: list[str], columns: Any) -> An
         at.type.c_name,
         key=np.array([int(key) for key in bare], dtype=np.int64) if numbered else bare,
         address=at,
-        **made,
+        members=dataframes.spread(made),
     )
 
 

@@ -27,6 +27,10 @@ I64_RANGE = (-(1 << 63), (1 << 63) - 1)
 U64_RANGE = (0, (1 << 64) - 1)
 #: Floats of numbers below 2^64, and of what is computed from two, are off by less than this.
 _DOUBT = float(1 << 54)
+_LOW = (1 << 32) - 1
+
+#: What is said of numbers that do not.
+TOO_LARGE = "does not fit into 64 bits, and is missing"
 
 _EXACT: dict[str, Callable[[Any, Any], Any]] = {
     "+": python.add, "-": python.sub, "*": python.mul, "//": python.floordiv, "%": python.mod, "<<": python.lshift,
@@ -78,6 +82,54 @@ def calculate(
         values, whole = _exact("<<", left, count, left.dtype == np.uint64)
         return values, _both(fits, whole)
     return _exact(sign, left, right, unsigned)
+
+
+def total(values: Integers) -> int:
+    """The sum of int64 or uint64, as Python has integers."""
+    if _cannot_overflow(values, len(values)):
+        return int(values.sum())
+    high, low = _halves(values)
+    return (int(high.sum()) << 32) + int(low.sum())
+
+
+def added(values: Integers, axis: int) -> tuple[npt.NDArray[np.int64], Mask | None]:
+    """The sums of int64 or uint64 along an axis, and which of them fit (None: all); one that does not is 0."""
+    if _cannot_overflow(values, values.shape[axis]):
+        return np.asarray(values.sum(axis=axis)).astype(np.int64), None
+    high, low = _halves(values)
+    return _joined(high.sum(axis=axis), low.sum(axis=axis))
+
+
+def added_by(
+    owner: npt.NDArray[np.integer[Any]], values: Integers, count: int
+) -> tuple[npt.NDArray[np.int64], Mask | None]:
+    """The sums of int64 or uint64 by whose they are (an index below `count`), as `added` has them: int64[count]."""
+    whole = _cannot_overflow(values, len(values))
+    parts = [values] if whole else _halves(values)
+    sums = [np.zeros(count, dtype=np.int64) for _ in parts]
+    for total, part in zip(sums, parts, strict=True):
+        np.add.at(total, owner, part.astype(np.int64, copy=False))
+    return (sums[0], None) if whole else _joined(*sums)
+
+
+def _cannot_overflow(values: Integers, count: int) -> bool:
+    """Is the sum of `count` of these within int64, whichever they are?"""
+    return _within([bound * count for bound in _bounds(values)], I64_RANGE)
+
+
+def _halves(values: Integers) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Their upper and lower 32 bits: sums of fewer than 2^31 of either fit."""
+    low = values & values.dtype.type(_LOW)
+    return (values >> values.dtype.type(32)).astype(np.int64), low.astype(np.int64)
+
+
+def _joined(
+    high: npt.NDArray[np.int64], low: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], Mask | None]:
+    """Sums of halves as whole numbers."""
+    high = high + (low >> 32)
+    fits = (high >= -(1 << 31)) & (high < 1 << 31)
+    return np.where(fits, (high << 32) | (low & _LOW), 0), fits
 
 
 def _both(one: Mask | None, other: Mask | None) -> Mask | None:

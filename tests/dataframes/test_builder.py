@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kernlab.dataframes import addresses, describe, frame, lookup, nullable
+from kernlab.dataframes import addresses, describe, frame, lookup, nullable, series, spread
 from kernlab.dataframes.builder import MOST_PROBLEMS
 from kernlab.debuginfo.types import EnumType, PointerType, StructType, VoidType
 from kernlab.errors import KernlabError
@@ -149,3 +151,38 @@ def test_arrays_are_not_copied():
     table = frame(KERNEL, "t", a=values, b=addresses(KERNEL, where))
     assert np.shares_memory(table.a.to_numpy(), values)
     assert np.shares_memory(table.b.array._data, where)
+
+
+OURS = ["node", "free", "address"]
+
+
+@given(
+    st.lists(st.sampled_from([*OURS, "", "self", "table", "kernel", "problems", "free (2)", "size", 0, 1]))
+)
+def test_columns_that_the_dump_names_never_take_anothers_place(names):
+    own = [(name, np.array([number])) for number, name in enumerate(names)]
+    table = frame(KERNEL, "t", node=[-1], counters=spread(own), free=[-2], address=addresses(KERNEL, [16]))
+    assert len(table.columns) == len(set(table.columns)) == len(names) + 3
+    assert [table["node"][0], table["free"][0], int(table["address"][0])] == [-1, -2, 16]
+    assert table.iloc[0, 1 : len(names) + 1].tolist() == list(range(len(names)))
+    assert table.kern.column == "address"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "free", "free (2)", "problems"]), st.none() | st.integers())))
+def test_a_series_keeps_every_row_and_loses_only_what_does_not_fit(rows):
+    with scope("test"):
+        found = series(KERNEL, "vmstat", rows)
+    fits = [value is not None and -(1 << 63) <= value < 1 << 63 for _, value in rows]
+    assert found.index.is_unique
+    assert found.notna().tolist() == fits
+    assert [value for value in found if value is not pd.NA] == [
+        value for (_, value), good in zip(rows, fits, strict=True) if good
+    ]
+    large = sum(value is not None and not good for (_, value), good in zip(rows, fits, strict=True))
+    assert sum("does not fit into 64 bits" in said for said in found.attrs["problems"]) == large
+
+
+def test_an_enumerator_that_is_called_like_a_number():
+    state = EnumType("state", 4, False, lambda: {"7": 1, "B": 2})
+    found = built(column(np.array([1, 7, 2]), "enum", type=state))
+    assert found.tolist() == ["7", "7 (2)", "B"]

@@ -124,6 +124,19 @@ def test_a_cgroups_own_lack_of_memory_names_the_cgroup_and_no_next_victim():
     assert "perl (6)" in found[1].evidence
 
 
+def test_cgroups_of_one_path_are_leads_of_their_own():
+    """A damaged name leads to another's: neither hides the other."""
+    found = rules.out_of_memory(
+        memory(
+            log=log("nothing"),
+            processes=processes((1, "init", 2 * GIB, 0)),
+            cgroups=cgroups(("/a", GIB, GIB, 3, 17, False), ("/a", MIB, GIB, 2, 9, False)),
+        )
+    )
+    assert [lead.subject for lead in found] == ["/a", "/a"]
+    assert "killed 3 times" in found[0].evidence
+
+
 def test_a_cgroup_of_which_only_the_kernels_count_is_left():
     """The log has wrapped since; the word of memory.events stays."""
     found = rules.out_of_memory(

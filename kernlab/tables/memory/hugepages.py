@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.dataframes import empty, frame, nullable, table
+from kernlab.dataframes import empty, frame, nullable, spread, table
 from kernlab.linux import vm_counters, zones
 from kernlab.linux.hugetlb import hstates
 
@@ -39,14 +39,14 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
     order, total = state["order"], state["nr_huge_pages"]
     size = kernel.page_size << order.clip(0, 40)
     index = vm_counters.global_word(kernel, "default_hstate_idx", 4)
-    per_node: dict[str, Any] = {}
+    per_node: list[tuple[str, Any]] = []
     for node in zones.nodes(kernel)["node_id"].values.tolist():
         for name, member in (
             ("total", "nr_huge_pages_node"),
             ("free", "free_huge_pages_node"),
             ("surplus", "surplus_huge_pages_node"),
         ):
-            per_node[f"{name}_node{node}"] = nullable(state[f"{member}[{node}]"])
+            per_node.append((f"{name}_node{node}", nullable(state[f"{member}[{node}]"])))
     return frame(
         kernel,
         "hugepages",
@@ -59,6 +59,6 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
         overcommit=nullable(state["nr_overcommit_huge_pages"].int64),
         bytes=nullable(total * size),
         default=nullable(np.arange(len(state)) == index, np.full(len(state), index is not None)),
-        **per_node,
+        nodes=spread(per_node),
         address=state,
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.dataframes import table
-from kernlab.dataframes.builder import describe
+from kernlab.dataframes import series, table
 from kernlab.linux.meminfo import Summary
 
 _LOST = "pages that they need are not in the dump"
@@ -30,10 +29,4 @@ def meminfo(kernel: Kernel) -> pd.Series:
     lost = [key for key, value in found.items() if value is None]
     if lost:
         kernel.lost(f"meminfo: {', '.join(lost)} cannot be known: {summary.why[0] if summary.why else _LOST}")
-    series = pd.Series(
-        pd.array([pd.NA if value is None else value for value in found.values()], dtype="Int64"),
-        index=pd.Index(list(found), dtype="str"),
-        name="meminfo",
-    )
-    series.attrs.update(describe(kernel, "meminfo"))
-    return series
+    return series(kernel, "meminfo", found.items())

@@ -14,6 +14,7 @@ from kernlab.linux.page.chunk_kinds import MAPPED, PageKinds
 from kernlab.linux.page.classifier import KIND_NAMES, Kind, complete
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.zones import zone_names
+from kernlab.util.names import distinct
 from kernlab.walk.strings import c_strings
 
 #: The columns' types. Most frames have a value of these, so their memory is asked for in one block of huge pages.
@@ -219,4 +220,4 @@ def migratetype_names(kernel: Kernel) -> Any:
         if text.valid.all():
             names = text.values.tolist()
     # Bits that no type has can only come from damage.
-    return [*names, *(f"type {number}" for number in range(len(names), 8))]
+    return distinct([*names, *(f"type {number}" for number in range(len(names), 8))])

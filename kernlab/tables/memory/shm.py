@@ -126,10 +126,10 @@ def _swapped(kernel: Kernel, segment: StructArray) -> Column:
     in for tmpfs without CONFIG_SHMEM."""
     if not has_shmem(kernel):
         return Column.of(np.zeros(len(segment), dtype=np.int64), segment.valid)
-    inode = segment["shm_file->f_inode"]
-    swapped = container(kernel, "struct shmem_inode_info", "vfs_inode", inode.filled(0))["swapped"]
     huge = _is_huge(kernel, segment)
-    pages = (swapped * kernel.page_size).where(huge.valid)
+    inode = segment["shm_file->f_inode"].where((~huge).true)
+    swapped = container(kernel, "struct shmem_inode_info", "vfs_inode", inode.filled(0))["swapped"]
+    pages = swapped * kernel.page_size
     return Column.of(np.where(huge.true, 0, pages.values), huge.true | pages.valid)
 
 
@@ -138,6 +138,4 @@ def _octal(mode: Column) -> Column:
 
 
 def _time(column: Column) -> Any:
-    seconds = column.values.astype("datetime64[s]").astype("datetime64[ns]")
-    seconds[~column.true] = np.datetime64("NaT")
-    return pd.Series(seconds).dt.tz_localize("UTC")
+    return pd.Series(column.where(column.true).datetime).dt.tz_localize("UTC")

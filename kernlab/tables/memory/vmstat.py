@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.dataframes import table
-from kernlab.dataframes.builder import describe
+from kernlab.dataframes import series, table
 from kernlab.linux import vm_counters, zones
+from kernlab.linux.counter_names import counter_names
 from kernlab.tables.memory.zones import THP_COUNTERS
 
 #: What the kernel counts in sectors and prints in KiB (mm/vmstat.c, vmstat_start).
@@ -30,48 +30,40 @@ def vmstat(kernel: Kernel) -> pd.Series:
     node = zones.nodes(kernel)
     _, zone = zones.zones(kernel, node)
     divisor = kernel.arch.huge_pages if vm_counters.in_pages(kernel) else 1
-    found: dict[str, int | None] = {}
+    found: list[tuple[str, int | None]] = []
     for counters in (
         vm_counters.zone_counters(kernel, zone),
         vm_counters.numa_counters(kernel, zone),
         vm_counters.node_counters(kernel, node),
     ):
-        known = bool(counters.valid.all())
-        for name, total in zip(counters.names, counters.values.sum(axis=0).tolist(), strict=True):
-            value = total // divisor if name in THP_COUNTERS else total
-            found[name] = value if known else None
-    found.update(_limits(kernel))
-    events = vm_counters.event_counters(kernel)
-    for name, total in zip(events.names, events.values[0].tolist(), strict=True):
-        # Events in BTF's order may share a name with a counter of nodes since 7.x; /proc prints both.
-        value = total // _SECTORS_PER_KIB if name in _SECTORS else total
-        found.setdefault(name, value if events.valid[0] else None)
-    if "nr_unstable" not in found:
+        for name, column in counters.columns():
+            total = column.sum()
+            found.append((name, total // divisor if total is not None and name in THP_COUNTERS else total))
+    found += _limits(kernel)
+    for name, column in vm_counters.event_counters(kernel).columns():
+        total = column.sum()
+        found.append((name, total // _SECTORS_PER_KIB if total is not None and name in _SECTORS else total))
+    if all(name != "nr_unstable" for name, _ in found):
         # fs/nfs needs it no more (v5.8); /proc/vmstat goes on to print it as 0.
-        found["nr_unstable"] = 0
-    lost = sum(value is None for value in found.values())
+        found.append(("nr_unstable", 0))
+    lost = sum(value is None for _, value in found)
     if lost:
-        kernel.lost(f"vmstat: {lost:,} counters lie on pages that the dump lacks")
-    series = pd.Series(
-        pd.array([pd.NA if value is None else value for value in found.values()], dtype="Int64"),
-        index=pd.Index(list(found), dtype="str"),
-        name="vmstat",
-    )
-    series.attrs.update(describe(kernel, "vmstat"))
-    return series
+        kernel.lost(
+            f"vmstat: {lost:,} counters are not known: they lie on pages that the dump lacks, or do not fit"
+        )
+    return series(kernel, "vmstat", found)
 
 
-def _limits(kernel: Kernel) -> dict[str, int | None]:
+def _limits(kernel: Kernel) -> list[tuple[str, int | None]]:
     """The dirty limits, which the kernel computes when asked, and how much memory the memory map takes."""
     names = vm_counters.vmstat_names(kernel)["limits"]
-    values: dict[str, int | None] = dict.fromkeys(names)
     limit, background = _dirty_limits(kernel)
-    values |= {name: limit for name in names if name == "nr_dirty_threshold"}
-    values |= {name: background for name in names if name == "nr_dirty_background_threshold"}
+    values = {"nr_dirty_threshold": limit, "nr_dirty_background_threshold": background}
     for name in ("nr_memmap_pages", "nr_memmap_boot_pages"):
-        if name in values:
+        if name in names:
             values[name] = vm_counters.global_word(kernel, name)
-    return values
+    keys = counter_names(kernel, "limits", len(names))
+    return [(name, values.get(key, values.get(name))) for name, key in zip(names, keys, strict=True)]
 
 
 def dirtyable_pages(kernel: Kernel) -> int | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.dataframes import frame, nullable, table
+from kernlab.dataframes import frame, nullable, spread, table
 from kernlab.linux import zones as walk
 from kernlab.linux.page.mem_sections import pageblock_order
 from kernlab.linux.page.pcp_lists import pcp_lists
@@ -62,7 +62,7 @@ def zones(kernel: Kernel) -> pd.DataFrame:
         "zones",
         node=node["node_id"][owner],
         zone=zone_names(kernel, zone),
-        free=nullable(*free) if free is not None else nullable(np.zeros(len(zone), dtype=np.int64), None),
+        free=nullable(free if free is not None else Column.of(np.zeros(len(zone), dtype=np.int64))),
         **_watermarks(zone),
         spanned=nullable(zone["spanned_pages"].int64),
         present=nullable(present.int64),
@@ -70,8 +70,7 @@ def zones(kernel: Kernel) -> pd.DataFrame:
         cma=nullable(_member(zone, "cma_pages")),
         start_pfn=nullable(zone["zone_start_pfn"].int64.where(present.true)),
         pcp=nullable(pcp, zone.valid),
-        **_columns(counters),
-        **_columns(numa),
+        counters=spread([*_columns(counters), *_columns(numa)]),
         address=zone,
     )
 
@@ -92,15 +91,10 @@ def _watermarks(zone: StructArray) -> dict[str, Any]:
     return columns
 
 
-def _columns(counters: Counters, pages: int = 1) -> dict[str, Any]:
+def _columns(counters: Counters, pages: int = 1) -> Iterator[tuple[str, Any]]:
     """A column per counter; those of huge pages are divided by `pages`."""
-    return {
-        name: nullable(
-            counters.values[:, index] // (pages if name in THP_COUNTERS else 1),
-            counters.valid,
-        )
-        for index, name in enumerate(counters.names)
-    }
+    for name, column in counters.columns():
+        yield name, nullable(column // pages if name in THP_COUNTERS else column)
 
 
 @table(rows="struct pglist_data")
@@ -126,21 +120,15 @@ def nodes(kernel: Kernel) -> pd.DataFrame:
         start_pfn=nullable(node["node_start_pfn"].int64),
         spanned=nullable(node["node_spanned_pages"].int64),
         present=nullable(node["node_present_pages"].int64),
-        managed=nullable(_per_node(owner, managed, len(node))),
-        free=nullable(_per_node(owner, Column.of(*free), len(node)))
-        if free
-        else nullable(np.zeros(len(node), int)),
-        **_columns(counters, kernel.arch.huge_pages if in_pages(kernel) else 1),
+        managed=nullable(managed.added_by(owner, len(node))),
+        free=nullable(
+            free.added_by(owner, len(node))
+            if free is not None
+            else Column.of(np.zeros(len(node), dtype=np.int64))
+        ),
+        counters=spread(_columns(counters, kernel.arch.huge_pages if in_pages(kernel) else 1)),
         address=node,
     )
-
-
-def _per_node(owner: npt.NDArray[np.int64], of_zones: Column, count: int) -> Column:
-    total = np.zeros(count, dtype=np.int64)
-    np.add.at(total, owner, of_zones.int64.filled(0))
-    known = np.ones(count, dtype=bool)
-    known[owner[~of_zones.valid]] = False
-    return Column.of(total, known)
 
 
 @table
@@ -164,11 +152,12 @@ def buddyinfo(kernel: Kernel) -> pd.DataFrame:
     _, areas = zone_.elements("free_area")
     count = areas["nr_free"]
     per_zone = len(areas) // max(len(zone_), 1)
-    result = frame(
+    return frame(
         kernel,
         "buddyinfo",
         node=node["node_id"][owner],
         zone=[names[row] for row in rows.tolist()],
-        **{str(order): nullable(count[order::per_zone].int64) for order in range(min(orders, per_zone))},
+        orders=spread(
+            (order, nullable(count[order::per_zone].int64)) for order in range(min(orders, per_zone))
+        ),
     )
-    return result.rename(columns={str(order): order for order in range(per_zone)})

@@ -113,16 +113,19 @@ def _cgroups(memory: Evidence, killed: list[Kill]) -> list[Lead]:
     for kill in killed:
         # The latest last.
         by_group[kill.group or ""] = [*by_group.pop(kill.group or "", []), kill]
-    rows, counted = _events(memory)
-    untold = [
-        path
-        for path, row in rows.items()
-        if counted and size_of(row["oom_kill_local"]) and path not in by_group
+    every, counted = _events(memory)
+    meant = {str(row["path"]): row for row in every}
+    untold: list[tuple[str, dict[str, Any] | None, list[Kill]]] = [
+        (path, row, [])
+        for row in every
+        if (path := str(row["path"])) not in by_group
+        and (row is meant[path] or not row["dying"])
+        and counted
+        and size_of(row["oom_kill_local"])
     ]
-    by_group = {**{path: [] for path in untold}, **by_group}
+    told = [(path, meant.get(path), victims) for path, victims in by_group.items()]
     found = []
-    for path, victims in list(by_group.items())[-_MOST:]:
-        row = rows.get(path)
+    for path, row, victims in [*untold, *told][-_MOST:]:
         limit = size_of(row["limit_bytes"]) if row is not None else 0
         parts = [f"It reached its limit{f' of {human_bytes(limit)}' if limit else ''}"]
         if victims:
@@ -154,16 +157,16 @@ def _cgroups(memory: Evidence, killed: list[Kill]) -> list[Lead]:
     return found
 
 
-def _events(memory: Evidence) -> tuple[dict[str, dict[str, Any]], bool]:
-    """The rows of memory_by_cgroup by path, and whether they count events; none where there are no cgroups."""
+def _events(memory: Evidence) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of memory_by_cgroup that have a path, and whether they count events; none where there are no cgroups."""
     try:
         table = memory.cgroups
     except KernlabError:  # CONFIG_MEMCG=n
-        return {}, False
+        return [], False
     # A new cgroup may have the name of one that was removed: the one in use comes last.
     known = table[table["path"].notna()].sort_values("dying", kind="stable", ascending=False)
-    rows = (dict(zip(map(str, known), values, strict=True)) for values in known.itertuples(index=False))
-    return {str(row["path"]): row for row in rows}, "oom_kill_local" in table
+    rows = [dict(zip(map(str, known), values, strict=True)) for values in known.itertuples(index=False)]
+    return rows, "oom_kill_local" in table
 
 
 def _next_victim(memory: Evidence) -> list[Lead]:

@@ -7,7 +7,7 @@ and more, a trace a handful of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -17,6 +17,7 @@ import numpy as np
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
+from kernlab.util.names import distinct
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
@@ -78,6 +79,11 @@ class Format:
     print_fmt: str
     fields: tuple[Field, ...]
     module: bool = False
+
+    def field_names(self, taken: Collection[str] = ()) -> list[str]:
+        """The fields' names, each once, whatever the list of them says; one that is `taken` is field_NAME."""
+        names = (f"field_{field.name}" if field.name in taken else field.name for field in self.fields)
+        return [str(name) for name in distinct(names)]
 
     def text(self, common: Iterable[Field]) -> str:
         """The file `format` of tracefs (trace_events.c, f_show)."""

@@ -29,13 +29,13 @@ def fields_of_many(
     kinds: I64,
     records: Callable[[I64], Records],
     taken: Sequence[str],
-) -> dict[str, Any]:
+) -> list[tuple[str, Any]]:
     """A column for each field of events of several kinds, missing in the events of kinds that do not have it.
 
     kinds: each event's number; records(rows): their bytes; taken: names that other columns have: a field of one of
     these is called field_NAME. Raises KernlabError where the columns would not fit into memory.
     """
-    names = {field.name for number in np.unique(kinds).tolist() for field in formats[number].fields}
+    names = {name for number in np.unique(kinds).tolist() for name in formats[number].field_names(taken)}
     if len(names) * len(kinds) > _MOST_CELLS:
         raise KernlabError(
             f"{len(kinds):,} events with {len(names):,} fields are too many for one table: name fewer kinds, or use "
@@ -45,11 +45,11 @@ def fields_of_many(
     for number in np.unique(kinds).tolist():
         rows = np.flatnonzero(kinds == number)
         some = records(rows)
-        for field in formats[number].fields:
-            name = f"field_{field.name}" if field.name in taken else field.name
+        form = formats[number]
+        for name, field in zip(form.field_names(taken), form.fields, strict=True):
             values = pd.Series(build(token, name, fields.column(some, field)))
             parts.setdefault(name, []).append((rows, values))
-    return {name: _spread(len(kinds), found) for name, found in parts.items()}
+    return [(name, _spread(len(kinds), found)) for name, found in parts.items()]
 
 
 def _spread(length: int, parts: Sequence[tuple[I64, Any]]) -> Any:
@@ -79,12 +79,12 @@ def _of_one_kind(series: Sequence[Any]) -> list[Any]:
 
 def as_json(form: Format, records: Records) -> list[str]:
     """The fields of each record as a JSON object: numbers, text, lists; pointers and bytes as hexadecimal text."""
-    get = [(field, getter(field)) for field in form.fields]
+    get = [(name, field, getter(field)) for name, field in zip(form.field_names(), form.fields, strict=True)]
     found = []
     for start, size in zip(records.start.tolist(), records.size.tolist(), strict=True):
         record = records.data[start : start + size].tobytes()
         found.append(
-            json.dumps({field.name: _value(field, read, record) for field, read in get}, ensure_ascii=False)
+            json.dumps({name: _value(field, read, record) for name, field, read in get}, ensure_ascii=False)
         )
     return found
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.dataframes import frame, lookup, nullable
+from kernlab.dataframes import frame, lookup, nullable, spread
 from kernlab.dataframes.deferred import deferred_text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
@@ -240,17 +240,16 @@ class Ftrace(Losing, Spelt):
         chosen = np.flatnonzero(wanted)
         form = formats[present[0]]
         records = trace.records(chosen)
-        own: dict[str, Any] = {}
-        for described in form.fields:
-            own[described.name] = fields.column(records, described)
+        own: list[tuple[str, Any]] = [(one.name, fields.column(records, one)) for one in form.fields]
         said = _strings(self._said(chosen)) if text else self._message(form, chosen)
         if said is not None:
-            own.setdefault("text", said)
-        common = {
-            f"common_{column}" if column in own else column: values
+            own.append(("text", said))
+        named = {name for name, _ in own}
+        common = [
+            (f"common_{column}" if column in named else column, values)
             for column, values in self._common(chosen).items()
-        }
-        return frame(self._kernel, f"ftrace {form.name}", **common, **own)
+        ]
+        return frame(self._kernel, f"ftrace {form.name}", columns=spread([*common, *own]))
 
     @telling
     def _many(self, name: str | Iterable[str], instance: str | None, text: bool) -> pd.DataFrame:
@@ -272,7 +271,7 @@ class Ftrace(Losing, Spelt):
         own = fields_of_many(
             self._kernel.token, known, kinds, lambda rows: trace.records(chosen[rows]), (*columns, "text")
         )
-        return frame(self._kernel, "ftrace events", **columns, **own)
+        return frame(self._kernel, "ftrace events", **columns, own=spread(own))
 
     def format(self, name: str) -> str:
         """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError.
