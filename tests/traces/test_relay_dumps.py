@@ -154,6 +154,66 @@ def test_a_channel_that_cannot_be_one_ends_in_rows(base, member, value, says):
             broken.relay.read("vda/trace", cpu)
 
 
+def slot(dump, cpu: int) -> int:
+    """Where the pointer to a CPU's buffer lies."""
+    where = dump.struct("rchan", int(row(dump)["address"]))
+    return (int(where.buf) + int(dump.kernel.percpu_offsets[cpu])) % (1 << 64)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "which buffer is this CPU's lies on a page that the dump lacks"),
+        (0, "this CPU is online and has no buffer"),
+        ("other", "its slot leads to the buffer of CPU 0"),
+        ("channel", "not a buffer of this channel"),
+        (0xDEAD0000, "its struct rchan_buf lies on a page that the dump lacks"),
+    ],
+)
+def test_a_cpu_whose_buffer_cannot_be_found_is_a_row(base, value, says):
+    if value is None and slot(base, 1) // 4096 == slot(base, 0) // 4096:
+        pytest.skip("both CPUs' pointers lie on one page")
+    overlay = Overlay(base)
+    if value is None:
+        overlay.exclude(slot(base, 1))
+    else:
+        known = {"other": int(row(base, 0)["buffer"]), "channel": int(row(base)["address"])}
+        overlay.word(slot(base, 1), known.get(value, value))
+    with overlay.dump() as broken:
+        channels = broken.relay.channels
+        told = channels.attrs["problems"]
+        if value == "other":
+            # Two CPUs, two pointers to one buffer: as a global channel has it, but for is_global.
+            assert any("vda/trace: by is_global it has a buffer for each CPU" in problem for problem in told)
+            return
+        assert channels["cpu"].tolist() == [0, 1]
+        assert says in channels["damage"][1]
+        assert pd.isna(channels["produced"][1])
+        assert not channels["is_global"].any()
+        assert any(problem.startswith("1 of 2 buffers of relay channels are damaged") for problem in told)
+        events = broken.relay.events("vda/trace")
+        assert any("CPU 1: left out" in problem for problem in events.attrs["problems"])
+        assert broken.relay.read("vda/trace", 0) == base.relay.read("vda/trace", 0)
+
+
+def test_a_channel_is_global_by_its_buffers_not_by_what_it_says(base):
+    overlay = Overlay(base).set("struct rchan", int(row(base)["address"]), "is_global", 1)
+    with overlay.dump() as broken:
+        channels = broken.relay.channels
+        assert channels["cpu"].tolist() == [0, 1]
+        assert not channels["is_global"].any()
+        assert any("by is_global it has one buffer" in problem for problem in channels.attrs["problems"])
+        assert broken.relay.read("vda/trace", 1) == base.relay.read("vda/trace", 1)
+
+
+def test_a_directory_without_a_name_is_told(base):
+    overlay = Overlay(base).set("struct rchan", int(row(base)["address"]), "parent", 0xDEAD0000)
+    with overlay.dump() as broken:
+        channels = broken.relay.channels
+        assert set(channels["name"]) == {"trace"}
+        assert any("lost the name of their directory" in problem for problem in channels.attrs["problems"])
+
+
 def test_a_list_that_loops_or_leads_astray_ends(base):
     channel = int(row(base)["address"])
     link = base.struct("rchan", channel)["list"].address_

@@ -20,7 +20,7 @@ from kernlab.memory.address_space import Status, fault
 from kernlab.traces.relay.clients import Client, recognise
 from kernlab.traces.relay.layout import LARGEST_BUFFER, MOST_SUBBUFS, BufferCounters, Piece
 from kernlab.traces.relay.open_files import open_files
-from kernlab.walk.cpus import percpu_many, possible_cpus
+from kernlab.traces.relay.slots import Slot, Slots
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
@@ -32,7 +32,8 @@ VERSION = 7
 
 @dataclass(slots=True)
 class Buffer:
-    """One `struct rchan_buf`: where it lies, what it counts, and what cannot be true of that."""
+    """One `struct rchan_buf`: where it lies (0 where that is not known), what it counts, and what cannot be true of
+    that."""
 
     address: int
     cpu: int
@@ -137,11 +138,8 @@ def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[C
     hook = channels.follow("cb")["subbuf_start"]
     symbols = _symbols(kernel, callbacks)
     base = channels["base_filename"]
-    cpus = possible_cpus(kernel)
-    pointers, read = kernel.words(percpu_many(kernel, slots.values, cpus).reshape(-1))
-    pointers = np.where(read, pointers, np.uint64(0)).reshape(len(channels), len(cpus))
-    pointers[~slots.valid] = 0
-    directories = _directories(kernel, channels, pointers)
+    per_cpu = Slots.of(kernel, channels.addresses, slots)
+    directories = _directories(kernel, channels, per_cpu.first())
     found = []
     for row, address in enumerate(channels.addresses.tolist()):
         symbol, module = symbols[row]
@@ -179,7 +177,15 @@ def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[C
                     f"{channel.n_subbufs:,} sub-buffers of {channel.subbuf_size:,} bytes do not fit into its "
                     f"{int(alloc.values[row]):,} bytes"
                 )
-        channel.buffers = _read_buffers(kernel, channel, pointers[row], cpus)
+        own, shared = per_cpu.of_channel(row, is_global=channel.is_global, closed=channel.closed)
+        if shared != channel.is_global and not channel.damage:
+            said = "one buffer" if channel.is_global else "a buffer for each CPU"
+            real = "one" if shared else "one for each"
+            kernel.lost(
+                f"{channel.name}: by is_global it has {said}, but its CPUs' pointers lead to {real}: these count"
+            )
+            channel.is_global = shared
+        channel.buffers = _read_buffers(kernel, channel, own)
         _settle(kernel, channel)
         found.append(channel)
     return found
@@ -198,22 +204,23 @@ def _symbols(kernel: Kernel, callbacks: Column) -> list[tuple[str, str]]:
     return found
 
 
-def _directories(kernel: Kernel, channels: StructArray, pointers: U64) -> list[str]:
-    """The name of the directory that each channel's files lie in, '' for the top of the file system."""
+def _directories(kernel: Kernel, channels: StructArray, first: U64) -> list[str]:
+    """The name of the directory that each channel's files lie in, '' for the top of the file system.
+
+    `first` are the channels' first buffers, uint64[n].
+    """
     own = channels.follow("parent")
-    first = np.array([next((p for p in row.tolist() if p), 0) for row in pointers], dtype=np.uint64)
     of_file = StructArray(kernel, "struct rchan_buf", first).follow("dentry").follow("d_parent")
     dentry = StructArray(kernel, own.type, np.where(own.valid, own.addresses, of_file.addresses))
     texts = c_strings(kernel, dentry["d_name.name"], limit=256)
+    kernel.lost("relay channels have lost the name of their directory", mask=~texts.valid)
     return ["" if text is None or text == "/" else text for text in texts]
 
 
-def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArray[np.int64]) -> list[Buffer]:
-    used = np.flatnonzero(slots)
-    # A global channel names its one buffer once per CPU.
-    _, first = np.unique(slots[used], return_index=True)
-    used = used[np.sort(first)]
-    buffers = StructArray(kernel, "struct rchan_buf", slots[used])
+def _read_buffers(kernel: Kernel, channel: Channel, slots: list[Slot]) -> list[Buffer]:
+    buffers = StructArray(
+        kernel, "struct rchan_buf", np.array([slot.address for slot in slots], dtype=np.uint64)
+    )
     columns = {
         name: buffers[name]
         for name in (
@@ -249,8 +256,8 @@ def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArra
             current=current,
             padding=padding,
         )
-        damage = channel.damage
-        if unread:
+        damage = channel.damage or slots[row].damage
+        if unread and not slots[row].damage:
             damage = "its struct rchan_buf lies on a page that the dump lacks"
         damage = damage or counters.damage()
         if not damage and within:
@@ -264,7 +271,7 @@ def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArra
         found.append(
             Buffer(
                 address=address,
-                cpu=0 if channel.is_global else int(cpus[used[row]]),
+                cpu=slots[row].cpu,
                 start=value["start"],
                 page_array=value["page_array"],
                 page_count=value["page_count"],
@@ -275,8 +282,6 @@ def _read_buffers(kernel: Kernel, channel: Channel, slots: U64, cpus: npt.NDArra
                 damage=damage,
             )
         )
-        if channel.is_global:
-            break
     return found
 
 

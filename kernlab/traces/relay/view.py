@@ -92,6 +92,10 @@ class Relay(Spelt):
         dropped = [channel.dropped for channel in channels]
         damage = ["" if b is None else b.damage for b in buffers]
         kernel = self._kernel
+        kernel.lost(
+            "buffers of relay channels are damaged, as the column damage says",
+            mask=np.array([bool(c.damage if b is None else b.damage) for c, b in pairs], dtype=bool),
+        )
         return frame(
             kernel,
             "relay channels",
@@ -125,7 +129,7 @@ class Relay(Spelt):
             buffer=addresses(
                 kernel,
                 np.array([b.address if b else 0 for b in buffers], dtype=np.uint64),
-                np.array([b is not None for b in buffers], dtype=bool),
+                np.array([b is not None and b.address != 0 for b in buffers], dtype=bool),
                 target="struct rchan_buf",
             ),
         )
