@@ -218,6 +218,79 @@ def test_missed_events_marks_are_no_length(damaged: Overlay) -> None:
     assert damaged.dump().ftrace.lost.exact.all()
 
 
+@pytest.fixture(params=["debian-5.10", "debian-6.12", "debian-7.2"])
+def whole(request: pytest.FixtureRequest, opened: Callable[[str], kernlab.Dump]) -> kernlab.Dump:
+    return opened(request.param)
+
+
+def _told(broken: kernlab.Dump, what: str) -> bool:
+    return any(what in problem for problem in broken.ftrace.instances.attrs["problems"])
+
+
+def _buffer(dump: kernlab.Dump) -> int:
+    return int(dump.struct("trace_array", dump.symbol("global_trace"))["array_buffer.buffer"])
+
+
+@pytest.mark.parametrize("number", [3, 77, (1 << 31) - 1])
+def test_the_clock_is_the_one_that_the_buffer_takes_times_by(whole: kernlab.Dump, number: int) -> None:
+    overlay = Overlay(whole).set("struct trace_array", whole.symbol("global_trace"), "clock_id", number)
+    with overlay.dump() as broken:
+        assert broken.ftrace.instances["clock"].tolist() == whole.ftrace.instances["clock"].tolist()
+        assert _told(broken, f"the number of its clock is {number:,}")
+
+
+def test_a_clock_that_nothing_tells_is_missing(whole: kernlab.Dump) -> None:
+    overlay = Overlay(whole).set("struct trace_array", whole.symbol("global_trace"), "clock_id", 77)
+    overlay.set("struct trace_buffer", _buffer(whole), "clock", 0xDEAD)
+    with overlay.dump() as broken:
+        assert broken.ftrace.instances["clock"].isna().all()
+        assert _told(broken, "its clock is not known: its number is 77")
+
+
+@pytest.mark.parametrize("order", [3, 11, 0x7FFFFFFF])
+def test_the_size_of_sub_buffers_is_what_most_of_a_buffer_says(whole: kernlab.Dump, order: int) -> None:
+    if not whole.kernel.types.has_member("struct trace_buffer", "subbuf_order"):
+        pytest.skip("before v6.8 each sub-buffer is a page")
+    with Overlay(whole).set("struct trace_buffer", _buffer(whole), "subbuf_order", order).dump() as broken:
+        assert broken.ftrace.instances["subbuf_bytes"].tolist() == [4096]
+        assert _told(broken, "what it says of the size of its sub-buffers cannot be true")
+        assert len(broken.ftrace.all) == len(whole.ftrace.all)
+
+
+def test_a_buffer_that_cannot_be_found_is_told(whole: kernlab.Dump) -> None:
+    overlay = Overlay(whole).set("struct trace_array", whole.symbol("global_trace"), "array_buffer.buffer", 0)
+    with overlay.dump() as broken:
+        assert broken.ftrace.instances["subbuf_bytes"].isna().all()
+        assert _told(broken, "the global trace: the dump lacks where its buffer lies")
+
+
+@pytest.mark.parametrize("value", ["gone", "other", "stray"])
+def test_a_ring_whose_address_is_not_its_own_is_told(whole: kernlab.Dump, value: str) -> None:
+    slots = int(whole.struct("trace_buffer", _buffer(whole))["buffers"])
+    known = {"gone": 0, "other": int.from_bytes(whole.read(slots, 8), "little"), "stray": _buffer(whole)}
+    with Overlay(whole).word(slots + 8, known[value]).dump() as broken:
+        assert _told(broken, "CPU 1")
+        assert set(broken.ftrace.all["cpu"]) == {0}
+
+
+def test_an_instance_without_a_tracer_has_none(whole: kernlab.Dump) -> None:
+    overlay = Overlay(whole).set(
+        "struct trace_array", whole.symbol("global_trace"), "current_trace", 0xDEAD0000
+    )
+    with overlay.dump() as broken:
+        assert broken.ftrace.instances["tracer"].isna().all()
+        assert _told(broken, "lost the name of their tracer")
+
+
+def test_a_ring_that_closes_too_soon_is_told(whole: kernlab.Dump) -> None:
+    ring = whole.ftrace._instances[0].rings[0]
+    first = int(whole.struct("ring_buffer_per_cpu", ring.address)["pages"]) & ~3
+    second = int.from_bytes(whole.read(first, 8), "little") & ~3
+    after = int.from_bytes(whole.read(second, 8), "little")
+    with Overlay(whole).word(first, after).dump() as broken:
+        assert _told(broken, "sub-buffers, not the ")
+
+
 def test_instances_that_point_to_themselves(damaged: Overlay) -> None:
     top = damaged.kernel.symbol("global_trace")
     damaged.set("struct trace_array", top, "list.next", top)

@@ -16,6 +16,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
+from kernlab.traces.ftrace.settings import clock_numbers, ring_cpus, subbuf_sizes
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
@@ -24,13 +25,9 @@ U64 = npt.NDArray[np.uint64]
 MAIN, SNAPSHOT = "main", "snapshot"
 
 _MOST_PAGES = 1 << 22
-_LARGEST_ORDER = 10
 
 #: ring_buffer.c, RB_PAGE_HEAD and RB_PAGE_UPDATE: marks in a link to the sub-buffer that is read (or moved on) next.
 _MARKS = 3
-
-#: There are fewer clocks than this (kernel/trace/trace.c, trace_clocks).
-_MOST_CLOCKS = 32
 
 #: Members of `struct ring_buffer_per_cpu` that count events; each is a local_t or an unsigned long.
 COUNTERS = ("entries", "overrun", "commit_overrun", "dropped_events", "read", "pages_lost", "nr_pages")
@@ -57,18 +54,23 @@ class Ring:
 
 @dataclass
 class Instance:
-    """A trace instance (struct trace_array); the name of the global one, which always is, is ''."""
+    """A trace instance (struct trace_array); the name of the global one, which always is, is ''.
+
+    One whose name cannot be read is called by its address; what else is not known is None.
+    """
 
     name: str
     address: int
-    tracer: str
-    clock_id: int | None
+    tracer: str | None
+    clock_id: int | None = None
     #: Buffers by MAIN or SNAPSHOT: the trace_buffer's address, its sub-buffers' size.
     buffers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: Has it a snapshot buffer, whether or not that can be read?
+    snapshot: bool | None = False
     recording: bool | None = None
     overwrite: bool | None = None
     #: Where memory that outlives a reboot lies (reserve_mem), 0 for an ordinary instance.
-    range_start: int = 0
+    range_start: int | None = 0
     #: What to add to addresses that the previous boot recorded, None where this kernel has no such instances.
     text_delta: int | None = None
     rings: list[Ring] = field(default_factory=list)
@@ -90,27 +92,31 @@ def find_instances(kernel: Kernel) -> list[Instance]:
     top = kernel.symbols.get("global_trace")
     if top is not None and top not in arrays.addresses:
         arrays = StructArray(kernel, arrays.type, np.append(arrays.addresses, np.uint64(top)))
-    instances = _describe(kernel, arrays)
+    instances = _describe(kernel, arrays, top)
     instances.sort(key=lambda instance: instance.address != top)
     _find_rings(kernel, instances)
     return instances
 
 
-def _describe(kernel: Kernel, arrays: StructArray) -> list[Instance]:
-    names = c_strings(kernel, arrays["name"])
+def _describe(kernel: Kernel, arrays: StructArray, top: int | None) -> list[Instance]:
+    pointer = arrays["name"]
+    names = c_strings(kernel, pointer)
+    # The global one has none, of all the others a name is asked for when they are made.
+    nameless = (arrays.addresses == np.uint64(top)) if top is not None else (pointer == 0).true
+    kernel.lost("trace instances have lost their name", mask=~names.valid & ~nameless)
     tracers = c_strings(kernel, arrays.follow("current_trace", "struct tracer")["name"])
-    clocks = arrays["clock_id"]
+    kernel.lost("trace instances have lost the name of their tracer", mask=~tracers.valid)
     range_start = arrays["range_addr_start"] if arrays.has("range_addr_start") else None
     text_delta = arrays["text_delta"] if arrays.has("text_delta") else None
     instances = []
     for row, address in enumerate(arrays.addresses.tolist()):
+        name = "" if nameless[row] else names[row]
         instances.append(
             Instance(
-                str(names.values[row]),
+                f"{address:#018x}" if name is None else name,
                 address,
-                str(tracers.values[row]),
-                clocks[row],
-                range_start=_number(range_start, row) or 0,
+                tracers[row],
+                range_start=0 if range_start is None else range_start[row],
                 text_delta=_number(text_delta, row),
             )
         )
@@ -128,21 +134,28 @@ def _number(column: Column | None, row: int) -> int | None:
 
 
 def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kind: str, member: str) -> None:
-    buffers = arrays.follow(member).follow("buffer", "struct trace_buffer")
-    order = buffers["subbuf_order"] if buffers.has("subbuf_order") else None
+    pointer = arrays[f"{member}.buffer"]
+    buffers = StructArray(kernel, "struct trace_buffer", pointer.values, pointer.valid)
+    labels = [_label(instance.name, kind) for instance in instances]
+    sizes = subbuf_sizes(kernel, labels, buffers)
     flags, disabled = buffers["flags"], buffers["record_disabled.counter"]
     overwrites = kernel.types.enumerator_or_none("RB_FL_OVERWRITE") or 1
     for row, instance in enumerate(instances):
-        if not buffers.valid[row]:
-            continue
-        # Since v6.8 the size of sub-buffers is a setting (buffer_subbuf_size_kb); before, each is a page.
-        shift = _number(order, row) or 0
-        if shift <= _LARGEST_ORDER:
-            instance.buffers[kind] = (int(buffers.addresses[row]), kernel.page_size << shift)
+        if kind == SNAPSHOT:
+            instance.snapshot = None if pointer[row] is None else bool(pointer[row])
+        # Only a snapshot need not be.
+        if pointer[row] is None or (kind == MAIN and not pointer[row]):
+            kernel.lost(f"{labels[row]}: the dump lacks where its buffer lies")
+        if (size := sizes[row]) is not None:
+            instance.buffers[kind] = (int(buffers.addresses[row]), size)
         if kind == MAIN and flags.valid[row] and disabled.valid[row]:
             instance.overwrite = bool(flags[row] & overwrites)
             # tracing_on clears the buffer's own count; RB_BUFFER_OFF is the bit above the writers' counts.
             instance.recording = disabled[row] == 0
+    if kind == MAIN:
+        numbers = clock_numbers(kernel, labels, arrays, buffers)
+        for instance, number in zip(instances, numbers, strict=True):
+            instance.clock_id = number
 
 
 def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
@@ -161,6 +174,7 @@ def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
     slots = trace["buffers"]
     where = slots.values[:, None] + np.arange(cpus, dtype=np.uint64)[None, :] * np.uint64(8)
     pointers, read = kernel.words(where.reshape(-1))
+    wanted, told = ring_cpus(kernel, trace)
     rings: list[Ring] = []
     known: set[int] = set()
     for row, (instance, kind, size) in enumerate(owners):
@@ -169,10 +183,15 @@ def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
             index = row * cpus + cpu
             if not (slots.valid[row] and read[index]):
                 kernel.lost(f"{label}: the ring of CPU {cpu} cannot be found: the dump lacks its address")
-            elif pointers[index] and int(pointers[index]) not in known:
-                # Two that claim the same ring are damage; it is read once.
+            elif int(pointers[index]) in known:
+                kernel.lost(
+                    f"{label}: the ring of CPU {cpu} cannot be found: its address is that of another's"
+                )
+            elif pointers[index]:
                 known.add(int(pointers[index]))
                 rings.append(Ring(instance, kind, cpu, int(pointers[index]), size))
+            elif told[row] and wanted[row, cpu]:
+                kernel.lost(f"{label}: the ring of CPU {cpu} cannot be found: its address is gone")
     if rings:
         _read_rings(kernel, rings)
     for ring in rings:
@@ -201,12 +220,24 @@ def _read_rings(kernel: Kernel, rings: list[Ring]) -> None:
     )
     head, first = cpu_buffers["head_page"], cpu_buffers["pages"]
     read = _scalar(reader, "read")
+    of, cpu = cpu_buffers["buffer"], cpu_buffers["cpu"]
     owner, nodes, marked, broken = _walk_rings(kernel, rings, first)
+    length = np.bincount(owner, minlength=len(rings))
     for row, ring in enumerate(rings):
+        here = ring.instance.buffers[ring.buffer][0], ring.cpu
+        if any(
+            told is not None and told != real for told, real in zip((of[row], cpu[row]), here, strict=True)
+        ):
+            ring.damage = "what its address leads to is not the ring of this buffer and CPU"
+            continue
         if not (reader.valid[row] and commit.valid[row]):
             ring.damage = "its reader page cannot be found"
             continue
-        consumed = read[row] or 0
+        if not broken[row] and length[row] != (count := ring.counters.get("nr_pages", length[row])):
+            broken[row] = f"its ring has {length[row]:,} sub-buffers, not the {count:,} that it should have"
+        consumed = read[row]
+        if consumed is None:
+            ring.damage = "how much of its reader page was read before is not known"
         wanted = [int(reader.addresses[row])]
         if reader.addresses[row] != commit.addresses[row]:
             mine = owner == row
@@ -223,7 +254,7 @@ def _read_rings(kernel: Kernel, rings: list[Ring]) -> None:
         lost = int((~pages.valid).sum())
         if lost and not ring.damage:
             ring.damage = f"{lost:,} of its sub-buffers cannot be found: the dump lacks their addresses"
-        ring.consumed = consumed if pages.valid[0] else 0
+        ring.consumed = consumed or 0 if pages.valid[0] else 0
         ring.pages = pages.addresses[pages.valid]
 
 
@@ -319,19 +350,3 @@ def _in_order(
         return [*turned.tolist()]
     end = (int(last[0]) - int(heads[0])) % len(nodes)
     return [int(node) for node in turned[: end + 1]]
-
-
-def read_clocks(kernel: Kernel) -> list[tuple[str, bool]]:
-    """(name, whether it counts nanoseconds) of every trace clock by its number; ('', True) where it cannot be read."""
-    table, kind = kernel.symbols.get("trace_clocks"), kernel.types.nameless("func", "name", "in_ns")
-    if table is None or kind is None:
-        return []
-    _, _, size = kernel.symbols.lookup(np.array([table], dtype=np.uint64))
-    count = min(int(size[0]) // kind.size, _MOST_CLOCKS)
-    where = np.uint64(table) + np.arange(count, dtype=np.uint64) * np.uint64(kind.size)
-    clocks = StructArray(kernel, kind, where)
-    names, in_ns = c_strings(kernel, clocks["name"], 64), clocks["in_ns"]
-    return [
-        ("", True) if name is None or flag is None else (name, bool(flag))
-        for name, flag in zip(names, in_ns, strict=True)
-    ]

@@ -8,32 +8,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses, frame
 from kernlab.traces.ftrace.load import Trace
-from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance
+from kernlab.traces.ftrace.rings import MAIN, Instance
 
 
-def instances_table(kernel: Kernel, held: Sequence[Instance], clocks: Sequence[str]) -> pd.DataFrame:
+def instances_table(kernel: Kernel, held: Sequence[Instance], clocks: Sequence[str | None]) -> pd.DataFrame:
     """See `Ftrace.instances`; `clocks` has the name of each one's clock."""
+    bytes_ = [instance.buffers.get(MAIN, (0, None))[1] for instance in held]
+    there = np.array([size is not None for size in bytes_], dtype=bool)
+    sizes = Column.of(np.array([size or 0 for size in bytes_], dtype=np.int64), there)
+    kernel.lost(
+        "trace instances have a clock without a name",
+        mask=np.array([clock is None for clock in clocks], dtype=bool),
+    )
 
     def flags(values: list[bool | None]) -> Any:
         return pd.array(values, dtype="boolean")
 
-    def strings(values: Sequence[str]) -> Any:
-        return pd.array(np.array(values, dtype=object), dtype="str")
+    def known(values: list[bool | None]) -> Column:
+        there = np.array([value is not None for value in values], dtype=bool)
+        return Column.of(np.array([bool(value) for value in values], dtype=bool), there)
 
     return frame(
         kernel,
         "ftrace instances",
-        name=strings([instance.name for instance in held]),
-        tracer=strings([instance.tracer for instance in held]),
-        clock=strings(clocks),
+        name=Column.texts([instance.name for instance in held]),
+        tracer=Column.texts([instance.tracer for instance in held]),
+        clock=Column.texts(clocks),
         recording=flags([instance.recording for instance in held]),
         overwrite=flags([instance.overwrite for instance in held]),
-        subbuf_bytes=np.array([i.buffers.get(MAIN, (0, 0))[1] for i in held], dtype=np.int64),
-        snapshot=np.array([SNAPSHOT in instance.buffers for instance in held], dtype=bool),
-        persistent=np.array([instance.range_start != 0 for instance in held], dtype=bool),
+        subbuf_bytes=sizes,
+        snapshot=known([instance.snapshot for instance in held]),
+        persistent=known([None if i.range_start is None else i.range_start != 0 for i in held]),
         address=addresses(
             kernel,
             np.array([instance.address for instance in held], dtype=np.uint64),

@@ -24,7 +24,8 @@ from kernlab.traces.ftrace.formats import Format, Formats, choose, is_pattern, r
 from kernlab.traces.ftrace.load import Trace, load
 from kernlab.traces.ftrace.many import as_json, fields_of_many
 from kernlab.traces.ftrace.record import Failed
-from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, find_instances, read_clocks
+from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, find_instances
+from kernlab.traces.ftrace.settings import read_clocks
 from kernlab.traces.ftrace.tables import instances_table, lost_table
 from kernlab.traces.ftrace.text import Texts, latency_marks
 from kernlab.util.losses import Losing, telling
@@ -111,14 +112,15 @@ class Ftrace(Losing, Spelt):
     def instances(self) -> Frame:
         """One row per instance, the global one ('') first.
 
-        name, tracer, clock, recording (tracing_on), overwrite (missing where not readable), subbuf_bytes, snapshot
-        (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct trace_array).
+        name (where it cannot be read the address), tracer, clock, recording (tracing_on), overwrite, subbuf_bytes,
+        snapshot (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct
+        trace_array). What could not be read is missing.
 
         >>> dump.ftrace.instances[["name", "tracer", "clock", "recording"]]
           name tracer   clock  recording
         0         nop  global      False
         """
-        clocks = [self._clock(instance)[0] for instance in self._instances]
+        clocks = [self._clock(instance)[0] or None for instance in self._instances]
         return cast("Frame", instances_table(self._kernel, self._instances, clocks))
 
     @cached_property
