@@ -176,6 +176,31 @@ def test_page_structs_that_are_gone_are_unknown_not_free(opened):
     assert rows.loc[rows["bytes"] > 0, "node"].isna().all()
 
 
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.12", "debian-7.2"])
+@pytest.mark.parametrize("kinds", [("free",), ("other kernel", "large kmalloc")])
+def test_what_is_left_of_a_block_without_its_head_is_unknown(opened, name, kinds):
+    """Free blocks and compound pages say in their first page struct what they are, the others lie on other pages."""
+    dump = opened(name)
+    pages = dump.pages
+    heads = (pages["order"].astype("Int64") > 6) & (pages["head"] == pages["pfn"])
+    large = pages[heads & pages["kind"].isin(kinds)]
+    if not len(large):
+        pytest.skip(f"no large block is {' or '.join(kinds)}")
+    head = large.iloc[len(large) // 2]
+    count = 1 << int(head["order"])
+    with Overlay(dump).exclude(int(head["address"])).dump() as broken:
+        found = broken.pages
+        first = int(np.flatnonzero(pages["pfn"] == head["pfn"])[0])
+        assert set(found["kind"].iloc[first : first + count]) == {"excluded"}
+        rest = np.ones(len(pages), dtype=bool)
+        rest[first : first + count] = False
+        assert (found["kind"].astype(str)[rest] == pages["kind"].astype(str)[rest]).all()
+        assert any(
+            problem.startswith(f"the page structs of {count:,} of ") for problem in found.attrs["problems"]
+        )
+        assert broken.memory["bytes"].sum() == dump.memory["bytes"].sum()
+
+
 @pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-7.2"])
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_stands_in_page_structs_the_sum_is_exact(opened, name, seed):

@@ -203,3 +203,24 @@ def test_a_tree_of_cgroups_that_is_a_circle_ends(opened):
     damaged = overlay.dump().memory_by_cgroup
     assert len(damaged) == 1
     assert damaged.attrs["problems"]
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.12", "debian-7.2"])
+@pytest.mark.parametrize("table", ["memory", "memory_by_cgroup", "memory_by_file", "tmpfs"])
+def test_pages_that_are_not_counted_are_told(opened, name, table):
+    dump = opened(name)
+    pages = dump.pages
+    of = pages[pages["kind"] == ("shmem" if table == "tmpfs" else "file")].iloc[5]
+    place = int(of["address"]) // PAGE * PAGE
+    mine = pages[pages["address"].astype("uint64") // PAGE == place // PAGE]
+    with Overlay(dump).exclude(place).dump() as broken:
+        found = getattr(broken, table)
+        (told,) = [
+            problem for problem in found.attrs["problems"] if problem.startswith("the page structs of")
+        ]
+        lost = int(told.split()[4].replace(",", ""))
+        assert lost >= len(mine) == PAGE // 64
+        assert lost == int((broken.pages["kind"] == "excluded").sum())
+        if table == "memory_by_file":
+            gone = int(mine["kind"].isin(["file", "shmem"]).sum()) * PAGE
+            assert int(dump.memory_by_file["bytes"].sum()) - int(found["bytes"].sum()) == gone

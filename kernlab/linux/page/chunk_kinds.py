@@ -74,6 +74,13 @@ class PageKinds:
         return len(self.kind)
 
     @property
+    def unknown(self) -> int:
+        """How many frames of memory have no page struct here, or none of their block's head."""
+        if self.chunk.valid.all():
+            return 0
+        return sum(int((self.kind[piece.rows] == Kind.EXCLUDED).sum()) for piece in self.pieces)
+
+    @property
     def pfns(self) -> I64:
         """Page frame numbers int64."""
         return np.arange(self.first_pfn, self.first_pfn + len(self), dtype=np.int64)

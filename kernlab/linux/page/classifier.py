@@ -103,7 +103,7 @@ KIND_MEANING = {
     "hwpoison": "taken out of use after a hardware error",
     "unaccepted": "not yet accepted from the hypervisor (TDX, SEV-SNP)",
     "offline": "given back to a hypervisor (balloon), or plugged in but offline",
-    "excluded": "unknown: its page struct is not in the dump",
+    "excluded": "unknown: its page struct, or that of the head of its block, is not in the dump",
 }
 
 #: Kinds of which `page.mapping` says whose they are.
@@ -172,6 +172,7 @@ def classify(layout: PageLayout, chunk: PageChunk, *, largest_order: int) -> Cla
         lost = ~chunk.valid
         kind[lost] = Kind.EXCLUDED
         result.order[lost] = 0
+        _headless(layout, chunk, result, largest_order)
     return result
 
 
@@ -248,6 +249,25 @@ def _compound(layout: PageLayout, chunk: PageChunk, result: Classified, flags: U
     kind[huge] = Kind.THP
     kind[tails], order[tails] = kind[head_of], order[head_of]
     result.head_row[tails] = head_of
+
+
+def _headless(layout: PageLayout, chunk: PageChunk, result: Classified, largest_order: int) -> None:
+    """The rest of blocks whose head's page struct is not here, and which alone says what they are: EXCLUDED, too."""
+    kind = result.kind
+    tails, heads = chunk.tails()
+    headless = tails[~chunk.valid[heads]]
+    kind[headless[kind[headless] == Kind.OTHER]] = Kind.EXCLUDED
+    # A free block that goes on behind a page of structs begins with it: no page of less structs is aligned to its size.
+    per_page = layout.kernel.page_size // layout.size
+    rows = np.arange(0, len(kind), per_page)
+    for row in rows[~chunk.valid[rows]].tolist():
+        pfn = chunk.first_pfn + row
+        end = row + min(pfn & -pfn or 1 << largest_order, 1 << largest_order)
+        rest = slice(row + per_page, end)
+        # No page of a block but its head has a reference, a type, a mapping or an owner.
+        idle = (kind[rest] == Kind.OTHER) & (layout.refcount(chunk)[rest] == 0)
+        count = len(idle) if idle.all() else int(np.argmin(idle))
+        kind[row + per_page : row + per_page + count] = Kind.EXCLUDED
 
 
 def _free_blocks(

@@ -184,26 +184,27 @@ class PageSurvey:
         _ = self.pcp, self.owned
         kept, self._kept = self._kept, deque()
         again = ahead(lambda pieces: self._look(pieces, True), self._held_chunks(), processors())
-        wild = 0
+        wild = lost = 0
         for look in self._drained(kept) if kept else again:
             found = look.found
             assert found is not None
             wild += found.wild
             chunk = PageKinds(self, look.chunk, look.pieces, found)
             self._complete(chunk)
+            lost += chunk.unknown
             yield chunk
-        self._tell(wild)
+        self._tell(wild, lost + self.unheld)
 
     @staticmethod
     def _drained(kept: deque[_Look]) -> Iterator[_Look]:
         while kept:
             yield kept.popleft()
 
-    def _tell(self, wild: int) -> None:
-        if self.unheld:
+    def _tell(self, wild: int, lost: int) -> None:
+        if lost:
             self.kernel.lost(
-                f"the page structs of {self.unheld:,} of {self.frames:,} frames are not in the dump: what they hold is "
-                "unknown"
+                f"the page structs of {lost:,} of {self.frames:,} frames, or of the heads of their blocks, are not in "
+                "the dump: what they hold is unknown, and counted as nothing else"
             )
         if wild:
             self.kernel.lost(
@@ -233,16 +234,18 @@ class PageSurvey:
         """
         rooms = Spare(lambda: np.empty(self._room, dtype=np.uint64))
 
-        def work(place: tuple[list[Piece], int]) -> tuple[Candidates, NetworkPages, int]:
+        def work(place: tuple[list[Piece], int]) -> tuple[Candidates, NetworkPages, int, int]:
             pieces, row = place
             room = rooms.take()
             look = self._look(pieces, True, room)
             assert look.found is not None
-            use(PageKinds(self, look.chunk, pieces, look.found), row)
+            chunk = PageKinds(self, look.chunk, pieces, look.found)
+            use(chunk, row)
             found = (
                 self._search.candidates(look.chunk),
                 self._network.pages(look.chunk),
                 look.found.wild,
+                chunk.unknown,
             )
             rooms.give(room)
             return found
@@ -250,9 +253,9 @@ class PageSurvey:
         # Not beside the threads: they ask for Python's lock after every page, and would wait long for it.
         _ = self._search, self._network.caches, self._mapped
         looks = list(ahead(work, self._placed(), processors()))
-        self._tell(sum(wild for _, _, wild in looks))
-        self.pcp = self._on_lists([found for found, _, _ in looks])
-        self._network_pages = [found for _, found, _ in looks]
+        self._tell(sum(wild for _, _, wild, _ in looks), sum(lost for *_, lost in looks))
+        self.pcp = self._on_lists([found for found, *_ in looks])
+        self._network_pages = [found for _, found, *_ in looks]
 
     @property
     def _room(self) -> int:

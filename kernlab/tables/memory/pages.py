@@ -160,12 +160,6 @@ def _put(column: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
 
 def _frame(kernel: Kernel, survey: PageSurvey, columns: _Columns) -> pd.DataFrame:
     valid = columns["valid"]
-    lost = int((~valid).sum())
-    if lost:
-        kernel.lost(
-            f"the page structs of {lost:,} of {len(valid):,} frames are not in the dump (or offline): what they hold "
-            "is unknown"
-        )
     pfn = columns["pfn"]
     return frame(
         kernel,
