@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core import regions
+from kernlab.core import regions, telling
 from kernlab.core.budget import Budget
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
@@ -73,7 +73,7 @@ class Kernel:
         self.no_module_types = ""
         self._types = types
         self._lost: list[str] = []
-        self._kept: dict[str, tuple[Any, list[str]]] = {}
+        self._kept: dict[str, tuple[Any, Scope]] = {}
         self._lock = threading.RLock()
 
     @classmethod
@@ -128,6 +128,13 @@ class Kernel:
         """
         if not losses.lost(*what, mask=mask, why=why):
             self.dump_lost(*losses.sentences(what, mask, why))
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """`with kernel.quiet():` around reads that tell nothing where they fail, as every other read in a scope does.
+
+        For what may not be what it is taken for (a candidate's members), and for who tells it in words of their own.
+        """
+        return losses.quiet()
 
     def dump_lost(self, *what: str) -> None:
         """Say what the dump itself lacks, whichever table found it first: every table tells of it."""
@@ -285,10 +292,20 @@ class Kernel:
             raise TypeNotFoundError(f"{error}; {self.no_module_types}") from None
 
     def gather(
-        self, addresses: npt.ArrayLike, size: int
+        self, addresses: npt.ArrayLike, size: int, what: str = "pieces of memory"
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """`AddressSpace.gather` at virtual addresses."""
-        return self.memory.gather(addresses, size)
+        """`AddressSpace.gather` at virtual addresses.
+
+        `what` names (in the plural) what is read there, for the scope that is told what cannot be; '' is for who tells
+        it in words of their own.
+        """
+        rows, status = self.memory.gather(addresses, size)
+        if what and status.any() and telling.is_asked():
+            where = np.ascontiguousarray(addresses, dtype=np.uint64)
+            # What lies behind NULL is nothing that could be lost.
+            lost = np.flatnonzero((status != 0) & (where >= self.page_size))
+            telling.tell(what, "", where[lost], len(where), where[lost], status[lost])
+        return rows, status
 
     def locate(self, addresses: npt.ArrayLike) -> Located:
         """`AddressSpace.locate`."""
@@ -299,10 +316,13 @@ class Kernel:
         return self.memory.read(address, size, physical=physical)
 
     def words(
-        self, addresses: npt.ArrayLike, size: int = 8
+        self, addresses: npt.ArrayLike, size: int = 8, what: str = "numbers"
     ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
-        """Unsigned integers of 1, 2, 4 or 8 bytes at many addresses: (uint64[n], bool[n] of what could be read)."""
-        rows, status = self.gather(addresses, size)
+        """Unsigned integers of 1, 2, 4 or 8 bytes at many addresses: (uint64[n], bool[n] of what could be read).
+
+        `what` as of `gather`.
+        """
+        rows, status = self.gather(addresses, size, what)
         return rows.view(f"<u{size}")[:, 0].astype(np.uint64, copy=False), status == 0
 
     def word(self, name: str, size: int = 8) -> int:
@@ -355,9 +375,12 @@ class Kernel:
             with losses.scope(name, apart=True) as here:
                 made = make(self)
             with self._lock:
-                known = self._kept.setdefault(name, (made, here.losses))
+                known = self._kept.setdefault(name, (made, here))
         kept, told = known
-        self.lost(*told)
+        if (asking := losses.current()) is not None:
+            told.tell(asking)
+        else:
+            self.dump_lost(*told.losses)
         return cast("Kept", kept)
 
     def forget(self) -> None:

@@ -24,15 +24,18 @@ WIDEST_ARRAY = 4096
 
 
 def read_bytes(kernel: Kernel, addresses: U64, valid: Mask, size: int) -> tuple[npt.NDArray[np.uint8], Mask]:
-    """`size` bytes at addresses uint64[n] where `valid`: (uint8[n, size], bool[n] of what could be read)."""
+    """`size` bytes at addresses uint64[n] where `valid`: (uint8[n, size], bool[n] of what could be read).
+
+    Who asks knows what it is, and tells what could not be read.
+    """
     if valid.all():
-        rows, status = kernel.gather(addresses, size)
+        rows, status = kernel.gather(addresses, size, "")
         return rows, status == 0
     rows = np.zeros((len(addresses), size), dtype=np.uint8)
     read = valid.copy()
     wanted = np.flatnonzero(valid)
     if len(wanted):
-        rows[wanted], status = kernel.gather(addresses[wanted], size)
+        rows[wanted], status = kernel.gather(addresses[wanted], size, "")
         read[wanted] = status == 0
     return rows, read
 

@@ -53,7 +53,7 @@ class Struct:
         for hop in access.hops[:-1]:
             if not base:
                 break
-            word, status = self._kernel.gather([base + hop], 8)
+            word, status = self._kernel.gather([base + hop], 8, "")
             if status[0]:
                 return fault(int(status[0]), base + hop)
             base = int(word.view("<u8")[0, 0])
@@ -129,7 +129,7 @@ def value_at(kernel: Kernel, type: Type, address: int, bit_offset: int = 0, bit_
     read = partial(members.read_bytes, kernel)
     column = members.column(read, where, where != 0, Access((0,), final, bit_offset, bit_size))
     if not column.valid[0]:
-        _, status = kernel.gather([address], max(final.size, 1))
+        _, status = kernel.gather([address], max(final.size, 1), "")
         raise fault(int(status[0]) or Status.UNMAPPED, address)
     value = column.values[0]
     if isinstance(final, PointerType):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core import members
+from kernlab.core import members, telling
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.prefetch import Place, Prefetched, prefetch
@@ -26,7 +27,8 @@ class StructArray:
 
     `array["mm->total_vm"]` reads one member of all of them in one pass and gives a `Column`; a path that ends in a
     struct gives the `StructArray` of what is embedded. Structs whose own address is not `valid` (or NULL) give values
-    that are not valid.
+    that are not valid, and so does a path that leads through NULL: there is nothing. What cannot be read is told to the
+    scope that is open (`Kernel.lost`), unless within `Kernel.quiet`.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class StructArray:
     def __getitem__(self, key: slice | npt.NDArray[Any]) -> StructArray: ...
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
-            found = self.member(resolve(self.type, key))
+            found = self.member(resolve(self.type, key), key)
             return found.called(f"{self.type.c_name}: {key}") if isinstance(found, Column) else found
         if isinstance(key, int | np.integer):
             return Struct(self.kernel, self.type, int(self.addresses[key]))
@@ -99,7 +101,7 @@ class StructArray:
         [10, None]
         """
         access = resolve(self.type, path)
-        column = self.member(access)
+        column = self.member(access, path)
         if isinstance(column, StructArray):
             return column if to is None else column.cast(to)
         if not isinstance(access.type, PointerType):
@@ -130,7 +132,7 @@ class StructArray:
                 f"{wanted:,} elements of {path!r} in each of {len(self):,} {self.type.c_name} are refused: the file "
                 "does not hold so much memory"
             )
-        base, valid = members.locate(self._bytes, self.addresses, self.valid, access)
+        base, valid = members.locate(partial(self._bytes, path), self.addresses, self.valid, access)
         step = np.arange(wanted, dtype=np.uint64) * np.uint64(access.type.element.size)
         owner = np.repeat(np.arange(len(self)), wanted)
         addresses = (base[:, None] + step).reshape(-1)
@@ -152,12 +154,16 @@ class StructArray:
         """The struct browser on these structs; `options` are those of `dump.explore`."""
         return explore(self.kernel, self, options)
 
-    def member(self, access: Access) -> Column | StructArray:
-        """What lies at a path that is resolved already: as `array["path"]`, and structs for a path that ends in one."""
-        base, valid = members.locate(self._bytes, self.addresses, self.valid, access)
+    def member(self, access: Access, path: str = "") -> Column | StructArray:
+        """What lies at a path that is resolved already: as `array["path"]`, and structs for a path that ends in one.
+
+        `path` names it, in what is told of it.
+        """
+        read = partial(self._bytes, path)
+        base, valid = members.locate(read, self.addresses, self.valid, access)
         if isinstance(access.type, StructType):
             return StructArray(self.kernel, access.type, base, valid)
-        return members.column(self._bytes, base, valid, access)
+        return members.column(read, base, valid, access)
 
     def prefetch(self, *paths: str) -> StructArray:
         """The same structs with these members read in one go: those that this kernel has, in the struct itself."""
@@ -181,7 +187,18 @@ class StructArray:
         result._prefetched = prefetched
         return result
 
-    def _bytes(self, addresses: U64, valid: Mask, size: int) -> tuple[npt.NDArray[np.uint8], Mask]:
+    def _bytes(self, path: str, addresses: U64, valid: Mask, size: int) -> tuple[npt.NDArray[np.uint8], Mask]:
+        """`size` bytes on the way to `path`, at an address for each struct; tells of those that cannot be read."""
+        rows, read = self._read(addresses, valid, size)
+        if not read.all() and telling.is_asked() and len(lost := np.flatnonzero(valid & ~read)):
+            where = addresses[lost]
+            # Asked again: why one failed is worth nothing to the many that do not.
+            _, status = self.kernel.gather(where, size, "")
+            asked = len(np.unique(self.addresses[self.valid]))
+            telling.tell(self.type.c_name, path, self.addresses[lost], asked, where, status)
+        return rows, read
+
+    def _read(self, addresses: U64, valid: Mask, size: int) -> tuple[npt.NDArray[np.uint8], Mask]:
         here = self._prefetched
         if here is not None and len(self) and len(addresses) == len(self):
             place = (int(addresses[0]) - int(self.addresses[0]), size)

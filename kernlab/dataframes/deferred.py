@@ -47,6 +47,7 @@ class Source:
         self._length = length
         self._all: Any = None
         self._lock = threading.RLock()
+        self._losses = losses.Scope("a column")
         #: Lists of problems (of tables' attrs) that are told what is lost.
         self.told: list[list[str]] = []
 
@@ -61,10 +62,14 @@ class Source:
                 raise KernlabError(
                     f"nobody looked at this column before its dump was closed, and now it cannot be made: {error}"
                 ) from None
-            with losses.scope("a column", passing_on=True) as here:
+            before = set(self._losses.losses)
+            with losses.resumed(self._losses, passing_on=True) as here:
                 made = _plain(self._make(rows))._pa_array
-            for problems in self.told:
-                problems += [sentence for sentence in here.losses if sentence not in problems]
+            if before != set(here.losses):
+                for problems in self.told:
+                    # What is lost of these rows counts with what was lost of others: one sentence.
+                    kept = [sentence for sentence in problems if sentence not in before]
+                    problems[:] = [*kept, *[sentence for sentence in here.losses if sentence not in kept]]
             if np.array_equal(rows, np.arange(self._length)):
                 # What it held on to is no longer needed.
                 self._all, self._make, self._owner = made, None, None

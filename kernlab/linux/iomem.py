@@ -34,7 +34,8 @@ def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
     lost: list[int] = []
     twice = 0
     for _ in range(_DEEPEST):
-        child = StructArray(kernel, kind, parents)["child"]
+        with kernel.quiet():
+            child = StructArray(kernel, kind, parents)["child"]
         lost += parents[~child.valid].tolist()
         owner = np.flatnonzero(child.true)
         current = child.values[owner]
@@ -47,7 +48,8 @@ def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
             seen = np.concatenate([seen, current])
             owners.append(owner)
             nodes.append(current)
-            following = StructArray(kernel, kind, current)["sibling"]
+            with kernel.quiet():
+                following = StructArray(kernel, kind, current)["sibling"]
             lost += current[~following.valid].tolist()
             going = following.true
             owner, current = owner[going], following.values[going]

@@ -174,8 +174,10 @@ class Summary:
         if areas is None:
             return None
         number = np.arange(min(areas, MOST_AREAS), dtype=np.uint64)
-        numbers, read = kernel.words(np.uint64(counts) + number * np.uint64(4), 4)
-        pointers, readable = kernel.words(np.uint64(spaces) + number * np.uint64(8))
+        numbers, read = kernel.words(np.uint64(counts) + number * np.uint64(4), 4, "counts of swap spaces")
+        pointers, readable = kernel.words(
+            np.uint64(spaces) + number * np.uint64(8), what="pointers to swap spaces"
+        )
         rows = np.flatnonzero(read & readable & (pointers != 0) & (numbers > 0) & (numbers < 1 << 20))
         kind = kernel.find_type("struct address_space")
         each = numbers[rows].astype(np.int64)
@@ -316,7 +318,9 @@ class Summary:
         sizes = kernel.arch.page_sizes
         # By enum pg_level: none, then the smallest first.
         levels = np.arange(1, len(sizes) + 1, dtype=np.uint64)
-        counts, read = kernel.words(np.uint64(symbol) + levels * np.uint64(8))
+        counts, read = kernel.words(
+            np.uint64(symbol) + levels * np.uint64(8), what="counts of pages of the direct map"
+        )
         found: dict[str, Value] = {
             _direct_map_key(size): int(count) * size if known else None
             for size, count, known in zip(sizes, counts, read, strict=True)

@@ -50,7 +50,7 @@ _CUT_SHORT = ("struct task_struct", "struct kmem_cache", "struct mm_struct")
 def cache_names(kernel: Kernel, caches: StructArray) -> list[str]:
     """The name of each kmem_cache, its address where that cannot be read."""
     pointer = caches["name"]
-    name = never_empty(c_strings(kernel, pointer, 256))
+    name = never_empty(c_strings(kernel, pointer, 256, "names of slab caches"))
     return [
         f"{address:#018x}" if text is None else text
         for text, address in zip(name, caches.addresses.tolist(), strict=True)
@@ -101,16 +101,12 @@ def cache_nodes(kernel: Kernel, cache: StructArray) -> tuple[I64, StructArray]:
     """The kmem_cache_node of each cache on each NUMA node that has one: (cache index int64[m], StructArray)."""
     width = node_ids(kernel)
     owners, addresses = [], []
-    unread = 0
     for number in range(width):
         # In 7.x the pointer lies in a small struct beside the node's barn.
         pointer = cache.first(f"per_node[{number}].node", f"node[{number}]")
-        unread += int((~pointer.valid).sum())
         rows = np.flatnonzero(pointer.true)
         owners.append(rows)
         addresses.append(pointer.values[rows])
-    if unread:
-        kernel.lost(f"slabs: {unread:,} pointers to a cache's nodes lie on pages that the dump lacks")
     return np.concatenate(owners), StructArray(kernel, "struct kmem_cache_node", np.concatenate(addresses))
 
 

@@ -199,7 +199,7 @@ class ObjectStates:
             lengths[lists] += 1
             cache = slabs.cache[of]
             where = current + self._link[cache]
-            stored, read = self._words(where)
+            stored, read = self._words(where, what="")
             good[lists[~read]] = False
             following = stored ^ self._secret[cache] ^ where.byteswap() if self._hardened else stored
             going = read & (following != 0)

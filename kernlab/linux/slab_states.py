@@ -80,7 +80,7 @@ def _held_by(kernel: Kernel, sheaf: StructArray) -> tuple[U64, I64]:
     count = size.where(sane).int64.filled(0)
     owner = np.repeat(np.arange(len(sheaf)), count)
     index = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    held, read = kernel.words(where[owner] + index.astype(np.uint64) * np.uint64(8))
+    held, read = kernel.words(where[owner] + index.astype(np.uint64) * np.uint64(8), what="")
     lost = np.flatnonzero(~sane)
     return held[read], np.concatenate([lost, np.unique(owner[~read])])
 

@@ -51,7 +51,7 @@ def freelist_lengths(
         rows, current = rows[~long], current[~long]
         lengths[rows] += 1
         where = current + offset[rows]
-        stored, read = kernel.words(where)
+        stored, read = kernel.words(where, what="")
         good[rows[~read]] = False
         following = stored ^ secret[rows] ^ where.byteswap() if hardened else stored
         going = read & (following != 0)

@@ -33,11 +33,14 @@ def swap_areas(kernel: Kernel) -> StructArray:
     if table is None or number is None:
         raise KernlabError("this kernel has no swap (CONFIG_SWAP is off)")
     kind = kernel.find_type("struct swap_info_struct")
-    (count,), (counted,) = kernel.words([number], 4)
+    (count,), (counted,) = kernel.words([number], 4, "")
     slots = min(int(count), MOST_AREAS) if counted else MOST_AREAS
-    pointers, read = kernel.words(np.uint64(table) + np.arange(slots, dtype=np.uint64) * np.uint64(8))
+    pointers, read = kernel.words(
+        np.uint64(table) + np.arange(slots, dtype=np.uint64) * np.uint64(8), what=""
+    )
     area = StructArray(kernel, kind, pointers[read & (pointers != 0)])
-    flags = area["flags"]
+    with kernel.quiet():
+        flags = area["flags"]
     lost = int((~read).sum()) + int((~flags.valid).sum())
     if lost:
         kernel.lost(f"swap: {lost:,} areas cannot be read")

@@ -87,13 +87,11 @@ def _by_pid(kernel: Kernel) -> U64:
     pids = StructArray(kernel, "struct pid", entries[:MOST_TASKS])
     kind = kernel.types.enumerator("PIDTYPE_PID")
     first = pids[f"tasks[{kind}].first"]
-    lost = int((~first.valid).sum())
-    if lost:
-        kernel.lost(f"the idr of pids: {lost:,} of {len(pids):,} struct pid lie on pages that the dump lacks")
     held = first.true
     head = pids.follow(f"tasks[{kind}]").addresses[held]
     found = container(kernel, "struct task_struct", f"pid_links[{kind}]", first.values[held])
-    back = found[f"pid_links[{kind}].pprev"]
+    with kernel.quiet():
+        back = found[f"pid_links[{kind}].pprev"]
     # What can be read and does not point back at its struct pid is not a task; what cannot be read may be one.
     wild = (back != head).true
     if wild.any():
@@ -147,7 +145,8 @@ def _neighbours(kernel: Kernel, tasks: StructArray, member: str, heads: U64, wil
         use = link.true & (link.values != mine) & ~np.isin(link.values, heads)
         nodes, inverse = np.unique(link.values[use], return_inverse=True)
         neighbours = container(kernel, "struct task_struct", member, nodes)
-        reverse = neighbours[f"{member}.{back}"]
+        with kernel.quiet():
+            reverse = neighbours[f"{member}.{back}"]
         good = np.zeros(len(nodes), dtype=bool)
         good[inverse[(reverse[inverse] == mine[use]).true]] = True
         wild += nodes[~good].tolist()
@@ -160,7 +159,7 @@ def _by_slab(kernel: Kernel, known: U64) -> U64:
     pointer = kernel.symbols.get("task_struct_cachep")
     if pointer is None:
         return np.zeros(0, dtype=np.uint64)
-    cache = kernel.words([pointer])[0]
+    cache = kernel.words([pointer], what="")[0]
     caches = StructArray(kernel, "struct kmem_cache", cache)
     size = caches["size"][0] or 0
     if size < 64:
@@ -185,8 +184,9 @@ def _by_slab(kernel: Kernel, known: U64) -> U64:
         return np.zeros(0, dtype=np.uint64)
     task_type = kernel.find_type("struct task_struct")
     objects = StructArray(kernel, task_type, np.setdiff1d(np.concatenate(found), known))
-    pid, sighand = objects["pid"], objects["sighand"]
-    users = objects.first("usage.refs.counter", "usage.counter")
+    with kernel.quiet():
+        pid, sighand = objects["pid"], objects["sighand"]
+        users = objects.first("usage.refs.counter", "usage.counter")
     # release_task clears sighand, so objects that were tasks once do not count (kernel/exit.c, __exit_signal).
     used = ((pid > 0) & (sighand != 0) & (users > 0)).true
     pids = StructArray(kernel, task_type, known)["pid"]

@@ -94,8 +94,11 @@ def vmstat_names(kernel: Kernel) -> dict[str, list[str]]:
     found: list[str] | None = None
     symbol = kernel.symbols.get("vmstat_text")
     if symbol is not None:
-        pointers, read = kernel.words(np.uint64(symbol) + np.arange(total, dtype=np.uint64) * np.uint64(8))
-        text = c_strings(kernel, np.where(read, pointers, np.uint64(0)), 64)
+        pointers, read = kernel.words(
+            np.uint64(symbol) + np.arange(total, dtype=np.uint64) * np.uint64(8),
+            what="pointers to counters' names",
+        )
+        text = c_strings(kernel, np.where(read, pointers, np.uint64(0)), 64, "names of counters")
         if text.valid.all():
             found = text.values.tolist()
     names: dict[str, list[str]] = {}
@@ -155,7 +158,7 @@ def event_counters(kernel: Kernel) -> Counters:
     if symbol is None or not names:
         return Counters.none(1)
     where = percpu(kernel, symbol, possible_cpus(kernel))
-    rows, status = kernel.gather(where, 8 * len(names))
+    rows, status = kernel.gather(where, 8 * len(names), "CPUs' counters of events")
     values, fits = integers.added(rows.view("<u8"), 0)
     whole = np.full(len(names), True) if fits is None else fits
     _too_large(names, ~whole)
@@ -176,7 +179,7 @@ def _counters(
     if not names:
         return Counters.none(len(first))
     count = len(names)
-    rows, status = kernel.gather(first.addresses * first.valid, 8 * count)
+    rows, status = kernel.gather(first.addresses * first.valid, 8 * count, "counters")
     parts, fits, read = _percpu_parts(kernel, pointer, kind, member, count)
     values, whole = integers.added(np.stack([rows.view("<i8"), parts]), 0)
     known = (status == 0) & first.valid & read
@@ -209,7 +212,9 @@ def _percpu_parts(
     # Bytes are signed (s8; some type information says no such thing of a char), wider ones count up only.
     signed = width == 1
     where = percpu_many(kernel, pointer.filled(0), numbers)
-    rows, status = kernel.gather(where.reshape(-1) + np.uint64(offset), width * count)
+    rows, status = kernel.gather(
+        where.reshape(-1) + np.uint64(offset), width * count, "CPUs' parts of counters"
+    )
     kept = integers.widened(rows.view(f"<{'i' if signed else 'u'}{width}"))
     values, fits = integers.added(kept.reshape(len(pointer), len(numbers), count), 1)
     # A zone without pages shares a set that nobody counts in.

@@ -51,7 +51,7 @@ def vm_areas(kernel: Kernel) -> VmAreas:
         freed.append(_of_either(kernel, places.lazy_roots, places.lazy, "lazy vmalloc areas"))
     elif (head := _purge_list(kernel)) is not None:
         # Until v5.13 they hung on a lockless list of their own.
-        first, read = kernel.words([head])
+        first, read = kernel.words([head], what="heads of lists of lazy vmalloc areas")
         _, nodes = chain_nodes(kernel, first[read], what="the lazy vmalloc areas")
         inner = kernel.find_type(kind).member("purge_list").offset  # type: ignore[attr-defined]
         freed.append(nodes - np.uint64(inner))
@@ -98,8 +98,8 @@ def _places(kernel: Kernel) -> _Places:
             # Every kernel has the one or the other.
             kernel.symbol("vmap_nodes")
         return _Places(*(np.array(address, dtype=np.uint64) for address in known))
-    (first,), (read,) = kernel.words([nodes])
-    (count,), (counted,) = kernel.words([kernel.symbol("nr_vmap_nodes")], 4)
+    (first,), (read,) = kernel.words([nodes], what="")
+    (count,), (counted,) = kernel.words([kernel.symbol("nr_vmap_nodes")], 4, "")
     if not (read and counted) or count > _MOST_NODES:
         kernel.lost("the vmalloc areas cannot be read: the page that says where they are is not in the dump")
         return _Places(*(np.zeros(0, dtype=np.uint64) for _ in range(4)))

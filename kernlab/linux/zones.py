@@ -30,10 +30,11 @@ def nodes(kernel: Kernel) -> StructArray:
         # Pointers to nodes that there are not are NULL.
         count = most_nodes(kernel)
     pointers, read = kernel.words(
-        np.uint64(table) + np.arange(min(count, MOST_NODES), dtype=np.uint64) * np.uint64(8)
+        np.uint64(table) + np.arange(min(count, MOST_NODES), dtype=np.uint64) * np.uint64(8), what=""
     )
     here = StructArray(kernel, kind, pointers[read & (pointers != 0)])
-    readable = here["node_id"].valid
+    with kernel.quiet():
+        readable = here["node_id"].valid
     lost = int((~read).sum()) + int((~readable).sum())
     if lost:
         kernel.lost(f"{lost:,} NUMA nodes cannot be read: what lies in them is not in this table")
@@ -58,7 +59,7 @@ def zones(kernel: Kernel, node: StructArray) -> tuple[I64, StructArray]:
 def zone_names(kernel: Kernel, zone: StructArray) -> list[str]:
     """The zones' names as the kernel prints them; "zone N" where the string cannot be read."""
     pointer = zone["name"]
-    names = c_strings(kernel, pointer, 32)
+    names = c_strings(kernel, pointer, 32, "names of zones")
     per_node = zones_per_node(kernel)
     return [f"zone {row % per_node}" if name is None else name for row, name in enumerate(names)]
 

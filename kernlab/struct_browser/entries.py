@@ -166,7 +166,7 @@ def _of_array(kernel: Kernel, place: Location, kind: ArrayType, columns: Any, li
             raise KernlabError(
                 f"{place.name} is {place.type.c_name}, whose elements have no members for columns="
             )
-        pointers, read = kernel.words(addresses)
+        pointers, read = kernel.words(addresses, what="pointers")
         at = StructArray(kernel, target, np.where(read, pointers, 0).astype(np.uint64), read)
     return _frame(kernel, at, [item.name for item in found], columns)
 

@@ -70,7 +70,7 @@ def entries(kernel: Kernel, kind: Type, address: int) -> Entries:
 
 
 def _word(kernel: Kernel, address: int, what: str) -> int:
-    rows, status = kernel.gather([address % (1 << 64)], 8)
+    rows, status = kernel.gather([address % (1 << 64)], 8, "")
     if status[0]:
         raise KernlabError(f"{what} cannot be read: {fault(int(status[0]), address)}")
     return int(rows.view("<u8")[0, 0])

@@ -40,7 +40,7 @@ class PageReader:
         if not numbers:
             return
         addresses = np.array(numbers, dtype=np.uint64) * np.uint64(self._size)
-        rows, status = self.kernel.gather(addresses, self._size)
+        rows, status = self.kernel.gather(addresses, self._size, "")
         for number, row, state in zip(numbers, rows, status.tolist(), strict=True):
             self._pages[number] = (b"" if state else row.tobytes(), state)
 

@@ -1,9 +1,14 @@
-"""What was lost while something was made: sentences, collected by the scope in which they were said."""
+"""What was lost while something was made: sentences, collected by the scope in which they were said.
+
+What could not be read the reads themselves tell (`unread`), and a scope counts it: a page that the dump lacks costs
+many members of the same structs, and makes one sentence of them.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.util.unread import U64, Unread
 from kernlab.util.work import Meter
 
 Parameters = ParamSpec("Parameters")
@@ -30,15 +36,35 @@ class Scope:
     meter: Meter = field(default_factory=Meter)
     _said: dict[str, None] = field(default_factory=dict)
     _beyond: int = 0
+    _unread: dict[str, Unread] = field(default_factory=dict)
+    # Threads that work for one table share its scope.
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def losses(self) -> list[str]:
-        """The sentences in the order in which they came, each once."""
+        """The sentences in the order in which they came, each once, and then what could not be read."""
+        with self._lock:
+            unread = [kind.sentence for kind in self._unread.values()]
         more = [f"and {self._beyond:,} more losses of {self.name}"] if self._beyond else []
-        return [*self._said, *more]
+        return [*self._said, *unread, *more]
 
     def __bool__(self) -> bool:
-        return bool(self._said)
+        return bool(self._said or self._unread)
+
+    def unread(self, kind: str, member: str, of: int, why: Mapping[str, U64], first: int) -> None:
+        """Count what could not be read; parameters as of `Unread.add`, `first` the address of the first failure."""
+        with self._lock:
+            self._unread.setdefault(kind, Unread(kind, first)).add(member, of, why)
+
+    def tell(self, other: Scope) -> None:
+        """Say all of it in another scope, too."""
+        other.lost(*self._said)
+        other._beyond += self._beyond
+        with self._lock:
+            mine = list(self._unread.values())
+        with other._lock:
+            for unread in mine:
+                other._unread.setdefault(unread.kind, Unread(unread.kind, unread.first)).merge(unread)
 
     def lost(self, *what: str, mask: npt.NDArray[np.bool_] | None = None, why: str = "") -> None:
         """Say what was lost, as `sentences` makes it of `what`, `mask` and `why`."""
@@ -52,6 +78,7 @@ class Scope:
 
 
 _current: ContextVar[Scope | None] = ContextVar("kernlab_losses", default=None)
+_quiet: ContextVar[bool] = ContextVar("kernlab_quiet", default=False)
 
 
 def sentences(what: tuple[str, ...], mask: npt.NDArray[np.bool_] | None = None, why: str = "") -> list[str]:
@@ -79,15 +106,50 @@ def scope(name: str, *, passing_on: bool = False, apart: bool = False) -> Iterat
     `passing_on`: and is told to the scope around it at the end, for code that asks whether a step lost anything.
     `apart`: its work does not count as that of the scope around it.
     """
+    with resumed(Scope(name), passing_on=passing_on, apart=apart) as here:
+        yield here
+
+
+@contextmanager
+def resumed(here: Scope, *, passing_on: bool = False, apart: bool = False) -> Iterator[Scope]:
+    """As `scope`, which it opens again: what was lost before is still known there."""
     around = _current.get()
-    here = Scope(name) if around is None or apart else Scope(name, around.meter)
+    here.meter = Meter() if around is None or apart else around.meter
     token = _current.set(here)
+    # What is made in a scope of its own is made for others, too.
+    hush = _quiet.set(_quiet.get() and passing_on)
     try:
         yield here
     finally:
+        _quiet.reset(hush)
         _current.reset(token)
-        if passing_on and around is not None:
-            around.lost(*here.losses)
+        if passing_on and around is not None and around is not here:
+            here.tell(around)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nobody is told what cannot be read within the block.
+
+    What is said there in so many words (`lost`) is told all the same, and so is what a fact has lost.
+    """
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def listens() -> bool:
+    """Is anybody told what cannot be read?"""
+    return _current.get() is not None and not _quiet.get()
+
+
+def unread(kind: str, member: str, of: int, why: Mapping[str, U64], first: int) -> None:
+    """Count in the scope that is open what could not be read; see `Scope.unread`."""
+    here = _current.get()
+    if here is not None and not _quiet.get():
+        here.unread(kind, member, of, why, first)
 
 
 def lost(*what: str, mask: npt.NDArray[np.bool_] | None = None, why: str = "") -> bool:
@@ -106,12 +168,16 @@ class Losing:
     """
 
     problems: list[str]
+    _losses: Scope | None = None
 
     @contextmanager
     def _scope(self) -> Iterator[Scope]:
+        if self._losses is None:
+            self._losses = Scope(type(self).__name__.lower())
+        known = set(self._losses.losses)
+        self._losses.lost(*[problem for problem in self.problems if problem not in known])
         # Passing on: one method may call another, whose losses are its own, too.
-        with scope(type(self).__name__.lower(), passing_on=True) as here:
-            here.lost(*self.problems)
+        with resumed(self._losses, passing_on=True) as here:
             yield here
         self.problems[:] = here.losses
 

@@ -30,7 +30,7 @@ def bitmap_bits(
     owners, bits, valid = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], np.zeros(len(wanted), dtype=bool)
     step = max(1, _PIECE // max(count, 1))
     for start in range(0, len(wanted), step):
-        rows, status = kernel.gather(wanted[start : start + step], size)
+        rows, status = kernel.gather(wanted[start : start + step], size, "bitmaps")
         owner, bit = np.nonzero(np.unpackbits(rows, axis=1, bitorder="little", count=count))
         owners.append(owner + start)
         bits.append(bit)

@@ -23,7 +23,7 @@ def cpus(kernel: Kernel, which: str = "possible") -> npt.NDArray[np.int64]:
     mask = kernel.symbol(f"__cpu_{which}_mask")
     _, numbers, valid = bitmap_bits(kernel, [mask], len(kernel.percpu_offsets))
     if not valid[0]:
-        raise fault(int(kernel.gather([mask], 8)[1][0]), mask)
+        raise fault(int(kernel.gather([mask], 8, "")[1][0]), mask)
     return numbers
 
 

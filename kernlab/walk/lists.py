@@ -78,7 +78,7 @@ def _walk(
     most = kernel.budget.structs(max(size, _NODE))
     with kernel.budget.walk(what):
         while len(rows) and total < most:
-            following, read = kernel.words(current)
+            following, read = kernel.words(current, what="")
             broken += current[~read].tolist()
             going = read & (following != ends)
             looped = going & (following == landmark)

@@ -40,7 +40,8 @@ def maple_entries(
     """
     tops, shared = unique_roots(trees)
     roots = StructArray(kernel, "struct maple_tree", tops)
-    root = roots["ma_root"]
+    with kernel.quiet():
+        root = roots["ma_root"]
     owner = np.flatnonzero(root.true)
     slots = root.values[owner]
     is_node = ((slots & np.uint64(3)) == _INTERNAL) & (slots > _LOWEST_NODE)
@@ -134,7 +135,8 @@ def _slots(
     nodes: StructArray, owner: npt.NDArray[np.int64], first: U64, last: U64
 ) -> tuple[list[int], tuple[npt.NDArray[np.int64], U64, U64, U64]]:
     """Of some nodes: the addresses of those that cannot be read, and the slots in use (mtree_range_walk)."""
-    pivots, slots = nodes["pivot"], nodes["slot"]
+    with nodes.kernel.quiet():
+        pivots, slots = nodes["pivot"], nodes["slot"]
     whole = pivots.valid & slots.valid
     pivot, slot = pivots.values[whole], slots.values[whole]
     owner, first, last = owner[whole], first[whole], last[whole]

@@ -45,6 +45,8 @@ def percpu_units(kernel: Kernel) -> tuple[U64, U64]:
     heads = np.uint64(lists) + np.arange(slots, dtype=np.uint64) * np.uint64(size)
     _, chunk = list_entries(kernel, heads, "struct pcpu_chunk", "list", what="the chunks of per-CPU memory")
     base = chunk["base_addr"]
-    offset, read = kernel.words(np.uint64(offsets) + np.arange(units, dtype=np.uint64) * np.uint64(8))
+    offset, read = kernel.words(
+        np.uint64(offsets) + np.arange(units, dtype=np.uint64) * np.uint64(8), what="places of per-CPU units"
+    )
     start = np.sort((base.values[base.valid][:, None] + offset[read][None, :]).reshape(-1))
     return start, start + np.uint64(pages * kernel.page_size)

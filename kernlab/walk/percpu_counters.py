@@ -22,7 +22,7 @@ def percpu_sums(kernel: Kernel, counter: StructArray) -> Column:
     numbers = possible_cpus(kernel)
     rows = np.flatnonzero(pointer.true)
     where = percpu_many(kernel, pointer.values[rows], numbers)
-    parts, read = kernel.words(where.reshape(-1), 4)
+    parts, read = kernel.words(where.reshape(-1), 4, "CPUs' parts of counters")
     kept = np.zeros(len(counter), dtype=np.int64)
     kept[rows] = parts.astype(np.uint32).view(np.int32).astype(np.int64).reshape(where.shape).sum(axis=1)
     known = pointer.valid.copy()

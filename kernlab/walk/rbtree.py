@@ -24,7 +24,7 @@ def rbtree_entries(
     Returns (owner int64[m]: index into roots, StructArray of m).
     """
     tops, shared = unique_roots(roots)
-    nodes, read = kernel.words(tops)
+    nodes, read = kernel.words(tops, what="")
     lost = tops[~read].tolist()
     owner = np.flatnonzero(read & (nodes != 0))
     nodes = nodes[owner]
@@ -46,7 +46,8 @@ def rbtree_entries(
             owner, nodes, place = owner[fresh], nodes[fresh], place[fresh]
             seen = np.concatenate([seen, nodes])
             struct = StructArray(kernel, node_type, nodes)
-            left, right = struct["rb_left"], struct["rb_right"]
+            with kernel.quiet():
+                left, right = struct["rb_left"], struct["rb_right"]
             whole = left.valid & right.valid
             lost += nodes[~whole].tolist()
             owner, nodes, place = owner[whole], nodes[whole], place[whole]

@@ -16,10 +16,14 @@ _PIECE = 64
 
 
 def sized_strings(
-    kernel: Kernel, addresses: npt.NDArray[np.uint64], lengths: npt.NDArray[Any], limit: int
+    kernel: Kernel,
+    addresses: npt.NDArray[np.uint64],
+    lengths: npt.NDArray[Any],
+    limit: int,
+    what: str = "strings",
 ) -> Column:
-    """Strings of known length: addresses uint64[n], lengths in bytes (longer than `limit` counts as unreadable).
-
+    """Strings of known length: addresses uint64[n], lengths in bytes (longer than `limit` counts as unreadable);
+    `what` names them, in what is told of those that cannot be read.
     Returns a text column; NULs inside stay. One gather a distinct length, so that no string fails for what lies
     behind it.
     """
@@ -29,7 +33,7 @@ def sized_strings(
     valid[sizes == 0] = True
     for size in np.unique(sizes[(sizes > 0) & (sizes <= limit)]).tolist():
         rows = np.flatnonzero(sizes == size)
-        data, status = kernel.gather(addresses[rows], size)
+        data, status = kernel.gather(addresses[rows], size, what)
         valid[rows] = status == 0
         whole = data.tobytes()
         values[rows] = [text.decode(whole[i * size : (i + 1) * size]) for i in range(len(rows))]
@@ -41,8 +45,16 @@ def never_empty(names: Column) -> Column:
     return names.where(names.true)
 
 
-def c_strings(kernel: Kernel, pointers: Column | npt.NDArray[np.uint64], limit: int = 4096) -> Column:
-    """NUL-terminated strings at pointers (a column, or uint64[n]), cut at `limit` bytes; missing where one is NULL."""
+def c_strings(
+    kernel: Kernel,
+    pointers: Column | npt.NDArray[np.uint64],
+    limit: int = 4096,
+    what: str = "strings",
+) -> Column:
+    """NUL-terminated strings at pointers (a column, or uint64[n]), cut at `limit` bytes; missing where one is NULL.
+
+    `what` names them, in what is told of those that cannot be read.
+    """
     addresses = pointers.filled(0) if isinstance(pointers, Column) else pointers
     found: list[list[bytes]] = [[] for _ in range(len(addresses))]
     valid = addresses != 0
@@ -56,7 +68,7 @@ def c_strings(kernel: Kernel, pointers: Column | npt.NDArray[np.uint64], limit: 
         going = np.zeros(len(rows), dtype=bool)
         for size in np.unique(step).tolist():
             same = np.flatnonzero(step == size)
-            data, status = kernel.gather(current[same], size)
+            data, status = kernel.gather(current[same], size, what)
             valid[rows[same[status != 0]]] = False
             for index, raw, bad in zip(same.tolist(), data, status.tolist(), strict=True):
                 if bad:

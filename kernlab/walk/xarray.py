@@ -43,7 +43,8 @@ def xarray_spans(
     """
     tops, shared = unique_roots(xarrays)
     roots = StructArray(kernel, "struct xarray", tops)
-    head = roots["xa_head"]
+    with kernel.quiet():
+        head = roots["xa_head"]
     node_type = kernel.find_type("struct xa_node")
     owner = np.flatnonzero(head.true)
     entries = head.values[owner]
@@ -75,7 +76,8 @@ def xarray_spans(
             seen = np.concatenate([seen, entries[fresh]])
             owner, index, above = owner[fresh], index[fresh], above[fresh]
             nodes = StructArray(kernel, node_type, entries[fresh] - _INTERNAL)
-            shift, slots = nodes["shift"], nodes["slots"]
+            with kernel.quiet():
+                shift, slots = nodes["shift"], nodes["slots"]
             # A node's shift is below its parent's, or the tree is damaged (and might be a cycle).
             sane = slots.valid & (shift < above).true
             lost += nodes.addresses[~sane].tolist()

@@ -40,7 +40,7 @@ def mapped(kernel: Kernel, pfns: U64) -> Mapped:
     size = kernel.find_type("struct page").size
     there = pfns < np.uint64(kernel.arch.most_frames)
     address = np.uint64(kernel.vmemmap) + np.where(there, pfns, np.uint64(0)) * np.uint64(size)
-    rows, status = kernel.gather(address, size)
+    rows, status = kernel.gather(address, size, "")
     valid = there & (status == 0)
     own = _number(kernel, rows, "struct page", "_mapcount.counter")
     count = own + 1
@@ -65,7 +65,7 @@ def _compound(kernel: Kernel, heads: U64, size: int) -> tuple[U64, U64, I64, Mas
     """Of compound pages by their heads: (mapping, flags, how often all of it is mapped at once, what could be read)."""
     page = StructArray(kernel, "struct page", heads)
     mapping = page["mapping"]
-    own_flags, known = kernel.words(heads)
+    own_flags, known = kernel.words(heads, what="flags of pages")
     # Linux commit 4b51634cd16a ("mm,thp,rmap: subpages_mapcount COMPOUND_MAPPED if PMD-mapped") (in v6.2) made the
     # two kinds of mappings, of pages and of the whole, add up for files as for anonymous memory.
     if kernel.types.has_member("struct folio", "_entire_mapcount"):

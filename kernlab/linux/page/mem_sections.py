@@ -117,11 +117,13 @@ def _listed(kernel: Kernel, wanted: int) -> tuple[I64, U64, U64] | None:
     roots = -(-wanted // per_root)
     # CONFIG_SPARSEMEM_EXTREME: a pointer to an array of pointers to pages full of sections.
     if table is not None:
-        (found,), (read,) = kernel.words([table])
+        (found,), (read,) = kernel.words([table], what="")
         top = int(found) if read else top
     if not top:
         return None
-    pointers, readable = kernel.words(np.uint64(top) + np.arange(roots, dtype=np.uint64) * np.uint64(8))
+    pointers, readable = kernel.words(
+        np.uint64(top) + np.arange(roots, dtype=np.uint64) * np.uint64(8), what=""
+    )
     kernel.lost("pages of the section table cannot be read", mask=~readable)
     used = np.flatnonzero(pointers)
     # Each page of the table has sections of its own: one that is met again is damage.
@@ -132,7 +134,7 @@ def _listed(kernel: Kernel, wanted: int) -> tuple[I64, U64, U64] | None:
     lost = np.zeros(len(used), dtype=bool)
     for start in range(0, len(used), _PIECE):
         piece = used[start : start + _PIECE]
-        rows, status = kernel.gather(pointers[piece], per_root * section.size)
+        rows, status = kernel.gather(pointers[piece], per_root * section.size, "")
         lost[start : start + _PIECE] = status != 0
         both = rows.view("<u8").reshape(-1, section.size // 8)[:, places].T
         there = (both[0] & _HAS_MEM_MAP) != 0
@@ -146,7 +148,7 @@ def _listed(kernel: Kernel, wanted: int) -> tuple[I64, U64, U64] | None:
 def _own_max_pfn(kernel: Kernel) -> int:
     """The kernel's own word of it, no more than page structs can be numbered by."""
     symbol = kernel.symbols.get("max_pfn")
-    own = kernel.words([symbol])[0][0] if symbol is not None else 0
+    own = kernel.words([symbol], what="counts of frames (max_pfn)")[0][0] if symbol is not None else 0
     return min(int(own), 1 << kernel.arch.physical_bits - kernel.arch.page_shift)
 
 
@@ -213,7 +215,7 @@ def pageblocks(kernel: Kernel, known: Sections) -> Pageblocks:
     if usage_type is None or not len(known.numbers):
         return Pageblocks(np.zeros((0, 0), dtype=np.int8), order)
     offset = np.uint64(usage_type.member("pageblock_flags").offset)  # type: ignore[attr-defined]
-    rows, status = kernel.gather(known.usage + offset, count * width // 8)
+    rows, status = kernel.gather(known.usage + offset, count * width // 8, "sections' types of pageblocks")
     if width == 4:
         flags = np.empty((len(rows), count), dtype=np.uint8)
         flags[:, 0::2] = rows & 0xF

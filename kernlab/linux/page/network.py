@@ -81,7 +81,7 @@ class NetworkSearch:
                 for name in names
                 if kernel.types.has_member("struct net_hotdata", name)
             ]
-        stored, read = kernel.words(np.array(where, dtype=np.uint64))
+        stored, read = kernel.words(np.array(where, dtype=np.uint64), what="pointers to caches of sk_buffs")
         return np.unique(stored[read & (stored != 0)])
 
     def pages(self, chunk: PageChunk) -> NetworkPages:
@@ -145,7 +145,9 @@ class NetworkSearch:
         owner, slot = caches.elements("skb_cache")
         index = np.arange(len(slot)) - np.searchsorted(owner, owner)
         held = count.int64.filled(0)
-        stored, read = self._kernel.words(slot.addresses[index < held[owner]])
+        stored, read = self._kernel.words(
+            slot.addresses[index < held[owner]], what="pointers to idle sk_buffs"
+        )
         return stored[read]
 
     def _buffers(self, skb: StructArray) -> list[U64]:
@@ -226,11 +228,11 @@ class NetworkSearch:
         kernel, size = self._kernel, np.uint64(self._layout.size)
         base = np.uint64(kernel.vmemmap)
         pages = self._page_structs(pages)
-        rows, status = kernel.gather(pages, int(size))
+        rows, status = kernel.gather(pages, int(size), "page structs")
         chunk = PageChunk.of_rows(kernel, 0, rows, status == 0)
         heads = self._page_structs(np.unique(compound_heads(kernel, pages, chunk.links())[status == 0]))
         where = (heads[:, None] + np.arange(_STRUCTS, dtype=np.uint64) * size).reshape(-1)
-        rows, status = kernel.gather(where, int(size))
+        rows, status = kernel.gather(where, int(size), "page structs")
         chunk = PageChunk.of_rows(kernel, 0, rows, status == 0)
         first = np.arange(len(heads), dtype=np.int64) * _STRUCTS
         compound = (self._layout.flags(chunk)[first] & self._layout.bit("PG_head")) != 0

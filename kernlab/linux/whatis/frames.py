@@ -28,12 +28,15 @@ _FEW = 64
 def slab_heads_of(kernel: Kernel, frames: I64) -> tuple[U64, Mask]:
     """The page struct of the slab that each frame is part of: (uint64[n], bool[n]: False where of none)."""
     size = np.uint64(kernel.find_type("struct page").size)
-    pages, of = np.unique(np.uint64(kernel.vmemmap) + frames.astype(np.uint64) * size, return_inverse=True)
-    rows, status = kernel.gather(pages, int(size))
+    # What has no page struct lost none: NULL is told by nobody.
+    known = sections(kernel).place(frames) >= 0
+    where = np.where(known, np.uint64(kernel.vmemmap) + frames.astype(np.uint64) * size, np.uint64(0))
+    pages, of = np.unique(where, return_inverse=True)
+    rows, status = kernel.gather(pages, int(size), "page structs")
     heads = compound_heads(kernel, pages, PageChunk.of_rows(kernel, 0, rows, status == 0).links())
     tails = np.flatnonzero(heads != pages)
     if len(tails):
-        rows[tails], status[tails] = kernel.gather(heads[tails], int(size))
+        rows[tails], status[tails] = kernel.gather(heads[tails], int(size), "page structs")
     slab = page_type_is(PageChunk.of_rows(kernel, 0, rows, status == 0), "slab")
     return heads[of], slab[of]
 

@@ -120,7 +120,7 @@ def _events(kernel: Kernel, group: StructArray) -> dict[str, Column]:
 
 def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
     """All memory cgroups, level by level: (StructArray of n mem_cgroup, parent's index int64[n], level int64[n])."""
-    root = kernel.words([kernel.symbol("root_mem_cgroup")])[0]
+    root = kernel.words([kernel.symbol("root_mem_cgroup")], what="pointers to the root cgroup")[0]
     found, parents, levels = [root], [np.full(1, -1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
     seen = root
     first = 0

@@ -209,7 +209,10 @@ def migratetype_names(kernel: Kernel) -> Any:
     symbol = kernel.symbols.get("migratetype_names")
     names: list[str] = []
     if symbol is not None:
-        pointers, read = kernel.words(np.uint64(symbol) + np.arange(count, dtype=np.uint64) * np.uint64(8))
+        pointers, read = kernel.words(
+            np.uint64(symbol) + np.arange(count, dtype=np.uint64) * np.uint64(8),
+            what="pointers to migratetypes' names",
+        )
         text = c_strings(kernel, np.where(read, pointers, np.uint64(0)), 32)
         if text.valid.all():
             names = text.values.tolist()

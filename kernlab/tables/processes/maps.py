@@ -136,7 +136,8 @@ def opened_paths(kernel: Kernel, file: StructArray) -> StructArray:
     theirs = file.container("struct backing_file", "file").follow("user_path")
     # FMODE_BACKING is a macro whose bit has moved: of the bits it had, only a path that fits together tells.
     maybe = file["f_mode"].has(_FMODE_BACKING)
-    dentry, mount = theirs.follow("dentry")["d_sb"], theirs.follow("mnt")["mnt_sb"]
+    with kernel.quiet():
+        dentry, mount = theirs.follow("dentry")["d_sb"], theirs.follow("mnt")["mnt_sb"]
     backing = maybe.true & dentry.true & (dentry == mount).true
     where = np.where(backing, theirs.addresses, opened.addresses)
     return StructArray(kernel, opened.type, where, file.valid)

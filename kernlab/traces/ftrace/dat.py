@@ -130,7 +130,9 @@ def _printk(kernel: Kernel) -> str:
     start = kernel.symbols.get("__start___trace_bprintk_fmt")
     stop = kernel.symbols.get("__stop___trace_bprintk_fmt")
     if start is not None and stop is not None and start < stop <= start + 8 * _MOST_PRINTK:
-        found, read = kernel.words(np.arange(start, stop, 8, dtype=np.uint64))
+        found, read = kernel.words(
+            np.arange(start, stop, 8, dtype=np.uint64), what="pointers to formats of trace_printk"
+        )
         pointers = found[read]
     head = kernel.symbols.get("trace_bprintk_fmt_list")
     if head is not None and kernel.types.get("struct trace_bprintk_fmt") is not None:
@@ -208,7 +210,7 @@ def _write_buffers(
 
 def _subbufs(kernel: Kernel, ring: Ring) -> npt.NDArray[np.uint8]:
     """A ring's sub-buffers as uint8[n, size]: empty ones left out, of the first what was read already."""
-    pages, status = kernel.gather(ring.pages, ring.subbuf_size)
+    pages, status = kernel.gather(ring.pages, ring.subbuf_size, "sub-buffers")
     skip = np.zeros(len(pages), dtype=np.int64)
     if len(skip):
         skip[0] = ring.consumed

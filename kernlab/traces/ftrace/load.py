@@ -127,7 +127,7 @@ def _read_size(kernel: Kernel, rings: list[Ring], size: int, unreadable: I64) ->
     skip = np.zeros(len(where), dtype=np.int64)
     first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
     skip[first] = [rings[number].consumed for number in chosen]
-    headers, status = kernel.gather(where, HEADER)
+    headers, status = kernel.gather(where, HEADER, "")
     np.add.at(unreadable, owner[status != 0], 1)
     # An empty sub-buffer has nothing to tell; most of a buffer that has not filled yet are.
     used = np.flatnonzero((status == 0) & (commits(headers) > 0))
@@ -138,7 +138,7 @@ def _read_size(kernel: Kernel, rings: list[Ring], size: int, unreadable: I64) ->
     with progress("Reading ftrace's buffers", data.size, "B") as bar:
         for begin in range(0, len(where), step):
             part = slice(begin, begin + step)
-            data[part], status = kernel.gather(where[part], size)
+            data[part], status = kernel.gather(where[part], size, "")
             good[part] = status == 0
             bar.advance(data[part].size)
     if not good.all():

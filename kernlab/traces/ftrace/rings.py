@@ -173,7 +173,7 @@ def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
     )
     slots = trace["buffers"]
     where = slots.values[:, None] + np.arange(cpus, dtype=np.uint64)[None, :] * np.uint64(8)
-    pointers, read = kernel.words(where.reshape(-1))
+    pointers, read = kernel.words(where.reshape(-1), what="")
     wanted, told = ring_cpus(kernel, trace)
     rings: list[Ring] = []
     known: set[int] = set()
@@ -295,7 +295,7 @@ def _walk_rings(
     owners, nodes, marks = [], [], []
     length = 0
     while len(rows):
-        following, read = kernel.words(current)
+        following, read = kernel.words(current, what="")
         marked = (following & np.uint64(_MARKS)) != 0
         following &= ~np.uint64(_MARKS)
         good = read & (following != 0)

@@ -118,6 +118,12 @@ def _held_by_files(kernel: Kernel) -> U64:
         kernel.lost(f"relay: closed channels were not looked for: {error}")
         return np.zeros(0, dtype=np.uint64)
     pointers = np.unique(private.values[private.true])
+    with kernel.quiet():
+        return _of_buffers(kernel, pointers)
+
+
+def _of_buffers(kernel: Kernel, pointers: U64) -> U64:
+    """The channels of those that are relay's buffers."""
     candidate = StructArray(kernel, "struct rchan_buf", pointers[(pointers & np.uint64(7)) == 0])
     cpu, channel = candidate["cpu"], candidate["chan"]
     offsets = kernel.percpu_offsets
@@ -346,10 +352,10 @@ def read_buffer(
     page = kernel.page_size
     first, last = offset // page, (offset + size - 1) // page
     pages = np.arange(first, last + 1, dtype=np.uint64)
-    rows, status = kernel.gather(np.uint64(buffer.start) + pages * np.uint64(page), page)
+    rows, status = kernel.gather(np.uint64(buffer.start) + pages * np.uint64(page), page, "")
     lost = np.flatnonzero((status != 0) & (pages < np.uint64(buffer.page_count)))
     if len(lost) and buffer.page_array:
-        structs, read = kernel.words(np.uint64(buffer.page_array) + pages[lost] * np.uint64(8))
+        structs, read = kernel.words(np.uint64(buffer.page_array) + pages[lost] * np.uint64(8), what="")
         distance = structs - np.uint64(kernel.vmemmap)
         frames = distance // np.uint64(kernel.find_type("struct page").size)
         usable = read & (frames <= np.uint64(kernel.file.max_pfn))

@@ -78,7 +78,10 @@ def _numbers(kernel: Kernel, channel: Channel, cpus: Sequence[int]) -> dict[int,
     if not record.has("sequence") or not len(record):
         return {}
     where = record["sequence"]
-    words, read = kernel.words(percpu_many(kernel, where.values, np.array(cpus, dtype=np.int64)).reshape(-1))
+    words, read = kernel.words(
+        percpu_many(kernel, where.values, np.array(cpus, dtype=np.int64)).reshape(-1),
+        what="CPUs' numbers of events",
+    )
     known = read & bool(where.valid[0])
     return {cpu: int(word) for cpu, word, good in zip(cpus, words, known, strict=True) if good}
 

@@ -26,5 +26,7 @@ def open_files(kernel: Kernel) -> StructArray:
         kernel.lost("relay: the open files of some processes are not known: their tables are damaged")
     owner = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    files, read = kernel.words(first.values[owner] + number.astype(np.uint64) * np.uint64(8))
+    files, read = kernel.words(
+        first.values[owner] + number.astype(np.uint64) * np.uint64(8), what="pointers to open files"
+    )
     return StructArray(kernel, "struct file", np.unique(files[read & (files != 0)]))

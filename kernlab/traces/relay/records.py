@@ -108,7 +108,7 @@ class _Records:
     def __init__(self, rows: U8):
         self._flat = np.ascontiguousarray(rows).reshape(-1)
 
-    def gather(self, addresses: npt.ArrayLike, size: int) -> tuple[U8, U8]:
+    def gather(self, addresses: npt.ArrayLike, size: int, what: str = "") -> tuple[U8, U8]:
         wanted = np.asarray(addresses, dtype=np.uint64).astype(np.int64) - 1
         inside = (wanted >= 0) & (wanted + size <= len(self._flat))
         index = np.where(inside, wanted, 0)[:, None] + np.arange(size)

@@ -49,7 +49,7 @@ class Slots:
             online = np.isin(numbers, cpus(kernel, "online"))
         except KernlabError:
             online = np.zeros(len(numbers), dtype=bool)
-        pointers, read = kernel.words(percpu_many(kernel, slots.values, numbers).reshape(-1))
+        pointers, read = kernel.words(percpu_many(kernel, slots.values, numbers).reshape(-1), what="")
         pointers = np.where(read, pointers, np.uint64(0)).reshape(len(channels), len(numbers))
         pointers[~slots.valid] = 0
         return cls(kernel, channels, pointers, read.reshape(pointers.shape), numbers, online, slots.valid)
@@ -64,7 +64,8 @@ class Slots:
             return [], is_global
         pointers, read = self.pointers[row], self.read[row]
         buffer = StructArray(self.kernel, "struct rchan_buf", pointers)
-        own, cpu = buffer["chan"], buffer["cpu"]
+        with self.kernel.quiet():
+            own, cpu = buffer["chan"], buffer["cpu"]
         named = (own == self.channels[row]).true
         distinct, times = np.unique(pointers[named], return_counts=True)
         shared = is_global
