@@ -61,7 +61,7 @@ def test_recording_onto_a_full_disk_says_which_file(tmp_path):
         f"sys.exit(cli.main(['relay', 'record', {str(source)!r}, '-o', {str(tmp_path / 'out')!r}, '-t', '0.1']))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-B", "-c", script], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 2
     (file,) = (tmp_path / "out").iterdir()
