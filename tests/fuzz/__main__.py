@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fuzz import child, files, kinds, subjects
+from fuzz import cases, child, files, kinds, subjects
 from fuzz.fork_server import serve
 from fuzz.report import Report
 from fuzz.subjects import Subject
@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--write", type=Path, help="a file for the report with an example of each cause")
     given = parser.parse_args(arguments)
+    cases.whole = bool(given.case)
     names = list(dict.fromkeys(map(kinds.dump_of, given.case))) or given.dumps.split(",")
     start = time.monotonic()
     opened: dict[str, Subject] = {name: subjects.load(name) for name in subjects.available(names)}
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     # What was found so far is told when somebody stops it, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _run(opened, drawn(), given.workers, report)
+        _run(opened, drawn(), given.workers, report, given.write)
     except KeyboardInterrupt:
         print("fuzz: stopped", flush=True)
     finally:
@@ -67,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if report.causes else 0
 
 
-def _run(opened: dict[str, Subject], names: Iterator[str], workers: int, report: Report) -> None:
+def _run(
+    opened: dict[str, Subject], names: Iterator[str], workers: int, report: Report, write: Path | None
+) -> None:
     last = time.monotonic()
     for result in serve(lambda name, slot, tell: child.run(opened, name, slot, tell), names, workers):
         rule = next((str(one["rule"]) for one in result.outcomes if "rule" in one), "none")
@@ -75,6 +78,8 @@ def _run(opened: dict[str, Subject], names: Iterator[str], workers: int, report:
         if time.monotonic() - last > PROGRESS:
             last = time.monotonic()
             print(f"fuzz: {report.line()}", flush=True)
+            if write:
+                write.write_text(report.text(details=True))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from fuzz.subjects import Subject
 #: wild: a pointer leads nowhere: any difference must be told, but cells that show the pointer itself.
 #: rows: a value that may be true: nothing but a loss of rows by equal names can be wrong.
 #: none: no reader can know.
-MISSING, WILD, ROWS, NONE = "missing", "wild", "rows", "none"
+#: same: nothing was damaged, so that nothing may differ, told or not.
+MISSING, WILD, ROWS, NONE, SAME = "missing", "wild", "rows", "none", "same"
 
 
 @dataclass
@@ -25,9 +27,6 @@ class Damaged:
     steps: Sequence[str]
     rule: str = NONE
     planted: frozenset[int] = field(default_factory=frozenset)
-    #: Undo what was done to files outside of the process.
-    #: For cases without a dump: run instead of all steps.
-    instead: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,16 @@ def site_step(subject: Subject, chance: random.Random) -> str:
     return chance.choice(sorted(subject.reads))
 
 
+#: Of a case that somebody asks for by its name all steps are done that read the damaged place.
+whole = False
+
+
 def within(subject: Subject, names: Sequence[str], first: str, name: str, seconds: float) -> list[str]:
-    """`first`, and as many others of `names` as cost no more than `seconds`: by chance, but the same for one case."""
-    others = sorted(set(names) - {first, "open", "search"})
+    """`first`, and as many others of `names` as cost no more than `seconds`, chosen by chance."""
+    others = sorted(set(names) - {first, "open", *(() if whole else ("search",))})
     random.Random(name).shuffle(others)
     chosen = [first] if first in subject.answers else []
-    left = seconds
+    left = math.inf if whole else seconds
     for other in others:
         cost = subject.answers[other].seconds if other in subject.answers else None
         if cost is not None and cost <= left:

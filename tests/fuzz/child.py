@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,25 +22,33 @@ from fuzz.steps import show, steps
 from fuzz.subjects import OPEN, Subject
 from kernlab.errors import KernlabError
 
+#: What kernlab/memory/address_space.py says of a page that it cannot read (fault).
+_SHOWN = re.compile(r"left out of the dump|cut off or damaged|had no memory at|nothing is mapped at")
 _HOME = str(Path(kernlab.__file__).parent)
 #: Address space that a case may use beyond what it has at the start: twice the memory it may fill.
 _SPACE = 2 * limits.MEMORY
 
 
-def run(subjects: dict[str, Subject], name: str, slot: int, tell: Callable[[str], None]) -> None:
-    """Do a case in this process, telling each result as it comes, one line of JSON each."""
+def run(
+    subjects: dict[str, Subject],
+    name: str,
+    slot: int,
+    tell: Callable[[str], None],
+    only: Sequence[str] | None = None,
+) -> None:
+    """Do a case in this process (`only` these steps, if given), telling each result as it comes, in a line of JSON."""
     warnings.simplefilter("ignore")
     os.environ["PYTHONWARNINGS"] = "ignore"
     limits.limit_memory(_SPACE)
     subject, damaged = apply(subjects, name, slot)
-    before = subject.fresh().kernel.problems if damaged.instead is None else []
+    before = subject.fresh().kernel.problems
     dump = _guarded(tell, OPEN, damaged.open, 0)
     if dump is None:
         return
     tell(json.dumps({"step": "rule", "rule": damaged.rule}))
     every = steps()
     last: Any = None
-    for step in damaged.steps:
+    for step in damaged.steps if only is None else only:
         changed = _step(tell, subject, damaged, every[step], dump, before)
         last = last if changed is None else changed
     if last is not None:
@@ -63,6 +72,10 @@ def _step(
             return None
         known = {*answer.picture.problems, *answer.kernel_problems, *before}
         told = [said for said in (*seen.problems, *dump.kernel.problems) if said not in known]
+        if seen.kind == "text":
+            # Text has no attrs: it shows why something is not there, or is made of tables, which tell it.
+            told += [said for said in dump.problems if said not in known]
+            told += _SHOWN.findall(seen.text) if not _SHOWN.search(answer.picture.text) else []
         found = differences(answer.picture, seen, damaged.planted)
         result.update(differences=[one.plain() for one in found], told=[said[:200] for said in told[:3]])
         return value if found else None

@@ -262,7 +262,7 @@ def apply(subject: Subject, rest: list[str], slot: int) -> Damaged:
         for one in said.split("@")[1:]:
             at, _, data = one.partition("=")
             writes[int(at)] = _bytes(data)
-    path = Copy(subject.path, slot).patch(writes, cut)
+    path = Copy(subject, slot).patch(writes, cut)
     suspected = _suspected(parts, writes, cut)
     damaged = Damaged(lambda: None, ())
 
@@ -273,7 +273,8 @@ def apply(subject: Subject, rest: list[str], slot: int) -> Damaged:
         )
         touched = [*gone, *(() if suspected is None else suspected)]
         # Opening reads pages, too: where some of those are touched, all is read anew.
-        if suspected is None or subject.reads[OPEN].has_frame(np.asarray(touched, dtype=np.int64)):
+        opening = subject.reads.get(OPEN)
+        if suspected is None or opening is None or opening.has_frame(np.asarray(touched, dtype=np.int64)):
             file.close()
             dump = kernlab.open(path)
         else:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from support.overlay import Overlay
 
-from fuzz.subjects import Subject, frames_of
+from fuzz.subjects import Subject, frames_of, prefix
 from kernlab.formats.base import DumpFile, FrameStatus
 
 #: Where copies lie: in memory where the system has a place for that.
-_FOLDER = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+FOLDER = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
 
 DESCRIPTOR = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("page_flags", "<u8")])
 
@@ -23,15 +23,15 @@ DESCRIPTOR = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("p
 class Copy:
     """A worker's copy of a file; `patch` mends what the last case did first."""
 
-    def __init__(self, source: Path, slot: int):
-        self.path = _FOLDER / f"kernlab-fuzz-{os.getppid()}-{slot}-{source.parent.name}"
-        self._source = source
+    def __init__(self, subject: Subject, slot: int):
+        self._source = source = subject.path
+        self.path = FOLDER / f"{subject.prefix}-{slot}-{subject.name}"
         if not self.path.exists():
             shutil.copyfile(source, self.path)
 
     @property
     def _journal(self) -> Path:
-        return self.path.with_suffix(".undo")
+        return self.path.with_name(f"{self.path.name}-undo")
 
     def patch(self, writes: Mapping[int, bytes], size: int | None = None) -> Path:
         """Overwrite bytes by their offsets, then cut or lengthen the file; the copy's path."""
@@ -69,9 +69,12 @@ class Copy:
 
 
 def remove_copies() -> None:
-    """Remove the copies that this process's cases used."""
-    for path in _FOLDER.glob(f"kernlab-fuzz-{os.getpid()}-*"):
-        path.unlink()
+    """Remove the files that this process's cases used."""
+    for path in FOLDER.glob(f"{prefix()}-*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 class FileOverlay(Overlay):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from fuzz import copy_cases, file_cases, memory_cases, name_cases, page_cases
+from fuzz import copy_cases, file_cases, form_cases, memory_cases, name_cases, order_cases, page_cases
 from fuzz.cases import Damaged, Kind
 from fuzz.subjects import Subject
 
-MODULES = (memory_cases, page_cases, name_cases, copy_cases, file_cases)
+MODULES = (memory_cases, page_cases, name_cases, copy_cases, file_cases, form_cases, order_cases)
 KINDS: dict[str, Kind] = {module.KIND.name: module.KIND for module in MODULES}
 
 

@@ -126,6 +126,8 @@ class Recorder:
         self.numbers = np.concatenate([np.zeros(0, dtype=np.int64), *file.present(1 << 20)])
         self.page = file.page_size
         self._marks = np.zeros(file.max_pfn * (self.page // WORD), dtype=bool)
+        self._rows = self._marks.reshape(-1, self.page // WORD)
+        self._touched = np.zeros(file.max_pfn, dtype=bool)
         self._random = random.Random(0)
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -146,20 +148,27 @@ class Recorder:
             self._local.quiet = before
 
     def start(self) -> None:
-        self._marks[:] = False
+        self._rows[self._touched] = False
+        self._touched[:] = False
         self._sites: dict[tuple[str, int], Site] = {}
         self.walks: list[Walk] = []
+        self._failed: Exception | None = None
 
     def stop(self) -> Reads:
-        rows = self._marks.reshape(-1, self.page // WORD)
-        frames = np.flatnonzero(rows.any(axis=1))
+        if self._failed is not None:
+            raise RuntimeError("the account of what a step reads is wrong") from self._failed
+        frames = np.flatnonzero(self._touched)
         sites = [site for site in self._sites.values() if site.addresses]
-        return Reads(frames, np.packbits(rows[frames], axis=1), sites, self.walks)
+        return Reads(frames, np.packbits(self._rows[frames], axis=1), sites, self.walks)
 
     def note(self, physical: U64, size: int, frame: FrameType) -> None:
         if len(physical) and size:
             with self._lock:
-                self._note(physical, size, frame)
+                try:
+                    self._note(physical, size, frame)
+                except Exception as error:
+                    # Raised at the end: what is looked at may take any exception for one of its own.
+                    self._failed = self._failed or error
 
     def _note(self, physical: U64, size: int, frame: FrameType) -> None:
         label, text, places, base = _what(frame)
@@ -180,6 +189,8 @@ class Recorder:
     def _mark(self, physical: U64, size: int) -> None:
         first = (physical // WORD).astype(np.int64)
         last = ((physical + np.uint64(size - 1)) // WORD).astype(np.int64)
+        per_page = self.page // WORD
+        self._touched[first // per_page] = self._touched[last // per_page] = True
         if len(first) * 4 < size // WORD:
             for start, end in zip(first.tolist(), last.tolist(), strict=True):
                 self._marks[start : end + 1] = True
@@ -210,7 +221,7 @@ def _what(frame: FrameType | None) -> tuple[str, bool, tuple[tuple[int, int], ..
             if isinstance(key, str):
                 return f"{owner}.{key}", text, (), ""
         elif module == "kernlab.core.struct" and name == "__getitem__":
-            owner = here["self"].type.c_name.removeprefix("struct ")
+            owner = here["self"].type_.c_name.removeprefix("struct ")
             return f"{owner}.{here.get('path', '')}", text, (), ""
         elif module.startswith("kernlab.walk.") and not walker:
             walker = name

@@ -93,6 +93,8 @@ class Subject:
     dump: Dump
     file: Preloaded
     known: list[int] = field(default_factory=list)
+    #: How the files begin that the cases of this process write.
+    prefix: str = field(default_factory=lambda: prefix())
     answers: dict[str, Answer] = field(default_factory=dict)
     reads: dict[str, Reads] = field(default_factory=dict)
 
@@ -119,6 +121,11 @@ class Subject:
         """Can eight bytes be read at a kernel virtual address?"""
         _, status = self.dump.kernel.gather([address % (1 << 64)], 8)
         return not status[0]
+
+
+def prefix() -> str:
+    """How the names of files begin that cases of this process write."""
+    return f"kernlab-fuzz-{os.getpid()}"
 
 
 def find(name: str) -> Path | None:

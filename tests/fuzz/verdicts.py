@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fuzz.cases import MISSING, NONE, ROWS, WILD
+from fuzz.cases import MISSING, NONE, ROWS, SAME, WILD
 from fuzz.fork_server import Result
 from fuzz.pictures import CHANGED, COLUMN_LOST, FEWER, OTHER, ROWS_LOST
 from fuzz.pictures import MISSING as TURNED_MISSING
@@ -44,9 +44,9 @@ def failures(result: Result, rule: str) -> list[Failure]:
 
 
 def _silent(name: str, rule: str, outcome: dict[str, Any]) -> list[Failure]:
-    if outcome.get("told") or rule == NONE:
+    if rule == NONE or (outcome.get("told") and rule != SAME):
         return []
-    kinds = {MISSING: None, WILD: _LOSSES, ROWS: (FEWER,)}[rule]
+    kinds = {MISSING: None, SAME: None, WILD: _LOSSES, ROWS: (FEWER,)}[rule]
     kept = [one for one in outcome.get("differences", ()) if kinds is None or one["kind"] in kinds]
     if not kept:
         return []
