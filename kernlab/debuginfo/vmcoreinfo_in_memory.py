@@ -75,12 +75,12 @@ def _releases(texts: list[bytes]) -> str:
 
 
 def _scan(file: DumpFile) -> list[bytes]:
-    """The texts of what looks like a VMCOREINFO at one of its places in any frame, each once."""
+    """The texts of what looks like a VMCOREINFO at one of its places in any frame that has data, each once."""
     rows = np.empty((min(_BATCH, file.frame_count), file.page_size), dtype=np.uint8)
     found: dict[bytes, None] = {}
     with progress(f"Looking for VMCOREINFO in {file.path.name}", file.frame_count, " pages") as bar:
-        for start in range(0, file.frame_count, _BATCH):
-            indices = np.arange(start, min(start + _BATCH, file.frame_count), dtype=np.int64)
+        for pfns in file.present(_BATCH):
+            indices = file.find(pfns.astype(np.uint64))
             part = rows[: len(indices)]
             file.read_into(indices, part)
             for place in _PLACES:

@@ -20,6 +20,9 @@ from kernlab.errors import KernlabWarning, TruncatedDumpWarning
 if TYPE_CHECKING:
     from kernlab.formats.source import Source
 
+#: No machine has more bytes of physical addresses: x86-64 has 52 bits.
+PHYSICAL_END = 1 << 52
+
 #: Other machines of which there are dumps, as uname -m names them: kernlab refuses their dumps by name.
 MACHINES = frozenset(
     {
@@ -86,7 +89,8 @@ class DumpFile(ABC):
     def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
         """The numbers of the page frames that the file has data of, ascending, at most `most` at a time.
 
-        The work grows with the frames that there are, not with the machine's memory.
+        The work grows with the bytes that the file keeps, not with the machine's memory nor with what the file claims:
+        frames that lie in holes of a sparse file as a whole, which are zeros, are left out.
         """
 
     @abstractmethod

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import DumpFormatError
-from kernlab.formats.base import Note
+from kernlab.formats.base import PHYSICAL_END, Note
 from kernlab.formats.notes import MOST_NOTES, NT_AUXV, parse_notes, refuse_xen, vmcoreinfo_of
-from kernlab.formats.segments import PHYSICAL_END
 from kernlab.formats.source import Source
 
 #: Elf64_Phdr
@@ -27,6 +26,9 @@ _SEGMENT = np.dtype(
 )
 _PT_LOAD, _PT_NOTE = 1, 4
 _INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags, which x86-64 uses for nothing
+#: No machine has more ranges of memory, nor does makedumpfile -E make more runs of pages of those of today.
+MOST_SEGMENTS = 1 << 23
+_AT_A_TIME = 1 << 16
 #: All notes together: a few KiB a CPU.
 _LARGEST_NOTES = 64 << 20
 
@@ -46,24 +48,46 @@ def read_headers(source: Source) -> tuple[npt.NDArray[np.void], list[Note], list
     """
     path = source.path
     table, count, incomplete = _locate(source)
-    segments = source.array(_SEGMENT, table, count)
-    there = len(segments)
+    segments, there = _program_headers(source, table, count)
     problems: list[str] = []
     if incomplete:
         problems.append(
             f"{path} is incomplete: makedumpfile ran out of room while it wrote it. Make room where dumps are saved"
+        )
+    if len(segments) == MOST_SEGMENTS:
+        raise DumpFormatError(
+            f"{path} is an ELF core of {count:,} program headers, more than the {MOST_SEGMENTS:,} that kernlab reads. "
+            "Copy the dump again if it is damaged, or save it as a kdump: makedumpfile -c"
         )
     if there < count:
         problems.append(
             f"{path} ends at byte {source.size:,}, inside its {count:,} program headers, or these are damaged: "
             f"{count - there:,} of them are lost"
         )
-    notes = _notes(source, segments[segments["type"] == _PT_NOTE])
+    notes = _notes(source, segments[segments["type"] == _PT_NOTE], problems)
     refuse_xen(path, notes)
     if vmcoreinfo_of(notes) is None and any(note.type == NT_AUXV for note in notes):
         raise DumpFormatError(f"{path} is the core of a process, not of a kernel; open it with gdb")
     loads = segments[segments["type"] == _PT_LOAD].copy()
     return _of_memory(path, loads, problems), notes, problems
+
+
+def _program_headers(source: Source, table: int, count: int) -> tuple[npt.NDArray[np.void], int]:
+    """Those of the program headers that say something, MOST_SEGMENTS at most; and how many the file has room for."""
+    size = _SEGMENT.itemsize
+    there = min(count, max(source.reach(table) - table, 0) // size)
+    parts, done, kept = [np.zeros(0, dtype=_SEGMENT)], 0, 0
+    # In the holes of a file they are of no type (PT_NULL).
+    for begin, end in source.filled(table, table + there * size):
+        first, done = max((begin - table) // size, done), max(-(-(end - table) // size), done)
+        for start in range(first, done, _AT_A_TIME):
+            part = source.array(_SEGMENT, table + start * size, min(_AT_A_TIME, done - start, there - start))
+            part = part[np.isin(part["type"], (_PT_LOAD, _PT_NOTE))][: MOST_SEGMENTS - kept]
+            parts.append(part)
+            kept += len(part)
+            if kept == MOST_SEGMENTS:
+                break
+    return np.concatenate(parts), there
 
 
 def _locate(source: Source) -> tuple[int, int, bool]:
@@ -111,7 +135,7 @@ def _locate(source: Source) -> tuple[int, int, bool]:
     return table, count, incomplete
 
 
-def _notes(source: Source, segments: npt.NDArray[np.void]) -> list[Note]:
+def _notes(source: Source, segments: npt.NDArray[np.void], problems: list[str]) -> list[Note]:
     """The notes of all note segments, no more of them than a dump has."""
     notes: list[Note] = []
     left = _LARGEST_NOTES
@@ -121,6 +145,9 @@ def _notes(source: Source, segments: npt.NDArray[np.void]) -> list[Note]:
         left -= len(piece) + 4096
         notes += parse_notes(piece, offset)
         if left <= 0 or len(notes) >= MOST_NOTES:
+            problems.append(
+                f"{source.path} claims more notes than a dump has: those behind the first {len(notes):,} were not read"
+            )
             break
     return notes
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import DumpFormatError
-from kernlab.formats.base import Format
-from kernlab.formats.segments import PHYSICAL_END, SEGMENT, SegmentedFile
+from kernlab.formats.base import PHYSICAL_END, Format
+from kernlab.formats.segments import SEGMENT, SegmentedFile
 from kernlab.formats.source import Source
 
 _HEADER = struct.Struct("<IIQQ8x")

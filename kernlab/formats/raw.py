@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernlab.errors import DumpFormatError
-from kernlab.formats.base import Format
-from kernlab.formats.segments import PHYSICAL_END, SEGMENT, SegmentedFile
+from kernlab.formats.base import PHYSICAL_END, Format
+from kernlab.formats.segments import SEGMENT, SegmentedFile
 from kernlab.formats.source import Source
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,8 +18,6 @@ U64 = npt.NDArray[np.uint64]
 #: What a format says of each segment: where it begins in physical memory, where its bytes begin in the source, how many
 #: of them should be there, and how large it is in memory; all in bytes.
 SEGMENT = np.dtype([("physical", "<u8"), ("offset", "<u8"), ("file_size", "<u8"), ("size", "<u8")])
-#: x86-64 has 52 physical address bits.
-PHYSICAL_END = 1 << 52
 
 _PAGE = 4096
 _SHIFT = np.uint64(12)
@@ -138,11 +137,27 @@ class SegmentedFile(DumpFile):
         return indices
 
     def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
-        """See DumpFile.present; what shares one frame of zeros has no data of its own."""
-        for first in range(0, self._held_count, most):
-            index = np.arange(first, min(first + most, self._held_count))
-            run = np.searchsorted(self._index, index, side="right") - 1
-            yield self._held[0][run].astype(np.int64) + index - self._index[run]
+        """See DumpFile.present; what shares one frame of zeros has no data of its own, nor has a hole of the file."""
+        starts, ends = self._filled()
+        index = np.concatenate([[0], np.cumsum((ends - starts).astype(np.int64))])
+        count = int(index[-1])
+        for first in range(0, count, most):
+            number = np.arange(first, min(first + most, count))
+            run = np.searchsorted(index, number, side="right") - 1
+            yield starts[run].astype(np.int64) + number - index[run]
+
+    def _filled(self) -> _Runs:
+        """Runs of frames that the source keeps bytes of: a file of holes claims any number of frames of zeros."""
+        if next(self._source.filled(0, self._source.size), None) == (0, self._source.size):
+            return self._held
+        starts, ends = array("Q"), array("Q")
+        for start, offset, size in zip(
+            self._starts.tolist(), self._offsets.tolist(), self._stored.tolist(), strict=True
+        ):
+            for begin, end in self._source.filled(offset, offset + size):
+                starts.append(start + begin - offset >> int(_SHIFT))
+                ends.append(start + end - offset + _PAGE - 1 >> int(_SHIFT))
+        return _merged(np.array(starts, dtype=np.uint64), np.array(ends, dtype=np.uint64))
 
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into; bytes of a frame that no segment has (at the edges of RAM) are zero."""

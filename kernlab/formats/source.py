@@ -65,6 +65,15 @@ class Source(ABC):
     def reach(self, offset: int) -> int:
         """Where the bytes that begin at `offset` end, or their first hole begins."""
 
+    def filled(self, offset: int, end: int) -> Iterator[tuple[int, int]]:
+        """The parts of [offset, end) that the file keeps bytes of, ascending; what it has a hole for is zeros.
+
+        A file of holes claims any size, and costs nothing: passes over all of something go by these.
+        """
+        end = min(end, self.reach(offset))
+        if offset < end:
+            yield offset, end
+
     def array(self, dtype: npt.DTypeLike, offset: int, count: int) -> npt.NDArray[Any]:
         """Up to `count` elements, as many as there are before the file's end or a hole; not to be written to."""
         kind = np.dtype(dtype)
@@ -160,6 +169,26 @@ class PlainFile(Source):
     def reach(self, offset: int) -> int:
         """See Source.reach."""
         return max(self.size, offset)
+
+    def filled(self, offset: int, end: int) -> Iterator[tuple[int, int]]:
+        """See Source.filled, by the file system's own word (lseek(2), SEEK_DATA)."""
+        end = min(end, self.size)
+        file = self._open()
+        while offset < end:
+            try:
+                # What is made while it is read (/proc) has no holes, and no size to end at.
+                begin = os.lseek(file.fileno(), offset, os.SEEK_DATA) if self._opened is not None else offset
+                hole = os.lseek(file.fileno(), begin, os.SEEK_HOLE) if self._opened is not None else end
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return
+                begin, hole = offset, end
+            if begin >= end:
+                return
+            # A file that is cut meanwhile has its hole before its data.
+            hole = min(max(hole, begin + 1), end)
+            yield begin, hole
+            offset = hole
 
     def pieces(self, offsets: Offsets, sizes: Offsets) -> Iterator[Piece]:
         """See Source.pieces; places that lie close together are read in one step."""

@@ -18,6 +18,9 @@ _FEWEST_FRAMES = 64
 #: Rows are copied out in pieces, so that the index matrix of one piece stays small (in elements).
 _INDEX_ELEMENTS = 1 << 22
 
+#: Up to 64 GiB of frames have their slots in one array; frames of a page of a SlotTable, as a power of two.
+_MOST_SLOTS, _PAGE_BITS = 1 << 24, 10
+
 #: Rows of at least this many words are copied as runs.
 _WINDOW_WORDS = 4
 
@@ -36,6 +39,56 @@ def _reserve(frames: int, page_size: int) -> tuple[int, mmap.mmap]:
             if frames <= _FEWEST_FRAMES:
                 raise
             frames = max(frames // 4, min(_FEWEST_FRAMES, frames))
+
+
+class SlotTable:
+    """int32 of each frame, 0 until it is set, for more frames than an array should have: in pages that come and go.
+
+    Its memory goes with the frames that are set, not with those that a file claims, nor with those that ever were.
+    """
+
+    def __init__(self, count: int):
+        # Page 0 is of frames that are not set. The system gives memory to what is written to only.
+        self._page_of = np.zeros((count >> _PAGE_BITS) + 1, dtype=np.int32)
+        self._pages = np.zeros((1, 1 << _PAGE_BITS), dtype=np.int32)
+        self._used = np.zeros(1, dtype=np.int32)
+        self._free: list[int] = []
+
+    def __getitem__(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        found: npt.NDArray[np.int32] = self._pages.reshape(-1)[self._places(frames)]
+        return found
+
+    def _places(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        places: npt.NDArray[np.int64] = self._page_of[frames >> _PAGE_BITS].astype(np.int64) << _PAGE_BITS
+        return places | (frames & (1 << _PAGE_BITS) - 1)
+
+    def __setitem__(
+        self, frames: npt.NDArray[np.int64], slots: npt.NDArray[np.int32] | npt.NDArray[np.int64] | int
+    ) -> None:
+        """Set distinct frames to their slots, or to 0."""
+        parts, values = frames >> _PAGE_BITS, np.broadcast_to(np.asarray(slots, dtype=np.int32), frames.shape)
+        which = np.unique(parts[values != 0])
+        self._make(which[self._page_of[which] == 0])
+        places, flat = self._places(frames), self._pages.reshape(-1)
+        change = (values != 0).astype(np.int32) - (flat[places] != 0)
+        flat[places] = values
+        np.add.at(self._used, self._page_of[parts], change)
+        which = np.unique(parts)
+        pages = self._page_of[which]
+        empty = (self._used[pages] == 0) & (pages != 0)
+        self._free += pages[empty].tolist()
+        self._page_of[which[empty]] = 0
+
+    def _make(self, which: npt.NDArray[np.int64]) -> None:
+        """Give each of these parts of the frames a page."""
+        short = len(which) - len(self._free)
+        if short > 0:
+            had = len(self._pages)
+            more = max(short, had // 2)
+            self._pages = np.concatenate([self._pages, np.zeros((more, 1 << _PAGE_BITS), dtype=np.int32)])
+            self._used = np.concatenate([self._used, np.zeros(more, dtype=np.int32)])
+            self._free += range(had, had + more)
+        self._page_of[which] = [self._free.pop() for _ in which]
 
 
 class FrameArena:
@@ -58,9 +111,13 @@ class FrameArena:
         self._rows = self._bytes.reshape(self.capacity, self.page_size)
         # Zeros take no memory before they are written to: of a machine with terabytes few frames are ever read. So a
         # frame that is not here has 0, and the others the number of their slot, counted from 1.
-        self._slot_of = np.zeros(file.frame_count, dtype=np.int32)
+        self._slot_of: npt.NDArray[np.int32] | SlotTable = (
+            np.zeros(file.frame_count, dtype=np.int32)
+            if file.frame_count <= _MOST_SLOTS
+            else SlotTable(file.frame_count)
+        )
         self._frame_at = np.full(self.capacity, -1, dtype=np.int64)
-        self._status = np.zeros(file.frame_count, dtype=np.uint8)
+        self._status = np.zeros(self.capacity, dtype=np.uint8)
         self._hand = 0
 
     def copy_rows(
@@ -120,7 +177,8 @@ class FrameArena:
             else:
                 picked = words[start[:, None] + np.arange(count)]
                 out[:] = picked.view(np.uint8).reshape(len(frames), size)
-        return self._status[frames]
+        status: npt.NDArray[np.uint8] = self._status[slots]
+        return status
 
     def _load(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Make every frame resident and return its slot; `frames` name at most half the arena's capacity."""
@@ -144,7 +202,7 @@ class FrameArena:
             self._slot_of[pushed_out[pushed_out >= 0]] = 0
             # Until the bytes are there, the slots belong to nobody: an interrupt leaves nothing half-cached.
             self._frame_at[rows] = -1
-            self._status[batch] = self._file.read_into(batch, self._rows[rows])
+            self._status[rows] = self._file.read_into(batch, self._rows[rows])
             self._frame_at[rows] = batch
             self._slot_of[batch] = np.arange(self._hand + 1, self._hand + count + 1, dtype=np.int32)
             self._hand = (self._hand + count) % self.capacity

@@ -568,10 +568,13 @@ class TestHostile:
     def test_bitmaps_larger_than_the_file(self, tmp_path):
         made = kdump(some())
         struct.pack_into("<I", made.data, 436, 2**32 - 1)
-        struct.pack_into("<Q", made.data, PAGE + 96, 2**45)
+        struct.pack_into("<Q", made.data, PAGE + 96, 2**39)
         with open_quietly(write(tmp_path, made.data)) as dump:
             assert dump.frame_count == 0
             assert dump.problems
+        struct.pack_into("<Q", made.data, PAGE + 96, 2**45)
+        with pytest.raises(KernlabError, match="more than a machine has physical addresses"):
+            open_dump_file(write(tmp_path, made.data))
 
     def test_zeroed_header(self, tmp_path):
         made = kdump(some())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from kernlab.errors import DumpFormatError
 from kernlab.formats.base import DumpFile, Format, FrameStatus, named, warn_lost
-from kernlab.formats.kdump.bitmap import Bitmap
+from kernlab.formats.kdump.bitmap import Bitmap, Part
 from kernlab.formats.kdump.header import Header, read_header
 from kernlab.formats.kdump.pages import LZO, SNAPPY, ZLIB, ZSTD, PageTable
 from kernlab.formats.notes import parse_notes, refuse_xen, vmcoreinfo_of
@@ -38,7 +37,7 @@ class KdumpFile(DumpFile):
         self.page_size = header.block_size
         self.machine = header.machine
         self.max_pfn = header.max_pfn
-        self._problems: list[str] = []
+        self._problems = [*header.problems]
         if header.sub_header_lost:
             self._problems.append(
                 f"the sub-header of {self.path} (at byte {self.page_size:,}) is empty: dump level, CPU registers "
@@ -47,9 +46,10 @@ class KdumpFile(DumpFile):
         self.notes = parse_notes(header.piece(source, header.notes), header.notes[0])
         refuse_xen(self.path, self.notes)
         self.vmcoreinfo = self._vmcoreinfo(header, source)
-        self._ram, self._dumped, self._elsewhere, self._unknown = self._bitmaps(header, source)
+        self._ram, self._of_all, self._dumped = self._bitmaps(header, source)
+        self._unknown = self._of_all.bits < header.max_pfn
         start = header.bitmap_offset + header.bitmap_bytes
-        reserved = self._dumped.count + (self._elsewhere.count if self._elsewhere is not None else 0)
+        reserved = self._of_all.count
         # makedumpfile 1.7.2 loses the bits of the last byte when it tries a second time in a full file system.
         spare = 7 if header.incomplete else 0
         self._pages = PageTable(source, start, self._dumped.count, self.page_size, reserved, spare)
@@ -67,7 +67,7 @@ class KdumpFile(DumpFile):
         changed = self._source.since_opened()
         if not damaged:
             return [*self._problems, *changed]
-        pfn = int(self._dumped.select(np.array([first]))[0])
+        pfn = int(self._dumped.numbers(first, first + 1)[0])
         return [
             *self._problems,
             *changed,
@@ -87,26 +87,20 @@ class KdumpFile(DumpFile):
             )
         return text or None
 
-    def _bitmaps(self, header: Header, source: Source) -> tuple[Bitmap, Bitmap, Bitmap | None, bool]:
-        """The frames that are RAM, those that were dumped into this file, those that were dumped into other pieces, and
-        whether the file ends inside these bitmaps.
-        """
+    def _bitmaps(self, header: Header, source: Source) -> tuple[Bitmap, Bitmap, Bitmap | Part]:
+        """The frames that are RAM, those that were dumped, and of these the ones that were dumped into this file."""
         start, half = header.bitmap_offset, header.bitmap_bytes // 2
         # No more of each than there are frames: a flattened file may have a hole behind that.
-        size = min((header.max_pfn + 7) // 8, half)
-        raw = [source.array(np.uint8, start + first, size) for first in (0, half)]
-        ram, dumped = (Bitmap(part, header.max_pfn) for part in raw)
-        unknown = dumped.bits < header.max_pfn
-        if not dumped.count and not unknown:
+        ram, dumped = (
+            Bitmap(source, start + first, header.max_pfn, digest=self.piece is not None)
+            for first in (0, half)
+        )
+        if not dumped.count and dumped.bits == header.max_pfn:
             raise DumpFormatError(
                 f"the bitmap of {self.path} (bytes {start + half:,} to {start + 2 * half:,}) is empty or damaged: "
                 "it names no page frame that was dumped. Copy the dump again"
             )
-        if self.piece is None:
-            return ram, dumped, None, unknown
-        self._bitmap_digest = hashlib.sha256(raw[0].tobytes() + raw[1].tobytes()).digest()
-        first, end = self.piece
-        return ram, dumped.within(first, end), dumped.without(first, end), unknown
+        return ram, dumped, dumped if self.piece is None else Part(dumped, *self.piece)
 
     def _check_end(self, header: Header, size: int) -> None:
         """Say so where the file ends before its own index says it should."""
@@ -165,7 +159,12 @@ class KdumpFile(DumpFile):
 
     def dumped_elsewhere(self, first: int, end: int) -> int:
         """How many of the frames from `first` to `end` were dumped into other pieces of a split dump."""
-        return self._elsewhere.within(first, end).count if self._elsewhere is not None else 0
+        if self.piece is None:
+            return 0
+        return (
+            Part(self._of_all, first, end).count
+            - Part(self._of_all, max(first, self.piece[0]), min(end, self.piece[1])).count
+        )
 
     def differs_from(self, other: KdumpFile) -> str | None:
         """In what two files cannot be of one dump, as far as both tell it; None where they agree."""
@@ -179,7 +178,15 @@ class KdumpFile(DumpFile):
             return "they have different VMCOREINFO"
         if [note.desc for note in self.notes] != [note.desc for note in other.notes]:
             return "they have different notes (registers of the CPUs)"
-        if not self._unknown and not other._unknown and self._bitmap_digest != other._bitmap_digest:
+        if (
+            not self._unknown
+            and not other._unknown
+            and (self._ram.digest, self._of_all.digest)
+            != (
+                other._ram.digest,
+                other._of_all.digest,
+            )
+        ):
             return "their bitmaps name different page frames"
         return None
 
@@ -190,8 +197,8 @@ class KdumpFile(DumpFile):
             return self._dumped.rank(pfns)
         indices = np.full(len(pfns), -int(FrameStatus.ABSENT), dtype=np.int64)
         indices[self._ram.test(pfns)] = -int(FrameStatus.EXCLUDED)
-        if self._elsewhere is not None:
-            indices[self._elsewhere.test(pfns)] = -int(FrameStatus.LOST)
+        if self._dumped is not self._of_all:
+            indices[self._of_all.test(pfns)] = -int(FrameStatus.LOST)
         if self._unknown:
             # What the cut bitmaps cannot tell may have been dumped; what is not RAM was not.
             behind = (pfns >= np.uint64(self._dumped.bits)) & (pfns < np.uint64(self.max_pfn))
@@ -203,8 +210,9 @@ class KdumpFile(DumpFile):
 
     def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
         """See DumpFile.present."""
-        for first in range(0, self.frame_count, most):
-            yield self._dumped.numbers(first, min(first + most, self.frame_count))
+        for first, end in self._pages.written():
+            for begin in range(first, end, most):
+                yield self._dumped.numbers(begin, min(begin + most, end))
 
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into; zlib pages by the batch are shared between threads."""

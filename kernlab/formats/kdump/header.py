@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kernlab.errors import DumpFormatError
-from kernlab.formats.base import MACHINES
+from kernlab.formats.base import MACHINES, PHYSICAL_END
 from kernlab.formats.notes import NT_PRSTATUS, parse_notes
 from kernlab.formats.source import Source
 
@@ -81,6 +81,7 @@ class Header:
     cpus: int
     max_pfn: int
     sub: dict[str, int]
+    problems: tuple[str, ...] = ()
 
     @property
     def machine(self) -> str:
@@ -202,17 +203,22 @@ def read_header(source: Source) -> Header:
     first, end = (sub[f"{name}_64"] or sub[name] for name in ("start_pfn", "end_pfn"))
     if sub["split"] and not 0 <= first <= end <= max(max_pfn, 1):
         raise damaged(f"it is a piece of page frames {first:#x} to {end:#x}, but there are {max_pfn:#x}")
+    if max_pfn > PHYSICAL_END // block_size:
+        raise damaged(f"it claims {max_pfn:,} page frames, more than a machine has physical addresses")
     if not 0 < max_pfn <= bitmap_blocks // 2 * block_size * 8:
         raise damaged(
             f"it claims {max_pfn:,} page frames, but its bitmaps ({bitmap_blocks:,} blocks of {block_size:,} bytes) "
             f"have room for {bitmap_blocks // 2 * block_size * 8:,}"
         )
-    for what, (offset, length) in (
-        ("VMCOREINFO", (sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"])),
-        ("notes", (sub["offset_note"], sub["size_note"])),
-    ):
+    problems = []
+    for what, name in (("VMCOREINFO", "vmcoreinfo"), ("notes", "note")):
+        offset, length = sub[f"offset_{name}"], sub[f"size_{name}"]
         if length > LARGEST_PIECE or offset > 1 << 62:
-            raise damaged(f"its sub-header puts {length:,} bytes of {what} at byte {offset:,}")
+            problems.append(
+                f"the sub-header of {path} puts {length:,} bytes of {what} at byte {offset:,}, which cannot be: that "
+                "is damaged, and they were not read"
+            )
+            sub[f"offset_{name}"] = sub[f"size_{name}"] = 0
     return Header(
         version=version,
         uts=names,
@@ -224,6 +230,7 @@ def read_header(source: Source) -> Header:
         cpus=cpus,
         max_pfn=max_pfn,
         sub=sub,
+        problems=tuple(problems),
     )
 
 

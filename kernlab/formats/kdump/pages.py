@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,8 +34,9 @@ _DECOMPRESSORS = {
 _LOOKED_AT = 1 << 22
 _CHUNK = 1 << 20
 
-#: Descriptors that are read together.
+#: Descriptors that are read together, and how many such blocks are kept (400 MB).
 _BLOCK = 1 << 16
+_KEPT = 256
 
 #: Room for unused descriptors behind the table, in bytes.
 _LONGEST_GAP = 1 << 20
@@ -54,38 +57,40 @@ class Survey:
 class _Descriptors:
     """The descriptors of `count` pages at byte `start`, as far as the file has them.
 
-    Read by the block when they are first looked at, and kept: those of a large machine are gigabytes, of which one
-    table looks at few. A block that the file lacks by then is of empty descriptors, as if it had never been written.
+    Read by the block when a page is read, and kept: those of a large machine are gigabytes, of which one table looks at
+    few. The blocks that were used longest ago make room. One that the file lacks by then is of empty descriptors, as if
+    it had never been written.
     """
 
     def __init__(self, source: Source, start: int, count: int):
         self._source, self._start = source, start
         size = _DESCRIPTOR.itemsize
         self._count = min(count, max(source.reach(start) - start, 0) // size)
-        self._blocks: list[npt.NDArray[np.void] | None] = [None] * -(-self._count // _BLOCK)
+        self._blocks: OrderedDict[int, npt.NDArray[np.void]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self._count
 
     def _block(self, number: int) -> npt.NDArray[np.void]:
-        block = self._blocks[number]
-        if block is None:
-            first = number * _BLOCK
-            count = min(_BLOCK, self._count - first)
-            read = self._source.array(_DESCRIPTOR, self._start + first * _DESCRIPTOR.itemsize, count)
-            block = np.zeros(count, dtype=_DESCRIPTOR)
-            block[: len(read)] = read
+        with self._lock:
+            block = self._blocks.get(number)
+            if block is not None:
+                self._blocks.move_to_end(number)
+                return block
+        block = self.part(number * _BLOCK, (number + 1) * _BLOCK)
+        with self._lock:
             self._blocks[number] = block
+            while len(self._blocks) > _KEPT:
+                self._blocks.popitem(last=False)
         return block
 
     def part(self, first: int, end: int) -> npt.NDArray[np.void]:
-        """Descriptors `first` to `end` (exclusive)."""
-        end = min(end, self._count)
-        blocks = range(first // _BLOCK, -(-end // _BLOCK))
-        pieces = [
-            self._block(number)[max(first - number * _BLOCK, 0) : end - number * _BLOCK] for number in blocks
-        ]
-        return np.concatenate(pieces) if pieces else np.zeros(0, dtype=_DESCRIPTOR)
+        """Descriptors `first` to `end` (exclusive), read for this look only."""
+        block = np.zeros(max(min(end, self._count) - first, 0), dtype=_DESCRIPTOR)
+        read = self._source.array(_DESCRIPTOR, self._start + first * _DESCRIPTOR.itemsize, len(block))
+        block[: len(read)] = read
+        return block
 
     def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
         """Descriptors by their numbers int64[n]."""
@@ -100,11 +105,24 @@ class _Descriptors:
             descriptors[rows] = self._block(number)[indices[rows] - number * _BLOCK]
         return descriptors
 
+    def written(self) -> Iterator[tuple[int, int]]:
+        """Ranges of descriptors that the file has bytes of, ascending and apart; in its holes they are empty."""
+        done, size = 0, _DESCRIPTOR.itemsize
+        for begin, end in self._source.filled(self._start, self._start + self._count * size):
+            first = max((begin - self._start) // size, done)
+            done = max(-(-(end - self._start) // size), first)
+            if done > first:
+                yield first, done
+
+    def chunks(self) -> Iterator[tuple[int, npt.NDArray[np.void]]]:
+        """Those descriptors, some at a time, and the number of the first of them."""
+        for first, end in self.written():
+            for start in range(first, end, _CHUNK):
+                yield start, self.part(start, min(start + _CHUNK, end))
+
     def any_at(self, offset: int) -> bool:
         """Does any descriptor point to a page at this byte?"""
-        return any(
-            bool((self._block(number)["offset"] == offset).any()) for number in range(len(self._blocks))
-        )
+        return any(bool((part["offset"] == offset).any()) for _, part in self.chunks())
 
 
 class PageTable:
@@ -129,7 +147,8 @@ class PageTable:
         self.count = len(self._entries)
         self._closed = False
         self._lock = threading.Lock()
-        self._damaged: npt.NDArray[np.bool_] | None = None
+        #: By block, so that it grows with what was read.
+        self._damaged: dict[int, npt.NDArray[np.bool_]] = {}
         self._first_damaged: tuple[int, int] | None = None
         self._decompressors: dict[int, Decompressor] = {}
         self.survey = self._look(whole=self.count <= _LOOKED_AT)
@@ -139,12 +158,21 @@ class PageTable:
     def _look(self, *, whole: bool) -> Survey:
         """Look at all descriptors, or at both ends of a long table unless something is amiss there."""
         survey = Survey()
-        starts = range(0, self.count, _CHUNK)
-        for start in starts if whole else (starts[0], self.count - _CHUNK):
-            self._look_at(survey, start, self._entries.part(start, start + _CHUNK))
-        if not whole and (survey.cut or survey.unwritten or survey.lowest != self.end):
+        ends = (0, self.count - _CHUNK)
+        parts = ((start, self._entries.part(start, start + _CHUNK)) for start in ends)
+        for start, part in self._entries.chunks() if whole else parts:
+            self._look_at(survey, start, part)
+        if whole:
+            # What lies in the file's holes was not looked at.
+            survey.unwritten += self.count - survey.looked_at
+            survey.looked_at = self.count
+        elif survey.cut or survey.unwritten or survey.lowest != self.end:
             return self._look(whole=True)
         return survey
+
+    def written(self) -> Iterator[tuple[int, int]]:
+        """Ranges of the pages that may have data, ascending and apart."""
+        return self._entries.written()
 
     def _look_at(self, survey: Survey, start: int, part: npt.NDArray[np.void]) -> None:
         offset, size = part["offset"], part["size"]
@@ -297,18 +325,18 @@ class PageTable:
         indices, offset = indices[~is_known], page["offset"][~is_known]
         first = int(indices.argmin())
         with self._lock:
-            if self._damaged is None:
-                self._damaged = np.zeros(self.count, dtype=bool)
-            self._damaged[indices] = True
+            for block in np.unique(indices // _BLOCK).tolist():
+                marks = self._damaged.setdefault(block, np.zeros(_BLOCK, dtype=bool))
+                marks[indices[indices // _BLOCK == block] - block * _BLOCK] = True
             if self._first_damaged is None or indices[first] < self._first_damaged[0]:
                 self._first_damaged = int(indices[first]), int(offset[first])
 
     def damaged(self) -> tuple[int, int, int]:
         """How many pages were found damaged so far; the first one's number and the offset of its data."""
         with self._lock:
-            if self._damaged is None or self._first_damaged is None:
+            if self._first_damaged is None:
                 return 0, 0, 0
-            return int(self._damaged.sum()), *self._first_damaged
+            return sum(int(marks.sum()) for marks in self._damaged.values()), *self._first_damaged
 
     def close(self) -> None:
         """Let go of the file; a thread that is reading this very moment keeps it until it is done."""
