@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from kernlab.core import regions, telling
 from kernlab.core.budget import Budget
+from kernlab.core.told import settled
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
 from kernlab.formats.base import DumpFile
@@ -95,9 +96,13 @@ class Kernel:
             )
         info = Vmcoreinfo.parse(raw)
         memory = AddressSpace(file, regions.first_layout(file, info), arena_bound)
-        symbols = read_kallsyms(memory, info)
+        doubts = list(info.problems)
+        symbols = read_kallsyms(memory, info, doubts)
+        doubts += regions.settle_page_tables(memory, symbols, info)
         regions.complete_layout(memory, symbols)
-        return cls(memory, symbols, info)
+        kernel = cls(memory, symbols, info)
+        kernel.dump_lost(*doubts)
+        return kernel
 
     @property
     def layout(self) -> Layout:
@@ -219,7 +224,17 @@ class Kernel:
     @cached_property
     def vmemmap(self) -> int:
         """Address of the array of all `struct page`s. Raises KernlabError for a kernel that has no such array."""
-        return regions.vmemmap(self.memory, self.symbols, self.vmcoreinfo)
+        kind, size = self.type_or_none("struct mem_section"), self.vmcoreinfo.size("mem_section")
+        size = settled(self, "SIZE(mem_section)", size, kind.size if kind is not None else None)
+        return regions.vmemmap(self.memory, self.symbols, self.section_table, size)
+
+    @cached_property
+    def section_table(self) -> int | None:
+        """Address of the array of pointers to pages full of `struct mem_section`s; None where nothing says it."""
+        table, doubt = regions.section_table(self.memory, self.symbols, self.vmcoreinfo)
+        if doubt:
+            self.dump_lost(doubt)
+        return table
 
     def with_modules(self) -> None:
         """See to it that the modules' symbols and types are there, too."""

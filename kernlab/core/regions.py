@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +12,16 @@ from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import DumpFormatError, KernlabError
 from kernlab.formats.base import DumpFile
 from kernlab.memory import AddressSpace
-from kernlab.memory.arch import Layout, Region, architecture
+from kernlab.memory.arch import Architecture, Layout, Region, architecture
 
 if TYPE_CHECKING:
     from kernlab.debuginfo.symbols import SymbolTable
 
 #: include/linux/mmzone.h, SECTION_HAS_MEM_MAP: a flag in the low bits of mem_section.section_mem_map.
 _SECTION_HAS_MEM_MAP = np.uint64(2)
+
+#: struct mem_section without CONFIG_PAGE_EXTENSION.
+_SECTION_BYTES = 16
 
 #: Without the array of page structs a section's own need not begin at a whole GiB.
 _VMEMMAP_STEP = 1 << 30
@@ -33,13 +38,69 @@ def first_layout(file: DumpFile, info: Vmcoreinfo) -> Layout:
             f"{file.path}: its pages are of {file.page_size:,} bytes, those of its {file.machine} kernel of "
             f"{arch.page_size:,}"
         )
-    layout = arch.layout(info)
+    # Where the page tables lie kallsyms says, too, and the image is read without them: see settle_page_tables.
+    layout = arch.layout(info) or arch.layout(
+        _Assuming(info, lambda name: info.symbol(name) or arch.image_start)
+    )
     if layout is None:
         raise DumpFormatError(
             f"{file.path}: its VMCOREINFO ({len(info):,} lines) lacks {arch.needs}, "
             "without which no address can be translated. Pass a whole one as vmcoreinfo=PATH."
         )
     return layout
+
+
+def settle_page_tables(memory: AddressSpace, symbols: SymbolTable, info: Vmcoreinfo) -> list[str]:
+    """Hold what VMCOREINFO says of the kernel's page tables against the symbol table and against themselves.
+
+    Those count that map the kernel's image where it lies. Returns a sentence for each contradiction; where no tables
+    can be read it stays with what is said. Raises DumpFormatError where nothing says where they are.
+    """
+    layout = memory.layout
+    assert layout is not None
+    arch = layout.arch
+    said = arch.layout(info)
+    known = [arch.layout(_Assuming(info, symbols.get)), said]
+    tables = [each.page_table for each in known if each is not None]
+    for is_so in arch.possible(info):
+        for table in dict.fromkeys([*tables, *is_so.running_tables(memory.file.notes)]):
+            if memory.maps_image(is_so, table, symbols.get("_stext") or info.symbol("_stext")):
+                memory.layout = replace(layout, arch=is_so, page_table=table)
+                return _contradictions(arch, said, is_so, table)
+    if not tables:
+        raise DumpFormatError(
+            f"{memory.file.path}: neither its VMCOREINFO nor its symbol table says where the kernel's page tables lie "
+            f"({arch.needs}). Pass a whole VMCOREINFO as vmcoreinfo=PATH"
+        )
+    layout.page_table = tables[0]
+    return []
+
+
+def _contradictions(told: Architecture, said: Layout | None, arch: Architecture, table: int) -> list[str]:
+    doubts = []
+    if said is None or said.page_table != table:
+        where = "does not say where they lie" if said is None else f"puts them at {said.page_table:#x}"
+        doubts.append(
+            f"the kernel's page tables at physical address {table:#x}, which map the kernel, were taken: VMCOREINFO "
+            f"{where}"
+        )
+    if str(arch) != str(told):
+        doubts.append(
+            f"the kernel's page tables were read with {arch}, as they map the kernel so: by VMCOREINFO they have {told}"
+        )
+    return doubts
+
+
+@dataclass(frozen=True, slots=True)
+class _Assuming:
+    """VMCOREINFO, with symbols from elsewhere."""
+
+    info: Vmcoreinfo
+    symbol: Callable[[str], int | None]
+
+    def number(self, name: str) -> int | None:
+        """See Vmcoreinfo.number."""
+        return self.info.number(name)
 
 
 def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> None:
@@ -76,15 +137,17 @@ def vmalloc_base(memory: AddressSpace, symbols: SymbolTable) -> int | None:
         return None
 
 
-def vmemmap(memory: AddressSpace, symbols: SymbolTable, info: Vmcoreinfo) -> int:
+def vmemmap(
+    memory: AddressSpace, symbols: SymbolTable, sections: int | None, section_size: int | None
+) -> int:
     """Address of the array of all `struct page`s (CONFIG_SPARSEMEM_VMEMMAP).
 
-    The first section of memory tells it as well. Raises KernlabError for a kernel that has no such array, or where
-    nothing says where it lies.
+    The first section of memory tells it as well: `sections` is their table, `section_size` the bytes of one. Raises
+    KernlabError for a kernel that has no such array, or where nothing says where it lies.
     """
     layout, region = memory.layout, memory.arch.vmemmap
     assert layout is not None
-    told, mapped = _told(memory, symbols, region), _first_section_map(memory, info)
+    told, mapped = _told(memory, symbols, region), _first_section_map(memory, sections, section_size)
     if mapped is None:
         return _fixed(symbols, region) if told is None else told
     direct = layout.direct_start <= mapped < layout.direct_end
@@ -97,19 +160,40 @@ def vmemmap(memory: AddressSpace, symbols: SymbolTable, info: Vmcoreinfo) -> int
     return mapped
 
 
-def _first_section_map(memory: AddressSpace, info: Vmcoreinfo) -> int | None:
+def section_table(
+    memory: AddressSpace, symbols: SymbolTable, info: Vmcoreinfo
+) -> tuple[int | None, str | None]:
+    """Where the table of memory sections lies, None where nothing says it; and what contradicts VMCOREINFO there.
+
+    CONFIG_SPARSEMEM_EXTREME: `mem_section` points to an array of pointers to pages full of sections; VMCOREINFO has
+    what it points to.
+    """
+    said, at = info.symbol("mem_section"), symbols.get("mem_section")
+    value, status = memory.gather([at or 0], 8)
+    found = said if at is None or status[0] else int(value.view("<u8")[0, 0])
+    if found is None or said in (None, found):
+        return found, None
+    right = said if _first_section_map(memory, found, info.size("mem_section")) is None else found
+    return right, (
+        f"VMCOREINFO says SYMBOL(mem_section)={said:#x}, the kernel's own variable {found:#x}: {right:#x} was believed"
+    )
+
+
+def _first_section_map(memory: AddressSpace, table: int | None, size: int | None) -> int | None:
     """What the first section with page structs says of where they lie, as if it began with frame 0 (mm/sparse.c,
     sparse_encode_mem_map); None where that cannot be read."""
-    table = info.symbol("mem_section")
-    if table is None:
+    if not table:
         return None
-    size, page = info.size("mem_section") or 16, memory.arch.page_size
+    page = memory.arch.page_size
+    size = size if size and size <= page and size % 8 == 0 else _SECTION_BYTES
     root, status = memory.gather([table], 8)
     rows, read = memory.gather(root.view("<u8")[:, 0], page // size * size)
     if status[0] or read[0]:
         return None
     words = rows.view("<u8").reshape(-1, size // 8)[:, 0]
     there = words[(words & _SECTION_HAS_MEM_MAP) != 0]
+    # What is not an address of the kernel's is not a section.
+    there = there[memory.arch.is_kernel(there)]
     return int(there[0]) & ~(page - 1) if len(there) else None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core import told
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.debuginfo.types import ArrayType
 from kernlab.errors import KernlabError
 from kernlab.walk.strings import c_strings
 
@@ -15,6 +15,8 @@ I64 = npt.NDArray[np.int64]
 
 #: include/linux/nodemask.h: more NUMA nodes than this are no machine's (CONFIG_NODES_SHIFT ends at 10).
 MOST_NODES = 1024
+#: include/linux/mmzone.h, MAX_ORDER: what it is unless an architecture says otherwise, and what it cannot be.
+_ORDERS, _MOST_ORDERS = 11, 32
 
 
 def nodes(kernel: Kernel) -> StructArray:
@@ -69,6 +71,11 @@ def zones_per_node(kernel: Kernel) -> int:
     return kernel.types.enumerator_or_none("__MAX_NR_ZONES") or 5
 
 
+def orders(kernel: Kernel) -> int:
+    """How many sizes of blocks the buddy allocator has: a block of order n has 2^n pages (NR_PAGE_ORDERS)."""
+    return told.length(kernel, "zone", "free_area", _MOST_ORDERS) or _ORDERS
+
+
 def flag_shifts(kernel: Kernel) -> tuple[int, int, int]:
     """Where a frame's flags hold its zone and node: (zone's first bit, zone's bits, node's bits; the node is on top).
 
@@ -81,14 +88,9 @@ def flag_shifts(kernel: Kernel) -> tuple[int, int, int]:
 
 def most_nodes(kernel: Kernel) -> int:
     """MAX_NUMNODES of this kernel: the length of its arrays of one element a node."""
-    told = kernel.vmcoreinfo.length("node_data")
-    if told:
-        return min(told, MOST_NODES)
-    if "node_data" not in kernel.symbols:
+    said = kernel.vmcoreinfo.length("node_data")
+    if said is None and "node_data" not in kernel.symbols:
         return 1
-    hstate = kernel.types.get("struct hstate")
-    if hstate is not None:
-        per_node = hstate.member("nr_huge_pages_node").type.strip()  # type: ignore[attr-defined]
-        if isinstance(per_node, ArrayType) and per_node.count:
-            return min(per_node.count, MOST_NODES)
-    return MOST_NODES
+    known = told.array_length(kernel, "struct hstate", "nr_huge_pages_node")
+    most = told.settled(kernel, "LENGTH(node_data)", said, known if known and known <= MOST_NODES else None)
+    return most or MOST_NODES

@@ -229,6 +229,20 @@ class AddressSpace:
             self._count(len(wanted))
             return self._translate(wanted)
 
+    def maps_image(self, arch: Architecture, table: int, address: int | None) -> bool:
+        """Do the page tables at physical address `table` map an address of the kernel's image where it lies?
+
+        They are read as `arch` has them. False where they cannot be read, and for an address that is not known.
+        """
+        assert self.layout is not None
+        if address is None:
+            return False
+        walker = PageTableWalker(arch, self._read_physical)
+        physical, status = walker.lookup(
+            np.array([table], dtype=np.uint64), np.array([address], dtype=np.uint64), Status.UNMAPPED
+        )
+        return not status[0] and int(physical[0]) == self.layout.image_physical(address)
+
     def direct_map_start(self) -> int | None:
         """Where the kernel's page tables map all of memory in one piece; None where they do not say."""
         assert self.layout is not None

@@ -39,7 +39,7 @@ def frames(table: Any) -> int:
 
 def test_max_pfn_is_not_believed_where_the_section_table_is_gone(sample):
     overlay = Overlay(sample)
-    overlay.word(sample.symbol("mem_section"), 0).word(sample.symbol("max_pfn"), 1 << 40)
+    overlay.exclude(sample.kernel.section_table).word(sample.symbol("max_pfn"), 1 << 40)
     broken = overlay.dump()
     memory = bounded(lambda: broken.memory)
     assert memory["bytes"].tolist() == sample.memory["bytes"].tolist()
@@ -50,10 +50,17 @@ def test_max_pfn_is_not_believed_where_the_section_table_is_gone(sample):
     assert bounded(lambda: broken.pages)["kind"].equals(sample.pages["kind"])
 
 
+def test_vmcoreinfo_says_where_the_section_table_lies_if_the_kernels_pointer_is_damaged(sample):
+    for wrong in (0, 0xDEAD, sample.symbol("init_task")):
+        broken = Overlay(sample).word(sample.symbol("mem_section"), wrong).dump()
+        assert broken.memory["bytes"].tolist() == sample.memory["bytes"].tolist()
+        assert any("SYMBOL(mem_section)" in problem for problem in broken.problems)
+
+
 def test_nor_where_nothing_else_says_what_is_memory(sample):
     """Without the tree of resources all frames that have a page struct count, but no more."""
     overlay = Overlay(sample)
-    overlay.word(sample.symbol("mem_section"), 0).word(sample.symbol("max_pfn"), 1 << 40)
+    overlay.exclude(sample.kernel.section_table).word(sample.symbol("max_pfn"), 1 << 40)
     overlay.set("struct resource", sample.symbol("iomem_resource"), "child", 0xDEAD)
     broken = overlay.dump()
     assert frames(bounded(lambda: broken.memory)) == 5 * SECTION
@@ -74,7 +81,7 @@ def with_sections(sample: Dump, count: int) -> Overlay:
             first = number * 512
             places = [start + (tables + first + slot) * PAGE for slot in range(min(512, roots - first))]
             return b"".join(place.to_bytes(8, "little") for place in places).ljust(PAGE, b"\0")
-        return (7).to_bytes(8, "little").ljust(size, b"\0") * per_page
+        return (sample.kernel.vmemmap | 7).to_bytes(8, "little").ljust(size, b"\0") * per_page
 
     start = layout.direct_start + (sample.kernel.file.max_pfn + 16) * PAGE
     assert overlay.make(tables + roots, page) == start

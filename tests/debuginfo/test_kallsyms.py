@@ -86,8 +86,19 @@ def test_the_first_symbol_is_a_witness_as_good_as_any():
     kallsyms, data = made("unsigned")
     assert kallsyms.symbols[0][2] == "_stext"
     wrong = Vmcoreinfo({**kallsyms.vmcoreinfo(), "SYMBOL(_stext)": f"{BASE + 8:x}"})
-    with pytest.raises(KernlabError, match=r"contradicts its VMCOREINFO: of 3 symbols .* 2 have"):
-        read_kallsyms(Image(data), wrong)
+    doubts: list[str] = []
+    assert rows(read_kallsyms(Image(data), wrong, doubts)) == kallsyms.symbols
+    assert doubts == [f"VMCOREINFO says SYMBOL(_stext)={BASE + 8:#x}, kallsyms {BASE:#x}: that was believed"]
+
+
+def test_where_no_witness_is_right_nothing_is_believed():
+    kallsyms, data = made("unsigned")
+    told = kallsyms.vmcoreinfo()
+    shifted = {
+        key: f"{int(told[key], 16) + 4096:x}" for key in told if "kallsyms" not in key and "SYMBOL" in key
+    }
+    with pytest.raises(KernlabError, match=r"contradicts its VMCOREINFO: of \d symbols .* 0 have"):
+        read_kallsyms(Image(data), Vmcoreinfo({**told, **shifted}))
 
 
 def test_without_witnesses_what_ascends_is_believed():

@@ -31,20 +31,35 @@ _WITNESSES = (
 )
 
 
-def read_kallsyms(image: Image, info: Vmcoreinfo) -> SymbolTable:
-    """The kernel's own symbols.
+def read_kallsyms(image: Image, info: Vmcoreinfo, doubts: list[str] | None = None) -> SymbolTable:
+    """The kernel's own symbols; `doubts` is told where VMCOREINFO says otherwise of single ones.
 
-    Raises KernlabError where the tables cannot be found, are damaged, or contradict VMCOREINFO; FaultError and
-    PageExcluded where the dump lacks them.
+    Raises KernlabError where the tables cannot be found, are damaged, or contradict VMCOREINFO in all that both name;
+    FaultError and PageExcluded where the dump lacks them.
     """
-    tables = _tables_of(info) or _search(image, info)
+    doubts = [] if doubts is None else doubts
+    tables = _tables_of(info)
+    if tables is not None:
+        try:
+            return _read(image, info, tables, doubts)
+        except KernlabError as error:
+            try:
+                table = _read(image, info, _search(image, info), doubts)
+            except KernlabError:
+                raise error from None
+            doubts.append(f"kallsyms does not lie where VMCOREINFO says ({error}): it was found by its shape")
+            return table
+    return _read(image, info, _search(image, info), doubts)
+
+
+def _read(image: Image, info: Vmcoreinfo, tables: Tables, doubts: list[str]) -> SymbolTable:
     count = int.from_bytes(image.read(tables.num_syms, 4), "little")
     if not 0 < count <= MOST_SYMBOLS:
         raise KernlabError(
             f"kallsyms of this dump is damaged: it claims {count:,} symbols at {tables.num_syms:#x}"
         )
     names = decode_names(image, tables, count)
-    addresses = _addresses(image, info, tables, names, count)
+    addresses = _addresses(image, info, tables, names, count, doubts)
     table = SymbolTable(names.blob, names.starts, addresses, names.letters, image.arch.kernel_start)
     return with_told(table, info, image.arch)
 
@@ -100,20 +115,33 @@ def _tables_of(info: Vmcoreinfo) -> Tables | None:
     )
 
 
-def _addresses(image: Image, info: Vmcoreinfo, tables: Tables, names: Names, count: int) -> U64:
-    """Every symbol's address: each way of storing them is tried, and that one taken which the witnesses confirm."""
+def _addresses(
+    image: Image, info: Vmcoreinfo, tables: Tables, names: Names, count: int, doubts: list[str]
+) -> U64:
+    """Every symbol's address: each way of storing them is tried, and that one taken which the witnesses confirm.
+
+    A wrong way gives none of them its address. So where some are right, the others are wrong in VMCOREINFO.
+    """
     table = SymbolTable(names.blob, names.starts, np.zeros(count, dtype=np.uint64), names.letters, 0)
-    known = ((table.index(name), info.symbol(name)) for name in _WITNESSES)
-    witnesses = [(row, value) for row, value in known if row is not None and value is not None]
+    known = ((name, table.index(name), info.symbol(name)) for name in _WITNESSES)
+    witnesses = [(name, row, value) for name, row, value in known if row is not None and value is not None]
     tried, most = 0, 0
+    partly: U64 | None = None
     for candidate in _candidates(image, tables, count):
         tried += 1
-        right = sum(int(candidate[row]) == value for row, value in witnesses)
-        if right == len(witnesses) and (
-            witnesses or _ascending(candidate[image.arch.is_kernel(candidate)], count)
-        ):
+        right = sum(int(candidate[row]) == value for _, row, value in witnesses)
+        ascends = right == len(witnesses) > 0 or _ascending(candidate[image.arch.is_kernel(candidate)], count)
+        if right == len(witnesses) and ascends:
             return candidate
-        most = max(most, right)
+        if right > most and ascends:
+            most, partly = right, candidate
+    if partly is not None:
+        doubts += [
+            f"VMCOREINFO says SYMBOL({name})={value:#x}, kallsyms {int(partly[row]):#x}: that was believed"
+            for name, row, value in witnesses
+            if int(partly[row]) != value
+        ]
+        return partly
     if not tried:
         # Says which page is missing.
         image.read(tables.absolute if tables.absolute is not None else tables.offsets[0], 4 * count)

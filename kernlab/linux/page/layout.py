@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.core.told import enumerator
 from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.page.vmemmap import LARGEST_COMPOUND, PageChunk, page_type, slab_flag
 
@@ -145,13 +146,12 @@ class PageLayout:
 
     def is_hugetlb(self, chunk: PageChunk, heads: I64) -> npt.NDArray[np.bool_]:
         """Which compound pages are of hugetlbfs, in kernels before it became a page type (v6.9)."""
-        info, types = self.kernel.vmcoreinfo, self.kernel.types
         # Linux commit 9c5ccf2db04b ("mm: remove HUGETLB_PAGE_DTOR") (in v6.6) made it a flag of the second page.
-        number = info.number("HUGETLB_PAGE_DTOR") or types.enumerator_or_none("HUGETLB_PAGE_DTOR")
+        number = enumerator(self.kernel, "HUGETLB_PAGE_DTOR")
         if "dtor" in self._second and number is not None:
             found: npt.NDArray[np.bool_] = self._of_second(chunk, "dtor", heads) == number
             return found
-        bit = info.number("PG_hugetlb") or types.enumerator_or_none("PG_hugetlb")
+        bit = enumerator(self.kernel, "PG_hugetlb")
         if bit is None or bit > 63:
             return np.zeros(len(heads), dtype=bool)
         behind = np.minimum(heads + 1, len(chunk) - 1)

@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
+from kernlab.core.told import array_length
 from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.page.backed import backed_sections
+from kernlab.linux.zones import orders
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -19,6 +21,9 @@ Mask = npt.NDArray[np.bool_]
 # include/linux/mmzone.h, flags in the low bits of mem_section.section_mem_map.
 _HAS_MEM_MAP = np.uint64(2)
 _ONLINE = np.uint64(4)
+
+#: 64 subsections of 2 MiB (SUBSECTION_SHIFT), as a power of two in bytes.
+_WORD_OF_SUBSECTIONS = 27
 
 #: Pages of the section table that are read at a time.
 _PIECE = 1 << 10
@@ -69,8 +74,7 @@ def sections(kernel: Kernel) -> Sections:
     Where that table cannot be read, or says of more page structs than the file can hold, those count whose page structs
     the kernel's page tables map; a problem says what was not believed.
     """
-    bits = kernel.vmcoreinfo.number("SECTION_SIZE_BITS") or kernel.arch.section_bits
-    frames = (1 << bits) // kernel.page_size
+    frames = (1 << section_bits(kernel)) // kernel.page_size
     own = _own_max_pfn(kernel)
     listed = _listed(kernel, -(-max(kernel.file.max_pfn, own) // frames))
     bytes_each = frames * kernel.find_type("struct page").size
@@ -112,18 +116,17 @@ def _listed(kernel: Kernel, wanted: int) -> tuple[I64, U64, U64] | None:
     """What the section table has of the first `wanted` sections: the numbers of those with page structs, and their
     words section_mem_map and usage. None where it cannot be found."""
     section = kernel.find_type("struct mem_section")
-    table, top = kernel.symbols.get("mem_section"), kernel.vmcoreinfo.symbol("mem_section")
+    top = kernel.section_table
     per_root = kernel.page_size // section.size
     roots = -(-wanted // per_root)
-    # CONFIG_SPARSEMEM_EXTREME: a pointer to an array of pointers to pages full of sections.
-    if table is not None:
-        (found,), (read,) = kernel.words([table], what="")
-        top = int(found) if read else top
     if not top:
         return None
     pointers, readable = kernel.words(
         np.uint64(top) + np.arange(roots, dtype=np.uint64) * np.uint64(8), what=""
     )
+    if not readable[:1].all():
+        # Every machine has memory there.
+        return None
     kernel.lost("pages of the section table cannot be read", mask=~readable)
     used = np.flatnonzero(pointers)
     # Each page of the table has sections of its own: one that is met again is damage.
@@ -143,6 +146,25 @@ def _listed(kernel: Kernel, wanted: int) -> tuple[I64, U64, U64] | None:
     kernel.lost("pages of the section table cannot be read", mask=lost)
     mem_map, usage = np.concatenate(words, axis=1)
     return np.concatenate(numbers), mem_map, usage.copy()
+
+
+def section_bits(kernel: Kernel) -> int:
+    """Bytes of a section as a power of two (SECTION_SIZE_BITS): what VMCOREINFO says, if the types bear it out."""
+    usual, said = kernel.arch.section_bits, kernel.vmcoreinfo.number("SECTION_SIZE_BITS")
+    # include/linux/mmzone.h, struct mem_section_usage: one bit for each 2 MiB of a section, in whole words.
+    words = array_length(kernel, "struct mem_section_usage", "subsection_map")
+    if said is None or not words:
+        return said or usual
+    if words == 1 << max(said - _WORD_OF_SUBSECTIONS, 0) and said >= min(usual, _WORD_OF_SUBSECTIONS):
+        return said
+    believed = (
+        min(usual, _WORD_OF_SUBSECTIONS) if words == 1 else _WORD_OF_SUBSECTIONS + words.bit_length() - 1
+    )
+    kernel.dump_lost(
+        f"VMCOREINFO says NUMBER(SECTION_SIZE_BITS)={said}, but the kernel's struct mem_section_usage is for sections "
+        f"of 2^{believed} bytes: these were believed"
+    )
+    return believed
 
 
 def _own_max_pfn(kernel: Kernel) -> int:
@@ -169,7 +191,7 @@ class Pageblocks:
 
 def pageblock_order(kernel: Kernel, known: Sections | None = None) -> int:
     """Frames of a pageblock as a power of two (include/linux/pageblock-flags.h); `known` are the sections if read."""
-    largest = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
+    largest = orders(kernel) - 1
     found = _order_of_usage(kernel, sections(kernel) if known is None else known, largest)
     if found is not None:
         return found

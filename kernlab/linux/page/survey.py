@@ -73,7 +73,7 @@ class PageSurvey:
         self.zone_of_code = self._zone_codes(zone_bits, node_bits)
         #: int16[zones + 1]: the zones' indexes, and -1 for an unknown one.
         self.every_zone = np.append(np.arange(len(self.zone)), -1).astype(np.int16)
-        self.largest_order = (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
+        self.largest_order = zone_walk.orders(kernel) - 1
         self.first, self.last = self._memory()
         #: Frames of chunks that a pass leaves out, as the file holds none of their page structs.
         self.unheld = 0

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.core.told import enumerator
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import EnumType, IntType
 from kernlab.errors import KernlabError
@@ -241,11 +242,9 @@ def slab_flag(kernel: Kernel) -> int | None:
 
     Linux commit 46df8e73a4a3 ("mm: free up PG_slab") (in v6.10) took it away.
     """
-    types = kernel.types
-    if types.enumerator_or_none("PGTY_slab") is not None:
+    if kernel.types.enumerator_or_none("PGTY_slab") is not None:
         return None
-    bit = kernel.vmcoreinfo.number("PG_slab")
-    bit = types.enumerator_or_none("PG_slab") if bit is None else bit
+    bit = enumerator(kernel, "PG_slab")
     return bit if bit is not None and bit < 64 else None
 
 

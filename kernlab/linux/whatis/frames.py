@@ -15,6 +15,7 @@ from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.mem_sections import sections
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.page.vmemmap import CHUNK, PageChunk, compound_heads, page_type_is, read_pages
+from kernlab.linux.zones import orders
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -102,7 +103,7 @@ def _block(kernel: Kernel) -> int:
 
 
 def _largest_order(kernel: Kernel) -> int:
-    return (kernel.vmcoreinfo.length("zone.free_area") or 11) - 1
+    return orders(kernel) - 1
 
 
 def _by_survey(kernel: Kernel, frames: I64, use: FrameUse) -> I64:

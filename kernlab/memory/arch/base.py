@@ -103,6 +103,14 @@ class Architecture(ABC):
     def of(cls, facts: Facts) -> Self:
         """The architecture as the kernel of a VMCOREINFO uses it: its levels, its page size."""
 
+    @classmethod
+    def possible(cls, facts: Facts) -> list[Self]:
+        """The architecture as `of` has it, then as it may be if VMCOREINFO is wrong."""
+        return [cls.of(facts)]
+
+    def __str__(self) -> str:
+        return f"{len(self.levels)} levels"
+
     @abstractmethod
     def layout(self, facts: Facts) -> Layout | None:
         """What VMCOREINFO alone says of the address space: enough to read the image. None where it lacks `needs`."""

@@ -28,6 +28,9 @@ _VMALLOC = {4: 0xFFFFC90000000000, 5: 0xFFA0000000000000}
 _VMEMMAP = {4: 0xFFFFEA0000000000, 5: 0xFFD4000000000000}
 _VMALLOC_TIB = {4: 32, 5: 12800}
 
+#: Where AMD's processors have that bit (CPUID 0x8000001f): bit 51, and 47 in those of 48 physical bits.
+_ENCRYPTION_BITS = (1 << 51, 1 << 47)
+
 #: The direct map begins at a whole GiB even where it was moved (arch/x86/mm/kaslr.c).
 _DIRECT_STEP = 1 << 30
 
@@ -62,6 +65,7 @@ class X86_64(Architecture):  # noqa: N801 - the machine's own name
         self.vmalloc = Region("vmalloc_base", _VMALLOC[depth])
         self.vmemmap = Region("vmemmap_base", _VMEMMAP[depth])
         self.vmalloc_bytes = _VMALLOC_TIB[depth] << 40
+        self._encryption_mask = encryption_mask
         self._address_mask = np.uint64(_PFN_MASK & ~encryption_mask)
 
     @classmethod
@@ -69,13 +73,24 @@ class X86_64(Architecture):  # noqa: N801 - the machine's own name
         """By pgtable_l5_enabled and sme_mask, which VMCOREINFO has where they matter."""
         return cls(5 if facts.number("pgtable_l5_enabled") else 4, facts.number("sme_mask") or 0)
 
+    @classmethod
+    def possible(cls, facts: Facts) -> list[Self]:
+        """Four levels or five, and the bit that marks encrypted pages where processors have it."""
+        told = cls.of(facts)
+        others = [cls(depth, mask) for mask in (0, *_ENCRYPTION_BITS) for depth in (4, 5)]
+        return [told, *(other for other in others if str(other) != str(told))]
+
+    def __str__(self) -> str:
+        return f"{len(self.levels)} levels and the encryption mask {self._encryption_mask:#x}"
+
     def layout(self, facts: Facts) -> Layout | None:
         """The image by phys_base, which says where KASLR put it (arch/x86/kernel/vmcore_info_64.c)."""
         phys_base = facts.number("phys_base")
-        table = facts.symbol("swapper_pg_dir") or facts.symbol("init_top_pgt")
+        room = min(facts.number("KERNEL_IMAGE_SIZE") or self.image_bytes, self.image_bytes)
+        tables = (facts.symbol(name) for name in ("swapper_pg_dir", "init_top_pgt"))
+        table = next((at for at in tables if at and 0 <= at - self.image_start < room), None)
         if phys_base is None or table is None:
             return None
-        room = min(facts.number("KERNEL_IMAGE_SIZE") or self.image_bytes, self.image_bytes)
         offset = phys_base - self.image_start
         return Layout(self, table + offset, self.image_start, self.image_start + room, offset)
 

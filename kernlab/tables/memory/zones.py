@@ -148,7 +148,7 @@ def buddyinfo(kernel: Kernel) -> pd.DataFrame:
     rows = np.flatnonzero((present != 0).filled(True))
     zone_, owner = zone[rows], owner[rows]
     names = zone_names(kernel, zone)
-    orders = kernel.vmcoreinfo.length("zone.free_area") or 11
+    orders = walk.orders(kernel)
     _, areas = zone_.elements("free_area")
     count = areas["nr_free"]
     per_zone = len(areas) // max(len(zone_), 1)
