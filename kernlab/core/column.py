@@ -74,6 +74,18 @@ class Column(Operators["Column"]):
         return cls(np.array(["" if item is None else item for item in items], dtype=object), there, "text")
 
     @classmethod
+    def ints(cls, items: Sequence[int | None], name: str = "") -> Column:
+        """An "int" column of Python's integers, in which None is missing; what does not fit is, too, and told."""
+        low, high = integers.I64_RANGE
+        there = np.array([item is not None for item in items], dtype=bool)
+        fits = np.array([item is None or low <= item <= high for item in items], dtype=bool)
+        values = [
+            item if item is not None and good else 0 for item, good in zip(items, fits.tolist(), strict=True)
+        ]
+        column = cls(np.array(values, dtype=np.int64), there, "int", name=name)
+        return dataclasses.replace(column, valid=column._told(there, fits))
+
+    @classmethod
     def missing(cls, count: int, kind: str = "text") -> Column:
         """A column of which nothing is known: "text", "bool" or "int"."""
         kinds = {"text": (object, ""), "bool": (bool, False), "int": (np.int64, 0)}
@@ -126,6 +138,12 @@ class Column(Operators["Column"]):
         for name, value in self.type.enumerators.items():
             name_of.setdefault(value, name)
         return [None if value is None else name_of.get(value, str(value)) for value in self.tolist()]
+
+    def otherwise(self, other: Column) -> Column:
+        """These numbers, and where one is missing the other's, both in int64."""
+        mine, theirs = self.int64, other.int64
+        values = np.where(mine.valid, mine.values, theirs.values)
+        return Column(values, mine.valid | theirs.valid, "int", name=self.name)
 
     def where(self, mask: Mask) -> Column:
         """The same column, not valid where `mask` is False."""
@@ -202,7 +220,11 @@ class Column(Operators["Column"]):
     @property
     def datetime(self) -> npt.NDArray[np.datetime64]:
         """Seconds since 1970 as datetime64[ns], UTC; NaT for what is missing, and beyond the years 1677 and 2262."""
-        return (self * 1_000_000_000).called(self.name)._nanoseconds("datetime64[ns]")
+        seconds, most = self.int64, integers.I64_RANGE[1] // 1_000_000_000
+        fits = (seconds.values >= -most) & (seconds.values <= most)
+        known = self._told(seconds.valid, fits)
+        ns = np.where(known, seconds.values, 0) * 1_000_000_000
+        return Column(ns, known, "int")._nanoseconds("datetime64[ns]")
 
     def _nanoseconds(self, dtype: str) -> npt.NDArray[Any]:
         ns = self.int64

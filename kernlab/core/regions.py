@@ -25,6 +25,8 @@ _SECTION_BYTES = 16
 
 #: Without the array of page structs a section's own need not begin at a whole GiB.
 _VMEMMAP_STEP = 1 << 30
+#: Bytes of a struct page, at most.
+_LARGEST_PAGE_STRUCT = 256
 
 
 def first_layout(file: DumpFile, info: Vmcoreinfo) -> Layout:
@@ -149,7 +151,10 @@ def vmemmap(
     assert layout is not None
     told, mapped = _told(memory, symbols, region), _first_section_map(memory, sections, section_size)
     if mapped is None:
-        return _fixed(symbols, region) if told is None else told
+        found = _fixed(symbols, region) if told is None else told
+        if found + memory.file.max_pfn * _LARGEST_PAGE_STRUCT >> 64:
+            raise KernlabError(f"where the page structs lie is not known: {region.variable} says {found:#x}")
+        return found
     direct = layout.direct_start <= mapped < layout.direct_end
     # Without the array each section has page structs of its own, in the direct map.
     if direct or mapped % _VMEMMAP_STEP or told not in (None, mapped):

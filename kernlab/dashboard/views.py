@@ -127,7 +127,7 @@ def traces(dump: Dump, pages: Pages) -> dict[str, Any]:
         for _, rows in channels.groupby("address", sort=False):
             name = rows["name"].iloc[0]
             client = _text(rows["client"].iloc[0])
-            unread = rows["unread_bytes"].sum()
+            unread = rows["unread_bytes"].astype("float64").sum()
             cpus = f"{len(rows)} CPU{'' if len(rows) == 1 else 's'}"
             said = f"relay channel on {cpus}, {text.human_bytes(unread)} that nobody had read"
             view = f"trace:{name!s}" if name in traced else "relay"
@@ -290,7 +290,7 @@ def _memory(pages: Pages, tgid: int) -> list[dict[str, Any]]:
     kind = kind.mask(path.str.startswith("["), path).mask(path.str.startswith("[anon:"), "anonymous")
     kind = kind.mask((path != "") & ~path.str.startswith("["), "files")
     kind = kind.mask(own["perms"].str.endswith("s", na=False), "shared")
-    sizes = own["size_bytes"].groupby(kind).sum().sort_values(ascending=False)
+    sizes = own["size_bytes"].astype("float64").groupby(kind).sum().sort_values(ascending=False)
     return _bars(sizes.reset_index(drop=True), [_text(name) for name in sizes.index], places=False)
 
 

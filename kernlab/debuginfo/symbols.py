@@ -198,20 +198,21 @@ class SymbolTable:
         rows = rows[first]
         ends = np.empty(len(distinct), dtype=np.uint64)
         ends[:-1] = distinct[1:]
-        if len(distinct):
-            ends[-1] = distinct[-1] + np.uint64(_LONGEST)
+        # Nothing ends behind the end of all addresses.
+        room = ~distinct
+        longest = distinct + np.minimum(room, np.uint64(_LONGEST))
+        ends[-1:] = longest[-1:]
         if self.functions_only:
             own = self._module_of[rows] == 0
-            ends[own] = np.minimum(ends[own], distinct[own] + np.uint64(_LONGEST_FUNCTION))
+            ends[own] = np.minimum(ends, distinct + np.minimum(room, np.uint64(_LONGEST_FUNCTION)))[own]
         # Nothing lies between the kernel's end and the first module, nor in the gap after a module.
-        longest = distinct + np.uint64(_LONGEST)
         other = np.ones(len(distinct), dtype=bool)
         other[:-1] = self._module_of[rows[1:]] != self._module_of[rows[:-1]]
         ends = np.where(other, np.minimum(ends, longest), ends)
         if kernel_end is not None:
             ends[distinct == np.uint64(kernel_end)] = np.uint64(kernel_end)
         known = self._sizes[rows] != 0
-        ends[known] = (distinct + self._sizes[rows])[known]
+        ends[known] = (distinct + np.minimum(room, self._sizes[rows]))[known]
         return distinct, rows, ends
 
     def _where_nothing_else_is(

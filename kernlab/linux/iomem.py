@@ -99,9 +99,10 @@ def memory_frames(kernel: Kernel) -> tuple[I64, I64] | None:
         )
         return None
     shift = np.uint64(kernel.page_size.bit_length() - 1)
-    size = np.uint64(kernel.page_size - 1)
-    first = ((start.values[ram] + size) >> shift).astype(np.int64)
-    last = ((end.values[ram] + np.uint64(1)) >> shift).astype(np.int64)
+    rest = np.uint64(kernel.page_size - 1)
+    start_, end_ = start.values[ram], end.values[ram]
+    first = (start_ >> shift).astype(np.int64) + ((start_ & rest) != 0)
+    last = (end_ >> shift).astype(np.int64) + ((end_ & rest) == rest)
     order = np.argsort(first, kind="stable")
     first, last = first[order], np.maximum.accumulate(last[order])
     # Ranges inside others (the crash kernel's) disappear in them; what touches becomes one.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
@@ -162,8 +163,9 @@ class _Book:
         """Add what of the shared memory that VMAs map is swapped out; bool[m] of the VMAs for which that is known."""
         if self._shared_swap is None:
             return np.ones(len(self.owner), dtype=bool)
-        self.sums["shmem_swap"] += self._shared_swap.pages * self._page
-        return self._shared_swap.known
+        swapped = Column.of(self._shared_swap.pages) * self._page
+        self.sums["shmem_swap"] += swapped.filled(0)
+        return self._shared_swap.known & swapped.valid
 
     def _count_kept(self, entries: Entries, row: I64) -> None:
         """Pages that are resident, but mapped by nobody for now: on their way to another node, or in a device.

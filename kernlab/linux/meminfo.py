@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
@@ -135,7 +136,8 @@ class Summary:
         cache = plus(lru["active_file"], lru["inactive_file"])
         if free is None or reserve is None or cache is None or reclaimable is None or not marks.valid.all():
             return None
-        low = int(marks.values[managed.true, 1].sum()) * self.kernel.page_size
+        mark = Column.of(marks.values[:, 1], marks.valid)[managed.true].sum()
+        low = (mark or 0) * self.kernel.page_size
         available = free - reserve + cache - min(cache // 2, low) + reclaimable - min(reclaimable // 2, low)
         return max(available, 0)
 
@@ -156,9 +158,7 @@ class Summary:
                 what="the inodes of block devices",
             )
         pages = inode["i_mapping->nrpages"]
-        if losses or not pages.valid.all():
-            return None
-        return int(pages.values.sum()) * kernel.page_size
+        return None if losses else times(pages.sum(), kernel.page_size)
 
     def _swap_cached(self) -> Value:
         """Pages in the swap cache (mm/swap_state.c, total_swapcache_pages)."""
@@ -185,9 +185,7 @@ class Summary:
         step = np.arange(int(each.sum())) - np.repeat(np.cumsum(each) - each, each)
         space = StructArray(kernel, kind, base + step.astype(np.uint64) * np.uint64(kind.size))
         pages = space["nrpages"]
-        if not (read.all() and readable.all() and pages.valid.all()):
-            return None
-        return int(pages.values.sum()) * kernel.page_size
+        return times(pages.sum(), kernel.page_size) if read.all() and readable.all() else None
 
     def _swap(self) -> tuple[Value, Value]:
         """Total and free swap, with what swapoff is about to empty (mm/swapfile.c, si_swapinfo)."""
@@ -197,7 +195,7 @@ class Summary:
         area = swap_areas(self.kernel)
         used = pages_in_use(area)
         leaving = ~area["flags"].has(SWP_WRITEOK)
-        rest = int(used.values[leaving.true].sum()) * size if used.valid.all() else None
+        rest = times(used[leaving.true].sum(), size) if used.valid.all() else None
         return plus(self.in_bytes("total_swap_pages"), rest), plus(self.in_bytes("nr_swap_pages"), rest)
 
     def _zswap(self) -> dict[str, Value]:
@@ -280,11 +278,7 @@ class Summary:
             return None
         if not len(state):
             return 0
-        total, order = state["nr_huge_pages"], state["order"]
-        if not (total.valid.all() and order.valid.all()):
-            return None
-        total_bytes: int = sum((total * (self.kernel.page_size << order.clip(0, 40))).tolist())
-        return total_bytes
+        return (state["nr_huge_pages"] * (self.kernel.page_size << state["order"])).sum()
 
     def _huge_pages(self) -> dict[str, Value]:
         state = self._hstates
@@ -304,8 +298,7 @@ class Summary:
         for key, member in keys.items():
             column = default[member]
             found[key] = column[0]
-        order = default["order"]
-        found["Hugepagesize"] = (self.kernel.page_size << order.clip(0, 40))[0]
+        found["Hugepagesize"] = (self.kernel.page_size << default["order"])[0]
         found["Hugetlb"] = self._hugetlb_bytes()
         return found
 

@@ -77,7 +77,7 @@ class SwappedRanges:
         self.whole = not losses
         # Bit 0 marks a value; in shared memory each says where in swap pages lie (mm/shmem.c, swp_to_radix_entry).
         value = (entry & np.uint64(1)) != 0
-        self._first, self._length = index[value], length[value]
+        self._first, self._length = index[value], np.minimum(length[value], _LAST)
         self._key = _key(owner[value], self._first)
         self._below = np.cumsum(self._length) - self._length
 

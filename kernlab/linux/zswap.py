@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
@@ -56,7 +55,7 @@ def _pages(kernel: Kernel, pool: StructArray) -> int | None:
     """Pages of all pools, None where a part of them cannot be read."""
     # In 6.18 zpool went, a layer between zswap and its allocators, of which only zsmalloc was left.
     if pool.has("zs_pool"):
-        return _total(pool.follow("zs_pool")["pages_allocated.counter"])
+        return pool.follow("zs_pool")["pages_allocated.counter"].sum()
     # From 6.6 to 6.10 a pool was made of several zpools.
     layers = pool["zpool"] if pool.has("zpool") else pool["zpools"]
     if not layers.valid.all():
@@ -73,15 +72,11 @@ def _pages(kernel: Kernel, pool: StructArray) -> int | None:
             raise KernlabError(f"its allocator {show_controls(kind)!r} is not known")
         struct, member = _ALLOCATORS[kind]
         rows = allocator.values[(name == kind).true]
-        pages = _total(StructArray(kernel, struct, rows)[member])
+        pages = StructArray(kernel, struct, rows)[member].sum()
         if pages is None:
             return None
         total += pages
     return total
-
-
-def _total(column: Column) -> int | None:
-    return int(column.values.sum()) if column.valid.all() else None
 
 
 def _word(kernel: Kernel, name: str, size: int) -> int | None:

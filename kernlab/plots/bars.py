@@ -77,21 +77,18 @@ def bars(parts: pd.DataFrame, colours: list[str], ax: Axes | None, theme: style.
 def slabs(slabs: pd.DataFrame, ax: Axes | None, top: int, theme: str | None) -> Axes:
     """Slab caches by the memory they hold: objects in use, and what is allocated but free."""
     colours = style.theme_of(theme, ax)
-    known = slabs["used_bytes"].notna()
-    used = slabs["used_bytes"].where(known, 0)
+    whole, used = slabs["bytes"].astype("float64").fillna(0.0), slabs["used_bytes"].astype("float64")
+    known = used.notna()
     parts = pd.DataFrame(
         {
-            "objects in use": used,
-            "free in its slabs": (slabs["bytes"] - slabs["used_bytes"]).where(known, 0),
-            "use unknown": slabs["bytes"].where(~known, 0),
+            "objects in use": used.where(known, 0.0),
+            "free in its slabs": (whole - used).where(known, 0.0),
+            "use unknown": whole.where(~known, 0.0),
         }
     )
     parts.index = pd.Index(slabs["name"].fillna("?").astype(object))
     ax = bars(parts, [colours.orange, colours.mute, colours.unknown], ax, colours, top)
-    whole, reclaimable = (
-        slabs["bytes"].fillna(0),
-        slabs["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False),
-    )
+    reclaimable = slabs["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
     style.title(
         ax,
         colours,
@@ -107,7 +104,8 @@ def processes(table: pd.DataFrame, ax: Axes | None, top: int, theme: str | None)
     parts = pd.DataFrame(
         {
             "private": table["uss_bytes"],
-            "fair share of shared": table["pss_bytes"] - table["uss_bytes"],
+            "fair share of shared": table["pss_bytes"].astype("float64")
+            - table["uss_bytes"].astype("float64"),
             "page tables": table["page_tables_bytes"],
             "swapped out": table["swap_bytes"],
         }
@@ -137,7 +135,10 @@ def maps_of(maps: pd.DataFrame, pid: int, comm: str, ax: Axes | None, top: int, 
     path = mine["path"].fillna("?")
     writable = mine["perms"].str.contains("w", na=False)
     name = path.mask(path == "", "anonymous").where(~(writable & path.str.startswith("/")), path + " (data)")
-    pss, rss, swap = mine["pss_bytes"].fillna(0), mine["rss_bytes"].fillna(0), mine["swap_bytes"].fillna(0)
+    # Floats, in which no sum of a dump's numbers wraps round.
+    pss, rss, swap, size = (
+        mine[f"{part}_bytes"].astype("float64").fillna(0.0) for part in ("pss", "rss", "swap", "size")
+    )
     parts = pd.DataFrame(
         {"its share": pss, "shared with others": rss - pss, "swapped out": swap, "name": name}
     )
@@ -151,7 +152,7 @@ def maps_of(maps: pd.DataFrame, pid: int, comm: str, ax: Axes | None, top: int, 
         ax,
         colours,
         f"Memory of {escape_plot(shorten(comm, 20))} ({pid}): {human_bytes(int(rss.sum()))} resident",
-        f"{human_bytes(int(mine['size_bytes'].fillna(0).sum()))} mapped in {len(mine):,} areas; "
+        f"{human_bytes(int(size.sum()))} mapped in {len(mine):,} areas; "
         f"its share is {human_bytes(int(pss.sum()))}",
     )
     return style.say(ax, _alt(f"Mappings of process {pid} by resident memory", parts))
@@ -167,7 +168,7 @@ def maps(maps: pd.DataFrame, tasks: pd.DataFrame, ax: Axes | None, top: int, the
     kind = pd.Series("anonymous", index=maps.index)
     kind = kind.mask(stack, "heap, stack").mask(file, "files").mask(shared, "shared")
     order = ["anonymous", "heap, stack", "files", "shared"]
-    sizes = pd.DataFrame({"pid": maps["pid"], "kind": kind, "size": maps["size_bytes"]})
+    sizes = pd.DataFrame({"pid": maps["pid"], "kind": kind, "size": maps["size_bytes"].astype("float64")})
     parts = sizes.pivot_table(index="pid", columns="kind", values="size", aggfunc="sum").reindex(
         columns=order
     )

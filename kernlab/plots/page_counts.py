@@ -92,7 +92,8 @@ def count(kernel: Kernel) -> Frames:
         kind = chunk.kind[rows]
         group = GROUP_OF[kind].astype(np.int64)
         zone = chunk.zone_code[rows].astype(np.int64)
-        node = np.where(zone >= 0, survey.zone_node[np.maximum(zone, 0)], len(survey.node))
+        # The index -1, of an unknown zone, is the last element: no node.
+        node = np.append(survey.zone_node, len(survey.node))[zone]
         zone = np.where(zone >= 0, zone, len(survey.zone))
         free += np.bincount(zone[kind == Kind.FREE], minlength=len(free))
         cell = (rows + chunk.first_pfn) // per_cell

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from kernlab.core.column import Column
 from kernlab.errors import KernlabError
+from kernlab.util import integers
+from kernlab.util.losses import scope
 
 SETTINGS = settings(max_examples=150, deadline=None)
 DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
@@ -245,3 +247,76 @@ def test_texts_are_compared_only():
 def test_what_is_no_sum_of_integers_is_refused(wrong):
     with pytest.raises(KernlabError):
         wrong()
+
+
+ANY = st.integers(*I64) | st.sampled_from([0, -1, 1 << 52, I64[0], I64[1], I64[1] - 1])
+
+
+@SETTINGS
+@given(st.lists(st.none() | ANY, max_size=12), st.data())
+def test_sums_are_exact_or_missing(numbers, data):
+    values = column("i8", numbers)
+    assert values.sum() == (None if None in numbers else sum(n for n in numbers if n is not None))
+    owner = np.array([data.draw(st.integers(0, 3)) for _ in numbers], dtype=np.int64)
+    with scope("test") as here:
+        found = values.added_by(owner, 4).tolist()
+    large = 0
+    for whose in range(4):
+        mine = [number for number, of in zip(numbers, owner.tolist(), strict=True) if of == whose]
+        exact = None if None in mine else sum(n for n in mine if n is not None)
+        fits = exact is not None and I64[0] <= exact <= I64[1]
+        assert found[whose] == (exact if fits else None)
+        large += exact is not None and not fits
+    assert any("do not fit" in said for said in here.losses) == (large > 0)
+
+
+@SETTINGS
+@given(st.lists(st.integers(*U64) | st.sampled_from([U64[1], 1 << 63]), max_size=12))
+def test_sums_of_unsigned_numbers(numbers):
+    assert column("u8", numbers).sum() == sum(numbers)
+    values, fits = integers.added(np.array([numbers, numbers], dtype=np.uint64), 0)
+    exact = [2 * number <= I64[1] for number in numbers]
+    assert (fits is None and all(exact)) or (fits is not None and fits.tolist() == exact)
+    assert values.tolist() == [2 * n if good else 0 for n, good in zip(numbers, exact, strict=True)]
+
+
+@SETTINGS
+@given(st.lists(st.none() | ANY | st.integers(-(1 << 70), 1 << 70)), st.lists(st.none() | ANY))
+def test_pythons_integers_and_others_in_place_of_what_is_missing(numbers, others):
+    numbers, others = (side[: min(len(numbers), len(others))] for side in (numbers, others))
+    fits = [number is not None and I64[0] <= number <= I64[1] for number in numbers]
+    with scope("test") as here:
+        found = Column.ints(numbers, "things")
+    assert found.tolist() == [number if good else None for number, good in zip(numbers, fits, strict=True)]
+    large = sum(number is not None and not good for number, good in zip(numbers, fits, strict=True))
+    assert here.losses == (
+        [f"{large:,} of {len(numbers):,} values of things do not fit into 64 bits, and are missing"]
+        if large
+        else []
+    )
+    assert found.otherwise(column("i8", others)).tolist() == [
+        number if good else other for number, good, other in zip(numbers, fits, others, strict=True)
+    ]
+
+
+def test_what_does_not_fit_is_told_by_name():
+    pages = Column.of(np.array([1, 1 << 52], dtype=np.uint64)).called("struct mm_struct: total_vm")
+    with scope("test") as here:
+        (pages * 4096).tolist()
+        (pages // 0).tolist()
+        pages.int64.tolist()
+    assert here.losses == [
+        "1 of 2 values of struct mm_struct: total_vm * 4096 do not fit into 64 bits, and are missing"
+    ]
+
+
+def test_seconds_beyond_what_a_time_holds():
+    """The year 300,000, and the number that NumPy takes for no time at all."""
+    seconds = Column.of(np.array([0, 1_700_000_000, 300_000 * 31_556_952, -(1 << 63)], dtype=np.int64))
+    with scope("test") as here:
+        found = seconds.datetime
+        spans = Column.of(np.array([-(1 << 63), 5], dtype=np.int64)).timedelta
+    assert np.isnat(found).tolist() == [False, False, True, True]
+    assert found[1] == np.datetime64("2023-11-14T22:13:20")
+    assert np.isnat(spans).tolist() == [True, False]
+    assert len(here.losses) == 2

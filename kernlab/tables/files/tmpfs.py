@@ -117,14 +117,13 @@ def _resident(kernel: Kernel, block: StructArray) -> Column:
             spaces.append(space)
             counts.append(number)
     every, index = np.unique(np.concatenate(spaces), return_inverse=True)
-    pages = np.zeros(len(every), dtype=np.int64)
-    np.add.at(pages, index, np.concatenate(counts))
+    pages = Column.of(np.concatenate(counts)).added_by(index, len(every))
     owner = StructArray(kernel, "struct address_space", every)["host->i_sb"]
-    lost = int(pages[~owner.valid].sum())
+    lost = pages[~owner.valid].sum()
     if lost:
         kernel.lost(f"tmpfs: the inodes of {lost:,} pages of shared memory are not in the dump")
     # With pages whose owner is unknown each sum may be too small.
-    return Column.of(_summed(block, owner, pages), np.full(len(block), lost == 0)) * kernel.page_size
+    return _summed(block, owner, pages).where(np.full(len(block), lost == 0)) * kernel.page_size
 
 
 def _swapped(kernel: Kernel, block: StructArray) -> Column:
@@ -134,15 +133,14 @@ def _swapped(kernel: Kernel, block: StructArray) -> Column:
         return Column.missing(len(block), "int")
     pages, owner = swapped_pages(inode), inode["i_sb"]
     whole = bool((pages.valid & owner.valid).all())
-    return Column.of(_summed(block, owner, pages.values), np.full(len(block), whole)) * kernel.page_size
+    return _summed(block, owner, pages).where(np.full(len(block), whole)) * kernel.page_size
 
 
-def _summed(block: StructArray, owner: Column, pages: I64) -> I64:
+def _summed(block: StructArray, owner: Column, pages: Column) -> Column:
     """Pages by the super_block that each lot of them belongs to."""
-    total = np.zeros(len(block), dtype=np.int64)
-    if len(block):
-        order = np.argsort(block.addresses)
-        place = order[np.searchsorted(block.addresses[order], owner.values).clip(max=len(block) - 1)]
-        mine = (owner == block.addresses[place]).true
-        np.add.at(total, place[mine], pages[mine])
-    return total
+    if not len(block):
+        return Column.of(np.zeros(0, dtype=np.int64))
+    order = np.argsort(block.addresses)
+    place = order[np.searchsorted(block.addresses[order], owner.values).clip(max=len(block) - 1)]
+    mine: Mask = (owner == block.addresses[place]).true
+    return pages[mine].added_by(place[mine], len(block))

@@ -37,7 +37,7 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
             address="struct hstate",
         )
     order, total = state["order"], state["nr_huge_pages"]
-    size = kernel.page_size << order.clip(0, 40)
+    size = kernel.page_size << order
     index = vm_counters.global_word(kernel, "default_hstate_idx", 4)
     per_node: list[tuple[str, Any]] = []
     for node in zones.nodes(kernel)["node_id"].values.tolist():

@@ -23,6 +23,7 @@ from kernlab.linux.slab_caches import (
 from kernlab.linux.slab_pages import ALLOCATED, UNKNOWN, SlabPages, slab_heads
 from kernlab.linux.slab_states import object_states
 from kernlab.linux.slub import slab_type
+from kernlab.util import integers
 from kernlab.util.text import nearest
 
 U64 = npt.NDArray[np.uint64]
@@ -77,22 +78,22 @@ def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None) -> None:
         return
     short = []
     for member, each in (("nr_slabs", np.ones(len(slabs), dtype=np.int64)), ("total_objects", slabs.objects)):
-        told = nodes[f"{member}.counter"]
-        counted = np.zeros(len(cache), dtype=np.int64)
-        np.add.at(counted, owner, told.filled(0))
+        told = nodes[f"{member}.counter"].added_by(owner, len(cache))
         found = np.zeros(len(slabs.caches), dtype=np.int64)
         np.add.at(found, slabs.cache, each)
         place = np.searchsorted(slabs.caches.addresses, cache.addresses)
         here = place < len(found)
         here[here] = slabs.caches.addresses[place[here]] == cache.addresses[here]
-        counted[here] -= found[place[here]]
-        short.append(np.maximum(counted, 0))
-    rows = np.flatnonzero(short[0] + short[1])
+        known = np.zeros(len(cache), dtype=np.int64)
+        known[here] = found[place[here]]
+        short.append((told - known).clip(0))
+    rows = np.flatnonzero(short[0].true | short[1].true)
     if len(rows):
+        slabs_lost, objects_lost = (integers.total(column.filled(0)) for column in short)
+        names = f"{', '.join(cache_names(kernel, cache[rows[:5]]))}{' …' if len(rows) > 5 else ''}"
         kernel.lost(
-            f"slabs: {int(short[0].sum()):,} slabs and {int(short[1].sum()):,} objects that their caches count are not "
-            f"here: their page structs are damaged or absent (caches: {', '.join(cache_names(kernel, cache[rows[:5]]))}"
-            f"{' …' if len(rows) > 5 else ''})"
+            f"slabs: {slabs_lost:,} slabs and {objects_lost:,} objects that their caches count are not here: their "
+            f"page structs are damaged or absent (caches: {names})"
         )
 
 

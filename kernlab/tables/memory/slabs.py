@@ -75,17 +75,19 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
     layout = cache["oo.x"]
     pages = 1 << (layout >> OO_SHIFT & 0x3F)
     tally = count(kernel, cache)
+    slabs_, objects = tally.slabs, tally.objects
+    negative = (slabs_ < 0).true | (objects < 0).true
+    kernel.lost("caches count fewer slabs or objects than none, which are not known", mask=negative)
+    slabs_, objects = slabs_.where(~negative), objects.where(~negative)
     # A cache without a slab has nothing in use, whatever else of it cannot be read.
-    known = tally.counted & (tally.free_known | (tally.objects == 0))
-    active = Column.of(np.where(tally.objects == 0, 0, tally.objects - tally.free), known)
-    sane = (active >= 0).true & (tally.objects >= 0)
+    active = objects.where((objects == 0).true).otherwise(objects - tally.free)
+    sane = (active >= 0).true
     wrong = int((active.valid & ~sane).sum())
     if wrong:
         kernel.lost(
             f"slabs: {wrong:,} caches count more free objects than they have; their `active` is missing"
         )
     active = active.where(sane)
-    slabs_ = Column.of(tally.slabs, tally.counted)
     lost = int((~active.valid).sum())
     if lost:
         kernel.lost(
@@ -101,7 +103,7 @@ def slabs(kernel: Kernel) -> pd.DataFrame:
         objects_per_slab=nullable(layout & OO_MASK),
         pages_per_slab=nullable(pages),
         slabs=nullable(slabs_),
-        objects=nullable(tally.objects, tally.counted),
+        objects=nullable(objects),
         active=nullable(active),
         bytes=nullable(slabs_ * pages * kernel.page_size),
         used_bytes=nullable(active * size),
@@ -126,24 +128,27 @@ def flag_names(kernel: Kernel, flags: Column) -> Column:
 
 @dataclass
 class Tally:
-    """What was counted per cache: int64[n] each, and whether all of it could be read."""
+    """What was counted per cache: "int" columns, missing where not all of it could be read."""
 
-    slabs: I64
-    objects: I64
-    free: I64
-    counted: Mask
-    free_known: Mask
+    slabs: Column
+    objects: Column
+    free: Column
 
     @classmethod
     def zero(cls, count: int) -> Tally:
         """Nothing counted yet, nothing missed."""
-        slabs, objects, free = np.zeros((3, count), dtype=np.int64)
-        return cls(slabs, objects, free, np.ones(count, dtype=bool), np.ones(count, dtype=bool))
+        none = Column.of(np.zeros(count, dtype=np.int64))
+        return cls(none, none, none)
 
     def add_free(self, owner: npt.NDArray[np.integer], free: Column) -> None:
         """Count free objects towards their caches; one that could not be read spoils its cache's count."""
-        np.add.at(self.free, owner, free.int64.filled(0))
-        self.free_known[owner[~free.valid]] = False
+        self.free += free.added_by(owner, len(self.free))
+
+    def spoil(self, owner: npt.NDArray[np.integer]) -> None:
+        """Of these caches not all free objects are known."""
+        known = self.free.valid.copy()
+        known[owner] = False
+        self.free = self.free.where(known)
 
 
 def count(kernel: Kernel, cache: StructArray) -> Tally:
@@ -153,14 +158,13 @@ def count(kernel: Kernel, cache: StructArray) -> Tally:
     if nodes.has("nr_slabs"):
         slabs_, objects = nodes["nr_slabs.counter"], nodes["total_objects.counter"]
         valid = nodes.valid & slabs_.valid & objects.valid
-        np.add.at(tally.slabs, owner[valid], slabs_.values[valid])
-        np.add.at(tally.objects, owner[valid], objects.values[valid])
-        tally.counted[owner[~valid]] = False
+        tally.slabs = slabs_.where(valid).added_by(owner, len(cache))
+        tally.objects = objects.where(valid).added_by(owner, len(cache))
     else:
         # Without CONFIG_SLUB_DEBUG (and so with CONFIG_SLUB_TINY) nobody counts them.
         _count_frames(kernel, cache, tally)
     partial = nodes["nr_partial"]
-    tally.free_known[owner[~partial.valid]] = False
+    tally.spoil(owner[~partial.valid])
     heads = nodes.follow("partial").addresses
     slab, member = slab_type(kernel), "slab_list"
     with kernel.watched() as losses:
@@ -172,7 +176,7 @@ def count(kernel: Kernel, cache: StructArray) -> Tally:
     if losses:
         # A list that broke lacks slabs, or ran on through what is none of its own.
         wrong = (partial != found).true
-        tally.free_known[owner[wrong]] = False
+        tally.spoil(owner[wrong])
     tally.add_free(owner[of_node], _free_in(slabs_on))
     _count_percpu(kernel, cache, tally)
     return tally
@@ -186,8 +190,8 @@ def _count_frames(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
     place = np.minimum(np.searchsorted(cache.addresses[order], pointer.values), max(len(cache) - 1, 0))
     mine = (pointer.where(objects.valid) == cache.addresses[order][place]).true
     of = order[place[mine]]
-    np.add.at(tally.slabs, of, 1)
-    np.add.at(tally.objects, of, objects.int64.values[mine])
+    tally.slabs = Column.of(np.ones(len(of), dtype=np.int64)).added_by(of, len(cache))
+    tally.objects = objects[mine].added_by(of, len(cache))
     kernel.lost("slab pages belong to no listed cache, or cannot be read", mask=~mine, why="not counted")
 
 
@@ -209,7 +213,7 @@ def _count_percpu(kernel: Kernel, cache: StructArray, tally: Tally) -> None:
 
 def _count_cpu_slabs(kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray) -> None:
     heads = cpu["freelist"]
-    tally.free_known[owner[~heads.valid]] = False
+    tally.spoil(owner[~heads.valid])
     lengths, good = freelist_lengths(kernel, cache, owner[heads.valid], heads.values[heads.valid])
     tally.add_free(owner[heads.valid], Column.of(lengths, good))
     broken = int((~good).sum())
@@ -225,7 +229,7 @@ def _count_cpu_slabs(kernel: Kernel, cache: StructArray, tally: Tally, owner: I6
     if not cpu.has("partial"):
         return
     partial = cpu["partial"]
-    tally.free_known[owner[~partial.valid]] = False
+    tally.spoil(owner[~partial.valid])
     rows = np.flatnonzero(partial.true)
     waiting = partial[rows]
     for _ in range(4096):
@@ -235,11 +239,11 @@ def _count_cpu_slabs(kernel: Kernel, cache: StructArray, tally: Tally, owner: I6
         tally.add_free(owner[rows], _free_in(slabs_on))
         following = slabs_on["next"]
         rows, waiting = rows[following.true], following[following.true]
-    tally.free_known[owner[rows]] = False
+    tally.spoil(owner[rows])
     kernel.lost(f"slabs: the partial slabs of {len(rows):,} CPUs do not end")
 
 
 def _count_sheaves(kernel: Kernel, cache: StructArray, tally: Tally, owner: I64, cpu: StructArray) -> None:
     of, sheaf, doubtful = sheaves(kernel, cache, owner, cpu)
-    tally.free_known[doubtful] = False
+    tally.spoil(doubtful)
     tally.add_free(of, sheaf["size"])

@@ -49,15 +49,14 @@ def vmalloc(kernel: Kernel) -> pd.DataFrame:
     lost = int((known & ~flags.valid).sum())
     if lost:
         kernel.lost(f"vmalloc: what {lost:,} areas are for is not known: their vm_struct is not in the dump")
-    span = (areas.end - areas.start).astype(np.int64)
-    length = np.where(size.valid, size.int64.values, span)
+    length = size.otherwise(Column.of(areas.end) - Column.of(areas.start))
     asked = vm["requested_size"].int64 if vm.has("requested_size") else Column.missing(len(vm), "int")
     return frame(
         kernel,
         "vmalloc",
         start=addresses(kernel, areas.start),
         end=addresses(kernel, areas.end),
-        size_bytes=length,
+        size_bytes=nullable(length),
         caller=_callers(kernel, caller),
         # An area without a vm_struct has no pages of its own; one whose vm_struct is lost has some that are unknown.
         pages=nullable(pages.int64.filled(0), ~known | pages.valid),

@@ -83,11 +83,11 @@ def _member(structs: StructArray, path: str) -> Column:
 
 
 def _watermarks(zone: StructArray) -> dict[str, Any]:
-    marks = zone["_watermark"]
     boost = _member(zone, "watermark_boost")
     columns: dict[str, Any] = {"boost": nullable(boost)}
-    for index in range(min(marks.values.shape[1], len(_WATERMARKS))):
-        columns[_WATERMARKS[index]] = nullable(Column.of(marks.values[:, index], marks.valid) + boost)
+    for index, name in enumerate(_WATERMARKS):
+        if zone.has(f"_watermark[{index}]"):
+            columns[name] = nullable(zone[f"_watermark[{index}]"] + boost)
     return columns
 
 

@@ -133,7 +133,6 @@ def counted(kernel: Kernel, task: StructArray, mm: Column, kinds: tuple[str, ...
 def _split_rss(space: StructArray, task: StructArray, space_of: npt.NDArray[np.intp], kind: int) -> Column:
     count = space[f"rss_stat.count[{kind}].counter"].int64
     if task.has("rss_stat.count[0]"):  # CONFIG_SMP with SPLIT_RSS_COUNTING: each thread keeps up to 64 back
-        kept = np.zeros(len(space), dtype=np.int64)
-        np.add.at(kept, space_of, task[f"rss_stat.count[{kind}]"].filled(0))
-        return count + kept
+        kept = task[f"rss_stat.count[{kind}]"]
+        return count + kept.added_by(space_of, len(space)).filled(0)
     return count

@@ -102,7 +102,7 @@ class Evidence:
         """Zones with memory: (name, free pages by order, watermarks min, low, high in pages, managed pages)."""
         _, free, survey = self._counted
         managed = survey.zone["managed_pages.counter"]
-        marks = [survey.zone[f"_watermark[{level}]"] for level in range(3)]
+        marks = [survey.zone[f"_watermark[{level}]"].int64 for level in range(3)]
         names = zone_names(self.kernel, survey.zone)
         known = np.logical_and.reduce([mark.valid for mark in marks])
         several = len(survey.node) > 1

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from kernlab.errors import KernlabError
@@ -172,15 +171,15 @@ def _events(memory: Evidence) -> tuple[list[dict[str, Any]], bool]:
 def _next_victim(memory: Evidence) -> list[Lead]:
     """Who the OOM killer would take next (mm/oom_kill.c, oom_badness)."""
     table = memory.processes
-    badness = (table["rss_bytes"] + table["swap_bytes"] + table["page_tables_bytes"]).fillna(
-        0
-    ) // memory.kernel.page_size
-    points = badness + table["oom_score_adj"].fillna(0) * (memory.managed // memory.kernel.page_size // 1000)
+    parts = [table[f"{part}_bytes"].astype("float64") for part in ("rss", "swap", "page_tables")]
+    badness = (parts[0] + parts[1] + parts[2]).fillna(0.0) // memory.kernel.page_size
+    score = table["oom_score_adj"].astype("float64").fillna(0.0)
+    points = badness + score * (memory.managed // memory.kernel.page_size // 1000)
     # One that must never be killed has -1000 (OOM_SCORE_ADJ_MIN).
-    points = points.where(table["oom_score_adj"].fillna(0) > -1000, -1)
+    points = points.where(score > -1000, -1.0)
     if not len(points):
         return []
-    row = table.iloc[int(points.to_numpy(dtype=np.int64).argmax())]
+    row = table.iloc[int(points.to_numpy().argmax())]
     size = size_of(row["rss_bytes"])
     return [
         Lead(

@@ -22,7 +22,8 @@ def large_processes(memory: Evidence) -> list[Lead]:
     """Processes far above their share."""
     found = []
     table = memory.processes
-    held = (table["pss_bytes"] + table["swap_bytes"]).fillna(0)
+    # Sums of a dump's numbers are taken as floats, in which nothing wraps round.
+    held = (table["pss_bytes"].astype("float64") + table["swap_bytes"].astype("float64")).fillna(0.0)
     usual = float(held.median()) if len(held) else 0.0
     for row in held.index[(held > 0.1 * memory.managed) & (held > 4 * usual)].tolist()[:10]:
         size, pid, comm = int(held[row]), table["pid"][row], show_controls(str(table["comm"][row]))
@@ -54,7 +55,8 @@ def many_processes(memory: Evidence) -> list[Lead]:
     """Many processes of one name and one control group that together hold much."""
     table = memory.processes
     # Interpreters give their name to all sorts of services, which have nothing to do with one another.
-    groups = table.groupby(["comm", table["cgroup"].fillna("")])["pss_bytes"].agg(["sum", "count"])
+    held = table["pss_bytes"].astype("float64")
+    groups = held.groupby([table["comm"], table["cgroup"].fillna("")]).agg(["sum", "count"])
     many = groups[(groups["count"] >= 20) & (groups["sum"] > 0.2 * memory.managed)].reset_index()
     found = []
     for _, row in many.iterrows():
@@ -78,12 +80,14 @@ def large_caches(memory: Evidence) -> list[Lead]:
     """Slab caches far above their share, and those that hold much that is free."""
     found = []
     table = memory.slabs
-    size = table["bytes"].fillna(0).astype("int64")
-    whole = int(size.sum())
+    size = table["bytes"].astype("float64").fillna(0.0)
+    whole = float(size.sum())
     shrinks = table["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
     for row in size.nlargest(5).index.tolist():
         held, name = int(size[row]), show_controls(str(table["name"][row]))
         if held < 0.05 * memory.managed and not (held > 0.5 * whole and held > 0.02 * memory.managed):
+            continue
+        if held <= 0:
             continue
         active = table["active"][row]
         used = (
@@ -103,7 +107,7 @@ def large_caches(memory: Evidence) -> list[Lead]:
                 held,
             )
         )
-    waste = (table["bytes"] - table["used_bytes"]).fillna(0).astype("int64")
+    waste = (table["bytes"].astype("float64") - table["used_bytes"].astype("float64")).fillna(0.0)
     for row in waste.index[(waste > 0.02 * memory.managed) & (waste > 0.5 * size)].tolist():
         lost, name = int(waste[row]), show_controls(str(table["name"][row]))
         found.append(
@@ -125,7 +129,7 @@ def unreclaimable(memory: Evidence) -> list[Lead]:
     found = []
     table = memory.slabs
     shrinks = table["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
-    pinned = int(table["bytes"].fillna(0)[~shrinks].sum())
+    pinned = int(table["bytes"].astype("float64")[~shrinks].sum())
     if memory.share(pinned) > 0.15:
         found.append(
             Lead(
@@ -181,7 +185,9 @@ def cgroups(memory: Evidence) -> list[Lead]:
     table = memory.cgroups
     dying = table["dying"].fillna(False)
     # Page cache of files is no reason to worry: it goes when memory is needed, and the cgroup with it.
-    pinned = table[["anon_bytes", "shmem_bytes", "unmapped_bytes", "kernel_bytes"]].fillna(0).sum(axis=1)
+    pinned = (
+        table[["anon_bytes", "shmem_bytes", "unmapped_bytes", "kernel_bytes"]].astype("float64").sum(axis=1)
+    )
     count, size = int(dying.sum()), int(pinned[dying].sum())
     if (count >= 100 and count > 0.5 * len(table)) or memory.share(size) > 0.01:
         found.append(
@@ -195,7 +201,7 @@ def cgroups(memory: Evidence) -> list[Lead]:
                 size,
             )
         )
-    full = (table["usage_bytes"] >= 0.97 * table["limit_bytes"]).fillna(False)
+    full = table["usage_bytes"].astype("float64") >= 0.97 * table["limit_bytes"].astype("float64")
     for row in table.index[full].tolist()[:10]:
         used = size_of(table["usage_bytes"][row])
         found.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import frame, nullable, table
 from kernlab.errors import KernlabError
@@ -37,14 +38,14 @@ def suspects(kernel: Kernel) -> pd.DataFrame:
                 f"suspects: {(rule.__doc__ or rule.__name__).splitlines()[0]} could not be asked: {error}"
             )
     found.sort(key=lambda lead: -lead.weight)
-    size = np.array([lead.bytes for lead in found], dtype=np.int64)
+    size = Column.ints([lead.bytes if lead.bytes >= 0 else None for lead in found], "the bytes of leads")
     return frame(
         kernel,
         "suspects",
         lead=[lead.lead for lead in found],
         subject=[lead.subject for lead in found],
-        bytes=nullable(np.maximum(size, 0), size >= 0),
-        share=np.where(size >= 0, size / max(memory.managed, 1), np.nan),
+        bytes=nullable(size),
+        share=np.where(size.valid, size.values / max(memory.managed, 1), np.nan),
         evidence=[lead.evidence for lead in found],
         cell=[lead.cell for lead in found],
     )

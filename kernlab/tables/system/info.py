@@ -15,7 +15,7 @@ from kernlab.errors import KernlabError
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
 from kernlab.tables.system.last_words import panic_message
 from kernlab.tables.system.log import log
-from kernlab.util import text
+from kernlab.util import integers, text
 from kernlab.walk.cpus import cpus, percpu
 
 #: kernel/panic.c, taint_flags[]: the letter of each bit when set ('G' instead of 'P' when bit 0 is not).
@@ -23,6 +23,8 @@ _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 
 #: Strings of the kernel are read no further than this (COMMAND_LINE_SIZE is 2,048 or 4,096).
 _LONGEST_STRING = 4096
+#: Digits of more seconds than any time has.
+_LONGEST_TIME = 20
 
 
 @table
@@ -73,7 +75,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "crash_time_source": said_by,
         "uptime": known("uptime", lambda: uptime(kernel)),
         "cpus": known("cpus", lambda: len(cpus(kernel, "online"))),
-        "memory_bytes": known("memory_bytes", lambda: kernel.word("_totalram_pages") * kernel.page_size),
+        "memory_bytes": known("memory_bytes", lambda: _memory_bytes(kernel)),
         "cmdline": known("cmdline", lambda: string_at(kernel, kernel.word("saved_command_line"))),
         "panic_message": known("panic_message", lambda: _last_words(kernel)),
         "panic_cpu": cpu,
@@ -113,14 +115,27 @@ def taint(mask: int) -> str:
     return "".join(letters) or "Not tainted"
 
 
-def uptime(kernel: Kernel) -> pd.Timedelta | None:
-    """Time since boot at the last tick of the timekeeper, suspend included (kernel/time/timekeeping.c)."""
+def uptime(kernel: Kernel) -> pd.Timedelta:
+    """Time since boot at the last tick of the timekeeper, suspend included (kernel/time/timekeeping.c).
+
+    Raises KernlabError where that is not a time.
+    """
     keeper = _timekeeper(kernel)
     base = _number(keeper, "tkr_mono.base")
     nanoseconds = _number(keeper, "tkr_mono.xtime_nsec") >> min(_number(keeper, "tkr_mono.shift"), 63)
     boot = _number(keeper, "offs_boot")
     total = base + nanoseconds + boot
-    return pd.Timedelta(total, unit="ns") if 0 <= total < 1 << 62 else None
+    if not 0 <= total < 1 << 62:
+        raise KernlabError(f"the kernel's clock says {total:,} ns since boot, which is not a time")
+    return pd.Timedelta(total, unit="ns")
+
+
+def _memory_bytes(kernel: Kernel) -> int:
+    """What /proc/meminfo calls MemTotal."""
+    size = kernel.word("_totalram_pages") * kernel.page_size
+    if size > integers.I64_RANGE[1]:
+        raise KernlabError(f"the size of memory (_totalram_pages) {integers.TOO_LARGE}")
+    return size
 
 
 def _died(kernel: Kernel) -> tuple[pd.Timestamp | None, str | None]:
@@ -130,11 +145,12 @@ def _died(kernel: Kernel) -> tuple[pd.Timestamp | None, str | None]:
         (kernel.file.header.get("timestamp"), "the file's header"),
     )
     for seconds, who in told:
-        if (time := _utc(seconds)) is not None:
+        if (time := _utc(kernel, seconds, who)) is not None:
             return time, who
     # kernel/time/timekeeping.c, ktime_get_real_seconds: what CRASHTIME would have been.
-    time = _utc(_number(_timekeeper(kernel), "xtime_sec"))
-    return time, "the kernel's clock at its last tick" if time is not None else None
+    who = "the kernel's clock at its last tick"
+    time = _utc(kernel, _number(_timekeeper(kernel), "xtime_sec"), who)
+    return time, who if time is not None else None
 
 
 def _timekeeper(kernel: Kernel) -> StructArray:
@@ -218,8 +234,12 @@ def _value(structs: StructArray, path: str) -> Any:
     return column.values[0]
 
 
-def _utc(seconds: object) -> pd.Timestamp | None:
-    try:
-        return pd.Timestamp(int(str(seconds)), unit="s", tz="UTC") if seconds else None
-    except (ValueError, OverflowError):
+def _utc(kernel: Kernel, seconds: object, who: str) -> pd.Timestamp | None:
+    """Seconds since 1970 as a time; None without any, and where they are not one that pandas knows (1970 to 2262)."""
+    if not seconds:
         return None
+    said = str(seconds)
+    if said.isdecimal() and len(said) < _LONGEST_TIME and int(said) <= integers.I64_RANGE[1] // 10**9:
+        return pd.Timestamp(int(said), unit="s", tz="UTC")
+    kernel.lost(f"when the machine died: {who} says {text.shorten(said, 40)!r} seconds, which is not a time")
+    return None

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
-from kernlab.dataframes import addresses, frame
+from kernlab.dataframes import addresses, frame, nullable
 from kernlab.traces.ftrace.load import Trace
 from kernlab.traces.ftrace.rings import MAIN, Instance
 
@@ -56,7 +56,7 @@ def lost_table(kernel: Kernel, trace: Trace) -> pd.DataFrame:
     rings, tallies = trace.rings, trace.tallies
 
     def counter(name: str) -> Any:
-        return pd.array([ring.counters.get(name) for ring in rings], dtype="Int64")
+        return nullable(Column.ints([ring.counters.get(name) for ring in rings], name))
 
     return frame(
         kernel,
@@ -67,7 +67,7 @@ def lost_table(kernel: Kernel, trace: Trace) -> pd.DataFrame:
         overrun=counter("overrun"),
         read=counter("read"),
         decoded=np.array([tally.decoded for tally in tallies], dtype=np.int64),
-        missing=pd.array([tally.missing for tally in tallies], dtype="Int64"),
+        missing=nullable(Column.ints([tally.missing for tally in tallies], "missing events")),
         exact=np.array([tally.missing == 0 for tally in tallies], dtype=bool),
         commit_overrun=counter("commit_overrun"),
         dropped_events=counter("dropped_events"),

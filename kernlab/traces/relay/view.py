@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses, frame, nullable
 from kernlab.errors import KernlabError
@@ -113,7 +114,7 @@ class Relay(Spelt):
             unread_bytes=number(lambda b: b.counters.unread_bytes()),
             lost_subbufs=number(lambda b: b.counters.lost_subbufs),
             dropped=number(lambda b: b.dropped, sound=False),
-            channel_dropped=pd.array(dropped, dtype="Int64"),
+            channel_dropped=nullable(Column.ints(dropped, "channel_dropped")),
             is_global=np.array([channel.is_global for channel in channels], dtype=bool),
             full=pd.array(
                 [None if b is None or b.damage else b.counters.full for b in buffers], dtype="boolean"
