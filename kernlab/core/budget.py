@@ -34,6 +34,9 @@ FEWEST_STRUCTS = 1 << 12
 #: However little it holds, so much memory is no reason to refuse.
 LEAST_ROOM = 1 << 30
 
+#: How many times as many frames as the file has the kernel may map, beside its map of all memory.
+_FRAMES_LEFT_OUT = 16
+
 #: Bytes of a result for each byte that the file holds: a row has hardly more than the struct that it was made of.
 _ROOM_PER_BYTE = 4
 
@@ -72,6 +75,13 @@ class Budget:
             return claimed
         self._kernel.lost(self._disbelief(what, int(claimed[~fits].max()), most))
         return np.where(fits, claimed, 0)
+
+    def frames(self, claimed: I64, what: str) -> I64:
+        """As `counts`, of frames that something of the kernel covers or maps, each once: int64[n].
+
+        They may be user programs' own, which a dump level leaves out, and then more than the file has.
+        """
+        return self.counts(claimed, self._kernel.file.page_size // _FRAMES_LEFT_OUT, what)
 
     def _disbelief(self, what: str, claimed: int, most: int) -> str:
         return (

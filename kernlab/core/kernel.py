@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Kept = TypeVar("Kept")
 
+#: So many CPUs every kernel's arrays have room for that is built for servers.
+_FEW_CPUS = 64
+
 #: BTF of the kernel image larger than this is not BTF (today's are 4 to 8 MB).
 _LARGEST_BTF = 256 << 20
 
@@ -367,11 +370,19 @@ class Kernel:
                 f"the number of CPUs cannot be read ({error}); the array of per-CPU areas tells it"
             )
             count = 0
-        if not count:
+        # A look-up of the array's size orders all symbols: only what no small machine has is held against it.
+        room = self.arch.most_cpus
+        if not 0 < count <= _FEW_CPUS:
             _, _, size = self.symbols.lookup(np.array([address], dtype=np.uint64))
-            every = np.frombuffer(
-                self.read(address, min(int(size[0]), 8 * self.arch.most_cpus) & ~7), dtype="<u8"
+            room = min(int(size[0]) // 8, room)
+        if count > room:
+            self.dump_lost(
+                f"there should be {count:,} CPUs, and the array of per-CPU areas has room for {room:,}; it tells how "
+                "many there are"
             )
+            count = 0
+        if not count:
+            every = np.frombuffer(self.read(address, 8 * room), dtype="<u8")
             used = np.flatnonzero(every != every[-1:])
             count = int(used[-1]) + 1 if len(used) else 1
             return every[:count].astype(np.uint64)

@@ -8,9 +8,10 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
+from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.mounts import in_namespace, of_mounts
 from kernlab.linux.paths import paths, paths_at, root_of_init
-from kernlab.walk.lists import list_entries
+from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
@@ -105,7 +106,7 @@ def mounts_of(kernel: Kernel, blocks: U64) -> U64:
         owner = rows[owner]
     else:
         # Linux 6.18 chained the mounts of a file system by mnt_next_for_sb.
-        owner, mount = _chained_mounts(kernel, block)
+        owner, mount = chained_mounts(kernel, block)
     whole = mount["mnt.mnt_root"].values == block["s_root"].values[owner]
     space = mount["mnt_ns"]
     seen = in_namespace(space)
@@ -120,24 +121,16 @@ def mounts_of(kernel: Kernel, blocks: U64) -> U64:
     return best
 
 
-def _chained_mounts(kernel: Kernel, block: StructArray) -> tuple[I64, StructArray]:
-    found: list[U64] = []
-    owners: list[I64] = []
-    first = block["s_mounts"]
-    owner = np.flatnonzero(first.true)
-    mount = first.values[owner]
+def chained_mounts(kernel: Kernel, block: StructArray) -> tuple[I64, StructArray]:
+    """The mounts of each super_block, which they chain since Linux 6.18: (its row int64[m], StructArray of mount)."""
     kind = kernel.find_type("struct mount")
-    for _ in range(1 << 12):
-        if not len(owner):
-            break
-        owners.append(owner)
-        found.append(mount)
-        following = StructArray(kernel, kind, mount)["mnt_next_for_sb"]
-        going = following.true
-        owner, mount = owner[going], following.values[going]
-    if not found:
-        return owner, StructArray(kernel, kind, mount)
-    return np.concatenate(owners), StructArray(kernel, kind, np.concatenate(found))
+    owner, mount = chain_nodes(
+        kernel,
+        block["s_mounts"].filled(0),
+        what="the mounts of file systems",
+        link=resolve(kind, "mnt_next_for_sb").hops[-1],
+    )
+    return owner, StructArray(kernel, kind, mount)
 
 
 def device_names(kernel: Kernel, inode: StructArray) -> Column:

@@ -11,9 +11,6 @@ from kernlab.core.struct_array import StructArray
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-#: A tree with more ranges than this is taken for damaged.
-MOST_RESOURCES = 1 << 18
-
 #: No tree of resources is deeper; /proc/iomem itself prints five levels (MAX_IORES_LEVEL).
 _DEEPEST = 64
 
@@ -25,14 +22,14 @@ def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
     """Every `struct resource` below the variable `root` ("iomem_resource"), in the order of /proc/iomem.
 
     Returns (StructArray, depth int64[n]), the root itself left out. A node that cannot be read costs what is below
-    and behind it; one that is met again is not entered again.
+    and behind it; one that is met again is not entered again, and there are no more than the dump's file can hold.
     """
     kind = kernel.find_type("struct resource")
     top = np.array([kernel.symbol(root)], dtype=np.uint64)
     levels: list[tuple[U64, I64]] = []
     parents, seen = top, top
     lost: list[int] = []
-    twice = 0
+    twice, most = 0, kernel.budget.structs(kind.size)
     for _ in range(_DEEPEST):
         with kernel.quiet():
             child = StructArray(kernel, kind, parents)["child"]
@@ -40,7 +37,10 @@ def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
         owner = np.flatnonzero(child.true)
         current = child.values[owner]
         owners, nodes = [owner[:0]], [current[:0]]
-        while len(current) and len(seen) < MOST_RESOURCES:
+        while len(current):
+            if len(seen) > most:
+                kernel.lost(f"{root}: more ranges than the {most:,} that what the file holds has room for")
+                break
             unique, first = np.unique(current, return_index=True)
             fresh = np.sort(first[~np.isin(unique, seen)])
             twice += len(current) - len(fresh)

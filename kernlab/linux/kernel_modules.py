@@ -247,6 +247,8 @@ def module_types(kernel: Kernel) -> list[Btf]:
     data, size, name = btf["data"], btf["data_size"], btf["name"]
     base = kernel.types
     assert isinstance(base, Btf)
+    claimed = size.where((size <= _LARGEST_BTF).true).int64.filled(0)
+    believed = kernel.budget.counts(claimed, 1, "bytes of the modules' types")
     found = []
     for row in range(len(entry)):
         who = str(name.values[row])
@@ -254,7 +256,7 @@ def module_types(kernel: Kernel) -> list[Btf]:
             where, length = data[row], size[row]
             if where is None or length is None:
                 raise KernlabError("it lies on pages that the dump lacks")
-            if length > _LARGEST_BTF:
+            if length != believed[row]:
                 raise KernlabError(f"it claims {length:,} bytes")
             found.append(Btf(kernel.read(where, length), base))
         except KernlabError as error:

@@ -89,7 +89,7 @@ def usage(kernel: Kernel) -> Usage:
     owner, vma = owner[order], vma[order]
     book = _Book(kernel, owner, vma, start.values[order], end.values[order])
     tables = PageTables(kernel, spaces)
-    with progress("Walking page tables") as bar:
+    with progress("Walking page tables") as bar, kernel.budget.walk("page tables"):
         for block in tables.entries():
             book.add(block)
             bar.advance(len(block.owner))

@@ -181,6 +181,8 @@ class Summary:
         rows = np.flatnonzero(read & readable & (pointers != 0) & (numbers > 0) & (numbers < 1 << 20))
         kind = kernel.find_type("struct address_space")
         each = numbers[rows].astype(np.int64)
+        if not kernel.budget.holds(int(each.sum()), kind.size):
+            return None
         base = np.repeat(pointers[rows], each)
         step = np.arange(int(each.sum())) - np.repeat(np.cumsum(each) - each, each)
         space = StructArray(kernel, kind, base + step.astype(np.uint64) * np.uint64(kind.size))

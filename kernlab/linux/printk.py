@@ -99,7 +99,10 @@ class Ring:
             return int(column.values[0])
 
         count_bits, size_bits = number("desc_ring.count_bits"), number("text_data_ring.size_bits")
-        if not 0 < count_bits <= _MOST_DESCRIPTOR_BITS or not _ID_BITS <= size_bits <= _LARGEST_TEXT_BITS:
+        each = sum(_type(kernel, name).size for name in ("struct prb_desc", "struct printk_info"))
+        records = 0 < count_bits <= _MOST_DESCRIPTOR_BITS and kernel.budget.holds(1 << count_bits, each)
+        texts = _ID_BITS <= size_bits <= _LARGEST_TEXT_BITS and kernel.budget.holds(1 << size_bits, 1)
+        if not (records and texts):
             raise KernlabError(
                 f"the log cannot be read: printk_ringbuffer at {pointer:#x} claims 2^{count_bits} records and "
                 f"2^{size_bits} bytes of text"

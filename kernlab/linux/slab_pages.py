@@ -16,11 +16,8 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-#: An object is no larger than this (KMALLOC_MAX_CACHE_SIZE and every cache's order-3 slabs lie far below).
-_LARGEST_OBJECT = 1 << 22
-
-#: All slabs of one pass together hold no more objects than this.
-MOST_OBJECTS = 1 << 31
+#: An object is no smaller and no larger (KMALLOC_MAX_CACHE_SIZE and every cache's order-3 slabs lie far below).
+_SMALLEST_OBJECT, _LARGEST_OBJECT = 8, 1 << 22
 
 _OF_SLAB = ("slab_cache", "freelist", "objects", "inuse")
 _OF_CACHE = ("size", "object_size", "offset", "red_left_pad", "random", "name")
@@ -75,7 +72,7 @@ class SlabPages:
             if caches.has("red_left_pad")
             else np.zeros(len(unique), dtype=np.uint64)
         )
-        sane = ((size >= 8) & (size <= _LARGEST_OBJECT)).true
+        sane = ((size >= _SMALLEST_OBJECT) & (size <= _LARGEST_OBJECT)).true
         cache = cache.reshape(-1).astype(np.int64)
         struct_size = np.uint64(kernel.find_type("struct page").size)
         start = kernel.layout.direct_addresses((heads - np.uint64(kernel.vmemmap)) // struct_size)
@@ -87,9 +84,7 @@ class SlabPages:
                 f"slabs: {len(bad):,} slab pages are left out: they, or the caches that they name, cannot be read "
                 f"or are none (the first at {int(bad[0]):#018x})"
             )
-        if count.sum() > MOST_OBJECTS:
-            kernel.lost(f"slabs: more than {MOST_OBJECTS:,} objects, where the scan was stopped")
-            count = np.where(np.cumsum(count) <= MOST_OBJECTS, count, 0)
+        count = kernel.budget.counts(count, _SMALLEST_OBJECT, "objects of slabs")
         return cls(
             kernel,
             heads,

@@ -77,7 +77,9 @@ def _held_by(kernel: Kernel, sheaf: StructArray) -> tuple[U64, I64]:
     """The objects on many sheaves: (addresses uint64[k], indexes of sheaves that could not be read)."""
     size, where = sheaf["size"], sheaf["objects"].values
     sane = (size <= _LARGEST_SHEAF).true
-    count = size.where(sane).int64.filled(0)
+    claimed = size.where(sane).int64.filled(0)
+    count = kernel.budget.counts(claimed, 8, "objects on sheaves")
+    sane &= count == claimed
     owner = np.repeat(np.arange(len(sheaf)), count)
     index = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
     held, read = kernel.words(where[owner] + index.astype(np.uint64) * np.uint64(8), what="")

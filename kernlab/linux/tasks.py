@@ -16,12 +16,6 @@ from kernlab.walk.xarray import idr_entries
 
 U64 = npt.NDArray[np.uint64]
 
-#: More threads than this are no machine's (PID_MAX_LIMIT is 4 Mi).
-MOST_TASKS = 1 << 23
-
-#: A list that brings in something new this many times in a row is taken for damaged.
-_MOST_ROUNDS = 1 << 16
-
 
 _FAILED = "tasks: one of the ways to find them failed: "
 
@@ -84,7 +78,7 @@ def _by_pid(kernel: Kernel) -> U64:
     space = StructArray(kernel, "struct pid_namespace", [kernel.symbol("init_pid_ns")])
     idr = space.follow("idr")
     _, _, entries = idr_entries(kernel, idr.addresses, what="the idr of pids")
-    pids = StructArray(kernel, "struct pid", entries[:MOST_TASKS])
+    pids = StructArray(kernel, "struct pid", entries)
     kind = kernel.types.enumerator("PIDTYPE_PID")
     first = pids[f"tasks[{kind}].first"]
     held = first.true
@@ -108,25 +102,29 @@ def _by_lists(kernel: Kernel, known: U64) -> U64:
     task_type = kernel.find_type("struct task_struct")
     frontier = known
     wild: list[int] = []
-    for _ in range(_MOST_ROUNDS):
-        tasks = StructArray(kernel, task_type, frontier)
-        leader = tasks["pid"].values == tasks["tgid"].values
-        heads = tasks["signal"].values + np.uint64(_offset(kernel, "struct signal_struct", "thread_head"))
-        # A thread's own `tasks` node is a stale copy of its leader's: only leaders are on the task list. So is that of
-        # an idle task a copy of init_task's, which alone of pid 0 is on it (kernel/fork.c, copy_process).
-        leader &= (tasks["pid"].values != 0) | (frontier == np.uint64(kernel.symbols.get("init_task") or 0))
-        found = [
-            _neighbours(kernel, tasks[leader], "tasks", np.zeros(0, dtype=np.uint64), wild),
-            _neighbours(kernel, tasks, "thread_node", heads, wild),
-        ]
-        frontier = np.setdiff1d(np.concatenate(found), known)
-        known = np.union1d(known, frontier)
-        if not len(frontier) or len(known) > MOST_TASKS:
-            break
-    else:
-        kernel.lost(
-            f"the task list: more than {_MOST_ROUNDS:,} steps led to ever new tasks; the walk was stopped"
-        )
+    most = kernel.budget.structs(task_type.size)
+    with kernel.budget.walk("the task list"):
+        while len(frontier):
+            tasks = StructArray(kernel, task_type, frontier)
+            leader = tasks["pid"].values == tasks["tgid"].values
+            heads = tasks["signal"].values + np.uint64(_offset(kernel, "struct signal_struct", "thread_head"))
+            # A thread's own `tasks` node is a stale copy of its leader's: only leaders are on the task list. So is that
+            # of an idle task a copy of init_task's, which alone of pid 0 is on it (kernel/fork.c, copy_process).
+            leader &= (tasks["pid"].values != 0) | (
+                frontier == np.uint64(kernel.symbols.get("init_task") or 0)
+            )
+            found = [
+                _neighbours(kernel, tasks[leader], "tasks", np.zeros(0, dtype=np.uint64), wild),
+                _neighbours(kernel, tasks, "thread_node", heads, wild),
+            ]
+            frontier = np.setdiff1d(np.concatenate(found), known)
+            known = np.union1d(known, frontier)
+            if len(known) > most:
+                kernel.lost(
+                    f"the task list: more tasks than the {most:,} that what the file holds has room for; the walk was "
+                    "stopped"
+                )
+                break
     if wild:
         kernel.lost(
             f"the task list: {len(set(wild)):,} links lead to pages that the dump lacks or to no task "

@@ -161,6 +161,10 @@ def mapped_frames(kernel: Kernel, start: U64, end: U64) -> Mappings:
         kernel.lost(
             f"{len(walk.lost):,} of the kernel's page tables are not in the dump; what they map is unknown"
         )
+    if walk.beyond:
+        kernel.lost(
+            f"the kernel's page tables: {walk.beyond:,} more than there is memory for were not followed"
+        )
     virtual, pfns, frames = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(virtual, kind="stable")
     return Mappings(virtual[order], pfns[order].astype(np.int64), frames[order])

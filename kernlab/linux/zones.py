@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core import told
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
+from kernlab.walk.bitmaps import bitmap_bits
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
@@ -22,8 +24,7 @@ _ORDERS, _MOST_ORDERS = 11, 32
 def nodes(kernel: Kernel) -> StructArray:
     """The `struct pglist_data` of every NUMA node, by number (arch/x86/mm/numa.c, node_data)."""
     kind = kernel.find_type("struct pglist_data")
-    table = kernel.symbols.get("node_data")
-    if table is None:
+    if "node_data" not in kernel.symbols:
         # Without CONFIG_NUMA there is one, and it is not a pointer.
         return StructArray(kernel, kind, [kernel.symbol("contig_page_data")])
     try:
@@ -31,9 +32,7 @@ def nodes(kernel: Kernel) -> StructArray:
     except KernlabError:
         # Pointers to nodes that there are not are NULL.
         count = most_nodes(kernel)
-    pointers, read = kernel.words(
-        np.uint64(table) + np.arange(min(count, MOST_NODES), dtype=np.uint64) * np.uint64(8), what=""
-    )
+    pointers, read = kernel.words(_node_data(kernel, count), what="")
     here = StructArray(kernel, kind, pointers[read & (pointers != 0)])
     with kernel.quiet():
         readable = here["node_id"].valid
@@ -43,14 +42,42 @@ def nodes(kernel: Kernel) -> StructArray:
     return here[readable]
 
 
+@fact
 def node_ids(kernel: Kernel) -> int:
     """How many numbers of nodes there are (nr_node_ids): arrays of an element a node are cut to so many.
 
+    The mask of possible nodes says it, too, and node_data has none behind (mm/page_alloc.c, setup_nr_node_ids): what
+    is too small is not believed, and of two that contradict each other the smaller one is.
     1 without CONFIG_NUMA. Raises KernlabError where it is not known.
     """
-    if kernel.find_symbol("nr_node_ids") is None:
+    address = kernel.find_symbol("nr_node_ids")
+    if address is None:
         return 1
-    return min(max(kernel.word("nr_node_ids", 4), 1), MOST_NODES)
+    most, mask = most_nodes(kernel), kernel.symbols.get("node_states")
+    (claimed,), (known,) = kernel.words([address], 4, what="")
+    said = [int(claimed)] if known else []
+    if mask is not None:
+        # N_POSSIBLE is the first state.
+        with kernel.quiet():
+            _, possible, (readable,) = bitmap_bits(kernel, [mask], most)
+        said += [int(possible[-1]) + 1] if readable and len(possible) else []
+    pointers, read = kernel.words(_node_data(kernel, most), what="")
+    used = np.flatnonzero(read & (pointers != 0))
+    least = int(used[-1]) + 1 if len(used) else 1
+    if not said:
+        raise KernlabError("how many NUMA nodes there can be is not known: nr_node_ids cannot be read")
+    believed = min((count for count in said if least <= count <= most), default=least)
+    if set(said) != {believed}:
+        kernel.lost(
+            f"there should be {' or '.join(f'{count:,}' for count in dict.fromkeys(said))} numbers of NUMA nodes: "
+            f"{believed:,} is believed"
+        )
+    return believed
+
+
+def _node_data(kernel: Kernel, count: int) -> npt.NDArray[np.uint64]:
+    """Where the pointers to the first `count` nodes lie."""
+    return np.uint64(kernel.symbol("node_data")) + np.arange(count, dtype=np.uint64) * np.uint64(8)
 
 
 def zones(kernel: Kernel, node: StructArray) -> tuple[I64, StructArray]:

@@ -21,8 +21,9 @@ from kernlab.util.work import Work, rows_of
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
 
-#: One gather or read allocates no more bytes than this, whatever a damaged dump says.
-LARGEST_READ = 1 << 32
+#: A read gives no more bytes than the file holds, whatever a damaged dump says, and a gather, which may ask for one
+#: place many times, no more than four times as many; but in any case so many, and never more than 4 GiB.
+LARGEST_READ, _LEAST_READ, _LEAST_GATHER, _GATHERED = 1 << 32, 1 << 28, 1 << 30, 4
 
 #: What takes more than this part of the arena is not worth the room, nor the first touch of that much memory.
 _LARGE_SHARE = 16
@@ -70,6 +71,9 @@ class AddressSpace:
         self._lock = threading.RLock()
         #: How many gathers were made: tests hold walks to their depth with it.
         self.gathers = 0
+        held = file.frame_count * file.page_size
+        self._largest_read = min(max(held, _LEAST_READ), LARGEST_READ)
+        self._largest_gather = min(max(_GATHERED * held, _LEAST_GATHER), LARGEST_READ)
         #: What one table may read.
         self.most_work = Work.of_frames(file.frame_count)
         self._closed = False
@@ -94,13 +98,13 @@ class AddressSpace:
 
         Parameters: addresses uint64[n]; size in bytes, the same for all; physical: they are physical addresses.
         Returns (uint8[n, size], Status per row uint8[n]); rows that are not PRESENT are zero in whole.
-        Raises KernlabError for more than 4 GiB at once, and once the dump is closed.
+        Raises KernlabError for more at once than what the file holds can need, and once the dump is closed.
         """
         wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
-        if size < 0 or len(wanted) * size > LARGEST_READ:
+        if size < 0 or len(wanted) * size > self._largest_gather:
             raise KernlabError(
-                f"a gather of {len(wanted):,} × {size:,} bytes is refused: at most 4 GiB at once; where the size "
-                "came from the dump, it is damaged there"
+                f"a gather of {len(wanted):,} × {size:,} bytes is refused: at most {self._largest_gather:,} at once; "
+                "where the size came from the dump, it is damaged there"
             )
         out = np.zeros((len(wanted), size), dtype=np.uint8)
         with self._lock:
@@ -304,9 +308,11 @@ class AddressSpace:
             raise FaultError(
                 f"{size:,} bytes at {address:#x} would reach past the end of the address space", None
             )
-        if size > LARGEST_READ:
+        if size > self._largest_read:
             raise FaultError(
-                f"a read of {size:,} bytes at {address:#x} is refused: at most 4 GiB at once", address
+                f"a read of {size:,} bytes at {address:#x} is refused: at most {self._largest_read:,} at once, as the "
+                "file does not hold more",
+                address,
             )
         start = address & ~(self.page_size - 1)
         count = (address + size - start + self.page_size - 1) // self.page_size if size else 0

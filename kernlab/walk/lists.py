@@ -43,16 +43,17 @@ def list_nodes(
 
 
 def chain_nodes(
-    kernel: Kernel, firsts: npt.ArrayLike, *, what: str
+    kernel: Kernel, firsts: npt.ArrayLike, *, what: str, link: int = 0
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Chains that end in NULL, linked by the first word of each node (hlist, llist): firsts uint64[n] are the nodes.
+    """Chains that end in NULL, linked by the first word of each node (hlist, llist), or by that `link` bytes into it.
 
-    Returns (owner int64[m], node addresses uint64[m]) in chain order; bounded and counted as `list_entries`.
+    Parameters: firsts uint64[n], the first nodes. Returns (owner int64[m], node addresses uint64[m]) in chain order;
+    bounded and counted as `list_entries`.
     """
     starts = np.ascontiguousarray(firsts, dtype=np.uint64)
     rows = np.flatnonzero(starts)
     ends = np.zeros(len(rows), dtype=np.uint64)
-    owner, nodes = _walk(kernel, starts[rows], ends, what, include_start=True)
+    owner, nodes = _walk(kernel, starts[rows], ends, what, include_start=True, link=link)
     return rows[owner], nodes
 
 
@@ -63,8 +64,9 @@ def _walk(
     what: str,
     size: int = _NODE,
     include_start: bool = False,
+    link: int = 0,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Follow first words from `starts` until `ends`, all lists together; entries have `size` bytes."""
+    """Follow words `link` bytes from `starts` on until `ends`, all lists together; entries have `size` bytes."""
     rows = np.arange(len(starts))
     current = starts.copy()
     # Brent: each list remembers one earlier node, moved up at every power of two, and meeting it again is a cycle.
@@ -78,7 +80,7 @@ def _walk(
     most = kernel.budget.structs(max(size, _NODE))
     with kernel.budget.walk(what):
         while len(rows) and total < most:
-            following, read = kernel.words(current, what="")
+            following, read = kernel.words(current + np.uint64(link), what="")
             broken += current[~read].tolist()
             going = read & (following != ends)
             looped = going & (following == landmark)

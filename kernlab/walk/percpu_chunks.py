@@ -15,6 +15,9 @@ U64 = npt.NDArray[np.uint64]
 #: More slots (lists of chunks by the room that they have) than this are damage; kernels have about twenty.
 _MOST_SLOTS = 1 << 10
 
+#: Each CPU's unit of a chunk has at least so much memory of its own that is in use.
+_SMALLEST_UNIT = 1 << 8
+
 #: No unit is larger than this many pages (PCPU_MIN_UNIT_SIZE is 32 KiB, usual ones are 2 MiB).
 _MOST_UNIT_PAGES = 1 << 20
 
@@ -44,6 +47,9 @@ def percpu_units(kernel: Kernel) -> tuple[U64, U64]:
     size = kernel.find_type("struct list_head").size
     heads = np.uint64(lists) + np.arange(slots, dtype=np.uint64) * np.uint64(size)
     _, chunk = list_entries(kernel, heads, "struct pcpu_chunk", "list", what="the chunks of per-CPU memory")
+    if not kernel.budget.holds(len(chunk) * units, _SMALLEST_UNIT):
+        kernel.lost("the per-CPU allocator's own numbers are damaged; its chunks were not looked for")
+        return nothing, nothing
     base = chunk["base_addr"]
     offset, read = kernel.words(
         np.uint64(offsets) + np.arange(units, dtype=np.uint64) * np.uint64(8), what="places of per-CPU units"

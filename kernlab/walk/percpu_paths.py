@@ -24,9 +24,6 @@ from kernlab.walk.percpu_chunks import percpu_units
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
-#: Rows times CPUs that are read at once.
-_MOST_VALUES = 1 << 26
-
 
 @dataclass(frozen=True)
 class _Split:
@@ -69,10 +66,9 @@ def percpu_members(structs: StructArray, path: str) -> tuple[npt.NDArray[np.int6
         )
     kernel = structs.kernel
     numbers = possible_cpus(kernel)
-    if len(numbers) * len(structs) > _MOST_VALUES:
-        raise KernlabError(
-            f"{len(structs):,} rows on {len(numbers):,} CPUs are refused: at most {_MOST_VALUES:,} values at once"
-        )
+    kernel.budget.room(
+        len(numbers) * len(structs), 16, f"{path!r} of {len(structs):,} rows on {len(numbers):,} CPUs"
+    )
     every = percpu_many(kernel, found.pointers, numbers)
     valid = np.repeat(found.valid & (found.pointers != 0), len(numbers))
     read = StructArray(kernel, found.rest.type, every.reshape(-1), valid).member(found.rest)

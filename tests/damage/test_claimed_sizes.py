@@ -6,18 +6,31 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.heap import Heap
 from support.overlay import PAGE, Overlay
 
+from kernlab.core.struct_array import StructArray
 from kernlab.dump import Dump
-from kernlab.errors import BudgetError
+from kernlab.errors import BudgetError, FaultError, KernlabError
+from kernlab.linux.files import chained_mounts
+from kernlab.linux.kernel_modules import module_types
+from kernlab.linux.page.network import each_once
+from kernlab.linux.slab_pages import SlabPages, slab_heads
+from kernlab.linux.zones import node_ids
+from kernlab.traces.relay.open_files import open_files
+from kernlab.util.losses import scope
+from kernlab.walk.lists import list_entries
 
 SECTION = 1 << 15
 #: 3 TiB.
 SECTIONS = 3 << 13
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sample(opened):
     return opened("debian-6.1")
 
@@ -158,3 +171,93 @@ def test_a_machine_of_3_tib_of_which_the_file_holds_little(sample):
     ):
         _ = broken.pages
     assert len(bounded(lambda: broken.slabs)) == len(sample.slabs)
+
+
+def told(losses: Any, start: str) -> bool:
+    return any(sentence.startswith(start) for sentence in losses.losses)
+
+
+@pytest.mark.parametrize("claimed", [0, 40, 1000, 1 << 31])
+def test_the_number_of_node_ids_is_held_against_the_nodes_that_there_can_be(sample, claimed):
+    broken = Overlay(sample).word(sample.symbol("nr_node_ids"), claimed, 4).dump()
+    with scope("test") as losses:
+        assert node_ids(broken.kernel) == node_ids(sample.kernel)
+    assert told(losses, f"there should be {claimed:,} or ")
+    assert broken.slabs.equals(sample.slabs)
+
+
+def test_a_log_larger_than_the_file_is_not_read(sample):
+    ring = sample.kernel.word("prb")
+    overlay = Overlay(sample).set("struct printk_ringbuffer", ring, "text_data_ring.size_bits", 30)
+    with pytest.raises(KernlabError, match=r"claims 2\^\d+ records and 2\^30 bytes of text"):
+        bounded(lambda: overlay.dump().log)
+
+
+def test_slabs_that_claim_more_objects_than_the_file_holds(sample):
+    """All of them claim 2^15 - 1: what was 8 bytes an object for each of these would be a GB."""
+    kernel, overlay = sample.kernel, Overlay(sample)
+    slabs = SlabPages.read(kernel, slab_heads(kernel))
+    for page in slabs.page.tolist():
+        where, _ = overlay.where("struct slab", page, "counters")
+        overlay.word(where, 0x7FFF_0000 | int.from_bytes(sample.read(where, 2), "little"), 4)
+    broken = overlay.dump().kernel
+    with scope("test") as losses:
+        found = bounded(lambda: SlabPages.read(broken, slab_heads(broken)).addresses())
+    assert 0 < len(found) <= broken.budget.structs(8)
+    assert told(losses, "objects of slabs: there should be 32,767")
+
+
+def test_file_tables_that_claim_more_descriptors_than_the_file_holds(sample):
+    task = sample.tasks.query("pid == 1")["address"].iloc[0]
+    table = sample.structs("task_struct", [int(task)])["files->fdt"].values[0]
+    broken = Overlay(sample).set("struct fdtable", int(table), "max_fds", 1 << 28).dump().kernel
+    with scope("test") as losses:
+        found = bounded(lambda: open_files(broken))
+    assert 0 < len(found) < len(open_files(sample.kernel))
+    assert told(losses, f"descriptors of open files: there should be {1 << 28:,}")
+
+
+def test_types_of_modules_that_are_larger_than_the_file(sample):
+    overlay, kernel = Overlay(sample), sample.kernel
+    _, entry = list_entries(kernel, [kernel.symbol("btf_modules")], "struct btf_module", "list", what="it")
+    for btf in entry["btf"].values.tolist():
+        overlay.set("struct btf", btf, "data_size", 200 << 20)
+    broken = overlay.dump().kernel
+    with scope("test") as losses:
+        assert bounded(lambda: module_types(broken)) == []
+    assert told(losses, f"bytes of the modules' types: there should be {200 << 20:,}")
+
+
+def test_no_read_is_larger_than_what_the_file_holds(sample):
+    memory = sample.kernel.memory
+    held = memory.file.frame_count * PAGE
+    with pytest.raises(FaultError, match="as the file does not hold more"):
+        memory.read_partial(sample.kernel.layout.direct_start, max(held, 1 << 28) + 1)
+    with pytest.raises(KernlabError, match="it is damaged there"):
+        memory.gather([0] * 1025, 1 << 20)
+
+
+def test_a_file_system_may_have_more_mounts_than_4096(opened):
+    """Since 6.18 they are chained; a host of containers has many thousands of one file system."""
+    below = opened("debian-7.2")
+    heap = Heap(below, 1200)
+    size = below.kernel.find_type("struct mount").size
+    mounts = [heap.alloc(size) for _ in range(5000)]
+    for here, following in zip(mounts, [*mounts[1:], 0], strict=True):
+        heap.member("struct mount", here, "mnt_next_for_sb", following)
+    block = heap.alloc(below.kernel.find_type("struct super_block").size)
+    heap.member("struct super_block", block, "s_mounts", mounts[0])
+    kernel = heap.kernel()
+    with scope("test") as losses:
+        owner, found = chained_mounts(kernel, StructArray(kernel, "struct super_block", [block]))
+    assert found.addresses.tolist() == mounts
+    assert owner.tolist() == [0] * 5000
+    assert losses.losses == []
+
+
+@given(ranges=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60)), max_size=30))
+def test_frames_of_ranges_that_overlap_are_given_once(sample, ranges):
+    first = np.array([begin for begin, _ in ranges], dtype=np.int64)
+    count = np.array([size for _, size in ranges], dtype=np.int64)
+    found = each_once(sample.kernel, first, first + count)
+    assert found.tolist() == sorted({frame for begin, size in ranges for frame in range(begin, begin + size)})

@@ -13,7 +13,6 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
-from kernlab.linux.page.classifier import spread
 from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.vmemmap import PageChunk, compound_heads, page_type_is
 from kernlab.linux.slab_pages import ALLOCATED, SlabPages
@@ -218,6 +217,7 @@ class NetworkSearch:
         first = (start - low) // page
         last = (start + size - np.uint64(1) - low) // page
         count = (last - first + np.uint64(1)).astype(np.int64)
+        count = kernel.budget.frames(count, "pages of network buffers")
         pfns = np.repeat(first, count) + (
             np.arange(count.sum(), dtype=np.int64) - np.repeat(np.cumsum(count) - count, count)
         ).astype(np.uint64)
@@ -238,8 +238,7 @@ class NetworkSearch:
         compound = (self._layout.flags(chunk)[first] & self._layout.bit("PG_head")) != 0
         order = np.where(compound, self._layout.compound_order(chunk, first), 0).astype(np.int64)
         pfns = ((heads - base) // size).astype(np.int64)
-        frames, _, _ = spread(pfns, order, int(kernel.file.max_pfn))
-        return np.unique(frames)
+        return each_once(kernel, pfns, pfns + (np.int64(1) << order))
 
     def _page_structs(self, addresses: U64) -> U64:
         """Those of some addresses that are page structs of the machine."""
@@ -248,3 +247,14 @@ class NetworkSearch:
         good = (addresses >= base) & (inside % size == 0)
         found: U64 = addresses[good & (inside // size < np.uint64(self._kernel.file.max_pfn))]
         return found
+
+
+def each_once(kernel: Kernel, first: I64, last: I64) -> I64:
+    """The frames of ranges that may overlap: ascending, each once, and none behind the last of the machine."""
+    order = np.argsort(first, kind="stable")
+    first, last = first[order], np.minimum(np.maximum.accumulate(last[order]), kernel.file.max_pfn)
+    # Each range begins behind all that came before it.
+    first[1:] = np.maximum(first[1:], last[:-1])
+    count = kernel.budget.frames(np.maximum(last - first, 0), "pages of the network's data")
+    inside = np.arange(int(count.sum()), dtype=np.int64) - np.repeat(np.cumsum(count) - count, count)
+    return np.repeat(first, count) + inside

@@ -15,6 +15,7 @@ from kernlab.walk.percpu_chunks import percpu_units
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
+
 Kinds = npt.NDArray[np.uint8]
 
 
@@ -46,7 +47,8 @@ def kernel_owned(kernel: Kernel) -> tuple[tuple[I64, Kinds], bool]:
     inside, _ = _place(mapped.virtual, *units)
     kind[inside] = Kind.PERCPU
     known = kind != Kind.OTHER
-    pfns, frames = mapped.pfn[known], mapped.frames[known]
+    pfns = mapped.pfn[known]
+    frames = kernel.budget.frames(mapped.frames[known], "frames that the kernel maps")
     ends = np.cumsum(frames)
     total = int(ends[-1]) if len(ends) else 0
     pfn = np.repeat(pfns, frames) + np.arange(total) - np.repeat(ends - frames, frames)

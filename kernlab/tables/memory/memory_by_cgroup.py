@@ -21,9 +21,8 @@ from kernlab.walk.lists import list_entries
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
-#: Cgroups nest no deeper, whatever a damaged tree says, and there are no more of them.
+#: Cgroups nest no deeper, whatever a damaged tree says.
 _MOST_LEVELS = 1 << 10
-_MOST_CGROUPS = 1 << 22
 
 #: Low bits of page.memcg_data (include/linux/memcontrol.h, enum page_memcg_data_flags).
 _OBJECTS, _MARKS = np.uint64(1), np.uint64(7)
@@ -122,7 +121,7 @@ def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
     """All memory cgroups, level by level: (StructArray of n mem_cgroup, parent's index int64[n], level int64[n])."""
     root = kernel.words([kernel.symbol("root_mem_cgroup")], what="pointers to the root cgroup")[0]
     found, parents, levels = [root], [np.full(1, -1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
-    seen = root
+    seen, most = root, kernel.budget.structs(kernel.find_type("struct mem_cgroup").size)
     first = 0
     for level in range(1, _MOST_LEVELS):
         above = StructArray(kernel, "struct mem_cgroup", found[-1]).follow("css")
@@ -139,7 +138,11 @@ def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
         fresh = ~np.isin(below.addresses, seen) & (up == above.addresses[owner]).filled(True)
         if not fresh.all():
             kernel.lost(f"the tree of memory cgroups: {int((~fresh).sum()):,} links lead out of it")
-        if not fresh.any() or len(seen) > _MOST_CGROUPS:
+        if len(seen) > most:
+            kernel.lost(
+                f"the tree of memory cgroups: more than the {most:,} that what the file holds has room for"
+            )
+        if not fresh.any() or len(seen) > most:
             break
         found.append(below.addresses[fresh])
         parents.append(owner[fresh] + first)

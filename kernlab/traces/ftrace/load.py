@@ -132,6 +132,9 @@ def _read_size(kernel: Kernel, rings: list[Ring], size: int, unreadable: I64) ->
     # An empty sub-buffer has nothing to tell; most of a buffer that has not filled yet are.
     used = np.flatnonzero((status == 0) & (commits(headers) > 0))
     where, owner, skip = where[used], owner[used], skip[used]
+    held = kernel.budget.count(len(where), size, "sub-buffers of ftrace")
+    np.add.at(unreadable, owner[held:], 1)
+    where, owner, skip = where[:held], owner[:held], skip[:held]
     data = np.zeros((len(where), size), dtype=np.uint8)
     good = np.ones(len(where), dtype=bool)
     step = max(_CHUNK // size, 1)

@@ -24,8 +24,6 @@ U64 = npt.NDArray[np.uint64]
 
 MAIN, SNAPSHOT = "main", "snapshot"
 
-_MOST_PAGES = 1 << 22
-
 #: ring_buffer.c, RB_PAGE_HEAD and RB_PAGE_UPDATE: marks in a link to the sub-buffer that is read (or moved on) next.
 _MARKS = 3
 
@@ -282,7 +280,7 @@ def _walk_rings(
     pages = StructArray(kernel, "struct buffer_page", np.zeros(0, dtype=np.uint64))
     # container_of(): list is the first member in every kernel so far; its offset is asked for all the same.
     base = np.uint64(_list_offset(pages))
-    most = min(_MOST_PAGES, kernel.file.max_pfn)
+    most = kernel.budget.structs(kernel.page_size)
     start = (first & ~_MARKS).filled(0)
     count = np.array([min(ring.counters.get("nr_pages", 0), most) for ring in rings], dtype=np.int64)
     broken = [""] * len(rings)

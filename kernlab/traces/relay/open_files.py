@@ -8,9 +8,6 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.tasks import find_tasks
 
-#: No process has more descriptors (fs/file.c, sysctl_nr_open's own bound), and all together no more than this.
-_MOST_DESCRIPTORS = 1 << 26
-
 
 def open_files(kernel: Kernel) -> StructArray:
     """Every `struct file` in a process's file table (include/linux/fdtable.h), ascending, each once."""
@@ -19,10 +16,8 @@ def open_files(kernel: Kernel) -> StructArray:
     table = StructArray(kernel, "struct files_struct", addresses).follow("fdt")
     count, first = table["max_fds"], table["fd"]
     usable = count.valid & first.true
-    counts = count.int64.where(usable).filled(0).copy()
-    room = np.cumsum(counts)
-    counts[room > _MOST_DESCRIPTORS] = 0
-    if (room > _MOST_DESCRIPTORS).any() or not usable.all():
+    counts = kernel.budget.counts(count.int64.where(usable).filled(0), 8, "descriptors of open files")
+    if not usable.all():
         kernel.lost("relay: the open files of some processes are not known: their tables are damaged")
     owner = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
