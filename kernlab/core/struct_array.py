@@ -148,7 +148,9 @@ class StructArray:
         if self.kernel.host is None:
             raise KernlabError("these structs belong to no open dump, so nothing builds frames for them")
         paths = columns if isinstance(columns, dict) else {path: path for path in columns}
-        return self.kernel.host.frame(self, {name: self[path] for name, path in paths.items()})
+        # In a scope: what cannot be read is told in the frame's attrs.
+        with self.kernel.watched():
+            return self.kernel.host.frame(self, {name: self[path] for name, path in paths.items()})
 
     def explore(self, **options: Any) -> Any:
         """The struct browser on these structs; `options` are those of `dump.explore`."""
@@ -195,7 +197,9 @@ class StructArray:
             # Asked again: why one failed is worth nothing to the many that do not.
             _, status = self.kernel.gather(where, size, "")
             asked = len(np.unique(self.addresses[self.valid]))
-            telling.tell(self.type.c_name, path, self.addresses[lost], asked, where, status)
+            nameless = isinstance(self.type, StructType) and not self.type.name
+            kind = "structs without a name" if nameless else self.type.c_name
+            telling.tell(kind, path, self.addresses[lost], asked, where, status)
         return rows, read
 
     def _read(self, addresses: U64, valid: Mask, size: int) -> tuple[npt.NDArray[np.uint8], Mask]:

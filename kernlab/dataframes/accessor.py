@@ -14,6 +14,7 @@ import pandas as pd
 from kernlab.dataframes import origin
 from kernlab.dataframes.address import AddressArray, AddressDtype
 from kernlab.errors import KernlabError
+from kernlab.util.losses import Scope, scope
 
 if TYPE_CHECKING:
     from kernlab.core.struct_array import StructArray
@@ -174,15 +175,26 @@ class KernAccessor:
         if not paths:
             raise KernlabError("name at least one member, as in .kern.field('signal->oom_score_adj')")
         structs = self.structs
-        series = [
-            pd.Series(self._gathered(structs, path), index=self._frame.index, name=path, copy=False)
-            for path in paths
-        ]
+        with scope("members", passing_on=True) as lost:
+            series = [
+                pd.Series(self._gathered(structs, path), index=self._frame.index, name=path, copy=False)
+                for path in paths
+            ]
         if len(paths) == 1:
+            if lost:
+                series[0].attrs["problems"] = lost.losses
             return series[0]
         result = pd.concat(series, axis=1)
-        result.attrs = dict(self._frame.attrs)
+        result.attrs = self._attrs(lost)
         return result
+
+    def _attrs(self, lost: Scope) -> dict[Hashable, Any]:
+        """The attrs of this table for one that was made of it, with what was lost in making that."""
+        attrs = dict(self._frame.attrs)
+        if lost:
+            known = attrs.get("problems", [])
+            attrs["problems"] = [*known, *(told for told in lost.losses if told not in known)]
+        return attrs
 
     def _gathered(self, structs: Any, path: str) -> Any:
         """A member, or a formula of members, of these structs as an array for pandas."""
@@ -209,17 +221,15 @@ class KernAccessor:
         from kernlab.walk.percpu_paths import percpu_members
 
         structs, token = self.structs, self.addresses.dtype.origin
-        numbers, members = percpu_members(structs, path)
-        result = pd.DataFrame(
-            {
+        with scope("members", passing_on=True) as lost:
+            numbers, members = percpu_members(structs, path)
+            columns = {
                 number: build(token, f"{path} of CPU {number}", nullable(spelt_out(structs, one)))
                 for number, one in zip(numbers.tolist(), members, strict=True)
-            },
-            index=self._frame.index,
-            copy=False,
-        )
+            }
+        result = pd.DataFrame(columns, index=self._frame.index, copy=False)
         result.columns.name = "cpu"
-        result.attrs = dict(self._frame.attrs)
+        result.attrs = self._attrs(lost)
         return result
 
     def assign(self, /, **columns: str) -> Frame:
@@ -235,11 +245,12 @@ class KernAccessor:
         95  ext4lazyinit      <NA>
         """
         structs = self.structs
-        made = {name: self._gathered(structs, path) for name, path in columns.items()}
+        with scope("members", passing_on=True) as lost:
+            made = {name: self._gathered(structs, path) for name, path in columns.items()}
         result = self._frame.copy(deep=False)
         for name, values in made.items():
             result[name] = pd.Series(values, index=result.index, copy=False)
-        result.attrs = dict(self._frame.attrs)
+        result.attrs = self._attrs(lost)
         return result
 
     def where(self, formula: str) -> Frame:
@@ -254,9 +265,12 @@ class KernAccessor:
         """
         from kernlab.dataframes import gather
 
-        found = gather.compute(self.structs, formula)
+        with scope("members", passing_on=True) as lost:
+            found = gather.compute(self.structs, formula)
         holds = found.valid & (found.values != ("" if found.values.dtype == object else 0))
-        return self._frame[np.asarray(holds, dtype=bool)]
+        result = self._frame[np.asarray(holds, dtype=bool)]
+        result.attrs = self._attrs(lost)
+        return result
 
     def follow(self, path: str, *fields: str) -> Frame:
         """The table of what a pointer of these rows points to: one row each, on the same index.
@@ -277,9 +291,11 @@ class KernAccessor:
 
         structs = self.structs
         refuse_percpu(structs, path, last=True)
-        dump, target = self.dump, structs.follow(path)
-        members = spread((n, nullable(target[n])) for n in fields or scalar_members(target.type))
-        made = frame(dump.kernel, f"{path}: {target.type.c_name}", address=target, members=members)
+        kernel = self.dump.kernel
+        with scope("members", passing_on=True):
+            target = structs.follow(path)
+            members = spread((n, nullable(target[n])) for n in fields or scalar_members(target.type))
+            made = frame(kernel, f"{path}: {target.type.c_name}", address=target, members=members)
         return cast("Frame", made.set_index(self._frame.index))
 
     @overload

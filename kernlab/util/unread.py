@@ -86,5 +86,5 @@ class Unread:
         if not names:
             return f"{of} cannot be read: {where}"
         more = len(names) - _MOST_NAMED
-        listed = ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more members" if more > 0 else "")
+        listed = ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
         return f"{of} cannot be read in whole ({listed}): {where}"

@@ -60,7 +60,7 @@ def test_a_page_costs_many_members_and_makes_one_sentence(below):
     addresses = tasks_of(below)
     dump = Overlay(below).exclude(comm_page(below, addresses[5])).dump()
     (told,) = losses(dump, "comm", "comm", "cred", "fs", "files", "nsproxy", "signal", addresses=addresses)
-    assert "struct task_struct cannot be read in whole (comm, cred, fs, files and 2 more members)" in told
+    assert "struct task_struct cannot be read in whole (comm, cred, fs, files and 2 more)" in told
 
 
 def test_what_lies_behind_null_is_no_loss_and_what_lies_behind_a_wild_pointer_is(below):
@@ -148,3 +148,23 @@ def test_a_table_bears_it(below):
         comm = StructArray(dump.kernel, "struct task_struct", addresses)["comm"]
         mine = frame(dump.kernel, "mine", found=comm.true, length=comm.true.astype(int))
     assert mine.attrs["problems"] == losses(dump, "comm", addresses=addresses)
+
+
+def test_frames_of_members_bear_it_too(below):
+    addresses = tasks_of(below)
+    dump = Overlay(below).exclude(comm_page(below, addresses[5])).dump()
+    rows = frame(dump.kernel, "mine", address=StructArray(dump.kernel, "struct task_struct", addresses))
+    (told,) = losses(dump, "comm", addresses=addresses)
+    made = [
+        rows.kern.field("comm"),
+        rows.kern.field("comm", "comm"),
+        rows.kern.assign(text="comm"),
+        rows.kern.where("comm == 'init'"),
+        StructArray(dump.kernel, "struct task_struct", addresses).frame(["comm"]),
+    ]
+    for one in made:
+        assert one.attrs["problems"] == [told]
+    assert rows.attrs["problems"] == []
+    (followed,) = rows.kern.follow("cred", "usage.counter").attrs["problems"]
+    assert "cred of" in followed
+    assert below.tasks.kern.assign(text="comm").attrs["problems"] == []

@@ -194,7 +194,7 @@ def test_a_wild_entry_among_vmas_is_missing_or_left_out_but_never_zero(below, ov
     assert mine["perms"].isna().all()
     assert mine["offset_bytes"].isna().all()
     assert mine["inode"].isna().all()
-    assert told(maps, "VMAs")
+    assert told(maps, "VMAs") or told(maps, "1 of", "struct vm_area_struct cannot be read in whole")
 
 
 def test_processes_that_share_an_mm_each_have_its_maps(below, overlay):

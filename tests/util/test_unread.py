@@ -29,7 +29,7 @@ def test_reasons_are_counted_apart_and_members_not_named_without_end():
     found = Unread("struct page", HERE)
     for number in range(6):
         found.add(f"m{number}", 10, {"left out": addresses(1), "damaged": addresses(2, 3)})
-    assert "3 of 10 struct page cannot be read in whole (m0, m1, m2, m3 and 2 more members)" in found.sentence
+    assert "3 of 10 struct page cannot be read in whole (m0, m1, m2, m3 and 2 more)" in found.sentence
     assert ": 1 left out, 2 damaged; the first" in found.sentence
 
 

@@ -72,11 +72,6 @@ def find_maps(kernel: Kernel) -> pd.DataFrame:
     size = end - start
     names = Names(kernel, vma, task.follow("mm"), owner)
     known = pointer.valid
-    lost = int((~size.valid).sum())
-    if lost:
-        kernel.lost(
-            f"maps: {lost:,} of {len(vma):,} VMAs lie, at least in part, on pages that the dump lacks"
-        )
     return frame(
         kernel,
         "maps",
