@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +81,12 @@ def percent(share: float) -> str:
     if 0 < abs(share) < 0.0005:
         return "< 0.1%"
     return f"{share:.0%}" if abs(share) >= 0.1 or not share else f"{share:.1%}"
+
+
+def few(items: Sequence[str], most: int = 8, *, between: str = ", ") -> str:
+    """What a sentence says of a list that may be long: "a, b, c, d, e, f, g, h and 65,528 more"; '' of none."""
+    shown = between.join(shorten(item, 160) for item in items[:most])
+    return f"{shown} and {len(items) - most:,} more" if len(items) > most else shown
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> str:

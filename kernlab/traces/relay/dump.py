@@ -5,8 +5,8 @@ Mirrors include/linux/relay.h and kernel/relay.c, whose structures are the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,14 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
-from kernlab.memory.address_space import Status, fault
+from kernlab.memory.address_space import fault
+from kernlab.traces.relay.buffers import Buffer, Place, read_buffer, read_buffers
 from kernlab.traces.relay.clients import Client, recognise
-from kernlab.traces.relay.layout import LARGEST_BUFFER, MOST_SUBBUFS, BufferCounters, Piece
+from kernlab.traces.relay.layout import Piece
 from kernlab.traces.relay.open_files import open_files
 from kernlab.traces.relay.slots import Slot, Slots
+from kernlab.util.text import few
+from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
@@ -29,24 +32,8 @@ U64 = npt.NDArray[np.uint64]
 #: RELAYFS_CHANNEL_VERSION, the same in all kernels since 2.6.30.
 VERSION = 7
 
-
-@dataclass(slots=True)
-class Buffer:
-    """One `struct rchan_buf`: where it lies (0 where that is not known), what it counts, and what cannot be true of
-    that."""
-
-    address: int
-    cpu: int
-    start: int
-    page_array: int
-    page_count: int
-    finalized: bool
-    counters: BufferCounters
-    #: Events that this buffer refused for want of space; None where the kernel does not count that per buffer.
-    dropped: int | None
-    #: Bytes of completed sub-buffers since the channel was opened (the file's i_size), None where it is not known.
-    written: int | None
-    damage: str
+#: Channels are read together, up to so many pointers to buffers at a time.
+_AT_ONCE = 1 << 20
 
 
 @dataclass(slots=True)
@@ -75,7 +62,7 @@ class Channel:
         for buffer in self.buffers:
             if buffer.cpu == cpu:
                 return buffer
-        known = ", ".join(str(buffer.cpu) for buffer in self.buffers) or "none"
+        known = few([str(buffer.cpu) for buffer in self.buffers]) or "none"
         raise KernlabError(f"the relay channel {self.name!r} has no buffer of CPU {cpu}; it has: {known}")
 
 
@@ -103,7 +90,12 @@ def find_channels(kernel: Kernel) -> list[Channel]:
     closed = np.setdiff1d(held, known)
     addresses = np.concatenate([known, closed])
     channels = StructArray(kernel, channel_type, addresses)
-    return _read_channels(kernel, channels, len(known))
+    at_once = max(_AT_ONCE // len(possible_cpus(kernel)), 1)
+    return [
+        channel
+        for start in range(0, len(channels), at_once)
+        for channel in _read_channels(kernel, channels[start : start + at_once], len(known) - start)
+    ]
 
 
 def _held_by_files(kernel: Kernel) -> U64:
@@ -146,7 +138,8 @@ def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[C
     base = channels["base_filename"]
     per_cpu = Slots.of(kernel, channels.addresses, slots)
     directories = _directories(kernel, channels, per_cpu.first())
-    found = []
+    found: list[Channel] = []
+    slots_of: list[list[Slot]] = []
     for row, address in enumerate(channels.addresses.tolist()):
         symbol, module = symbols[row]
         client = recognise(symbol, module)
@@ -191,9 +184,10 @@ def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[C
                 f"{channel.name}: by is_global it has {said}, but its CPUs' pointers lead to {real}: these count"
             )
             channel.is_global = shared
-        channel.buffers = _read_buffers(kernel, channel, own)
-        _settle(kernel, channel)
         found.append(channel)
+        slots_of.append(own)
+    _give_buffers(kernel, found, slots_of)
+    _settle(kernel, found)
     return found
 
 
@@ -223,108 +217,47 @@ def _directories(kernel: Kernel, channels: StructArray, first: U64) -> list[str]
     return ["" if text is None or text == "/" else text for text in texts]
 
 
-def _read_buffers(kernel: Kernel, channel: Channel, slots: list[Slot]) -> list[Buffer]:
-    buffers = StructArray(
-        kernel, "struct rchan_buf", np.array([slot.address for slot in slots], dtype=np.uint64)
-    )
-    columns = {
-        name: buffers[name]
-        for name in (
-            "start",
-            "data",
-            "offset",
-            "subbufs_produced",
-            "subbufs_consumed",
-            "bytes_consumed",
-            "finalized",
-            "page_array",
-            "page_count",
-            "padding",
-        )
-    }
-    # 7.2 counts per buffer how often no sub-buffer was free (and blk_trace.dropped stays 0); 6.12 and older do not.
-    refused = buffers["stats.full_count"] if buffers.has("stats") else None
-    size_of_file = buffers["dentry->d_inode->i_size"]
-    found = []
-    for row, address in enumerate(buffers.addresses.tolist()):
-        value = {name: int(column.values[row]) for name, column in columns.items()}
-        unread = [name for name, column in columns.items() if not column.valid[row]]
-        size = max(channel.subbuf_size, 1)
-        current, within = divmod((value["data"] - value["start"]) % (1 << 64), size)
-        padding = None if unread or channel.damage else _padding(kernel, value["padding"], channel.n_subbufs)
-        counters = BufferCounters(
-            subbuf_size=channel.subbuf_size,
-            n_subbufs=channel.n_subbufs,
-            produced=value["subbufs_produced"],
-            consumed=value["subbufs_consumed"],
-            bytes_consumed=value["bytes_consumed"],
-            offset=value["offset"],
-            current=current,
-            padding=padding,
-        )
-        damage = channel.damage or slots[row].damage
-        if unread and not slots[row].damage:
-            damage = "its struct rchan_buf lies on a page that the dump lacks"
-        damage = damage or counters.damage()
-        if not damage and within:
-            damage = f"its current sub-buffer begins {within:,} bytes into one"
-        room = value["page_count"] * kernel.page_size
-        if not damage and room < channel.subbuf_size * channel.n_subbufs:
-            damage = (
-                f"its {value['page_count']:,} pages do not hold {channel.n_subbufs:,} × "
-                f"{channel.subbuf_size:,} bytes"
-            )
-        found.append(
-            Buffer(
-                address=address,
-                cpu=slots[row].cpu,
-                start=value["start"],
-                page_array=value["page_array"],
-                page_count=value["page_count"],
-                finalized=bool(value["finalized"]),
-                counters=counters,
-                dropped=None if refused is None else refused[row],
-                written=size_of_file[row],
-                damage=damage,
-            )
-        )
-    return found
+def _give_buffers(kernel: Kernel, channels: list[Channel], slots_of: list[list[Slot]]) -> None:
+    """Read the buffers of all channels together; `slots_of` are those of each."""
+    places = [
+        Place(slot, channel.subbuf_size, channel.n_subbufs, channel.damage)
+        for channel, slots in zip(channels, slots_of, strict=True)
+        for slot in slots
+    ]
+    buffers = iter(read_buffers(kernel, places))
+    for channel, slots in zip(channels, slots_of, strict=True):
+        channel.buffers = list(islice(buffers, len(slots)))
 
 
-def _padding(kernel: Kernel, address: int, count: int) -> Sequence[int] | None:
-    """`padding[n_subbufs]`, None where it cannot be read or counts too many."""
-    if not 0 < count <= MOST_SUBBUFS:
-        return None
-    try:
-        data = kernel.read(address, 8 * count)
-    except KernlabError:
-        return None
-    values: list[int] = np.frombuffer(data, dtype="<u8").tolist()
-    return values
-
-
-def _settle(kernel: Kernel, channel: Channel) -> None:
-    """What the buffers prove of the channel, and what its client counts."""
-    for buffer in channel.buffers:
-        if buffer.damage:
-            continue
-        counters = buffer.counters
-        if counters.full:
-            channel.overwrite = False
-        elif counters.produced - counters.consumed > counters.n_subbufs:
-            channel.overwrite = True
-    counts = [buffer.dropped for buffer in channel.buffers if buffer.dropped is not None]
-    if channel.overwrite:
-        # There it counts what was overwritten, which `lost_subbufs` knows better.
+def _settle(kernel: Kernel, channels: list[Channel]) -> None:
+    """What the buffers prove of each channel, and what its client counts."""
+    asked: list[Channel] = []
+    for channel in channels:
         for buffer in channel.buffers:
-            buffer.dropped = None
-    elif counts:
-        channel.dropped = sum(counts)
-    elif channel.client.is_blktrace and channel.private:
-        trace = StructArray(kernel, "struct blk_trace", [channel.private])
-        dropped = trace["dropped.counter"] if trace.has("dropped") else None
-        if dropped is not None and dropped.valid[0]:
-            channel.dropped = dropped[0]
+            if buffer.damage:
+                continue
+            counters = buffer.counters
+            if counters.full:
+                channel.overwrite = False
+            elif counters.produced - counters.consumed > counters.n_subbufs:
+                channel.overwrite = True
+        counts = [buffer.dropped for buffer in channel.buffers if buffer.dropped is not None]
+        if channel.overwrite:
+            # There it counts what was overwritten, which `lost_subbufs` knows better.
+            for buffer in channel.buffers:
+                buffer.dropped = None
+        elif counts:
+            channel.dropped = sum(counts)
+        elif channel.client.is_blktrace and channel.private:
+            asked.append(channel)
+    if not asked:
+        return
+    private = np.array([channel.private for channel in asked], dtype=np.uint64)
+    trace = StructArray(kernel, "struct blk_trace", private)
+    if trace.has("dropped"):
+        dropped = trace["dropped.counter"]
+        for row, channel in enumerate(asked):
+            channel.dropped = dropped[row]
 
 
 def slot_bytes(kernel: Kernel, channel: Channel, buffer: Buffer, piece: Piece, *, start: int) -> bytes:
@@ -334,38 +267,3 @@ def slot_bytes(kernel: Kernel, channel: Channel, buffer: Buffer, piece: Piece, *
         lost = int(np.flatnonzero(status)[0])
         raise fault(int(status[lost]), buffer.start + piece.slot * channel.subbuf_size + start + lost)
     return data.tobytes()
-
-
-def read_buffer(
-    kernel: Kernel, buffer: Buffer, offset: int, size: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Bytes [offset, offset + size) of a buffer: (uint8[size], Status of each uint8[size]).
-
-    The buffer is mapped contiguously (vmap); a page that is not there by its address is looked for by its struct page.
-    """
-    if size <= 0:
-        return np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.uint8)
-    if size > LARGEST_BUFFER:
-        raise KernlabError(
-            f"the channel's counters are damaged: a buffer of {size:,} bytes exceeds relay's limit of 4 GiB"
-        )
-    page = kernel.page_size
-    first, last = offset // page, (offset + size - 1) // page
-    pages = np.arange(first, last + 1, dtype=np.uint64)
-    rows, status = kernel.gather(np.uint64(buffer.start) + pages * np.uint64(page), page, "")
-    lost = np.flatnonzero((status != 0) & (pages < np.uint64(buffer.page_count)))
-    if len(lost) and buffer.page_array:
-        structs, read = kernel.words(np.uint64(buffer.page_array) + pages[lost] * np.uint64(8), what="")
-        distance = structs - np.uint64(kernel.vmemmap)
-        frames = distance // np.uint64(kernel.find_type("struct page").size)
-        usable = read & (frames <= np.uint64(kernel.file.max_pfn))
-        again, found = kernel.memory.gather(
-            np.where(usable, frames, np.uint64(0)) * np.uint64(page), page, physical=True
-        )
-        good = usable & (found == Status.PRESENT)
-        rows[lost[good]], status[lost[good]] = again[good], 0
-    inside = offset - first * page
-    return (
-        rows.reshape(-1)[inside : inside + size],
-        np.repeat(status, page)[inside : inside + size],
-    )

@@ -47,7 +47,7 @@ from kernlab.traces.relay.paths import (
 from kernlab.traces.relay.record import record as _record
 from kernlab.traces.relay.records import Chunk, hexdump, is_systemtap
 from kernlab.util import losses
-from kernlab.util.text import Spelt
+from kernlab.util.text import Spelt, few
 
 __all__ = ["RelayFiles", "find_files", "open", "record", "register"]
 
@@ -130,7 +130,7 @@ class RelayFiles(Spelt):
 
     def _file(self, cpu: int) -> int:
         if cpu not in self.paths:
-            known = ", ".join(map(str, self.paths))
+            known = few([str(known) for known in self.paths])
             raise KernlabError(f"{self.name} has no file of CPU {cpu}; it has: {known}")
         if cpu not in self._files:
             raise KernlabError(f"{self.name} was closed; open it again")

@@ -10,7 +10,8 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.traces.blktrace.losses import Counted, Counts
 from kernlab.traces.blktrace.trace import BlkTrace
-from kernlab.traces.relay.dump import Buffer, Channel
+from kernlab.traces.relay.buffers import Buffer
+from kernlab.traces.relay.dump import Channel
 from kernlab.walk.cpus import percpu_many
 
 #: (number of the sub-buffer, where in the trace's bytes it begins), of one CPU.

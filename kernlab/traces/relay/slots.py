@@ -31,15 +31,17 @@ class Slot:
 class Slots:
     """The pointers of n channels to their buffers: `pointers` and `read` [n, CPUs], `cpus` int64[CPUs]; `online`
     bool[CPUs], of which every channel that is open has a buffer (kernel/relay.c, relay_open, relay_prepare_cpu);
-    `there` bool[n]: channels that could be asked for their pointers."""
+    `there` bool[n]: channels that could be asked for their pointers; `owner` and `cpu` [n × CPUs], what each buffer
+    says of itself."""
 
-    kernel: Kernel
     channels: U64
     pointers: U64
     read: Mask
     cpus: I64
     online: Mask
     there: Mask
+    owner: Column
+    cpu: Column
 
     @classmethod
     def of(cls, kernel: Kernel, channels: U64, slots: Column) -> Slots:
@@ -52,20 +54,33 @@ class Slots:
         pointers, read = kernel.words(percpu_many(kernel, slots.values, numbers).reshape(-1), what="")
         pointers = np.where(read, pointers, np.uint64(0)).reshape(len(channels), len(numbers))
         pointers[~slots.valid] = 0
-        return cls(kernel, channels, pointers, read.reshape(pointers.shape), numbers, online, slots.valid)
+        buffer = StructArray(kernel, "struct rchan_buf", pointers.reshape(-1))
+        with kernel.quiet():
+            owner, cpu = buffer["chan"], buffer["cpu"]
+        return cls(
+            channels,
+            pointers,
+            read.reshape(pointers.shape),
+            numbers,
+            online,
+            slots.valid,
+            owner,
+            cpu,
+        )
 
     def first(self) -> U64:
         """A buffer of each channel, uint64[n]: 0 where it has none."""
-        return np.array([next((p for p in row.tolist() if p), 0) for row in self.pointers], dtype=np.uint64)
+        places = (self.pointers != 0).argmax(axis=1)
+        first: U64 = self.pointers[np.arange(len(self.pointers)), places]
+        return first
 
     def of_channel(self, row: int, *, is_global: bool, closed: bool) -> tuple[list[Slot], bool]:
         """The buffers of one channel, and whether it has one for all CPUs, under CPU 0: what its buffers say counts."""
         if not self.there[row]:
             return [], is_global
         pointers, read = self.pointers[row], self.read[row]
-        buffer = StructArray(self.kernel, "struct rchan_buf", pointers)
-        with self.kernel.quiet():
-            own, cpu = buffer["chan"], buffer["cpu"]
+        mine = slice(row * len(self.cpus), (row + 1) * len(self.cpus))
+        own, cpu = self.owner[mine], self.cpu[mine]
         named = (own == self.channels[row]).true
         distinct, times = np.unique(pointers[named], return_counts=True)
         shared = is_global

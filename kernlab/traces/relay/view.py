@@ -19,14 +19,15 @@ from kernlab.escape import show_controls
 from kernlab.linux.tasks import find_tasks
 from kernlab.traces.blktrace.losses import Counts
 from kernlab.traces.blktrace.trace import BlkTrace, Stream
+from kernlab.traces.relay.buffers import Buffer, read_buffer
 from kernlab.traces.relay.decoders import Streams, decode, decoder_of
-from kernlab.traces.relay.dump import Buffer, Channel, find_channels, read_buffer, slot_bytes
+from kernlab.traces.relay.dump import Channel, find_channels, slot_bytes
 from kernlab.traces.relay.layout import MODES
 from kernlab.traces.relay.losses import count, overwritten, told
 from kernlab.traces.relay.records import Chunk, hexdump
 from kernlab.util.files import write_whole
 from kernlab.util.losses import Scope
-from kernlab.util.text import Spelt
+from kernlab.util.text import Spelt, few
 
 if TYPE_CHECKING:
     from kernlab.dataframes.typed import Frame
@@ -158,9 +159,9 @@ class Relay(Spelt):
         if len(found) == 1:
             return found[0]
         if found:
-            where = ", ".join(f"{channel.address:#018x}" for channel in found)
+            where = few([f"{channel.address:#018x}" for channel in found])
             raise KernlabError(
-                f"{len(found)} relay channels are named {name!r}; give the address of one: {where}"
+                f"{len(found):,} relay channels are named {name!r}; give the address of one: {where}"
             )
         names = sorted({channel.name for channel in self._channels})
         near = difflib.get_close_matches(name, names, 3) or names[:5]
