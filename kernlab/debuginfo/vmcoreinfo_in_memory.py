@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import DumpFormatError
+from kernlab.escape import show_controls
 from kernlab.formats.base import DumpFile
 from kernlab.memory import AddressSpace, Status
 from kernlab.memory.arch import Layout, architecture
 from kernlab.memory.page_tables import PageTableWalker
 from kernlab.util.progress import progress
+from kernlab.util.text import few
 
 #: Frames at a time.
 _BATCH = 2048
@@ -71,7 +73,7 @@ def find_vmcoreinfo(file: DumpFile) -> tuple[bytes, list[str]]:
 
 
 def _releases(texts: list[bytes]) -> str:
-    return ", ".join(sorted({Vmcoreinfo.parse(text).release or "?" for text in texts}))
+    return few(sorted({show_controls(Vmcoreinfo.parse(text).release or "?") for text in texts}))
 
 
 def _scan(file: DumpFile) -> list[bytes]:

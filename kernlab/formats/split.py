@@ -11,6 +11,7 @@ import numpy.typing as npt
 from kernlab.errors import DumpFormatError, MissingPiecesWarning
 from kernlab.formats.base import DumpFile, FrameStatus, named, warn_lost
 from kernlab.formats.kdump.file import KdumpFile
+from kernlab.util.text import few
 
 _REMEDY = "Name all pieces: kernlab.open([PIECE, PIECE, …])"
 
@@ -63,7 +64,7 @@ class SplitDump(DumpFile):
         lost = sum(self._pieces[0].dumped_elsewhere(start, after) for start, after in gaps)
         if not lost:
             return
-        which = ", ".join(f"{start:#x} to {after:#x}" for start, after in gaps)
+        which = few([f"{start:#x} to {after:#x}" for start, after in gaps])
         names = ", ".join(str(piece.path) for piece in self._pieces)
         what = "is one piece of a split dump" if len(self._pieces) == 1 else "are some pieces of a split dump"
         warn_lost(

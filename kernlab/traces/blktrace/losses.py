@@ -13,6 +13,7 @@ from typing import Any
 
 from kernlab.traces.blktrace.counts import Key, Run
 from kernlab.traces.blktrace.names import device_name
+from kernlab.util.text import few
 
 #: Between which times (ns); None: from the beginning, to the end.
 Span = tuple[int | None, int | None]
@@ -103,7 +104,7 @@ def losses(runs: Mapping[Key, Run], counters: Counts | None) -> tuple[list[Loss]
     more = []
     if ended and chances and not numbers_first:
         # What is certain stands above; that it happened before as well cannot be known.
-        spans = ", ".join(f"CPU {cpu} {_span(chance)}" for cpu, chance in sorted(chances.items()))
+        spans = few([f"CPU {cpu} {_span(chance)}" for cpu, chance in sorted(chances.items())])
         more = [f"Where a buffer was full before, too, that left no gap in the numbers (possible: {spans})"]
     if not rest:
         return found, more
@@ -116,8 +117,13 @@ def losses(runs: Mapping[Key, Run], counters: Counts | None) -> tuple[list[Loss]
     text = f"{many} events were dropped by {counters.source}, and left no gap in the numbers"
     if ended:
         others = sorted(chances.keys() - set(ended))
-        perhaps = f", some perhaps of CPU {' and '.join(map(str, others))}" if others else ""
-        return found, [f"{text}: they are of CPU {' and '.join(map(str, ended))}{perhaps}", *more]
+        perhaps = (
+            f", some perhaps of CPU {few([str(cpu) for cpu in others], between=' and ')}" if others else ""
+        )
+        return found, [
+            f"{text}: they are of CPU {few([str(cpu) for cpu in ended], between=' and ')}{perhaps}",
+            *more,
+        ]
     return [*found, _somewhere(device, rest, chances, text)], []
 
 
@@ -162,7 +168,7 @@ def _somewhere(device: str, count: int, chances: Mapping[int, Span], text: str) 
     since, until = (
         _bound((span[place] for span in chances.values()), min if place == 0 else max) for place in (0, 1)
     )
-    whose = f" of CPU {' or '.join(map(str, sorted(chances)))}" if chances else ""
+    whose = f" of CPU {few([str(cpu) for cpu in sorted(chances)], between=' or ')}" if chances else ""
     when = "from the beginning on" if since is None else f"from {moment(since)} on"
     end = "" if until is None else f", up to {moment(until)},"
     told = f"{text}: {when}{end} events{whose} may be missing"

@@ -22,6 +22,7 @@ from kernlab.traces.ftrace.load import Trace
 from kernlab.traces.ftrace.pages import HEADER, commits, decode
 from kernlab.traces.ftrace.rings import Instance, Ring
 from kernlab.util.files import whole_file
+from kernlab.util.text import few
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
@@ -56,7 +57,7 @@ def write(
     if len(sizes) != 1:
         raise KernlabError(
             "the trace instances have sub-buffers of different sizes "
-            f"({', '.join(f'{size:,}' for size in sorted(sizes))} bytes), which one trace.dat cannot hold: "
+            f"({few([f'{size:,}' for size in sorted(sizes)])} bytes), which one trace.dat cannot hold: "
             "name one of them, instance=…"
         )
     (size,) = sizes

@@ -18,6 +18,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.util.names import distinct
+from kernlab.util.text import few
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
@@ -246,7 +247,7 @@ def require(formats: Formats, name: str, there: Iterable[str]) -> list[int]:
         known = {event for event, _ in formats.names.values() if event}
         near = difflib.get_close_matches(name.rpartition(":")[2], known, 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        holds = f" The trace holds: {', '.join(held)}." if held else " The trace is empty."
+        holds = f" The trace holds: {few(held, 20)}." if held else " The trace is empty."
         raise KernlabError(f"this kernel has no trace event {name!r}{hint}.{holds}".replace("?.", "?"))
     return ids
 

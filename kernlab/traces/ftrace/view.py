@@ -29,7 +29,7 @@ from kernlab.traces.ftrace.settings import read_clocks
 from kernlab.traces.ftrace.tables import instances_table, lost_table
 from kernlab.traces.ftrace.text import Texts, latency_marks
 from kernlab.util.losses import Losing, telling
-from kernlab.util.text import Spelt
+from kernlab.util.text import Spelt, few
 
 if TYPE_CHECKING:
     from kernlab.dataframes.typed import Frame
@@ -237,7 +237,7 @@ class Ftrace(Losing, Spelt):
         formats = self._formats.get(ids)
         present = np.unique(trace.type[wanted]).tolist() or ids[:1]
         if len(present) > 1:
-            systems = ", ".join(f"{formats[number].system}:{formats[number].name}" for number in present)
+            systems = few([f"{formats[number].system}:{formats[number].name}" for number in present], 20)
             raise KernlabError(f"several events are called {name!r}; name one of them: {systems}")
         chosen = np.flatnonzero(wanted)
         form = formats[present[0]]
@@ -288,7 +288,8 @@ class Ftrace(Losing, Spelt):
         known = [instance.name for instance in self._instances]
         if name not in known:
             raise KernlabError(
-                f"there is no trace instance {name!r}; there are: {', '.join(map(repr, known))} ('' is the global one)"
+                f"there is no trace instance {name!r}; there are: {few([repr(one) for one in known])} "
+                "('' is the global one)"
             )
         mine = np.array([ring.instance.name == name for ring in self._trace.rings], dtype=bool)
         return mine[self._trace.ring] if len(mine) else np.zeros(len(self._trace), dtype=bool)
