@@ -11,7 +11,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.linux import vm_counters, zones, zswap
-from kernlab.linux.hugetlb import hstates
+from kernlab.linux.hugetlb import default_hstate, hstates, huge_sizes
 from kernlab.linux.swap import MOST_AREAS, SWP_WRITEOK, has_swap, pages_in_use, swap_areas
 from kernlab.walk.lists import list_entries
 from kernlab.walk.percpu_counters import percpu_sums
@@ -280,27 +280,27 @@ class Summary:
             return None
         if not len(state):
             return 0
-        return (state["nr_huge_pages"] * (self.kernel.page_size << state["order"])).sum()
+        return (state["nr_huge_pages"] * huge_sizes(self.kernel, state)).sum()
 
     def _huge_pages(self) -> dict[str, Value]:
         state = self._hstates
         if state is not None and not len(state):
             return {}
-        index = self.word("default_hstate_idx", 4)
         keys = {
             "HugePages_Total": "nr_huge_pages",
             "HugePages_Free": "free_huge_pages",
             "HugePages_Rsvd": "resv_huge_pages",
             "HugePages_Surp": "surplus_huge_pages",
         }
-        if state is None or index is None or index >= len(state):
+        index = None if state is None else default_hstate(self.kernel, len(state))
+        if state is None or index is None:
             return dict.fromkeys([*keys, "Hugepagesize", "Hugetlb"])
         default = state[index : index + 1]
         found: dict[str, Value] = {}
         for key, member in keys.items():
             column = default[member]
             found[key] = column[0]
-        found["Hugepagesize"] = (self.kernel.page_size << default["order"])[0]
+        found["Hugepagesize"] = huge_sizes(self.kernel, default)[0]
         found["Hugetlb"] = self._hugetlb_bytes()
         return found
 

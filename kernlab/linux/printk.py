@@ -122,7 +122,9 @@ class Ring:
         slots = np.arange(count, dtype=np.uint64)
         descriptors = self._ring("desc_ring.descs", "struct prb_desc", slots)
         infos = self._ring("desc_ring.infos", "struct printk_info", slots)
-        var, sequence = descriptors["state_var.counter"], infos["seq"]
+        # Most slots hold no record, and of those that do it is said here.
+        with self.kernel.quiet():
+            var, sequence = descriptors["state_var.counter"], infos["seq"]
         bits = var.values.view(np.uint64)
         state, own = bits >> np.uint64(_STATE_SHIFT), bits & _ID_MASK
         done = var.valid & ((state == _COMMITTED) | (state == _FINALIZED))
@@ -193,7 +195,8 @@ class Ring:
         self, descriptors: StructArray, infos: StructArray, ids: npt.NDArray[np.uint64]
     ) -> npt.NDArray[np.bool_]:
         """Does a text of its own lie where the descriptor says? Its id stands before it."""
-        blocks = self._blocks(descriptors, infos)
+        with self.kernel.quiet():
+            blocks = self._blocks(descriptors, infos)
         found: npt.NDArray[np.bool_] = ~blocks.empty & (blocks.ids == ids)
         return found
 

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core import told
 from kernlab.core.column import Column
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.linux.counter_names import counter_names
+from kernlab.linux.enum_names import names_in
 from kernlab.linux.page.vmemmap import tables_per_node
 from kernlab.util import integers, losses
 from kernlab.walk.cpus import percpu, percpu_many, possible_cpus, smp
-from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -65,47 +67,49 @@ class Counters:
         return None if found is None else found.sum()
 
 
-def item_count(kernel: Kernel, *names: str) -> int:
-    """The length of an array of counters by the enumerator that ends its items; 0 where there is none."""
-    for name in names:
-        count = kernel.types.enumerator_or_none(name)
-        if count is not None:
+#: Where the counters of each sort lie, the newest layout first, and the enumerator that ends them.
+_ITEMS = {
+    "zone": (("struct zone", "vm_stat"), ("NR_VM_ZONE_STAT_ITEMS",)),
+    "numa": (
+        ("struct zone", "vm_numa_event", "vm_numa_stat"),
+        ("NR_VM_NUMA_EVENT_ITEMS", "NR_VM_NUMA_STAT_ITEMS"),
+    ),
+    "node": (("struct pglist_data", "vm_stat"), ("NR_VM_NODE_STAT_ITEMS",)),
+    # Linux commit 9d8573111024 ("mm: create a new vm_stat_item") (in v6.12) added to the two limits.
+    "limits": ((), ("NR_VM_STAT_ITEMS", "NR_VM_WRITEBACK_STAT_ITEMS")),
+    "events": (("struct vm_event_state", "event"), ("NR_VM_EVENT_ITEMS",)),
+}
+
+
+def item_count(kernel: Kernel, sort: str) -> int:
+    """How many counters of a sort there are: the length of their array, else the enumerator that ends them."""
+    array, ends = _ITEMS[sort]
+    end = next((end for name in ends if (end := kernel.types.enumerator_or_none(name)) is not None), None)
+    for member in array[1:]:
+        if count := told.array_length(kernel, array[0], member):
+            if end != count:
+                kernel.lost(f"{ends[0]} is lost or damaged: {array[0]} has {count:,} counters in {member}")
             return min(count, _MOST_ITEMS)
-    return 0
+    return min(end or 0, _MOST_ITEMS)
 
 
+@fact
 def vmstat_names(kernel: Kernel) -> dict[str, list[str]]:
     """The names of all counters by sort: "zone", "numa", "node", "limits", "events".
 
-    From the kernel's own array of names (mm/vmstat.c, vmstat_text); where that is not here, by the enumerators
-    (`counter_names`).
+    From the kernel's own array of names (mm/vmstat.c, vmstat_text); those that are lost, and all where that is not
+    here, by the enumerators (`counter_names`).
     """
-    # Without CONFIG_VM_EVENT_COUNTERS the array of names ends before the events.
-    counted = "vm_event_states" in kernel.symbols
-    counts = {
-        "zone": item_count(kernel, "NR_VM_ZONE_STAT_ITEMS"),
-        "numa": item_count(kernel, "NR_VM_NUMA_EVENT_ITEMS", "NR_VM_NUMA_STAT_ITEMS"),
-        "node": item_count(kernel, "NR_VM_NODE_STAT_ITEMS"),
-        # Linux commit 9d8573111024 ("mm: create a new vm_stat_item") (in v6.12) added to the two limits.
-        "limits": item_count(kernel, "NR_VM_STAT_ITEMS", "NR_VM_WRITEBACK_STAT_ITEMS"),
-        "events": item_count(kernel, "NR_VM_EVENT_ITEMS") if counted else 0,
-    }
-    total = sum(counts.values())
-    found: list[str] | None = None
-    symbol = kernel.symbols.get("vmstat_text")
-    if symbol is not None:
-        pointers, read = kernel.words(
-            np.uint64(symbol) + np.arange(total, dtype=np.uint64) * np.uint64(8),
-            what="pointers to counters' names",
-        )
-        text = c_strings(kernel, np.where(read, pointers, np.uint64(0)), 64, "names of counters")
-        if text.valid.all():
-            found = text.values.tolist()
+    known = {sort: counter_names(kernel, sort, item_count(kernel, sort)) for sort in _ITEMS}
+    if "vm_event_states" not in kernel.symbols:
+        # Without CONFIG_VM_EVENT_COUNTERS the array of names ends before the events.
+        known["events"] = []
+    every = names_in(kernel, "vmstat_text", [name for names in known.values() for name in names])
     names: dict[str, list[str]] = {}
     done = 0
-    for sort, count in counts.items():
-        names[sort] = found[done : done + count] if found is not None else counter_names(kernel, sort, count)
-        done += count
+    for sort, own in known.items():
+        names[sort] = every[done : done + len(own)]
+        done += len(own)
     return names
 
 

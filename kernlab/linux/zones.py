@@ -10,6 +10,7 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
+from kernlab.linux.enum_names import enum_names, told_names
 from kernlab.walk.bitmaps import bitmap_bits
 from kernlab.walk.strings import c_strings
 
@@ -20,26 +21,56 @@ MOST_NODES = 1024
 #: include/linux/mmzone.h, MAX_ORDER: what it is unless an architecture says otherwise, and what it cannot be.
 _ORDERS, _MOST_ORDERS = 11, 32
 
+#: How the kernel prints enum zone_type (mm/page_alloc.c, zone_names).
+_ZONES = {
+    "ZONE_DMA": "DMA",
+    "ZONE_DMA32": "DMA32",
+    "ZONE_NORMAL": "Normal",
+    "ZONE_HIGHMEM": "HighMem",
+    "ZONE_MOVABLE": "Movable",
+    "ZONE_DEVICE": "Device",
+}
 
-def nodes(kernel: Kernel) -> StructArray:
-    """The `struct pglist_data` of every NUMA node, by number (arch/x86/mm/numa.c, node_data)."""
-    kind = kernel.find_type("struct pglist_data")
-    if "node_data" not in kernel.symbols:
+
+class Nodes(StructArray):
+    """The `struct pglist_data` of NUMA nodes; `numbers` int64[n] are theirs, by their places in node_data."""
+
+    def __init__(self, kernel: Kernel, addresses: npt.ArrayLike, numbers: npt.ArrayLike):
+        super().__init__(kernel, "struct pglist_data", addresses)
+        self.numbers: I64 = np.asarray(numbers, dtype=np.int64)
+
+
+@fact
+def nodes(kernel: Kernel) -> Nodes:
+    """Every NUMA node, by number (arch/x86/mm/numa.c, node_data).
+
+    A node says its number itself, and each of its zones whose it is: what only one of them contradicts is a node.
+    """
+    table = kernel.symbols.get("node_data")
+    if table is None:
         # Without CONFIG_NUMA there is one, and it is not a pointer.
-        return StructArray(kernel, kind, [kernel.symbol("contig_page_data")])
+        return Nodes(kernel, [kernel.symbol("contig_page_data")], [0])
+    _, _, room = kernel.symbols.lookup(np.array([table], dtype=np.uint64))
+    slots = min(most_nodes(kernel), int(room[0]) // 8)
+    with kernel.quiet():
+        pointers, read = kernel.words(_node_data(kernel, slots))
+        index = np.flatnonzero(read & (pointers != 0))
+        found = StructArray(kernel, "struct pglist_data", pointers[index])
+        number, owner = found["node_id"], found["node_zones[0].zone_pgdat"]
+    real = (number == index).true | (owner == found.addresses).true
     try:
         count = node_ids(kernel)
     except KernlabError:
-        # Pointers to nodes that there are not are NULL.
-        count = most_nodes(kernel)
-    pointers, read = kernel.words(_node_data(kernel, count), what="")
-    here = StructArray(kernel, kind, pointers[read & (pointers != 0)])
-    with kernel.quiet():
-        readable = here["node_id"].valid
-    lost = int((~read).sum()) + int((~readable).sum())
-    if lost:
+        count = slots
+    if (~read[:count]).any() or not real[index < count].all():
+        lost = int((~read[:count]).sum()) + int((~real & (index < count)).sum())
         kernel.lost(f"{lost:,} NUMA nodes cannot be read: what lies in them is not in this table")
-    return here[readable]
+    index, found, number = index[real], found[real], number[real]
+    kernel.lost(
+        "NUMA nodes have a number that is not theirs: they go by their places in node_data",
+        mask=(number != index).true,
+    )
+    return Nodes(kernel, found.addresses, index)
 
 
 @fact
@@ -86,16 +117,17 @@ def zones(kernel: Kernel, node: StructArray) -> tuple[I64, StructArray]:
 
 
 def zone_names(kernel: Kernel, zone: StructArray) -> list[str]:
-    """The zones' names as the kernel prints them; "zone N" where the string cannot be read."""
-    pointer = zone["name"]
-    names = c_strings(kernel, pointer, 32, "names of zones")
+    """The zones' names as the kernel prints them; those that are lost by their enumerators, or as "zone N"."""
     per_node = zones_per_node(kernel)
-    return [f"zone {row % per_node}" if name is None else name for row, name in enumerate(names)]
+    known = enum_names(kernel, "enum zone_type", per_node, _ZONES, "zone")
+    with kernel.quiet():
+        given = c_strings(kernel, zone["name"], 32)
+    return told_names(kernel, "zones", given.tolist(), [known[row % per_node] for row in range(len(zone))])
 
 
 def zones_per_node(kernel: Kernel) -> int:
-    """MAX_NR_ZONES of this kernel."""
-    return kernel.types.enumerator_or_none("__MAX_NR_ZONES") or 5
+    """MAX_NR_ZONES of this kernel: the length of pglist_data.node_zones."""
+    return told.array_length(kernel, "struct pglist_data", "node_zones") or 1
 
 
 def orders(kernel: Kernel) -> int:

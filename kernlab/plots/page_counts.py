@@ -105,7 +105,7 @@ def count(kernel: Kernel) -> Frames:
         cells[base : base + width] += padded.reshape(width, groups)
         kinds += np.bincount(node * len(KIND_NAMES) + kind, minlength=kinds.size).reshape(kinds.shape)
         zones += np.bincount(zone * groups + group, minlength=zones.size).reshape(zones.shape)
-    numbers = survey.node["node_id"].values.tolist()
+    numbers = survey.node.numbers.tolist()
     names = zone_names(kernel, survey.zone)
     if len(numbers) > 1:
         nodes = np.asarray(survey.zone_node).tolist()

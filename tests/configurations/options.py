@@ -89,6 +89,7 @@ LAYOUTS: dict[str, Absence] = {
             for owner in ("zone", "per_cpu_zonestat", "per_cpu_pageset")
             for member in ("vm_numa_event", "vm_numa_stat", "vm_numa_stat_diff")
         ),
+        types=("enum numa_stat_item",),
         enumerators=("NR_VM_NUMA_EVENT_ITEMS", "NR_VM_NUMA_STAT_ITEMS"),
         vmcoreinfo=("SYMBOL(node_data)", "LENGTH(node_data)"),
     ),
@@ -116,7 +117,7 @@ LAYOUTS: dict[str, Absence] = {
             "struct kmem_cache_cpu.partial",
         ),
     ),
-    "VM_EVENT_COUNTERS": Absence(symbols=("vm_event_states",)),
+    "VM_EVENT_COUNTERS": Absence(symbols=("vm_event_states",), types=("struct vm_event_state",)),
 }
 
 OPTIONS: dict[str, Option] = {

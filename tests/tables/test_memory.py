@@ -271,3 +271,15 @@ def test_the_damaged_dump_says_what_is_unknown(damaged_dump, opened):
     dump = opened(damaged_dump.name)
     for table in (dump.memory, dump.pages):
         assert any("vmalloc" in problem for problem in table.attrs["problems"])
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.12", "debian-7.2"])
+@pytest.mark.parametrize("value", ["lost", "other"])
+def test_one_migrate_types_name_renames_no_other(opened, name, value):
+    dump = opened(name)
+    names = dump.symbol("migratetype_names")
+    other = int.from_bytes(dump.read(names, 8), "little")
+    with Overlay(dump).word(names + 8, 0xDEAD if value == "lost" else other).dump() as broken:
+        found = broken.pages
+        assert (found["migratetype"].astype(str) == dump.pages["migratetype"].astype(str)).all()
+        assert any("names of migratetype_names are lost" in told for told in found.attrs["problems"])

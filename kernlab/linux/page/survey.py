@@ -83,7 +83,7 @@ class PageSurvey:
     def _zone_codes(self, zone_bits: int, node_bits: int) -> npt.NDArray[np.int16]:
         """What the bits above `zone_shift` of a page's flags mean: node and zone to an index into `zone`, or -1."""
         found = np.full(1 << (zone_bits + node_bits), -1, dtype=np.int16)
-        numbers = self.node["node_id"].int64.values[self.zone_node]
+        numbers = self.node.numbers[self.zone_node]
         per_node = len(self.zone) // max(len(self.node), 1)
         code = (numbers << zone_bits) | (np.arange(len(self.zone)) % max(per_node, 1))
         known = (numbers >= 0) & (code < len(found))

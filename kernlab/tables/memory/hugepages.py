@@ -9,8 +9,8 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import empty, frame, nullable, spread, table
-from kernlab.linux import vm_counters, zones
-from kernlab.linux.hugetlb import hstates
+from kernlab.linux import zones
+from kernlab.linux.hugetlb import default_hstate, hstates, huge_sizes
 
 
 @table(rows="struct hstate")
@@ -36,17 +36,25 @@ def hugepages(kernel: Kernel) -> pd.DataFrame:
             default="boolean",
             address="struct hstate",
         )
-    order, total = state["order"], state["nr_huge_pages"]
-    size = kernel.page_size << order
-    index = vm_counters.global_word(kernel, "default_hstate_idx", 4)
+    total, size = state["nr_huge_pages"], huge_sizes(kernel, state)
+    index = default_hstate(kernel, len(state))
     per_node: list[tuple[str, Any]] = []
-    for node in zones.nodes(kernel)["node_id"].values.tolist():
+    whole = {member: state[member] for member in ("nr_huge_pages", "free_huge_pages", "surplus_huge_pages")}
+    parts = {member: column * 0 for member, column in whole.items()}
+    for node in zones.nodes(kernel).numbers.tolist():
         for name, member in (
-            ("total", "nr_huge_pages_node"),
-            ("free", "free_huge_pages_node"),
-            ("surplus", "surplus_huge_pages_node"),
+            ("total", "nr_huge_pages"),
+            ("free", "free_huge_pages"),
+            ("surplus", "surplus_huge_pages"),
         ):
-            per_node.append((f"{name}_node{node}", nullable(state[f"{member}[{node}]"])))
+            column = state[f"{member}_node[{node}]"]
+            parts[member] += column
+            per_node.append((f"{name}_node{node}", nullable(column)))
+    for member, column in whole.items():
+        kernel.lost(
+            f"sizes of huge pages contradict themselves: {member} is not what their nodes sum up to",
+            mask=(column != parts[member]).true,
+        )
     return frame(
         kernel,
         "hugepages",

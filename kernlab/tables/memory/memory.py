@@ -36,7 +36,7 @@ def memory(kernel: Kernel) -> pd.DataFrame:
     survey = PageSurvey(kernel)
     counts = count(survey)
     _compare(survey, counts)
-    numbers = survey.node["node_id"].int64.values
+    numbers = survey.node.numbers
     # What lies on no known node makes rows of its own only where there is some.
     nodes = np.append(numbers, -1)
     node, kind = (grid.reshape(-1) for grid in np.meshgrid(np.arange(len(nodes)), KINDS, indexing="ij"))

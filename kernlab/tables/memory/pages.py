@@ -10,12 +10,12 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import AddressArray, AddressDtype, element_addresses, frame, table
+from kernlab.linux.enum_names import enum_names, names_in
 from kernlab.linux.page.chunk_kinds import MAPPED, PageKinds
 from kernlab.linux.page.classifier import KIND_NAMES, Kind, complete
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.zones import zone_names
 from kernlab.util.names import distinct
-from kernlab.walk.strings import c_strings
 
 #: The columns' types. Most frames have a value of these, so their memory is asked for in one block of huge pages.
 _DENSE: dict[str, npt.DTypeLike] = {
@@ -35,6 +35,18 @@ _SPARSE: dict[str, npt.DTypeLike] = {
     "slab_cache": np.uint64,
     "refcount": np.int32,
     "mapcount": np.int32,
+}
+
+
+#: What a pageblock's bits can say, and how the kernel prints enum migratetype (mm/show_mem.c, migratetype_names).
+_MOST_TYPES = 8
+_MIGRATETYPES = {
+    "MIGRATE_UNMOVABLE": "Unmovable",
+    "MIGRATE_MOVABLE": "Movable",
+    "MIGRATE_RECLAIMABLE": "Reclaimable",
+    "MIGRATE_HIGHATOMIC": "HighAtomic",
+    "MIGRATE_CMA": "CMA",
+    "MIGRATE_ISOLATE": "Isolate",
 }
 
 
@@ -79,7 +91,7 @@ class _Columns:
         self._survey = survey
         names = zone_names(survey.kernel, survey.zone)
         self.zones, self._zone_of = _codes(names, np.arange(len(names)))
-        self.nodes, self._node_of = _codes(survey.node["node_id"].values.tolist(), survey.zone_node)
+        self.nodes, self._node_of = _codes(survey.node.numbers.tolist(), survey.zone_node)
         self._arrays = _together(survey.frames, _DENSE | {"zone": self._zone_of.dtype})
         for name, dtype in (_SPARSE | {"node": self._node_of.dtype}).items():
             self._arrays[name] = np.zeros(survey.frames, dtype=dtype)
@@ -205,16 +217,8 @@ def _codes(names: list[Any], of_zone: npt.NDArray[Any]) -> tuple[list[Any], npt.
 
 def migratetype_names(kernel: Kernel) -> Any:
     """The migrate types by number, as /proc/pagetypeinfo names them."""
-    count = kernel.types.enumerator_or_none("MIGRATE_TYPES") or 8
-    symbol = kernel.symbols.get("migratetype_names")
-    names: list[str] = []
-    if symbol is not None:
-        pointers, read = kernel.words(
-            np.uint64(symbol) + np.arange(count, dtype=np.uint64) * np.uint64(8),
-            what="pointers to migratetypes' names",
-        )
-        text = c_strings(kernel, np.where(read, pointers, np.uint64(0)), 32)
-        if text.valid.all():
-            names = text.values.tolist()
+    count = kernel.types.enumerator_or_none("MIGRATE_TYPES") or _MOST_TYPES
+    known = enum_names(kernel, "enum migratetype", count, _MIGRATETYPES, "type")
+    names = names_in(kernel, "migratetype_names", known, 32)
     # Bits that no type has can only come from damage.
-    return distinct([*names, *(f"type {number}" for number in range(len(names), 8))])
+    return distinct([*names, *(f"type {number}" for number in range(len(names), _MOST_TYPES))])

@@ -17,6 +17,7 @@ from kernlab.linux.page.mem_sections import pageblock_order
 from kernlab.linux.page.pcp_lists import pcp_lists
 from kernlab.linux.vm_counters import Counters, in_pages, node_counters, numa_counters, zone_counters
 from kernlab.linux.zones import zone_names
+from kernlab.util import losses
 
 #: Watermarks by their index in zone._watermark; the last came with v5.18.
 _WATERMARKS = ("min", "low", "high", "promo")
@@ -56,13 +57,13 @@ def zones(kernel: Kernel) -> pd.DataFrame:
     numa = numa_counters(kernel, zone)
     _, _, _, pcp = pcp_lists(kernel, zone, pageblock_order(kernel))
     present = zone["present_pages"]
-    free = counters.get("nr_free_pages")
+    free = _free(counters)
     return frame(
         kernel,
         "zones",
-        node=node["node_id"][owner],
+        node=node.numbers[owner],
         zone=zone_names(kernel, zone),
-        free=nullable(free if free is not None else Column.of(np.zeros(len(zone), dtype=np.int64))),
+        free=nullable(free),
         **_watermarks(zone),
         spanned=nullable(zone["spanned_pages"].int64),
         present=nullable(present.int64),
@@ -73,6 +74,15 @@ def zones(kernel: Kernel) -> pd.DataFrame:
         counters=spread([*_columns(counters), *_columns(numa)]),
         address=zone,
     )
+
+
+def _free(counters: Counters) -> Column:
+    """The free pages of zones, which every kernel counts: where none of the counters is called so, they are lost."""
+    free = counters.get("nr_free_pages")
+    if free is not None:
+        return free
+    losses.lost("which counter is that of free pages is not known: its name is lost")
+    return Column.missing(len(counters.values), "int")
 
 
 def _member(structs: StructArray, path: str) -> Column:
@@ -111,21 +121,17 @@ def nodes(kernel: Kernel) -> pd.DataFrame:
     node = walk.nodes(kernel)
     owner, zone = walk.zones(kernel, node)
     counters = node_counters(kernel, node)
-    free = zone_counters(kernel, zone).get("nr_free_pages")
+    free = _free(zone_counters(kernel, zone))
     managed = zone["managed_pages.counter"]
     return frame(
         kernel,
         "nodes",
-        node=node["node_id"],
+        node=node.numbers,
         start_pfn=nullable(node["node_start_pfn"].int64),
         spanned=nullable(node["node_spanned_pages"].int64),
         present=nullable(node["node_present_pages"].int64),
         managed=nullable(managed.added_by(owner, len(node))),
-        free=nullable(
-            free.added_by(owner, len(node))
-            if free is not None
-            else Column.of(np.zeros(len(node), dtype=np.int64))
-        ),
+        free=nullable(free.added_by(owner, len(node))),
         counters=spread(_columns(counters, kernel.arch.huge_pages if in_pages(kernel) else 1)),
         address=node,
     )
@@ -148,16 +154,13 @@ def buddyinfo(kernel: Kernel) -> pd.DataFrame:
     rows = np.flatnonzero((present != 0).filled(True))
     zone_, owner = zone[rows], owner[rows]
     names = zone_names(kernel, zone)
-    orders = walk.orders(kernel)
     _, areas = zone_.elements("free_area")
     count = areas["nr_free"]
     per_zone = len(areas) // max(len(zone_), 1)
     return frame(
         kernel,
         "buddyinfo",
-        node=node["node_id"][owner],
+        node=node.numbers[owner],
         zone=[names[row] for row in rows.tolist()],
-        orders=spread(
-            (order, nullable(count[order::per_zone].int64)) for order in range(min(orders, per_zone))
-        ),
+        orders=spread((order, nullable(count[order::per_zone].int64)) for order in range(per_zone)),
     )

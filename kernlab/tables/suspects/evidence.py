@@ -108,7 +108,7 @@ class Evidence:
         several = len(survey.node) > 1
         for row in np.flatnonzero(known & (managed > 0).true).tolist():
             levels = np.array([mark[row] for mark in marks], dtype=np.int64)
-            number = survey.node["node_id"][survey.zone_node[row]]
+            number = survey.node.numbers[survey.zone_node[row]]
             name = f"{names[row]} of node {number}" if several else names[row]
             yield name, free[row], levels, managed[row]
 

@@ -101,7 +101,8 @@ def subbuf_sizes(kernel: Kernel, labels: Sequence[str], buffers: StructArray) ->
         if buffers.has(member):
             whole = (buffers[member] + before).tolist()
             votes.append([None if size is None or size % page else sizes.get(size // page) for size in whole])
-    votes.append(_of_reader_pages(kernel, buffers))
+    with kernel.quiet():
+        votes.append(_of_reader_pages(kernel, buffers))
     found: list[int | None] = []
     for label, valid, *orders in zip(labels, buffers.valid.tolist(), *votes, strict=True):
         known = Counter(order for order in orders if order is not None)
@@ -143,12 +144,14 @@ def ring_cpus(kernel: Kernel, buffers: StructArray) -> tuple[Mask, Mask]:
     # With CONFIG_CPUMASK_OFFSTACK a pointer, else the mask itself, in an array of one.
     access = resolve(buffers.type, "cpumask")
     if isinstance(access.type, PointerType):
-        column = buffers["cpumask"]
+        with kernel.quiet():
+            column = buffers["cpumask"]
         where, known = column.values, column.true
     else:
         _, inside = buffers.elements("cpumask")
         where, known = inside.addresses, inside.valid
     found = np.zeros((len(buffers), count), dtype=bool)
-    owner, cpu, read = bitmap_bits(kernel, where, count)
+    with kernel.quiet():
+        owner, cpu, read = bitmap_bits(kernel, where, count)
     found[owner, cpu] = True
     return found, known & read
