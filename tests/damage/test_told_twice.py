@@ -142,3 +142,19 @@ def test_pools_that_contradict_their_nodes_are_told(whole):
     with Overlay(whole).set("struct hstate", state, "free_huge_pages", 12).dump() as broken:
         assert broken.hugepages["free"].tolist() == [0, 12]
         assert any("free_huge_pages is not what" in told for told in broken.hugepages.attrs["problems"])
+
+
+# Counts of which a part is unknown
+
+
+def test_pages_on_cpus_lists_that_cannot_be_counted_are_missing_not_0(opened):
+    whole = opened("debian-6.12")
+    zones = whole.zones
+    zone = zones[zones["pcp"] > 0].iloc[0]
+    where = (
+        int(whole.struct("zone", int(zone["address"]))["per_cpu_pageset"])
+        + int(whole.kernel.percpu_offsets[0])
+    ) % (1 << 64)
+    with Overlay(whole).exclude(where).dump() as broken:
+        row = broken.zones[broken.zones["address"].astype("uint64") == int(zone["address"])].iloc[0]
+        assert pd.isna(row["pcp"])

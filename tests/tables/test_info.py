@@ -182,3 +182,53 @@ def test_uptime_that_the_types_do_not_tell_of_is_unknown(opened):
     with Overlay(dump).write(first + at + 1, b"T").dump(fresh=True) as other:
         assert other.info["uptime"] is None
         assert any("uptime" in problem for problem in other.info.attrs["problems"])
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2"])
+@pytest.mark.parametrize("number", [64, 4096, 0x7FFFFFFF, 0x80000000])
+def test_a_panic_cpu_that_is_no_cpu_is_not_shown_as_one(opened, name, number):
+    dump = opened(name)
+    with Overlay(dump).word(dump.symbol("panic_cpu"), number, 4).dump() as broken:
+        info = broken.info
+        # The CPU that began the crash is the same.
+        assert info["panic_cpu"] == dump.info["panic_cpu"]
+        assert info["panic_pid"] == dump.info["panic_pid"]
+        assert any(
+            f"panic_cpu is {number:,}, and the machine has no such CPU" in p for p in info.attrs["problems"]
+        )
+    overlay = (
+        Overlay(dump).word(dump.symbol("panic_cpu"), number, 4).word(dump.symbol("crashing_cpu"), 7777, 4)
+    )
+    with overlay.dump() as broken:
+        info = broken.info
+        assert info["panic_cpu"] is None
+        assert (
+            f"panic_cpu is {number:,}, and the machine has no such CPU" in info.attrs["unknown"]["panic_cpu"]
+        )
+
+
+def test_a_panic_cpu_that_another_word_contradicts_is_told(opened):
+    dump = opened("debian-6.12")
+    other = 1 - dump.info["panic_cpu"]
+    with Overlay(dump).word(dump.symbol("panic_cpu"), other, 4).dump() as broken:
+        assert any(f"panic_cpu is {other}, but CPU" in problem for problem in broken.info.attrs["problems"])
+
+
+@pytest.mark.parametrize("pages", [0, 1000])
+def test_memory_that_the_zones_do_not_manage_is_told(opened, pages):
+    dump = opened("debian-6.12")
+    with Overlay(dump).word(dump.symbol("_totalram_pages"), pages).dump() as broken:
+        assert any("_totalram_pages is" in problem for problem in broken.info.attrs["problems"])
+
+
+def test_an_uptime_that_cannot_be_is_told(opened):
+    dump = opened("debian-6.12")
+    start = dump.symbol("tk_core")
+    overlay = Overlay(dump)
+    # offs_boot, the last of what is added up: whatever its place is, every word of the timekeeper is out of range.
+    for place in range(start + 8, start + 8 + dump.kernel.find_type("struct timekeeper").size, 8):
+        overlay.word(place, 0x7F7F7F7F7F7F7F7F)
+    with overlay.dump() as broken:
+        info = broken.info
+        assert info["uptime"] is None
+        assert "which is not a time" in info.attrs["unknown"]["uptime"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
@@ -37,9 +38,9 @@ class PcpFrames:
     zone: I64
 
 
-def pcp_lists(kernel: Kernel, zone: StructArray, pageblock_order: int) -> tuple[U64, I64, I64, I64]:
+def pcp_lists(kernel: Kernel, zone: StructArray, pageblock_order: int) -> tuple[U64, I64, I64, Column]:
     """The heads of the lists: (address uint64[m], order int64[m], index into zone int64[m], pages on all lists of
-    each zone int64[z]).
+    each of z zones, a column "int").
 
     Mirrors mm/page_alloc.c, order_to_pindex.
     """
@@ -64,8 +65,7 @@ def pcp_lists(kernel: Kernel, zone: StructArray, pageblock_order: int) -> tuple[
     number = np.arange(len(heads)) % max(per_pcp, 1)
     order = number // _PCP_TYPES
     order = np.where(order > _COSTLY_ORDER, pageblock_order, order)
-    counts = np.zeros(len(zone), dtype=np.int64)
-    np.add.at(counts, owner, count.int64.filled(0))
+    counts = count.added_by(owner, len(zone)).where(zone.valid)
     readable = count.valid[index]
     return heads.addresses[readable], order[readable], owner[index][readable], counts
 
@@ -91,6 +91,7 @@ class PcpSearch:
         self._zones = len(zone)
         self._kernel = kernel
         heads, self._orders, self._owners, self._counts = pcp_lists(kernel, zone, pageblock_order)
+        self._empty = bool(self._counts.valid.all()) and not self._counts.true.any()
         self._by_address = np.argsort(heads)
         self._heads = heads[self._by_address]
         page = kernel.find_type("struct page")
@@ -103,7 +104,7 @@ class PcpSearch:
 
     def candidates(self, chunk: PageChunk) -> Candidates:
         """The free pages of a chunk that may hang on a list; none where all lists are empty."""
-        if not self._counts.any():
+        if self._empty:
             return _NO_CANDIDATES
         # page_type or mapcount -1 and the refcount 0, side by side in one word.
         state = chunk.number(self._state, 8)
@@ -132,7 +133,7 @@ class PcpSearch:
 
     def frames(self, parts: Sequence[Candidates]) -> PcpFrames:
         """The frames on the lists, once the candidates of all chunks, in their order, are known."""
-        if not parts or not self._counts.any():
+        if not parts or self._empty:
             return PcpFrames(_NO_FRAMES, _NO_FRAMES, _NO_FRAMES)
         pfns = np.concatenate([part.pfns for part in parts])
         nexts = np.concatenate([part.following for part in parts])
@@ -145,10 +146,10 @@ class PcpSearch:
         list_of = self._by_address[head[found]]
         result = PcpFrames(pfns[found], self._orders[list_of], self._owners[list_of])
         pages = np.bincount(result.zone, weights=1 << result.orders, minlength=self._zones).astype(np.int64)
-        wrong = np.flatnonzero(pages != self._counts)
+        wrong = np.flatnonzero((self._counts != pages).true)
         if len(wrong):
             self._kernel.lost(
-                f"the per-CPU lists of free pages should hold {int(self._counts[wrong].sum()):,} pages, "
+                f"the per-CPU lists of free pages should hold {int(self._counts.values[wrong].sum()):,} pages, "
                 f"{int(pages[wrong].sum()):,} were found; the others count as other kernel memory"
             )
         return result

@@ -80,7 +80,9 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
         mount_namespace=nullable(of_mounts(kernel, mounts)),
         type=c_strings(kernel, name, 64),
         # include/linux/kdev_t.h: MINORBITS is 20.
-        dev=[f"{value >> 20}:{value & 0xFFFFF}" for value in block["s_dev"].filled(0).tolist()],
+        dev=Column.texts(
+            [None if value is None else f"{value >> 20}:{value & 0xFFFFF}" for value in block["s_dev"]]
+        ),
         resident_bytes=nullable(_resident(kernel, block)),
         swap_bytes=nullable(_swapped(kernel, block)),
         size_bytes=nullable((size * kernel.page_size).where(limited)),

@@ -70,7 +70,7 @@ def zones(kernel: Kernel) -> pd.DataFrame:
         managed=nullable(zone["managed_pages.counter"].int64),
         cma=nullable(_member(zone, "cma_pages")),
         start_pfn=nullable(zone["zone_start_pfn"].int64.where(present.true)),
-        pcp=nullable(pcp, zone.valid),
+        pcp=nullable(pcp),
         counters=spread([*_columns(counters), *_columns(numa)]),
         address=zone,
     )

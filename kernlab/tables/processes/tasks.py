@@ -134,5 +134,5 @@ def _split_rss(space: StructArray, task: StructArray, space_of: npt.NDArray[np.i
     count = space[f"rss_stat.count[{kind}].counter"].int64
     if task.has("rss_stat.count[0]"):  # CONFIG_SMP with SPLIT_RSS_COUNTING: each thread keeps up to 64 back
         kept = task[f"rss_stat.count[{kind}]"]
-        return count + kept.added_by(space_of, len(space)).filled(0)
+        return count + kept.added_by(space_of, len(space))
     return count

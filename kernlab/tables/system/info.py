@@ -13,13 +13,17 @@ from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
+from kernlab.linux.zones import nodes, zones
 from kernlab.tables.system.last_words import panic_message
 from kernlab.tables.system.log import log
 from kernlab.util import integers, text
-from kernlab.walk.cpus import cpus, percpu
+from kernlab.walk.cpus import cpus, percpu, possible_cpus
 
 #: kernel/panic.c, taint_flags[]: the letter of each bit when set ('G' instead of 'P' when bit 0 is not).
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
+
+#: panic_cpu before anybody panicked (PANIC_CPU_INVALID, -1).
+_NOBODY = 0xFFFFFFFF
 
 #: Strings of the kernel are read no further than this (COMMAND_LINE_SIZE is 2,048 or 4,096).
 _LONGEST_STRING = 4096
@@ -131,11 +135,15 @@ def uptime(kernel: Kernel) -> pd.Timedelta:
 
 
 def _memory_bytes(kernel: Kernel) -> int:
-    """What /proc/meminfo calls MemTotal."""
-    size = kernel.word("_totalram_pages") * kernel.page_size
-    if size > integers.I64_RANGE[1]:
+    """What /proc/meminfo calls MemTotal: the pages that the allocator was given, which its zones count, too."""
+    pages = kernel.word("_totalram_pages")
+    if pages * kernel.page_size > integers.I64_RANGE[1]:
         raise KernlabError(f"the size of memory (_totalram_pages) {integers.TOO_LARGE}")
-    return size
+    _, zone = zones(kernel, nodes(kernel))
+    managed = zone["managed_pages.counter"].sum()
+    if managed is not None and managed != pages:
+        kernel.lost(f"memory_bytes: _totalram_pages is {pages:,}, but the zones manage {managed:,} pages")
+    return pages * kernel.page_size
 
 
 def _died(kernel: Kernel) -> tuple[pd.Timestamp | None, str | None]:
@@ -207,9 +215,28 @@ def _utsname(kernel: Kernel) -> int:
 
 
 def _panic_cpu(kernel: Kernel) -> int | None:
-    """The CPU that panicked, None where none did (kernel/panic.c, panic_cpu is -1 until then)."""
+    """The CPU that panicked, None where none did (kernel/panic.c, panic_cpu is -1 until then).
+
+    The one that stopped the others for the crash kernel is the same (crashing_cpu, of machines with kdump). Raises
+    KernlabError where neither is a CPU.
+    """
+    possible = possible_cpus(kernel).tolist()
     number = kernel.word("panic_cpu", 4)
-    return number if number < len(kernel.percpu_offsets) else None
+    symbol = kernel.symbols.get("crashing_cpu")
+    words, read = kernel.words([symbol or 0], 4, what="")
+    crashing = int(words[0]) if symbol is not None and read[0] and int(words[0]) in possible else None
+    if number == _NOBODY:
+        return None
+    if number in possible:
+        if crashing is not None and crashing != number:
+            kernel.lost(f"panic_cpu is {number:,}, but CPU {crashing:,} began the crash (crashing_cpu)")
+        return number
+    if crashing is None:
+        raise KernlabError(f"panic_cpu is {number:,}, and the machine has no such CPU")
+    kernel.lost(
+        f"panic_cpu is {number:,}, and the machine has no such CPU: the one that began the crash is shown"
+    )
+    return crashing
 
 
 def _current(kernel: Kernel, cpu: int) -> StructArray:
