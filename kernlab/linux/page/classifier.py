@@ -259,15 +259,19 @@ def _headless(layout: PageLayout, chunk: PageChunk, result: Classified, largest_
     kind[headless[kind[headless] == Kind.OTHER]] = Kind.EXCLUDED
     # A free block that goes on behind a page of structs begins with it: no page of less structs is aligned to its size.
     per_page = layout.kernel.page_size // layout.size
-    rows = np.arange(0, len(kind), per_page)
-    for row in rows[~chunk.valid[rows]].tolist():
-        pfn = chunk.first_pfn + row
-        end = row + min(pfn & -pfn or 1 << largest_order, 1 << largest_order)
-        rest = slice(row + per_page, end)
-        # No page of a block but its head has a reference, a type, a mapping or an owner.
-        idle = (kind[rest] == Kind.OTHER) & (layout.refcount(chunk)[rest] == 0)
-        count = len(idle) if idle.all() else int(np.argmin(idle))
-        kind[row + per_page : row + per_page + count] = Kind.EXCLUDED
+    behind = np.arange(0, len(kind), per_page)[1:]
+    # Of neighbouring pages that are lost the last one.
+    behind = behind[~chunk.valid[behind - per_page] & chunk.valid[behind]]
+    if not len(behind):
+        return
+    pfn, largest = behind - per_page + chunk.first_pfn, 1 << largest_order
+    size = np.where(pfn == 0, largest, np.minimum(pfn & -pfn, largest))
+    # No page of a block but its head has a reference, a type, a mapping or an owner.
+    busy = np.flatnonzero((kind != Kind.OTHER) | (layout.refcount(chunk) != 0))
+    ends = np.append(busy, len(kind))[np.searchsorted(busy, behind)]
+    count = np.clip(np.minimum(ends, behind - per_page + size) - behind, 0, None)
+    before = np.cumsum(count) - count
+    kind[np.repeat(behind - before, count) + np.arange(int(count.sum()))] = Kind.EXCLUDED
 
 
 def _free_blocks(
