@@ -159,15 +159,17 @@ def _read_symbols(kernel: Kernel, tables: _Tables, exported: set[tuple[int, int,
     index = (np.arange(len(owner)) - np.repeat(np.cumsum(tables.count) - tables.count, tables.count)).astype(
         np.uint64
     )
-    symbols = StructArray(kernel, entry, tables.symtab[owner] + index * np.uint64(entry.size))
-    symbols = symbols.prefetch("st_name", "st_shndx", "st_value")
-    offset, section, value = symbols["st_name"], symbols["st_shndx"], symbols["st_value"]
-    letters, lettered = kernel.words(tables.typetab[owner] + index, 1)
-    there = offset.valid & value.valid & lettered
-    used = np.flatnonzero(there & (section != _UNDEFINED).true)
-    text = c_strings(
-        kernel, tables.strtab[owner[used]] + offset.values[used].astype(np.uint64), _LONGEST_NAME
-    )
+    # What cannot be read is told below, by the module's name.
+    with kernel.quiet():
+        symbols = StructArray(kernel, entry, tables.symtab[owner] + index * np.uint64(entry.size))
+        symbols = symbols.prefetch("st_name", "st_shndx", "st_value")
+        offset, section, value = symbols["st_name"], symbols["st_shndx"], symbols["st_value"]
+        letters, lettered = kernel.words(tables.typetab[owner] + index, 1)
+        there = offset.valid & value.valid & lettered
+        used = np.flatnonzero(there & (section != _UNDEFINED).true)
+        text = c_strings(
+            kernel, tables.strtab[owner[used]] + offset.values[used].astype(np.uint64), _LONGEST_NAME
+        )
     good = text.valid & (text.values != "")
     lost = np.bincount(owner[~there], minlength=len(tables.count))
     lost += np.bincount(owner[used[~good]], minlength=len(tables.count))

@@ -41,7 +41,7 @@ DESCRIBED = (128 << 20) // PAGE
 #: CPUs' memory lies so far apart, as it does where each node has its own.
 UNIT_STRIDE = 4 * GIB
 #: Where in a node its page structs lie, and where in node 0 the structs that are made here.
-MAP_OFFSET, HEAP_OFFSET = 64 * GIB // PAGE, 8 * GIB // PAGE
+MAP_OFFSET, HEAP_OFFSET = 65 * GIB // PAGE, 8 * GIB // PAGE
 HEAP_PAGES = 128 << 8
 #: A page of page structs describes so many frames.
 PER_PAGE = 64
@@ -49,6 +49,8 @@ PER_PAGE = 64
 PATTERN = {"free": 32, "anon": 16, "file": 8, "other kernel": 4, "reserved": 4}
 #: The order of the free blocks.
 ORDER = 9
+#: What a percpu_counter holds beside its parts, of which each new CPU has 1.
+COUNTED = 1000
 #: The zone that all memory above 4 GiB is in (ZONE_NORMAL).
 NORMAL = 2
 
@@ -57,7 +59,8 @@ class LargeMachine:
     """What there is more of than in the dump below; `dump()` opens it.
 
     `frames` of memory in all, `managed` of them by the page allocator; `kinds`: frames of each kind in each node
-    (in node 0 without those of the small machine); `pgfault`: how many page faults the new CPUs counted.
+    (in node 0 without those of the small machine); `pgfault`: how many page faults the new CPUs counted; `counter`: the
+    address of a `struct percpu_counter`.
     """
 
     def __init__(self, below: Dump, *, nodes: int = 64, cpus: int = 2048, modules: int = 8192):
@@ -74,6 +77,7 @@ class LargeMachine:
         self._add_memory()
         self._add_page_structs(below)
         self._add_nodes()
+        self._add_counter()
         self._add_cache_nodes()
         self.modules = ManyModules(self.heap, self._tables, modules)
         self._tables.write()
@@ -174,7 +178,8 @@ class LargeMachine:
         count = self.end // known.frames
         first = AFTER_HOLE // known.frames
         roots = -(-count // per_root)
-        own, _ = kernel.words([kernel.word("mem_section")])
+        table = kernel.word("mem_section")
+        own, _ = kernel.words([table])
         rows = np.zeros((roots * per_root, words), dtype="<u8")
         rows[:per_root] = np.frombuffer(kernel.read(int(own[0]), PAGE), dtype="<u8").reshape(per_root, words)
         new = rows[first:count]
@@ -187,7 +192,8 @@ class LargeMachine:
         )
         place = heap.alloc(roots * PAGE, PAGE)
         heap.put(place, rows.tobytes())
-        self._set("mem_section", heap.words(range(place, place + roots * PAGE, PAGE)))
+        # The array has room for all sections that there may be.
+        self.overlay.write(table, np.arange(place, place + roots * PAGE, PAGE, dtype="<u8").tobytes())
         # 128 MiB of memory have 2 MiB of page structs, which lie in the same node.
         node, rest = np.divmod(np.arange(first, count), NODE_FRAMES // known.frames)
         pfn = (node * NODE_FRAMES + MAP_OFFSET + rest * 512).astype(np.uint64)
@@ -262,7 +268,7 @@ class LargeMachine:
         like = int(small.addresses[0])
         number = np.arange(1, self.nodes, dtype=np.uint64)
         node = self._copies("struct pglist_data", like, len(number))
-        quiet = self._quiet_pointer()
+        quiet = self._quiet = self._quiet_pointer()
         for path, values in (
             ("node_id", number),
             ("node_start_pfn", number * np.uint64(NODE_FRAMES)),
@@ -340,6 +346,15 @@ class LargeMachine:
             clear &= there.reshape(pages, PAGE).all(axis=1) & ~data.reshape(pages, PAGE).any(axis=1)
         clear[[place // PAGE for place in self._percpu]] = False
         return start + int(np.flatnonzero(clear)[-1]) * PAGE
+
+    def _add_counter(self) -> None:
+        """A `struct percpu_counter`, whose parts stand in a page that is zero on the small machine's CPUs."""
+        pointer = self._quiet + PAGE - 8
+        self._on_each_cpu(pointer, np.ones(len(self.new_cpus), dtype=np.uint64))
+        made = self._copies("struct percpu_counter", 0, 1)
+        made.set("count", COUNTED)
+        made.set("counters", pointer)
+        self.counter = int(made.addresses[0])
 
     def _add_cache_nodes(self) -> None:
         """Slab caches end in an element a node: they are made anew, longer, and what names the old ones names these."""

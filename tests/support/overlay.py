@@ -203,7 +203,7 @@ class OverlayFile(DumpFile):
         pfns = np.array(sorted(writes), dtype=np.uint64)
         index = below.find(pfns)
         added = np.flatnonzero(index < 0)
-        self._added = dict(zip(pfns[added].tolist(), range(len(added)), strict=True))
+        self._added = pfns[added]
         index[added] = below.frame_count + np.arange(len(added))
         self._first_made = below.frame_count + len(added)
         self._areas, self._left_out = list(areas), list(left_out)
@@ -224,11 +224,15 @@ class OverlayFile(DumpFile):
         found = self.below.find(pfns)
         for first, end in self._left_out:
             found[(pfns >= first) & (pfns < end)] = -FrameStatus.EXCLUDED
+        low, high = (int(pfns.min()), int(pfns.max())) if len(pfns) else (0, 0)
         for area, start in zip(self._areas, self._starts, strict=False):
-            number = area.numbers(pfns)
-            found = np.where(number >= 0, start + number, found)
-        for pfn, number in self._added.items():
-            found[pfns == pfn] = self.below.frame_count + number
+            if area.first <= high and low < area.end:
+                number = area.numbers(pfns)
+                found = np.where(number >= 0, start + number, found)
+        added = np.searchsorted(self._added, pfns)
+        here = added < len(self._added)
+        here[here] = self._added[added[here]] == pfns[here]
+        found[here] = self.below.frame_count + added[here]
         for pfn, status in self._gone.items():
             # A frame that is lost is found, and fails when it is read; unless the file never had it.
             rows = (pfns == pfn) & ((found < 0) | (status != FrameStatus.LOST))
@@ -263,7 +267,7 @@ class OverlayFile(DumpFile):
 
     def present(self, most: int) -> Iterator[np.ndarray]:
         made = [area.pfns() for area in self._areas]
-        known = np.concatenate([*self.below.present(most), *made, np.array([*self._added], dtype=np.int64)])
+        known = np.concatenate([*self.below.present(most), *made, self._added.astype(np.int64)])
         yield from _pieces(np.unique(known[OverlayFile.find(self, known.astype(np.uint64)) >= 0]), most)
 
     def close(self) -> None:
