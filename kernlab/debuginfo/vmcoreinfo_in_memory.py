@@ -78,9 +78,9 @@ def _releases(texts: list[bytes]) -> str:
 
 def _scan(file: DumpFile) -> list[bytes]:
     """The texts of what looks like a VMCOREINFO at one of its places in any frame that has data, each once."""
-    rows = np.empty((min(_BATCH, file.frame_count), file.page_size), dtype=np.uint8)
+    rows = np.empty((min(_BATCH, file.filled_count), file.page_size), dtype=np.uint8)
     found: dict[bytes, None] = {}
-    with progress(f"Looking for VMCOREINFO in {file.path.name}", file.frame_count, " pages") as bar:
+    with progress(f"Looking for VMCOREINFO in {file.path.name}", file.filled_count, " pages") as bar:
         for pfns in file.present(_BATCH):
             indices = file.find(pfns.astype(np.uint64))
             part = rows[: len(indices)]

@@ -93,6 +93,11 @@ class DumpFile(ABC):
         frames that lie in holes of a sparse file as a whole, which are zeros, are left out.
         """
 
+    @property
+    def filled_count(self) -> int:
+        """How many frames `present` gives: no more than the file keeps bytes of, whatever it claims."""
+        return self.frame_count
+
     @abstractmethod
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Read frames int64[n] into `out` uint8[n, page_size]; returns PRESENT or LOST per row, lost rows zeroed."""

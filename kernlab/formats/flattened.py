@@ -6,11 +6,9 @@ index of the records is as good.
 
 from __future__ import annotations
 
-import heapq
 import struct
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +23,8 @@ _HEADER = struct.Struct(">16sqq")
 _HEADER_SIZE = 4096
 _RECORD = struct.Struct(">qq")
 _END = -1
+Numbers = npt.NDArray[np.int64]
+
 #: A stream skips little (the ends of bitmaps); what sizes an array is bounded by the file's length and this.
 _MOST_ZEROS = 64 << 20
 #: Offsets from here on are damage: no file system has such files.
@@ -192,24 +192,37 @@ def _check(base: Source) -> None:
 def _without_overlaps(starts: Offsets, sizes: Offsets, places: Offsets) -> tuple[Offsets, Offsets, Offsets]:
     """Records in the stream's order to disjoint ranges in the dump's: (starts, ends, places in the file)."""
     order = np.argsort(starts, kind="stable")
-    first, last, place = starts[order], (starts + sizes)[order], places[order]
+    first, last = starts[order], (starts + sizes)[order]
     if not len(first) or (first[1:] >= np.maximum.accumulate(last)[:-1]).all():
-        return first, last, place
-    # makedumpfile writes its headers again when it knows more. A sweep over the ends: the latest record that is
-    # there counts, and later records are those further on in the file.
-    ranges: list[tuple[int, int, int]] = []
-    there: list[tuple[int, int, int]] = []  # (-place, start, end), the latest record first
-    bounds = np.unique(np.concatenate([first, last])).tolist()
-    begun, records = 0, list(zip(first.tolist(), last.tolist(), place.tolist(), strict=True))
-    for at, until in pairwise(bounds):
-        while begun < len(records) and records[begun][0] <= at:
-            start, end, where = records[begun]
-            heapq.heappush(there, (-where, start, end))
-            begun += 1
-        while there and there[0][2] <= at:
-            heapq.heappop(there)
-        if there:
-            where, start, _ = there[0]
-            ranges.append((at, until, at - start - where))
-    columns = np.array(ranges, dtype=np.uint64).reshape(len(ranges), 3)
-    return columns[:, 0].copy(), columns[:, 1].copy(), columns[:, 2].copy()
+        return first, last, places[order]
+    # makedumpfile writes its headers again when it knows more: the latest record that has a byte counts.
+    bounds = np.unique(np.concatenate([first, last]))
+    record = _latest(
+        np.searchsorted(bounds, starts), np.searchsorted(bounds, starts + sizes), len(bounds) - 1
+    )
+    begins = np.flatnonzero((record >= 0) & (record != np.append(-1, record[:-1])))
+    ends = np.flatnonzero((record >= 0) & (record != np.append(record[1:], -1)))
+    record = record[begins]
+    start: Offsets = bounds[begins]
+    return start, bounds[ends + 1], places[record] + (start - starts[record])
+
+
+def _latest(low: Numbers, high: Numbers, count: int) -> Numbers:
+    """Of ranges [low, high) of `count` places the last one that covers each place, -1 where none does.
+
+    A range is two of the largest power of two that fits, which may overlap; those of each power are put in, and then
+    each is halved, from the largest down: as much work as there are ranges, times the powers.
+    """
+    power = np.frexp((high - low).astype(np.float64))[1] - 1
+    number = np.arange(len(low))
+    latest = np.full(count, -1, dtype=np.int64)
+    for step in range(int(power.max()), -1, -1):
+        mine = power == step
+        np.maximum.at(latest, low[mine], number[mine])
+        np.maximum.at(latest, high[mine] - (1 << step), number[mine])
+        if step:
+            half = 1 << step - 1
+            halved = latest.copy()
+            np.maximum(halved[half:], latest[:-half], out=halved[half:])
+            latest = halved
+    return latest

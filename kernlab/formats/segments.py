@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +139,7 @@ class SegmentedFile(DumpFile):
 
     def present(self, most: int) -> Iterator[npt.NDArray[np.int64]]:
         """See DumpFile.present; what shares one frame of zeros has no data of its own, nor has a hole of the file."""
-        starts, ends = self._filled()
+        starts, ends = self._filled
         index = np.concatenate([[0], np.cumsum((ends - starts).astype(np.int64))])
         count = int(index[-1])
         for first in range(0, count, most):
@@ -146,6 +147,13 @@ class SegmentedFile(DumpFile):
             run = np.searchsorted(index, number, side="right") - 1
             yield starts[run].astype(np.int64) + number - index[run]
 
+    @property
+    def filled_count(self) -> int:
+        """See DumpFile.filled_count."""
+        starts, ends = self._filled
+        return int((ends - starts).sum())
+
+    @cached_property
     def _filled(self) -> _Runs:
         """Runs of frames that the source keeps bytes of: a file of holes claims any number of frames of zeros."""
         if next(self._source.filled(0, self._source.size), None) == (0, self._source.size):

@@ -91,6 +91,11 @@ class SplitDump(DumpFile):
         for piece in self._pieces:
             yield from piece.present(most)
 
+    @property
+    def filled_count(self) -> int:
+        """See DumpFile.filled_count."""
+        return sum(piece.filled_count for piece in self._pieces)
+
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into."""
         owner = np.searchsorted(self._bases, indices, side="right") - 1

@@ -214,6 +214,11 @@ class KdumpFile(DumpFile):
             for begin in range(first, end, most):
                 yield self._dumped.numbers(begin, min(begin + most, end))
 
+    @property
+    def filled_count(self) -> int:
+        """See DumpFile.filled_count."""
+        return sum(end - first for first, end in self._pages.written())
+
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into; zlib pages by the batch are shared between threads."""
         if out.shape != (len(indices), self.page_size) or not out.flags.c_contiguous:

@@ -161,7 +161,7 @@ def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int) -> _Places:
     page, memory = kernel.page_size, kernel.memory
     rooms = Spare(lambda: bytearray((_BLOCK + needle.overlap) * page))
     # What would push all else out of the arena goes past it.
-    keep = not memory.is_large(kernel.file.frame_count * page)
+    keep = not memory.is_large(kernel.file.filled_count * page)
 
     def work(pfns: I64) -> tuple[U64, U64, int, int]:
         room = rooms.take()
@@ -179,7 +179,7 @@ def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int) -> _Places:
     places, values = [_NOTHING], [_NOTHING]
     total = searched = unread = 0
     last = -1
-    with progress("Searching", kernel.file.frame_count * page, "B") as bar:
+    with progress("Searching", kernel.file.filled_count * page, "B") as bar:
         for number, (place, value, read, asked) in enumerate(
             ahead(work, _blocks(kernel, needle.overlap), processors())
         ):
@@ -196,8 +196,8 @@ def _scan(kernel: Kernel, needle: _Words | _Bytes, limit: int) -> _Places:
             bar.advance((asked - again) * page)
             if total > limit:
                 kernel.lost(
-                    f"search: it ended after {limit:,} places, of {kernel.file.frame_count:,} frames {searched:,} were "
-                    "searched; pass a larger limit to see more"
+                    f"search: it ended after {limit:,} places, of {kernel.file.filled_count:,} frames {searched:,} "
+                    "were searched; pass a larger limit to see more"
                 )
                 break
     if unread:
