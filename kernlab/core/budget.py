@@ -15,6 +15,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,9 @@ LEAST_ROOM = 1 << 30
 
 #: How many times as many frames as the file has the kernel may map, beside its map of all memory.
 _FRAMES_LEFT_OUT = 16
+
+#: However little it holds, so many bytes may be made piece by piece.
+_LEAST_ALLOWANCE = 1 << 26
 
 #: Bytes of a result for each byte that the file holds: a row has hardly more than the struct that it was made of.
 _ROOM_PER_BYTE = 4
@@ -83,6 +87,10 @@ class Budget:
         """
         return self.counts(claimed, self._kernel.file.page_size // _FRAMES_LEFT_OUT, what)
 
+    def allowance(self, what: str) -> Allowance:
+        """Bytes for something that is made piece by piece, of what the file holds, such as all paths of a tree."""
+        return Allowance(self._kernel, max(_LEAST_ALLOWANCE, self.bytes), what)
+
     def _disbelief(self, what: str, claimed: int, most: int) -> str:
         return (
             f"{what}: there should be {claimed:,}, which is damage: what the file holds ({human_bytes(self.bytes)}) "
@@ -118,6 +126,27 @@ class Budget:
             yield
         except WorkSpentError as error:
             self._kernel.lost(f"{what}: {error}; what was found before is here")
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What is left to be taken, piece by piece; that no more is given it tells once."""
+
+    _kernel: Kernel
+    _left: int
+    _what: str
+
+    def take(self, size: int) -> bool:
+        """Take `size` bytes, where there are as many left."""
+        if 0 <= self._left < size:
+            self._kernel.lost(
+                f"{self._what}: all together are larger than what the file holds; the rest is missing"
+            )
+            self._left = -1
+        if self._left < 0:
+            return False
+        self._left -= size
+        return True
 
 
 def machine_memory() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernlab.core.budget import Allowance
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
@@ -36,11 +37,14 @@ def kernfs_paths(kernel: Kernel, nodes: Column) -> Column:
         up = np.unique(parent.values[parent.valid & name.valid])
         fresh = up[[address not in above for address in up.tolist()]]
     whole: dict[int, str | None] = {}
-    paths = [_path(address, above, whole) for address in every.tolist()]
+    room = kernel.budget.allowance("paths in sysfs or of cgroups")
+    paths = [_path(address, above, whole, room) for address in every.tolist()]
     return Column.texts([path if path is None else path or "/" for path in paths])
 
 
-def _path(address: int, above: dict[int, tuple[int, str] | None], whole: dict[int, str | None]) -> str | None:
+def _path(
+    address: int, above: dict[int, tuple[int, str] | None], whole: dict[int, str | None], room: Allowance
+) -> str | None:
     """One node's path, '' of a root; None where a part is lost. `whole` keeps those that are known."""
     passed: list[int] = []
     found: str | None = None
@@ -58,5 +62,6 @@ def _path(address: int, above: dict[int, tuple[int, str] | None], whole: dict[in
     for node in reversed(passed):
         here = above[node]
         found = None if found is None or here is None else f"{found}/{here[1]}"
+        found = found if found is not None and room.take(len(found)) else None
         whole[node] = found
     return found

@@ -88,6 +88,7 @@ class _Tree:
             int, tuple[int, int, int]
         ] = {}  # vfsmount: (its root, where it is mounted, vfsmount there)
         self._directories: dict[tuple[int, int], str | None] = {}
+        self._room = kernel.budget.allowance("paths of files")
         self._patterns = {kernel.symbols.get(name): pattern for name, pattern in _MADE_UP.items()}
         new_mounts, new_dentries = np.unique(mounts), np.unique(dentries)
         for _ in range(_MOST_STEPS):
@@ -190,6 +191,8 @@ class _Tree:
             dentry = parent
         # From the top down: each level's path is the one above and one name more.
         for key, name in reversed(passed):
-            result = None if result is None or len(result) + len(name) > _LONGEST_PATH else result + name
+            size = len(result or "") + len(name)
+            fits = result is not None and size <= _LONGEST_PATH and self._room.take(size)
+            result = f"{result}{name}" if fits else None
             self._directories[key] = result
         return result

@@ -8,6 +8,7 @@ from support.heap import Heap
 
 from kernlab.core.column import Column
 from kernlab.linux.kernfs import kernfs_paths
+from kernlab.util.losses import scope
 
 WILD = 0xFFFF_8000_DEAD_0000
 
@@ -81,3 +82,21 @@ def test_a_tree_deeper_than_any_has_no_paths_but_ends(tree):
     for _ in range(1100):
         node = tree.node("d", node)
     assert tree.paths(node) == [None]
+
+
+def test_all_paths_together_are_no_larger_than_what_the_file_holds(opened):
+    """Of a chain as deep as any each node's path is as long as all names above it: 1,000 of these make 125 MB."""
+    tree = Tree(opened("debian-6.1"))
+    chain = [tree.node("", 0)]
+    for _ in range(1000):
+        chain.append(tree.node("x" * 250, chain[-1]))
+    with scope("test") as losses:
+        found = tree.paths(*chain)
+    budget = tree.heap.kernel().budget
+    whole = [path for path in found if path is not None]
+    assert sum(map(len, whole)) <= budget.bytes
+    assert sum(map(len, whole)) + 251 * (len(whole) + 1) > budget.bytes
+    assert found[len(whole) :] == [None] * (len(found) - len(whole))
+    assert losses.losses == [
+        "paths in sysfs or of cgroups: all together are larger than what the file holds; the rest is missing"
+    ]
