@@ -34,7 +34,10 @@ VALUES = (
     "unaligned",
     "image",
     "count",
+    "scribble",
 )
+#: Bytes that a stray write overwrites.
+SCRIBBLE = 64
 
 
 def _wild(subject: Subject, chance: random.Random, old: int) -> int:
@@ -65,6 +68,9 @@ def value(
         return _wild(subject, chance, old)
     if kind == "self":
         return layout.direct_start + at
+    if kind == "scribble":
+        filled = (bytes(size), b"\xff" * size, b"k" * size, chance.randbytes(size))
+        return int.from_bytes(chance.choice(filled), "little")
     if kind == "negative":
         return TOP - chance.choice((1, 2, 12, 22, 4095))
     if kind == "bit":
@@ -94,6 +100,9 @@ def draw(subject: Subject, chance: random.Random) -> str | None:
     if size not in (1, 2, 4, 8) or at % 4096 + size > 4096:
         size = 1
     kind = chance.choice(VALUES)
+    if kind == "scribble":
+        at -= at % SCRIBBLE
+        size = SCRIBBLE
     number = value(subject, chance, kind, at, size, site.addresses)
     if number is None:
         return None

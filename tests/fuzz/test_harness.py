@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fuzz import child, fork_server, kinds, limits, memory_cases, subjects
+from fuzz import child, files, fork_server, kinds, limits, memory_cases, subjects
 from fuzz.cases import MISSING, NONE, ROWS, WILD, Damaged
 from fuzz.fork_server import Result, serve
 from fuzz.pictures import differences, picture
@@ -150,6 +150,19 @@ def test_a_seed_gives_the_same_cases_again(subject: Subject) -> None:
     assert some == list(kinds.draw(opened, "1", 40))
     assert some != list(kinds.draw(opened, "2", 40))
     assert {name.split(":")[0] for name in some} >= {"memory", "pages", "names"}
+
+
+@pytest.mark.parametrize("kind", sorted(kinds.KINDS))
+def test_cases_of_each_kind_can_be_made_of_their_names(subject: Subject, kind: str) -> None:
+    opened = {subject.name: subject}
+    names = list(kinds.draw(opened, "1", 3, [kind]))
+    try:
+        results = list(serve(lambda name, slot, tell: child.run(opened, name, slot, tell), iter(names)))
+    finally:
+        files.remove_copies()
+    assert [result.name.split(":")[0] for result in results] == [kind] * 3
+    assert [one for result in results for one in failures(result, NONE) if one.what == "harness"] == []
+    assert all(outcome["step"] for result in results for outcome in result.outcomes)
 
 
 def test_every_table_trace_and_view_is_a_step() -> None:
