@@ -110,13 +110,19 @@ def _guarded(
                 "failed": type(error).__name__,
                 "place": place(error.__traceback__),
                 "message": str(error)[:200],
-                "trace": traceback.format_exc()[-1500:],
+                "trace": _trace(error.__traceback__),
             }
     outcome |= {"seconds": round(time.process_time() - start, 3), "peak": peak.bytes, **(result or {})}
     if "failed" not in outcome and peak.bytes > peak_before + limits.MEMORY:
         outcome |= {"failed": "memory", "place": name}
     tell(json.dumps(outcome))
     return value
+
+
+def _trace(trace: TracebackType | None) -> str:
+    """The last lines of kernlab in a traceback, from the outermost on."""
+    own = [frame for frame in traceback.extract_tb(trace) if frame.filename.startswith(_HOME)][-4:]
+    return "\n".join(f"{Path(f.filename).relative_to(Path(_HOME).parent)}:{f.lineno}: {f.line}" for f in own)
 
 
 def place(trace: TracebackType | None) -> str:

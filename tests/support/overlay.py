@@ -199,7 +199,8 @@ class OverlayFile(DumpFile):
         self.page_size, self.vmcoreinfo = below.page_size, below.vmcoreinfo
         self.header, self.notes, self.problems = below.header, below.notes, list(below.problems)
         self.max_pfn = max([below.max_pfn, *(pfn + 1 for pfn in writes)])
-        self._gone = dict(gone)
+        self._gone = np.array(sorted(gone), dtype=np.uint64)
+        self._why_gone = np.array([int(gone[pfn]) for pfn in sorted(gone)], dtype=np.int64)
         pfns = np.array(sorted(writes), dtype=np.uint64)
         index = below.find(pfns)
         added = np.flatnonzero(index < 0)
@@ -233,10 +234,12 @@ class OverlayFile(DumpFile):
         here = added < len(self._added)
         here[here] = self._added[added[here]] == pfns[here]
         found[here] = self.below.frame_count + added[here]
-        for pfn, status in self._gone.items():
+        if len(self._gone):
+            place = np.minimum(np.searchsorted(self._gone, pfns), len(self._gone) - 1)
+            why = np.where(self._gone[place] == pfns, self._why_gone[place], 0)
             # A frame that is lost is found, and fails when it is read; unless the file never had it.
-            rows = (pfns == pfn) & ((found < 0) | (status != FrameStatus.LOST))
-            found[rows] = -status
+            rows = (why > 0) & ((found < 0) | (why != FrameStatus.LOST))
+            found[rows] = -why[rows]
         return found
 
     def read_into(self, indices: np.ndarray, out: np.ndarray) -> np.ndarray:
