@@ -42,15 +42,17 @@ class Parts(dict[str, Any]):
             self.problems.append(f"{name}: {error}")
 
 
-def _channels(dump: Any) -> Iterator[tuple[int, int]]:
+def _channels(dump: Any, parts: Parts) -> Iterator[tuple[int, int]]:
     channels = dump.relay.channels
+    # What is not listed cannot be asked for: the list has told of it.
+    parts.problems += channels.attrs["problems"]
     for address, cpu in list(zip(channels["address"], channels["cpu"], strict=True))[:MOST_PARTS]:
         yield int(address), int(cpu)
 
 
 def _relay_read(dump: Any, _: Sequence[int]) -> Parts:
     parts = Parts()
-    for address, cpu in _channels(dump):
+    for address, cpu in _channels(dump, parts):
         for mode in ("unread", "salvage", "raw"):
             parts.ask(f"{address:#x} {cpu} {mode}", lambda a=address, c=cpu, m=mode: dump.relay.read(a, c, m))  # type: ignore[misc]
     return parts
@@ -58,40 +60,41 @@ def _relay_read(dump: Any, _: Sequence[int]) -> Parts:
 
 def _relay_hexdump(dump: Any, _: Sequence[int]) -> Parts:
     parts = Parts()
-    for address, cpu in _channels(dump):
+    for address, cpu in _channels(dump, parts):
         parts.ask(f"{address:#x} {cpu}", lambda a=address, c=cpu: dump.relay.hexdump(a, c))  # type: ignore[misc]
     return parts
 
 
 def _relay_events(dump: Any, _: Sequence[int]) -> Parts:
     parts = Parts()
-    for address in dict.fromkeys(address for address, _ in _channels(dump)):
+    for address in dict.fromkeys(address for address, _ in _channels(dump, parts)):
         parts.ask(f"{address:#x}", lambda a=address: dump.relay.events(a, mode="salvage"))  # type: ignore[misc]
     return parts
 
 
 def _relay_blktrace(dump: Any, _: Sequence[int]) -> Parts:
     parts = Parts()
-    for address in dict.fromkeys(address for address, _ in _channels(dump)):
+    for address in dict.fromkeys(address for address, _ in _channels(dump, parts)):
         parts.ask(f"{address:#x}", lambda a=address: dump.relay.blktrace(a).events)  # type: ignore[misc]
     return parts
 
 
-def _events(dump: Any) -> list[str]:
+def _events(dump: Any, parts: Parts) -> list[str]:
     counts = dump.ftrace.counts
+    parts.problems += counts.attrs["problems"]
     return [str(name) for name in counts["event"].dropna().tolist()[:MOST_PARTS]]
 
 
 def _ftrace_events(dump: Any, _: Sequence[int]) -> Parts:
     parts = Parts()
-    for name in _events(dump):
+    for name in _events(dump, parts):
         parts.ask(name, lambda n=name: dump.ftrace.events(n, text=True))  # type: ignore[misc]
     return parts
 
 
 def _ftrace_format(dump: Any, _: Sequence[int]) -> Parts:
     parts = Parts()
-    for name in _events(dump):
+    for name in _events(dump, parts):
         parts.ask(name, lambda n=name: dump.ftrace.format(n))  # type: ignore[misc]
     return parts
 
