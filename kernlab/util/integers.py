@@ -84,6 +84,13 @@ def calculate(
     return _exact(sign, left, right, unsigned)
 
 
+def apart(begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How far each end lies behind its begin; where that does not fit, as far as int64 goes in its direction."""
+    values, fits = calculate("-", end, begin)
+    far = np.where(end > begin, I64_RANGE[1], I64_RANGE[0])
+    return np.asarray(values if fits is None else np.where(fits, values, far), dtype=np.int64)
+
+
 def total(values: Integers) -> int:
     """The sum of int64 or uint64, as Python has integers."""
     if _cannot_overflow(values, len(values)):

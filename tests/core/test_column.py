@@ -320,3 +320,10 @@ def test_seconds_beyond_what_a_time_holds():
     assert found[1] == np.datetime64("2023-11-14T22:13:20")
     assert np.isnat(spans).tolist() == [True, False]
     assert len(here.losses) == 2
+
+
+@SETTINGS
+@given(st.lists(st.tuples(ANY, ANY)))
+def test_how_far_two_moments_lie_apart(pairs):
+    begin, end = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
+    assert integers.apart(begin, end).tolist() == [min(max(b - a, I64[0]), I64[1]) for a, b in pairs]

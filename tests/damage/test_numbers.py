@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot
 from support.integers_read import Word, recording
 from support.overlay import Overlay
 
@@ -40,6 +41,7 @@ def _no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         yield
+    pyplot.close("all")
 
 
 def told(table, *words: str) -> bool:
@@ -316,3 +318,46 @@ def test_a_module_behind_all_addresses(opened):
     row, offset, _ = table.lookup(np.array([ALL_ONES - 1], dtype=np.uint64))
     assert row.tolist() == [-1]
     assert offset.tolist() == [0]
+
+
+def test_gaps_between_moments_beyond_what_fits():
+    from kernlab.traces.blktrace.latency import _gap
+
+    begin, end = np.array([-(1 << 62), 5, (1 << 63) - 1]), np.array([(1 << 63) - 1, 9, -(1 << 62)])
+    assert _gap(begin, end).tolist() == [(1 << 63) - 1, 4, 1]
+
+
+@pytest.fixture(scope="module")
+def records(opened):
+    """debian-6.1 and the records of its block trace: (address, action) of each."""
+    dump = opened("debian-6.1")
+    found = []
+    for buffer in dump.relay.channels["buffer"]:
+        start = int(dump.structs("rchan_buf", [int(buffer)])["start"].values[0])
+        # struct blk_io_trace: magic, sequence, time, sector, bytes, action …
+        data = dump.read(start, 8192)
+        at = data.find(b"\x07tae")
+        while at >= 0:
+            found.append((start + at, int.from_bytes(data[at + 28 : at + 30], "little")))
+            at = data.find(b"\x07tae", at + 48)
+    assert len(found) > 100
+    return dump, found
+
+
+@pytest.mark.parametrize("action", [4, 7, 8])
+@pytest.mark.parametrize("value", [(1 << 63) - 1, (1 << 63) + 1, ALL_ONES])
+def test_times_of_a_block_trace_at_the_ends_of_what_fits(records, action, value):
+    """Allocated, issued, completed: at the end of all times, at their beginning, and just before boot."""
+    dump, every = records
+    overlay = Overlay(dump)
+    for address, _ in [one for one in every if one[1] == action][:5]:
+        overlay.word(address + 8, value)
+    broken = overlay.dump()
+    latencies = broken.relay.blktrace("vda/trace").latencies()
+    steps = latencies.summary(by="device")
+    assert (steps[["min", "avg", "max"]] >= pd.Timedelta(1, "ns")).all().all()
+    assert (steps["min"] <= steps["avg"]).all()
+    assert (steps["avg"] <= steps["max"]).all()
+    assert (latencies.requests["d2c"].dropna() >= pd.Timedelta(1, "ns")).all()
+    for plot in ("io_depth", "io_latency", "io_iops"):
+        getattr(broken.plot, plot)().figure.canvas.draw()

@@ -43,6 +43,7 @@ from kernlab.plots.io.requests import (
     steps,
     thinned,
 )
+from kernlab.util.integers import apart
 from kernlab.util.text import human_bytes, shorten
 
 if TYPE_CHECKING:
@@ -187,9 +188,9 @@ def latency(
     colours = style.theme_of(theme, ax)
     requests = requests_of(events, device)
     whole = np.flatnonzero((requests.issued != NEVER) & ~requests.pending)
-    took = np.maximum(requests.completed[whole] - requests.issued[whole], 1)
+    took = np.maximum(apart(requests.issued[whole], requests.completed[whole]), 1)
     pending = np.flatnonzero(requests.pending)
-    age = np.maximum(requests.last - requests.issued[pending], 1)
+    age = np.maximum(apart(requests.issued[pending], np.full(len(pending), requests.last)), 1)
     x, y = seconds(requests.completed[whole]), took / 1e6
     ax = io_axes(ax, colours, 3.1)
     keep = thinned(x, np.log10(y), requests.kind[whole])
@@ -258,7 +259,7 @@ def depth(
     moments, count = requests.changes()
     moments, count = np.append(moments, requests.last), np.append(count, count[-1])
     since = np.maximum(moments, requests.whole_from)
-    mean = float((np.diff(since) * count[:-1]).sum()) / requests.span
+    mean = float((np.diff(since.astype(np.float64)) * count[:-1]).sum()) / requests.span
     x, low, high = _envelope(moments, count, requests)
     ax = io_axes(ax, colours, 2.4)
     # Where the number changes faster than can be drawn, what lies between the least and the most is lighter.
@@ -301,7 +302,8 @@ def _most(total: F64, edges: F64, requests: Requests) -> float:
 
 def _envelope(moments: I64, count: I64, requests: Requests, cells: int = 360) -> tuple[F64, I64, I64]:
     """(seconds, least, most) of a number that changes at moments, in `cells` pieces: the shortest peak shows."""
-    edges = np.linspace(requests.first, requests.last, cells + 1).astype(np.int64)
+    first, span = requests.first, requests.last - requests.first
+    edges = np.array([first + span * cell // cells for cell in range(cells + 1)], dtype=np.int64)
     # The value at an edge, and the changes up to the next. reduceat gives that of an empty piece as it should be.
     before = np.maximum(np.searchsorted(moments, edges, side="right") - 1, 0)
     least, most = np.minimum.reduceat(count, before), np.maximum.reduceat(count, before)

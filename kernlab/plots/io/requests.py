@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.errors import KernlabError
+from kernlab.util.integers import apart
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -135,7 +136,7 @@ def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
     kept = (answered >= 0) | (times[asked] >= whole)
     asked, answered = asked[kept], answered[kept]
     ended = np.where(answered >= 0, times[answered], NEVER)
-    gaps = time[pairs + 1] - time[pairs]
+    gaps = apart(time[pairs], time[pairs + 1])
     # A completion whose issue is missing long after nothing is missing is the rest of one that came in parts.
     alone = alone[time[alone] <= whole + (int(gaps.max()) if len(gaps) else last - whole)]
     never = np.full(max(len(pending), len(alone)), NEVER, dtype=np.int64)

@@ -22,7 +22,7 @@ from kernlab.errors import KernlabError
 from kernlab.traces.blktrace.losses import doubt
 from kernlab.traces.blktrace.match import ACTS, MOMENTS, NONE, SIZED, STEPS, C, D, Matcher, Q
 from kernlab.traces.blktrace.names import ACTIONS, FLUSH, NOTIFY, PC, WRITE, categories, device_name, rwbs
-from kernlab.util import losses
+from kernlab.util import integers, losses
 
 if TYPE_CHECKING:
     from kernlab.traces.blktrace.headers import Rows
@@ -130,15 +130,14 @@ class Latencies:
             group = codes[requests]
             for number in np.unique(group).tolist():
                 values = gaps[group == number]
-                least, most = int(values.min()), int(values.max())
-                found.append((groups.categories[number], step, least, values.mean(), most, len(values)))
+                mean = round(integers.total(values) / len(values))
+                row = (int(values.min()), min(mean, integers.I64_RANGE[1]), int(values.max()), len(values))
+                found.append((groups.categories[number], step, *row))
         order = {step: place for place, step in enumerate(("Q2Q", *STEPS))}
         found.sort(key=lambda row: (str(row[0]), order[row[1]]))
         table = pd.DataFrame(found, columns=[by, "step", "min", "avg", "max", "n"])
         for column in ("min", "avg", "max"):
-            table[column] = pd.to_timedelta(
-                table[column].astype(np.float64).round().astype(np.int64), unit="ns"
-            )
+            table[column] = pd.to_timedelta(table[column].astype(np.int64), unit="ns")
         table = table.astype({by: "str", "step": "str", "n": np.int64})
         return self._described(table, "block latencies", self.problems)
 
@@ -266,7 +265,7 @@ def _gap(begin: I64, end: I64) -> I64:
     """Nanoseconds between two moments, at least 1."""
     known = (begin != NONE) & (end != NONE)
     gap = np.full(len(begin), NONE, dtype=np.int64)
-    gap[known] = np.maximum(end[known] - begin[known], 1)
+    gap[known] = np.maximum(integers.apart(begin[known], end[known]), 1)
     return gap
 
 
@@ -274,7 +273,8 @@ def _arrivals(times: I64, codes: I64, rows: I64) -> tuple[I64, I64]:
     """Of some `rows`: (request, nanoseconds since the request before of the same group), at least 1."""
     order = rows[np.argsort(codes[rows], kind="stable")]
     same = codes[order][1:] == codes[order][:-1]
-    return order[1:][same], np.maximum(np.diff(times[order])[same], 1)
+    times = times[order]
+    return order[1:][same], np.maximum(integers.apart(times[:-1], times[1:])[same], 1)
 
 
 def _timedelta(values: I64) -> npt.NDArray[np.timedelta64]:
