@@ -89,8 +89,6 @@ class Kernel:
         Raises DumpFormatError for a machine or a VMCOREINFO that kernlab cannot use, KernlabError where the dump holds
         no symbol table that decodes.
         """
-        from kernlab.debuginfo.kallsyms.read import read_kallsyms
-
         raw = vmcoreinfo if vmcoreinfo is not None else file.vmcoreinfo
         if raw is None:
             raise DumpFormatError(
@@ -98,8 +96,25 @@ class Kernel:
                 "If you have it from elsewhere, pass vmcoreinfo=PATH; QEMU writes it with -device vmcoreinfo."
             )
         info = Vmcoreinfo.parse(raw)
+        try:
+            return cls._open(file, info, arena_bound, info.problems)
+        except KernlabError as error:
+            # Nothing could be read where it says that the kernel lies; the file may say so, too.
+            other = regions.as_the_file_says(file, info)
+            if other is None:
+                raise
+            corrected, doubt = other
+            try:
+                return cls._open(file, corrected, arena_bound, [*info.problems, doubt])
+            except KernlabError:
+                raise error from None
+
+    @classmethod
+    def _open(cls, file: DumpFile, info: Vmcoreinfo, arena_bound: int, problems: list[str]) -> Self:
+        from kernlab.debuginfo.kallsyms.read import read_kallsyms
+
         memory = AddressSpace(file, regions.first_layout(file, info), arena_bound)
-        doubts = list(info.problems)
+        doubts = list(problems)
         symbols = read_kallsyms(memory, info, doubts)
         doubts += regions.settle_page_tables(memory, symbols, info)
         regions.complete_layout(memory, symbols)

@@ -10,6 +10,7 @@ import numpy as np
 
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import DumpFormatError, KernlabError
+from kernlab.escape import show_controls
 from kernlab.formats.base import DumpFile
 from kernlab.memory import AddressSpace
 from kernlab.memory.arch import Architecture, Layout, Region, architecture
@@ -50,6 +51,22 @@ def first_layout(file: DumpFile, info: Vmcoreinfo) -> Layout:
             "without which no address can be translated. Pass a whole one as vmcoreinfo=PATH."
         )
     return layout
+
+
+def as_the_file_says(file: DumpFile, info: Vmcoreinfo) -> tuple[Vmcoreinfo, str] | None:
+    """VMCOREINFO with the physical base of the kernel that the file's own header has, and a sentence that says so.
+
+    None where that has none, or the same one.
+    """
+    told, known = info.number("phys_base"), file.header.get("phys_base")
+    if not isinstance(known, int) or known == told:
+        return None
+    said = info.get("NUMBER(phys_base)", "missing")[:32]
+    sentence = (
+        f"no kernel was found where VMCOREINFO says (NUMBER(phys_base)={said}), "
+        f"but where the file's own header says (phys_base {known:,}): that was believed"
+    )
+    return Vmcoreinfo({**info, "NUMBER(phys_base)": str(known)}), show_controls(sentence)
 
 
 def settle_page_tables(memory: AddressSpace, symbols: SymbolTable, info: Vmcoreinfo) -> list[str]:

@@ -252,7 +252,15 @@ class TestWhatTheMemorySays:
         assert any("SYMBOL(_stext)=" in problem for problem in dump.problems)
 
     @pytest.mark.parametrize("value", ["41943040000", "-41943040", "0", "1", ""])
-    def test_phys_base(self, with_note, value):
-        """Nothing else says where the image lies: it is an error that says so."""
+    def test_phys_base(self, with_note, opened, value):
+        """The file's own header says it, too."""
+        dump = with_note(NUMBER_phys_base=value)
+        assert dump.kernel.layout.image_offset == opened("debian-6.1").kernel.layout.image_offset
+        assert any("no kernel was found where VMCOREINFO says" in problem for problem in dump.problems)
+
+    @pytest.mark.parametrize("header", [{}, {"phys_base": 1 << 30}, {"phys_base": 41943041}])
+    def test_phys_base_that_nothing_says(self, opened, note, header):
+        file = Overlay(opened("debian-6.1")).file()
+        file.header = header
         with pytest.raises(KernlabError):
-            with_note(NUMBER_phys_base=value)
+            Kernel.open(file, vmcoreinfo=changed(note, NUMBER_phys_base="0"))

@@ -147,6 +147,9 @@ class Header:
         facts["dump_level"] = (
             self.sub["dump_level"] if self.version >= 1 and not self.sub_header_lost else None
         )
+        if not self.sub_header_lost:
+            # An unsigned long that the kernel has as a signed one.
+            facts["phys_base"] = (self.sub["phys_base"] + (1 << 63)) % (1 << 64) - (1 << 63)
         facts["header_version"] = self.version
         facts["cpus"] = self.cpus
         facts["max_pfn"] = self.max_pfn
