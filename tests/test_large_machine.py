@@ -15,7 +15,15 @@ import pandas as pd
 import pytest
 from conftest import ROOT, SAMPLES
 from support.heap import Heap
-from support.large_machine import COUNTED, DESCRIBED, HEAP_OFFSET, NODE_FRAMES, ORDER, LargeMachine
+from support.large_machine import (
+    AFTER_HOLE,
+    COUNTED,
+    DESCRIBED,
+    HEAP_OFFSET,
+    NODE_FRAMES,
+    ORDER,
+    LargeMachine,
+)
 from support.many_modules import EXPORTS, SYMBOLS, ManyModules
 from support.overlay import PAGE
 from support.page_tables import PageTables
@@ -23,7 +31,8 @@ from support.page_tables import PageTables
 from kernlab.core.struct_array import StructArray
 from kernlab.dump import TABLES
 from kernlab.errors import BudgetError
-from kernlab.linux.page.classifier import KIND_NAMES
+from kernlab.linux.page.classifier import KIND_NAMES, Kind
+from kernlab.plots import page_counts
 from kernlab.walk.percpu_counters import percpu_sums
 
 
@@ -118,6 +127,17 @@ def test_all_of_memory_is_told_by_node_and_kind(machine, large, opened):
     (unknown,) = table[table["node"].isna() & (table["bytes"] > 0)].itertuples()
     assert unknown.kind == "excluded"
     assert unknown.bytes // PAGE == machine.frames - small.sum() - 64 * DESCRIBED
+
+
+def test_plots_show_all_of_memory_where_it_lies(machine, large):
+    """What the file has no page structs of is unknown, and still there, but for the hole below 4 GiB."""
+    frames = page_counts.count(large.kernel)
+    assert frames.kinds.sum() == frames.zones.sum() == frames.cells.sum() == machine.frames
+    first = AFTER_HOLE // frames.per_cell
+    assert set(frames.cells.sum(axis=1)[first:].tolist()) == {frames.per_cell}
+    unknown = frames.cells[:, [name for name, _, _ in page_counts.GROUPS].index("unknown")]
+    assert unknown.sum() == frames.kinds[-1, Kind.EXCLUDED]
+    assert unknown.sum() == large.memory.query("kind == 'excluded'")["bytes"].sum() // PAGE
 
 
 def test_memory_is_given_in_bounded_memory():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
+from kernlab.linux.page.chunk_kinds import Piece
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.zones import zone_names
@@ -105,6 +107,10 @@ def count(kernel: Kernel) -> Frames:
         cells[base : base + width] += padded.reshape(width, groups)
         kinds += np.bincount(node * len(KIND_NAMES) + kind, minlength=kinds.size).reshape(kinds.shape)
         zones += np.bincount(zone * groups + group, minlength=zones.size).reshape(zones.shape)
+    unknown = int(GROUP_OF[Kind.EXCLUDED])
+    kinds[-1, Kind.EXCLUDED] += survey.unheld
+    zones[-1, unknown] += survey.unheld
+    cells[:, unknown] += np.diff(_frames_below(survey.left_out, np.arange(len(cells) + 1) * per_cell))
     numbers = survey.node.numbers.tolist()
     names = zone_names(kernel, survey.zone)
     if len(numbers) > 1:
@@ -114,3 +120,14 @@ def count(kernel: Kernel) -> Frames:
     marks.append(survey.zone["managed_pages.counter"].int64.filled(0))
     watermarks = np.stack(marks, axis=1)
     return Frames(kinds, numbers, zones, names, free, cells, per_cell, end, watermarks, kernel.page_size)
+
+
+def _frames_below(pieces: Sequence[Piece], bounds: I64) -> I64:
+    """How many frames of some pieces of memory, ascending and apart, lie below each bound."""
+    if not pieces:
+        return np.zeros(len(bounds), dtype=np.int64)
+    first = np.array([piece.first_pfn for piece in pieces])
+    size = np.array([len(piece) for piece in pieces])
+    place = np.maximum(np.searchsorted(first, bounds, side="right") - 1, 0)
+    below: I64 = (np.cumsum(size) - size)[place] + np.clip(bounds - first[place], 0, size[place])
+    return below

@@ -75,8 +75,8 @@ class PageSurvey:
         self.every_zone = np.append(np.arange(len(self.zone)), -1).astype(np.int16)
         self.largest_order = zone_walk.orders(kernel) - 1
         self.first, self.last = self._memory()
-        #: Frames of chunks that a pass leaves out, as the file holds none of their page structs.
-        self.unheld = 0
+        #: What a pass leaves out, as the file holds no page struct of its chunks. Known once a pass has ended.
+        self.left_out: list[Piece] = []
         #: Are all vmalloc areas known? Where not, what vmap maps may count as vmalloc. Known once `owned` is.
         self.areas_known = True
 
@@ -108,6 +108,11 @@ class PageSurvey:
     def frames(self) -> int:
         """How many frames of memory there are."""
         return int((self.last - self.first).sum())
+
+    @property
+    def unheld(self) -> int:
+        """How many frames are `left_out`."""
+        return sum(map(len, self.left_out))
 
     @cached_property
     def owned(self) -> tuple[I64, npt.NDArray[np.uint8]]:
@@ -279,15 +284,15 @@ class PageSurvey:
         return found
 
     def _held_chunks(self) -> Iterator[list[Piece]]:
-        """The chunks of whose page structs the file can hold any; the frames of all others are `unheld`."""
+        """The chunks of whose page structs the file can hold any; all others are `left_out`."""
         first, last = self.sections.ranges(held=True)
-        self.unheld = 0
+        self.left_out = []
         for pieces in self._chunks():
             low, high = pieces[0].first_pfn, pieces[-1].last_pfn
             if np.searchsorted(last, low, side="right") < np.searchsorted(first, high):
                 yield pieces
             else:
-                self.unheld += sum(map(len, pieces))
+                self.left_out += pieces
 
     def _chunks(self) -> Iterator[list[Piece]]:
         """The pieces of memory of each chunk: what lies in one GiB, so that no block is cut."""
