@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ _SHIFT = np.uint64(18)
 _WORD_MASK = np.uint64(_WORDS - 1)
 #: Blocks that are read together in the pass over all.
 _AT_A_TIME = 32
+
+#: Of a machine of up to 128 GiB all blocks are kept from the beginning, one after the other.
+_FEW_BLOCKS = 128
 
 #: The slots of all blocks without a bit, and of all whose bits are all set.
 _EMPTY, _FULL, _FIRST = 0, 1, 2
@@ -51,6 +55,13 @@ class Bitmap:
         self._below = np.zeros(blocks + 1, dtype=np.int64)
         np.cumsum(counts, out=self._below[1:])
         self.count = int(self._below[-1])
+        self._lock = threading.Lock()
+        self._plain = 0 < blocks <= _FEW_BLOCKS
+        if self._plain:
+            self._words = self._read(0, blocks)
+            every = np.cumsum(np.bitwise_count(self._words), dtype=np.int64)
+            self._inner: npt.NDArray[Any] = np.append(0, every[:-1]).reshape(blocks, _WORDS)
+            return
         mixed = (counts > 0) & (counts < _BLOCK * 8)
         self._slot_of = np.where(counts > 0, np.int32(_FULL), np.int32(_EMPTY))
         self._slot_of[mixed] = np.arange(_FIRST, _FIRST + int(mixed.sum()), dtype=np.int32)
@@ -62,7 +73,6 @@ class Bitmap:
         self._words[_FULL], self._inner[_FULL] = np.uint64(2**64 - 1), np.arange(_WORDS) * 64
         self._loaded = np.zeros(slots, dtype=bool)
         self._loaded[:_FIRST] = True
-        self._lock = threading.Lock()
 
     def _pass(self) -> Iterator[tuple[int, U64]]:
         """The blocks that the file has bytes of, some at a time: (number of the first, words uint64[n, words])."""
@@ -100,11 +110,11 @@ class Bitmap:
         # Last, for threads that look while this one writes.
         self._loaded[slot] = True
 
-    def _row(self, block: int) -> int:
-        return int(self._slots(np.array([block], dtype=np.int64))[0])
-
     def _places(self, numbers: U64) -> I64:
         """Where the word of each number is among all that are kept."""
+        if self._plain:
+            place: I64 = (numbers >> np.uint64(6)).astype(np.int64)
+            return place
         slots = self._slots((numbers >> _SHIFT).astype(np.int64))
         words: I64 = (numbers >> np.uint64(6) & _WORD_MASK).astype(np.int64)
         return slots * np.int64(_WORDS) + words
@@ -125,7 +135,8 @@ class Bitmap:
         places = self._places(numbers)
         below = (np.uint64(1) << (numbers & np.uint64(63))) - np.uint64(1)
         inner = self._inner.reshape(-1)[places] + np.bitwise_count(self._words.reshape(-1)[places] & below)
-        answer: I64 = self._below[(numbers >> _SHIFT).astype(np.int64)] + inner
+        # Of few blocks it counts from the first one on.
+        answer: I64 = inner if self._plain else self._below[(numbers >> _SHIFT).astype(np.int64)] + inner
         return answer
 
     def count_below(self, number: int) -> int:
@@ -146,8 +157,10 @@ class Bitmap:
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def _in_block(self, block: int, skip: int, count: int) -> I64:
-        slot = self._row(block)
+        slot = block if self._plain else int(self._slots(np.array([block], dtype=np.int64))[0])
         words, inner = self._words[slot], self._inner[slot]
+        if self._plain:
+            inner = inner - self._below[block]
         low, high = np.searchsorted(inner, (skip, skip + count - 1), side="right") - 1
         word = np.flatnonzero(words[low : high + 1]) + low
         places = np.flatnonzero(np.unpackbits(words[word].view(np.uint8), bitorder="little"))
