@@ -56,7 +56,7 @@ def vmalloc(kernel: Kernel) -> pd.DataFrame:
         "vmalloc",
         start=addresses(kernel, areas.start),
         end=addresses(kernel, areas.end),
-        size_bytes=nullable(length),
+        size_bytes=length,
         caller=_callers(kernel, caller),
         # An area without a vm_struct has no pages of its own; one whose vm_struct is lost has some that are unknown.
         pages=nullable(pages.int64.filled(0), ~known | pages.valid),
