@@ -51,7 +51,7 @@ class Budget:
     def __init__(self, kernel: Kernel):
         self._kernel = kernel
         #: How much memory of the machine the file holds.
-        self.bytes = kernel.file.frame_count * kernel.file.page_size
+        self.bytes = kernel.file.filled_count * kernel.file.page_size
 
     def structs(self, size: int) -> int:
         """How many structs of `size` bytes can lie in what the file holds; at least FEWEST_STRUCTS."""

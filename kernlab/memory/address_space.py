@@ -75,7 +75,7 @@ class AddressSpace:
         self._largest_read = min(max(held, _LEAST_READ), LARGEST_READ)
         self._largest_gather = min(max(_GATHERED * held, _LEAST_GATHER), LARGEST_READ)
         #: What one table may read.
-        self.most_work = Work.of_frames(file.frame_count)
+        self.most_work = Work.of_frames(file.filled_count)
         self._closed = False
 
     @property
