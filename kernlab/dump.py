@@ -141,7 +141,7 @@ class Dump(Contents, Spelt):
         """
         kernel = self._open_kernel()
         wanted = kernel.addresses(addresses)
-        found = kernel.symbols.symbolize(wanted.values)
+        found = kernel.symbolize(wanted.values)
         named = [
             None if missing else name if name is not None else f"{address:#018x}"
             for name, address, missing in zip(

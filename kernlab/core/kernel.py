@@ -297,6 +297,14 @@ class Kernel:
             )
         return address
 
+    def symbolize(self, addresses: npt.ArrayLike) -> list[str | None]:
+        """`SymbolTable.symbolize`, by the modules' symbols, too, where an address is not one of the kernel's own."""
+        named = self.symbols.symbolize(addresses)
+        if None in named:
+            self.with_modules()
+            named = self.symbols.symbolize(addresses)
+        return named
+
     def find_symbol(self, name: str) -> int | None:
         """Address of a variable that not every kernel has, None where this one does not have it.
 

@@ -63,8 +63,8 @@ class Disassemble:
         # What is not an instruction (data between functions) is shown as bytes, and decoding goes on behind it.
         engine.skipdata = True
         found = list(engine.disasm_lite(code, start))
-        named = kernel.symbols.symbolize(np.array([_target(*one) for one in found], dtype=np.uint64))
-        name = kernel.symbols.symbolize(np.array([start], dtype=np.uint64))[0]
+        named = kernel.symbolize(np.array([_target(*one) for one in found], dtype=np.uint64))
+        name = kernel.symbolize(np.array([start], dtype=np.uint64))[0]
         where = np.array([at for at, *_ in found], dtype=np.uint64)
         made = dataframes.frame(
             kernel,

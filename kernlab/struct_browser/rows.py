@@ -175,10 +175,7 @@ def _name_pointers(kernel: Kernel, made: list[NodeRow]) -> None:
     """Symbols for what points at code or at globals, text for what points at strings."""
     pointing = [i for i, row in enumerate(made) if row.target >= kernel.arch.kernel_start]
     if pointing:
-        named = kernel.symbols.symbolize(np.array([made[i].target for i in pointing], dtype=np.uint64))
-        if any(name is None for name in named):
-            kernel.with_modules()
-            named = kernel.symbols.symbolize(np.array([made[i].target for i in pointing], dtype=np.uint64))
+        named = kernel.symbolize(np.array([made[i].target for i in pointing], dtype=np.uint64))
         for i, name in zip(pointing, named, strict=True):
             if name is not None:
                 made[i] = replace(made[i], summary=_short(name))

@@ -192,7 +192,7 @@ class Answers:
         label = np.full(len(self), None, dtype=object)
         symbols = np.flatnonzero(self.kind == SYMBOL)
         if len(symbols):
-            label[symbols] = self.kernel.symbols.symbolize(self.place[symbols])
+            label[symbols] = self.kernel.symbolize(self.place[symbols])
         offset, holder = self.offset, self.holder
         for row, name in enumerate(self.name.tolist()):
             if name is None or label[row] is not None:

@@ -66,7 +66,7 @@ def vmalloc_areas(kernel: Kernel) -> Ranges:
     kinds = np.array(KIND_NAMES, dtype=object)[area_kinds(areas, stacks(kernel).start)]
     kinds[kinds == KIND_NAMES[Kind.OTHER]] = "vmalloc area"
     caller = areas.vm["caller"]
-    names = np.array([bare(name) for name in kernel.symbols.symbolize(caller.values)], dtype=object)
+    names = np.array([bare(name) for name in kernel.symbolize(caller.values)], dtype=object)
     names[~caller.valid] = None
     return Ranges(areas.start, areas.end, names, kinds)
 

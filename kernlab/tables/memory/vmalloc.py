@@ -71,9 +71,8 @@ def vmalloc(kernel: Kernel) -> pd.DataFrame:
 def _callers(kernel: Kernel, caller: Column) -> Any:
     """The callers' names as %pS prints them; thousands of areas share a few."""
     there = caller.true
-    kernel.with_modules()
     unique, codes = np.unique(caller.values[there], return_inverse=True)
-    found = kernel.symbols.symbolize(unique)
+    found = kernel.symbolize(unique)
     names = [name or f"{address:#018x}" for name, address in zip(found, unique.tolist(), strict=True)]
     all_codes = np.full(len(there), -1, dtype=np.int64)
     all_codes[there] = codes

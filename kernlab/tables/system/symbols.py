@@ -19,7 +19,8 @@ def symbols(kernel: Kernel) -> pd.DataFrame:
     """
     kernel.with_modules()
     known = kernel.symbols
-    letters = known.types.astype(np.uint8).view("S1").astype(str)
+    # A module's letters may be any bytes where its table is damaged.
+    letters = np.array([chr(code) for code in range(256)], dtype="U1")[known.types]
     return frame(
         kernel,
         "symbols",

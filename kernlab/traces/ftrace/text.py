@@ -200,8 +200,7 @@ class Texts:
         if address not in self._symbols:
             if len(self._symbols) >= _MOST_KEPT:
                 self._symbols.clear()
-            self._kernel.with_modules()
-            (name,) = self._kernel.symbols.symbolize(np.array([address % (1 << 64)], dtype=np.uint64))
+            (name,) = self._kernel.symbolize(np.array([address % (1 << 64)], dtype=np.uint64))
             self._symbols[address] = name if name is not None else f"{address:#x}"
         return self._symbols[address]
 

@@ -193,10 +193,7 @@ def _read_channels(kernel: Kernel, channels: StructArray, listed: int) -> list[C
 
 def _symbols(kernel: Kernel, callbacks: Column) -> list[tuple[str, str]]:
     """(symbol, module or '') of each channel's callbacks."""
-    named = kernel.symbols.symbolize(callbacks.values)
-    if any(name is None for name in named):
-        kernel.with_modules()
-        named = kernel.symbols.symbolize(callbacks.values)
+    named = kernel.symbolize(callbacks.values)
     found = []
     for address, name in zip(callbacks.values.tolist(), named, strict=True):
         symbol, _, rest = (name or f"{address:#018x}").partition("+")
