@@ -117,7 +117,6 @@ def larger(opened):
     [
         ("tasks", ("vsz_bytes", "rss_bytes")),
         ("slabs", ("bytes",)),
-        ("hugepages", ("size_bytes",)),
         ("tmpfs", ("size_bytes", "used_bytes")),
         ("memory_by_process", ("rss_bytes", "uss_bytes", "anon_bytes")),
         ("maps", ("offset_bytes",)),
@@ -133,7 +132,7 @@ def test_pages_are_as_large_as_the_architecture_says(opened, larger, table, colu
 
 def test_meminfo_is_of_the_architectures_pages(opened, larger):
     whole, found = opened("debian-6.1").meminfo, larger.meminfo
-    for key in ("MemTotal", "MemFree", "Cached", "AnonPages", "Slab", "Hugepagesize"):
+    for key in ("MemTotal", "MemFree", "Cached", "AnonPages", "Slab"):
         assert found[key] == 16 * whole[key] > 0, key
     assert found["DirectMap64k"] == 16 * whole["DirectMap4k"] > 0
     assert "DirectMap4k" not in found.index

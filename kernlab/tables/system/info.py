@@ -139,8 +139,12 @@ def _memory_bytes(kernel: Kernel) -> int:
     pages = kernel.word("_totalram_pages")
     if pages * kernel.page_size > integers.I64_RANGE[1]:
         raise KernlabError(f"the size of memory (_totalram_pages) {integers.TOO_LARGE}")
-    _, zone = zones(kernel, nodes(kernel))
-    managed = zone["managed_pages.counter"].sum()
+    try:
+        _, zone = zones(kernel, nodes(kernel))
+        managed = zone["managed_pages.counter"].sum()
+    except KernlabError:
+        # Without types there is no second voice.
+        managed = None
     if managed is not None and managed != pages:
         kernel.lost(f"memory_bytes: _totalram_pages is {pages:,}, but the zones manage {managed:,} pages")
     return pages * kernel.page_size
@@ -220,8 +224,8 @@ def _panic_cpu(kernel: Kernel) -> int | None:
     The one that stopped the others for the crash kernel is the same (crashing_cpu, of machines with kdump). Raises
     KernlabError where neither is a CPU.
     """
-    possible = possible_cpus(kernel).tolist()
     number = kernel.word("panic_cpu", 4)
+    possible = possible_cpus(kernel).tolist()
     symbol = kernel.symbols.get("crashing_cpu")
     words, read = kernel.words([symbol or 0], 4, what="")
     crashing = int(words[0]) if symbol is not None and read[0] and int(words[0]) in possible else None
