@@ -117,7 +117,7 @@ class Kernel:
         doubts = list(problems)
         symbols = read_kallsyms(memory, info, doubts)
         doubts += regions.settle_page_tables(memory, symbols, info)
-        regions.complete_layout(memory, symbols)
+        doubts += regions.complete_layout(memory, symbols)
         kernel = cls(memory, symbols, info)
         kernel.dump_lost(*doubts)
         return kernel
@@ -236,8 +236,12 @@ class Kernel:
 
     @cached_property
     def vmalloc_base(self) -> int | None:
-        """Where the vmalloc space begins; None where the dump does not say."""
-        return regions.vmalloc_base(self.memory, self.symbols)
+        """Where the vmalloc space begins; None where the dump does not say, or says what cannot be."""
+        try:
+            return regions.vmalloc_base(self.memory, self.symbols)
+        except KernlabError as error:
+            self.dump_lost(str(error))
+            return None
 
     @cached_property
     def vmemmap(self) -> int:

@@ -122,10 +122,11 @@ class _Assuming:
         return self.info.number(name)
 
 
-def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> None:
+def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> list[str]:
     """Add the direct map, and narrow the image's map to what is the image, once symbols can be looked up.
 
-    Raises FaultError and PageExcluded where the variables that say it cannot be read.
+    Returns a sentence where the page tables contradict the kernel's own variable. Raises FaultError and PageExcluded
+    where the variables that say it cannot be read.
     """
     layout = memory.layout
     assert layout is not None
@@ -133,9 +134,7 @@ def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> None:
     if start is not None and end is not None and layout.image_start <= start < end <= layout.image_end:
         layout.image_start, layout.image_end = start, end
     arch = layout.arch
-    direct = _told(memory, symbols, arch.direct_map) or memory.direct_map_start()
-    if direct is None:
-        direct = _fixed(symbols, arch.direct_map)
+    direct, doubts = _direct_map(memory, symbols)
     vmalloc = _told(memory, symbols, arch.vmalloc) or 0
     max_pfn = symbols.get("max_pfn")
     frames = memory.file.max_pfn
@@ -145,15 +144,47 @@ def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> None:
             frames = max(frames, int(value.view("<u8")[0, 0]))
     layout.direct_start = direct
     layout.direct_end = min(direct + frames * arch.page_size, vmalloc if vmalloc > direct else 1 << 64)
+    return doubts
+
+
+def _direct_map(memory: AddressSpace, symbols: SymbolTable) -> tuple[int, list[str]]:
+    """Where the direct map begins, by the first witness with which the page tables map the image's own memory."""
+    told = _told(memory, symbols, memory.arch.direct_map)
+    if told is not None and _maps_image(memory, told):
+        return told, []
+    mapped = memory.direct_map_start()
+    if mapped is not None and (not told or _maps_image(memory, mapped)):
+        return mapped, [] if not told else [
+            f"{memory.arch.direct_map.variable} is {told:#x}, but the page tables map all of memory at {mapped:#x}: "
+            "that was believed"
+        ]
+    return told or _fixed(symbols, memory.arch.direct_map), []
+
+
+def _maps_image(memory: AddressSpace, direct: int) -> bool:
+    """Do the page tables map, with the direct map at `direct`, the physical memory that the kernel's image lies in?"""
+    layout = memory.layout
+    assert layout is not None
+    physical = (layout.image_start + layout.image_offset) % (1 << 64)
+    where = np.array([(direct + physical) % (1 << 64)], dtype=np.uint64)
+    found, status = memory.lookup(np.array([layout.page_table], dtype=np.uint64), where)
+    return not status[0] and int(found[0]) == physical
 
 
 def vmalloc_base(memory: AddressSpace, symbols: SymbolTable) -> int | None:
-    """Where the vmalloc space begins; None where the dump does not say."""
+    """Where the vmalloc space begins; None where the dump does not say.
+
+    Raises KernlabError where what the variable says cannot be.
+    """
+    region = memory.arch.vmalloc
     try:
-        base = _told(memory, symbols, memory.arch.vmalloc)
-        return _fixed(symbols, memory.arch.vmalloc) if base is None else base
+        base = _told(memory, symbols, region)
+        base = _fixed(symbols, region) if base is None else base
     except KernlabError:
         return None
+    if not memory.arch.kernel_start <= base <= (1 << 64) - memory.arch.vmalloc_bytes:
+        raise KernlabError(f"where the vmalloc space begins is not known: {region.variable} says {base:#x}")
+    return base
 
 
 def vmemmap(

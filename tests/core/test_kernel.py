@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.overlay import Overlay
 
 from kernlab.core.kernel import Kernel
 from kernlab.errors import DumpFormatError
@@ -33,3 +34,23 @@ def test_a_note_that_says_too_little_is_refused_at_once(any_dump):
         pytest.raises(DumpFormatError, match=r"lacks NUMBER.phys_base"),
     ):
         Kernel.open(file, vmcoreinfo=b"OSRELEASE=6.1\n")
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-7.2"])
+@pytest.mark.parametrize("value", [0, 0xDEAD_0000_0000_0100, 0xFFFF_C000_0000_0000])
+def test_the_page_tables_say_where_the_direct_map_is_when_the_variable_is_wrong(opened, name, value):
+    below = opened(name)
+    address = below.symbol("page_offset_base")
+    dump = Overlay(below).word(address, value).dump(fresh=True)
+    assert dump.kernel.layout.direct_start == below.kernel.layout.direct_start
+    assert not value or any("page_offset_base" in problem for problem in dump.problems)
+    assert len(dump.tasks) == len(below.tasks)
+
+
+@pytest.mark.parametrize("value", [(1 << 64) - 1, 0, 1 << 52])
+def test_a_vmalloc_space_that_cannot_be_is_not_known_and_told(opened, value):
+    below = opened("debian-7.2")
+    dump = Overlay(below).word(below.symbol("vmalloc_base"), value).dump()
+    assert dump.kernel.vmalloc_base is None
+    assert any("vmalloc_base" in problem for problem in dump.problems)
+    assert int(dump.memory["bytes"].sum()) == int(below.memory["bytes"].sum())

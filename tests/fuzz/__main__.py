@@ -74,7 +74,8 @@ def _run(
     last = time.monotonic()
     for result in serve(lambda name, slot, tell: child.run(opened, name, slot, tell), names, workers):
         rule = next((str(one["rule"]) for one in result.outcomes if "rule" in one), "none")
-        report.add(result, failures(result, rule), undetectable(result, rule))
+        for first in report.add(result, failures(result, rule), undetectable(result, rule)):
+            print(f"fuzz: {first.what}: {first.cause}\n    make fuzz CASE='{first.case}'", flush=True)
         if time.monotonic() - last > PROGRESS:
             last = time.monotonic()
             print(f"fuzz: {report.line()}", flush=True)

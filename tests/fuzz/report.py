@@ -25,11 +25,13 @@ class Report:
         self.slowest: list[tuple[float, str, str]] = []
         self.steps = 0
 
-    def add(self, result: Result, failures: list[Failure], undetectable: bool) -> None:
+    def add(self, result: Result, failures: list[Failure], undetectable: bool) -> list[Failure]:
+        """Count a result in; returns those of its failures that are the first of their cause."""
         kind = result.name.split(":")[0]
         self.cases[kind] += 1
         self.undetectable[kind] += undetectable
         self.told[kind] += any(outcome.get("told") for outcome in result.outcomes)
+        first = [failure for failure in failures if (failure.what, failure.cause) not in self.causes]
         for failure in failures:
             self.failed[kind].add(result.name)
             self.causes[failure.what, failure.cause].append(failure)
@@ -38,6 +40,7 @@ class Report:
             self.peak = max(self.peak, (outcome.get("peak", 0), result.name))
             slow = (outcome.get("seconds", 0.0), outcome["step"], result.name)
             (heapq.heappush if len(self.slowest) < SLOWEST else heapq.heappushpop)(self.slowest, slow)
+        return first
 
     def line(self) -> str:
         """In one line."""
