@@ -129,7 +129,7 @@ VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "_card": lambda dump, known: dump._card,
     "_plain_card": lambda dump, known: dump._plain_card,
     "struct": lambda dump, known: repr(dump.struct("task_struct", "init_task")),
-    "percpu": lambda dump, known: dump.percpu("runqueues").frame("nr_running"),
+    "percpu": lambda dump, known: dump.percpu("runqueues").frame(["nr_running"]),
     "symbolize": lambda dump, known: dump.symbolize(known),
 }
 #: What the struct browser is asked to open.
