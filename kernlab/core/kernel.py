@@ -397,11 +397,9 @@ class Kernel:
                 f"the number of CPUs cannot be read ({error}); the array of per-CPU areas tells it"
             )
             count = 0
-        # A look-up of the array's size orders all symbols: only what no small machine has is held against it.
         room = self.arch.most_cpus
         if not 0 < count <= _FEW_CPUS:
-            _, _, size = self.symbols.lookup(np.array([address], dtype=np.uint64))
-            room = min(int(size[0]) // 8, room)
+            room = min(self.symbols.room(address) // 8, room)
         if count > room:
             self.dump_lost(
                 f"there should be {count:,} CPUs, and the array of per-CPU areas has room for {room:,}; it tells how "

@@ -31,8 +31,7 @@ def hstates(kernel: Kernel) -> StructArray:
     kind = kernel.types.get("struct hstate")
     if first is None or count is None or kind is None:
         return StructArray(kernel, "struct page", np.zeros(0, dtype=np.uint64))
-    _, _, size = kernel.symbols.lookup(np.array([first], dtype=np.uint64))
-    room = min(int(size[0]) // kind.size, _MOST_SIZES)
+    room = min(kernel.symbols.room(first) // kind.size, _MOST_SIZES)
     every = StructArray(
         kernel, kind, np.uint64(first) + np.arange(room, dtype=np.uint64) * np.uint64(kind.size)
     )

@@ -50,8 +50,7 @@ def nodes(kernel: Kernel) -> Nodes:
     if table is None:
         # Without CONFIG_NUMA there is one, and it is not a pointer.
         return Nodes(kernel, [kernel.symbol("contig_page_data")], [0])
-    _, _, room = kernel.symbols.lookup(np.array([table], dtype=np.uint64))
-    slots = min(most_nodes(kernel), int(room[0]) // 8)
+    slots = min(most_nodes(kernel), kernel.symbols.room(table) // 8)
     with kernel.quiet():
         pointers, read = kernel.words(_node_data(kernel, slots))
         index = np.flatnonzero(read & (pointers != 0))

@@ -60,6 +60,27 @@ def test_only_whole_names_are_found(name):
     assert kernel().all(name) == []
 
 
+@given(st.lists(st.text("ab_é", min_size=1, max_size=4), max_size=60), st.text("ab_é", max_size=4))
+def test_among_many_names_of_one_length_the_whole_one_is_found(names, wanted):
+    symbols = table(*((BASE + 8 * row, "T", name) for row, name in enumerate(names)))
+    for name in (wanted, *names):
+        places = [BASE + 8 * row for row, other in enumerate(names) if other == name]
+        assert symbols.all(name) == places
+        assert symbols.get(name) == (places[0] if places else None)
+
+
+def test_the_room_of_a_symbol_is_what_a_look_up_says():
+    module = MoreSymbols(
+        "virtio_blk", ["first", "last"], np.array([BASE + 0x400, BASE + 0x410], dtype=np.uint64),
+        np.frombuffer(b"td", dtype=np.uint8), np.array([8, 0], dtype=np.uint64),
+    )  # fmt: skip
+    symbols = kernel().extended([module])
+    for name in ("_stext", "cleanup", "schedule", "first", "last"):
+        address = symbols.address(name)
+        _, _, (size,) = symbols.lookup(np.array([address], dtype=np.uint64))
+        assert symbols.room(address) == size > 0
+
+
 def test_what_is_not_there_names_what_is_near():
     with pytest.raises(SymbolNotFoundError, match=r"no symbol 'shedule'; did you mean schedule"):
         kernel().address("shedule")

@@ -37,8 +37,7 @@ def _clocks(kernel: Kernel) -> StructArray | None:
     table, kind = kernel.symbols.get("trace_clocks"), kernel.types.nameless("func", "name", "in_ns")
     if table is None or kind is None:
         return None
-    _, _, size = kernel.symbols.lookup(np.array([table], dtype=np.uint64))
-    count = min(int(size[0]) // kind.size, _MOST_CLOCKS)
+    count = min(kernel.symbols.room(table) // kind.size, _MOST_CLOCKS)
     return StructArray(
         kernel, kind, np.uint64(table) + np.arange(count, dtype=np.uint64) * np.uint64(kind.size)
     )
