@@ -113,10 +113,10 @@ class Bitmap:
     def _places(self, numbers: U64) -> I64:
         """Where the word of each number is among all that are kept."""
         if self._plain:
-            place: I64 = (numbers >> np.uint64(6)).astype(np.int64)
+            place: I64 = (numbers >> np.uint64(6)).view(np.int64)
             return place
-        slots = self._slots((numbers >> _SHIFT).astype(np.int64))
-        words: I64 = (numbers >> np.uint64(6) & _WORD_MASK).astype(np.int64)
+        slots = self._slots((numbers >> _SHIFT).view(np.int64))
+        words: I64 = (numbers >> np.uint64(6) & _WORD_MASK).view(np.int64)
         return slots * np.int64(_WORDS) + words
 
     def test(self, numbers: U64) -> npt.NDArray[np.bool_]:
@@ -130,20 +130,34 @@ class Bitmap:
         answer: npt.NDArray[np.bool_] = inside & bit.astype(bool)
         return answer
 
-    def rank(self, numbers: U64) -> I64:
-        """How many bits below each number are set; the numbers must lie inside the bitmap."""
+    def _look(self, numbers: U64) -> tuple[I64, npt.NDArray[np.bool_]]:
+        """How many bits below each number are set, and whether its own is; the numbers must lie inside the bitmap."""
         places = self._places(numbers)
-        below = (np.uint64(1) << (numbers & np.uint64(63))) - np.uint64(1)
-        inner = self._inner.reshape(-1)[places] + np.bitwise_count(self._words.reshape(-1)[places] & below)
+        words, bit = self._words.reshape(-1)[places], np.uint64(1) << (numbers & np.uint64(63))
+        below = self._inner.reshape(-1)[places] + np.bitwise_count(words & (bit - np.uint64(1)))
         # Of few blocks it counts from the first one on.
-        answer: I64 = inner if self._plain else self._below[(numbers >> _SHIFT).astype(np.int64)] + inner
-        return answer
+        if not self._plain:
+            below = self._below[(numbers >> _SHIFT).view(np.int64)] + below
+        return below, (words & bit) != 0
+
+    def find(self, numbers: U64) -> I64:
+        """The rank of each number whose bit is set, -1 for the others and for those beyond the bitmap's end."""
+        if not self.bits:
+            return np.full(len(numbers), -1, dtype=np.int64)
+        inside = numbers < np.uint64(self.bits)
+        within = bool(inside.all())
+        ranks, found = self._look(numbers if within else np.where(inside, numbers, np.uint64(0)))
+        if not within:
+            found &= inside
+        if not found.all():
+            ranks[~found] = -1
+        return ranks
 
     def count_below(self, number: int) -> int:
         """How many bits below a number are set, which may lie behind the end."""
         if number >= self.bits:
             return self.count
-        return int(self.rank(np.array([max(number, 0)], dtype=np.uint64))[0])
+        return int(self._look(np.array([max(number, 0)], dtype=np.uint64))[0][0])
 
     def numbers(self, first: int, last: int) -> I64:
         """The numbers of the set bits from rank `first` to before `last`, ascending; blocks without any cost none."""
@@ -182,9 +196,11 @@ class Part:
         inside: npt.NDArray[np.bool_] = (numbers >= self._first) & (numbers < self._end)
         return inside & self._whole.test(numbers)
 
-    def rank(self, numbers: U64) -> I64:
-        """See Bitmap.rank; the numbers must lie inside the part."""
-        return self._whole.rank(numbers) - self._skipped
+    def find(self, numbers: U64) -> I64:
+        """See Bitmap.find."""
+        found = self._whole.find(numbers)
+        mine = (numbers >= self._first) & (numbers < self._end) & (found >= 0)
+        return np.where(mine, found - self._skipped, -1)
 
     def numbers(self, first: int, last: int) -> I64:
         """See Bitmap.numbers."""

@@ -192,9 +192,10 @@ class KdumpFile(DumpFile):
 
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """See DumpFile.find."""
-        dumped = self._dumped.test(pfns)
-        if dumped.all() and self.frame_count == self._dumped.count:
-            return self._dumped.rank(pfns)
+        rank = self._dumped.find(pfns)
+        dumped = rank >= 0
+        if self.frame_count == self._dumped.count and dumped.all():
+            return rank
         indices = np.full(len(pfns), -int(FrameStatus.ABSENT), dtype=np.int64)
         indices[self._ram.test(pfns)] = -int(FrameStatus.EXCLUDED)
         if self._dumped is not self._of_all:
@@ -204,7 +205,7 @@ class KdumpFile(DumpFile):
             behind = (pfns >= np.uint64(self._dumped.bits)) & (pfns < np.uint64(self.max_pfn))
             is_known = pfns < np.uint64(self._ram.bits)
             indices[behind & (self._ram.test(pfns) | ~is_known)] = -int(FrameStatus.LOST)
-        rank = self._dumped.rank(pfns[dumped])
+        rank = rank[dumped]
         indices[dumped] = np.where(rank < self.frame_count, rank, -int(FrameStatus.LOST))
         return indices
 

@@ -34,6 +34,9 @@ _DECOMPRESSORS = {
 _LOOKED_AT = 1 << 22
 _CHUNK = 1 << 20
 
+#: So many are kept from the beginning, all of them (24 MB).
+_FEW = 1 << 20
+
 #: Descriptors that are read together, and how many such blocks are kept (400 MB).
 _BLOCK = 1 << 16
 _KEPT = 256
@@ -57,9 +60,9 @@ class Survey:
 class _Descriptors:
     """The descriptors of `count` pages at byte `start`, as far as the file has them.
 
-    Read by the block when a page is read, and kept: those of a large machine are gigabytes, of which one table looks at
-    few. The blocks that were used longest ago make room. One that the file lacks by then is of empty descriptors, as if
-    it had never been written.
+    Few are kept from the beginning. Others are read by the block when a page is read, and kept: those of a large
+    machine are gigabytes, of which one table looks at few. The blocks that were used longest ago make room. One that
+    the file lacks by then is of empty descriptors, as if it had never been written.
     """
 
     def __init__(self, source: Source, start: int, count: int):
@@ -68,6 +71,7 @@ class _Descriptors:
         self._count = min(count, max(source.reach(start) - start, 0) // size)
         self._blocks: OrderedDict[int, npt.NDArray[np.void]] = OrderedDict()
         self._lock = threading.Lock()
+        self._every = self._read(0, self._count) if self._count <= _FEW else None
 
     def __len__(self) -> int:
         return self._count
@@ -87,13 +91,21 @@ class _Descriptors:
 
     def part(self, first: int, end: int) -> npt.NDArray[np.void]:
         """Descriptors `first` to `end` (exclusive), read for this look only."""
-        block = np.zeros(max(min(end, self._count) - first, 0), dtype=_DESCRIPTOR)
-        read = self._source.array(_DESCRIPTOR, self._start + first * _DESCRIPTOR.itemsize, len(block))
+        return self._read(first, end) if self._every is None else self._every[first:end]
+
+    def _read(self, first: int, end: int) -> npt.NDArray[np.void]:
+        count = max(min(end, self._count) - first, 0)
+        read = self._source.array(_DESCRIPTOR, self._start + first * _DESCRIPTOR.itemsize, count)
+        if len(read) == count:
+            return read
+        block = np.zeros(count, dtype=_DESCRIPTOR)
         block[: len(read)] = read
         return block
 
     def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
         """Descriptors by their numbers int64[n]."""
+        if self._every is not None:
+            return self._every[indices]
         block = indices // _BLOCK
         numbers = np.unique(block).tolist()
         if len(numbers) == 1:
