@@ -49,7 +49,11 @@ def callers(infos: StructArray) -> Column:
     """`T12` or `C0` per record, '' where the kernel was built without CONFIG_PRINTK_CALLER (print_caller)."""
     if not infos.has("caller_id"):
         return Column.texts([""] * len(infos))
-    return Column.texts([None if number is None else _caller(number) for number in infos["caller_id"]])
+    number = infos["caller_id"]
+    found, which = np.unique(number.filled(0), return_inverse=True)
+    names = np.array([_caller(each) for each in found.tolist()], dtype=object)[which]
+    names[~number.valid] = ""
+    return Column(names, number.valid, "text")
 
 
 def _caller(number: int) -> str:
@@ -150,7 +154,10 @@ class Ring:
         if distance is None:
             distance = _most_common((sequence.values[at] - ids & _ID_MASK)[damaged & known])
         numbered = known & (sequence.values[at] - ids & _ID_MASK == np.uint64(distance or 0))
-        rescued = damaged & numbered & self._has_text(descriptors[at], infos[at], ids)
+        rescued = damaged & numbered
+        asked = np.flatnonzero(rescued)
+        if len(asked):
+            rescued[asked] = self._has_text(descriptors[at[asked]], infos[at[asked]], ids[asked])
         tell = self.kernel.lost
         tell("records of the log lie on pages that the dump lacks", mask=unread)
         tell("records of the log were still being written, and are left out", mask=begun)
@@ -238,17 +245,20 @@ class Ring:
         empty, length, there = blocks.empty, blocks.length.filled(0), blocks.length.valid.copy()
         # Another one's id means that the text was overwritten.
         own = ~empty & (blocks.ids == records.ids)
-        gone = ~empty & (~own | ((blocks.begin - self._oldest_text(blocks.after[own])).view(np.int64) < 0))
+        gone = ~empty & (~own | ((blocks.begin - self._oldest_text(blocks, own)).view(np.int64) < 0))
         # The ring had no room for these texts; an empty line is marked otherwise.
         gone |= (blocks.begin == _FAILED) & (blocks.after == _FAILED)
         # No text is longer than its block, or there without one.
         there &= ~gone & (length <= np.where(empty, 0, blocks.end - blocks.start))
-        values: list[str | None] = []
-        for begin, size, known in zip(blocks.start.tolist(), length.tolist(), there.tolist(), strict=True):
-            part = slice(begin, begin + size)
-            whole = known and bool(self.readable[part].all())
-            values.append(text.decode(self.data[part].tobytes()) if whole else None)
-        column = Column.texts(values)
+        there[there] = self._readable(blocks.start[there], length[there])
+        values = np.full(len(there), "", dtype=object)
+        rows = np.flatnonzero(there)
+        data = self.data.data
+        for row, begin, size in zip(
+            rows.tolist(), blocks.start[rows].tolist(), length[rows].tolist(), strict=True
+        ):
+            values[row] = text.decode(bytes(data[begin : begin + size]))
+        column = Column(values, there, "text")
         self.kernel.lost(
             "records of the log have lost their text: it was overwritten or damaged, or lies on pages that the dump "
             "lacks",
@@ -256,13 +266,25 @@ class Ring:
         )
         return column
 
-    def _oldest_text(self, ends: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        """Where the oldest text begins that was not overwritten, uint64[1]; `ends`, where texts end that are there."""
+    def _readable(self, start: npt.NDArray[np.int64], length: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Could all of these bytes of the data be read?"""
+        if self.readable.all():
+            return np.ones(len(start), dtype=bool)
+        lost = np.append(0, np.cumsum(~self.readable))
+        begin, end = (np.minimum(bound, len(self.data)) for bound in (start, start + length))
+        answer: npt.NDArray[np.bool_] = lost[begin] == lost[end]
+        return answer
+
+    def _oldest_text(self, blocks: _Blocks, own: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+        """Where the oldest text begins that was not overwritten, uint64[1]; `own` are the blocks with their own id."""
         tail = self.prb["text_data_ring.tail_lpos.counter"].values.view(np.uint64)
         head = self.prb["text_data_ring.head_lpos.counter"].values.view(np.uint64)
         size = np.uint64(1 << self.size_bits)
+        ends = blocks.after[own]
+        # What begins a ring before the head made room: its id may still stand where a block that wraps leaves a rest.
+        held = ends[head - blocks.begin[own] <= size]
         # The newest text ends where the ring does, or before what is being written.
-        if not len(ends) or ((head - tail <= size).all() and (ends - tail <= size).all()):
+        if not len(ends) or ((head - tail <= size).all() and (held - tail <= size).all()):
             return tail
         self.kernel.lost(
             "the log: where its oldest text begins is damaged; texts of a whole ring were looked for"
