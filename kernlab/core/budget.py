@@ -51,7 +51,7 @@ class Budget:
     def __init__(self, kernel: Kernel):
         self._kernel = kernel
         #: How much memory of the machine the file holds.
-        self.bytes = kernel.file.filled_count * kernel.file.page_size
+        self.bytes = kernel.memory.filled_bytes
 
     def structs(self, size: int) -> int:
         """How many structs of `size` bytes can lie in what the file holds; at least FEWEST_STRUCTS."""
@@ -71,6 +71,9 @@ class Budget:
     def counts(self, claimed: I64, size: int, what: str) -> I64:
         """As `count`, of many arrays that do not overlap: int64[n], 0 from the first on with which it is too much."""
         most = self.structs(size)
+        highest = int(claimed.max(initial=0))
+        if highest * len(claimed) < 1 << 63 and int(claimed.sum()) <= most and claimed.min(initial=0) >= 0:
+            return claimed
         # Each is cut first, so that no sum is more than 64 bits hold.
         cut = np.clip(claimed, 0, most + 1)
         fits = np.cumsum(cut.astype(np.float64)) <= most

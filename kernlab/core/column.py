@@ -114,7 +114,7 @@ class Column(Operators["Column"]):
             value = self.values[rows]
             plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
             return plain if self.valid[rows] else None
-        return dataclasses.replace(self, values=self.values[rows], valid=self.valid[rows])
+        return Column(self.values[rows], self.valid[rows], self.kind, self.type, self.name)
 
     def tolist(self) -> list[Any]:
         """Python's own values, None where one is missing.
@@ -147,11 +147,11 @@ class Column(Operators["Column"]):
 
     def where(self, mask: Mask) -> Column:
         """The same column, not valid where `mask` is False."""
-        return dataclasses.replace(self, valid=self.valid & mask)
+        return Column(self.values, self.valid & mask, self.kind, self.type, self.name)
 
     def called(self, name: str) -> Column:
         """The same column under a name, for sentences that speak of it."""
-        return dataclasses.replace(self, name=name)
+        return Column(self.values, self.valid, self.kind, self.type, name)
 
     def filled(self, value: Any) -> npt.NDArray[Any]:
         """The values as a plain array of their dtype with `value` for what is missing; not to be written into.

@@ -75,7 +75,10 @@ class AddressSpace:
         self._largest_read = min(max(held, _LEAST_READ), LARGEST_READ)
         self._largest_gather = min(max(_GATHERED * held, _LEAST_GATHER), LARGEST_READ)
         #: What one table may read.
-        self.most_work = Work.of_frames(file.filled_count)
+        filled = file.filled_count
+        self.most_work = Work.of_frames(filled)
+        #: How much memory of the machine the file has bytes of.
+        self.filled_bytes = filled * file.page_size
         self._closed = False
 
     @property
@@ -212,7 +215,8 @@ class AddressSpace:
 
     def _count(self, rows: int, size: int = 0) -> None:
         """Count one call as work of the scope that is open. Raises KernlabError of a closed dump, WorkSpentError."""
-        self.check_open()
+        if self._closed:
+            self.check_open()
         here = losses.current()
         if here is not None:
             here.meter.spend(rows_of(rows, size), self.most_work)

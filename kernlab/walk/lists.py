@@ -77,10 +77,10 @@ def _walk(
     broken: list[int] = []
     cycles: list[int] = []
     length = 0
-    most = kernel.budget.structs(max(size, _NODE))
+    most, step = kernel.budget.structs(max(size, _NODE)), np.uint64(link)
     with kernel.budget.walk(what):
         while len(rows) and total < most:
-            following, read = kernel.words(current + np.uint64(link), what="")
+            following, read = kernel.words(current + step if link else current, what="")
             broken += current[~read].tolist()
             going = read & (following != ends)
             looped = going & (following == landmark)
