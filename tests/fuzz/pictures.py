@@ -86,12 +86,15 @@ def _cells(array: Any) -> tuple[npt.NDArray[Any], Mask]:
 
 
 def differences(before: Picture, after: Picture, planted: frozenset[int] = frozenset()) -> list[Difference]:
-    """In what `after` differs from `before`; cells that show one of the `planted` values are no difference."""
+    """In what `after` differs from `before`; what shows one of the `planted` values is none."""
     if before.kind != after.kind:
         return [Difference("", OTHER, 1, f"{before.kind} became {after.kind}")]
     if before.kind == "text":
+        shown = any(f"{value:x}" in after.text for value in planted)
         return (
-            [] if before.text == after.text else [Difference("", CHANGED, 1, _first(before.text, after.text))]
+            []
+            if shown or before.text == after.text
+            else [Difference("", CHANGED, 1, _first(before.text, after.text))]
         )
     if before.kind == "parts":
         lost = [name for name in before.parts if name not in after.parts]
