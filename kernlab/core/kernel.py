@@ -76,7 +76,7 @@ class Kernel:
         #: Why no module's types can be known, where that is so by the kernel's making.
         self.no_module_types = ""
         self._types = types
-        self._lost: list[str] = []
+        self._own = Scope("the dump")
         self._kept: dict[str, tuple[Any, Scope]] = {}
         self._lock = threading.RLock()
 
@@ -131,7 +131,7 @@ class Kernel:
     @property
     def problems(self) -> list[str]:
         """What the file lacks and why, one sentence each; every table bears one line of it."""
-        return [*self.file.problems, *self._lost]
+        return [*self.file.problems, *self._own.losses]
 
     def scope(self, name: str) -> AbstractContextManager[Scope]:
         """Collect what is lost while a table is made: `with kernel.scope("maps") as k:`; frames made there tell it.
@@ -161,7 +161,7 @@ class Kernel:
 
     def dump_lost(self, *what: str) -> None:
         """Say what the dump itself lacks, whichever table found it first: every table tells of it."""
-        self._lost += [sentence for sentence in what if sentence not in self._lost]
+        self._own.lost(*what)
 
     @property
     def budget(self) -> Budget:

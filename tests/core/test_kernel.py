@@ -9,6 +9,7 @@ from support.overlay import Overlay
 from kernlab.core.kernel import Kernel
 from kernlab.errors import DumpFormatError
 from kernlab.formats import open_dump_file
+from kernlab.util.losses import MOST_LOSSES
 
 
 @pytest.fixture
@@ -54,3 +55,11 @@ def test_a_vmalloc_space_that_cannot_be_is_not_known_and_told(opened, value):
     assert dump.kernel.vmalloc_base is None
     assert any("vmalloc_base" in problem for problem in dump.problems)
     assert int(dump.memory["bytes"].sum()) == int(below.memory["bytes"].sum())
+
+
+def test_what_a_dump_lacks_is_bounded(opened):
+    """Each of thousands of copies may bring a sentence of its own."""
+    dump = Overlay(opened("debian-7.2")).dump()
+    dump.kernel.dump_lost(*[f"copy {number} is lost" for number in range(3 * MOST_LOSSES)])
+    assert len(dump.problems) == MOST_LOSSES + 1
+    assert dump.problems[-1] == f"and {2 * MOST_LOSSES:,} more losses of the dump"
