@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 Kept = TypeVar("Kept")
 
-#: So many CPUs every kernel's arrays have room for that is built for servers.
-_FEW_CPUS = 64
-
-#: BTF of the kernel image larger than this is not BTF (today's are 4 to 8 MB).
-_LARGEST_BTF = 256 << 20
-
 
 class Host(Protocol):
     """What a kernel and its structs ask of whoever opened the dump."""
@@ -174,37 +168,17 @@ class Kernel:
     def types(self) -> Types:
         """The kernel's types (BTF between __start_BTF and __stop_BTF, or found by its shape)."""
         if self._types is None:
+            from kernlab.core.own_types import read_types
             from kernlab.debuginfo.btf import Btf
 
             with self._lock:
                 if self._types is None:
-                    self._types = Btf(self._read_btf())
+                    self._types = Btf(read_types(self))
         return self._types
 
     @types.setter
     def types(self, types: Types) -> None:
         self._types = types
-
-    def _type_information(self, start: int, stop: int) -> bytes:
-        """The BTF from `start` to `stop`. Raises TypesLostError where the dump lacks any of it."""
-        data, there = self.memory.read_partial(start, stop - start)
-        if there.all():
-            return data.tobytes()
-        lost = np.unique(np.flatnonzero(~there) + start % self.page_size >> self.page_size.bit_length() - 1)
-        pages = (stop - 1) // self.page_size - start // self.page_size + 1
-        try:
-            self.memory.read(start, stop - start)
-            why = ""
-        except KernlabError as error:
-            why = f" ({error})"
-        told = (
-            f"the kernel's types are gone: {len(lost):,} of the {pages:,} pages that hold its BTF ({start:#018x} to "
-            f"{stop:#018x}) are not in {self.source}{why}. Without them no struct can be read, nor a table of structs. "
-            "What needs none still works: dump.log, info, symbols, symbol, symbolize, read, translate, search, "
-            "find_symbols"
-        )
-        self.dump_lost(told)
-        raise TypesLostError(told)
 
     def type_or_none(self, name: str) -> Type | None:
         """A type of the kernel's own by its C name; None where it has none, or its types are lost."""
@@ -212,27 +186,6 @@ class Kernel:
             return self.types.get(name)
         except TypesLostError:
             return None
-
-    def _read_btf(self) -> bytes:
-        start, stop = self.symbols.get("__start_BTF"), self.symbols.get("__stop_BTF")
-        if start is not None and stop is not None and start < stop <= start + _LARGEST_BTF:
-            return self._type_information(start, stop)
-        from kernlab.debuginfo.btf_search import find_btf
-
-        found = find_btf(self.memory, self.vmcoreinfo)
-        if found is not None:
-            return found
-        if self.symbols.functions_only:
-            raise TypesLostError(
-                f"{self.source}: no type information (BTF) was found in the kernel image, and nothing says where it "
-                "should lie, as this kernel's symbol table names functions only (CONFIG_KALLSYMS_ALL is off): the "
-                "kernel was built without CONFIG_DEBUG_INFO_BTF, or the dump lacks pages of the image. kernlab does "
-                "not read types from a vmlinux yet"
-            )
-        raise TypesLostError(
-            f"{self.source}: this kernel carries no type information of its own (built without "
-            "CONFIG_DEBUG_INFO_BTF), and kernlab does not read it from a vmlinux yet."
-        )
 
     @cached_property
     def vmalloc_base(self) -> int | None:
@@ -397,9 +350,7 @@ class Kernel:
                 f"the number of CPUs cannot be read ({error}); the array of per-CPU areas tells it"
             )
             count = 0
-        room = self.arch.most_cpus
-        if not 0 < count <= _FEW_CPUS:
-            room = min(self.symbols.room(address) // 8, room)
+        room = min(self.symbols.room(address) // 8, self.arch.most_cpus)
         if count > room:
             self.dump_lost(
                 f"there should be {count:,} CPUs, and the array of per-CPU areas has room for {room:,}; it tells how "
