@@ -20,6 +20,7 @@ from kernlab.debuginfo.types import (
 )
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
+from kernlab.memory import Status
 from kernlab.struct_browser import list_heads, values
 from kernlab.struct_browser.conventions import NAMED_BY
 from kernlab.struct_browser.identify import identify
@@ -28,6 +29,7 @@ from kernlab.util import text
 from kernlab.walk.strings import c_strings
 
 _LONGEST_STRING = 256
+_GONE = "is not in the dump"
 
 
 class _ValueType(Type):
@@ -195,7 +197,7 @@ def _name_pointers(kernel: Kernel, made: list[NodeRow]) -> None:
         column = c_strings(kernel, addresses, _LONGEST_STRING)
         for i, value in zip(strings, column, strict=True):
             said = (
-                "its text is not in the dump"
+                f"its text {_GONE}"
                 if value is None
                 else values.string(value.encode("utf-8", "surrogateescape"))
             )
@@ -241,15 +243,17 @@ def _sum_up(kernel: Kernel, made: list[NodeRow]) -> None:
 def summaries(
     kernel: Kernel, kind: Type, addresses: np.ndarray[tuple[int], np.dtype[np.uint64]]
 ) -> list[str]:
-    """What names each struct of one type, '' for those of which nothing could be read."""
+    """What names each struct of one type; of those that the dump lacks it says so, '' of what is not a struct."""
     array = StructArray(kernel, kind, addresses)
     parts: list[list[str]] = [[] for _ in range(len(array))]
+    lacking = np.zeros(len(array), dtype=bool)
     for spec in NAMED_BY.get(kind.strip().c_name, ()):
         label, _, path = spec.rpartition("=")
         path, _, form = path.partition(":")
         if not array.has(path):
             continue
         column = array[path]
+        lacking |= ~column.valid
         if (
             column.kind == "address"
             and isinstance(column.type, PointerType)
@@ -268,4 +272,9 @@ def summaries(
                 )
                 if shown:
                     parts[i].append(f"{label} {shown}" if label else shown)
+    # Only where something is lacking at all is it asked why.
+    rows = np.flatnonzero(lacking & np.array([not words for words in parts], dtype=bool))
+    for row, status in zip(rows.tolist(), kernel.gather(addresses[rows], 1, "")[1].tolist(), strict=True):
+        if status in (Status.EXCLUDED, Status.LOST):
+            parts[row].append(f"its struct {_GONE}")
     return [", ".join(words) for words in parts]
