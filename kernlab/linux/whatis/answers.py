@@ -63,6 +63,12 @@ class Answer:
         return int(self._all.offset[self._row])
 
     @property
+    def unread(self) -> bool:
+        """Whether it is not known for what the dump lacks."""
+        kind = self._all.kind[self._row]
+        return kind == KIND_NAMES[Kind.EXCLUDED] or (kind is None and self._all.failed)
+
+    @property
     def label(self) -> str:
         """All of it in one line; its names are as the dump has them, to be escaped where they are shown."""
         return self._all.label[self._row] or ""
@@ -93,6 +99,8 @@ class Answers:
     slabs: SlabPages | None = field(repr=False)
     #: Asked at a glance: of holders only threads and processes are told, which takes no walk.
     quick: bool = False
+    #: Whether one of the ways to find out failed, for what the dump lacks.
+    failed: bool = False
 
     def __len__(self) -> int:
         return len(self.address)

@@ -71,7 +71,6 @@ class _Finder:
             quick,
         )
         self.open = np.ones(count, dtype=bool)
-        self.failed = False
         # Frames of the direct map, -1 of what lies outside; what they are used for once that was asked.
         self.frames = np.full(count, -1, dtype=np.int64)
         self.page_kind = np.full(count, Kind.EXCLUDED, dtype=np.uint8)
@@ -102,7 +101,7 @@ class _Finder:
         try:
             step()
         except KernlabError as error:
-            self.failed = True
+            self.answers.failed = True
             self.kernel.lost(f"what lies at some addresses is not known: {error}")
 
     def _say(
@@ -249,5 +248,5 @@ class _Finder:
         rows = np.flatnonzero(self.open & (self.frames < 0))
         _, status = self.kernel.memory.translate(self.answers.address[rows])
         self._say(rows[status == Status.UNMAPPED], "not mapped")
-        if not self.failed:
+        if not self.answers.failed:
             self._say(rows[status == Status.PRESENT], "other mapping")
