@@ -40,7 +40,7 @@ class Root:
             return {}
         try:
             found = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise KernlabError(f"{self.path / 'recorded.json'} is not JSON: {error}") from error
         return found if isinstance(found, dict) else {}
 

@@ -21,6 +21,7 @@ import kernlab
 from kernlab.traces.ftrace.load import load
 from kernlab.traces.ftrace.rings import find_instances
 from kernlab.traces.ftrace.view import Ftrace
+from kernlab.walk.lists import list_entries
 
 LINE = re.compile(
     r"\s*(?P<comm>.*?)-(?P<pid>\d+)\s+\[(?P<cpu>\d+)\]\s+\S+\s+(?P<time>[\d.]+): (?P<event>\w+): (?P<text>.*)"
@@ -396,3 +397,15 @@ def test_frames_are_ours(opened: Callable[[str], kernlab.Dump]) -> None:
     assert isinstance(events.index, pd.RangeIndex)
     assert events.attrs["table"] == "ftrace"
     assert events.timestamp.dtype == "timedelta64[ns]"
+
+
+def test_two_events_of_one_number_are_told(damaged: Overlay) -> None:
+    whole = damaged.below
+    head = whole.symbol("ftrace_events")
+    _, calls = list_entries(whole.kernel, [head], "struct trace_event_call", "list", what="events")
+    numbers = calls["event.type"].tolist()
+    damaged.set("struct trace_event_call", int(calls.addresses[1]), "event.type", numbers[0])
+    told = f"1 trace events have the number of another one ({numbers[0]})"
+    with damaged.dump() as broken:
+        assert any(told in said for said in broken.ftrace.counts.attrs["problems"])
+    assert not any("number of another one" in said for said in whole.ftrace.counts.attrs["problems"])

@@ -123,9 +123,18 @@ class Formats:
 
     @cached_property
     def _rows(self) -> dict[int, int]:
-        """Event number to row of `_calls`."""
-        ids = self._calls["event.type"]
-        return {number: row for row, number in enumerate(ids) if number is not None}
+        """Event number to row of `_calls`, the first that has it."""
+        rows: dict[int, int] = {}
+        twice: list[int] = []
+        for row, number in enumerate(self._calls["event.type"]):
+            if number is not None and rows.setdefault(number, row) != row:
+                twice.append(number)
+        if twice:
+            numbers = few([str(number) for number in sorted(set(twice))])
+            self._kernel.lost(
+                f"{len(twice):,} trace events have the number of another one ({numbers}): damage; the first is used"
+            )
+        return rows
 
     @cached_property
     def names(self) -> dict[int, tuple[str, str]]:

@@ -147,15 +147,21 @@ def _recorded(folder: Path) -> list[Path]:
 
 def _description(folder: Path) -> Any:
     with (folder / METADATA).open("rb") as stream:
-        return json.loads(stream.read(_LARGEST_METADATA))
+        try:
+            return json.loads(stream.read(_LARGEST_METADATA))
+        except RecursionError as error:
+            raise ValueError("its lists are nested too deeply") from error
 
 
 def recorded_dropped(path: Path) -> tuple[int | None, str]:
     """(events that the kernel dropped while a file was recorded, what tells it), None where nothing does."""
     try:
         described = _description(path.parent)
-        if path.name in [entry["file"] for entry in described["files"]]:
-            return int(described["dropped"]), f"the kernel's own count ({METADATA})"
+        dropped = described["dropped"]
+        # A description comes with the files: a count is believed that a kernel's counter could be.
+        counts = type(dropped) is int and 0 <= dropped < 1 << 63
+        if counts and path.name in [entry["file"] for entry in described["files"]]:
+            return dropped, f"the kernel's own count ({METADATA})"
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None, ""
