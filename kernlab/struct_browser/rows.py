@@ -274,8 +274,13 @@ def summaries(
                 if shown:
                     parts[i].append(f"{label} {shown}" if label else shown)
     # Only where something is lacking at all is it asked why.
-    rows = np.flatnonzero(lacking & np.array([not words for words in parts], dtype=bool))
-    for row, status in zip(rows.tolist(), kernel.gather(addresses[rows], 1, "")[1].tolist(), strict=True):
+    rows = np.flatnonzero(lacking)
+    for row, status in zip(
+        rows.tolist(), kernel.gather(addresses[rows], kind.size, "")[1].tolist(), strict=True
+    ):
+        what = "the rest of it" if parts[row] else "its struct"
         if status in (Status.EXCLUDED, Status.LOST):
-            parts[row].append(f"its struct {_GONE}")
+            parts[row].append(f"{what} {_GONE}")
+        elif status == Status.ABSENT:
+            parts[row].append(f"the machine had no memory at {what}")
     return [", ".join(words) for words in parts]

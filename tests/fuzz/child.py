@@ -77,7 +77,8 @@ def _step(
         if seen.kind == "text":
             # Text has no attrs: it shows why something is not there, or is made of tables, which tell it.
             told += [said for said in dump.problems if said not in known]
-            told += _SHOWN.findall(seen.text) if not _SHOWN.search(answer.picture.text) else []
+            shown = _SHOWN.findall(seen.text)
+            told += shown if len(shown) > len(_SHOWN.findall(answer.picture.text)) else []
         found = differences(answer.picture, seen, damaged.planted)
         result.update(differences=[one.plain() for one in found], told=[said[:200] for said in told[:3]])
         return value if found else None
