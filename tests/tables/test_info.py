@@ -56,6 +56,17 @@ def test_a_dump_without_a_time_of_death_is_told_by_the_kernels_clock(whole_dump,
         )
 
 
+@pytest.mark.parametrize("said", [b"179542739", b"1"])
+def test_a_time_of_death_far_from_the_kernels_clock_is_told(opened, said):
+    whole = opened("debian-6.1")
+    assert not any("crash_time" in problem for problem in whole.info.attrs["problems"])
+    other = re.sub(rb"CRASHTIME=\d+\n", b"CRASHTIME=" + said + b"\n", whole.kernel.file.vmcoreinfo)
+    with Dump(Kernel.open(Overlay(whole).file(), vmcoreinfo=other)) as dump:
+        assert dump.info["crash_time"].timestamp() == int(said)
+        (told,) = (problem for problem in dump.info.attrs["problems"] if problem.startswith("crash_time"))
+        assert f"the kernel's clock at its last tick says {whole.info['crash_time']:%Y-%m-%d %H:%M}" in told
+
+
 def test_a_header_says_when_where_the_kernel_does_not(opened):
     whole = opened("debian-6.1")
     silent = re.sub(rb"CRASHTIME=\d+\n", b"", whole.kernel.file.vmcoreinfo)

@@ -29,6 +29,10 @@ _NOBODY = 0xFFFFFFFF
 _LONGEST_STRING = 4096
 #: Digits of more seconds than any time has.
 _LONGEST_TIME = 20
+#: Seconds since 1970 that pandas has a time for.
+_LAST_SECOND = integers.I64_RANGE[1] // 10**9
+#: Seconds between a crash and the last tick, or the start of makedumpfile, that need no explanation.
+_CLOCKS_APART = 3600
 
 
 @table
@@ -151,18 +155,30 @@ def _memory_bytes(kernel: Kernel) -> int:
 
 
 def _died(kernel: Kernel) -> tuple[pd.Timestamp | None, str | None]:
-    """When the machine died, and who says so."""
+    """When the machine died, and who says so; that the kernel's own clock was far from it is reported as lost."""
     told = (
         (kernel.vmcoreinfo.get("CRASHTIME"), "the kernel's note at the panic"),
         (kernel.file.header.get("timestamp"), "the file's header"),
     )
+    clock = "the kernel's clock at its last tick"
     for seconds, who in told:
         if (time := _utc(kernel, seconds, who)) is not None:
+            ticked = _ticked(kernel)
+            if ticked is not None and abs(time.timestamp() - ticked) > _CLOCKS_APART:
+                kernel.lost(f"crash_time: {who} says {time}, but {clock} says {_utc(kernel, ticked, clock)}")
             return time, who
-    # kernel/time/timekeeping.c, ktime_get_real_seconds: what CRASHTIME would have been.
-    who = "the kernel's clock at its last tick"
-    time = _utc(kernel, _number(_timekeeper(kernel), "xtime_sec"), who)
-    return time, who if time is not None else None
+    time = _utc(kernel, _number(_timekeeper(kernel), "xtime_sec"), clock)
+    return time, clock if time is not None else None
+
+
+def _ticked(kernel: Kernel) -> int | None:
+    """The time of day as the kernel last kept it (ktime_get_real_seconds), which CRASHTIME is; None where not known."""
+    try:
+        with kernel.quiet():
+            ticked = _number(_timekeeper(kernel), "xtime_sec")
+    except KernlabError:
+        return None
+    return ticked if 0 < ticked <= _LAST_SECOND else None
 
 
 def _timekeeper(kernel: Kernel) -> StructArray:
@@ -270,7 +286,7 @@ def _utc(kernel: Kernel, seconds: object, who: str) -> pd.Timestamp | None:
     if not seconds:
         return None
     said = str(seconds)
-    if said.isdecimal() and len(said) < _LONGEST_TIME and int(said) <= integers.I64_RANGE[1] // 10**9:
+    if said.isdecimal() and len(said) < _LONGEST_TIME and int(said) <= _LAST_SECOND:
         return pd.Timestamp(int(said), unit="s", tz="UTC")
     kernel.lost(f"when the machine died: {who} says {text.shorten(said, 40)!r} seconds, which is not a time")
     return None
