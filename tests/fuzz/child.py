@@ -24,7 +24,9 @@ from kernlab.errors import KernlabError
 
 #: What kernlab/memory/address_space.py says of a page that it cannot read (fault).
 _SHOWN = re.compile(
-    r"left out of the dump|cut off or damaged|had no memory at|nothing is mapped at|is not in the dump"
+    r"left out of the dump|cut off or damaged|had no memory at|nothing is mapped at|is not in the dump|"
+    r"^# .*cannot be read",
+    re.MULTILINE,
 )
 _HOME = str(Path(kernlab.__file__).parent)
 #: Address space that a case may use beyond what it has at the start: twice the memory it may fill.

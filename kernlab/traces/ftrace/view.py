@@ -278,11 +278,17 @@ class Ftrace(Losing, Spelt):
     def format(self, name: str) -> str:
         """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError.
 
+        Lines behind it that begin with # say what of it could not be read.
+
         >>> print(dump.ftrace.format("sched_switch")[:18])
         name: sched_switch
         """
-        ids = require(self._formats, name, ())
-        return self._formats.get(ids)[ids[0]].text(self._formats.common)
+        # Read anew, so that what is lost is this format's own, whoever asked for it before.
+        with self._kernel.scope("ftrace.format") as here:
+            formats = Formats(self._kernel)
+            ids = require(formats, name, ())
+            text = formats.get(ids)[ids[0]].text(formats.common)
+        return text + "".join(f"# {loss}\n" for loss in here.losses)
 
     def _of_instance(self, name: str) -> npt.NDArray[np.bool_]:
         known = [instance.name for instance in self._instances]
