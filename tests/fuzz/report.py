@@ -10,6 +10,8 @@ from fuzz.verdicts import Failure
 
 #: The slowest steps that are shown.
 SLOWEST = 8
+#: Cases of one cause that are named.
+LISTED = 20
 
 
 class Report:
@@ -67,7 +69,7 @@ class Report:
         for (what, cause), found in sorted(self.causes.items(), key=lambda item: (item[0][0], -len(item[1]))):
             names = dict.fromkeys(failure.case for failure in found)
             lines.append(f"{what}: {cause}: {len(names):,} cases")
-            lines.append(f"    make fuzz CASE='{next(iter(names))}'")
+            lines += [f"    make fuzz CASE='{name}'" for name in list(names)[: LISTED if details else 1]]
             if details:
                 lines += [f"    {line}" for line in found[0].detail.splitlines()]
         return "\n".join(lines)
