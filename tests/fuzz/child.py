@@ -76,11 +76,11 @@ def _step(
             return None
         known = {*answer.picture.problems, *answer.kernel_problems, *before}
         told = [said for said in (*seen.problems, *dump.kernel.problems) if said not in known]
-        if seen.kind == "text":
+        if text := seen.all_text:
             # Text has no attrs: it shows why something is not there, or is made of tables, which tell it.
             told += [said for said in dump.problems if said not in known]
-            shown = _SHOWN.findall(seen.text)
-            told += shown if len(shown) > len(_SHOWN.findall(answer.picture.text)) else []
+            shown = _SHOWN.findall(text)
+            told += shown if len(shown) > len(_SHOWN.findall(answer.picture.all_text)) else []
         found = differences(answer.picture, seen, damaged.planted)
         result.update(differences=[one.plain() for one in found], told=[said[:200] for said in told[:3]])
         return value if found else None

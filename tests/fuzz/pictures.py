@@ -36,6 +36,11 @@ class Picture:
     def rows(self) -> int:
         return len(next(iter(self.columns.values()))[0]) if self.columns else 0
 
+    @property
+    def all_text(self) -> str:
+        """Its text, and that of its parts."""
+        return "\n".join([self.text, *(part.all_text for part in self.parts.values())]).strip()
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -229,7 +229,7 @@ class Layout:
 
     def image_physical(self, address: int) -> int:
         """Physical address of an address in the kernel image (`__phys_addr` for kernel text)."""
-        return address + self.image_offset
+        return (address + self.image_offset) % (1 << 64)
 
     def in_direct_map(self, addresses: U64) -> Mask:
         """Which addresses lie in the map of all memory?"""

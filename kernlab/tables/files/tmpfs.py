@@ -121,11 +121,9 @@ def _resident(kernel: Kernel, block: StructArray) -> Column:
     every, index = np.unique(np.concatenate(spaces), return_inverse=True)
     pages = Column.of(np.concatenate(counts)).added_by(index, len(every))
     owner = StructArray(kernel, "struct address_space", every)["host->i_sb"]
-    lost = pages[~owner.valid].sum()
-    if lost:
-        kernel.lost(f"tmpfs: the inodes of {lost:,} pages of shared memory are not in the dump")
     # With pages whose owner is unknown each sum may be too small.
-    return _summed(block, owner, pages).where(np.full(len(block), lost == 0)) * kernel.page_size
+    whole = _owned(block, owner, pages, "in memory")
+    return _summed(block, owner, pages).where(np.full(len(block), whole)) * kernel.page_size
 
 
 def _swapped(kernel: Kernel, block: StructArray) -> Column:
@@ -134,8 +132,18 @@ def _swapped(kernel: Kernel, block: StructArray) -> Column:
     if inode is None:
         return Column.missing(len(block), "int")
     pages, owner = swapped_pages(inode), inode["i_sb"]
-    whole = bool((pages.valid & owner.valid).all())
+    whole = _owned(block, owner, pages, "swapped out") and bool(pages.valid.all())
     return _summed(block, owner, pages).where(np.full(len(block), whole)) * kernel.page_size
+
+
+def _owned(block: StructArray, owner: Column, pages: Column, what: str) -> bool:
+    """Is it known of all pages which file system they are of? What is not is told."""
+    some = pages.filled(1) > 0
+    unread = some & ~owner.valid
+    stray = some & owner.valid & ~np.isin(owner.values, block.addresses)
+    for lost, why in ((unread, "cannot be read"), (stray, "are of no file system that is listed")):
+        block.kernel.lost(f"inodes of shared memory that has pages {what} {why}", mask=lost)
+    return not (unread | stray).any()
 
 
 def _summed(block: StructArray, owner: Column, pages: Column) -> Column:
