@@ -27,8 +27,11 @@ def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) 
     Of pages that only a look at all of memory tells apart the kind stays '': a browser does not wait for that.
     """
     # What a glance at a damaged place lost is not a loss of the dump's own.
-    with kernel.scope("identify"):
-        return list(what_lies_at(kernel, kernel.addresses(addresses).values, quick=True))
+    with kernel.scope("identify") as here:
+        answers = what_lies_at(kernel, kernel.addresses(addresses).values, quick=True)
+        answers.label  # noqa: B018 - is worked out when it is asked for, and may lose something, too
+    answers.failed |= bool(here)
+    return list(answers)
 
 
 def type_of(kernel: Kernel, answer: Answer) -> Type | None:

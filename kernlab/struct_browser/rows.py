@@ -190,8 +190,9 @@ def _name_pointers(kernel: Kernel, made: list[NodeRow]) -> None:
     ]
     if unnamed:
         for i, answer in zip(unnamed, identify(kernel, [made[i].target for i in unnamed]), strict=True):
-            unknown = f"what tells of it {_GONE}" if answer.unread else ""
-            made[i] = replace(made[i], summary=show_controls(answer.label or unknown))
+            what = "; the rest" if answer.label else "what tells of it"
+            unknown = f"{what} {_GONE}" if answer.unread else ""
+            made[i] = replace(made[i], summary=show_controls(answer.label) + unknown)
     strings = [i for i in pointing if points_to_text(made[i].place)]
     if strings:
         addresses = np.array([made[i].target for i in strings], dtype=np.uint64)

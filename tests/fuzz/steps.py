@@ -99,11 +99,27 @@ def _ftrace_format(dump: Any, _: Sequence[int]) -> Parts:
     return parts
 
 
+def _ftrace_lines(dump: Any, _: Sequence[int]) -> Parts:
+    parts = Parts()
+    parts.ask("", lambda: "\n".join(dump.ftrace.lines()))
+    # Lines have no attrs: what they lack the trace tells.
+    parts.problems += dump.ftrace.problems
+    return parts
+
+
+def _search(dump: Any, known: Sequence[int]) -> Parts:
+    parts = Parts()
+    parts.ask("", lambda: dump.search(known[: len(known) // 8]))
+    # Nothing is found in pages that are not there: how much was searched is told.
+    parts.problems += [f"searched {table.attrs['searched_bytes']:,} bytes" for table in parts.values()]
+    return parts
+
+
 #: What tables with parameters are asked, by name. One that is missing here is an error: see `steps`.
 TABLE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "slab_objects": lambda dump, _: dump.slab_objects(),
     "owner": lambda dump, known: dump.owner(known),
-    "search": lambda dump, known: dump.search(known[: len(known) // 8]),
+    "search": _search,
 }
 
 #: And what the methods of traces are; `save` writes what `read` and `lines` give.
@@ -114,7 +130,7 @@ TRACE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "relay.blktrace": _relay_blktrace,
     "ftrace.events": _ftrace_events,
     "ftrace.format": _ftrace_format,
-    "ftrace.lines": lambda dump, _: "\n".join(dump.ftrace.lines()),
+    "ftrace.lines": _ftrace_lines,
 }
 TRACE_SAVES = {"relay.save", "ftrace.save"}
 

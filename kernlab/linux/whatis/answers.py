@@ -64,9 +64,10 @@ class Answer:
 
     @property
     def unread(self) -> bool:
-        """Whether it is not known for what the dump lacks."""
-        kind = self._all.kind[self._row]
-        return kind == KIND_NAMES[Kind.EXCLUDED] or (kind is None and self._all.failed)
+        """Whether something of it may be unknown for what the dump lacks: what it is, its name, or whose it is."""
+        kind, name = self._all.kind[self._row], self._all.name[self._row]
+        named = name is not None and self._all.holder[self._row] != name
+        return kind == KIND_NAMES[Kind.EXCLUDED] or (self._all.failed and not named)
 
     @property
     def label(self) -> str:
@@ -99,7 +100,7 @@ class Answers:
     slabs: SlabPages | None = field(repr=False)
     #: Asked at a glance: of holders only threads and processes are told, which takes no walk.
     quick: bool = False
-    #: Whether one of the ways to find out failed, for what the dump lacks.
+    #: Whether something that was looked at to find out is lacking in the dump.
     failed: bool = False
 
     def __len__(self) -> int:
