@@ -169,9 +169,22 @@ class Column(Operators["Column"]):
 
     @property
     def true(self) -> Mask:
-        """bool[n]: which are known, and neither 0, False, NULL nor ''."""
+        """bool[n]: which are known, and neither 0, False, NULL nor ''. Raises KernlabError for columns of arrays."""
+        if self.values.ndim != 1:
+            raise KernlabError(
+                f"only numbers and texts are true or not, and this is a column of {self._what}"
+            )
         true: Mask = self.valid & (self.values != ("" if self.values.dtype == object else 0))
         return true
+
+    @property
+    def text(self) -> Column:
+        """The same texts. Raises KernlabError where they are something else by this kernel's types."""
+        if self.kind != "text":
+            raise KernlabError(
+                f"{self.name or 'a member'} should be text, and is {self._what} by this kernel's types"
+            )
+        return self
 
     def has(self, bits: int | np.integer[Any]) -> Column:
         """Is any of these bits set? A "bool" column.

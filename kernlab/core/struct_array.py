@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,16 @@ class StructArray:
             return Struct(self.kernel, self.type, int(self.addresses[key]))
         picked = StructArray(self.kernel, self.type, self.addresses[key], self.valid[key])
         return picked if self._prefetched is None else picked._with(self._prefetched[key])
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            # Types that are damaged, or a kernel's to come, may have a struct where a number was.
+            if name in ("values", "true", "int64", "filled", "tolist", "text", "kind"):
+                raise MemberNotFoundError(
+                    f"{self.type.c_name} is a struct here, where a number or text is needed"
+                )
+            raise AttributeError(f"'StructArray' object has no attribute {name!r}")
 
     def has(self, path: str) -> bool:
         """Does this kernel's type have the member?

@@ -82,7 +82,7 @@ def _votes(kernel: Kernel, state: StructArray) -> list[Counter[int]]:
     """How often each pool says which size of its pages: by its order, its name and its mask."""
     page = kernel.page_size
     found = []
-    for order, name, mask in zip(state["order"], state["name"], state["mask"], strict=True):
+    for order, name, mask in zip(state["order"], state["name"].text, state["mask"], strict=True):
         sizes = []
         if order is not None and 0 < order <= _LARGEST:
             sizes.append(page << order)

@@ -115,7 +115,7 @@ class _Tables:
 
 def _tables(kernel: Kernel, module: StructArray) -> tuple[I64, _Tables]:
     """The tables that there are to read, each once, and the rows of their modules; what cannot be one is told."""
-    names = module["name"].values
+    names = module["name"].text.values
     table = module.follow("kallsyms")
     count, symtab, strtab = table["num_symtab"], table["symtab"], table["strtab"]
     # Linux commit 1c7651f43777 ("kallsyms: store type information in its own array") (in v5.2).

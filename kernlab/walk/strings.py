@@ -42,7 +42,7 @@ def sized_strings(
 
 def never_empty(names: Column) -> Column:
     """Names of what always has one: an empty one was read from memory that is damaged to zeros, and is not known."""
-    return names.where(names.true)
+    return names.text.where(names.true)
 
 
 def c_strings(

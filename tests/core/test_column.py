@@ -327,3 +327,17 @@ def test_seconds_beyond_what_a_time_holds():
 def test_how_far_two_moments_lie_apart(pairs):
     begin, end = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
     assert integers.apart(begin, end).tolist() == [min(max(b - a, I64[0]), I64[1]) for a, b in pairs]
+
+
+def test_what_is_not_what_a_table_expects_is_refused(opened):
+    """Types that are damaged may have an array, a struct or a number where something else was."""
+    tasks = opened("debian-6.1").structs("task_struct", ["init_task"])
+    assert tasks["comm"].text.tolist() == ["swapper/0"]
+    with pytest.raises(KernlabError, match=r"struct task_struct: pid should be text, and is int by"):
+        tasks["pid"].text  # noqa: B018
+    with pytest.raises(KernlabError, match="only numbers and texts are true or not"):
+        tasks["cpus_mask.bits"].true  # noqa: B018
+    with pytest.raises(KernlabError, match="struct list_head is a struct here"):
+        tasks["tasks"].values  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        tasks["tasks"].nothing  # noqa: B018

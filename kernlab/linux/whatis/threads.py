@@ -60,9 +60,9 @@ def threads(kernel: Kernel) -> Threads:
     """All threads by the addresses of their task_structs, ascending. Raises KernlabError where no task is found."""
     task = find_tasks(kernel)
     task = task[np.argsort(task.addresses, kind="stable")]
-    comm, pid = task["comm"], task["pid"]
+    comm, pid = task["comm"].text, task["pid"]
     leader = task.follow("group_leader")
-    of_leader, tgid = leader["comm"], task["tgid"]
+    of_leader, tgid = leader["comm"].text, task["tgid"]
     return Threads(task, _names(comm, pid), _names(of_leader, tgid))
 
 

@@ -89,7 +89,7 @@ def _users(kernel: Kernel, module: StructArray) -> Column:
     users: list[list[str]] = [[] for _ in range(len(module))]
     heads = module.follow("source_list").addresses
     owner, use = list_entries(kernel, heads, "struct module_use", "source_list", what="the modules' users")
-    name = use["source->name"]
+    name = use["source->name"].text
     for row, who in zip(owner.tolist(), name, strict=True):
         if who is not None:
             users[row].append(who)

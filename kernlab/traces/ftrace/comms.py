@@ -87,7 +87,7 @@ class Comms:
     def _living(self) -> dict[int, str]:
         try:
             tasks = find_tasks(self._kernel)
-            pid, comm = tasks["pid"], tasks["comm"]
+            pid, comm = tasks["pid"], tasks["comm"].text
         except KernlabError as error:
             self._kernel.lost(f"the names of living tasks cannot be read: {error}")
             return {}

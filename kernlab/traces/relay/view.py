@@ -320,7 +320,7 @@ class Relay(Spelt):
     def _tasks(self) -> dict[int, str]:
         """comm by pid of every task in the dump."""
         tasks = find_tasks(self._kernel)
-        pid, comm = tasks["pid"], tasks["comm"]
+        pid, comm = tasks["pid"], tasks["comm"].text
         found: dict[int, str] = {}
         for number, name in zip(pid, comm, strict=True):
             if number is not None and name is not None:
