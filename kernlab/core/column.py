@@ -6,14 +6,14 @@ import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.operators import Operators
 from kernlab.debuginfo.types import EnumType, Type
-from kernlab.errors import KernlabError
+from kernlab.errors import KernlabError, MemberNotFoundError
 from kernlab.util import integers, losses
 
 I64 = npt.NDArray[np.int64]
@@ -22,6 +22,8 @@ Mask = npt.NDArray[np.bool_]
 #: A formula that is longer is not spoken of by name.
 _LONGEST_NAME = 80
 _NUMBERS = ("int", "uint", "bool", "enum", "address")
+#: What is asked of structs only (StructArray).
+_OF_STRUCTS = ("addresses", "follow", "first", "elements", "container", "cast", "prefetch")
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -91,6 +93,15 @@ class Column(Operators["Column"]):
         kinds = {"text": (object, ""), "bool": (bool, False), "int": (np.int64, 0)}
         dtype, nothing = kinds[kind]
         return cls(np.full(count, nothing, dtype=dtype), np.zeros(count, dtype=bool), kind)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            if name in _OF_STRUCTS:
+                raise MemberNotFoundError(
+                    f"{self.name or 'a member'} is {self._what} here, where a struct is needed"
+                )
+            raise AttributeError(f"'Column' object has no attribute {name!r}")
 
     def __len__(self) -> int:
         return len(self.values)

@@ -1,9 +1,11 @@
-"""Python's operators for what computes column by column: each is handed on by its sign."""
+"""Python's operators: for what computes column by column, and for what nothing is computed with."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
+
+from kernlab.errors import KernlabError
 
 Result = TypeVar("Result")
 
@@ -108,3 +110,22 @@ class Operators(Generic[Result]):
         return self._compare(">=", other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class NotANumber:
+    """What nothing is computed with: types that are damaged, or a kernel's to come, may have a struct for a number."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise KernlabError(f"{self._called()} is a struct here: nothing can be computed with it")
+
+    @abstractmethod
+    def _called(self) -> str:
+        """What it is, in C."""
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = _refuse
+    __floordiv__ = __rfloordiv__ = __truediv__ = __rtruediv__ = __mod__ = __rmod__ = _refuse
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = _refuse
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse

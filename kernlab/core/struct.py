@@ -9,6 +9,7 @@ import numpy as np
 
 from kernlab.core import members, struct_text
 from kernlab.core.kernel import Kernel
+from kernlab.core.operators import NotANumber
 from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import DEEPEST, ArrayType, EnumType, PointerType, StructType, Type
 from kernlab.errors import FaultError, KernlabError
@@ -16,7 +17,7 @@ from kernlab.memory.address_space import Status, fault
 from kernlab.util import text
 
 
-class Struct:
+class Struct(NotANumber):
     """One struct: members as attributes (`task.mm.total_vm`), or by path (`task["se.sum_exec_runtime"]`).
 
     Integers, bools and floats become Python's own, char arrays str, enums ints that know their name, pointers to
@@ -46,6 +47,9 @@ class Struct:
         if not valid[0]:
             raise self._why(access, path)
         return value_at(self._kernel, access.type, int(base[0]), access.bit_offset, access.bit_size)
+
+    def _called(self) -> str:
+        return self.type_.c_name
 
     def _why(self, access: Access, path: str) -> KernlabError:
         """What broke the chain of pointers on the way to `path`."""

@@ -12,17 +12,18 @@ import numpy.typing as npt
 from kernlab.core import members, telling
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
+from kernlab.core.operators import NotANumber
 from kernlab.core.prefetch import Place, Prefetched, prefetch
 from kernlab.core.struct import Struct, explore
 from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
-from kernlab.errors import BudgetError, KernlabError, MemberNotFoundError
+from kernlab.errors import AddressError, BudgetError, KernlabError, MemberNotFoundError
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 
-class StructArray:
+class StructArray(NotANumber):
     """N structs of one type (a C name or a `Type`), by their addresses uint64[n].
 
     `array["mm->total_vm"]` reads one member of all of them in one pass and gives a `Column`; a path that ends in a
@@ -40,7 +41,12 @@ class StructArray:
     ):
         self.kernel = kernel
         self.type = (kernel.find_type(type) if isinstance(type, str) else type).strip()
-        self.addresses: U64 = np.ascontiguousarray(addresses, dtype=np.uint64)
+        try:
+            self.addresses: U64 = np.ascontiguousarray(addresses, dtype=np.uint64)
+        except (TypeError, ValueError) as error:
+            raise AddressError(f"these are not addresses of {self.type.c_name}: {error}") from error
+        if self.addresses.ndim != 1:
+            raise AddressError(f"these are arrays, not addresses of {self.type.c_name}")
         self.valid: Mask = self.addresses != 0 if valid is None else valid & (self.addresses != 0)
         self._prefetched: Prefetched | None = None
 
@@ -66,11 +72,14 @@ class StructArray:
         picked = StructArray(self.kernel, self.type, self.addresses[key], self.valid[key])
         return picked if self._prefetched is None else picked._with(self._prefetched[key])
 
+    def _called(self) -> str:
+        return self.type.c_name
+
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):
             # Types that are damaged, or a kernel's to come, may have a struct where a number was.
-            if name in ("values", "true", "int64", "filled", "tolist", "text", "kind"):
+            if hasattr(Column, name) or name in Column.__slots__:
                 raise MemberNotFoundError(
                     f"{self.type.c_name} is a struct here, where a number or text is needed"
                 )

@@ -38,6 +38,8 @@ def resolve(start: Type, path: str) -> Access:
     and pointers.
     Raises MemberNotFoundError (naming the nearest members) and KernlabError for what is not a path.
     """
+    if not isinstance(path, str):
+        raise MemberNotFoundError(f"{start.strip().c_name} is not an array: it has no element {path!r}")
     if len(path) > _LONGEST:
         raise KernlabError(f"a member path of {len(path):,} characters is too long; the limit is {_LONGEST}")
     hops = [0]

@@ -27,7 +27,7 @@ def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
     kind = kernel.find_type("struct resource")
     top = np.array([kernel.symbol(root)], dtype=np.uint64)
     levels: list[tuple[U64, I64]] = []
-    parents, seen = top, top
+    parents, seen = top, set(top.tolist())
     lost: list[int] = []
     twice, most = 0, kernel.budget.structs(kind.size)
     for _ in range(_DEEPEST):
@@ -41,11 +41,13 @@ def resources(kernel: Kernel, root: str) -> tuple[StructArray, I64]:
             if len(seen) > most:
                 kernel.lost(f"{root}: more ranges than the {most:,} that what the file holds has room for")
                 break
-            unique, first = np.unique(current, return_index=True)
-            fresh = np.sort(first[~np.isin(unique, seen)])
+            fresh = []
+            for row, node in enumerate(current.tolist()):
+                if node not in seen:
+                    seen.add(node)
+                    fresh.append(row)
             twice += len(current) - len(fresh)
             owner, current = owner[fresh], current[fresh]
-            seen = np.concatenate([seen, current])
             owners.append(owner)
             nodes.append(current)
             with kernel.quiet():

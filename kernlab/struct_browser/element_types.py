@@ -143,7 +143,7 @@ def fits(kernel: Kernel, head: Type, element: ElementType, links: Sequence[int])
         kind = type_of(kernel, answer)
         if kind is None:
             # Others lie in caches of their own type; this one does not.
-            stranger.append(answer if answer.kind == SLAB_OBJECT else None)
+            stranger.append(answer if answer.kind == SLAB_OBJECT and not answer.unread else None)
         elif link_type:
             place = link_at(kind, answer.offset, link_type)
             stranger.append(None if place == (element.type.c_name, element.link) else answer)

@@ -95,10 +95,9 @@ def differences(before: Picture, after: Picture, planted: frozenset[int] = froze
     if before.kind != after.kind:
         return [Difference("", OTHER, 1, f"{before.kind} became {after.kind}")]
     if before.kind == "text":
-        shown = any(f"{value:x}" in after.text for value in planted)
         return (
             []
-            if shown or before.text == after.text
+            if _shows(after.text, planted) or before.text == after.text
             else [Difference("", CHANGED, 1, _first(before.text, after.text))]
         )
     if before.kind == "parts":
@@ -137,6 +136,10 @@ def differences(before: Picture, after: Picture, planted: frozenset[int] = froze
     return found
 
 
+def _shows(text: str, planted: frozenset[int]) -> bool:
+    return any(f"{value:x}" in text for value in planted)
+
+
 def _fewer(before: int, after: int) -> list[Difference]:
     return [Difference("", FEWER, before - after, f"{before:,} became {after:,}")] if after < before else []
 
@@ -161,6 +164,8 @@ def _changed(old: Any, new: Any, skip: Mask, planted: frozenset[int]) -> npt.NDA
             any(-NEAR < int(value) % (1 << 64) - one < NEAR for one in planted) for value in new[rows][:1000]
         ]
         rows = rows[: len(shows)][~np.array(shows, dtype=bool)] if len(rows) <= 1000 else rows
+    elif planted and len(rows) and new.dtype == object:
+        rows = np.array([row for row in rows.tolist() if not _shows(str(new[row]), planted)], dtype=np.int64)
     return rows
 
 

@@ -265,7 +265,10 @@ def _current(kernel: Kernel, cpu: int) -> StructArray:
 
 
 def _number(structs: StructArray, path: str) -> int:
-    return int(_value(structs, path))
+    value = _value(structs, path)
+    if not isinstance(value, np.integer):
+        raise KernlabError(f"{path} of {structs.type.c_name} is not a number by this kernel's types")
+    return int(value)
 
 
 def _text(structs: StructArray, path: str) -> str:

@@ -185,17 +185,14 @@ class Formats:
     def _read(self, numbers: list[int]) -> None:
         calls = self._calls[np.array([self._rows[number] for number in numbers])]
         classes = calls.follow("class", "struct trace_event_class")
-        heads = classes["fields"]
-        assert isinstance(heads, StructArray)
-        where = heads.addresses.copy()
+        where = classes.follow("fields").addresses.copy()
         # trace_get_fields(): system calls keep the fields of their arguments with what describes the call.
         enter = self._kernel.symbols.get("syscall_get_enter_fields")
         getter = classes["get_fields"]
         if enter is not None and (getter.values == np.uint64(enter)).any():
             calls_data = StructArray(self._kernel, "struct syscall_metadata", calls["data"].values)
-            fields = calls_data["enter_fields"]
-            assert isinstance(fields, StructArray)
-            where = np.where(getter.values == np.uint64(enter), fields.addresses, where)
+            fields = calls_data.follow("enter_fields").addresses
+            where = np.where(getter.values == np.uint64(enter), fields, where)
         prints = c_strings(self._kernel, calls["print_fmt"], _LONGEST_FORMAT)
         start, end = (self._kernel.symbols.get(name) or 0 for name in ("_text", "_end"))
         for row, (number, fields_of) in enumerate(zip(numbers, self._fields(where), strict=True)):
