@@ -23,6 +23,12 @@ U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 
+#: What is asked of numbers and texts only (Column).
+_OF_NUMBERS = frozenset(
+    name for name in vars(Column) if not name.startswith("_") and name not in ("type", "valid", "of", "has")
+)
+
+
 class StructArray(NotANumber):
     """N structs of one type (a C name or a `Type`), by their addresses uint64[n].
 
@@ -43,7 +49,7 @@ class StructArray(NotANumber):
         self.type = (kernel.find_type(type) if isinstance(type, str) else type).strip()
         try:
             self.addresses: U64 = np.ascontiguousarray(addresses, dtype=np.uint64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise AddressError(f"these are not addresses of {self.type.c_name}: {error}") from error
         if self.addresses.ndim != 1:
             raise AddressError(f"these are arrays, not addresses of {self.type.c_name}")
@@ -79,7 +85,7 @@ class StructArray(NotANumber):
 
         def __getattr__(self, name):
             # Types that are damaged, or a kernel's to come, may have a struct where a number was.
-            if hasattr(Column, name) or name in Column.__slots__:
+            if name in _OF_NUMBERS:
                 raise MemberNotFoundError(
                     f"{self.type.c_name} is a struct here, where a number or text is needed"
                 )

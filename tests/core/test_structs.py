@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from debuginfo import make_btf as btf
@@ -309,3 +311,8 @@ def test_reprs_are_inert_and_readable(below, known):
     assert "level" in dir(one)
     assert "counters" in one._ipython_key_completions_()
     assert hash(one) == hash(things(heap, known, places)[0])
+
+
+def test_an_array_of_structs_can_be_copied(opened):
+    tasks = opened("debian-6.1").structs("task_struct", ["init_task"])
+    assert copy.copy(tasks)["comm"].tolist() == ["swapper/0"]
