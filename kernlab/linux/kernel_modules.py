@@ -249,16 +249,23 @@ def module_types(kernel: Kernel) -> list[Btf]:
     data, size, name = btf["data"], btf["data_size"], btf["name"]
     base = kernel.types
     assert isinstance(base, Btf)
-    claimed = size.where((size <= _LARGEST_BTF).true).int64.filled(0)
+    # As with symbols: types that stand with another module are those of a copy of its struct.
+    rows, copies = _each_once(np.arange(len(entry)), data.values.astype(np.uint64))
+    copies = copies[data.true[copies]]
+    rows = np.sort(np.concatenate([rows[data.true[rows]], np.flatnonzero(~data.true)]))
+    if len(copies):
+        more = f" and {len(copies) - 1:,} more modules" if len(copies) > 1 else ""
+        kernel.lost(f"the types of module {str(name.values[copies[0]])!r}{more}: they are another module's")
+    claimed = size.where((size <= _LARGEST_BTF).true).int64.filled(0)[rows]
     believed = kernel.budget.counts(claimed, 1, "bytes of the modules' types")
     found = []
-    for row in range(len(entry)):
+    for row, fits in zip(rows.tolist(), believed.tolist(), strict=True):
         who = str(name.values[row])
         try:
             where, length = data[row], size[row]
             if where is None or length is None:
                 raise KernlabError("it lies on pages that the dump lacks")
-            if length != believed[row]:
+            if length != fits:
                 raise KernlabError(f"it claims {length:,} bytes")
             found.append(Btf(kernel.read(where, length), base))
         except KernlabError as error:
