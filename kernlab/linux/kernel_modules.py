@@ -250,9 +250,9 @@ def module_types(kernel: Kernel) -> list[Btf]:
     base = kernel.types
     assert isinstance(base, Btf)
     # As with symbols: types that stand with another module are those of a copy of its struct.
-    rows, copies = _each_once(np.arange(len(entry)), data.values.astype(np.uint64))
-    copies = copies[data.true[copies]]
-    rows = np.sort(np.concatenate([rows[data.true[rows]], np.flatnonzero(~data.true)]))
+    there = np.flatnonzero(data.true)
+    _, copies = _each_once(there, data.values[there].astype(np.uint64))
+    rows = np.setdiff1d(np.arange(len(entry)), copies)
     if len(copies):
         more = f" and {len(copies) - 1:,} more modules" if len(copies) > 1 else ""
         kernel.lost(f"the types of module {str(name.values[copies[0]])!r}{more}: they are another module's")
