@@ -128,13 +128,20 @@ class ManyModules:
         self.used_by = {names[at]: ",".join(names[at + 1 : at + 10]) for at in range(0, self.count, 10)}
 
     def _types(self) -> None:
-        """Every second module has the type information of one of the kernel's own."""
+        """Every second module has type information: a copy of its own of what the smallest of the kernel's own has."""
         if self.kernel.find_symbol("btf_modules") is None:
             return
         head = self.kernel.symbol("btf_modules")
         _, own = list_entries(self.kernel, [head], "struct btf_module", "list", what="their types")
-        btf = Copies(self.heap, "struct btf", int(own.follow("btf").addresses[0]), len(self.names[::2]))
+        theirs = own.follow("btf")
+        smallest = int(np.argmin(theirs["data_size"].values))
+        at, size = int(theirs["data"].values[smallest]), int(theirs["data_size"].values[smallest])
+        btf = Copies(self.heap, "struct btf", int(theirs.addresses[smallest]), len(self.names[::2]))
         btf.texts("name", self.names[::2])
+        data = [self.heap.alloc(size) for _ in self.names[::2]]
+        for address in data:
+            self.heap.put(address, self.kernel.read(at, size))
+        btf.set("data", np.array(data, dtype=np.uint64))
         entry = Copies(self.heap, "struct btf_module", int(own.addresses[0]), len(self.names[::2]))
         entry.set("btf", btf.addresses)
         self._put_first(entry, "list", head)
