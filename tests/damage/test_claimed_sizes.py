@@ -207,12 +207,25 @@ def test_slabs_that_claim_more_objects_than_the_file_holds(sample):
     assert told(losses, "objects of slabs: there should be 32,767")
 
 
-def test_file_tables_that_claim_more_descriptors_than_the_file_holds(sample):
+@pytest.mark.parametrize("claimed", [(1 << 20) + 64, 1 << 23, 1 << 28])
+def test_file_tables_that_claim_more_descriptors_than_a_process_may_have(sample, claimed):
     task = sample.tasks.query("pid == 1")["address"].iloc[0]
     table = sample.structs("task_struct", [int(task)])["files->fdt"].values[0]
-    broken = Overlay(sample).set("struct fdtable", int(table), "max_fds", 1 << 28).dump().kernel
+    broken = Overlay(sample).set("struct fdtable", int(table), "max_fds", claimed).dump().kernel
     with scope("test") as losses:
         found = bounded(lambda: open_files(broken))
+    assert 0 < len(found) < len(open_files(sample.kernel))
+    assert told(losses, "relay: the open files of some processes are not known: their tables are damaged")
+
+
+def test_a_machine_whose_owner_lets_processes_have_more_descriptors(sample):
+    """The kernel's own limit is believed: what the file holds then bounds the tables."""
+    task = sample.tasks.query("pid == 1")["address"].iloc[0]
+    table = sample.structs("task_struct", [int(task)])["files->fdt"].values[0]
+    overlay = Overlay(sample).set("struct fdtable", int(table), "max_fds", 1 << 28)
+    overlay.word(sample.kernel.symbol("sysctl_nr_open"), 1 << 30, 4)
+    with scope("test") as losses:
+        found = bounded(lambda: open_files(overlay.dump().kernel))
     assert 0 < len(found) < len(open_files(sample.kernel))
     assert told(losses, f"descriptors of open files: there should be {1 << 28:,}")
 
