@@ -135,12 +135,14 @@ class ManyModules:
         _, own = list_entries(self.kernel, [head], "struct btf_module", "list", what="their types")
         theirs = own.follow("btf")
         smallest = int(np.argmin(theirs["data_size"].values))
-        at, size = int(theirs["data"].values[smallest]), int(theirs["data_size"].values[smallest])
+        types = self.kernel.read(
+            int(theirs["data"].values[smallest]), int(theirs["data_size"].values[smallest])
+        )
         btf = Copies(self.heap, "struct btf", int(theirs.addresses[smallest]), len(self.names[::2]))
         btf.texts("name", self.names[::2])
-        data = [self.heap.alloc(size) for _ in self.names[::2]]
+        data = [self.heap.alloc(len(types)) for _ in self.names[::2]]
         for address in data:
-            self.heap.put(address, self.kernel.read(at, size))
+            self.heap.put(address, types)
         btf.set("data", np.array(data, dtype=np.uint64))
         entry = Copies(self.heap, "struct btf_module", int(own.addresses[0]), len(self.names[::2]))
         entry.set("btf", btf.addresses)
