@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kernlab.struct_browser.explore import Explore
     from kernlab.struct_browser.find import FindSymbols, TypeLayout
     from kernlab.struct_browser.identify import Identify
+    from kernlab.tables.processes.stacks import Stacks
     from kernlab.traces.ftrace.view import Ftrace
     from kernlab.traces.relay.view import Relay
 
@@ -46,6 +47,11 @@ class Contents:
     map_usage: lazy[Frame] = lazy(
         "kernlab.tables.processes.map_usage:map_usage",
         "Memory maps with what each really holds, from the page tables (/proc/PID/smaps).",
+    )
+
+    stacks: lazy[Stacks] = lazy(
+        "kernlab.tables.processes.stacks:stacks",
+        "Stacks of all threads, one row per frame; .groups() joins equal ones.",
     )
 
     memory: lazy[pd.DataFrame] = lazy(

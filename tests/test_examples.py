@@ -29,6 +29,7 @@ CLASSES = {
     "kernlab.dump:Dump": (),
     "kernlab.dataframes.accessor:KernAccessor": (),
     "kernlab.plots:Plots": (),
+    "kernlab.tables.processes.stacks:Stacks": (),
     "kernlab.traces.relay.view:Relay": (),
     # wait and slots are of the running kernel's files.
     "kernlab.traces.relay.files:RelayFiles": ("wait", "slots", "close"),

@@ -254,12 +254,14 @@ class Kernel:
             )
         return address
 
-    def symbolize(self, addresses: npt.ArrayLike) -> list[str | None]:
+    def symbolize(
+        self, addresses: npt.ArrayLike, behind: npt.NDArray[np.bool_] | None = None
+    ) -> list[str | None]:
         """`SymbolTable.symbolize`, by the modules' symbols, too, where an address is not one of the kernel's own."""
-        named = self.symbols.symbolize(addresses)
+        named = self.symbols.symbolize(addresses, behind)
         if None in named:
             self.with_modules()
-            named = self.symbols.symbolize(addresses)
+            named = self.symbols.symbolize(addresses, behind)
         return named
 
     def find_symbol(self, name: str) -> int | None:

@@ -68,7 +68,13 @@ class lazy(Entry, property, Generic[T]):  # noqa: N801 - written like a decorato
         """What it gives, as its line says."""
         import pandas as pd
 
-        return pd.Series if "Series" in self._annotation else pd.DataFrame
+        if "Series" in self._annotation:
+            return pd.Series
+        # A table with methods of its own stands beside its function.
+        own = getattr(
+            import_module(self.module), self._annotation.removeprefix("lazy[").removesuffix("]"), None
+        )
+        return own if isinstance(own, type) and issubclass(own, pd.DataFrame) else pd.DataFrame
 
     @overload
     def __get__(self, dump: None, owner: type) -> Self: ...

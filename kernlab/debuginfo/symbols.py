@@ -261,9 +261,18 @@ class SymbolTable:
         room = min(int(behind.min()) - address if len(behind) else _LONGEST, _LONGEST)
         return min(room, _LONGEST_FUNCTION) if room > _LONGEST_FUNCTION and self.functions_only else room
 
-    def symbolize(self, addresses: npt.ArrayLike) -> list[str | None]:
-        """Each address as `name+0x1f/0x80 [module]`, as the kernel's %pS prints it; None where no symbol covers it."""
-        rows, offsets, sizes = self.lookup(addresses)
+    def symbolize(
+        self, addresses: npt.ArrayLike, behind: npt.NDArray[np.bool_] | None = None
+    ) -> list[str | None]:
+        """Each address as `name+0x1f/0x80 [module]`, as the kernel's %pS prints it; None where no symbol covers it.
+
+        `behind` bool[n] marks what lies behind a call: the symbol is the one that made it, as %pB has it, where a
+        function that does not return was called last thing.
+        """
+        wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
+        back = np.uint64(0) if behind is None else behind.astype(np.uint64)
+        rows, offsets, sizes = self.lookup(wanted - back)
+        offsets = offsets + back
         named: list[str | None] = []
         for row, offset, size in zip(rows.tolist(), offsets.tolist(), sizes.tolist(), strict=True):
             if row < 0:

@@ -323,7 +323,8 @@ def _called(owner: Any, method: str, given: list[Any]) -> Any:
 
 
 def _is_frame(thing: Any) -> bool:
-    return type(thing).__module__.partition(".")[0] == "pandas" and hasattr(thing, "columns")
+    homes = {kind.__module__.partition(".")[0] for kind in type(thing).__mro__}
+    return "pandas" in homes and hasattr(thing, "columns")
 
 
 def open_dumps(namespace: Mapping[str, Any]) -> dict[str, Dump]:

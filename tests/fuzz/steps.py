@@ -147,6 +147,7 @@ VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "struct": lambda dump, known: repr(dump.struct("task_struct", "init_task")),
     "percpu": lambda dump, known: dump.percpu("runqueues").frame(["nr_running"]),
     "symbolize": lambda dump, known: dump.symbolize(known),
+    "stacks.groups": lambda dump, known: dump.stacks.groups(),
 }
 #: What the struct browser is asked to open.
 OPENED = ("tasks", "mm", "signal", "fs")

@@ -132,6 +132,20 @@ class Truth:
             name: path for name, _, path in (line.partition(" -> ") for line in self.lines(f"p/{pid}/links"))
         }
 
+    @cached_property
+    def stacks(self) -> dict[int, list[str]]:
+        """Each thread's frames as /proc/PID/stack printed them, innermost first, without the "[<0>] " before each.
+
+        Threads that ran, and captures of before their stacks were kept, have none.
+        """
+        found: dict[int, list[str]] = {}
+        for name in self.files:
+            if match := re.fullmatch(r"[pt]/(\d+)/stack", name):
+                lines = [line.split(None, 1)[1] for line in self.lines(name) if line.strip()]
+                if lines:
+                    found[int(match[1])] = lines
+        return found
+
     def cgroup(self, pid: int) -> str:
         """The path in the unified hierarchy, seen from its root: "/system.slice/cron.service"."""
         return next(line[3:] for line in self.lines(f"p/{pid}/cgroup") if line.startswith("0::"))
