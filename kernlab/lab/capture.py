@@ -160,7 +160,7 @@ class _Run:
     def _prepare(self, work: Path, kernel: GuestKernel, userland: Userland) -> None:
         modules = [*self.scenario.modules, *(["qemu_fw_cfg"] if self.options.vmcoreinfo_device else [])]
         self.progress("Making the RAM disks")
-        write_ram_disks(work, kernel, userland, modules)
+        write_ram_disks(work, kernel, userland, modules, self.scenario.driver)
         settings: dict[str, str | int] = {
             "CRASH": int(self.crash),
             "PAUSE": int(not self.crash),
@@ -273,6 +273,9 @@ class _Run:
                 self.progress(f"Note: {rest}")
                 continue
             self.progress(_said(word, rest))
+            if word == "nmi":
+                guest.monitor("inject-nmi")
+                continue
             if word in ("saved", "finished"):
                 guest.wait(60)
                 return
@@ -352,6 +355,7 @@ def _said(word: str, rest: str) -> str:
         "prepared": "The story is prepared",
         "truth": "The truth is taken",
         "dying": "The guest dies",
+        "nmi": "QEMU sends an NMI",
         "crashed": "The crash kernel runs",
         "saving": f"Saving {rest}",
         "saved": "Saved",

@@ -83,7 +83,8 @@ def _wanted(
     parts = kernel_parts(apt, package)
     yield "kernel", apt, parts
     image = next((part for part in parts if part.name.startswith("linux-image-")), package)
-    if all(built_place(apt.cache, image, name).exists() for name in GUEST_PROGRAMS):
+    built = (*GUEST_PROGRAMS, f"{scenario.driver}.ko")
+    if all(built_place(apt.cache, image, name).exists() for name in built):
         return
     yield from _root("compiler and headers", apt, *toolchain_names(apt, release_of(image)))
     yield from _root("make", AptRoot(TOOLS_RELEASE, cache, progress), "make")

@@ -64,8 +64,10 @@ def find_userland(cache: Path | None, progress: Progress) -> Userland:
     raise LabError("No Debian release gave the guests' programs:\n" + "\n".join(problems))
 
 
-def write_ram_disks(folder: Path, kernel: GuestKernel, userland: Userland, extra_modules: list[str]) -> None:
-    """`first.cpio` and `crash.cpio` in `folder`."""
+def write_ram_disks(
+    folder: Path, kernel: GuestKernel, userland: Userland, extra_modules: list[str], driver: str
+) -> None:
+    """`first.cpio` (with a module of the lab's own, `driver`) and `crash.cpio` in `folder`."""
     disk = kernel.with_dependencies(_DISK_MODULES)
     more = {
         name: content
@@ -79,7 +81,7 @@ def write_ram_disks(folder: Path, kernel: GuestKernel, userland: Userland, extra
         **userland.files("kexec", "blktrace", "makedumpfile"),
         **init,
         **_module_files([*disk, *more], {**disk, **more}),
-        "modules/kernlab_story.ko": kernel.build("kernlab_story.ko"),
+        f"modules/{driver}.ko": kernel.build(f"{driver}.ko"),
         "bin/truthtar": kernel.build("truth"),
         "bin/actors": kernel.build("actors"),
         "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/tmp:/bin/sh\n",

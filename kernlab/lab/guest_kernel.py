@@ -33,8 +33,8 @@ _PREFIX = "linux-image-"
 TOOLS_RELEASE = "trixie"
 
 _GUEST = Path(__file__).parent / "guest"
-#: What is built of it for each kernel.
-GUEST_PROGRAMS = ("truth", "actors", "kernlab_story.ko")
+#: What is built of it for each kernel, beside a story's module.
+GUEST_PROGRAMS = ("truth", "actors")
 _BUILD_LIMIT_SECONDS = 300.0
 _MOST_TRIED, _MOST_NAMES = 6, 40  # kernels whose files may be gone, names whose packages may be
 
@@ -93,7 +93,7 @@ class GuestKernel:
         return private_root(self.apt, *toolchain_names(self.apt, self.release))
 
     def build(self, name: str) -> Path:
-        """A file of guest/ built for this kernel: `truth`, `actors` (static programs) or `kernlab_story.ko`."""
+        """A file of guest/ built for this kernel: `truth`, `actors` (static programs), or modules/NAME as `NAME.ko`."""
         source = _source(name)
         place = built_place(self.apt.cache, self.package, name)
         if place.exists():
@@ -105,7 +105,7 @@ class GuestKernel:
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".build-") as scratch:
             built = Path(scratch) / name
             if name.endswith(".ko"):
-                shutil.copytree(_GUEST / "module", scratch, dirs_exist_ok=True)
+                shutil.copytree(source.parent, scratch, dirs_exist_ok=True)
                 self._vmlinux(headers)
                 # make names itself by the path it was run as, which only a wrapper of a newer release keeps.
                 make = program(
@@ -183,14 +183,15 @@ def toolchain_names(apt: AptRoot, release: str) -> list[str]:
 
 
 def built_place(cache: Path, package: Package, name: str) -> Path:
-    """Where a file of GUEST_PROGRAMS lies once it was built for a kernel: by its source's contents."""
+    """Where a file that `build` makes lies once it was built for a kernel: by its source's contents."""
     content = _source(name).read_bytes()
     stamp = hashlib.sha256(content).hexdigest()[:16]
     return cache / "built" / f"{release_of(package)}_{package.version}" / stamp / name
 
 
 def _source(name: str) -> Path:
-    return _GUEST / "module" / "kernlab_story.c" if name.endswith(".ko") else _GUEST / f"{name}.c"
+    module = name.removesuffix(".ko")
+    return _GUEST / f"{name}.c" if module == name else _GUEST / "modules" / module / f"{module}.c"
 
 
 def kernel_parts(apt: AptRoot, package: Package) -> list[Package]:

@@ -70,7 +70,7 @@ def ingredients(
     apt, package = find_package(options.kernel, options.flavour or scenario.flavour, cache, progress)
     qemu = find_qemu(cache, progress)
     image = image_ingredients(apt.cache, progress) if scenario.image else None
-    sources = [*GUEST.glob("*.*"), *GUEST.glob("module/*")]
+    sources = [*GUEST.glob("*.*"), *GUEST.glob(f"modules/{scenario.driver}/*")]
     return {
         "made": _MADE,
         "kernel": sorted(f"{part.name} {part.version}" for part in kernel_parts(apt, package)),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kernlab.lab.capture import run_scenario
 from kernlab.lab.capture_options import ALL_LEFT_OUT, Capture, Options
+from kernlab.lab.scenarios import scenario_named
 from kernlab.lab.steps import LabError, Progress
 
 #: What fits a repository. The image of a kernel alone takes 6 to 10 MB of it.
@@ -47,6 +48,20 @@ SAMPLES = {
         (
             "the processes `order-1` to `order-6` in D state, their stacks in `order_place` and `__mutex_lock`",
             "the kernel thread `inventoryd`, which owns `inventory_lock` and waits for a completion that nobody gives",
+        ),
+    ),
+    "deadlock": Sample(
+        "deadlock",
+        "6.12",
+        "A shop in which nobody moves: two processes each hold the mutex that the other wants, two more do the same "
+        "with a rwsem and a mutex, and the rest wait behind them.",
+        (
+            "`checkout`, which holds `stock_lock` and wants `ledger_lock`, and `refund`, which holds `ledger_lock` and "
+            "wants `stock_lock` (mutexes of the module `kernlab_shop`); `invoice` waits behind them",
+            "`import`, which holds the rwsem `catalog_sem` for writing and wants `price_lock`, and `reprice`, which "
+            "holds `price_lock` and wants to read under `catalog_sem`; `search` waits behind them",
+            "`cart`, which reads under the lock of a basket (a rwsem in an object of the slab cache `shop_basket`) and "
+            "wants `stock_lock`; `sweep`, which wants the basket's lock for writing",
         ),
     ),
     "io": Sample(
@@ -133,6 +148,7 @@ def _readme(name: str, sample: Sample, capture: Capture) -> str:
         name=name,
         happened=sample.happened,
         scenario=sample.scenario,
+        driver=scenario_named(sample.scenario).driver,
         kernel=sample.kernel,
         levels="" if sample.la57 else " --no-la57",
         finds="\n".join(f"- {find}" for find in sample.to_find),

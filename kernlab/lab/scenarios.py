@@ -20,6 +20,7 @@ class Scenario:
     cpus: int = 2
     flavour: str = "cloud"
     modules: tuple[str, ...] = ()
+    driver: str = "kernlab_story"  # the lab's own module, of guest/modules
     settings: dict[str, str | int] = field(default_factory=dict)
     cmdline: str = ""
     truth_flags: str = ""
@@ -48,6 +49,26 @@ SCENARIOS = {
             settings={"LEAK_STEPS": 120, "LEAK_SIZE": 700, "HOG_MIB": 60},
         ),
         Scenario("hung", "a lock that is never released, six tasks in D state behind it, hung_task_panic"),
+        Scenario(
+            "deadlock",
+            "mutexes taken in opposite order, a rwsem against a mutex, others behind them, hung_task_panic",
+            driver="kernlab_shop",
+            settings={"DIE": "hung"},
+        ),
+        Scenario(
+            "lockup",
+            "a CPU spins with interrupts off and holds a spinlock, two more queue for it, softlockup_panic",
+            cpus=4,
+            driver="kernlab_shop",
+            cmdline="nopvspin",
+            settings={"INTERRUPTS": "off"},
+        ),
+        Scenario(
+            "irq",
+            "a driver fails in an interrupt, a softirq, a tasklet, or an NMI comes that nobody knows",
+            driver="kernlab_shop",
+            settings={"WHERE": "hardirq", "HOW": "oops", "UNDER": "kernel"},
+        ),
         Scenario(
             "io",
             "a slow disk with requests in flight, blktrace's relay channel half read",

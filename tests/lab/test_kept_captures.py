@@ -111,6 +111,29 @@ def test_what_changed_takes_the_place_of_the_older(
     assert sorted(path.name for path in folder.iterdir()) == sorted([second.folder.name, other.folder.name])
 
 
+def test_a_story_is_made_of_its_own_driver(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module of one story changes nothing of another's captures."""
+    guest = tmp_path / "guest"
+    shutil.copytree(GUEST, guest)
+    monkeypatch.setattr(kept_captures, "GUEST", guest)
+    options, folder = Options(kernel="6.12"), tmp_path / "captures"
+    for name in ("deadlock", "hung"):
+        kept_capture(name, options, folder=folder, progress=QUIET)
+    (guest / "modules/kernlab_shop/kernlab_shop.c").write_text("/* another */")
+    for name in ("deadlock", "hung"):
+        kept_capture(name, options, folder=folder, progress=QUIET)
+    assert [name.split("-")[0] for name in lab.made] == ["deadlock", "hung", "deadlock"]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_story_loads_the_driver_that_its_guest_has(name: str) -> None:
+    scenario = SCENARIOS[name]
+    loaded = set(re.findall(r"insmod /modules/(kernlab_\w+)\.ko", scenario.script))
+    assert loaded <= {scenario.driver}
+    sources = {path.name for path in (GUEST / "modules" / scenario.driver).iterdir()}
+    assert sources == {"Kbuild", f"{scenario.driver}.c"}
+
+
 def test_a_folder_that_is_no_capture(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="is not a finished capture"):
         read_capture(tmp_path)
