@@ -162,7 +162,7 @@ class _Run:
     def _prepare(self, work: Path, kernel: GuestKernel, userland: Userland) -> None:
         modules = [*self.scenario.modules, *(["qemu_fw_cfg"] if self.options.vmcoreinfo_device else [])]
         self.progress("Making the RAM disks")
-        write_ram_disks(work, kernel, userland, modules, self.scenario.driver)
+        write_ram_disks(work, kernel, userland, modules, self.scenario.driver, self.scenario.programs)
         settings: dict[str, str | int] = {
             "CRASH": int(self.crash),
             "PAUSE": int(not self.crash),

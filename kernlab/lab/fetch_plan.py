@@ -83,7 +83,7 @@ def _wanted(
     parts = kernel_parts(apt, package)
     yield "kernel", apt, parts
     image = next((part for part in parts if part.name.startswith("linux-image-")), package)
-    built = (*GUEST_PROGRAMS, f"{scenario.driver}.ko")
+    built = (*GUEST_PROGRAMS, *scenario.programs, f"{scenario.driver}.ko")
     if all(built_place(apt.cache, image, name).exists() for name in built):
         return
     yield from _root("compiler and headers", apt, *toolchain_names(apt, release_of(image)))

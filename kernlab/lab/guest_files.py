@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +65,14 @@ def find_userland(cache: Path | None, progress: Progress) -> Userland:
 
 
 def write_ram_disks(
-    folder: Path, kernel: GuestKernel, userland: Userland, extra_modules: list[str], driver: str
+    folder: Path,
+    kernel: GuestKernel,
+    userland: Userland,
+    extra_modules: list[str],
+    driver: str,
+    programs: Sequence[str] = (),
 ) -> None:
-    """`first.cpio` (with a module of the lab's own, `driver`) and `crash.cpio` in `folder`."""
+    """`first.cpio` (with a module and programs of the lab's own, `driver` and `programs`) and `crash.cpio`."""
     disk = kernel.with_dependencies(_DISK_MODULES)
     more = {
         name: content
@@ -84,6 +89,7 @@ def write_ram_disks(
         f"modules/{driver}.ko": kernel.build(f"{driver}.ko"),
         "bin/truthtar": kernel.build("truth"),
         "bin/actors": kernel.build("actors"),
+        **{f"bin/{name}": kernel.build(name) for name in programs},
         "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/tmp:/bin/sh\n",
     }
     write_cpio(folder / "first.cpio", first, _FOLDERS)

@@ -33,7 +33,7 @@ _PREFIX = "linux-image-"
 TOOLS_RELEASE = "trixie"
 
 _GUEST = Path(__file__).parent / "guest"
-#: What is built of it for each kernel, beside a story's module.
+#: What is built of it for each kernel, beside a story's module and programs.
 GUEST_PROGRAMS = ("truth", "actors")
 _BUILD_LIMIT_SECONDS = 300.0
 _MOST_TRIED, _MOST_NAMES = 6, 40  # kernels whose files may be gone, names whose packages may be
@@ -93,7 +93,7 @@ class GuestKernel:
         return private_root(self.apt, *toolchain_names(self.apt, self.release))
 
     def build(self, name: str) -> Path:
-        """A file of guest/ built for this kernel: `truth`, `actors` (static programs), or modules/NAME as `NAME.ko`."""
+        """A file of guest/ built for this kernel: NAME.c or programs/NAME.c, static, or modules/NAME as `NAME.ko`."""
         source = _source(name)
         place = built_place(self.apt.cache, self.package, name)
         if place.exists():
@@ -191,7 +191,9 @@ def built_place(cache: Path, package: Package, name: str) -> Path:
 
 def _source(name: str) -> Path:
     module = name.removesuffix(".ko")
-    return _GUEST / f"{name}.c" if module == name else _GUEST / "modules" / module / f"{module}.c"
+    if module != name:
+        return _GUEST / "modules" / module / f"{module}.c"
+    return _GUEST / ("" if name in GUEST_PROGRAMS else "programs") / f"{name}.c"
 
 
 def kernel_parts(apt: AptRoot, package: Package) -> list[Package]:

@@ -71,6 +71,7 @@ def ingredients(
     qemu = find_qemu(cache, progress)
     image = image_ingredients(apt.cache, progress) if scenario.image else None
     sources = [*GUEST.glob("*.*"), *GUEST.glob(f"modules/{scenario.driver}/*")]
+    sources += [GUEST / "programs" / f"{name}.c" for name in scenario.programs]
     return {
         "made": _MADE,
         "kernel": sorted(f"{part.name} {part.version}" for part in kernel_parts(apt, package)),

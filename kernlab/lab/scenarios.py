@@ -21,6 +21,7 @@ class Scenario:
     flavour: str = "cloud"
     modules: tuple[str, ...] = ()
     driver: str = "kernlab_story"  # the lab's own module, of guest/modules
+    programs: tuple[str, ...] = ()  # of guest/programs, beside those that every guest has
     settings: dict[str, str | int] = field(default_factory=dict)
     cmdline: str = ""
     truth_flags: str = ""
@@ -85,6 +86,11 @@ SCENARIOS = {
         Scenario(
             "cgroups",
             "memory cgroups in a tree: at a limit, over a mark, after an OOM kill, removed and not gone",
+        ),
+        Scenario(
+            "probes",
+            "tasks asleep under kretprobes, fprobes, function_graph and a BPF trampoline; code made at run time",
+            programs=("watcher",),
         ),
         Scenario(
             "server",

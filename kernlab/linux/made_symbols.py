@@ -40,13 +40,27 @@ def made_symbols(kernel: Kernel) -> list[MoreSymbols]:
 
 def _bpf(kernel: Kernel) -> list[MoreSymbols]:
     """Programs, trampolines and dispatchers of BPF (kernel/bpf/core.c)."""
-    # In v5.7 struct bpf_ksym joined what programs (bpf_prog_aux.ksym_lnode) and images had kept each by itself.
-    entry = _listed(kernel, "bpf_kallsyms", "struct bpf_ksym", "lnode", "the list of BPF symbols")
+    entry = _bpf_symbols(kernel)
     if entry is None:
         return []
     start, end, name = entry["start"], entry["end"], entry["name"]
     good = name.valid & (end > start).true
     return _part("bpf", name.values[good].tolist(), start.values[good], (end.values - start.values)[good])
+
+
+def bpf_code(kernel: Kernel) -> tuple[U64, U64]:
+    """Where the JIT's code lies, and how long each piece is: uint64[n] both; programs, trampolines and dispatchers."""
+    entry = _bpf_symbols(kernel)
+    if entry is None:
+        return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64)
+    start, end = entry["start"], entry["end"]
+    good = (end > start).true
+    return start.values[good], (end.values - start.values)[good]
+
+
+def _bpf_symbols(kernel: Kernel) -> StructArray | None:
+    # In v5.7 struct bpf_ksym joined what programs (bpf_prog_aux.ksym_lnode) and images had kept each by itself.
+    return _listed(kernel, "bpf_kallsyms", "struct bpf_ksym", "lnode", "the list of BPF symbols")
 
 
 def _init_functions(kernel: Kernel) -> list[MoreSymbols]:
@@ -79,19 +93,19 @@ def _init_functions(kernel: Kernel) -> list[MoreSymbols]:
 
 def _trampolines(kernel: Kernel) -> list[MoreSymbols]:
     """Trampolines that ftrace made for one user each (kernel/trace/ftrace.c)."""
-    entry = _listed(
-        kernel,
-        "ftrace_ops_trampoline_list",
-        "struct ftrace_ops",
-        "list",
-        "the list of ftrace's trampolines",
-    )
+    entry = ftrace_trampolines(kernel)
     if entry is None:
         return []
     start, size = entry["trampoline"], entry["trampoline_size"]
     good = start.true & size.valid
     names = ["ftrace_trampoline"] * int(good.sum())
     return _part("__builtin__ftrace", names, start.values[good], size.values[good])
+
+
+def ftrace_trampolines(kernel: Kernel) -> StructArray | None:
+    """The struct ftrace_ops for which trampolines were made; None where the kernel keeps no list of them."""
+    what = "the list of ftrace's trampolines"
+    return _listed(kernel, "ftrace_ops_trampoline_list", "struct ftrace_ops", "list", what)
 
 
 def _probe_pages(kernel: Kernel) -> list[MoreSymbols]:

@@ -125,6 +125,26 @@ def test_a_story_is_made_of_its_own_driver(lab: Lab, tmp_path: Path, monkeypatch
     assert [name.split("-")[0] for name in lab.made] == ["deadlock", "hung", "deadlock"]
 
 
+def test_a_story_is_made_of_its_own_programs(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = tmp_path / "guest"
+    shutil.copytree(GUEST, guest)
+    monkeypatch.setattr(kept_captures, "GUEST", guest)
+    options, folder = Options(kernel="6.12"), tmp_path / "captures"
+    for name in ("probes", "hung"):
+        kept_capture(name, options, folder=folder, progress=QUIET)
+    (guest / "programs/watcher.c").write_text("/* another */")
+    for name in ("probes", "hung"):
+        kept_capture(name, options, folder=folder, progress=QUIET)
+    assert [name.split("-")[0] for name in lab.made] == ["probes", "hung", "probes"]
+
+
+def test_every_program_is_of_a_story() -> None:
+    named = {program for scenario in SCENARIOS.values() for program in scenario.programs}
+    assert {path.name for path in (GUEST / "programs").iterdir()} == {f"{name}.c" for name in named}
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_story_loads_the_driver_that_its_guest_has(name: str) -> None:
     scenario = SCENARIOS[name]
