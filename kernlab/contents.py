@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kernlab.dashboard.explorer import OpenExplorer
     from kernlab.dataframes.typed import Frame
+    from kernlab.display.stacks.stack import OpenStack
     from kernlab.plots import Plots
     from kernlab.struct_browser.disassembly import Disassemble
     from kernlab.struct_browser.entries import Entries
@@ -160,6 +161,9 @@ class Contents:
     )
     disassemble: view[Disassemble] = view(
         "kernlab.struct_browser.disassembly:Disassemble", "A function as a DataFrame of its instructions."
+    )
+    stack: view[OpenStack] = view(
+        "kernlab.display.stacks.stack:OpenStack", "One thread's stack, as the kernel prints a call trace."
     )
     relay: view[Relay] = view(
         "kernlab.traces.relay.view:Relay", "Relay channels and what is in them.", kept=True

@@ -45,6 +45,7 @@ CALLED = (
     "kernlab.struct_browser.identify:Identify",
     "kernlab.struct_browser.disassembly:Disassemble",
     "kernlab.dashboard.explorer:OpenExplorer",
+    "kernlab.display.stacks.stack:OpenStack",
 )
 #: Of a block trace, what is not for the modules that read it.
 BLOCK_TRACE = ("events", "latencies", "text", "export", "processes", "losses")

@@ -15,6 +15,8 @@ from kernlab.util.text import shorten
 #: Text in a cell, and in the tooltip of a cell that had to be cut.
 _LONGEST_CELL = 120
 _LONGEST_TOOLTIP = 2000
+#: Lines in a cell of a column of lines (attrs["lines"]).
+_MOST_LINES = 64
 _MOST_COLUMNS = 60
 _PROBLEMS_SHOWN = 3
 
@@ -27,6 +29,8 @@ _STYLE = """\
 unicode-bidi:isolate;border-bottom:1px solid var(--jp-border-color2,#8884)}
 .kernlab-frame.kernlab-frame .n{text-align:right;font-variant-numeric:tabular-nums}
 .kernlab-frame .a{font-family:var(--jp-code-font-family,monospace)}
+.kernlab-frame.kernlab-frame .lines{font-family:var(--jp-code-font-family,monospace);line-height:1.35}
+.kernlab-frame tr:has(.lines)>*{vertical-align:top}
 .kernlab-frame .na,.kernlab-frame tbody th{opacity:.75;font-weight:normal}
 .kernlab-frame .problems{border-left:3px solid var(--jp-warn-color1,#d80);padding:2px 8px;margin-top:6px}
 .kernlab-frame ul{margin:0;padding-left:1.2em}"""
@@ -48,7 +52,7 @@ def to_html(
 
     Of more than `max_rows` rows (None: all are shown) the first and the last half; `title` is the table's own
     name unless given. Columns whose names end in `_bytes` are in human units, the exact number as a tooltip (or as
-    exact numbers, without `human_sizes`).
+    exact numbers, without `human_sizes`). Columns that attrs["lines"] names hold text of several lines, shown as such.
     A Series is shown as names and values.
     """
     attrs = table.attrs
@@ -66,7 +70,13 @@ def to_html(
         ]
         size = f"{rows:,} {'entry' if rows == 1 else 'entries'}"
     else:
-        cells = [_column(_name(key), shown.iloc[:, i], human_sizes) for i, key in enumerate(shown.columns)]
+        lines = attrs.get("lines", ())
+        cells = [
+            list(map(_lines, shown.iloc[:, i]))
+            if key in lines
+            else _column(_name(key), shown.iloc[:, i], human_sizes)
+            for i, key in enumerate(shown.columns)
+        ]
         size = f"{rows:,} row{'' if rows == 1 else 's'} × {columns:,} column{'' if columns == 1 else 's'}"
     if cut:
         size += f", the first {cut:,} and the last {len(positions) - cut:,} shown"
@@ -136,6 +146,15 @@ def _cell(kind: Kind, value: Any, human_sizes: bool) -> str:
         exact = f"{len(text):,} characters: {shorten(text, _LONGEST_TOOLTIP)}"
     told = f' title="{escape_html(exact)}"' if exact else ""
     return f"<td{_class(kind)}{told}>{escape_html(shorten(text, _LONGEST_CELL))}</td>"
+
+
+def _lines(value: Any) -> str:
+    if is_missing(value):
+        return _cell("text", value, False)
+    lines = str(value).split("\n")
+    shown = [escape_html(shorten(line, _LONGEST_CELL)) for line in lines[:_MOST_LINES]]
+    more = len(lines) - _MOST_LINES
+    return '<td class="lines">' + "\n".join([*shown, *([f"… {more:,} more"] if more > 0 else [])]) + "</td>"
 
 
 def _class(kind: Kind) -> str:

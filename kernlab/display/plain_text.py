@@ -21,7 +21,8 @@ _LONGEST_TEXT = 2000
 def to_text(table: pd.DataFrame | pd.Series[Any], *, human_sizes: bool = True) -> str:
     """A table as pandas prints it, but with each value as people read its kind (sizes only with `human_sizes`).
 
-    Texts that pandas would cut (the evidence of `suspects`) follow below their row where there are few rows.
+    Texts that pandas would cut (the evidence of `suspects`) follow below their row where there are few rows, and so do
+    those of several lines (attrs["lines"]).
     """
     if isinstance(table, pd.Series):
         return escape_terminal(repr(_facts(table, human_sizes)), lines=True)
@@ -30,6 +31,7 @@ def to_text(table: pd.DataFrame | pd.Series[Any], *, human_sizes: bool = True) -
     long = _long_columns(table) if 0 < len(table) <= _FEW_ROWS else []
     if not long:
         return _printed(table, human_sizes)
+    own = table.attrs.get("lines", ())
     head, *rows = _printed(table.drop(columns=long), human_sizes, whole=True).split("\n")
     lines = [head]
     width = max(shutil.get_terminal_size().columns - 1, 40)
@@ -38,11 +40,17 @@ def to_text(table: pd.DataFrame | pd.Series[Any], *, human_sizes: bool = True) -
         lines.append(row)
         for name, text in texts.items():
             if not is_missing(text):
-                shown = escape_terminal(str(text)[:_LONGEST_TEXT])
                 first = f"{name:>{margin - 2}}  "
-                lines += textwrap.wrap(
-                    shown, width, initial_indent=first, subsequent_indent=" " * margin, break_on_hyphens=False
-                )
+                parts = str(text)[:_LONGEST_TEXT].split("\n" if name in own else "\0")
+                for part in parts:
+                    lines += textwrap.wrap(
+                        escape_terminal(part),
+                        width,
+                        initial_indent=first,
+                        subsequent_indent=" " * margin,
+                        break_on_hyphens=False,
+                    )
+                    first = " " * margin
     return "\n".join(lines)
 
 
@@ -54,7 +62,8 @@ def _long_columns(table: pd.DataFrame) -> list[str]:
     long = [
         str(name)
         for name in table.columns
-        if isinstance(table[name].dtype, pd.StringDtype) and (table[name].str.len() > most).any()
+        if isinstance(table[name].dtype, pd.StringDtype)
+        and (name in table.attrs.get("lines", ()) or (table[name].str.len() > most).any())
     ]
     return long if len(long) < len(table.columns) else []
 

@@ -25,7 +25,7 @@ from kernlab.struct_browser import complete
 _MOST, _LONGEST = 100, 5000
 #: An open string at the cursor: what stands before it, its quote, and what is in it so far.
 _STRING = re.compile(r"""^(?P<before>.*[(\[,=:]\s*)(?P<quote>['"])(?P<typed>[^'"\n]*)$""", re.DOTALL)
-_MAGIC = re.compile(r"^\s*%(?P<magic>struct|sym|dis)\s+(?P<options>(?:--dump\s+\S+\s+)?)(?P<typed>.*)$")
+_MAGIC = re.compile(r"^\s*%(?P<magic>struct|sym|dis|bt)\s+(?P<options>(?:--dump\s+\S+\s+)?)(?P<typed>.*)$")
 #: Methods of `.kern` whose every string is a member path (or a formula of them).
 _KERN_PATHS = {"field", "assign", "where", "follow", "owner"}
 #: Methods of a table whose strings name columns, or are expressions of them.
@@ -86,9 +86,24 @@ def _of_magic(magic: str, typed: str, options: str, namespace: Mapping[str, Any]
         return _made(complete.complete_type(kernel, typed), typed)
     word = re.search(r"\S*$", typed)
     last = word[0] if word else typed
+    if magic == "bt":
+        return _made(_threads(dump, last), last)
     if magic == "sym":
         return _made(complete.complete_symbol(kernel, last, _MOST), last)
     return _made([(text, kind) for text, kind in complete.complete_expression(kernel, last)], last)
+
+
+def _threads(dump: Dump, typed: str) -> list[tuple[str, str]]:
+    """Options of %bt, and the names of threads that no other has, from the table where it was built already."""
+    options = [(option, "option") for option in ("-a", "-c") if typed and option.startswith(typed)]
+    tasks = dump._built.get("tasks")
+    if tasks is None:
+        return options
+    names = tasks["comm"].dropna().drop_duplicates(keep=False)
+    return [
+        *options,
+        *((name, "thread") for name in names.tolist() if name.startswith(typed) and name.split() == [name]),
+    ]
 
 
 def _of_string(before: str, typed: str, namespace: Mapping[str, Any]) -> list[Suggestion]:

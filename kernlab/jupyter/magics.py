@@ -1,7 +1,7 @@
-"""`%vmcore`, `%struct`, `%sym`, `%dis`, and how IPython shows and completes what kernlab gives.
+"""`%vmcore`, `%struct`, `%sym`, `%dis`, `%bt`, and how IPython shows and completes what kernlab gives.
 
 Each is a thin shell over a public function: `kernlab.open`, `dump.layout` and `dump.struct`, `dump.find_symbols` and
-`dump.identify`, `dump.disassemble`.
+`dump.identify`, `dump.disassemble`, `dump.stack` and `dump.stacks`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kernlab.struct_browser import address_bar
 
 #: Named, not imported: pandas is imported when a table is first built.
 _SHOWN = (("pandas", "DataFrame"), ("pandas", "Series"))
-_MAGICS = ("vmcore", "struct", "sym", "dis")
+_MAGICS = ("vmcore", "struct", "sym", "dis", "bt")
 
 
 @magics_class
@@ -106,6 +106,30 @@ class KernlabMagics(Magics):
         arguments = parse_argstring(self.dis, line)
         dump = self._dump(arguments.dump)
         return _told(dump.disassemble, self._word(arguments.what), arguments.size)
+
+    @no_var_expand
+    @magic_arguments()
+    @argument("--dump", default="", help="the variable that holds the dump (default: dump, or the only one)")
+    @argument("-a", "--all", action="store_true", help="the stacks of all threads, equal ones together")
+    @argument("-c", "--cpu", type=int, default=None, help="the thread that ran on this CPU")
+    @argument("thread", nargs="?", help="a pid, a name, or the address of a task_struct")
+    @line_magic
+    def bt(self, line: str) -> Any:
+        """The stack of a thread: `%bt 176`; of who ran on a CPU: `%bt -c 0`; of the one that panicked: `%bt`; of all,
+        equal ones together: `%bt -a`.
+        """
+        arguments = parse_argstring(self.bt, line)
+        dump = self._dump(arguments.dump)
+        given = sum((arguments.all, arguments.cpu is not None, arguments.thread is not None))
+        if given > 1:
+            raise UsageError("one of these: %bt PID, %bt -c CPU, %bt -a, or %bt for the thread that panicked")
+        if arguments.all:
+            return _told(lambda: dump.stacks.groups())
+        if arguments.cpu is not None:
+            return _told(lambda: dump.stack(cpu=arguments.cpu))
+        if arguments.thread is not None:
+            return _told(dump.stack, self._word(arguments.thread))
+        return _told(lambda: dump.stack.of_panic())
 
     def _forget(self, dump: Dump) -> None:
         """Take a dump out of IPython's history of results, which would hold it, and its memory, for ever."""

@@ -215,7 +215,7 @@ class TestTraps:
         wide = table.dropna().pivot_table(index="address", columns="g", values="x")
         exactly(wide.index, 5, HERE, NEXT)
         exactly(table.set_index(["g", "x"]).address.unstack()[0], HERE, None, None)  # noqa: PD010
-        assert pd.DataFrame({"a": table.address}).stack().dtype == "address"  # noqa: PD013
+        assert pd.DataFrame({"a": table.address}).stack().dtype == "address"
 
     def test_merge_of_addresses_with_other_integers(self, table):
         for kind in ("uint64", "UInt64", "object"):

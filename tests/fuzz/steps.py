@@ -115,6 +115,10 @@ def _search(dump: Any, known: Sequence[int]) -> Parts:
     return parts
 
 
+def _shown(thing: Any) -> str:
+    return repr(thing) + str(thing._repr_html_())
+
+
 #: What tables with parameters are asked, by name. One that is missing here is an error: see `steps`.
 TABLE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "slab_objects": lambda dump, _: dump.slab_objects(),
@@ -141,6 +145,7 @@ VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "identify": lambda dump, known: dump.identify(known[: len(known) // 4]),
     "find_symbols": lambda dump, known: dump.find_symbols("init_*"),
     "layout": lambda dump, known: repr(dump.layout("task_struct")),
+    "stack": lambda dump, known: _shown(dump.stack(1)),
     "disassemble": lambda dump, known: dump.disassemble("schedule"),
     "_card": lambda dump, known: dump._card,
     "_plain_card": lambda dump, known: dump._plain_card,

@@ -274,6 +274,19 @@ def test_dis(shell, dump):
         shell.run_line_magic("dis", "0x10")
 
 
+def test_bt(shell, dump):
+    assert repr(shell.run_line_magic("bt", "117")) == repr(dump.stack(117))
+    assert repr(shell.run_line_magic("bt", "app<2>")) == repr(dump.stack(117))
+    assert repr(shell.run_line_magic("bt", "")) == repr(dump.stack(1))
+    assert repr(shell.run_line_magic("bt", "-c 0")) == repr(dump.stack(cpu=0))
+    every = shell.run_line_magic("bt", "-a")
+    assert every["count"].sum() == dump.stacks["task"].nunique()
+    with pytest.raises(UsageError, match="no thread 4242; the nearest are"):
+        shell.run_line_magic("bt", "4242")
+    with pytest.raises(UsageError, match="one of these"):
+        shell.run_line_magic("bt", "-a -c 0")
+
+
 def test_which_dump_is_meant(shell, opened):
     with pytest.raises(UsageError, match="%vmcore FILE"):
         shell.run_line_magic("struct", "page")
@@ -296,7 +309,7 @@ def test_loading_twice_and_unloading(shell, dump):
     assert "kernlab-frame" in formatter(dump.tasks)
     kernlab.unload_ipython_extension(shell)
     assert shell.Completer.custom_matchers == []
-    assert not {"vmcore", "struct", "sym", "dis"} & set(shell.magics_manager.magics["line"])
+    assert not {"vmcore", "struct", "sym", "dis", "bt"} & set(shell.magics_manager.magics["line"])
     assert "kernlab-frame" not in formatter(dump.tasks)
     kernlab.unload_ipython_extension(shell)
     kernlab.load_ipython_extension(shell)
@@ -384,6 +397,8 @@ def test_completion_in_ipython(shell, dump):
         ("dump.slab_objects(['dentry', 'filp'], 'dent", "dentry"),
         ("dump.owner('slab_cac", "slab_caches"),
         ("%dis do_idl", "do_idle"),
+        ("%bt ext4la", "ext4lazyinit"),
+        ("%bt -", "-a"),
         ("%struct task_struct init_tas", "init_task"),
         ("%struct --dump dump task_str", "task_struct"),
     ],

@@ -43,6 +43,7 @@ def groups(rows: TableWithMethods) -> pd.DataFrame:
     )
     made.attrs = {
         **made.attrs,
+        "lines": ["frames"],
         **{name: rows.attrs[name] for name in ("source", "problems") if name in rows.attrs},
     }
     return made

@@ -1,0 +1,100 @@
+"""Rows of `stacks` in, one thread's frames out, each with what is known of its registers for certain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kernlab.core.kernel import Kernel
+from kernlab.errors import KernlabError
+from kernlab.linux.stacks import saved_registers
+from kernlab.linux.whatis.engine import what_lies_at
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What the kernel calls the parts of a stack (arch/x86/kernel/dumpstack_64.c, stack_type_name); an idle thread has its
+#: own stack, as every task.
+_MARKS = {"idle": "TASK", "task": "TASK"}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame: its strings are the dump's, to be escaped where they are shown.
+
+    `registers` are those that are known exactly in it, by name; `known` those of them that point to something that
+    `dump.owner` recognises: (name, value, what lies there).
+    """
+
+    number: int
+    address: int
+    symbol: str
+    sp: int
+    kind: str
+    reliable: bool
+    #: Whether it was interrupted: `address` is an instruction yet to be done, and the registers are its own.
+    interrupted: bool
+    registers: dict[str, int] = field(default_factory=dict)
+    known: tuple[tuple[str, int, str], ...] = ()
+
+    @property
+    def mark(self) -> str:
+        """What the kernel calls this part of the stack: TASK, IRQ, NMI …"""
+        return _MARKS.get(self.kind, self.kind.upper())
+
+
+def frames_of(kernel: Kernel, rows: pd.DataFrame) -> list[Frame]:
+    """The frames of one thread, innermost first."""
+    found: list[Frame] = []
+    columns = ("frame", "address", "symbol", "sp", "kind", "reliable", "regs", "task", "cpu")
+    below = 0
+    for number, address, symbol, sp, kind, reliable, regs, task, cpu in rows[list(columns)].itertuples(
+        index=False
+    ):
+        registers: dict[str, int] = {}
+        where = _number(regs)
+        if where:
+            # Where the code that was interrupted had not saved them yet, they would begin below its own frame.
+            registers = saved_registers.interrupted(kernel, where, whole=where >= below)
+        elif not found and _number(cpu) is None and _number(task):
+            registers = saved_registers.switched_from(kernel, _number(task) or 0)
+        below = int(sp)
+        found.append(
+            Frame(
+                int(number),
+                int(address),
+                str(symbol),
+                int(sp),
+                str(kind),
+                bool(reliable),
+                bool(where),
+                registers,
+                tuple(_recognised(kernel, registers)),
+            )
+        )
+    return found
+
+
+def _number(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | np.integer) else None
+
+
+def _recognised(kernel: Kernel, registers: dict[str, int]) -> Iterator[tuple[str, int, str]]:
+    """The registers that point to something with a name. What is no address of the kernel's is a number."""
+    named = [
+        (name, value)
+        for name, value in registers.items()
+        if value >= kernel.arch.kernel_start and name not in ("ip", "sp", "flags", "cs", "ss", "orig_ax")
+    ]
+    if not named:
+        return
+    try:
+        with kernel.scope("registers"):
+            values = np.array([value for _, value in named], dtype=np.uint64)
+            labels = [answer.label for answer in what_lies_at(kernel, values, quick=True)]
+    except KernlabError:
+        return
+    yield from ((name, value, label) for (name, value), label in zip(named, labels, strict=True) if label)

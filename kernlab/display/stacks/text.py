@@ -1,0 +1,70 @@
+"""One thread's frames in, a call trace as the kernel prints it out (arch/x86/kernel/dumpstack.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kernlab.display.stacks.parts import Frame
+from kernlab.escape import escape_terminal
+from kernlab.linux.stacks.saved_registers import LINES, spelt
+
+#: The states as /proc/PID/status says them (fs/proc/array.c, task_state_array), by ps' letters.
+STATES = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "disk sleep",
+    "T": "stopped",
+    "t": "tracing stop",
+    "X": "dead",
+    "Z": "zombie",
+    "P": "parked",
+    "I": "idle",
+}
+
+
+def call_trace(head: str, frames: Sequence[Frame], problems: Sequence[str]) -> str:
+    """The whole of it, one line a frame; nothing in it acts on a terminal."""
+    lines = [head, *_trace(frames), *(f" ({problem})" for problem in problems)]
+    return "\n".join(escape_terminal(line) for line in lines)
+
+
+def _trace(frames: Sequence[Frame]) -> Iterator[str]:
+    if not frames:
+        return
+    yield "Call Trace:"
+    mark = ""
+    for frame in frames:
+        if frame.mark != mark:
+            if mark:
+                yield f" </{mark}>"
+            mark = frame.mark
+            yield f" <{mark}>"
+        if frame.interrupted:
+            yield from registers(frame)
+        else:
+            yield f" {'' if frame.reliable else '? '}{frame.symbol}"
+    yield f" </{mark}>"
+
+
+def registers(frame: Frame) -> Iterator[str]:
+    """What was interrupted, in the kernel's own format, and which of its registers point to something known."""
+    values = frame.registers
+    segment = f"{values['cs'] & 0xFFFF:04x}:" if "cs" in values else ""
+    yield f"RIP: {segment}{'' if frame.reliable else '? '}{frame.symbol}"
+    if "sp" in values:
+        stack = f"{values['ss'] & 0xFFFF:04x}:" if "ss" in values else ""
+        flags = f" EFLAGS: {values['flags']:08x}" if "flags" in values else ""
+        call = values.get("orig_ax", _NO_CALL)
+        yield f"RSP: {stack}{values['sp']:016x}{flags}" + (
+            "" if call == _NO_CALL else f" ORIG_RAX: {call:016x}"
+        )
+    for names in LINES:
+        known = [f"{spelt(name)}: {values[name]:016x}" for name in names if name in values]
+        if known:
+            yield " ".join(known)
+    for name, _, label in frame.known:
+        yield f"     {spelt(name)} = {label}"
+
+
+#: pt_regs.orig_ax where no system call was made and no error code was pushed.
+_NO_CALL = (1 << 64) - 1

@@ -1,0 +1,57 @@
+"""Registers that lie on a stack in, names and values out: of what was interrupted, and of what was switched from."""
+
+from __future__ import annotations
+
+from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+
+#: The lines in which the kernel prints them (arch/x86/kernel/process_64.c, __show_regs), by their names in pt_regs.
+LINES = (
+    ("ax", "bx", "cx"),
+    ("dx", "si", "di"),
+    ("bp", "r8", "r9"),
+    ("r10", "r11", "r12"),
+    ("r13", "r14", "r15"),
+)
+#: What an interrupt leaves even where nothing else was saved yet.
+FRAME = ("ip", "cs", "flags", "sp", "ss")
+_ALL = (*FRAME, "orig_ax", *(name for line in LINES for name in line))
+#: What a function has to give back as it was: a task's that does not run lie in struct inactive_task_frame.
+_CALLEE_SAVED = ("bx", "bp", "r12", "r13", "r14", "r15")
+
+
+def interrupted(kernel: Kernel, address: int, *, whole: bool = True) -> dict[str, int]:
+    """The registers at a struct pt_regs by their names in it, without those that cannot be read.
+
+    Not `whole`: only what the CPU itself saved, as the code that saves the others had only begun.
+    """
+    found = _read(StructArray(kernel, "struct pt_regs", [address]), _ALL)
+    return found if whole else {name: found[name] for name in FRAME if name in found}
+
+
+def switched_from(kernel: Kernel, task: int) -> dict[str, int]:
+    """The registers that a task which does not run saved when it was switched from, by their names; {} of none."""
+    if kernel.type_or_none("struct inactive_task_frame") is None:
+        return {}
+    where = StructArray(kernel, "struct task_struct", [task])["thread.sp"]
+    return _read(StructArray(kernel, "struct inactive_task_frame", where.values, where.true), _CALLEE_SAVED)
+
+
+def _read(struct: StructArray, names: tuple[str, ...]) -> dict[str, int]:
+    found = {}
+    with struct.kernel.quiet():
+        for name in names:
+            if struct.has(name):
+                column = struct[name]
+                if column.valid[0]:
+                    found[name] = int(column.values[0])
+    return found
+
+
+def spelt(name: str) -> str:
+    """A register as the kernel prints its name: RAX, R08, RIP; the flags are EFLAGS."""
+    if name == "flags":
+        return "EFLAGS"
+    if name == "orig_ax":
+        return "ORIG_RAX"
+    return f"R{int(name[1:]):02}" if name[1:].isdecimal() else f"R{name.upper()}"
