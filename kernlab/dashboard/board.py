@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab.dashboard import views
+from kernlab.dashboard import stack_views, views
 from kernlab.dashboard.export import Exports
 from kernlab.dashboard.lead_cells import PlotCell
 from kernlab.dashboard.table_view import Pages
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 #: Questions that take seconds on a large dump: answered beside the others, which go on meanwhile.
-SLOW = frozenset({"suspects", "traces", "lead"})
+SLOW = frozenset({"suspects", "traces", "lead", "stack", "stacks"})
 
 
 class Board:
@@ -42,6 +42,8 @@ class Board:
             "largest": lambda: views.largest(dump, self.pages),
             "suspects": lambda: views.suspects(dump, self.pages),
             "traces": lambda: views.traces(dump, self.pages),
+            "stacks": lambda: stack_views.overview(dump, self.pages),
+            "stack": lambda place: stack_views.stack(dump, self.pages, int(place)),
             "chosen": self._choose,
             "lead": self._lead,
             "plot": self._plot,

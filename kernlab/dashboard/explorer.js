@@ -186,10 +186,11 @@ function render({ model, el }) {
     const wrong = panel("What looks wrong", make("div", { class: "kl-soft" }, "Looking …"));
     const happened = panel("What is known", facts);
     const ran = panel("On the CPUs", make("div", { class: "kl-soft" }, "…"));
+    const stacks = panel("Stacks", make("div", { class: "kl-soft" }, "Unwinding …"));
     const words = panel("Last words", make("div", { class: "kl-soft" }, "…"));
     const traced = panel("Traces", make("div", { class: "kl-soft" }, "Looking …"));
     const most = make("div", { class: "kl-pair" });
-    const parts = [wrong, happened, ran, words, traced, most];
+    const parts = [wrong, happened, ran, words, stacks, traced, most];
     if (summary.problems?.length)
       parts.splice(2, 0, make("section", { class: "kl-panel kl-lost" }, make("h3", {}, "Missing from this dump"), make("ul", {}, ...summary.problems.map((problem) => make("li", {}, problem)))));
     main.replaceChildren(make("div", { class: "kl-overview", tabindex: "-1" }, ...parts));
@@ -217,12 +218,28 @@ function render({ model, el }) {
       answer.count > answer.leads.length ? make("button", { type: "button", class: "kl-link kl-all", onclick: () => go("suspects") }, `All ${count(answer.count)} leads`) : null,
       ...answer.problems.map((problem) => make("p", { class: "kl-soft" }, problem)),
     ], ".kl-run");
+    fill(stacks, "stacks", (answer) => [
+      make("div", { class: "kl-trace" }, make("b", {}, "Who panicked"), make("span", { class: "kl-soft" }, answer.panic.head)),
+      trace(answer.panic),
+      ...answer.groups.flatMap((group) => [
+        make("div", { class: "kl-trace" }, make("b", {}, `${group.title} in state D`),
+          make("button", { type: "button", class: "kl-link", title: "Show their frames", onclick: () => go("stacks", { search: group.pids.length === 1 ? `pid=${group.pids[0]}` : "state=D" }) }, group.names)),
+        trace(group)]),
+      answer.more ? make("p", { class: "kl-soft" }, `and ${count(answer.more)} more kinds of stacks in state D`) : null,
+      answer.failed ? make("p", { class: "kl-bad" }, answer.failed) : null,
+    ]);
     fill(traced, "traces", (answer) => [
       ...answer.traces.map((trace) =>
         make("div", { class: "kl-trace" }, make("button", { type: "button", class: "kl-chip", onclick: () => go(trace.view) }, make("b", {}, trace.name), ` ${trace.kind}`), make("span", { class: "kl-soft" }, trace.said))),
       answer.traces.length || answer.failed.length ? null : make("p", { class: "kl-soft" }, "None: no relay channel was open, and ftrace's buffers are empty."),
       ...answer.failed.map((why) => make("p", { class: "kl-bad" }, why)),
     ], ".kl-chip");
+  }
+
+  // A call trace, as the kernel prints it.
+  function trace(stack) {
+    if (stack.failed) return make("p", { class: "kl-bad" }, stack.failed);
+    return make("pre", { class: "kl-stack", tabindex: "-1" }, stack.lines.join("\n"));
   }
 
   function lead(each) {
@@ -240,7 +257,7 @@ function render({ model, el }) {
       into.replaceChildren(...[title, ...draw(answer)].filter(Boolean));
       rove(into, items);
     };
-    ask(op, {}, { quiet: op === "suspects" || op === "traces" }).then(
+    ask(op, {}, { quiet: ["suspects", "traces", "stacks"].includes(op) }).then(
       shown,
       (error) => turn === state.turn && into.replaceChildren(...[title, make("p", { class: "kl-bad" }, error.message)].filter(Boolean)),
     );
@@ -309,6 +326,19 @@ function render({ model, el }) {
     const body = make("div", { class: "kl-drawer-body", role: "tabpanel" });
     const tabs = [{ title: "Row", show: () => facts(name, place, answer) }];
     if (answer.memory?.length) tabs.push({ title: "Memory", show: () => [make("p", { class: "kl-soft" }, "Mapped address space by kind"), bars(answer.memory)] });
+    if (answer.task !== undefined) {
+      tabs.push({
+        title: "Stack",
+        show: () => {
+          const into = make("div", {}, make("p", { class: "kl-soft" }, "Unwinding …"));
+          ask("stack", { place: answer.task }, { quiet: true }).then(
+            (stack) => into.replaceChildren(make("p", { class: "kl-soft" }, stack.head), trace(stack)),
+            (error) => into.replaceChildren(make("p", { class: "kl-bad" }, error.message)),
+          );
+          return [into];
+        },
+      });
+    }
     for (const related of answer.related) {
       tabs.push({
         title: related.title,

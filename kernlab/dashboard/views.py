@@ -39,7 +39,6 @@ _OF_TASK = (
     ("Maps", "maps", "pid", "tgid"),
     ("Map usage", "map_usage", "pid", "tgid"),
     ("Files", "files", "pid", "tgid"),
-    ("Stack", "stacks", "pid", "pid"),
     ("Threads", "tasks", "tgid", "tgid"),
 )
 _RELATED = {
@@ -178,10 +177,12 @@ def chosen(dump: Dump, pages: Pages, name: str, place: int) -> dict[str, Any]:
     task = row if name == "tasks" else _task_of(pages, row)
     if task is not None:
         answer["title"] = _title("tasks", task, place) if name == "tasks" else answer["title"]
+        answer["task"] = place
         answer["related"] += _related(_OF_TASK, task)
         answer["memory"] = _memory(pages, int(task["tgid"])) if "maps" in TABLES else []
         if name != "tasks":
             at = int(str(task.name))
+            answer["task"] = at
             answer["owner"] = {"place": at, "title": _title("tasks", task, at)}
     answer["related"] += _related(_RELATED.get(name, ()), row)
     return answer

@@ -95,6 +95,21 @@ class Plots(Spelt):
         comm = str(leader["comm"].iloc[0]) if len(leader) else "?"
         return maps_of(self._dump.map_usage, int(pid), comm, ax, top, theme)
 
+    def stacks(
+        self, rows: pd.DataFrame | None = None, ax: Axes | None = None, *, theme: str | None = None
+    ) -> Axes:
+        """What everybody was doing: the stacks of all threads as a flame graph, by how many threads were where.
+
+        `rows` are some of `dump.stacks` (without them all). In a notebook it can be pointed at, and zooms on a click;
+        `ax.figure.savefig("stacks.svg")` keeps it.
+
+        >>> dump.plot.stacks(dump.stacks[dump.stacks.state == "S"]).get_title("left")
+        'What everybody was doing: 52 threads'
+        """
+        from kernlab.plots.stacks import stacks
+
+        return stacks(self._dump.stacks if rows is None else rows, ax, theme)
+
     def io_offsets(
         self,
         channel: str | int | None = None,

@@ -11,7 +11,8 @@ from kernlab.util.text import human_bytes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDTH = 8.0  # inches; 800 pixels at the 100 dpi of a notebook
+#: Inches of new axes, 800 pixels at the 100 dpi of a notebook.
+WIDTH = 8.0
 _ROW = 0.3
 
 
@@ -96,7 +97,7 @@ def axes(
         # As pandas' own plots do: notebooks then show the figure by themselves.
         from matplotlib import pyplot
 
-        size = (_WIDTH, height or 1.1 + _ROW * max(rows, 3))
+        size = (WIDTH, height or 1.1 + _ROW * max(rows, 3))
         figure, ax = pyplot.subplots(figsize=size, dpi=100, layout="constrained", facecolor=theme.background)
         ax.set_facecolor(theme.background)
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]

