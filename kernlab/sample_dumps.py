@@ -41,12 +41,13 @@ def samples() -> pd.DataFrame:
 
     >>> kernlab.samples()[["name", "file_bytes"]]
              name  file_bytes
-    0  debian-6.1    18570819
-    1        hung    10482364
-    2          io    15554516
-    3         oom     9830288
-    4        oops    15231732
-    5       panic     7808804
+    0    deadlock    10354728
+    1  debian-6.1    18570819
+    2        hung    10482364
+    3          io    15554516
+    4         oom     9830288
+    5        oops    15231732
+    6       panic     7808804
     """
     import pandas as pd
 
