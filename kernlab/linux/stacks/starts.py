@@ -1,0 +1,119 @@
+"""Where stacks begin: at a CPU's registers, or at what a task saved when it was switched from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+from kernlab.linux.stacks.registers import CpuRegisters
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+#: Registers besides ip, sp and bp that may lead to a caller's frame: where a function realigned its stack.
+REALIGNED = ("ax", "dx", "di", "r10", "r13")
+
+#: Where a thread goes that has never run: the one in assembler, and before v6.6 the only one.
+_FORK = ("ret_from_fork_asm", "ret_from_fork")
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """N stacks at their innermost frames: ip, sp, bp uint64[n], and `others` uint64[n, len(REALIGNED)].
+
+    thread int64[n] is a row of `find_tasks`, cpu int64[n] the CPU that ran it (-1: none); exact bool[n]: ip is an
+    instruction yet to be done; full bool[n]: all registers are known. `why` says by its number why one is not known.
+    """
+
+    thread: I64
+    cpu: I64
+    ip: U64
+    sp: U64
+    bp: U64
+    exact: Mask
+    full: Mask
+    others: U64
+    why: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.thread)
+
+
+def joined(parts: Sequence[Starts]) -> Starts:
+    """All of them, one part behind the other."""
+    first = np.cumsum([0, *map(len, parts)]).tolist()
+    why = {
+        start + row: why for start, part in zip(first, parts, strict=False) for row, why in part.why.items()
+    }
+    return Starts(
+        np.concatenate([part.thread for part in parts]),
+        np.concatenate([part.cpu for part in parts]),
+        np.concatenate([part.ip for part in parts]),
+        np.concatenate([part.sp for part in parts]),
+        np.concatenate([part.bp for part in parts]),
+        np.concatenate([part.exact for part in parts]),
+        np.concatenate([part.full for part in parts]),
+        np.concatenate([part.others for part in parts]),
+        why,
+    )
+
+
+def running(registers: CpuRegisters) -> Starts:
+    """The threads that ran on CPUs; those that were in user mode, or of which nothing is known, have no frame."""
+    rows = np.flatnonzero(registers.thread >= 0)
+    told, user = registers.told[rows], registers.user[rows]
+    values = {name: registers.values[name][rows] for name in ("ip", "sp", "bp", *REALIGNED)}
+    why = {
+        row: f"it was running on CPU {int(registers.cpu[rows[row]]):,}, whose registers are not known"
+        for row in np.flatnonzero(~told).tolist()
+    }
+    why |= dict.fromkeys(np.flatnonzero(user).tolist(), "")
+    return Starts(
+        registers.thread[rows],
+        registers.cpu[rows],
+        values["ip"],
+        values["sp"],
+        values["bp"],
+        np.ones(len(rows), dtype=bool),
+        told,
+        np.stack([values[name] for name in REALIGNED], axis=1),
+        why,
+    )
+
+
+def sleeping(kernel: Kernel, task: StructArray, rows: I64) -> Starts:
+    """The threads of some rows, which do not run: struct inactive_task_frame (arch/x86/include/asm/switch_to.h)."""
+    task = task[rows]
+    gone = task["stack"] == 0
+    where = task["thread.sp"].where(~gone.true)
+    frame = StructArray(kernel, "struct inactive_task_frame", where.values, where.true)
+    ip, bp = frame["ret_addr"], frame["bp"]
+    size = np.uint64(kernel.find_type("struct inactive_task_frame").size)
+    fork = np.isin(ip.values, [start for name in _FORK if (start := kernel.symbols.get(name))])
+    known = ip.valid & bp.valid & ~gone.true
+    why = dict.fromkeys(np.flatnonzero(~known).tolist(), "where it was switched from cannot be read")
+    why |= dict.fromkeys(np.flatnonzero(gone.true).tolist(), "it died, and its stack was given back")
+    # Only the scheduler switches: what was saved elsewhere is not what it is taken for.
+    start, end = (kernel.symbols.get(f"__sched_text_{edge}") for edge in ("start", "end"))
+    if start is not None and end is not None:
+        switched = (ip.values >= np.uint64(start)) & (ip.values < np.uint64(end))
+        wrong = np.flatnonzero(known & ~fork & ~switched)
+        why |= dict.fromkeys(wrong.tolist(), "its saved stack pointer does not lead to a switch of tasks")
+    count = len(rows)
+    return Starts(
+        rows,
+        np.full(count, -1, dtype=np.int64),
+        ip.values.copy(),
+        where.values + size,
+        bp.values.copy(),
+        fork,
+        np.zeros(count, dtype=bool),
+        np.zeros((count, len(REALIGNED)), dtype=np.uint64),
+        why,
+    )
