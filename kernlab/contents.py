@@ -42,6 +42,9 @@ class Contents:
     tasks: lazy[Frame] = lazy(
         "kernlab.tables.processes.tasks:tasks", "Threads, one row each, and the idle task of each CPU."
     )
+    registers: lazy[Frame] = lazy(
+        "kernlab.tables.processes.registers:registers", "Registers of each CPU when the machine died."
+    )
     maps: lazy[Frame] = lazy(
         "kernlab.tables.processes.maps:maps", "Memory maps of all processes, one row per VMA."
     )

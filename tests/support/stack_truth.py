@@ -85,7 +85,7 @@ def stacks_without_scheduler(dump: Dump) -> dict[int, tuple[int, list[str]]]:
         start, end = (dump.kernel.symbols.get(f"__{what}_text_{edge}") for edge in ("start", "end"))
         if start is not None and end is not None:
             shown &= (found.ip < np.uint64(start)) | (found.ip >= np.uint64(end))
-    names = dump.symbolize(found.ip)
+    names = dump.kernel.symbolize(found.ip, ~found.exact)
     switches = (found.task["nvcsw"] + found.task["nivcsw"]).tolist()
     pids = found.task["pid"].tolist()
     stacks: dict[int, tuple[int, list[str]]] = {
@@ -135,9 +135,9 @@ def without_last_calls(frames: list[str]) -> list[str]:
     return frames[last + 1 :]
 
 
-def frames_of(dump: Dump, pid: int) -> tuple[Unwound, list[int], list[str]]:
+def frames_of(dump: Dump, pid: int) -> tuple[Unwound, list[int], list[str | None]]:
     """All stacks, the rows of one thread's frames, and their names."""
     found = unwound(dump.kernel)
     threads = [row for row, number in enumerate(found.task["pid"].tolist()) if number == pid]
     rows = np.flatnonzero(np.isin(found.thread, threads))
-    return found, rows.tolist(), [str(name) for name in dump.symbolize(found.ip[rows])]
+    return found, rows.tolist(), dump.kernel.symbolize(found.ip[rows], ~found.exact[rows])

@@ -28,7 +28,8 @@ class Starts:
     """N stacks at their innermost frames: ip, sp, bp uint64[n], and `others` uint64[n, len(REALIGNED)].
 
     thread int64[n] is a row of `find_tasks`, cpu int64[n] the CPU that ran it (-1: none); exact bool[n]: ip is an
-    instruction yet to be done; full bool[n]: all registers are known. `why` says by its number why one is not known.
+    instruction yet to be done; full bool[n]: all registers are known. `why` says by
+    its number why one is not known, or '' of a stack that has no frames.
     """
 
     thread: I64
@@ -98,7 +99,8 @@ def sleeping(kernel: Kernel, task: StructArray, rows: I64) -> Starts:
     fork = np.isin(ip.values, [start for name in _FORK if (start := kernel.symbols.get(name))])
     known = ip.valid & bp.valid & ~gone.true
     why = dict.fromkeys(np.flatnonzero(~known).tolist(), "where it was switched from cannot be read")
-    why |= dict.fromkeys(np.flatnonzero(gone.true).tolist(), "it died, and its stack was given back")
+    # Those of the dead are given back before they are.
+    why |= dict.fromkeys(np.flatnonzero(gone.true).tolist(), "")
     # Only the scheduler switches: what was saved elsewhere is not what it is taken for.
     start, end = (kernel.symbols.get(f"__sched_text_{edge}") for edge in ("start", "end"))
     if start is not None and end is not None:

@@ -31,6 +31,9 @@ def registers(kernel: Kernel) -> pd.DataFrame:
     at which they were stopped. In user mode (cs & 3 is 3) they are the program's. Mirrors kernel/crash_core.c.
 
     >>> dump.registers[["cpu", "pid", "comm", "source", "ip"]]
+       cpu  pid       comm       source                  ip
+    0    0    0  swapper/0  crash_notes  0xffffffff9ac17a0b
+    1    1    1       init  crash_notes  0xffffffff9a36475a
     """
     found = cpu_registers(kernel)
     ran = found.thread >= 0
