@@ -36,7 +36,7 @@ class Contents:
 
     suspects: lazy[pd.DataFrame] = lazy(
         "kernlab.tables.suspects.suspects:suspects",
-        "Leads: what looks wrong with the memory, with evidence and the cell that shows more.",
+        "Leads: what looks wrong with the machine, with evidence and the cell that shows more.",
     )
 
     tasks: lazy[Frame] = lazy(

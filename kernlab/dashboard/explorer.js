@@ -214,7 +214,7 @@ function render({ model, el }) {
     fill(most, "largest", (answer) => answer.parts.map((part) =>
       panel(part.title, part.why ? make("p", { class: "kl-bad" }, part.why) : bars(part.bars, (bar) => choose(part.table, bar.place)))));
     fill(wrong, "suspects", (answer) => [
-      answer.count ? make("ul", { class: "kl-leads" }, ...answer.leads.map(lead)) : make("p", { class: "kl-soft" }, "Nothing: no rule of the suspects found anything odd about this machine's memory."),
+      answer.count ? make("ul", { class: "kl-leads" }, ...answer.leads.map(lead)) : make("p", { class: "kl-soft" }, "Nothing: no rule of the suspects found anything odd about this machine."),
       answer.count > answer.leads.length ? make("button", { type: "button", class: "kl-link kl-all", onclick: () => go("suspects") }, `All ${count(answer.count)} leads`) : null,
       ...answer.problems.map((problem) => make("p", { class: "kl-soft" }, problem)),
     ], ".kl-run");

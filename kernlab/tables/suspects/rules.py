@@ -1,4 +1,4 @@
-"""The rules of `suspects`: each looks at the tables of memory and gives the leads that it finds."""
+"""The rules of `suspects`: each looks at tables of memory, at stacks or CPUs, and gives the leads that it finds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kernlab.linux.swap import has_swap
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
 from kernlab.tables.suspects.oom import out_of_memory
+from kernlab.tables.suspects.threads import full_stacks, long_running
 from kernlab.util.text import human_bytes, percent
 
 #: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).
@@ -339,4 +340,6 @@ RULES: tuple[Callable[[Evidence], list[Lead]], ...] = (
     page_cache,
     watermarks,
     swap,
+    full_stacks,
+    long_running,
 )

@@ -1,0 +1,115 @@
+"""What `suspects` says of threads by their stacks and CPUs: stacks near their end, and who does not give up its CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+from kernlab.escape import show_controls
+from kernlab.linux.tasks import find_tasks
+from kernlab.linux.thread_stacks import thread_size
+from kernlab.linux.whatis.threads import say_thread
+from kernlab.tables.suspects.evidence import Evidence, Lead
+from kernlab.walk.cpus import percpu, possible_cpus
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+
+#: What stands in the last word of each stack (include/uapi/linux/magic.h, STACK_END_MAGIC).
+_END_MAGIC = 0x57AC6E9D
+#: What kernels that erase their stacks leave in them (CONFIG_KSTACK_ERASE, before v6.17 GCC_PLUGIN_STACKLEAK).
+_ERASED = (1 << 64) - 0xBEEF
+#: Of a stack so much is left, at least, on a healthy machine.
+_LEAST_LEFT = 1 / 8
+#: Whoever runs for so long without giving way, with others waiting, holds its CPU: half of what the watchdog grants.
+_LONG_SECONDS = 10
+_MOST = 10
+
+
+def full_stacks(memory: Evidence) -> list[Lead]:
+    """Stacks that were used to their end or near to it."""
+    kernel = memory.kernel
+    size, task = thread_size(kernel), find_tasks(kernel)
+    stack = task["stack"]
+    # The last word is the lowest; where thread_info lies in the stack (before v4.9 on x86) it is above that.
+    if not size or not task.has("thread_info"):
+        return []
+    rows = np.flatnonzero(stack.true)
+    end, read = kernel.words(stack.values[rows], what="the ends of kernel stacks")
+    overwritten = read & (end != _END_MAGIC)
+    if overwritten.sum() * 2 > len(rows):
+        # This kernel marks none.
+        overwritten[:] = False
+    left = _left(kernel, stack.values[rows], size)
+    # init_task's stack was never cleared: what is beside it in the image was filled.
+    left[task.addresses[rows] == np.uint64(kernel.symbols.get("init_task") or 0)] = size
+    found = []
+    near = ~overwritten & (left < size * _LEAST_LEFT)
+    for at in [*np.flatnonzero(overwritten)[:_MOST].tolist(), *np.flatnonzero(near)[:_MOST].tolist()]:
+        name, where = _thread(task, int(rows[at]))
+        if overwritten[at]:
+            said = (
+                f"The last word of its kernel stack ({int(stack.values[rows[at]]):#018x}) is {int(end[at]):#x} and not "
+                f"the kernel's mark: the stack of {size:,} bytes overflowed, or something wrote into it."
+            )
+            found.append(Lead("stack overflow", name, said, f"dump.stack({where})", 3.0))
+        else:
+            said = (
+                f"At its deepest it left {int(left[at]):,} of the {size:,} bytes of its kernel stack unused: a little "
+                "more and it overflows."
+            )
+            found.append(Lead("stack nearly full", name, said, f"dump.stack({where})", 0.9))
+    return found
+
+
+def long_running(memory: Evidence) -> list[Lead]:
+    """Threads that kept their CPU for long while others waited for it, or while its clock stood still."""
+    kernel = memory.kernel
+    numbers = possible_cpus(kernel)
+    queue = StructArray(kernel, "struct rq", percpu(kernel, kernel.symbol("runqueues"), numbers))
+    task = queue.follow("curr")
+    # CONFIG_SCHED_INFO: what has schedstats or delay accounting.
+    if not task.has("sched_info.last_arrival"):
+        return []
+    arrived, clock, waiting = task["sched_info.last_arrival"], queue["clock"].int64, queue["nr_running"]
+    now = int(clock.filled(0).max(initial=0))
+    ran, behind = (now - arrived.int64), (now - clock)
+    idle = (task["pid"] == 0).true
+    held = (ran >= _LONG_SECONDS * 10**9).true & ~idle & (arrived != 0).true
+    others = (waiting > 1).true
+    still = (behind >= _LONG_SECONDS * 10**9 // 2).true
+    found = []
+    for row in np.flatnonzero(held & (others | still))[:_MOST].tolist():
+        name, _ = _thread(task, row)
+        cpu = int(numbers[row])
+        parts = [f"It ran on CPU {cpu} for {int(ran.values[row]) / 1e9:.1f} s without giving way"]
+        if others[row]:
+            count = int(waiting.values[row]) - 1
+            parts.append(f"{count:,} other{'' if count == 1 else 's'} waited to run there")
+        if still[row]:
+            parts.append(
+                f"the CPU's clock had not gone on for {int(behind.values[row]) / 1e9:.1f} s, as with interrupts off"
+            )
+        said = f"{'; '.join(parts)}."
+        found.append(Lead("CPU held", name, said, f"dump.stack(cpu={cpu})", 2.0))
+    return found
+
+
+def _left(kernel: Kernel, start: U64, size: int) -> I64:
+    """Bytes at the end of each stack that were never used: all are cleared when they are made. What cannot be read
+    counts as unused."""
+    step = np.arange(8, int(size * _LEAST_LEFT) + 8, 8, dtype=np.uint64)
+    values, read = kernel.words((start[:, None] + step).ravel(), what="")
+    used = (read & (values != 0) & (values != np.uint64(_ERASED))).reshape(len(start), len(step))
+    return np.where(used.any(axis=1), used.argmax(axis=1) * 8 + 8, size).astype(np.int64)
+
+
+def _thread(task: StructArray, row: int) -> tuple[str, str]:
+    """A thread as people say it, and as `dump.stack` takes it: idle threads share a pid."""
+    comm, pid = task["comm"], task["pid"]
+    name = show_controls(str(comm.values[row])) if comm.valid[row] else "?"
+    known = bool(pid.valid[row]) and int(pid.values[row]) != 0
+    number = str(int(pid.values[row])) if pid.valid[row] else "?"
+    return say_thread(name, number), number if known else f"{int(task.addresses[row]):#x}"
