@@ -181,7 +181,7 @@ def _clean(part: OrcPart) -> tuple[U64, npt.NDArray[np.int16], Mask]:
             words[:] = 0
         ip, words = ip[kept], words[kept]
     # Of equal addresses a terminator of a section gives way to what begins there (orc_sort_cmp).
-    empty = words[:, 2] & 0xF == 0
+    empty = words[:, 2] == 0
     if len(ip) and ((ip[1:] < ip[:-1]) | ((ip[1:] == ip[:-1]) & empty[1:] & ~empty[:-1])).any():
         order = np.lexsort((~empty, ip))
         ip, words = ip[order], words[order]

@@ -92,6 +92,9 @@ USED: Mapping[str, Range] = {
     "NUMBER(pgtable_l5_enabled)": Range(0, 1),
     "NUMBER(sme_mask)": OneBit(32, 62),
     "NUMBER(VMALLOC_START)": Range(_KERNEL_HALF, (1 << 64) - 1, 4096),
+    # arch/arm64/kernel/vmcore_info.c: how many bits an address has, and which of them a signature takes.
+    "NUMBER(VA_BITS)": Range(36, 52),
+    "NUMBER(KERNELPACMASK)": Range(0, (1 << 64) - 1, 1 << 36),
     "KERNELOFFSET": Range(0, 1 << 47, 4096, base=16),
     # include/linux/mmzone.h: a section holds a block of the buddy allocator; what is there today is 2^24 to 2^34 bytes.
     "NUMBER(SECTION_SIZE_BITS)": Range(22, 40),

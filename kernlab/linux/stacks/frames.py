@@ -93,7 +93,8 @@ class Frames:
         self.running[rows] = False
 
     def fail(self, rows: I64, why: str) -> None:
-        """These cannot be followed further."""
+        """These cannot be followed further; of several reasons the first one counts."""
+        rows = rows[self.running[rows]]
         self.running[rows] = False
         self.why.update(dict.fromkeys(rows.tolist(), why))
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.linux.stacks.code import has_frame_records
 from kernlab.linux.stacks.registers import CpuRegisters
 
 U64 = npt.NDArray[np.uint64]
@@ -89,33 +90,46 @@ def running(registers: CpuRegisters) -> Starts:
 
 
 def sleeping(kernel: Kernel, task: StructArray, rows: I64) -> Starts:
-    """The threads of some rows, which do not run: struct inactive_task_frame (arch/x86/include/asm/switch_to.h)."""
+    """The threads of some rows, which do not run."""
     task = task[rows]
-    gone = task["stack"] == 0
-    where = task["thread.sp"].where(~gone.true)
-    frame = StructArray(kernel, "struct inactive_task_frame", where.values, where.true)
-    ip, bp = frame["ret_addr"], frame["bp"]
-    size = np.uint64(kernel.find_type("struct inactive_task_frame").size)
-    fork = np.isin(ip.values, [start for name in _FORK if (start := kernel.symbols.get(name))])
-    known = ip.valid & bp.valid & ~gone.true
+    gone = (task["stack"] == 0).true
+    ip, sp, bp, known = saved_context(kernel, task, ~gone)
+    fork = np.isin(ip, [start for name in _FORK if (start := kernel.symbols.get(name))])
     why = dict.fromkeys(np.flatnonzero(~known).tolist(), "where it was switched from cannot be read")
     # Those of the dead are given back before they are.
-    why |= dict.fromkeys(np.flatnonzero(gone.true).tolist(), "")
+    why |= dict.fromkeys(np.flatnonzero(gone).tolist(), "")
     # Only the scheduler switches: what was saved elsewhere is not what it is taken for.
     start, end = (kernel.symbols.get(f"__sched_text_{edge}") for edge in ("start", "end"))
     if start is not None and end is not None:
-        switched = (ip.values >= np.uint64(start)) & (ip.values < np.uint64(end))
+        switched = (ip >= np.uint64(start)) & (ip < np.uint64(end))
         wrong = np.flatnonzero(known & ~fork & ~switched)
         why |= dict.fromkeys(wrong.tolist(), "its saved stack pointer does not lead to a switch of tasks")
     count = len(rows)
     return Starts(
         rows,
         np.full(count, -1, dtype=np.int64),
-        ip.values.copy(),
-        where.values + size,
-        bp.values.copy(),
+        ip,
+        sp,
+        bp,
         fork,
         np.zeros(count, dtype=bool),
         np.zeros((count, len(REALIGNED)), dtype=np.uint64),
         why,
     )
+
+
+def saved_context(kernel: Kernel, task: StructArray, there: Mask) -> tuple[U64, U64, U64, Mask]:
+    """(ip, sp, bp, known) of threads that do not run, by what they saved when they were switched from.
+
+    there bool[n]: which of them have a stack.
+
+    On x86-64 struct inactive_task_frame (arch/x86/include/asm/switch_to.h), on arm64 struct cpu_context.
+    """
+    if has_frame_records(kernel):
+        pc, sp, fp = (task[f"thread.cpu_context.{name}"] for name in ("pc", "sp", "fp"))
+        return pc.values.copy(), sp.values.copy(), fp.values.copy(), pc.true & sp.true & fp.valid & there
+    where = task["thread.sp"].where(there)
+    frame = StructArray(kernel, "struct inactive_task_frame", where.values, where.true)
+    ip, bp = frame["ret_addr"], frame["bp"]
+    size = np.uint64(kernel.find_type("struct inactive_task_frame").size)
+    return ip.values.copy(), where.values + size, bp.values.copy(), ip.valid & bp.valid & there

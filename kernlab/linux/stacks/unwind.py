@@ -13,9 +13,9 @@ from kernlab.core.struct_array import StructArray
 from kernlab.linux.stacks.areas import find_stacks
 from kernlab.linux.stacks.frames import Frames
 from kernlab.linux.stacks.kinds import FrameKind, frame_kinds
-from kernlab.linux.stacks.orc import OrcUnwinder
-from kernlab.linux.stacks.orc_tables import orc_tables
+from kernlab.linux.stacks.methods import unwinder_of
 from kernlab.linux.stacks.registers import cpu_registers
+from kernlab.linux.stacks.scan import scan
 from kernlab.linux.stacks.starts import Starts, joined, running, sleeping
 from kernlab.linux.tasks import find_tasks
 
@@ -28,6 +28,10 @@ Mask = npt.NDArray[np.bool_]
 
 #: No stack has more frames: the smallest frame is a word, the largest stack 1 MiB.
 _MOST_FRAMES = 1 << 17
+
+
+#: Of some frames: row, frame, ip, sp, exact, regs, guessed, stack.
+_Round = tuple[I64, I64, U64, U64, Mask, U64, Mask, I64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +66,30 @@ class Unwound:
 def unwound(kernel: Kernel) -> Unwound:
     """All frames of all threads. Raises KernlabError where no task is found."""
     task, stacks = find_tasks(kernel), find_stacks(kernel)
-    table = orc_tables(kernel)
-    assert table is not None
     frames = Frames(kernel, stacks, _starts(kernel, task))
-    unwinder = OrcUnwinder(kernel, table)
-    rounds = []
+    unwinder = unwinder_of(kernel)
+    rounds: list[_Round] = []
     for number in range(_MOST_FRAMES):
         rows = np.flatnonzero(frames.running)
         if not len(rows):
             break
-        kept = (frames.ip, frames.sp, frames.exact, frames.regs, frames.guessed, frames.stack)
-        rounds.append((rows, np.full(len(rows), number), *(values[rows].copy() for values in kept)))
+        rounds.append(
+            (
+                rows,
+                np.full(len(rows), number),
+                frames.ip[rows],
+                frames.sp[rows],
+                frames.exact[rows],
+                frames.regs[rows],
+                frames.guessed[rows],
+                frames.stack[rows],
+            )
+        )
+        if unwinder is None:
+            frames.fail(rows, "nothing leads from its frame to the caller's")
+            break
         unwinder.step(frames)
+    rounds += _scanned(frames, rounds)
     nothing = tuple(np.zeros(0, dtype=kind) for kind in ("i8", "i8", "u8", "u8", "?", "u8", "?", "i8"))
     parts = zip(*(rounds or [nothing]), strict=True)
     row, frame, ip, sp, exact, regs, guessed, stack = (np.concatenate(part) for part in parts)
@@ -97,6 +113,18 @@ def unwound(kernel: Kernel) -> Unwound:
         {int(frames.thread[row]): why for row, why in frames.why.items()},
         {int(frames.thread[row]): int(frames.user[row]) for row in np.flatnonzero(frames.user).tolist()},
     )
+
+
+def _scanned(frames: Frames, rounds: list[_Round]) -> list[_Round]:
+    """What the rest of those stacks may hold that could not be followed to their ends: frames behind the last ones."""
+    row, ip, sp = scan(frames, np.array(sorted(frames.why), dtype=np.int64))
+    if not len(row):
+        return []
+    before = np.bincount(np.concatenate([rows for rows, *_ in rounds]), minlength=len(frames.ip))
+    number = before[row] + np.arange(len(row)) - np.searchsorted(row, row)
+    no, none = np.zeros(len(row), dtype=bool), np.zeros(len(row), dtype=np.uint64)
+    stack = frames.stacks.find(sp - np.uint64(8))
+    return [(row, number, ip, sp, no, none, ~no, stack)]
 
 
 def _starts(kernel: Kernel, task: StructArray) -> Starts:
