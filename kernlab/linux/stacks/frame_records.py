@@ -195,7 +195,8 @@ class FrameRecordUnwinder:
     def _has_pc(self, frames: Frames, rows: I64, regs: U64) -> Mask:
         """Which registers are of a program: those of a kernel thread are all zero."""
         value, read = frames.read(rows, regs + np.uint64(self._layout.pc))
-        return read & (value != 0)
+        has: Mask = read & (value != 0)
+        return has
 
 
 def _edges(kernel: Kernel, names: tuple[str, ...]) -> U64:
@@ -208,5 +209,5 @@ def _edges(kernel: Kernel, names: tuple[str, ...]) -> U64:
 
 def _within(edges: U64, addresses: U64) -> Mask:
     """Which addresses are right behind an instruction of one of these functions."""
-    inside: Mask = ((addresses[:, None] > edges[:, 0]) & (addresses[:, None] <= edges[:, 1])).any(axis=1)
-    return inside
+    inside = (addresses[:, None] > edges[:, 0]) & (addresses[:, None] <= edges[:, 1])
+    return np.asarray(inside.any(axis=1))

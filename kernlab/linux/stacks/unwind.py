@@ -90,7 +90,8 @@ def unwound(kernel: Kernel) -> Unwound:
             break
         unwinder.step(frames)
     rounds += _scanned(frames, rounds)
-    nothing = tuple(np.zeros(0, dtype=kind) for kind in ("i8", "i8", "u8", "u8", "?", "u8", "?", "i8"))
+    index, word, no = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=bool)
+    nothing: _Round = (index, index, word, word, no, word, no, index)
     parts = zip(*(rounds or [nothing]), strict=True)
     row, frame, ip, sp, exact, regs, guessed, stack = (np.concatenate(part) for part in parts)
     thread = frames.thread[row]
