@@ -16,7 +16,7 @@ import kernlab
 from kernlab.display.html import to_html
 from kernlab.display.plain_text import to_text
 from kernlab.display.stacks.html import stack_html
-from kernlab.display.stacks.parts import Frame, frames_of
+from kernlab.display.stacks.parts import Frame
 from kernlab.display.stacks.text import call_trace
 from kernlab.errors import KernlabError
 
@@ -57,7 +57,7 @@ def test_text_is_the_kernel_s_own(hung, truth):
     )
     assert lines[1:3] == ["Call Trace:", " <TASK>"]
     assert lines[-1] == " </TASK>"
-    frames = [line.strip() for line in lines[3:-1]]
+    frames = [line.strip() for line in lines[3:-1] if line.startswith(" ")]
     # /proc/PID/stack leaves out the scheduler's own frames.
     assert [line for line in frames if line in truth.stacks[179]] == truth.stacks[179]
     assert frames == hung.stack(179).frames["symbol"].tolist()
@@ -108,9 +108,9 @@ def test_a_frame_opens_to_the_call_that_it_is_in(hung):
 
 def test_registers_of_a_sleeper_say_whom_they_point_to(hung):
     """struct inactive_task_frame: in __schedule, one of them holds the task itself."""
-    frames = frames_of(hung.kernel, hung.stack(176).frames)
+    frames = hung.stack(176)._frames
     assert any(label.startswith("inventoryd (176): task_struct") for _, _, label in frames[0].known)
-    assert all(not frame.known for frame in frames[1:])
+    assert all(not frame.registers for frame in frames[1:])
     address = int(hung.tasks.query("pid == 176")["address"].iloc[0])
     assert address in frames[0].registers.values()
     assert "inventoryd (176): task_struct" in hung.stack(176)._repr_html_()
@@ -162,6 +162,23 @@ def test_marks_guesses_and_registers_are_the_kernel_s():
         " </TASK>",
         " (the stack ends here: why)",
     ]
+
+
+def test_an_oops_reads_as_the_log_has_it():
+    """The panic's own registers, and those with which the thread had come from user mode, line by line."""
+    with kernlab.open(kernlab.sample("oops")) as dump:
+        shown = repr(dump.stack.of_panic()).split("\n")
+    log = (SAMPLES / "oops" / "vmcore-dmesg.txt").read_text()
+    log = log[log.index("BUG: kernel NULL pointer") :]
+    said = [re.sub(r"^\[[^]]*\] (\[ *[TC]\d+\] ?)?", "", line) for line in log.split("\n")]
+    wanted = [
+        line.rstrip()
+        for line in said
+        if re.match(r"R[A-Z0-9]{2}: |Call Trace:| <?/?TASK>| [a-z_]\S+\+0x\S+", line)
+    ]
+    end = next(at for at, line in enumerate(wanted) if line == " </TASK>")
+    ours = [line for line in shown[1:] if " = " not in line]
+    assert ours == wanted[: end + 1]
 
 
 def test_hostile_names_are_shown_and_do_nothing(opened):

@@ -11,6 +11,8 @@ import numpy as np
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.linux.stacks import saved_registers
+from kernlab.linux.stacks.registers import cpu_registers
+from kernlab.linux.stacks.unwind import unwound
 from kernlab.linux.whatis.engine import what_lies_at
 
 if TYPE_CHECKING:
@@ -46,8 +48,11 @@ class Frame:
         return _MARKS.get(self.kind, self.kind.upper())
 
 
-def frames_of(kernel: Kernel, rows: pd.DataFrame) -> list[Frame]:
-    """The frames of one thread, innermost first."""
+def frames_of(kernel: Kernel, rows: pd.DataFrame, thread: int) -> list[Frame]:
+    """The frames of one thread, innermost first; it is row `thread` of `find_tasks`.
+
+    Where it came from user mode, what it was doing there is the last one.
+    """
     found: list[Frame] = []
     columns = ("frame", "address", "symbol", "sp", "kind", "reliable", "regs", "task", "cpu")
     below = 0
@@ -59,7 +64,9 @@ def frames_of(kernel: Kernel, rows: pd.DataFrame) -> list[Frame]:
         if where:
             # Where the code that was interrupted had not saved them yet, they would begin below its own frame.
             registers = saved_registers.interrupted(kernel, where, whole=where >= below)
-        elif not found and _number(cpu) is None and _number(task):
+        elif not found and _number(cpu) is not None:
+            registers = _of_cpu(kernel, thread)
+        elif not found and _number(task):
             registers = saved_registers.switched_from(kernel, _number(task) or 0)
         below = int(sp)
         found.append(
@@ -70,12 +77,25 @@ def frames_of(kernel: Kernel, rows: pd.DataFrame) -> list[Frame]:
                 int(sp),
                 str(kind),
                 bool(reliable),
-                bool(where),
+                bool(where) or (bool(registers) and _number(cpu) is not None and not found),
                 registers,
                 tuple(_recognised(kernel, registers)),
             )
         )
+    user = unwound(kernel).user.get(thread)
+    if user:
+        registers = saved_registers.interrupted(kernel, user)
+        ip, sp = registers.get("ip", 0), registers.get("sp", 0)
+        found.append(Frame(len(found), ip, f"{ip:#x}", sp, "task", True, True, registers))
     return found
+
+
+def _of_cpu(kernel: Kernel, thread: int) -> dict[str, int]:
+    """The registers of the CPU that a thread ran on, by their names in struct pt_regs; {} where nobody tells them."""
+    cpus = cpu_registers(kernel)
+    row = np.flatnonzero((cpus.thread == thread) & cpus.told)
+    names = cpus.values if len(row) else ()
+    return {name: int(cpus.values[name][row[0]]) for name in names if cpus.known[name][row[0]]}
 
 
 def _number(value: Any) -> int | None:

@@ -44,15 +44,16 @@ class OpenStack:
         that ran on that CPU when the machine died. The result's `frames` are its rows of `dump.stacks`.
         Raises KernlabError where there is no such thread, or more than one.
 
-        >>> dump.stack(117)
-        PID: 117 Comm: app<2> State: S (sleeping) CPU: 1 Task: 0xff4719e39e2720c0
+        >>> dump.stack("kcompactd0")
+        PID: 33 Comm: kcompactd0 State: S (sleeping) CPU: 1 Task: 0xff4719e3813320c0
         Call Trace:
          <TASK>
          __schedule+0x34d/0xa00
          schedule+0x5a/0xd0
-         __do_sys_pause+0x24/0x50
-         do_syscall_64+0x5d/0x90
-         entry_SYSCALL_64_after_hwframe+0x6e/0xd8
+         schedule_timeout+0x94/0x150
+         kcompactd+0x3cf/0x420
+         kthread+0xda/0x100
+         ret_from_fork+0x22/0x30
          </TASK>
         """
         if (pid is None) == (cpu is None):
@@ -128,18 +129,21 @@ class Stack:
     @property
     def problems(self) -> list[str]:
         """Why it ends early, [] where it does not."""
-        found = unwound(self._dump.kernel)
-        row = np.flatnonzero(found.task.addresses == np.uint64(int(self._task["address"])))
-        why = [found.why[int(one)] for one in row if int(one) in found.why]
+        why = unwound(self._dump.kernel).why.get(self._row)
         if why:
-            return [
-                f"{'the stack ends here' if len(self.frames) else 'there is no frame'}: {one}" for one in why
-            ]
+            return [f"{'the stack ends here' if len(self.frames) else 'there is no frame'}: {why}"]
         return [] if len(self.frames) else ["no frame of it is known"]
 
     @cached_property
     def _frames(self) -> list[Frame]:
-        return frames_of(self._dump.kernel, self.frames)
+        return frames_of(self._dump.kernel, self.frames, self._row)
+
+    @property
+    def _row(self) -> int:
+        """Which of `find_tasks` it is, -1 for none."""
+        tasks = unwound(self._dump.kernel).task.addresses
+        row = np.flatnonzero(tasks == np.uint64(int(self._task["address"])))
+        return int(row[0]) if len(row) else -1
 
     @property
     def _name(self) -> str:

@@ -29,6 +29,10 @@ def call_trace(head: str, frames: Sequence[Frame], problems: Sequence[str]) -> s
 
 
 def _trace(frames: Sequence[Frame]) -> Iterator[str]:
+    if frames and frames[0].interrupted:
+        # What a CPU did itself comes first, as in an oops.
+        yield from registers(frames[0])
+        frames = frames[1:]
     if not frames:
         return
     yield "Call Trace:"
