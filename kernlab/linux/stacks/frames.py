@@ -8,6 +8,7 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.linux.stacks.areas import StackKind, Stacks
 from kernlab.linux.stacks.starts import REALIGNED, Starts
+from kernlab.linux.stacks.trampolines import Trampolines
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -32,6 +33,7 @@ class Frames:
     def __init__(self, kernel: Kernel, stacks: Stacks, starts: Starts):
         count = len(starts)
         self.kernel, self.stacks = kernel, stacks
+        self.trampolines = Trampolines(kernel)
         self.thread, self.cpu = starts.thread, starts.cpu
         self.ip, self.sp, self.bp = starts.ip.copy(), starts.sp.copy(), starts.bp.copy()
         self.exact, self.full, self._given = starts.exact.copy(), starts.full.copy(), starts.others
@@ -103,8 +105,13 @@ class Frames:
     ) -> None:
         """The next frames of some rows; those not `ok` could not be read, and those on the same stack have to go up.
 
-        regs uint64[k]: where registers were saved, 0 of calls; full bool[k]: all of them.
+        regs uint64[k]: where registers were saved, 0 of calls; full bool[k]: all of them. Where a trampoline is to be
+        returned to `ip` becomes the true caller, or the frame a guess.
         """
+        # It lies below what its frame has of the stack, also where a return had just led to what was interrupted.
+        caller, noted = self.trampolines.true_callers(self.thread[rows], ip, sp - np.uint64(8))
+        self.guessed[rows[~noted]] = True
+        ip, exact = caller, exact & (caller == ip)
         self.fail(rows[~ok], "its frame cannot be read")
         user = ok & (self.user[rows] != 0)
         self.finish(rows[user])

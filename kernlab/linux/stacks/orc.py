@@ -10,6 +10,7 @@ from kernlab.debuginfo.orc import Base, Entries, Kind, OrcTable
 from kernlab.debuginfo.types import StructType
 from kernlab.linux.stacks.callers import callers
 from kernlab.linux.stacks.frames import Frames
+from kernlab.linux.stacks.made_code import made_code
 from kernlab.linux.stacks.starts import REALIGNED
 
 U64 = npt.NDArray[np.uint64]
@@ -26,7 +27,7 @@ class OrcUnwinder:
     """Takes frames to their callers' with one table for all of the kernel."""
 
     def __init__(self, kernel: Kernel, table: OrcTable):
-        self._table = table
+        self._kernel, self._table = kernel, table
         kind = kernel.find_type("struct pt_regs").strip()
         assert isinstance(kind, StructType)
         self._offsets = {name: kind.member(name).offset for name in ("ip", "cs", "sp", "bp", *REALIGNED)}
@@ -36,7 +37,11 @@ class OrcUnwinder:
         rows = np.flatnonzero(frames.running)
         # Behind a call that does not return there is another function: what called it lies before the address.
         ip = frames.ip[rows]
-        entry = self._table.at(ip - np.where(frames.exact[rows], 0, 1).astype(np.uint64))
+        before = np.where(frames.exact[rows], 0, 1).astype(np.uint64)
+        entry = self._table.at(ip - before)
+        if (entry.unknown & (ip != 0)).any():
+            # What ftrace copied does as what it is a copy of.
+            entry = self._table.at(made_code(self._kernel).originals(ip) - before)
         # A call of NULL: nothing of it was done but to push where it came from.
         null = ip == 0
         entry.kind[null], entry.sp_base[null], entry.sp_offset[null] = Kind.CALL, Base.SP, 8
@@ -44,7 +49,9 @@ class OrcUnwinder:
         made = entry.unknown & ~null
         entry.kind[made], entry.sp_base[made], entry.sp_offset[made] = Kind.CALL, Base.BP, 16
         entry.bp_base[made], entry.bp_offset[made] = Base.PREV_SP, -16
-        frames.guessed[rows[made]] = True
+        if made.any():
+            sure = made_code(self._kernel).is_bpf(ip) & ~frames.exact[rows]
+            frames.guessed[rows[made & ~sure]] = True
         untold = np.flatnonzero((entry.kind == Kind.UNDEFINED) & ~made)
         if len(untold):
             above = callers(frames, rows[untold], ip[untold])
@@ -53,8 +60,17 @@ class OrcUnwinder:
             entry.sp_offset[called] = (above[above != 0] - frames.sp[rows[called]]).astype(np.int64)
             # Of what it saved on its way nothing is known but where it has only begun to do so.
             frames.guessed[rows[called[~frames.exact[rows[called]]]]] = True
+        # To the tables a trampoline is an end or unknown; one whose caller is noted nowhere was never called itself.
+        lost = frames.guessed[rows] & ~frames.exact[rows] & frames.trampolines.begin(ip)
+        entry.kind[lost] = Kind.UNDEFINED
+        ended = np.flatnonzero(entry.kind <= Kind.END_OF_STACK)
+        for name, at in frames.trampolines.within(ip[ended]).items():
+            frames.fail(rows[ended[at]], f"who called what returned to {name} is noted nowhere")
         frames.finish(rows[entry.kind == Kind.END_OF_STACK])
-        frames.fail(rows[entry.kind == Kind.UNDEFINED], "the kernel's tables do not tell where its caller is")
+        frames.fail(
+            rows[(entry.kind == Kind.UNDEFINED) & frames.running[rows]],
+            "the kernel's tables do not tell where its caller is",
+        )
         going = entry.kind >= Kind.CALL
         rows, entry = rows[going], entry[going]
         if not len(rows):

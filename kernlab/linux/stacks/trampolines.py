@@ -74,6 +74,7 @@ class Trampolines:
         found = [(kernel.find_symbol(name), name, read) for name, read in _TRAMPOLINES]
         self._known = [(start, name, read) for start, name, read in found if start]
         self._starts = np.array([start for start, _, _ in self._known], dtype=np.uint64)
+        self._sizes = [kernel.symbols.room(start) for start, _, _ in self._known]
         self._indexes: dict[Callable[[Kernel], Notes], _Index] = {}
 
     def true_callers(self, thread: I64, ip: U64, where: U64) -> tuple[U64, Mask]:
@@ -110,8 +111,10 @@ class Trampolines:
 
     def within(self, ip: U64) -> dict[str, I64]:
         """The trampolines in which any of the addresses uint64[n] lie, and which those are."""
-        _, offset, _ = self._kernel.symbols.lookup(ip)
-        rows = {name: np.flatnonzero(ip - offset == np.uint64(start)) for start, name, _ in self._known}
+        rows = {
+            name: np.flatnonzero(ip - np.uint64(start) < np.uint64(size))
+            for (start, name, _), size in zip(self._known, self._sizes, strict=True)
+        }
         return {name: at for name, at in rows.items() if len(at)}
 
     def _index(self, read: Callable[[Kernel], Notes]) -> _Index:
