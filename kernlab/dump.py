@@ -295,7 +295,7 @@ TABLES = Dump._registry = Registry(Dump)
 def open(  # noqa: A001
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    vmlinux: str | os.PathLike[str] | None = None,
+    vmlinux: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     vmcoreinfo: str | os.PathLike[str] | bytes | None = None,
     format: str | None = None,  # noqa: A002
     zero_excluded: bool = False,
@@ -307,17 +307,15 @@ def open(  # noqa: A001
     order); vmcoreinfo: the note's text, or a file that holds it, for dumps that lack it (else it is looked for in the
     machine's memory); format: "kdump", "elf", "lime", "avml" or "raw" for a file that its content does not tell (a raw
     image of physical memory never does); zero_excluded: in ELF, LiME and AVML files read memory that was left out as
-    zeros; arena_bytes: how much decompressed memory to keep. No vmlinux is needed, and none is read so far.
+    zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for source lines in stacks, which nothing else
+    needs: the kernel's vmlinux or .debug file with DWARF, a module's .ko.debug, a folder that has them, or a list of
+    these. KERNLAB_DEBUG_PATH names folders where they are looked for without it.
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
 
     >>> with kernlab.open(kernlab.sample("panic")) as panic:
     ...     panic.info.panic_message
     'Kernel panic - not syncing: sysrq triggered crash'
     """
-    if vmlinux is not None:
-        raise KernlabError(
-            "kernlab reads types and symbols from the dump itself and cannot use a vmlinux yet: leave it out"
-        )
     pieces = (
         path if isinstance(path, str | bytes | os.PathLike) or not isinstance(path, Iterable) else list(path)
     )
@@ -328,7 +326,12 @@ def open(  # noqa: A001
             note, doubts = find_vmcoreinfo(file)
         kernel = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes)
         kernel.dump_lost(*doubts)
-        return Dump(kernel)
+        dump = Dump(kernel)
+        if vmlinux is not None:
+            from kernlab.linux.source_lines import use_debug_files
+
+            use_debug_files(kernel, vmlinux)
+        return dump
     except BaseException as error:
         file.close()
         if isinstance(error, KernlabError) and file.problems:

@@ -22,14 +22,14 @@ def add_parser(commands: Any) -> None:
     info = commands.add_parser("info", help="what a dump is, and how the machine died")
     info.add_argument("dump", metavar="DUMP", nargs="+", help="the dump file; of a split dump all pieces")
     info.add_argument("--json", action="store_true", help="every fact by its name, as JSON")
-    _add_format(info)
+    _add_opening(info)
     info.set_defaults(run=_info)
 
     tables = commands.add_parser("tables", help="the tables that a dump gives, each with its description")
     tables.add_argument(
         "dump", metavar="DUMP", nargs="*", help="a dump; its traces are listed, too, if it has any"
     )
-    _add_format(tables)
+    _add_opening(tables)
     tables.set_defaults(run=_tables)
 
     table = commands.add_parser(
@@ -59,22 +59,31 @@ def add_parser(commands: Any) -> None:
     columns.completer = sort.completer = _columns
     table.add_argument("--descending", action="store_true", help="the largest first")
     table.add_argument("--head", metavar="N", type=int, help="only the first N rows")
-    _add_format(table)
+    _add_opening(table)
     table.set_defaults(run=_table)
 
 
-def _add_format(parser: argparse.ArgumentParser) -> None:
+def _add_opening(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         metavar="FORMAT",
         help="the dump's format, where its content does not tell: raw for a plain image of physical memory",
     )
+    parser.add_argument(
+        "--vmlinux",
+        metavar="PATH",
+        action="append",
+        help="for source lines in stacks: the kernel's vmlinux or .debug file, a module's .ko.debug, or a folder that "
+        "has them; may be given several times",
+    )
 
 
 def _open(arguments: argparse.Namespace) -> kernlab.Dump:
     """The dump that was named, or the pieces of one."""
-    names = arguments.dump
-    return kernlab.open(names[0] if len(names) == 1 else names, format=arguments.format)
+    names = [arguments.dump] if isinstance(arguments.dump, str) else arguments.dump
+    return kernlab.open(
+        names[0] if len(names) == 1 else names, format=arguments.format, vmlinux=arguments.vmlinux
+    )
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -156,7 +165,7 @@ def _table(arguments: argparse.Namespace) -> int:
         # A word that is a table's name is not a file: the other one was forgotten.
         wanted = f"DUMP {arguments.dump}" if arguments.dump in _names() else f"{arguments.dump} NAME"
         raise KernlabError(f"name a dump and a table: kernlab table {wanted}. There are: {known}")
-    with kernlab.open(arguments.dump, format=arguments.format) as dump:
+    with _open(arguments) as dump:
         found = _find(dump, arguments.name, arguments.arguments)
         problems = list(found.attrs.get("problems", []))
         table = _select(_as_frame(found), arguments)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -69,6 +70,8 @@ class Kernel:
         self.module_types: Sequence[Types] = ()
         #: Why no module's types can be known, where that is so by the kernel's making.
         self.no_module_types = ""
+        #: Files and folders with debug information that the user named (`kernlab.linux.source_lines` uses them).
+        self.debug_paths: tuple[Path, ...] = ()
         self._types = types
         self._own = Scope("the dump")
         self._kept: dict[str, tuple[Any, Scope]] = {}

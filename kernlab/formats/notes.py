@@ -11,6 +11,7 @@ from kernlab.formats.base import Note
 
 NT_PRSTATUS = 1
 NT_AUXV = 6  # only cores of processes have it
+_BUILD_ID = 3  # NT_GNU_BUILD_ID
 _XEN_CRASH_INFO = 0x1000001  # XEN_ELFNOTE_CRASH_INFO; above it are the notes of xl dump-core
 #: A dump has a note or two per CPU, so no more than this.
 MOST_NOTES = 1 << 17
@@ -37,6 +38,15 @@ def parse_notes(data: bytes, offset: int, order: Literal["little", "big"] = "lit
 def vmcoreinfo_of(notes: list[Note]) -> bytes | None:
     """The text of the VMCOREINFO note, if it is among them."""
     return next((note.desc.rstrip(b"\0") for note in notes if note.name == "VMCOREINFO"), None)
+
+
+def build_id_of(notes: list[Note]) -> str:
+    """The build id of what was linked, hexadecimal; "" where no note has it."""
+    for note in notes:
+        # Xen's notes have one of the same number.
+        if note.name == "GNU" and note.type == _BUILD_ID and note.desc:
+            return note.desc.hex()
+    return ""
 
 
 def refuse_xen(path: Path, notes: list[Note]) -> None:

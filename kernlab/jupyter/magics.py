@@ -45,6 +45,11 @@ class KernlabMagics(Magics):
     @argument("path", nargs="?", help="the dump file; without it, what is open is listed")
     @argument("--name", default="dump", help="the variable to put the dump into (default: dump)")
     @argument("--format", help="its format, where its content does not tell: raw for a plain image of memory")
+    @argument(
+        "--vmlinux",
+        action="append",
+        help="for source lines in stacks: a vmlinux, .debug or .ko.debug file, or a folder that has them",
+    )
     @line_magic
     def vmcore(self, line: str) -> Any:
         """Open a crash dump: `%vmcore crash.vmcore` puts it into the variable `dump` and shows its summary."""
@@ -53,8 +58,9 @@ class KernlabMagics(Magics):
             return self._open_dumps()
         if not arguments.name.isidentifier():
             raise UsageError(f"--name {arguments.name}: not a name that a variable can have")
-        path = os.path.expanduser(os.path.expandvars(self._word(arguments.path)))
-        dump = _told(lambda: kernlab.open(path, format=arguments.format))
+        path = self._path(arguments.path)
+        vmlinux = [self._path(word) for word in arguments.vmlinux] if arguments.vmlinux else None
+        dump = _told(lambda: kernlab.open(path, format=arguments.format, vmlinux=vmlinux))
         replaced = self._namespace.get(arguments.name)
         self._namespace[arguments.name] = dump
         if isinstance(replaced, Dump):
@@ -144,6 +150,10 @@ class KernlabMagics(Magics):
         last = getattr(shell, "last_execution_result", None)
         if last is not None and last.result is dump:
             last.result = None
+
+    def _path(self, word: str) -> str:
+        """A word that names a file, with `~` and the environment's variables in it."""
+        return os.path.expanduser(os.path.expandvars(self._word(word)))
 
     def _word(self, word: str) -> str:
         """A word of a magic's line without its quotes, with `$name` and `{expression}` of the user's in it.

@@ -12,6 +12,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError
+from kernlab.linux.build_ids import kernel_build_id
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
 from kernlab.linux.zones import nodes, zones
 from kernlab.tables.system.last_words import panic_message
@@ -94,7 +95,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "dump_level": header.get("dump_level"),
         "file": str(file.path),
         "file_bytes": header.get("file_bytes"),
-        "build_id": kernel.vmcoreinfo.get("BUILD-ID"),
+        "build_id": kernel_build_id(kernel) or None,
         "kaslr_offset_bytes": kernel.vmcoreinfo.kerneloffset,
         "slab_frames_absent": absent.get("slab"),
         "kmalloc_frames_absent": absent.get("large_kmalloc"),

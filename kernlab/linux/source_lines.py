@@ -1,0 +1,237 @@
+"""Source lines of addresses in a dump: the debug files of its kernel and modules, found, checked, and placed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.facts import fact
+from kernlab.core.kernel import Kernel
+from kernlab.debuginfo.debug_file import DebugFile
+from kernlab.debuginfo.debug_search import DebugSearch, folders
+from kernlab.debuginfo.dwarf.reading import DebugInfoError
+from kernlab.debuginfo.source_lines import SourceFrame, SourceLines
+from kernlab.errors import KernlabError
+from kernlab.linux.build_ids import kernel_build_id, module_build_ids
+from kernlab.linux.kernel_modules import module_ranges
+
+U64 = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+#: What a kernel's image begins with, by preference; and no image is larger.
+_BEGINS, _LARGEST_IMAGE = ("_text", "_stext"), 1 << 30
+
+
+def use_debug_files(kernel: Kernel, given: Paths) -> None:
+    """Have source lines come from these files (of the kernel or of modules) or folders, before any others.
+
+    Raises DebugInfoError for what does not belong to this dump: a file of another build id, a folder that has neither
+    the kernel's file nor a module's.
+    """
+    listed = [given] if isinstance(given, str | os.PathLike) else list(given)
+    paths = [Path(os.fspath(path)).expanduser() for path in listed]
+    own = kernel_build_id(kernel)
+    for path in paths:
+        if path.is_dir():
+            _check_folder(kernel, path, own)
+        else:
+            _check_file(kernel, path, own)
+    kernel.debug_paths = tuple(paths)
+
+
+def _check_file(kernel: Kernel, path: Path, own: str) -> None:
+    file = DebugFile(path)
+    if not file.build_id:
+        raise DebugInfoError(
+            f"{path} has no build id, so whether it belongs to {kernel.source} cannot be known; take the file from the "
+            "kernel's debug package"
+        )
+    if file.machine != kernel.arch.machine:
+        raise DebugInfoError(
+            f"{path} is of a {file.machine} machine, {kernel.source} of a {kernel.arch.machine} one"
+        )
+    modules = module_build_ids(kernel)
+    if file.build_id != own and file.build_id not in modules.values():
+        known = (
+            f"the kernel of {kernel.source} has {own}"
+            if own
+            else f"{kernel.source} does not say its kernel's"
+        )
+        raise DebugInfoError(
+            f"{path} is of another build: its build id is {file.build_id}, but {known}, and none of its "
+            f"{len(modules):,} modules with a known one has it. The debug package of exactly "
+            f"{kernel.vmcoreinfo.release or 'that kernel'} has the right file"
+        )
+    SourceLines(file)
+
+
+def _check_folder(kernel: Kernel, path: Path, own: str) -> None:
+    search = DebugSearch([path], kernel.vmcoreinfo.release or "")
+    if search.kernel(own) is not None:
+        return
+    modules = module_build_ids(kernel)
+    if any(search.module(name, build_id) is not None for name, build_id in modules.items()):
+        return
+    known = f"build id {own}" if own else "whose build id the dump does not say"
+    more = f" ({search.others[0]})" if search.others else ""
+    raise DebugInfoError(
+        f"{path} has no debug file of the kernel of {kernel.source} ({known}) or of its modules{more}; it is looked "
+        "for as .build-id/ab/cdef….debug, BUILD-ID/debuginfo, vmlinux, vmlinux-RELEASE and MODULE.ko.debug"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A debug file and where it is in memory: addresses from start to end, uint64[n], lie there in the file at their
+    own less `shift`."""
+
+    lines: SourceLines
+    start: U64
+    end: U64
+    shift: U64
+
+
+class _Files:
+    """The debug files of one kernel, each opened when first asked for."""
+
+    def __init__(self, kernel: Kernel):
+        self._lock = threading.RLock()
+        self._given: dict[str, DebugFile] = {}
+        self._opened: dict[str, _Placed | None] = {}
+        self.problems: list[str] = []
+        for path in kernel.debug_paths:
+            if not path.is_dir():
+                file = DebugFile(path)
+                self._given[file.build_id] = file
+        given = [path for path in kernel.debug_paths if path.is_dir()]
+        self._search = DebugSearch([*given, *folders()], kernel.vmcoreinfo.release or "")
+
+    def of(self, kernel: Kernel, module: str) -> _Placed | None:
+        """The file of a module, of the kernel itself for "", where there is one."""
+        with self._lock:
+            if module not in self._opened:
+                self._opened[module] = None
+                try:
+                    self._opened[module] = self._open(kernel, module)
+                except KernlabError as error:
+                    self.problems.append(f"source lines of {module or 'the kernel'} are not known: {error}")
+            return self._opened[module]
+
+    def _open(self, kernel: Kernel, module: str) -> _Placed | None:
+        build_id = module_build_ids(kernel).get(module, "") if module else kernel_build_id(kernel)
+        file = self._given.get(build_id)
+        if file is None:
+            file = self._search.module(module, build_id) if module else self._search.kernel(build_id)
+        if file is None:
+            return None
+        if file.machine != kernel.arch.machine:
+            raise DebugInfoError(f"{file.path} is of a {file.machine} machine")
+        return _place_module(kernel, file, module) if module else _place_kernel(kernel, file)
+
+
+@fact
+def _files(kernel: Kernel) -> _Files:
+    return _Files(kernel)
+
+
+def _place_kernel(kernel: Kernel, file: DebugFile) -> _Placed:
+    """By where its text begins here and there: KASLR moved it."""
+    symbols = file.symbols(frozenset(_BEGINS))
+    there = dict(zip(symbols.names, symbols.addresses.tolist(), strict=True))
+    for name in _BEGINS:
+        here = kernel.symbols.get(name)
+        if here is not None and name in there:
+            end = kernel.symbols.get("_end") or here + _LARGEST_IMAGE
+            shift = (here - there[name]) % (1 << 64)
+            return _placed(file, [(here, end, shift)])
+    raise DebugInfoError(
+        f"neither the dump nor {file.path} says where {' or '.join(_BEGINS)} lies: they must both"
+    )
+
+
+def _place_module(kernel: Kernel, file: DebugFile, module: str) -> _Placed:
+    """By its symbols: most of a section's say where that was loaded (one may be of the same name as another)."""
+    kernel.with_modules()
+    table = kernel.symbols
+    rows = [row for row, of in enumerate(table.modules()) if of == module]
+    names = table.names()
+    here = {names[row]: int(table.addresses[row]) for row in rows}
+    there = file.symbols(frozenset(here))
+    section = file.sections_of(there.addresses)
+    moved = np.array([here[name] for name in there.names], dtype=np.uint64) - there.addresses
+    placed = []
+    for number in np.unique(section).tolist():
+        shifts, votes = np.unique(moved[section == number], return_counts=True)
+        shift = int(shifts[np.argmax(votes)])
+        start = (file.address_of_section(number) + shift) % (1 << 64)
+        placed.append((start, start + file.size_of_section(number), shift))
+    if not placed:
+        raise DebugInfoError(f"{file.path} and the dump's module {module!r} have no symbol in common")
+    return _placed(file, sorted(placed))
+
+
+def _placed(file: DebugFile, parts: list[tuple[int, int, int]]) -> _Placed:
+    table = np.array(parts, dtype=np.uint64)
+    return _Placed(SourceLines(file), table[:, 0], table[:, 1], table[:, 2])
+
+
+def lines_of(kernel: Kernel, addresses: U64, exact: Mask | None = None) -> list[tuple[SourceFrame, ...]]:
+    """The functions and source lines at addresses, the innermost first: what was inlined, then what that lies in.
+
+    `exact`, bool[n], tells instructions yet to be done from addresses to return to (all, without it), whose call lies
+    before them. () where no debug file tells: files come from `kernlab.open(…, vmlinux=…)` and KERNLAB_DEBUG_PATH.
+    Damage of a file is told to the scope that is open.
+
+    >>> from kernlab.linux.source_lines import lines_of
+    >>> lines_of(dump.kernel, [dump.symbol("schedule")])
+    [()]
+    """
+    where = np.array(addresses, dtype=np.uint64)
+    where -= (~np.asarray(exact, dtype=bool) if exact is not None else np.ones(len(where))).astype(np.uint64)
+    found: list[tuple[SourceFrame, ...]] = [()] * len(where)
+    files = _files(kernel)
+    for module, rows in _by_module(kernel, where):
+        placed = files.of(kernel, module)
+        if placed is None:
+            continue
+        part = np.searchsorted(placed.start, where[rows], "right") - 1
+        inside = (part >= 0) & (where[rows] < placed.end[part])
+        rows, part = rows[inside], part[inside]
+        for row, frames in zip(
+            rows.tolist(), placed.lines.lines(where[rows] - placed.shift[part]), strict=True
+        ):
+            found[row] = frames
+        kernel.lost(*placed.lines.problems)
+    kernel.lost(*files.problems)
+    return _named(kernel, where, found)
+
+
+def _by_module(kernel: Kernel, where: U64) -> Iterable[tuple[str, npt.NDArray[np.int64]]]:
+    """The rows of addresses by the module that they lie in; "" for all others."""
+    start, end, names = module_ranges(kernel)
+    part = np.searchsorted(start, where, "right") - 1
+    inside = np.zeros(len(where), dtype=bool)
+    if len(start):
+        inside = (part >= 0) & (where < end[part])
+    if not inside.all():
+        yield "", np.flatnonzero(~inside)
+    owners = np.array([names[number] for number in part[inside].tolist()], dtype=object)
+    rows = np.flatnonzero(inside)
+    for name in dict.fromkeys(owners.tolist()):
+        yield str(name), rows[owners == name]
+
+
+def _named(kernel: Kernel, where: U64, found: list[tuple[SourceFrame, ...]]) -> list[tuple[SourceFrame, ...]]:
+    """Functions in assembly are not in all debug information: their symbol names them."""
+    rows = [row for row, frames in enumerate(found) if frames and not frames[-1].function]
+    for row, name in zip(rows, kernel.symbolize(where[rows]) if rows else [], strict=True):
+        if name is not None:
+            found[row] = (*found[row][:-1], replace(found[row][-1], function=name.partition("+")[0]))
+    return found
