@@ -111,7 +111,9 @@ class _Files:
                 file = DebugFile(path)
                 self._given[file.build_id] = file
         given = [path for path in kernel.debug_paths if path.is_dir()]
-        self._search = DebugSearch([*given, *folders()], kernel.vmcoreinfo.release or "")
+        places = [*given, *folders()]
+        self._search = DebugSearch(places, kernel.vmcoreinfo.release or "")
+        self.may_have_any = bool(places or self._given)
 
     def of(self, kernel: Kernel, module: str) -> _Placed | None:
         """The file of a module, of the kernel itself for "", where there is one."""
@@ -123,6 +125,12 @@ class _Files:
                 except KernlabError as error:
                     self.problems.append(f"source lines of {module or 'the kernel'} are not known: {error}")
             return self._opened[module]
+
+    def all_problems(self) -> list[str]:
+        """Of the files that were opened, too."""
+        with self._lock:
+            opened = [placed for placed in self._opened.values() if placed is not None]
+            return [*self.problems, *(text for placed in opened for text in placed.lines.problems)]
 
     def _open(self, kernel: Kernel, module: str) -> _Placed | None:
         build_id = module_build_ids(kernel).get(module, "") if module else kernel_build_id(kernel)
@@ -197,6 +205,8 @@ def lines_of(kernel: Kernel, addresses: U64, exact: Mask | None = None) -> list[
     where -= (~np.asarray(exact, dtype=bool) if exact is not None else np.ones(len(where))).astype(np.uint64)
     found: list[tuple[SourceFrame, ...]] = [()] * len(where)
     files = _files(kernel)
+    if not files.may_have_any:
+        return found
     for module, rows in _by_module(kernel, where):
         placed = files.of(kernel, module)
         if placed is None:
@@ -208,9 +218,13 @@ def lines_of(kernel: Kernel, addresses: U64, exact: Mask | None = None) -> list[
             rows.tolist(), placed.lines.lines(where[rows] - placed.shift[part]), strict=True
         ):
             found[row] = frames
-        kernel.lost(*placed.lines.problems)
-    kernel.lost(*files.problems)
+    kernel.lost(*files.all_problems())
     return _named(kernel, where, found)
+
+
+def source_problems(kernel: Kernel) -> list[str]:
+    """What is wrong with the debug files that source lines were asked of so far, one sentence each."""
+    return _files(kernel).all_problems()
 
 
 def _by_module(kernel: Kernel, where: U64) -> Iterable[tuple[str, npt.NDArray[np.int64]]]:

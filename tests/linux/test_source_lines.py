@@ -10,7 +10,7 @@ from support.small_vmlinux import BUILD_ID, KEPT, TEXT, addr2line, build
 import kernlab
 from kernlab.errors import KernlabError
 from kernlab.linux.build_ids import kernel_build_id, module_build_ids
-from kernlab.linux.source_lines import lines_of
+from kernlab.linux.source_lines import lines_of, source_problems
 from kernlab.linux.stacks.unwind import unwound
 
 SAMPLE = "samples/debian-6.1/vmcore"
@@ -82,6 +82,21 @@ def test_all_stacks_as_addr2line_and_drgn_tell_them():
         assert {frame.file for frame in named["__schedule"]} == {"kernel/sched/core.c"}
         assert named["ret_from_fork"][0].file == "arch/x86/entry/entry_64.S"
         assert dump.problems == []
+
+
+def test_a_printed_stack_shows_lines_and_inlined_calls():
+    with kernlab.open(sample()) as plain:
+        vmlinux = oracle(plain.kernel.vmcoreinfo.release)
+        pid = int(plain.tasks.loc[plain.tasks["comm"] == "app<2>", "pid"].iloc[0])
+        assert "kernel/sched/core.c" not in repr(plain.stack(pid))
+    with kernlab.open(sample(), vmlinux=vmlinux) as dump:
+        shown = dump.stack(pid)
+        rows = repr(shown).splitlines()
+        at = next(number for number, row in enumerate(rows) if row.startswith(" __schedule+"))
+        assert rows[at - 1].startswith(" context_switch (inlined) kernel/sched/core.c:")
+        assert "(kernel/sched/core.c:" in rows[at]
+        assert "context_switch</i>" in shown._repr_html_()
+        assert shown.problems == []
 
 
 def test_build_ids_are_found_in_memory_too(whole_dump):
@@ -222,3 +237,5 @@ class TestRefused:
                     assert lines_of(dump.kernel, where + np.uint64(2)) == [(), ()]
                 assert any("version 77" in loss for loss in here.losses)
                 assert len(here.losses) == 1
+            assert dump.problems == []
+            assert any("version 77" in problem for problem in source_problems(dump.kernel))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kernlab.debuginfo.source_lines import SourceFrame
 from kernlab.display.stacks.parts import Frame
 from kernlab.display.stacks.text import registers
 from kernlab.errors import KernlabError
@@ -94,11 +95,21 @@ def _frame(frame: Frame, instructions: Instructions | None) -> str:
         shown = f"RIP: {shown}"
     if not frame.reliable:
         shown = f'<span class="guess" title="a guess: nothing proves that this was called">? {shown}</span>'
-    line = f'<span class="at">{frame.number}</span>{shown}'
+    calls = "".join(f'<span class="at"></span>{_inlined(one)}<br>' for one in frame.lines[:-1])
+    line = f'{calls}<span class="at">{frame.number}</span>{shown}{_source(frame.lines[-1]) if frame.lines else ""}'
     if instructions is None:
         return f'<div class="line">{line}</div>'
     inside = "".join(_inside(frame, instructions))
     return f'<details><summary>{line}</summary><div class="inside">{inside}</div></details>'
+
+
+def _inlined(call: SourceFrame) -> str:
+    name = escape_html(shorten(call.function, _LONGEST))
+    return f'<i title="inlined: it has no frame of its own">{name}</i>{_source(call)}'
+
+
+def _source(line: SourceFrame) -> str:
+    return f' <span class="soft" title="{escape_html(line.path)}">{escape_html(shorten(str(line), _LONGEST))}</span>'
 
 
 def _inside(frame: Frame, instructions: Instructions) -> Iterator[str]:

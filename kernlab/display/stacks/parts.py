@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kernlab.core.kernel import Kernel
+from kernlab.debuginfo.source_lines import SourceFrame
 from kernlab.errors import KernlabError
+from kernlab.linux.source_lines import lines_of
 from kernlab.linux.stacks import saved_registers
 from kernlab.linux.stacks.registers import cpu_registers
 from kernlab.linux.stacks.unwind import unwound
@@ -41,6 +43,8 @@ class Frame:
     interrupted: bool
     registers: dict[str, int] = field(default_factory=dict)
     known: tuple[tuple[str, int, str], ...] = ()
+    #: Where it is in the source, what was inlined there first; () where no debug file tells.
+    lines: tuple[SourceFrame, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -87,7 +91,7 @@ def frames_of(kernel: Kernel, rows: pd.DataFrame, thread: int) -> list[Frame]:
         registers = saved_registers.interrupted(kernel, user)
         ip, sp = registers.get("ip", 0), registers.get("sp", 0)
         found.append(Frame(len(found), ip, f"{ip:#x}", sp, "task", True, True, registers))
-    return found
+    return _with_lines(kernel, found)
 
 
 def _of_cpu(kernel: Kernel, thread: int) -> dict[str, int]:
@@ -96,6 +100,16 @@ def _of_cpu(kernel: Kernel, thread: int) -> dict[str, int]:
     row = np.flatnonzero((cpus.thread == thread) & cpus.told)
     names = cpus.values if len(row) else ()
     return {name: int(cpus.values[name][row[0]]) for name in names if cpus.known[name][row[0]]}
+
+
+def _with_lines(kernel: Kernel, frames: list[Frame]) -> list[Frame]:
+    """Each with its source lines; where it was interrupted, or has not begun, no call lies before its address."""
+    where = np.array([frame.address for frame in frames], dtype=np.uint64)
+    exact = np.array([frame.interrupted or "+0x0/" in frame.symbol for frame in frames], dtype=bool)
+    # What is wrong with a debug file is no loss of the dump's: `Stack.problems` tells it.
+    with kernel.scope("source lines"):
+        found = lines_of(kernel, where, exact)
+    return [replace(frame, lines=lines) for frame, lines in zip(frames, found, strict=True)]
 
 
 def _number(value: Any) -> int | None:

@@ -12,6 +12,7 @@ from kernlab.display.stacks.html import stack_html
 from kernlab.display.stacks.parts import Frame, frames_of
 from kernlab.display.stacks.text import STATES, call_trace
 from kernlab.errors import KernlabError
+from kernlab.linux.source_lines import source_problems
 from kernlab.linux.stacks.unwind import unwound
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.util.text import few, nearest
@@ -128,7 +129,11 @@ class Stack:
 
     @property
     def problems(self) -> list[str]:
-        """Why it ends early, [] where it does not."""
+        """Why it ends early, and why source lines are missing; [] where nothing is."""
+        return [*self._end, *source_problems(self._dump.kernel)]
+
+    @property
+    def _end(self) -> list[str]:
         why = unwound(self._dump.kernel).why.get(self._row)
         if why:
             return [f"{'the stack ends here' if len(self.frames) else 'there is no frame'}: {why}"]

@@ -43,10 +43,14 @@ def _trace(frames: Sequence[Frame]) -> Iterator[str]:
                 yield f" </{mark}>"
             mark = frame.mark
             yield f" <{mark}>"
+        # As scripts/decode_stacktrace.sh writes it: the line behind the frame, of inlined calls only the function's.
+        yield from (f" {one.function} (inlined) {one}" for one in frame.lines[:-1])
+        line = f" ({frame.lines[-1]})" if frame.lines else ""
         if frame.interrupted:
-            yield from registers(frame)
+            rip, *more = registers(frame)
+            yield from (f"{rip}{line}", *more)
         else:
-            yield f" {'' if frame.reliable else '? '}{frame.symbol}"
+            yield f" {'' if frame.reliable else '? '}{frame.symbol}{line}"
     yield f" </{mark}>"
 
 
