@@ -31,7 +31,7 @@ def call_trace(head: str, frames: Sequence[Frame], problems: Sequence[str]) -> s
 def _trace(frames: Sequence[Frame]) -> Iterator[str]:
     if frames and frames[0].interrupted:
         # What a CPU did itself comes first, as in an oops.
-        yield from registers(frames[0])
+        yield from _interrupted(frames[0])
         frames = frames[1:]
     if not frames:
         return
@@ -43,15 +43,28 @@ def _trace(frames: Sequence[Frame]) -> Iterator[str]:
                 yield f" </{mark}>"
             mark = frame.mark
             yield f" <{mark}>"
-        # As scripts/decode_stacktrace.sh writes it: the line behind the frame, of inlined calls only the function's.
-        yield from (f" {one.function} (inlined) {one}" for one in frame.lines[:-1])
-        line = f" ({frame.lines[-1]})" if frame.lines else ""
         if frame.interrupted:
-            rip, *more = registers(frame)
-            yield from (f"{rip}{line}", *more)
+            yield from _interrupted(frame)
         else:
-            yield f" {'' if frame.reliable else '? '}{frame.symbol}{line}"
+            yield from _inlined(frame)
+            yield f" {'' if frame.reliable else '? '}{frame.symbol}{_line(frame)}"
     yield f" </{mark}>"
+
+
+def _interrupted(frame: Frame) -> Iterator[str]:
+    rip, *more = registers(frame)
+    yield from _inlined(frame)
+    yield from (f"{rip}{_line(frame)}", *more)
+
+
+def _inlined(frame: Frame) -> Iterator[str]:
+    """What was called there and has no frame of its own."""
+    return (f" {one.function} (inlined) {one}" for one in frame.lines[:-1])
+
+
+def _line(frame: Frame) -> str:
+    """As scripts/decode_stacktrace.sh writes it."""
+    return f" ({frame.lines[-1]})" if frame.lines else ""
 
 
 def registers(frame: Frame) -> Iterator[str]:
