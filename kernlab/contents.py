@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kernlab.struct_browser.find import FindSymbols, TypeLayout
     from kernlab.struct_browser.identify import Identify
     from kernlab.tables.processes.stacks import Stacks
+    from kernlab.tables.processes.waits import Waits
     from kernlab.traces.ftrace.view import Ftrace
     from kernlab.traces.relay.view import Relay
 
@@ -56,6 +57,15 @@ class Contents:
     stacks: lazy[Stacks] = lazy(
         "kernlab.tables.processes.stacks:stacks",
         "Stacks of all threads, one row per frame; .groups() joins equal ones.",
+    )
+
+    waits: lazy[Waits] = lazy(
+        "kernlab.tables.processes.waits:waits",
+        "What each sleeping thread waits for, and who holds it; .graph() shows who waits for whom.",
+    )
+    locks: lazy[Frame] = lazy(
+        "kernlab.tables.processes.locks:locks",
+        "Locks that are waited for or held, one row each, with holder and waiters.",
     )
 
     memory: lazy[pd.DataFrame] = lazy(

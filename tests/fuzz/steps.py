@@ -153,6 +153,7 @@ VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "percpu": lambda dump, known: dump.percpu("runqueues").frame(["nr_running"]),
     "symbolize": lambda dump, known: dump.symbolize(known),
     "stacks.groups": lambda dump, known: dump.stacks.groups(),
+    "waits.graph": lambda dump, known: repr(dump.waits.graph()),
 }
 #: What the struct browser is asked to open.
 OPENED = ("tasks", "mm", "signal", "fs")

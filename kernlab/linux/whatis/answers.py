@@ -155,7 +155,7 @@ class Answers:
         return holder
 
     def _hold_structs(self, holder: Texts) -> None:
-        typed = np.isin(self.kind, (SYMBOL, SLAB_OBJECT)) & (self.type != "") & (self.start != 0)
+        typed = np.isin(self.kind, (SYMBOL, SLAB_OBJECT, "struct")) & (self.type != "") & (self.start != 0)
         for type_name in sorted(set(self.type[typed].tolist())):
             rows = np.flatnonzero(typed & (self.type == type_name))
             if not type_name.startswith("struct ") or "*" in type_name or "[" in type_name:
@@ -163,7 +163,7 @@ class Answers:
             if outlives_its_holder(type_name):
                 if self.quick:
                     continue
-                rows = rows[self.state[rows] != FREE]
+                rows = rows[(self.slab[rows] < 0) | (self.state[rows] != FREE)]
             start, of = np.unique(self.start[rows], return_inverse=True)
             try:
                 holder[rows] = holders_of(self.kernel, type_name, start)[of]

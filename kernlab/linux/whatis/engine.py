@@ -25,6 +25,7 @@ from kernlab.linux.whatis.areas import (
     vmalloc_areas,
 )
 from kernlab.linux.whatis.frames import slab_heads_of, use_of_frames
+from kernlab.linux.whatis.known_structs import known_structs
 from kernlab.memory import Status
 from kernlab.walk.percpu_chunks import percpu_units
 
@@ -83,6 +84,7 @@ class _Finder:
         self.frames = self.kernel.layout.direct_frames(self.answers.address)
         for step in (
             self._slabs,
+            self._known,
             self._frame_use,
             self._aliases,
             self._symbols,
@@ -134,6 +136,23 @@ class _Finder:
         start = slabs.first[slab] + (index * slabs.stride[slab]).astype(np.uint64)
         self._say(rows, SLAB_OBJECT, names[cache], start, sizes[cache], np.array(types, dtype=object)[cache])
         answers.slabs, answers.slab[rows], answers.index[rows] = slabs, slab, index
+
+    def _known(self) -> None:
+        """Structs that the kernel's own lists lead to, in memory that says nothing of them: kmalloc's, reserved."""
+        answers = self.answers
+        known = known_structs(self.kernel)
+        hit, at = inside(answers.address, known.start, known.end)
+        rows = np.flatnonzero(hit)
+        slab = answers.kind[rows] == SLAB_OBJECT
+        use = self.open[rows] | (slab & (answers.type[rows] == ""))
+        rows, at = rows[use], at[use]
+        self.open[rows] = False
+        answers.type[rows] = known.kind[at]
+        other = answers.slab[rows] < 0
+        rows, at = rows[other], at[other]
+        bare_name = np.array([str(name).removeprefix("struct ") for name in known.kind[at]], dtype=object)
+        size = (known.end - known.start)[at].astype(np.int64)
+        self._say(rows, "struct", bare_name, known.start[at], size, known.kind[at])
 
     def _frame_use(self) -> None:
         """What the frames are used for of which no slab was found."""

@@ -86,12 +86,46 @@ def _of_cache(kernel: Kernel, cache: StructArray) -> Texts:
     return _texts(c_strings(kernel, cache["name"], _LONGEST_NAME))
 
 
+def _of_super_block(kernel: Kernel, block: StructArray) -> Texts:
+    """`ext4 on vda1`: the kind of file system, and what the kernel calls where it lies."""
+    kind, where = c_strings(kernel, block.follow("s_type")["name"], _LONGEST_NAME), block["s_id"]
+    return _texts(
+        Column.texts(
+            [
+                None if fs is None else f"{fs} on {place}" if place and place != fs else fs
+                for fs, place in zip(kind, where, strict=True)
+            ]
+        )
+    )
+
+
+def _of_queue(kernel: Kernel, queue: StructArray) -> Texts:
+    """Linux 5.17 gave a request_queue a pointer to its disk."""
+    disk = queue["disk->disk_name"] if queue.has("disk") else Column.missing(len(queue))
+    return _texts(disk)
+
+
+def _of_socket(kernel: Kernel, socket: StructArray) -> Texts:
+    """As /proc/PID/fd shows a socket."""
+    return _texts(
+        Column.texts([None if ino is None else f"socket:[{ino}]" for ino in socket["vfs_inode.i_ino"]])
+    )
+
+
 _SAY: dict[str, Callable[[Kernel, StructArray], Texts]] = {
     "struct anon_vma": lambda kernel, anon: holders_of_anon(kernel, anon.addresses),
     "struct anon_vma_chain": _of_anon_vma_chain,
     "struct dentry": lambda kernel, dentry: _texts(dentry_names(kernel, dentry)),
     "struct file": lambda kernel, file: _texts(file_names(kernel, file)),
+    "struct gendisk": lambda kernel, disk: _texts(disk["disk_name"]),
     "struct kmem_cache": _of_cache,
+    "struct request_queue": _of_queue,
+    "struct journal_s": lambda kernel, journal: _texts(journal["j_devname"]),
+    "struct pglist_data": lambda kernel, node: _texts(
+        Column.texts([None if number is None else f"of node {number}" for number in node["node_id"]])
+    ),
+    "struct socket_alloc": _of_socket,
+    "struct super_block": _of_super_block,
     "struct vm_area_struct": _of_vma,
     "struct xa_node": _of_node,
 }

@@ -1,0 +1,1 @@
+"""What tasks wait for, one module per kind of lock or wait; and who holds it."""

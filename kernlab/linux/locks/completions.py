@@ -1,0 +1,111 @@
+"""Completions, and what they stand for: a work item's end, a thread's, a bio's, an RCU grace period.
+
+Mirrors kernel/sched/completion.c, kernel/workqueue.c (flush_work), kernel/fork.c (vfork), kernel/kthread.c
+(kthread_stop), kernel/rcu/update.c (wait_rcu_gp).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.kernel import Kernel
+from kernlab.linux.locks.found import Found
+from kernlab.linux.locks.live_stacks import LiveStacks
+from kernlab.linux.locks.requests import name_bios
+from kernlab.linux.locks.rings import heads_of, linked
+from kernlab.linux.locks.waiters import member_offset, named_on_stacks, word_at
+from kernlab.linux.locks.workqueues import name_works
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+
+_WAITER = "struct swait_queue"
+
+
+def completions(kernel: Kernel, stacks: LiveStacks) -> Found:
+    """The waits of all tasks for a completion, or on another simple wait queue (swait)."""
+    every = named_on_stacks(kernel, stacks, _WAITER, "task")
+    node = member_offset(kernel, _WAITER, "task_list")
+    head = member_offset(kernel, "struct swait_queue_head", "task_list")
+    if node is None or head is None or not len(every.at):
+        return Found.nothing()
+    nodes = every.at + np.uint64(node)
+    keep = linked(kernel, nodes) & (word_at(kernel, nodes, 0) != nodes)
+    every, nodes = every.pick(keep), nodes[keep]
+    ends, _ = heads_of(kernel, nodes, None, "waiters for completions")
+    queue = np.where(ends != 0, ends - np.uint64(head), np.uint64(0))
+    found = Found.alike(every.row, every.at, "wait_queue", queue)
+    # Before Linux 5.7 completions had ordinary wait queues.
+    wait = member_offset(kernel, "struct completion", "wait")
+    names = stacks.functions()
+    waiting = np.array(
+        [any("wait_for_co" in name for name in names.get(row, [])) for row in every.row.tolist()], dtype=bool
+    )
+    if wait is not None:
+        rows = waiting & (queue != 0)
+        found.object[rows] -= np.uint64(wait)
+        found.type[waiting] = "completion"
+        _name(kernel, stacks, found)
+    return found
+
+
+def _name(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
+    rows = np.flatnonzero((found.type == "completion") & (found.object != 0))
+    for step in (name_works, _name_children, _name_threads, _name_grace_periods, name_bios):
+        if not len(rows):
+            return
+        done = step(kernel, stacks, found, rows)
+        rows = np.setdiff1d(rows, done)
+
+
+def _name_children(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -> I64:
+    """vfork: until the child has another program, or ended."""
+    task = stacks.task
+    done = task["vfork_done"].filled(0).astype(np.uint64)
+    known = []
+    for row in rows.tolist():
+        child = np.flatnonzero(done == found.object[row])
+        if len(child):
+            found.holder[row] = task.addresses[child[0]]
+            found.name[row] = "exec or exit of the child (vfork)"
+            known.append(row)
+    return np.array(known, dtype=np.int64)
+
+
+def _name_threads(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -> I64:
+    """kthread_stop and kthread_park: until the thread has ended, or sleeps."""
+    task = stacks.task
+    # Linux commit e32cf5dfbe22 ("kthread: Generalize pf_io_worker so it can point to struct kthread") (in v5.17).
+    member = "worker_private" if task.has("worker_private") else "set_child_tid"
+    kthread = member_offset(kernel, "struct kthread", "exited")
+    if kthread is None or not task.has(member):
+        return np.zeros(0, dtype=np.int64)
+    own = np.where((task["flags"].has(0x00200000)).true, task[member].filled(0), 0).astype(np.uint64)
+    known = []
+    for name, what in (("exited", "end"), ("parked", "parking")):
+        offset = member_offset(kernel, "struct kthread", name)
+        if offset is None:
+            continue
+        for row in rows.tolist():
+            who = np.flatnonzero((own != 0) & (own + np.uint64(offset) == found.object[row]))
+            if len(who):
+                found.holder[row] = task.addresses[who[0]]
+                found.name[row] = f"the {what} of a kernel thread"
+                known.append(row)
+    return np.array(known, dtype=np.int64)
+
+
+def _name_grace_periods(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -> I64:
+    """synchronize_rcu and its kin: a struct rcu_synchronize on the stack, whose callback is wakeme_after_rcu."""
+    offset = member_offset(kernel, "struct rcu_synchronize", "completion")
+    wake = kernel.symbols.get("wakeme_after_rcu")
+    func = member_offset(kernel, "struct callback_head", "func")
+    if offset is None or wake is None or func is None:
+        return np.zeros(0, dtype=np.int64)
+    start = found.object[rows] - np.uint64(offset)
+    hit = rows[word_at(kernel, start, func) == np.uint64(wake)]
+    found.type[hit] = "rcu"
+    found.name[hit] = "an RCU grace period"
+    known: I64 = hit
+    return known

@@ -1,0 +1,148 @@
+"""The live parts of all stacks: every word between where a task that does not run was switched from and the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.facts import fact
+from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+from kernlab.linux.stacks.areas import StackKind, find_stacks
+from kernlab.linux.stacks.unwind import unwound
+from kernlab.linux.whatis.areas import bare
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Texts = npt.NDArray[np.object_]
+
+#: How much is read at once.
+_LINE = 64
+#: Bits of the state (include/linux/sched.h): interruptible, not, stopped, traced, parked, for a lock of PREEMPT_RT,
+#: frozen; and that it was being woken.
+_ASLEEP, _WAKING = 0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x1000 | 0x8000, 0x200
+#: What compilers and the linker add to a function's name.
+_MADE = (".constprop", ".isra", ".part", ".cold", ".llvm")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStacks:
+    """M words of the stacks of all tasks that do not run: `address` and `word` uint64[m], ascending by address; `row`
+    int64[m], the task's in `task`. `asleep` bool[tasks]: neither running, nor ready to, nor dead.
+
+    F frames: `frame_sp` uint64[f] ascending, `frame_row` int64[f], `frame_name` object[f], the bare function of each,
+    `frame_schedules` bool[f]: one of the scheduler's or of what locks.
+    """
+
+    task: StructArray
+    asleep: Mask
+    address: U64
+    word: U64
+    row: I64
+    frame_sp: U64
+    frame_row: I64
+    frame_name: Texts
+    frame_schedules: Mask
+
+    def function_at(self, rows: I64, addresses: U64) -> Texts:
+        """The function in whose frame on the stack of each task an address lies, '' where that is not known."""
+        names = np.full(len(addresses), "", dtype=object)
+        if len(self.frame_sp):
+            at = np.searchsorted(self.frame_sp, addresses, side="right").astype(np.int64) - 1
+            hit = (at >= 0) & (self.frame_row[at] == rows)
+            names[hit] = self.frame_name[at[hit]]
+        return names
+
+    def functions(self) -> dict[int, list[str]]:
+        """The functions on each stack by the task's row, the innermost first."""
+        found: dict[int, list[str]] = {}
+        for row, name in zip(self.frame_row.tolist(), self.frame_name.tolist(), strict=True):
+            found.setdefault(row, []).append(name)
+        return found
+
+    def sleeps_in(self) -> dict[int, str]:
+        """By the task's row the innermost function that is none of the scheduler's (fs/proc/base.c, proc_pid_wchan)."""
+        found: dict[int, str] = {}
+        keep = ~self.frame_schedules & (self.frame_name != "")
+        for row, name in zip(self.frame_row[keep].tolist(), self.frame_name[keep].tolist(), strict=True):
+            found.setdefault(row, name)
+        return found
+
+    def words_of(self, rows: I64) -> tuple[U64, U64, I64]:
+        """The words on the stacks of some tasks: their addresses, themselves, and the tasks' rows."""
+        mine = np.isin(self.row, rows)
+        return self.address[mine], self.word[mine], self.row[mine]
+
+
+def function_name(symbol: str | None) -> str:
+    """`__mutex_lock` of `__mutex_lock.constprop.0+0x1f/0x80`, '' of None."""
+    name = (bare(symbol) or "").partition(" ")[0]
+    for made in _MADE:
+        name = name.partition(made)[0]
+    return name
+
+
+@fact
+def live_stacks(kernel: Kernel) -> LiveStacks:
+    """The stacks of all tasks that did not run. Raises KernlabError where no task is found."""
+    every = unwound(kernel)
+    task = every.task
+    stacks = find_stacks(kernel)
+    running = task["on_cpu"] != 0 if task.has("on_cpu") else None
+    off = np.ones(len(task), dtype=bool) if running is None else (~running).true
+    # Linux commit 2f064a59a11f ("sched: Change task_struct::state") (in v5.14) renamed state to __state.
+    state, gone = task.first("__state", "state"), task["exit_state"]
+    asleep = off & state.has(_ASLEEP).true & (~state.has(_WAKING)).true & (gone == 0).true
+    top = task["thread.sp"]
+    at = stacks.find(top.filled(0))
+    mine = off & (at >= 0) & (stacks.kind[at] == StackKind.TASK) & (stacks.owner[at] == np.arange(len(task)))
+    lost = asleep & ~mine
+    if lost.any():
+        kernel.lost("the saved stack pointers of sleeping tasks are on no stack of their own", mask=lost)
+    rows = np.flatnonzero(mine)
+    order = rows[np.argsort(top.values[rows], kind="stable")]
+    address, word, row = _words(kernel, top.values[order], stacks.end[at[order]], order)
+    frame_order = np.argsort(every.sp, kind="stable")
+    unique, of = np.unique(every.ip, return_inverse=True)
+    names = np.array([function_name(name) for name in kernel.symbolize(unique)], dtype=object)
+    return LiveStacks(
+        task,
+        asleep,
+        address,
+        word,
+        row,
+        every.sp[frame_order],
+        every.thread[frame_order],
+        names[of][frame_order],
+        _schedules(kernel, every.ip)[frame_order],
+    )
+
+
+def _schedules(kernel: Kernel, ip: U64) -> Mask:
+    """Which addresses lie in the scheduler's code or that of spinlocks (kernel/sched/core.c, in_sched_functions)."""
+    inside = np.zeros(len(ip), dtype=bool)
+    for name in ("sched", "lock"):
+        start, end = (kernel.symbols.get(f"__{name}_text_{side}") for side in ("start", "end"))
+        if start is not None and end is not None:
+            inside |= (ip >= np.uint64(start)) & (ip < np.uint64(end))
+    return inside
+
+
+def _words(kernel: Kernel, start: U64, end: U64, rows: I64) -> tuple[U64, U64, I64]:
+    """The words of [start, end) of some stacks that can be read: (addresses, words, rows)."""
+    first = start & ~np.uint64(_LINE - 1)
+    count = ((end - first) // np.uint64(_LINE)).astype(np.int64)
+    kernel.budget.room(int(count.sum()), 3 * _LINE, "the words of all stacks")
+    of = np.repeat(np.arange(len(rows)), count)
+    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(count)[:-1]])
+    line = first[of] + ((np.arange(len(of)) - before[of]) * _LINE).astype(np.uint64)
+    block, status = kernel.gather(line, _LINE, "stacks")
+    each = _LINE // 8
+    word = block.view("<u8").reshape(-1)
+    address = np.repeat(line, each) + np.tile(np.arange(each, dtype=np.uint64) * np.uint64(8), len(line))
+    owner = np.repeat(of, each)
+    good = np.repeat(status == 0, each) & (address >= start[owner])
+    return address[good], word[good].astype(np.uint64, copy=False), rows[owner[good]]

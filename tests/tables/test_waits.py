@@ -1,0 +1,192 @@
+"""`waits` and `locks` against what the guests said of themselves: wchan, the story of `hung`, /proc/PID/sched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.overlay import Overlay
+
+import kernlab
+
+#: By the function in which a thread sleeps, what it must be said to wait for.
+BY_FUNCTION = {
+    "__do_sys_pause": "signal",
+    "sigsuspend": "signal",
+    "do_sigtimedwait": "signal",
+    "hrtimer_nanosleep": "timer",
+    "do_epoll_wait": "epoll",
+    "ep_poll": "epoll",
+    "do_sys_poll": "poll",
+    "do_select": "select",
+    "futex_wait_queue": "futex",
+    "futex_wait_queue_me": "futex",
+    "do_wait": "child",
+    "rescuer_thread": "idle",
+    "worker_thread": "idle",
+    "kthread_worker_fn": "idle",
+    "smpboot_thread_fn": "idle",
+    "kthreadd": "idle",
+    "irq_thread": "idle",
+    "kauditd_thread": "wait_queue",
+    "oom_reaper": "wait_queue",
+    "kswapd": "wait_queue",
+    "kcompactd": "wait_queue",
+    "kjournald2": "jbd2",
+    "inet_csk_accept": "socket",
+    "ptrace_stop": "ptrace",
+    "do_signal_stop": "stopped",
+    "percpu_rwsem_wait": "percpu_rwsem",
+    "order_place": "mutex",
+    "inventory_thread": "completion",
+    "bio_await": "request",
+    "submit_bio_wait": "request",
+}
+
+
+@pytest.fixture(scope="module")
+def hung():
+    with kernlab.open(kernlab.sample("hung")) as dump:
+        yield dump
+
+
+def test_the_story_of_hung(hung):
+    """Six orders wait for the lock that inventoryd took 4.49 s after boot, and it for an answer."""
+    orders = hung.waits[hung.waits.comm.str.startswith("order-")]
+    assert len(orders) == 6
+    assert set(orders.type) == {"mutex"}
+    assert set(orders.name) == {"inventory_lock [kernlab_story]"}
+    assert set(orders.holder_pid) == {176}
+    assert set(orders.holder_comm) == {"inventoryd"}
+    assert set(orders.state) == {"D"}
+    assert set(orders.function) == {"order_place"}
+    assert (orders.object == hung.symbol("inventory_lock")).all()
+    holder = hung.waits.query("pid == 176").iloc[0]
+    assert (holder["type"], holder["name"]) == ("completion", "answer [kernlab_story]")
+    lock = hung.locks.iloc[0]
+    assert (lock["type"], lock["name"], lock["holder_pid"], lock["waiters"]) == (
+        "mutex",
+        "inventory_lock [kernlab_story]",
+        176,
+        6,
+    )
+
+
+def test_asleep_since(hung):
+    """Between the two moments that the story tells, by the log's own clock: the lock was held, then came the orders."""
+    crash = hung.log[hung.log.text.str.contains("Kernel panic|sysrq: Trigger a crash")].timestamp.iloc[0]
+    slept = (crash - hung.waits.set_index("comm").since) / pd.Timedelta("1s")
+    assert slept["inventoryd"] < 4.49
+    orders = slept[slept.index.str.startswith("order-")]
+    assert len(orders) == 6
+    assert (orders > 4.49).all()
+    assert (orders < 5.52).all()
+
+
+@pytest.mark.parametrize("name", ["debian-6.1", "hung", "io", "oom", "panic", "oops"])
+def test_every_sleeping_thread_has_its_wait(name):
+    """By the function that it sleeps in, for all of them; none is left out."""
+    with kernlab.open(kernlab.sample(name)) as dump:
+        waits = dump.waits
+        asleep = dump.tasks[dump.tasks.state.isin(list("SDItT")) & ~dump.tasks.on_cpu & (dump.tasks.pid != 0)]
+        assert set(asleep.pid) == set(waits.pid), waits.attrs["problems"]
+        known = waits[waits.function.isin(list(BY_FUNCTION))]
+        wrong = known[known.type != known.function.map(BY_FUNCTION)]
+        assert wrong.empty, wrong[["pid", "comm", "type", "function"]]
+        assert len(known) > 0.8 * len(waits)
+        assert waits.name.notna().all()
+
+
+def test_filtered_waits_keep_their_graph(hung):
+    graph = hung.waits[hung.waits.state == "D"].graph()
+    assert len(graph.edges) == 6
+    assert graph.cycles == []
+    with pytest.raises(kernlab.KernlabError, match="holder_pid"):
+        hung.waits[["pid"]].graph()
+
+
+def test_a_circle_is_named(hung):
+    """inventoryd, made to wait for a lock that one of the waiters holds, never goes on: nor do the others."""
+    waits = hung.waits.copy()
+    waits.loc[waits.pid == 176, ["holder_pid", "holder_comm"]] = [181, "order-3"]
+    graph = waits.graph()
+    assert graph.cycles == [[176, 181]]
+    assert graph.deadlocks == [
+        "deadlock: inventoryd (176) → answer [kernlab_story] → order-3 (181) → "
+        "inventory_lock [kernlab_story] → inventoryd (176)"
+    ]
+
+
+class TestDamage:
+    """Overlays over `hung`: what cannot be is said, and costs no more than itself."""
+
+    def lock(self, hung):
+        return hung.symbol("inventory_lock")
+
+    def orders(self, dump):
+        return dump.waits[dump.waits.comm.str.startswith("order-").fillna(False)]
+
+    def test_an_owner_that_is_no_task(self, hung):
+        owner = hung.tasks.address.iloc[0] + 64
+        dump = Overlay(hung).set("struct mutex", self.lock(hung), "owner.counter", int(owner) | 1).dump()
+        orders = self.orders(dump)
+        assert len(orders) == 6
+        assert orders.holder_pid.isna().all()
+        assert orders.note.str.contains("holder is gone").all()
+        assert any("no tasks any more" in problem for problem in dump.waits.attrs["problems"])
+
+    def test_no_owner(self, hung):
+        dump = Overlay(hung).set("struct mutex", self.lock(hung), "owner.counter", 0).dump()
+        orders = self.orders(dump)
+        assert orders.holder_pid.isna().all()
+        assert orders.note.str.contains("nobody holds it").all()
+
+    def test_an_owner_who_is_another_task_by_now(self, hung):
+        """A task_struct that was used again: its task is younger than the waiters' sleep."""
+        young = hung.waits.query("pid == 193").iloc[0]
+        dump = (
+            Overlay(hung)
+            .set("struct mutex", self.lock(hung), "owner.counter", int(young["address"]))
+            .set("struct task_struct", int(young["address"]), "start_time", 9_000_000_000)
+            .dump()
+        )
+        orders = self.orders(dump)
+        assert orders.holder_pid.isna().all()
+        assert orders.note.str.contains("another task's by now").all()
+
+    @pytest.mark.parametrize("value", [0, 1, 0xFFFF_FFFF_FFFF_FFFF, 0xDEAD_0000_0000_0100])
+    def test_a_list_of_waiters_that_is_damaged(self, hung, value):
+        """The head's `next` overwritten: the waiters are still found, by their own stacks, and the damage is told."""
+        dump = Overlay(hung).set("struct mutex", self.lock(hung), "wait_list.next", value).dump()
+        orders = self.orders(dump)
+        assert len(orders) == 6
+        assert set(orders.holder_pid) == {176}
+        assert (orders.object == self.lock(hung)).all()
+        assert any("damaged" in problem for problem in dump.waits.attrs["problems"])
+
+    def test_a_list_that_goes_round_without_its_head(self, hung):
+        first = int(hung.struct("mutex", self.lock(hung)).wait_list.next)
+        second = int.from_bytes(hung.read(first, 8), "little")
+        dump = Overlay(hung).word(second, first).word(first + 8, second).dump()
+        orders = self.orders(dump)
+        assert len(orders) == 6
+        assert (orders.object == self.lock(hung)).all()
+
+    @pytest.mark.parametrize("value", [0, 8, 0xFFFF_FFFF_FFFF_FFF8, 1 << 63])
+    def test_saved_stack_pointers(self, hung, value):
+        overlay = Overlay(hung)
+        for address in hung.waits.query("type == 'mutex'").address:
+            overlay.set("struct task_struct", int(address), "thread.sp", value)
+        dump = overlay.dump()
+        assert not len(self.orders(dump).query("type == 'mutex'"))
+        assert any("stack" in problem for problem in dump.waits.attrs["problems"])
+        assert len(dump.locks) >= 0
+        assert repr(dump.waits.graph())
+
+    def test_stacks_that_the_dump_lacks(self, hung):
+        stacks = hung.structs("task_struct", hung.waits.query("comm == 'order-2'").address)["stack"]
+        dump = Overlay(hung).exclude(*(int(stacks.values[0]) + 4096 * page for page in range(4))).dump()
+        orders = self.orders(dump)
+        assert len(orders[orders.type == "mutex"]) >= 4
+        assert any("stack" in problem for problem in dump.waits.attrs["problems"])
+        assert np.isin(orders.pid, [179, 180, 181, 182, 183, 184]).all()
