@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
 import numpy as np
 import pandas as pd
 import pytest
 from support.overlay import Overlay
 
 import kernlab
+from kernlab.tables.processes.wait_graph import WaitGraph
+from kernlab.tables.processes.waits import Waits
+from kernlab.tables.suspects.waits import convoys, deadlocks, hung_tasks
 
 #: By the function in which a thread sleeps, what it must be said to wait for.
 BY_FUNCTION = {
@@ -190,3 +196,73 @@ class TestDamage:
         assert len(orders[orders.type == "mutex"]) >= 4
         assert any("stack" in problem for problem in dump.waits.attrs["problems"])
         assert np.isin(orders.pid, [179, 180, 181, 182, 183, 184]).all()
+
+
+class TestDrawing:
+    """`.graph()` in a notebook: an SVG that needs nothing else, with the names of the dump escaped."""
+
+    def test_who_waits_for_whom(self, hung):
+        text = hung.waits.graph().to_svg()
+        root = ElementTree.fromstring(text)
+        words = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert {
+            "order-1 (179)",
+            "order-6 (184)",
+            "inventory_lock [kernlab_story]",
+            "inventoryd (176)",
+        } <= set(words)
+        # One lock, one holder, six who wait: seven arrows.
+        assert text.count("marker-end") == 7
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+    def test_hostile_names(self, hung):
+        waits = hung.waits.copy()
+        waits.loc[waits.pid == 179, "comm"] = "<script>\x1b[31m&"
+        text = waits.graph().to_svg()
+        ElementTree.fromstring(text)
+        assert "<script" not in text
+        assert "\x1b" not in text
+
+    def test_nothing_to_draw(self, hung):
+        text = hung.waits[hung.waits.type == "signal"].graph().to_svg()
+        assert "no thread is known to wait for another" in text
+
+    def test_a_circle_in_a_long_chain_is_drawn(self, hung):
+        waits = hung.waits.copy()
+        waits.loc[waits.pid == 176, ["holder_pid", "holder_comm"]] = [181, "order-3"]
+        text = waits.graph().to_svg()
+        assert text.count('class="bad"') == 4
+
+
+def test_a_circle_of_any_length_is_found_once():
+    count = 5000
+    pids = pd.array(range(1, count + 1), dtype="Int64")
+    rows = pd.DataFrame({"pid": pids, "holder_pid": pd.array([*range(2, count + 1), 4000], dtype="Int64")})
+    assert WaitGraph.of(rows).cycles == [list(range(4000, count + 1))]
+
+
+def test_suspects_of_hung(hung):
+    """The order that cannot go on is what looks wrong first, with its holder."""
+    leads = hung.suspects
+    assert hung.log.text.str.contains("blocked for more than 10 seconds").any()
+    assert leads.lead[0] == "hung tasks"
+    assert leads.subject[0] == "order-1 (179) and 5 others"
+    assert "inventoryd (176) holds it" in leads.evidence[0]
+    convoy = leads[leads.lead == "lock convoy"].iloc[0]
+    assert convoy["subject"] == "mutex inventory_lock [kernlab_story]"
+    assert convoy["evidence"].startswith("6 threads wait for it")
+
+
+def test_suspects_rules(hung):
+    waits = hung.waits.copy()
+    evidence = SimpleNamespace(waits=Waits.of(waits), hung_after=10, uninterruptible=[176, *range(179, 185)])
+    leads = hung_tasks(evidence)
+    assert [lead.lead for lead in leads] == ["hung tasks", "hung task"]
+    assert "order-1 (179) and 5 others" in leads[0].subject
+    assert "inventoryd (176) holds it" in leads[0].evidence
+    assert deadlocks(evidence) == []
+    waits.loc[waits.pid == 176, ["holder_pid", "holder_comm"]] = [181, "order-3"]
+    circle = deadlocks(SimpleNamespace(waits=Waits.of(waits)))[0]
+    assert circle.subject.startswith("inventoryd (176) → answer [kernlab_story] → order-3 (181) →")
+    assert "5 more threads wait" in circle.evidence
+    assert circle.weight > leads[0].weight > convoys(evidence)[0].weight

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
+from kernlab.tables.processes.wait_drawing import Box, draw
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,46 @@ class WaitGraph:
         rows = {int(row["pid"]): row for _, row in self.edges.iterrows()}
         return ["deadlock: " + _say(rows, cycle) for cycle in self.cycles]
 
+    def to_svg(self) -> str:
+        """The drawing, complete in itself: threads (round) wait for locks (square), and these for who holds them.
+
+        What is part of a deadlock is red. Names are those of the dump, escaped.
+        """
+        circle = {pid for cycle in self.cycles for pid in cycle}
+        boxes: dict[str, Box] = {}
+        arrows: dict[tuple[str, str], None] = {}
+        # What is part of a circle comes first, should there be more than can be drawn.
+        rows: list[Any] = sorted(self.edges.itertuples(), key=lambda row: row.pid not in circle)
+        for row in rows:
+            pid, holder = int(row.pid), int(row.holder_pid)
+            bad = pid in circle and holder in circle
+            me, other = f"thread {pid}", f"thread {holder}"
+            where = "" if pd.isna(row.object) else f"{int(row.object):#x}"
+            lock = f"{_LOCK_KINDS.get(row.type, row.type)} {where or f'of {pid}'} {holder}"
+            boxes.setdefault(me, Box(me, say_thread(_text(row.comm), pid), False))
+            boxes.setdefault(lock, Box(lock, _text(row.name) or str(row.type), True))
+            boxes.setdefault(other, Box(other, say_thread(_text(row.holder_comm), holder), False))
+            for key in (me, lock, other):
+                boxes[key].bad |= bad
+            arrows[me, lock] = arrows[lock, other] = None
+        notes = self.deadlocks if len(self.edges) else ["no thread is known to wait for another"]
+        return draw(boxes, list(arrows), notes)
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow-x: auto">{self.to_svg()}</div>'
+
     def __repr__(self) -> str:
         threads = len(set(self.edges["pid"]) | set(self.edges["holder_pid"]))
         lines = [f"<WaitGraph: {threads:,} threads, {len(self.edges):,} of them wait for another>"]
         return "\n".join([*lines, *(show_controls(line) for line in self.deadlocks)])
+
+
+#: Those who wait to read and to write wait for one lock.
+_LOCK_KINDS = {"rwsem_read": "rwsem", "rwsem_write": "rwsem"}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _cycles(edges: pd.DataFrame) -> list[list[int]]:
@@ -61,8 +99,8 @@ def _say(rows: dict[int, pd.Series], circle: list[int]) -> str:
     for pid in circle:
         row = rows[pid]
         words += [
-            say_thread(row["comm"], pid),
+            say_thread(_text(row["comm"]), pid),
             str(row["name"]) if pd.notna(row["name"]) else str(row["type"]),
         ]
     first = rows[circle[0]]
-    return " → ".join([*words, say_thread(first["comm"], circle[0])])
+    return " → ".join([*words, say_thread(_text(first["comm"]), circle[0])])

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+from kernlab.errors import KernlabError
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.zones import zone_names
@@ -18,9 +20,14 @@ from kernlab.tables.memory.memory_by_cgroup import memory_by_cgroup
 from kernlab.tables.memory.memory_by_file import memory_by_file
 from kernlab.tables.memory.memory_by_process import memory_by_process
 from kernlab.tables.memory.slabs import slabs
+from kernlab.tables.processes.waits import Waits, waits
 from kernlab.tables.system.log import log
 
 I64 = npt.NDArray[np.int64]
+
+# include/linux/sched.h; macros, so no type information has them. A task in TASK_KILLABLE, TASK_IDLE or frozen may stay.
+_UNINTERRUPTIBLE, _EXPECTED = 0x2, 0x100 | 0x400 | 0x8000
+_USUAL_TIMEOUT, _LONGEST_TIMEOUT = 120, 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,32 @@ class Evidence:
     def log(self) -> pd.DataFrame:
         """`dump.log`."""
         return self._keep(log(self.kernel))
+
+    @cached_property
+    def waits(self) -> Waits:
+        """`dump.waits`."""
+        built = waits(self.kernel)
+        self.kernel.lost(*built.attrs["problems"])
+        return built
+
+    @cached_property
+    def uninterruptible(self) -> list[int]:
+        """The pids of threads that neither a signal nor a kill wakes (kernel/hung_task.c)."""
+        task = StructArray(self.kernel, "struct task_struct", self.waits["address"].to_numpy(dtype=np.uint64))
+        state = task.first("__state", "state")
+        hung = (state.has(_UNINTERRUPTIBLE) & ~state.has(_EXPECTED)).true
+        pids = task["pid"]
+        return [int(pid) for pid in pids.values[hung & pids.valid]]
+
+    @cached_property
+    def hung_after(self) -> int:
+        """Seconds after which such a sleep is called hung: what was set, else the usual two minutes."""
+        try:
+            # 0 turns the kernel's own check off.
+            set_to = self.kernel.word("sysctl_hung_task_timeout_secs")
+        except KernlabError:
+            set_to = 0
+        return set_to if 0 < set_to < _LONGEST_TIMEOUT else _USUAL_TIMEOUT
 
     def _keep(self, built: pd.DataFrame) -> pd.DataFrame:
         self.kernel.lost(*built.attrs["problems"])

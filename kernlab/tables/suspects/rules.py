@@ -13,6 +13,7 @@ from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
 from kernlab.tables.suspects.oom import out_of_memory
 from kernlab.tables.suspects.threads import full_stacks, long_running
+from kernlab.tables.suspects.waits import convoys, deadlocks, hung_tasks
 from kernlab.util.text import human_bytes, percent
 
 #: Blocks of 2^this pages are what the kernel itself calls costly to find (PAGE_ALLOC_COSTLY_ORDER).
@@ -331,6 +332,9 @@ def swap(memory: Evidence) -> list[Lead]:
 
 
 RULES: tuple[Callable[[Evidence], list[Lead]], ...] = (
+    deadlocks,
+    hung_tasks,
+    convoys,
     out_of_memory,
     large_processes,
     many_processes,
