@@ -266,3 +266,24 @@ def test_suspects_rules(hung):
     assert circle.subject.startswith("inventoryd (176) → answer [kernlab_story] → order-3 (181) →")
     assert "5 more threads wait" in circle.evidence
     assert circle.weight > leads[0].weight > convoys(evidence)[0].weight
+
+
+def test_every_sleeping_thread_of_a_whole_server_has_its_wait(server):
+    """240 processes with epoll, poll, select, futexes, sockets, a tracer, a frozen file system, a vfork."""
+    waits = server.waits
+    asleep = server.tasks[
+        server.tasks.state.isin(list("SDItT")) & ~server.tasks.on_cpu & (server.tasks.pid != 0)
+    ]
+    assert set(asleep.pid) == set(waits.pid), waits.attrs["problems"]
+    known = waits[waits.function.isin(list(BY_FUNCTION))]
+    wrong = known[known.type != known.function.map(BY_FUNCTION)]
+    assert wrong.empty, wrong[["pid", "comm", "type", "function"]]
+    assert len(known) > 0.95 * len(waits)
+    by_pid = waits.set_index("pid")
+    # What strace traces waits for strace; who called vfork for its child; the frozen file system is a percpu_rwsem's.
+    tracee = by_pid[by_pid.type == "ptrace"].iloc[0]
+    assert tracee["holder_comm"] == "strace"
+    forker = by_pid[by_pid.type == "completion"].iloc[0]
+    assert server.tasks.set_index("pid").loc[forker["holder_pid"], "ppid"] == forker.name
+    frozen = by_pid[by_pid.type == "percpu_rwsem"].iloc[0]
+    assert frozen["name"].startswith("s_writers of super_block ")

@@ -18,6 +18,11 @@ I64 = npt.NDArray[np.int64]
 #: Two clocks of the kernel are compared, which begin within a second of each other.
 _CLOCKS_APART = 1_000_000_000
 _READ_HELD = "held by "
+#: Who waits for one of these may do so inside of a section that a lock guards; others came from user mode with none.
+_WITHIN = frozenset({
+    "mutex", "rwsem_read", "rwsem_write", "rtmutex", "semaphore", "percpu_rwsem", "completion", "work", "request",
+    "folio", "bit", "jbd2", "rcu",
+})  # fmt: skip
 
 
 def task_rows(stacks: LiveStacks, holders: U64) -> I64:
@@ -82,6 +87,7 @@ def _readers(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64, who: I
     # What people pass around is often not the lock but what it lies in.
     start = np.where((answers.slab >= 0) & (answers.start != 0), answers.start, locks)
     running = ~np.isin(np.arange(len(stacks.task)), np.unique(stacks.row))
+    waits = dict(zip(found.row.tolist(), found.type.tolist(), strict=True))
     for one in range(len(locks)):
         mine = rows[of == one]
         last = int(who[of == one][0])
@@ -96,6 +102,9 @@ def _readers(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64, who: I
         elif len(holds) == 1:
             found.holder[mine] = stacks.task.addresses[holds[0]]
             found.say(mine, f"the last reader, {called}, has left; the holder is told by its stack")
+        elif waits.get(last, "") in _WITHIN:
+            # That nothing on a stack points to a lock proves nothing: a function may look it up once more to unlock.
+            found.say(mine, f"the last reader was {called}; whether it is still in, its stack does not tell")
         else:
             found.holder[mine] = UNKNOWN
             found.say(mine, f"the last reader, {called}, has left, by its stack")

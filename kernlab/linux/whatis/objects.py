@@ -38,7 +38,11 @@ def object_names(kernel: Kernel, addresses: U64) -> Texts:
             continue
         whole = holders[row] if holders[row] not in (None, name) else None
         if kind == SYMBOL:
-            names[row] = _plus(name, offset)
+            # A variable of the name of a struct is one (rcu_state).
+            member = (
+                member_at(kernel, str(answers.type[row]) or f"struct {name}", offset).member if offset else ""
+            )
+            names[row] = _of(member, name) if member else _plus(name, offset)
         elif name is None:
             names[row] = str(kind)
         else:

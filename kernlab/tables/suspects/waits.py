@@ -43,12 +43,12 @@ def hung_tasks(evidence: Evidence) -> list[Lead]:
     found = []
     for rows in _by_object(long)[:_MOST]:
         first = rows.iloc[0]
-        longest = rows["since"].max().round("s")
+        longest = rows["since"].max() // pd.Timedelta(seconds=1)
         found.append(
             Lead(
                 "hung tasks" if len(rows) > 1 else "hung task",
                 _names(rows),
-                f"In uninterruptible sleep for more than {after:,} s (the longest {longest}), for {_what(first)}."
+                f"In uninterruptible sleep for more than {after:,} s (the longest {longest:,} s), for {_what(first)}."
                 f"{_holder(waits, first)}",
                 f"dump.waits[dump.waits.pid.isin({_pids(rows)})]",
                 _HUNG + min(len(rows), 1000) * 1e-3,
