@@ -15,7 +15,7 @@ from kernlab.tables.suspects.rules import RULES
 
 @table
 def suspects(kernel: Kernel) -> pd.DataFrame:
-    """What looks wrong with memory, stacks, CPUs and threads that wait, the weightiest first; no rows where all is well.
+    """What looks wrong with memory, stacks, CPUs and waiting threads, the weightiest first; no rows where nothing does.
 
     lead: what kind of thing; subject: who or what; bytes: how much memory it is about, missing where that is no
     question; share: of the memory that the kernel manages; evidence: one sentence with the numbers; cell: the code that
