@@ -168,6 +168,34 @@ def test_memory_cgroups_agree_with_their_truth(cache: Path) -> None:
         assert {"survivor"} == set(comms_in(truth, "shop/report"))
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "message", "running"),
+    [
+        ("irq", {"WHERE": "nmi"}, "Kernel panic - not syncing: NMI: Not continuing", {"billing": 0}),
+        (
+            "lockup",
+            {},
+            "Kernel panic - not syncing: softlockup: hung tasks",
+            {"till": 1, "receipt-1": 2, "receipt-2": 3},
+        ),
+    ],
+)
+def test_a_kernel_dies_where_its_story_says(
+    cache: Path, name: str, settings: dict[str, str | int], message: str, running: dict[str, int]
+) -> None:
+    """Of what it was to die, with those on their CPUs who were to be there."""
+    options = Options(kernel="6.1", flavour="cloud", la57=False, settings=settings)
+    capture = kept_capture(name, options, cache=cache, progress=QUIET)
+    story = Truth(capture.folder / "truth.tar.xz").text("story.txt")
+    with kernlab.open(capture.dumps[0]) as dump:
+        assert dump.info["panic_message"] == message
+        tasks = dump.tasks.set_index("comm")
+        for comm, cpu in running.items():
+            assert f"{comm} ({tasks.loc[comm, 'pid']})" in story
+            assert tasks.loc[comm, "cpu"] == cpu
+            assert tasks.loc[comm, "on_cpu"]
+
+
 def comms_in(truth: Truth, path: str) -> list[str]:
     """The names of the processes that a cgroup's own list has."""
     return [truth.text(f"p/{pid}/comm").strip() for pid in truth.text(f"cgroup/{path}/cgroup.procs").split()]
