@@ -104,7 +104,7 @@ def live_stacks(kernel: Kernel) -> LiveStacks:
         kernel.lost("the saved stack pointers of sleeping tasks are on no stack of their own", mask=lost)
     rows = np.flatnonzero(mine)
     order = rows[np.argsort(top.values[rows], kind="stable")]
-    address, word, row = _words(kernel, top.values[order], stacks.end[at[order]], order)
+    address, word, row = stack_words(kernel, top.values[order], stacks.end[at[order]], order)
     frame_order = np.argsort(every.sp, kind="stable")
     unique, of = np.unique(every.ip, return_inverse=True)
     names = np.array([function_name(name) for name in kernel.symbolize(unique)], dtype=object)
@@ -131,7 +131,7 @@ def _schedules(kernel: Kernel, ip: U64) -> Mask:
     return inside
 
 
-def _words(kernel: Kernel, start: U64, end: U64, rows: I64) -> tuple[U64, U64, I64]:
+def stack_words(kernel: Kernel, start: U64, end: U64, rows: I64) -> tuple[U64, U64, I64]:
     """The words of [start, end) of some stacks that can be read: (addresses, words, rows)."""
     first = start & ~np.uint64(_LINE - 1)
     count = ((end - first) // np.uint64(_LINE)).astype(np.int64)

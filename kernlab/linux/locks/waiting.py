@@ -18,6 +18,7 @@ from kernlab.linux.locks.live_stacks import LiveStacks, live_stacks
 from kernlab.linux.locks.polls import name_epolls, polls
 from kernlab.linux.locks.rt_mutexes import rt_mutexes
 from kernlab.linux.locks.sleeping_locks import sleeping_locks
+from kernlab.linux.locks.spinning import spinning
 from kernlab.linux.locks.timers import timers
 from kernlab.linux.locks.told import name_children, told_by_function
 from kernlab.linux.locks.wait_queues import wait_queues
@@ -47,6 +48,7 @@ def waiting(kernel: Kernel) -> Found:
     found = Found.nothing()
     for part in (shaped, told.pick(~idle), _attempt(kernel, timers, stacks), told.pick(idle)):
         found = Found.of([found, _innermost(part.pick(~np.isin(part.row, found.row)))])
+    found = Found.of([found, _attempt(kernel, spinning, stacks)])
     found = found.pick(np.argsort(found.row, kind="stable"))
     for step in (name_epolls, name_children, check_holders):
         try:

@@ -18,7 +18,8 @@ from kernlab.tables.processes.waits import holders
 #: What a lock's type is called by that of those who wait for it.
 LOCK_TYPES = {
     "mutex": "mutex", "rwsem_read": "rwsem", "rwsem_write": "rwsem", "rtmutex": "rtmutex", "semaphore": "semaphore",
-    "percpu_rwsem": "percpu_rwsem", "futex": "futex",
+    "percpu_rwsem": "percpu_rwsem", "futex": "futex", "spinlock": "spinlock", "rwlock_read": "rwlock",
+    "rwlock_write": "rwlock",
 }  # fmt: skip
 
 
@@ -27,8 +28,8 @@ def locks(kernel: Kernel) -> pd.DataFrame:
     """One row per lock with a waiter, or with a holder that is known, those of most waiters first.
 
     address: of a futex in the memory of who waits; type: "mutex", "rwsem", "rtmutex", "semaphore", "percpu_rwsem",
-    "futex"; name: what it is, or what it lies in; holder_pid, holder_comm: who has it, missing where nobody has or
-    nothing tells; waiters: how many threads sleep for it; note: what is to be said of it.
+    "futex", "spinlock", "rwlock"; name: what it is, or what it lies in; holder_pid, holder_comm: who has it, missing
+    where nobody has or nothing tells; waiters: how many threads sleep or spin for it; note: what is to be said of it.
     Of locks that nobody waits for only those are here whose holder sleeps with a pointer to it on its stack.
 
     >>> hung = kernlab.open(kernlab.sample("hung"))

@@ -68,7 +68,12 @@ class WaitGraph:
 
 
 #: Those who wait to read and to write wait for one lock.
-_LOCK_KINDS = {"rwsem_read": "rwsem", "rwsem_write": "rwsem"}
+_LOCK_KINDS = {
+    "rwsem_read": "rwsem",
+    "rwsem_write": "rwsem",
+    "rwlock_read": "rwlock",
+    "rwlock_write": "rwlock",
+}
 
 
 def _text(value: object) -> str:

@@ -15,6 +15,7 @@ from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.holders import task_rows
 from kernlab.linux.locks.live_stacks import live_stacks
 from kernlab.linux.locks.sleep_times import slept
+from kernlab.linux.locks.spinning import spinners
 from kernlab.linux.locks.waiting import waiting
 from kernlab.linux.whatis.objects import object_names
 from kernlab.tables.processes.tasks import state
@@ -39,14 +40,16 @@ class Waits(TableWithMethods):
 
 @table(rows="struct task_struct")
 def waits(kernel: Kernel) -> Waits:
-    """One row per sleeping thread that waits for something that can be named, by pid.
+    """One row per thread that waits for something that can be named, asleep or spinning, by pid.
 
     type: "mutex", "rwsem_read", "rwsem_write", "rtmutex", "semaphore", "percpu_rwsem", "completion", "work", "futex",
     "folio", "request", "rcu", "epoll", "poll", "select", "pipe", "socket", "jbd2", "child", "signal", "stopped",
-    "ptrace", "frozen", "timer", "idle" (a kernel thread without work), else "wait_queue". object: the lock, queue or
+    "ptrace", "frozen", "timer", "idle" (a kernel thread without work), else "wait_queue"; of who spins "spinlock",
+    "rwlock_read", "rwlock_write". object: the lock, queue or
     what else there is; of a futex its address in the thread's memory. name: what the object is. holder_pid: who has the
     lock, does the work, or is the child that is waited for; missing where nobody or where it is not known, which note
-    says. function: where it sleeps, as /proc/PID/wchan. since: how long it has been asleep. address: its task_struct.
+    says. function: where it sleeps, as /proc/PID/wchan. since: how long it has been asleep,
+    missing of who spins. address: its task_struct.
 
     >>> hung = kernlab.open(kernlab.sample("hung"))
     >>> hung.waits.query("type == 'mutex'")[["comm", "name", "holder_pid", "holder_comm"]].head(2)
@@ -58,7 +61,7 @@ def waits(kernel: Kernel) -> Waits:
     task = stacks.task[found.row]
     order = np.lexsort((task.addresses, task["pid"].values))
     found, task = found.pick(order), task[order]
-    sleeps = stacks.sleeps_in()
+    sleeps = stacks.sleeps_in() | {one.row: one.function for one in spinners(kernel) if one.function}
     holder_pid, holder_comm = holders(kernel, found)
     return Waits.of(
         frame(
@@ -72,7 +75,7 @@ def waits(kernel: Kernel) -> Waits:
             name=Column.texts(wait_names(kernel).at(found)),
             holder_pid=nullable(holder_pid),
             function=Column.texts([sleeps.get(row) for row in found.row.tolist()]),
-            since=slept(kernel, task).timedelta,
+            since=slept(kernel, task).where(stacks.asleep[found.row]).timedelta,
             holder_comm=holder_comm,
             note=found.note.tolist(),
             address=task,

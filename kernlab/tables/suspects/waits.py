@@ -12,7 +12,10 @@ from kernlab.tables.suspects.evidence import Evidence, Lead
 _CONVOY = 4
 #: Leads of one kind at most.
 _MOST = 5
-_LOCKS = ("mutex", "rwsem_read", "rwsem_write", "rtmutex", "semaphore", "percpu_rwsem", "futex")
+_LOCKS = (
+    *("mutex", "rwsem_read", "rwsem_write", "rtmutex", "semaphore", "percpu_rwsem", "futex"),
+    *("spinlock", "rwlock_read", "rwlock_write"),
+)
 #: Above all that can be said of memory: these explain by themselves why nothing went on.
 _DEADLOCK, _HUNG, _WAITED_FOR = 10.0, 6.0, 4.0
 
@@ -101,13 +104,8 @@ def _behind(edges: pd.DataFrame, cycle: list[int]) -> int:
 
 
 def _what(row: pd.Series) -> str:
-    name = row["name"]
-    kind = (
-        str(row["type"]).partition("_r")[0].partition("_w")[0]
-        if str(row["type"]).startswith("rwsem")
-        else row["type"]
-    )
-    return show_controls(f"{kind} {name}" if isinstance(name, str) else str(kind))
+    name, kind = row["name"], str(row["type"]).removesuffix("_read").removesuffix("_write")
+    return show_controls(f"{kind} {name}" if isinstance(name, str) else kind)
 
 
 def _holder(waits: pd.DataFrame, row: pd.Series) -> str:
