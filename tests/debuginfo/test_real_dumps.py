@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.drgn_oracle import drgn_program
 
 from kernlab.debuginfo.kallsyms.read import read_kallsyms
 from kernlab.debuginfo.types import EnumType, IntType, StructType
@@ -230,21 +230,12 @@ def as_bpftool(kind, signs):
     return None
 
 
-def test_structs_as_drgn_reads_them_from_dwarf(whole_dump, kernel):
+def test_structs_as_drgn_reads_them_from_dwarf(whole_dump, kernel, tmp_path):
     """Types that a compiler wrote (DWARF) and that pahole made of them (BTF) are two sources."""
-    drgn = pytest.importorskip(
-        "drgn", reason="drgn, the oracle, is not installed (pip install 'kernlab[oracle]')"
-    )
     it = kernel(whole_dump)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    vmlinux = cache / "kernlab-oracle" / f"vmlinux-{it.vmcoreinfo.release}"
-    if not vmlinux.is_file():
-        pytest.skip(
-            f"no vmlinux of {it.vmcoreinfo.release} for drgn (`make bench` fetches that of the sample dump)"
-        )
-    program = drgn.Program()
-    program.set_core_dump(str(whole_dump.vmcore))
-    program.load_debug_info([str(vmlinux)])
+    program = drgn_program(whole_dump.vmcore, it.vmcoreinfo.release, tmp_path)
+    import drgn
+
     compared = 0
     for name in STRUCTS:
         try:
