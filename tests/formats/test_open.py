@@ -8,7 +8,7 @@ import lzma
 import shutil
 import subprocess
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,11 @@ FORMATS: dict[str, Callable[..., list[bytes]]] = {
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+def _cache(tmp_path_factory, monkeypatch) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    yield
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

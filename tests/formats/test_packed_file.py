@@ -7,13 +7,14 @@ import gzip
 import io
 import lzma
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,13 @@ PACKED = pytest.mark.parametrize("kind", PACK)
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory, monkeypatch) -> Path:
+def home(tmp_path_factory, monkeypatch) -> Iterator[Path]:
     """The folder of a cache that nothing lies in yet."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     monkeypatch.delenv("KERNLAB_CACHE_BYTES", raising=False)
-    return folder / "kernlab"
+    yield folder / "kernlab"
+    shutil.rmtree(folder)
 
 
 def entries(home: Path) -> int:
