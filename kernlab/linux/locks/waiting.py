@@ -43,10 +43,10 @@ def waiting(kernel: Kernel) -> Found:
     stacks = live_stacks(kernel)
     shaped = Found.of([_attempt(kernel, finder, stacks) for finder in _BY_SHAPE])
     told = _attempt(kernel, told_by_function, stacks)
-    idle = told.type == "idle"
     # A thread without work may sleep until a time; one that waits for a signal may, too, and that is the lesser thing.
+    late = np.isin(told.type, ("idle", "timer"))
     found = Found.nothing()
-    for part in (shaped, told.pick(~idle), _attempt(kernel, timers, stacks), told.pick(idle)):
+    for part in (shaped, told.pick(~late), _attempt(kernel, timers, stacks), told.pick(late)):
         found = Found.of([found, _innermost(part.pick(~np.isin(part.row, found.row)))])
     found = Found.of([found, _attempt(kernel, spinning, stacks)])
     found = found.pick(np.argsort(found.row, kind="stable"))

@@ -16,6 +16,7 @@ from kernlab.linux.locks.holders import task_rows
 from kernlab.linux.locks.live_stacks import live_stacks
 from kernlab.linux.locks.sleep_times import slept
 from kernlab.linux.locks.spinning import spinners
+from kernlab.linux.locks.timers import time_left
 from kernlab.linux.locks.waiting import waiting
 from kernlab.linux.whatis.objects import object_names
 from kernlab.tables.processes.tasks import state
@@ -49,7 +50,8 @@ def waits(kernel: Kernel) -> Waits:
     what else there is; of a futex its address in the thread's memory. name: what the object is. holder_pid: who has the
     lock, does the work, or is the child that is waited for; missing where nobody or where it is not known, which note
     says. function: where it sleeps, as /proc/PID/wchan. since: how long it has been asleep,
-    missing of who spins. address: its task_struct.
+    missing of who spins. left: how long it has still to sleep at most, where a timer will wake it. address: its
+    task_struct.
 
     >>> hung = kernlab.open(kernlab.sample("hung"))
     >>> hung.waits.query("type == 'mutex'")[["comm", "name", "holder_pid", "holder_comm"]].head(2)
@@ -76,6 +78,7 @@ def waits(kernel: Kernel) -> Waits:
             holder_pid=nullable(holder_pid),
             function=Column.texts([sleeps.get(row) for row in found.row.tolist()]),
             since=slept(kernel, task).where(stacks.asleep[found.row]).timedelta,
+            left=time_left(kernel)[found.row].timedelta,
             holder_comm=holder_comm,
             note=found.note.tolist(),
             address=task,

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
+from kernlab.core.single import number_of, value_of
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError
 from kernlab.linux.build_ids import kernel_build_id
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
+from kernlab.linux.timekeeping import monotonic, timekeeper
 from kernlab.linux.zones import nodes, zones
 from kernlab.tables.system.last_words import panic_message
 from kernlab.tables.system.log import log
@@ -73,10 +75,10 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     crash_time, said_by = known("crash_time", lambda: _died(kernel)) or (None, None)
     facts = {
         "release": kernel.vmcoreinfo.release or header.get("release"),
-        "version": known("version", lambda: _text(uts, "version"))
+        "version": known("version", lambda: str(value_of(uts, "version")))
         if uts is not None
         else header.get("version"),
-        "nodename": known("nodename", lambda: _text(uts, "nodename"))
+        "nodename": known("nodename", lambda: str(value_of(uts, "nodename")))
         if uts is not None
         else header.get("nodename"),
         "machine": file.machine,
@@ -88,8 +90,10 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "cmdline": known("cmdline", lambda: string_at(kernel, kernel.word("saved_command_line"))),
         "panic_message": known("panic_message", lambda: _last_words(kernel)),
         "panic_cpu": cpu,
-        "panic_pid": known("panic_pid", lambda: _number(current, "pid")) if current is not None else None,
-        "panic_comm": known("panic_comm", lambda: _text(current, "comm")) if current is not None else None,
+        "panic_pid": known("panic_pid", lambda: number_of(current, "pid")) if current is not None else None,
+        "panic_comm": known("panic_comm", lambda: str(value_of(current, "comm")))
+        if current is not None
+        else None,
         "taint": known("taint", lambda: taint(kernel.word("tainted_mask"))),
         "format": file.format,
         "dump_level": header.get("dump_level"),
@@ -129,11 +133,7 @@ def uptime(kernel: Kernel) -> pd.Timedelta:
 
     Raises KernlabError where that is not a time.
     """
-    keeper = _timekeeper(kernel)
-    base = _number(keeper, "tkr_mono.base")
-    nanoseconds = _number(keeper, "tkr_mono.xtime_nsec") >> min(_number(keeper, "tkr_mono.shift"), 63)
-    boot = _number(keeper, "offs_boot")
-    total = base + nanoseconds + boot
+    total = monotonic(kernel) + number_of(timekeeper(kernel), "offs_boot")
     if not 0 <= total < 1 << 62:
         raise KernlabError(f"the kernel's clock says {total:,} ns since boot, which is not a time")
     return pd.Timedelta(total, unit="ns")
@@ -168,7 +168,7 @@ def _died(kernel: Kernel) -> tuple[pd.Timestamp | None, str | None]:
             if ticked is not None and abs(time.timestamp() - ticked) > _CLOCKS_APART:
                 kernel.lost(f"crash_time: {who} says {time}, but {clock} says {_utc(kernel, ticked, clock)}")
             return time, who
-    time = _utc(kernel, _number(_timekeeper(kernel), "xtime_sec"), clock)
+    time = _utc(kernel, number_of(timekeeper(kernel), "xtime_sec"), clock)
     return time, clock if time is not None else None
 
 
@@ -176,24 +176,10 @@ def _ticked(kernel: Kernel) -> int | None:
     """The time of day as the kernel last kept it (ktime_get_real_seconds), which CRASHTIME is; None where not known."""
     try:
         with kernel.quiet():
-            ticked = _number(_timekeeper(kernel), "xtime_sec")
+            ticked = number_of(timekeeper(kernel), "xtime_sec")
     except KernlabError:
         return None
     return ticked if 0 < ticked <= _LAST_SECOND else None
-
-
-def _timekeeper(kernel: Kernel) -> StructArray:
-    """The `struct timekeeper` of the system's clocks. Raises KernlabError where the types do not say where it lies."""
-    # Linux commit 22c62b9a84b8 ("timekeeping: Introduce auxiliary timekeepers") (in v6.17) made an array of struct
-    # tk_data of it; 6.13 had one of these, and before that it was a nameless struct of a sequence count and the rest.
-    start = kernel.symbols.get("timekeeper_data") or kernel.symbol("tk_core")
-    kind = kernel.types.get("struct tk_data") or kernel.types.nameless("seq", "timekeeper")
-    if kind is None:
-        raise KernlabError(
-            "uptime and time of day are not known: the kernel's types do not say where its timekeeper lies"
-        )
-    # The sequence count in front is larger with PREEMPT_RT and with lockdep.
-    return StructArray(kernel, kind, [start]).follow("timekeeper")
 
 
 def string_at(kernel: Kernel, address: int) -> str:
@@ -263,26 +249,6 @@ def _panic_cpu(kernel: Kernel) -> int | None:
 def _current(kernel: Kernel, cpu: int) -> StructArray:
     where = percpu(kernel, kernel.symbol("runqueues"), np.array([cpu]))
     return StructArray(kernel, "struct rq", where).follow("curr")
-
-
-def _number(structs: StructArray, path: str) -> int:
-    value = _value(structs, path)
-    if not isinstance(value, np.integer):
-        raise KernlabError(f"{path} of {structs.type.c_name} is not a number by this kernel's types")
-    return int(value)
-
-
-def _text(structs: StructArray, path: str) -> str:
-    return str(_value(structs, path))
-
-
-def _value(structs: StructArray, path: str) -> Any:
-    column = structs[path]
-    if not column.valid[0]:
-        raise KernlabError(
-            f"{path} of {structs.type.c_name} at {int(structs.addresses[0]):#x} is not in the dump"
-        )
-    return column.values[0]
 
 
 def _utc(kernel: Kernel, seconds: object, who: str) -> pd.Timestamp | None:
