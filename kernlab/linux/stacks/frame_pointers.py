@@ -12,8 +12,9 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType
 from kernlab.linux.stacks.areas import StackKind
-from kernlab.linux.stacks.code import behind_call, is_return_address, kernel_code
+from kernlab.linux.stacks.code import behind_call, kernel_code
 from kernlab.linux.stacks.frames import Frames
+from kernlab.linux.stacks.saved_registers import NO_REGISTERS, modes
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -27,18 +28,12 @@ _ALIGNED, _TRACED = np.uint64(8), np.uint64(24)
 _ENCODED, _UNALIGNED = np.uint64(1), np.uint64(7)
 
 #: Why a frame that leads nowhere was not followed.
-NO_CODE = "the return address of its frame lies in no code"
 NOT_ALIGNED = "its frame pointer is not aligned"
 NO_STACK = "its frame pointer leads to no stack of its own"
 NOT_ABOVE = "the caller's frame does not lie above it"
 
 #: Between a stack's end and a task's registers, with CONFIG_X86_FRED since v6.9 (TOP_OF_KERNEL_STACK_PADDING).
 _FRED_ENTRY, _FRED_PADDING = "asm_fred_entrypoint_user", 16
-
-#: What CS of saved registers can be in kernel mode: __KERNEL_CS, and what Xen gives a guest of its own kind.
-_KERNEL_CS, _SELECTOR, _USER = (0x10, 0xE030), np.uint64(0xFFFF), np.uint64(3)
-#: Bit 1 of the flags is always set (X86_EFLAGS_FIXED).
-_FLAGS_FIXED = np.uint64(2)
 
 #: How a function begins: endbr64, ftrace's call or the NOP in its place, then push %rbp and mov %rsp, %rbp.
 _ENDBR, _NOP, _CALL, _SETUP = b"\xf3\x0f\x1e\xfa", b"\x0f\x1f\x44\x00\x00", b"\xe8", b"\x55\x48\x89\xe5"
@@ -86,9 +81,6 @@ class FramePointerUnwinder:
         ip[at], ok[at] = frames.read(rows[at], sp[at])
         at = np.flatnonzero(~bare & ~encoded)
         ip[at], next_sp[at], next_bp[at], ok[at] = self._record(frames, rows[at], bp[at])
-        at = np.flatnonzero(ok)
-        ok[at] = is_return_address(self._kernel, ip[at])
-        frames.fail(rows[at[~ok[at]]], NO_CODE)
         at = np.flatnonzero(encoded)
         regs[at] = bp[at] - _ENCODED
         ip[at], next_sp[at], next_bp[at], ok[at] = self._registers(frames, rows[at], regs[at])
@@ -130,7 +122,7 @@ class FramePointerUnwinder:
         """Tell which of these came from user mode: kernel threads have no registers there."""
         cs, read = frames.read(rows, regs + self._offsets["cs"])
         flags, read_flags = frames.read(rows, regs + self._offsets["flags"])
-        user = read & read_flags & (cs & _USER == _USER) & (flags & _FLAGS_FIXED != 0)
+        user = read & read_flags & modes(cs, flags)[0]
         frames.user[rows[user]] = regs[user]
 
     def _record(self, frames: Frames, rows: I64, at: U64) -> tuple[U64, U64, U64, Mask]:
@@ -156,17 +148,14 @@ class FramePointerUnwinder:
         for name, offset in self._offsets.items():
             value[name], read = frames.read(rows, regs + offset)
             ok &= read
-        # The low 16 bits are the selector; FRED keeps more above it.
-        selector = value["cs"] & _SELECTOR
-        user = selector & _USER == _USER
-        fixed = value["flags"] & _FLAGS_FIXED != 0
+        user, own = modes(value["cs"], value["flags"])
         # A thread that never ran has an empty set at its stack's end.
         top = frames.stacks.end[stack] - self._above_regs
-        unused = ok & (frames.stacks.kind[stack] == StackKind.TASK) & (regs == top) & ~user
+        unused = ok & (frames.stacks.kind[stack] == StackKind.TASK) & (regs == top) & (value["cs"] == 0)
         frames.finish(rows[unused])
-        sane = fixed & (user | np.isin(selector, _KERNEL_CS))
-        frames.fail(rows[ok & ~unused & ~sane], "its frame pointer leads to what is not saved registers")
-        frames.user[rows[ok & sane & user]] = regs[ok & sane & user]
+        sane = user | own
+        frames.fail(rows[ok & ~unused & ~sane], NO_REGISTERS)
+        frames.user[rows[ok & user]] = regs[ok & user]
         return value["ip"], value["sp"], value["bp"], ok & sane
 
     def _without_record(self, frames: Frames, rows: I64) -> tuple[Mask, Mask]:

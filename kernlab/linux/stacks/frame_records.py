@@ -14,8 +14,8 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType
 from kernlab.linux.stacks.areas import StackKind
-from kernlab.linux.stacks.code import is_return_address
-from kernlab.linux.stacks.frame_pointers import NO_CODE, NO_STACK, NOT_ABOVE, NOT_ALIGNED
+from kernlab.linux.stacks.code import signature_bits, without_signatures
+from kernlab.linux.stacks.frame_pointers import NO_STACK, NOT_ABOVE, NOT_ALIGNED
 from kernlab.linux.stacks.frames import Frames
 
 U64 = npt.NDArray[np.uint64]
@@ -23,10 +23,6 @@ I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _WORD, _RECORD, _UNALIGNED = np.uint64(8), np.uint64(16), np.uint64(7)
-#: Bit 55 of an address tells the kernel's half, whatever lies in the bits of the signature.
-_HALF = np.uint64(1 << 55)
-_VA_BITS = 48
-
 #: enum frame_record_meta type (arch/arm64/include/asm/stacktrace/frame.h).
 _FINAL, _PT_REGS = 1, 2
 
@@ -74,8 +70,6 @@ def layout_of(kernel: Kernel) -> RecordLayout:
     kind = kernel.find_type("struct pt_regs").strip()
     assert isinstance(kind, StructType)
     offset = {name: kind.member(name).offset for name in ("regs", "sp", "pc", "pstate", "stackframe")}
-    mask = kernel.vmcoreinfo.number("KERNELPACMASK")
-    bits = kernel.vmcoreinfo.number("VA_BITS") or _VA_BITS
     return RecordLayout(
         size=kind.size,
         record=offset["stackframe"],
@@ -84,8 +78,7 @@ def layout_of(kernel: Kernel) -> RecordLayout:
         pc=offset["pc"],
         pstate=offset["pstate"],
         marked=kernel.type_or_none("struct frame_record_meta") is not None,
-        # Without signatures the bits are what the sign says anyway.
-        signed=mask or (1 << 64) - (1 << bits),
+        signed=signature_bits(kernel),
     )
 
 
@@ -101,11 +94,6 @@ class FrameRecordUnwinder:
     def of(cls, kernel: Kernel) -> FrameRecordUnwinder:
         """The unwinder of a kernel."""
         return cls(kernel, layout_of(kernel))
-
-    def strip(self, addresses: U64) -> U64:
-        """Addresses without their signatures (ptrauth_strip_kernel_insn_pac)."""
-        signed = np.uint64(self._layout.signed)
-        return np.where(addresses & _HALF != 0, addresses | signed, addresses & ~signed)
 
     def step(self, frames: Frames) -> None:
         """Every frame that is not done becomes its caller's; where that cannot be known it is marked as failed."""
@@ -126,14 +114,15 @@ class FrameRecordUnwinder:
         bp, ok = frames.read(rows, at)
         lr, read = frames.read(rows, at + _WORD)
         ok &= read
-        ip, sp, regs = self.strip(lr), at + _RECORD, np.zeros(len(rows), dtype=np.uint64)
+        ip, sp, regs = (
+            without_signatures(lr, self._layout.signed),
+            at + _RECORD,
+            np.zeros(len(rows), dtype=np.uint64),
+        )
         last = ok & (bp == 0) & (lr == 0)
         interrupted = self._ends(frames, rows, at, stack, last) | self._entered(
             frames, rows, at, bp, lr, ok & ~last
         )
-        plain = np.flatnonzero(ok & ~last & ~interrupted)
-        ok[plain] = is_return_address(self._kernel, ip[plain])
-        frames.fail(rows[plain[~ok[plain]]], NO_CODE)
         inside = np.flatnonzero(interrupted)
         regs[inside] = at[inside] - np.uint64(self._layout.record)
         for target, offset in ((ip, self._layout.pc), (sp, self._layout.sp), (bp, self._layout.fp)):

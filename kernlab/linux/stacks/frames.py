@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.linux.stacks.areas import StackKind, Stacks
+from kernlab.linux.stacks.code import is_return_address
 from kernlab.linux.stacks.starts import REALIGNED, Starts
 from kernlab.linux.stacks.trampolines import Trampolines
 
@@ -17,6 +18,9 @@ Mask = npt.NDArray[np.bool_]
 
 #: A task's own stack, that of interrupts, of entry, and each of the exceptions': no more are on one way up.
 _MOST_STACKS = 12
+
+#: Why a frame that leads nowhere was not followed.
+NO_RETURN = "the return address of its frame is behind no call"
 
 
 class Frames:
@@ -106,16 +110,21 @@ class Frames:
         """The next frames of some rows; those not `ok` could not be read, and those on the same stack have to go up.
 
         regs uint64[k]: where registers were saved, 0 of calls; full bool[k]: all of them. Where a trampoline is to be
-        returned to `ip` becomes the true caller, or the frame a guess.
+        returned to `ip` becomes the true caller, or the frame a guess. What no call can have left there ends the stack.
         """
         # It lies below what its frame has of the stack, also where a return had just led to what was interrupted.
-        caller, noted = self.trampolines.true_callers(self.thread[rows], ip, sp - np.uint64(8))
+        place = self.trampolines.place(sp - np.uint64(8), bp)
+        caller, noted = self.trampolines.true_callers(self.thread[rows], ip, place)
         self.guessed[rows[~noted]] = True
         ip, exact = caller, exact & (caller == ip)
         self.fail(rows[~ok], "its frame cannot be read")
         user = ok & (self.user[rows] != 0)
         self.finish(rows[user])
         ok = ok & ~user
+        returns = np.flatnonzero(ok & ~exact & (regs == 0) & noted)
+        wrong = returns[~is_return_address(self.kernel, ip[returns])]
+        self.fail(rows[wrong], NO_RETURN)
+        ok[wrong] = False
         stack = self._stack_of(rows, sp)
         lost = ok & (stack < 0)
         self.fail(rows[lost], "the caller's stack pointer is on no stack of its own")

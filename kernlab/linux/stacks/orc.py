@@ -11,6 +11,7 @@ from kernlab.debuginfo.types import StructType
 from kernlab.linux.stacks.callers import callers
 from kernlab.linux.stacks.frames import Frames
 from kernlab.linux.stacks.made_code import made_code
+from kernlab.linux.stacks.saved_registers import NO_REGISTERS, modes
 from kernlab.linux.stacks.starts import REALIGNED
 
 U64 = npt.NDArray[np.uint64]
@@ -18,7 +19,7 @@ I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _WORD = np.uint64(8)
-_USER = np.uint64(3)
+_SAVED = ("ip", "cs", "flags", "sp", "bp", *REALIGNED)
 #: Registers that lead to the caller's frame where a function realigned its stack, by their names in struct pt_regs.
 _REGISTERS = {Base.DX: "dx", Base.DI: "di", Base.R10: "r10", Base.R13: "r13", Base.AX: "ax"}
 
@@ -30,7 +31,7 @@ class OrcUnwinder:
         self._kernel, self._table = kernel, table
         kind = kernel.find_type("struct pt_regs").strip()
         assert isinstance(kind, StructType)
-        self._offsets = {name: kind.member(name).offset for name in ("ip", "cs", "sp", "bp", *REALIGNED)}
+        self._offsets = {name: kind.member(name).offset for name in _SAVED}
 
     def step(self, frames: Frames) -> None:
         """Every frame that is not done becomes its caller's; where that cannot be known it is marked as failed."""
@@ -86,12 +87,15 @@ class OrcUnwinder:
             # Of an interrupt's frame only what the CPU pushed itself is there yet, which begins with ip.
             regs[saved] = sp[saved] - np.where(full[saved], 0, self._offsets["ip"]).astype(np.uint64)
             values = {}
-            for name in ("ip", "sp", "cs"):
+            for name in ("ip", "sp", "cs", "flags"):
                 where = regs[saved] + np.uint64(self._offsets[name])
                 values[name], read = frames.read(rows[saved], where)
                 ok[saved] &= read
             ip[saved], next_sp[saved] = values["ip"], values["sp"]
-            user = saved[ok[saved] & (values["cs"] & _USER == _USER)]
+            by_user, by_kernel = modes(values["cs"], values["flags"])
+            frames.fail(rows[saved[ok[saved] & ~by_user & ~by_kernel]], NO_REGISTERS)
+            ok[saved] &= by_user | by_kernel
+            user = saved[ok[saved] & by_user]
             frames.user[rows[user]] = regs[user]
         # Where the registers of user mode were saved the rest need not be known.
         bp, read = self._frame_pointer(frames, rows, entry, sp, regs)

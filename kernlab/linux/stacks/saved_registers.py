@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+
+U64 = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+#: What CS of saved registers can be in kernel mode: __KERNEL_CS, and what Xen gives a guest of its own kind.
+_KERNEL_CS, _SELECTOR, _USER = (0x10, 0xE030), np.uint64(0xFFFF), np.uint64(3)
+#: Bit 1 of the flags is always set (X86_EFLAGS_FIXED).
+_FLAGS_FIXED = np.uint64(2)
+
+#: Why a frame is not followed whose caller's registers are none.
+NO_REGISTERS = "it leads to what is not saved registers"
 
 #: The lines in which the kernel prints them (arch/x86/kernel/process_64.c, __show_regs), by their names in pt_regs.
 LINES = (
@@ -18,6 +32,14 @@ FRAME = ("ip", "cs", "flags", "sp", "ss")
 _ALL = (*FRAME, "orig_ax", *(name for line in LINES for name in line))
 #: What a function has to give back as it was: a task's that does not run lie in struct inactive_task_frame.
 _CALLEE_SAVED = ("bx", "bp", "r12", "r13", "r14", "r15")
+
+
+def modes(cs: U64, flags: U64) -> tuple[Mask, Mask]:
+    """Which of n saved registers of x86-64 are of user mode, and which of the kernel: (bool[n], bool[n])."""
+    # The low 16 bits are the selector; FRED keeps more above it.
+    selector, fixed = cs & _SELECTOR, flags & _FLAGS_FIXED != 0
+    user: Mask = fixed & (selector & _USER == _USER)
+    return user, fixed & np.isin(selector, _KERNEL_CS)
 
 
 def interrupted(kernel: Kernel, address: int, *, whole: bool = True) -> dict[str, int]:

@@ -11,7 +11,12 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType
 from kernlab.linux.stacks.areas import StackKind
-from kernlab.linux.stacks.code import behind_call, kernel_code
+from kernlab.linux.stacks.code import (
+    behind_call,
+    kernel_code,
+    signature_bits,
+    without_signatures,
+)
 from kernlab.linux.stacks.frames import Frames
 
 U64 = npt.NDArray[np.uint64]
@@ -73,7 +78,7 @@ def _begin_at_own(frames: Frames, rows: I64, stack: I64, start: U64) -> None:
 
 def _on_stacks(frames: Frames, rows: I64, stack: I64, start: U64) -> Found:
     """What is found on one stack of each row, from `start` on."""
-    kernel, size = frames.kernel, np.uint64(frames.kernel.page_size)
+    kernel, size, thread = frames.kernel, np.uint64(frames.kernel.page_size), frames.thread[rows]
     # A task's registers of user mode are no kernel's.
     own = frames.stacks.kind[stack] == StackKind.TASK
     above = np.where(own, np.uint64(_registers_bytes(kernel)), np.uint64(0))
@@ -87,23 +92,31 @@ def _on_stacks(frames: Frames, rows: I64, stack: I64, start: U64) -> Found:
     parts = []
     for begin in range(0, len(page), _PAGES):
         part = slice(begin, begin + _PAGES)
-        parts.append(_on_pages(kernel, owner[part], page[part], start, end))
+        parts.append(_on_pages(frames, thread, owner[part], page[part], start, end))
     if not parts:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64)
     which, ip, sp = (np.concatenate(part) for part in zip(*parts, strict=True))
     return rows[which], ip, sp
 
 
-def _on_pages(kernel: Kernel, owner: I64, page: U64, start: U64, end: U64) -> Found:
-    """What is found on pages, each of one stack [start, end) of `owner`."""
+def _on_pages(frames: Frames, thread: I64, owner: I64, page: U64, start: U64, end: U64) -> Found:
+    """What is found on pages, each of one stack [start, end) of `owner`, which is that of `thread`."""
+    kernel = frames.kernel
     code = kernel_code(kernel)
     data, status = kernel.gather(page, kernel.page_size, "pages of stacks")
-    words = data.view("<u8")
+    words = without_signatures(data.view("<u8"), signature_bits(kernel))
     where = page[:, None] + np.arange(words.shape[1], dtype=np.uint64) * _WORD
     looked = (where >= start[owner][:, None]) & (where < end[owner][:, None]) & (status == 0)[:, None]
     low, high = (code.start[0], code.end[-1]) if len(code.start) else (np.uint64(1), np.uint64(0))
     at, column = np.nonzero(looked & (words > low) & (words < high))
     value = words[at, column]
+    taken = np.flatnonzero(frames.trampolines.begin(value))
+    if len(taken):
+        lies = where[at[taken], column[taken]]
+        # On arm64 the caller's frame pointer lies below it.
+        below, _ = kernel.words(lies - _WORD, what="")
+        place = frames.trampolines.place(lies, below)
+        value[taken], _ = frames.trampolines.true_callers(thread[owner[at[taken]]], value[taken], place)
     # The address behind a function's last call may be that of the next, which is not code of the same stretch.
     held = code.holds(value - np.uint64(1))
     at, column, value = at[held], column[held], value[held]

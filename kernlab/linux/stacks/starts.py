@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.linux.stacks.code import has_frame_records
+from kernlab.linux.stacks.code import has_frame_records, is_return_address
 from kernlab.linux.stacks.registers import CpuRegisters
 
 U64 = npt.NDArray[np.uint64]
@@ -22,6 +22,9 @@ REALIGNED = ("ax", "dx", "di", "r10", "r13")
 
 #: Where a thread goes that has never run: the one in assembler, and before v6.6 the only one.
 _FORK = ("ret_from_fork_asm", "ret_from_fork")
+
+#: arch/arm64/kernel/process.c
+_ARM64_SWITCH = "__switch_to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,8 @@ def sleeping(kernel: Kernel, task: StructArray, rows: I64) -> Starts:
     why = dict.fromkeys(np.flatnonzero(~known).tolist(), "where it was switched from cannot be read")
     # Those of the dead are given back before they are.
     why |= dict.fromkeys(np.flatnonzero(gone).tolist(), "")
-    # Only the scheduler switches: what was saved elsewhere is not what it is taken for.
-    start, end = (kernel.symbols.get(f"__sched_text_{edge}") for edge in ("start", "end"))
-    if start is not None and end is not None:
-        switched = (ip >= np.uint64(start)) & (ip < np.uint64(end))
-        wrong = np.flatnonzero(known & ~fork & ~switched)
-        why |= dict.fromkeys(wrong.tolist(), "its saved stack pointer does not lead to a switch of tasks")
+    wrong = np.flatnonzero(known & ~fork & ~_switches(kernel, ip))
+    why |= dict.fromkeys(wrong.tolist(), "its saved stack pointer does not lead to a switch of tasks")
     count = len(rows)
     return Starts(
         rows,
@@ -116,6 +115,20 @@ def sleeping(kernel: Kernel, task: StructArray, rows: I64) -> Starts:
         np.zeros((count, len(REALIGNED)), dtype=np.uint64),
         why,
     )
+
+
+def _switches(kernel: Kernel, ip: U64) -> Mask:
+    """Which addresses uint64[n] a task can have been switched from at: behind a call, in what does that."""
+    found: Mask = is_return_address(kernel, ip)
+    start, end = (kernel.symbols.get(f"__sched_text_{edge}") for edge in ("start", "end"))
+    if start is None or end is None:
+        return found
+    inside = (ip >= np.uint64(start)) & (ip < np.uint64(end))
+    # arm64's last step is one of its own, which counted to the scheduler's code only since v5.17.
+    own = kernel.symbols.get(_ARM64_SWITCH) if has_frame_records(kernel) else None
+    if own is not None:
+        inside |= ip - np.uint64(own) < np.uint64(kernel.symbols.room(own))
+    return found & inside
 
 
 def saved_context(kernel: Kernel, task: StructArray, there: Mask) -> tuple[U64, U64, U64, Mask]:

@@ -19,6 +19,7 @@ from kernlab.core.struct_array import StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.errors import KernlabError
+from kernlab.linux.stacks.code import has_frame_records
 from kernlab.linux.tasks import find_tasks
 from kernlab.walk.lists import chain_nodes
 
@@ -71,17 +72,26 @@ class Trampolines:
 
     def __init__(self, kernel: Kernel):
         self._kernel = kernel
+        # arch/arm64/kernel/ftrace.c, prepare_ftrace_return; arch/arm64/kernel/probes/kprobes.c, arch_prepare_kretprobe.
+        self._by_frame = has_frame_records(kernel)
         found = [(kernel.find_symbol(name), name, read) for name, read in _TRAMPOLINES]
         self._known = [(start, name, read) for start, name, read in found if start]
         self._starts = np.array([start for start, _, _ in self._known], dtype=np.uint64)
         self._sizes = [kernel.symbols.room(start) for start, _, _ in self._known]
         self._indexes: dict[Callable[[Kernel], Notes], _Index] = {}
 
+    def place(self, at: U64, bp: U64) -> U64:
+        """What tracers know return addresses by that lie at uint64[n]; bp uint64[n] are the callers' frame pointers.
+
+        That is where they lie; on arm64, where a function that is traced has not stored its yet, the frame pointer.
+        """
+        return bp if self._by_frame else at
+
     def true_callers(self, thread: I64, ip: U64, where: U64) -> tuple[U64, Mask]:
         """Return addresses as they were before a tracer took them.
 
         Parameters: thread int64[n], rows in `find_tasks` (-1: not known); ip uint64[n], the addresses as they are read;
-        where uint64[n], the addresses of the words that they were read from. Returns (uint64[n], bool[n]: False of
+        where uint64[n], the `place` of the words that they were read from. Returns (uint64[n], bool[n]: False of
         those whose true caller is noted nowhere, which stay as they are). Without trampolines it costs a comparison.
         Mirrors unwind_recover_ret_addr (arch/x86/include/asm/unwind.h), and goes on where several took one address.
         """
@@ -156,7 +166,9 @@ def graph_notes(kernel: Kernel) -> Notes:
         entry = first.values[thread] + index * size
     else:
         thread, entry = _shadow_entries(kernel, rows, first.values[rows], number)
-    return _notes(StructArray(kernel, "struct ftrace_ret_stack", entry), thread, "retp", "ret")
+    note = StructArray(kernel, "struct ftrace_ret_stack", entry)
+    # Before v5.16 arm64 noted the frame pointer by that name only.
+    return _notes(note, thread, "retp" if note.has("retp") else "fp", "ret")
 
 
 def _shadow_entries(kernel: Kernel, rows: I64, stack: U64, depth: I64) -> tuple[I64, U64]:

@@ -204,7 +204,7 @@ def record_of(machine, number):
         (lambda m, at: (at - 512) | 1, "do not lie above"),
         (lambda m, at: (at + 64) | 1, "not saved registers"),
         (lambda m, at: (m.ends[0] - 64) | 1, "no stack of its own"),
-        (lambda m, at: m.ends[EXCEPTION] - 128, "no code"),
+        (lambda m, at: m.ends[EXCEPTION] - 128, "behind no call"),
     ],
 )
 def test_a_frame_pointer_that_leads_astray_ends_the_stack_and_is_told(kernel, code, to, why):
@@ -255,7 +255,7 @@ def test_a_return_address_that_is_not_code(kernel, code):
     for address in code[:8]:
         machine.call(address, 3)
     machine.store(record_of(machine, 3) + 8, kernel.symbol("init_task"))
-    assert len(damaged(machine, "in no code")) == 4
+    assert len(damaged(machine, "behind no call")) == 4
 
 
 WORDS = st.one_of(

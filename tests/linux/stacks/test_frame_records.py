@@ -53,7 +53,7 @@ class Arm64(Machine):
     def __init__(self, kernel, code, layout=NEW, signature=0):
         super().__init__(kernel)
         self.layout, self.signature = layout, signature
-        self.entry = code[-1] - 16
+        self.entry = code[-1] - 4
         self.kernel.symbols = Symbols(
             self.kernel.symbols, {"el1h_64_irq": self.entry, "ret_from_fork": code[-2] - 16}
         )

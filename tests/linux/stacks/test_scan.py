@@ -180,7 +180,7 @@ def test_the_frames_that_orc_finds_are_among_those_of_the_scan(dump):
 def test_return_addresses_lie_in_known_code(dump):
     orc = unwound(dump.kernel)
     assert kernel_code(dump.kernel).holds(orc.ip).all()
-    assert is_return_address(dump.kernel, orc.ip).all()
+    assert is_return_address(dump.kernel, orc.ip[~orc.exact]).all()
     data = np.array([dump.kernel.symbol(name) for name in ("init_task", "jiffies")], dtype=np.uint64)
     assert not is_return_address(dump.kernel, data).any()
 
