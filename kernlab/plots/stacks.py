@@ -51,7 +51,8 @@ class Box:
 
 def colours_of(theme: style.Theme) -> tuple[str, ...]:
     """The colours of boxes by their kinds."""
-    return (theme.quiet, theme.sky, theme.orange, theme.pink, theme.mute)
+    # A grey of the plots that names can be read on, in both themes.
+    return (theme.quiet, theme.sky, theme.orange, theme.pink, style.DARK.soft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ def flames(rows: pd.DataFrame) -> Flames:
     if len(boxes) > _MOST_BOXES:
         least = sorted((box.count for box in boxes), reverse=True)[_MOST_BOXES]
         boxes = [box for box in boxes if box.count > least]
-        cut.append(f"functions of {least} {'thread' if least == 1 else 'threads'} or fewer are left out")
+        few_threads = "1 thread" if least == 1 else f"{least:,} threads or fewer"
+        cut.append(f"functions of {few_threads} are left out")
     return Flames(boxes, root.count, "; ".join(cut))
 
 
@@ -190,17 +192,25 @@ def stacks(rows: pd.DataFrame, ax: Axes | None, theme: str | None) -> Axes:
     style.title(ax, colours, head, below)
     if own:
         _interactive(ax.figure, found)
+    return style.say(ax, described(found))
+
+
+def described(found: Flames) -> str:
+    """What somebody who cannot see it is told: the widest functions. Its names are the dump's."""
     widest = sorted((box for box in found.boxes if box.kind != ROOT), key=lambda box: (-box.count, box.depth))
     named = ", ".join(f"{box.name} {box.count:,}" for box in widest[:8])
-    return style.say(ax, f"Flame graph of the stacks of {found.threads:,} threads, by function: {named}.")
+    return f"Flame graph of the stacks of {_threads(found.threads)}, by function: {named}."
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count:,} threads"
 
 
 def captions(found: Flames) -> tuple[str, str]:
     """The title, and the line below it: what is counted."""
     cut = f"; {found.cut}" if found.cut else ""
-    threads = "1 thread" if found.threads == 1 else f"{found.threads:,} threads"
     return (
-        f"What everybody was doing: {threads}",
+        f"What everybody was doing: {_threads(found.threads)}",
         f"width: threads, each counted once, idle ones too; callers below, innermost functions on top{cut}",
     )
 

@@ -10,7 +10,8 @@ import pytest
 import kernlab
 from kernlab.errors import KernlabError
 from kernlab.plots.flame_html import flame_html
-from kernlab.plots.stacks import GUESS, MODULE, ROOT, flames, told
+from kernlab.plots.stacks import GUESS, KINDS, MODULE, ROOT, colours_of, flames, ink_of, told
+from kernlab.plots.style import DARK, LIGHT
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_no_depth_and_no_number_is_too_much(hung):
     many = one.iloc[[0] * 5050].assign(task=range(5050), symbol=[f"{name}+0x0/0x1" for name in names])
     found = flames(many)
     assert [box.name for box in found.boxes] == ["all", "same"]
-    assert "1 thread or fewer are left out" in found.cut
+    assert found.cut == "functions of 1 thread are left out"
 
 
 def test_what_is_not_stacks_is_refused(hung):
@@ -102,3 +103,19 @@ def test_the_html_is_whole_and_escapes(hung):
     assert "mathjax_ignore" in whole.get("class")
     titles = [title.text for title in whole.iter("title")]
     assert any(hostile[:20] in title for title in titles)
+
+
+def brightness(colour):
+    """Relative luminance of `#rrggbb` (WCAG 2)."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_every_name_can_be_read_on_its_box(theme):
+    for kind, fill in enumerate(colours_of(theme)):
+        low, high = sorted((brightness(fill), brightness(ink_of(theme, kind))))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, KINDS[kind]
