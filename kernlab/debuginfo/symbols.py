@@ -220,7 +220,7 @@ class SymbolTable:
         if kernel_end is not None:
             ends[distinct == np.uint64(kernel_end)] = np.uint64(kernel_end)
         known = self._sizes[rows] != 0
-        ends[known] = (distinct + np.minimum(room, self._sizes[rows]))[known]
+        ends[known] = np.minimum(ends, distinct + np.minimum(room, self._sizes[rows]))[known]
         return distinct, rows, ends
 
     def _where_nothing_else_is(

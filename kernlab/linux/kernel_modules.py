@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,11 @@ _MOST_SYMBOLS, _LARGEST_BTF = 1 << 22, 256 << 20
 _AT_ONCE = 1 << 18
 #: A symbol's name is shorter (KSYM_NAME_LEN is 512 since v6.1).
 _LONGEST_NAME = 512
-#: Kinds of memory that a module has (include/linux/module.h, enum mod_mem_type) are seven.
+#: Kinds of memory that a module has (include/linux/module.h, enum mod_mem_type) are seven; which of them are code, and
+#: what there was before them.
 _MOST_KINDS = 64
+_CODE_KINDS = ("MOD_TEXT", "MOD_INIT_TEXT")
+_LAYOUTS = ("core_layout", "init_layout")
 
 # include/linux/module.h, enum module_state: not on /proc/modules until it is formed.
 UNFORMED = 3
@@ -78,7 +81,11 @@ def load(kernel: Kernel) -> None:
 
 
 def module_symbols(kernel: Kernel, module: StructArray) -> list[MoreSymbols]:
-    """Each module's own symbol table (kernel/module/kallsyms.c, module_get_kallsym)."""
+    """Each module's own symbol table (kernel/module/kallsyms.c, module_get_kallsym).
+
+    Sizes are those of symbols that end with the memory that they lie in, and not where another begins
+    (find_kallsyms_symbol).
+    """
     rows, tables = _tables(kernel, module)
     exported = _exported(kernel, module[rows])
     before = np.cumsum(tables.count) - tables.count
@@ -86,7 +93,26 @@ def module_symbols(kernel: Kernel, module: StructArray) -> list[MoreSymbols]:
     found: list[MoreSymbols] = []
     for first, last in itertools.pairwise([*batches, len(rows)]):
         found += _read_symbols(kernel, tables.part(first, last), exported)
-    return found
+    start, end = _ranges([*_memory(kernel, module), *_memory(kernel, module, code=True)])
+    return [replace(part, sizes=_to_the_end(part.addresses, start, end)) for part in found]
+
+
+def _to_the_end(addresses: U64, start: U64, end: U64) -> U64:
+    """Bytes from each symbol of a module to the end of its memory, where no other symbol begins before; else 0.
+
+    start and end uint64[m]: the stretches of memory, of which some lie within others.
+    """
+    order = np.argsort(end, kind="stable")
+    start, end = start[order], end[order]
+    distinct, which = np.unique(addresses, return_inverse=True)
+    # The first that ends behind an address is the innermost that can hold it.
+    at = np.searchsorted(end, distinct, side="right")
+    inside = at < len(end)
+    inside[inside] = start[at[inside]] <= distinct[inside]
+    last = end[np.where(inside, at, 0)] if len(end) else distinct
+    inside[:-1] &= distinct[1:] > last[:-1]
+    sizes: U64 = np.where(inside, last - distinct, np.uint64(0))[which]
+    return sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +299,36 @@ def module_types(kernel: Kernel) -> list[Btf]:
     return found
 
 
+def _memory(kernel: Kernel, module: StructArray, *, code: bool = False) -> list[tuple[Column, Column]]:
+    """The base and the size of each kind of memory that modules have, or of their code."""
+    # Linux commit ac3b43283923 ("module: replace module_layout with module_memory") (in v6.4).
+    if module.has("mem"):
+        if code:
+            named = [kernel.types.enumerator_or_none(name) for name in _CODE_KINDS]
+            kinds = [kind for kind in named if kind is not None]
+        else:
+            kinds = [*range(min(kernel.types.enumerator("MOD_MEM_NUM_TYPES"), _MOST_KINDS))]
+        return [(module[f"mem[{kind}].base"], module[f"mem[{kind}].size"]) for kind in kinds]
+    size = "text_size" if code else "size"
+    return [(module[f"{layout}.base"], module[f"{layout}.{size}"]) for layout in _LAYOUTS]
+
+
+def _ranges(kinds: list[tuple[Column, Column]]) -> tuple[U64, U64]:
+    """[start, end) uint64[m] of what modules have of some kinds of memory."""
+    nothing = np.zeros(0, dtype=np.uint64)
+    found = [(base, size, np.flatnonzero(base.true & size.true)) for base, size in kinds]
+    start = np.concatenate([nothing, *(base.values[rows].astype(np.uint64) for base, _, rows in found)])
+    size = np.concatenate([nothing, *(size.values[rows].astype(np.uint64) for _, size, rows in found)])
+    return start, start + size
+
+
+def code_ranges(kernel: Kernel) -> tuple[U64, U64]:
+    """[start, end) of each module's code, uint64[m] each; none where the symbols do not say that there are modules."""
+    if kernel.symbols.get("modules") is None:
+        return _ranges([])
+    return _ranges(_memory(kernel, loaded(kernel), code=True))
+
+
 @fact
 def module_ranges(kernel: Kernel) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], list[str]]:
     """What lies in modules: [start, end) uint64[n], ascending, and the name of each range's module."""
@@ -280,12 +336,7 @@ def module_ranges(kernel: Kernel) -> tuple[npt.NDArray[np.uint64], npt.NDArray[n
     if not has_modules(kernel):
         return nothing, nothing, []
     module = loaded(kernel)
-    # Linux commit ac3b43283923 ("module: replace module_layout with module_memory") (in v6.4).
-    if module.has("mem"):
-        kinds = range(min(kernel.types.enumerator("MOD_MEM_NUM_TYPES"), _MOST_KINDS))
-        parts = [(module[f"mem[{kind}].base"], module[f"mem[{kind}].size"]) for kind in kinds]
-    else:
-        parts = [(module[f"{part}.base"], module[f"{part}.size"]) for part in ("core_layout", "init_layout")]
+    parts = _memory(kernel, module)
     name = never_empty(module["name"])
     of_module = [np.flatnonzero(base.true & size.true & name.valid) for base, size in parts]
     start = np.concatenate([base.values[rows] for (base, _), rows in zip(parts, of_module, strict=True)])

@@ -1,12 +1,10 @@
 """Stacks as the guest's own kernel told them: /proc/PID/stack of sleeping threads, and the log's trace of the panic.
 
-Dumps with such truth are the bundled samples, the whole server's, and the lab's captures where
-KERNLAB_TEST_CAPTURES names their folder.
+Dumps with such truth are the bundled samples, the whole server's, and the lab's captures.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from support.captures import captures
 from support.truth import Truth
 
 from kernlab import Dump
@@ -21,10 +20,19 @@ from kernlab.linux.stacks.unwind import Unwound, unwound
 
 _FRAME = re.compile(r"\s*(\? )?(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)\s*")
 _INTERRUPTED = re.compile(r"RIP: 0010:(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)")
+_REGISTERS = re.compile(r"\s*RIP: (00\S+.*)")
+_REGISTER = re.compile(r"\b(R[0-9A-Z][0-9A-Z]|EFLAGS|ORIG_RAX): ((?:[0-9a-f]{4}:)?[0-9a-f]{8,16})\b")
 _SECTION = re.compile(r"\s*<(/?)(\S+)>\s*")
 _TRACE_ENDS = ("Modules linked in", "---[ ", "Kernel Offset", "Kernel panic", "CR2: ")
 #: What the kernel calls when it has panicked: where it printed the trace, and where it left its registers.
 _LAST_CALLS = ("dump_stack", "dump_stack_lvl", "__crash_kexec", "vpanic")
+#: Where a function returns to whose return address function_graph or a kretprobe took.
+TRAMPOLINES = (
+    "return_to_handler",
+    "arch_rethook_trampoline",
+    "__kretprobe_trampoline",
+    "kretprobe_trampoline",
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,8 @@ class StackDump:
 
 def stack_dumps(samples: Path, server: Path) -> Iterator[StackDump]:
     """All that there are on this machine."""
-    folders = [samples / name for name in ("hung", "io", "oom", "oops", "panic")]
-    captures = os.environ.get("KERNLAB_TEST_CAPTURES")
-    folders += [server, *sorted(Path(captures).iterdir() if captures else ())]
+    folders = [samples / name for name in ("deadlock", "hung", "io", "oom", "oops", "panic")]
+    folders += [server, *captures()]
     for folder in folders:
         names = (
             "vmcore.xz",
@@ -73,8 +80,18 @@ def sleeping_threads(truth: Truth) -> dict[int, tuple[int, list[str], str]]:
     return found
 
 
-def stacks_without_scheduler(dump: Dump) -> dict[int, tuple[int, list[str]]]:
-    """By pid, of threads that did not run: how often each was switched from, and its frames as its /proc has them.
+@dataclass(frozen=True)
+class Slept:
+    """A thread that did not run at the end: how often it was switched from, its frames' names from the innermost on,
+    and what lay on its stack where each one's return address had been."""
+
+    switches: int
+    names: list[str]
+    lay: list[int]
+
+
+def stacks_without_scheduler(dump: Dump) -> dict[int, Slept]:
+    """By pid, of threads that did not run: their frames as /proc/PID/stack has them.
 
     That leaves out what lies in the scheduler's own code and in that of spinlocks (kernel/sched/core.c,
     in_sched_functions).
@@ -85,44 +102,105 @@ def stacks_without_scheduler(dump: Dump) -> dict[int, tuple[int, list[str]]]:
         start, end = (dump.kernel.symbols.get(f"__{what}_text_{edge}") for edge in ("start", "end"))
         if start is not None and end is not None:
             shown &= (found.ip < np.uint64(start)) | (found.ip >= np.uint64(end))
-    names = dump.kernel.symbolize(found.ip, ~found.exact)
+    names = names_of(dump, found)
+    ran = set(found.thread[found.cpu >= 0].tolist())
     switches = (found.task["nvcsw"] + found.task["nivcsw"]).tolist()
     pids = found.task["pid"].tolist()
-    stacks: dict[int, tuple[int, list[str]]] = {
-        pid: (count, []) for pid, count in zip(pids, switches, strict=True) if pid
+    stacks = {
+        pid: Slept(count, [], [])
+        for row, (pid, count) in enumerate(zip(pids, switches, strict=True))
+        if pid and row not in ran
     }
     for row in np.flatnonzero(shown).tolist():
-        pid = pids[found.thread[row]]
-        if pid:
-            stacks[pid][1].append(str(names[row]))
+        slept = stacks.get(pids[found.thread[row]])
+        if slept:
+            slept.names.append(str(names[row]))
+            slept.lay.append(return_address(dump, found, row))
     return stacks
+
+
+def names_of(dump: Dump, found: Unwound) -> list[str | None]:
+    """Every frame as the kernel prints it: for BPF's code it names no module, though /proc/kallsyms has one (%pS and
+    %pB ask __bpf_address_lookup, kernel/bpf/core.c)."""
+    names = dump.kernel.symbolize(found.ip, ~found.exact)
+    return [name and name.removesuffix(" [bpf]") for name in names]
+
+
+def return_address(dump: Dump, found: Unwound, row: int) -> int:
+    """What lies on the stack where a frame was returned to: its address, or a trampoline of who took it."""
+    return int.from_bytes(dump.read(int(found.sp[row]) - 8, 8), "little")
+
+
+def trampolines(dump: Dump) -> set[int]:
+    """Where functions return to whose return addresses somebody took."""
+    return {address for name in TRAMPOLINES if (address := dump.kernel.find_symbol(name)) is not None}
+
+
+def until_trampoline(dump: Dump, told: list[str]) -> int | None:
+    """How many of the kernel's own frames come before a trampoline, at which it stops; None where it met none.
+
+    It takes up the address that one tracer noted. Where that is another tracer's trampoline it stops (and up to v5.14
+    at those of all kretprobes): arch/x86/kernel/unwind_orc.c, unwind_next_frame.
+    """
+    known = trampolines(dump)
+    return next((row for row, name in enumerate(told) if _printed(dump, name) in known), None)
+
+
+def _printed(dump: Dump, line: str) -> int:
+    """The address of a frame as the kernel prints it, without the name of its module."""
+    name, offset, _ = re.split(r"[+/]", line.split()[0])
+    return next(iter(dump.kernel.symbols.all(name)), 0) + int(offset, 16)
 
 
 def logged_trace(log: pd.DataFrame) -> list[tuple[str, str]] | None:
     """The log's last call trace without what it doubts itself: each frame's section ("TASK", "IRQ" …) and name.
 
-    A frame that was interrupted stands in the line of its registers; that of the panic itself is the first then.
+    A frame that was interrupted stands in the line of its registers; that of the panic itself is the first then. The
+    registers lie on the stack of what interrupted it, and are told in that one's section: its own is the next frame's.
     """
+    lines = _lines_of_trace(log)
+    if lines is None:
+        return None
+    frames: list[tuple[str, str]] = []
+    section, interrupted = "TASK", []
+    for line in lines:
+        if match := _SECTION.fullmatch(line):
+            section = "TASK" if match[1] else match[2]
+        elif (match := _FRAME.fullmatch(line)) and not match[1]:
+            frames += [(section, name) for name in (*interrupted, match[2])]
+            interrupted = []
+        elif match := _INTERRUPTED.search(line):
+            interrupted.append(match[1])
+    return frames + [(section, name) for name in interrupted]
+
+
+def _lines_of_trace(log: pd.DataFrame) -> list[str] | None:
+    """The lines of the log's last call trace, and those of the registers before it."""
     lines = [line for text in log["text"] for line in str(text).split("\n")]
     begins = [row for row, line in enumerate(lines) if line.startswith("Call Trace:")]
     if not begins:
         return None
-    frames, section = [], "TASK"
-    oops = next(
-        (row for row in range(begins[-1] - 1, max(begins[-1] - 40, 0), -1) if "RIP: 00" in lines[row]), None
-    )
-    if oops is not None and (match := _INTERRUPTED.search(lines[oops])):
-        frames.append((section, match[1]))
-    for line in lines[begins[-1] + 1 :]:
-        if line.startswith(_TRACE_ENDS):
-            break
-        if match := _SECTION.fullmatch(line):
-            section = "TASK" if match[1] else match[2]
-        elif (match := _FRAME.fullmatch(line)) and not match[1]:
-            frames.append((section, match[2]))
-        elif match := _INTERRUPTED.search(line):
-            frames.append((section, match[1]))
-    return frames
+    # Each report begins with who ran where.
+    who = max((row for row in range(begins[-1]) if lines[row].startswith("CPU: ")), default=0)
+    first = next((row for row in range(who, begins[-1]) if "RIP: 00" in lines[row]), begins[-1])
+    behind = range(begins[-1] + 1, len(lines))
+    return lines[first : next((row for row in behind if lines[row].startswith(_TRACE_ENDS)), None)]
+
+
+def logged_registers(log: pd.DataFrame) -> list[dict[str, str]]:
+    """The registers in the log's last call trace and before it: of whom was interrupted, and of user mode."""
+    return registers_in(_lines_of_trace(log) or [])
+
+
+def registers_in(lines: list[str]) -> list[dict[str, str]]:
+    """Registers as the kernel prints them (show_regs): by name, of each instruction that RIP tells."""
+    found: list[dict[str, str]] = []
+    for line in lines:
+        if match := _REGISTERS.match(line):
+            found.append({"RIP": match[1]})
+        elif found:
+            found[-1] |= dict(_REGISTER.findall(line))
+    return found
 
 
 def without_last_calls(frames: list[str]) -> list[str]:
@@ -140,4 +218,5 @@ def frames_of(dump: Dump, pid: int) -> tuple[Unwound, list[int], list[str | None
     found = unwound(dump.kernel)
     threads = [row for row, number in enumerate(found.task["pid"].tolist()) if number == pid]
     rows = np.flatnonzero(np.isin(found.thread, threads))
-    return found, rows.tolist(), dump.kernel.symbolize(found.ip[rows], ~found.exact[rows])
+    names = names_of(dump, found)
+    return found, rows.tolist(), [names[row] for row in rows.tolist()]

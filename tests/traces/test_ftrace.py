@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import WHOLE_DUMPS, DumpFiles
+from support.captures import captures
 from support.overlay import Overlay
 
 import kernlab
@@ -35,7 +35,7 @@ STATES = {0: "R", 1: "S", 2: "D", 4: "T", 8: "t", 16: "X", 32: "Z", 64: "P", 128
 
 #: Captures of the lab's scenario `trace`, by QEMU, each with truth.tar.xz beside vmcore.qemu-elf. Nothing else has
 #: truth for overruns, partial reads and instances.
-CAPTURES = os.environ.get("KERNLAB_LAB_CAPTURES") or os.environ.get("KERNLAB_TEST_TRACES", "")
+CAPTURES = captures("trace-*")
 
 #: The kernel hashes pointers that it prints.
 POINTER = re.compile(r"\b[0-9a-f]{16}\b")
@@ -328,11 +328,7 @@ def test_noise_over_pages_never_hangs(damaged: Overlay) -> None:
 # Captures of the lab: overruns, partial reads, instances, markers.
 
 
-def captures() -> list[Path]:
-    return sorted(Path(CAPTURES).glob("trace-*")) if CAPTURES else []
-
-
-@pytest.mark.parametrize("folder", captures(), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", CAPTURES, ids=lambda folder: folder.name)
 def test_a_capture_equals_its_later_reads(folder: Path) -> None:
     with kernlab.open(folder / "vmcore.qemu-elf") as dump, tarfile.open(folder / "truth.tar.xz") as archive:
         ftrace = dump.ftrace
@@ -356,7 +352,7 @@ def test_a_capture_equals_its_later_reads(folder: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("trace-cmd") is None, reason="trace-cmd is not installed")
-@pytest.mark.parametrize("folder", captures(), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", CAPTURES, ids=lambda folder: folder.name)
 def test_trace_cmd_reads_all_instances_of_a_capture(folder: Path, tmp_path: Path) -> None:
     with kernlab.open(folder / "vmcore.qemu-elf") as dump:
         ftrace = dump.ftrace
@@ -381,7 +377,7 @@ def test_trace_cmd_reads_all_instances_of_a_capture(folder: Path, tmp_path: Path
 
 
 def test_captures_are_there() -> None:
-    if not captures():
+    if not CAPTURES:
         pytest.skip(
             "KERNLAB_LAB_CAPTURES names no folder with captures of the lab's scenario trace (trace-*)"
         )

@@ -1,27 +1,25 @@
 """Recovered bytes against what the guest itself read later: it was stopped, dumped, and went on reading.
 
 Captures are folders of the lab's scenario `trace` (kernlab lab … trace, with QEMU's dump): `vmcore.qemu-elf` beside
-`after/`, what the guest read after it went on. They lie among the dumps, or in the folder that KERNLAB_LAB_CAPTURES
-names.
+`after/`, what the guest read after it went on. They lie among the dumps, or where KERNLAB_LAB_CAPTURES says.
 """
 
 from __future__ import annotations
 
-import os
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import DUMPS
+from support.captures import captures
 
 import kernlab
 from kernlab.errors import TypeNotFoundError
 
-_FOLDERS = [DUMPS, *(Path(name) for name in [os.environ.get("KERNLAB_LAB_CAPTURES", "")] if name)]
-CAPTURES = sorted(
-    path for folder in _FOLDERS for path in folder.glob("*trace*") if list(path.glob("vmcore*"))
-)
+CAPTURES = [
+    path for path in (*sorted(DUMPS.glob("*trace*")), *captures("*trace*")) if list(path.glob("vmcore*"))
+]
 
 
 def later_reads(folder: Path) -> dict[str, bytes]:

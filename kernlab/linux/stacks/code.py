@@ -20,10 +20,6 @@ Mask = npt.NDArray[np.bool_]
 #: __kernel_text_address).
 _IMAGE = (("_stext", "_etext"), ("_sinittext", "_einittext"))
 
-#: The kinds of a module's memory that are code (include/linux/module.h): since v6.4, and before.
-_MODULE_KINDS = ("MOD_TEXT", "MOD_INIT_TEXT")
-_MODULE_LAYOUTS = ("core_layout", "init_layout")
-
 #: x86-64's longest call: ff /2 with a SIB byte and 32 bits of displacement. arm64's have 4 bytes.
 _LONGEST_CALL, _ARM64_CALL = 7, 4
 #: e8 rel32; and what a probe puts in the place of an instruction's first byte.
@@ -64,7 +60,7 @@ def kernel_code(kernel: Kernel) -> Code:
     ]
     if not ranges:
         ranges = [(kernel.layout.image_start, kernel.layout.image_end)]
-    parts = [np.array(ranges, dtype=np.uint64), _of_modules(kernel)]
+    parts = [np.array(ranges, dtype=np.uint64), np.stack(kernel_modules.code_ranges(kernel), axis=1)]
     parts += [
         np.stack([made.addresses, made.addresses + made.sizes], axis=1)
         for made in made_symbols(kernel)
@@ -78,26 +74,6 @@ def kernel_code(kernel: Kernel) -> Code:
     apart[1:] = start[1:] > end[:-1]
     begins = np.flatnonzero(apart)
     return Code(start[begins], end[np.append(begins, len(end))[1:] - 1])
-
-
-def _of_modules(kernel: Kernel) -> U64:
-    """[start, end) of each module's code, uint64[m, 2]."""
-    if kernel.symbols.get("modules") is None:
-        return np.zeros((0, 2), dtype=np.uint64)
-    module = kernel_modules.loaded(kernel)
-    # Linux commit ac3b43283923 ("module: replace module_layout with module_memory") (in v6.4).
-    if module.has("mem"):
-        numbers = [kernel.types.enumerator_or_none(name) for name in _MODULE_KINDS]
-        found = [(f"mem[{number}].base", f"mem[{number}].size") for number in numbers if number is not None]
-    else:
-        found = [(f"{layout}.base", f"{layout}.text_size") for layout in _MODULE_LAYOUTS]
-    parts = [np.zeros((0, 2), dtype=np.uint64)]
-    for base, size in found:
-        start, length = module[base], module[size]
-        rows = np.flatnonzero(start.true & length.true)
-        first = start.values[rows].astype(np.uint64)
-        parts.append(np.stack([first, first + length.values[rows].astype(np.uint64)], axis=1))
-    return np.concatenate(parts)
 
 
 def has_frame_records(kernel: Kernel) -> bool:

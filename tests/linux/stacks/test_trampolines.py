@@ -3,31 +3,22 @@ story `probes` (KERNLAB_LAB_CAPTURES names a folder of them), where /proc/PID/st
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from support.captures import captures
 from support.overlay import PAGE, Overlay
-from support.stack_truth import sleeping_threads, stacks_without_scheduler
+from support.stack_truth import sleeping_threads, stacks_without_scheduler, trampolines, until_trampoline
 from support.truth import Truth
 
 import kernlab
 from kernlab.linux.stacks.code import behind_call
 
-CAPTURES = sorted(
-    path.parent for path in Path(os.environ.get("KERNLAB_LAB_CAPTURES", "/nowhere")).glob("probes-*/vmcore")
-)
-TRAMPOLINES = (
-    "return_to_handler",
-    "arch_rethook_trampoline",
-    "__kretprobe_trampoline",
-    "kretprobe_trampoline",
-)
+CAPTURES = captures("probes-*")
 GRAPH, PROBE = "graph", "probe"
 TASK, RETURN, HOOK = "struct task_struct", "struct ftrace_ret_stack", "struct rethook_node"
 INSTANCE = "struct kretprobe_instance"
@@ -269,10 +260,6 @@ def check_damaged(dump, traced, pid: int) -> None:
     assert any("noted nowhere" in problem for problem in table.attrs["problems"])
 
 
-def trampolines(dump) -> set[int]:
-    return {address for name in TRAMPOLINES if (address := dump.kernel.find_symbol(name)) is not None}
-
-
 @pytest.fixture(params=CAPTURES or [None], ids=[path.name for path in CAPTURES] or ["none"], scope="module")
 def capture(request):
     if request.param is None:
@@ -283,30 +270,18 @@ def capture(request):
         yield dump, Truth(request.param / "truth.tar.xz")
 
 
-def printed(dump, line: str) -> int:
-    """The address of a frame as /proc/PID/stack prints it, without the name of its module."""
-    name, offset, _ = re.split(r"[+/]", line.split()[0])
-    return next((address for address in dump.kernel.symbols.all(name)), 0) + int(offset, 16)
-
-
 def test_stacks_under_probes_are_as_the_kernel_gave_them_back(capture):
-    """Frame by frame; the kernel itself stops at a trampoline that took another's address (all of them to v5.14)."""
+    """Frame by frame, and on behind the trampolines at which the kernel itself stops."""
     dump, truth = capture
     told, known = sleeping_threads(truth), stacks_without_scheduler(dump)
-    asleep = [pid for pid in told.keys() & known.keys() if told[pid][0] == known[pid][0] and told[pid][1]]
+    asleep = [pid for pid in told.keys() & known.keys() if told[pid][0] == known[pid].switches]
     assert len(asleep) > 50
-    went_on = 0
-    for pid in asleep:
-        theirs = told[pid][1]
-        ours = [name.removesuffix(" [bpf]") for name in known[pid][1]]
-        if printed(dump, theirs[-1]) in trampolines(dump):
-            theirs = theirs[:-1]
-            went_on += 1
-            assert len(ours) > len(theirs)
-            assert ours[-1].startswith("entry_SYSCALL_64_after_hwframe+")
-            ours = ours[: len(theirs)]
-        assert ours == theirs, pid
-    assert went_on >= 3
+    behind = [pid for pid in asleep if until_trampoline(dump, told[pid][1]) is not None]
+    assert len(behind) >= 3
+    for pid in behind:
+        stops = until_trampoline(dump, told[pid][1])
+        assert known[pid].names[-1].startswith("entry_SYSCALL_64_after_hwframe+")
+        assert len(known[pid].names) > stops + 1
     table = dump.stacks
     assert table["reliable"].all()
     assert not set(table["address"].astype("uint64").tolist()) & trampolines(dump)
