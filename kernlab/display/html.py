@@ -31,6 +31,8 @@ unicode-bidi:isolate;border-bottom:1px solid var(--jp-border-color2,#8884)}
 .kernlab-frame .a{font-family:var(--jp-code-font-family,monospace)}
 .kernlab-frame.kernlab-frame .lines{font-family:var(--jp-code-font-family,monospace);line-height:1.35}
 .kernlab-frame tr:has(.lines)>*{vertical-align:top}
+.kernlab-frame.kernlab-frame tr:has(.lines)>td:not(.lines):not(.n){white-space:normal;min-width:6em;max-width:18em;\
+overflow-wrap:anywhere}
 .kernlab-frame .na,.kernlab-frame tbody th{opacity:.75;font-weight:normal}
 .kernlab-frame .problems{border-left:3px solid var(--jp-warn-color1,#d80);padding:2px 8px;margin-top:6px}
 .kernlab-frame ul{margin:0;padding-left:1.2em}"""

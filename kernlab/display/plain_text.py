@@ -12,26 +12,33 @@ import pandas as pd
 from kernlab.display.cells import Kind, kind_of_column, kind_of_value, readable
 from kernlab.escape import escape_terminal
 from kernlab.util.addresses import is_missing
+from kernlab.util.text import few, shorten
 
 #: Tables of up to so many rows show long texts in full, each below its row.
 _FEW_ROWS = 30
 _LONGEST_TEXT = 2000
+#: Of other texts in a table with texts of several lines.
+_BESIDE_LINES = 300
+#: Entries of a list that are shown.
+_MOST_LISTED = 40
 
 
 def to_text(table: pd.DataFrame | pd.Series[Any], *, human_sizes: bool = True) -> str:
     """A table as pandas prints it, but with each value as people read its kind (sizes only with `human_sizes`).
 
-    Texts that pandas would cut (the evidence of `suspects`) follow below their row where there are few rows, and so do
-    those of several lines (attrs["lines"]).
+    Texts that pandas would cut (the evidence of `suspects`) follow below their row where there are few rows. Of a table
+    with texts of several lines (attrs["lines"]) the first rows are shown, with those and its lists below each.
     """
     if isinstance(table, pd.Series):
         return escape_terminal(repr(_facts(table, human_sizes)), lines=True)
     if table.columns.nlevels > 1:
         return escape_terminal(repr(table), lines=True)
+    own = table.attrs.get("lines", ())
+    left_out = max(len(table) - _FEW_ROWS, 0) if own else 0
+    table = table.head(_FEW_ROWS) if left_out else table
     long = _long_columns(table) if 0 < len(table) <= _FEW_ROWS else []
     if not long:
         return _printed(table, human_sizes)
-    own = table.attrs.get("lines", ())
     head, *rows = _printed(table.drop(columns=long), human_sizes, whole=True).split("\n")
     lines = [head]
     width = max(shutil.get_terminal_size().columns - 1, 40)
@@ -41,7 +48,9 @@ def to_text(table: pd.DataFrame | pd.Series[Any], *, human_sizes: bool = True) -
         for name, text in texts.items():
             if not is_missing(text):
                 first = f"{name:>{margin - 2}}  "
-                parts = str(text)[:_LONGEST_TEXT].split("\n" if name in own else "\0")
+                whole = few(list(map(str, text)), _MOST_LISTED) if isinstance(text, list) else str(text)
+                most = _BESIDE_LINES if own and name not in own else _LONGEST_TEXT
+                parts = shorten(whole, most).split("\n" if name in own else "\0")
                 for part in parts:
                     lines += textwrap.wrap(
                         escape_terminal(part),
@@ -51,6 +60,8 @@ def to_text(table: pd.DataFrame | pd.Series[Any], *, human_sizes: bool = True) -
                         break_on_hyphens=False,
                     )
                     first = " " * margin
+    if left_out:
+        lines.append(f"… and {left_out:,} more row{'' if left_out == 1 else 's'}")
     return "\n".join(lines)
 
 
@@ -59,12 +70,15 @@ def _long_columns(table: pd.DataFrame) -> list[str]:
     most = pd.get_option("display.max_colwidth")
     if most is None or not table.columns.is_unique:
         return []
-    long = [
-        str(name)
-        for name in table.columns
-        if isinstance(table[name].dtype, pd.StringDtype)
-        and (name in table.attrs.get("lines", ()) or (table[name].str.len() > most).any())
-    ]
+    own = table.attrs.get("lines", ())
+
+    def is_long(name: Any) -> bool:
+        column = table[name]
+        if not isinstance(column.dtype, pd.StringDtype):
+            return bool(own) and any(isinstance(value, list) for value in column)
+        return name in own or bool((column.str.len() > most).any())
+
+    long = [str(name) for name in table.columns if is_long(name)]
     return long if len(long) < len(table.columns) else []
 
 

@@ -60,3 +60,26 @@ def test_a_plot_turns_with_the_page_it_is_kept_in(desk, themed):
     assert shown["light"] == {"normal"}, "its own picture, also after the page was dark"
     assert len(shown["dark"]) == 1
     assert next(iter(shown["dark"])).startswith('url("data:image/png')
+
+
+def test_stacks_and_who_waits_for_whom(desk, themed):
+    cells = (
+        "hung = kernlab.open(kernlab.sample('hung'))",
+        "hung.stack.of_panic()",
+        "hung.stack('order-1')",
+        "hung.stacks.groups().head(3)",
+        "hung.waits.head(8)",
+        "hung.waits.graph()",
+        "hung.plot.stacks();",
+    )
+    for theme, panel in themed("stacks", "debian-6.1", *cells):
+        for number in range(2, len(cells) + 1):
+            shown = output(panel, number)
+            if number in (2, 3):
+                # The first frame and one of a module, opened.
+                for frame in (0, 4):
+                    frame = shown.locator("details").nth(frame)
+                    if frame.get_attribute("open") is None:
+                        frame.locator("summary").click()
+            assert desk.unreadable(shown) == [], (theme, cells[number - 1])
+            desk.picture(f"theme-stacks-{number}-{theme}", shown)

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import SAMPLES
 from support.hostile import IMG, hostile
@@ -200,7 +201,21 @@ def test_groups_are_shown_line_by_line(hung):
     page = to_html(groups)
     assert "__mutex_lock.constprop.0+0x41f/0x730\norder_place+0x11/0x30 [kernlab_story]\n" in page
     text = to_text(groups)
+    assert "\n      pids  179, 180, 181, 182, 183, 184\n     comms  order-1, order-2" in text
     assert re.search(r"\n +frames +__schedule\+0x4ea/0xbe0\n +schedule\+0x27/0xc0\n", text)
+
+
+def test_a_terminal_has_the_largest_groups_whole(hung):
+    """Those of a server were one line each, 10,000 letters wide."""
+    groups = hung.stacks.groups()
+    one = groups.iloc[[0]].assign(pids=[list(range(2000))], comms=["thread, " * 2000])
+    many = pd.concat([one] * 50, ignore_index=True)
+    many.attrs = groups.attrs
+    lines = to_text(many).split("\n")
+    assert max(map(len, lines)) < 120
+    assert lines[-1] == "… and 20 more rows"
+    assert sum(line.endswith(" and 1,960 more") for line in lines) == 30
+    assert sum("kthread+0x" in line for line in lines) == 30
 
 
 def test_what_is_missing_is_said(hung):

@@ -30,20 +30,22 @@ _LONGEST = 200
 _HERE = ' class="here"'
 
 _STYLE = """\
-.kernlab-stack{color:var(--jp-ui-font-color1,inherit);font-family:var(--jp-code-font-family,monospace);
+.kernlab-stack{--module:#955500;color:var(--jp-ui-font-color1,inherit);font-family:var(--jp-code-font-family,monospace);
 font-size:var(--jp-code-font-size,13px);line-height:1.5;overflow-x:auto}
 .kernlab-stack .head{font-family:var(--jp-ui-font-family,system-ui,sans-serif);margin:0 0 .4em}
 .kernlab-stack .head b{font-size:1.08em}
-.kernlab-stack .soft,.kernlab-stack .mark{color:var(--jp-ui-font-color2,inherit);opacity:.85}
+[data-jp-theme-light="false"] .kernlab-stack,.vscode-dark .kernlab-stack{--module:#ffb74d}
+.kernlab-stack .soft,.kernlab-stack .mark,.kernlab-stack .at,.kernlab-stack .guess{\
+color:var(--jp-ui-font-color2,inherit)}
 .kernlab-stack .mark{padding-left:.3em}
 .kernlab-stack details,.kernlab-stack .line{padding-left:1.2em;white-space:pre}
 .kernlab-stack .line{padding-left:2.3em}
 .kernlab-stack summary{cursor:pointer;border-radius:3px}
 .kernlab-stack summary:hover{background:var(--jp-layout-color2,rgba(127,127,127,.14))}
-.kernlab-stack .at{display:inline-block;min-width:2.4em;text-align:right;padding-right:.8em;
-color:var(--jp-ui-font-color2,inherit);opacity:.7}
-.kernlab-stack .module{color:var(--jp-warn-color1,#b26a00)}
-.kernlab-stack .guess{opacity:.65;font-style:italic}
+.kernlab-stack summary:hover .at,.kernlab-stack summary:hover .soft{color:inherit}
+.kernlab-stack .at{display:inline-block;min-width:2.4em;text-align:right;padding-right:.8em}
+.kernlab-stack .module{color:var(--module)}
+.kernlab-stack .guess{font-style:italic}
 .kernlab-stack .inside{margin:.15em 0 .5em 3.2em;padding:.3em .8em;
 border-left:2px solid var(--jp-border-color2,rgba(127,127,127,.4))}
 .kernlab-stack .inside p{margin:0;white-space:pre-wrap}

@@ -22,7 +22,7 @@ _BASES = ("fs_base", "gs_base", "kernel_gs_base")
 _CONTROL = ("cr0", "cr2", "cr3", "cr4")
 
 
-@table(rows="CPUs")
+@table
 def registers(kernel: Kernel) -> pd.DataFrame:
     """One row per CPU that was online, with the thread that ran there and the registers by the kernel's names.
 
