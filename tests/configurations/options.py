@@ -33,7 +33,14 @@ class Changed:
     told: tuple[str, ...] = ()
 
 
-Expected = Empty | Refused | Changed
+@dataclass(frozen=True)
+class Others:
+    """Other rows, with the same columns; every new problem says one of `told`, and each of those is said."""
+
+    told: tuple[str, ...] = ()
+
+
+Expected = Empty | Refused | Changed | Others
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,13 @@ _THP_KEYS = ("AnonHugePages", "ShmemHugePages", "ShmemPmdMapped", "FileHugePages
 _NO_LOG = ("this kernel keeps no log (CONFIG_PRINTK is off)",)
 _NO_GROUPS = ("this kernel has no memory cgroups (CONFIG_MEMCG)",)
 
+# Debian's kernels keep no frame pointers either.
+_NO_UNWINDER = "neither ORC tables nor frame pointers"
+# The dump has such file systems all the same.
+_NO_JOURNALS: dict[str, Expected] = dict.fromkeys(
+    ("locks", "suspects", "waits"), Changed(other=("name",), told=("Journals of ext4 are not known",))
+)
+
 _CGROUP_TYPES = ("struct mem_cgroup", "struct obj_cgroup", "struct page_counter")
 _CGROUP_MEMBERS = tuple(
     f"struct {owner}.{member}"
@@ -81,6 +95,15 @@ _NO_MEMCG: dict[str, Expected] = {
 
 #: Options whose kernels lay memory out in another way: they have tests of their own (test_one_cpu, test_layouts).
 LAYOUTS: dict[str, Absence] = {
+    # Sleeping locks are rtmutexes then; of such kernels the lab takes dumps.
+    "PREEMPT_RT=y": Absence(
+        types=("struct mutex_waiter", "struct rwsem_waiter"),
+        members=(
+            *(f"struct mutex.{name}" for name in ("owner", "wait_list", "wait_lock", "first_waiter")),
+            *(f"struct rw_semaphore.{name}" for name in ("count", "owner", "wait_list", "first_waiter")),
+        ),
+        enumerators=("RWSEM_WAITING_FOR_READ",),
+    ),
     "NUMA": Absence(
         # In the array of names those of NUMA stand between others.
         symbols=("node_data", "nr_node_ids", "vmstat_text"),
@@ -106,7 +129,8 @@ LAYOUTS: dict[str, Absence] = {
         ),
     ),
     "SMP": Absence(
-        symbols=("__per_cpu_offset", "nr_cpu_ids"),
+        symbols=("__per_cpu_offset", "nr_cpu_ids", "qnodes"),
+        types=("struct qnode", "struct mcs_spinlock"),
         members=(
             "struct task_struct.on_cpu",
             "struct task_struct.cpu",
@@ -150,14 +174,31 @@ OPTIONS: dict[str, Option] = {
         ),
         {"meminfo": Changed(gone=("CmaTotal", "CmaFree"))},
     ),
+    "CRASH_DUMP": Option(Absence(symbols=("crash_notes",)), {"registers": Changed(other=("source",))}),
     "DEBUG_INFO_BTF_MODULES": Option(Absence(symbols=("btf_modules",), types=("struct btf_module",))),
+    "DETECT_HUNG_TASK": Option(
+        Absence(
+            symbols=("sysctl_hung_task_timeout_secs",),
+            members=("struct task_struct.blocker", "struct semaphore.last_holder"),
+        )
+    ),
     "DYNAMIC_FTRACE": Option(
         Absence(
             symbols=("ftrace_mod_maps", "ftrace_ops_trampoline_list"),
             types=("struct ftrace_mod_map", "struct ftrace_mod_func", "struct ftrace_ops"),
         )
     ),
+    "EPOLL": Option(Absence(types=("struct eventpoll",))),
+    "EXT4_FS": Option(Absence(types=("struct ext4_sb_info",)), _NO_JOURNALS),
     "FORCE_NR_CPUS=y": Option(Absence(symbols=("nr_cpu_ids",))),
+    "FUNCTION_GRAPH_TRACER": Option(
+        Absence(
+            symbols=("return_to_handler",),
+            types=("struct ftrace_ret_stack",),
+            members=tuple(f"struct task_struct.{name}" for name in ("ret_stack", "curr_ret_stack")),
+        )
+    ),
+    "FUTEX": Option(Absence(types=("struct futex_q", "union futex_key", "struct futex_pi_state"))),
     "HUGETLB_PAGE": Option(
         Absence(
             symbols=("hstates", "hugetlb_max_hstate", "default_hstate_idx", "hugetlbfs_file_operations"),
@@ -167,10 +208,18 @@ OPTIONS: dict[str, Option] = {
         ),
         {"hugepages": Empty(), "meminfo": Changed(gone=_HUGE_KEYS)},
     ),
+    "JBD2": Option(Absence(types=("struct journal_s",)), _NO_JOURNALS),
     "KPROBES": Option(
         Absence(
             symbols=("kprobe_insn_slots", "kprobe_optinsn_slots"),
             types=("struct kprobe_insn_cache", "struct kprobe_insn_page"),
+        )
+    ),
+    "KRETPROBES": Option(
+        Absence(
+            symbols=("arch_rethook_trampoline", "__kretprobe_trampoline", "kretprobe_trampoline"),
+            types=("struct rethook_node", "struct kretprobe_instance"),
+            members=tuple(f"struct task_struct.{name}" for name in ("rethooks", "kretprobe_instances")),
         )
     ),
     "MEMCG": Option(_MEMCG, _NO_MEMCG),
@@ -189,7 +238,8 @@ OPTIONS: dict[str, Option] = {
         Absence(
             symbols=("modules", "btf_modules"),
             types=("struct module", "struct module_use", "struct mod_kallsyms", "struct btf_module"),
-            enumerators=("MOD_TEXT", "MOD_MEM_NUM_TYPES"),
+            members=("struct module_layout.text_size",),
+            enumerators=("MOD_TEXT", "MOD_INIT_TEXT", "MOD_MEM_NUM_TYPES"),
         ),
         # The dump has modules all the same, and memory whose addresses they would name.
         {
@@ -218,12 +268,18 @@ OPTIONS: dict[str, Option] = {
                 "struct net_hotdata",
                 "struct sk_buff",
                 "struct sk_buff_fclones",
+                "struct socket_alloc",
             ),
         ),
-        # The dump has network buffers all the same, and nobody says so.
-        {"memory": Changed(other=("bytes", "share")), "pages": Changed(other=("kind",))},
+        # The dump has network buffers and sockets all the same, and nobody says so.
+        {
+            "memory": Changed(other=("bytes", "share")),
+            "pages": Changed(other=("kind",)),
+            "waits": Changed(other=("name",)),
+        },
     ),
     "PER_VMA_LOCK": Option(Absence(members=("struct mm_struct.mm_lock_seq",))),
+    "PREEMPT_RT": Option(Absence(types=("struct rwbase_rt",), members=("struct rw_semaphore.rwbase",))),
     "PRINTK": Option(
         Absence(
             symbols=("prb", "printk_rb_static", "clear_seq"),
@@ -241,6 +297,15 @@ OPTIONS: dict[str, Option] = {
         {"meminfo": Changed(gone=("DirectMap4k", "DirectMap2M", "DirectMap1G"))},
     ),
     "RANDOMIZE_MEMORY": Option(Absence(symbols=("page_offset_base", "vmemmap_base"))),
+    "RT_MUTEXES": Option(
+        Absence(
+            types=tuple(f"struct rt_mutex{name}" for name in ("", "_base", "_waiter")),
+            members=("struct task_struct.pi_blocked_on",),
+        )
+    ),
+    "SCHED_INFO": Option(
+        Absence(members=tuple(f"struct sched_info.{name}" for name in ("last_arrival",))),
+    ),
     "SHMEM": Option(
         Absence(
             symbols=("shmem_ops", "shmem_aops", "shmem_swaplist"),
@@ -262,6 +327,19 @@ OPTIONS: dict[str, Option] = {
     "SYSVIPC": Option(Absence(symbols=("init_ipc_ns",), types=("struct shmid_kernel",)), {"shm": Empty()}),
     "TRANSPARENT_HUGEPAGE": Option(
         Absence(symbols=("transparent_hugepage_flags", "huge_zero_pfn")), {"meminfo": Changed(gone=_THP_KEYS)}
+    ),
+    "UNWINDER_ORC": Option(
+        Absence(
+            symbols=("__start_orc_unwind_ip", "__stop_orc_unwind_ip", "__start_orc_unwind"),
+            types=("struct orc_entry",),
+            members=tuple(
+                f"struct mod_arch_specific.{name}" for name in ("num_orcs", "orc_unwind", "orc_unwind_ip")
+            ),
+        ),
+        {
+            "stacks": Others(told=(_NO_UNWINDER, "nothing leads from its frame to the caller's")),
+            **dict.fromkeys(("locks", "suspects", "waits"), Others(told=(_NO_UNWINDER,))),
+        },
     ),
     "VMAP_STACK": Option(
         Absence(members=("struct task_struct.stack_vm_area",)),
