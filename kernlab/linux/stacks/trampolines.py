@@ -166,9 +166,7 @@ def graph_notes(kernel: Kernel) -> Notes:
         entry = first.values[thread] + index * size
     else:
         thread, entry = _shadow_entries(kernel, rows, first.values[rows], number)
-    note = StructArray(kernel, "struct ftrace_ret_stack", entry)
-    # Before v5.16 arm64 noted the frame pointer by that name only.
-    return _notes(note, thread, "retp" if note.has("retp") else "fp", "ret")
+    return _notes(StructArray(kernel, "struct ftrace_ret_stack", entry), thread, "retp", "ret")
 
 
 def _shadow_entries(kernel: Kernel, rows: I64, stack: U64, depth: I64) -> tuple[I64, U64]:

@@ -10,11 +10,12 @@ from debuginfo.make_btf import Blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.heap import Heap
-from support.stack_machine import BASE, STACK, Machine, return_addresses, steps
+from support.stack_machine import BASE, STACK, THREAD, Machine, return_addresses, steps
 
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
+from kernlab.linux.stacks import scan, trampolines
 from kernlab.linux.stacks.code import has_frame_records
 from kernlab.linux.stacks.frame_records import (
     FrameRecordUnwinder,
@@ -22,6 +23,7 @@ from kernlab.linux.stacks.frame_records import (
     layout_of,
 )
 from kernlab.linux.stacks.starts import saved_context
+from kernlab.linux.stacks.trampolines import Notes
 
 #: struct pt_regs of v6.12, and since v6.13 (arch/arm64/include/asm/ptrace.h).
 OLD = RecordLayout(336, 304, 232, 248, 256, 264, marked=False, signed=(1 << 64) - (1 << 48))
@@ -52,7 +54,7 @@ class Arm64(Machine):
 
     def __init__(self, kernel, code, layout=NEW, signature=0):
         super().__init__(kernel)
-        self.layout, self.signature = layout, signature
+        self.layout, self.signature, self.noted = layout, signature, []
         self.entry = code[-1] - 4
         self.kernel.symbols = Symbols(
             self.kernel.symbols, {"el1h_64_irq": self.entry, "ret_from_fork": code[-2] - 16}
@@ -78,12 +80,15 @@ class Arm64(Machine):
         self._put(self.top, pc=0xAAAA0000, fp=0x1234, sp=0xFFFF0000, mode=EL0T, record=(0, 0), kind=FINAL)
         return self
 
-    def call(self, back, locals_=0):
+    def call(self, back, locals_=0, tracer=0):
         # The record lies at the bottom of the callee's frame.
         for number in range(locals_ // 2 * 2):
             self.push(0xAA0000 + number)
         self._left.append((back, self.sp, 0))
-        self.push(back ^ self.signature)
+        if tracer:
+            # It took the address before the function stored it, and knows it by the caller's frame pointer.
+            self.noted.append((self.bp, back))
+        self.push((tracer or back) ^ self.signature)
         self.push(self.bp)
         self.bp = self.sp
         return self
@@ -158,6 +163,58 @@ def test_a_record_of_an_entry_that_its_registers_do_not_bear_out_is_a_plain_one(
     found = steps(machine.unwinder(), machine.frames())
     assert [ip for ip, _, _ in found] == [ip for ip, _, _ in machine.expected]
     assert [regs for _, _, regs in found] == [0] * len(found)
+
+
+@pytest.fixture
+def traced(kernel, monkeypatch):
+    """`traced(machine)`: frames of a machine whose calls function_graph's trampoline took, with its notes."""
+
+    def frames_of(machine):
+        noted = np.array(machine.noted[::-1], dtype=np.uint64).reshape(-1, 2)
+        notes = Notes(np.full(len(noted), THREAD), noted[:, 0], noted[:, 1])
+        monkeypatch.setattr(trampolines, "has_frame_records", lambda _: True)
+        monkeypatch.setattr(trampolines, "_TRAMPOLINES", (("return_to_handler", lambda _: notes),))
+        return machine.frames()
+
+    return frames_of
+
+
+@pytest.mark.parametrize("signature", [0, 0x5A << 48])
+def test_true_callers_behind_a_trampoline(kernel, code, layout, signature, traced):
+    handler = kernel.symbol("return_to_handler")
+    machine = Arm64(kernel, code, layout, signature).enter()
+    for number, address in enumerate(code[:9]):
+        machine.call(address, number, tracer=handler if number % 3 else 0)
+    frames = traced(machine)
+    assert steps(machine.unwinder(), frames) == machine.expected
+    assert (frames.why, frames.guessed[0]) == ({}, False)
+
+
+def test_a_caller_behind_a_trampoline_that_is_noted_nowhere_is_a_guess(kernel, code, layout, traced):
+    handler = kernel.symbol("return_to_handler")
+    machine = Arm64(kernel, code, layout).enter().call(code[0]).call(code[1], tracer=handler).call(code[2])
+    machine.noted.clear()
+    frames = traced(machine)
+    unwinder = machine.unwinder()
+    unwinder.step(frames)
+    assert (frames.ip[0], frames.guessed[0]) == (handler, True)
+
+
+@pytest.mark.parametrize("signature", [0, 0x5A << 48, 0xFF7F << 48])
+def test_the_scan_finds_signed_addresses_and_true_callers(
+    kernel, code, layout, signature, traced, monkeypatch
+):
+    handler = kernel.symbol("return_to_handler")
+    machine = Arm64(kernel, code, layout, signature).enter()
+    for number, address in enumerate(code[:9]):
+        machine.call(address, number, tracer=handler if number % 2 else 0)
+    frames = traced(machine)
+    monkeypatch.setattr(scan, "signature_bits", lambda _: layout.signed)
+    row, ip, sp = scan.scan(frames, np.array([0]))
+    found = list(zip(ip.tolist(), sp.tolist(), strict=True))
+    # Each address lies behind the record's frame pointer, which begins the frame.
+    assert found == [(back, sp) for back, sp, _ in machine.expected[1:]]
+    assert set(row.tolist()) == {0}
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,21 @@ def test_a_caller_that_is_noted_nowhere_is_not_guessed(dump, tracer):
         assert shown(table[table["pid"] != lost.pid]) == shown(dump.stacks[dump.stacks["pid"] != lost.pid])
 
 
+@pytest.mark.parametrize("tracers", [(GRAPH,), (PROBE,), (GRAPH, PROBE)], ids="-".join)
+def test_what_is_guessed_are_true_callers_too(dump, tracers):
+    """Within them a return address is lost: the rest is looked for on the stack, where trampolines lie."""
+    whole, notes = calls(dump), Notes(dump)
+    inner, outer = whole[-1], whole[:-2]
+    notes.take(outer, *tracers)
+    notes.overlay.word(inner.slot, dump.symbol("init_task"))
+    with notes.overlay.dump() as traced:
+        table = traced.stacks
+        mine = table[(table["pid"] == inner.pid) & ~table["reliable"]]
+        found = set(zip(mine["sp"].astype("uint64"), mine["address"].astype("uint64"), strict=True))
+        assert {(call.slot + 8, call.caller) for call in outer} <= found
+        assert not set(mine["address"].astype("uint64")) & trampolines(dump)
+
+
 def cycle(notes: Notes, whole: list[Call]) -> None:
     """A list of notes that leads back to its first one, whose own is not there."""
     first = notes.node(whole[0], whole[0].caller, 0)
