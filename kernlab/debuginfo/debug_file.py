@@ -12,6 +12,8 @@ import stat
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +21,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo.dwarf.reading import Bytes, DebugInfoError, damage
+from kernlab.errors import KernlabError
 from kernlab.formats.notes import build_id_of, parse_notes
 
 U64 = npt.NDArray[np.uint64]
+Bytes = bytes | bytearray | memoryview
 
 #: No file has more sections or symbols, and no section unpacks to more bytes.
 _MOST_SECTIONS, _MOST_SYMBOLS, _LARGEST_SECTION = 1 << 16, 1 << 22, 4 << 30
@@ -63,6 +66,29 @@ _MACHINES = {
 _NEED = "kernlab needs a vmlinux, .debug or .ko.debug file with DWARF"
 
 
+#: What damaged bytes lead a reader into, pyelftools' own errors aside.
+_DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RecursionError),
+    *(TypeError, ValueError, struct.error, zlib.error),
+)
+
+
+class DebugInfoError(KernlabError):
+    """A debug file cannot be used: it is not one, is another kernel's, or is damaged."""
+
+
+@contextmanager
+def damage(what: str) -> Iterator[None]:
+    """Let out as a DebugInfoError whatever damaged bytes lead the reading into."""
+    from elftools.common.exceptions import DWARFError, ELFError
+    from elftools.construct import ConstructError
+
+    try:
+        yield
+    except (*_DAMAGE, ConstructError, DWARFError, ELFError) as error:
+        raise DebugInfoError(f"{what} is damaged ({str(error) or type(error).__name__})") from error
+
+
 @dataclass(frozen=True, slots=True)
 class FileSymbols:
     """Symbols of a file: names, and uint64[n] addresses in it (as laid out here)."""
@@ -95,18 +121,13 @@ class DebugFile:
             self.build_id = self._find_build_id()
 
     def _header(self) -> tuple[str, dict[int, int], bool]:
-        from elftools.common.exceptions import ELFError
-        from elftools.construct import ConstructError
         from elftools.elf.elffile import ELFFile
 
         if self._data[:4] != b"\x7fELF":
             raise DebugInfoError(f"{self.path} is not an ELF file; {_NEED}")
-        try:
-            elf = ELFFile(BytesIO(self._data[:4096]))
-            machine, kind, bits, little = elf["e_machine"], elf["e_type"], elf.elfclass, elf.little_endian
-            self._table = elf["e_shoff"], elf["e_shnum"], elf["e_shentsize"], elf["e_shstrndx"]
-        except (ELFError, ConstructError, AttributeError) as error:
-            raise DebugInfoError(f"{self.path}: its ELF header is damaged ({error})") from error
+        elf = ELFFile(BytesIO(self._data[:4096]))
+        machine, kind, bits, little = elf["e_machine"], elf["e_type"], elf.elfclass, elf.little_endian
+        self._table = elf["e_shoff"], elf["e_shnum"], elf["e_shentsize"], elf["e_shstrndx"]
         known = _MACHINES.get(machine)
         if known is None or bits != 64 or not little:
             name = str(machine).removeprefix("EM_").lower()

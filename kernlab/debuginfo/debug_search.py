@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from kernlab.debuginfo.debug_file import DebugFile
-from kernlab.debuginfo.dwarf.reading import DebugInfoError
+from kernlab.debuginfo.debug_file import DebugFile, DebugInfoError
 
 VARIABLE = "KERNLAB_DEBUG_PATH"
 #: Where Debian's and Fedora's packages put them.

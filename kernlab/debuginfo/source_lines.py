@@ -6,25 +6,25 @@ Only the units that the addresses lie in are read. What was found is kept in the
 from __future__ import annotations
 
 import itertools
-import posixpath
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from kernlab.debuginfo import line_cache
-from kernlab.debuginfo.debug_file import DebugFile
-from kernlab.debuginfo.dwarf.functions import Function, Functions
-from kernlab.debuginfo.dwarf.line_table import LineTable, directories, line_table
-from kernlab.debuginfo.dwarf.reading import DebugInfoError, damage
-from kernlab.debuginfo.dwarf.unit_index import UnitIndex
-from kernlab.debuginfo.dwarf.units import Header, Unit, header, headers
+from kernlab.debuginfo.debug_file import DebugFile, DebugInfoError, damage
+
+if TYPE_CHECKING:
+    from kernlab.debuginfo.dwarf import Dwarf, UnitIndex
+    from kernlab.debuginfo.dwarf_unit import Unit
 
 U64 = npt.NDArray[np.uint64]
 
-#: So often does an entry lead to another that has its name; and so many units are asked where the source lies.
-_MOST_ORIGINS, _MOST_ASKED = 16, 64
+#: So many units are kept open, and so many are asked where the source lies.
+_MOST_OPEN, _MOST_ASKED = 64, 64
 #: A directory that every unit in C of a kernel or a module has files of.
 _KNOWN = "/include/linux"
 
@@ -47,15 +47,6 @@ class SourceFrame:
         return f"{self.file}:{self.line}" if self.line else self.file or "?"
 
 
-class _OpenUnit:
-    """One unit with its functions and lines, read once."""
-
-    def __init__(self, unit: Unit):
-        self.unit = unit
-        self.functions = Functions(unit)
-        self.table: LineTable | None = line_table(unit)
-
-
 class SourceLines:
     """The lines of one debug file. Addresses count as in the file (`DebugFile`). Threads may share it.
 
@@ -72,10 +63,10 @@ class SourceLines:
             )
         self.problems: list[str] = []
         self._lock = threading.RLock()
+        self._dwarf: Dwarf | None = None
         self._index: UnitIndex | None = None
-        self._units: dict[int, _OpenUnit | None] = {}
+        self._units: OrderedDict[int, Unit] = OrderedDict()
         self._found: dict[int, tuple[SourceFrame, ...]] | None = None
-        self._names: dict[int, str] = {}
         self._top: tuple[str, str] | None = None
 
     def lines(self, addresses: U64) -> list[tuple[SourceFrame, ...]]:
@@ -108,128 +99,106 @@ class SourceLines:
     def _look_up(self, addresses: U64) -> dict[int, tuple[SourceFrame, ...]]:
         found: dict[int, tuple[SourceFrame, ...]] = dict.fromkeys(addresses.tolist(), ())
         try:
-            if self._index is None:
-                self._index = UnitIndex(self.file.section, str(self.file.path))
-            owner = self._index.find(addresses)
+            owner = self._opened().find(addresses)
         except DebugInfoError as error:
             self._tell(str(error))
             return found
         finally:
             if self._index is not None:
                 self.problems += [text for text in self._index.problems if text not in self.problems]
+        lost: list[tuple[str, int]] = []
         for offset in np.unique(owner[owner >= 0]).tolist():
             here = addresses[owner == offset]
             try:
                 with damage(f"{self.file.path}: the debug information of the unit at byte {offset:,}"):
-                    opened = self._open(offset)
-                    found.update(self._in_unit(opened, here))
+                    found.update(self._in_unit(self._unit(offset), here))
             except DebugInfoError as error:
-                self._tell(f"{error}: lines of {len(here):,} addresses are not known")
+                self._units.pop(offset, None)
+                lost.append((str(error), len(here)))
+        if lost:
+            more = f" (so are {len(lost) - 1:,} more units)" if len(lost) > 1 else ""
+            self._tell(f"{lost[0][0]}{more}: lines of {sum(n for _, n in lost):,} addresses are not known")
         return found
 
     def _tell(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _open(self, offset: int) -> _OpenUnit:
-        if offset not in self._units:
-            self._units[offset] = None
-            self._units[offset] = _OpenUnit(
-                Unit.read(self.file.section, header(self.file.section(".debug_info"), offset))
-            )
-        opened = self._units[offset]
-        if opened is None:
-            raise ValueError("it could not be read before")
-        return opened
+    def _opened(self) -> UnitIndex:
+        """The index of units, with work allowed for what is asked of the file now."""
+        from kernlab.debuginfo.dwarf import Dwarf, UnitIndex
 
-    def _in_unit(self, opened: _OpenUnit, addresses: U64) -> dict[int, tuple[SourceFrame, ...]]:
-        table = opened.table
+        if self._dwarf is None:
+            self._dwarf = Dwarf(self.file)
+        self._dwarf.allow()
+        if self._index is None:
+            self._index = UnitIndex(self._dwarf)
+        return self._index
+
+    def _unit(self, offset: int) -> Unit:
+        from kernlab.debuginfo.dwarf_unit import Unit
+
+        assert self._dwarf is not None
+        unit = self._units.pop(offset, None) or Unit(self._dwarf, offset)
+        self._units[offset] = unit
+        while len(self._units) > _MOST_OPEN:
+            self._units.popitem(last=False)
+        return unit
+
+    def _in_unit(self, unit: Unit, addresses: U64) -> dict[int, tuple[SourceFrame, ...]]:
+        unit.begin()
+        table = unit.table
+        unit.begin()
         if table is not None:
             files, lines = (numbers.tolist() for numbers in table.at(addresses))
         else:
             files, lines = [-1] * len(addresses), [0] * len(addresses)
-        found: dict[int, tuple[SourceFrame, ...]] = {}
-        for address, file, line in zip(addresses.tolist(), files, lines, strict=True):
-            function = opened.functions.at(address)
-            if function is None and file < 0:
-                found[address] = ()
-                continue
-            found[address] = self._frames(opened, function, address, file, line)
-        return found
+        return {
+            address: self._frames(unit, address, file, line)
+            for address, file, line in zip(addresses.tolist(), files, lines, strict=True)
+        }
 
-    def _frames(
-        self, opened: _OpenUnit, function: Function | None, address: int, file: int, line: int
-    ) -> tuple[SourceFrame, ...]:
+    def _frames(self, unit: Unit, address: int, file: int, line: int) -> tuple[SourceFrame, ...]:
         """From the innermost on: the line is the table's for that one, and where each was called for the next."""
+        function = unit.function(address)
         if function is None:
-            return (self._frame(opened, "", file, line, False),)
+            return (self._frame(unit, "", file, line, False),) if file >= 0 else ()
         frames = []
-        for call in reversed(opened.functions.calls(function, address)):
-            frames.append(self._frame(opened, self._name(opened, call.origin), file, line, True))
+        for call in reversed(unit.calls(function, address)):
+            frames.append(self._frame(unit, call.function, file, line, True))
             file, line = call.file, call.line
-        frames.append(self._frame(opened, self._name(opened, function.entry), file, line, False))
+        frames.append(self._frame(unit, function.name, file, line, False))
         return tuple(frames)
 
-    def _frame(self, opened: _OpenUnit, function: str, file: int, line: int, inlined: bool) -> SourceFrame:
-        path = ""
-        if opened.table is not None and 0 <= file < len(opened.table.files):
-            path = posixpath.normpath(posixpath.join(*opened.table.files[file]))
-        return SourceFrame(function, self._short(opened.unit, path), line if path else 0, inlined, path)
+    def _frame(self, unit: Unit, function: str, file: int, line: int, inlined: bool) -> SourceFrame:
+        known = unit.table is not None and 0 <= file < len(unit.table.files)
+        path = unit.table.files[file] if unit.table is not None and known else ""
+        return SourceFrame(function, self._short(unit, path), line if path else 0, inlined, path)
 
     def _short(self, unit: Unit, path: str) -> str:
         """A path from the top of the source on; as it is where it does not lie there."""
         compiled, top = self._source_top()
-        own = unit.text(unit.own.get("comp_dir"))
-        if compiled and own.endswith(f"/{compiled}"):
+        if compiled and unit.directory.endswith(f"/{compiled}"):
             # Of assembly some builds keep the whole path (-ffile-prefix-map is the compiler's).
-            path = path.removeprefix(own.removesuffix(compiled))
+            path = path.removeprefix(unit.directory.removesuffix(compiled))
         return path.removeprefix(top)
 
     def _source_top(self) -> tuple[str, str]:
         """Where units in C were compiled, and where the source lay, with a slash at its end; "" where none tells."""
         if self._top is None:
-            self._top = "", ""
-            try:
-                with damage(str(self.file.path)):
-                    for one in itertools.islice(headers(self.file.section(".debug_info")), _MOST_ASKED):
-                        if found := self._top_of(one):
-                            self._top = found
-                            break
-            except DebugInfoError:
-                # Then paths stay as they are.
-                pass
+            assert self._index is not None
+            asked = itertools.islice(self._index.units(), _MOST_ASKED)
+            self._top = next(filter(None, map(self._top_of, asked)), ("", ""))
         return self._top
 
-    def _top_of(self, one: Header) -> tuple[str, str] | None:
-        if not one.has_code:
+    def _top_of(self, offset: int) -> tuple[str, str] | None:
+        try:
+            with damage(str(self.file.path)):
+                unit = self._unit(offset)
+                tops = [path for path in unit.directories if path.endswith(_KNOWN)]
+        except DebugInfoError:
             return None
-        unit = Unit.read(self.file.section, one)
-        for directory in directories(unit):
-            path = posixpath.normpath(directory)
-            if path.endswith(_KNOWN):
-                return unit.text(unit.own.get("comp_dir")), path.removesuffix(_KNOWN) + "/"
-        return None
-
-    def _name(self, opened: _OpenUnit, entry: int) -> str:
-        """The name of an entry of .debug_info: its own, or that of the one which it is an instance of."""
-        at = entry
-        if entry not in self._names:
-            name = ""
-            unit = opened.unit
-            for _ in range(_MOST_ORIGINS):
-                if at < 0:
-                    break
-                if not unit.header.offset <= at < unit.header.end:
-                    assert self._index is not None
-                    unit = self._open(self._index.holder(at)).unit
-                attributes = unit.entry(at - unit.header.offset)[1]
-                name = unit.text(attributes.get("name"))
-                origin = attributes.get("abstract_origin", attributes.get("specification"))
-                if name or not isinstance(origin, tuple) or origin[0] != "entry":
-                    break
-                at = origin[1]
-            self._names[entry] = name
-        return self._names[entry]
+        return (unit.directory, tops[0].removesuffix(_KNOWN) + "/") if tops else None
 
 
 def _plain(found: dict[int, tuple[SourceFrame, ...]]) -> line_cache.Kept:
@@ -237,11 +206,3 @@ def _plain(found: dict[int, tuple[SourceFrame, ...]]) -> line_cache.Kept:
         address: [(frame.function, frame.file, frame.line, frame.inlined, frame.path) for frame in frames]
         for address, frames in found.items()
     }
-
-
-def open_lines(path: str, machine: str) -> SourceLines:
-    """The lines of a file, which must be of a machine. Raises DebugInfoError."""
-    file = DebugFile(path)
-    if file.machine != machine:
-        raise DebugInfoError(f"{path} is of a {file.machine} machine, the dump of a {machine} one")
-    return SourceLines(file)

@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.debuginfo.debug_file import DebugFile
+from kernlab.debuginfo.debug_file import DebugFile, DebugInfoError
 from kernlab.debuginfo.debug_search import DebugSearch, folders
-from kernlab.debuginfo.dwarf.reading import DebugInfoError
 from kernlab.debuginfo.source_lines import SourceFrame, SourceLines
 from kernlab.errors import KernlabError
 from kernlab.linux.build_ids import kernel_build_id, module_build_ids

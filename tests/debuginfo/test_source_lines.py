@@ -1,5 +1,6 @@
-"""Source lines from DWARF, held against addr2line (binutils), on a small file and on its damage."""
+"""Source lines from DWARF, held against binutils' and LLVM's, on small files and on their damage."""
 
+import json
 import random
 import shutil
 import struct
@@ -9,12 +10,17 @@ import zlib
 import numpy as np
 import pytest
 import zstandard
+from elftools.common.exceptions import DWARFError, ELFError, ELFParseError
+from elftools.construct import FieldError
+from elftools.dwarf.dwarfinfo import DWARFInfo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.small_vmlinux import BUILD_ID, KEPT, SOURCE, TEXT, addr2line, build, functions
+from support.small_vmlinux import BUILD_ID, CLANG, KEPT, SOURCE, TEXT, addr2line, build, functions
 
 from kernlab.debuginfo.debug_file import DebugFile
 from kernlab.debuginfo.debug_search import DebugSearch, folders
+from kernlab.debuginfo.dwarf import Dwarf
+from kernlab.debuginfo.line_table import line_table
 from kernlab.debuginfo.source_lines import SourceLines
 from kernlab.errors import KernlabError
 
@@ -55,14 +61,20 @@ def test_every_instruction_as_addr2line_tells_it(form, tmp_path):
         assert max(map(len, found)) >= 3
 
 
-@pytest.mark.parametrize("options", [("-gdwarf-5", "-gdwarf64"), ("-gz=zlib-gnu",)])
-def test_what_this_addr2line_cannot_read(options, tmp_path):
-    """Offsets of 64 bits, and sections packed as before 2016, tell of the same code the same."""
-    made = build(tmp_path, *options)
+def test_sections_packed_as_before_2016(tmp_path):
+    """This addr2line cannot read them: they tell of the same code the same."""
+    made = build(tmp_path, "-gz=zlib-gnu")
     addresses = [at for start, end in functions(made).values() for at in range(start, end)]
     found = lines(made, addresses)
     assert max(map(len, found)) >= 3
     assert found == lines(build(tmp_path), addresses)
+
+
+def test_dwarf_of_64_bits_is_said_not_to_be_read(tmp_path):
+    """No kernel has it."""
+    source = SourceLines(DebugFile(build(tmp_path, "-gdwarf-5", "-gdwarf64")))
+    assert not any(source.lines(np.arange(TEXT, TEXT + 0x40, dtype=np.uint64)))
+    assert any("64-bit DWARF, which kernlab does not read" in problem for problem in source.problems)
 
 
 @pytest.mark.parametrize("form", ["dwarf 5", "dwarf 4", "packed with zlib"])
@@ -121,22 +133,75 @@ def test_units_are_found_without_aranges(tmp_path):
     assert any(lines(bare, addresses))
 
 
-def test_the_kept_file():
+KEPT_ONES = pytest.mark.parametrize("kept", [KEPT, CLANG], ids=["gcc", "clang"])
+
+
+@KEPT_ONES
+def test_the_kept_files(kept):
     """Without any compiler: what the source says."""
     source = SOURCE.read_text().splitlines()
-    found = lines(KEPT, range(TEXT, TEXT + 0x200))
+    found = lines(kept, range(TEXT, TEXT + 0x520))
     chains = {tuple(frame.function for frame in frames) for frames in found}
     assert ("innermost", "middle", "outer") in chains
     assert ("innermost", "elsewhere") in chains
     for frames in found:
         for frame, inner in zip(frames[1:], frames, strict=False):
             assert inner.inlined
-            assert inner.function in source[frame.line - 1], (frame, inner)
+            assert f"{inner.function}(" in source[frame.line - 1], (frame, inner)
         if frames:
             assert not frames[-1].inlined
             assert frames[-1].path == "/build/linux/inlined.c"
-            assert str(frames[0]) == f"{frames[0].file}:{frames[0].line}"
-    assert lines(KEPT, [0, 1 << 63, (1 << 64) - 1]) == [(), (), ()]
+            # Code that is of no line is of line 0.
+            assert str(frames[0]) == f"{frames[0].file}:{frames[0].line}".removesuffix(":0")
+    assert lines(kept, [0, 1 << 63, (1 << 64) - 1]) == [(), (), ()]
+
+
+@KEPT_ONES
+def test_every_instruction_as_llvm_symbolizer_tells_it(kept):
+    """binutils 2.40 takes the files of clang's tables for others."""
+    if shutil.which("llvm-symbolizer") is None:
+        pytest.skip("no llvm-symbolizer, the oracle (apt-get install llvm)")
+    addresses = [at for start, end in functions(kept).values() for at in range(start, end)]
+    command = ["llvm-symbolizer", "--output-style=JSON", "-e", str(kept), *map(hex, addresses)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # Cold parts are named by their symbols.
+    expected = [
+        [(one["FunctionName"].partition(".")[0], one["FileName"], one["Line"]) for one in row["Symbol"]]
+        for row in json.loads(said)
+    ]
+    assert len(expected) == len(addresses) > 300
+    for address, frames, theirs in zip(addresses, lines(kept, addresses), expected, strict=True):
+        assert told(frames) == theirs, hex(address)
+
+
+@KEPT_ONES
+def test_rows_of_a_table_as_pyelftools_makes_them(kept):
+    dwarf = Dwarf(DebugFile(kept))
+    for unit in dwarf.info().iter_CUs():
+        states = [
+            entry.state for entry in unit.dwarfinfo.line_program_for_CU(unit).get_entries() if entry.state
+        ]
+        expected = [(one.address, -1 if one.end_sequence else one.file, one.line) for one in states]
+        table = line_table(dwarf, unit)
+        found = zip(table.address.tolist(), table.file.tolist(), table.line.tolist(), strict=True)
+        assert sorted((*row[:2], row[2] if row[1] >= 0 else 0) for row in expected) == sorted(found)
+        assert len(expected) > 50
+
+
+def test_units_of_two_versions(tmp_path):
+    """Ranges of each are in a section of its own, as where a kernel's assembler is older than its compiler."""
+    (tmp_path / "old").mkdir()
+    renamed = [f"-D{name}={name}4" for name in ("outer", "elsewhere", "rarely", "_start", "sink")]
+    old = build(tmp_path / "old", "-gdwarf-4", *renamed, link=False)
+    made = build(tmp_path, "-gdwarf-5", str(old))
+    assert DebugFile(made).section(".debug_ranges")
+    assert DebugFile(made).section(".debug_rnglists")
+    addresses = [at for start, end in functions(made).values() for at in range(start, end)]
+    expected = addr2line(made, addresses)
+    assert {
+        address: told(frames) for address, frames in zip(addresses, lines(made, addresses), strict=True)
+    } == expected
+    assert {frames[-1].function for frames in lines(made, addresses)} >= {"outer", "outer4"}
 
 
 def test_paths_count_from_the_top_of_the_source(tmp_path):
@@ -237,20 +302,21 @@ def test_every_cut_is_told_or_does_not_matter(tmp_path):
         assert found is None or problems or not any(found), size
 
 
-def debug_bytes():
-    file = DebugFile(KEPT)
+def debug_bytes(kept):
+    file = DebugFile(kept)
     places = [0, *range(64)]
     for name, row in zip(file._names, file._sections, strict=True):
         if name.startswith(".debug") or name in (".symtab", ".strtab", ".note.gnu.build-id"):
             places += range(int(row["offset"]), int(row["offset"] + row["size"]))
-    places += range(int(file._table[0]), KEPT.stat().st_size)
+    places += range(int(file._table[0]), kept.stat().st_size)
     return places
 
 
-def test_flipped_bytes(tmp_path):
-    chance, places, content = random.Random(14), debug_bytes(), KEPT.read_bytes()
+@KEPT_ONES
+def test_flipped_bytes(kept, tmp_path):
+    chance, places, content = random.Random(14), debug_bytes(kept), kept.read_bytes()
     outcomes = set()
-    for _ in range(600):
+    for _ in range(300):
         damaged = bytearray(content)
         for place in chance.sample(places, chance.choice((1, 1, 4))):
             damaged[place] = chance.choice((0, 0xFF, 0x80, 0x7F, damaged[place] ^ 1 << chance.randrange(8)))
@@ -268,8 +334,9 @@ def test_flipped_bytes(tmp_path):
 @given(data=st.data())
 def test_sections_of_anything(tmp_path, data):
     """Sections whose bytes are replaced from some place on."""
-    content = bytearray(KEPT.read_bytes())
-    file = DebugFile(KEPT)
+    kept = data.draw(st.sampled_from([KEPT, CLANG]))
+    content = bytearray(kept.read_bytes())
+    file = DebugFile(kept)
     name = data.draw(st.sampled_from([name for name in file._names if name.startswith(".debug")]))
     row = file._sections[file._names.index(name)]
     start, size = int(row["offset"]), int(row["size"])
@@ -277,6 +344,100 @@ def test_sections_of_anything(tmp_path, data):
     new = data.draw(st.binary(min_size=1, max_size=64))[: size - at]
     content[start + at : start + at + len(new)] = new
     looked_up(content, tmp_path / "any")
+
+
+def with_section(name, data, path):
+    """The kept file with other bytes for a section."""
+    file, content = DebugFile(KEPT), bytearray(KEPT.read_bytes())
+    header = int(file._table[0]) + file._names.index(name) * 64
+    struct.pack_into("<QQ", content, header + 24, len(content), len(data))
+    return looked_up(content + data, path)
+
+
+class TestWork:
+    """What pyelftools would follow for ever, or nearly so."""
+
+    def test_sets_of_addresses_within_each_other(self, tmp_path):
+        """Each of 20,000 sets, 12 bytes apart, has addresses up to the section's end: 150 million."""
+        data = struct.pack("<IHIBB", 8, 2, 0, 8, 0) * 20_000 + bytes(64)
+        found, problems = with_section(".debug_aranges", data, tmp_path / "sets")
+        assert any(found)
+        assert len(problems) == 1
+        assert "takes more steps than it has bytes for): units are looked for one by one" in problems[0]
+
+    def test_an_entry_that_is_followed_by_one_before_it(self, tmp_path):
+        file, content = DebugFile(KEPT), bytearray(KEPT.read_bytes())
+        row = file._sections[file._names.index(".debug_info")]
+        unit = next(Dwarf(file).info().iter_CUs())
+        entries = [one for one in unit.iter_DIEs() if "DW_AT_sibling" in one.attributes]
+        for entry in entries:
+            assert entry.attributes["DW_AT_sibling"].form == "DW_FORM_ref4"
+            at = int(row["offset"]) + entry.attributes["DW_AT_sibling"].offset
+            struct.pack_into("<I", content, at, entry.offset - unit.cu_offset)
+        found, problems = looked_up(content, tmp_path / "back")
+        assert not any(found)
+        assert len(problems) == 1
+        assert "is followed by one before it" in problems[0]
+
+    def test_files_without_end_of_which_nothing_is_said(self, tmp_path):
+        data = bytearray(DebugFile(KEPT).section(".debug_line"))
+        at = 4 + 2 + 2 + 4 + 6 + data[17] - 1
+        assert data[at] == 1
+        data[at : at + 4] = b"\0\xff\xff\x7f"
+        found, problems = with_section(".debug_line", bytes(data), tmp_path / "files")
+        assert not any(found)
+        assert len(problems) == 1
+        assert "2,097,151 directories of which it says nothing" in problems[0]
+
+    def test_names_that_lead_to_each_other(self, tmp_path):
+        file, content = DebugFile(KEPT), bytearray(KEPT.read_bytes())
+        row = file._sections[file._names.index(".debug_info")]
+        unit = next(Dwarf(file).info().iter_CUs())
+        for entry in unit.iter_DIEs():
+            origin = entry.attributes.get("DW_AT_abstract_origin")
+            if origin is not None:
+                struct.pack_into(
+                    "<I", content, int(row["offset"]) + origin.offset, entry.offset - unit.cu_offset
+                )
+        found, problems = looked_up(content, tmp_path / "circle")
+        assert problems == []
+        assert {"", "_start"} <= {frame.function for frames in found for frame in frames}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            AssertionError(),
+            AttributeError("x"),
+            DWARFError("x"),
+            ELFError("x"),
+            ELFParseError("x"),
+            FieldError("x"),
+        ),
+        *(IndexError("x"), KeyError("x"), NotImplementedError("x"), OverflowError("x"), RecursionError("x")),
+        *(
+            struct.error("x"),
+            TypeError("x"),
+            UnicodeDecodeError("utf-8", b"", 0, 1, "x"),
+            ZeroDivisionError("x"),
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("step", ["get_aranges", "get_CU_at", "line_program_for_CU", "range_lists"])
+def test_whatever_pyelftools_raises_is_told_once(step, error, monkeypatch):
+    def raising(*_):
+        raise error
+
+    monkeypatch.setattr(DWARFInfo, step, raising)
+    source = SourceLines(DebugFile(KEPT))
+    for _ in range(2):
+        found = source.lines(np.arange(TEXT, TEXT + 0x200, dtype=np.uint64))
+        assert any(found) == (step == "get_aranges")
+    assert len(source.problems) == 1
+    assert "is damaged (" in source.problems[0]
+    assert str(KEPT) in source.problems[0]
 
 
 def test_damage_hides_its_unit_only_and_says_so(tmp_path):

@@ -1,4 +1,4 @@
-"""A small ELF file with DWARF for tests of source lines: the one in git, and more of inlined.c where there is a gcc."""
+"""Small ELF files with DWARF for tests of source lines: two in git, and more of inlined.c where there is a gcc."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "debuginfo" / "inlined.c"
-#: DWARF 5, with the build id 0123456789abcdef0123456789abcdef01234567.
+#: DWARF 5 of gcc 12, with the build id 0123456789abcdef0123456789abcdef01234567.
 KEPT = SOURCE.with_suffix(".debug")
+#: The same of clang 14, which numbers addresses, strings and lists of ranges, and says neither siblings nor aranges:
+#: clang -O2 -gdwarf-5 -ffreestanding -fno-pic -mcmodel=kernel -fdebug-compilation-dir=/build/linux, linked as `build`.
+CLANG = SOURCE.with_name("inlined-clang.debug")
 BUILD_ID = "0123456789abcdef0123456789abcdef01234567"
 TEXT = 0xFFFF_FFFF_8100_0000
 
