@@ -4,8 +4,9 @@
 
 One crash of a guest gives all of makedumpfile's formats from the same memory; one more guest, stopped and dumped by
 QEMU, gives QEMU's, and goes on to read its trace buffers: there the bytes themselves are compared. Each kernel runs
-with page tables of four levels and of five; the formats are all tried with four, which most machines have. Captures are
-kept in the lab's cache: what was captured before is only compared.
+with page tables of four levels and of five; the formats are all tried with four, which most machines have. More guests
+die where stacks are hard to follow: behind locks, with interrupts off, in an NMI, under probes. Captures are kept in
+the lab's cache: what was captured before is only compared.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support import kinds_truth  # noqa: E402
+from support import kinds_truth, stack_truth  # noqa: E402
 from support.truth import Truth, same_comm  # noqa: E402
 
 import kernlab  # noqa: E402
@@ -49,6 +50,14 @@ MATRIX = {
 CRASH_FORMATS = ("zlib", "lzo", "elf", "flattened", "split")
 #: Those of QEMU's that Debian's is built with.
 QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-raw-zlib")
+
+#: The stories whose stacks are hard to follow, and how they are told.
+STACKS: dict[str, dict[str, str | int]] = {
+    "deadlock": {},
+    "lockup": {},
+    "irq": {"WHERE": "nmi"},
+    "probes": {},
+}
 
 #: Facts that hold, and all that were compared.
 Share = tuple[int, int]
@@ -178,6 +187,36 @@ def cgroups(dump: kernlab.Dump, truth: Truth) -> Share:
     return held, compared
 
 
+def stacks(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Every frame in /proc/PID/stack (function, offset, size, module) of every thread that slept on, and of the log's
+    call trace of the panic all that the kernel does not doubt; up to where its own unwinder stops at a trampoline."""
+    known, held, compared = stack_truth.stacks_without_scheduler(dump), 0, 0
+    pairs = [
+        (frames, known[pid].names)
+        for pid, (switches, frames, _) in stack_truth.sleeping_threads(truth).items()
+        if pid in known and known[pid].switches == switches
+    ]
+    trace = None if pd.isna(dump.info["panic_cpu"]) else stack_truth.logged_trace(dump.log)
+    if trace:
+        found, rows, names = stack_truth.frames_of(dump, dump.info["panic_pid"])
+        here = [
+            str(name)
+            for row, name in zip(rows, names, strict=True)
+            if found.cpu[row] == dump.info["panic_cpu"]
+        ]
+        pairs.append(
+            (
+                stack_truth.without_last_calls([name for _, name in trace]),
+                stack_truth.without_last_calls(here),
+            )
+        )
+    for told, ours in pairs:
+        stops = stack_truth.until_trampoline(dump, told)
+        compared += max(len(told), len(ours)) if stops is None else stops
+        held += sum(one == other for one, other in zip(told[:stops], ours, strict=False))
+    return held, compared
+
+
 class Told(Truth):
     """A truth that several dumps are compared with: what was read of it last is kept."""
 
@@ -198,6 +237,7 @@ FACTS: dict[str, Callable[[kernlab.Dump, Truth], Share]] = {
     "kinds": kinds,
     "RSS": resident,
     "cgroups": cgroups,
+    "stacks": stacks,
 }
 
 
@@ -260,14 +300,19 @@ def captures(kernel: str) -> Iterator[tuple[str, Options]]:
         yield "panic", Options(kernel=series, flavour=flavour, la57=la57, formats=crash)
         yield "trace", Options(kernel=series, flavour=flavour, la57=la57, qemu_formats=qemu)
     yield "cgroups", Options(kernel=series, flavour=flavour, la57=False)
+    for story, settings in STACKS.items():
+        yield story, Options(kernel=series, flavour=flavour, la57=False, settings=settings)
 
 
 def compared(capture: Capture) -> tuple[list[dict[str, str]], list[str]]:
     """`compare`, in a process of its own: the rows, and what is below 100 %."""
     problems: list[str] = []
     rows = compare(capture.folder, list(capture.dumps), problems)
-    levels = "5" if capture.description["options"]["la57"] else "4"
-    return [{"kernel": capture.kernel_release, "levels": levels, **row} for row in rows], problems
+    told = capture.description
+    levels = "5" if told["options"]["la57"] else "4"
+    return [
+        {"kernel": capture.kernel_release, "levels": levels, "story": told["scenario"], **row} for row in rows
+    ], problems
 
 
 def made_with(capture: Capture) -> str:
