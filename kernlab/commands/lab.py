@@ -42,7 +42,8 @@ def _add_run(members: Any) -> None:
         "--kernel",
         default="6.1",
         help="5.10, 6.1 (default), 6.12, sid or backports (the newest of each), or the name of a package: "
-        "linux-image-NAME, or linux-image-NAME/RELEASE where several releases have it",
+        "linux-image-NAME, or linux-image-NAME/RELEASE where several releases have it; or the folder, with a / in it, "
+        "in which you built a kernel (scripts/build_guest_kernel.sh)",
     )
     parser.add_argument("--flavour", help="cloud, generic or rt (default: as the story needs it)")
     parser.add_argument("--memory", type=int, metavar="MIB", help="memory of the guest")

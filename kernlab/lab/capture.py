@@ -32,7 +32,8 @@ from kernlab.lab.guest_files import (
     write_ram_disks,
     write_results_disk,
 )
-from kernlab.lab.guest_kernel import GuestKernel, find_kernel
+from kernlab.lab.guest_kernel import GuestKernel
+from kernlab.lab.own_kernel import kernel_named
 from kernlab.lab.qemu import Guest, Qemu, SilentGuestError, find_qemu
 from kernlab.lab.scenarios import Scenario, scenario_named
 from kernlab.lab.server_image import server_image
@@ -110,7 +111,7 @@ class _Run:
             plan = fetch_plan(self.options.kernel, self.scenario, self.flavour, self.cache, self.progress)
         tell_plan(plan, self.cache, self.progress)
         qemu = find_qemu(self.cache, self.progress)
-        kernel = find_kernel(self.options.kernel, self.flavour, self.cache, self.progress)
+        kernel = kernel_named(self.options.kernel, self.flavour, self.cache, self.progress)
         userland = find_userland(self.cache, self.progress)
         self.progress(
             f"Guest: {kernel.release} ({kernel.package.version}), QEMU {qemu.version} with {qemu.accelerator}, "

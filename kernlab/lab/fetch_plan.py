@@ -20,6 +20,7 @@ from kernlab.lab.guest_kernel import (
     release_of,
     toolchain_names,
 )
+from kernlab.lab.own_kernel import is_tree
 from kernlab.lab.private_root import root_folder
 from kernlab.lab.qemu import QEMU_PACKAGES, installed_qemu
 from kernlab.lab.scenarios import Scenario
@@ -79,6 +80,9 @@ def _wanted(
             continue
     if scenario.image and not image_place(cache, progress).exists():
         yield "server's disk", *server_packages(cache, progress)
+    if is_tree(kernel):
+        # This machine's compiler builds for it.
+        return
     apt, package = find_package(kernel, flavour, cache, progress)
     parts = kernel_parts(apt, package)
     yield "kernel", apt, parts

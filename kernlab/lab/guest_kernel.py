@@ -94,7 +94,7 @@ class GuestKernel:
 
     def build(self, name: str) -> Path:
         """A file of guest/ built for this kernel: NAME.c or programs/NAME.c, static, or modules/NAME as `NAME.ko`."""
-        source = _source(name)
+        source = source_of(name)
         place = built_place(self.apt.cache, self.package, name)
         if place.exists():
             return place
@@ -184,12 +184,13 @@ def toolchain_names(apt: AptRoot, release: str) -> list[str]:
 
 def built_place(cache: Path, package: Package, name: str) -> Path:
     """Where a file that `build` makes lies once it was built for a kernel: by its source's contents."""
-    content = _source(name).read_bytes()
+    content = source_of(name).read_bytes()
     stamp = hashlib.sha256(content).hexdigest()[:16]
     return cache / "built" / f"{release_of(package)}_{package.version}" / stamp / name
 
 
-def _source(name: str) -> Path:
+def source_of(name: str) -> Path:
+    """The source of a file that is built for each kernel (`GuestKernel.build`)."""
     module = name.removesuffix(".ko")
     if module != name:
         return _GUEST / "modules" / module / f"{module}.c"

@@ -19,6 +19,7 @@ from kernlab.lab.capture import run_scenario
 from kernlab.lab.capture_options import Capture, Options
 from kernlab.lab.guest_files import GUEST, find_userland
 from kernlab.lab.guest_kernel import find_package, kernel_parts
+from kernlab.lab.own_kernel import is_tree, own_kernel
 from kernlab.lab.qemu import find_qemu
 from kernlab.lab.scenarios import Scenario, scenario_named
 from kernlab.lab.server_image import image_ingredients
@@ -67,14 +68,19 @@ def ingredients(
     """Everything that a capture's contents depend on: packages and their versions, sources, options."""
     progress = progress or Progress(None)
     scenario = scenario_named(name)
-    apt, package = find_package(options.kernel, options.flavour or scenario.flavour, cache, progress)
+    if is_tree(options.kernel):
+        own = own_kernel(Path(options.kernel), cache, progress)
+        apt, parts = own.apt, [own.package]
+    else:
+        apt, package = find_package(options.kernel, options.flavour or scenario.flavour, cache, progress)
+        parts = kernel_parts(apt, package)
     qemu = find_qemu(cache, progress)
     image = image_ingredients(apt.cache, progress) if scenario.image else None
     sources = [*GUEST.glob("*.*"), *GUEST.glob(f"modules/{scenario.driver}/*")]
     sources += [GUEST / "programs" / f"{name}.c" for name in scenario.programs]
     return {
         "made": _MADE,
-        "kernel": sorted(f"{part.name} {part.version}" for part in kernel_parts(apt, package)),
+        "kernel": sorted(f"{part.name} {part.version}" for part in parts),
         "qemu": f"{qemu.version} {qemu.accelerator}",
         "makedumpfile": find_userland(cache, progress).makedumpfile,
         "scenario": _said(scenario),

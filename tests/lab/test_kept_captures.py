@@ -68,6 +68,24 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     return made
 
 
+def test_a_capture_of_a_kernel_that_was_built_here_is_made_again_when_it_was_built_again(
+    lab: Lab, tmp_path: Path
+) -> None:
+    image, release = (
+        tmp_path / "tree" / name for name in ("arch/x86/boot/bzImage", "include/config/kernel.release")
+    )
+    for path, content in ((image, b"an image"), (release, b"6.12.117-kernlab\n")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    options = Options(kernel=str(tmp_path / "tree"))
+    first = kept_capture("panic", options, folder=tmp_path / "kept", cache=tmp_path, progress=QUIET)
+    assert kept_capture("panic", options, folder=tmp_path / "kept", cache=tmp_path, progress=QUIET) == first
+    image.write_bytes(b"another image")
+    again = kept_capture("panic", options, folder=tmp_path / "kept", cache=tmp_path, progress=QUIET)
+    assert len(lab.made) == 2
+    assert [*(tmp_path / "kept").iterdir()] == [again.folder]
+
+
 def test_what_is_there_is_not_made_again(lab: Lab, tmp_path: Path) -> None:
     options = Options(kernel="6.1", la57=False)
     first = kept_capture("panic", options, folder=tmp_path, progress=QUIET)
