@@ -35,9 +35,13 @@ NOT_ABOVE = "the caller's frame does not lie above it"
 #: Between a stack's end and a task's registers, with CONFIG_X86_FRED since v6.9 (TOP_OF_KERNEL_STACK_PADDING).
 _FRED_ENTRY, _FRED_PADDING = "asm_fred_entrypoint_user", 16
 
-#: How a function begins: endbr64, ftrace's call or the NOP in its place, then push %rbp and mov %rsp, %rbp.
-_ENDBR, _NOP, _CALL, _SETUP = b"\xf3\x0f\x1e\xfa", b"\x0f\x1f\x44\x00\x00", b"\xe8", b"\x55\x48\x89\xe5"
-_CALL_BYTES, _BEGINNING = 5, 16
+#: How a function begins: endbr64, or what is written over it where no pointer leads there (gen_endbr_poison); ftrace's
+#: call or the NOP in its place; push %rbp and mov %rsp, %rbp, and instructions of the function's own between the two.
+_ENDBR, _NOP, _CALL = (b"\xf3\x0f\x1e\xfa", b"\x66\x0f\x1f\x00"), b"\x0f\x1f\x44\x00\x00", b"\xe8"
+_PUSH, _MOVE = b"\x55", b"\x48\x89\xe5"
+_CALL_BYTES = 5
+#: Bytes in which all of that is found.
+BEGINNING = 32
 #: How it ends: with a return, or the jump to what does it (arch/x86/lib/retpoline.S).
 _RETURN, _JUMP = 0xC3, 0xE9
 _THUNKS = tuple(
@@ -171,15 +175,16 @@ class FramePointerUnwinder:
             return bare, complete
         ip = frames.ip[rows[at]]
         bare[at] = ~self._code.holds(ip)
-        here, read = self._bytes(ip)
+        here, read = self._bytes(ip, _CALL_BYTES)
         bare[at] |= read & self._returns(ip, here)
         row, offset, _ = self._kernel.symbols.lookup(ip)
-        code, read = self._bytes(ip - offset)
-        for one in np.flatnonzero((row >= 0) & (offset < _BEGINNING) & read).tolist():
-            push = setup_of(code[one].tobytes())
-            if push is not None:
+        code, read = self._bytes(ip - offset, BEGINNING)
+        for one in np.flatnonzero((row >= 0) & (offset < BEGINNING) & read).tolist():
+            setup = setup_of(code[one].tobytes())
+            if setup is not None:
+                push, move = setup
                 bare[at[one]] |= offset[one] <= push
-                complete[at[one]] = offset[one] == push + 1
+                complete[at[one]] = push < offset[one] <= move
         candidates = at[bare[at] | complete[at]]
         value, read_value = frames.read(
             rows[candidates],
@@ -190,9 +195,9 @@ class FramePointerUnwinder:
         bare[wrong] = complete[wrong] = False
         return bare, complete & ~bare
 
-    def _bytes(self, addresses: U64) -> tuple[U8, Mask]:
-        """The code at each address, uint8[n, 16], and whether the dump has it."""
-        rows, status = self._kernel.gather(addresses, _BEGINNING, what="")
+    def _bytes(self, addresses: U64, size: int) -> tuple[U8, Mask]:
+        """The code at each address, uint8[n, size], and whether the dump has it."""
+        rows, status = self._kernel.gather(addresses, size, what="")
         return rows, status == 0
 
     def _returns(self, ip: U64, code: U8) -> Mask:
@@ -203,9 +208,10 @@ class FramePointerUnwinder:
         return leaves
 
 
-def setup_of(code: bytes) -> int | None:
-    """Where a function that begins with `code` pushes its caller's frame pointer; None where it does not."""
-    at = len(_ENDBR) if code.startswith(_ENDBR) else 0
+def setup_of(code: bytes) -> tuple[int, int] | None:
+    """Where a function that begins with `code` pushes its caller's frame pointer, where it takes its own; or None."""
+    at = len(_ENDBR[0]) if code.startswith(_ENDBR) else 0
     if code.startswith((_NOP, _CALL), at):
         at += _CALL_BYTES
-    return at if code.startswith(_SETUP, at) else None
+    move = code.find(_MOVE, at + len(_PUSH), BEGINNING)
+    return (at, move) if code.startswith(_PUSH, at) and move >= 0 else None

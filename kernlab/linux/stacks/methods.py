@@ -9,7 +9,7 @@ import numpy as np
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.linux.stacks.code import has_frame_records
-from kernlab.linux.stacks.frame_pointers import FramePointerUnwinder, setup_of
+from kernlab.linux.stacks.frame_pointers import BEGINNING, FramePointerUnwinder, setup_of
 from kernlab.linux.stacks.frame_records import FrameRecordUnwinder
 from kernlab.linux.stacks.frames import Frames
 from kernlab.linux.stacks.orc import OrcUnwinder
@@ -17,7 +17,6 @@ from kernlab.linux.stacks.orc_tables import orc_tables
 
 #: Functions of every kernel, none of which could do without a frame of its own.
 _LARGE = ("schedule", "do_exit", "wake_up_process", "kthread_create_on_node", "schedule_timeout")
-_BEGINNING = 16
 
 
 class Unwinder(Protocol):
@@ -52,6 +51,6 @@ def keeps_frame_pointers(kernel: Kernel) -> bool:
     Where the dump has none of them, it is taken for one.
     """
     starts = [start for name in _LARGE if (start := kernel.symbols.get(name))]
-    rows, status = kernel.gather(np.array(starts, dtype=np.uint64), _BEGINNING, what="")
+    rows, status = kernel.gather(np.array(starts, dtype=np.uint64), BEGINNING, what="")
     known = [setup_of(row.tobytes()) is not None for row in rows[status == 0]]
     return not known or sum(known) * 2 > len(known)

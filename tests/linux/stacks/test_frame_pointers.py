@@ -115,12 +115,13 @@ def test_a_call_that_led_nowhere(kernel, code):
     whole(machine)
 
 
+@pytest.mark.parametrize("between", [b"", b"\x31\xd2"])
 @pytest.mark.parametrize("pushed", [False, True])
-def test_interrupted_in_a_functions_first_instructions(kernel, code, pushed, monkeypatch):
+def test_interrupted_in_a_functions_first_instructions(kernel, code, pushed, between, monkeypatch):
     """The kernel passes over the caller: the frame pointer is still its."""
     machine = Machine(kernel).enter().call(code[0]).call(code[1], 2)
     start = kernel.symbol("schedule")
-    begins = b"\xf3\x0f\x1e\xfa" + b"\x0f\x1f\x44\x00\x00" + b"\x55\x48\x89\xe5" + b"\x90" * 3
+    begins = b"\xf3\x0f\x1e\xfa" + b"\x0f\x1f\x44\x00\x00" + b"\x55" + between + b"\x48\x89\xe5\x90\x90\x90"
     gather = machine.kernel.gather
 
     def patched(addresses, size, what=""):
@@ -133,9 +134,9 @@ def test_interrupted_in_a_functions_first_instructions(kernel, code, pushed, mon
     monkeypatch.setattr(machine.kernel, "gather", patched)
     machine._left.append((code[2], machine.sp, 0))
     machine.push(code[2])
-    for offset in [10] if pushed else [0, 4, 9]:
-        if pushed:
-            machine.push(machine.bp)
+    if pushed:
+        machine.push(machine.bp)
+    for offset in {10, 10 + len(between)} if pushed else [0, 4, 9]:
         machine.exact_ip = start + offset
         whole(machine)
 
@@ -160,14 +161,19 @@ def test_interrupted_at_a_return(kernel, code):
 
 
 def test_where_a_function_pushes_the_frame_pointer():
-    endbr, nop, push = b"\xf3\x0f\x1e\xfa", b"\x0f\x1f\x44\0\0", b"\x55\x48\x89\xe5"
+    """The last three as a kernel has them that GCC 12 built: an ENDBR that nothing leads to is overwritten, and
+    instructions stand between the two."""
+    endbr, nop, setup = b"\xf3\x0f\x1e\xfa", b"\x0f\x1f\x44\0\0", b"\x55\x48\x89\xe5"
     for begins, at in (
-        (push, 0),
-        (endbr + push, 4),
-        (nop + push, 5),
-        (endbr + b"\xe8\1\2\3\4" + push, 9),
+        (setup, (0, 1)),
+        (endbr + setup, (4, 5)),
+        (nop + setup, (5, 6)),
+        (endbr + b"\xe8\1\2\3\4" + setup, (9, 10)),
         (endbr + nop + b"\x41\x57", None),
         (b"\x55\x53", None),
+        (bytes.fromhex("660f1f00 0f1f440000 55 4889e5 4157"), (9, 10)),
+        (bytes.fromhex("f30f1efa 0f1f440000 55 b906000000 4889e5 415541544c"), (9, 15)),
+        (bytes.fromhex("f30f1efa 0f1f440000 55 31d2be03000000 4889e5 e817"), (9, 17)),
     ):
         assert setup_of(begins + b"\x90" * 8) == at
 
