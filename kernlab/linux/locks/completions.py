@@ -21,6 +21,17 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 _WAITER = "struct swait_queue"
+_WAITS = ("__schedule", "schedule", "io_schedule", "wait_for_co", "__wait_for_co")
+_GRACE_PERIOD = "an RCU grace period"
+#: By the function that waits, the first that fits.
+_RCU = (
+    ("synchronize_srcu", "an SRCU grace period"),
+    ("__synchronize_srcu", "an SRCU grace period"),
+    ("srcu_barrier", "SRCU callbacks"),
+    ("rcu_barrier", "RCU callbacks"),
+    ("synchronize_rcu", _GRACE_PERIOD),
+    ("__wait_rcu_gp", _GRACE_PERIOD),
+)
 
 
 def completions(kernel: Kernel, stacks: LiveStacks) -> Found:
@@ -52,7 +63,8 @@ def completions(kernel: Kernel, stacks: LiveStacks) -> Found:
 
 def _name(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
     rows = np.flatnonzero((found.type == "completion") & (found.object != 0))
-    for step in (name_works, _name_children, _name_threads, _name_grace_periods, name_bios):
+    # A kernel thread's end is its vfork_done, too: it comes before children.
+    for step in (name_works, _name_threads, _name_children, _name_grace_periods, name_bios):
         if not len(rows):
             return
         done = step(kernel, stacks, found, rows)
@@ -97,15 +109,28 @@ def _name_threads(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -
 
 
 def _name_grace_periods(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -> I64:
-    """synchronize_rcu and its kin: a struct rcu_synchronize on the stack, whose callback is wakeme_after_rcu."""
+    """synchronize_rcu and its kin: a struct rcu_synchronize on the stack, whose callback is wakeme_after_rcu.
+
+    Since Linux 6.10 it may have none, but hang on a list of the grace period's; then the function tells.
+    """
     offset = member_offset(kernel, "struct rcu_synchronize", "completion")
     wake = kernel.symbols.get("wakeme_after_rcu")
     func = member_offset(kernel, "struct callback_head", "func")
-    if offset is None or wake is None or func is None:
-        return np.zeros(0, dtype=np.int64)
-    start = found.object[rows] - np.uint64(offset)
-    hit = rows[word_at(kernel, start, func) == np.uint64(wake)]
-    found.type[hit] = "rcu"
-    found.name[hit] = "an RCU grace period"
-    known: I64 = hit
-    return known
+    start = found.object[rows] - np.uint64(offset or 0)
+    called = word_at(kernel, start, func) == np.uint64(wake or 1)
+    names = stacks.functions()
+    known = []
+    for row, own in zip(rows.tolist(), called.tolist(), strict=True):
+        functions = names.get(int(found.row[row]), [])
+        what = next((what for start, what in _RCU if _caller(functions).startswith(start)), None)
+        if what is None and own:
+            what = _GRACE_PERIOD
+        if what is not None:
+            found.type[row], found.name[row] = "rcu", what
+            known.append(row)
+    return np.array(known, dtype=np.int64)
+
+
+def _caller(functions: list[str]) -> str:
+    """The innermost function that is neither the scheduler's nor the completion's."""
+    return next((name for name in functions if not name.startswith(_WAITS)), "")

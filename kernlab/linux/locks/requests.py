@@ -16,10 +16,12 @@ from kernlab.errors import KernlabError
 from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.live_stacks import LiveStacks
 from kernlab.linux.locks.waiters import member_offset, pointed_to, word_at
+from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
+_LONGEST_NAME = 64
 #: Bios of one request that are looked at: the largest requests have far fewer.
 _MOST_BIOS = 1 << 12
 
@@ -56,6 +58,57 @@ def name_bios(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -> I6
         found.object[where] = one.address if one else address
         found.name[where] = f"request {one.tag} of {name}" if one else f"bio of {name}"
     return np.array([by_task[row] for row in order], dtype=np.int64)
+
+
+def name_tags(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
+    """Of who waits for a tag, the place in a disk's queue for one more request: the disk.
+
+    The queue of tags stands in the struct sbq_wait around the entry, and is part of its hardware queue's tags.
+    """
+    entry, queue = (member_offset(kernel, "struct sbq_wait", name) for name in ("wait", "sbq"))
+    own, tags = member_offset(kernel, "struct blk_mq_tags", "__bitmap_tags"), "bitmap_tags"
+    # Linux 5.16 made the queue part of its tags again; in 5.10 to 5.15 a pointer could lead to another's.
+    inner = own if own is not None else member_offset(kernel, "struct blk_mq_tags", tags)
+    of = member_offset(kernel, "struct blk_mq_hw_ctx", "tags")
+    names = stacks.functions()
+    rows = np.array(
+        [
+            row
+            for row in np.flatnonzero((found.type == "request") & (found.at != 0)).tolist()
+            if "blk_mq_get_tag" in names.get(int(found.row[row]), [])
+        ],
+        dtype=np.int64,
+    )
+    if entry is None or inner is None or of is None or not len(rows):
+        return
+    by_task = dict(zip(found.row[rows].tolist(), rows.tolist(), strict=True))
+    tasks = np.array(sorted(by_task), dtype=np.int64)
+    start = found.at[[by_task[task] for task in tasks.tolist()]] - np.uint64(entry)
+    wanted = word_at(kernel, start, queue) - np.uint64(inner)
+
+    def uses(row: I64, words: U64) -> npt.NDArray[np.bool_]:
+        """A hardware queue with these tags."""
+        mine: npt.NDArray[np.bool_] = word_at(kernel, words, of) == wanted[np.searchsorted(tasks, row)]
+        return mine
+
+    hardware = pointed_to(kernel, stacks, tasks, uses)
+    order = sorted(hardware)
+    one = StructArray(
+        kernel, "struct blk_mq_hw_ctx", np.array([hardware[task] for task in order], dtype=np.uint64)
+    )
+    for task, where, name in zip(order, one.addresses.tolist(), _queues_disks(kernel, one), strict=True):
+        found.object[by_task[task]] = where
+        found.name[by_task[task]] = f"a tag of {name or 'a disk'}"
+
+
+def _queues_disks(kernel: Kernel, hardware: StructArray) -> list[str | None]:
+    """The names of the disks of some hardware queues, as far as they are known."""
+    queue = hardware.follow("queue")
+    # Linux 5.14 gave the queue a pointer to its disk; before, its directory in sysfs lay in the disk's.
+    if queue.has("disk"):
+        return queue.follow("disk")["disk_name"].tolist()
+    name = queue["kobj.parent->name"]
+    return c_strings(kernel, name.filled(0).astype(np.uint64), _LONGEST_NAME).tolist()
 
 
 def _disks(bio: StructArray) -> tuple[list[str], U64]:

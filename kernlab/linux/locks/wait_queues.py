@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+from kernlab.linux.files import mapping_paths
 from kernlab.linux.locks.found import UNKNOWN, Found
 from kernlab.linux.locks.live_stacks import LiveStacks, function_name
 from kernlab.linux.locks.rings import heads_of, linked
@@ -26,6 +28,8 @@ I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
 
+#: Of page.mapping: the rest of it is no address_space (PAGE_MAPPING_ANON, FOLIO_MAPPING_ANON).
+_ANONYMOUS = 1
 _ENTRY, _HEAD = "struct wait_queue_entry", "struct wait_queue_head"
 _PERCPU = "struct percpu_rw_semaphore"
 #: What a wait on a queue is called by the function that shall wake it.
@@ -48,7 +52,8 @@ _BY_SLEEPER = (
     ("sk_wait_data", "socket"), ("sk_stream_wait", "socket"), ("inet_csk_accept", "socket"),
     ("inet_csk_wait_for_connect", "socket"), ("inet_wait_for_connect", "socket"), ("unix_", "socket"),
     ("__skb_wait_for_more_packets", "socket"), ("sock_alloc_send_pskb", "socket"), ("netlink_", "socket"),
-    ("vsock_", "socket"), ("do_wait", "child"), ("n_tty_read", "tty"), ("n_tty_write", "tty"),
+    ("vsock_", "socket"), ("synchronize_rcu_expedited", "rcu"), ("do_wait", "child"), ("n_tty_read", "tty"),
+    ("n_tty_write", "tty"),
 )  # fmt: skip
 
 
@@ -74,6 +79,7 @@ def wait_queues(kernel: Kernel, stacks: LiveStacks) -> Found:
     for where, row in enumerate(every.row.tolist()):
         found.type[where] = _BY_WAKER.get(names[where]) or by_sleeper(sleepers.get(row, [])) or "wait_queue"
     _folios(kernel, every, found)
+    _bits(kernel, every, found)
     _percpu_rwsems(kernel, found)
     return Found.of([found, _draining(kernel, stacks)])
 
@@ -119,16 +125,42 @@ def _folios(kernel: Kernel, every: Candidates, found: Found) -> None:
     rows = np.flatnonzero(found.type == "folio")
     if offset is not None and page is not None and len(rows):
         found.object[rows] = word_at(kernel, every.at[rows] - np.uint64(offset), page)
+        _name_folios(kernel, found, rows)
+
+
+def _name_folios(kernel: Kernel, found: Found, rows: I64) -> None:
+    """Which page of which file each is, or that it is none's."""
+    struct = "struct folio" if kernel.types.has_member("struct folio", "index") else "struct page"
+    folio = StructArray(kernel, struct, found.object[rows])
+    mapping, index = folio["mapping"], folio["index"]
+    anonymous = mapping.has(_ANONYMOUS).true
+    paths = mapping_paths(kernel, np.where(anonymous, 0, mapping.filled(0)).astype(np.uint64))
+    for row, path, number, own in zip(rows.tolist(), paths, index, anonymous.tolist(), strict=True):
+        if own:
+            found.name[row] = "a page of a process's own memory"
+        elif path and number is not None:
+            found.name[row] = f"page {int(number):,} of {path}"
+
+
+def _bits(kernel: Kernel, every: Candidates, found: Found) -> None:
+    """Who waits for a bit, or for a variable, waits on a hashed queue, too: the word is in the key around its entry."""
+    offset = member_offset(kernel, "struct wait_bit_queue_entry", "wq_entry")
+    word = member_offset(kernel, "struct wait_bit_queue_entry", "key.flags")
+    rows = np.flatnonzero(found.type == "bit")
+    if offset is not None and word is not None and len(rows):
+        found.object[rows] = word_at(kernel, every.at[rows] - np.uint64(offset), word)
 
 
 def _percpu_rwsems(kernel: Kernel, found: Found) -> None:
-    """A percpu_rw_semaphore's readers and writers wait on its own queue while a writer has it; who, it does not say."""
-    offset = member_offset(kernel, _PERCPU, "waiters")
+    """A percpu_rw_semaphore's readers and writers wait on its own queue while a writer has it; who that is, it says
+    only as long as the writer itself waits for the last readers (`writer`)."""
+    offset, writer = (member_offset(kernel, _PERCPU, name) for name in ("waiters", "writer"))
     rows = np.flatnonzero((found.type == "percpu_rwsem") & (found.object != 0))
     if offset is not None and len(rows):
         found.object[rows] -= np.uint64(offset)
-        found.holder[rows] = UNKNOWN
-        found.say(rows, "a percpu_rw_semaphore does not say which writer holds it")
+        who = word_at(kernel, found.object[rows], writer)
+        found.holder[rows] = np.where(who != 0, who, UNKNOWN)
+        found.say(rows[who == 0], "a percpu_rw_semaphore does not say which writer holds it")
 
 
 def _draining(kernel: Kernel, stacks: LiveStacks) -> Found:

@@ -116,6 +116,8 @@ def _barriers(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64, worke
         if len(at):
             one = int(at[0])
             found.holder[row] = workers.task[one]
+            if not workers.task[one]:
+                found.say(np.array([row]), "its worker has no thread: its works are done in softirqs")
             found.name[row] = f"the work {workers.function[one]}" if workers.function[one] else "a work"
             queue = workers.name_of(int(workers.queue_of[one]))
             if queue:
