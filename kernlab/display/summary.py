@@ -101,16 +101,9 @@ def _when(facts: pd.Series[Any]) -> str:
     when = f"{time:%Y-%m-%d %H:%M:%S} UTC" if time is not None and time == time else "at an unknown time"
     if facts["crash_time_source"] is not None and "clock" in facts["crash_time_source"]:
         when += f" by {facts['crash_time_source']}"
-    return f"{when}, {_span(up.total_seconds())} after boot" if up is not None and up == up else when
-
-
-def _span(seconds: float) -> str:
-    days, rest = divmod(int(seconds), 86_400)
-    hours, rest = divmod(rest, 3600)
-    minutes, whole = divmod(rest, 60)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
-    shown = [f"{count} {unit}" for count, unit in parts if count]
-    return " ".join([*shown, f"{whole} s"]) if days == 0 else " ".join(shown)
+    return (
+        f"{when}, {text.human_time(up.total_seconds())} after boot" if up is not None and up == up else when
+    )
 
 
 def _who(facts: pd.Series[Any]) -> str:

@@ -74,6 +74,15 @@ def human_bytes(count: Any) -> str:
     raise AssertionError("the last unit takes everything")
 
 
+def human_time(seconds: float) -> str:
+    """A span of time as people say it, in whole units: `17 s`, `1 min 24 s`, `3 h 5 min 7 s`, `2 d 7 h 40 min`."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    shown = [f"{count:,} {unit}" for count, unit in ((days, "d"), (hour, "h"), (minute, "min")) if count]
+    return " ".join(shown if days else [*shown, f"{second} s"])
+
+
 def percent(share: float) -> str:
     """A share of 1 as people read it: `0%` only where it is nothing; '' for what is not a number."""
     if share != share:

@@ -134,5 +134,7 @@ def test_what_two_processes_share_names_both(opened):
     mm = int(first["mm"])
     overlay.set("task_struct", int(second["address"]), "mm", mm)
     dump = overlay.dump()
-    assert dump.owner(mm)["holder"] == f"{first['comm']} ({first['pid']}) and 1 other"
+    assert dump.owner(mm)["holder"] == (
+        f"{first['comm']} ({first['pid']}) and {second['comm']} ({second['pid']})"
+    )
     dump.close()

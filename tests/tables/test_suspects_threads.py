@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-from support.overlay import Overlay
+import re
 
+import pytest
+from support.captures import captures
+from support.overlay import Overlay
+from support.truth import Truth
+
+import kernlab
+from kernlab.util.text import human_time
 from kernlab.walk.cpus import percpu, possible_cpus
 
 SIZE = 16384
@@ -71,14 +77,103 @@ def held(sample, *, seconds, others=0, behind=0.0):
 def test_a_cpu_that_others_waited_for(sample):
     (lead,) = leads(held(sample, seconds=24, others=3), "CPU held")
     assert (lead["subject"], lead["cell"]) == ("init (1)", "dump.stack(cpu=1)")
-    assert lead["evidence"] == "It ran on CPU 1 for 24.0 s without giving way; 3 others waited to run there."
+    assert lead["evidence"] == "It ran on CPU 1 for 24 s without giving way; 3 others waited to run there."
 
 
 def test_a_cpu_whose_clock_stood_still(sample):
     (lead,) = leads(held(sample, seconds=24, behind=23), "CPU held")
-    assert "clock had not gone on for 23.0 s" in lead["evidence"]
+    assert "clock had not gone on for 23 s" in lead["evidence"]
 
 
 def test_who_works_alone_or_briefly_holds_nothing(sample):
     assert leads(held(sample, seconds=300), "CPU held") == []
     assert leads(held(sample, seconds=5, others=3), "CPU held") == []
+
+
+@pytest.mark.parametrize(
+    "folder", captures("lockup-*") or [None], ids=lambda folder: getattr(folder, "name", "")
+)
+def test_the_lockup_of_the_lab(folder):
+    """Its story: till holds till_lock on CPU 1 with interrupts off; receipt-1 and receipt-2 spin for it on 2 and 3."""
+    if folder is None:
+        pytest.skip(
+            "no capture of the lab's scenario lockup is here (KERNLAB_LAB_CAPTURES names a folder of them)"
+        )
+    lines = Truth(folder / "truth.tar.xz").lines("story.txt")
+    pid = {line.split()[1]: line.split()[2] for line in lines if "(" in line}
+    till, first, second = (f"{name} {pid[name]}" for name in ("till", "receipt-1", "receipt-2"))
+    with kernlab.open(folder / "vmcore") as dump:
+        found = dump.suspects
+        found = found[found["lead"] == "CPU held"]
+        assert found["subject"].tolist() == [till, first, second]
+        assert found["cell"].tolist() == [f"dump.stack(cpu={cpu})" for cpu in (1, 2, 3)]
+        held, *spun = found["evidence"]
+        assert held.endswith(f"{first} and {second} spin for till_lock [kernlab_shop], which it holds.")
+        for evidence in spun:
+            assert evidence.endswith(f"it spins for till_lock [kernlab_shop], which {till} holds.")
+        assert dump.stack(cpu=1).frames["comm"].iloc[0] == "till"
+
+
+#: What the rules of threads and waits say.
+OURS = {
+    "deadlock", "hung tasks", "hung task", "lock convoy", "stack overflow", "stack nearly full", "CPU held"
+}  # fmt: skip
+HEALTHY = [
+    folder for story in ("panic", "trace", "probes", "cgroups", "irq") for folder in captures(f"{story}-*")
+]
+
+
+def one_dump(folder):
+    names = ("vmcore", "vmcore.zlib", "vmcore.qemu-elf", "vmcore.elf")
+    return next(folder / name for name in names if (folder / name).is_file())
+
+
+@pytest.mark.parametrize("folder", HEALTHY or [None], ids=lambda folder: getattr(folder, "name", ""))
+def test_no_machine_that_was_well_is_accused(folder):
+    """The guests of other stories: nobody of them holds a lock or a CPU for ever, until the kernel dies."""
+    if folder is None:
+        pytest.skip("no captures of the lab are here (KERNLAB_LAB_CAPTURES names a folder of them)")
+    with kernlab.open(one_dump(folder)) as dump:
+        assert OURS.isdisjoint(dump.suspects["lead"])
+
+
+@pytest.mark.parametrize(
+    "folder", captures("deadlock-*") or [None], ids=lambda folder: getattr(folder, "name", "")
+)
+def test_the_deadlocks_of_the_lab_come_first(folder):
+    if folder is None:
+        pytest.skip(
+            "no capture of the lab's scenario deadlock is here (KERNLAB_LAB_CAPTURES names a folder of them)"
+        )
+    with kernlab.open(folder / "vmcore") as dump:
+        found = dump.suspects
+        assert found["lead"].tolist()[:2] == ["deadlock", "deadlock"]
+        for subject, names in zip(
+            found["subject"], (("checkout", "refund"), ("import", "reprice")), strict=False
+        ):
+            assert all(f"{name} (" in subject for name in names)
+        evidence = found["evidence"].iloc[0]
+        assert re.fullmatch(
+            r"2 threads wait for each other, for (\d+ min )?\d+ s by now, and none will ever go on. "
+            r"3 more threads wait for them.",
+            evidence,
+        )
+
+
+def test_spans_of_time_are_said_as_people_say_them():
+    for seconds, said in (
+        (0.4, "0 s"),
+        (17, "17 s"),
+        (84.9, "1 min 24 s"),
+        (3600, "1 h 0 s"),
+        (90061, "1 d 1 h 1 min"),
+        (400 * 86400, "400 d"),
+    ):
+        assert human_time(seconds) == said
+
+
+def test_no_evidence_has_a_time_as_pandas_prints_it():
+    for name in ("hung", "deadlock"):
+        with kernlab.open(kernlab.sample(name)) as dump:
+            assert not dump.suspects["evidence"].str.contains(r"\d days|\d:\d").any()
+            assert dump.suspects["evidence"].str.contains(r"the longest \d+ s").any()

@@ -247,7 +247,11 @@ def test_suspects_of_hung(hung):
     assert hung.log.text.str.contains("blocked for more than 10 seconds").any()
     assert leads.lead[0] == "hung tasks"
     assert leads.subject[0] == "order-1 (179) and 5 others"
-    assert "inventoryd (176) holds it" in leads.evidence[0]
+    assert leads.evidence[0].startswith(
+        "In uninterruptible sleep for more than 10 s (the longest 16 s), for mutex inventory_lock [kernlab_story]. "
+        "inventoryd (176) holds it"
+    )
+    assert leads.cell[1] == "dump.stack(176)"
     convoy = leads[leads.lead == "lock convoy"].iloc[0]
     assert convoy["subject"] == "mutex inventory_lock [kernlab_story]"
     assert convoy["evidence"].startswith("6 threads wait for it")

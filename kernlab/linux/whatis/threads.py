@@ -37,9 +37,11 @@ def say_thread(comm: str, pid: int | str) -> str:
 
 
 def say_several(names: list[str]) -> str:
-    """The first of several that share something, and how many more."""
+    """The first of several that share something, and how many more; two are both named."""
     more = len(names) - 1
-    return names[0] + (f" and {more:,} other{'' if more == 1 else 's'}" if more else "")
+    if more == 1:
+        return f"{names[0]} and {names[1]}"
+    return names[0] + (f" and {more:,} others" if more else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.thread_stacks import thread_size
-from kernlab.linux.whatis.threads import say_thread
+from kernlab.linux.whatis.threads import say_several, say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead
+from kernlab.util.text import human_time
 from kernlab.walk.cpus import percpu, possible_cpus
 
 U64 = npt.NDArray[np.uint64]
@@ -81,20 +84,52 @@ def long_running(memory: Evidence) -> list[Lead]:
     others = (waiting > 1).true
     still = (behind >= _LONG_SECONDS * 10**9 // 2).true
     found = []
-    for row in np.flatnonzero(held & (others | still))[:_MOST].tolist():
+    rows = np.flatnonzero(held & (others | still))[:_MOST].tolist()
+    spinning = _spinning(memory) if rows else pd.DataFrame()
+    for row in rows:
         name, _ = _thread(task, row)
         cpu = int(numbers[row])
-        parts = [f"It ran on CPU {cpu} for {int(ran.values[row]) / 1e9:.1f} s without giving way"]
+        parts = [f"It ran on CPU {cpu} for {human_time(int(ran.values[row]) / 1e9)} without giving way"]
         if others[row]:
             count = int(waiting.values[row]) - 1
             parts.append(f"{count:,} other{'' if count == 1 else 's'} waited to run there")
         if still[row]:
-            parts.append(
-                f"the CPU's clock had not gone on for {int(behind.values[row]) / 1e9:.1f} s, as with interrupts off"
-            )
+            stood = human_time(int(behind.values[row]) / 1e9)
+            parts.append(f"the CPU's clock had not gone on for {stood}, as with interrupts off")
+        pid = int(task["pid"].values[row])
+        wanted, kept = spinning[spinning["pid"] == pid], spinning[spinning["holder_pid"] == pid]
+        if len(wanted):
+            parts.append(f"it spins for {_lock(wanted)}{_by(wanted)}")
+        for _, each in kept.groupby("object", sort=False):
+            names = [
+                say_thread(str(comm), str(one)) for comm, one in zip(each["comm"], each["pid"], strict=True)
+            ]
+            verb = "spins" if len(each) == 1 else "spin"
+            parts.append(f"{show_controls(say_several(names))} {verb} for {_lock(each)}, which it holds")
         said = f"{'; '.join(parts)}."
-        found.append(Lead("CPU held", name, said, f"dump.stack(cpu={cpu})", 2.0))
+        # Whoever holds what others spin for comes before them.
+        weight = 2.0 + min(len(kept), 100) * 1e-2
+        found.append(Lead("CPU held", name, said, f"dump.stack(cpu={cpu})", weight))
     return found
+
+
+def _spinning(memory: Evidence) -> pd.DataFrame:
+    """Who spins for a lock; nobody where that is not known, which the rules of waits tell."""
+    try:
+        waits = memory.waits
+    except KernlabError:
+        return pd.DataFrame({name: pd.array([], dtype="Int64") for name in ("pid", "holder_pid", "object")})
+    return waits[waits["state"] == "R"]
+
+
+def _lock(rows: pd.DataFrame) -> str:
+    name = rows["name"].iloc[0]
+    return show_controls(name) if isinstance(name, str) else "a lock"
+
+
+def _by(rows: pd.DataFrame) -> str:
+    pid, comm = rows["holder_pid"].iloc[0], rows["holder_comm"].iloc[0]
+    return "" if pd.isna(pid) else f", which {show_controls(say_thread(str(comm), int(pid)))} holds"
 
 
 def _left(kernel: Kernel, start: U64, size: int) -> I64:

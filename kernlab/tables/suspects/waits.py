@@ -7,6 +7,7 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_several, say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead
+from kernlab.util.text import human_time
 
 #: So many who wait for one lock are worth a look.
 _CONVOY = 4
@@ -27,11 +28,14 @@ def deadlocks(evidence: Evidence) -> list[Lead]:
     for cycle, line in list(zip(graph.cycles, graph.deadlocks, strict=True))[:_MOST]:
         behind = _behind(graph.edges, cycle)
         more = f" {_several(behind, 'more thread')} for them." if behind else ""
+        # As long as the last of them sleeps.
+        closed = evidence.waits.loc[evidence.waits["pid"].isin(cycle), "since"].min()
+        stood = "" if pd.isna(closed) else f", for {human_time(closed.total_seconds())} by now"
         found.append(
             Lead(
                 "deadlock",
                 show_controls(line.removeprefix("deadlock: ")),
-                f"{len(cycle):,} threads wait for each other, and none will ever go on.{more}",
+                f"{len(cycle):,} threads wait for each other{stood}, and none will ever go on.{more}",
                 f"dump.waits[dump.waits.pid.isin({cycle[:20]})]",
                 _DEADLOCK + behind * 1e-3,
             )
@@ -46,14 +50,15 @@ def hung_tasks(evidence: Evidence) -> list[Lead]:
     found = []
     for rows in _by_object(long)[:_MOST]:
         first = rows.iloc[0]
-        longest = rows["since"].max() // pd.Timedelta(seconds=1)
+        longest = human_time(rows["since"].max().total_seconds())
+        pids = _pids(rows)
         found.append(
             Lead(
                 "hung tasks" if len(rows) > 1 else "hung task",
                 _names(rows),
-                f"In uninterruptible sleep for more than {after:,} s (the longest {longest:,} s), for {_what(first)}."
-                f"{_holder(waits, first)}",
-                f"dump.waits[dump.waits.pid.isin({_pids(rows)})]",
+                f"In uninterruptible sleep for more than {human_time(after)} (the longest {longest}), for "
+                f"{_what(first)}.{_holder(waits, first)}",
+                f"dump.stack({pids[0]})" if len(pids) == 1 else f"dump.waits[dump.waits.pid.isin({pids})]",
                 _HUNG + min(len(rows), 1000) * 1e-3,
             )
         )
