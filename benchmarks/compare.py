@@ -38,6 +38,12 @@ class Case:
 CASES = {
     "import": Case("import kernlab, and nothing heavy with it"),
     "tasks": Case("the tasks DataFrame", "dump.tasks", "drgn_tasks.py", "task_figures"),
+    "stacks": Case(
+        "every frame of every thread's stack, with symbols (kernlab's table says more)",
+        "dump.stacks",
+        "drgn_stacks.py",
+        "stack_figures",
+    ),
     "slabs": Case(
         "the slab caches (drgn's do not look at per-CPU freelists)",
         "dump.slabs",

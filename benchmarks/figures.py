@@ -24,6 +24,20 @@ def task_figures(tasks: pd.DataFrame) -> str:
     )
 
 
+def stack_figures(stacks: pd.DataFrame) -> str:
+    # Of several symbols at one address drgn may take another one.
+    return json.dumps(
+        {
+            "rows": len(stacks),
+            "threads": int(stacks["task"].nunique()),
+            "pids": int(stacks["pid"].sum()),
+            "frames": int(stacks["frame"].sum()),
+            "addresses": int(stacks["address"].to_numpy(dtype="uint64").sum()),
+            "pointers": int(stacks["sp"].to_numpy(dtype="uint64").sum()),
+        }
+    )
+
+
 def slab_figures(slabs: pd.DataFrame) -> str:
     # active is left out: drgn counts it as slabinfo does, kernlab through the per-CPU freelists.
     return json.dumps(
