@@ -277,16 +277,22 @@ class Kernel:
             return self.symbols.address(name)
         return address
 
-    def find_type(self, name: str) -> Type:
-        """A type by its C name, of the kernel or else of a module. Raises TypeNotFoundError."""
+    def type_anywhere(self, name: str) -> Type | None:
+        """A type by its C name, of the kernel or else of a module; None where neither has it.
+
+        Raises TypesLostError.
+        """
         found = self.types.get(name)
         if found is not None:
             return found
         self.with_modules()
-        for types in self.module_types:
-            found = types.get(name)
-            if found is not None:
-                return found
+        return next((found for types in self.module_types if (found := types.get(name)) is not None), None)
+
+    def find_type(self, name: str) -> Type:
+        """`type_anywhere`, but raises TypeNotFoundError naming types spelt alike, for which it looks at all names."""
+        found = self.type_anywhere(name)
+        if found is not None:
+            return found
         try:
             return self.types.find(name)
         except TypeNotFoundError as error:

@@ -163,11 +163,11 @@ class _Parser:
         words = name.split()
         if len(words) == 1 and self.kernel.types.get(f"struct {words[0]}") is not None:
             return self.kernel.find_type(f"struct {words[0]}")
-        try:
+        if len(words) > 1:
             return self.kernel.find_type(" ".join(words))
+        try:
+            return self.kernel.type_anywhere(" ".join(words))
         except KernlabError:
-            if len(words) > 1:
-                raise
             return None
 
     def _skip(self) -> str:

@@ -37,9 +37,10 @@ def identify(kernel: Kernel, addresses: Sequence[int] | npt.NDArray[np.uint64]) 
 def type_of(kernel: Kernel, answer: Answer) -> Type | None:
     """The C type of the whole of what lies there; None where it is not known."""
     try:
-        return kernel.find_type(answer.type).strip() if answer.type else None
+        found = kernel.type_anywhere(answer.type) if answer.type else None
     except KernlabError:
         return None
+    return found.strip() if found is not None else None
 
 
 class Identify:

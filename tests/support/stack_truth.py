@@ -162,7 +162,8 @@ def logged_trace(log: pd.DataFrame) -> list[tuple[str, str]] | None:
     if lines is None:
         return None
     frames: list[tuple[str, str]] = []
-    section, interrupted = "TASK", []
+    interrupted: list[str] = []
+    section = "TASK"
     for line in lines:
         if match := _SECTION.fullmatch(line):
             section = "TASK" if match[1] else match[2]

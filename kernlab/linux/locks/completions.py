@@ -14,7 +14,7 @@ from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.live_stacks import LiveStacks
 from kernlab.linux.locks.requests import name_bios
 from kernlab.linux.locks.rings import heads_of, linked
-from kernlab.linux.locks.waiters import member_offset, named_on_stacks, word_at
+from kernlab.linux.locks.waiters import first_row, member_offset, named_on_stacks, word_at
 from kernlab.linux.locks.workqueues import name_works
 
 U64 = npt.NDArray[np.uint64]
@@ -74,15 +74,11 @@ def _name(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
 def _name_children(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -> I64:
     """vfork: until the child has another program, or ended."""
     task = stacks.task
-    done = task["vfork_done"].filled(0).astype(np.uint64)
-    known = []
-    for row in rows.tolist():
-        child = np.flatnonzero(done == found.object[row])
-        if len(child):
-            found.holder[row] = task.addresses[child[0]]
-            found.name[row] = "exec or exit of the child (vfork)"
-            known.append(row)
-    return np.array(known, dtype=np.int64)
+    child = first_row(task["vfork_done"].filled(0).astype(np.uint64), found.object[rows])
+    rows, child = rows[child >= 0], child[child >= 0]
+    found.holder[rows] = task.addresses[child]
+    found.name[rows] = "exec or exit of the child (vfork)"
+    return rows
 
 
 def _name_threads(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -> I64:
@@ -94,18 +90,17 @@ def _name_threads(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -
     if kthread is None or not task.has(member):
         return np.zeros(0, dtype=np.int64)
     own = np.where((task["flags"].has(0x00200000)).true, task[member].filled(0), 0).astype(np.uint64)
-    known = []
+    known = [rows[:0]]
     for name, what in (("exited", "end"), ("parked", "parking")):
         offset = member_offset(kernel, "struct kthread", name)
         if offset is None:
             continue
-        for row in rows.tolist():
-            who = np.flatnonzero((own != 0) & (own + np.uint64(offset) == found.object[row]))
-            if len(who):
-                found.holder[row] = task.addresses[who[0]]
-                found.name[row] = f"the {what} of a kernel thread"
-                known.append(row)
-    return np.array(known, dtype=np.int64)
+        who = first_row(np.where(own != 0, own + np.uint64(offset), np.uint64(0)), found.object[rows])
+        hit, who = rows[who >= 0], who[who >= 0]
+        found.holder[hit] = task.addresses[who]
+        found.name[hit] = f"the {what} of a kernel thread"
+        known.append(hit)
+    return np.concatenate(known)
 
 
 def _name_grace_periods(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64) -> I64:

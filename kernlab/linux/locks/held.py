@@ -26,7 +26,7 @@ def held_locks(kernel: Kernel) -> Found:
     stacks = live_stacks(kernel)
     keep = kernel.arch.is_kernel(stacks.word) & (stacks.word % np.uint64(8) == 0)
     # Nothing on a stack is a lock that others wait for, and a waiter names the task, too.
-    keep &= ~np.isin(stacks.word, stacks.address)
+    keep &= ~stacks.holds(stacks.word)
     word, row = stacks.word[keep], stacks.row[keep]
     me = stacks.task.addresses[row]
     parts = []

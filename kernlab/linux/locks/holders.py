@@ -9,6 +9,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.linux.locks.found import NOBODY, UNKNOWN, Found
 from kernlab.linux.locks.live_stacks import LiveStacks
 from kernlab.linux.locks.sleep_times import fell_asleep
+from kernlab.linux.locks.waiters import first_row, members
 from kernlab.linux.whatis.engine import what_lies_at
 from kernlab.linux.whatis.threads import say_thread
 
@@ -27,10 +28,7 @@ _WITHIN = frozenset({
 
 def task_rows(stacks: LiveStacks, holders: U64) -> I64:
     """The row of the task whose task_struct each address is, -1 where it is none's."""
-    task = stacks.task.addresses
-    order = np.argsort(task, kind="stable")
-    at = np.minimum(np.searchsorted(task[order], holders), len(task) - 1)
-    return np.where(task[order][at] == holders, order[at], -1).astype(np.int64)
+    return first_row(stacks.task.addresses, holders)
 
 
 def check_holders(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
@@ -65,8 +63,8 @@ def _reused(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64, who: I6
     rows, who = rows[locks], who[locks]
     asleep = fell_asleep(kernel, stacks.task[found.row[rows]])
     born = stacks.task[who]["start_time"]
-    for lock in np.unique(found.object[rows]).tolist():
-        mine = np.flatnonzero(found.object[rows] == lock)
+    locks, of = np.unique(found.object[rows], return_inverse=True)
+    for mine in members(of, len(locks)):
         known = mine[asleep.valid[mine] & born.valid[mine]]
         if len(known) and int(born.values[known[0]]) > int(asleep.values[known].max()) + _CLOCKS_APART:
             found.say(
@@ -88,10 +86,12 @@ def _readers(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64, who: I
     start = np.where((answers.slab >= 0) & (answers.start != 0), answers.start, locks)
     running = ~np.isin(np.arange(len(stacks.task)), np.unique(stacks.row))
     waits = dict(zip(found.row.tolist(), found.type.tolist(), strict=True))
-    for one in range(len(locks)):
-        mine = rows[of == one]
-        last = int(who[of == one][0])
-        holds = np.unique(stacks.row[(stacks.word == locks[one]) | (stacks.word == start[one])])
+    # Of all words few point to one of these.
+    pointing = np.flatnonzero(first_row(np.concatenate([locks, start]), stacks.word) >= 0)
+    word, pointer_of = stacks.word[pointing], stacks.row[pointing]
+    for one, several in enumerate(members(of, len(locks))):
+        mine, last = rows[several], int(who[several[0]])
+        holds = np.unique(pointer_of[(word == locks[one]) | (word == start[one])])
         holds = np.setdiff1d(holds, found.row[found.object == locks[one]])
         task = stacks.task[np.array([last])]
         called = say_thread(task["comm"][0] or "?", task["pid"][0] if task["pid"][0] is not None else "?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ _ASLEEP, _WAKING = 0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x1000 | 0x8000, 0x200
 _MADE = (".constprop", ".isra", ".part", ".cold", ".llvm")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LiveStacks:
     """M words of the stacks of all tasks that do not run: `address` and `word` uint64[m], ascending by address; `row`
     int64[m], the task's in `task`. `asleep` bool[tasks]: neither running, nor ready to, nor dead.
@@ -47,6 +48,15 @@ class LiveStacks:
     frame_name: Texts
     frame_schedules: Mask
 
+    def holds(self, addresses: U64) -> Mask:
+        """Which of the addresses uint64[n] are those of words of these stacks: bool[n]."""
+        found = np.zeros(len(addresses), dtype=bool)
+        if len(self.address):
+            # Nearly nothing else lies between the first stack and the last one, so few are searched for.
+            near = np.flatnonzero((addresses >= self.address[0]) & (addresses <= self.address[-1]))
+            found[near] = self.address[np.searchsorted(self.address, addresses[near])] == addresses[near]
+        return found
+
     def function_at(self, rows: I64, addresses: U64) -> Texts:
         """The function in whose frame on the stack of each task an address lies, '' where that is not known."""
         names = np.full(len(addresses), "", dtype=object)
@@ -58,6 +68,10 @@ class LiveStacks:
 
     def functions(self) -> dict[int, list[str]]:
         """The functions on each stack by the task's row, the innermost first."""
+        return self._functions
+
+    @cached_property
+    def _functions(self) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
         for row, name in zip(self.frame_row.tolist(), self.frame_name.tolist(), strict=True):
             found.setdefault(row, []).append(name)

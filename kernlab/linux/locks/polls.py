@@ -13,7 +13,7 @@ from kernlab.core.struct_array import StructArray
 from kernlab.linux.files import file_names
 from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.live_stacks import LiveStacks
-from kernlab.linux.locks.waiters import member_offset, named_on_stacks
+from kernlab.linux.locks.waiters import member_offset, members, named_on_stacks
 from kernlab.walk.rbtree import rbtree_entries
 
 I64 = npt.NDArray[np.int64]
@@ -43,13 +43,20 @@ def polls(kernel: Kernel, stacks: LiveStacks) -> Found:
     if not len(found):
         return found
     owner, files, heads = _entries(kernel, every.at)
-    called = file_names(kernel, StructArray(kernel, "struct file", files)).tolist()
-    for row in range(len(found)):
-        mine = np.flatnonzero(owner == row)
-        found.name[row] = say_files([called[one] for one in mine[:_NAMED].tolist()], len(mine))
+    entries = members(owner, len(found))
+    first = _first_files(kernel, files, entries)
+    for row, mine in enumerate(entries):
+        found.name[row] = say_files([first[one] for one in mine[:_NAMED].tolist()], len(mine))
         if len(mine) == 1:
             found.object[row] = heads[mine[0]]
     return found
+
+
+def _first_files(kernel: Kernel, files: U64, entries: list[I64]) -> dict[int, str | None]:
+    """The names of those of the struct files uint64[m] that are the first of some entries, by their rows."""
+    rows = np.concatenate([mine[:_NAMED] for mine in entries])
+    names = file_names(kernel, StructArray(kernel, "struct file", files[rows]))
+    return dict(zip(rows.tolist(), names, strict=True))
 
 
 def _may_be_table(kernel: Kernel, tables: U64) -> npt.NDArray[np.bool_]:
@@ -122,10 +129,8 @@ def name_epolls(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
         kernel, unique + np.uint64(root), "struct epitem", "rbn", what="the files of epolls"
     )
     files = item["ffd.file"].filled(0).astype(np.uint64)
-    first = np.concatenate([np.flatnonzero(owner == one)[:_NAMED] for one in range(len(unique))])
-    called = dict(
-        zip(first.tolist(), file_names(kernel, StructArray(kernel, "struct file", files[first])), strict=True)
-    )
+    items = members(owner, len(unique))
+    first = _first_files(kernel, files, items)
     for row, one in zip(rows.tolist(), of.tolist(), strict=True):
-        mine = np.flatnonzero(owner == one)
-        found.name[row] = say_files([called[at] for at in mine[:_NAMED].tolist()], len(mine))
+        mine = items[one]
+        found.name[row] = say_files([first[at] for at in mine[:_NAMED].tolist()], len(mine))

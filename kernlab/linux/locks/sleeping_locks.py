@@ -130,7 +130,7 @@ def _locks_of(
             ends = np.isin(word_at(kernel, words, first), nodes) | np.isin(
                 word_at(kernel, words, last), nodes
             )
-            outside: Mask = ends & ~np.isin(words, stacks.address)
+            outside: Mask = ends & ~stacks.holds(words)
             return outside
 
         def owned(row: I64, words: U64) -> Mask:

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.linux.locks.found import Found
+from kernlab.linux.locks.holders import task_rows
 from kernlab.linux.locks.live_stacks import LiveStacks
-from kernlab.linux.locks.waiters import member_offset, word_at
+from kernlab.linux.locks.waiters import member_offset, members, word_at
 from kernlab.linux.locks.workqueues import find_workers
 
 I64 = npt.NDArray[np.int64]
@@ -156,14 +157,13 @@ def name_children(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
         task["real_parent"].filled(0).astype(np.uint64),
     )
     leader = task["group_leader"].filled(0).astype(np.uint64)
-    gone = task["exit_state"].filled(0)
+    process = task_rows(stacks, leader)
+    lives = (leader == task.addresses) & (task["exit_state"].filled(0) == 0)
+    above = task_rows(stacks, parent)
+    # A thread's child is its whole process's.
+    children = members(np.where(lives & (above >= 0), process[above], -1), len(task))
     for row, wanted in zip(rows.tolist(), pid.tolist(), strict=True):
-        me = leader[found.row[row]]
-        mine = np.flatnonzero(
-            (leader[np.searchsorted(task.addresses, parent).clip(0, len(task) - 1)] == me)
-            & (leader == task.addresses)
-            & (gone == 0)
-        )
+        mine = children[process[found.row[row]]] if process[found.row[row]] >= 0 else process[:0]
         if wanted:
             mine = mine[own[mine] == np.uint64(wanted)]
         if len(mine) == 1:

@@ -64,9 +64,25 @@ def named_on_stacks(kernel: Kernel, stacks: LiveStacks, type_name: str, member: 
     hit = (stacks.word == stacks.task.addresses[stacks.row]) & stacks.asleep[stacks.row]
     row, at = stacks.row[hit], stacks.address[hit] - np.uint64(offset)
     # What would begin below the saved stack pointer lies on no live stack.
-    own = np.isin(at, stacks.address)
+    own = stacks.holds(at)
     row, at = row[own], at[own]
     return Candidates(row, at, stacks.function_at(row, at))
+
+
+def first_row(values: U64, wanted: U64) -> I64:
+    """The first row of values uint64[m] that is each of the wanted ones uint64[n], -1 where none is: int64[n]."""
+    if not len(values):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    order = np.argsort(values, kind="stable")
+    row = order[np.minimum(np.searchsorted(values, wanted, sorter=order), len(values) - 1)]
+    return np.where(values[row] == wanted, row, -1)
+
+
+def members(owner: I64, count: int) -> list[I64]:
+    """The rows of each of `count` owners, by the owner int64[n] of every row (-1: none), in their order."""
+    order = np.argsort(owner, kind="stable")
+    bounds = np.searchsorted(owner[order], np.arange(count + 1))
+    return np.split(order, bounds)[1:-1]
 
 
 def word_at(kernel: Kernel, addresses: U64, offset: int | None) -> U64:

@@ -83,9 +83,12 @@ def member_at(kernel: Kernel, type_name: str, offset: int) -> Place:
     if not type_name.startswith("struct "):
         return Place("", "", offset)
     try:
-        struct = kernel.find_type(type_name).strip()
+        whole = kernel.type_anywhere(type_name)
     except KernlabError:
+        whole = None
+    if whole is None:
         return Place("", "", offset)
+    struct = whole.strip()
     place = Place("", type_name.removeprefix("struct "), offset)
     for _ in range(_DEEPEST):
         if not isinstance(struct, StructType):
