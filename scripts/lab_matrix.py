@@ -54,6 +54,7 @@ QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-raw-zlib")
 #: The stories whose stacks are hard to follow, and how they are told.
 STACKS: dict[str, dict[str, str | int]] = {
     "deadlock": {},
+    "waits": {},
     "lockup": {},
     "irq": {"WHERE": "nmi"},
     "probes": {},

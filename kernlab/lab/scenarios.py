@@ -57,6 +57,11 @@ SCENARIOS = {
             settings={"DIE": "hung"},
         ),
         Scenario(
+            "waits",
+            "kernel threads each asleep in another way: for every kind of lock, a folio, RCU, a thread, a work item",
+            driver="kernlab_depot",
+        ),
+        Scenario(
             "lockup",
             "a CPU spins with interrupts off and holds a spinlock, two more queue for it, softlockup_panic",
             cpus=4,

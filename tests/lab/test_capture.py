@@ -120,7 +120,7 @@ def test_the_matrix_has_every_kernel_with_four_and_five_levels() -> None:
     for kernel in script.MATRIX:
         tried = {(name, options.la57): options for name, options in script.captures(kernel)}
         both = {(name, la57) for name in ("panic", "trace") for la57 in (False, True)}
-        once = {"cgroups", "deadlock", "lockup", "irq", "probes"}
+        once = {"cgroups", "deadlock", "waits", "lockup", "irq", "probes"}
         assert set(tried) == {*both, *((name, False) for name in once)}
         assert set(tried["panic", False].formats) == {"zlib", "lzo", "elf", "flattened", "split"}
         assert set(tried["trace", False].qemu_formats) == {"elf", "kdump-zlib", "kdump-raw-zlib"}
