@@ -1,7 +1,7 @@
 """A lead's cell in, what it shows out: its code is walked, step by step, and never evaluated.
 
 The cells of `suspects` are kernlab's own, but they quote names that stand in the dump. What is known here are the
-dump's tables and plots, and the few ways in which a cell picks rows of them.
+dump's tables, stacks and plots, and the few ways in which a cell picks rows of them.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def show(dump: Dump, code: str) -> pd.DataFrame | pd.Series[Any] | PlotCell:
         raise KernlabError(f"this is not the cell of a lead: {error}") from error
     if (plot := _plot(body)) is not None:
         return plot
+    if (given := _called(body, "stack", _is_dump)) is not None:
+        return dump.stack(*given[0], **given[1]).frames
     shown = _value(dump, body)
     if isinstance(shown, pd.DataFrame | pd.Series):
         return shown
@@ -73,16 +75,24 @@ def show(dump: Dump, code: str) -> pd.DataFrame | pd.Series[Any] | PlotCell:
 
 
 def _plot(node: ast.expr) -> PlotCell | None:
+    given = _called(
+        node, None, lambda on: isinstance(on, ast.Attribute) and on.attr == "plot" and _is_dump(on.value)
+    )
+    if given is None or not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    return PlotCell(node.func.attr, *given)
+
+
+def _called(
+    node: ast.expr, name: str | None, on: Callable[[ast.expr], bool]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of a call of `name` (None: of any), a method of what `on` knows; None of anything else."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return None
-    where = node.func.value
-    if not (isinstance(where, ast.Attribute) and where.attr == "plot" and _is_dump(where.value)):
+    if not on(node.func.value) or name not in (None, node.func.attr):
         return None
-    return PlotCell(
-        node.func.attr,
-        tuple(_constant(each) for each in node.args),
-        {each.arg: _constant(each.value) for each in node.keywords if each.arg is not None},
-    )
+    named = {each.arg: _constant(each.value) for each in node.keywords if each.arg is not None}
+    return tuple(_constant(each) for each in node.args), named
 
 
 def _is_dump(node: ast.expr) -> bool:

@@ -28,7 +28,7 @@ def stack(dump: Dump, pages: Pages, place: int) -> dict[str, Any]:
 def overview(dump: Dump, pages: Pages) -> dict[str, Any]:
     """The stack of the thread that panicked, and those of all in state D, equal ones together."""
     told: dict[str, Any] = {
-        "panic": _shown(lambda: dump.stack.of_panic()),
+        "panic": _shown(lambda: dump.stack.of_panic(), registers=False),
         "groups": [],
         "more": 0,
         "failed": "",
@@ -52,9 +52,9 @@ def overview(dump: Dump, pages: Pages) -> dict[str, Any]:
     return told
 
 
-def _shown(find: Callable[[], Stack]) -> dict[str, Any]:
+def _shown(find: Callable[[], Stack], *, registers: bool = True) -> dict[str, Any]:
     try:
-        head, *lines = _lines(repr(find()))
+        head, *lines = _lines(find().text(registers=registers))
     except KernlabError as error:
         return {"head": "", "lines": [], "failed": _text(str(error))}
     return {"head": head, "lines": [line for line in lines if line != "Call Trace:"], "failed": ""}

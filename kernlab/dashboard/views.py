@@ -50,7 +50,8 @@ _RELATED = {
 def running(dump: Dump, pages: Pages) -> dict[str, Any]:
     """What ran on the CPUs when the machine died, how many threads there were, and how many waited in state D."""
     tasks = pages.table("tasks")
-    places = [int(place) for place in tasks.index[tasks["on_cpu"].fillna(False)]]
+    running = tasks[tasks["on_cpu"].fillna(False)].sort_values("cpu", kind="stable")
+    places = [int(place) for place in running.index]
     return {
         "tasks": [
             {
@@ -104,7 +105,7 @@ def suspects(dump: Dump, pages: Pages) -> dict[str, Any]:
             {
                 "place": place,
                 "lead": _text(row["lead"]),
-                "subject": text.shorten(_text(row["subject"]), 80),
+                "subject": text.shorten(_text(row["subject"]), 240),
                 "size": "" if pd.isna(row["bytes"]) else text.human_bytes(row["bytes"]),
                 "share": "" if pd.isna(row["share"]) else text.percent(float(row["share"])),
                 "evidence": text.shorten(_text(row["evidence"]), 400),

@@ -279,7 +279,9 @@ def test_the_list_is_grouped_with_each_name_once_and_suspects_first(sample: Any,
     assert set(names) == {entry["name"] for entry in listed}
     plots = views.plots(sample)
     # A plot that goes by a table's name has no place of its own.
-    assert {plot["name"] for plot in plots if not plot["group"]} == {"memory", "zones", "slabs", "maps"}
+    assert {plot["name"] for plot in plots if not plot["group"]} == {
+        *("memory", "zones", "slabs", "maps", "stacks")
+    }
     own = [plot["name"] for plot in plots if plot["group"]]
     assert not set(own) & set(names)
     groups = [entry["group"] for entry in listed]

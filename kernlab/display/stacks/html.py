@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kernlab.debuginfo.source_lines import SourceFrame
 from kernlab.display.stacks.parts import Frame
-from kernlab.display.stacks.text import registers
+from kernlab.display.stacks.text import registers, segment
 from kernlab.errors import KernlabError
 from kernlab.escape import NO_MATH, escape_html
 from kernlab.linux.stacks.saved_registers import spelt
@@ -94,7 +94,7 @@ def _frame(frame: Frame, instructions: Instructions | None) -> str:
     if module:
         shown += f' <span class="module">[{escape_html(shorten(module, _LONGEST))}</span>'
     if frame.interrupted:
-        shown = f"RIP: {shown}"
+        shown = f"RIP: {segment(frame)}{shown}"
     if not frame.reliable:
         shown = f'<span class="guess" title="a guess: nothing proves that this was called">? {shown}</span>'
     calls = "".join(f'<span class="at"></span>{_inlined(one)}<br>' for one in frame.lines[:-1])

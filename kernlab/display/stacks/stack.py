@@ -160,13 +160,17 @@ class Stack:
         return f"{state} ({STATES[state]})" if state in STATES else state
 
     def __repr__(self) -> str:
+        return self.text()
+
+    def text(self, *, registers: bool = True) -> str:
+        """What a terminal shows; without `registers` only where what was interrupted was."""
         task = self._task
         running = " (running)" if _is_true(task["on_cpu"]) else ""
         head = (
             f"PID: {_said(task['pid'])} Comm: {_said(task['comm'])} State: {self._state} CPU: {_said(task['cpu'])}"
             f"{running} Task: {int(task['address']):#018x}"
         )
-        return call_trace(head, self._frames, self.problems)
+        return call_trace(head, self._frames, self.problems, whole=registers)
 
     def _repr_html_(self) -> str:
         return self.html()

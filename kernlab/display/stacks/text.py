@@ -22,16 +22,16 @@ STATES = {
 }
 
 
-def call_trace(head: str, frames: Sequence[Frame], problems: Sequence[str]) -> str:
-    """The whole of it, one line a frame; nothing in it acts on a terminal."""
-    lines = [head, *_trace(frames), *(f" ({problem})" for problem in problems)]
+def call_trace(head: str, frames: Sequence[Frame], problems: Sequence[str], *, whole: bool = True) -> str:
+    """One line a frame, and the registers of what was interrupted if `whole`; nothing in it acts on a terminal."""
+    lines = [head, *_trace(frames, whole), *(f" ({problem})" for problem in problems)]
     return "\n".join(escape_terminal(line) for line in lines)
 
 
-def _trace(frames: Sequence[Frame]) -> Iterator[str]:
+def _trace(frames: Sequence[Frame], whole: bool) -> Iterator[str]:
     if frames and frames[0].interrupted:
         # What a CPU did itself comes first, as in an oops.
-        yield from _interrupted(frames[0])
+        yield from _interrupted(frames[0], whole)
         frames = frames[1:]
     if not frames:
         return
@@ -44,17 +44,19 @@ def _trace(frames: Sequence[Frame]) -> Iterator[str]:
             mark = frame.mark
             yield f" <{mark}>"
         if frame.interrupted:
-            yield from _interrupted(frame)
+            yield from _interrupted(frame, whole)
         else:
             yield from _inlined(frame)
             yield f" {'' if frame.reliable else '? '}{frame.symbol}{_line(frame)}"
     yield f" </{mark}>"
 
 
-def _interrupted(frame: Frame) -> Iterator[str]:
+def _interrupted(frame: Frame, whole: bool) -> Iterator[str]:
     rip, *more = registers(frame)
     yield from _inlined(frame)
-    yield from (f"{rip}{_line(frame)}", *more)
+    yield f"{rip}{_line(frame)}"
+    if whole:
+        yield from more
 
 
 def _inlined(frame: Frame) -> Iterator[str]:
@@ -70,8 +72,7 @@ def _line(frame: Frame) -> str:
 def registers(frame: Frame) -> Iterator[str]:
     """What was interrupted, in the kernel's own format, and which of its registers point to something known."""
     values = frame.registers
-    segment = f"{values['cs'] & 0xFFFF:04x}:" if "cs" in values else ""
-    yield f"RIP: {segment}{'' if frame.reliable else '? '}{frame.symbol}"
+    yield f"RIP: {segment(frame)}{'' if frame.reliable else '? '}{frame.symbol}"
     if "sp" in values:
         stack = f"{values['ss'] & 0xFFFF:04x}:" if "ss" in values else ""
         flags = f" EFLAGS: {values['flags']:08x}" if "flags" in values else ""
@@ -85,6 +86,11 @@ def registers(frame: Frame) -> Iterator[str]:
             yield " ".join(known)
     for name, _, label in frame.known:
         yield f"     {spelt(name)} = {label}"
+
+
+def segment(frame: Frame) -> str:
+    """`0010:` of the kernel's code, `0033:` of a program's; '' where it is not known."""
+    return f"{frame.registers['cs'] & 0xFFFF:04x}:" if "cs" in frame.registers else ""
 
 
 #: pt_regs.orig_ax where no system call was made and no error code was pushed.
