@@ -29,6 +29,7 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 #: parsed arguments to the exit status (None: 0). Of one that is not there, nothing is shown.
 _COMMANDS = (
     "kernlab.commands.tables",
+    "kernlab.commands.stack",
     "kernlab.commands.capture_status",
     "kernlab.commands.lab",
     "kernlab.commands.relay_record",

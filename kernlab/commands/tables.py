@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import kernlab
+from kernlab.commands.opening import add_opening, open_dump, tell
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_terminal
 from kernlab.util.text import Address, nearest
@@ -22,14 +23,14 @@ def add_parser(commands: Any) -> None:
     info = commands.add_parser("info", help="what a dump is, and how the machine died")
     info.add_argument("dump", metavar="DUMP", nargs="+", help="the dump file; of a split dump all pieces")
     info.add_argument("--json", action="store_true", help="every fact by its name, as JSON")
-    _add_opening(info)
+    add_opening(info)
     info.set_defaults(run=_info)
 
     tables = commands.add_parser("tables", help="the tables that a dump gives, each with its description")
     tables.add_argument(
         "dump", metavar="DUMP", nargs="*", help="a dump; its traces are listed, too, if it has any"
     )
-    _add_opening(tables)
+    add_opening(tables)
     tables.set_defaults(run=_tables)
 
     table = commands.add_parser(
@@ -59,35 +60,12 @@ def add_parser(commands: Any) -> None:
     columns.completer = sort.completer = _columns
     table.add_argument("--descending", action="store_true", help="the largest first")
     table.add_argument("--head", metavar="N", type=int, help="only the first N rows")
-    _add_opening(table)
+    add_opening(table)
     table.set_defaults(run=_table)
 
 
-def _add_opening(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--format",
-        metavar="FORMAT",
-        help="the dump's format, where its content does not tell: raw for a plain image of physical memory",
-    )
-    parser.add_argument(
-        "--vmlinux",
-        metavar="PATH",
-        action="append",
-        help="for source lines in stacks: the kernel's vmlinux or .debug file, a module's .ko.debug, or a folder that "
-        "has them; may be given several times",
-    )
-
-
-def _open(arguments: argparse.Namespace) -> kernlab.Dump:
-    """The dump that was named, or the pieces of one."""
-    names = [arguments.dump] if isinstance(arguments.dump, str) else arguments.dump
-    return kernlab.open(
-        names[0] if len(names) == 1 else names, format=arguments.format, vmlinux=arguments.vmlinux
-    )
-
-
 def _info(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as dump:
+    with open_dump(arguments) as dump:
         if arguments.json:
             facts = {str(key): _plain(value) for key, value in dump.info.items()}
             print(json.dumps(facts | {"problems": dump.problems}, indent=1))
@@ -96,7 +74,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
         said = summary(dump)
     print(as_text(said))
-    _tell(list(said.problems))
+    tell(list(said.problems))
     return 0
 
 
@@ -148,7 +126,7 @@ def _tables(arguments: argparse.Namespace) -> int:
         for name, entry in sorted(TABLES.items())
     }
     if arguments.dump:
-        with _open(arguments) as dump:
+        with open_dump(arguments) as dump:
             if len(dump.relay.channels):
                 listed |= {name: text for name, text in _OF_VIEWS.items() if name.startswith("relay.")}
             if len(dump.ftrace.counts):
@@ -165,7 +143,7 @@ def _table(arguments: argparse.Namespace) -> int:
         # A word that is a table's name is not a file: the other one was forgotten.
         wanted = f"DUMP {arguments.dump}" if arguments.dump in _names() else f"{arguments.dump} NAME"
         raise KernlabError(f"name a dump and a table: kernlab table {wanted}. There are: {known}")
-    with _open(arguments) as dump:
+    with open_dump(arguments) as dump:
         found = _find(dump, arguments.name, arguments.arguments)
         problems = list(found.attrs.get("problems", []))
         table = _select(_as_frame(found), arguments)
@@ -177,7 +155,7 @@ def _table(arguments: argparse.Namespace) -> int:
         sys.stdout.write(escape_terminal(text, lines=True) if sys.stdout.isatty() else text)
     else:
         _print_text(table)
-    _tell(problems)
+    tell(problems)
     return 0
 
 
@@ -324,9 +302,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset | np.ndarray):
         return [_plain(each) for each in value]
     return str(value)
-
-
-def _tell(problems: list[str]) -> None:
-    sys.stdout.flush()
-    for problem in problems:
-        print(f"kernlab: {escape_terminal(problem)}", file=sys.stderr)

@@ -25,6 +25,12 @@ def folders() -> list[Path]:
     return [folder for folder in [*named, _DEFAULT] if folder.is_dir()]
 
 
+def module_of(path: Path) -> str:
+    """The module that a file is named after, as the kernel writes it; "" where it is not named as a module's."""
+    name, dot, rest = path.name.partition(".ko")
+    return name.replace("-", "_") if dot and rest in ("", ".debug") else ""
+
+
 class DebugSearch:
     """Looks for the files of one kernel, by its release, in folders; the first that has the build id is taken.
 
@@ -94,9 +100,9 @@ class DebugSearch:
             tops = [folder / at for at in (*own, *(Path("usr/lib/debug") / one for one in own))]
             for top in [top for top in tops if top.is_dir()] or [folder]:
                 for path in _files(top):
-                    name, dot, _ = path.name.partition(".ko")
-                    if dot and path.name in (f"{name}.ko", f"{name}.ko.debug"):
-                        found.setdefault(name.replace("-", "_"), []).append(path)
+                    name = module_of(path)
+                    if name:
+                        found.setdefault(name, []).append(path)
             self._modules[folder] = found
         return self._modules[folder]
 

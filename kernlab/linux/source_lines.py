@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.debug_file import DebugFile, DebugInfoError
-from kernlab.debuginfo.debug_search import DebugSearch, folders
+from kernlab.debuginfo.debug_search import DebugSearch, folders, module_of
 from kernlab.debuginfo.source_lines import SourceFrame, SourceLines
 from kernlab.errors import KernlabError
 from kernlab.linux.build_ids import kernel_build_id, module_build_ids
@@ -58,14 +58,18 @@ def _check_file(kernel: Kernel, path: Path, own: str) -> None:
         )
     modules = module_build_ids(kernel)
     if file.build_id != own and file.build_id not in modules.values():
-        known = (
-            f"the kernel of {kernel.source} has {own}"
-            if own
-            else f"{kernel.source} does not say its kernel's"
-        )
+        named = module_of(path)
+        if named in modules:
+            known = (
+                f"{named} of {kernel.source} has {modules[named]}, and neither the kernel nor another module"
+            )
+        elif own:
+            known = f"the kernel of {kernel.source} has {own}, and none of its modules"
+        else:
+            known = f"{kernel.source} does not say its kernel's, and none of its modules"
         raise DebugInfoError(
-            f"{path} is of another build: its build id is {file.build_id}, but {known}, and none of its "
-            f"{len(modules):,} modules with a known one has it. The debug package of exactly "
+            f"{path} is of another build: its build id is {file.build_id}, but {known} has it (the ids of "
+            f"{len(modules):,} modules are known). The debug package of exactly "
             f"{kernel.vmcoreinfo.release or 'that kernel'} has the right file"
         )
     SourceLines(file)

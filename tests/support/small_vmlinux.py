@@ -23,23 +23,25 @@ Frames = list[tuple[str, str, int]]
 
 
 def build(
-    folder: Path, *options: str, build_id: str = BUILD_ID, link: bool = True, source: Path = SOURCE
+    folder: Path,
+    *options: str,
+    build_id: str = BUILD_ID,
+    link: bool = True,
+    source: Path = SOURCE,
+    text: int = TEXT,
 ) -> Path:
-    """inlined.c compiled as a kernel is placed, its `_text` at TEXT; skips where there is no gcc."""
+    """inlined.c compiled as a kernel is placed, its `_text` at TEXT and its code from `text` on, or (`link` false) as a
+    module is; skips where there is no gcc."""
     if shutil.which("gcc") is None:
         pytest.skip("no gcc to make files with DWARF of other forms (apt-get install gcc)")
     made = folder / ("vmlinux" if link else "inlined.ko")
     command = ["gcc", "-O2", "-g", "-ffreestanding", "-fno-pic", "-mcmodel=kernel", *options]
-    linker = [
-        "-nostdlib",
-        "-static",
-        "-no-pie",
-        "-Wl,--build-id=0x" + build_id,
-        f"-Wl,-Ttext={TEXT:#x}",
-        f"-Wl,--defsym=_text={TEXT:#x}",
-    ]
+    linker = ["-nostdlib", "-Wl,--build-id=0x" + build_id]
+    linker += (
+        ["-static", "-no-pie", f"-Wl,-Ttext={text:#x}", f"-Wl,--defsym=_text={TEXT:#x}"] if link else ["-r"]
+    )
     done = subprocess.run(
-        [*command, *(linker if link else ["-c"]), "-o", str(made), str(source)],
+        [*command, *linker, "-o", str(made), str(source)],
         cwd=folder,
         capture_output=True,
         text=True,
