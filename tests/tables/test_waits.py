@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import FOLDERS, SAMPLES
 from support.overlay import Overlay
+from support.stack_truth import sleeping_threads, stack_dumps, stacks_without_scheduler
 
 import kernlab
 from kernlab.tables.processes.wait_graph import WaitGraph
@@ -101,6 +103,23 @@ def test_every_sleeping_thread_has_its_wait(name):
         assert wrong.empty, wrong[["pid", "comm", "type", "function"]]
         assert len(known) > 0.8 * len(waits)
         assert waits.name.notna().all()
+
+
+@pytest.mark.parametrize("guest", list(stack_dumps(SAMPLES, FOLDERS["server"])), ids=lambda guest: guest.name)
+def test_where_a_thread_sleeps_is_its_wchan(guest):
+    """Of all that have slept on since /proc/PID/wchan was read."""
+    if guest.truth.release().startswith("5."):
+        pytest.skip("before 5.16 wchan was found by frame pointers, which this kernel does not have")
+    with kernlab.open(guest.vmcore) as dump:
+        told, known = sleeping_threads(guest.truth), stacks_without_scheduler(dump)
+        wchan = {
+            pid: told[pid][2]
+            for pid in told.keys() & known.keys()
+            if told[pid][0] == known[pid].switches and told[pid][2] not in ("", "0")
+        }
+        function = dump.waits.set_index("pid").function
+        assert len(wchan) > 20
+        assert {pid: function.get(pid) for pid in wchan} == wchan
 
 
 def test_filtered_waits_keep_their_graph(hung):

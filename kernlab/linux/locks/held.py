@@ -7,15 +7,19 @@ import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
+from kernlab.debuginfo.types import ArrayType, StructType, Type
 from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.live_stacks import live_stacks
 from kernlab.linux.locks.rings import linked
 from kernlab.linux.locks.sleeping_locks import RWSEM_WRITER
 from kernlab.linux.locks.waiters import first_offset, member_offset, word_at
+from kernlab.linux.whatis.engine import what_lies_at
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
+#: Members of members are looked at no deeper.
+_DEEPEST = 8
 _OWNER_FLAGS = np.uint64(7)
 
 
@@ -37,10 +41,46 @@ def held_locks(kernel: Kernel) -> Found:
         hit = np.flatnonzero((word_at(kernel, word, offset) & ~_OWNER_FLAGS) == me)
         hit = hit[_is_lock(kernel, struct, word[hit])]
         unique, first = np.unique(word[hit], return_index=True)
+        sure = _by_type(kernel, struct, unique)
+        unique, first = unique[sure], first[sure]
         part = Found.alike(row[hit[first]], np.zeros(len(unique), dtype=np.uint64), kind, unique)
         part.holder = me[hit[first]]
         parts.append(part)
     return Found.of(parts)
+
+
+def _by_type(kernel: Kernel, struct: str, addresses: U64) -> Mask:
+    """Which are locks by the type of what they lie in, where that is known; where not, whose list of waiters is one.
+
+    Since Linux 7.1 a lock has no such list, and a task and zeros look like one.
+    """
+    answers = what_lies_at(kernel, addresses, quick=True)
+    listed = member_offset(kernel, struct, "wait_list") is not None
+    good = np.full(len(addresses), listed)
+    for row in range(len(addresses)):
+        kind, name = answers.type[row], answers.name[row]
+        whole = kernel.type_or_none(str(kind) if kind else f"struct {name}")
+        if isinstance(whole, StructType):
+            good[row] = _begins(whole, int(answers.offset[row]), struct)
+    return good
+
+
+def _begins(whole: Type, offset: int, struct: str) -> bool:
+    """Does a struct of a name begin there, within another?"""
+    for _ in range(_DEEPEST):
+        if isinstance(whole, ArrayType):
+            whole = whole.element.strip()
+            offset %= max(whole.size, 1)
+        if not isinstance(whole, StructType):
+            return False
+        if offset == 0 and f"struct {whole.name}" == struct:
+            return True
+        inner = next((one for one in whole.members if 0 <= offset - one.offset < one.type.size), None)
+        if inner is None:
+            return False
+        offset -= inner.offset
+        whole = inner.type.strip()
+    return False
 
 
 def _is_lock(kernel: Kernel, struct: str, addresses: U64) -> Mask:

@@ -18,6 +18,7 @@ I64 = npt.NDArray[np.int64]
 
 #: Two clocks of the kernel are compared, which begin within a second of each other.
 _CLOCKS_APART = 1_000_000_000
+_EXCLUSIVE = ("mutex", "rwsem_write", "rtmutex")
 _READ_HELD = "held by "
 #: Who waits for one of these may do so inside of a section that a lock guards; others came from user mode with none.
 _WITHIN = frozenset({
@@ -53,13 +54,15 @@ def check_holders(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
     rows, who = rows[who >= 0], who[who >= 0]
     dead = (stacks.task[who]["exit_state"] != 0).true
     found.say(rows[dead], "its holder has exited without letting go of it")
+    itself = (who == found.row[rows]) & np.isin(found.type[rows], _EXCLUSIVE)
+    found.say(rows[itself], "it has the lock itself")
     _reused(kernel, stacks, found, rows, who)
     _readers(kernel, stacks, found, rows, who)
 
 
 def _reused(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64, who: I64) -> None:
     """A holder that was started after the last of the waiters fell asleep is not who took the lock."""
-    locks = np.isin(found.type[rows], ("mutex", "rwsem_write", "rwsem_read", "rtmutex"))
+    locks = np.isin(found.type[rows], (*_EXCLUSIVE, "rwsem_read"))
     rows, who = rows[locks], who[locks]
     asleep = fell_asleep(kernel, stacks.task[found.row[rows]])
     born = stacks.task[who]["start_time"]

@@ -35,7 +35,7 @@ class LiveStacks:
     int64[m], the task's in `task`. `asleep` bool[tasks]: neither running, nor ready to, nor dead.
 
     F frames: `frame_sp` uint64[f] ascending, `frame_row` int64[f], `frame_name` object[f], the bare function of each,
-    `frame_schedules` bool[f]: one of the scheduler's or of what locks.
+    `frame_schedules` bool[f]: one of the scheduler's or of what locks; `frame_sure` bool[f], False of what is guessed.
     """
 
     task: StructArray
@@ -47,6 +47,7 @@ class LiveStacks:
     frame_row: I64
     frame_name: Texts
     frame_schedules: Mask
+    frame_sure: Mask
 
     def holds(self, addresses: U64) -> Mask:
         """Which of the addresses uint64[n] are those of words of these stacks: bool[n]."""
@@ -80,10 +81,15 @@ class LiveStacks:
     def sleeps_in(self) -> dict[int, str]:
         """By the task's row the innermost function that is none of the scheduler's (fs/proc/base.c, proc_pid_wchan)."""
         found: dict[int, str] = {}
-        keep = ~self.frame_schedules & (self.frame_name != "")
+        keep = ~self.frame_schedules & (self.frame_name != "") & self.frame_sure
         for row, name in zip(self.frame_row[keep].tolist(), self.frame_name[keep].tolist(), strict=True):
             found.setdefault(row, name)
         return found
+
+    def guessed(self, rows: I64) -> Mask:
+        """Which tasks have no frame that is sure."""
+        guessed: Mask = ~np.isin(rows, self.frame_row[self.frame_sure])
+        return guessed
 
     def words_of(self, rows: I64) -> tuple[U64, U64, I64]:
         """The words on the stacks of some tasks: their addresses, themselves, and the tasks' rows."""
@@ -132,6 +138,7 @@ def live_stacks(kernel: Kernel) -> LiveStacks:
         every.thread[frame_order],
         names[of][frame_order],
         _schedules(kernel, every.ip)[frame_order],
+        every.reliable[frame_order],
     )
 
 

@@ -27,13 +27,14 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-#: Bits of mutex.owner that are no part of the address (kernel/locking/mutex.h, MUTEX_FLAGS).
-_MUTEX_FLAGS = np.uint64(7)
+#: Bits of mutex.owner that are no part of the address (kernel/locking/mutex.h, MUTEX_FLAGS); bit 0: somebody waits.
+_MUTEX_FLAGS, _MUTEX_WAITERS = np.uint64(7), np.uint64(1)
 #: Of rw_semaphore.owner: bit 0 says that a reader wrote it, the others that nobody shall spin.
 _RWSEM_FLAGS, RWSEM_READER_OWNED = np.uint64(7), np.uint64(1)
-#: Of rw_semaphore.count: held by a writer; readers are counted from bit 8 on.
-RWSEM_WRITER, RWSEM_READERS = np.uint64(1), np.uint64(8)
+#: Of rw_semaphore.count: held by a writer; somebody waits; readers are counted from bit 8 on.
+RWSEM_WRITER, _RWSEM_WAITERS, RWSEM_READERS = np.uint64(1), np.uint64(2), np.uint64(8)
 _MOST_READERS = np.uint64(1 << 40)
+_NO_WAITERS = "its word does not say that anybody waits"
 _WAITING_FOR_READ = "RWSEM_WAITING_FOR_READ"
 
 
@@ -176,9 +177,11 @@ def _mutex_owner(kernel: Kernel, found: Found) -> None:
     """mutex.owner is the task, and up to 7.x three flags."""
     offset = member_offset(kernel, "struct mutex", "owner")
     known = found.object != 0
-    owner = word_at(kernel, found.object, offset) & ~_MUTEX_FLAGS
+    word = word_at(kernel, found.object, offset)
+    owner = word & ~_MUTEX_FLAGS
     found.holder = np.where(known, np.where(owner == 0, NOBODY, owner), UNKNOWN)
     found.say(known & (owner == 0), "nobody holds it: it was being handed over")
+    found.say(known & (word & _MUTEX_WAITERS == 0), _NO_WAITERS)
 
 
 def _rwsem_owner(kernel: Kernel, found: Found) -> None:
@@ -199,6 +202,7 @@ def _rwsem_owner(kernel: Kernel, found: Found) -> None:
     free = known & ~written & ~read
     found.holder[free] = NOBODY
     found.say(free, "nobody holds it: it was being handed over")
+    found.say(known & (count & _RWSEM_WAITERS == 0), _NO_WAITERS)
     odd = written & ((owner & RWSEM_READER_OWNED) != 0)
     found.say(odd, "its count says that a writer holds it, its owner that a reader does")
 
@@ -209,6 +213,10 @@ def _semaphore_owner(kernel: Kernel, found: Found) -> None:
     last = word_at(kernel, found.object, offset) if offset is not None else np.zeros(len(found), np.uint64)
     found.holder = np.where(found.object != 0, last, UNKNOWN)
     found.say(last != 0, "a semaphore has no owner: this is who last took it")
+    free, read = kernel.words(
+        found.object + np.uint64(member_offset(kernel, "struct semaphore", "count") or 0), 4, what=""
+    )
+    found.say((found.object != 0) & read & (free != 0), "its count says that it is free")
 
 
 _OWNERS = {"mutex": _mutex_owner, "rwsem": _rwsem_owner, "semaphore": _semaphore_owner}

@@ -58,6 +58,7 @@ def told_by_function(kernel: Kernel, stacks: LiveStacks) -> Found:
     task = stacks.task
     state = task.first("__state", "state").filled(0)
     kernel_thread = task["flags"].has(_PF_KTHREAD).true
+    sure = ~stacks.guessed(np.arange(len(task)))
     picked: list[int] = []
     kinds: list[str] = []
     called: list[str | None] = []
@@ -65,7 +66,7 @@ def told_by_function(kernel: Kernel, stacks: LiveStacks) -> Found:
         functions = names.get(row, [])
         told = _told(int(state[row]), functions)
         if told is None and kernel_thread[row] and not _in_need(int(state[row])):
-            told = ("idle", _main_function(functions))
+            told = ("idle", _main_function(functions if sure[row] else []))
         if told is not None:
             picked.append(row)
             kinds.append(told[0])
@@ -74,6 +75,10 @@ def told_by_function(kernel: Kernel, stacks: LiveStacks) -> Found:
     zero = np.zeros(len(rows), dtype=np.uint64)
     found = Found(rows, zero, np.array(kinds, dtype=object), zero.copy())
     found.name[:] = called
+    found.say(
+        stacks.guessed(rows) & (found.type != "ptrace") & (found.type != "stopped"),
+        "told by a guess at its stack",
+    )
     _tracers(kernel, stacks, found)
     _idle(kernel, stacks, found)
     return found

@@ -11,6 +11,8 @@ from kernlab.dataframes import addresses as address_column
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.held import held_locks
+from kernlab.linux.locks.live_stacks import live_stacks
+from kernlab.linux.locks.sleep_times import slept
 from kernlab.linux.locks.waiting import waiting
 from kernlab.linux.whatis.objects import object_names
 from kernlab.tables.processes.waits import holders
@@ -29,7 +31,8 @@ def locks(kernel: Kernel) -> pd.DataFrame:
 
     address: of a futex in the memory of who waits; type: "mutex", "rwsem", "rtmutex", "semaphore", "percpu_rwsem",
     "futex", "spinlock", "rwlock"; name: what it is, or what it lies in; holder_pid, holder_comm: who has it, missing
-    where nobody has or nothing tells; waiters: how many threads sleep or spin for it; note: what is to be said of it.
+    where nobody has or nothing tells; waiters: how many threads sleep or spin for it; longest: for how long
+    the first of them has slept; note: what is to be said of it.
     Of locks that nobody waits for only those are here whose holder sleeps with a pointer to it on its stack.
 
     >>> hung = kernlab.open(kernlab.sample("hung"))
@@ -55,6 +58,8 @@ def locks(kernel: Kernel) -> pd.DataFrame:
     )
     first = every.pick(best)
     holder_pid, holder_comm = holders(kernel, first)
+    since = slept(kernel, live_stacks(kernel).task[every.row]).where(np.arange(len(every)) < waited)
+    longest = np.array([since[np.array(several)].filled(-1).max() for several in rows], dtype=np.int64)
     own = first.name.tolist()
     names = object_names(kernel, np.where([name is None for name in own], first.object, np.uint64(0)))
     return frame(
@@ -68,5 +73,6 @@ def locks(kernel: Kernel) -> pd.DataFrame:
         holder_pid=nullable(holder_pid),
         holder_comm=holder_comm,
         waiters=np.array([sum(row < waited for row in several) for several in rows], dtype=np.int64),
+        longest=Column.of(longest, longest >= 0, "int").timedelta,
         note=first.note.tolist(),
     )
