@@ -35,7 +35,8 @@ class LiveStacks:
     int64[m], the task's in `task`. `asleep` bool[tasks]: neither running, nor ready to, nor dead.
 
     F frames: `frame_sp` uint64[f] ascending, `frame_row` int64[f], `frame_name` object[f], the bare function of each,
-    `frame_schedules` bool[f]: one of the scheduler's or of what locks; `frame_sure` bool[f], False of what is guessed.
+    `frame_symbol` its symbol as wchan has it, `frame_schedules` bool[f]: one of the scheduler's or of what locks;
+    `frame_sure` bool[f], False of what is guessed.
     """
 
     task: StructArray
@@ -46,6 +47,7 @@ class LiveStacks:
     frame_sp: U64
     frame_row: I64
     frame_name: Texts
+    frame_symbol: Texts
     frame_schedules: Mask
     frame_sure: Mask
 
@@ -82,7 +84,7 @@ class LiveStacks:
         """By the task's row the innermost function that is none of the scheduler's (fs/proc/base.c, proc_pid_wchan)."""
         found: dict[int, str] = {}
         keep = ~self.frame_schedules & (self.frame_name != "") & self.frame_sure
-        for row, name in zip(self.frame_row[keep].tolist(), self.frame_name[keep].tolist(), strict=True):
+        for row, name in zip(self.frame_row[keep].tolist(), self.frame_symbol[keep].tolist(), strict=True):
             found.setdefault(row, name)
         return found
 
@@ -99,10 +101,15 @@ class LiveStacks:
 
 def function_name(symbol: str | None) -> str:
     """`__mutex_lock` of `__mutex_lock.constprop.0+0x1f/0x80`, '' of None."""
-    name = (bare(symbol) or "").partition(" ")[0]
+    name = _symbol(symbol)
     for made in _MADE:
         name = name.partition(made)[0]
     return name
+
+
+def _symbol(symbol: str | None) -> str:
+    """`__mutex_lock.constprop.0` of `__mutex_lock.constprop.0+0x1f/0x80 [module]`, '' of None."""
+    return (bare(symbol) or "").partition(" ")[0]
 
 
 @fact
@@ -127,7 +134,8 @@ def live_stacks(kernel: Kernel) -> LiveStacks:
     address, word, row = stack_words(kernel, top.values[order], stacks.end[at[order]], order)
     frame_order = np.argsort(every.sp, kind="stable")
     unique, of = np.unique(every.ip, return_inverse=True)
-    names = np.array([function_name(name) for name in kernel.symbolize(unique)], dtype=object)
+    symbols = kernel.symbolize(unique)
+    names = np.array([function_name(name) for name in symbols], dtype=object)
     return LiveStacks(
         task,
         asleep,
@@ -137,6 +145,7 @@ def live_stacks(kernel: Kernel) -> LiveStacks:
         every.sp[frame_order],
         every.thread[frame_order],
         names[of][frame_order],
+        np.array([_symbol(name) for name in symbols], dtype=object)[of][frame_order],
         _schedules(kernel, every.ip)[frame_order],
         every.reliable[frame_order],
     )
