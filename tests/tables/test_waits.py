@@ -254,6 +254,26 @@ class TestDrawing:
         assert text.count('class="bad"') == 4
 
 
+def test_what_does_not_hang_together_is_drawn_apart():
+    """Two circles side by side were wider than a page, and drawn too small to be read."""
+    with kernlab.open(kernlab.sample("deadlock")) as dump:
+        text = dump.waits.graph().to_svg()
+    root = ElementTree.fromstring(text)
+    assert float(root.get("width")) < 1050
+    assert root.get("aria-label").startswith("Who waits for whom, 8 threads: ")
+    assert "deadlock: checkout (" in root.get("aria-label")
+    svg = "{http://www.w3.org/2000/svg}"
+    row = {
+        group.find(f"{svg}text").text.split(" ")[0]: float(group.find(f"{svg}rect").get("y"))
+        for group in root.iter(f"{svg}g")
+    }
+    first = {"checkout", "refund", "invoice", "cart", "sweep", "ledger_lock", "stock_lock", "lock"}
+    assert max(row[name] for name in first) < min(row[name] for name in set(row) - first)
+    assert set(row) - first == {"import", "reprice", "search", "price_lock", "catalog_sem"}
+    # All of one circle in a row.
+    assert row["checkout"] == row["ledger_lock"] == row["refund"] == row["stock_lock"]
+
+
 def test_a_circle_of_any_length_is_found_once():
     count = 5000
     pids = pd.array(range(1, count + 1), dtype="Int64")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from kernlab.escape import show_controls
+from kernlab.util.text import few
 
 #: Pixels: a letter of the font is at most so wide, a box so high, and so much lies between two of them.
 _LETTER, _HEIGHT, _GAP_X, _GAP_Y, _PAD = 7.2, 26, 56, 12, 10
@@ -13,6 +14,8 @@ _LETTER, _HEIGHT, _GAP_X, _GAP_Y, _PAD = 7.2, 26, 56, 12, 10
 _LONGEST = 46
 #: More boxes than this nobody reads: the rest is counted.
 MOST_BOXES = 400
+#: Circles that the drawing's description names.
+_NOTES = 4
 
 #: The colours of plots/style.py on light and on dark pages.
 _LIGHT = (
@@ -24,10 +27,10 @@ _DARK = (
     "--page: #14181D"
 )
 _STYLE = f"""
-.kl-waits {{ font: 12px ui-monospace, monospace; {_LIGHT} }}
+.kl-waits {{ font: 12px ui-monospace, monospace; background: var(--page); {_LIGHT} }}
 @media (prefers-color-scheme: dark) {{ .kl-waits {{ {_DARK} }} }}
-[data-jp-theme-light="true"] .kl-waits {{ {_LIGHT} }}
-[data-jp-theme-light="false"] .kl-waits {{ {_DARK} }}
+[data-jp-theme-light="true"] .kl-waits, .vscode-light .kl-waits {{ {_LIGHT} }}
+[data-jp-theme-light="false"] .kl-waits, .vscode-dark .kl-waits {{ {_DARK} }}
 .kl-waits text {{ fill: var(--ink) }}
 .kl-waits .thread {{ fill: var(--page); stroke: var(--thread); stroke-width: 1.5 }}
 .kl-waits .lock {{ fill: var(--lock) }}
@@ -71,11 +74,15 @@ def draw(boxes: dict[str, Box], arrows: list[tuple[str, str]], notes: list[str])
         kept = dict(list(boxes.items())[:MOST_BOXES])
         boxes, arrows = kept, [pair for pair in arrows if pair[0] in kept and pair[1] in kept]
         notes = [*notes, f"{left_out:,} more threads and locks are not drawn"]
-    _columns(boxes, arrows)
-    width, height = _place(boxes, arrows)
+    width, height = 0.0, 0.0
+    for part in _parts(boxes, arrows):
+        own = [pair for pair in arrows if pair[0] in part]
+        _columns(part, own)
+        part_width, height = _place(part, own, height)
+        width = max(width, part_width)
     lines = [
-        f'<path d="{_path(boxes[start], boxes[end])}" marker-end="url(#kl-arrow)"'
-        + (' class="bad"' if boxes[start].bad and boxes[end].bad else "")
+        f'<path d="{_path(boxes[start], boxes[end])}" '
+        + (_BAD_ARROW if boxes[start].bad and boxes[end].bad else 'marker-end="url(#kl-arrow)"')
         + "/>"
         for start, end in arrows
     ]
@@ -88,14 +95,48 @@ def draw(boxes: dict[str, Box], arrows: list[tuple[str, str]], notes: list[str])
     width = max(width, *(8 + len(note) * _LETTER for note in notes), 200) if notes else max(width, 200)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kl-waits" width="{width:.0f}" height="{whole:.0f}" '
-        f'viewBox="0 0 {width:.0f} {whole:.0f}" role="img"><style>{_STYLE}</style>'
-        '<defs><marker id="kl-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
-        'markerUnits="userSpaceOnUse" '
-        'orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" style="fill: var(--line); stroke: none"/></marker></defs>'
+        f'viewBox="0 0 {width:.0f} {whole:.0f}" role="img" '
+        f'aria-label="{escape(show_controls(_label(boxes, notes)))}" style="max-width:none"><style>{_STYLE}</style>'
+        f"<defs>{_marker('kl-arrow', 'line')}{_marker('kl-bad-arrow', 'bad')}</defs>"
         + "".join([*lines, *shapes, *text])
         + "</svg>"
     )
+
+
+def _label(boxes: dict[str, Box], notes: list[str]) -> str:
+    """What somebody who cannot see it is told."""
+    threads = [box.text for box in boxes.values() if not box.lock]
+    return "; ".join([f"Who waits for whom, {len(threads):,} threads: {few(threads)}", *notes[:_NOTES]])
+
+
+_BAD_ARROW = 'class="bad" marker-end="url(#kl-bad-arrow)"'
+
+
+def _marker(name: str, colour: str) -> str:
+    return (
+        f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+        'markerUnits="userSpaceOnUse" orient="auto">'
+        f'<path d="M0,0 L8,4 L0,8 z" style="fill: var(--{colour}); stroke: none"/></marker>'
+    )
+
+
+def _parts(boxes: dict[str, Box], arrows: list[tuple[str, str]]) -> list[dict[str, Box]]:
+    """The boxes that hang together: those with a circle first, then the largest."""
+    near: dict[str, list[str]] = {key: [] for key in boxes}
+    for start, end in arrows:
+        near[start].append(end)
+        near[end].append(start)
+    seen: set[str] = set()
+    parts: list[dict[str, Box]] = []
+    for key in boxes:
+        reached, new = {key}, [key] if key not in seen else []
+        while new:
+            new = list(dict.fromkeys(one for at in new for one in near[at] if one not in reached))
+            reached.update(new)
+        if key not in seen:
+            parts.append({one: boxes[one] for one in boxes if one in reached})
+            seen |= reached
+    return sorted(parts, key=lambda part: (not any(box.bad for box in part.values()), -len(part)))
 
 
 def _columns(boxes: dict[str, Box], arrows: list[tuple[str, str]]) -> None:
@@ -144,15 +185,16 @@ def _ends_in(key: str, onward: dict[str, str], circles: set[str]) -> bool:
     return False
 
 
-def _place(boxes: dict[str, Box], arrows: list[tuple[str, str]]) -> tuple[float, float]:
-    """Give each box its place; the size of the whole. Those that wait for one thing lie together, it beside them."""
+def _place(boxes: dict[str, Box], arrows: list[tuple[str, str]], start: float) -> tuple[float, float]:
+    """Give each box its place from a height `start` on; how far they reach. Those that wait for one thing lie together,
+    it beside them."""
     columns: dict[int, list[Box]] = {}
     for box in boxes.values():
         columns.setdefault(box.column, []).append(box)
     onward = dict(arrows)
-    x, height = 8.0, 0.0
+    x, height = 8.0, start
     # A circle lies in the first row, and its way back above that.
-    top = 40.0 if any(box.bad for box in boxes.values()) else 8.0
+    top = start + (40.0 if any(box.bad for box in boxes.values()) else 8.0)
     for number in sorted(columns):
         for box in columns[number]:
             box.x = x
