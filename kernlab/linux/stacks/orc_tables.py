@@ -53,7 +53,13 @@ def _of_modules(kernel: Kernel) -> Iterator[OrcPart]:
         ranges.setdefault(name, []).append((int(start), int(end)))
     names = module["name"].tolist()
     for row in np.flatnonzero(counts).tolist():
-        part = _read(kernel, int(ip.values[row]), int(entries.values[row]), int(counts[row]))
+        # The table is part of the module.
+        room = sum(end - start for start, end in ranges.get(names[row], ())) // (_IP + ENTRY)
+        if counts[row] > room:
+            kernel.lost(
+                f"the ORC table of module {names[row]} claims {counts[row]:,} entries, of which {room:,} fit into it"
+            )
+        part = _read(kernel, int(ip.values[row]), int(entries.values[row]), min(int(counts[row]), room))
         # What it was initialised with is gone, and another's code may lie there.
         for start, end in ranges.get(names[row], ()):
             inside = part.there & (part.ip >= np.uint64(start)) & (part.ip < np.uint64(end))
@@ -83,7 +89,8 @@ def _array(kernel: Kernel, start: int, count: int, size: int, what: str) -> tupl
         return np.zeros((count, size), dtype=np.uint8), np.zeros(count, dtype=bool)
     known: Mask = np.asarray(there.reshape(count, size).all(axis=1))
     if not known.all():
-        lost = np.flatnonzero(~known)
-        # Read again, to say why.
-        kernel.gather(np.uint64(start) + lost.astype(np.uint64) * np.uint64(size), size, what)
+        lost = np.uint64(start) + np.flatnonzero(~known).astype(np.uint64) * np.uint64(size)
+        # Read again, one of each page, to say why.
+        _, first = np.unique(lost // np.uint64(kernel.page_size), return_index=True)
+        kernel.gather(lost[first], size, what)
     return data.reshape(count, size), known
