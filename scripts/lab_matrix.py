@@ -197,14 +197,11 @@ def stacks(dump: kernlab.Dump, truth: Truth) -> Share:
         for pid, (switches, frames, _) in stack_truth.sleeping_threads(truth).items()
         if pid in known and known[pid].switches == switches
     ]
-    trace = None if pd.isna(dump.info["panic_cpu"]) else stack_truth.logged_trace(dump.log)
+    cpu = dump.info["panic_cpu"]
+    trace = None if cpu is None else stack_truth.logged_trace(dump)
     if trace:
         found, rows, names = stack_truth.frames_of(dump, dump.info["panic_pid"])
-        here = [
-            str(name)
-            for row, name in zip(rows, names, strict=True)
-            if found.cpu[row] == dump.info["panic_cpu"]
-        ]
+        here = [str(name) for row, name in zip(rows, names, strict=True) if found.cpu[row] == cpu]
         pairs.append(
             (
                 stack_truth.without_last_calls([name for _, name in trace]),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from support.captures import captures
 from support.truth import Truth
 
@@ -22,6 +21,8 @@ _FRAME = re.compile(r"\s*(\? )?(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)\s*")
 _INTERRUPTED = re.compile(r"RIP: 0010:(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)")
 _REGISTERS = re.compile(r"\s*RIP: (00\S+.*)")
 _REGISTER = re.compile(r"\b(R[0-9A-Z][0-9A-Z]|EFLAGS|ORIG_RAX): ((?:[0-9a-f]{4}:)?[0-9a-f]{8,16})\b")
+#: How a report on a thread begins: who ran where.
+_REPORT = re.compile(r"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) ")
 _SECTION = re.compile(r"\s*<(/?)(\S+)>\s*")
 _TRACE_ENDS = ("Modules linked in", "---[ ", "Kernel Offset", "Kernel panic", "CR2: ")
 #: What the kernel calls when it has panicked: where it printed the trace, and where it left its registers.
@@ -152,13 +153,13 @@ def _printed(dump: Dump, line: str) -> int:
     return next(iter(dump.kernel.symbols.all(name)), 0) + int(offset, 16)
 
 
-def logged_trace(log: pd.DataFrame) -> list[tuple[str, str]] | None:
-    """The log's last call trace without what it doubts itself: each frame's section ("TASK", "IRQ" …) and name.
+def logged_trace(dump: Dump) -> list[tuple[str, str]] | None:
+    """The log's trace of the panic without what it doubts itself: each frame's section ("TASK", "IRQ" …) and name.
 
     A frame that was interrupted stands in the line of its registers; that of the panic itself is the first then. The
     registers lie on the stack of what interrupted it, and are told in that one's section: its own is the next frame's.
     """
-    lines = _lines_of_trace(log)
+    lines = _lines_of_trace(dump)
     if lines is None:
         return None
     frames: list[tuple[str, str]] = []
@@ -175,22 +176,32 @@ def logged_trace(log: pd.DataFrame) -> list[tuple[str, str]] | None:
     return frames + [(section, name) for name in interrupted]
 
 
-def _lines_of_trace(log: pd.DataFrame) -> list[str] | None:
-    """The lines of the log's last call trace, and those of the registers before it."""
-    lines = [line for text in log["text"] for line in str(text).split("\n")]
-    begins = [row for row, line in enumerate(lines) if line.startswith("Call Trace:")]
-    if not begins:
+def _lines_of_trace(dump: Dump) -> list[str] | None:
+    """The lines of the last call trace of the thread that panicked, and those of the registers before it."""
+    pid, cpu = dump.info["panic_pid"], dump.info["panic_cpu"]
+    lines = [line for text in dump.log["text"] for line in str(text).split("\n")]
+    # Others may have reported something after it.
+    reports = [(row, match) for row, line in enumerate(lines) if (match := _REPORT.match(line))]
+    ends = [*(row for row, _ in reports[1:]), len(lines)]
+    traces = [
+        (who, begin)
+        for (who, match), end in zip(reports, ends, strict=True)
+        # Idle threads all have pid 0; with PREEMPT_RT who prints may be moved to another CPU before it ends.
+        if int(match[2]) == pid and (pid or int(match[1]) == cpu)
+        for begin in range(who, end)
+        if lines[begin].startswith("Call Trace:")
+    ]
+    if not traces:
         return None
-    # Each report begins with who ran where.
-    who = max((row for row in range(begins[-1]) if lines[row].startswith("CPU: ")), default=0)
-    first = next((row for row in range(who, begins[-1]) if "RIP: 00" in lines[row]), begins[-1])
-    behind = range(begins[-1] + 1, len(lines))
+    who, begin = traces[-1]
+    first = next((row for row in range(who, begin) if "RIP: 00" in lines[row]), begin)
+    behind = range(begin + 1, len(lines))
     return lines[first : next((row for row in behind if lines[row].startswith(_TRACE_ENDS)), None)]
 
 
-def logged_registers(log: pd.DataFrame) -> list[dict[str, str]]:
-    """The registers in the log's last call trace and before it: of whom was interrupted, and of user mode."""
-    return registers_in(_lines_of_trace(log) or [])
+def logged_registers(dump: Dump) -> list[dict[str, str]]:
+    """The registers in the log's trace of the panic and before it: of whom was interrupted, and of user mode."""
+    return registers_in(_lines_of_trace(dump) or [])
 
 
 def registers_in(lines: list[str]) -> list[dict[str, str]]:
