@@ -104,7 +104,7 @@ class Plots(Spelt):
         `ax.figure.savefig("stacks.svg")` keeps it.
 
         >>> dump.plot.stacks(dump.stacks[dump.stacks.state == "S"]).get_title("left")
-        'What everybody was doing: 52 threads'
+        'What everybody was doing: 53 threads'
         """
         from kernlab.plots.stacks import stacks
 

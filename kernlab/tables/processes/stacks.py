@@ -57,11 +57,12 @@ def stacks(kernel: Kernel) -> pd.DataFrame:
     that were saved when this frame was interrupted. A stack that ends early is told of in attrs["problems"]. Frames of
     the scheduler are here, too, which /proc/PID/stack leaves out. Mirrors arch/x86/kernel/stacktrace.c.
 
-    >>> dump.stacks.query("pid == 117")[["frame", "symbol", "kind"]].head(3)
-         frame                    symbol  kind
-    300      0   __schedule+0x34d/0xa00  task
-    301      1          schedule+0x5a/0xd0  task
-    302      2    __do_sys_pause+0x24/0x50  task
+    >>> dump.stacks.query("pid == 117").set_index("frame")[["symbol", "kind"]].head(3)
+                             symbol  kind
+    frame
+    0        __schedule+0x34d/0xa00  task
+    1            schedule+0x5a/0xd0  task
+    2      __do_sys_pause+0x24/0x50  task
     """
     found = unwound(kernel)
     task = found.task

@@ -54,10 +54,11 @@ def waits(kernel: Kernel) -> Waits:
     task_struct.
 
     >>> hung = kernlab.open(kernlab.sample("hung"))
-    >>> hung.waits.query("type == 'mutex'")[["comm", "name", "holder_pid", "holder_comm"]].head(2)
-           comm                            name  holder_pid holder_comm
-    86  order-1  inventory_lock [kernlab_story]         176  inventoryd
-    87  order-2  inventory_lock [kernlab_story]         176  inventoryd
+    >>> hung.waits.query("type == 'mutex'").set_index("pid")[["comm", "name", "holder_comm"]].head(2)
+            comm                            name holder_comm
+    pid
+    179  order-1  inventory_lock [kernlab_story]  inventoryd
+    180  order-2  inventory_lock [kernlab_story]  inventoryd
     """
     stacks, found = live_stacks(kernel), waiting(kernel)
     task = stacks.task[found.row]
