@@ -157,3 +157,28 @@ def test_a_damaged_one_costs_lines_and_not_the_stack(given, section):
             assert problems
             assert "inlined.c:" not in shown
         assert dump.problems == []
+
+
+def test_one_that_is_gone_since_costs_lines_and_not_the_stack(given):
+    with kernlab.open(given.sample) as plain:
+        expected = repr(plain.stack(int(given.thread)))
+    with kernlab.open(given.sample, vmlinux=given.path) as dump:
+        given.path.unlink()
+        for _ in range(2):
+            shown = dump.stack(int(given.thread))
+            assert repr(shown).startswith(expected)
+            assert len(shown.problems) == 1
+            assert str(given.path) in shown.problems[0]
+            assert "cannot be read" in shown.problems[0]
+
+
+@pytest.mark.parametrize("place", ["~nobody-of-this-name/x", "x" * 300, "/proc/self/mem", "/dev/null/x"])
+def test_places_that_cannot_be(place, monkeypatch):
+    monkeypatch.setenv("KERNLAB_DEBUG_PATH", place)
+    with kernlab.open(kernlab.sample(KERNEL)) as dump:
+        assert dump.stack("kcompactd0").problems == []
+    with (
+        pytest.raises(KernlabError, match=r"cannot be read|not a regular file|is empty"),
+        kernlab.open(kernlab.sample(KERNEL), vmlinux=place),
+    ):
+        pass

@@ -21,8 +21,8 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]{8,128}")
 
 def folders() -> list[Path]:
     """The folders of KERNLAB_DEBUG_PATH (separated by colons), and /usr/lib/debug where there is one."""
-    named = [Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(":") if part]
-    return [folder for folder in [*named, _DEFAULT] if folder.is_dir()]
+    named = [Path(os.path.expanduser(part)) for part in os.environ.get(VARIABLE, "").split(":") if part]
+    return [folder for folder in [*named, _DEFAULT] if os.path.isdir(folder)]
 
 
 def module_of(path: Path) -> str:
@@ -61,7 +61,7 @@ class DebugSearch:
             return None
         for folder in self._places:
             for path in (*_by_build_id(folder, build_id), *named(folder)):
-                if not path.is_file():
+                if not os.path.isfile(path):
                     continue
                 try:
                     file = DebugFile(path)
@@ -98,7 +98,7 @@ class DebugSearch:
             found: dict[str, list[Path]] = {}
             own = [Path("lib/modules") / self._release] if self._release else []
             tops = [folder / at for at in (*own, *(Path("usr/lib/debug") / one for one in own))]
-            for top in [top for top in tops if top.is_dir()] or [folder]:
+            for top in [top for top in tops if os.path.isdir(top)] or [folder]:
                 for path in _files(top):
                     name = module_of(path)
                     if name:

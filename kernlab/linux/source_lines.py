@@ -35,10 +35,10 @@ def use_debug_files(kernel: Kernel, given: Paths) -> None:
     the kernel's file nor a module's.
     """
     listed = [given] if isinstance(given, str | os.PathLike) else list(given)
-    paths = [Path(os.fspath(path)).expanduser() for path in listed]
+    paths = [Path(os.path.expanduser(path)) for path in listed]
     own = kernel_build_id(kernel)
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             _check_folder(kernel, path, own)
         else:
             _check_file(kernel, path, own)
@@ -109,14 +109,19 @@ class _Files:
         self._given: dict[str, DebugFile] = {}
         self._opened: dict[str, _Placed | None] = {}
         self.problems: list[str] = []
+        given = [path for path in kernel.debug_paths if os.path.isdir(path)]
         for path in kernel.debug_paths:
-            if not path.is_dir():
-                file = DebugFile(path)
+            if path not in given:
+                try:
+                    file = DebugFile(path)
+                except DebugInfoError as error:
+                    # It was a good one when the dump was opened.
+                    self.problems.append(f"source lines of {path.name} are not known: {error}")
+                    continue
                 self._given[file.build_id] = file
-        given = [path for path in kernel.debug_paths if path.is_dir()]
         places = [*given, *folders()]
         self._search = DebugSearch(places, kernel.vmcoreinfo.release or "")
-        self.may_have_any = bool(places or self._given)
+        self.may_have_any = bool(places or self._given or self.problems)
 
     def of(self, kernel: Kernel, module: str) -> _Placed | None:
         """The file of a module, of the kernel itself for "", where there is one."""

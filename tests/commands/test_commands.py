@@ -49,7 +49,7 @@ def dump() -> kernlab.Dump:
 def test_help_names_the_subcommands_and_imports_nothing_heavy() -> None:
     done = run("--help", PYTHONVERBOSE="1")
     assert done.returncode == 0
-    for name in ("info", "tables", "table", "capture"):
+    for name in ("info", "tables", "table", "stack", "capture"):
         assert f"\n    {name} " in done.stdout
     for heavy in ("pandas", "matplotlib", "IPython"):
         assert f"import '{heavy}'" not in done.stderr
@@ -148,6 +148,26 @@ def test_a_table_as_json(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump)
     assert thread["mm"] == "0x0000000000000000"
     assert thread["rss_bytes"] is None
     assert thread["kthread"] is True
+
+
+def test_a_stack(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    kcompactd = int(dump.tasks.loc[dump.tasks["comm"] == "kcompactd0", "pid"].iloc[0])
+    for words, expected in (
+        ((), dump.stack.of_panic()),
+        (("-c", "0"), dump.stack(cpu=0)),
+        ((str(kcompactd),), dump.stack(kcompactd)),
+        (("kcompactd0",), dump.stack(kcompactd)),
+    ):
+        assert printed(capsys, "stack", DUMP, *words) == f"{expected!r}\n"
+    for words, why in (
+        (("1", "--cpu", "0"), "name a thread or a CPU, not both"),
+        (("--cpu", "99"), "nothing is known to have run on CPU 99"),
+        (("kcompactd",), "did you mean kcompactd0"),
+    ):
+        assert main.main(["stack", DUMP, *words]) == 2
+        told = capsys.readouterr()
+        assert not told.out
+        assert why in told.err
 
 
 def test_query_sort_and_head(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
