@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import SAMPLES
+from support.absent import Absence
 from support.hostile import IMG, hostile
 from support.overlay import Overlay
 from support.truth import Truth
@@ -20,6 +21,13 @@ from kernlab.display.stacks.html import stack_html
 from kernlab.display.stacks.parts import Frame
 from kernlab.display.stacks.text import call_trace
 from kernlab.errors import KernlabError
+from kernlab.plots.stacks import GUESS, KERNEL, ROOT, flames
+
+#: What goes with CONFIG_UNWINDER_ORC.
+NO_ORC = Absence(
+    symbols=("__start_orc_unwind_ip", "__stop_orc_unwind_ip", "__start_orc_unwind", "__stop_orc_unwind"),
+    types=("struct orc_entry",),
+)
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +204,23 @@ def test_hostile_names_are_shown_and_do_nothing(opened):
     dump.close()
 
 
+def test_a_kernel_without_tables_for_unwinding_is_shown_with_guesses(hung):
+    """As CONFIG_UNWINDER_GUESS leaves it: only where a thread was switched from is sure."""
+    dump = NO_ORC.of(hung)
+    shown = dump.stack(179)
+    first, *lines = repr(shown).split("\n")[3:]
+    assert first == " __schedule+0x4ea/0xbe0"
+    assert " ? order_place+0x11/0x30 [kernlab_story]" in lines
+    assert all(line.startswith(" ? ") for line in lines[:-2])
+    assert lines[-1].startswith(" (frames with a question mark are guesses: ")
+    page = shown._repr_html_()
+    assert page.count('class="guess"') == len(shown.frames) - 1
+    assert "frames with a question mark are guesses" in page
+    assert any("return addresses on them are guessed" in problem for problem in dump.stacks.attrs["problems"])
+    kinds = {box.kind for box in flames(dump.stacks[dump.stacks["pid"] == 179]).boxes}
+    assert kinds == {ROOT, KERNEL, GUESS}
+
+
 def test_groups_are_shown_line_by_line(hung):
     groups = hung.stacks[hung.stacks["state"] == "D"].groups()
     page = to_html(groups)
@@ -222,7 +247,11 @@ def test_what_is_missing_is_said(hung):
     second = int(hung.stack(176).frames["sp"].iloc[2])
     with Overlay(hung).word(second - 8, 0x1234).dump() as broken:
         stack = broken.stack(176)
-        assert stack.problems == [f"the stack ends here: {stack.problems[0].partition(': ')[2]}"]
+        # The scan goes on from there.
+        assert stack.problems[0].startswith(
+            "frames with a question mark are guesses: the return address of its frame"
+        )
+        assert len(stack.problems) == 1
         assert repr(stack).endswith(f" ({stack.problems[0]})")
         assert stack.problems[0] in stack._repr_html_()
     start = int(hung.tasks.query("pid == 176").kern.field("stack").iloc[0])

@@ -136,7 +136,10 @@ class Stack:
     def _end(self) -> list[str]:
         why = unwound(self._dump.kernel).why.get(self._row)
         if why:
-            return [f"{'the stack ends here' if len(self.frames) else 'there is no frame'}: {why}"]
+            reliable = self.frames["reliable"]
+            if len(reliable) and not reliable.iloc[-1]:
+                return [f"frames with a question mark are guesses: {why}"]
+            return [f"{'the stack ends here' if len(reliable) else 'there is no frame'}: {why}"]
         return [] if len(self.frames) else ["no frame of it is known"]
 
     @cached_property
