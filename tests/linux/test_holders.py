@@ -138,3 +138,12 @@ def test_what_two_processes_share_names_both(opened):
         f"{first['comm']} ({first['pid']}) and {second['comm']} ({second['pid']})"
     )
     dump.close()
+
+
+def test_what_one_is_does_not_depend_on_who_is_asked_for_with_it(dump):
+    """File systems lie in memory of kmalloc: that of the root, alone and beside something else."""
+    block = int(dump.struct("task_struct", dump.symbol("init_task")).fs.root.mnt.mnt_sb)
+    beside = dump.owner([block, dump.symbol("init_task")]).iloc[0]
+    assert beside["type"] == "struct super_block"
+    alone = dump.owner([block]).iloc[0]
+    assert alone.drop("holder").to_dict() == beside.drop("holder").to_dict()

@@ -27,7 +27,7 @@ from kernlab.linux.stacks.unwind import unwound
 _OUTER = ("do_syscall_64", "do_syscall_x64", "x64_sys_call", "kthread")
 _SCHEDULES = ("__schedule", "schedule")
 #: Where a function finds its frame by the frame pointer, the tables do not tell how large it is.
-_BP_FRAME = 320
+_BP_FRAME = 832
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -332,3 +333,21 @@ def test_every_sleeping_thread_of_a_whole_server_has_its_wait(server):
     assert server.tasks.set_index("pid").loc[forker["holder_pid"], "ppid"] == forker.name
     frozen = by_pid[by_pid.type == "percpu_rwsem"].iloc[0]
     assert frozen["name"].startswith("s_writers of super_block ")
+
+
+def test_epolls_watch_what_fdinfo_says(server, server_files):
+    """Of who has slept on since, and has one epoll: as many files, and those that are named are among them."""
+    truth, uptime = server_files.truth, server.info["uptime"].total_seconds()
+    slept_on = server.waits[server.waits.since.dt.total_seconds() > uptime - truth.uptime() + 1]
+    compared = 0
+    for pid, name in slept_on[slept_on.type == "epoll"].set_index("pid").name.items():
+        file = f"p/{pid}/fdinfo"
+        watched = [part for part in truth.files.get(file, b"").decode().split("== ") if "\ntfd:" in part]
+        if len(watched) != 1:
+            continue
+        inodes = [int(number, 16) for number in re.findall(r"^tfd:.* ino:([0-9a-f]+)", watched[0], re.M)]
+        named, _, more = name.partition(" and ")
+        assert len(named.split(", ")) + int(more.split()[0] if more else 0) == len(inodes)
+        assert {int(number) for number in re.findall(r"socket:\[(\d+)\]", named)} <= set(inodes)
+        compared += 1
+    assert compared >= 5

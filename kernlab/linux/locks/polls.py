@@ -43,13 +43,18 @@ def polls(kernel: Kernel, stacks: LiveStacks) -> Found:
     if not len(found):
         return found
     owner, files, heads = _entries(kernel, every.at)
-    entries = members(owner, len(found))
+    there = kernel.arch.is_kernel(files)
+    # What only looked like one waits for files that cannot be; a true one that is damaged is the only one of its task.
+    odd = np.isin(np.arange(len(found)), owner[~there])
+    sole = ~odd | ~np.isin(found.row, found.row[~odd])
+    found.say(odd, "its table of files is damaged")
+    entries = members(np.where(there, owner, -1), len(found))
     first = _first_files(kernel, files, entries)
     for row, mine in enumerate(entries):
         found.name[row] = say_files([first[one] for one in mine[:_NAMED].tolist()], len(mine))
         if len(mine) == 1:
             found.object[row] = heads[mine[0]]
-    return found
+    return found.pick(sole)
 
 
 def _first_files(kernel: Kernel, files: U64, entries: list[I64]) -> dict[int, str | None]:

@@ -82,9 +82,10 @@ class _Finder:
         user = np.flatnonzero(~self.kernel.arch.is_kernel(self.answers.address))
         self._say(user, "user address")
         self.frames = self.kernel.layout.direct_frames(self.answers.address)
+        self._attempt(self._slabs)
+        # Of objects of kmalloc, too, the lists tell what they are.
+        self._attempt(self._known)
         for step in (
-            self._slabs,
-            self._known,
             self._frame_use,
             self._aliases,
             self._symbols,

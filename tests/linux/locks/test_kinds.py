@@ -395,3 +395,29 @@ def test_request_tag(sleeper, dump):
     overlay.word(sleeper.room("blk_mq_get_tag", "struct sbq_wait", 56), hardware)
     row = row_of(sleeper)
     assert (row["type"], row["name"]) == ("request", "a tag of vda")
+
+
+class TestPoll:
+    """Tables of files on the stack of who polls."""
+
+    def poll(self, sleeper, file):
+        """One entry in the table itself (fs/select.c, do_sys_poll)."""
+        sleeper.sleep("schedule_hrtimeout_range_clock", "do_sys_poll")
+        at, overlay = sleeper.room("do_sys_poll", "struct poll_wqueues"), sleeper.overlay
+        overlay.set("struct poll_wqueues", at, "polling_task", sleeper.task)
+        overlay.set("struct poll_wqueues", at, "inline_index", 1)
+        entry = at + member(sleeper.dump, "struct poll_wqueues", "inline_entries")
+        overlay.set("struct poll_table_entry", entry, "filp", file)
+        overlay.set("struct poll_table_entry", entry, "wait_address", sleeper.dump.symbol("log_wait"))
+
+    def test_one_file(self, sleeper, dump):
+        maps = dump.maps[dump.maps.path.str.startswith("/")]
+        self.poll(sleeper, int(maps.kern.field("vm_file").iloc[0]))
+        row = row_of(sleeper)
+        assert (row["type"], row["name"], row["note"]) == ("poll", maps.path.iloc[0], "")
+        assert row["object"] == dump.symbol("log_wait")
+
+    def test_a_file_that_cannot_be(self, sleeper):
+        self.poll(sleeper, 0x7FFE_D7A4_4210)
+        row = row_of(sleeper)
+        assert (row["type"], row["name"], row["note"]) == ("poll", "no file", "its table of files is damaged")
