@@ -147,7 +147,10 @@ LAYOUTS: dict[str, Absence] = {
 OPTIONS: dict[str, Option] = {
     "ANON_VMA_NAME": Option(Absence(members=("struct vm_area_struct.anon_name",))),
     "BLOCK": Option(
-        Absence(symbols=("blockdev_superblock",), types=("struct bdev_inode",)),
+        Absence(
+            symbols=("blockdev_superblock",),
+            types=("struct bdev_inode", "struct blk_mq_hw_ctx", "struct blk_mq_tags", "struct sbq_wait"),
+        ),
         {
             "meminfo": Changed(other=("Buffers", "Cached")),
             "memory_by_file": Changed(missing=(), other=("path",)),
@@ -189,6 +192,7 @@ OPTIONS: dict[str, Option] = {
         )
     ),
     "EPOLL": Option(Absence(types=("struct eventpoll",))),
+    "EVENTFD": Option(Absence(types=("struct eventfd_ctx",))),
     "EXT4_FS": Option(Absence(types=("struct ext4_sb_info",)), _NO_JOURNALS),
     "FORCE_NR_CPUS=y": Option(Absence(symbols=("nr_cpu_ids",))),
     "FUNCTION_GRAPH_TRACER": Option(
