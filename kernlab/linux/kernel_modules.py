@@ -47,6 +47,7 @@ def has_modules(kernel: Kernel) -> bool:
     return kernel.find_symbol("modules") is not None
 
 
+@fact
 def loaded(kernel: Kernel) -> StructArray:
     """The modules on the kernel's list that are formed, newest first, as /proc/modules shows them.
 

@@ -56,7 +56,7 @@ def c_strings(
     `what` names them, in what is told of those that cannot be read.
     """
     addresses = pointers.filled(0) if isinstance(pointers, Column) else pointers
-    found: list[list[bytes]] = [[] for _ in range(len(addresses))]
+    found = [b""] * len(addresses)
     valid = addresses != 0
     rows = np.flatnonzero(valid)
     current = addresses[rows]
@@ -64,20 +64,25 @@ def c_strings(
     # The first piece may be short, so one more than fills the limit; what is beyond it is cut below.
     while len(rows) and done < limit + _PIECE:
         # Pieces end where a page may end, so that a string at a page's end does not need the next one.
-        step = (np.uint64(_PIECE) - (current & np.uint64(_PIECE - 1))).astype(np.int64)
-        going = np.zeros(len(rows), dtype=bool)
-        for size in np.unique(step).tolist():
-            same = np.flatnonzero(step == size)
-            data, status = kernel.gather(current[same], size, what)
-            valid[rows[same[status != 0]]] = False
-            for index, raw, bad in zip(same.tolist(), data, status.tolist(), strict=True):
-                if bad:
-                    continue
-                head, nul, _ = raw.tobytes().partition(b"\0")
-                found[rows[index]].append(head)
-                going[index] = not nul
-        rows, current = rows[going], (current + step.astype(np.uint64))[going]
+        start = (current & np.uint64(_PIECE - 1)).astype(np.int64)
+        data, status = kernel.gather(current - start.astype(np.uint64), _PIECE, what="")
+        good = status == 0
+        if not good.all():
+            # Read again, to say where the strings lie that are lost.
+            kernel.gather(current, 1, what)
+        valid[rows[~good]] = False
+        rows, current, start, data = rows[good], current[good], start[good], data[good]
+        nul = (data == 0) & (np.arange(_PIECE) >= start[:, None])
+        ended = nul.any(axis=1)
+        stop = np.where(ended, nul.argmax(axis=1), _PIECE)
+        before = np.arange(len(rows)) * _PIECE
+        whole = data.tobytes()
+        for row, first, last in zip(
+            rows.tolist(), (before + start).tolist(), (before + stop).tolist(), strict=True
+        ):
+            found[row] += whole[first:last]
+        rows, current = rows[~ended], (current + (_PIECE - start).astype(np.uint64))[~ended]
         done += _PIECE
     values = np.empty(len(addresses), dtype=object)
-    values[:] = [text.decode(b"".join(parts)[:limit]) for parts in found]
+    values[:] = [text.decode(raw[:limit]) for raw in found]
     return Column.of(values, valid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,10 +12,11 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.orc import ENTRY, OrcPart, OrcTable
 from kernlab.debuginfo.types import StructType
-from kernlab.errors import KernlabError
 from kernlab.linux import kernel_modules
 
 U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
 #: Bytes of an address: it is kept as its distance from where that stands.
@@ -32,8 +34,10 @@ def orc_tables(kernel: Kernel) -> OrcTable | None:
     entries = kernel.find_symbol("__start_orc_unwind")
     if not isinstance(kind, StructType) or start is None or stop is None or entries is None:
         return None
-    count = max(stop - start, 0) // _IP
-    own = _read(kernel, start, entries, kernel.budget.count(count, _IP + ENTRY, "entries of the ORC table"))
+    count = kernel.budget.count(max(stop - start, 0) // _IP, _IP + ENTRY, "entries of the ORC table")
+    (own,) = _read(
+        kernel, np.array([start], dtype=np.uint64), np.array([entries], dtype=np.uint64), np.array([count])
+    )
     return OrcTable([own, *_of_modules(kernel)], kind)
 
 
@@ -51,17 +55,18 @@ def _of_modules(kernel: Kernel) -> Iterator[OrcPart]:
     ranges: dict[str, list[tuple[int, int]]] = {}
     for start, end, name in zip(*kernel_modules.module_ranges(kernel), strict=True):
         ranges.setdefault(name, []).append((int(start), int(end)))
-    names = module["name"].tolist()
-    for row in np.flatnonzero(counts).tolist():
-        # The table is part of the module.
-        room = sum(end - start for start, end in ranges.get(names[row], ())) // (_IP + ENTRY)
-        if counts[row] > room:
-            kernel.lost(
-                f"the ORC table of module {names[row]} claims {counts[row]:,} entries, of which {room:,} fit into it"
-            )
-        part = _read(kernel, int(ip.values[row]), int(entries.values[row]), min(int(counts[row]), room))
+    rows = np.flatnonzero(counts)
+    names, counts = module["name"][rows].tolist(), counts[rows]
+    # The table is part of the module.
+    room = [sum(end - start for start, end in ranges.get(name, ())) // (_IP + ENTRY) for name in names]
+    for at in np.flatnonzero(counts > np.array(room, dtype=np.int64)).tolist():
+        kernel.lost(
+            f"the ORC table of module {names[at]} claims {counts[at]:,} entries, of which {room[at]:,} fit into it"
+        )
+        counts[at] = room[at]
+    for name, part in zip(names, _read(kernel, ip.values[rows], entries.values[rows], counts), strict=True):
         # What it was initialised with is gone, and another's code may lie there.
-        for start, end in ranges.get(names[row], ()):
+        for start, end in ranges.get(name, ()):
             inside = part.there & (part.ip >= np.uint64(start)) & (part.ip < np.uint64(end))
             if inside.any():
                 # A gap goes along: what lies before it may end there.
@@ -69,28 +74,40 @@ def _of_modules(kernel: Kernel) -> Iterator[OrcPart]:
                 yield OrcPart(part.ip[kept], part.entries[kept], part.there[kept], end)
 
 
-def _read(kernel: Kernel, start: int, entries: int, count: int) -> OrcPart:
-    """One table, with what of it could be read."""
-    distance, known = _array(kernel, start, count, _IP, "addresses of ORC tables")
-    rows, there = _array(kernel, entries, count, ENTRY, "entries of ORC tables")
-    where = np.uint64(start) + np.arange(count, dtype=np.uint64) * np.uint64(_IP)
-    ip = where + distance.view("<i4")[:, 0].astype(np.int64).view(np.uint64)
-    # The last one only marks the end.
-    end = int(ip[known].max()) if known.any() else 0
-    return OrcPart(ip, rows, known & there, end)
+def _read(kernel: Kernel, start: U64, entries: U64, count: I64) -> Iterator[OrcPart]:
+    """M tables, of whose addresses and entries uint64[m] say where they begin, with what of them could be read."""
+    distance, known = _arrays(kernel, start, count, _IP, "addresses of ORC tables")
+    rows, there = _arrays(kernel, entries, count, ENTRY, "entries of ORC tables")
+    ip = _items(start, count, _IP) + distance.view("<i4")[:, 0].astype(np.int64).view(np.uint64)
+    there &= known
+    for first, last in itertools.pairwise([0, *np.cumsum(count).tolist()]):
+        read = ip[first:last][known[first:last]]
+        # The last one only marks the end.
+        end = int(read.max()) if len(read) else 0
+        yield OrcPart(ip[first:last], rows[first:last], there[first:last], end)
 
 
-def _array(kernel: Kernel, start: int, count: int, size: int, what: str) -> tuple[U8, Mask]:
-    """`count` things of `size` bytes that lie one behind the other, and which could be read."""
-    try:
-        data, there = kernel.memory.read_partial(start, count * size)
-    except KernlabError as error:
-        kernel.lost(f"{what} cannot be read: {error}")
-        return np.zeros((count, size), dtype=np.uint8), np.zeros(count, dtype=bool)
-    known: Mask = np.asarray(there.reshape(count, size).all(axis=1))
+def _items(start: U64, count: I64, size: int) -> U64:
+    """The addresses of all things of `size` bytes in arrays of `count` int64[m] that begin at uint64[m]."""
+    number = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return np.repeat(start, count) + number.astype(np.uint64) * np.uint64(size)
+
+
+def _arrays(kernel: Kernel, start: U64, count: I64, size: int, what: str) -> tuple[U8, Mask]:
+    """All things of `size` bytes in such arrays, one array behind the other, and which of them could be read."""
+    page = kernel.page_size
+    first = start & ~np.uint64(page - 1)
+    before = (start - first).astype(np.int64)
+    pages = (before + count * size + page - 1) // page
+    data, status = kernel.gather(_items(first, pages, page), page, what="")
+    place = _items(((np.cumsum(pages) - pages) * page + before).astype(np.uint64), count, size).astype(
+        np.int64
+    )
+    read = status == 0
+    known: Mask = read[place // page] & read[(place + size - 1) // page]
     if not known.all():
-        lost = np.uint64(start) + np.flatnonzero(~known).astype(np.uint64) * np.uint64(size)
+        lost = _items(start, count, size)[~known]
         # Read again, one of each page, to say why.
-        _, first = np.unique(lost // np.uint64(kernel.page_size), return_index=True)
-        kernel.gather(lost[first], size, what)
-    return data.reshape(count, size), known
+        _, once = np.unique(lost // np.uint64(page), return_index=True)
+        kernel.gather(lost[once], size, what)
+    return data.reshape(-1)[place[:, None] + np.arange(size)], known
