@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 from conftest import SAMPLES
+from support.captures import captures
 from support.truth import Truth
 
 import kernlab
 
-#: The sample, and captures of the same scenario on other kernels where KERNLAB_TEST_CAPTURES names their folder.
-FOLDERS = [
-    SAMPLES / "deadlock",
-    *sorted(Path(os.environ.get("KERNLAB_TEST_CAPTURES", "/nowhere")).glob("deadlock-*")),
-]
+#: The sample, and captures of the same scenario on other kernels where KERNLAB_LAB_CAPTURES names their folder.
+FOLDERS = [SAMPLES / "deadlock", *captures("deadlock-*")]
 LINE = re.compile(r"[\d.]+ (\S+) \((\d+)\) holds (.*), wants (\S+) (\S+)(.*)")
 
 

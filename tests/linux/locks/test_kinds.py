@@ -5,12 +5,10 @@ Of these no dump here has a thread asleep at the crash: `support.sleepers` puts 
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+from support.captures import captures
 from support.overlay import Overlay
 from support.sleepers import Sleeper, enlist
 from support.truth import Truth
@@ -314,7 +312,7 @@ def test_queues_of_files(sleeper, dump, functions, type_name, queue, kind):
 
 def test_pipes_of_the_lab():
     """Against /proc/PID/fd of the same threads."""
-    folders = sorted(Path(os.environ.get("KERNLAB_LAB_CAPTURES", "/nowhere")).glob("probes-*"))
+    folders = captures("probes-*")
     if not folders:
         pytest.skip("KERNLAB_LAB_CAPTURES names no folder with captures of the lab's scenario probes")
     for folder in folders:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
+from support.captures import captures
 from support.spinning import Spin
 from support.truth import Truth
 
@@ -146,9 +144,9 @@ class TestDamage:
 
 def test_the_lockup_of_the_lab():
     """Its story: till holds till_lock on CPU 1 with interrupts off, receipt-1 and receipt-2 spin on CPUs 2 and 3."""
-    folders = sorted(Path(os.environ.get("KERNLAB_TEST_CAPTURES", "/nowhere")).glob("lockup-*"))
+    folders = captures("lockup-*")
     if not folders:
-        pytest.skip("KERNLAB_TEST_CAPTURES names no folder with captures of the lab's scenario lockup")
+        pytest.skip("KERNLAB_LAB_CAPTURES names no folder with captures of the lab's scenario lockup")
     for folder in folders:
         story = {
             line.split()[1]: int(line.split("(")[1].partition(")")[0])
