@@ -21,8 +21,6 @@ _FRAME = re.compile(r"\s*(\? )?(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)\s*")
 _INTERRUPTED = re.compile(r"RIP: 0010:(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)")
 _REGISTERS = re.compile(r"\s*RIP: (00\S+.*)")
 _REGISTER = re.compile(r"\b(R[0-9A-Z][0-9A-Z]|EFLAGS|ORIG_RAX): ((?:[0-9a-f]{4}:)?[0-9a-f]{8,16})\b")
-#: How a report on a thread begins: who ran where.
-_REPORT = re.compile(r"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) ")
 _SECTION = re.compile(r"\s*<(/?)(\S+)>\s*")
 _TRACE_ENDS = ("Modules linked in", "---[ ", "Kernel Offset", "Kernel panic", "CR2: ")
 #: What the kernel calls when it has panicked: where it printed the trace, and where it left its registers.
@@ -177,25 +175,26 @@ def logged_trace(dump: Dump) -> list[tuple[str, str]] | None:
 
 
 def _lines_of_trace(dump: Dump) -> list[str] | None:
-    """The lines of the last call trace of the thread that panicked, and those of the registers before it."""
-    pid, cpu = dump.info["panic_pid"], dump.info["panic_cpu"]
-    lines = [line for text in dump.log["text"] for line in str(text).split("\n")]
-    # Others may have reported something after it.
-    reports = [(row, match) for row, line in enumerate(lines) if (match := _REPORT.match(line))]
-    ends = [*(row for row, _ in reports[1:]), len(lines)]
-    traces = [
-        (who, begin)
-        for (who, match), end in zip(reports, ends, strict=True)
-        # Idle threads all have pid 0; with PREEMPT_RT who prints may be moved to another CPU before it ends.
-        if int(match[2]) == pid and (pid or int(match[1]) == cpu)
-        for begin in range(who, end)
-        if lines[begin].startswith("Call Trace:")
-    ]
-    if not traces:
+    """The lines of the last call trace that the panic printed, and those of the registers before it.
+
+    Other CPUs may have reported something at the same time: who printed a line is its record's caller. An oops is saved
+    before it comes to be called a panic.
+    """
+    log = dump.log
+    ends = log["text"].str.startswith("Kernel panic - not syncing")
+    if not ends.any():
+        ends = log["text"].str.startswith("Call Trace:")
+    if not ends.any():
         return None
-    who, begin = traces[-1]
-    first = next((row for row in range(who, begin) if "RIP: 00" in lines[row]), begin)
-    behind = range(begin + 1, len(lines))
+    own = log["text"][log["caller"] == log["caller"][ends].iloc[-1]]
+    lines = [line for text in own for line in str(text).split("\n")]
+    begins = [row for row, line in enumerate(lines) if line.startswith("Call Trace:")]
+    if not begins:
+        return None
+    # Each report begins with who ran where.
+    who = max((row for row in range(begins[-1]) if lines[row].startswith("CPU: ")), default=0)
+    first = next((row for row in range(who, begins[-1]) if "RIP: 00" in lines[row]), begins[-1])
+    behind = range(begins[-1] + 1, len(lines))
     return lines[first : next((row for row in behind if lines[row].startswith(_TRACE_ENDS)), None)]
 
 

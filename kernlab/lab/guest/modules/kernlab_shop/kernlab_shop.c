@@ -135,6 +135,15 @@ static noinline void count_up(void)
 	}
 }
 
+/* Who holds no lock lets others run: where ksoftirqd was woken older kernels leave all softirqs to it. */
+static noinline void bills_count(void)
+{
+	for (;;) {
+		WRITE_ONCE(counted, counted + 1);
+		cond_resched();
+	}
+}
+
 static noinline void till_open(void)
 {
 	wait_for_completion(&go);
@@ -224,7 +233,7 @@ static const struct {
 	{ "search", catalog_search },
 	{ "till deaf", till_open_deaf },
 	{ "till", till_open },
-	{ "count", count_up },
+	{ "count", bills_count },
 };
 
 static ssize_t shop_write(struct file *file, const char __user *user, size_t size, loff_t *position)
