@@ -18,6 +18,7 @@ from kernlab.errors import KernlabError
 from kernlab.linux import zones
 from kernlab.linux.iomem import memory_frames
 from kernlab.linux.slab_caches import cache_nodes
+from kernlab.linux.timekeeping import timekeeper
 from kernlab.linux.vmalloc import vm_areas
 
 ALL_ONES = (1 << 64) - 1
@@ -239,9 +240,7 @@ def test_memory_that_processes_say_to_have(below, overlay):
 
 @pytest.mark.parametrize("seconds", [300_000 * 31_556_952, 1 << 63])
 def test_a_clock_that_says_no_time(below, overlay, seconds, monkeypatch):
-    from kernlab.tables.system import info
-
-    keeper = info._timekeeper(below.kernel)
+    keeper = timekeeper(below.kernel)
     overlay.set("struct timekeeper", int(keeper.addresses[0]), "xtime_sec", seconds)
     overlay.set("struct timekeeper", int(keeper.addresses[0]), "tkr_mono.base", seconds)
     broken = overlay.dump()
