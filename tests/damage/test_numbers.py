@@ -245,7 +245,7 @@ def test_a_clock_that_says_no_time(below, overlay, seconds, monkeypatch):
     overlay.set("struct timekeeper", int(keeper.addresses[0]), "tkr_mono.base", seconds)
     broken = overlay.dump()
     # As of a file that does not say when the machine died.
-    monkeypatch.setattr(type(broken.kernel.vmcoreinfo), "get", lambda self, key: None)
+    monkeypatch.setattr(type(broken.kernel.vmcoreinfo), "get", lambda self, key, default=None: default)
     monkeypatch.setitem(broken.kernel.file.header, "timestamp", None)
     found = broken.info
     assert pd.isna(found["crash_time"])
