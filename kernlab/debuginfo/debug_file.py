@@ -6,11 +6,11 @@ laid out one behind the other here, and what refers to them is relocated.
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 import struct
 import threading
+import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,32 @@ from kernlab.errors import KernlabError
 from kernlab.formats.notes import build_id_of, parse_notes
 
 U64 = npt.NDArray[np.uint64]
-Bytes = bytes | bytearray | memoryview
+
+
+class FileBytes:
+    """A part of an open file, read as it is asked for: a mapping of a file that somebody cuts would end the process."""
+
+    def __init__(self, descriptor: int, start: int, size: int, whole: FileBytes | None = None):
+        self._descriptor, self._start, self._size = descriptor, start, size
+        # The descriptor is closed when nobody has a part any more.
+        self._whole = whole
+        if whole is None:
+            weakref.finalize(self, os.close, descriptor)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, span: slice) -> bytes:
+        at, end, _ = span.indices(self._size)
+        return os.pread(self._descriptor, max(end - at, 0), self._start + at)
+
+    def part(self, offset: int, size: int) -> FileBytes:
+        """`size` bytes from a place on, which lie within."""
+        whole = self if self._whole is None else self._whole
+        return FileBytes(self._descriptor, self._start + offset, size, whole)
+
+
+Bytes = bytes | bytearray | memoryview | FileBytes
 
 #: No file has more sections or symbols, and no section unpacks to more bytes.
 _MOST_SECTIONS, _MOST_SYMBOLS, _LARGEST_SECTION = 1 << 16, 1 << 22, 4 << 30
@@ -69,7 +94,7 @@ _NEED = "kernlab needs a vmlinux, .debug or .ko.debug file with DWARF"
 #: What damaged bytes lead a reader into, pyelftools' own errors aside.
 _DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RecursionError),
-    *(TypeError, ValueError, struct.error, zlib.error),
+    *(OSError, TypeError, ValueError, struct.error, zlib.error),
 )
 
 
@@ -108,7 +133,7 @@ class DebugFile:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._read: dict[str, Bytes] = {}
-        self._data, self.identity = _mapped(self.path)
+        self._data, self.identity = _opened(self.path)
         with damage(f"{self.path}: its ELF header"):
             self.machine, self._kinds, self.is_relocatable = self._header()
             self._sections, self._names = self._section_headers()
@@ -156,12 +181,15 @@ class DebugFile:
         ]
 
     def _cut(self, offset: int, size: int) -> bytes:
+        self._check(offset, size)
+        return self._data[offset : offset + size]
+
+    def _check(self, offset: int, size: int) -> None:
         if offset + size > len(self._data):
             raise DebugInfoError(
                 f"{self.path} ends at byte {len(self._data):,}, but something of it lies at byte {offset + size:,}. "
                 "Copy the file again"
             )
-        return self._data[offset : offset + size]
 
     def _find_build_id(self) -> str:
         for section in self._sections[self._sections["type"] == _NOTE]:
@@ -197,18 +225,21 @@ class DebugFile:
             if held not in (name, old) or kind == _NOBITS:
                 continue
             offset, size = int(self._sections["offset"][number]), int(self._sections["size"][number])
-            data: Bytes = memoryview(self._data)[offset : offset + size]
-            if len(data) < size:
-                self._cut(offset, size)
+            self._check(offset, size)
+            part = self._data.part(offset, size)
+            is_packed = int(self._sections["flags"][number]) & _COMPRESSED != 0
+            if not (held == old or is_packed or self.is_relocatable):
+                return part
+            data = part[:]
             if held == old:
                 data = self._unpacked(_ZLIB, int.from_bytes(data[4:12], "big"), data[12:])
-            elif int(self._sections["flags"][number]) & _COMPRESSED:
+            elif is_packed:
                 method, _, claimed, _ = struct.unpack_from("<IIQQ", data)
                 data = self._unpacked(method, claimed, data[24:])
             return self._relocated(number, data) if self.is_relocatable else data
         return b""
 
-    def _unpacked(self, method: int, size: int, data: Bytes) -> bytes:
+    def _unpacked(self, method: int, size: int, data: bytes) -> bytes:
         if size > _LARGEST_SECTION or (method == _ZLIB and size > (len(data) + 64) * _ZLIB_MOST):
             raise ValueError(f"it claims to unpack to {size:,} bytes")
         if method == _ZLIB:
@@ -224,7 +255,7 @@ class DebugFile:
             raise ValueError(f"it unpacks to {len(found):,} bytes, not {size:,}")
         return found
 
-    def _relocated(self, number: int, data: Bytes) -> Bytes:
+    def _relocated(self, number: int, data: bytes | memoryview) -> bytes | memoryview:
         """The bytes with what they refer to filled in, of a relocatable file."""
         assert self._bases is not None
         table = self._sections
@@ -299,7 +330,7 @@ class DebugFile:
         return {".debug_info", ".debug_line", ".debug_abbrev"} <= there
 
 
-def _zstd(data: Bytes, size: int) -> bytes:
+def _zstd(data: bytes, size: int) -> bytes:
     import zstandard
 
     parts, left = [], size + 1
@@ -313,19 +344,16 @@ def _zstd(data: Bytes, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _mapped(path: Path) -> tuple[mmap.mmap, str]:
-    """A regular file as bytes, and what tells this one from another of its name."""
+def _opened(path: Path) -> tuple[FileBytes, str]:
+    """A regular file, and what tells this one from another of its name."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise DebugInfoError(f"{path} is not a regular file; {_NEED}")
-            if not status.st_size:
-                raise DebugInfoError(f"{path} is empty; {_NEED}")
-            data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-        finally:
-            os.close(descriptor)
+        status = os.fstat(descriptor)
     except (OSError, ValueError) as error:
         raise DebugInfoError(f"{path} cannot be read: {error}; {_NEED}") from error
+    data = FileBytes(descriptor, 0, status.st_size)
+    if not stat.S_ISREG(status.st_mode):
+        raise DebugInfoError(f"{path} is not a regular file; {_NEED}")
+    if not status.st_size:
+        raise DebugInfoError(f"{path} is empty; {_NEED}")
     return data, f"{status.st_size} {status.st_mtime_ns}"

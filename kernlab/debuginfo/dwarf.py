@@ -38,6 +38,8 @@ _UNREAD = (
 _OF_CODE = ("DW_UT_compile", "DW_UT_skeleton")
 #: Steps that reading may take, by the bytes of what is read: no entry takes more of each of its bytes.
 _LEAST, _PER_BYTE, _MOST = 1 << 18, 4, 1 << 24
+#: So much is read of a section at once.
+_AHEAD = 1 << 14
 #: What is kept counts as so many steps each: pieces of code.
 _KEPT = 16
 #: No kernel's table of addresses is larger.
@@ -72,7 +74,8 @@ class _Stream:
     """A section as a file for pyelftools, which counts what is asked of it."""
 
     def __init__(self, data: Bytes, work: Work):
-        self._data, self._work, self._at = memoryview(data), work, 0
+        self._data, self._work, self._at = data, work, 0
+        self._begin, self._block = 0, b""
 
     def _count(self) -> None:
         if self._work.left <= 0:
@@ -92,7 +95,13 @@ class _Stream:
     def read(self, size: int = -1) -> bytes:
         self._count()
         at = self._at
-        piece = self._data[at : at + size if size >= 0 else None].tobytes()
+        if size < 0:
+            size = max(len(self._data) - at, 0)
+        begin = at - self._begin
+        piece = self._block[begin : begin + size] if begin >= 0 else b""
+        if len(piece) < size:
+            self._begin, self._block = at, bytes(self._data[at : at + max(size, _AHEAD)])
+            piece = self._block[:size]
         self._at = at + len(piece)
         return piece
 

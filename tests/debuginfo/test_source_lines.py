@@ -1,6 +1,7 @@
 """Source lines from DWARF, held against binutils' and LLVM's, on small files and on their damage."""
 
 import json
+import os
 import random
 import shutil
 import struct
@@ -103,7 +104,7 @@ def test_packed_sections(method, pack, tmp_path):
     file, content = DebugFile(KEPT), bytearray(KEPT.read_bytes())
     number = file._names.index(".debug_info")
     header = int(file._table[0]) + number * 64
-    data = bytes(file.section(".debug_info"))
+    data = bytes(file.section(".debug_info")[:])
 
     def packed(claimed, cut=None):
         inside = struct.pack("<IIQQ", method, 0, claimed, 1) + pack(data)[:cut]
@@ -302,6 +303,18 @@ def test_every_cut_is_told_or_does_not_matter(tmp_path):
         assert found is None or problems or not any(found), size
 
 
+def test_one_that_is_cut_while_it_is_open(tmp_path):
+    """A mapping of it would end the process."""
+    path = tmp_path / "cut"
+    shutil.copy(KEPT, path)
+    source = SourceLines(DebugFile(path))
+    os.truncate(path, 100)
+    for _ in range(2):
+        assert not any(source.lines(np.arange(TEXT, TEXT + 0x40, dtype=np.uint64)))
+    assert source.problems
+    assert all(str(path) in problem and "damaged" in problem for problem in source.problems)
+
+
 def debug_bytes(kept):
     file = DebugFile(kept)
     places = [0, *range(64)]
@@ -380,7 +393,7 @@ class TestWork:
         assert "is followed by one before it" in problems[0]
 
     def test_files_without_end_of_which_nothing_is_said(self, tmp_path):
-        data = bytearray(DebugFile(KEPT).section(".debug_line"))
+        data = bytearray(DebugFile(KEPT).section(".debug_line")[:])
         at = 4 + 2 + 2 + 4 + 6 + data[17] - 1
         assert data[at] == 1
         data[at : at + 4] = b"\0\xff\xff\x7f"
