@@ -107,6 +107,10 @@ def test_what_is_spelt_wrong_does_not_pass(checked):
         assert says in told.get(number, "nothing"), line
 
 
+#: Tables with methods of their own.
+WITH_METHODS = {"stacks": "Stacks", "waits": "Waits"}
+
+
 def test_tables_with_addresses_are_typed_as_having_kern(opened):
     """`Frame` in contents.py is a promise: the built table has addresses; without it has none."""
     dump = opened("debian-6.1")
@@ -116,6 +120,7 @@ def test_tables_with_addresses_are_typed_as_having_kern(opened):
         typed = Contents.__annotations__[name]
         built = getattr(dump, name)
         kind = "Frame" if hasattr(built, "kern") else f"pd.{type(built).__name__}"
+        kind = WITH_METHODS.get(name, kind)
         kind += "[Any]" if isinstance(built, pd.Series) else ""
         assert typed == f"lazy[{kind}]", name
 

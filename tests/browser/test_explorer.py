@@ -57,7 +57,7 @@ def test_the_keyboard_goes_everywhere_in_few_steps(board, desk):
     page.wait_for_timeout(300)
     assert page.evaluate(nav) == "tasks", "Enter keeps the focus where it is"
     page.keyboard.press("ArrowDown")
-    assert page.evaluate(nav) == "maps"
+    assert page.evaluate(nav) == "registers"
     page.keyboard.press("End")
     page.keyboard.press("Home")
     assert page.evaluate(nav) == "overview"

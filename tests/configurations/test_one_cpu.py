@@ -17,7 +17,10 @@ from kernlab.linux.zones import nodes, zones
 from kernlab.walk.cpus import cpus, smp
 
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
-_PERCPU_SYMBOLS = ("runqueues", "vm_event_states")
+_PERCPU_SYMBOLS = (
+    *("runqueues", "vm_event_states", "pcpu_hot", "hardirq_stack_ptr", "cea_exception_stacks"),
+    "irq_stack_backing_store",
+)
 _MASKS = ("possible", "online", "present")
 
 #: What rests on per-CPU parts that such a kernel does not have.
@@ -54,7 +57,13 @@ def pair(request, opened):
                 if value:
                     single.set(structs.type.c_name, address, member, value + offset)
     # Since 6.15 such symbols are addresses of the image, and the sum wraps.
-    moved = {name: (below.symbol(name) + offset) % (1 << 64) for name in _PERCPU_SYMBOLS}
+    moved = {
+        name: (address + offset) % (1 << 64)
+        for name in _PERCPU_SYMBOLS
+        if (address := kernel.find_symbol(name)) is not None
+    }
+    notes = below.symbol("crash_notes")
+    single.word(notes, int(kernel.words([notes])[0][0]) + offset)
     return (LAYOUTS["SMP"] | Absence(moved=moved)).of(below, single), alone.dump(), below
 
 
