@@ -141,12 +141,12 @@ class _Finder:
     def _known(self) -> None:
         """Structs that the kernel's own lists lead to, in memory that says nothing of them: kmalloc's, reserved."""
         answers = self.answers
+        rows = np.flatnonzero(self.open | ((answers.kind == SLAB_OBJECT) & (answers.type == "")))
+        if not len(rows):
+            return
         known = known_structs(self.kernel)
-        hit, at = inside(answers.address, known.start, known.end)
-        rows = np.flatnonzero(hit)
-        slab = answers.kind[rows] == SLAB_OBJECT
-        use = self.open[rows] | (slab & (answers.type[rows] == ""))
-        rows, at = rows[use], at[use]
+        hit, at = inside(answers.address[rows], known.start, known.end)
+        rows = rows[hit]
         self.open[rows] = False
         answers.type[rows] = known.kind[at]
         other = answers.slab[rows] < 0
