@@ -165,19 +165,23 @@ def _percpu_rwsems(kernel: Kernel, found: Found) -> None:
 
 def _draining(kernel: Kernel, stacks: LiveStacks) -> Found:
     """Writers that have a percpu_rw_semaphore, and wait until the last reader has left (its `writer`)."""
-    writer = member_offset(kernel, _PERCPU, "writer")
+    writer, queue = (member_offset(kernel, _PERCPU, name) for name in ("writer", "waiters.head"))
     rows = [
         row
         for row, names in stacks.functions().items()
         if stacks.asleep[row] and "percpu_down_write" in names
     ]
-    if writer is None or not rows:
+    if writer is None or queue is None or not rows:
         return Found.nothing()
     locks = pointed_to(
         kernel,
         stacks,
         np.array(rows, dtype=np.int64),
-        lambda row, words: word_at(kernel, words, writer) == stacks.task.addresses[row],
+        # A thread's own address lies on its stack, too, with no list behind it.
+        lambda row, words: (
+            (word_at(kernel, words, writer) == stacks.task.addresses[row])
+            & linked(kernel, words + np.uint64(queue))
+        ),
     )
     row = np.array(sorted(locks), dtype=np.int64)
     where = np.array([locks[one] for one in row.tolist()], dtype=np.uint64)

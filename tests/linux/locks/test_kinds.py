@@ -139,7 +139,11 @@ def test_percpu_rwsem_writer(sleeper, dump):
     sleeper.sleep("percpu_down_write", "cgroup_attach_task")
     lock = dump.symbol("cgroup_threadgroup_rwsem")
     sleeper.overlay.set("struct percpu_rw_semaphore", lock, "writer.task", sleeper.task)
-    sleeper.overlay.word(sleeper.frames["percpu_down_write"][0], lock)
+    at = sleeper.frames["percpu_down_write"][0]
+    # Further in lies what points to where the thread's own address stands, but is not a lock.
+    decoy = at + 8 - member(dump, "struct percpu_rw_semaphore", "writer.task")
+    for place, word in enumerate((decoy, sleeper.task, lock)):
+        sleeper.overlay.word(at + 8 * place, word)
     row = row_of(sleeper)
     assert (row["type"], row["name"]) == ("percpu_rwsem", "cgroup_threadgroup_rwsem")
     assert row["note"] == "waits for the readers to leave, of whom nothing tells"
