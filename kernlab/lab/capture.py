@@ -232,7 +232,12 @@ class _Run:
             "-smp",
             str(self.cpus),
         ]
-        words += ["-cpu", cpu if options.la57 else f"{cpu},la57=off"]
+        without = [
+            name
+            for name, there in (("la57", options.la57), ("hypervisor", not self.scenario.bare))
+            if not there
+        ]
+        words += ["-cpu", ",".join([cpu, *(f"{name}=off" for name in without)])]
         if self.nodes > 1:
             share = self.memory_mib // self.nodes
             for node in range(self.nodes):

@@ -72,8 +72,18 @@ def spinning(kernel: Kernel, stacks: LiveStacks) -> Found:
         for comm, pid in zip(task["comm"], task["pid"], strict=True)
     ]
     values, read = kernel.words(found.object, 4, what="")
+    # Who came first has no node, and sets a bit.
+    first = {
+        int(lock): at
+        for at, (one, lock) in enumerate(zip(every, found.object, strict=True))
+        if one.node < 0 and lock and read[at] and one.type == "spinlock" and values[at] & PENDING
+    }
     for at, one in enumerate(every):
-        say = _place(one, queues, cpus, names) if one.node >= 0 else f"CPU {one.cpu} spins"
+        say = f"CPU {one.cpu} spins"
+        if one.node >= 0:
+            before = first.get(int(found.object[at]))
+            waits = f"behind CPU {every[before].cpu} ({names[before]})" if before is not None else ""
+            say = _place(one, queues, cpus, names, waits)
         if found.object[at] and read[at] and one.type == "spinlock":
             value = values[at]
             if one.node < 0:
@@ -88,12 +98,13 @@ def spinning(kernel: Kernel, stacks: LiveStacks) -> Found:
     return found
 
 
-def _place(one: Spinner, queues: SpinQueues, cpus: dict[int, int], names: list[str]) -> str:
+def _place(one: Spinner, queues: SpinQueues, cpus: dict[int, int], names: list[str], waits: str) -> str:
+    """Where in a queue a CPU is; `waits` says behind whom its first is, if behind anyone."""
     ahead = int(queues.ahead[one.node])
     if queues.last[one.node] < 0:
         return f"CPU {one.cpu} spins; the queue is damaged"
     if ahead < 0:
-        return f"CPU {one.cpu} spins, first in the queue"
+        return f"CPU {one.cpu} spins{f' {waits}' if waits else ''}, first in the queue"
     cpu = int(queues.cpu[ahead])
     who = f" ({names[cpus[cpu]]})" if cpu in cpus else ""
     return f"CPU {one.cpu} spins behind CPU {cpu}{who}"

@@ -32,7 +32,7 @@ def locks(kernel: Kernel) -> pd.DataFrame:
     address: of a futex in the memory of who waits; type: "mutex", "rwsem", "rtmutex", "semaphore", "percpu_rwsem",
     "futex", "spinlock", "rwlock"; name: what it is, or what it lies in; holder_pid, holder_comm: who has it, missing
     where nobody has or nothing tells; waiters: how many threads sleep or spin for it; longest: for how long
-    the first of them has slept; note: what is to be said of it.
+    the first of them has slept, missing where all spin; note: what is to be said of it.
     Of locks that nobody waits for only those are here whose holder sleeps with a pointer to it on its stack.
 
     >>> hung = kernlab.open(kernlab.sample("hung"))
@@ -58,7 +58,9 @@ def locks(kernel: Kernel) -> pd.DataFrame:
     )
     first = every.pick(best)
     holder_pid, holder_comm = holders(kernel, first)
-    since = slept(kernel, live_stacks(kernel).task[every.row]).where(np.arange(len(every)) < waited)
+    stacks = live_stacks(kernel)
+    asleep = (np.arange(len(every)) < waited) & stacks.asleep[every.row]
+    since = slept(kernel, stacks.task[every.row]).where(asleep)
     longest = np.array([since[np.array(several)].filled(-1).max() for several in rows], dtype=np.int64)
     own = first.name.tolist()
     names = object_names(kernel, np.where([name is None for name in own], first.object, np.uint64(0)))

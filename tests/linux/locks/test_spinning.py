@@ -160,3 +160,13 @@ def test_the_lockup_of_the_lab():
             assert set(rows.function) == {"receipt_print"}
             assert set(rows.holder_pid) == {story["till"]}
             assert rows.note.str.contains("told by the code of till_open").all()
+            assert dump.locks.set_index("name").longest.isna()["till_lock [kernlab_shop]"]
+            word = dump.read(dump.symbol("till_lock"), 4)[1:]
+            # Who came first sets a bit, who comes behind it queues; on a virtual machine's CPU nobody does either.
+            if any(word):
+                assert word == bytes([1]) + ((3 + 1) << 2).to_bytes(2, "little")
+                first, second = (rows.note[story[name]] for name in ("receipt-1", "receipt-2"))
+                assert first.startswith("CPU 2 spins, first in line;")
+                assert second.startswith(
+                    f"CPU 3 spins behind CPU 2 (receipt-1 ({story['receipt-1']})), first in the queue;"
+                )
