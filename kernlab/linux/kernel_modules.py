@@ -309,9 +309,19 @@ def _memory(kernel: Kernel, module: StructArray, *, code: bool = False) -> list[
             kinds = [kind for kind in named if kind is not None]
         else:
             kinds = [*range(min(kernel.types.enumerator("MOD_MEM_NUM_TYPES"), _MOST_KINDS))]
-        return [(module[f"mem[{kind}].base"], module[f"mem[{kind}].size"]) for kind in kinds]
-    size = "text_size" if code else "size"
-    return [(module[f"{layout}.base"], module[f"{layout}.{size}"]) for layout in _LAYOUTS]
+        found = [(module[f"mem[{kind}].base"], module[f"mem[{kind}].size"]) for kind in kinds]
+    else:
+        size = "text_size" if code else "size"
+        found = [(module[f"{layout}.base"], module[f"{layout}.{size}"]) for layout in _LAYOUTS]
+    return [(_before_the_end(kernel, base, size), size) for base, size in found]
+
+
+def _before_the_end(kernel: Kernel, base: Column, size: Column) -> Column:
+    """Bases without those from which memory of that size would reach beyond the last address."""
+    beyond = base.valid & size.valid & (size.filled(0).astype(np.uint64) > ~base.filled(0).astype(np.uint64))
+    if beyond.any():
+        kernel.lost("memory of modules would reach beyond the last address", mask=beyond)
+    return base.where(~beyond)
 
 
 def _ranges(kinds: list[tuple[Column, Column]]) -> tuple[U64, U64]:

@@ -121,7 +121,7 @@ def test_strings_and_words_tell_too(below):
         page.kernel.words(where, what="first words")
         page.kernel.gather(where, 8, "")
     assert [sentence.split(":")[0] for sentence in here.losses] == [
-        "1 of 1 banners cannot be read",
+        "1 of 2 banners cannot be read",
         "1 of 3 first words cannot be read",
     ]
 
