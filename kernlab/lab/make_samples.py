@@ -64,6 +64,19 @@ SAMPLES = {
             "wants `stock_lock`; `sweep`, which wants the basket's lock for writing",
         ),
     ),
+    "lockup": Sample(
+        "lockup",
+        "6.1",
+        "A till that never closes: a CPU took a spinlock, switched interrupts off and spins for ever; two more wait "
+        "for it. Page tables of four levels, as most machines have.",
+        (
+            "`till` on CPU 1, which holds `till_lock` of the module `kernlab_shop`; it was stopped by an NMI",
+            "`receipt-1` on CPU 2, which came first, and `receipt-2` on CPU 3, which queues behind it: the CPUs do not "
+            "say that they are virtual, so that they queue as those of real machines do",
+            "the panic of the soft-lockup detector, in a timer's interrupt on one of those that wait",
+        ),
+        la57=False,
+    ),
     "io": Sample(
         "io",
         "sid",

@@ -15,3 +15,17 @@ def captures(pattern: str = "*") -> list[Path]:
     return sorted(
         archive.parent for folder in named for archive in Path(folder).glob(f"{pattern}/truth.tar.xz")
     )
+
+
+#: What the lab and the repository call a dump, the usual names first.
+_NAMES = ("vmcore.xz", "vmcore", "vmcore.zst", "vmcore.zlib", "vmcore.qemu-elf", "vmcore.qemu-kdump-zlib")
+
+
+def dumps_in(folder: Path) -> list[Path]:
+    """The dumps of a capture or a sample: one machine's, in one format or several."""
+    return [folder / name for name in _NAMES if (folder / name).is_file()]
+
+
+def told(samples: Path, story: str) -> list[Path]:
+    """The folders of one story: its sample, and its captures on other kernels."""
+    return [samples / story, *captures(f"{story}-*")]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from support.captures import captures
+from support.captures import captures, dumps_in
 from support.truth import Truth
 
 from kernlab import Dump
@@ -45,21 +45,13 @@ class StackDump:
 
 def stack_dumps(samples: Path, server: Path) -> Iterator[StackDump]:
     """All that there are on this machine."""
-    folders = [samples / name for name in ("deadlock", "hung", "io", "oom", "oops", "panic")]
-    folders += [server, *captures()]
-    for folder in folders:
-        names = (
-            "vmcore.xz",
-            "vmcore",
-            "vmcore.zst",
-            "vmcore.zlib",
-            "vmcore.qemu-elf",
-            "vmcore.qemu-kdump-zlib",
-        )
+    names = ("deadlock", "hung", "io", "lockup", "oom", "oops", "panic")
+    for folder in [*(samples / name for name in names), server, *captures()]:
         archive = folder / "truth.tar.xz"
-        for name in names:
-            if archive.is_file() and (folder / name).is_file():
-                yield StackDump(f"{folder.name}-{name}", folder / name, Truth(archive))
+        if archive.is_file():
+            yield from (
+                StackDump(f"{folder.name}-{dump.name}", dump, Truth(archive)) for dump in dumps_in(folder)
+            )
 
 
 def sleeping_threads(truth: Truth) -> dict[int, tuple[int, list[str], str]]:

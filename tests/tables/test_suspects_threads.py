@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.captures import captures
+from conftest import SAMPLES
+from support.captures import captures, dumps_in, told
 from support.overlay import Overlay
 from support.truth import Truth
 
@@ -90,19 +91,13 @@ def test_who_works_alone_or_briefly_holds_nothing(sample):
     assert leads(held(sample, seconds=5, others=3), "CPU held") == []
 
 
-@pytest.mark.parametrize(
-    "folder", captures("lockup-*") or [None], ids=lambda folder: getattr(folder, "name", "")
-)
+@pytest.mark.parametrize("folder", told(SAMPLES, "lockup"), ids=lambda folder: folder.name)
 def test_the_lockup_of_the_lab(folder):
     """Its story: till holds till_lock on CPU 1 with interrupts off; receipt-1 and receipt-2 spin for it on 2 and 3."""
-    if folder is None:
-        pytest.skip(
-            "no capture of the lab's scenario lockup is here (KERNLAB_LAB_CAPTURES names a folder of them)"
-        )
     lines = Truth(folder / "truth.tar.xz").lines("story.txt")
     pid = {line.split()[1]: line.split()[2] for line in lines if "(" in line}
     till, first, second = (f"{name} {pid[name]}" for name in ("till", "receipt-1", "receipt-2"))
-    with kernlab.open(folder / "vmcore") as dump:
+    with kernlab.open(dumps_in(folder)[0]) as dump:
         found = dump.suspects
         found = found[found["lead"] == "CPU held"]
         assert found["subject"].tolist() == [till, first, second]

@@ -6,13 +6,13 @@ import re
 
 import pytest
 from conftest import SAMPLES
-from support.captures import captures
+from support.captures import dumps_in, told
 from support.truth import Truth
 
 import kernlab
 
 #: The sample, and captures of the same scenario on other kernels where KERNLAB_LAB_CAPTURES names their folder.
-FOLDERS = [SAMPLES / "deadlock", *captures("deadlock-*")]
+FOLDERS = told(SAMPLES, "deadlock")
 LINE = re.compile(r"[\d.]+ (\S+) \((\d+)\) holds (.*), wants (\S+) (\S+)(.*)")
 
 
@@ -25,8 +25,7 @@ def folder(request):
 
 @pytest.fixture(scope="module")
 def dump(folder):
-    name = next(name for name in ("vmcore", "vmcore.xz", "vmcore.zst") if (folder / name).exists())
-    with kernlab.open(folder / name) as opened:
+    with kernlab.open(dumps_in(folder)[0]) as opened:
         yield opened
 
 
