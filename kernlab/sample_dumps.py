@@ -45,9 +45,10 @@ def samples() -> pd.DataFrame:
     1  debian-6.1    18570819
     2        hung    10482364
     3          io    15554516
-    4         oom     9830288
-    5        oops    15231732
-    6       panic     7808804
+    4      lockup     9331960
+    5         oom     9830288
+    6        oops    15231732
+    7       panic     7808804
     """
     import pandas as pd
 

@@ -320,7 +320,7 @@ def _before_the_end(kernel: Kernel, base: Column, size: Column) -> Column:
     """Bases without those from which memory of that size would reach beyond the last address."""
     beyond = base.valid & size.valid & (size.filled(0).astype(np.uint64) > ~base.filled(0).astype(np.uint64))
     if beyond.any():
-        kernel.lost("memory of modules would reach beyond the last address", mask=beyond)
+        kernel.lost("modules would reach beyond the last address", mask=beyond)
     return base.where(~beyond)
 
 

@@ -72,9 +72,21 @@ def _part(start: U64, size: int, kind: StackKind, owner: I64) -> Part:
 
 
 def _of_threads(kernel: Kernel) -> Part:
-    stack = find_tasks(kernel)["stack"]
+    """Each thread's own, but for what cannot be one: none begins within a page, and no two threads have the same."""
+    stack, size = find_tasks(kernel)["stack"], thread_size(kernel)
     rows = np.flatnonzero(stack.true)
-    return _part(stack.values[rows], thread_size(kernel), StackKind.TASK, rows.astype(np.int64))
+    start = stack.values[rows].astype(np.uint64)
+    within = start % np.uint64(max(min(size, kernel.page_size), 1)) != 0
+    rows, start = rows[~within], start[~within]
+    order = np.argsort(start, kind="stable")
+    rows, start = rows[order], start[order]
+    near = np.diff(start) < np.uint64(size)
+    shared = np.append(near, False) | np.insert(near, 0, False) if len(start) else near
+    if within.any():
+        kernel.lost("stacks of threads begin where none can", mask=within)
+    if shared.any():
+        kernel.lost("stacks are said to be of more than one thread", mask=shared)
+    return _part(start[~shared], size, StackKind.TASK, rows[~shared].astype(np.int64))
 
 
 def _of_cpus(kernel: Kernel) -> list[Part]:

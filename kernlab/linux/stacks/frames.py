@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.linux.stacks.areas import StackKind, Stacks
-from kernlab.linux.stacks.code import is_return_address
+from kernlab.linux.stacks.code import is_return_address, kernel_code
+from kernlab.linux.stacks.saved_registers import fetched
 from kernlab.linux.stacks.starts import REALIGNED, Starts
 from kernlab.linux.stacks.trampolines import Trampolines
 
@@ -126,6 +127,10 @@ class Frames:
         self.fail(rows[wrong], NO_RETURN)
         ok[wrong] = False
         stack = self._stack_of(rows, sp)
+        # What was interrupted was code, or what was called was none and there the fault is; else nothing is sure.
+        saved = np.flatnonzero(ok & (regs != 0))
+        wild = saved[~kernel_code(self.kernel).holds(ip[saved])]
+        self.guessed[rows[wild[~fetched(self.kernel, regs[wild])]]] = True
         lost = ok & (stack < 0)
         self.fail(rows[lost], "the caller's stack pointer is on no stack of its own")
         back = ok & ~lost & (stack == self.stack[rows]) & (sp <= self.sp[rows])

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.types import StructType
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -15,6 +16,9 @@ Mask = npt.NDArray[np.bool_]
 _KERNEL_CS, _SELECTOR, _USER = (0x10, 0xE030), np.uint64(0xFFFF), np.uint64(3)
 #: Bit 1 of the flags is always set (X86_EFLAGS_FIXED).
 _FLAGS_FIXED = np.uint64(2)
+
+#: The bit of a page fault's error code for a fetch of instructions; an interrupt's number is negative there.
+_FETCH, _ERROR_CODES = np.uint64(0x10), np.uint64(1 << 16)
 
 #: Why a frame is not followed whose caller's registers are none.
 NO_REGISTERS = "it leads to what is not saved registers"
@@ -40,6 +44,19 @@ def modes(cs: U64, flags: U64) -> tuple[Mask, Mask]:
     selector, fixed = cs & _SELECTOR, flags & _FLAGS_FIXED != 0
     user: Mask = fixed & (selector & _USER == _USER)
     return user, fixed & np.isin(selector, _KERNEL_CS)
+
+
+def fetched(kernel: Kernel, regs: U64) -> Mask:
+    """Which of n saved registers uint64[n] say that there was no code to go on with: a fault at fetching it.
+
+    Mirrors arch/x86/include/asm/trap_pf.h (X86_PF_INSTR); False on other machines, whose registers have no such word.
+    """
+    kind = kernel.type_or_none("struct pt_regs")
+    if not isinstance(kind, StructType) or not any(member.name == "orig_ax" for member in kind.members):
+        return np.zeros(len(regs), dtype=bool)
+    code, read = kernel.words(regs + np.uint64(kind.member("orig_ax").offset), what="")
+    told: Mask = read & (code & _FETCH != 0) & (code < _ERROR_CODES)
+    return told
 
 
 def interrupted(kernel: Kernel, address: int, *, whole: bool = True) -> dict[str, int]:

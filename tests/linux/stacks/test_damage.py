@@ -137,3 +137,51 @@ def test_entries_that_are_lost_are_not_covered_by_those_before_them(dump, symbol
             ours, theirs = (getattr(each.at(around.astype(np.uint64)), name) for each in (damaged, table))
             assert (ours == theirs).all()
         hold_to(broken, dump, *unwound(dump.kernel).task.addresses.tolist())
+
+
+@pytest.fixture(scope="module", params=["debian-5.10", "lockup"])
+def interrupted(request, opened):
+    """A dump with threads that were interrupted."""
+    if request.param != "lockup":
+        yield opened(request.param)
+        return
+    with kernlab.open(kernlab.sample("lockup")) as dump:
+        yield dump
+
+
+def test_what_was_interrupted_was_code(interrupted):
+    """Where it was none, nothing from there on is sure, but after a fault at fetching it: a call of NULL."""
+    dump = interrupted
+    found = unwound(dump.kernel)
+    at = int(np.flatnonzero(found.regs != 0)[0])
+    regs, thread = int(found.regs[at]), found.thread[at]
+    before = int((found.thread[:at] == thread).sum())
+    overlay = Overlay(dump).set("struct pt_regs", regs, "ip", 163)
+    with overlay.dump() as broken:
+        rows = unwound(broken.kernel)
+        mine = rows.thread == thread
+        assert rows.ip[mine][before] == 163
+        assert rows.reliable[mine][:before].all()
+        assert not rows.reliable[mine][before:].any()
+    with overlay.set("struct pt_regs", regs, "orig_ax", 0x10).dump() as broken:
+        rows = unwound(broken.kernel)
+        assert rows.reliable[rows.thread == thread][: before + 1].all()
+
+
+def test_stacks_that_two_threads_have_or_none_can(dump):
+    """Who claims another's, or a place within a page, has none; nobody else's stack is called theirs."""
+    task = unwound(dump.kernel).task
+    asleep = np.flatnonzero((task["on_cpu"] == 0).true)[-3:]
+    odd, thief, victim = task.addresses[asleep].tolist()
+    theirs = int(dump.struct("task_struct", victim)["stack"])
+    overlay = Overlay(dump).set("struct task_struct", odd, "stack", theirs + 0x308)
+    with overlay.set("struct task_struct", thief, "stack", theirs).dump() as broken:
+        with broken.kernel.scope("test") as told:
+            stacks = find_stacks(broken.kernel)
+        assert not np.isin(stacks.owner[stacks.kind == 0], asleep).any()
+        for said in (
+            "stacks of threads begin where none can",
+            "stacks are said to be of more than one thread",
+        ):
+            assert any(said in loss for loss in told.losses), told.losses
+        hold_to(broken, dump, odd, thief, victim)
