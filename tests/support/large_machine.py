@@ -28,6 +28,7 @@ from kernlab.linux.iomem import resources
 from kernlab.linux.page.mem_sections import sections
 from kernlab.linux.page.vmemmap import page_chunks, page_type
 from kernlab.linux.slab_caches import every_cache
+from kernlab.linux.thread_stacks import thread_size
 from kernlab.linux.vm_counters import vmstat_names
 from kernlab.walk.lists import list_entries
 
@@ -42,7 +43,7 @@ DESCRIBED = (128 << 20) // PAGE
 UNIT_STRIDE = 4 * GIB
 #: Where in a node its page structs lie, and where in node 0 the structs that are made here.
 MAP_OFFSET, HEAP_OFFSET = 65 * GIB // PAGE, 8 * GIB // PAGE
-HEAP_PAGES = 128 << 8
+HEAP_PAGES = 160 << 8
 #: A page of page structs describes so many frames.
 PER_PAGE = 64
 #: What of every 64 pages of page structs describes which kind of memory.
@@ -51,6 +52,8 @@ PATTERN = {"free": 32, "anon": 16, "file": 8, "other kernel": 4, "reserved": 4}
 ORDER = 9
 #: What a percpu_counter holds beside its parts, of which each new CPU has 1.
 COUNTED = 1000
+#: What stands at the end of a stack (include/uapi/linux/magic.h, STACK_END_MAGIC).
+_STACK_END = 0x57AC6E9D
 #: The zone that all memory above 4 GiB is in (ZONE_NORMAL).
 NORMAL = 2
 
@@ -139,8 +142,18 @@ class LargeMachine:
         task.texts("comm", [f"swapper/{cpu}" for cpu in new.tolist()])
         task.set("thread_info.cpu" if kernel.types.has_member("struct thread_info", "cpu") else "cpu", new)
         task.set("on_cpu", 1)
+        task.set("stack", self._stacks(len(new)))
         for member, values in (("cpu", new), ("idle", task.addresses), ("curr", task.addresses)):
             self._on_each_cpu(queue + self._at("struct rq", member), values)
+
+    def _stacks(self, count: int) -> np.ndarray:
+        """Stacks on which nothing is yet but the word at their end (set_task_stack_end_magic)."""
+        size = thread_size(self.kernel)
+        first = self.heap.alloc(count * size, PAGE)
+        found = np.uint64(first) + np.arange(count, dtype=np.uint64) * np.uint64(size)
+        for start in found.tolist():
+            self.heap.word(start, _STACK_END)
+        return found
 
     def _on_each_cpu(self, pointer: int, values: np.ndarray) -> None:
         """A word of each new CPU, by its per-CPU pointer."""
