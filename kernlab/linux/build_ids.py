@@ -16,7 +16,6 @@ from kernlab.formats.notes import build_id_of, parse_notes
 from kernlab.linux.kernel_modules import has_modules, loaded
 from kernlab.walk.strings import c_strings
 
-U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{16,128}")

@@ -17,7 +17,6 @@ from kernlab.linux.locks.rings import heads_of, linked
 from kernlab.linux.locks.waiters import first_row, member_offset, named_on_stacks, word_at
 from kernlab.linux.locks.workqueues import name_works
 
-U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 _WAITER = "struct swait_queue"

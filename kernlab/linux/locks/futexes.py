@@ -6,7 +6,6 @@ Mirrors kernel/futex/ (struct futex_q, union futex_key; before 5.17 kernel/futex
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
@@ -15,8 +14,6 @@ from kernlab.linux.locks.live_stacks import LiveStacks
 from kernlab.linux.locks.rings import linked
 from kernlab.linux.locks.waiters import first_offset, member_offset, named_on_stacks, word_at
 from kernlab.linux.whatis.threads import say_thread
-
-U64 = npt.NDArray[np.uint64]
 
 _QUEUED = "struct futex_q"
 #: Bits of the key's offset: the word lies in a file's or shared memory, or is shared within one mm (FUT_OFF_*).

@@ -53,13 +53,6 @@ class SpinQueues:
         known: Mask = (tail == 0) | np.isin(tail, self.tail)
         return known
 
-    def place(self, node: int) -> int:
-        """How many wait in the queue before it."""
-        count = 0
-        while self.ahead[node] >= 0 and count < len(self.ahead):
-            node, count = int(self.ahead[node]), count + 1
-        return count
-
 
 @fact
 def spin_queues(kernel: Kernel) -> SpinQueues:

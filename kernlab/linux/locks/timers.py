@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from kernlab.core.column import Column
 from kernlab.core.facts import fact
@@ -19,8 +18,6 @@ from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.live_stacks import LiveStacks, live_stacks
 from kernlab.linux.locks.waiters import Candidates, member_offset, named_on_stacks, word_at
 from kernlab.linux.timekeeping import monotonic, tick
-
-I64 = npt.NDArray[np.int64]
 
 #: Who asks for no time at all gets the end of time (KTIME_MAX; schedule_timeout takes LONG_MAX for never).
 _NEVER = 1 << 62

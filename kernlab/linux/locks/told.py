@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
@@ -12,8 +11,6 @@ from kernlab.linux.locks.holders import task_rows
 from kernlab.linux.locks.live_stacks import LiveStacks
 from kernlab.linux.locks.waiters import member_offset, members, word_at
 from kernlab.linux.locks.workqueues import find_workers
-
-I64 = npt.NDArray[np.int64]
 
 # include/linux/sched.h; macros, so no type information has them.
 _PF_KTHREAD = 0x00200000

@@ -26,7 +26,6 @@ from kernlab.linux.locks.waiters import (
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Texts = npt.NDArray[np.object_]
 
 #: Of page.mapping: the rest of it is no address_space (PAGE_MAPPING_ANON, FOLIO_MAPPING_ANON).
 _ANONYMOUS = 1

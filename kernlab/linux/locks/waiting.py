@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
@@ -26,8 +25,6 @@ from kernlab.linux.locks.timers import timers
 from kernlab.linux.locks.told import name_children, told_by_function
 from kernlab.linux.locks.wait_queues import wait_queues
 from kernlab.linux.whatis.threads import say_thread
-
-I64 = npt.NDArray[np.int64]
 
 Finder = Callable[[Kernel, LiveStacks], Found]
 

@@ -19,7 +19,6 @@ from kernlab.walk.cpus import percpu, possible_cpus
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 #: Members of struct cea_exception_stacks (arch/x86/include/asm/cpu_entry_area.h) that are stacks end so.
 _STACK = "_stack"

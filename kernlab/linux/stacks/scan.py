@@ -21,7 +21,6 @@ from kernlab.linux.stacks.frames import Frames
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 #: (row, ip, sp) of what was found.
 Found = tuple[I64, U64, U64]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -40,9 +38,6 @@ def known_structs(kernel: Kernel) -> Ranges:
     last = np.concatenate([np.zeros(0, dtype=np.uint64), *end])[order]
     name = np.array(kinds, dtype=object)[order]
     return Ranges(first[order], last, name, name)
-
-
-Find = Callable[[Kernel], StructArray]
 
 
 @fact

@@ -9,8 +9,6 @@ import pandas as pd
 from kernlab.dataframes import frame
 from kernlab.dataframes.with_methods import TableWithMethods
 
-I64 = npt.NDArray[np.int64]
-
 
 def groups(rows: TableWithMethods) -> pd.DataFrame:
     """`Stacks.groups`. Raises KernlabError where the rows lack the columns that tell threads and frames apart."""

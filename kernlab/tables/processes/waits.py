@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from kernlab.core.column import Column
 from kernlab.core.facts import fact
@@ -21,8 +20,6 @@ from kernlab.linux.locks.waiting import waiting
 from kernlab.linux.whatis.objects import object_names
 from kernlab.tables.processes.tasks import state
 from kernlab.tables.processes.wait_graph import WaitGraph
-
-I64 = npt.NDArray[np.int64]
 
 
 class Waits(TableWithMethods):
