@@ -1,0 +1,1 @@
+"""The replay widget: the last seconds of a machine to play, scrub and zoom, on one axis that ends at the crash."""
