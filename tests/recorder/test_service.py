@@ -1,0 +1,115 @@
+"""The service on a machine of plain files: set up, taken over, refused, taken down. A guest shows it on a kernel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from recorder.fake_machine import fake_machine, instance_files, put
+
+from kernlab.recorder import service
+
+
+def read(machine: service.Machine, name: str) -> str:
+    return Path(machine.instance, name).read_text().strip()
+
+
+def test_set_up_and_taken_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    state = service.State.load(machine)
+    service.set_up(state, service.Settings(size_kb=512, events=("sched", "rss", "block")))
+    assert read(machine, "buffer_size_kb") == "512"
+    assert read(machine, "events/kmem/rss_stat/filter") == "!(size & 0x3f000)"
+    assert [read(machine, f"events/{name}/enable") for name in ("sched/sched_switch", "printk/console")] == [
+        "1",
+        "0",
+    ]
+    assert "block/block_rq_error" in state.known["missing"]  # this kernel has it not, and that stops nothing
+    assert service.take_down(service.State.load(machine)) == []
+    assert os.listdir(f"{machine.tracefs}/instances") == []
+    assert not Path(machine.run, "state.json").exists()
+
+
+def test_a_killed_recorders_instance_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    service.set_up(service.State.load(machine), service.Settings(events=("rss",)))
+    service.set_up(service.State.load(machine), service.Settings(events=("sched",)))
+    assert read(machine, "events/kmem/rss_stat/enable") == "0"
+    assert read(machine, "events/sched/sched_switch/enable") == "1"
+    assert service.stop(machine) == []
+    assert not os.path.exists(machine.instance)
+
+
+def test_another_ones_instance_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    instance_files(Path(machine.instance))
+    with pytest.raises(service.RefusedError, match="--take"):
+        service.set_up(service.State.load(machine), service.Settings())
+    assert read(machine, "events/sched/sched_switch/enable") == "0"
+    assert service.stop(machine) == []
+    assert os.path.isdir(machine.instance)
+
+
+def test_an_instance_mapped_at_boot_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    instance_files(Path(machine.instance))
+    put(Path(machine.instance, "last_boot_info"), "# Current\n")
+    put(Path(machine.instance, "tracing_on"), "0\n")
+    service.set_up(service.State.load(machine), service.Settings(events=("rss",)))
+    assert read(machine, "tracing_on") == "1"
+    assert service.stop(machine) == []
+    assert read(machine, "tracing_on") == "0"
+    assert read(machine, "events/kmem/rss_stat/filter") == "0"
+
+
+def test_state_of_another_boot_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    service.State.load(machine).save(pid=1, disks=["vda"])
+    put(Path(machine.proc, "sys/kernel/random/boot_id"), "9-9-9\n")
+    assert service.State.load(machine).known == {}
+    put(Path(machine.run, "state.json"), "[broken")
+    assert service.State.load(machine).known == {}
+
+
+def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    with service.only_one(machine):
+        service.State.load(machine).save(pid=4711)
+        assert service.is_running(machine)
+        with pytest.raises(service.RefusedError, match="4711"):
+            service.run(machine, service.Settings())
+    assert not service.is_running(machine)
+
+
+def test_lockdown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    put(tmp_path / "security/lockdown", "none integrity [confidentiality]\n")
+
+    def refuse(path: str, text: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(service, "_write", refuse)
+    with pytest.raises(service.RefusedError, match="locked down for confidentiality"):
+        service.set_up(service.State.load(machine), service.Settings())
+
+
+def test_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    service.set_up(service.State.load(machine), service.Settings(events=("sched",)))
+    told = service.status(machine)
+    assert told["running"] is False
+    assert told["cpus"]["1"] == {
+        "entries": 120,
+        "overrun": 30,
+        "bytes": 4096,
+        "lost": 2,
+        "size_bytes": 256 << 10,
+        "reach_seconds": 12.25,
+    }
+
+
+@pytest.mark.parametrize("event", ["nonsense", "sched/../../x", "a b/c"])
+def test_what_is_not_an_event_is_refused(event: str) -> None:
+    with pytest.raises(service.RefusedError, match="neither"):
+        service.wanted_events((event,))
