@@ -33,6 +33,7 @@ from kernlab.lab.guest_files import (
     write_results_disk,
 )
 from kernlab.lab.guest_kernel import GuestKernel
+from kernlab.lab.guest_python import RECORDER, guest_python
 from kernlab.lab.own_kernel import kernel_named
 from kernlab.lab.qemu import Guest, Qemu, SilentGuestError, find_qemu
 from kernlab.lab.scenarios import Scenario, scenario_named
@@ -182,6 +183,9 @@ class _Run:
             "captures": "".join(f"{line}\n" for line in self._captures()),
             **{name: Path(path) for name, path in self.options.files.items()},
         }
+        if self.scenario.python:
+            boot["python"] = guest_python(userland.release, self.cache, self.progress)
+            boot["recorder.py"] = RECORDER
         size = (self.memory_mib * (2 + len(self.options.formats)) + _RESULTS_SPARE_MIB) << 20
         size += sum(Path(path).stat().st_size for path in self.options.files.values())
         write_results_disk(work / "results.ext4", size, userland, boot)

@@ -20,6 +20,7 @@ from kernlab.lab.guest_kernel import (
     release_of,
     toolchain_names,
 )
+from kernlab.lab.guest_python import PACKAGES
 from kernlab.lab.own_kernel import is_tree
 from kernlab.lab.private_root import root_folder
 from kernlab.lab.qemu import QEMU_PACKAGES, installed_qemu
@@ -75,6 +76,8 @@ def _wanted(
     for release in USERLAND_RELEASES:
         try:
             yield from _root("guest's programs", AptRoot(release, cache, progress), *USERLAND)
+            if scenario.python:
+                yield from _root("guest's Python", AptRoot(release, cache, progress), *PACKAGES)
             break
         except LabError:  # the next release serves (see find_userland)
             continue

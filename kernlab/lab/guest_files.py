@@ -106,12 +106,14 @@ def _module_files(names: list[str], modules: Mapping[str, bytes]) -> dict[str, P
 def write_results_disk(
     path: Path, size_bytes: int, userland: Userland, boot: Mapping[str, Path | str | bytes]
 ) -> None:
-    """An ext4 image (sparse) with boot/NAME for each of `boot`, and an empty folder out/."""
+    """An ext4 image (sparse) with boot/NAME for each of `boot` (files, folders, contents), and an empty folder out/."""
     tree = path.with_name("tree")
     (tree / "boot").mkdir(parents=True)
     (tree / "out").mkdir()
     for name, content in boot.items():
-        if isinstance(content, Path):
+        if isinstance(content, Path) and content.is_dir():
+            shutil.copytree(content, tree / "boot" / name)
+        elif isinstance(content, Path):
             shutil.copyfile(content, tree / "boot" / name)
         else:
             (tree / "boot" / name).write_bytes(content.encode() if isinstance(content, str) else content)

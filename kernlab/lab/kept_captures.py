@@ -19,6 +19,7 @@ from kernlab.lab.capture import run_scenario
 from kernlab.lab.capture_options import Capture, Options
 from kernlab.lab.guest_files import GUEST, find_userland
 from kernlab.lab.guest_kernel import find_package, kernel_parts
+from kernlab.lab.guest_python import RECORDER
 from kernlab.lab.own_kernel import is_tree, own_kernel
 from kernlab.lab.qemu import find_qemu
 from kernlab.lab.scenarios import Scenario, scenario_named
@@ -78,6 +79,7 @@ def ingredients(
     image = image_ingredients(apt.cache, progress) if scenario.image else None
     sources = [*GUEST.glob("*.*"), *GUEST.glob(f"modules/{scenario.driver}/*")]
     sources += [GUEST / "programs" / f"{name}.c" for name in scenario.programs]
+    sources += [RECORDER] if scenario.python else []
     return {
         "made": _MADE,
         "kernel": sorted(f"{part.name} {part.version}" for part in parts),

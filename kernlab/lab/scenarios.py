@@ -28,6 +28,7 @@ class Scenario:
     disk_mib: int = 64
     disk_options: str = ""
     image: bool = False  # does it boot from the server's disk (server_image.py)?
+    python: bool = False  # does it find Python and the recorder on the lab's disk (guest_python.py)?
     nodes: int = 1
     bare: bool = (
         False  # does its CPU hide that it is a virtual machine's? In those nobody queues for a spinlock.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from kernlab.lab import capture
+from kernlab.lab import capture, guest_files
 from kernlab.lab.capture_options import Options
 from kernlab.lab.scenarios import SCENARIOS
 from kernlab.lab.steps import Progress
@@ -64,3 +65,38 @@ def test_what_the_stories_can_be_told_to_do_is_in_their_scripts() -> None:
         for setting in scenario.settings:
             assert f"${setting}" in scenario.script, setting
     assert "say nmi" in SCENARIOS["irq"].script
+
+
+def test_a_story_that_asks_for_python_finds_it_and_the_recorder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot: dict[str, Any] = {}
+    monkeypatch.setattr(capture, "write_ram_disks", lambda *words: None)
+    monkeypatch.setattr(capture, "write_results_disk", lambda path, size, userland, files: boot.update(files))
+    monkeypatch.setattr(capture, "guest_python", lambda release, cache, progress: tmp_path / release)
+    kernel: Any = SimpleNamespace(vmlinuz=tmp_path / "vmlinuz", release="6.12-cloud")
+    userland: Any = SimpleNamespace(release="sid")
+    for scenario, named in ((SCENARIOS["irq"], False), (replace(SCENARIOS["irq"], python=True), True)):
+        boot.clear()
+        capture._Run(scenario, Options(), tmp_path, Progress(None))._prepare(tmp_path, kernel, userland)
+        assert (boot.get("python") == tmp_path / "sid") is named
+        assert ("recorder.py" in boot) is named
+    assert compile(boot["recorder.py"].read_text(), "recorder.py", "exec")
+
+
+def test_a_folder_is_put_on_the_results_disk_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tool/lib").mkdir(parents=True)
+    (tmp_path / "tool/lib/a").write_text("x")
+    seen: list[str] = []
+
+    def make(command: list[str | Path], **words: Any) -> None:
+        tree = Path(command[command.index("-d") + 1])
+        seen.extend(str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file())
+
+    monkeypatch.setattr(guest_files, "run", make)
+    monkeypatch.setattr(guest_files, "program", lambda root, name: tmp_path / name)
+    userland: Any = SimpleNamespace(root=tmp_path)
+    guest_files.write_results_disk(
+        tmp_path / "disk", 1 << 20, userland, {"python": tmp_path / "tool", "settings": "A=1"}
+    )
+    assert sorted(seen) == ["boot/python/lib/a", "boot/settings"]

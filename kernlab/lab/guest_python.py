@@ -1,0 +1,91 @@
+"""Python for guests, on the disk that they share with the lab: Debian packages in, a folder that runs as it is out.
+
+A guest finds it as /host/boot/python/python3, and the recorder, which needs nothing else, as /host/boot/recorder.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from kernlab.lab.apt_root import AptRoot
+from kernlab.lab.private_root import environment, libraries_of, original, private_root, program
+from kernlab.lab.steps import LabError, Progress, run
+
+PACKAGES = ("python3",)
+RECORDER = Path(__file__).parent.parent / "recorder" / "service.py"
+_LEFT_OUT = (
+    "test",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "ensurepip",
+    "pydoc_data",
+    "__pycache__",
+    "EXTERNALLY-MANAGED",
+)
+_LIBRARY = "usr/lib/x86_64-linux-gnu"
+#: Its own loader with its own libraries: the guest's may be of another day.
+_RUN = """#!/bin/sh
+here=${{0%/*}}
+export PYTHONHOME=$here PYTHONDONTWRITEBYTECODE=1
+exec $here/lib/ld-linux-x86-64.so.2 --library-path $here/lib $here/bin/{name} "$@"
+"""
+
+
+def guest_python(release: str, cache: Path | None, progress: Progress) -> Path:
+    """The folder with Debian's Python of a release, made once per set of versions; LabError where there is none."""
+    apt = AptRoot(release, cache, progress)
+    root = private_root(apt, *PACKAGES)
+    folder = apt.cache / "built" / f"guest-python-{root.name}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        _fill(root, partial)
+        partial.chmod(0o755)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was quicker, and what it made is the same
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _fill(root: Path, folder: Path) -> None:
+    binary = original(root, "python3")
+    name = binary.name.removesuffix(".elf")
+    library = root / "usr" / "lib" / name
+    if not library.is_dir():
+        raise LabError(f"Debian's Python in {root} has no library {library.name}.")
+    shutil.copytree(library, folder / "lib" / name, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=False)
+    (folder / "bin").mkdir()
+    shutil.copyfile(binary, folder / "bin" / name)
+    (folder / "bin" / name).chmod(0o755)
+    for file in (binary, *(folder / "lib" / name / "lib-dynload").glob("*.so")):
+        for path, source in libraries_of(root, file).items():
+            target = folder / "lib" / Path(path).name
+            if not target.exists():
+                shutil.copyfile(source, target)
+                target.chmod(0o755)
+    (folder / "python3").write_text(_RUN.format(name=name))
+    (folder / "python3").chmod(0o755)
+    # Under emulation compiling what the recorder imports takes longer than anything that it does.
+    words: list[str | Path] = [
+        program(root, name),
+        "-m",
+        "compileall",
+        "-q",
+        "--invalidation-mode",
+        "unchecked-hash",
+    ]
+    run(
+        [*words, folder / "lib" / name],
+        what="Compiling Python's library",
+        limit_seconds=300,
+        env=environment(root),
+    )
