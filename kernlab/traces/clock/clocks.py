@@ -1,0 +1,236 @@
+"""A dump in, its clocks out: what each of them said when, on the axis of the log's.
+
+The axis is what dmesg shows as seconds since boot, local_clock(). Where sched_clock is stable it is that plus an
+offset, and every clock of the timekeeper that goes by the same counter follows from the counter's value at the last
+tick. Where it is not, the kernel ties it to CLOCK_MONOTONIC anew at each tick (kernel/sched/clock.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.column import Column
+from kernlab.core.facts import fact
+from kernlab.core.kernel import Kernel
+from kernlab.core.single import number_of
+from kernlab.core.struct_array import StructArray
+from kernlab.errors import KernlabError
+from kernlab.linux import sched_clock
+from kernlab.linux.printk import Ring
+from kernlab.linux.timekeeping import jiffies, reading, tick, timekeeper
+from kernlab.traces.clock.relation import FAR, I64, Relation
+from kernlab.walk.cpus import percpu, possible_cpus
+
+#: What a calibration of the TSC may be off by: the kernel takes no worse one (quick_pit_calibrate, MAX_QUICK_PIT_MS).
+_CALIBRATED = 500e-6
+#: USER_HZ is 100.
+_HUNDREDTH = 10_000_000
+#: Instants that are later than all others by more than this are damage.
+_LATER = 86_400 * 10**9
+
+
+@dataclass(frozen=True)
+class Clock:
+    """One clock: how it lies on the axis, or (`relation` is None) why that is not known; `source` says which."""
+
+    name: str
+    relation: Relation | None
+    source: str
+
+
+class Clocks:
+    """The clocks of a dump; see `clocks`."""
+
+    def __init__(self, crash_ns: int, known: dict[str, Clock]):
+        #: The instant of the crash on the axis, in ns: the last one that the dump knows of.
+        self.crash_ns = crash_ns
+        self.known = known
+
+    def to_axis(self, clock: str, ns: npt.NDArray[np.integer]) -> tuple[I64, I64]:
+        """What a clock said (in its own units: ns, counts of the TSC, hundredths of a second) on the axis.
+
+        Gives (ns on the axis, how far each may be off in ns). Where a number is not a time at all the second is 2^62.
+        Raises KernlabError, which says why, where the clock is not known.
+        """
+        found = self.known.get(clock)
+        if found is None:
+            raise KernlabError(f"a clock {clock!r} is not known; there are {', '.join(self.known)}")
+        if found.relation is None:
+            raise KernlabError(f"the times of the clock {clock!r} cannot be put on the axis: {found.source}")
+        return found.relation.apply(ns)
+
+    def before(self, ns: npt.NDArray[np.int64]) -> I64:
+        """ns on the axis as ns before the crash."""
+        return np.int64(self.crash_ns) - np.asarray(ns, dtype=np.int64)
+
+
+@fact
+def clocks(kernel: Kernel) -> Clocks:
+    """All clocks of a dump, by the names that ftrace gives them, and "printk" and "real".
+
+    What cannot be known says why when it is asked for. Raises KernlabError only where not even the instant of the crash
+    is known.
+    """
+    known: dict[str, Clock] = {}
+
+    def add(name: str, find: Callable[[], Clock]) -> None:
+        try:
+            with kernel.quiet():
+                known[name] = replace(find(), name=name)
+        except KernlabError as error:
+            known[name] = Clock(name, None, str(error))
+
+    same = Clock("", Relation(0, 0), "the axis itself")
+    for name in ("printk", "perf", "global"):
+        known[name] = replace(same, name=name)
+    axis = _Axis(kernel)
+    add("local", axis.local)
+    add("x86-tsc", axis.tsc)
+    add("mono", axis.mono)
+    add("mono_raw", axis.mono_raw)
+    for name, offset in (("boot", "offs_boot"), ("tai", "offs_tai"), ("real", "offs_real")):
+        add(name, lambda offset=offset: axis.shifted(offset))  # type: ignore[misc]
+    add("uptime", axis.uptime)
+    known["counter"] = Clock("counter", None, "it counts events, not time")
+    return Clocks(_crash(kernel, known), known)
+
+
+class _Axis:
+    """What the clocks follow from: the counter of sched_clock, and the timekeeper."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+
+    @property
+    def stable(self) -> bool:
+        return sched_clock.is_stable(self.kernel)
+
+    def local(self) -> Clock:
+        """sched_clock() as it is, without the offset that makes local_clock() of it."""
+        kernel = self.kernel
+        offset, gtod = sched_clock.offsets(kernel)
+        if self.stable:
+            return Clock("", Relation(0, offset), f"sched_clock is stable: local_clock is it {offset:+,} ns")
+        pairs = sched_clock.pairs(kernel)
+        if not pairs:
+            raise KernlabError("sched_clock is not stable, and no CPU's last tick says what it was then")
+        # Each CPU has its own; the middle of them, and how far they are apart.
+        differences = [pair.monotonic + gtod - pair.raw for pair in pairs]
+        middle = (max(differences) + min(differences)) // 2
+        latest = max(pair.raw for pair in pairs)
+        spread = max(differences) - middle
+        return Clock(
+            "",
+            Relation(latest, latest + middle, error=spread + tick(kernel), drift=_CALIBRATED),
+            "sched_clock is not stable: by what it and CLOCK_MONOTONIC were at the last tick",
+        )
+
+    def tsc(self) -> Clock:
+        """The TSC's counts, as sched_clock makes ns of them."""
+        counter = sched_clock.counter(self.kernel)
+        if counter.name != "the TSC":
+            raise KernlabError(f"sched_clock goes by {counter.name}")
+        local = self.local().relation
+        assert local is not None
+        rate = Fraction(counter.mult, 1 << counter.shift)
+        zero, at_zero = 0, counter.offset
+        shifted, _ = local.apply(np.array([at_zero]))
+        return Clock("", replace(local, zero=zero, axis=int(shifted[0]), rate=rate), "cyc2ns")
+
+    def mono(self, clock: str = "tkr_mono") -> Clock:
+        """CLOCK_MONOTONIC, or CLOCK_MONOTONIC_RAW."""
+        kernel = self.kernel
+        now = reading(kernel, clock)
+        offset, gtod = sched_clock.offsets(kernel)
+        if not self.stable:
+            steered = reading(kernel)
+            axis = steered.ns + gtod
+            rate = Fraction(steered.mult << now.shift, now.mult << steered.shift)
+            return Clock(
+                "",
+                Relation(now.ns, axis, rate, tick(kernel)),
+                "local_clock follows CLOCK_MONOTONIC, tick by tick",
+            )
+        counter = sched_clock.counter(kernel)
+        if now.clocksource not in counter.clocksources:
+            raise KernlabError(
+                f"the clock source is {now.clocksource!r}, and sched_clock goes by {counter.name}"
+            )
+        rate = Fraction(counter.mult << now.shift, now.mult << counter.shift)
+        axis = counter.ns(now.cycle) + offset
+        error = self._history(Relation(now.ns, axis, rate)) if clock == "tkr_mono" else 0
+        return Clock(
+            "", Relation(now.ns, axis, rate, 2 + error), f"both go by {counter.name}, known at the last tick"
+        )
+
+    def mono_raw(self) -> Clock:
+        return self.mono("tkr_raw")
+
+    def _history(self, relation: Relation) -> int:
+        """How far CLOCK_MONOTONIC was off a straight line at the instants at which both are known, in ns."""
+        offset, _ = sched_clock.offsets(self.kernel)
+        pairs = sched_clock.pairs(self.kernel)
+        if not pairs:
+            return 0
+        ns, _ = relation.apply(np.array([pair.monotonic for pair in pairs]))
+        return max(abs(int(at) - pair.raw - offset) for at, pair in zip(ns.tolist(), pairs, strict=True))
+
+    def shifted(self, offset: str) -> Clock:
+        """A clock that is CLOCK_MONOTONIC and an offset."""
+        mono = self.mono()
+        assert mono.relation is not None
+        ns = number_of(timekeeper(self.kernel), offset)
+        if abs(ns) >= FAR:
+            raise KernlabError(f"its offset from CLOCK_MONOTONIC is {ns:,} ns, which cannot be true")
+        return Clock("", replace(mono.relation, zero=mono.relation.zero + ns), f"CLOCK_MONOTONIC {ns:+,} ns")
+
+    def uptime(self) -> Clock:
+        """Ticks since boot in hundredths of a second (trace_clock_jiffies)."""
+        mono = self.mono().relation
+        assert mono is not None
+        step = tick(self.kernel)
+        ticks = jiffies(self.kernel)
+        if ticks * step >= FAR:
+            raise KernlabError(f"{ticks:,} ticks since boot cannot be true")
+        return Clock(
+            "",
+            Relation(0, mono.axis - ticks * step, Fraction(_HUNDREDTH), mono.error + _HUNDREDTH + step),
+            "ticks, by how many there were at the last one",
+        )
+
+
+def _crash(kernel: Kernel, known: dict[str, Clock]) -> int:
+    """The last instant on the axis that the dump knows of."""
+    told: dict[str, int] = {}
+    with kernel.quiet():
+        with suppress(KernlabError):
+            told["the log"] = _latest(Ring.read(kernel).records().infos["ts_nsec"])
+        mono = known["mono"].relation
+        if mono is not None:
+            told["the last tick"] = mono.axis
+        with suppress(KernlabError):
+            where = percpu(kernel, kernel.symbol("runqueues"), possible_cpus(kernel))
+            told["the run queues"] = _latest(StructArray(kernel, "struct rq", where)["clock"])
+    possible = {who: ns for who, ns in told.items() if 0 <= ns < FAR}
+    if not possible:
+        raise KernlabError("when the machine died is not known: neither log nor clocks can be read")
+    last = sorted(possible.values())
+    while len(last) > 1 and last[-1] - last[-2] > _LATER:
+        late = last.pop()
+        who = next(name for name, ns in possible.items() if ns == late)
+        kernel.lost(
+            f"when the machine died: {who} says {late / 1e9:,.0f} s after boot, which no other clock does"
+        )
+    return last[-1]
+
+
+def _latest(times: Column) -> int:
+    """The last of some times that are any; -1 without."""
+    possible = times.int64
+    return int(possible.values[possible.valid].max(initial=-1))

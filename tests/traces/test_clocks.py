@@ -1,0 +1,141 @@
+"""The common axis: clocks of real dumps against what the guests' events and tasks say, and the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import WHOLE_DUMPS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kernlab
+from kernlab.errors import KernlabError
+from kernlab.linux.sched_clock import is_stable, offsets, pairs
+from kernlab.traces.clock.clocks import Clocks, clocks
+from kernlab.traces.clock.relation import FAR, Relation
+from kernlab.traces.clock.window import instant, window
+
+CRASH = 90_000_000_000
+
+
+@pytest.fixture
+def made() -> Clocks:
+    return Clocks(CRASH, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (12.5, 12_500_000_000),
+        (0, 0),
+        (-5, CRASH - 5_000_000_000),
+        (np.float64(-0.25), CRASH - 250_000_000),
+        (np.int64(3), 3_000_000_000),
+        ("-500ms", CRASH - 500_000_000),
+        ("12.5s", 12_500_000_000),
+        ("-5", CRASH - 5_000_000_000),
+        ("-0s", CRASH),
+        (" 1min 2s ", 62_000_000_000),
+        (timedelta(seconds=-1), CRASH - 1_000_000_000),
+        (pd.Timedelta("1us"), 1_000),
+        (np.timedelta64(7, "ms"), 7_000_000),
+    ],
+)
+def test_an_instant_is_since_boot_or_before_the_crash(made: Clocks, value: object, expected: int) -> None:
+    assert instant(made, value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "soon", "", float("nan"), float("inf"), pd.NaT, "NaT", 1e300, [], True, "nan", b"1s", "1e30"],
+)
+def test_what_is_not_an_instant_says_what_is(made: Clocks, value: object) -> None:
+    with pytest.raises(KernlabError, match="seconds since boot"):
+        instant(made, value)
+
+
+def test_a_window_has_an_order(made: Clocks) -> None:
+    assert window(made, None, None) == (-FAR, FAR)
+    assert window(made, -5, None) == (CRASH - 5_000_000_000, FAR)
+    with pytest.raises(KernlabError, match="ends before it begins"):
+        window(made, -1, -2)
+
+
+RATES = st.one_of(
+    st.builds(lambda m, s: Fraction(m, 1 << s), st.integers(1, (1 << 32) - 1), st.integers(0, 32)),
+    st.builds(
+        lambda a, b: Fraction(a, b), st.integers(10**9, 10**9 + 10**6), st.integers(10**9, 10**9 + 10**6)
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    RATES,
+    st.integers(-(1 << 61), 1 << 61),
+    st.integers(-(1 << 61), 1 << 61),
+    st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=8),
+)
+def test_a_relation_is_computed_exactly_or_not_known(
+    rate: Fraction, zero: int, axis: int, counts: list[int]
+) -> None:
+    ns, error = Relation(zero, axis, rate, error=3).apply(np.array(counts, dtype=np.uint64))
+    for count, got, bound in zip(counts, ns.tolist(), error.tolist(), strict=True):
+        true = axis + (count - zero) * rate
+        if bound < FAR:
+            # What is not computed with 32 bits each is off by what a float of the difference is.
+            assert abs(true - got) <= 1 + abs(count - zero) * abs(rate - 1) / (1 << 50)
+        else:
+            # Nothing that any machine counts is given up.
+            assert count >= FAR // 2 or abs(true) >= FAR // 2 or abs(count - zero) >= FAR // 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, (1 << 32) - 1),
+    st.integers(0, 32),
+    st.lists(st.integers(0, 1 << 62), min_size=1, max_size=5),
+)
+def test_counts_become_ns_as_the_kernel_computes_them(mult: int, shift: int, cycles: list[int]) -> None:
+    ns, error = Relation(0, 0, Fraction(mult, 1 << shift)).apply(np.array(cycles, dtype=np.uint64))
+    for cycle, got, bound in zip(cycles, ns.tolist(), error.tolist(), strict=True):
+        if bound < FAR:
+            assert got == cycle * mult >> shift
+
+
+@pytest.mark.parametrize("name", WHOLE_DUMPS)
+def test_what_was_read_of_two_clocks_at_one_tick_lies_at_one_instant(
+    opened: Callable[[str], kernlab.Dump], name: str
+) -> None:
+    kernel = opened(name).kernel
+    found = clocks(kernel)
+    for pair in pairs(kernel):
+        offset, gtod = offsets(kernel)
+        axis = pair.raw + offset if is_stable(kernel) else pair.monotonic + gtod
+        for clock, value in (("mono", pair.monotonic), ("local", pair.raw)):
+            ns, error = found.to_axis(clock, np.array([value]))
+            assert abs(int(ns[0]) - axis) <= error[0]
+            # What a tick takes to read both, not the bound.
+            assert abs(int(ns[0]) - axis) < 20_000
+
+
+@pytest.mark.parametrize("name", WHOLE_DUMPS)
+def test_the_crash_is_after_all_that_the_log_says(opened: Callable[[str], kernlab.Dump], name: str) -> None:
+    dump = opened(name)
+    found = clocks(dump.kernel)
+    last = int(dump.log.timestamp.max().value)
+    assert last <= found.crash_ns < last + 50_000_000
+    assert found.before(np.array([last]))[0] == found.crash_ns - last
+
+
+def test_a_clock_that_is_not_one_says_why(opened: Callable[[str], kernlab.Dump]) -> None:
+    found = clocks(opened("debian-6.1").kernel)
+    with pytest.raises(KernlabError, match="counts events"):
+        found.to_axis("counter", np.zeros(1, dtype=np.int64))
+    with pytest.raises(KernlabError, match="not known; there are"):
+        found.to_axis("sundial", np.zeros(1, dtype=np.int64))
