@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kernlab.dump import Dump
+    from kernlab.traces.clock.window import Instant
 
 __all__ = ["Plots"]
 
@@ -118,20 +119,26 @@ class Plots(Spelt):
         *,
         device: str | None = None,
         mode: str = "all",
+        since: Instant | None = None,
+        until: Instant | None = None,
         theme: str | None = None,
     ) -> Axes:
         """Where on the disk each process read and wrote, over time, by a block trace in the dump's relay buffers.
 
         `channel` is one of blktrace's (a name or an address; without it the only one); `mode` as of `dump.relay.read`
         (what a reader had already and is still there is drawn, too); `device` one of the trace's ("254:0"; without it
-        the busiest). Names are those of processes, not of threads.
+        the busiest). Names are those of processes, not of threads. Times are seconds since boot as the log counts them;
+        `since` and `until` (seconds since boot, -5 for 5 s before the crash, a Timedelta, text such as "-500ms") draw,
+        count and average a part: in a short one each request has a line from its issue to its completion. Flushes, and
+        rings for requests that never came back, stand below the axis where they have no place in the plot.
 
         >>> dump.plot.io_offsets("vda/trace").get_title("left")
         'Who asked for what: 40 requests, 6.0 MiB'
         """
         from kernlab.plots.io import offsets
 
-        return offsets(self._io_events(channel, mode, by_process=True), ax, top, device=device, theme=theme)
+        events = self._io_events(channel, mode, since, until, by_process=True)
+        return offsets(events, ax, top, device=device, since=since, until=until, theme=theme)
 
     def io_iops(
         self,
@@ -140,6 +147,8 @@ class Plots(Spelt):
         *,
         device: str | None = None,
         mode: str = "all",
+        since: Instant | None = None,
+        until: Instant | None = None,
         theme: str | None = None,
     ) -> Axes:
         """Reads and writes that the disk completed, a second; parameters as for `io_offsets`.
@@ -149,7 +158,8 @@ class Plots(Spelt):
         """
         from kernlab.plots.io import iops
 
-        return iops(self._io_events(channel, mode), ax, device=device, theme=theme)
+        events = self._io_events(channel, mode, since, until)
+        return iops(events, ax, device=device, since=since, until=until, theme=theme)
 
     def io_throughput(
         self,
@@ -158,6 +168,8 @@ class Plots(Spelt):
         *,
         device: str | None = None,
         mode: str = "all",
+        since: Instant | None = None,
+        until: Instant | None = None,
         theme: str | None = None,
     ) -> Axes:
         """Megabytes that the disk read and wrote, a second; parameters as for `io_offsets`.
@@ -167,7 +179,8 @@ class Plots(Spelt):
         """
         from kernlab.plots.io import throughput
 
-        return throughput(self._io_events(channel, mode), ax, device=device, theme=theme)
+        events = self._io_events(channel, mode, since, until)
+        return throughput(events, ax, device=device, since=since, until=until, theme=theme)
 
     def io_latency(
         self,
@@ -176,6 +189,8 @@ class Plots(Spelt):
         *,
         device: str | None = None,
         mode: str = "all",
+        since: Instant | None = None,
+        until: Instant | None = None,
         theme: str | None = None,
     ) -> Axes:
         """How long the disk took for each request, from issue to completion; parameters as for `io_offsets`.
@@ -185,7 +200,8 @@ class Plots(Spelt):
         """
         from kernlab.plots.io import latency
 
-        return latency(self._io_events(channel, mode), ax, device=device, theme=theme)
+        events = self._io_events(channel, mode, since, until)
+        return latency(events, ax, device=device, since=since, until=until, theme=theme)
 
     def io_depth(
         self,
@@ -194,6 +210,8 @@ class Plots(Spelt):
         *,
         device: str | None = None,
         mode: str = "all",
+        since: Instant | None = None,
+        until: Instant | None = None,
         theme: str | None = None,
     ) -> Axes:
         """How many requests the disk worked on at a time; parameters as for `io_offsets`.
@@ -203,9 +221,21 @@ class Plots(Spelt):
         """
         from kernlab.plots.io import depth
 
-        return depth(self._io_events(channel, mode), ax, device=device, theme=theme)
+        events = self._io_events(channel, mode, since, until)
+        return depth(events, ax, device=device, since=since, until=until, theme=theme)
 
-    def _io_events(self, channel: str | int | None, mode: str, *, by_process: bool = False) -> pd.DataFrame:
+    def _io_events(
+        self,
+        channel: str | int | None,
+        mode: str,
+        since: Instant | None,
+        until: Instant | None,
+        *,
+        by_process: bool = False,
+    ) -> pd.DataFrame:
+        from kernlab.plots.io import on_axis
+        from kernlab.traces.clock.clocks import clocks
+
         relay = self._dump.relay
         if channel is None:
             names = relay.block_traces
@@ -218,6 +248,12 @@ class Plots(Spelt):
                 raise KernlabError(f"this dump has {found} (dump.relay.channels lists what there is)")
             channel = names[0]
         events: pd.DataFrame = relay.blktrace(channel, mode=mode).events
+        try:
+            events = on_axis(events, clocks(self._dump.kernel))
+        except KernlabError:
+            # All of it can be drawn by its own clock; a moment of the log's cannot be found by that.
+            if since is not None or until is not None:
+                raise
         if by_process:
             # Threads go by the name of their process, where the dump still knows it.
             tasks = self._dump.tasks

@@ -30,6 +30,7 @@ from kernlab.plots.io.requests import (
     thinned,
 )
 from kernlab.traces.blktrace.trace import BlkTrace
+from kernlab.traces.clock.clocks import clocks
 
 NAMES = ["offsets", "iops", "throughput", "latency", "depth"]
 SECOND = 1_000_000_000
@@ -81,7 +82,8 @@ def test_every_plot_draws_in_both_themes_800_pixels_wide_and_nothing_is_cut_off(
     assert drawn.x1 <= width + 1
     assert drawn.y1 <= height + 1
     assert "254:0" in ax.get_label()
-    assert "17.718" in ax.get_label()
+    # The last event, at 17.718377 s by CLOCK_MONOTONIC.
+    assert "17.741" in ax.get_label()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -150,7 +152,8 @@ def test_rates_add_up_to_the_completions(events):
 
 def test_offsets_draw_what_was_queued(sample, events):
     ax = sample.plot.io_offsets()
-    asked = events[events["action"] == "Q"]
+    asked = io.on_axis(events, clocks(sample.kernel))
+    asked = asked[asked["action"] == "Q"]
     dots = [line for line in ax.get_lines() if line.get_clip_on() and len(line.get_xdata())]
     drawn = {(round(x, 6), int(y)) for line in dots for x, y in zip(*line.get_data(), strict=True)}
     wanted = {
@@ -245,7 +248,7 @@ def test_steps_are_equal_and_cover_everything():
     for last, count in ((1, 0), (7, 3), (10**9, 100), (3 * 10**14, 10**6)):
         many = np.zeros(count, dtype=np.int64)
         edges = steps(
-            Requests("8:0", many, none, none.view("u8"), none, none.astype("i1"), 0, last, 0, False)
+            Requests("8:0", many, none, none.view("u8"), none, none.astype("i1"), none > 0, 0, last, 0, False)
         )
         assert edges[0] == 0
         assert edges[-1] == last
@@ -347,9 +350,17 @@ def test_flushes_are_requests_too():
     assert found.kind.tolist() == [WRITE, 2]
     assert "1 when the trace ended" in io.depth(events).get_label()
     assert "1 had not completed at the end, the oldest after 32 s" in io.latency(events).get_label()
-    # It has no place on the disk.
-    names = [text.get_text() for legend in legends(io.offsets(events)) for text in legend.get_texts()]
-    assert "not completed" not in names
+    # Where it has no place in the plot, it stands below the axis.
+    for name in ("offsets", "iops", "throughput", "depth"):
+        ax = getattr(io, name)(events)
+        assert below(ax) == {"o": [0.002]}
+        assert "not completed" in [text.get_text() for legend in legends(ax) for text in legend.get_texts()]
+
+
+def below(ax):
+    """Moments (s) of the marks below the axis, by their markers."""
+    lines = [line for line in ax.get_lines() if not line.get_clip_on() and not np.any(line.get_ydata())]
+    return {line.get_marker(): np.round(line.get_xdata(), 9).tolist() for line in lines}
 
 
 @pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2"])

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kernlab.plots import style
-from kernlab.plots.io.requests import F64, I64, KINDS, Requests
+from kernlab.plots.io import words
+from kernlab.plots.io.requests import F64, I64, KINDS, NEVER, Requests, thinned
+from kernlab.plots.time_axis import name_seconds, seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: How reads, writes and others are drawn, so that colour is not all that tells.
 MARKERS = ("o", "x", "s")
+#: Requests of a window up to which each has a line from its issue to its completion.
+_SINGLE = 400
 
 
 def io_axes(ax: Axes | None, theme: style.Theme, height: float) -> Axes:
@@ -22,11 +27,6 @@ def io_axes(ax: Axes | None, theme: style.Theme, height: float) -> Axes:
     ax.grid(axis="y", color=theme.grid, linewidth=0.8)
     ax.tick_params(labelcolor=theme.soft, labelsize="small")
     return ax
-
-
-def seconds(ns: Any) -> Any:
-    """Nanoseconds as seconds."""
-    return np.asarray(ns) / 1e9
 
 
 def fills_of(theme: style.Theme) -> tuple[str, ...]:
@@ -54,6 +54,83 @@ def dots(ax: Axes, x: F64, y: F64, colour: str, kind: int, alpha: float = 0.9) -
     )
 
 
+def hollow(ax: Axes, theme: style.Theme, ns: I64, y: F64) -> None:
+    """Rings around what never came back."""
+    ax.plot(
+        seconds(ns),
+        y,
+        linestyle="none",
+        marker="o",
+        markersize=8,
+        markerfacecolor="none",
+        markeredgecolor=theme.vermilion,
+        markeredgewidth=1.6,
+        zorder=4,
+        clip_on=False,
+    )
+
+
+def lasting(ax: Axes, theme: style.Theme, requests: Requests, rows: npt.NDArray[Any], y: F64) -> None:
+    """Lines from issue to completion at the heights `y` (of all requests), where there are so few that they show.
+
+    What never came back has one to the end in any case that so many can be told apart.
+    """
+    answered, pending = rows[~requests.pending[rows]], rows[requests.pending[rows]]
+    for which, colour, most in ((answered, theme.mute, _SINGLE), (pending, theme.vermilion, _SINGLE // 4)):
+        if 0 < len(which) <= most:
+            ends = np.where(requests.pending[which], requests.last, requests.completed[which])
+            ax.hlines(
+                y[which],
+                seconds(requests.begun[which]),
+                seconds(np.minimum(ends, requests.last)),
+                colors=colour,
+                linewidth=1.2,
+                zorder=1.5,
+            )
+
+
+def edge_marks(ax: Axes, theme: style.Theme, requests: Requests, never: npt.NDArray[np.bool_]) -> None:
+    """Below the axis: a tick for each flush, a ring for each request of `never` that did not come back, at its issue.
+
+    To be called when the x axis is set.
+    """
+    along = ax.get_xaxis_transform()
+    below: list[tuple[npt.NDArray[np.bool_], dict[str, Any]]] = [
+        (requests.flush & ~requests.pending, {"marker": "|", "markersize": 5, "color": theme.pink}),
+        (
+            never,
+            {
+                "marker": "o",
+                "markersize": 5,
+                "markerfacecolor": "none",
+                "markeredgecolor": theme.vermilion,
+                "markeredgewidth": 1.3,
+            },
+        ),
+    ]
+    from matplotlib.transforms import ScaledTranslation
+
+    shift = ScaledTranslation(0, -4 / 72, ax.figure.dpi_scale_trans)
+    for which, how in below:
+        x = seconds(np.unique(np.where(requests.issued == NEVER, requests.completed, requests.begun)[which]))
+        if len(x):
+            x = x[thinned(x, np.zeros(len(x)))]
+            ax.plot(
+                x, np.zeros(len(x)), linestyle="none", transform=along + shift, clip_on=False, zorder=4, **how
+            )
+            ax.tick_params(axis="x", pad=8)
+
+
+def told_below(theme: style.Theme, requests: Requests) -> list[Any]:
+    """A legend's entries for flushes and for what never came back."""
+    found = []
+    if (requests.flush & ~requests.pending).any():
+        found.append(mark(theme.pink, "flushes", "|"))
+    if requests.pending.any():
+        found.append(mark(theme.vermilion, words.unanswered(requests), "o", hollow=True))
+    return found
+
+
 def mark(colour: str, label: str, marker: str, *, hollow: bool = False) -> Any:
     """A legend's entry for dots."""
     from matplotlib.lines import Line2D
@@ -74,7 +151,7 @@ def mark(colour: str, label: str, marker: str, *, hollow: bool = False) -> Any:
 def legend_below(ax: Axes, theme: style.Theme, *rows: list[Any]) -> None:
     """Legends below the axes, one a row: as far below as the ticks need, however high the axes are."""
     inches = ax.get_position().height * float(ax.figure.get_figheight())  # type: ignore[union-attr]
-    for row, handles in enumerate(rows):
+    for row, handles in enumerate(filter(None, rows)):
         if row:
             ax.add_artist(ax.get_legend())  # type: ignore[arg-type]
         style.legend(
@@ -82,25 +159,37 @@ def legend_below(ax: Axes, theme: style.Theme, *rows: list[Any]) -> None:
             theme,
             handles=handles,
             loc="upper left",
-            bbox_to_anchor=(-0.01, -(0.29 + 0.22 * row) / inches),
+            bbox_to_anchor=(-0.01, -(0.33 + 0.22 * row) / inches),
             borderaxespad=0,
             ncols=len(handles),
         )
 
 
 def time_axis(ax: Axes, theme: style.Theme, requests: Requests) -> None:
-    """From the device's first event to its last, the times shaded in which some CPUs' events are missing."""
-    from matplotlib.ticker import MaxNLocator
-
+    """From the device's first event to its last (or over the window), and the times shaded in which some CPUs' events
+    are missing."""
     first, last = seconds(requests.first), seconds(requests.last)
     span = max(last - first, 1e-6)
     # What lies at an end is whole.
     ax.set_xlim(first - 0.006 * span, first + 1.006 * span)
-    ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} s")
+    name_seconds(ax, first, last)
+    ax.annotate(
+        requests.time,
+        (1, 0),
+        (0, -24),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=theme.soft,
+        fontsize="small",
+    )
     before = [(requests.first, requests.whole_from)] if requests.whole_from > requests.first else []
     margin = 0.006 * span
     for since, until in [*before, *requests.missing]:
+        since, until = max(since, requests.first), min(until, requests.last)
+        if since > until:
+            continue
         left = seconds(since) - (margin if since == requests.first else 0)
         right = seconds(until) + (margin if until == requests.last else 0)
         ax.axvspan(left, right, color=theme.quiet, alpha=0.55, linewidth=0, zorder=0)
@@ -136,8 +225,8 @@ def bytes_axis(ax: Axes, theme: style.Theme, low: float, high: float) -> None:
     ax.yaxis.set_major_formatter(lambda value, _: style.in_words(value))
 
 
-def stack(ax: Axes, theme: style.Theme, rates: list[F64], edges: F64) -> F64:
-    """Draw rates (by kind) upon each other; returns their sum."""
+def stack(ax: Axes, theme: style.Theme, rates: list[F64], edges: F64, more: list[Any]) -> F64:
+    """Draw rates (by kind) upon each other, with a legend of them and of `more`; returns their sum."""
     x = seconds(edges)
     below = np.zeros(len(edges) - 1)
     handles = []
@@ -151,7 +240,7 @@ def stack(ax: Axes, theme: style.Theme, rates: list[F64], edges: F64) -> F64:
         handles.append(Patch(color=fills_of(theme)[what], label=KINDS[what]))
         below = above
     ax.set_ylim(0, (below.max(initial=0) or 1) * 1.06)
-    legend_below(ax, theme, handles)
+    legend_below(ax, theme, handles + more)
     return below
 
 

@@ -1,7 +1,9 @@
 """Block traces in, what iowatcher draws of them out: offsets by process, IOPS, throughput, latency, queue depth.
 
 Each takes `BlkTrace.events` (of a dump, a running machine or saved files). All of one trace have the same time axis, so
-that they can stand below each other: seconds since boot, from the device's first event to its last.
+that they can stand below each other: seconds since boot, from the device's first event to its last, or from `since` to
+`until` (seconds since boot, below zero before the end of the trace or the crash, a Timedelta or text such as "-500ms").
+Steps and cells are those of the window: in a short one every request can be told.
 """
 
 from __future__ import annotations
@@ -12,22 +14,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.escape import escape_plot, show_controls
+from kernlab.escape import show_controls
 from kernlab.plots import style
+from kernlab.plots.io import words
 from kernlab.plots.io.axes import (
     MARKERS,
     bytes_axis,
     dots,
     duration,
+    edge_marks,
     figure,
     fills_of,
+    hollow,
     io_axes,
+    lasting,
     latency_axis,
     legend_below,
     mark,
-    seconds,
     stack,
     time_axis,
+    told_below,
 )
 from kernlab.plots.io.requests import (
     F64,
@@ -39,19 +45,24 @@ from kernlab.plots.io.requests import (
     one_device,
     per_second,
     quantiles,
-    requests_of,
     steps,
     thinned,
 )
+from kernlab.plots.io.window import window_of
+from kernlab.plots.time_axis import seconds
+from kernlab.traces.clock.window import Instant
 from kernlab.util.integers import apart
-from kernlab.util.text import human_bytes, shorten
+from kernlab.util.text import human_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["depth", "iops", "latency", "offsets", "throughput"]
 
-_LONGEST_NAME = 20
+#: Pieces of a depth that changes more often than can be drawn.
+_CELLS = 720
+#: Fewer requests have no line of medians.
+_CROWD = 40
 
 
 def offsets(
@@ -60,6 +71,8 @@ def offsets(
     top: int = 5,
     *,
     device: str | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     theme: str | None = None,
 ) -> Axes:
     """Where on the device each process read and wrote, over time; what never completed is marked.
@@ -68,9 +81,10 @@ def offsets(
     processes, by name, have a colour each.
     """
     colours = style.theme_of(theme, ax)
-    requests = requests_of(events, device)
+    requests = window_of(events, device, since, until)
     mine, name = one_device(events, requests.device)
     asked = issued_by(mine)
+    asked = asked[asked["time"].between(requests.first, requests.last)]
     x, y = seconds(asked["time"].to_numpy()), asked["sector"].to_numpy().astype(np.float64) * 512
     comm = asked["comm"].fillna("?").astype("str")
     counts = comm.value_counts()
@@ -88,106 +102,117 @@ def offsets(
             rows = keep[(owner[keep] == number) & (kind[keep] == what)]
             dots(ax, x[rows], y[rows], fills[number], what)
     # A flush has no place on the device.
-    pending = np.flatnonzero(requests.pending & (requests.bytes > 0))
-    if len(pending):
-        ax.plot(
-            seconds(requests.issued[pending]),
-            requests.sector[pending].astype(np.float64) * 512,
-            linestyle="none",
-            marker="o",
-            markersize=9,
-            markerfacecolor="none",
-            markeredgecolor=colours.vermilion,
-            markeredgewidth=1.6,
-            zorder=4,
-            clip_on=False,
-        )
+    placed = np.flatnonzero(requests.bytes > 0)
+    place_of = requests.sector.astype(np.float64) * 512
+    lasting(ax, colours, requests, placed, place_of)
+    pending = placed[requests.pending[placed]]
+    hollow(ax, colours, requests.begun[pending], place_of[pending])
     time_axis(ax, colours, requests)
-    stops = y + asked["bytes"].to_numpy()
+    edge_marks(ax, colours, requests, requests.pending & (requests.bytes == 0))
+    stops = np.append(y + asked["bytes"].to_numpy(), place_of[placed] + requests.bytes[placed])
     bytes_axis(ax, colours, float(y.min(initial=0)), float(stops.max(initial=1)))
-    handles = [mark(fills[i], _name(comm), "o") for i, comm in enumerate(shown)]
+    handles = [mark(fills[i], words.name(comm), "o") for i, comm in enumerate(shown)]
     if len(counts) > len(shown):
-        handles.append(mark(colours.mute, _others(len(counts) - len(shown)), "o"))
+        handles.append(mark(colours.mute, words.others(len(counts) - len(shown)), "o"))
     marks = [mark(colours.soft, KINDS[what], MARKERS[what]) for what in np.unique(kind).tolist()]
-    if len(pending):
-        marks.append(mark(colours.vermilion, _unanswered(requests), "o", hollow=True))
+    marks += told_below(colours, requests)
     legend_below(ax, colours, handles, marks)
     style.title(
         ax,
         colours,
         f"Who asked for what: {len(asked):,} requests, {human_bytes(int(asked['bytes'].sum()))}",
-        _below(requests, "offset on the device, over seconds since boot"),
+        words.below(requests, "offset on the device, over time"),
     )
     parts = ", ".join(f"{show_controls(str(comm))} {count:,}" for comm, count in counts.head(top).items())
     return style.say(
         ax,
-        f"Scatter plot of {len(asked):,} requests to {name} by time and offset, {_span(requests)}; by process: {parts}"
-        f"{_and_others(len(counts) - len(shown))}. {_at_the_end(requests)}.",
+        f"Scatter plot of {len(asked):,} requests to {name} by time and offset, {words.span(requests)}; "
+        f"by process: {parts}{words.and_others(len(counts) - len(shown))}. {words.at_the_end(requests)}.",
     )
 
 
 def iops(
-    events: pd.DataFrame, ax: Axes | None = None, *, device: str | None = None, theme: str | None = None
+    events: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    device: str | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
+    theme: str | None = None,
 ) -> Axes:
     """Requests that the device completed, a second: reads and writes, stacked."""
     colours = style.theme_of(theme, ax)
-    requests = requests_of(events, device)
+    requests = window_of(events, device, since, until)
     rates, edges = _rates(requests, None)
     ax = io_axes(ax, colours, 2.6)
-    total = stack(ax, colours, rates, edges)
+    total = stack(ax, colours, rates, edges, told_below(colours, requests))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value == round(value) else f"{value:g}")
-    mean = float((requests.completed >= requests.whole_from).sum()) / requests.span * 1e9
+    mean = float(requests.counted.sum()) / requests.span * 1e9
     most = _most(total, edges, requests)
     style.title(
         ax,
         colours,
         f"IOPS: {figure(mean)} a second on average, {figure(most)} at most",
-        _below(requests, f"completed requests a second, in steps of {duration(edges[1] - edges[0])}"),
+        words.below(requests, f"completed requests a second, in steps of {duration(edges[1] - edges[0])}"),
     )
     time_axis(ax, colours, requests)
+    edge_marks(ax, colours, requests, requests.pending)
     return style.say(
         ax,
-        f"Stacked area of completed requests a second of {requests.device}, {_span(requests)}: "
-        f"{figure(mean)} on average, {figure(most)} at most; {_by_kind(requests)}.",
+        f"Stacked area of completed requests a second of {requests.device}, {words.span(requests)}: "
+        f"{figure(mean)} on average, {figure(most)} at most; {words.by_kind(requests)}.",
     )
 
 
 def throughput(
-    events: pd.DataFrame, ax: Axes | None = None, *, device: str | None = None, theme: str | None = None
+    events: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    device: str | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
+    theme: str | None = None,
 ) -> Axes:
     """Megabytes that the device read and wrote, a second, stacked, when they were completed."""
     colours = style.theme_of(theme, ax)
-    requests = requests_of(events, device)
+    requests = window_of(events, device, since, until)
     rates, edges = _rates(requests, requests.bytes / 1e6)
     ax = io_axes(ax, colours, 2.6)
-    total = stack(ax, colours, rates, edges)
+    total = stack(ax, colours, rates, edges, told_below(colours, requests))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    mean = requests.bytes[requests.completed >= requests.whole_from].sum() / 1e6 / requests.span * 1e9
+    mean = requests.bytes[requests.counted].sum() / 1e6 / requests.span * 1e9
     most = _most(total, edges, requests)
     style.title(
         ax,
         colours,
         f"Throughput: {figure(mean)} MB/s on average, {figure(most)} at most",
-        _below(requests, f"MB/s of completed requests, in steps of {duration(edges[1] - edges[0])}"),
+        words.below(requests, f"MB/s of completed requests, in steps of {duration(edges[1] - edges[0])}"),
     )
     time_axis(ax, colours, requests)
+    edge_marks(ax, colours, requests, requests.pending)
     return style.say(
         ax,
-        f"Stacked area of megabytes a second of {requests.device}, {_span(requests)}: {figure(mean)} on average, "
-        f"{figure(most)} at most; {_by_kind(requests, in_bytes=True)}.",
+        f"Stacked area of megabytes a second of {requests.device}, {words.span(requests)}: {figure(mean)} on average, "
+        f"{figure(most)} at most; {words.by_kind(requests, in_bytes=True)}.",
     )
 
 
 def latency(
-    events: pd.DataFrame, ax: Axes | None = None, *, device: str | None = None, theme: str | None = None
+    events: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    device: str | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
+    theme: str | None = None,
 ) -> Axes:
     """How long the device took for each request, issue to completion (D2C), with the median of each moment.
 
     A request stands at the moment of its completion. Those that never completed stand at the end, as old as they were.
     """
     colours = style.theme_of(theme, ax)
-    requests = requests_of(events, device)
-    whole = np.flatnonzero((requests.issued != NEVER) & ~requests.pending)
+    requests = window_of(events, device, since, until)
+    whole = np.flatnonzero((requests.issued != NEVER) & requests.ended)
     took = np.maximum(apart(requests.issued[whole], requests.completed[whole]), 1)
     pending = np.flatnonzero(requests.pending)
     age = np.maximum(apart(requests.issued[pending], np.full(len(pending), requests.last)), 1)
@@ -201,32 +226,26 @@ def latency(
         dots(ax, x[rows], y[rows], fills[what], what, alpha=0.75)
     edges = steps(requests)
     median = quantiles(took, requests.completed[whole], edges, (0.5,))[0] / 1e6
-    # On what it crosses, in a colour that nothing else has; where nothing completed, there is none.
-    for colour, width in ((colours.background, 3.6), (colours.ink, 1.6)):
+    # On what it crosses, in a colour that nothing else has; where nothing completed, there is none. Few requests are
+    # seen themselves.
+    is_crowded = len(whole) >= _CROWD
+    for colour, width in ((colours.background, 3.6), (colours.ink, 1.6)) if is_crowded else ():
         ax.stairs(median, seconds(edges), baseline=None, color=colour, linewidth=width, zorder=3)
-    if len(pending):
-        ax.plot(
-            np.full(len(pending), seconds(requests.last)),
-            age / 1e6,
-            linestyle="none",
-            marker="o",
-            markersize=8,
-            markerfacecolor="none",
-            markeredgecolor=colours.vermilion,
-            markeredgewidth=1.6,
-            zorder=4,
-            clip_on=False,
-        )
+    hollow(ax, colours, np.full(len(pending), requests.last), age / 1e6)
     latency_axis(ax, took, age)
+    height = np.full(len(requests.issued), np.nan)
+    height[whole], height[pending] = y, age / 1e6
+    lasting(ax, colours, requests, np.append(whole, pending), height)
     handles = [
         mark(fills[what], KINDS[what], MARKERS[what]) for what in np.unique(requests.kind[whole]).tolist()
     ]
     from matplotlib.lines import Line2D
 
-    handles.append(Line2D([], [], color=colours.ink, linewidth=1.8, label="median"))
+    if is_crowded:
+        handles.append(Line2D([], [], color=colours.ink, linewidth=1.8, label="median"))
     if len(pending):
         handles.append(
-            mark(colours.vermilion, f"{_unanswered(requests)}, so old at the end", "o", hollow=True)
+            mark(colours.vermilion, f"{words.unanswered(requests)}, so old at the end", "o", hollow=True)
         )
     legend_below(ax, colours, handles)
     half, most = (
@@ -238,24 +257,30 @@ def latency(
         f"Latency (D2C): {duration(half)} median, {duration(most)} for the slowest hundredth"
         if len(took)
         else "Latency (D2C): no request both issued and completed",
-        _below(requests, f"from issue to completion of {len(took):,} requests"),
+        words.below(requests, f"from issue to completion of {len(took):,} requests"),
     )
     time_axis(ax, colours, requests)
     oldest = f", the oldest after {duration(age.max())}" if len(pending) else ""
     return style.say(
         ax,
         f"Scatter plot of the time from issue to completion of {len(took):,} requests of {requests.device}, "
-        f"{_span(requests)}: median {duration(half)}, 99th percentile {duration(most)}, longest "
-        f"{duration(took.max(initial=0))}. {_at_the_end(requests)}{oldest}.",
+        f"{words.span(requests)}: median {duration(half)}, 99th percentile {duration(most)}, longest "
+        f"{duration(took.max(initial=0))}. {words.at_the_end(requests)}{oldest}.",
     )
 
 
 def depth(
-    events: pd.DataFrame, ax: Axes | None = None, *, device: str | None = None, theme: str | None = None
+    events: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    device: str | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
+    theme: str | None = None,
 ) -> Axes:
     """How many requests the device worked on: issued and not yet completed."""
     colours = style.theme_of(theme, ax)
-    requests = requests_of(events, device)
+    requests = window_of(events, device, since, until)
     moments, count = requests.changes()
     moments, count = np.append(moments, requests.last), np.append(count, count[-1])
     since = np.maximum(moments, requests.whole_from)
@@ -270,18 +295,21 @@ def depth(
     from matplotlib.ticker import MaxNLocator
 
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    left = int(requests.pending.sum())
+    left = int(count[-1])
+    legend_below(ax, colours, told_below(colours, requests))
     style.title(
         ax,
         colours,
         f"Queue depth: {figure(mean)} on average, {int(count.max(initial=0)):,} at most, {left:,} at the end",
-        _below(requests, "requests issued and not yet completed; dashed: the average"),
+        words.below(requests, "requests issued and not yet completed; dashed: the average"),
     )
     time_axis(ax, colours, requests)
+    edge_marks(ax, colours, requests, requests.pending)
     return style.say(
         ax,
-        f"Area of the requests that {requests.device} was working on, {_span(requests)}: {figure(mean)} on average, "
-        f"{int(count.max(initial=0)):,} at most, {left:,} when the trace ended{_doubt(requests)}.",
+        f"Area of the requests that {requests.device} was working on, {words.span(requests)}: "
+        f"{figure(mean)} on average, {int(count.max(initial=0)):,} at most, "
+        f"{left:,} when {words.end(requests)} ended{words.doubt(requests)}.",
     )
 
 
@@ -289,7 +317,7 @@ def _rates(requests: Requests, weights: npt.NDArray[Any] | None) -> tuple[list[F
     edges = steps(requests)
     found = []
     for what in range(len(KINDS)):
-        rows = (requests.kind == what) & ~requests.pending
+        rows = (requests.kind == what) & requests.ended
         found.append(per_second(requests.completed[rows], edges, None if weights is None else weights[rows]))
     return found, edges
 
@@ -300,67 +328,16 @@ def _most(total: F64, edges: F64, requests: Requests) -> float:
     return float((whole if len(whole) else total).max(initial=0))
 
 
-def _envelope(moments: I64, count: I64, requests: Requests, cells: int = 360) -> tuple[F64, I64, I64]:
-    """(seconds, least, most) of a number that changes at moments, in `cells` pieces: the shortest peak shows."""
+def _envelope(moments: I64, count: I64, requests: Requests) -> tuple[F64, I64, I64]:
+    """(seconds, least, most) of a number that changes at moments: the shortest peak shows.
+
+    Each change where all can be told apart, else the least and the most of each of `_CELLS` pieces of the window.
+    """
     first, span = requests.first, requests.last - requests.first
-    edges = np.array([first + span * cell // cells for cell in range(cells + 1)], dtype=np.int64)
+    if np.diff(moments[:-1]).min(initial=span) * _CELLS >= span:
+        return seconds(moments), count, count
+    edges = np.array([first + span * cell // _CELLS for cell in range(_CELLS + 1)], dtype=np.int64)
     # The value at an edge, and the changes up to the next. reduceat gives that of an empty piece as it should be.
     before = np.maximum(np.searchsorted(moments, edges, side="right") - 1, 0)
     least, most = np.minimum.reduceat(count, before), np.maximum.reduceat(count, before)
     return seconds(edges), least, most
-
-
-def _name(comm: str) -> str:
-    return escape_plot(shorten(comm, _LONGEST_NAME))
-
-
-def _others(count: int) -> str:
-    return f"{count:,} other{'s' if count > 1 else ''}"
-
-
-def _and_others(count: int) -> str:
-    return f" and {_others(count)}" if count > 0 else ""
-
-
-def _below(requests: Requests, text: str) -> str:
-    since = f" from {seconds(requests.missing[0][0]):.3f} s on" if requests.missing else ""
-    dropped = f"; some events were dropped{since}" if requests.dropped else ""
-    return f"{requests.device}: {text}{dropped}"
-
-
-def _unanswered(requests: Requests) -> str:
-    """What a request without a completion is called: that may be among the events that are missing."""
-    return "no completion seen" if requests.unsure.any() else "not completed"
-
-
-def _at_the_end(requests: Requests) -> str:
-    return f"{int(requests.pending.sum()):,} had not completed at the end{_doubt(requests)}"
-
-
-def _doubt(requests: Requests) -> str:
-    unsure = int(requests.unsure.sum())
-    if not unsure:
-        return ""
-    return (
-        f" as far as the trace tells: of {unsure:,} the completion may be among the events that are missing from "
-        f"{seconds(requests.missing[0][0]):.3f} s on"
-    )
-
-
-def _span(requests: Requests) -> str:
-    first, last = seconds(requests.first), seconds(requests.last)
-    return f"from {first:.3f} to {last:.3f} s after boot"
-
-
-def _by_kind(requests: Requests, *, in_bytes: bool = False) -> str:
-    done = ~requests.pending
-    parts = []
-    for what, name in enumerate(KINDS):
-        rows = done & (requests.kind == what)
-        if rows.any():
-            parts.append(
-                f"{human_bytes(int(requests.bytes[rows].sum()))} of {name}"
-                if in_bytes
-                else f"{int(rows.sum()):,} {name}"
-            )
-    return ", ".join(parts) or "none completed"

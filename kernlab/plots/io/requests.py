@@ -35,7 +35,9 @@ class Requests:
     """The requests of one device, in the order of their first event; times in ns, as the trace has them.
 
     `issued` and `completed` are `NEVER` where the trace does not tell: completed only is one that was under way when
-    the trace began, issued only one that was when it ended. `first` and `last` are the device's first and last event.
+    the trace began, issued only one that was when it ended. `flush` is of what empties the device's cache, alone or
+    before a write. `first` and `last` are the device's first and last event, or the window that is looked at: then
+    those requests are here that touch it (`within`).
     """
 
     device: str
@@ -44,6 +46,7 @@ class Requests:
     sector: npt.NDArray[np.uint64]
     bytes: I64
     kind: npt.NDArray[np.int8]
+    flush: npt.NDArray[np.bool_]
     first: int
     last: int
     #: From when on no CPU's events are missing that were recorded before: what a reader took, or what was overwritten.
@@ -52,6 +55,10 @@ class Requests:
     dropped: bool
     #: Times (ns) between which events of some CPU are missing, of which the second is `last` where they end the trace.
     missing: tuple[tuple[int, int], ...] = ()
+    #: Is this a window of the trace, not all of it?
+    cut: bool = False
+    #: What the times are, in words.
+    time: str = "since boot"
 
     @property
     def span(self) -> int:
@@ -69,12 +76,27 @@ class Requests:
         until = max((end for _, end in self.missing), default=NEVER)
         return np.asarray(self.pending & (self.issued <= until))
 
+    @property
+    def ended(self) -> npt.NDArray[np.bool_]:
+        """Which were completed from `first` to `last`."""
+        return np.asarray(~self.pending & (self.completed >= self.first) & (self.completed <= self.last))
+
+    @property
+    def counted(self) -> npt.NDArray[np.bool_]:
+        """Which were completed while no CPU's events are missing: what averages count."""
+        return np.asarray(self.ended & (self.completed >= self.whole_from))
+
+    @property
+    def begun(self) -> I64:
+        """When each was issued, `first` where that was before or is not known."""
+        return np.maximum(self.issued, self.first)
+
     def changes(self) -> tuple[I64, I64]:
-        """(ns, requests under way from then on): the first event, and each moment at which their number changes."""
+        """(ns, requests under way from then on): `first`, and each moment to `last` at which their number changes."""
         known = self.issued != NEVER
         # One whose issue is missing counts from the moment on from which nothing is.
         begins = np.where(known, self.issued, np.minimum(self.completed, self.whole_from))
-        ends = self.completed[~self.pending]
+        begins, ends = np.maximum(begins, self.first), self.completed[self.ended]
         moments = np.concatenate([[self.first], begins, ends])
         change = np.repeat(np.array([0, 1, -1], dtype=np.int64), [1, len(begins), len(ends)])
         order = np.argsort(moments, kind="stable")
@@ -115,7 +137,7 @@ def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
     problems = [str(problem) for problem in events.attrs.get("problems", [])]
     remaps = events[(events["action"] == "A").to_numpy()]
     events, device = one_device(events, device)
-    times = _ns(events)
+    times = nanoseconds(events)
     first, last = int(times[0]), int(times[-1])
     action = events["action"].to_numpy()
     size = events["bytes"].to_numpy()
@@ -152,11 +174,13 @@ def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
         events["sector"].to_numpy()[at],
         size[at].astype(np.int64),
         kinds_of(events)[at],
+        flushes_of(events)[at],
         first,
         last,
         whole,
         bool(lost) or any("dropped" in problem for problem in problems),
         _missing(lost, device, first, last),
+        time="since boot" if "crash_ns" in events.attrs else "since boot by CLOCK_MONOTONIC",
     )
 
 
@@ -212,7 +236,7 @@ def whole_from(events: pd.DataFrame, remaps: pd.DataFrame) -> int:
     trace's events A: they are counted with these, but may be of another device.
     """
     heads = events.drop_duplicates("cpu")
-    times, earlier = _ns(heads), heads["sequence"].to_numpy() - 1
+    times, earlier = nanoseconds(heads), heads["sequence"].to_numpy() - 1
     for row, cpu in enumerate(heads["cpu"].tolist()):
         own = remaps["sequence"].to_numpy()[(remaps["cpu"] == cpu).to_numpy()]
         earlier[row] -= int((own <= earlier[row]).sum())
@@ -231,6 +255,13 @@ def kinds_of(events: pd.DataFrame) -> npt.NDArray[np.int8]:
     ]
     # The last one is for what has no letters.
     return np.array([*kind, OTHER], dtype=np.int8)[letters.codes.to_numpy()]
+
+
+def flushes_of(events: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which events are of flushes, alone ("FN") or before a write ("FWS"); "WFS" only goes past the cache."""
+    letters = events["rwbs"].astype("category").cat
+    flush = np.array([*(str(name).startswith("F") for name in letters.categories), False], dtype=bool)
+    return flush[letters.codes.to_numpy()]
 
 
 def steps(requests: Requests) -> F64:
@@ -283,7 +314,8 @@ def thinned(
     return np.sort(np.unique(number, return_index=True)[1])
 
 
-def _ns(events: pd.DataFrame) -> I64:
+def nanoseconds(events: pd.DataFrame) -> I64:
+    """When events were, in ns."""
     found: I64 = events["timestamp"].to_numpy().astype("timedelta64[ns]").view(np.int64)
     return found
 
@@ -295,5 +327,5 @@ def issued_by(events: pd.DataFrame) -> pd.DataFrame:
     asked = events[(action == "Q") & sized]
     if asked.empty:
         asked = events[(action == "D") & sized]
-    found: pd.DataFrame = asked.assign(time=_ns(asked), kind=kinds_of(asked))
+    found: pd.DataFrame = asked.assign(time=nanoseconds(asked), kind=kinds_of(asked))
     return found
