@@ -212,12 +212,12 @@ def time_axis(ax: Axes, theme: style.Theme, requests: Requests) -> None:
         )
 
 
-def bytes_axis(ax: Axes, theme: style.Theme, low: float, high: float) -> None:
-    """Offsets from low to high, at round numbers of binary units."""
+def bytes_axis(ax: Axes, theme: style.Theme, low: float, high: float, ticks: int = 6) -> None:
+    """Offsets from low to high, at round numbers of binary units, `ticks` at most."""
     from matplotlib.ticker import MultipleLocator
 
     step = 512.0
-    while (high - low) / step > 6:
+    while (high - low) / step > ticks:
         step *= 2
     margin = (high - low) * 0.02
     ax.set_ylim(max(low - margin, 0 if low >= 0 else low), high + margin)

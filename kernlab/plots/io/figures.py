@@ -285,7 +285,7 @@ def depth(
     moments, count = np.append(moments, requests.last), np.append(count, count[-1])
     since = np.maximum(moments, requests.whole_from)
     mean = float((np.diff(since.astype(np.float64)) * count[:-1]).sum()) / requests.span
-    x, low, high = _envelope(moments, count, requests)
+    x, low, high = envelope(moments, count, requests, _CELLS)
     ax = io_axes(ax, colours, 2.4)
     # Where the number changes faster than can be drawn, what lies between the least and the most is lighter.
     ax.fill_between(x, 0, low, step="post", color=colours.blue, linewidth=0)
@@ -328,15 +328,15 @@ def _most(total: F64, edges: F64, requests: Requests) -> float:
     return float((whole if len(whole) else total).max(initial=0))
 
 
-def _envelope(moments: I64, count: I64, requests: Requests) -> tuple[F64, I64, I64]:
+def envelope(moments: I64, count: I64, requests: Requests, cells: int) -> tuple[F64, I64, I64]:
     """(seconds, least, most) of a number that changes at moments: the shortest peak shows.
 
-    Each change where all can be told apart, else the least and the most of each of `_CELLS` pieces of the window.
+    Each change where all can be told apart, else the least and the most of each of `cells` pieces of the window.
     """
     first, span = requests.first, requests.last - requests.first
-    if np.diff(moments[:-1]).min(initial=span) * _CELLS >= span:
+    if np.diff(moments[:-1]).min(initial=span) * cells >= span:
         return seconds(moments), count, count
-    edges = np.array([first + span * cell // _CELLS for cell in range(_CELLS + 1)], dtype=np.int64)
+    edges = np.array([first + span * cell // cells for cell in range(cells + 1)], dtype=np.int64)
     # The value at an edge, and the changes up to the next. reduceat gives that of an empty piece as it should be.
     before = np.maximum(np.searchsorted(moments, edges, side="right") - 1, 0)
     least, most = np.minimum.reduceat(count, before), np.maximum.reduceat(count, before)
