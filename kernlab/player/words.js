@@ -42,6 +42,19 @@ function niceStep(span, most) {
   return [1, 2, 5, 10].find((each) => each * power >= rough * 0.999) * power;
 }
 
+// 14 × 14, filled.
+const ICONS = { play: "M3 1.5v11l9-5.5z", pause: "M2.5 1.5h3v11h-3zM8.5 1.5h3v11h-3z", start: "M1.5 2h2v10h-2zM12.5 2v10L4.5 7z", end: "M10.5 2h2v10h-2zM1.5 2v10l8-5z" };
+
+function icon(name) {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  const path = document.createElementNS(space, "path");
+  for (const [key, value] of Object.entries({ viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true", class: "klp-icon" })) svg.setAttribute(key, value);
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
 /** Is the page around an element dark? By the ink that its text has there. */
 function isDark(element) {
   const [red, green, blue] = (getComputedStyle(element).color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
