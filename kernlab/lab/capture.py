@@ -17,11 +17,11 @@ from typing import Any
 from kernlab.lab.apt_root import cache_folder
 from kernlab.lab.capture_options import (
     ALL_LEFT_OUT,
-    COMPRESSIONS,
     USER_DATA,
     USER_DATA_KEPT,
     Capture,
     Options,
+    saves,
 )
 from kernlab.lab.dump_check import LevelMemory, absent_frames
 from kernlab.lab.fetch_plan import Fetch, fetch_plan, tell_plan
@@ -34,6 +34,7 @@ from kernlab.lab.guest_files import (
 )
 from kernlab.lab.guest_kernel import GuestKernel
 from kernlab.lab.guest_python import RECORDER, guest_python
+from kernlab.lab.notes import NOTES, read_notes
 from kernlab.lab.own_kernel import kernel_named
 from kernlab.lab.qemu import Guest, Qemu, SilentGuestError, find_qemu
 from kernlab.lab.scenarios import Scenario, scenario_named
@@ -135,6 +136,7 @@ class _Run:
         self._boot(qemu, self._qemu_words(qemu, kernel, work), console, result)
         self.progress("Reading the results disk")
         read_results_disk(work / "results.ext4", userland, work)
+        read_notes(work / NOTES, work / "out")
         description = self._description(qemu, kernel, userland)
         dumps = self._collect(work / "out", result)
         shutil.copyfile(console, result / "console.log")
@@ -180,7 +182,7 @@ class _Run:
             "crash.cpio": work / "crash.cpio",
             "settings": "".join(f"{name}='{value}'\n" for name, value in settings.items()),
             "scenario": self.scenario.script,
-            "captures": "".join(f"{line}\n" for line in self._captures()),
+            "captures": "".join(f"{line}\n" for line in saves(self.options, self.level)),
             **{name: Path(path) for name, path in self.options.files.items()},
         }
         if self.scenario.python:
@@ -194,28 +196,9 @@ class _Run:
             # What the guest writes goes to a file of QEMU's own, which ends with it.
             self.disk = f"file={server_image(self.cache, userland, self.progress)},snapshot=on"
             return
-        with open(work / "vda.raw", "wb") as stream:
-            stream.truncate(self.scenario.disk_mib << 20)
-
-    def _captures(self) -> list[str]:
-        """What the crash kernel saves: a file's name, a way, makedumpfile's words."""
-        packed = f"{COMPRESSIONS[self.options.compression]} -d {self.level} --message-level 23".strip()
-        # In ELF a zero page that was left out looks like any other that was: they stay in (the level's lowest bit).
-        plain = f"-E -d {self.level & ~1} --message-level 23"
-        known = {
-            "kdump": f"vmcore file {packed}",
-            "flattened": f"vmcore.flat stream {packed}",
-            "split": f"vmcore.split split {packed}",
-            "elf": f"vmcore.elf file {plain}",
-            "elf-flattened": f"vmcore.elf.flat stream {plain}",
-            "vmcore": "vmcore.raw copy",
-            **{
-                name: f"vmcore.{name} file {word} -d {self.level} --message-level 23"
-                for name, word in COMPRESSIONS.items()
-                if word
-            },
-        }
-        return [known[name] for name in self.options.formats]
+        for name, size_mib in (("vda.raw", self.scenario.disk_mib), (NOTES, self.scenario.notes_mib)):
+            with open(work / name, "wb") as stream:
+                stream.truncate(size_mib << 20)
 
     def _qemu_words(self, qemu: Qemu, kernel: GuestKernel, work: Path) -> list[str]:
         options = self.options
@@ -251,10 +234,13 @@ class _Run:
                 words += ["-numa", f"node,nodeid={node},memdev=node{node}" + (f",{cpus}" if cpus else "")]
         if options.vmcoreinfo_device:
             words += ["-device", "vmcoreinfo"]
-        for name, drive in (
+        drives = [
             ("vda", f"{self.disk}{self.scenario.disk_options}"),
             ("vdb", f"file={work}/results.ext4"),
-        ):
+        ]
+        if self.scenario.notes_mib:
+            drives.append(("vdc", f"file={work}/{NOTES}"))
+        for name, drive in drives:
             words += ["-drive", f"{drive},format=raw,if=none,id={name},cache=unsafe,werror=stop,rerror=stop"]
             words += ["-device", f"virtio-blk-pci,drive={name}"]
         words += ["-kernel", str(kernel.vmlinuz), "-initrd", str(work / "first.cpio")]
@@ -287,6 +273,9 @@ class _Run:
             self.progress(_said(word, rest))
             if word == "nmi":
                 guest.monitor("inject-nmi")
+                continue
+            if word == "slow":
+                guest.slow_disk("vda", *map(int, rest.split()))
                 continue
             if word in ("saved", "finished"):
                 guest.wait(60)
@@ -368,6 +357,7 @@ def _said(word: str, rest: str) -> str:
         "truth": "The truth is taken",
         "dying": "The guest dies",
         "nmi": "QEMU sends an NMI",
+        "slow": "The disk slows",
         "crashed": "The crash kernel runs",
         "saving": f"Saving {rest}",
         "saved": "Saved",

@@ -66,3 +66,24 @@ class Capture:
     dumps: tuple[Path, ...]
     kernel_release: str
     description: dict[str, Any]
+
+
+def saves(options: Options, level: int) -> list[str]:
+    """What the crash kernel saves, a line for each format: a file's name, a way, makedumpfile's words."""
+    packed = f"{COMPRESSIONS[options.compression]} -d {level} --message-level 23".strip()
+    # In ELF a zero page that was left out looks like any other that was: they stay in (the level's lowest bit).
+    plain = f"-E -d {level & ~1} --message-level 23"
+    known = {
+        "kdump": f"vmcore file {packed}",
+        "flattened": f"vmcore.flat stream {packed}",
+        "split": f"vmcore.split split {packed}",
+        "elf": f"vmcore.elf file {plain}",
+        "elf-flattened": f"vmcore.elf.flat stream {plain}",
+        "vmcore": "vmcore.raw copy",
+        **{
+            name: f"vmcore.{name} file {word} -d {level} --message-level 23"
+            for name, word in COMPRESSIONS.items()
+            if word
+        },
+    }
+    return [known[name] for name in options.formats]

@@ -220,6 +220,15 @@ class Guest:
             if "return" in reply:
                 return reply["return"]
 
+    def slow_disk(self, name: str, bytes_per_second: int, requests_per_second: int) -> None:
+        """From now on a disk does no more than this, reading and writing together; 0 is no limit."""
+        words = {
+            f"{what}{which}": 0 if which else limit
+            for what, limit in (("bps", bytes_per_second), ("iops", requests_per_second))
+            for which in ("", "_rd", "_wr")
+        }
+        self.monitor("block_set_io_throttle", device=name, **words)
+
     def _monitor_line(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._monitor_received:
             left = deadline - time.monotonic()

@@ -27,6 +27,7 @@ class Scenario:
     truth_flags: str = ""
     disk_mib: int = 64
     disk_options: str = ""
+    notes_mib: int = 0  # of a third disk, vdc, which programs/sampler.c writes until the kernel is gone
     image: bool = False  # does it boot from the server's disk (server_image.py)?
     python: bool = False  # does it find Python and the recorder on the lab's disk (guest_python.py)?
     nodes: int = 1
@@ -84,6 +85,27 @@ SCENARIOS = {
             "a slow disk with requests in flight, blktrace's relay channel half read",
             disk_mib=256,
             disk_options=",throttling.iops-total=150",
+        ),
+        Scenario(
+            "flight",
+            "a flight recorder is on, a program leaks, reclaim thrashes, the disk slows, the OOM killer strikes, panic",
+            memory_mib=640,
+            programs=("sampler", "tenants"),
+            python=True,
+            settings={
+                "BUFFER_KIB": 4096,
+                "EVENTS": "sched tasks oom reclaim block log rss",
+                "HOLE": "none",
+                "MARK_MS": 250,
+                "LEAK_KIB": 512,
+                "SWAP_MIB": 32,
+                "CATALOG_MIB": 80,
+                "SLOW_BYTES": 3 << 20,
+                "SLOW_REQUESTS": 120,
+            },
+            truth_flags="nosmaps",
+            disk_mib=160,
+            notes_mib=32,
         ),
         Scenario("trace", "relay channels and ftrace instances, full, wrapped, overwritten, half read"),
         Scenario(

@@ -2,6 +2,7 @@
 
 out/truth.json      schema (1), scenario, kernel package, makedumpfile, QEMU, machine, every option
 out/story.txt       what the scenario did, one line each, behind the seconds since boot
+out/samples.jsonl   what memory held and whose it was, five times a second until the end (programs/sampler.c)
 out/NAME.read       what the scenario read from a trace before the truth was taken (it is gone from the trace)
 out/blk/            what blktrace had written by then
 out/after/          what the guest read after QEMU had dumped it: the byte truth of its trace buffers
@@ -37,7 +38,7 @@ def write_truth(truth: Path, out: Path, description: dict[str, Any], path: Path)
         add("truth.json", json.dumps(description, indent=2).encode())
         if (out / "story").exists():
             add("story.txt", (out / "story").read_bytes())
-        extra = [*out.glob("*.read"), *out.glob("blk/*"), *out.glob("after/*")]
+        extra = [*out.glob("*.read"), *out.glob("*.jsonl"), *out.glob("blk/*"), *out.glob("after/*")]
         for file in sorted(extra):
             add(str(file.relative_to(out)), file.read_bytes())
         with tarfile.open(truth) as source:

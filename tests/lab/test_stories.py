@@ -12,6 +12,7 @@ import pytest
 
 from kernlab.lab import capture, guest_files
 from kernlab.lab.capture_options import Options
+from kernlab.lab.qemu import Guest
 from kernlab.lab.scenarios import SCENARIOS
 from kernlab.lab.steps import Progress
 
@@ -22,6 +23,7 @@ class ToldGuest:
     def __init__(self, *messages: str) -> None:
         self.messages = list(messages)
         self.asked: list[str] = []
+        self.arguments: dict[str, Any] = {}
 
     def message(self, deadline: float, waiting_for: str) -> tuple[str, str]:
         word, _, rest = self.messages.pop(0).partition(" ")
@@ -29,6 +31,9 @@ class ToldGuest:
 
     def monitor(self, command: str, *words: Any, **arguments: Any) -> Any:
         self.asked.append(command)
+        self.arguments = arguments or self.arguments
+
+    slow_disk = Guest.slow_disk
 
     def wait(self, limit_seconds: float) -> None:
         self.asked.append("end")
@@ -39,6 +44,29 @@ def test_a_guest_is_given_the_nmi_that_it_asks_for(tmp_path: Path) -> None:
     run = capture._Run(SCENARIOS["irq"], Options(), tmp_path, Progress(None))
     run._follow(guest, 1.0, tmp_path)  # type: ignore[arg-type]
     assert guest.asked == ["inject-nmi", "end"]
+
+
+def test_a_guest_has_its_disk_slowed_when_it_asks(tmp_path: Path) -> None:
+    guest = ToldGuest(
+        "booted 6.12", "armed 1", "prepared", "truth 1", "dying", "slow 3145728 120", "crashed 1", "saved"
+    )
+    run = capture._Run(SCENARIOS["flight"], Options(), tmp_path, Progress(None))
+    run._follow(guest, 1.0, tmp_path)  # type: ignore[arg-type]
+    assert guest.asked == ["block_set_io_throttle", "end"]
+    # QEMU takes a limit of both together, or of each, and wants all six said.
+    single = dict.fromkeys(("bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
+    assert guest.arguments == {"device": "vda", "bps": 3145728, "iops": 120, **single}
+
+
+def test_only_who_writes_notes_has_a_disk_for_them(tmp_path: Path) -> None:
+    kernel: Any = SimpleNamespace(vmlinuz=tmp_path / "vmlinuz", release="6.12-cloud")
+    qemu: Any = SimpleNamespace(accelerator="tcg")
+    for name, there in (("flight", True), ("oom", False)):
+        words = capture._Run(SCENARIOS[name], Options(), tmp_path, Progress(None))._qemu_words(
+            qemu, kernel, tmp_path
+        )
+        assert any("id=vdc" in word for word in words) is there
+        assert ("sampler /dev/vdc" in SCENARIOS[name].script) is there
 
 
 def test_neither_kernel_gives_up_for_a_timer_that_is_late(
@@ -60,7 +88,7 @@ def test_neither_kernel_gives_up_for_a_timer_that_is_late(
 
 
 def test_what_the_stories_can_be_told_to_do_is_in_their_scripts() -> None:
-    for name in ("deadlock", "lockup", "irq"):
+    for name in ("deadlock", "lockup", "irq", "flight"):
         scenario = SCENARIOS[name]
         for setting in scenario.settings:
             assert f"${setting}" in scenario.script, setting
