@@ -41,3 +41,14 @@ def decimals(step: float) -> int:
 def moment(seconds: float, span: float) -> str:
     """A moment of a window that is `span` seconds long: "17.718 s", with a digit more for each tenth of a second."""
     return f"{seconds:.{max(decimals(span) + 2, 3)}f} s"
+
+
+def before(seconds: float, step: float) -> str:
+    """A time before the crash, one of some that are `step` seconds apart: "−5 s", "−20 ms", "crash"."""
+    if abs(seconds) < step / 1e3:
+        return "crash"
+    unit, size = next(
+        ((unit, size) for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)) if step >= size / 2),
+        ("ns", 1e-9),
+    )
+    return f"\N{MINUS SIGN}{-seconds / size:.{decimals(step / size)}f} {unit}"

@@ -34,13 +34,14 @@ def fills_of(theme: style.Theme) -> tuple[str, ...]:
     return theme.blue, theme.orange, theme.pink
 
 
-def dots(ax: Axes, x: F64, y: F64, colour: str, kind: int, alpha: float = 0.9) -> None:
+def dots(ax: Axes, x: F64, y: F64, colour: str, kind: int, alpha: float = 0.9, size: float = 1.0) -> None:
     """Requests of one kind: reads are dots, writes crosses, so that colour is not all that tells."""
     if not len(x):
         return
     marker = MARKERS[kind]
     # Where there are many, small ones still show where there are more.
-    shrink = 1.0 if len(x) < 20_000 else 0.35
+    is_many = len(x) >= 20_000
+    shrink = size * (0.35 if is_many else 1.0)
     ax.plot(
         x,
         y,
@@ -49,22 +50,23 @@ def dots(ax: Axes, x: F64, y: F64, colour: str, kind: int, alpha: float = 0.9) -
         markersize=shrink * (4.2 if marker == "x" else 3.4),
         markeredgewidth=shrink * 1.1 if marker == "x" else 0,
         color=colour,
-        alpha=alpha * (1.0 if shrink == 1.0 else 0.5),
+        alpha=alpha * (0.5 if is_many else 1.0),
         rasterized=len(x) > 5000,
     )
 
 
 def hollow(ax: Axes, theme: style.Theme, ns: I64, y: F64) -> None:
-    """Rings around what never came back."""
+    """Rings around what never came back; thin ones where there are many."""
+    size = 8.0 if len(ns) < 20 else 6.0 if len(ns) < 100 else 4.0
     ax.plot(
         seconds(ns),
         y,
         linestyle="none",
         marker="o",
-        markersize=8,
+        markersize=size,
         markerfacecolor="none",
         markeredgecolor=theme.vermilion,
-        markeredgewidth=1.6,
+        markeredgewidth=size / 5,
         zorder=4,
         clip_on=False,
     )

@@ -334,7 +334,7 @@ def envelope(moments: I64, count: I64, requests: Requests, cells: int) -> tuple[
     Each change where all can be told apart, else the least and the most of each of `cells` pieces of the window.
     """
     first, span = requests.first, requests.last - requests.first
-    if np.diff(moments[:-1]).min(initial=span) * cells >= span:
+    if int(np.diff(moments[:-1]).min(initial=span)) * cells >= span:
         return seconds(moments), count, count
     edges = np.array([first + span * cell // cells for cell in range(cells + 1)], dtype=np.int64)
     # The value at an edge, and the changes up to the next. reduceat gives that of an empty piece as it should be.
