@@ -33,6 +33,7 @@ _COMMANDS = (
     "kernlab.commands.capture_status",
     "kernlab.commands.lab",
     "kernlab.commands.relay_record",
+    "kernlab.commands.recorder",
     "kernlab.commands.completion",
 )
 

@@ -18,7 +18,9 @@ import glob
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import struct
 import sys
 import time
@@ -133,6 +135,7 @@ class Settings:
     tasks: int = 24  # how many processes a mark tells of
     share: float = 2.0  # percent of one CPU that the service may use: marks come later where it needs more
     take: bool = False  # use an instance of this name that somebody else made
+    keep_previous: str = ""  # folder for what the previous boot left in a buffer that was mapped at boot
 
 
 def _read(path: str) -> bytes | None:
@@ -490,12 +493,16 @@ def set_up(state: State, settings: Settings) -> None:
             os.mkdir(base)
         elif "created" not in state.known:
             mapped = os.path.exists(f"{base}/last_boot_info")
+            if mapped and settings.keep_previous and holds_previous_boot(machine):
+                _keep_previous(state, settings)
             if not mapped and not settings.take:
                 raise RefusedError(
                     f"{base} is there already, and no recorder of this boot made it. Remove it (rmdir), or take it "
                     "over with --take."
                 )
             state.save(created=not mapped, tracing_on=_text(f"{base}/tracing_on"))
+            if mapped:
+                write_json(f"{machine.run}/mapped.json", machine.boot)  # from here on it is this boot's
         _fill(state, settings, events)
     except OSError as error:
         lockdown = _text(f"{os.path.dirname(machine.tracefs)}/security/lockdown")
@@ -535,6 +542,61 @@ def _fill(state: State, settings: Settings, events: list[tuple[str, str]]) -> No
             missing.append(name)
     state.save(missing=missing, size_kb=_text(f"{base}/buffer_size_kb"))
     _write(f"{base}/tracing_on", "1")
+
+
+def holds_previous_boot(machine: Machine) -> bool:
+    """Does the instance hold what the previous boot recorded, and not yet this one's?"""
+    info = _text(f"{machine.instance}/last_boot_info")
+    used = _read(f"{machine.run}/mapped.json") == json.dumps(machine.boot).encode()
+    if not info or info.startswith("# Current") or used:
+        return False
+    stats = [_text(path) for path in glob.glob(f"{machine.instance}/per_cpu/cpu[0-9]*/stats")]
+    return any(re.search(r"^entries: +[1-9]", text, re.MULTILINE) for text in stats)
+
+
+def _keep_previous(state: State, settings: Settings) -> None:
+    try:
+        copy_trace(state.machine, settings.keep_previous, settings.events)
+    except OSError as error:
+        problem = f"What the previous boot recorded could not be kept in {settings.keep_previous}: {error}."
+        state.save(problems=[*state.known.get("problems", []), problem])
+
+
+def copy_trace(machine: Machine, folder: str, events: tuple[str, ...] = ()) -> None:
+    """Copy the instance's buffers, which empties them, and what decodes them, in tracefs' own layout; OSError."""
+    base, new = machine.instance, f"{folder}.new"
+    shutil.rmtree(new, ignore_errors=True)
+    names = ["events/header_page", "events/header_event"]
+    wanted = {name for name, _ in wanted_events((*GROUPS, *events))}
+    names += [f"events/{name}/format" for name in sorted(wanted)]
+    names += [path[len(base) + 1 :] for path in glob.glob(f"{base}/events/ftrace/*/format")]
+    names += ["trace_clock", "last_boot_info"]
+    for name in names:
+        # Formats lie in every instance, headers in the main one only.
+        content = _read(f"{base}/{name}") or _read(f"{machine.tracefs}/{name}")
+        if content is not None:
+            os.makedirs(os.path.dirname(f"{new}/{name}"), exist_ok=True)
+            with open(f"{new}/{name}", "wb") as stream:
+                stream.write(content)
+    size = _text(f"{base}/buffer_subbuf_size_kb")
+    for path in glob.glob(f"{base}/per_cpu/cpu[0-9]*"):
+        target = f"{new}/{path[len(base) + 1 :]}"
+        os.makedirs(target, exist_ok=True)
+        raw = os.open(f"{path}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            with open(f"{target}/trace_pipe_raw", "wb") as stream:
+                while True:
+                    try:
+                        page = os.read(raw, int(size) << 10 if size.isdigit() else os.sysconf("SC_PAGE_SIZE"))
+                    except BlockingIOError:
+                        break
+                    if not page:
+                        break
+                    stream.write(page)
+        finally:
+            os.close(raw)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.rename(new, folder)
 
 
 def _size_kb(machine: Machine) -> int:
@@ -606,9 +668,7 @@ def run(machine: Machine, settings: Settings, ready: int | None = None) -> list[
             raise
         marks = Marks(machine, settings.tasks)
         _be_dependable()
-        if ready is not None:
-            os.write(ready, b"ready\n")
-            os.close(ready)
+        _tell_ready(ready)
         try:
             _loop(state, settings, marks, disks)
         finally:
@@ -639,14 +699,28 @@ def _start_disks(state: State, settings: Settings) -> list[Disk]:
     return disks
 
 
+def _tell_ready(fd: int | None) -> None:
+    """Say that it records: to who started it, and to systemd (sd_notify(3))."""
+    if fd is not None:
+        os.write(fd, b"ready\n")
+        os.close(fd)
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stream:
+            stream.connect("\0" + address[1:] if address.startswith("@") else address)
+            stream.send(b"READY=1")
+
+
 def _be_dependable() -> None:
-    """Be neither swapped out, nor killed for memory, nor late, where the system lets it."""
+    """Be neither swapped out, nor killed for memory, nor late, where the system lets it; have a name in traces."""
     with contextlib.suppress(OSError):
         _write("/proc/self/oom_score_adj", "-999")
     with contextlib.suppress(OSError):
         os.nice(-5)
     gc.freeze()
-    ctypes.CDLL(None).mlockall(1 | 2 | 4)  # MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT
+    libc = ctypes.CDLL(None)
+    libc.mlockall(1 | 2 | 4)  # MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT
+    libc.prctl(15, b"kernlab-record", 0, 0, 0)  # PR_SET_NAME
 
 
 def _loop(state: State, settings: Settings, marks: Marks, disks: list[Disk]) -> None:
@@ -757,6 +831,13 @@ def arguments_of(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share", type=float, default=told.share, help="percent of one CPU for the service (default: 2)"
     )
+    parser.add_argument(
+        "--keep-previous",
+        default="",
+        metavar="FOLDER",
+        help="keep what the previous boot left in a buffer mapped at boot",
+    )
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--take", action="store_true", help="use an instance that somebody else made")
 
 
@@ -774,6 +855,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         options.tasks,
         options.share,
         options.take,
+        options.keep_previous,
     )
     wanted_events(settings.events)
     return settings
@@ -792,7 +874,7 @@ def main(argv: list[str] | None = None) -> int:
         if os.geteuid() != 0:
             raise RefusedError("The recorder needs root: tracefs is closed to others.")
         if options.verb == "run":
-            left = run(machine, settings_of(options))
+            left = run(machine, settings_of(options), options.ready_fd)
         elif options.verb == "stop":
             left = stop(machine)
         else:

@@ -1,0 +1,126 @@
+"""Installing the recorder for every boot: the service's one file and a systemd unit, and taking them away again."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from kernlab.errors import KernlabError
+from kernlab.recorder import service
+
+NAME = "kernlab-recorder.service"
+PROGRAM = Path("/usr/local/lib/kernlab/recorder.py")
+UNIT = Path("/etc/systemd/system") / NAME
+WANTED = Path("/etc/systemd/system/multi-user.target.wants") / NAME
+_PYTHON = Path("/usr/bin/python3")
+
+#: extensions/recorder holds this for the service's defaults; a test compares the two.
+_TEXT = """\
+[Unit]
+Description=kernlab's flight recorder: the newest events and where memory is, in a tracefs instance
+# Early, so that a boot that fails is recorded too; tracefs is mounted by then.
+DefaultDependencies=no
+After=local-fs.target sys-kernel-tracing.mount
+Before=shutdown.target
+Conflicts=shutdown.target
+ConditionPathExists=/sys/kernel/tracing
+
+[Service]
+Type=notify
+ExecStart={command}
+# A killed recorder's instance is taken over with what it holds; an orderly stop takes it down.
+Restart=on-failure
+RestartSec=2
+RestartPreventExitStatus=2
+KillMode=mixed
+TimeoutStopSec=30
+OOMScoreAdjust=-999
+Nice=-5
+LimitMEMLOCK=infinity
+MemoryMax=96M
+TasksMax=4
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_UNIX
+IPAddressDeny=any
+SystemCallArchitectures=native
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_SYS_PTRACE
+CapabilityBoundingSet=CAP_SYS_NICE CAP_IPC_LOCK CAP_SYS_RESOURCE
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit(words: list[str], python: Path = _PYTHON) -> str:
+    """The unit's text, for these words of the service's command line."""
+    # systemd expands % and $ itself.
+    quoted = [shlex.quote(word).replace("%", "%%").replace("$", "$$") for word in words]
+    return _TEXT.format(command=" ".join([str(python), "-I", str(PROGRAM), "run", *quoted]))
+
+
+def install(words: list[str], root: Path = Path("/"), now: bool = False) -> list[Path]:
+    """Copy the service, write its unit and let systemd start it at boot (`now`: at once); gives the files written.
+
+    With another `root` (an image that is being made) nothing is run. KernlabError where systemd refuses.
+    """
+    live = root == Path("/")
+    if live and not Path("/run/systemd/system").is_dir():
+        raise KernlabError(
+            "this machine does not run systemd. Let its own init run "
+            f"`{_PYTHON} {service.__file__} run` as root instead."
+        )
+    python = _PYTHON if (root / _PYTHON.relative_to("/")).exists() or not live else Path(sys.executable)
+    _check(python, root)
+    written = [_below(root, PROGRAM), _below(root, UNIT)]
+    for path in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(service.__file__, written[0])
+    written[0].chmod(0o755)
+    written[1].write_text(unit(words, python))
+    if live:
+        _systemctl("daemon-reload")
+        _systemctl("enable", *(["--now"] if now else []), NAME)
+    else:
+        link = _below(root, WANTED)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(UNIT)
+    return written
+
+
+def uninstall(root: Path = Path("/")) -> list[Path]:
+    """Stop it and take away what `install` wrote; gives the files removed."""
+    live = root == Path("/")
+    if live and UNIT.exists():
+        _systemctl("disable", "--now", NAME)
+    removed = []
+    for path in (PROGRAM, UNIT, WANTED):
+        found = _below(root, path)
+        if found.exists() or found.is_symlink():
+            found.unlink()
+            removed.append(found)
+    if live and removed:
+        _systemctl("daemon-reload")
+    return removed
+
+
+def _below(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
+
+
+def _check(python: Path, root: Path) -> None:
+    """The service needs Python 3.9; of another root's Python nothing is known."""
+    if root != Path("/"):
+        return
+    asked = [str(python), "-I", "-c", "import sys; sys.exit(sys.version_info < (3, 9))"]
+    if subprocess.run(asked, check=False, capture_output=True).returncode:
+        raise KernlabError(f"{python} is older than Python 3.9, which the recorder needs.")
+
+
+def _systemctl(*words: str) -> None:
+    done = subprocess.run(["systemctl", *words], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise KernlabError(f"systemctl {' '.join(words)} failed: {(done.stderr or done.stdout).strip()}")

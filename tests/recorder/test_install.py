@@ -1,0 +1,78 @@
+"""Installing into an image's root, the unit that lies in git, and the kernel's parameters for a mapped buffer."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kernlab.errors import KernlabError
+from kernlab.recorder import boot_map, service
+from kernlab.recorder.install import NAME, PROGRAM, UNIT, install, uninstall, unit
+from kernlab.recorder.start import words_of
+
+EXTENSION = Path(__file__).parents[2] / "extensions/recorder"
+
+
+def test_the_unit_in_git_is_what_install_writes() -> None:
+    assert (EXTENSION / NAME).read_text() == unit([])
+
+
+def test_an_images_root(tmp_path: Path) -> None:
+    program, written = install(["--disk=sda"], tmp_path)
+    assert program == tmp_path / PROGRAM.relative_to("/")
+    assert written == tmp_path / UNIT.relative_to("/")
+    # The copy runs by itself: nothing of kernlab is beside it.
+    done = subprocess.run(
+        [sys.executable, "-I", program, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "status" in done.stdout
+    links = list((tmp_path / "etc/systemd/system/multi-user.target.wants").iterdir())
+    assert [link.readlink() for link in links] == [UNIT]
+    assert len(uninstall(tmp_path)) == 3
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+    assert uninstall(tmp_path) == []
+
+
+def test_options_reach_the_service_through_the_unit() -> None:
+    settings = service.Settings(
+        interval_ms=500,
+        size_kb=1024,
+        events=("sched", "kmem/rss_stat if !(size & 0x3f000) || member == $x % 2"),
+        disks=("sda", "nvme0n1"),
+        tasks=9,
+        share=0.5,
+        take=True,
+        keep_previous="/var/lib/a b",
+    )
+    (line,) = (line for line in unit(words_of(settings)).splitlines() if line.startswith("ExecStart="))
+    words = shlex.split(line.removeprefix("ExecStart=").replace("%%", "%").replace("$$", "$"))
+    parser = service.argparse.ArgumentParser()
+    service.arguments_of(parser)
+    assert service.settings_of(parser.parse_args(words[4:])) == settings
+    assert words_of(service.Settings()) == []
+
+
+def test_parameters_of_the_kernel(tmp_path: Path) -> None:
+    assert boot_map.parameters(16) == "reserve_mem=16M:4096:kernlab trace_instance=kernlab^traceoff@kernlab"
+    assert boot_map.default_mib(2) == 8
+    assert boot_map.default_mib(500) == 256
+    symbols = tmp_path / "kallsyms"
+    symbols.write_text("0 T reserve_mem_find_by_name\n0 T __ring_buffer_alloc_range\n")
+    assert boot_map.supported(symbols) is True
+    symbols.write_text("0 T schedule\n")
+    assert boot_map.supported(symbols) is False
+    assert boot_map.supported(tmp_path / "none") is None
+
+
+def test_grub_is_told_only_where_it_listens(tmp_path: Path) -> None:
+    with pytest.raises(KernlabError, match="reserve_mem=8M"):
+        boot_map.write_grub(8, tmp_path / "grub.d/kernlab.cfg")
+    (tmp_path / "grub.d").mkdir()
+    path = boot_map.write_grub(8, tmp_path / "grub.d/kernlab.cfg")
+    shell = f'GRUB_CMDLINE_LINUX="quiet"; . {shlex.quote(str(path))}; echo "$GRUB_CMDLINE_LINUX"'
+    told = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    assert told == f"quiet {boot_map.parameters(8)}\n"
