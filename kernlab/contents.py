@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kernlab.dataframes.typed import Frame
     from kernlab.display.stacks.stack import OpenStack
     from kernlab.plots import Plots
+    from kernlab.replay.timeline import Timeline
     from kernlab.struct_browser.disassembly import Disassemble
     from kernlab.struct_browser.entries import Entries
     from kernlab.struct_browser.explore import Explore
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from kernlab.struct_browser.identify import Identify
     from kernlab.tables.processes.stacks import Stacks
     from kernlab.tables.processes.waits import Waits
+    from kernlab.traces.clock.window import Instant
     from kernlab.traces.ftrace.view import Ftrace
     from kernlab.traces.relay.view import Relay
 
@@ -178,6 +180,21 @@ class Contents:
     stack: view[OpenStack] = view(
         "kernlab.display.stacks.stack:OpenStack", "One thread's stack, as the kernel prints a call trace."
     )
+    clocks: lazy[pd.DataFrame] = lazy(
+        "kernlab.traces.clock.table:clocks", "Clocks of log, traces and tasks, on one axis."
+    )
+
+    @method("kernlab.replay.timeline:timeline")
+    def timeline(
+        self,
+        sources: str | Iterable[str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        events: str | Iterable[str] | None = None,
+    ) -> Timeline:
+        """What log, traces and tasks saw, one row each, on one clock that ends at the crash."""
+        raise NotImplementedError
+
     relay: view[Relay] = view(
         "kernlab.traces.relay.view:Relay", "Relay channels and what is in them.", kept=True
     )

@@ -138,8 +138,8 @@ class Entry(Place):
 
     @property
     def group(self) -> str:
-        """The part of the machine that it is about: the package of `kernlab.tables` that its module lies in."""
-        return self.module.removeprefix(_HOME).split(".")[0]
+        """What it is about: the package of `kernlab.tables` that its module lies in, else the room ("traces")."""
+        return self.module.removeprefix(_HOME).removeprefix("kernlab.").split(".")[0]
 
     def load(self) -> Table:
         """The table itself. Raises KernlabError where its module declares none of that name."""

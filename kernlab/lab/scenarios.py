@@ -108,6 +108,7 @@ SCENARIOS = {
             notes_mib=32,
         ),
         Scenario("trace", "relay channels and ftrace instances, full, wrapped, overwritten, half read"),
+        Scenario("clocks", "the same requests, forks and lines of the log in traces by every clock there is"),
         Scenario(
             "odd",
             "mounts upon mounts, names with markup, namespaces, shared memory, a log that wrapped",

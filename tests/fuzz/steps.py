@@ -124,6 +124,7 @@ TABLE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "slab_objects": lambda dump, _: dump.slab_objects(),
     "owner": lambda dump, known: dump.owner(known),
     "search": _search,
+    "timeline": lambda dump, _: dump.timeline(),
 }
 
 #: And what the methods of traces are; `save` writes what `read` and `lines` give.
@@ -152,6 +153,7 @@ VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "struct": lambda dump, known: repr(dump.struct("task_struct", "init_task")),
     "percpu": lambda dump, known: dump.percpu("runqueues").frame(["nr_running"]),
     "symbolize": lambda dump, known: dump.symbolize(known),
+    "timeline.fields": lambda dump, known: dump.timeline(since=-60, events=["*switch", "block_*"]),
     "stacks.groups": lambda dump, known: dump.stacks.groups(),
     "waits.graph": lambda dump, known: repr(dump.waits.graph()),
 }

@@ -25,6 +25,9 @@ from kernlab.linux import sched_clock
 from kernlab.linux.printk import Ring
 from kernlab.linux.timekeeping import jiffies, reading, tick, timekeeper
 from kernlab.traces.clock.relation import FAR, I64, Relation
+from kernlab.traces.ftrace.load import instances_of
+from kernlab.traces.ftrace.rings import MAIN
+from kernlab.traces.ftrace.settings import read_clocks
 from kernlab.walk.cpus import percpu, possible_cpus
 
 #: What a calibration of the TSC may be off by: the kernel takes no worse one (quick_pit_calibrate, MAX_QUICK_PIT_MS).
@@ -217,6 +220,8 @@ def _crash(kernel: Kernel, known: dict[str, Clock]) -> int:
         with suppress(KernlabError):
             where = percpu(kernel, kernel.symbol("runqueues"), possible_cpus(kernel))
             told["the run queues"] = _latest(StructArray(kernel, "struct rq", where)["clock"])
+        with suppress(KernlabError):
+            told["the trace buffers"] = _last_written(kernel, known)
     possible = {who: ns for who, ns in told.items() if 0 <= ns < FAR}
     if not possible:
         raise KernlabError("when the machine died is not known: neither log nor clocks can be read")
@@ -234,3 +239,24 @@ def _latest(times: Column) -> int:
     """The last of some times that are any; -1 without."""
     possible = times.int64
     return int(possible.values[possible.valid].max(initial=-1))
+
+
+def _last_written(kernel: Kernel, known: dict[str, Clock]) -> int:
+    """When the last event was written into any trace buffer; -1 where that is not known."""
+    names = read_clocks(kernel)
+    last = -1
+    for instance in instances_of(kernel):
+        number = instance.clock_id
+        clock = known.get(names[number][0]) if number is not None and 0 <= number < len(names) else None
+        relation = None if clock is None else clock.relation
+        # A clock that is off by more than a tick does not tell when.
+        if relation is None or relation.rate == _HUNDREDTH:
+            continue
+        where = [
+            ring.address for ring in instance.rings if ring.buffer == MAIN and ring.counters.get("entries")
+        ]
+        if where:
+            written = StructArray(kernel, "struct ring_buffer_per_cpu", where)["write_stamp.time.a.a.counter"]
+            ns, error = relation.apply(written.filled(0)[written.valid])
+            last = max(last, int(ns[error < FAR].max(initial=-1)))
+    return last

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.traces.ftrace.fields import Records
 from kernlab.traces.ftrace.pages import HEADER, commits, decode
-from kernlab.traces.ftrace.rings import Ring
+from kernlab.traces.ftrace.rings import MAIN, Instance, Ring, find_instances
 from kernlab.util.progress import progress
 
 I64 = npt.NDArray[np.int64]
@@ -69,6 +70,18 @@ class _Pages:
     ring: I64
     data: npt.NDArray[np.uint8]
     skip: I64
+
+
+@fact
+def instances_of(kernel: Kernel) -> list[Instance]:
+    """`find_instances`, once."""
+    return find_instances(kernel)
+
+
+@fact
+def main_trace(kernel: Kernel) -> Trace:
+    """What is in the main buffers of all instances: `dump.ftrace` and what joins traces share it."""
+    return load(kernel, [ring for one in instances_of(kernel) for ring in one.rings if ring.buffer == MAIN])
 
 
 def load(kernel: Kernel, rings: list[Ring]) -> Trace:

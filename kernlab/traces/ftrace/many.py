@@ -49,10 +49,10 @@ def fields_of_many(
         for name, field in zip(form.field_names(taken), form.fields, strict=True):
             values = pd.Series(build(token, name, fields.column(some, field)))
             parts.setdefault(name, []).append((rows, values))
-    return [(name, _spread(len(kinds), found)) for name, found in parts.items()]
+    return [(name, spread_parts(len(kinds), found)) for name, found in parts.items()]
 
 
-def _spread(length: int, parts: Sequence[tuple[I64, Any]]) -> Any:
+def spread_parts(length: int, parts: Sequence[tuple[I64, Any]]) -> Any:
     """Parts of a column, each at its rows; missing elsewhere, with a dtype that can say so."""
     series = [_nullable(values).set_axis(rows) for rows, values in parts]
     kinds = {str(values.dtype) for values in series}

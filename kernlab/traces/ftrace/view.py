@@ -21,10 +21,10 @@ from kernlab.traces.ftrace import fields, lines
 from kernlab.traces.ftrace.comms import Comms
 from kernlab.traces.ftrace.fields import Records
 from kernlab.traces.ftrace.formats import Format, Formats, choose, is_pattern, require
-from kernlab.traces.ftrace.load import Trace, load
+from kernlab.traces.ftrace.load import Trace, instances_of, load, main_trace
 from kernlab.traces.ftrace.many import as_json, fields_of_many
 from kernlab.traces.ftrace.record import Failed
-from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, find_instances
+from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, Ring
 from kernlab.traces.ftrace.settings import read_clocks
 from kernlab.traces.ftrace.tables import instances_table, lost_table
 from kernlab.traces.ftrace.text import Texts, latency_marks
@@ -57,7 +57,7 @@ class Ftrace(Losing, Spelt):
     def _instances(self) -> list[Instance]:
         if self._parent is not None:
             return self._parent._instances
-        return find_instances(self._kernel)
+        return instances_of(self._kernel)
 
     @cached_property
     def _formats(self) -> Formats:
@@ -69,10 +69,7 @@ class Ftrace(Losing, Spelt):
 
     @cached_property
     def _trace(self) -> Trace:
-        rings = [
-            ring for instance in self._instances for ring in instance.rings if ring.buffer == self._buffer
-        ]
-        trace = load(self._kernel, rings)
+        trace = main_trace(self._kernel) if self._buffer == MAIN else load(self._kernel, self._rings())
         for instance in self._instances:
             self._warn_of_clock(instance)
         unknown = np.setdiff1d(trace.type, np.array(list(self._formats.names), dtype=np.int64))
@@ -83,6 +80,11 @@ class Ftrace(Losing, Spelt):
                 "module was unloaded, or the previous boot recorded them"
             )
         return trace
+
+    def _rings(self) -> list[Ring]:
+        return [
+            ring for instance in self._instances for ring in instance.rings if ring.buffer == self._buffer
+        ]
 
     def _warn_of_clock(self, instance: Instance) -> None:
         name, in_ns = self._clock(instance)
