@@ -102,7 +102,8 @@ class Panel {
       const [name, task, age] = row.children;
       const lost = end[i] === NEVER;
       put(name, `${disk.name} ${kind[i] & FLUSH ? "flush" : OPS[kind[i] & 3]}${bytes[i] > 0 ? ` ${bytesText(bytes[i])}` : ""}`);
-      this.setTask(task, asker[i]);
+      const asked = recording.meta.tasks[asker[i]];
+      this.setTask(task, asker[i], asked.idle ? "idle" : asked.name);
       put(age, spanText(recording.ns(Math.max(0, t - start[i]))));
       row.classList.toggle("klp-lost", lost);
       const title = lost ? "never answered" : "";

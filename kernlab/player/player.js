@@ -78,7 +78,7 @@ class Player {
       this.ranged,
       make("span", { class: "klp-group klp-end" }, tool("−", "Zoom out", "-", () => this.timeline.zoom(2)), tool("+", "Zoom in", "+", () => this.timeline.zoom(0.5)), tool("all", "The whole range", "0", () => this.whole()), this.chooser(), tool("?", "Keys", "?", () => this.help(), { "aria-expanded": "false" })));
     this.helpButton = this.toolbar.querySelector("[aria-label=Keys]");
-    this.helpBox = make("div", { class: "klp-help", hidden: true, role: "region", "aria-label": "Keys and pointer" }, ...[KEYS, POINTER].map((list) => make("dl", {}, ...list.flatMap(([keys, what]) => [make("dt", {}, keys), make("dd", {}, what)]))));
+    this.helpBox = make("div", { class: "klp-help", hidden: true, role: "region", "aria-label": "Keys and pointer" }, ...[KEYS.slice(0, 8), KEYS.slice(8), POINTER].map((list) => make("dl", {}, ...list.flatMap(([keys, what]) => [make("dt", {}, keys), make("dd", {}, what)]))));
     this.detail = make("section", { class: "klp-detail", "aria-label": "The chosen task", hidden: true });
     this.tipBox = make("div", { class: "klp-tip", hidden: true, "aria-hidden": "true" });
     this.markList = this.marks();

@@ -235,7 +235,7 @@ class Timeline {
       return near.length ? { text: `${near[0].kind}: ${near[0].text}`, time: near[0].time } : null;
     }
     for (const lane of this.lanes) {
-      const top = lane.canvas.parentElement.offsetTop + lane.pads;
+      const top = lane.element.offsetTop + lane.canvas.parentElement.offsetTop + lane.pads;
       if (lane.element.hidden || y < top || y > top + lane.height || x < GUTTER) continue;
       return lane.at(t, (y - top) / lane.height, 3 * this.perPixel);
     }

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _PARTS = ("words", "recording", "paint", "lanes", "timeline", "panel", "gestures", "player", "widget")
-_SCRIPTS = (ELEMENTS, *(_HERE / f"{name}.js" for name in _PARTS))
+#: One ES module: there is no build that would put its parts together.
+SCRIPT = "\n".join(
+    script.read_text("utf-8") for script in (ELEMENTS, *(_HERE / f"{name}.js" for name in _PARTS))
+)
+STYLE = _HERE / "player.css"
 #: What a saved notebook keeps.
 _MOST_KEPT_BYTES = 600_000
 
@@ -38,8 +42,8 @@ _MOST_KEPT_BYTES = 600_000
 class Stage(anywidget.AnyWidget):
     """The front end's half: what it draws, and the messages that it sends."""
 
-    _esm = "\n".join(script.read_text("utf-8") for script in _SCRIPTS)
-    _css = _HERE / "player.css"
+    _esm = SCRIPT
+    _css = STYLE
 
     meta = traitlets.Dict().tag(sync=True)
     data = traitlets.Bytes(b"").tag(sync=True)

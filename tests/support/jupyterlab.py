@@ -36,7 +36,7 @@ _HARMLESS = ("favicon",)
 
 
 #: The contrast of each piece of text with what lies behind it, as painted: colours blended, opacity and all.
-_UNREADABLE = """root => {
+UNREADABLE = """root => {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const rgba = colour => {
     canvas.clearRect(0, 0, 1, 1);
@@ -300,7 +300,7 @@ class Desk:
 
     def unreadable(self, view: Any) -> list[str]:
         """Text in a locator's element that stands out too little from its ground (WCAG 2, AA), with the ratio."""
-        found: list[str] = view.evaluate(_UNREADABLE)
+        found: list[str] = view.evaluate(UNREADABLE)
         return found
 
     def text(self) -> str:
