@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kernlab.dataframes.typed import Frame
     from kernlab.display.stacks.stack import OpenStack
     from kernlab.plots import Plots
+    from kernlab.replay.replay import OpenReplay
     from kernlab.replay.timeline import Timeline
     from kernlab.struct_browser.disassembly import Disassemble
     from kernlab.struct_browser.entries import Entries
@@ -197,6 +198,11 @@ class Contents:
 
     relay: view[Relay] = view(
         "kernlab.traces.relay.view:Relay", "Relay channels and what is in them.", kept=True
+    )
+    replay: view[OpenReplay] = view(
+        "kernlab.replay.replay:OpenReplay",
+        "The last seconds of the machine on one clock, memory run backwards from the crash.",
+        kept=True,
     )
     ftrace: view[Ftrace] = view("kernlab.traces.ftrace.view:Ftrace", "The buffers of ftrace.", kept=True)
     _card: view[str] = view("kernlab.display.card:card", "Its summary as HTML.")

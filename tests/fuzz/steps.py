@@ -115,6 +115,23 @@ def _search(dump: Any, known: Sequence[int]) -> Parts:
     return parts
 
 
+def _replay(dump: Any, _: Sequence[int]) -> Parts:
+    parts = Parts()
+    replay = dump.replay()
+    for name in REPLAYED:
+        parts.ask(name, lambda n=name: getattr(replay, n))  # type: ignore[misc]
+    parts.ask("at", lambda: _shown(replay.at("-0s")))
+    parts.ask("", lambda: _shown(replay))
+    parts.problems += replay.problems
+    return parts
+
+
+#: The tables of a replay.
+REPLAYED = (
+    "memory", "memory_by_process", "running", "requests", "pressure", "runnable", "log", "breaks", "marks",
+)  # fmt: skip
+
+
 def _shown(thing: Any) -> str:
     return repr(thing) + str(thing._repr_html_())
 
@@ -141,6 +158,7 @@ TRACE_SAVES = {"relay.save", "ftrace.save"}
 
 #: Views are made of the tables and of single structs. Plots and the dashboard draw tables, and read nothing themselves.
 VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
+    "replay": _replay,
     "explore": lambda dump, known: dump.explore("init_task", opened=OPENED).to_html(),
     "entries": lambda dump, known: dump.entries("init_task.children", ["pid", "comm"]),
     "identify": lambda dump, known: dump.identify(known[: len(known) // 4]),
