@@ -348,6 +348,7 @@ class Disk:
     FORMAT = struct.Struct("=32sH2xII4xQQI4x")  # struct blk_user_trace_setup
     ACTIONS = 0x10 | 0x20 | 0x40 | 0x80 | 0x400  # BLK_TC_QUEUE, _REQUEUE, _ISSUE, _COMPLETE, _NOTIFY
     BUFFER, BUFFERS = 64 << 10, 16
+    SECONDS = 0.05 * max(1, (os.cpu_count() or 1) // 16)  # between looks at how full they are
 
     def __init__(self, machine: Machine, name: str):
         self.machine, self.name = machine, name.rpartition("/")[2]
@@ -380,7 +381,7 @@ class Disk:
                     self.restart()
                     return
                 continue
-            spare = min(max(2 * grown, 3 * self.BUFFER), self.BUFFERS // 2 * self.BUFFER)
+            spare = min(max(2 * grown, 4 * self.BUFFER), self.BUFFERS // 2 * self.BUFFER)
             while written - self.read[path] > self.BUFFERS * self.BUFFER - spare:
                 taken = len(os.read(self.files[path], self.BUFFER))
                 if not taken:
@@ -640,21 +641,28 @@ def take_down(state: State) -> list[str]:
 
 
 @contextlib.contextmanager
-def only_one(machine: Machine) -> Any:
+def only_one(machine: Machine, tries: int = 1) -> Any:
     """Holds the lock of the running recorder, which the kernel frees with its process; RefusedError where one runs."""
     os.makedirs(machine.run, mode=0o755, exist_ok=True)
     with open(f"{machine.run}/lock", "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            pid = State.load(machine).known.get("pid")
-            raise RefusedError(f"A recorder runs already{f' as process {pid}' if pid else ''}.") from error
+        while True:
+            tries -= 1
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if tries <= 0:
+                    pid = State.load(machine).known.get("pid")
+                    raise RefusedError(
+                        f"A recorder runs already{f' as process {pid}' if pid else ''}."
+                    ) from error
+            time.sleep(0.1)
         yield
 
 
 def run(machine: Machine, settings: Settings, ready: int | None = None) -> list[str]:
     """Record until SIGTERM or SIGINT, then take everything down; sentences on what could not be."""
-    with only_one(machine):
+    with only_one(machine, tries=5):  # who asks for the status holds the lock for a moment
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         state = State.load(machine)
         for name in state.known.get("disks", []):
@@ -730,13 +738,6 @@ def _loop(state: State, settings: Settings, marks: Marks, disks: list[Disk]) -> 
         now, used = time.monotonic(), time.process_time()
         longest, before = max(longest, now - before), now
         marks.write()
-        for disk in list(disks):
-            try:
-                disk.refresh()
-            except OSError:
-                disks.remove(disk)
-                disk.stop()
-                state.save(problems=[*state.known["problems"], f"{disk.name} is gone; its trace ended."])
         if now >= told + FIGURES_SECONDS:
             told = now
             figures = {
@@ -750,9 +751,27 @@ def _loop(state: State, settings: Settings, marks: Marks, disks: list[Disk]) -> 
             with contextlib.suppress(OSError):
                 write_json(f"{state.machine.run}/figures.json", figures)
         # A mark that took long is followed by a longer pause: the service never takes more than its share.
-        pause = max(interval, (time.process_time() - used) * 100 / settings.share) - (time.monotonic() - now)
-        if signal.sigtimedwait(SIGNALS, max(pause, 0.001)) is not None:
+        if _pause(state, disks, now + max(interval, (time.process_time() - used) * 100 / settings.share)):
             return
+
+
+def _pause(state: State, disks: list[Disk], until: float) -> bool:
+    """Wait for the next mark, and make room in the relay channels meanwhile; True where the service is to end."""
+    while True:
+        for disk in list(disks):
+            try:
+                disk.refresh()
+            except OSError:
+                disks.remove(disk)
+                disk.stop()
+                state.save(problems=[*state.known["problems"], f"{disk.name} is gone; its trace ended."])
+        left = until - time.monotonic()
+        # A burst fills what is kept free within a tenth of a second.
+        slept = min(left, Disk.SECONDS) if disks else left
+        if signal.sigtimedwait(SIGNALS, max(slept, 0.001)) is not None:
+            return True
+        if left <= slept:
+            return False
 
 
 def is_running(machine: Machine) -> bool:

@@ -113,3 +113,85 @@ def test_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_an_event_is_refused(event: str) -> None:
     with pytest.raises(service.RefusedError, match="neither"):
         service.wanted_events((event,))
+
+
+class FakeDevice:
+    """ioctls on a disk: SETUP makes the channels' files, as many as there are CPUs."""
+
+    def __init__(self, machine: service.Machine, cpus: int = 2):
+        self.machine, self.cpus, self.asked = machine, cpus, []
+
+    def ioctl(self, fd: int, command: int, given: bytearray | int = 0) -> int:
+        self.asked.append(command)
+        if isinstance(given, bytearray):
+            given[:4] = b"sda\0"
+            for cpu in range(self.cpus):
+                put(Path(self.machine.debugfs, f"block/sda/trace{cpu}"), "")
+            put(Path(self.machine.debugfs, "block/sda/dropped"), "7\n")
+        return 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> service.Disk:
+    machine = fake_machine(tmp_path, monkeypatch)
+    put(Path(machine.dev, "sda"), "")
+    monkeypatch.setattr(service.fcntl, "ioctl", FakeDevice(machine).ioctl)
+    return service.Disk(machine, "/dev/sda")
+
+
+def test_relay_channels_are_read_only_as_far_as_room_is_needed(disk: service.Disk) -> None:
+    disk.start()
+    size = disk.BUFFER * disk.BUFFERS
+    path = Path(disk.folder, "trace0")
+    put(path, bytes(size // 4))
+    disk.refresh()
+    assert disk.read[str(path)] == 0  # there is room: the oldest stays
+    for written in range(size // 2, 4 * size, size // 16):
+        put(path, bytes(written))
+        disk.refresh()
+        unread = written - disk.read[str(path)]
+        assert unread <= size - 4 * disk.BUFFER  # never so full that the kernel refuses
+        assert unread >= min(written, size // 2 - disk.BUFFER)  # the newest stay
+    assert disk.figures()["dropped"] == 7
+    disk.stop()
+
+
+def test_where_relay_may_not_be_read_the_trace_begins_anew(
+    disk: service.Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lockdown=integrity closes files of debugfs that can be mapped; their sizes are told."""
+    really = os.open
+
+    def refuse(path: str, flags: int, *rest: int) -> int:
+        if "/trace" in path:
+            raise PermissionError(1, "Operation not permitted")
+        return really(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    disk.start()
+    disk.refresh()
+    assert disk.figures()["restarts"] == 0
+    put_size(Path(disk.folder, "trace1"), disk.BUFFER * disk.BUFFERS)
+    disk.refresh()
+    assert disk.figures() == {"kept_by": "beginning anew", "written_bytes": 0, "dropped": 7, "restarts": 1}
+
+
+def put_size(path: Path, size: int) -> None:
+    with path.open("r+b") as stream:
+        stream.truncate(size)
+
+
+def test_a_disk_that_is_gone_ends_its_trace_and_nothing_else(
+    disk: service.Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.start()
+    state = service.State.load(disk.machine)
+    state.save(problems=[])
+    for path in disk.read:
+        os.unlink(path)
+    os.unlink(f"{disk.machine.dev}/sda")
+    disks = [disk]
+    monkeypatch.setattr(service.signal, "sigtimedwait", lambda signals, seconds: None)
+    assert service._pause(state, disks, 0.0) is False
+    assert disks == []
+    assert state.known["problems"] == ["sda is gone; its trace ended."]

@@ -1,0 +1,116 @@
+"""The recorder on real kernels: KERNLAB_LAB_GUESTS names them ("5.10 6.1 6.12 sid"); `make test-lab` runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.script_guest import run_in_guest
+
+KERNELS = os.environ.get("KERNLAB_LAB_GUESTS", "").split()
+pytestmark = pytest.mark.skipif(not KERNELS, reason="KERNLAB_LAB_GUESTS names no kernels to run guests of")
+STORY = Path(__file__).with_name("story_in_guest.py")
+
+
+@pytest.fixture(scope="module", params=KERNELS or ["none"])
+def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a guest of each kernel told."""
+    folder = tmp_path_factory.mktemp("guest")
+    script = "python3 /host/boot/story.py $out/facts > $out/log 2>&1 || { cat $out/log; fail the story; }"
+    out = run_in_guest(request.param, script, folder, files={"story.py": STORY})
+    found: dict[str, Any] = json.loads((out / "facts").read_text())
+    return found
+
+
+def test_marks_tell_what_proc_tells(facts: dict[str, Any]) -> None:
+    marks = [line for line in facts["trace"] if " vmstat " in line]
+    numbers = [int(line.split("vmstat ")[1].split()[0]) for line in marks]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 5
+    told = dict(re.findall(r"(\S+)=(\d+)", marks[-1]))
+    own = {name: int(value) for name, value in facts["vmstat"].items() if name in told}
+    assert len(own) > 25
+    assert int(told["mem_total"]) * 4 > 300_000
+    # Read some tenths of a second apart on a machine that does nothing.
+    for name in ("nr_file_pages", "nr_slab_unreclaimable", "nr_kernel_stack", "nr_page_table_pages"):
+        assert int(told[name]) == pytest.approx(own[name], rel=0.1), name
+    assert any(",init;" in line or line.endswith(",init") for line in facts["trace"] if " tasks " in line)
+
+
+def test_events_are_recorded_and_nothing_is_tainted(facts: dict[str, Any]) -> None:
+    assert facts["switches"] > 20
+    assert facts["tainted"] == "0"
+    assert facts["self"]["oom_score_adj"] == "-999"
+    assert facts["self"]["comm"] == "kernlab-record"
+
+
+def test_status_tells_of_every_cpu_and_disk(facts: dict[str, Any]) -> None:
+    status = facts["status"]
+    assert status["running"]
+    assert set(status["cpus"]) == {"0", "1"}
+    assert all(cpu["reach_seconds"] > 0 and cpu["lost"] == 0 for cpu in status["cpus"].values())
+    assert status["figures"]["disks"]["vda"]["kept_by"] == "reading"
+    assert status["problems"] == []
+
+
+def test_a_second_one_is_refused(facts: dict[str, Any]) -> None:
+    code, said = facts["second"]
+    assert code == 2
+    assert str(facts["status"]["pid"]) in said
+
+
+def test_a_killed_ones_events_are_kept(facts: dict[str, Any]) -> None:
+    assert facts["killed"]["running"] is False
+    kept = facts["taken_over"]
+    assert len(kept["before"]) > 3
+    assert kept["after"][: len(kept["before"])] == kept["before"]
+    assert kept["after"][len(kept["before"])] == 1  # numbers begin anew: a reader sees the gap
+    assert facts["rss_after"] == "0"
+
+
+def test_tracefs_is_as_it_was(facts: dict[str, Any]) -> None:
+    """Older kernels have one switch for all instances: the first event ever enabled makes the main buffer full size."""
+    expanded = {
+        path: pair
+        for path, pair in facts["changed"].items()
+        if path.endswith("buffer_size_kb") and "expanded" in pair[0] and pair[1] in pair[0]
+    }
+    assert facts["changed"] == expanded
+    assert facts["ended"] == 0
+    assert facts["blocks"] == []
+    assert set(facts["state"]) <= {"lock"}
+
+
+def test_stop_takes_down_what_a_killed_one_left(facts: dict[str, Any]) -> None:
+    assert facts["stop"] == [0, ""]
+    assert facts["left"] == "gone"
+
+
+def test_tracefs_that_is_not_mounted(facts: dict[str, Any]) -> None:
+    assert facts["unmounted"] == {"records": True, "ended": 0, "after": False}
+
+
+def test_a_small_cgroup_holds_it(facts: dict[str, Any]) -> None:
+    small = facts["small"]
+    assert small["alive"]
+    assert small["marks"] > 3
+    assert "oom_kill 0" in small["events"]
+
+
+def test_lockdown_and_a_disk_that_is_pulled_out(facts: dict[str, Any]) -> None:
+    told = facts["lockdown"]
+    if told is None:
+        pytest.skip("this kernel has no lockdown")
+    assert told["marks"] > 3
+    disk = told["integrity"]["figures"]["disks"]["vda"]
+    assert disk["kept_by"] == "beginning anew"
+    assert told["gone"]["alive"]
+    assert told["gone"]["problems"] == ["vda is gone; its trace ended."]
+    assert told["ended"] == 0
+    code, said = told["confidentiality"]
+    assert code == 2
+    assert "confidentiality" in said
