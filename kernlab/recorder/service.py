@@ -214,14 +214,30 @@ class Memory:
         return found
 
 
-_STATUS = re.compile(rb"^(?:Name:\t(.*)|(RssAnon|RssFile|RssShmem|VmSwap):\s+([0-9]+) kB)$", re.MULTILINE)
+def memory_of(status: bytes) -> tuple[list[int], bytes] | None:
+    """Pages of anon, file, shmem and swap, and the name, of /proc/PID/status; None for what has no memory."""
+    at = status.find(b"\nRssAnon:")
+    swap = status.find(b"\nVmSwap:", at)
+    if at < 0 or swap < 0:
+        return None
+    words = status[at : at + 100].split(None, 8)  # RssAnon: 1 kB RssFile: 1 kB RssShmem: 1
+    kib = (words[1], words[4], words[7], status[swap + 8 : swap + 40].split(None, 1)[0])
+    name = status[6 : status.index(b"\n")]
+    if b"\\" in name:
+        name = re.sub(rb"\\(n|\\)", _unescaped, name)
+    return [int(size) // PAGE_KIB for size in kib], name
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    return b"\n" if match[1] == b"n" else match[1]
 
 
 class Tasks:
     """The largest processes: a few are held open and read for each mark, the others are looked at in turn."""
 
     SLICE = 128  # of /proc looked at for each mark
-    FORGET = 64  # rounds after which what had no memory is looked at again
+    SECONDS = 1.0  # that a round takes at least
+    FORGET = 60  # rounds after which what had no memory is looked at again
 
     def __init__(self, machine: Machine, most: int):
         self.proc, self.most = machine.proc, most
@@ -229,7 +245,7 @@ class Tasks:
         self.sizes: dict[int, int] = {}  # pid: pages, of those held
         self.without: set[int] = set()  # kernel threads
         self.waiting: list[int] = []
-        self.rounds = 0
+        self.rounds, self.next_round = 0, 0.0
 
     def read(self) -> list[str]:
         """pid,start,anon,file,shmem,swap,comm of the largest, in pages, the largest first."""
@@ -240,20 +256,13 @@ class Tasks:
                 raw = os.pread(status, 4096, 0)
             except OSError:
                 raw = b""  # it ended
-            name, pages = b"", {b"RssAnon": 0, b"RssFile": 0, b"RssShmem": 0, b"VmSwap": 0}
-            found = _STATUS.findall(raw)
-            for first, key, value in found:
-                if key:
-                    pages[key] = int(value) // PAGE_KIB
-                else:
-                    name = first
-            if len(found) < 2:  # ended, or a zombie, which has no memory
+            found = memory_of(raw)
+            if found is None:  # ended, or a zombie
                 self._release(pid)
                 continue
-            self.sizes[pid] = sum(pages.values())
-            comm = re.sub(rb"\\(n|\\)", lambda match: b"\n" if match[1] == b"n" else b"\\", name)
-            numbers = ",".join(map(str, (pid, start, *pages.values())))
-            rows.append((self.sizes[pid], f"{numbers},{escaped(comm)}"))
+            pages, comm = found
+            self.sizes[pid] = sum(pages)
+            rows.append((self.sizes[pid], f"{pid},{start},{','.join(map(str, pages))},{escaped(comm)}"))
         for pid in sorted(self.sizes, key=lambda pid: self.sizes[pid])[: max(len(self.held) - self.most, 0)]:
             self._release(pid)
         rows.sort(key=lambda row: -row[0])
@@ -262,6 +271,9 @@ class Tasks:
     def _look(self) -> None:
         """Look at the next of /proc, and hold what is larger than the smallest held."""
         if not self.waiting:
+            if time.monotonic() < self.next_round:
+                return
+            self.next_round = time.monotonic() + self.SECONDS
             self.rounds += 1
             if self.rounds % self.FORGET == 0:
                 self.without.clear()
