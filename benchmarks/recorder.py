@@ -22,17 +22,16 @@ from support.script_guest import run_in_guest
 from kernlab.lab.steps import Progress
 from kernlab.recorder.service import DEFAULT_EVENTS
 
+USUAL = ",".join(DEFAULT_EVENTS)
 SETS = {
+    "default": USUAL,
+    "default and rss": f"{USUAL},rss",
+    "default and batches": f"{USUAL},batches",
+    "default and each change of rss": f"{USUAL},kmem/rss_stat",
+    "default and every page": f"{USUAL},kmem/mm_page_alloc,kmem/mm_page_free",
     "marks only": "",
-    "default": ",".join(DEFAULT_EVENTS),
-    "sched": "sched",
-    "rss": "rss",
-    "rss, all": "kmem/rss_stat",
-    "batches": "batches",
-    "large-pages": "large-pages",
-    "every page": "kmem/mm_page_alloc,kmem/mm_page_free",
 }
-LOOPS = {"fork": 200, "fault": 100, "pipe": 10000, "copy": 400}
+LOOPS = {"fork": 300, "fault": 150, "pipe": 6000, "copy": 500, "direct": 4000}
 COUNTED = ("-icount", "shift=0,sleep=off")
 
 
@@ -58,6 +57,7 @@ def measured(kernel: str, pairs: int, names: list[str]) -> list[dict[str, object
             Path(folder),
             files={inside.name: inside},
             programs=("loops",),
+            modules=("null_blk",),
             words=COUNTED,
             limit_seconds=3600,
             progress=Progress(),

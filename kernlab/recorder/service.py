@@ -506,8 +506,11 @@ def set_up(state: State, settings: Settings) -> None:
             os.mkdir(base)
         elif "created" not in state.known:
             mapped = os.path.exists(f"{base}/last_boot_info")
-            if mapped and settings.keep_previous and holds_previous_boot(machine):
-                _keep_previous(state, settings)
+            if mapped and holds_previous_boot(machine):
+                if settings.keep_previous:
+                    _keep_previous(state, settings)
+                # 6.12 empties it by itself only where the kernel lies elsewhere than in the previous boot.
+                _write(f"{base}/trace", "")
             if not mapped and not settings.take:
                 raise RefusedError(
                     f"{base} is there already, and no recorder of this boot made it. Remove it (rmdir), or take it "

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from support.script_guest import run_in_guest
 
+from kernlab.recorder import boot_map
+from kernlab.recorder.trace_dat import write_dat
+
 KERNELS = os.environ.get("KERNLAB_LAB_GUESTS", "").split()
 pytestmark = pytest.mark.skipif(not KERNELS, reason="KERNLAB_LAB_GUESTS names no kernels to run guests of")
 STORY = Path(__file__).with_name("story_in_guest.py")
@@ -24,6 +27,45 @@ def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     out = run_in_guest(request.param, script, folder, files={"story.py": STORY})
     found: dict[str, Any] = json.loads((out / "facts").read_text())
     return found
+
+
+#: Boots twice: the first one records until it panics, the second one looks at what is left.
+MAPPED = """
+[ -d $tracing/instances/kernlab ] || { echo none > $out/none; return 0; }
+if [ ! -e $out/first ]; then
+    recorder run --share 50 --event sched > $out/log 2>&1 &
+    n=0; while [ ! -s /run/kernlab-recorder/figures.json ] && [ $n -lt 100 ]; do sleep 0.5; n=$((n+1)); done
+    sleep 4
+    cat $tracing/instances/kernlab/trace > $out/first
+    sync; mount -o remount,ro /host; echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 60
+fi
+cat $tracing/instances/kernlab/trace > $out/second
+cat $tracing/instances/kernlab/last_boot_info > $out/info
+recorder run --share 50 --event sched --keep-previous $out/previous > $out/log2 2>&1 & service=$!
+n=0; while [ ! -s /run/kernlab-recorder/figures.json ] && [ $n -lt 100 ]; do sleep 0.5; n=$((n+1)); done
+cat $tracing/instances/kernlab/trace > $out/third
+kill $service; wait $service; echo $? > $out/ended
+cat $tracing/instances/kernlab/tracing_on > $out/on
+"""
+
+
+@pytest.mark.parametrize("kernel", KERNELS or ["none"])
+def test_a_buffer_mapped_at_boot_outlives_a_panic(kernel: str, tmp_path: Path) -> None:
+    out = run_in_guest(kernel, MAPPED, tmp_path, cmdline=boot_map.parameters(8))
+    if (out / "none").exists():
+        pytest.skip("this kernel maps no buffer at boot")
+    numbers = [int(n) for n in re.findall(r"kernlab/1 vmstat (\d+) ", (out / "first").read_text())]
+    assert len(numbers) > 3
+    raw = b"".join(path.read_bytes() for path in (out / "previous").glob("per_cpu/*/trace_pipe_raw"))
+    kept = {int(n) for n in re.findall(rb"kernlab/1 vmstat (\d+) ", raw)}
+    assert kept >= set(numbers)  # all that was there before the panic, and what came until it
+    third = (out / "third").read_text()
+    assert "kernlab/1 vmstat 1 " in third  # this boot's
+    assert f"kernlab/1 vmstat {max(kept)} " not in third
+    assert (out / "ended").read_text() == "0\n"
+    assert (out / "on").read_text() == "0\n"
+    written = write_dat(out / "previous", tmp_path / "boot.dat")
+    assert written == len(raw)
 
 
 def test_marks_tell_what_proc_tells(facts: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ def run_in_guest(
     memory_mib: int = 512,
     files: Mapping[str, Path | str | bytes] | None = None,
     programs: Sequence[str] = (),
+    modules: Sequence[str] = (),
     words: Sequence[str] = (),
     limit_seconds: float = 900,
     progress: Progress | None = None,
@@ -56,7 +57,7 @@ def run_in_guest(
     kernel = kernel_named(kernel_name, "cloud", cache, progress)
     userland = find_userland(cache, progress)
     folder.mkdir(parents=True, exist_ok=True)
-    write_ram_disks(folder, kernel, userland, [], "kernlab_story", programs)
+    write_ram_disks(folder, kernel, userland, list(modules), "kernlab_story", programs)
     whole = f"{_SCRIPT}\nstory_of_the_test() {{\n{script}\n}}\n"
     boot: dict[str, Path | str | bytes] = {
         "settings": "CRASH=0\nPAUSE=0\nSETTLE=0\n",
