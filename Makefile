@@ -71,6 +71,7 @@ samples: $(READY) ## make the sample dumps of samples/ that are not there, in QE
 
 test-lab: $(READY) ## check every kernel in every format against its truth, capture what is missing (an hour at first, then minutes)
 	$(BIN)/python scripts/lab_matrix.py docs/compatibility.md
+	KERNLAB_LAB_GUESTS="5.10 6.1 6.12 sid" $(BIN)/python -m pytest tests/recorder/test_in_guest.py
 
 hooks: $(HOOKS_READY) ## let git check each commit (.pre-commit-config.yaml)
 

@@ -50,7 +50,9 @@ def test_each_section_names_the_test_that_runs_it() -> None:
         assert f"`{place.partition('::')[0]}`" in sections()[heading], heading
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md", "docs/design.md", "docs/lab.md"])
+@pytest.mark.parametrize(
+    "page", ["CONTRIBUTING.md", "README.md", "docs/design.md", "docs/lab.md", "docs/recorder.md"]
+)
 def test_the_files_that_a_page_names_are_there(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|sh|md|toml|ipynb))`", text))

@@ -685,11 +685,11 @@ def run(machine: Machine, settings: Settings, ready: int | None = None) -> list[
         state.save(pid=os.getpid(), disks=[], problems=[], settings=vars(settings), started=time.time())
         try:
             set_up(state, settings)
+            marks = Marks(machine, settings.tasks)
             disks = _start_disks(state, settings)
-        except RefusedError:
+        except (RefusedError, OSError):
             take_down(state)
             raise
-        marks = Marks(machine, settings.tasks)
         _be_dependable()
         _tell_ready(ready)
         try:
@@ -913,7 +913,7 @@ def main(argv: list[str] | None = None) -> int:
             left = stop(machine)
         else:
             print(json.dumps(status(machine), indent=1))
-    except RefusedError as error:
+    except (RefusedError, OSError) as error:
         print(f"kernlab recorder: {error}", file=sys.stderr)
         return 2
     for sentence in left:
