@@ -249,11 +249,13 @@ class Tasks:
 
     def read(self) -> list[str]:
         """pid,start,anon,file,shmem,swap,comm of the largest, in pages, the largest first."""
+        if not self.most:
+            return []
         self._look()
         rows = []
         for pid, (status, start) in list(self.held.items()):
             try:
-                raw = os.pread(status, 4096, 0)
+                raw = os.pread(status, 1 << 16, 0)  # its line of groups may be long
             except OSError:
                 raw = b""  # it ended
             found = memory_of(raw)
@@ -702,7 +704,7 @@ def run(machine: Machine, settings: Settings, ready: int | None = None) -> list[
 
 
 def _start_disks(state: State, settings: Settings) -> list[Disk]:
-    machine, disks, problems = state.machine, [], []
+    machine, disks, problems = state.machine, [], list(state.known["problems"])
     if settings.disks and not os.path.isdir(f"{machine.debugfs}/block"):
         try:
             mount(state, "debugfs", machine.debugfs)

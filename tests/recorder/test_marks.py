@@ -71,6 +71,7 @@ def test_the_largest_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [row.rpartition(",")[2] for row in tasks.read()[:2]] == ["grew", "shared"]
     tasks.close()
     assert not tasks.held
+    assert service.Tasks(machine, most=0).read() == []
 
 
 def test_looking_at_many_processes_takes_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

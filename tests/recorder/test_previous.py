@@ -74,6 +74,20 @@ def test_the_service_keeps_it_before_it_records(tmp_path: Path, monkeypatch: pyt
     assert (kept / "per_cpu/cpu0/trace_pipe_raw").stat().st_size == 3 * 4096
 
 
+def test_a_copy_that_cannot_be_kept_is_told_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = mapped(tmp_path, monkeypatch)
+    put(tmp_path / "file", "in the way")
+    state = service.State.load(machine)
+    state.save(problems=[])
+    settings = service.Settings(events=("sched",), keep_previous=str(tmp_path / "file/below"))
+    service.set_up(state, settings)
+    service._start_disks(state, settings)
+    assert "could not be kept" in state.known["problems"][0]
+    assert Path(machine.instance, "events/sched/sched_switch/enable").read_text() == "1"
+
+
 def test_text_as_the_kernel_prints_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = mapped(tmp_path, monkeypatch)
     save(tmp_path / "boot.txt", as_text=True, machine=machine, kept=tmp_path / "kept")
