@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kernlab.display.grid import show
     from kernlab.dump import Dump, open  # noqa: A004
     from kernlab.sample_dumps import sample, samples
+    from kernlab.traces.ftrace import files as ftrace
     from kernlab.traces.relay import files as relay
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "KernlabError",
     "PageExcluded",
     "__version__",
+    "ftrace",
     "open",
     "plain",
     "relay",
@@ -39,6 +41,7 @@ __all__ = [
 #: Where the names lie that are imported when first used; a place without a name after the colon is a module.
 _LATER = {
     "Dump": "kernlab.dump:Dump",
+    "ftrace": "kernlab.traces.ftrace.files:",
     "open": "kernlab.dump:open",
     "plain": "kernlab.dataframes.plain:plain",
     "relay": "kernlab.traces.relay.files:",

@@ -23,6 +23,7 @@ FUNCTIONS = (
     "kernlab.dataframes.plain:plain",
     "kernlab.display.grid:show",
     "kernlab.traces.relay.files:open",
+    "kernlab.traces.ftrace.files:open",
 )
 #: What users hold, and what of it needs no example here.
 CLASSES = {
@@ -34,6 +35,7 @@ CLASSES = {
     # wait and slots are of the running kernel's files.
     "kernlab.traces.relay.files:RelayFiles": ("wait", "slots", "close"),
     "kernlab.traces.ftrace.view:Ftrace": (),
+    "kernlab.traces.ftrace.files:FtraceFile": ("path", "close"),
     "kernlab.traces.blktrace.latency:Latencies": (),
 }
 #: Views of a dump that are called.

@@ -60,6 +60,8 @@ _KNOWN = [
     ((0xF00FEBED).to_bytes(4, "little"), _XEN),
     ((0xF00FEBEE).to_bytes(4, "little"), _XEN),
     (b"LibvirtQemud", _LIBVIRT),
+    # trace-cmd.dat(5)
+    (b"\x17\x08\x44tracing", "a trace of trace-cmd, not a dump: kernlab.ftrace.open('FILE') reads it"),
     (
         b"QEVM",
         "a QEMU migration or suspend file, which kernlab does not read; dump the guest with dump-guest-memory",

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.traces.clock.clocks import Clocks
+from kernlab.traces.ftrace.buffers import Instance
 from kernlab.traces.ftrace.enabled import Enabled, enabled_events
 from kernlab.traces.ftrace.holes import holes_of
 from kernlab.traces.ftrace.numbers import Numbers, numbers_of
-from kernlab.traces.ftrace.rings import Instance
 from kernlab.util.text import few
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from support.captures import captures
 from support.overlay import Overlay
 
 import kernlab
+from kernlab.traces.ftrace.kernel_source import KernelSource
 from kernlab.traces.ftrace.load import load
 from kernlab.traces.ftrace.rings import find_instances
 from kernlab.traces.ftrace.view import Ftrace
@@ -384,7 +385,7 @@ def test_captures_are_there() -> None:
 
 
 def test_loading_nothing_gives_nothing(opened: Callable[[str], kernlab.Dump]) -> None:
-    trace = load(opened("debian-6.1").kernel, [])
+    trace = load(KernelSource(opened("debian-6.1").kernel), [])
     assert len(trace) == 0
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernlab.traces.ftrace.pages import HEADER, decode
+from kernlab.traces.ftrace.pages import decode
 
+HEADER = 16
 PADDING, EXTEND, STAMP = 29, 30, 31
 
 

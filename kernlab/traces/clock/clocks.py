@@ -25,8 +25,8 @@ from kernlab.linux import sched_clock
 from kernlab.linux.printk import Ring
 from kernlab.linux.timekeeping import jiffies, reading, tick, timekeeper
 from kernlab.traces.clock.relation import FAR, I64, Relation
-from kernlab.traces.ftrace.load import instances_of
-from kernlab.traces.ftrace.rings import MAIN
+from kernlab.traces.ftrace.buffers import MAIN
+from kernlab.traces.ftrace.kernel_source import instances_of
 from kernlab.traces.ftrace.settings import read_clocks
 from kernlab.walk.cpus import percpu, possible_cpus
 

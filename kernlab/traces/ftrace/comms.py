@@ -6,6 +6,7 @@ when a task was switched to; beyond that, the tasks that lived when the machine 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -26,10 +27,18 @@ _MOST_SAVED = 1 << 22
 
 
 class Comms:
-    """`names(pids)`; tables are read when first asked for."""
+    """`names(pids)`, of names by pid that are known: `saved` with the trace, `living` beyond."""
 
-    def __init__(self, kernel: Kernel):
-        self._kernel = kernel
+    def __init__(self, saved: Mapping[int, str]):
+        self._given = dict(saved)
+
+    @property
+    def _saved(self) -> dict[int, str]:
+        return self._given
+
+    @property
+    def _living(self) -> dict[int, str]:
+        return {}
 
     def names(self, pids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], list[str]]:
         """Per pid the index of its name, -1 where none is known, and the names: for `frames.lookup`."""
@@ -48,6 +57,13 @@ class Comms:
     def saved(self) -> dict[int, str]:
         """The names that the kernel saved, and those of living tasks for the rest: pid to name."""
         return self._living | self._saved
+
+
+class KernelComms(Comms):
+    """Those of a dump; tables are read when first asked for."""
+
+    def __init__(self, kernel: Kernel):
+        self._kernel = kernel
 
     @cached_property
     def _saved(self) -> dict[int, str]:

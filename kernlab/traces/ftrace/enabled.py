@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.traces.ftrace.buffers import Instance
 from kernlab.traces.ftrace.formats import Formats
-from kernlab.traces.ftrace.rings import Instance
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from kernlab.traces.ftrace import helpers
 from kernlab.traces.ftrace.formats import Field
-from kernlab.traces.ftrace.record import Compiled, Failed, Value, dynamic, getter
+from kernlab.traces.ftrace.record import Compiled, Failed, NotKnown, Value, dynamic, getter
+from kernlab.traces.ftrace.source import NATIVE, Machine
 from kernlab.traces.ftrace.tokens import NotUnderstood, tokens, unquote
 
 #: Deeper expressions are damage.
@@ -49,7 +50,7 @@ class Parser:
     """Reads expressions; `fields` are the event's, `constant` and `size_of` look into the kernel.
 
     `size_of(name)` gives (bytes, signed) of a C type, None for what is neither number nor struct; `constant(name)` the
-    value of an enumerator or of a variable of the kernel.
+    value of an enumerator or of a variable of the kernel. Without `strides` a pointer goes on by single bytes.
     """
 
     def __init__(
@@ -58,12 +59,16 @@ class Parser:
         fields: dict[str, Field],
         constant: Callable[[str], int | None],
         size_of: Callable[[str], tuple[int, bool] | None],
+        machine: Machine = NATIVE,
+        strides: bool = True,
     ):
+        self._machine = machine
         self._tokens = tokens(source)
         self._at = 0
         self._depth = 0
         # Expressions that are pointers, and the size of what they point to.
         self._strides: dict[Compiled, int] = {}
+        self._scales = strides
         self._fields, self._constant, self._size_of = fields, constant, size_of
 
     def format_and_arguments(self) -> tuple[str, list[Compiled]]:
@@ -141,13 +146,16 @@ class Parser:
                 return _unary_operation(op, inner)
         if (cast := self._cast()) is not None:
             made = _cast(self._unary(), cast[0], cast[1])
-            if cast[2] > 1:
+            if cast[2] != 1 and self._scales:
                 self._strides[made] = cast[2]
             return made
         return self._postfix(self._primary())
 
     def _cast(self) -> tuple[int, bool, int] | None:
-        """(bytes, signed, bytes of what a pointer points to) where a cast begins; 0 bytes: it changes nothing."""
+        """(bytes, signed, bytes of what a pointer points to) where a cast begins; 0 bytes: it changes nothing.
+
+        What a pointer points to may have a size that is not known: 0.
+        """
         if self._peek() != ("op", "("):
             return None
         words = []
@@ -169,12 +177,13 @@ class Parser:
             return None
         self._at += ahead + 1
         if pointer:
-            return 8, False, self._pointee(name) if words.count("*") == 1 else 8
-        return (*(size or (0, False)), 0)
+            word = self._machine.word
+            return word, False, self._pointee(name) if words.count("*") == 1 else word
+        return (*(size or (0, False)), 1)
 
     def _pointee(self, name: str) -> int:
         size = self._size_of(name)
-        return size[0] if size else 1
+        return size[0] if size else 1 if name in ("void", "char") else 0
 
     def _postfix(self, value: Compiled) -> Compiled:
         while True:
@@ -240,7 +249,7 @@ class Parser:
             return _constant(self._field(words[2]).size)
         size = self._size_of(" ".join(word for word in words if word != "const"))
         if "*" in words:
-            size = (8, False)
+            size = (self._machine.word, False)
         if size is None:
             raise NotUnderstood(f"sizeof({' '.join(words)}) is not known")
         return _constant(size[0])
@@ -265,7 +274,7 @@ class Parser:
                 break
         if name == "jiffies_to_msecs" and len(arguments) == 1 and (tick := self._constant("tick_nsec")):
             return lambda record: _number(arguments[0](record)) * tick // 1_000_000
-        return helpers.call(name, arguments)
+        return helpers.call(name, arguments, self._machine.order)
 
     def _table(self, name: str) -> Compiled:
         """__print_flags(value, "|", {1, "A"}, …) and __print_symbolic(value, {1, "A"}, …)."""
@@ -283,7 +292,12 @@ class Parser:
             label = self._ternary()
             self._expect("}")
             try:
-                entries.append((int(number(b"")) % (1 << 64), str(label(b""))))
+                value_of, text_of = number(b""), str(label(b""))
+                # An enumerator that nobody knows stands for itself, and fits no value.
+                if not isinstance(value_of, str):
+                    entries.append((int(value_of) % (1 << 64), text_of))
+            except NotKnown:
+                continue
             except (TypeError, ValueError, Failed) as error:
                 raise NotUnderstood(f"a table of {name} holds something that is not a constant") from error
         self._expect(")")
@@ -298,7 +312,14 @@ def truth(value: Value) -> bool:
 def _number(value: Value) -> int:
     if isinstance(value, int):
         return value
+    if isinstance(value, str):
+        # A name that nobody knows stands for itself.
+        raise NotKnown
     raise Failed
+
+
+def _not_known(record: bytes) -> Value:
+    raise NotKnown
 
 
 def _constant(value: Value) -> Compiled:
@@ -312,6 +333,8 @@ def _operation(op: str, left: Compiled, right: Compiled, stride: int) -> Compile
         return lambda record: int(truth(left(record)) or truth(right(record)))
     if op in ("==", "!="):
         return lambda record: int(_equal(left(record), right(record)) == (op == "=="))
+    if not stride:
+        return _not_known
     compute = helpers.ARITHMETIC[op]
     return lambda record: compute(_number(left(record)), _number(right(record)) * stride)
 

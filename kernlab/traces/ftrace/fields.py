@@ -20,6 +20,7 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.dataframes import nullable
 from kernlab.traces.ftrace.formats import Field
+from kernlab.traces.ftrace.source import NATIVE, Machine
 from kernlab.util import text
 
 I64 = npt.NDArray[np.int64]
@@ -36,6 +37,7 @@ class Records:
     data: U8
     start: I64
     size: I64
+    machine: Machine = NATIVE
 
     def __len__(self) -> int:
         return len(self.start)
@@ -52,7 +54,12 @@ class Records:
     def words(self, offset: int, width: int, signed: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Integers of 1, 2, 4 or 8 bytes at an offset of every record."""
         taken, there = self.rows(offset, width)
-        return np.ascontiguousarray(taken).view(f"<{'i' if signed else 'u'}{width}")[:, 0], there
+        values = np.ascontiguousarray(taken).view(_kind(self.machine, width, signed))[:, 0]
+        return values.astype(values.dtype.newbyteorder("="), copy=False), there
+
+
+def _kind(machine: Machine, width: int, signed: bool) -> str:
+    return f"{machine.mark}{'i' if signed else 'u'}{width}"
 
 
 def column(records: Records, field: Field) -> Any:
@@ -70,9 +77,7 @@ def column(records: Records, field: Field) -> Any:
     if field.size in (1, 2, 4, 8):
         values, there = records.words(field.offset, field.size, field.signed)
         if field.element.endswith("*"):
-            return Column.of(
-                values.view("<u8") if field.size == 8 else values.astype(np.uint64), there, "address"
-            )
+            return Column.of(values.astype(np.uint64), there, "address")
         if field.element in ("bool", "_Bool"):
             return Column.of(values != 0, there)
         column = Column.of(values, there)
@@ -99,7 +104,7 @@ def _array(records: Records, field: Field) -> Any:
     width = element_width(field)
     if field.element in _CHARS or width is None:
         return _objects([row.tobytes() for row in taken], there)
-    values = np.ascontiguousarray(taken).view(f"<{'i' if field.signed else 'u'}{width}")
+    values = np.ascontiguousarray(taken).view(_kind(field.machine, width, field.signed))
     return _objects([tuple(row) for row in values.tolist()], there)
 
 
@@ -114,16 +119,14 @@ def _spans(records: Records, start: I64, size: I64, there: npt.NDArray[np.bool_]
     width = element_width(field)
     if field.element in _CHARS or width is None:
         return _objects(raw, there)
-    kind = f"<{'i' if field.signed else 'u'}{width}"
+    kind = _kind(field.machine, width, field.signed)
     return _objects(
         [tuple(np.frombuffer(piece[: len(piece) // width * width], kind).tolist()) for piece in raw], there
     )
 
 
-#: Sizes of the types of elements that events use; what is none of them stays bytes.
+#: Sizes of the types of elements that events use, a long apart; what is none of them stays bytes.
 _WIDTHS = {
-    "unsigned long": 8,
-    "long": 8,
     "u64": 8,
     "__u64": 8,
     "s64": 8,
@@ -142,15 +145,21 @@ _WIDTHS = {
 }
 
 
+_LONGS = ("unsigned long", "long")
+
+
 def element_width(field: Field) -> int | None:
     """Bytes of an array's element, None where they are not known."""
-    if field.length > 0 and field.size and field.size % field.length == 0:
+    if field.length > 0 and not field.is_dynamic and field.size and field.size % field.length == 0:
         width = field.size // field.length
     elif field.element.endswith("*"):
-        width = 8
+        width = field.machine.word
     else:
-        width = _WIDTHS.get(field.element.removeprefix("const "), 0)
-    return width if width in (1, 2, 4, 8) and (not field.size or field.size % width == 0) else None
+        kind = field.element.removeprefix("const ")
+        width = field.machine.word if kind in _LONGS else _WIDTHS.get(kind, 0)
+    # The size of a dynamic array is that of the number that says where it lies.
+    fits = field.is_dynamic or field.size % (width or 1) == 0
+    return width if width in (1, 2, 4, 8) and fits else None
 
 
 def _objects(values: list[Any], there: npt.NDArray[np.bool_]) -> npt.NDArray[np.object_]:

@@ -6,11 +6,12 @@ Mirrors kernel/trace/trace_output.c (trace_print_flags_seq and its siblings).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from kernlab.traces.ftrace.fields import element_width
 from kernlab.traces.ftrace.formats import Field
 from kernlab.traces.ftrace.record import Compiled, Failed
+from kernlab.traces.ftrace.source import Machine
 from kernlab.util import text
 
 #: Those that take the name of a field.
@@ -115,37 +116,40 @@ def _int(value: Any) -> int:
 
 def of_field(name: str, field: Field, raw: Compiled, rest: list[Compiled]) -> Compiled:
     """What takes a field's name; `raw` gives the bytes that the field points to."""
-    width = element_width(field) or 1
+    width, order = element_width(field) or 1, field.machine.order
     kind = name.removeprefix("__get_").removeprefix("rel_")
     if kind == "str":
         return lambda record: text.decode(raw(record), cut=True)
     if kind == "dynamic_array_len":
-        return lambda record: len(raw(record)) // width
+        # Of bytes: formats divide it by the size of an element (stage3_trace_output.h).
+        return lambda record: len(raw(record))
     if kind in ("bitmask", "cpumask"):
-        return lambda record: bitmap(raw(record))
+        return lambda record: bitmap(raw(record), field.machine)
     if name == "__print_dynamic_array":
-        return lambda record: array(raw(record), None, _int(rest[0](record)) if rest else width)
+        return lambda record: array(raw(record), None, _int(rest[0](record)) if rest else width, order)
     return raw
 
 
-def bitmap(raw: bytes) -> str:
-    """%*pb: 32 bits a group, in hexadecimal, the highest first."""
-    words = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, len(raw), 4)]
-    return ",".join(f"{word:08x}" for word in reversed(words))
+def bitmap(raw: bytes, machine: Machine) -> str:
+    """%*pb: 32 bits a group, in hexadecimal, the highest first; in memory it is an array of longs."""
+    size = machine.word if machine.big and len(raw) % machine.word == 0 else 4
+    words = [int.from_bytes(raw[at : at + size], machine.order) for at in range(0, len(raw), size)]
+    groups = [word >> shift & 0xFFFF_FFFF for word in words for shift in range(0, 8 * size, 32)]
+    return ",".join(f"{group:08x}" for group in reversed(groups))
 
 
-def array(raw: Any, count: int | None, size: int) -> str:
+def array(raw: Any, count: int | None, size: int, order: Literal["little", "big"]) -> str:
     """trace_print_array_seq: `{0x1,0x2}` of a buffer, or of numbers read already."""
     if isinstance(raw, tuple):
         values = list(raw)
     elif isinstance(raw, bytes) and size in (1, 2, 4, 8):
-        values = [int.from_bytes(raw[at : at + size], "little") for at in range(0, len(raw) - size + 1, size)]
+        values = [int.from_bytes(raw[at : at + size], order) for at in range(0, len(raw) - size + 1, size)]
     else:
         raise Failed
     return "{" + ",".join(f"{value % (1 << 8 * size):#x}" for value in values[:count]) + "}"
 
 
-def call(name: str, arguments: list[Compiled]) -> Compiled:
+def call(name: str, arguments: list[Compiled], order: Literal["little", "big"] = "little") -> Compiled:
     """Any other function; one that is not known shows itself with its arguments."""
     if (name in _TRANSPARENT or name.startswith("native_make_")) and arguments:
         return arguments[0]
@@ -159,7 +163,7 @@ def call(name: str, arguments: list[Compiled]) -> Compiled:
         return hexadecimal
     if name == "__print_array" and len(arguments) == 3:
         return lambda record: array(
-            arguments[0](record), _int(arguments[1](record)), _int(arguments[2](record))
+            arguments[0](record), _int(arguments[1](record)), _int(arguments[2](record)), order
         )
     if name == "__print_ns_to_secs" and arguments:
         return lambda record: _divide(_int(arguments[0](record)), 10**9)

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.traces.ftrace.buffers import Instance, Ring
 from kernlab.traces.ftrace.load import Tally, Trace
-from kernlab.traces.ftrace.pages import HEADER, decode
-from kernlab.traces.ftrace.rings import Instance, Ring
+from kernlab.traces.ftrace.pages import decode
+from kernlab.traces.ftrace.source import NATIVE
 
 I64 = npt.NDArray[np.int64]
 
@@ -89,7 +90,7 @@ def _between_pages(kernel: Kernel, ring: Ring, tally: Tally, times: I64) -> list
     """Sub-buffers that the dump lacks, that are damaged, or before which the kernel says that events are missing."""
     if not len(ring.pages):
         return []
-    headers, status = kernel.gather(ring.pages, HEADER, "")
+    headers, status = kernel.gather(ring.pages, NATIVE.header, "")
     stamp = headers[:, :8].copy().view("<u8")[:, 0]
     commit = headers[:, 8:12].copy().view("<u4")[:, 0]
     absent = status != 0

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core.facts import fact
-from kernlab.core.kernel import Kernel
+from kernlab.traces.ftrace.buffers import Ring
 from kernlab.traces.ftrace.fields import Records
-from kernlab.traces.ftrace.pages import HEADER, commits, decode
-from kernlab.traces.ftrace.rings import MAIN, Instance, Ring, find_instances
-from kernlab.util.progress import progress
+from kernlab.traces.ftrace.pages import decode
+from kernlab.traces.ftrace.source import NATIVE, Machine, Source
 
 I64 = npt.NDArray[np.int64]
 
@@ -54,58 +52,45 @@ class Trace:
     flags: I64
     preempt_count: I64
     pid: I64
+    machine: Machine = NATIVE
+    #: Where in `data` events lie before which others were lost, and how many; -1 where nobody counted.
+    gaps: dict[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ring)
 
     def records(self, chosen: I64) -> Records:
         """The records of some events."""
-        return Records(self.data, self.start[chosen], self.size[chosen])
+        return Records(self.data, self.start[chosen], self.size[chosen], self.machine)
 
 
-@dataclass
-class _Pages:
-    """Sub-buffers of one size: their ring, and what could be read of them."""
-
-    ring: I64
-    data: npt.NDArray[np.uint8]
-    skip: I64
-
-
-@fact
-def instances_of(kernel: Kernel) -> list[Instance]:
-    """`find_instances`, once."""
-    return find_instances(kernel)
-
-
-@fact
-def main_trace(kernel: Kernel) -> Trace:
-    """What is in the main buffers of all instances: `dump.ftrace` and what joins traces share it."""
-    return load(kernel, [ring for one in instances_of(kernel) for ring in one.rings if ring.buffer == MAIN])
-
-
-def load(kernel: Kernel, rings: list[Ring]) -> Trace:
+def load(source: Source, rings: list[Ring]) -> Trace:
     """Read and decode the sub-buffers of rings."""
-    count = len(rings)
-    unreadable = np.zeros(count, dtype=np.int64)
+    count, machine = len(rings), source.machine
     damaged = np.zeros(count, dtype=np.int64)
-    groups = [
-        _read_size(kernel, rings, size, unreadable) for size in sorted({ring.subbuf_size for ring in rings})
-    ]
+    groups, unreadable = source.subbufs(rings)
     flat = [group.data.reshape(-1) for group in groups]
     data = flat[0] if len(flat) == 1 else np.concatenate([np.zeros(0, dtype=np.uint8), *flat])
     columns: list[tuple[I64, I64, I64, npt.NDArray[np.uint64]]] = []
+    gaps: dict[int, int] = {}
+    missed = np.zeros((2, count), dtype=np.int64)
     base = 0
     for group in groups:
         size = group.data.shape[1]
         step = max(_CHUNK // size, 1)
         for first in range(0, len(group.ring), step):
             part = slice(first, first + step)
-            events = decode(group.data[part], group.skip[part])
+            events = decode(group.data[part], group.skip[part], machine)
             wrong = events.damage >= 0
             np.add.at(damaged, group.ring[part][wrong], 1)
             start = base + (events.page + first) * size + events.offset
             columns.append((group.ring[part][events.page], start, events.size, events.time))
+            for page in np.flatnonzero(events.missed).tolist():
+                missed[:, group.ring[part][page]] += (1, max(int(events.missed[page]), 0))
+                # Told before the first event of the sub-buffer.
+                first_of = np.searchsorted(events.page, page)
+                if first_of < len(start) and events.page[first_of] == page:
+                    gaps[int(start[first_of])] = int(events.missed[page])
         base += group.data.size
     if columns:
         ring, start, length, time = (np.concatenate(column) for column in zip(*columns, strict=True))
@@ -113,54 +98,27 @@ def load(kernel: Kernel, rings: list[Ring]) -> Trace:
         ring = start = length = np.zeros(0, dtype=np.int64)
         time = np.zeros(0, dtype=np.uint64)
     decoded = np.bincount(ring, minlength=count)
-    tallies = _tally(kernel, rings, decoded, unreadable, damaged)
+    tallies = _tally(source, rings, decoded, unreadable, damaged)
+    for number in np.flatnonzero(missed[0]).tolist():
+        pages, events_of = missed[:, number].tolist()
+        known = f"{events_of:,} events or more were" if events_of else "events were"
+        source.lost(
+            f"{_label(rings[number])}: {known} lost before {pages:,} of its sub-buffers, as these say"
+        )
 
     whole = length >= ENTRY
     if not whole.all():
-        kernel.lost("records are too short to be trace events", mask=~whole, why="they are left out")
+        source.lost("records are too short to be trace events", mask=~whole, why="they are left out")
         ring, start, length, time = ring[whole], start[whole], length[whole], time[whole]
+    time = source.times(rings, ring, time)
     order = _order(ring, time)
     ring, start, length, time = ring[order], start[order], length[order], time[order]
-    records = Records(data, start, length)
+    records = Records(data, start, length, machine)
     kind, flags, preempt, pid = (
         records.words(offset, width, signed)[0].astype(np.int64)
         for offset, width, signed in ((0, 2, False), (2, 1, False), (3, 1, False), (4, 4, True))
     )
-    return Trace(rings, tallies, data, ring, time, start, length, kind, flags, preempt, pid)
-
-
-def _read_size(kernel: Kernel, rings: list[Ring], size: int, unreadable: I64) -> _Pages:
-    """All sub-buffers of one size that hold something, in the order of their rings and of reading."""
-    chosen = [number for number, ring in enumerate(rings) if ring.subbuf_size == size and len(ring.pages)]
-    if not chosen:
-        none = np.zeros(0, dtype=np.int64)
-        return _Pages(none, np.zeros((0, size), dtype=np.uint8), none)
-    where = np.concatenate([rings[number].pages for number in chosen])
-    owner = np.concatenate([np.full(len(rings[number].pages), number) for number in chosen])
-    skip = np.zeros(len(where), dtype=np.int64)
-    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-    skip[first] = [rings[number].consumed for number in chosen]
-    headers, status = kernel.gather(where, HEADER, "")
-    np.add.at(unreadable, owner[status != 0], 1)
-    # An empty sub-buffer has nothing to tell; most of a buffer that has not filled yet are.
-    used = np.flatnonzero((status == 0) & (commits(headers) > 0))
-    where, owner, skip = where[used], owner[used], skip[used]
-    held = kernel.budget.count(len(where), size, "sub-buffers of ftrace")
-    np.add.at(unreadable, owner[held:], 1)
-    where, owner, skip = where[:held], owner[:held], skip[:held]
-    data = np.zeros((len(where), size), dtype=np.uint8)
-    good = np.ones(len(where), dtype=bool)
-    step = max(_CHUNK // size, 1)
-    with progress("Reading ftrace's buffers", data.size, "B") as bar:
-        for begin in range(0, len(where), step):
-            part = slice(begin, begin + step)
-            data[part], status = kernel.gather(where[part], size, "")
-            good[part] = status == 0
-            bar.advance(data[part].size)
-    if not good.all():
-        np.add.at(unreadable, owner[~good], 1)
-        data, owner, skip = data[good], owner[good], skip[good]
-    return _Pages(owner, data, skip)
+    return Trace(rings, tallies, data, ring, time, start, length, kind, flags, preempt, pid, machine, gaps)
 
 
 def _order(ring: I64, time: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
@@ -178,8 +136,13 @@ def _order(ring: I64, time: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
     return np.argsort(key, kind="stable")
 
 
+def _label(ring: Ring) -> str:
+    which = f"instance {ring.instance.name!r}, " if ring.instance.name else ""
+    return f"ftrace, {which}{'snapshot, ' if ring.buffer != 'main' else ''}CPU {ring.cpu}"
+
+
 def _tally(
-    kernel: Kernel, rings: list[Ring], decoded: npt.NDArray[np.intp], unreadable: I64, damaged: I64
+    source: Source, rings: list[Ring], decoded: npt.NDArray[np.intp], unreadable: I64, damaged: I64
 ) -> list[Tally]:
     tallies = []
     for number, ring in enumerate(rings):
@@ -191,15 +154,14 @@ def _tally(
             int(decoded[number]), len(ring.pages), int(unreadable[number]), int(damaged[number]), missing
         )
         tallies.append(tally)
-        which = f"instance {ring.instance.name!r}, " if ring.instance.name else ""
-        label = f"ftrace, {which}{'snapshot, ' if ring.buffer != 'main' else ''}CPU {ring.cpu}"
+        label = _label(ring)
         if tally.unreadable:
-            kernel.lost(f"{label}: the dump lacks {tally.unreadable:,} of {tally.pages:,} sub-buffers")
+            source.lost(f"{label}: the dump lacks {tally.unreadable:,} of {tally.pages:,} sub-buffers")
         if tally.damaged:
-            kernel.lost(
+            source.lost(
                 f"{label}: {tally.damaged:,} sub-buffers hold something that is not an event; the rest of them is lost"
             )
         if missing:
             said = f"{missing:,} fewer" if missing > 0 else f"{-missing:,} more"
-            kernel.lost(f"{label}: {said} events were found than its counters say")
+            source.lost(f"{label}: {said} events were found than its counters say")
     return tallies

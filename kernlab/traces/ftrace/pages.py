@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.traces.ftrace.source import NATIVE, Machine
+
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
-
-#: struct buffer_data_page: time_stamp, commit, then the events.
-HEADER = 16
 
 # include/linux/ring_buffer.h, enum ring_buffer_type: what type_len says beyond a length in words.
 _LONG, _PADDING, _TIME_EXTEND, _TIME_STAMP = 0, 29, 30, 31
@@ -41,31 +40,36 @@ class Events:
     time: U64
     resume: U64
     damage: I64
+    #: Events that the page says were lost before its first: 0 none, -1 it does not say how many.
+    missed: I64
 
 
-def decode(pages: U8, skip: I64 | None = None) -> Events:
+def decode(pages: U8, skip: I64 | None = None, machine: Machine = NATIVE) -> Events:
     """The events of sub-buffers uint8[n, size].
 
     `skip` int64[n]: bytes of each one's data that were read already; their events are passed over, their times count.
     """
     count, size = pages.shape
-    words = np.ascontiguousarray(pages).view("<u4")
+    header = machine.header
+    words = np.ascontiguousarray(pages).view(f"{machine.mark}u4")
     width = words.shape[1]
     flat = words.reshape(-1)
-    time = np.ascontiguousarray(pages[:, :8]).view("<u8")[:, 0].astype(np.uint64)
-    end = commits(pages).clip(max=size - HEADER) + HEADER
-    begin = np.full(count, HEADER, dtype=np.int64) + (0 if skip is None else skip)
+    time = np.ascontiguousarray(pages[:, :8]).view(f"{machine.mark}u8")[:, 0].astype(np.uint64)
+    end = commits(pages, machine).clip(max=size - header) + header
+    begin = np.full(count, header, dtype=np.int64) + (0 if skip is None else skip)
     resume = time.copy()
     damage = np.full(count, -1, dtype=np.int64)
+    missed = _missed(pages, end, machine)
     found: list[tuple[I64, I64, I64, U64]] = []
 
-    rows = np.flatnonzero(end > HEADER)
-    at = np.full(len(rows), HEADER, dtype=np.int64)
+    rows = np.flatnonzero(end > header)
+    at = np.full(len(rows), header, dtype=np.int64)
     now = time[rows]
     while len(rows):
         index = rows * width + (at >> 2)
         head = flat[index].astype(np.int64)
-        kind, delta = head & 31, head >> 5
+        # A bit field of 5 and one of 27 bits: the first is the low end of the word, or the high one.
+        kind, delta = (head >> 27, head & 0x7FF_FFFF) if machine.big else (head & 31, head >> 5)
         # What has a second word is longer than one; at the end of a page there is none to look at.
         room = end[rows] - at
         second = flat[np.where(room >= 8, index + 1, index)].astype(np.int64)
@@ -92,20 +96,41 @@ def decode(pages: U8, skip: I64 | None = None) -> Events:
         resume[rows[passed]] = now[passed]
         wanted = good & is_data & (at >= begin[rows])
         if wanted.any():
-            header = np.where(kind[wanted] == _LONG, 8, 4)
-            found.append((rows[wanted], at[wanted] + header, length[wanted] - header, now[wanted]))
+            before = np.where(kind[wanted] == _LONG, 8, 4)
+            found.append((rows[wanted], at[wanted] + before, length[wanted] - before, now[wanted]))
         going = good & (after < end[rows])
         rows, at, now = rows[going], after[going], now[going]
     if not found:
         none = np.zeros(0, dtype=np.int64)
-        return Events(none, none, none, np.zeros(0, dtype=np.uint64), resume, damage)
+        return Events(none, none, none, np.zeros(0, dtype=np.uint64), resume, damage, missed)
     page, offset, length, stamps = (np.concatenate(column) for column in zip(*found, strict=True))
     # Rounds came one after the other: within a page in order already.
     order = np.argsort(page, kind="stable")
-    return Events(page[order], offset[order], length[order], stamps[order], resume, damage)
+    return Events(page[order], offset[order], length[order], stamps[order], resume, damage, missed)
 
 
-def commits(pages: U8) -> I64:
+#: ring_buffer.c: RB_MISSED_EVENTS, RB_MISSED_STORED.
+_MISSED, _STORED = 1 << 31, 1 << 30
+
+
+def commits(pages: U8, machine: Machine = NATIVE) -> I64:
     """Bytes of events in each sub-buffer; the marks above them (RB_MISSED_EVENTS, RB_MISSED_STORED) are taken off."""
-    raw = np.ascontiguousarray(pages[:, 8:12]).view("<u4")[:, 0].astype(np.int64)
-    return raw & ((1 << 30) - 1)
+    return _commit(pages, machine) & (_STORED - 1)
+
+
+def _commit(pages: U8, machine: Machine) -> I64:
+    # The low half of a long.
+    at = 8 + (machine.word - 4 if machine.big else 0)
+    low = np.ascontiguousarray(pages[:, at : at + 4]).view(f"{machine.mark}u4")
+    return low[:, 0].astype(np.int64)
+
+
+def _missed(pages: U8, end: I64, machine: Machine) -> I64:
+    """Who reads a sub-buffer out (ring_buffer_read_page) is told what was lost before it: a long behind its events."""
+    marks = _commit(pages, machine)
+    missed = np.where(marks & _MISSED, -1, 0)
+    for row in np.flatnonzero((marks & _MISSED != 0) & (marks & _STORED != 0)).tolist():
+        raw = pages[row, end[row] : end[row] + machine.word].tobytes()
+        if len(raw) == machine.word:
+            missed[row] = min(int.from_bytes(raw, machine.order), (1 << 63) - 1)
+    return missed

@@ -11,7 +11,9 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
+from kernlab.traces.ftrace.source import NATIVE, Machine
 from kernlab.util import text
 
 #: A directive: flags, width, precision, length, conversion, and the letters behind %p.
@@ -19,13 +21,16 @@ _DIRECTIVE = re.compile(r"%([-+ #0]*)(\d+|\*)?(?:\.(\d+|\*)?)?(hh|h|ll|l|L|j|z|Z
 
 _HAS_POINT = re.compile(r"%[-+ #0]*(?:\d+|\*)?\.")
 
-_SIZES = {"hh": 1, "h": 2, "": 4, "l": 8, "ll": 8, "L": 8, "j": 8, "z": 8, "Z": 8, "t": 8, "q": 8}
+_SIZES = {"hh": 1, "h": 2, "": 4, "ll": 8, "L": 8, "j": 8, "q": 8}
 
 #: Padding beyond this is damage.
 _WIDEST = 1024
 
 #: vbin_printf: pointers that it saves as such. What others point to is formatted when it is recorded.
 _SAVED_POINTERS = "SsxKe"
+
+#: In the place of a pointer's letters: as the C library prints it.
+OF_LIBC = "libc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,10 @@ class Directive:
     conversion: str
     #: Letters that say how a pointer is shown ("S", "I4").
     pointer: str = ""
+    order: Literal["little", "big"] = "little"
 
 
-def parse(form: str) -> list[str | Directive]:
+def parse(form: str, machine: Machine = NATIVE) -> list[str | Directive]:
     """A format as its texts and directives, `%%` as text. What is not a directive stands as it is."""
     parts: list[str | Directive] = []
     at = 0
@@ -67,10 +73,10 @@ def parse(form: str) -> list[str | Directive]:
                 pointer += form[at]
                 at += 1
         precision = match[3] if match[3] is not None else "0" if _HAS_POINT.match(match[0]) else None
+        # l, z and t are of a long's size, as pointers are.
+        size = machine.word if match[5] == "p" else _SIZES.get(match[4] or "", machine.word)
         parts.append(
-            Directive(
-                match[1], _count(match[2]), _count(precision), _SIZES[match[4] or ""], match[5], pointer
-            )
+            Directive(match[1], _count(match[2]), _count(precision), size, match[5], pointer, machine.order)
         )
     return parts
 
@@ -119,7 +125,7 @@ def _one(
     if (
         kind == "p"
         and isinstance(value, bytes)
-        and (said := buffer(directive.pointer, value, width)) is not None
+        and (said := buffer(directive.pointer, value, width, directive.order)) is not None
     ):
         return said
     if kind == "s" or not isinstance(value, int):
@@ -127,7 +133,7 @@ def _one(
         if precision is not None and precision >= 0:
             shown = shown[:precision]
     elif kind == "p":
-        shown = _pointer(directive.pointer, value, symbolize)
+        shown = _pointer(directive, value, symbolize)
     elif kind == "c":
         shown = text.decode(bytes([value & 0xFF]))
     else:
@@ -161,18 +167,21 @@ def _integer(directive: Directive, width: int, precision: int | None, value: int
     return shown.ljust(width) if left else shown.rjust(width)
 
 
-def _pointer(how: str, value: int, symbolize: Callable[[int], str]) -> str:
+def _pointer(directive: Directive, value: int, symbolize: Callable[[int], str]) -> str:
     """Pointers by their letters: S and B with an offset, s without; others as numbers."""
-    value &= (1 << 64) - 1
+    how = directive.pointer
+    value &= (1 << 8 * directive.size) - 1
+    if how == OF_LIBC:
+        return f"{value:#x}" if value else "(nil)"
     if how[:1] in ("S", "B", "F"):
         return symbolize(value)
     if how[:1] in ("s", "f"):
         named = symbolize(value)
         return named.partition("+")[0] + (named[named.index(" [") :] if " [" in named else "")
-    return f"{value:016x}"
+    return f"{value:0{2 * directive.size}x}"
 
 
-def buffer(how: str, raw: bytes, width: int | None) -> str | None:
+def buffer(how: str, raw: bytes, width: int | None, order: Literal["little", "big"] = "little") -> str | None:
     """What %p with letters shows of the bytes that it points to; None where the letters ask for no bytes."""
     if how[:1] == "h":
         separator = {"C": ":", "D": "-", "N": ""}.get(how[1:2], " ")
@@ -181,16 +190,16 @@ def buffer(how: str, raw: bytes, width: int | None) -> str | None:
     if how[:1] in ("M", "m") and len(raw) >= 6:
         return raw[:6].hex(":" if how[:1] == "M" else "") if how[1:2] != "R" else raw[5::-1].hex(":")
     if how[:1] == "U" and len(raw) >= 16:
-        order = (3, 2, 1, 0, 5, 4, 7, 6) if how[1:2] in ("l", "L") else range(8)
-        digits = (bytes(raw[at] for at in order) + raw[8:16]).hex()
+        places = (3, 2, 1, 0, 5, 4, 7, 6) if how[1:2] in ("l", "L") else range(8)
+        digits = (bytes(raw[at] for at in places) + raw[8:16]).hex()
         shown = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
         return shown.upper() if how[1:2] in ("B", "L") else shown
     if how[:1] in ("I", "i"):
-        return _network(how, raw)
+        return _network(how, raw, order)
     return None
 
 
-def _network(how: str, raw: bytes) -> str | None:
+def _network(how: str, raw: bytes, order: Literal["little", "big"]) -> str | None:
     """%pI4, %pI6, %pI6c, and %pIS with p, c: the address in a struct sockaddr_in or sockaddr_in6."""
     if how[1:2] == "4" and len(raw) >= 4:
         return ".".join(str(byte) for byte in raw[:4])
@@ -200,7 +209,7 @@ def _network(how: str, raw: bytes) -> str | None:
         return raw[:16].hex(":", 2)
     if how[1:2] != "S" or len(raw) < 2:
         return None
-    family, port = int.from_bytes(raw[:2], "little"), f"{int.from_bytes(raw[2:4], 'big')}"
+    family, port = int.from_bytes(raw[:2], order), f"{int.from_bytes(raw[2:4], 'big')}"
     if family == socket.AF_INET and len(raw) >= 8:
         shown = ".".join(str(byte) for byte in raw[4:8])
         return f"{shown}:{port}" if "p" in how else shown
@@ -211,7 +220,9 @@ def _network(how: str, raw: bytes) -> str | None:
     return "(einval)"
 
 
-def unpack(parts: Iterable[str | Directive], packed: bytes, smallest: int = 1) -> Iterator[object]:
+def unpack(
+    parts: Iterable[str | Directive], packed: bytes, smallest: int = 1, machine: Machine = NATIVE
+) -> Iterator[object]:
     """The arguments that vbin_printf packed for a format, one after the other; ends where `packed` does.
 
     `smallest` is how many bytes a number takes at least (%hhd and %hd: their own sizes, or an int's).
@@ -224,7 +235,7 @@ def unpack(parts: Iterable[str | Directive], packed: bytes, smallest: int = 1) -
         at = -(-at // step) * step
         if at + size > len(packed):
             return None
-        value = int.from_bytes(packed[at : at + size], "little")
+        value = int.from_bytes(packed[at : at + size], machine.order)
         at += size
         return value
 
@@ -248,14 +259,20 @@ def unpack(parts: Iterable[str | Directive], packed: bytes, smallest: int = 1) -
             yield text.decode(packed[at:end])
             at = end + 1
             continue
-        size = 8 if part.conversion == "p" else 1 if part.conversion == "c" else max(part.size, smallest)
+        size = 1 if part.conversion == "c" else max(part.size, smallest)
         value = number(size)
         if value is None:
             return
         yield value
 
 
-def render_packed(form: str, packed: bytes, symbolize: Callable[[int], str], smallest: int = 1) -> str:
+def render_packed(
+    form: str,
+    packed: bytes,
+    symbolize: Callable[[int], str],
+    smallest: int = 1,
+    machine: Machine = NATIVE,
+) -> str:
     """bstr_printf: the text of a format whose arguments vbin_printf packed (see `unpack`)."""
-    parts = parse(form)
-    return render(parts, unpack(parts, packed, smallest), symbolize)
+    parts = parse(form, machine)
+    return render(parts, unpack(parts, packed, smallest, machine), symbolize)

@@ -1,6 +1,6 @@
 """Fields of one trace record: a field in, a function from the record's bytes to its value out.
 
-The counterpart of ftrace_fields.py, which reads a field of all records at once: texts are made one by one.
+The counterpart of fields.py, which reads a field of all records at once: texts are made one by one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ class Failed(Exception):  # noqa: N818
     """A record lacks what is asked for, or C would not compute it: a division by zero, a shift too far."""
 
 
+class NotKnown(Failed):
+    """An argument asks for what only the running kernel knows: a variable, or the size of a struct."""
+
+
 def getter(field: Field) -> Compiled:
     """A field's value in a record."""
-    start, end, signed = field.offset, field.offset + field.size, field.signed
+    start, end, signed, order = field.offset, field.offset + field.size, field.signed, field.machine.order
     if field.is_dynamic:
         return dynamic(field)
     if field.size == 0:
@@ -33,7 +37,7 @@ def getter(field: Field) -> Compiled:
         def number(record: bytes) -> Value:
             if len(record) < end:
                 raise Failed
-            return int.from_bytes(record[start:end], "little", signed=signed)
+            return int.from_bytes(record[start:end], order, signed=signed)
 
         return number
 
@@ -47,12 +51,13 @@ def getter(field: Field) -> Compiled:
 
 def dynamic(field: Field) -> Compiled:
     """The bytes that a `__data_loc` or `__rel_loc` field points to within its record."""
+    order = field.machine.order
     base = field.offset + field.size if field.type.startswith("__rel_loc") else 0
 
     def take(record: bytes) -> Value:
         if len(record) < field.offset + 4:
             raise Failed
-        where = int.from_bytes(record[field.offset : field.offset + 4], "little")
+        where = int.from_bytes(record[field.offset : field.offset + 4], order)
         start, size = base + (where & 0xFFFF), where >> 16
         if start + size > len(record):
             raise Failed
@@ -69,6 +74,6 @@ def shape(field: Field, raw: bytes) -> Value:
     if width is None or width == 1:
         return raw
     return tuple(
-        int.from_bytes(raw[at : at + width], "little", signed=field.signed)
+        int.from_bytes(raw[at : at + width], field.machine.order, signed=field.signed)
         for at in range(0, len(raw) - width + 1, width)
     )

@@ -7,8 +7,6 @@ and one more, the reader page, outside of it. A reader gets the rest of the read
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,62 +14,15 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
+from kernlab.traces.ftrace.buffers import COUNTERS, MAIN, SNAPSHOT, Instance, Ring
 from kernlab.traces.ftrace.settings import clock_numbers, ring_cpus, subbuf_sizes
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
 
-MAIN, SNAPSHOT = "main", "snapshot"
-
 #: ring_buffer.c, RB_PAGE_HEAD and RB_PAGE_UPDATE: marks in a link to the sub-buffer that is read (or moved on) next.
 _MARKS = 3
-
-#: Members of `struct ring_buffer_per_cpu` that count events; each is a local_t or an unsigned long.
-COUNTERS = ("entries", "overrun", "commit_overrun", "dropped_events", "read", "pages_lost", "nr_pages")
-
-
-@dataclass
-class Ring:
-    """One CPU's buffer: `pages` are sub-buffers (struct buffer_data_page) in the order of reading.
-
-    `counters` holds what could be read of COUNTERS. `consumed` bytes at the start of the first page were read already.
-    """
-
-    instance: Instance
-    buffer: str
-    cpu: int
-    address: int
-    subbuf_size: int
-    counters: dict[str, int] = field(default_factory=dict)
-    pages: U64 = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
-    consumed: int = 0
-    #: What kept pages from being found, '' where nothing did.
-    damage: str = ""
-
-
-@dataclass
-class Instance:
-    """A trace instance (struct trace_array); the name of the global one, which always is, is ''.
-
-    One whose name cannot be read is called by its address; what else is not known is None.
-    """
-
-    name: str
-    address: int
-    tracer: str | None
-    clock_id: int | None = None
-    #: Buffers by MAIN or SNAPSHOT: the trace_buffer's address, its sub-buffers' size.
-    buffers: dict[str, tuple[int, int]] = field(default_factory=dict)
-    #: Has it a snapshot buffer, whether or not that can be read?
-    snapshot: bool | None = False
-    recording: bool | None = None
-    overwrite: bool | None = None
-    #: Where memory that outlives a reboot lies (reserve_mem), 0 for an ordinary instance.
-    range_start: int | None = 0
-    #: What to add to addresses that the previous boot recorded, None where this kernel has no such instances.
-    text_delta: int | None = None
-    rings: list[Ring] = field(default_factory=list)
 
 
 def find_instances(kernel: Kernel) -> list[Instance]:

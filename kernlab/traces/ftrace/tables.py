@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.column import Column
-from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses, frame, nullable
+from kernlab.traces.ftrace.buffers import MAIN, Instance
 from kernlab.traces.ftrace.load import Trace
-from kernlab.traces.ftrace.rings import MAIN, Instance
+from kernlab.traces.ftrace.source import Source
 
 
-def instances_table(kernel: Kernel, held: Sequence[Instance], clocks: Sequence[str | None]) -> pd.DataFrame:
+def instances_table(source: Source, held: Sequence[Instance], clocks: Sequence[str | None]) -> pd.DataFrame:
     """See `Ftrace.instances`; `clocks` has the name of each one's clock."""
     bytes_ = [instance.buffers.get(MAIN, (0, None))[1] for instance in held]
     there = np.array([size is not None for size in bytes_], dtype=bool)
     sizes = Column.of(np.array([size or 0 for size in bytes_], dtype=np.int64), there)
-    kernel.lost(
+    source.lost(
         "trace instances have a clock without a name",
         mask=np.array([clock is None for clock in clocks], dtype=bool),
     )
@@ -33,7 +33,7 @@ def instances_table(kernel: Kernel, held: Sequence[Instance], clocks: Sequence[s
         return Column.of(np.array([bool(value) for value in values], dtype=bool), there)
 
     return frame(
-        kernel,
+        source,
         "ftrace instances",
         name=Column.texts([instance.name for instance in held]),
         tracer=Column.texts([instance.tracer for instance in held]),
@@ -44,14 +44,15 @@ def instances_table(kernel: Kernel, held: Sequence[Instance], clocks: Sequence[s
         snapshot=known([instance.snapshot for instance in held]),
         persistent=known([None if i.range_start is None else i.range_start != 0 for i in held]),
         address=addresses(
-            kernel,
+            source,
             np.array([instance.address for instance in held], dtype=np.uint64),
+            np.array([instance.address != 0 for instance in held], dtype=bool),
             target="struct trace_array",
         ),
     )
 
 
-def lost_table(kernel: Kernel, trace: Trace) -> pd.DataFrame:
+def lost_table(source: Source, trace: Trace) -> pd.DataFrame:
     """See `Ftrace.lost`."""
     rings, tallies = trace.rings, trace.tallies
 
@@ -59,7 +60,7 @@ def lost_table(kernel: Kernel, trace: Trace) -> pd.DataFrame:
         return nullable(Column.ints([ring.counters.get(name) for ring in rings], name))
 
     return frame(
-        kernel,
+        source,
         "ftrace lost events",
         instance=pd.array(np.array([ring.instance.name for ring in rings], dtype=object), dtype="str"),
         cpu=np.array([ring.cpu for ring in rings], dtype=np.int64),
@@ -75,8 +76,9 @@ def lost_table(kernel: Kernel, trace: Trace) -> pd.DataFrame:
         unreadable=np.array([tally.unreadable for tally in tallies], dtype=np.int64),
         damaged=np.array([tally.damaged for tally in tallies], dtype=np.int64),
         address=addresses(
-            kernel,
+            source,
             np.array([ring.address for ring in rings], dtype=np.uint64),
+            np.array([ring.address != 0 for ring in rings], dtype=bool),
             target="struct ring_buffer_per_cpu",
         ),
     )

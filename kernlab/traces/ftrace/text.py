@@ -15,35 +15,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core.kernel import Kernel
-from kernlab.debuginfo.types import EnumType, IntType, StructType
-from kernlab.errors import KernlabError
 from kernlab.traces.ftrace.expression import Parser
 from kernlab.traces.ftrace.fields import Records
 from kernlab.traces.ftrace.formats import Field, Format
-from kernlab.traces.ftrace.printf import Directive, parse, render, render_packed
-from kernlab.traces.ftrace.record import Compiled, Failed, dynamic, getter
+from kernlab.traces.ftrace.printf import OF_LIBC, Directive, parse, render, render_packed
+from kernlab.traces.ftrace.record import Compiled, Failed, NotKnown, dynamic, getter
+from kernlab.traces.ftrace.source import Source
 from kernlab.traces.ftrace.tokens import NotUnderstood
 from kernlab.util import text
-from kernlab.walk.strings import c_strings
 
 #: More strings of the kernel, or names of addresses, than these are not kept.
 _MOST_KEPT = 1 << 16
 
+#: Pointers that trace-cmd's library shows as what they point to or are called; others it prints as they are.
+_KNOWN_POINTERS = tuple("FfSsMmIiUh")
+
+#: In the place of what only the running kernel knows.
+_NOT_KNOWN = "?"
+
 Renderer = Callable[[bytes], str | None]
 I64 = npt.NDArray[np.int64]
 
-#: Variables that macros in print formats look at.
-_VARIABLES = ("jiffies", "tick_nsec", "vmemmap_base", "page_offset_base", "phys_base")
-
-_TYPES = {"bool": (1, False), "size_t": (8, False), "ssize_t": (8, True), "loff_t": (8, True)}
-
 
 class Texts:
-    """`of(format, records)`; formats are read once each."""
+    """`of(format, records)`; formats are read once each.
 
-    def __init__(self, kernel: Kernel):
-        self._kernel = kernel
+    With `report` as trace-cmd's library prints them, where that differs from the kernel: symbols without their sizes,
+    pointers as the C library has them, variables by their addresses.
+    """
+
+    def __init__(self, source: Source, report: bool = False):
+        self._source = source
+        self._report = report
+        self._machine = source.machine
         self._renderers: dict[int, Renderer] = {}
         self._strings: dict[int, str | None] = {}
         self._symbols: dict[int, str] = {}
@@ -55,6 +59,10 @@ class Texts:
         pairs = zip(records.start.tolist(), records.size.tolist(), strict=True)
         return [render_one(data[start : start + size].tobytes()) for start, size in pairs]
 
+    def one(self, form: Format, record: bytes) -> str | None:
+        """The text of one record."""
+        return self._renderer(form)(record)
+
     def read(self, forms: Iterable[Format]) -> None:
         """Read these formats now; the scope that is open is told which of them are not understood."""
         for form in forms:
@@ -65,13 +73,23 @@ class Texts:
             try:
                 self._renderers[form.id] = self._own(form) or self._by_format(form)
             except NotUnderstood as error:
-                self._kernel.lost(f"the text of {form.system}:{form.name} events is left out: {error}")
+                self._source.lost(f"the text of {form.system}:{form.name} events is left out: {error}")
                 self._renderers[form.id] = lambda record: None
         return self._renderers[form.id]
 
     def _by_format(self, form: Format) -> Renderer:
         fields = {field.name: field for field in (*self._common, *form.fields)}
-        parser = Parser(form.print_fmt, fields, self._constant, self._size_of)
+        if self._report:
+            # What a format shows of a field has no sign but the one that its own directive gives it.
+            fields = {name: replace(field, signed=False) for name, field in fields.items()}
+        parser = Parser(
+            form.print_fmt,
+            fields,
+            self._constant,
+            self._source.size_of,
+            self._machine,
+            strides=not self._report,
+        )
         written, arguments = parser.format_and_arguments()
         names = [field.name for field in form.fields]
         # trace_kprobe.c and trace_uprobe.c print addresses by name, where their formats have numbers.
@@ -80,7 +98,7 @@ class Texts:
         elif written.startswith("(%lx <- %lx)") and "__probe_ret_ip" in names:
             written = f"(%pS <- %ps){written[12:]}"
             arguments[:2] = reversed(arguments[:2])
-        parts = parse(written)
+        parts = self._parse(written)
         symbolize = self.symbolize
 
         def text_of(record: bytes) -> str | None:
@@ -91,14 +109,34 @@ class Texts:
 
         return text_of
 
+    def _parse(self, written: str) -> list[str | Directive]:
+        parts = parse(written, self._machine)
+        if not self._report:
+            return parts
+        return [
+            replace(part, pointer=OF_LIBC, width=None)
+            if isinstance(part, Directive)
+            and part.conversion == "p"
+            and part.pointer[:1] not in _KNOWN_POINTERS
+            else part
+            for part in parts
+        ]
+
+    def _constant(self, name: str) -> int | None:
+        known = self._source.constant(name)
+        return self._source.address_of(name) if known is None and self._report else known
+
     @cached_property
     def _common(self) -> list[Field]:
         """struct trace_entry, for the formats that look into it."""
         return [
-            Field("common_type", "unsigned short", 0, 2, False),
-            Field("common_flags", "unsigned char", 2, 1, False),
-            Field("common_preempt_count", "unsigned char", 3, 1, False),
-            Field("common_pid", "int", 4, 4, True),
+            Field(name, kind, offset, size, signed, machine=self._machine)
+            for name, kind, offset, size, signed in (
+                ("common_type", "unsigned short", 0, 2, False),
+                ("common_flags", "unsigned char", 2, 1, False),
+                ("common_preempt_count", "unsigned char", 3, 1, False),
+                ("common_pid", "int", 4, 4, True),
+            )
         ]
 
     def _values(
@@ -110,14 +148,27 @@ class Texts:
             if isinstance(part, Directive):
                 kinds += ["*"] * ((part.width == -1) + (part.precision == -1)) + [part.conversion]
         for kind, argument in zip(kinds, arguments, strict=False):
-            value = argument(record)
+            try:
+                value = argument(record)
+            except NotKnown:
+                value = _NOT_KNOWN
             if kind == "s" and isinstance(value, int):
-                yield self.string(value) if value else "(null)"
+                yield self._pointed_to(value)
             else:
                 yield value
 
+    def _pointed_to(self, address: int) -> str:
+        """A string of the kernel for %s, its address where it is not known."""
+        if not address and not self._report:
+            return "(null)"
+        known = self.string(address)
+        return f"{address % (1 << 8 * self._machine.word):x}" if known is None else known
+
     def _own(self, form: Format) -> Renderer | None:
         """Events that ftrace prints by functions of its own (trace_output.c, trace_syscalls.c)."""
+        if self._report and form.name != "bprint":
+            # trace-cmd knows them by their formats alone.
+            return None
         fields = {field.name: field for field in form.fields}
         get = {name: getter(field) for name, field in fields.items()}
         where = self._name_of
@@ -134,7 +185,7 @@ class Texts:
         if form.system == "syscalls":
             if "__syscall_nr" not in get:
                 return None
-            shows_strings = self._kernel.types.has_member("struct syscall_metadata", "user_mask")
+            shows_strings = self._source.records_strings
             if shows_strings and "__print_flags" in form.print_fmt:
                 # Flags by their names, all else in decimal.
                 plain = replace(form, print_fmt=form.print_fmt.replace("0x%08lx", "%lu"))
@@ -155,35 +206,39 @@ class Texts:
 
     def _stack(self, record: bytes, caller: Field, fields: dict[str, Field]) -> str:
         raw = record[caller.offset :]
-        count = len(raw) // 8
+        word = self._machine.word
+        count = len(raw) // word
         if "size" in fields:
             count = min(count, max(getter(fields["size"])(record), 0))
-        addresses = np.frombuffer(raw[: 8 * count], dtype="<u8").tolist()
+        addresses = np.frombuffer(raw[: word * count], dtype=f"{self._machine.mark}u{word}").tolist()
         # An address of all ones ends a trace that is shorter than its place.
-        names = [f" => {self._name_of(a)}" for a in addresses if a not in (0, (1 << 64) - 1)]
+        names = [f" => {self._name_of(a)}" for a in addresses if a not in (0, (1 << 8 * word) - 1)]
         return "\n".join(names)
 
     def message(self, form: Format, record: bytes) -> str:
         """The message of print, bprint and bputs without its line feed. Raises Failed."""
         fields = {field.name: field for field in form.fields}
+
+        def value(name: str) -> Any:
+            if name not in fields:
+                raise Failed
+            return getter(fields[name])(record)
+
         if form.name == "print":
-            said = str(getter(fields["buf"])(record))
+            said = str(value("buf"))
         elif form.name == "bputs":
-            known = self.string(getter(fields["str"])(record))
-            if known is None:
-                raise Failed
-            said = known
+            said = self._string(value("str"))
         else:
-            written = self.string(getter(fields["fmt"])(record))
-            if written is None:
-                raise Failed
-            said = render_packed(written, record[fields["buf"].offset :], self.symbolize, self._smallest)
+            packed = record[fields["buf"].offset :] if "buf" in fields else b""
+            written = self._string(value("fmt"))
+            said = render_packed(written, packed, self.symbolize, self._source.smallest, self._machine)
         return said.removesuffix("\n")
 
-    @cached_property
-    def _smallest(self) -> int:
-        # By 7.2 (format_decode was rewritten for v6.15) what is smaller than an int is packed as one.
-        return 1 if self._kernel.types.enumerator_or_none("FORMAT_TYPE_BYTE") is not None else 4
+    def _string(self, address: Any) -> str:
+        found = self.string(address) if isinstance(address, int) else None
+        if found is None:
+            raise Failed
+        return found
 
     def string(self, address: int) -> str | None:
         """A string of the kernel, None where it cannot be read."""
@@ -191,8 +246,7 @@ class Texts:
         if address not in self._strings:
             if len(self._strings) >= _MOST_KEPT:
                 self._strings.clear()
-            found = c_strings(self._kernel, np.array([address], dtype=np.uint64))
-            self._strings[address] = found[0]
+            self._strings[address] = self._source.string(address)
         return self._strings[address]
 
     def symbolize(self, address: int) -> str:
@@ -200,49 +254,15 @@ class Texts:
         if address not in self._symbols:
             if len(self._symbols) >= _MOST_KEPT:
                 self._symbols.clear()
-            (name,) = self._kernel.symbolize(np.array([address % (1 << 64)], dtype=np.uint64))
+            (name,) = self._source.symbolize(np.array([address % (1 << 64)], dtype=np.uint64))
+            if name is not None and self._report:
+                name = name.partition("/")[0]
             self._symbols[address] = name if name is not None else f"{address:#x}"
         return self._symbols[address]
 
     def _name_of(self, address: int) -> str:
         """The function's name alone, as seq_print_ip_sym prints it without the option sym-offset."""
         return self.symbolize(address).partition("+")[0]
-
-    def _constant(self, name: str) -> int | None:
-        """An enumerator, or what a variable of the kernel held (vmemmap_base)."""
-        number = self._kernel.types.enumerator_or_none(name)
-        if number is None and name in _VARIABLES and name in self._kernel.symbols:
-            try:
-                return self._kernel.word(name)
-            except KernlabError:
-                return None
-        return number
-
-    def _size_of(self, name: str) -> tuple[int, bool] | None:
-        if name in _TYPES:
-            return _TYPES[name]
-        spelt = _spelt(name)
-        try:
-            found = self._kernel.types.get(spelt)
-            kind = found.strip() if found is not None else None
-        except KernlabError:
-            return None
-        if isinstance(kind, IntType | EnumType):
-            return kind.size, kind.signed
-        if isinstance(kind, StructType):
-            return kind.size, False
-        return None
-
-
-def _spelt(name: str) -> str:
-    """A C integer type as the types' own names have it: `unsigned` is `unsigned int`, `long` is `long int`."""
-    words = set(name.split())
-    if not words or not words <= {"unsigned", "signed", "long", "int", "short", "char"}:
-        return name
-    if "char" in words:
-        return "unsigned char" if "unsigned" in words else "char"
-    size = "long" if "long" in words else "short" if "short" in words else ""
-    return " ".join(filter(None, [size, "unsigned" if "unsigned" in words else "", "int"]))
 
 
 #: Whether the task must give way: now, when it can be preempted, when it is convenient.

@@ -18,14 +18,15 @@ from kernlab.dataframes.deferred import deferred_text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.traces.ftrace import fields, lines
+from kernlab.traces.ftrace.buffers import MAIN, SNAPSHOT, Instance, Ring
 from kernlab.traces.ftrace.comms import Comms
 from kernlab.traces.ftrace.fields import Records
 from kernlab.traces.ftrace.formats import Format, Formats, choose, is_pattern, require
-from kernlab.traces.ftrace.load import Trace, instances_of, load, main_trace
+from kernlab.traces.ftrace.kernel_source import KernelSource
+from kernlab.traces.ftrace.load import Trace, load
 from kernlab.traces.ftrace.many import as_json, fields_of_many
 from kernlab.traces.ftrace.record import Failed
-from kernlab.traces.ftrace.rings import MAIN, SNAPSHOT, Instance, Ring
-from kernlab.traces.ftrace.settings import read_clocks
+from kernlab.traces.ftrace.source import Source
 from kernlab.traces.ftrace.tables import instances_table, lost_table
 from kernlab.traces.ftrace.text import Texts, latency_marks
 from kernlab.util.losses import Losing, telling
@@ -47,35 +48,33 @@ class Ftrace(Losing, Spelt):
 
     _spoken = "dump.ftrace"
 
-    def __init__(self, kernel: Kernel, buffer: str = MAIN, parent: Ftrace | None = None):
-        self._kernel = kernel
+    def __init__(self, source: Source | Kernel, buffer: str = MAIN, parent: Ftrace | None = None):
+        self._source: Source = KernelSource(source) if isinstance(source, Kernel) else source
         self._buffer = buffer
         self._parent = parent
         self.problems: list[str] = [] if parent is None else parent.problems
 
-    @cached_property
+    @property
     def _instances(self) -> list[Instance]:
-        if self._parent is not None:
-            return self._parent._instances
-        return instances_of(self._kernel)
+        return self._source.instances
 
-    @cached_property
+    @property
     def _formats(self) -> Formats:
-        return Formats(self._kernel) if self._parent is None else self._parent._formats
+        return self._source.formats
 
-    @cached_property
+    @property
     def _comms(self) -> Comms:
-        return Comms(self._kernel) if self._parent is None else self._parent._comms
+        return self._source.comms
 
     @cached_property
     def _trace(self) -> Trace:
-        trace = main_trace(self._kernel) if self._buffer == MAIN else load(self._kernel, self._rings())
+        trace = self._source.main_trace() if self._buffer == MAIN else load(self._source, self._rings())
         for instance in self._instances:
             self._warn_of_clock(instance)
         unknown = np.setdiff1d(trace.type, np.array(list(self._formats.names), dtype=np.int64))
         if len(unknown):
             lost = int(np.isin(trace.type, unknown).sum())
-            self._kernel.lost(
+            self._source.lost(
                 f"{lost:,} trace events are of {len(unknown):,} types that this kernel does not describe: their "
                 "module was unloaded, or the previous boot recorded them"
             )
@@ -90,10 +89,10 @@ class Ftrace(Losing, Spelt):
         name, in_ns = self._clock(instance)
         if not in_ns:
             which = f"trace instance {instance.name!r}" if instance.name else "the global trace"
-            self._kernel.lost(f"{which} uses the clock {name!r}, whose units are not nanoseconds")
+            self._source.lost(f"{which} uses the clock {name!r}, whose units are not nanoseconds")
         # ring_buffer.h: text_delta is set where the buffer holds what the boot before this one recorded.
         if instance.range_start and instance.text_delta:
-            self._kernel.lost(
+            self._source.lost(
                 f"trace instance {instance.name!r} lies in memory that outlives a reboot and holds events of the boot "
                 f"before: addresses in them are off by {instance.text_delta:#x}"
             )
@@ -105,9 +104,9 @@ class Ftrace(Losing, Spelt):
             return "", True
         return self._clocks[number]
 
-    @cached_property
+    @property
     def _clocks(self) -> list[tuple[str, bool]]:
-        return read_clocks(self._kernel)
+        return self._source.clocks
 
     @cached_property
     @telling
@@ -123,7 +122,7 @@ class Ftrace(Losing, Spelt):
         0         nop  global      False
         """
         clocks = [self._clock(instance)[0] or None for instance in self._instances]
-        return cast("Frame", instances_table(self._kernel, self._instances, clocks))
+        return cast("Frame", instances_table(self._source, self._instances, clocks))
 
     @cached_property
     def snapshot(self) -> Ftrace:
@@ -132,7 +131,7 @@ class Ftrace(Losing, Spelt):
         >>> dump.ftrace.snapshot
         <ftrace snapshots: 0 events of 1 instances (global)>
         """
-        return self if self._buffer == SNAPSHOT else Ftrace(self._kernel, SNAPSHOT, self)
+        return self if self._buffer == SNAPSHOT else Ftrace(self._source, SNAPSHOT, self)
 
     @cached_property
     @telling
@@ -149,7 +148,7 @@ class Ftrace(Losing, Spelt):
         0             0       12        0       12   True
         1             1       17        0       17   True
         """
-        return cast("Frame", lost_table(self._kernel, self._trace))
+        return cast("Frame", lost_table(self._source, self._trace))
 
     @cached_property
     @telling
@@ -173,15 +172,15 @@ class Ftrace(Losing, Spelt):
         # Formats that are not understood are this table's loss, whenever its texts are made.
         self._texts.read(self._formats.get(np.unique(trace.type).tolist()).values())
         return frame(
-            self._kernel,
+            self._source,
             "ftrace",
             **self._common(every),
             event=event,
             system=system,
             flags=trace.flags,
             preempt_count=trace.preempt_count,
-            fields=deferred_text(self._kernel, len(trace), self._as_json),
-            text=deferred_text(self._kernel, len(trace), self._said),
+            fields=deferred_text(self._source, len(trace), self._as_json),
+            text=deferred_text(self._source, len(trace), self._said),
         )
 
     @cached_property
@@ -197,7 +196,7 @@ class Ftrace(Losing, Spelt):
         order = np.argsort(-number, kind="stable")
         event, system = self._names(types[order])
         return frame(
-            self._kernel,
+            self._source,
             "ftrace counts",
             event=event,
             system=system,
@@ -253,7 +252,7 @@ class Ftrace(Losing, Spelt):
             (f"common_{column}" if column in named else column, values)
             for column, values in self._common(chosen).items()
         ]
-        return frame(self._kernel, f"ftrace {form.name}", columns=spread([*common, *own]))
+        return frame(self._source, f"ftrace {form.name}", columns=spread([*common, *own]))
 
     @telling
     def _many(self, name: str | Iterable[str], instance: str | None, text: bool) -> pd.DataFrame:
@@ -273,9 +272,9 @@ class Ftrace(Losing, Spelt):
             columns["text"] = _strings(self._said(chosen))
         known = formats.get(np.unique(kinds).tolist())
         own = fields_of_many(
-            self._kernel.token, known, kinds, lambda rows: trace.records(chosen[rows]), (*columns, "text")
+            self._source.token, known, kinds, lambda rows: trace.records(chosen[rows]), (*columns, "text")
         )
-        return frame(self._kernel, "ftrace events", **columns, own=spread(own))
+        return frame(self._source, "ftrace events", **columns, own=spread(own))
 
     def format(self, name: str) -> str:
         """An event's format as tracefs' file `events/SYSTEM/NAME/format` says it. Raises KernlabError.
@@ -286,8 +285,8 @@ class Ftrace(Losing, Spelt):
         name: sched_switch
         """
         # Read anew, so that what is lost is this format's own, whoever asked for it before.
-        with self._kernel.scope("ftrace.format") as here:
-            formats = Formats(self._kernel)
+        with self._source.scope("ftrace.format") as here:
+            formats = self._source.formats_anew()
             ids = require(formats, name, ())
             text = formats.get(ids)[ids[0]].text(formats.common)
         return text + "".join(f"# {loss}\n" for loss in here.losses)
@@ -343,7 +342,7 @@ class Ftrace(Losing, Spelt):
 
     @cached_property
     def _texts(self) -> Texts:
-        return Texts(self._kernel) if self._parent is None else self._parent._texts
+        return Texts(self._source) if self._parent is None else self._parent._texts
 
     @telling
     def _said(self, chosen: I64) -> list[str | None]:
@@ -367,33 +366,77 @@ class Ftrace(Losing, Spelt):
                 found[row] = one
         return found
 
-    def lines(self, instance: str = "", *, event: str | Iterable[str] | None = None) -> list[str]:
-        """The events of one instance as lines of its trace file in tracefs, without the header.
+    def lines(
+        self,
+        instance: str | None = None,
+        *,
+        event: str | Iterable[str] | None = None,
+        style: str = "tracefs",
+        nanoseconds: bool = False,
+        plugins: bool = True,
+    ) -> list[str]:
+        """Events as lines of text.
 
-        `event` chooses kinds, as of `events`. Texts that need the running kernel (a function, not a macro) show the
-        call in its place; one that a format does not give is empty. Raises KernlabError for an instance or event that
-        is not.
+        style "tracefs": those of one instance (the global one, if none is named) as its trace file in tracefs has
+        them, without the header. Texts that need the running kernel (a function, not a macro) show the call in its
+        place, what nobody knows "?"; one that a format does not give is empty.
+        style "trace-cmd": those of all instances, or of one, as `trace-cmd report` prints them, without its first line;
+        `nanoseconds` as its option -t, `plugins` False as its option -N. Plugins of sched, kmem, timer, tlb and ftrace
+        are known; states of tasks have the letters of the kernel that was traced.
+        `event` chooses kinds, as of `events`. Raises KernlabError for an instance, event or style that is not.
 
         >>> dump.ftrace.lines()[0][:60]
         '          <idle>-0       [000] d..2.    13.325585: sched_swi'
+        >>> print(dump.ftrace.lines(style="trace-cmd")[0])
+                  <idle>-0     [000]    13.325585: sched_switch:         swapper/0:0 [120] R ==> init:261 [120]
         """
+        if style not in ("tracefs", "trace-cmd"):
+            raise KernlabError(f"lines have the style 'tracefs' or 'trace-cmd', not {style!r}")
         trace = self._trace
-        wanted = self._of_instance(instance)
+        wanted = np.ones(len(trace), dtype=bool)
+        if instance is not None or style == "tracefs":
+            wanted = self._of_instance(instance or "")
         if event is not None:
             wanted &= np.isin(trace.type, choose(self._formats, event, ()))
         chosen = np.flatnonzero(wanted)
+        if style == "trace-cmd":
+            return self._report(chosen, nanoseconds, plugins)
         codes, known = self._comms.names(trace.pid[chosen])
         cpus = np.array([ring.cpu for ring in trace.rings] or [0], dtype=np.int64)[trace.ring[chosen]]
         marks = latency_marks(
             trace.flags[chosen],
             trace.preempt_count[chosen],
-            self._kernel.types.enumerator_or_none,
+            self._source.trace_flag,
             self._of_entry(chosen, "common_preempt_lazy_count"),
             self._of_entry(chosen, "common_migrate_disable"),
         )
         comms = [known[code] if code >= 0 else "<...>" for code in codes.tolist()]
         found = (trace.pid[chosen], cpus, marks, trace.time[chosen], trace.type[chosen], self._said(chosen))
         return list(lines.lines(comms, *found, self._formats.names))
+
+    @telling
+    def _report(self, chosen: I64, nanoseconds: bool, plugins: bool) -> list[str]:
+        """Lines as trace-cmd has them."""
+        from kernlab.traces.ftrace.report import Report, rows_of
+
+        trace, rings = self._trace, self._trace.rings
+        formats = self._formats.get(np.unique(trace.type[chosen]).tolist())
+        top = self._instances[0] if self._instances else None
+        in_ns = top is None or self._clock(top)[1]
+        texts = Texts(self._source, report=True)
+        report = Report(texts, self._comms.saved(), plugins, nanoseconds, in_ns)
+        ring, start = trace.ring[chosen].tolist(), trace.start[chosen].tolist()
+        columns = zip(
+            [rings[number].instance.name for number in ring],
+            [rings[number].cpu for number in ring],
+            trace.pid[chosen].tolist(),
+            trace.time[chosen].tolist(),
+            trace.type[chosen].tolist(),
+            [trace.gaps.get(place, 0) for place in start],
+            strict=True,
+        )
+        width = max((len(one.instance.name) for one in rings), default=0)
+        return list(report.lines(rows_of(trace.records(chosen), columns, formats), width))
 
     def _of_entry(self, chosen: I64, name: str) -> I64 | None:
         """A number that every record begins with, None where this kernel's do not have it."""
@@ -404,33 +447,31 @@ class Ftrace(Losing, Spelt):
         return None
 
     @telling
-    def save(self, path: str | PathLike[str], *, instance: str | None = None) -> Path:
-        """Write every instance, or one ('' is the global one), into a trace.dat (version 6), as trace-cmd and
-        KernelShark open it. Events that a reader had consumed are left out.
+    def save(
+        self,
+        path: str | PathLike[str],
+        *,
+        instance: str | None = None,
+        version: int = 6,
+        compression: str = "none",
+    ) -> Path:
+        """Write every instance, or one ('' is the global one), into a trace.dat, as trace-cmd and KernelShark open it.
 
+        `version` is 6, which every release of them reads, or 7; that may have `compression` "zlib" or "zstd". Events
+        that a reader had consumed are left out.
         Raises KernlabError where there is nothing to write, or sub-buffers of the instances differ in size (then name
-        one); OSError where the file cannot be written.
+        one, or write version 7); OSError where the file cannot be written.
 
         >>> dump.ftrace.save("trace.dat").name
         'trace.dat'
         """
-        from kernlab.traces.ftrace.dat import write
+        from kernlab.traces.ftrace.dat_write import write
 
         rings = self._trace.rings
-        chosen = self._instances[0] if self._instances else None
         if instance is not None:
             self._of_instance(instance)
             rings = [ring for ring in rings if ring.instance.name == instance]
-            chosen = rings[0].instance if rings else None
-        clocks = self._clock_line(chosen)
-        return write(Path(path), self._kernel, self._trace, rings, self._formats, self._comms, clocks)
-
-    def _clock_line(self, instance: Instance | None) -> str:
-        """The file trace_clock of tracefs: all clocks, the one in use in brackets."""
-        used = None if instance is None else instance.clock_id
-        return " ".join(
-            f"[{name}]" if number == used else name for number, (name, _) in enumerate(self._clocks) if name
-        )
+        return write(Path(path), self._source, self._trace, rings, version, compression)
 
     def __repr__(self) -> str:
         names = ", ".join(show_controls(i.name) or "global" for i in self._instances[:5])
