@@ -247,11 +247,11 @@ class Sources:
         )
 
     def blktrace(self, channel: str, label: str) -> Part | None:
-        """The events of a block trace that no reader had yet."""
+        """The events of a block trace, those that a reader had among them where they are still there."""
         letters = {letter for letter, event in BLOCK_EVENTS.items() if self.chosen.has(event, "block")}
         if not letters:
             return None
-        trace = self._relay.blktrace(channel)
+        trace = self._relay.blktrace(channel, mode="all")
         events = trace.events
         self.kernel.lost(*events.attrs.get("problems", []))
         rows = np.flatnonzero(events["action"].isin(letters).to_numpy())

@@ -38,7 +38,7 @@ def test_it_has_every_row_of_its_sources_in_order(opened: Callable[[str], kernla
     # The idle tasks are of the boot.
     assert of["tasks"] == (dump.tasks["pid"] != 0).sum()
     assert of["crash"] == 1
-    assert of["blktrace:vda/trace"] == len(dump.relay.events("vda/trace"))
+    assert of["blktrace:vda/trace"] == len(dump.relay.events("vda/trace", mode="all"))
     assert found["time"].is_monotonic_increasing
     crash = pd.Timedelta(clocks(dump.kernel).crash_ns, unit="ns")
     assert (found["time"] + found["before_crash"]).eq(crash).all()
@@ -86,7 +86,7 @@ def test_chosen_events_bring_their_fields(opened: Callable[[str], kernlab.Dump])
     assert switch["next_comm"].tolist() == own["next_comm"].tolist()
     assert switch["prev_pid"].astype("int64").tolist() == own["prev_pid"].tolist()
     issue = found[found["event"] == "block_rq_issue"]
-    events = dump.relay.events("vda/trace")
+    events = dump.relay.events("vda/trace", mode="all")
     events = events[events["action"] == "D"]
     assert issue["sector"].tolist() == events["sector"].tolist()
     assert issue["rwbs"].tolist() == events["rwbs"].astype(str).tolist()

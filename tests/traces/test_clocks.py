@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import kernlab
 from kernlab.errors import KernlabError
 from kernlab.linux.sched_clock import is_stable, offsets, pairs
+from kernlab.traces.clock.align import Drift, _quantiles, _slopes, aligned
 from kernlab.traces.clock.clocks import Clocks, clocks
 from kernlab.traces.clock.relation import FAR, Relation
 from kernlab.traces.clock.window import instant, window
@@ -139,3 +140,38 @@ def test_a_clock_that_is_not_one_says_why(opened: Callable[[str], kernlab.Dump])
         found.to_axis("counter", np.zeros(1, dtype=np.int64))
     with pytest.raises(KernlabError, match="not known; there are"):
         found.to_axis("sundial", np.zeros(1, dtype=np.int64))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-400e-6, 400e-6), st.integers(0, 60_000), st.integers(0, (1 << 32) - 1))
+def test_events_that_two_sources_saw_tell_how_fast_a_counter_runs(rate: float, late: int, seed: int) -> None:
+    """One source is always late by something, some pairs are no pairs, and the counter is off by up to 400 ppm."""
+    random = np.random.default_rng(seed)
+    counter = np.sort(random.integers(10**9, 90 * 10**9, 400))
+    raw = Relation(91 * 10**9, 90 * 10**9)
+    axis = raw.axis + (counter - raw.zero) + np.rint((counter - raw.zero) * rate).astype(np.int64)
+    axis += late + random.integers(-4_000, 4_000, 400)
+    axis[::40] += random.integers(-40_000_000, 40_000_000, 10)
+    low, middle, high = _quantiles(*_slopes(raw, counter, axis), (0.25, 0.5, 0.75))
+    found = aligned(raw, Drift(middle, max(high - middle, middle - low), ""))
+    ns, error = found.apply(counter)
+    true = raw.axis + (counter - raw.zero) * (1 + rate)
+    assert (np.abs(ns - true) <= error + 2).all()
+    assert np.abs(ns - true).max() < 20_000
+
+
+def test_a_counter_of_an_unstable_machine_says_how_far_it_may_be_off(
+    opened: Callable[[str], kernlab.Dump],
+) -> None:
+    """No trace went by it: its calibration is all that is known of its rate, from the last tick on."""
+    found = clocks(opened("debian-6.1").kernel)
+    kernel = opened("debian-6.1").kernel
+    last = max(pair.raw for pair in pairs(kernel))
+    for clock in ("local", "x86-tsc"):
+        relation = found.clock(clock).relation
+        assert relation is not None
+        counts = np.array([relation.zero, relation.zero - int(10**10 / relation.rate)])
+        _, error = found.to_axis(clock, counts)
+        # 500 ppm of 10 s.
+        assert error[1] - error[0] == pytest.approx(5_000_000, rel=1e-3)
+    assert found.clock("local").relation.zero == last  # type: ignore[union-attr]

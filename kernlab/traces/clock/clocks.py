@@ -24,6 +24,7 @@ from kernlab.errors import KernlabError
 from kernlab.linux import sched_clock
 from kernlab.linux.printk import Ring
 from kernlab.linux.timekeeping import jiffies, reading, tick, timekeeper
+from kernlab.traces.clock.align import aligned, drift
 from kernlab.traces.clock.relation import FAR, I64, Relation
 from kernlab.traces.ftrace.buffers import MAIN
 from kernlab.traces.ftrace.kernel_source import instances_of
@@ -32,6 +33,8 @@ from kernlab.walk.cpus import percpu, possible_cpus
 
 #: What a calibration of the TSC may be off by: the kernel takes no worse one (quick_pit_calibrate, MAX_QUICK_PIT_MS).
 _CALIBRATED = 500e-6
+#: Clocks that, where sched_clock is not stable, traces tell more of than the last tick.
+_BY_TRACES = ("local", "x86-tsc")
 #: USER_HZ is 100.
 _HUNDREDTH = 10_000_000
 #: Instants that are later than all others by more than this are damage.
@@ -50,10 +53,30 @@ class Clock:
 class Clocks:
     """The clocks of a dump; see `clocks`."""
 
-    def __init__(self, crash_ns: int, known: dict[str, Clock]):
+    def __init__(
+        self, crash_ns: int, known: dict[str, Clock], later: Callable[[], dict[str, Clock]] | None = None
+    ):
         #: The instant of the crash on the axis, in ns: the last one that the dump knows of.
         self.crash_ns = crash_ns
-        self.known = known
+        self._known = known
+        self._later = later
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The clocks that have a name, known or not."""
+        return tuple(self._known)
+
+    def clock(self, name: str) -> Clock:
+        """One of them; what needs the traces to be known better is looked for when it is first asked for.
+
+        Raises KernlabError where no clock has that name.
+        """
+        if self._later is not None and name in _BY_TRACES:
+            self._known = self._known | self._later()
+            self._later = None
+        if name not in self._known:
+            raise KernlabError(f"a clock {name!r} is not known; there are {', '.join(self._known)}")
+        return self._known[name]
 
     def to_axis(self, clock: str, ns: npt.NDArray[np.integer]) -> tuple[I64, I64]:
         """What a clock said (in its own units: ns, counts of the TSC, hundredths of a second) on the axis.
@@ -61,9 +84,7 @@ class Clocks:
         Gives (ns on the axis, how far each may be off in ns). Where a number is not a time at all the second is 2^62.
         Raises KernlabError, which says why, where the clock is not known.
         """
-        found = self.known.get(clock)
-        if found is None:
-            raise KernlabError(f"a clock {clock!r} is not known; there are {', '.join(self.known)}")
+        found = self.clock(clock)
         if found.relation is None:
             raise KernlabError(f"the times of the clock {clock!r} cannot be put on the axis: {found.source}")
         return found.relation.apply(ns)
@@ -101,7 +122,29 @@ def clocks(kernel: Kernel) -> Clocks:
         add(name, lambda offset=offset: axis.shifted(offset))  # type: ignore[misc]
     add("uptime", axis.uptime)
     known["counter"] = Clock("counter", None, "it counts events, not time")
-    return Clocks(_crash(kernel, known), known)
+    # What no tick ties to the axis but the last one, events tell more of: they are decoded when that is asked for.
+    later = None if known["local"].relation is None or axis.stable else lambda: _by_traces(axis, known)
+    return Clocks(_crash(kernel, known), known, later)
+
+
+def _by_traces(axis: _Axis, known: dict[str, Clock]) -> dict[str, Clock]:
+    """sched_clock and its counter, at the rate that events tell which two sources saw."""
+    local, mono = known["local"], known["mono"]
+    if local.relation is None or mono.relation is None:
+        return {}
+    counted = {"local": Relation(0, 0).apply}
+    with suppress(KernlabError):
+        counter = sched_clock.counter(axis.kernel)
+        counted["x86-tsc"] = Relation(0, counter.offset, Fraction(counter.mult, 1 << counter.shift)).apply
+    found = drift(axis.kernel, local.relation, mono.relation, counted)
+    if found is None:
+        return {}
+    by_events = aligned(local.relation, found)
+    source = f"{local.source}; its rate by {found.source} that two sources saw"
+    better = {"local": Clock("local", by_events, source)}
+    if known["x86-tsc"].relation is not None:
+        better["x86-tsc"] = Clock("x86-tsc", axis.counts(by_events), f"cyc2ns; {source}")
+    return better
 
 
 class _Axis:
@@ -141,10 +184,18 @@ class _Axis:
             raise KernlabError(f"sched_clock goes by {counter.name}")
         local = self.local().relation
         assert local is not None
-        rate = Fraction(counter.mult, 1 << counter.shift)
-        zero, at_zero = 0, counter.offset
-        shifted, _ = local.apply(np.array([at_zero]))
-        return Clock("", replace(local, zero=zero, axis=int(shifted[0]), rate=rate), "cyc2ns")
+        if self.stable:
+            rate = Fraction(counter.mult, 1 << counter.shift)
+            return Clock("", replace(local, axis=local.axis + counter.offset, rate=rate), "cyc2ns")
+        return Clock("", self.counts(local), f"cyc2ns; {self.local().source}")
+
+    def counts(self, local: Relation) -> Relation:
+        """sched_clock's relation, of the counts that it is made of; it is best known at the same instant."""
+        counter = sched_clock.counter(self.kernel)
+        zero = ((local.zero - counter.offset) << counter.shift) // counter.mult
+        away = counter.ns(zero) - local.zero
+        rate = local.rate * Fraction(counter.mult, 1 << counter.shift)
+        return replace(local, zero=zero, axis=local.axis + round(away * local.rate), rate=rate)
 
     def mono(self, clock: str = "tkr_mono") -> Clock:
         """CLOCK_MONOTONIC, or CLOCK_MONOTONIC_RAW."""

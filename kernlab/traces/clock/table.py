@@ -29,7 +29,8 @@ def clocks(kernel: Kernel) -> pd.DataFrame:
     0  printk 0 days 0 days
     1    perf 0 days 0 days
     """
-    known = list(known_clocks.clocks(kernel).known.values())
+    found = known_clocks.clocks(kernel)
+    known = [found.clock(name) for name in found.names]
     unit, rate = (np.full(len(known), np.nan) for _ in range(2))
     offsets = np.full(len(known), np.iinfo(np.int64).min)
     errors = offsets.copy()

@@ -3,6 +3,8 @@ clocks="local global counter uptime perf mono mono_raw boot tai x86-tsc"
 prepare() {
     apps
     trace_disk 64 8 || return 1
+    # There before it traces: what it starts is told by nothing.
+    sleep 2
     kill -STOP $blktrace
     for clock in $clocks; do
         instance=$tracing/instances/$clock
