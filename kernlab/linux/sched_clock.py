@@ -57,7 +57,7 @@ def signed(value: int) -> int:
 def is_stable(kernel: Kernel) -> bool:
     """Is the counter trusted, so that no tick corrects it? Without CONFIG_HAVE_UNSTABLE_SCHED_CLOCK it always is."""
     return (
-        kernel.symbols.get("__sched_clock_stable") is None
+        kernel.find_symbol("__sched_clock_stable") is None
         or kernel.word("__sched_clock_stable", 4) % 2**32 != 0
     )
 
@@ -65,7 +65,7 @@ def is_stable(kernel: Kernel) -> bool:
 def offsets(kernel: Kernel) -> tuple[int, int]:
     """(__sched_clock_offset, __gtod_offset), in ns: the log's clock is sched_clock + the first while that is stable,
     else CLOCK_MONOTONIC + the second."""
-    if kernel.symbols.get("__sched_clock_offset") is None:
+    if kernel.find_symbol("__sched_clock_offset") is None:
         return 0, 0
     return signed(kernel.word("__sched_clock_offset")), signed(kernel.word("__gtod_offset"))
 
@@ -75,7 +75,7 @@ def pairs(kernel: Kernel) -> list[Pair]:
 
     Where sched_clock is stable they are as old as the last look of the clocksource's watchdog, or as boot.
     """
-    symbol = kernel.symbols.get("sched_clock_data")
+    symbol = kernel.find_symbol("sched_clock_data")
     if symbol is None or kernel.types.get("struct sched_clock_data") is None:
         return []
     cpus = possible_cpus(kernel)
@@ -130,18 +130,18 @@ _FUNCTIONS = (
 def _function(kernel: Kernel) -> str:
     """The function that sched_clock calls; native_sched_clock where no hypervisor may put in its own, '' if unknown."""
     # Linux 5.13 made a static call of what was a member of pv_ops.
-    if (key := kernel.symbols.get("__SCK__pv_sched_clock")) is not None:
+    if (key := kernel.find_symbol("__SCK__pv_sched_clock")) is not None:
         called = number_of(StructArray(kernel, "struct static_call_key", [key]), "func")
-    elif (ops := kernel.symbols.get("pv_ops")) is not None:
+    elif (ops := kernel.find_symbol("pv_ops")) is not None:
         called = number_of(StructArray(kernel, "struct paravirt_patch_template", [ops]), "time.sched_clock")
     else:
         return "native_sched_clock"
-    return next((name for name in _FUNCTIONS if kernel.symbols.get(name) == called), "")
+    return next((name for name in _FUNCTIONS if kernel.find_symbol(name) == called), "")
 
 
 def _native(kernel: Kernel) -> Counter:
     """The TSC, by the first CPU's numbers: they are of the machine (cyc2ns_init_secondary_cpus)."""
-    used = kernel.symbols.get("__use_tsc")
+    used = kernel.find_symbol("__use_tsc")
     if used is not None and kernel.word("__use_tsc", 4) == 0:
         raise KernlabError("sched_clock counts ticks: this kernel does not use the CPU's counter (TSC)")
     first = possible_cpus(kernel)[:1]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +19,31 @@ from kernlab.replay.parts import NAT, Joined, categorical
 from kernlab.traces.clock.clocks import clocks
 from kernlab.traces.clock.window import Instant, window
 
+if TYPE_CHECKING:
+    from kernlab.replay.replay import Replay
+
 
 class Timeline(TableWithMethods):
     """`dump.timeline(…)`; `to_perfetto` writes it for ui.perfetto.dev."""
 
     named = "dump.timeline"
+
+    def to_perfetto(self, path: str | PathLike[str], replay: Replay | None = None) -> Path:
+        """Write these rows as a trace for ui.perfetto.dev: lanes of CPUs from sched_switch, requests as slices on
+        tracks of their disks (one that never came back has no end), everything else as instants of its source, and
+        with a `replay` (`dump.replay()`) memory by kind as counters.
+
+        Times are the axis. Of several sources that saw switches, or requests, one is drawn in lanes. Raises
+        MissingDependencyError without the package perfetto (`pip install "kernlab[perfetto]"`), KernlabError where a
+        column that it needs was dropped, OSError where the file cannot be written.
+
+        >>> dump.timeline(since=-80).to_perfetto("crash.perfetto-trace").name
+        'crash.perfetto-trace'
+        """
+        from kernlab.replay.perfetto import write
+
+        self.need("time", "source", "cpu", "pid", "comm", "event", "text")
+        return write(self, path, replay)
 
 
 @table

@@ -286,6 +286,12 @@ OPTIONS: dict[str, Option] = {
             "waits": Changed(other=("name",)),
         },
     ),
+    "PARAVIRT": Option(
+        Absence(
+            symbols=("__SCK__pv_sched_clock", "pv_ops"),
+            types=("struct paravirt_patch_template", "struct pv_time_ops"),
+        )
+    ),
     "PER_VMA_LOCK": Option(Absence(members=("struct mm_struct.mm_lock_seq",))),
     "PREEMPT_RT": Option(Absence(types=("struct rwbase_rt",), members=("struct rw_semaphore.rwbase",))),
     "PRINTK": Option(
@@ -333,6 +339,18 @@ OPTIONS: dict[str, Option] = {
         )
     ),
     "SYSVIPC": Option(Absence(symbols=("init_ipc_ns",), types=("struct shmid_kernel",)), {"shm": Empty()}),
+    "TRACING": Option(
+        Absence(
+            symbols=("ftrace_trace_arrays", "global_trace", "trace_clocks"),
+            types=(
+                *("struct trace_array", "struct array_buffer", "struct trace_buffer", "struct tracer"),
+                *("struct ring_buffer_per_cpu", "struct buffer_page", "struct buffer_data_page"),
+                "struct rb_time_struct",
+            ),
+            enumerators=("RB_FL_OVERWRITE",),
+        ),
+        {"clocks": Changed(may_be_told=("CONFIG_TRACING is off",))},
+    ),
     "TRANSPARENT_HUGEPAGE": Option(
         Absence(symbols=("transparent_hugepage_flags", "huge_zero_pfn")), {"meminfo": Changed(gone=_THP_KEYS)}
     ),

@@ -19,7 +19,7 @@ from kernlab.walk.cpus import cpus, smp
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 _PERCPU_SYMBOLS = (
     *("runqueues", "vm_event_states", "pcpu_hot", "hardirq_stack_ptr", "cea_exception_stacks"),
-    "irq_stack_backing_store",
+    *("irq_stack_backing_store", "sched_clock_data", "cyc2ns"),
 )
 _MASKS = ("possible", "online", "present")
 

@@ -35,6 +35,9 @@ from kernlab.walk.cpus import percpu, possible_cpus
 _CALIBRATED = 500e-6
 #: Clocks that, where sched_clock is not stable, traces tell more of than the last tick.
 _BY_TRACES = ("local", "x86-tsc")
+#: What counts events.
+COUNTER = "counter"
+_BY_TICKS = "local_clock follows CLOCK_MONOTONIC by ticks; where a CPU took none it stood still"
 #: USER_HZ is 100.
 _HUNDREDTH = 10_000_000
 #: Instants that are later than all others by more than this are damage.
@@ -121,7 +124,7 @@ def clocks(kernel: Kernel) -> Clocks:
     for name, offset in (("boot", "offs_boot"), ("tai", "offs_tai"), ("real", "offs_real")):
         add(name, lambda offset=offset: axis.shifted(offset))  # type: ignore[misc]
     add("uptime", axis.uptime)
-    known["counter"] = Clock("counter", None, "it counts events, not time")
+    known[COUNTER] = Clock(COUNTER, None, "it counts events, not time")
     # What no tick ties to the axis but the last one, events tell more of: they are decoded when that is asked for.
     later = None if known["local"].relation is None or axis.stable else lambda: _by_traces(axis, known)
     return Clocks(_crash(kernel, known), known, later)
@@ -209,7 +212,7 @@ class _Axis:
             return Clock(
                 "",
                 Relation(now.ns, axis, rate, tick(kernel)),
-                "local_clock follows CLOCK_MONOTONIC, tick by tick",
+                _BY_TICKS,
             )
         counter = sched_clock.counter(kernel)
         if now.clocksource not in counter.clocksources:

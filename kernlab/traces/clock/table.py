@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,9 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import frame, table
 from kernlab.traces.clock import clocks as known_clocks
+from kernlab.traces.clock.clocks import COUNTER
 from kernlab.traces.clock.relation import FAR
+from kernlab.util.text import few
 
 #: Counts of less than this many ns are counts of ns.
 _NS = 0.01
@@ -34,9 +38,12 @@ def clocks(kernel: Kernel) -> pd.DataFrame:
     unit, rate = (np.full(len(known), np.nan) for _ in range(2))
     offsets = np.full(len(known), np.iinfo(np.int64).min)
     errors = offsets.copy()
+    why: dict[str, list[str]] = defaultdict(list)
     for row, clock in enumerate(known):
         relation = clock.relation
         if relation is None:
+            if clock.name != COUNTER:
+                why[clock.source].append(clock.name)
             continue
         counted = float(relation.rate)
         unit[row] = 1.0 if abs(counted - 1) < _NS else counted
@@ -47,6 +54,7 @@ def clocks(kernel: Kernel) -> pd.DataFrame:
         else:
             rate[row] = 0.0
             offsets[row] = relation.axis - int(relation.zero * relation.rate)
+    kernel.lost(*(f"clocks {few(names)} are not known: {reason}" for reason, names in why.items()))
     return frame(
         kernel,
         "clocks",
