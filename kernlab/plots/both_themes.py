@@ -39,15 +39,20 @@ def picture(figure: Figure) -> tuple[dict[str, Any], dict[str, Any]]:
     image/png is what it was drawn in. Where that is one of our themes, text/html shows this, and in a page of the other
     theme its counterpart. Both have the axes' labels as alternative text.
     """
-    alt = shorten(show_controls("; ".join(filter(None, map(_label, figure.axes)))), _LONGEST_ALT)
+    alt = alternative(figure)
     own = _drawn(figure)
     data: dict[str, Any] = {"image/png": own}
     themes = _themes(figure)
     if themes is not None:
         with turned(figure, *themes):
             other = _drawn(figure)
-        data["text/html"] = _html(own, other, alt, is_light=themes[0] is LIGHT)
+        data["text/html"] = swapped(own, other, alt, is_light=themes[0] is LIGHT)
     return data, {"image/png": {"alt": alt}}
+
+
+def alternative(figure: Figure) -> str:
+    """The labels of all axes: what somebody who cannot see the figure is told."""
+    return shorten(show_controls("; ".join(filter(None, map(_label, figure.axes)))), _LONGEST_ALT)
 
 
 def _label(ax: Any) -> str:
@@ -64,15 +69,16 @@ def _drawn(figure: Figure) -> bytes:
     return image
 
 
-def _html(own: bytes, other: bytes, alt: str, *, is_light: bool) -> str:
+def swapped(own: bytes, other: bytes, alt: str, kind: str = "image/png", *, is_light: bool = True) -> str:
+    """An element that shows one of two images, by its page's theme; `is_light` says which theme the first is for."""
     # One element, whatever a page's filter takes away: without the style it shows the picture in its own colours.
     name = f"kernlab-plot-{secrets.token_hex(6)}"
     first, second = (base64.b64encode(image).decode("ascii") for image in (own, other))
     to, dark = ("false", "dark") if is_light else ("true", "light")
-    swap = f'content:url("data:image/png;base64,{second}")'
+    swap = f'content:url("data:{kind};base64,{second}")'
     return (
         f'<div class="{NO_MATH}"><style>[data-jp-theme-light="{to}"] #{name},.vscode-{dark} #{name}{{{swap}}}</style>'
-        f'<img id="{name}" alt="{escape_html(alt)}" src="data:image/png;base64,{first}"></div>'
+        f'<img id="{name}" alt="{escape_html(alt)}" src="data:{kind};base64,{first}"></div>'
     )
 
 

@@ -1,0 +1,210 @@
+"""Lanes of a disk: where it was asked to read and write and by whom, how much at a time, how long it took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kernlab.escape import escape_plot, show_controls
+from kernlab.plots import style
+from kernlab.plots.io.axes import (
+    bytes_axis,
+    dots,
+    duration,
+    edge_marks,
+    figure,
+    hollow,
+    lasting,
+    latency_axis,
+)
+from kernlab.plots.io.figures import envelope
+from kernlab.plots.io.requests import NEVER, OTHER, READ, WRITE, Requests, quantiles, steps, thinned
+from kernlab.plots.replay.marks import at_right, breaks_of, headline, unknown
+from kernlab.plots.replay.scene import I64, Scene, nanoseconds
+from kernlab.plots.time_axis import seconds
+from kernlab.util.integers import apart
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Words in the names of sources whose breaks are the disks', too.
+_SOURCES = ("blk", "block", "relay")
+#: The last part of the window, to which the latency of all of it is compared.
+_LATE = 0.1
+
+
+def disks_of(table: pd.DataFrame, first: int, last: int) -> dict[str, tuple[int, int]]:
+    """The disks with requests in a window, the busiest first: how many, and how many of these never came back."""
+    start, end = nanoseconds(table["start"]), nanoseconds(table["end"])
+    begun = np.where(start == NEVER, end, start)
+    kept = (begun <= last) & ((end == NEVER) | (end >= first))
+    names = table["disk"][kept].astype("str")
+    never = names[end[kept] == NEVER].value_counts()
+    return {str(name): (int(count), int(never.get(name, 0))) for name, count in names.value_counts().items()}
+
+
+def requests_of(scene: Scene, disk: str) -> tuple[Requests, I64]:
+    """One disk's requests of the window, in the order of their begin, and the code of who asked for each."""
+    table = scene.frames.requests
+    table = table[(table["disk"].astype("str") == disk).to_numpy()]
+    start, end = nanoseconds(table["start"]), nanoseconds(table["end"])
+    begun = np.where(start == NEVER, end, start)
+    order = np.argsort(begun, kind="stable")
+    order = order[(begun[order] <= scene.last) & ((end[order] == NEVER) | (end[order] >= scene.first))]
+    table, start, end = table.iloc[order], start[order], end[order]
+    op = table["op"].astype("str").str.lower().str[:1].to_numpy()
+    kind = np.select([op == "r", op == "w"], [READ, WRITE], OTHER).astype(np.int8)
+    gaps = [(int(since), int(until)) for since, until in breaks_of(scene, *_SOURCES) if until > since]
+    found = Requests(
+        disk,
+        start,
+        end,
+        table["sector"].fillna(0).to_numpy(dtype=np.uint64),
+        table["bytes"].fillna(0).to_numpy(dtype=np.int64),
+        kind,
+        table["flush"].fillna(False).to_numpy(dtype=bool),
+        scene.first,
+        scene.last,
+        scene.first,
+        bool(gaps),
+        tuple(sorted(gaps)),
+        cut=True,
+    )
+    return found, scene.people.codes(scene.names(table))
+
+
+def offsets(ax: Axes, scene: Scene, disk: str) -> None:
+    """Where each process asked for something, at its first byte; flushes below the axis, a ring at what never came
+    back."""
+    requests, who = requests_of(scene, disk)
+    placed = np.flatnonzero((requests.bytes > 0) & (requests.issued >= scene.first))
+    x, y = seconds(requests.issued), requests.sector.astype(np.float64) * 512
+    kept = placed[thinned(x[placed], y[placed], who[placed], requests.kind[placed], cells=(scene.cells, 200))]
+    # Who has a colour lies on top.
+    for code in [len(scene.people.names), *reversed(range(len(scene.people.names)))]:
+        for kind in (READ, WRITE, OTHER):
+            rows = kept[(who[kept] == code) & (requests.kind[kept] == kind)]
+            dots(ax, x[rows], y[rows], scene.people.colours[code], kind, size=_size(kept))
+    out = np.flatnonzero(requests.bytes > 0)
+    lasting(ax, scene.theme, requests, out, y)
+    never = out[requests.pending[out]]
+    hollow(ax, scene.theme, requests.begun[never], y[never])
+    edge_marks(ax, scene.theme, requests, requests.pending & (requests.bytes == 0))
+    bytes_axis(ax, scene.theme, 0.0, float((y[out] + requests.bytes[out]).max(initial=1.0)), ticks=4)
+    _hatch(ax, scene, requests)
+    _legend(ax, scene, requests)
+    pending = int(requests.pending.sum())
+    name, count = escape_plot(disk), len(requests.issued)
+    text = f"{name}: {count:,} request{'s' if count != 1 else ''}"
+    headline(
+        ax, scene, f"{text}, {pending:,} never came back" if pending else text, "where on the disk, by whom"
+    )
+    total = np.bincount(who, minlength=len(scene.people.names) + 1)
+    by = ", ".join(
+        f"{show_controls(one)} {total[at]:,}" for at, one in enumerate(scene.people.names) if total[at]
+    )
+    style.say(
+        ax,
+        f"Scatter plot of {count:,} requests to {show_controls(disk)} by time and offset: {by or 'none of note'}, all "
+        f"others {total[-1]:,}; {int(requests.flush.sum()):,} flushes; {pending:,} never came back.",
+    )
+
+
+def depth(ax: Axes, scene: Scene, disk: str) -> None:
+    """How many requests the disk worked on."""
+    requests, _ = requests_of(scene, disk)
+    moments, count = requests.changes()
+    moments, count = np.append(moments, requests.last), np.append(count, count[-1])
+    x, low, high = envelope(moments, count, requests, scene.cells)
+    ax.fill_between(x, 0, low, step="post", color=scene.theme.blue, linewidth=0)
+    ax.fill_between(x, low, high, step="post", color=scene.theme.sky, linewidth=0)
+    from matplotlib.ticker import MaxNLocator
+
+    most = int(count.max(initial=0))
+    ax.set_ylim(0, max(most, 1) * 1.16)
+    ax.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    edge_marks(ax, scene.theme, requests, requests.pending)
+    _hatch(ax, scene, requests)
+    mean = float((np.diff(moments).astype(np.float64) * count[:-1]).sum()) / requests.span
+    when = "at the crash" if scene.crash <= scene.last else "at the end"
+    text = f"{escape_plot(disk)}: {int(count[-1]):,} under way {when}, {most:,} at most"
+    headline(ax, scene, text, f"queue depth; {figure(mean)} on average")
+    style.say(
+        ax,
+        f"Area of the requests that {show_controls(disk)} was working on: {figure(mean)} on average, {most:,} at most, "
+        f"{int(count[-1]):,} {when}.",
+    )
+
+
+def latency(ax: Axes, scene: Scene, disk: str) -> None:
+    """How long each request took, at its completion; what never came back is at the end, as old as it was."""
+    requests, who = requests_of(scene, disk)
+    whole = np.flatnonzero((requests.issued != NEVER) & requests.ended)
+    took = np.maximum(apart(requests.issued[whole], requests.completed[whole]), 1)
+    pending = np.flatnonzero(requests.pending)
+    age = np.maximum(apart(requests.issued[pending], np.full(len(pending), requests.last)), 1)
+    x, y = seconds(requests.completed[whole]), took / 1e6
+    kept = thinned(x, np.log10(y), who[whole], requests.kind[whole], cells=(scene.cells, 200))
+    for code in [len(scene.people.names), *reversed(range(len(scene.people.names)))]:
+        for kind in (READ, WRITE, OTHER):
+            rows = kept[(who[whole][kept] == code) & (requests.kind[whole][kept] == kind)]
+            dots(ax, x[rows], y[rows], scene.people.colours[code], kind, alpha=0.75, size=_size(kept))
+    if len(whole) >= 40:
+        edges = steps(requests)
+        median = quantiles(took, requests.completed[whole], edges, (0.5,))[0] / 1e6
+        for colour, width in ((scene.theme.background, 3.2), (scene.theme.ink, 1.4)):
+            ax.stairs(median, seconds(edges), baseline=None, color=colour, linewidth=width, zorder=3)
+    hollow(ax, scene.theme, np.full(len(pending), requests.last), age / 1e6)
+    latency_axis(ax, took, age)
+    height = np.full(len(requests.issued), np.nan)
+    height[whole], height[pending] = y, age / 1e6
+    lasting(ax, scene.theme, requests, np.append(whole, pending), height)
+    _hatch(ax, scene, requests)
+    name = escape_plot(disk)
+    if not len(took):
+        headline(ax, scene, f"{name}: no request came back", "latency, issue to completion")
+        style.say(ax, f"How long requests of {show_controls(disk)} took: none came back.")
+        return
+    half = float(np.quantile(took, 0.5, method="inverted_cdf"))
+    late = took[requests.completed[whole] >= scene.last - _LATE * (scene.last - scene.first)]
+    text = f"{name}: {duration(half)} median"
+    if len(late) >= 5:
+        text += (
+            f", {duration(float(np.median(late)))} in the last {duration(_LATE * (scene.last - scene.first))}"
+        )
+    headline(ax, scene, text, "latency, issue to completion" + ("; line: median" if len(whole) >= 40 else ""))
+    oldest = (
+        f"; {len(pending):,} never came back, the oldest after {duration(age.max())}" if len(pending) else ""
+    )
+    style.say(
+        ax,
+        f"Scatter plot of how long {len(took):,} requests of {show_controls(disk)} took: median {duration(half)}, "
+        f"longest {duration(took.max())}{oldest}.",
+    )
+
+
+def _size(shown: npt.NDArray[Any]) -> float:
+    """How large dots are, by how many there are in a lane."""
+    return 1.0 if len(shown) < 300 else 0.7 if len(shown) < 2000 else 0.5
+
+
+def _hatch(ax: Axes, scene: Scene, requests: Requests) -> None:
+    for since, until in requests.missing:
+        unknown(ax, scene, since, until)
+
+
+def _legend(ax: Axes, scene: Scene, requests: Requests) -> None:
+    """What the shapes are, beside the lane; the colours are named beside the CPUs and the processes."""
+    soft, low, high = scene.theme.soft, *ax.get_ylim()
+    kinds = ((READ, "\N{BLACK CIRCLE}", "reads"), (WRITE, "\N{MULTIPLICATION SIGN}", "writes"))
+    shown = [(sign, name, soft) for kind, sign, name in kinds if (requests.kind == kind).any()]
+    if (requests.flush & ~requests.pending).any():
+        shown.append(("|", "flushes", scene.theme.pink))
+    if requests.pending.any():
+        text = "no completion seen" if requests.unsure.any() else "never came back"
+        shown.append(("\N{WHITE CIRCLE}", text, scene.theme.vermilion))
+    entries = [(high - (high - low) * 0.25 * at, name, colour) for at, (_, name, colour) in enumerate(shown)]
+    at_right(ax, scene, entries, "".join(sign for sign, _, _ in shown))

@@ -1,0 +1,159 @@
+"""Lanes of what the kernel said itself: the pressure that it measured, and its log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kernlab.escape import escape_plot, show_controls
+from kernlab.plots import style
+from kernlab.plots.replay.marks import SIZE, at_right, headline
+from kernlab.plots.replay.scene import I64, Scene, floats
+from kernlab.plots.time_axis import moment, seconds
+from kernlab.util.text import few, percent, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Resources in the order of their names at the right, and the theme's colours.
+RESOURCES = (("memory", "orange"), ("io", "green"), ("cpu", "sky"))
+#: KERN_ERR, KERN_WARNING (include/linux/kern_levels.h).
+ERROR, WARNING = 3, 4
+#: Lines of text in the lane of the log; letters of one; its lines that are tried.
+ROWS, _LONGEST, _TRIED = 5, 64, 200
+#: Letters that are left of a line at least.
+_SHORTEST = 14
+#: Points of a letter.
+_LETTER = 4.15
+#: Nanoseconds of silence before a warning that has room for its text: what follows at once is the rest of a report.
+_SILENCE = 20_000_000
+
+
+def pressure(ax: Axes, scene: Scene) -> None:
+    """Which share of the time some tasks waited for a resource (thin), and all that were not idle did (bold)."""
+    rows, at = scene.during(scene.frames.pressure, follow=True)
+    share = floats(rows["share"])
+    resource, kind = rows["resource"].astype("str").to_numpy(), rows["kind"].astype("str").to_numpy()
+    names, said = [], []
+    for name, colour in RESOURCES:
+        fill = str(getattr(scene.theme, colour))
+        for which, width in (("some", 1.0), ("full", 2.2)):
+            own = (resource == name) & (kind == which) & ~np.isnan(share)
+            if not own.any():
+                continue
+            # A share is of the time since the mark before.
+            ax.step(
+                seconds(at[own]), share[own], where="pre", color=fill, linewidth=width,
+                label=f"_{name} {which}", zorder=2.5,
+            )  # fmt: skip
+            most = float(share[own].max())
+            said.append((most, f"{name} {which}"))
+            if most >= 0.02 and not (which == "full" and name == "cpu"):
+                names.append((float(share[own][-1]), f"{name} {which}", fill))
+    high = max((most for most, _ in said), default=0.0)
+    top = next((step for step in (0.05, 0.1, 0.25, 0.5, 1.0) if high <= step), 1.0)
+    ax.set_ylim(0, top * 1.04)
+    ax.set_yticks([0, top / 2, top], ["0", percent(top / 2), percent(top)])
+    at_right(ax, scene, names)
+    if not said:
+        headline(ax, scene, "Pressure: nothing tells")
+        style.say(ax, "Pressure (PSI): nothing tells.")
+        return
+    most, what = max(said)
+    resource_name, which = what.split(" ")
+    whose = "all tasks" if which == "full" else "some tasks"
+    text = f"Pressure: {whose} waited for {resource_name} {percent(most)} of the time at most"
+    headline(ax, scene, text, "bold: all, thin: some")
+    parts = ", ".join(f"{name} {percent(share)}" for share, name in said)
+    style.say(ax, f"Lines of the shares of time that tasks waited (PSI), at most: {parts}.")
+
+
+def log(ax: Axes, scene: Scene) -> None:
+    """A tick for each line of the log, errors marked, with their text where there is room."""
+    rows, at = scene.during(scene.frames.log)
+    level = rows["level"].fillna(6).to_numpy(dtype=np.int64)
+    x = seconds(at)
+    for low, high, colour, height, width in (
+        (WARNING + 1, 99, scene.theme.mute, 0.35, 0.8),
+        (WARNING, WARNING, scene.theme.orange, 0.55, 1.0),
+        (-1, ERROR, scene.theme.vermilion, 0.9, 1.4),
+    ):
+        own = (level >= low) & (level <= high)
+        if own.any():
+            ax.vlines(x[own], 0, height, color=colour, linewidth=width, label=f"_level {low}", zorder=2)
+    ax.set_ylim(0, ROWS + 1)
+    ax.set_yticks([])
+    ax.grid(visible=False, axis="y")
+    texts = rows["text"].astype("str").tolist()
+    _write(ax, scene, at, level, texts)
+    errors = np.flatnonzero(level <= ERROR)
+    count = f"{len(rows):,} line{'s' if len(rows) != 1 else ''}"
+    if len(errors):
+        headline(ax, scene, f"Log: {len(errors):,} error{'s' if len(errors) != 1 else ''} in {count}")
+    else:
+        headline(ax, scene, f"Log: {count}, no error")
+    shown = [
+        f"{moment(float(x[row]), scene.span)} {show_controls(texts[row])}" for row in errors.tolist()[-8:]
+    ]
+    style.say(
+        ax, f"Marks of {count} of the log, {len(errors):,} errors: {few(shown, between='; ') or 'none'}."
+    )
+
+
+def _write(ax: Axes, scene: Scene, at: I64, level: I64, texts: list[str]) -> None:
+    """The text of errors and warnings beside their ticks: the worst and latest first, none over another."""
+    width = scene.cells * 72 / ax.figure.dpi / _LETTER  # letters of the lane
+    low, high = scene.limits
+    x = seconds(at)
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(ROWS)]
+    is_first = np.diff(at, prepend=-_SILENCE) >= _SILENCE
+    wanted = np.flatnonzero((level <= ERROR) | ((level == WARNING) & is_first))
+    wanted = wanted[np.lexsort((-wanted, level[wanted] > ERROR))][:_TRIED]
+    seen: set[str] = set()
+    for row in wanted.tolist():
+        text = show_controls(texts[row])
+        if text in seen:
+            continue
+        place = (float(x[row]) - low) / (high - low) * width
+        found = _room(taken, place, min(len(text), _LONGEST), width)
+        if found is None:
+            continue
+        seen.add(text)
+        line, room, leftwards = found
+        letters = min(len(text), room)
+        taken[line].append(
+            (place - letters - 1, place + 0.5) if leftwards else (place - 0.5, place + letters + 1.5)
+        )
+        is_error = level[row] <= ERROR
+        colour = scene.theme.vermilion if is_error else scene.theme.orange
+        height = ROWS - line + 0.4
+        ax.vlines([x[row]], 0, height + 0.3, color=colour, linewidth=0.8, zorder=1.5, label="_text")
+        ax.annotate(
+            escape_plot(shorten(text, letters)),
+            (float(x[row]), height),
+            (-3 if leftwards else 3, 0),
+            textcoords="offset points",
+            ha="right" if leftwards else "left",
+            va="center",
+            color=scene.theme.ink if is_error else scene.theme.soft,
+            fontsize=SIZE,
+            annotation_clip=False,
+        )
+
+
+def _room(
+    taken: list[list[tuple[float, float]]], at: float, wanted: int, width: float
+) -> tuple[int, int, bool] | None:
+    """(line, letters, does it end at the tick) of the place with the most room beside a tick, if any has room."""
+    best: tuple[int, int, bool] | None = None
+    for line, spans in enumerate(taken):
+        if any(begin <= at <= end for begin, end in spans):
+            continue
+        right = min((begin for begin, _ in spans if begin > at), default=width) - at - 1
+        left = at - max((end for _, end in spans if end < at), default=0.0) - 1
+        for room, leftwards in ((right, False), (left, True)):
+            letters = min(int(room), wanted)
+            if letters >= min(_SHORTEST, wanted) and (best is None or letters > best[1]):
+                best = line, letters, leftwards
+    return best
