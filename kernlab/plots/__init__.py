@@ -8,6 +8,10 @@ from kernlab.errors import KernlabError
 from kernlab.util.text import Spelt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -224,6 +228,53 @@ class Plots(Spelt):
         events = self._io_events(channel, mode, since, until)
         return depth(events, ax, device=device, since=since, until=until, theme=theme)
 
+    def replay(
+        self,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        lanes: Iterable[str] | None = None,
+        top: int = 5,
+        *,
+        instance: str | None = None,
+        ax: Any = None,
+        figsize: tuple[float, float] | None = None,
+        theme: str | None = None,
+    ) -> npt.NDArray[np.object_]:
+        """The last seconds of the machine, lane below lane on one axis of time that ends at the crash.
+
+        `lanes` are some of memory (by kind), processes, pressure, cpus (who ran), runnable, offsets, depth and latency
+        (of a disk: "depth vdb" of one that is not the busiest), and log; without them all of which anything was
+        recorded. `since`, `until` and `instance` as of `dump.replay`. The `top` most important processes have a colour
+        each, the same in all lanes. What is not known is hatched; before the dashed line memory is not exact.
+
+        Returns an array of `Axes`, one a lane, from the top down, as pandas does for subplots; `ax` takes as many to
+        draw on. `figsize` is in inches (8 wide, and as high as the lanes need).
+
+        >>> dump.plot.replay(lanes=["log"])[0].get_title("left")
+        'Log: 1 error in 35 lines'
+        """
+        from kernlab.plots.replay import replay
+
+        frames = self._dump.replay(since=since, until=until, instance=instance)
+        drawn: npt.NDArray[np.object_] = replay(
+            frames, since, until, lanes, top,
+            ax=ax, figsize=figsize, theme=theme, processes=self._processes(),
+        )  # fmt: skip
+        return drawn
+
+    def _processes(self) -> dict[int, str]:
+        """The names of processes by the pids of their threads, as far as the dump still knows them."""
+        tasks = self._dump.tasks
+        group, name = self._leaders(tasks)
+        named = group.map(name).dropna()
+        return dict(zip(named.index.tolist(), named.astype("str").tolist(), strict=True))
+
+    @staticmethod
+    def _leaders(tasks: pd.DataFrame) -> tuple[pd.Series[Any], pd.Series[Any]]:
+        """The process (tgid) of each thread by its pid, and the name of each process."""
+        leader = tasks[tasks["pid"] == tasks["tgid"]].drop_duplicates("tgid").set_index("tgid")["comm"]
+        return tasks.drop_duplicates("pid").set_index("pid")["tgid"], leader
+
     def _io_events(
         self,
         channel: str | int | None,
@@ -256,9 +307,7 @@ class Plots(Spelt):
                 raise
         if by_process:
             # Threads go by the name of their process, where the dump still knows it.
-            tasks = self._dump.tasks
-            leader = tasks[tasks["pid"] == tasks["tgid"]].drop_duplicates("tgid").set_index("tgid")["comm"]
-            group = tasks.drop_duplicates("pid").set_index("pid")["tgid"]
+            group, leader = self._leaders(self._dump.tasks)
             name = events["pid"].map(group).map(leader)
             events["comm"] = name.where(name.notna() & (events["pid"] > 0), events["comm"]).astype("str")
         return events

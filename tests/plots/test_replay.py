@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -185,9 +186,14 @@ def test_a_title_says_what_filled_memory():
     full = full.assign(other_bytes=full["other_bytes"] + frames.memory["free_bytes"].min())
     assert used.max() > 0
     title = lane(dataclasses.replace(frames, memory=full), "memory").get_title("left")
-    # Its 1.25 GiB in 24 s, all but what it had when the free part began to fall.
-    assert title.startswith("Memory filled in 2")
-    assert ": leak took 1." in title
+    since, until = filled(
+        ns(full["time"]), *(full[name].to_numpy(float) for name in ("free_bytes", "total_bytes"))
+    )
+    leak = frames.memory_by_process[frames.memory_by_process["pid"] == 812]
+    own = (leak["anon_bytes"] + leak["shmem_bytes"]).to_numpy(float)
+    grown = own[ns(leak["time"]) <= until][-1] - own[ns(leak["time"]) <= since][-1]
+    # What it reads from files is not counted: that is given back.
+    assert title == f"Memory filled in {(until - since) // NS} s: leak took {grown / (1 << 20):.1f} MiB"
 
 
 def test_short_windows_show_each_interval_of_a_cpu(frames):
@@ -330,12 +336,51 @@ def test_runnable_is_the_sum_of_what_the_cpus_last_said(frames):
 
 
 def test_pressure_is_of_the_time_before_its_mark(frames):
-    ax = lane(frames, "pressure")
+    def points(frames):
+        line = drawn(lane(frames, "pressure"), "_io full")
+        return [(round(float(x), 6), float(y)) for x, y in zip(*line.get_data(), strict=True) if y == y]
+
     own = frames.pressure[(frames.pressure["resource"] == "io") & (frames.pressure["kind"] == "full")]
-    line = drawn(ax, "_io full")
-    assert line.get_drawstyle() == "steps-pre"
-    assert line.get_ydata().tolist() == own["share"].tolist()
-    assert line.get_xdata().tolist() == (ns(own["time"]) / NS).tolist()
+    at, share = ns(own["time"]) / NS, own["share"].tolist()
+    wanted = [(round(float(one), 6), value) for one, value in zip(at, share, strict=True)]
+    # From the mark before on, in a straight line up to its own.
+    found = points(frames)
+    assert set(wanted) <= set(found)
+    assert {(before, value) for (before, _), (_, value) in pairwise(wanted)} <= set(found)
+    # Of a moment that has several, the shortest time; what lies between two is not told.
+    few = own.iloc[[10, 60, 60]].assign(
+        window=pd.to_timedelta([1.0, 2.0, 300.0], unit="s"), share=[0.2, 0.5, 0.1]
+    )
+    found = points(dataclasses.replace(frames, pressure=few))
+    first, second = (ns(few["time"]) / NS)[:2]
+    assert set(found) == {
+        (round(x, 6), share)
+        for x, share in ((first - 1, 0.2), (first, 0.2), (second - 2, 0.5), (second, 0.5))
+    }
+
+
+def test_the_end_alone_is_no_lane(frames):
+    """Every dump tells of its last instant; that is no time that could be drawn."""
+    end = {name: getattr(frames, name).iloc[-1:] for name in ("memory", "memory_by_process", "runnable")}
+    axes = replay(dataclasses.replace(frames, **end))
+    assert len(axes) == len(replay(frames)) - 3
+    assert not any("memory by kind" in ax.get_label() for ax in axes)
+
+
+def test_a_break_of_another_disks_source_is_not_this_ones(frames):
+    asked = frames.requests.assign(
+        source=np.where(frames.requests["disk"] == "vda", "blktrace vda", "ftrace")
+    )
+    lost = pd.DataFrame(
+        {
+            "time": pd.to_timedelta([110], unit="s"), "until": pd.to_timedelta([112], unit="s"),
+            "source": ["blktrace vda"], "cpu": pd.array([pd.NA], dtype="Int64"), "reason": ["gone"],
+        }
+    )  # fmt: skip
+    broken = dataclasses.replace(frames, requests=asked, breaks=lost)
+    axes = replay(broken, lanes=["offsets vda", "offsets vdb"])
+    assert [one[:2] for one in hatched(axes[0])] == [(110, 112)]
+    assert not hatched(axes[1])
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")

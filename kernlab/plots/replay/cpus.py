@@ -196,7 +196,7 @@ def runnable(ax: Axes, scene: Scene) -> None:
     most = float(np.nanmax(count, initial=0.0))
     ax.set_ylim(0, max(most, 1) * 1.15)
     ax.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    for since, until in breaks_of(scene, "ftrace", "sched"):
+    for since, until in breaks_of(scene, lambda source: "ftrace" in source):
         if until > since:
             unknown(ax, scene, since, until)
     if not len(when):

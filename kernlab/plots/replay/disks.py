@@ -22,7 +22,7 @@ from kernlab.plots.io.axes import (
 )
 from kernlab.plots.io.figures import envelope
 from kernlab.plots.io.requests import NEVER, OTHER, READ, WRITE, Requests, quantiles, steps, thinned
-from kernlab.plots.replay.marks import at_right, breaks_of, headline, unknown
+from kernlab.plots.replay.marks import at_right, breaks_of, headline, name_of, unknown
 from kernlab.plots.replay.scene import I64, Scene, nanoseconds
 from kernlab.plots.time_axis import seconds
 from kernlab.util.integers import apart
@@ -30,10 +30,10 @@ from kernlab.util.integers import apart
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Words in the names of sources whose breaks are the disks', too.
-_SOURCES = ("blk", "block", "relay")
 #: The last part of the window, to which the latency of all of it is compared.
 _LATE = 0.1
+#: Lines of text beside a lane.
+_MOST_SIGNS = 7
 
 
 def disks_of(table: pd.DataFrame, first: int, last: int) -> dict[str, tuple[int, int]]:
@@ -57,7 +57,10 @@ def requests_of(scene: Scene, disk: str) -> tuple[Requests, I64]:
     table, start, end = table.iloc[order], start[order], end[order]
     op = table["op"].astype("str").str.lower().str[:1].to_numpy()
     kind = np.select([op == "r", op == "w"], [READ, WRITE], OTHER).astype(np.int8)
-    gaps = [(int(since), int(until)) for since, until in breaks_of(scene, *_SOURCES) if until > since]
+    # Where nobody says what told of the requests, it was a trace of the disks.
+    sources = set(table["source"].astype("str")) if "source" in table else set()
+    own = breaks_of(scene, lambda source: source in sources if sources else "blk" in source)
+    gaps = [(int(since), int(until)) for since, until in own if until > since]
     found = Requests(
         disk,
         start,
@@ -95,7 +98,7 @@ def offsets(ax: Axes, scene: Scene, disk: str) -> None:
     edge_marks(ax, scene.theme, requests, requests.pending & (requests.bytes == 0))
     bytes_axis(ax, scene.theme, 0.0, float((y[out] + requests.bytes[out]).max(initial=1.0)), ticks=4)
     _hatch(ax, scene, requests)
-    _legend(ax, scene, requests)
+    _legend(ax, scene, requests, np.unique(who))
     pending = int(requests.pending.sum())
     name, count = escape_plot(disk), len(requests.issued)
     text = f"{name}: {count:,} request{'s' if count != 1 else ''}"
@@ -193,11 +196,11 @@ def _size(shown: npt.NDArray[Any]) -> float:
 
 def _hatch(ax: Axes, scene: Scene, requests: Requests) -> None:
     for since, until in requests.missing:
-        unknown(ax, scene, since, until)
+        unknown(ax, scene, since, until, is_clear=True)
 
 
-def _legend(ax: Axes, scene: Scene, requests: Requests) -> None:
-    """What the shapes are, beside the lane; the colours are named beside the CPUs and the processes."""
+def _legend(ax: Axes, scene: Scene, requests: Requests, codes: I64) -> None:
+    """What the shapes are, beside the lane, and the colours, unless they are named beside the CPUs."""
     soft, low, high = scene.theme.soft, *ax.get_ylim()
     kinds = ((READ, "\N{BLACK CIRCLE}", "reads"), (WRITE, "\N{MULTIPLICATION SIGN}", "writes"))
     shown = [(sign, name, soft) for kind, sign, name in kinds if (requests.kind == kind).any()]
@@ -206,5 +209,10 @@ def _legend(ax: Axes, scene: Scene, requests: Requests) -> None:
     if requests.pending.any():
         text = "no completion seen" if requests.unsure.any() else "never came back"
         shown.append(("\N{WHITE CIRCLE}", text, scene.theme.vermilion))
-    entries = [(high - (high - low) * 0.25 * at, name, colour) for at, (_, name, colour) in enumerate(shown)]
+    if not scene.is_named:
+        names = [*(name_of(name) for name in scene.people.names), "all others"]
+        own = [("\N{BLACK SQUARE}", names[code], scene.people.colours[code]) for code in codes.tolist()]
+        shown = [*own[: _MOST_SIGNS - len(shown)], *shown]
+    step = (high - low) / max(len(shown), 4)
+    entries = [(high - step * at, name, colour) for at, (_, name, colour) in enumerate(shown)]
     at_right(ax, scene, entries, "".join(sign for sign, _, _ in shown))

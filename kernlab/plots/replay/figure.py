@@ -79,8 +79,16 @@ def replay(
     given = None if ax is None else np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
     colours = style.theme_of(theme, None if given is None or not len(given) else given[0])
     named = dict(processes or {})
-    whose = people(frames, first, last, colours, named, max(int(top), 1))
     wanted = _lanes(frames, first, last, lanes, max(int(top), 1))
+    drawn = {lane.name.partition(" ")[0] for lane in wanted}
+    turns = (
+        ("m", {"processes", "memory"}),
+        ("c", {"cpus"}),
+        ("m", {"processes"}),
+        ("d", {"offsets", "latency"}),
+    )
+    kinds = "".join(turn for turn, lanes_of in turns if drawn & lanes_of)
+    whose = people(frames, first, last, colours, named, max(int(top), 1), kinds)
     if given is not None and len(given) != len(wanted):
         raise KernlabError(
             f"{len(wanted)} lanes ({few([lane.name for lane in wanted])}) need as many axes, not {len(given)}"
@@ -95,7 +103,7 @@ def replay(
         width = (size[0] - _LEFT - _RIGHT) * 100
     else:
         width = float(given[0].get_window_extent().width)
-    scene = Scene(frames, first, last, crash, colours, max(int(width), 50), whose, named)
+    scene = Scene(frames, first, last, crash, colours, max(int(width), 50), whose, named, "cpus" in drawn)
     for lane, one in zip(wanted, given, strict=True):
         prepare(one, scene)
         lane.draw(one, scene)
@@ -136,19 +144,24 @@ def _lanes(frames: Frames, first: int, last: int, wanted: Iterable[str] | None, 
             # All of a disk together.
             found += [(each, one) for one in shown for each in _OF_DISKS]
     count = int(frames.running["cpu"].nunique())
-    return [_lane(kind, disk, cpu_count=count, top=top) for kind, disk in found]
+    lines = told.log_lines(frames.log, first, last)
+    return [_lane(kind, disk, cpu_count=count, top=top, log_lines=lines) for kind, disk in found]
 
 
 def _is_told(frame: pd.DataFrame, first: int, last: int) -> bool:
-    """Does a frame tell of a window? What was told before holds on, but for single events."""
+    """Does a frame tell of a window? The end alone, as every dump has it, is no time to draw."""
     if "start" in frame:
         start, end = nanoseconds(frame["start"]), nanoseconds(frame["end"])
         return bool(((start <= last) & ((end >= first) | (end < 0))).any())
+    if "source" in frame:
+        frame = frame[frame["source"].astype("str").ne("break").to_numpy()]
     at = nanoseconds(frame["time"])
     if "level" in frame:
         return bool(((at >= first) & (at <= last)).any())
-    # A share of time is of the time before it.
-    return bool((at >= first).any()) if "share" in frame else bool((at <= last).any())
+    # A share of time is of the time before it; what else is told holds until it is told anew.
+    if "share" in frame:
+        return bool((at >= first).any())
+    return len(np.unique(at[at <= last])) > 1
 
 
 def _disks(frames: Frames, first: int, last: int) -> list[str]:
@@ -158,7 +171,7 @@ def _disks(frames: Frames, first: int, last: int) -> list[str]:
     return [disk for disk, (count, never) in seen.items() if never or count >= _BUSY * most][:_MOST_DISKS]
 
 
-def _lane(name: str, disk: str, *, cpu_count: int, top: int) -> Lane:
+def _lane(name: str, disk: str, *, cpu_count: int, top: int, log_lines: int) -> Lane:
     """What draws a lane, and how high it is."""
     if name == "memory":
         return Lane(name, 1.55, memory.memory)
@@ -171,7 +184,7 @@ def _lane(name: str, disk: str, *, cpu_count: int, top: int) -> Lane:
     if name == "runnable":
         return Lane(name, 0.5, cpus.runnable)
     if name == "log":
-        return Lane(name, 0.95, told.log)
+        return Lane(name, 0.26 + 0.14 * log_lines, lambda ax, scene: told.log(ax, scene, log_lines))
     draw, height = {
         "offsets": (disks.offsets, 1.05),
         "depth": (disks.depth, 0.5),

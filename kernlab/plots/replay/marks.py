@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,8 +96,12 @@ def unknown(
     high: float = 1.0,
     *,
     in_data: bool = False,
+    is_clear: bool = False,
 ) -> None:
-    """Hatch what is not known, from since to until (ns), over all of the lane or a part of its height."""
+    """Hatch what is not known, from since to until (ns), over all of the lane or a part of its height.
+
+    With `is_clear` what is known all the same is seen through it.
+    """
     since, until = max(since, scene.first), min(until, scene.last)
     if until <= since:
         return
@@ -113,7 +118,7 @@ def unknown(
             (until - since) / 1e9,
             high - low,
             transform=ax.transData if in_data else ax.get_xaxis_transform(),
-            facecolor=scene.theme.background,
+            facecolor="none" if is_clear else scene.theme.background,
             edgecolor=scene.theme.mute,
             hatch="/////",
             linewidth=0,
@@ -123,8 +128,8 @@ def unknown(
     )
 
 
-def breaks_of(scene: Scene, *sources: str) -> npt.NDArray[np.int64]:
-    """(since, until) ns of each break of sources that have one of these words in their names; all without any.
+def breaks_of(scene: Scene, is_own: Callable[[str], bool]) -> npt.NDArray[np.int64]:
+    """(since, until) ns of each break of the sources of which `is_own` says so.
 
     Until is when something was known again, `since` where nobody says.
     """
@@ -133,10 +138,7 @@ def breaks_of(scene: Scene, *sources: str) -> npt.NDArray[np.int64]:
         return np.zeros((0, 2), dtype=np.int64)
     at = nanoseconds(table["time"])
     end = nanoseconds(table["until"]) if "until" in table else at
-    names = table["source"].astype("str").str.lower()
-    kept = np.ones(len(table), dtype=bool)
-    if sources:
-        kept = np.array([any(word in name for word in sources) for name in names], dtype=bool)
+    kept = np.array([is_own(str(name)) for name in table["source"]], dtype=bool)
     return np.stack([at[kept], np.maximum(end[kept], at[kept])], axis=1)
 
 

@@ -162,9 +162,13 @@ def filled(at: I64, free: F64, total: F64) -> tuple[int, int] | None:
 
 
 def took(scene: Scene, since: int, until: int) -> tuple[str, int] | None:
-    """(name, bytes) of the process that grew most between two moments, by what was known of it at each."""
+    """(name, bytes) of the process that grew most between two moments, by what was known of it at each.
+
+    What can be read again from a file is not counted, where that is known.
+    """
     table = scene.frames.memory_by_process
-    at, rss = nanoseconds(table["time"]), floats(table["rss_bytes"])
+    at, own = nanoseconds(table["time"]), floats(table["anon_bytes"]) + floats(table["shmem_bytes"])
+    rss = np.where(np.isnan(own), floats(table["rss_bytes"]), own)
     kept = (at <= until) & ~np.isnan(rss)
     table, at, rss = table[kept], at[kept], rss[kept]
     order = np.argsort(at, kind="stable")

@@ -114,6 +114,8 @@ class Scene:
     people: People
     #: Names of processes by the pids of their threads, where these are known.
     processes: Mapping[int, str]
+    #: Are the colours named beside the CPUs?
+    is_named: bool = True
 
     @property
     def span(self) -> float:
@@ -214,17 +216,26 @@ def _bound(frames: Frames, name: str, otherwise: int) -> int:
 
 
 def people(
-    frames: Frames, first: int, last: int, theme: Theme, processes: Mapping[int, str], top: int
+    frames: Frames,
+    first: int,
+    last: int,
+    theme: Theme,
+    processes: Mapping[int, str],
+    top: int,
+    kinds: str = "mcmd",
 ) -> People:
     """Who gets a colour: in turns who has the most memory, the most of the CPUs' time, and asked the disks for most.
 
-    Every second turn is memory's.
+    `kinds` are the turns: of memory (m), of CPUs (c), of disks (d).
     """
     fills = (theme.blue, theme.orange, theme.green, theme.pink, theme.sky)
-    ranks = [iter(_by_memory(frames, first, last)), iter(_by_time(frames, first, last, processes))]
-    ranks.append(iter(_by_requests(frames, first, last, processes)))
+    ranks = {
+        "m": iter(_by_memory(frames, first, last) if "m" in kinds else []),
+        "c": iter(_by_time(frames, first, last, processes) if "c" in kinds else []),
+        "d": iter(_by_requests(frames, first, last, processes) if "d" in kinds else []),
+    }
     chosen: dict[str, None] = {}
-    turns = [0, 1, 0, 2]
+    turns = list(kinds)
     while turns and len(chosen) < top:
         turn = turns.pop(0)
         name = next((name for name in ranks[turn] if name not in chosen), None)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from kernlab.escape import escape_plot, show_controls
 from kernlab.plots import style
 from kernlab.plots.replay.marks import SIZE, at_right, headline
-from kernlab.plots.replay.scene import I64, Scene, floats
+from kernlab.plots.replay.scene import F64, I64, Scene, floats, nanoseconds
 from kernlab.plots.time_axis import moment, seconds
 from kernlab.util.text import few, percent, shorten
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 #: Resources in the order of their names at the right, and the theme's colours.
@@ -27,7 +29,7 @@ _SHORTEST = 14
 #: Points of a letter.
 _LETTER = 4.15
 #: Nanoseconds of silence before a warning that has room for its text: what follows at once is the rest of a report.
-_SILENCE = 20_000_000
+_SILENCE = 100_000_000
 
 
 def pressure(ax: Axes, scene: Scene) -> None:
@@ -35,6 +37,7 @@ def pressure(ax: Axes, scene: Scene) -> None:
     rows, at = scene.during(scene.frames.pressure, follow=True)
     share = floats(rows["share"])
     resource, kind = rows["resource"].astype("str").to_numpy(), rows["kind"].astype("str").to_numpy()
+    length = nanoseconds(rows["window"]) if "window" in rows else None
     names, said = [], []
     for name, colour in RESOURCES:
         fill = str(getattr(scene.theme, colour))
@@ -42,15 +45,12 @@ def pressure(ax: Axes, scene: Scene) -> None:
             own = (resource == name) & (kind == which) & ~np.isnan(share)
             if not own.any():
                 continue
-            # A share is of the time since the mark before.
-            ax.step(
-                seconds(at[own]), share[own], where="pre", color=fill, linewidth=width,
-                label=f"_{name} {which}", zorder=2.5,
-            )  # fmt: skip
-            most = float(share[own].max())
+            x, y = _of_time_before(at[own], share[own], None if length is None else length[own])
+            ax.plot(x, y, color=fill, linewidth=width, label=f"_{name} {which}", zorder=2.5)
+            most = float(np.nanmax(y))
             said.append((most, f"{name} {which}"))
             if most >= 0.02 and not (which == "full" and name == "cpu"):
-                names.append((float(share[own][-1]), f"{name} {which}", fill))
+                names.append((float(y[-1]), f"{name} {which}", fill))
     high = max((most for most, _ in said), default=0.0)
     top = next((step for step in (0.05, 0.1, 0.25, 0.5, 1.0) if high <= step), 1.0)
     ax.set_ylim(0, top * 1.04)
@@ -69,8 +69,40 @@ def pressure(ax: Axes, scene: Scene) -> None:
     style.say(ax, f"Lines of the shares of time that tasks waited (PSI), at most: {parts}.")
 
 
-def log(ax: Axes, scene: Scene) -> None:
-    """A tick for each line of the log, errors marked, with their text where there is room."""
+def _of_time_before(at: I64, share: F64, length: I64 | None) -> tuple[F64, F64]:
+    """Corners of lines: each share is of the time up to its moment, `length` ns or since the one before; NaN between.
+
+    Of several of one moment the one of the shortest time is drawn.
+    """
+    length = np.diff(at, prepend=at[0]) if length is None else length
+    order = np.lexsort((length, at))
+    order = order[np.append(True, np.diff(at[order]) > 0)]
+    at, share, length = at[order], share[order], length[order]
+    # Marks are not quite as far apart as they say.
+    begin = np.maximum(at - length, np.append(at[0] - length[0], at[:-1]))
+    begin[1:] = np.where(begin[1:] - at[:-1] < length[1:] // 50, at[:-1], begin[1:])
+    is_gap = np.append(begin[1:] > at[:-1], False)
+    end = np.where(is_gap, np.nan, at.astype(np.float64))
+    x = np.stack([begin, at, end], axis=1).ravel() / 1e9
+    return x, np.stack([share, share, np.where(is_gap, np.nan, share)], axis=1).ravel()
+
+
+def log_lines(frame: pd.DataFrame, first: int, last: int) -> int:
+    """How many lines of text the lane of the log has use for."""
+    at = nanoseconds(frame["time"])
+    inside = (at >= first) & (at <= last)
+    level = frame["level"].fillna(6).to_numpy(dtype=np.int64)[inside]
+    return int(np.clip(_written(at[inside], level).sum(), 2, ROWS))
+
+
+def _written(at: I64, level: I64) -> npt.NDArray[np.bool_]:
+    """Whose text is worth its room: errors, and warnings that nothing came just before."""
+    is_first = np.diff(at, prepend=-_SILENCE) >= _SILENCE
+    return np.asarray((level <= ERROR) | ((level == WARNING) & is_first))
+
+
+def log(ax: Axes, scene: Scene, lines: int = ROWS) -> None:
+    """A tick for each line of the log, errors marked, with their text where there is room; `lines` are of text."""
     rows, at = scene.during(scene.frames.log)
     level = rows["level"].fillna(6).to_numpy(dtype=np.int64)
     x = seconds(at)
@@ -82,11 +114,11 @@ def log(ax: Axes, scene: Scene) -> None:
         own = (level >= low) & (level <= high)
         if own.any():
             ax.vlines(x[own], 0, height, color=colour, linewidth=width, label=f"_level {low}", zorder=2)
-    ax.set_ylim(0, ROWS + 1)
+    ax.set_ylim(0, lines + 1)
     ax.set_yticks([])
     ax.grid(visible=False, axis="y")
-    texts = rows["text"].astype("str").tolist()
-    _write(ax, scene, at, level, texts)
+    texts = [text.partition("\n")[0] for text in rows["text"].astype("str")]
+    _write(ax, scene, at, level, texts, lines)
     errors = np.flatnonzero(level <= ERROR)
     count = f"{len(rows):,} line{'s' if len(rows) != 1 else ''}"
     if len(errors):
@@ -101,14 +133,13 @@ def log(ax: Axes, scene: Scene) -> None:
     )
 
 
-def _write(ax: Axes, scene: Scene, at: I64, level: I64, texts: list[str]) -> None:
+def _write(ax: Axes, scene: Scene, at: I64, level: I64, texts: list[str], lines: int) -> None:
     """The text of errors and warnings beside their ticks: the worst and latest first, none over another."""
     width = scene.cells * 72 / ax.figure.dpi / _LETTER  # letters of the lane
     low, high = scene.limits
     x = seconds(at)
-    taken: list[list[tuple[float, float]]] = [[] for _ in range(ROWS)]
-    is_first = np.diff(at, prepend=-_SILENCE) >= _SILENCE
-    wanted = np.flatnonzero((level <= ERROR) | ((level == WARNING) & is_first))
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(lines)]
+    wanted = np.flatnonzero(_written(at, level))
     wanted = wanted[np.lexsort((-wanted, level[wanted] > ERROR))][:_TRIED]
     seen: set[str] = set()
     for row in wanted.tolist():
@@ -127,7 +158,7 @@ def _write(ax: Axes, scene: Scene, at: I64, level: I64, texts: list[str]) -> Non
         )
         is_error = level[row] <= ERROR
         colour = scene.theme.vermilion if is_error else scene.theme.orange
-        height = ROWS - line + 0.4
+        height = lines - line + 0.4
         ax.vlines([x[row]], 0, height + 0.3, color=colour, linewidth=0.8, zorder=1.5, label="_text")
         ax.annotate(
             escape_plot(shorten(text, letters)),
