@@ -3,7 +3,8 @@
 Every page that is handed out or given back is an event (kmem:mm_page_alloc, mm_page_free); where all of them were
 recorded a curve is exact. What a page was used for no event says: of one that was still in use at the crash the dump
 does; of one given back since, the flags of its allocation as far as they go. Without them, what processes gained and
-lost (kmem:rss_stat) gives the curve its form, no more.
+lost (kmem:rss_stat) gives the curve its form, no more. What the kernel counts as free are pages on no CPU's own list:
+these come and go in batches (mm_page_alloc_zone_locked, mm_page_pcpu_drain), which tell it best.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.replay.end_state import kinds_of_frames
-from kernlab.replay.kinds import ANON, FILE, FREE, KINDS, OTHER, SLAB
+from kernlab.replay.kinds import ANON, FILE, FREE, KINDS, OTHER, SLAB, TABLES
 from kernlab.replay.recording import Recording
 
 I64 = npt.NDArray[np.int64]
@@ -30,19 +31,20 @@ MOST_STEPS = 1 << 14
 _MOST_FRAMES = 1 << 23
 _LARGEST_ORDER = 20
 #: include/linux/mmzone.h, enum migratetype.
-_MOVABLE, _RECLAIMABLE = 1, 2
+_UNMOVABLE, _MOVABLE, _RECLAIMABLE = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
     """`total` int64[n + 1, kinds + 1] bytes gained since the beginning, of which row i + 1 holds from `time[i]` on.
 
-    `exact`: every change is in it, but for what pages of unknown use were; `told` are the kinds that it tells at all.
+    By kind bool[kinds + 1]: `told`, does it tell anything of the kind? and `exact`, is every change in it, but for what
+    pages of unknown use were?
     """
 
     time: I64
     total: I64
-    exact: bool
+    exact: Mask
     told: Mask
 
     def at(self, times: I64, kind: int) -> I64:
@@ -53,12 +55,29 @@ class Curve:
 
 def curve_of(kernel: Kernel, recording: Recording) -> Curve | None:
     """The best curve that a recording gives; None where it says nothing of memory."""
-    if recording.complete("mm_page_alloc", "mm_page_free"):
-        return _of_pages(kernel, recording)
-    return _of_processes(recording)
+    exact = np.zeros(len(KINDS) + 1, dtype=bool)
+    pages = recording.complete("mm_page_alloc", "mm_page_free")
+    parts = _of_pages(kernel, recording) if pages else _of_processes(recording)
+    exact[:SWAP] = pages
+    batches = _of_batches(kernel, recording)
+    if batches is not None:
+        parts = [part for part in parts if part[1] != FREE]
+        parts.append(batches)
+        exact[FREE] = True
+    if not sum(len(time) for time, _, _ in parts):
+        return None
+    # What is no other kind's is the rest's.
+    exact[OTHER] = exact[:OTHER].all()
+    time = np.concatenate([time for time, _, _ in parts])
+    kind = np.concatenate([np.full(len(time), kind, dtype=np.int64) for time, kind, _ in parts])
+    return _stepped(time, kind, np.concatenate([change for _, _, change in parts]), exact)
 
 
-def _stepped(time: I64, kind: npt.NDArray[np.integer], change: I64, exact: bool) -> Curve:
+#: Changes of one kind: when, which, and how many bytes each.
+Part = tuple[I64, int, I64]
+
+
+def _stepped(time: I64, kind: npt.NDArray[np.integer], change: I64, exact: Mask) -> Curve:
     """Changes (time, kind, bytes) as a curve of at most MOST_STEPS instants."""
     instants = np.unique(time)
     if len(instants) > MOST_STEPS:
@@ -71,13 +90,41 @@ def _stepped(time: I64, kind: npt.NDArray[np.integer], change: I64, exact: bool)
     sums = np.bincount(cell, weights=change.astype(np.float64), minlength=len(instants) * width)
     total = np.zeros((len(instants) + 1, width), dtype=np.int64)
     np.cumsum(sums.astype(np.int64).reshape(-1, width), axis=0, out=total[1:])
-    told = np.bincount(kind, minlength=width) > 0
-    if exact:
-        told[: len(KINDS)] = True
+    told = exact | (np.bincount(kind, minlength=width) > 0)
     return Curve(instants, total, exact, told)
 
 
-def _of_pages(kernel: Kernel, recording: Recording) -> Curve:
+def _of_batches(kernel: Kernel, recording: Recording) -> Part | None:
+    """What the free lists of zones lost and gained; None where not all of it was recorded."""
+    if not recording.complete("mm_page_alloc_zone_locked", "mm_page_pcpu_drain"):
+        return None
+    taken = recording.events("mm_page_alloc_zone_locked", "pfn", "order")
+    drained = recording.events("mm_page_pcpu_drain", "pfn", "order")
+    freed = recording.events("mm_page_free", "order")
+    # Blocks that no CPU keeps go to the zone at once (pcp_allowed_order, mm/page_alloc.c; before v5.13 all but single
+    # pages).
+    several = bool((drained.fields["order"] > 0).any())
+    order = freed.fields["order"].astype(np.int64)
+    freed = freed.take(order > _COSTLY if several else order > 0)
+    if several:
+        freed = freed.take(freed.fields["order"].astype(np.int64) != kernel.arch.huge_order)
+    parts = [(taken, -1), (drained, 1), (freed, 1)]
+    sizes = [
+        sign * (np.int64(1) << one.fields["order"].astype(np.int64).clip(0, _LARGEST_ORDER))
+        for one, sign in parts
+    ]
+    return (
+        np.concatenate([one.time for one, _ in parts]),
+        FREE,
+        np.concatenate(sizes) * kernel.page_size,
+    )
+
+
+#: include/linux/mmzone.h, PAGE_ALLOC_COSTLY_ORDER.
+_COSTLY = 3
+
+
+def _of_pages(kernel: Kernel, recording: Recording) -> list[Part]:
     alloc = recording.events("mm_page_alloc", "pfn", "order", "gfp_flags", "migratetype")
     # An allocation that failed has no page.
     alloc = alloc.take(alloc.fields["pfn"].astype(np.uint64) < np.uint64(1 << 52))
@@ -98,6 +145,7 @@ def _of_pages(kernel: Kernel, recording: Recording) -> Curve:
         kernel,
         alloc.fields["gfp_flags"].astype(np.int64),
         alloc.fields["migratetype"].astype(np.int64),
+        alloc.fields["order"].astype(np.int64),
     )
     guess = guess[by_row]
     size = np.int64(1) << order
@@ -116,12 +164,11 @@ def _of_pages(kernel: Kernel, recording: Recording) -> Curve:
             "for: until then they count as other"
         )
     sign = np.where(given[event], amount, -amount)
-    return _stepped(
-        np.concatenate([time[event], time]),
-        np.concatenate([kind.astype(np.int64), np.full(len(row), FREE, dtype=np.int64)]),
-        np.concatenate([sign, np.where(given, -1, 1) * (np.int64(1) << order) * kernel.page_size]),
-        exact=True,
-    )
+    back = np.where(given, -1, 1) * (np.int64(1) << order) * kernel.page_size
+    return [
+        (time, FREE, back),
+        *((time[event[kind == one]], one, sign[kind == one]) for one in range(len(KINDS)) if one != FREE),
+    ]
 
 
 def _kinds(kernel: Kernel, frame: I64, event: I64, given: Mask, guess: I8) -> tuple[I8, Mask]:
@@ -145,19 +192,36 @@ def _kinds(kernel: Kernel, frame: I64, event: I64, given: Mask, guess: I8) -> tu
     return found, unknown
 
 
-def _guess(kernel: Kernel, flags: I64, migratetype: I64) -> I8:
-    """What pages were asked for, by the flags of their allocation: user memory can be moved, slabs reclaimed."""
-    zero, write = (_gfp(kernel, name) for name in ("ZERO", "WRITE"))
+def _guess(kernel: Kernel, flags: I64, migratetype: I64, order: I64) -> I8:
+    """What pages were asked for, by the flags of their allocation.
+
+    User memory can be moved: of files it is read ahead (readahead_gfp_mask) or about to be written, else anonymous.
+    Slabs may be reclaimable; page tables are zeroed, charged, and neither vmalloc's nor movable (GFP_PGTABLE_USER).
+    """
+    zero, write, retry, account, high, quiet = (
+        flags & _gfp(kernel, name) != 0
+        for name in ("ZERO", "WRITE", "NORETRY", "ACCOUNT", "HIGHMEM", "NOWARN")
+    )
     found = np.full(len(flags), OTHER, dtype=np.int8)
     movable = migratetype == _MOVABLE
     found[movable] = ANON
-    found[movable & (flags & write != 0) & (flags & zero == 0)] = FILE
+    found[movable & ~zero & (write | (retry & (order < _HUGE)))] = FILE
     found[migratetype == _RECLAIMABLE] = SLAB
+    found[(migratetype == _UNMOVABLE) & zero & account & ~high & ~quiet & (order == 0)] = TABLES
     return found
 
 
 #: include/linux/gfp.h, before the flags became enumerators (in v6.10).
-_GFP = {"ZERO": 0x100, "WRITE": 0x1000}
+_GFP = {
+    "HIGHMEM": 0x2,
+    "ZERO": 0x100,
+    "WRITE": 0x1000,
+    "NOWARN": 0x2000,
+    "NORETRY": 0x10000,
+    "ACCOUNT": 0x400000,
+}
+#: Pages of this order and above are asked for as huge ones.
+_HUGE = 4
 
 
 def _gfp(kernel: Kernel, name: str) -> int:
@@ -165,16 +229,15 @@ def _gfp(kernel: Kernel, name: str) -> int:
     return _GFP[name] if bit is None else 1 << bit
 
 
-def _of_processes(recording: Recording) -> Curve | None:
-    """The form that resident sizes give: what anonymous memory processes gain is free no more."""
+def _of_processes(recording: Recording) -> list[Part]:
+    """The form that resident sizes give: what anonymous memory processes gain is free no more. A filter of sizes leaves
+    the form."""
     events = recording.events("rss_stat", "mm_id", "member", "size")
-    if not len(events) or not recording.complete("rss_stat"):
-        return None
     member = events.fields["member"].astype(np.int64)
     names = recording.kernel.types.enumerator_or_none
     anon, swap = names("MM_ANONPAGES"), names("MM_SWAPENTS")
     if anon is None:
-        return None
+        return []
     size = events.fields["size"].astype(np.int64)
     key = events.fields["mm_id"].astype(np.int64) * 16 + member.clip(0, 15)
     order = np.argsort(key, kind="stable")
@@ -183,15 +246,8 @@ def _of_processes(recording: Recording) -> Curve | None:
     same = np.append(False, key[order][1:] == key[order][:-1])[: len(order)]
     change[order] = np.where(same, ordered - np.append(0, ordered[:-1])[: len(order)], 0)
     is_anon, is_swap = member == anon, member == (-1 if swap is None else swap)
-    return _stepped(
-        np.concatenate([events.time[is_anon], events.time[is_anon], events.time[is_swap]]),
-        np.concatenate(
-            [
-                np.full(int(is_anon.sum()), ANON),
-                np.full(int(is_anon.sum()), FREE),
-                np.full(int(is_swap.sum()), SWAP),
-            ]
-        ),
-        np.concatenate([change[is_anon], -change[is_anon], change[is_swap]]),
-        exact=False,
-    )
+    return [
+        (events.time[is_anon], ANON, change[is_anon]),
+        (events.time[is_anon], FREE, -change[is_anon]),
+        (events.time[is_swap], SWAP, change[is_swap]),
+    ]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.replay.curves import Curve
-from kernlab.replay.kinds import KINDS
+from kernlab.replay.kinds import KINDS, OTHER
 from kernlab.replay.readings import Readings
 from kernlab.replay.recording import Break
 
@@ -39,6 +39,13 @@ class Memory:
         exact = np.zeros(values.shape, dtype=bool)
         for kind in range(_WIDTH):
             values[:, kind], known[:, kind], exact[:, kind] = self._kind(kind, times)
+        total = self.readings.total
+        if total is not None:
+            # The kinds are all of memory: what rounding and guesses leave is the rest's.
+            whole = known[:, :OTHER].all(axis=1)
+            rest = total - values[:, :OTHER].sum(axis=1)
+            values[:, OTHER] = np.where(whole & (rest >= 0), rest, 0)
+            known[:, OTHER] = whole & (rest >= 0)
         read = self.readings.time
         place = np.searchsorted(read, times).clip(max=len(read) - 1)
         source = np.where((exact | ~known)[:, :-1].all(axis=1), EVENTS, INTERPOLATED).astype(np.int8)
@@ -62,7 +69,7 @@ class Memory:
         has_right = (after < len(time)) & (of[right] == part)
         curve = self.curve
         told = curve is not None and bool(curve.told[kind])
-        exact = told and curve is not None and curve.exact
+        exact = told and curve is not None and bool(curve.exact[kind])
         gained = [
             np.zeros(len(at), dtype=np.int64) if not told or curve is None else curve.at(at, kind)
             for at in (times, time)
@@ -105,7 +112,7 @@ class Memory:
         candidates = [
             int(times[row]) for row in np.flatnonzero(known) if since is None or times[row] >= since
         ]
-        if self.curve is not None and self.curve.exact and len(self.curve.time):
+        if self.curve is not None and self.curve.exact[:OTHER].all() and len(self.curve.time):
             candidates.append(
                 int(self.curve.time[0]) if since is None else max(since, int(self.curve.time[0]))
             )

@@ -105,7 +105,7 @@ def facts(replay: Replay) -> list[tuple[str, str]]:
     others = len(readings.time) - 1 - count
     parts += [f"{others:,} blocks of the log"] if others > 0 else []
     if curve is not None:
-        parts.append("every page event" if curve.exact else "resident sizes (rss_stat)")
+        parts += sources.told
     found.append(("memory", f"the dump's own counts{''.join(f', {part}' for part in parts)}"))
     thin = recording.filtered
     if thin:

@@ -17,7 +17,7 @@ from kernlab.replay import marks as mark_lines
 from kernlab.replay import mem_info
 from kernlab.replay.curves import Curve, curve_of
 from kernlab.replay.end_state import RSS_KINDS, EndState, Processes, memory_at_end, processes_at_end
-from kernlab.replay.kinds import KINDS
+from kernlab.replay.kinds import FREE, KINDS, OTHER
 from kernlab.replay.memory import BREAK, EVENTS, Memory
 from kernlab.replay.pressure import Pressure, pressure
 from kernlab.replay.processes import Known, Points, points
@@ -145,7 +145,7 @@ class Sources:
     @cached_property
     def _silences(self) -> list[Break]:
         """Where readings are so far apart that nothing is known between them."""
-        if self.curve is not None and self.curve.exact:
+        if self._exact:
             return []
         time = self.readings.time
         return [
@@ -164,6 +164,23 @@ class Sources:
         """What events changed in memory."""
         return curve_of(self.kernel, self.recording)
 
+    @property
+    def _exact(self) -> bool:
+        """Is every page that was handed out or given back an event?"""
+        return self.curve is not None and bool(self.curve.exact[:OTHER].all())
+
+    @property
+    def told(self) -> list[str]:
+        """What events tell of memory, in words."""
+        curve = self.curve
+        if curve is None:
+            return []
+        batches = curve.exact[FREE] and self.recording.complete(
+            "mm_page_alloc_zone_locked", "mm_page_pcpu_drain"
+        )
+        found = ["every page event" if self._exact else "resident sizes (rss_stat)"]
+        return [*found, "the free lists' batches"] if batches else found
+
     @cached_property
     def memory(self) -> Memory:
         """Memory over time."""
@@ -176,7 +193,7 @@ class Sources:
         last = max(self.breaks, key=lambda one: one.until, default=None)
         if begin >= self.clocks.crash_ns:
             return begin, _NOTHING if last is None else f"{_say(last)}; since then there is no reading"
-        exact = self.curve is not None and self.curve.exact
+        exact = self._exact
         first = "the recording of page events begins" if exact else "the first reading of memory is of"
         if last is None:
             return begin, f"{first} there" if exact else f"{first} that instant"
