@@ -36,7 +36,8 @@ _UNMOVABLE, _MOVABLE, _RECLAIMABLE = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """`total` int64[n + 1, kinds + 1] bytes gained since the beginning, of which row i + 1 holds from `time[i]` on.
+    """`total` int64[n + 1, kinds + 1] bytes gained since the beginning, of which row i + 1 holds from `time[i]` on, and
+    `travelled` all that was gained and lost.
 
     By kind bool[kinds + 1]: `told`, does it tell anything of the kind? and `exact`, is every change in it, but for what
     pages of unknown use were?
@@ -44,6 +45,7 @@ class Curve:
 
     time: I64
     total: I64
+    travelled: I64
     exact: Mask
     told: Mask
 
@@ -52,12 +54,19 @@ class Curve:
         found: I64 = self.total[np.searchsorted(self.time, times, side="right"), kind]
         return found
 
+    def way(self, times: I64, kind: int) -> I64:
+        """What a kind had gained and lost in all by each instant."""
+        found: I64 = self.travelled[np.searchsorted(self.time, times, side="right"), kind]
+        return found
+
 
 def curve_of(kernel: Kernel, recording: Recording) -> Curve | None:
     """The best curve that a recording gives; None where it says nothing of memory."""
     exact = np.zeros(len(KINDS) + 1, dtype=bool)
     pages = recording.complete("mm_page_alloc", "mm_page_free")
-    parts = _of_pages(kernel, recording) if pages else _of_processes(recording)
+    parts = _of_processes(recording)
+    if pages:
+        parts = [*_of_pages(kernel, recording), *(part for part in parts if part[1] == SWAP)]
     exact[:SWAP] = pages
     batches = _of_batches(kernel, recording)
     if batches is not None:
@@ -88,10 +97,12 @@ def _stepped(time: I64, kind: npt.NDArray[np.integer], change: I64, exact: Mask)
     cell = step * width + kind
     # Sums of pages are far below 2^53.
     sums = np.bincount(cell, weights=change.astype(np.float64), minlength=len(instants) * width)
-    total = np.zeros((len(instants) + 1, width), dtype=np.int64)
-    np.cumsum(sums.astype(np.int64).reshape(-1, width), axis=0, out=total[1:])
+    steps = sums.astype(np.int64).reshape(-1, width)
+    total, travelled = np.zeros((2, len(instants) + 1, width), dtype=np.int64)
+    np.cumsum(steps, axis=0, out=total[1:])
+    np.cumsum(np.abs(steps), axis=0, out=travelled[1:])
     told = exact | (np.bincount(kind, minlength=width) > 0)
-    return Curve(instants, total, exact, told)
+    return Curve(instants, total, travelled, exact, told)
 
 
 def _of_batches(kernel: Kernel, recording: Recording) -> Part | None:
@@ -195,17 +206,18 @@ def _kinds(kernel: Kernel, frame: I64, event: I64, given: Mask, guess: I8) -> tu
 def _guess(kernel: Kernel, flags: I64, migratetype: I64, order: I64) -> I8:
     """What pages were asked for, by the flags of their allocation.
 
-    User memory can be moved: of files it is read ahead (readahead_gfp_mask) or about to be written, else anonymous.
+    User memory can be moved: of files it is read ahead (readahead_gfp_mask) or about to be written, else anonymous, as
+    huge pages are (GFP_TRANSHUGE_LIGHT).
     Slabs may be reclaimable; page tables are zeroed, charged, and neither vmalloc's nor movable (GFP_PGTABLE_USER).
     """
-    zero, write, retry, account, high, quiet = (
+    zero, write, retry, account, high, quiet, huge = (
         flags & _gfp(kernel, name) != 0
-        for name in ("ZERO", "WRITE", "NORETRY", "ACCOUNT", "HIGHMEM", "NOWARN")
+        for name in ("ZERO", "WRITE", "NORETRY", "ACCOUNT", "HIGHMEM", "NOWARN", "NOMEMALLOC")
     )
     found = np.full(len(flags), OTHER, dtype=np.int8)
     movable = migratetype == _MOVABLE
     found[movable] = ANON
-    found[movable & ~zero & (write | (retry & (order < _HUGE)))] = FILE
+    found[movable & ~zero & (write | (retry & ~huge))] = FILE
     found[migratetype == _RECLAIMABLE] = SLAB
     found[(migratetype == _UNMOVABLE) & zero & account & ~high & ~quiet & (order == 0)] = TABLES
     return found
@@ -218,10 +230,9 @@ _GFP = {
     "WRITE": 0x1000,
     "NOWARN": 0x2000,
     "NORETRY": 0x10000,
+    "NOMEMALLOC": 0x80000,
     "ACCOUNT": 0x400000,
 }
-#: Pages of this order and above are asked for as huge ones.
-_HUGE = 4
 
 
 def _gfp(kernel: Kernel, name: str) -> int:

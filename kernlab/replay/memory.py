@@ -22,6 +22,8 @@ Mask = npt.NDArray[np.bool_]
 SOURCES = ("dump", "sample", "events", "interpolated", "break")
 DUMP, SAMPLE, EVENTS, INTERPOLATED, BREAK = range(5)
 _WIDTH = len(KINDS) + 1
+#: A curve that is not exact is followed where what it leaves over is less than this part of what it went up and down.
+_LITTLE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,12 @@ class Memory:
         end = np.where(has_right, time[right], times)
         whole = self._whole(begin, end)
         both = has_left & has_right
-        # What the curve leaves over between two readings, and whether it says anything of what happened there.
+        # What the curve leaves over between two readings, and whether that is little beside what happened there.
         change = value[right] - value[left]
         rest = change - (there[right] - there[left])
-        used = whole & told & (exact | (np.abs(rest) < np.abs(change)))
+        way = curve.way(time, kind) if told and curve is not None else np.zeros(len(time), dtype=np.int64)
+        fits = (np.abs(rest) < np.abs(change)) | (np.abs(rest) * _LITTLE < way[right] - way[left])
+        used = whole & told & (exact | fits)
         rest, here_left = np.where(used, rest, change), np.where(used, here - there[left], 0)
         share = (times - begin) / np.maximum(end - begin, 1)
         found = value[left] + here_left + np.rint(rest * share).astype(np.int64)

@@ -63,7 +63,7 @@ class Points:
         has_left = (before >= first) & (part[left] == here)
         has_right = (before < last) & (part[right] == here)
         same = has_left & (self.time[left] == time)
-        share = (time - self.time[left]) / np.maximum(self.time[right] - self.time[left], 1)
+        share = ((time - self.time[left]) / np.maximum(self.time[right] - self.time[left], 1)).clip(0, 1)
         between = self.values[left] + np.rint(
             (self.values[right] - self.values[left]) * share[:, None]
         ).astype(np.int64)
@@ -282,7 +282,7 @@ def _filled(of: I64, time: I64, part: I64, values: I64, known: Mask, hold: bool)
         after = np.minimum.accumulate(np.where(said, rows, count)[::-1])[::-1]
         has_before, has_after = before >= start, after <= stop
         left, right = before.clip(min=0), after.clip(max=count - 1)
-        share = (time - time[left]) / np.maximum(time[right] - time[left], 1)
+        share = ((time - time[left]) / np.maximum(time[right] - time[left], 1)).clip(0, 1)
         between = values[left, kind] + np.rint((values[right, kind] - values[left, kind]) * share).astype(
             np.int64
         )
