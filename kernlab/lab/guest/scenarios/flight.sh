@@ -32,6 +32,9 @@ disk() { # a partition to swap to, one with the shop's files
     mke2fs -q /dev/vda2 > /dev/null && mkdir -p /shop && mount -t ext2 /dev/vda2 /shop || return 1
     dd if=/dev/zero of=/shop/catalog.db bs=256k count=$(($CATALOG_MIB * 4)) 2> /dev/null
     sync -f /shop; echo 3 > /proc/sys/vm/drop_caches
+    # From now on it is like any disk: what swapping asks for at once has to wait, in requests of an ordinary size.
+    echo 128 > /sys/block/vda/queue/max_sectors_kb; echo 32 > /sys/block/vda/queue/nr_requests
+    say slow $((12 << 20)) 800
 }
 prepare() {
     apps
@@ -67,7 +70,8 @@ die() {
             echo 1 > $instance/options/overwrite; story "recording goes on" ;;
     esac
     sleep 2
-    story "the disk slows"
+    story "backup reads the disk, past the cache; the disk slows"
+    actors io backup /dev/vda2 2 64 read &
     say slow "$SLOW_BYTES" "$SLOW_REQUESTS"
     echo "<3>shop: ledger takes too long" > /dev/kmsg
     kill -USR1 $archive
