@@ -255,7 +255,8 @@ class Plots(Spelt):
         """
         from kernlab.plots.replay import replay
 
-        frames = self._dump.replay(since=since, until=until, instance=instance)
+        # Not only of the window: what was told before it holds on.
+        frames = self._dump.replay(instance=instance)
         drawn: npt.NDArray[np.object_] = replay(
             frames, since, until, lanes, top,
             ax=ax, figsize=figsize, theme=theme, processes=self._processes(),

@@ -47,8 +47,9 @@ def before(seconds: float, step: float) -> str:
     """A time before the crash, one of some that are `step` seconds apart: "−5 s", "−20 ms", "crash"."""
     if abs(seconds) < step / 1e3:
         return "crash"
+    # A short window long before the crash still counts seconds.
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
     unit, size = next(
-        ((unit, size) for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)) if step >= size / 2),
-        ("ns", 1e-9),
+        (unit, size) for unit, size in units if step >= size / 2 or abs(seconds) >= 1e4 * size / 1e3
     )
     return f"\N{MINUS SIGN}{-seconds / size:.{decimals(step / size)}f} {unit}"

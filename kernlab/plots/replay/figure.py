@@ -161,7 +161,8 @@ def _is_told(frame: pd.DataFrame, first: int, last: int) -> bool:
     # A share of time is of the time before it; what else is told holds until it is told anew.
     if "share" in frame:
         return bool((at >= first).any())
-    return len(np.unique(at[at <= last])) > 1
+    at = at[at <= last]
+    return bool(len(at)) and bool(at.min() < at.max())
 
 
 def _disks(frames: Frames, first: int, last: int) -> list[str]:

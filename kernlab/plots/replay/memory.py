@@ -86,12 +86,15 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
     rss = floats(rows["rss_bytes"])
     pid = rows["pid"].fillna(-1).to_numpy(dtype=np.int64)
     begun = nanoseconds(rows["start_time"])
-    group = pd.MultiIndex.from_arrays([pid, begun])
-    codes, keys = pd.factorize(group)
+    # A pid may be given again: a process is a pid since a moment.
+    of_pid, pids = pd.factorize(pid)
+    of_begin, begins = pd.factorize(begun)
+    codes, pairs = pd.factorize(of_pid * len(begins) + of_begin)
+    keys = pids[pairs // max(len(begins), 1)].tolist()
     most = np.zeros(len(keys))
     held = _held(at, codes, len(keys), scene.first)
     np.maximum.at(most, codes[held], np.nan_to_num(rss[held]))
-    is_named = np.array([key[0] >= 0 for key in keys], dtype=bool)
+    is_named = np.array([key >= 0 for key in keys], dtype=bool)
     largest = [
         int(code) for code in np.argsort(-most, kind="stable")[:top] if is_named[code] and most[code] > 0
     ]
@@ -115,7 +118,7 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
         high = max(high, float(known.max(initial=0)))
         last = float(known[-1]) if len(known) else 0.0
         ended = "" if last else "ended"
-        number = int(keys[code][0])
+        number = keys[code]
         names.append((last, f"{name_of(comm)} {human_bytes(int(last)) if last else ended}", fill))
         said.append(f"{show_controls(comm)} ({number}) {human_bytes(int(most[code]))} at most")
     bytes_axis(ax, scene.theme, 0, high)
