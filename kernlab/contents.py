@@ -202,7 +202,6 @@ class Contents:
     replay: view[OpenReplay] = view(
         "kernlab.replay.replay:OpenReplay",
         "The last seconds of the machine on one clock, memory run backwards from the crash.",
-        kept=True,
     )
     ftrace: view[Ftrace] = view("kernlab.traces.ftrace.view:Ftrace", "The buffers of ftrace.", kept=True)
     _card: view[str] = view("kernlab.display.card:card", "Its summary as HTML.")

@@ -37,9 +37,11 @@ CLASSES = {
     "kernlab.traces.ftrace.view:Ftrace": (),
     "kernlab.traces.ftrace.files:FtraceFile": ("path", "close"),
     "kernlab.traces.blktrace.latency:Latencies": (),
+    "kernlab.replay.replay:Replay": (),
 }
 #: Views of a dump that are called.
 CALLED = (
+    "kernlab.replay.replay:OpenReplay",
     "kernlab.struct_browser.entries:Entries",
     "kernlab.struct_browser.explore:Explore",
     "kernlab.struct_browser.find:FindSymbols",

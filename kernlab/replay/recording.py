@@ -60,7 +60,7 @@ class Recording:
     @property
     def source(self) -> str:
         """How it is called in tables."""
-        return f"ftrace {self.name}" if self.name else "ftrace"
+        return f"ftrace:{self.name}" if self.name else "ftrace"
 
     @cached_property
     def clock(self) -> str:

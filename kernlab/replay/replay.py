@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.dataframes import addresses, frame, nullable, origin
+from kernlab.dataframes import addresses, frame, nullable
 from kernlab.replay import moments
 from kernlab.replay import pressure as pressures
 from kernlab.replay.memory import SOURCES
@@ -34,36 +36,47 @@ _OPS = {"R": "read", "W": "write", "D": "discard", "F": "flush", "Z": "zone"}
 
 
 class OpenReplay:
-    """`dump.replay(since=None, until=None, instance=None)`: the last seconds of the machine on one clock.
+    """`dump.replay(since=None, until=None, instance=None)`: the last seconds of the machine on one clock."""
 
-    since, until: seconds since boot, negative ones before the crash, a Timedelta, or a string that pandas reads;
-    instance: the trace instance to go by: the recorder's ("kernlab") where there is one, else the fullest. The same
-    arguments give the same `Replay`. Raises KernlabError for what is not an instant, or not an instance.
-
-    >>> dump.replay(since=-5).trusted_reason
-    'nothing tells of memory before the crash: neither page events, nor marks of the recorder, nor blocks of the log'
-    """
-
-    def __init__(self, kernel: Kernel):
-        self._kernel = kernel
-        self._kept: dict[tuple[int, int, str | None], Replay] = {}
-        self._sources: dict[str | None, Sources] = {}
+    def __init__(self, dump: Dump):
+        self._dump = dump
 
     def __call__(
         self, since: Instant | None = None, until: Instant | None = None, instance: str | None = None
     ) -> Replay:
-        """The replay of a window."""
-        dump: Dump = origin.find(self._kernel.token)
-        sources = self._sources.get(instance)
-        if sources is None:
-            sources = self._sources.setdefault(
-                instance, Sources(self._kernel, dump.ftrace, dump.relay, instance)
-            )
+        """The last seconds of the machine, as a `Replay`: tables over time that end at the crash.
+
+        since, until: seconds since boot, negative ones before the crash, a Timedelta, or a string that pandas reads;
+        instance: the trace instance to go by: the recorder's ("kernlab") where there is one, else the fullest. The
+        same arguments give the same object. Raises KernlabError for what is not an instant, or not an instance.
+
+        >>> dump.replay(since=-5).log.text.iloc[0]
+        'EXT4-fs (vda): re-mounted. Quota mode: none.'
+        """
+        kernel = self._dump._open_kernel()
+        kept = _kept(kernel)
+        if instance not in kept.sources:
+            sources = Sources(kernel, self._dump.ftrace, self._dump.relay, instance)
+            kept.sources.setdefault(instance, sources)
+        sources = kept.sources[instance]
         first, last = window(sources.clocks, since, until)
         key = first, last, instance
-        if key not in self._kept:
-            self._kept.setdefault(key, Replay(self._kernel, sources, first, last))
-        return self._kept[key]
+        if key not in kept.replays:
+            kept.replays.setdefault(key, Replay(kernel, sources, first, last))
+        return kept.replays[key]
+
+
+@dataclass
+class _Kept:
+    """What was made of a dump: its sources by trace instance, and its replays by window and instance."""
+
+    sources: dict[str | None, Sources] = field(default_factory=dict)
+    replays: dict[tuple[int, int, str | None], Replay] = field(default_factory=dict)
+
+
+@fact
+def _kept(kernel: Kernel) -> _Kept:
+    return _Kept()
 
 
 class Replay(Losing, Spelt):
@@ -85,17 +98,29 @@ class Replay(Losing, Spelt):
 
     @property
     def crash(self) -> pd.Timedelta:
-        """The instant of the crash, since boot."""
+        """The instant of the crash, since boot.
+
+        >>> dump.replay().crash
+        Timedelta('0 days 00:01:29.519927831')
+        """
         return pd.Timedelta(self._sources.clocks.crash_ns, "ns")
 
     @property
     def since(self) -> pd.Timedelta | None:
-        """Where the window begins, None without a bound."""
+        """Where the window begins, None without a bound.
+
+        >>> dump.replay(since=80).since
+        Timedelta('0 days 00:01:20')
+        """
         return pd.Timedelta(self._first, "ns") if self._first > -FAR else None
 
     @property
     def until(self) -> pd.Timedelta | None:
-        """Where the window ends, None without a bound."""
+        """Where the window ends, None without a bound.
+
+        >>> dump.replay(since=80, until="85s").until
+        Timedelta('0 days 00:01:25')
+        """
         return pd.Timedelta(self._last, "ns") if self._last < FAR else None
 
     def _times(self, ns: I64) -> dict[str, Any]:
@@ -116,7 +141,7 @@ class Replay(Losing, Spelt):
 
         >>> dump.replay().memory[["free_bytes", "anon_bytes", "total_bytes", "source"]].tail(1)
            free_bytes  anon_bytes  total_bytes source
-        0   322895872    18243584    455274496   dump
+        1   322895872    23609344    455098368   dump
         """
         time, values, known, source = self._sources.memory_rows(self._first, self._last)
         total = self._sources.end.total
@@ -146,6 +171,11 @@ class Replay(Losing, Spelt):
 
         time, before_crash, pid (of the process), comm, start_time (since boot), rss_bytes = anon_bytes + file_bytes +
         shmem_bytes, swap_bytes, source as in `memory`. A break is a row without a pid.
+
+        >>> dump.replay().memory_by_process[["pid", "comm", "rss_bytes", "source"]].tail(2)
+            pid        comm  rss_bytes source
+        16  234          nc    1499136   dump
+        17  256  relaystart     294912   dump
         """
         found = self._sources.process_rows(self._first, self._last)
         anon, file, shmem, swap = by_kind(found.values, found.known)
@@ -178,6 +208,11 @@ class Replay(Losing, Spelt):
 
         cpu, pid and comm (0 and "swapper/N" of an idle CPU), start, end (since boot; of what still ran the crash), task
         (its task_struct where it lives in the dump, else missing).
+
+        >>> dump.replay().running[["cpu", "pid", "comm"]].tail(2)
+            cpu  pid       comm
+        26    0  261      sleep
+        27    0    0  swapper/0
         """
         found = self._sources.intervals
         rows = np.flatnonzero(
@@ -206,6 +241,11 @@ class Replay(Losing, Spelt):
         "flush", "discard", "zone", "other"), flush (with a flush of the disk's cache, or FUA), pid and comm of who
         asked, start (issued to the disk; missing where only the end is known), end (missing: it never came back),
         latency, process (comm, "pid N" without one), source.
+
+        >>> dump.replay().requests[["disk", "op", "bytes", "latency"]].head(2)
+          disk     op    bytes                   latency
+        0  vda  write  1228800 0 days 00:00:00.001406260
+        1  vda  write     1024 0 days 00:00:00.000253300
         """
         table, _ = self._sources.requests
         start, end = table["start"].to_numpy(), table["end"].to_numpy()
@@ -245,6 +285,10 @@ class Replay(Losing, Spelt):
         """How much of the time something waited (PSI): time, before_crash, resource ("cpu", "memory", "io"), kind
         ("some", "full"), share (0 to 1), window (the time that it is over: since the mark before). Without marks the
         kernel's own averages over 10, 60 and 300 s, as of the crash.
+
+        >>> dump.replay().pressure[["resource", "kind", "share", "window"]].head(1)
+          resource  kind     share          window
+        0      cpu  some  0.144985 0 days 00:00:10
         """
         found = self._sources.pressure
         keep = self._inside(found.time)
@@ -263,7 +307,13 @@ class Replay(Losing, Spelt):
     @telling
     def runnable(self) -> pd.DataFrame:
         """Threads that ran or could have: time, before_crash, cpu (missing: the whole machine), count. Of marks, and of
-        each CPU at the crash."""
+        each CPU at the crash.
+
+        >>> dump.replay().runnable[["cpu", "count"]]
+           cpu  count
+        0    0      0
+        1    1      2
+        """
         sources = self._sources
         count, known = sources.marks.counter("procs_running")
         ends = pressures.at_crash(self._kernel)
@@ -286,7 +336,7 @@ class Replay(Losing, Spelt):
     def log(self) -> pd.DataFrame:
         """The log's records in the window: time, before_crash, level, text.
 
-        >>> dump.replay(since=-1).log.text.iloc[-1]
+        >>> dump.replay(since=-1).log.query("level <= 1").text.iloc[-1]
         'Kernel panic - not syncing: sysrq triggered crash'
         """
         table = self._log
@@ -311,6 +361,9 @@ class Replay(Losing, Spelt):
         """Where events are missing, by time: time, source, cpu (missing: all), reason, until.
 
         time is the last instant before the loss where that is known, else the first one after it; until is that one.
+
+        >>> dump.replay().breaks.reason.tolist()
+        ['it was not recording any more']
         """
         found = [
             one for one in self._sources.all_breaks if one.until >= self._first and _begin(one) <= self._last
@@ -333,20 +386,34 @@ class Replay(Losing, Spelt):
     @property
     @telling
     def trusted_from(self) -> pd.Timedelta:
-        """Since when memory is known up to the crash without a break, since boot."""
+        """Since when memory is known up to the crash without a break, since boot.
+
+        >>> dump.replay().trusted_from
+        Timedelta('0 days 00:01:29.519927831')
+        """
         return pd.Timedelta(self._sources.trusted[0], "ns")
 
     @property
     @telling
     def trusted_reason(self) -> str:
-        """Why not earlier."""
+        """Why not earlier.
+
+        >>> dump.replay().trusted_reason
+        'ftrace: it was not recording any more; since then there is no reading'
+        """
         return self._sources.trusted[1]
 
     @cached_property
     @telling
     def marks(self) -> pd.DataFrame:
         """Instants worth a look, by time: time, before_crash, kind ("peak memory", "peak process", "log error",
-        "oom kill", "unanswered request", "break", "crash"), text."""
+        "oom kill", "unanswered request", "break", "crash"), text.
+
+        >>> dump.replay().marks[["kind", "text"]].tail(2)
+                kind                                               text
+        1  log error  Kernel panic - not syncing: sysrq triggered crash
+        2      crash                                   the machine died
+        """
         found = sorted(moments.marks(self), key=lambda one: one[0])
         return frame(
             self._kernel,
@@ -358,7 +425,12 @@ class Replay(Losing, Spelt):
 
     @property
     def peaks(self) -> pd.DataFrame:
-        """Those of the `marks` that are peaks."""
+        """Those of the `marks` that are peaks.
+
+        >>> oom = kernlab.open(kernlab.sample("oom"))
+        >>> oom.replay().peaks.text[0]
+        '289.9 MiB of 292.8 MiB in use'
+        """
         table = self.marks
         return table[table["kind"].str.startswith("peak").fillna(False)].reset_index(drop=True)
 
@@ -366,8 +438,8 @@ class Replay(Losing, Spelt):
     def at(self, time: Instant) -> Moment:
         """Everything at one instant: see `Moment`. `time` as `since` of `dump.replay`; raises KernlabError.
 
-        >>> dump.replay().at(-1).log.text.iloc[-1][:27]
-        'sysrq: Trigger a crash'
+        >>> dump.replay().at(-1).log.text.iloc[-1]
+        'init (1): drop_caches: 3'
         """
         return Moment(self, instant(self._sources.clocks, time))
 

@@ -83,7 +83,7 @@ def _of_blktrace(events: pd.DataFrame, name: str, clocks: Clocks) -> pd.DataFram
             "comm": issue["comm"].to_numpy(dtype=object),
             "start": time[0][keep],
             "end": end,
-            "source": f"blktrace {name}",
+            "source": f"blktrace:{name}",
         }
     )
 
@@ -143,7 +143,7 @@ def _losses(lost: list[dict[str, Any]], name: str, clocks: Clocks) -> list[Break
             Break(
                 edges[0],
                 end,
-                f"blktrace {name}",
+                f"blktrace:{name}",
                 cpu if isinstance(cpu, int) else None,
                 f"{how_many} missing",
             )
