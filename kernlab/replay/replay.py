@@ -245,7 +245,7 @@ class Replay(Losing, Spelt):
         >>> dump.replay().requests[["disk", "op", "bytes", "latency"]].head(2)
           disk     op    bytes                   latency
         0  vda  write  1228800 0 days 00:00:00.001406260
-        1  vda  write     1024 0 days 00:00:00.000253300
+        1  vda  write     8192 0 days 00:00:00.000253300
         """
         table, _ = self._sources.requests
         start, end = table["start"].to_numpy(), table["end"].to_numpy()
