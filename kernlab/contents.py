@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kernlab.dashboard.explorer import OpenExplorer
     from kernlab.dataframes.typed import Frame
     from kernlab.display.stacks.stack import OpenStack
+    from kernlab.player.player import OpenPlayer
     from kernlab.plots import Plots
     from kernlab.replay.replay import OpenReplay
     from kernlab.replay.timeline import Timeline
@@ -163,6 +164,9 @@ class Contents:
     plot: view[Plots] = view("kernlab.plots:Plots", "Plots of this dump: dump.plot.memory().")
     explorer: view[OpenExplorer] = view(
         "kernlab.dashboard.explorer:OpenExplorer", "The whole dump in one dashboard."
+    )
+    player: view[OpenPlayer] = view(
+        "kernlab.player.player:OpenPlayer", "The last seconds of the machine, to play, scrub and zoom."
     )
     explore: view[Explore] = view("kernlab.struct_browser.explore:Explore", "The struct browser.")
     entries: view[Entries] = view(

@@ -16,13 +16,14 @@ from kernlab.dashboard.table_view import Pages
 from kernlab.display.summary import summary
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
+from kernlab.player.player import is_worth_playing
 from kernlab.util import text
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 #: Questions that take seconds on a large dump: answered beside the others, which go on meanwhile.
-SLOW = frozenset({"suspects", "traces", "lead", "stack", "stacks"})
+SLOW = frozenset({"suspects", "traces", "lead", "stack", "stacks", "replayable", "replay"})
 
 
 class Board:
@@ -42,6 +43,7 @@ class Board:
             "largest": lambda: views.largest(dump, self.pages),
             "suspects": lambda: views.suspects(dump, self.pages),
             "traces": lambda: views.traces(dump, self.pages),
+            "replayable": lambda: {"there": is_worth_playing(dump)},
             "stacks": lambda: stack_views.overview(dump, self.pages),
             "stack": lambda place: stack_views.stack(dump, self.pages, int(place)),
             "chosen": self._choose,

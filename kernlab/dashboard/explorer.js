@@ -3,7 +3,7 @@
 
 const HELP = "word · \"two words\" · column:text · rss_bytes>10M · state=D · -not";
 
-function render({ model, el }) {
+function render({ model, el, host }) {
   const tell = (text) => {
     said.textContent = text;
     notice.hidden = !text;
@@ -48,6 +48,7 @@ function render({ model, el }) {
     ];
     arrange(nav, [
       entry("overview", "Overview", "What died, when and why", ""),
+      ...(state.replayable ? [entry("replay", "Replay", "The last seconds of the machine, to play", "")] : []),
       ...groups.flatMap((group) => [...(group ? [heading(group)] : []), ...of(group)]),
     ]);
     settleNav(nav.contains(document.activeElement) ? document.activeElement : nav.querySelector("[aria-current]"));
@@ -78,6 +79,7 @@ function render({ model, el }) {
     state.grid = null;
     list();
     if (view === "overview") overview();
+    else if (view === "replay") replay();
     else if (view.startsWith("plot:")) plot(view.slice(5));
     else table(view, search, reveal);
   }
@@ -273,6 +275,24 @@ function render({ model, el }) {
       choose ? make("button", { type: "button", onclick: () => choose(bar) }, ...row(bar)) : make("div", {}, ...row(bar))));
   }
 
+  // Middle: the player, a widget of its own. It is made when it is first asked for, and then stays as it was left.
+  async function replay() {
+    if (!state.stage) {
+      const wait = make("p", { class: "kl-soft", role: "status" }, "Reading the traces, and walking memory back from the crash …");
+      const place = (state.stage = make("div", { class: "kl-replay" }, wait));
+      main.replaceChildren(place);
+      try {
+        const { widget } = await ask("replay", {}, { again: true, quiet: true });
+        const player = await host.getWidget(widget);
+        place.replaceChildren();
+        await player.render({ el: place });
+      } catch (error) {
+        state.stage = null;
+        place.replaceChildren(make("p", { class: "kl-bad" }, error.message));
+      }
+    } else main.replaceChildren(state.stage);
+  }
+
   // Middle: a plot.
   function plot(name) {
     const known = model.get("plots").find((each) => each.name === name);
@@ -427,6 +447,10 @@ function render({ model, el }) {
   for (const element of [document.documentElement, document.body]) theme.observe(element, { attributes: true, attributeFilter: ["class", "style", "data-jp-theme-light", "data-jp-theme-name"] });
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", turned);
+  ask("replayable", {}, { quiet: true }).then((answer) => {
+    state.replayable = answer.there;
+    list();
+  }, () => {});
   model.on("change:wanted", wanted);
   model.on("change:tables", list);
   if (model.get("wanted").view) wanted();

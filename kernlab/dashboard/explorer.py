@@ -17,6 +17,7 @@ from kernlab.dashboard.board import SLOW, Board
 from kernlab.dashboard.html import StillExplorer, page
 from kernlab.display import ELEMENTS
 from kernlab.errors import KernlabError, MissingDependencyError
+from kernlab.struct_browser.below import browser_below
 from kernlab.util import frontend
 from kernlab.util.threads import beside
 
@@ -91,6 +92,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             height=height,
         )
         board.operations["struct"] = self._struct
+        board.operations["replay"] = self._replay
+        #: The player of the tab "Replay", once somebody looked at it.
+        self.player: Any = None
         self._board.on_msg(self._heard)
         super().__init__([self._board])
         self.add_class("kernlab-explorer-box")
@@ -127,13 +131,18 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def _struct(self, type: str, address: str) -> dict[str, Any]:  # noqa: A002
         """Open the struct browser below the dashboard, with a button that closes it."""
-        dump = self._answers.dump
-        browser = dump.explore(dump.struct(type, address))
-        away = ipywidgets.Button(description="Close the struct browser", icon="times")
-        away.layout.width = "max-content"
-        away.on_click(lambda _: setattr(self, "children", (self._board,)))
-        self.children = (self._board, ipywidgets.VBox([browser, away]))
+        below = browser_below(
+            self._answers.dump, type, address, lambda: setattr(self, "children", (self._board,))
+        )
+        self.children = (self._board, below)
         return {"opened": True}
+
+    def _replay(self) -> dict[str, Any]:
+        """The player, made when its tab is first opened; its structs are opened where this explorer's are."""
+        if self.player is None:
+            self.player = self._answers.dump.player()
+            self.player.browse = lambda kind, address: self._struct(kind, f"{address:#x}")
+        return {"widget": f"anywidget:{self.player.stage.model_id}"}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)

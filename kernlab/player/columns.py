@@ -52,11 +52,11 @@ class Axis:
 
     @classmethod
     def over(cls, origin: int, end: int) -> Axis:
-        """The finest axis whose ticks 32 bits count; a tick is a power of ten of nanoseconds."""
+        """The finest axis whose ticks 32 bits count; a tick is a power of ten of nanoseconds, and `end` is a whole one."""
         tick = 1
         while (end - origin) // tick > _MOST_TICKS:
             tick *= 10
-        return cls(origin, max(end, origin + tick), tick)
+        return cls(end - max(-(-(end - origin) // tick), 1) * tick, end, tick)
 
     def ticks(self, ns: I64) -> npt.NDArray[np.uint32]:
         """Instants as ticks; what lies outside of the axis is at its end, and what is missing is `NEVER`."""

@@ -130,7 +130,7 @@ function cpuLane(recording, colours) {
         if (row >= 10 || number % Math.ceil(12 / row) === 0) label(context, view, `CPU ${cpu.cpu}`, inner.top + inner.height / 2, colours());
       }
     },
-    keys: () => [...keyed.map(([colour, name]) => ({ colour: colours().tasks[colour], name: name.replace(/[/:].*$|\d+$/, "") || name })), ...(shared ? [{ colour: colours().tasks[8], name: "others" }] : [])],
+    keys: () => [...keyed.map(([colour, name]) => ({ colour: colours().tasks[colour], name: name.replace(/[/:].*$|[-_]?\d+$/, "") || name })), ...(shared ? [{ colour: colours().tasks[8], name: "others" }] : [])],
     values: () => null,
     at(t, share) {
       const cpu = meta.cpus[Math.max(0, Math.min(count - 1, Math.floor(share * count)))];

@@ -17,7 +17,8 @@ from kernlab.util.text import shorten
 COLOURS = 8
 _LONGEST = 60
 #: What follows it in a kernel thread's name says which of many alike it is.
-_KIND = re.compile(r"[/:].*|\d+$", re.DOTALL)
+_KIND = re.compile(r"[/:].*|[-_]?\d+$", re.DOTALL)
+_UNKNOWN = "?"
 
 Key = tuple[int | None, str, int]
 
@@ -50,7 +51,7 @@ class Names:
             pid, comm = divmod(rest, widths[0])
             key = (
                 int(pid_values[pid - 1]) if pid else None,
-                str(comm_values[comm - 1]) if comm else "?",
+                str(comm_values[comm - 1]) if comm else _UNKNOWN,
                 int(task_values[task - 1]) if task else 0,
             )
             living = None if has_task else self._living.get(key[:2])
@@ -63,7 +64,7 @@ class Names:
 
     def one(self, pid: Any, comm: Any, *, weight: float) -> int:
         """The number of a process that holds `weight` bytes of memory."""
-        key_pid, key_comm = int(pid), "?" if pd.isna(comm) else str(comm)
+        key_pid, key_comm = int(pid), _UNKNOWN if pd.isna(comm) else str(comm)
         self._held[_kind(key_comm)] += weight
         living = self._living.get((key_pid, key_comm))
         if living is not None:
@@ -87,6 +88,7 @@ class Names:
             most = sum(weights.values()) or 1.0
             for kind, weight in weights.items():
                 shares[kind] += weight / most
+        shares.pop(_UNKNOWN, None)
         ranked = sorted(shares, key=lambda kind: -shares[kind])[:COLOURS]
         colours = {kind: colour for colour, kind in enumerate(ranked)}
         return [

@@ -94,6 +94,7 @@ def pack(frames: Frames, since: int | None = None, until: int | None = None) -> 
             for row in _rows(frames.breaks, _MOST_MARKS)
         ],
         "thinned": kept,
+        "problems": [_text(said) for said in getattr(frames, "problems", ())][:50],
         "tasks": names.entries(),
     }
     meta["columns"] = {name: list(place) for name, place in block.columns.items()}
@@ -235,7 +236,8 @@ def _requests(frame: pd.DataFrame, axis: Axis, block: Block, names: Names) -> li
         known = sector[at:to][~np.isnan(sector[at:to]) & (size[at:to] > 0)] * 512
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
         found.append({"name": _text(disks[code]), "from": at, "to": to, "low": low, "high": high})
-    return found
+    # The busiest first.
+    return sorted(found, key=lambda each: each["from"] - each["to"])
 
 
 def _lines(

@@ -157,7 +157,7 @@ class Panel {
     const lines = [];
     for (let i = Math.max(0, end - MOST_ROWS.log); i < end; i++) lines.push(i);
     this.rows(this.log, lines.reverse(), () => [make("span", { class: "klp-when" }), make("span", { class: "klp-line" })], (row, i) => {
-      put(row.children[0], beforeText(recording.before(time[i]), 1e9));
+      put(row.children[0], agoText(recording.before(time[i])));
       put(row.children[1], recording.meta.log[i]);
       row.className = level[i] <= 3 ? "klp-error" : level[i] === 4 ? "klp-warn" : "";
     });

@@ -104,7 +104,7 @@ class Player {
     const said = [];
     for (const each of meta.breaks.slice(0, 50)) said.push(`${beforeText(this.recording.before(each.time))} ${each.source}${each.cpu === null ? "" : ` CPU ${each.cpu}`}: ${each.reason}`);
     for (const [name, [kept, of]] of Object.entries(meta.thinned)) said.push(`${name}: ${grouped(kept)} of ${grouped(of)} readings are here, the extremes among them`);
-    if (meta.note) said.push(meta.note);
+    said.push(...meta.problems);
     if (!said.length) return null;
     return make("details", { class: "klp-notes" }, make("summary", {}, `${said.length === 1 ? "One thing" : `${said.length} things`} to know about this recording`), make("ul", {}, ...said.map((line) => make("li", {}, line))));
   }

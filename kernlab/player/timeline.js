@@ -135,7 +135,7 @@ class Timeline {
     for (const lane of this.lanes) {
       if (!lane.doubted) continue;
       this.spread(lane.cover, trusted > 0 ? [0, trusted] : null);
-      put(lane.cover, "not trusted");
+      put(lane.cover, (trusted - this.from) / this.perPixel > 70 ? "not trusted" : "");
     }
     this.drawRuler();
     this.drawMap();

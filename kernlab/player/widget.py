@@ -22,6 +22,7 @@ from kernlab.escape import show_controls
 from kernlab.player.pack import Packed
 from kernlab.player.palette import palettes
 from kernlab.player.still import Still
+from kernlab.struct_browser.below import browser_below
 from kernlab.util.text import shorten
 from kernlab.util.threads import beside
 
@@ -178,11 +179,8 @@ class Player(ipywidgets.VBox):  # type: ignore[misc]
     def _browse(self, type: str, address: int) -> None:  # noqa: A002
         """Open the struct browser below the player, with a button that closes it."""
         assert self._dump is not None
-        browser = self._dump.explore(self._dump.struct(type, address))
-        away = ipywidgets.Button(description="Close the struct browser", icon="times")
-        away.layout.width = "max-content"
-        away.on_click(lambda _: setattr(self, "children", (self.stage,)))
-        self.children = (self.stage, ipywidgets.VBox([browser, away]))
+        below = browser_below(self._dump, type, address, lambda: setattr(self, "children", (self.stage,)))
+        self.children = (self.stage, below)
 
     # -- where no widget can be shown
 

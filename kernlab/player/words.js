@@ -34,6 +34,11 @@ function beforeText(ns, span = 1e9) {
   return `−${(ns / 1e9).toFixed(digits)} s`;
 }
 
+/** An instant before the crash in few letters. */
+function agoText(ns) {
+  return ns <= 0 ? "0" : ns < 1e9 ? `−${spanText(ns)}` : beforeText(ns, 1e9);
+}
+
 /** Round steps for an axis of `span` seconds that has room for `most` of them. */
 function niceStep(span, most) {
   const rough = span / Math.max(most, 1);

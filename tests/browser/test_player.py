@@ -422,6 +422,38 @@ def test_without_breaks_and_idle_threads_a_gap_is_idle(browser, tmp_path, frames
     page.close()
 
 
+def test_the_explorers_tab(desk, lab, dump_files):
+    """Made when it is first opened, kept while other tables are looked at; a struct opens below the explorer."""
+    lab.dump(dump_files("debian-6.1").vmcore, "crash.vmcore")
+    cells = (
+        "import kernlab; dump = kernlab.open('crash.vmcore')",
+        "explorer = dump.explorer(height='760px'); explorer",
+    )
+    panel = desk.notebook("explorer.ipynb", cells)
+    board = panel.locator(".kl-explorer")
+    entry = board.locator(".kl-entry[data-view=replay]")
+    entry.wait_for(timeout=60_000)
+    entry.click()
+    shown = board.locator(".klp")
+    shown.wait_for(timeout=120_000)
+    assert shown.locator(".klp-lane[data-lane^='disk:']").count() >= 1, "there is a block trace"
+    shown.locator(".klp-stack").focus()
+    desk.page.keyboard.press("Home")
+    time = shown.get_attribute("data-time")
+    board.locator(".kl-entry[data-view=tasks]").click()
+    board.locator(".kl-count", has_text="rows").first.wait_for()
+    assert shown.count() == 0
+    entry.click()
+    shown.wait_for()
+    assert shown.get_attribute("data-time") == time, "it is as it was left"
+    desk.picture("player-explorer", panel)
+    task = shown.locator(".klp-task:not(:disabled)").first
+    if task.count():
+        task.click()
+        shown.get_by_role("button", name="open in the struct browser").click()
+        panel.locator(".klb-headline").wait_for()
+
+
 def test_in_jupyterlab_with_a_kernel(desk, lab, dump_files):
     """A recording too large for the notebook is asked for; stack, struct browser and Python's side; saved, a figure."""
     lab.dump(dump_files("debian-6.1").vmcore, "crash.vmcore")

@@ -189,6 +189,15 @@ def test_a_tick_is_as_fine_as_32_bits_allow():
     assert Axis.over(0, 100).ticks(np.array([nat, -5, 200])).tolist() == [NEVER, 0, 100]
 
 
+def test_the_crash_is_the_last_tick():
+    """What ran until the crash must be found there, whatever fraction of a tick the recording began at."""
+    crash = 81_468_256_418_919
+    frames = story(seconds=65.33721259, boot=16.131043828)
+    assert Axis.over(crash - 65_337_212_593, crash).tick_of(crash) % 1 == 0
+    found = Sent(pack(frames))
+    assert found["running.end"].max() == found.meta["end"]
+
+
 def test_columns_begin_where_typed_arrays_may():
     block = Block()
     block.put("a", np.arange(3, dtype=np.uint8))
