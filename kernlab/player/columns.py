@@ -52,7 +52,7 @@ class Axis:
 
     @classmethod
     def over(cls, origin: int, end: int) -> Axis:
-        """The finest axis whose ticks 32 bits count; a tick is a power of ten of nanoseconds, and `end` is a whole one."""
+        """The finest axis whose ticks 32 bits count: powers of ten of nanoseconds, of which `end` is a whole number."""
         tick = 1
         while (end - origin) // tick > _MOST_TICKS:
             tick *= 10

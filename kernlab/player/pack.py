@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from kernlab.player.columns import Axis, Block, ns_of, numbers, thinned
 from kernlab.player.names import Names
 from kernlab.util.text import shorten
 
+if TYPE_CHECKING:
+    from kernlab.replay.replay import Replay
+
 #: Kinds of memory, from what the kernel itself needs to what nobody uses, as they are stacked.
 KINDS = ("kernel_stacks", "page_tables", "slab", "other", "shmem", "file", "anon", "free")
 #: Readings that are sent; of more, those that make the shape.
@@ -25,23 +28,6 @@ _MOST_READINGS, _MOST_OF_ONE, _MOST_PROCESSES = 40_000, 2_000, 400
 _MOST_LINES, _MOST_MARKS, _LONGEST = 20_000, 2_000, 400
 
 _DETAILS = ("anon", "file", "shmem", "swap")
-
-
-class Frames(Protocol):
-    """What a Replay has for the player."""
-
-    memory: Any
-    memory_by_process: Any
-    running: Any
-    requests: Any
-    pressure: Any
-    runnable: Any
-    log: Any
-    breaks: Any
-    marks: Any
-    trusted_from: Any
-    trusted_reason: str
-    crash: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +40,7 @@ class Packed:
     tasks: list[int]
 
 
-def pack(frames: Frames, since: int | None = None, until: int | None = None) -> Packed:
+def pack(frames: Replay, since: int | None = None, until: int | None = None) -> Packed:
     """All frames. since and until are the ends of the axis, ns since boot; None is the first of all, and the crash."""
     crash = int(pd.Timedelta(frames.crash).value)
     axis = Axis.over(_first(frames, crash) if since is None else since, crash if until is None else until)
@@ -87,6 +73,7 @@ def pack(frames: Frames, since: int | None = None, until: int | None = None) -> 
         "breaks": [
             {
                 "time": _instant(row["time"], axis),
+                "until": _instant(row.get("until", row["time"]), axis),
                 "source": _text(row["source"]),
                 "cpu": None if pd.isna(row["cpu"]) else int(row["cpu"]),
                 "reason": _text(row["reason"]),
@@ -101,7 +88,7 @@ def pack(frames: Frames, since: int | None = None, until: int | None = None) -> 
     return Packed(meta, block.bytes(), names.addresses)
 
 
-def _first(frames: Frames, crash: int) -> int:
+def _first(frames: Replay, crash: int) -> int:
     """The first instant before the crash that anything but the log tells of; the log's where nothing else does."""
     begins = [("memory", "time"), ("running", "start"), ("requests", "start"), ("pressure", "time")]
     begins += [("runnable", "time"), ("memory_by_process", "time")]

@@ -196,7 +196,7 @@ function paintCpu(context, view, box, recording, cpu, colours) {
   };
   const size = view.perColumn;
   for (let at = 0; at < view.columns; at++) {
-    const unknown = known[at] < size * 0.02 && (idleTold ? true : recording.isHole(cpu, firstAfter(start, cpu.from, cpu.to, view.edge(at)) - 1, view.edge(at)));
+    const unknown = known[at] < size * 0.02 && (idleTold ? true : recording.isHole(cpu, firstAfter(start, cpu.from, cpu.to, view.edge(at)) - 1));
     const share = busy[at] / Math.max(known[at], idleTold ? 1e-9 : size);
     const height = winner[at] < 0 ? 0 : Math.max(view.ratio, Math.round(box.height * Math.min(1, share)));
     if (run && run.unknown === unknown && run.colour === winner[at] && run.height === height) continue;

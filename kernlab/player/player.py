@@ -48,7 +48,7 @@ class OpenPlayer:
         """
         dump = self._dump
         replay = dump.replay(since, until, instance)
-        still = Still(replay, lambda: _figure(dump, since, until))
+        still = Still(replay, lambda: _figure(dump, since, until, instance))
         if frontend.is_executed_alone():
             return StillPlayer(still)
         try:
@@ -91,11 +91,11 @@ def _lanes(wanted: Iterable[str], meta: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _figure(dump: Dump, since: Instant | None, until: Instant | None) -> dict[str, Any]:
+def _figure(dump: Dump, since: Instant | None, until: Instant | None, instance: str | None) -> dict[str, Any]:
     """The static plot of the same replay, as a notebook's output."""
     from matplotlib import pyplot
 
-    figure = dump.plot.replay(since=since, until=until).figure
+    figure: Any = dump.plot.replay(since=since, until=until, instance=instance)[0].figure
     data, _ = figure._repr_mimebundle_()
     # Not the cell's: it would be shown beside the player.
     pyplot.close(figure)

@@ -77,16 +77,16 @@ class Recording {
     const i = firstAfter(start, cpu.from, cpu.to, t) - 1;
     const isLast = i === cpu.to - 1 && end[i] >= this.end && t >= this.end;
     if (i >= cpu.from && (t < end[i] || isLast)) return { task: this.meta.tasks[task[i]].idle ? IDLE : task[i], since: start[i], until: end[i] };
-    return { task: this.isHole(cpu, i, t) ? UNKNOWN : IDLE, since: null, until: null };
+    return { task: this.isHole(cpu, i) ? UNKNOWN : IDLE, since: null, until: null };
   }
 
   /** Between two intervals: a hole, or idle where idle threads are not told apart and nothing was lost. */
-  isHole(cpu, i, t) {
+  isHole(cpu, i) {
     if (this.meta.idle_told) return true;
     const { "running.start": start, "running.end": end } = this.columns;
     if (i < cpu.from) return true;
     const next = i + 1 < cpu.to ? start[i + 1] : this.end;
-    return this.meta.breaks.some((each) => (each.cpu === null || each.cpu === cpu.cpu) && each.of === "running" && each.time >= end[i] && each.time <= Math.max(next, t));
+    return this.meta.breaks.some((each) => (each.cpu === null || each.cpu === cpu.cpu) && each.until >= end[i] && each.time <= next);
   }
 
   /** The row of `memory` in force; -1 where there is none or a break. */

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from kernlab.display.html import to_html
 from kernlab.escape import NO_MATH, escape_html, show_controls
 from kernlab.util.text import shorten
+
+if TYPE_CHECKING:
+    from kernlab.replay.replay import Replay
 
 _MOST_MARKS = 40
 #: Kinds of marks, those first that tell most; of the others there may be thousands.
@@ -23,7 +26,7 @@ class Still:
     draw: makes the figure as a notebook's output ({MIME type: text}); it is drawn once, when it is first shown.
     """
 
-    def __init__(self, frames: Any, draw: Callable[[], dict[str, Any]] | None = None):
+    def __init__(self, frames: Replay, draw: Callable[[], dict[str, Any]] | None = None):
         self._frames, self._draw = frames, draw
 
     @cached_property

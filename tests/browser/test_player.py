@@ -399,26 +399,28 @@ def test_names_and_lines_are_text(show):
     assert shown.page.evaluate("window.harm") is None
 
 
-def test_without_breaks_and_idle_threads_a_gap_is_idle(browser, tmp_path, frames):
-    """Idle threads that a trace does not tell of are not holes, unless events are missing there."""
+def test_a_gap_is_idle_unless_events_are_missing_there(browser, tmp_path, frames):
+    """Where a trace does not tell of idle threads, what lies between two intervals is no hole by itself."""
     running = frames.running[frames.running["pid"] != 0]
-    busy = dataclasses.replace(frames, running=running, breaks=frames.breaks.iloc[:0])
-    assert pack(busy).meta["idle_told"] is False
-    path = tmp_path / "page.html"
-    path.write_text(page_of(pack(busy)), "utf-8")
-    page = browser.new_page()
-    page.goto(f"file://{path}")
-    page.locator(".klp-rows-cpus li").first.wait_for()
     gaps = running[running["cpu"] == 1].sort_values("start")
     ends, starts = gaps["end"].to_numpy()[:-1], gaps["start"].to_numpy()[1:]
     widest = int(np.argmax(starts - ends))
     middle = pd.Timedelta(ends[widest]) + (pd.Timedelta(starts[widest]) - pd.Timedelta(ends[widest])) / 2
-    meta = page.evaluate("state.meta")
-    ticks = (middle.value - meta["origin_ns"]) / meta["tick_ns"]
-    page.evaluate(
-        "ticks => { state.wanted = {ticks, n: 1}; handlers['change:wanted'].forEach(each => each()); }", ticks
-    )
-    assert page.locator(".klp-rows-cpus li").nth(1).locator(".klp-task").inner_text() == "idle"
+    lost = frames.breaks.iloc[:1].assign(time=middle, cpu=1)
+    page = browser.new_page()
+    for breaks, said in ((lost.iloc[:0], "idle"), (lost, "not known")):
+        packed = pack(dataclasses.replace(frames, running=running, breaks=breaks))
+        assert packed.meta["idle_told"] is False
+        path = tmp_path / f"{len(breaks)}.html"
+        path.write_text(page_of(packed), "utf-8")
+        page.goto(f"file://{path}")
+        page.locator(".klp-rows-cpus li").first.wait_for()
+        ticks = (middle.value - packed.meta["origin_ns"]) / packed.meta["tick_ns"]
+        page.evaluate(
+            "ticks => { state.wanted = {ticks, n: 1}; handlers['change:wanted'].forEach(each => each()); }",
+            ticks,
+        )
+        assert page.locator(".klp-rows-cpus li").nth(1).locator(".klp-task").inner_text() == said
     page.close()
 
 
