@@ -140,12 +140,13 @@ function paintProcesses(context, view, box, recording, colours) {
 
 // ---- CPUs --------------------------------------------------------------------------------------------------------------
 
-const IDLE_COLOUR = 9;
-
 /** One CPU: in each column the colour that ran longest there, as high as the CPU was busy; hatched where nothing is known. */
 function paintCpu(context, view, box, recording, cpu, colours) {
   const { "running.start": start, "running.end": end, "running.task": task } = recording.columns;
-  const { tasks, idle_told: idleTold } = recording.meta;
+  const { idle_told: idleTold } = recording.meta;
+  const { colourOf } = recording;
+  const { from: begin, to: finish, perColumn } = view;
+  const last = view.columns - 1;
   const spent = new Float64Array(IDLE_COLOUR + 1);
   const winner = new Int8Array(view.columns).fill(-1);
   const busy = new Float32Array(view.columns);
@@ -165,19 +166,19 @@ function paintCpu(context, view, box, recording, cpu, colours) {
   };
   const first = firstAfter(end, cpu.from, cpu.to, view.from);
   for (let i = first; i < cpu.to && start[i] < view.to; i++) {
-    const { idle, colour } = tasks[task[i]];
-    const kind = idle ? IDLE_COLOUR : colour;
-    let from = Math.max(start[i], view.from);
-    const to = Math.min(end[i], view.to);
+    const kind = colourOf[task[i]];
+    let from = start[i] > begin ? start[i] : begin;
+    const to = end[i] < finish ? end[i] : finish;
     while (from < to) {
-      let at = view.column(from);
+      let at = Math.min(last, Math.floor((from - begin) / perColumn));
       // Rounding may put an edge before what begins there.
-      if (at + 1 < view.columns && view.edge(at + 1) <= from) at++;
+      if (at < last && begin + (at + 1) * perColumn <= from) at++;
       if (at > column) {
         settle();
         column = at;
       }
-      const until = at + 1 < view.columns ? Math.min(to, view.edge(at + 1)) : to;
+      const edge = at < last ? begin + (at + 1) * perColumn : to;
+      const until = edge < to ? edge : to;
       spent[kind] += until - from;
       from = until;
     }
@@ -242,15 +243,17 @@ function paintOffsets(context, view, box, recording, disk, colours) {
   const fills = colours.requests.map(packed);
   const thick = Math.max(1, Math.round(2 * view.ratio));
   const scale = (height - thick - 1) / Math.max(disk.high - disk.low, 1);
+  const { from: begin, perColumn } = view;
   const first = disk.from + firstAfter(disk.until, 0, disk.to - disk.from, view.from);
   for (let i = first; i < disk.to && start[i] < view.to; i++) {
     if (end[i] === NEVER || end[i] <= view.from) continue;
     const isFlush = kind[i] & FLUSH;
-    const from = view.column(start[i]);
-    const to = Math.max(from + 1, Math.min(width, view.column(end[i]) + 1));
+    const from = start[i] <= begin ? 0 : Math.floor((start[i] - begin) / perColumn);
+    const to = Math.max(from + 1, Math.min(width, Math.floor((end[i] - begin) / perColumn) + 1));
     const top = isFlush || Number.isNaN(offset[i]) ? height - thick : height - thick - 1 - Math.round((offset[i] - disk.low) * scale);
     const fill = fills[isFlush ? 3 : kind[i] & 3];
-    for (let y = Math.max(0, top); y < Math.min(height, top + thick); y++) pixels.fill(fill, y * width + from, y * width + to);
+    // Most are a pixel or two wide, for which calling fill takes longer than filling.
+    for (let y = Math.max(0, top), low = Math.min(height, top + thick); y < low; y++) for (let x = y * width + from, right = y * width + to; x < right; x++) pixels[x] = fill;
   }
   context.putImageData(image, view.left, box.top);
   // What never came back lies above all, to the crash.
