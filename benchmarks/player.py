@@ -54,7 +54,8 @@ FRAMES = """seconds => new Promise(resolve => {
 SEEK = """async share => {
   const root = document.querySelector('.klp'), map = root.querySelector('.klp-map');
   const box = map.getBoundingClientRect();
-  const at = { clientX: box.left + 52 + share * (box.width - 66), clientY: box.top + 9, pointerId: 1, button: 0, bubbles: true };
+  const clientX = box.left + 52 + share * (box.width - 66);
+  const at = { clientX, clientY: box.top + 9, pointerId: 1, button: 0, bubbles: true };
   map.setPointerCapture = () => {};
   const before = root.dataset.time, began = performance.now();
   map.dispatchEvent(new PointerEvent('pointerdown', at));

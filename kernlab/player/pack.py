@@ -16,13 +16,14 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.player.columns import Axis, Block, ns_of, numbers, thinned
 from kernlab.player.names import Names
+from kernlab.plots.replay import memory
 from kernlab.util.text import shorten
 
 if TYPE_CHECKING:
     from kernlab.replay.replay import Replay
 
-#: Kinds of memory, from what the kernel itself needs to what nobody uses, as they are stacked.
-KINDS = ("kernel_stacks", "page_tables", "slab", "other", "shmem", "file", "anon", "free")
+#: Kinds of memory, as they are stacked.
+KINDS = tuple(column.removesuffix("_bytes") for column, _, _ in memory.KINDS)
 #: Readings that are sent; of more, those that make the shape.
 _MOST_READINGS, _MOST_OF_ONE, _MOST_PROCESSES = 40_000, 2_000, 400
 _MOST_LINES, _MOST_MARKS, _LONGEST = 20_000, 2_000, 400
@@ -81,7 +82,7 @@ def pack(frames: Replay, since: int | None = None, until: int | None = None) -> 
             for row in _rows(frames.breaks, _MOST_MARKS)
         ],
         "thinned": kept,
-        "problems": [_text(said) for said in getattr(frames, "problems", ())][:50],
+        "problems": [_text(said) for said in frames.problems][:50],
         "tasks": names.entries(),
     }
     meta["columns"] = {name: list(place) for name, place in block.columns.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kernlab.plots.replay.memory import KINDS
 from kernlab.plots.style import DARK, LIGHT, Theme
 
 #: Further hues for tasks, told apart from the style's own by colour-blind readers, too; the last is what others share.
@@ -24,16 +25,7 @@ def _palette(theme: Theme) -> dict[str, Any]:
         "onTask": [
             "#10151B" if colour in (theme.orange, theme.pink, theme.sky) else on_dark for colour in tasks
         ],
-        "kinds": {
-            "anon": theme.blue,
-            "shmem": theme.sky,
-            "file": theme.green,
-            "slab": theme.orange,
-            "page_tables": theme.vermilion,
-            "kernel_stacks": purple,
-            "other": theme.pink,
-            "free": theme.quiet,
-        },
+        "kinds": {column.removesuffix("_bytes"): getattr(theme, colour) for column, _, colour in KINDS},
         "requests": [theme.blue, theme.orange, theme.mute, theme.pink],
         "pressure": {"some": theme.sky, "full": theme.vermilion},
         "depth": theme.sky,

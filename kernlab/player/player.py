@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
     from kernlab.player.widget import Player
 
-_HINT = 'pip install "kernlab[jupyter]" brings the player that this is the figure of'
+_HINT = 'pip install "kernlab[jupyter]" brings the player'
 #: What plots call a disk's parts.
 _DISKS = frozenset({"disks", "offsets", "depth", "latency"})
 
@@ -48,7 +47,7 @@ class OpenPlayer:
         """
         dump = self._dump
         replay = dump.replay(since, until, instance)
-        still = Still(replay, lambda: _figure(dump, since, until, instance))
+        still = Still(replay, since, until)
         if frontend.is_executed_alone():
             return StillPlayer(still)
         try:
@@ -89,15 +88,3 @@ def _lanes(wanted: Iterable[str], meta: dict[str, Any]) -> list[str]:
             )
         found += disks if lane in _DISKS else [lane]
     return list(dict.fromkeys(found))
-
-
-def _figure(dump: Dump, since: Instant | None, until: Instant | None, instance: str | None) -> dict[str, Any]:
-    """The static plot of the same replay, as a notebook's output."""
-    from matplotlib import pyplot
-
-    figure: Any = dump.plot.replay(since=since, until=until, instance=instance)[0].figure
-    data, _ = figure._repr_mimebundle_()
-    # Not the cell's: it would be shown beside the player.
-    pyplot.close(figure)
-    png = data["image/png"]
-    return {**data, "image/png": png if isinstance(png, str) else base64.b64encode(png).decode("ascii")}

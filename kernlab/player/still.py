@@ -1,15 +1,16 @@
-"""The player without a widget: the figure of the replay, and what there was to jump to as a table; escaped HTML."""
+"""The player without a widget: the figure of the replay with its tables, and how far it is trusted; escaped HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab.display.html import to_html
 from kernlab.escape import NO_MATH, escape_html, show_controls
+from kernlab.plots.both_themes import picture
+from kernlab.plots.replay import figure_of, static
 from kernlab.util.text import shorten
 
 if TYPE_CHECKING:
@@ -18,23 +19,20 @@ if TYPE_CHECKING:
 _MOST_MARKS = 40
 #: Kinds of marks, those first that tell most; of the others there may be thousands.
 _FIRST = ("peak", "oom", "log", "break")
+_LONGEST = 500
 
 
 class Still:
-    """A replay that nobody plays.
+    """A replay that nobody plays; `since` and `until` are those of the frames. It is drawn when it is first shown."""
 
-    draw: makes the figure as a notebook's output ({MIME type: text}); it is drawn once, when it is first shown.
-    """
-
-    def __init__(self, frames: Replay, draw: Callable[[], dict[str, Any]] | None = None):
-        self._frames, self._draw = frames, draw
+    def __init__(self, frames: Replay, since: Any = None, until: Any = None):
+        self._frames, self._since, self._until = frames, since, until
 
     @cached_property
-    def figure(self) -> dict[str, Any]:
-        """The figure by MIME type; empty where there is none."""
-        return {} if self._draw is None else self._draw()
+    def _figure(self) -> str:
+        return static(self._frames, self._since, self._until)
 
-    @cached_property
+    @property
     def marks(self) -> pd.DataFrame:
         """What there is to jump to, in the order of time: of too many, those that tell most."""
         marks = self._frames.marks
@@ -48,31 +46,25 @@ class Still:
 
     def state(self) -> dict[str, Any]:
         """What a saved notebook keeps of a recording that is too large for it: the figure, and the marks as text."""
-        png = self.figure.get("image/png")
-        told: dict[str, Any] = {
+        png = picture(figure_of(self._frames, self._since, self._until))[0]["image/png"]
+        crash = pd.Timedelta(self._frames.crash)
+        return {
+            "png": base64.b64encode(png).decode("ascii"),
+            "alt": "The replay as a figure; the table below has what there is to jump to",
             "marks": [
-                [_said(row["time"]), _said(row["kind"]), _said(row["text"])]
+                [f"{(crash - row['time']).total_seconds():.6f} s", _said(row["kind"]), _said(row["text"])]
                 for row in self.marks.to_dict("records")
-            ]
+            ],
         }
-        if png is not None:
-            told["png"] = png
-            told["alt"] = "The replay as a figure; the table below has what there is to jump to"
-        return told
 
     def html(self, why: str = "run the cell again with a kernel to play it") -> str:
-        """Figure, how far it is trusted, marks: one element without scripts."""
-        parts = [str(self.figure["text/html"])] if "text/html" in self.figure else []
-        if not parts and "image/png" in self.figure:
-            parts.append(f'<img alt="The replay" src="data:image/png;base64,{self.state()["png"]}">')
+        """Figure, tables, how far it is trusted, and `why` it is no player: one element without scripts."""
+        parts = [self._figure]
         trusted = self._frames.trusted_from
         if not pd.isna(trusted):
             since = pd.Timedelta(trusted).total_seconds()
-            why = escape_html(shorten(str(self._frames.trusted_reason), 500))
-            parts.append(f"<p>Trusted from {since:.6f} s since boot on: {why}</p>")
-        parts.append(to_html(self.marks, max_rows=_MOST_MARKS, title="marks"))
-        if len(self._frames.breaks):
-            parts.append(to_html(self._frames.breaks, max_rows=20, title="breaks"))
+            reason = escape_html(shorten(str(self._frames.trusted_reason), _LONGEST))
+            parts.append(f"<p>Memory is to be trusted from {since:.6f} s since boot on: {reason}</p>")
         if why:
             parts.append(f"<p><em>This is the replay as a figure: {escape_html(why)}.</em></p>")
         return f'<div class="kernlab-player {NO_MATH}">{"".join(parts)}</div>'
@@ -97,6 +89,4 @@ class StillPlayer:
 
 
 def _said(value: Any) -> str:
-    if isinstance(value, pd.Timedelta):
-        return f"{value.total_seconds():.6f} s"
-    return show_controls(shorten(str(value), 300))
+    return show_controls(shorten(str(value), _LONGEST))

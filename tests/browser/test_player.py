@@ -493,7 +493,11 @@ def test_in_jupyterlab_with_a_kernel(desk, lab, dump_files):
     desk.picture("player-jupyterlab-dark", shown)
     desk.theme("JupyterLab Light")
     panel.locator(".klp:not(.klp-dark)").wait_for()
-    # Without the kernel the notebook that was saved shows what there was to jump to.
+    # Without its kernel the notebook that was saved shows the figure.
     desk.save()
     lab.end_kernels()
-    desk.page.wait_for_timeout(300)
+    desk.open("player.ipynb")
+    still = desk.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .klp-still")
+    still.locator("img").wait_for()
+    still.locator("td", has_text="peak memory").first.wait_for()
+    desk.picture("player-saved")

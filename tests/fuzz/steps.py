@@ -156,7 +156,7 @@ TRACE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
 }
 TRACE_SAVES = {"relay.save", "ftrace.save"}
 
-#: Views are made of the tables and of single structs. Plots, player and dashboard draw tables, and read nothing themselves.
+#: Views are made of the tables and of single structs. Plots, player and dashboard draw tables.
 VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "replay": _replay,
     "explore": lambda dump, known: dump.explore("init_task", opened=OPENED).to_html(),

@@ -48,7 +48,7 @@ class Frames:
     trusted_from: pd.Timedelta
     trusted_reason: str
     crash: pd.Timedelta
-    attrs: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def peaks(self) -> pd.DataFrame:
