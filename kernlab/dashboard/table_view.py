@@ -56,6 +56,10 @@ _TRACES: dict[str, tuple[str, str, Callable[[Dump], pd.DataFrame]]] = {
 }
 
 
+#: Rooms above the tables whose own are listed with others.
+_GROUPS = {"replay": "traces"}
+
+
 class Pages:
     """Pages of a dump's tables. Any thread may ask."""
 
@@ -79,7 +83,7 @@ class Pages:
                 found.append(
                     _entry(
                         name,
-                        "" if name == FIRST else entry.group,
+                        "" if name == FIRST else _GROUPS.get(entry.group, entry.group),
                         entry.description,
                         None if pd.isna(rows) else int(rows),
                         f"dump.{name}{'(…)' if entry.is_method else ''}",

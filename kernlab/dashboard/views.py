@@ -235,9 +235,13 @@ def picture(dump: Dump, name: str, dark: bool, cell: PlotCell | None = None) -> 
 
 
 def _draws_alone(method: Callable[..., Any]) -> bool:
-    parameters = list(inspect.signature(method).parameters.values())[1:]
-    return any(parameter.name == "ax" for parameter in parameters) and all(
-        parameter.default is not parameter.empty for parameter in parameters
+    signature = inspect.signature(method)
+    parameters = list(signature.parameters.values())[1:]
+    # One that draws on many axes, the replay's, has a tab of its own.
+    return (
+        signature.return_annotation == "Axes"
+        and any(parameter.name == "ax" for parameter in parameters)
+        and all(parameter.default is not parameter.empty for parameter in parameters)
     )
 
 
