@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 MAPPED = """
 [ -d $tracing/instances/kernlab ] || { echo none > $out/none; return 0; }
 if [ ! -e $out/first ]; then
-    recorder run --share 50 --event sched > $out/log 2>&1 &
+    python3 /host/boot/recorder.py run --share 50 --event sched > $out/log 2>&1 &
     n=0; while [ ! -s /run/kernlab-recorder/figures.json ] && [ $n -lt 100 ]; do sleep 0.5; n=$((n+1)); done
     sleep 4
     cat $tracing/instances/kernlab/trace > $out/first
@@ -41,7 +43,7 @@ if [ ! -e $out/first ]; then
 fi
 cat $tracing/instances/kernlab/trace > $out/second
 cat $tracing/instances/kernlab/last_boot_info > $out/info
-recorder run --share 50 --event sched --keep-previous $out/previous > $out/log2 2>&1 & service=$!
+python3 /host/boot/recorder.py run --share 50 --event sched --keep-previous $out/previous > $out/log2 2>&1 & service=$!
 n=0; while [ ! -s /run/kernlab-recorder/figures.json ] && [ $n -lt 100 ]; do sleep 0.5; n=$((n+1)); done
 cat $tracing/instances/kernlab/trace > $out/third
 kill $service; wait $service; echo $? > $out/ended
@@ -51,6 +53,7 @@ cat $tracing/instances/kernlab/tracing_on > $out/on
 
 @pytest.mark.parametrize("kernel", KERNELS or ["none"])
 def test_a_buffer_mapped_at_boot_outlives_a_panic(kernel: str, tmp_path: Path) -> None:
+    """The panic's own reboot is a warm one; the kernel finds the memory again, at random places for itself."""
     out = run_in_guest(kernel, MAPPED, tmp_path, cmdline=boot_map.parameters(8))
     if (out / "none").exists():
         pytest.skip("this kernel maps no buffer at boot")
@@ -66,6 +69,11 @@ def test_a_buffer_mapped_at_boot_outlives_a_panic(kernel: str, tmp_path: Path) -
     assert (out / "on").read_text() == "0\n"
     written = write_dat(out / "previous", tmp_path / "boot.dat")
     assert written == len(raw)
+    if shutil.which("trace-cmd"):
+        command = ["trace-cmd", "report", "-i", str(tmp_path / "boot.dat")]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert {int(n) for n in re.findall(r"kernlab/1 vmstat (\d+) ", report)} == kept
+        assert report.count("sched_switch:") >= (out / "first").read_text().count("sched_switch:") > 50
 
 
 def test_marks_tell_what_proc_tells(facts: dict[str, Any]) -> None:

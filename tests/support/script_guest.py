@@ -23,7 +23,6 @@ from kernlab.lab.steps import LabError, Progress
 _SCRIPT = """
 PATH=$PATH:/host/boot/python
 out=/host/out tracing=/sys/kernel/tracing
-recorder() { python3 /host/boot/recorder.py "$@"; }
 story() { :; }
 prepare() {
     story_of_the_test
