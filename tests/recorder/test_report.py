@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,21 @@ def test_why_it_did_not_start_is_the_services_own_sentence(
     monkeypatch.setattr(service, "__file__", str(broken))
     with pytest.raises(KernlabError, match="did not start: tracefs is shut"):
         start([], machine)
+
+
+def test_start_comes_back_once_it_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = tmp_path / "records.py"
+    records.write_text(
+        "import os, sys, time\n"
+        f"open({str(tmp_path / 'words')!r}, 'w').write(' '.join(sys.argv[1:-1]))\n"
+        "os.write(int(sys.argv[-1].partition('=')[2]), b'ready\\n')\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(service, "__file__", str(records))
+    pid = start(["--disk=sda"], service.Machine(run=str(tmp_path / "run")))
+    try:
+        assert (tmp_path / "words").read_text() == "run --disk=sda"
+        assert os.getsid(pid) == pid  # the terminal's end does not end it
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
