@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-RECORDER = [sys.executable, "/host/boot/recorder.py"]
+#: The wrapper: the program itself does not find its libraries.
+RECORDER = ["/host/boot/python/python3", "/host/boot/recorder.py"]
 TRACING = Path("/sys/kernel/tracing")
 STATE = Path("/run/kernlab-recorder")
 
@@ -66,6 +67,8 @@ def started(*words: str) -> subprocess.Popen[bytes]:
         if (STATE / "figures.json").exists() or process.poll() is not None:
             break
         time.sleep(0.1)
+    if process.poll() is not None:
+        raise SystemExit(f"the recorder ended with {process.returncode}")
     return process
 
 
