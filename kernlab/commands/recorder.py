@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
         "needs the parameters that `kernlab recorder install --boot-map` prints.",
     )
     read.add_argument("-o", "--output", type=Path, default=Path("previous-boot.dat"), help="file to write")
-    read.add_argument("--text", action="store_true", help="as the kernel prints it, not as a trace.dat")
+    read.add_argument("--text", action="store_true", help="as the kernel would print it, not as a trace.dat")
     read.set_defaults(run=read_previous)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from kernlab.errors import KernlabError
 from kernlab.recorder import service
 from kernlab.recorder.trace_dat import write_dat
+from kernlab.traces.ftrace import files as ftrace
 from kernlab.util.files import whole_file
 from kernlab.util.text import human_bytes
 
@@ -31,10 +33,7 @@ def save(
     if not kept.is_dir():
         raise KernlabError(_why_not(machine))
     if as_text:
-        raise KernlabError(
-            f"what the previous boot recorded was copied to {kept}; the kernel does not print it any more. "
-            "Save it as a trace.dat (without --text): `trace-cmd report` and kernlab.ftrace.open read that."
-        )
+        return _save_lines(kept, output)
     written = write_dat(kept, output)
     return (
         f"{human_bytes(written)} of events of the previous boot are in {output}; their copy stays in {kept}."
@@ -46,6 +45,16 @@ def _save_text(trace: Path, output: Path) -> str:
         while piece := source.read(1 << 20):
             target.write(piece)
     return f"The events of the previous boot are in {output}, as the kernel prints them."
+
+
+def _save_lines(kept: Path, output: Path) -> str:
+    """The copy's events as the kernel would print them; names of tasks are not in it, their numbers are."""
+    with tempfile.TemporaryDirectory(prefix="kernlab-") as folder:
+        dat = Path(folder) / "kept.dat"
+        write_dat(kept, dat)
+        with ftrace.open(dat) as trace, whole_file(output) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in trace.lines()), encoding="utf-8")
+    return f"The events of the previous boot are in {output}, read from their copy in {kept}."
 
 
 def _why_not(machine: service.Machine) -> str:

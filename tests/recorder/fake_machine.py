@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,19 +80,19 @@ def fake_machine(
     )
     mkdir, rmdir = os.mkdir, os.rmdir
 
-    def make(path: str, *rest: int) -> None:
-        mkdir(path, *rest)
+    def make(path: str, *rest: Any, **more: Any) -> None:
+        mkdir(path, *rest, **more)
         if path == machine.instance:
             instance_files(Path(path), events)
 
-    def remove(path: str) -> None:
+    def remove(path: str, **more: Any) -> None:
         if path == machine.instance:
             for root, folders, files in os.walk(path, topdown=False):
                 for name in files:
                     os.unlink(os.path.join(root, name))
                 for name in folders:
                     rmdir(os.path.join(root, name))
-        rmdir(path)
+        rmdir(path, **more)
 
     monkeypatch.setattr(os, "mkdir", make)
     monkeypatch.setattr(os, "rmdir", remove)

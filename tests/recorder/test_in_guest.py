@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from support.script_guest import run_in_guest
 
+import kernlab
 from kernlab.recorder import boot_map
 from kernlab.recorder.trace_dat import write_dat
+from kernlab.replay.marks import parse
 
 KERNELS = os.environ.get("KERNLAB_LAB_GUESTS", "").split()
 pytestmark = pytest.mark.skipif(not KERNELS, reason="KERNLAB_LAB_GUESTS names no kernels to run guests of")
@@ -69,6 +71,9 @@ def test_a_buffer_mapped_at_boot_outlives_a_panic(kernel: str, tmp_path: Path) -
     assert (out / "on").read_text() == "0\n"
     written = write_dat(out / "previous", tmp_path / "boot.dat")
     assert written == len(raw)
+    with kernlab.ftrace.open(tmp_path / "boot.dat") as trace:
+        assert parse(trace.events("print")["buf"]).number.tolist() == sorted(kept)
+        assert trace.events("sched_switch")["next_pid"].ge(0).all()
     if shutil.which("trace-cmd"):
         command = ["trace-cmd", "report", "-i", str(tmp_path / "boot.dat")]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stdout

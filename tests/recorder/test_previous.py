@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from recorder.fake_machine import fake_machine, instance_files, put
 
+import kernlab
 from kernlab.errors import KernlabError
 from kernlab.recorder import service
 from kernlab.recorder.previous import save
@@ -86,6 +87,52 @@ def test_a_copy_that_cannot_be_kept_is_told_and_stops_nothing(
     service._start_disks(state, settings)
     assert "could not be kept" in state.known["problems"][0]
     assert Path(machine.instance, "events/sched/sched_switch/enable").read_text() == "1"
+
+
+PRINT = """name: print
+ID: 5
+format:
+	field:unsigned short common_type;	offset:0;	size:2;	signed:0;
+	field:unsigned char common_flags;	offset:2;	size:1;	signed:0;
+	field:unsigned char common_preempt_count;	offset:3;	size:1;	signed:0;
+	field:int common_pid;	offset:4;	size:4;	signed:1;
+
+	field:unsigned long ip;	offset:8;	size:8;	signed:0;
+	field:char buf[];	offset:16;	size:0;	signed:0;
+
+print fmt: "%ps: %s", (void *)REC->ip, REC->buf
+"""
+
+
+def sub_buffer(text: bytes, at_ns: int) -> bytes:
+    """One sub-buffer of 4096 bytes with one `print` event, as the ring buffer writes it."""
+    data = struct.pack("<HBBiQ", 5, 0, 0, 71, 0xFFFFFFFF81000000) + text + b"\0"
+    data += b"\0" * (-len(data) % 4)
+    event = struct.pack("<II", 0, len(data) + 4) + data  # type_len 0: the length stands in a word of its own
+    return (struct.pack("<QQ", at_ns, len(event)) + event).ljust(4096, b"\0")
+
+
+def test_kernlab_reads_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = mapped(tmp_path, monkeypatch)
+    texts = ["kernlab/1 vmstat 1 nr_free_pages=5", "kernlab/1 tasks 1 9,1,2,3,4,5,a%20b"]
+    put(Path(machine.instance, "events/ftrace/print/format"), PRINT)
+    for cpu, text in enumerate(texts):
+        put(
+            Path(machine.instance, f"per_cpu/cpu{cpu}/trace_pipe_raw"),
+            sub_buffer(text.encode() + b"\n", 10**9 * (cpu + 1)),
+        )
+    kept = tmp_path / "kept"
+    save(tmp_path / "boot.dat", machine=machine, kept=kept)
+    with kernlab.ftrace.open(tmp_path / "boot.dat") as trace:
+        events = trace.events("print")
+        assert [text.strip() for text in events["buf"]] == texts
+        assert events["timestamp"].dt.total_seconds().tolist() == [1.0, 2.0]
+        assert events["cpu"].tolist() == [0, 1]
+    # The kernel cannot print it any more, once it was copied.
+    put(Path(machine.instance, "last_boot_info"), "# Current\n")
+    save(tmp_path / "boot.txt", as_text=True, machine=machine, kept=kept)
+    written = (tmp_path / "boot.txt").read_text()
+    assert all(text in written for text in texts)
 
 
 def test_text_as_the_kernel_prints_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
