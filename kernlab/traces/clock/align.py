@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -37,71 +37,76 @@ ToRaw = Callable[[npt.NDArray[np.integer]], tuple[I64, I64]]
 
 #: Fewer pairs than this tell no rate.
 _LEAST = 8
-#: Events that two sources saw lie no further apart than this; else they are two.
-_APART = 50_000_000
 #: The console's own prefix of a line.
 _PREFIX = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How much faster the axis runs than the counter (1 is: twice), how far off that may be, and who says so."""
+    """ns on the axis for each that the counter says, how far off that may be, and who says so."""
 
     rate: float
     doubt: float
     source: str
+    #: Requests, which both saw within microseconds: what the counter said of each, and when it was.
+    shared: Points | None = None
 
 
-def drift(kernel: Kernel, raw: Relation, mono: Relation, clocks: Mapping[str, ToRaw]) -> Drift | None:
+def drift(kernel: Kernel, mono: Relation, clocks: Mapping[str, ToRaw]) -> Drift | None:
     """How fast sched_clock runs against the axis, of events that two sources saw; None where there are too few.
 
-    `raw` is sched_clock by its last tick, `mono` CLOCK_MONOTONIC; `clocks` are trace clocks that count sched_clock.
+    `mono` is CLOCK_MONOTONIC; `clocks` are trace clocks that count sched_clock.
     """
-    kinds: dict[str, list[Points]] = {}
     ftrace = Ftrace(kernel)
-    with kernel.quiet():
-        for instance in instance_names(ftrace):
-            to_raw = clocks.get(clock_of(ftrace, instance))
-            if to_raw is None:
-                continue
-            for kind, find in (("requests", _requests), ("log lines", _lines), ("forks", _forks)):
-                with suppress(KernlabError):
-                    if (points := find(kernel, Rows(ftrace, instance), to_raw, mono)) is not None:
-                        kinds.setdefault(kind, []).append(points)
-    slopes, weights, told = [], [], []
-    for kind, parts in kinds.items():
-        found = [_slopes(raw, *points) for points in parts]
-        count = sum(len(slope) for slope, _ in found)
-        if count:
-            told.append(f"{2 * count:,} {kind}")
-            slopes += [slope for slope, _ in found]
-            weights += [weight for _, weight in found]
-    if not slopes:
-        return None
-    slope, weight = np.concatenate(slopes), np.concatenate(weights)
-    if len(slope) < _LEAST:
-        return None
-    low, middle, high = _quantiles(slope, weight, (0.25, 0.5, 0.75))
-    return Drift(middle, max(high - middle, middle - low), " and ".join(told))
+    traces = [(name, clocks.get(clock_of(ftrace, name))) for name in instance_names(ftrace)]
+    # The log's own clock is held to one tick's length, and so off by as much: its lines tell where nothing else does.
+    for kinds in ({"requests": _requests, "forks": _forks}, {"lines of the log": _lines}):
+        slopes, weights, told, shared = [], [], [], []
+        for kind, find in kinds.items():
+            count = 0
+            for instance, to_raw in traces:
+                if to_raw is None:
+                    continue
+                with suppress(KernlabError), kernel.quiet():
+                    points = find(kernel, Rows(ftrace, instance), to_raw, mono)
+                    if points is not None:
+                        slope, weight = _slopes(*points)
+                        count += 2 * len(slope)
+                        slopes.append(slope)
+                        weights.append(weight)
+                        shared += [points] if find is _requests else []
+            if count:
+                told.append(f"{count:,} {kind}")
+        if sum(map(len, slopes)) >= _LEAST:
+            low, middle, high = _quantiles(np.concatenate(slopes), np.concatenate(weights), (0.25, 0.5, 0.75))
+            if low > 0:
+                both = tuple(np.concatenate(column) for column in zip(*shared, strict=True)) if shared else ()
+                doubt = max(high - middle, middle - low)
+                return Drift(middle, doubt, " and ".join(told), (both[0], both[1]) if both else None)
+    return None
 
 
 def aligned(relation: Relation, found: Drift) -> Relation:
-    """A relation by the last tick that runs at the rate that events tell."""
-    rate = Fraction(1) + Fraction(found.rate).limit_denominator(1 << 40)
-    return Relation(relation.zero, relation.axis, rate, relation.error, found.doubt)
+    """A relation by the last tick that runs at the rate that events tell, and through the middle of what both saw."""
+    rate = Fraction(found.rate).limit_denominator(1 << 40)
+    made = Relation(relation.zero, relation.axis, rate, relation.error, found.doubt)
+    if found.shared is None or len(found.shared[0]) < _LEAST:
+        return made
+    counter, instant = found.shared
+    at, error = made.apply(counter)
+    away = int(np.median((instant - at)[error < FAR]))
+    return replace(made, axis=made.axis + away, error=made.error + abs(away))
 
 
-def _slopes(raw: Relation, counter: I64, axis: I64) -> tuple[F64, F64]:
-    """(slopes, weights) of pairs half of the trace apart: what one source is always late by does not count."""
-    at, _ = raw.apply(counter)
-    good = np.abs(at - axis) < _APART
-    order = np.argsort(counter[good], kind="stable")
-    counter, away = counter[good][order], (axis - at)[good][order]
+def _slopes(counter: I64, axis: I64) -> tuple[F64, F64]:
+    """(rates, weights) of pairs half of the trace apart: what one source is always late by does not count."""
+    order = np.argsort(counter, kind="stable")
+    counter, axis = counter[order], axis[order]
     half = len(counter) // 2
     first, last = slice(0, half), slice(len(counter) - half, None)
     span = (counter[last] - counter[first]).astype(np.float64)
     wide = span > 0
-    return (away[last] - away[first])[wide] / span[wide], span[wide]
+    return (axis[last] - axis[first])[wide] / span[wide], span[wide]
 
 
 def _quantiles(values: F64, weights: F64, wanted: tuple[float, ...]) -> list[float]:

@@ -31,8 +31,9 @@ from kernlab.traces.ftrace.kernel_source import instances_of
 from kernlab.traces.ftrace.settings import read_clocks
 from kernlab.walk.cpus import percpu, possible_cpus
 
-#: What a calibration of the TSC may be off by: the kernel takes no worse one (quick_pit_calibrate, MAX_QUICK_PIT_MS).
+#: What a good calibration of the TSC may be off by (quick_pit_calibrate); one by a PIT that stood still, by far more.
 _CALIBRATED = 500e-6
+_MISCALIBRATED = Fraction(1, 20)
 #: Clocks that, where sched_clock is not stable, traces tell more of than the last tick.
 _BY_TRACES = ("local", "x86-tsc")
 #: What counts events.
@@ -139,7 +140,8 @@ def _by_traces(axis: _Axis, known: dict[str, Clock]) -> dict[str, Clock]:
     with suppress(KernlabError):
         counter = sched_clock.counter(axis.kernel)
         counted["x86-tsc"] = Relation(0, counter.offset, Fraction(counter.mult, 1 << counter.shift)).apply
-    found = drift(axis.kernel, local.relation, mono.relation, counted)
+    with axis.kernel.scope("the clocks"):
+        found = drift(axis.kernel, mono.relation, counted)
     if found is None:
         return {}
     by_events = aligned(local.relation, found)
@@ -170,13 +172,16 @@ class _Axis:
         if not pairs:
             raise KernlabError("sched_clock is not stable, and no CPU's last tick says what it was then")
         # Each CPU has its own; the middle of them, and how far they are apart.
-        differences = [pair.monotonic + gtod - pair.raw for pair in pairs]
-        middle = (max(differences) + min(differences)) // 2
         latest = max(pair.raw for pair in pairs)
-        spread = max(differences) - middle
+        last = max(pair.monotonic for pair in pairs) + gtod
+        # At boot both were 0. A calibration may be wrong by any factor; else what they differ by is of the boot.
+        away = abs(Fraction(max(last, 1), latest) - 1)
+        rate = Fraction(max(last, 1), latest) if away > _MISCALIBRATED else Fraction(1)
+        at = [pair.monotonic + gtod + round((latest - pair.raw) * rate) for pair in pairs]
+        middle = (max(at) + min(at)) // 2
         return Clock(
             "",
-            Relation(latest, latest + middle, error=spread + tick(kernel), drift=_CALIBRATED),
+            Relation(latest, middle, rate, max(at) - middle + tick(kernel), max(_CALIBRATED, float(away))),
             "sched_clock is not stable: by what it and CLOCK_MONOTONIC were at the last tick",
         )
 
@@ -265,7 +270,8 @@ class _Axis:
 def _crash(kernel: Kernel, known: dict[str, Clock]) -> int:
     """The last instant on the axis that the dump knows of."""
     told: dict[str, int] = {}
-    with kernel.quiet():
+    # What log and traces lack is their tables' to tell.
+    with kernel.scope("the crash"), kernel.quiet():
         with suppress(KernlabError):
             told["the log"] = _latest(Ring.read(kernel).records().infos["ts_nsec"])
         mono = known["mono"].relation

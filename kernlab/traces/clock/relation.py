@@ -35,12 +35,13 @@ class Relation:
     def apply(self, values: npt.NDArray[np.integer]) -> tuple[I64, I64]:
         """What a clock said, on the axis: (ns, how far that may be off in ns; FAR where it is not known at all)."""
         counts, far = _signed(values)
+        if max(abs(self.zero), abs(self.axis)) >= FAR:
+            return np.full(len(counts), FAR), np.full(len(counts), FAR)
         # In two's complement the difference is right wherever it fits, which is checked in floats.
-        distance = counts - np.int64(self.zero) if abs(self.zero) < FAR else np.zeros_like(counts)
-        rough = (counts.astype(np.float64) - float(self.zero)) * float(self.rate)
-        far |= (np.abs(rough + float(self.axis)) >= FAR) | (
-            np.abs(counts.astype(np.float64) - self.zero) >= FAR
-        )
+        distance = counts - np.int64(self.zero)
+        span = counts.astype(np.float64) - float(self.zero)
+        rough = span * float(self.rate)
+        far |= np.max(np.abs([span, rough, rough + float(self.axis)]), axis=0) >= FAR
         distance[far] = 0
         passed = scaled(distance, self.rate)
         ns = passed + np.int64(self.axis)
