@@ -16,6 +16,7 @@ from kernlab.traces.ftrace.buffers import Instance
 from kernlab.traces.ftrace.enabled import Enabled, enabled_events
 from kernlab.traces.ftrace.holes import holes_of
 from kernlab.traces.ftrace.numbers import Numbers, numbers_of
+from kernlab.traces.ftrace.rows import clock_of
 from kernlab.util.text import few
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Recording:
     @cached_property
     def clock(self) -> str:
         """The name of its clock."""
-        return (self._ftrace._clock(self.instance)[0] or "local") if self.instance is not None else "local"
+        return clock_of(self._ftrace, self.name) or "local"
 
     @cached_property
     def _known(self) -> bool:

@@ -220,7 +220,7 @@ class Replay(Losing, Spelt):
         )
         rows = rows[np.lexsort((found.cpu[rows], found.start[rows]))]
         found = found.take(rows)
-        where, lives = self._sources.tasks_of(found.pid, found.cpu)
+        where, lives = self._sources.tasks_of(found.pid, found.cpu, found.end)
         return frame(
             self._kernel,
             "replay running",

@@ -40,6 +40,8 @@ Mask = npt.NDArray[np.bool_]
 _TICK = 10_000_000
 #: Readings that are further apart (ns) do not tell what was between them.
 _APART = 10_000_000_000
+#: include/linux/threads.h: more CPUs are none.
+_MOST_CPUS = 1 << 16
 _NOTHING = (
     "nothing tells of memory before the crash: neither page events, nor marks of the recorder, nor blocks "
     "of the log"
@@ -316,27 +318,37 @@ class Sources:
         return pressure(self.kernel, self.marks, self.mark_time, self.clocks.crash_ns)
 
     @cached_property
-    def _tasks(self) -> tuple[I64, I64, npt.NDArray[np.uint64]]:
-        """pid, CPU (of idle threads, else -1) and address of the tasks in the dump, sorted by the first two."""
+    def _tasks(self) -> tuple[I64, npt.NDArray[np.uint64], I64]:
+        """The tasks in the dump by thread id (of idle ones by CPU): (keys ascending, addresses, begin on the axis)."""
         task = find_tasks(self.kernel)
-        pid, cpu = task["pid"], task.first("thread_info.cpu", "cpu") if task.has("thread_info.cpu") else None
-        number = pid.filled(-1).astype(np.int64)
-        idle = number == 0
-        where = np.where(idle, -1 if cpu is None else cpu.filled(-1).astype(np.int64), -1)
-        order = np.lexsort((where, number))
-        order = order[number[order] >= 0]
-        return number[order], where[order], task.addresses[order]
+        pid = task["pid"].int64.filled(-1)
+        # Linux commit bcf9033e5449 moved it (in v5.16); a kernel for one CPU has none.
+        paths = [path for path in ("thread_info.cpu", "cpu") if task.has(path)]
+        cpu = task[paths[0]].int64.filled(0) if paths else np.zeros(len(task), dtype=np.int64)
+        begun = task.first("start_boottime", "real_start_time").int64.filled(0) + self._boot_offset
+        keys = _thread_keys(pid, cpu)
+        order = np.argsort(keys, kind="stable")
+        order = order[pid[order] >= 0]
+        return keys[order], task.addresses[order], begun[order]
 
-    def tasks_of(self, pid: I64, cpu: I64) -> tuple[npt.NDArray[np.uint64], Mask]:
-        """The task_struct of each thread id (of 0 the CPU's idle task), and whether it lives in the dump."""
-        number, where, address = self._tasks
-        if not len(number):
+    def tasks_of(self, pid: I64, cpu: I64, end: I64) -> tuple[npt.NDArray[np.uint64], Mask]:
+        """The task_struct of each thread id (of 0 the CPU's idle task), and whether that is in the dump.
+
+        One that began after `end` (ns on the axis) has the number of another, which is gone.
+        """
+        keys, address, begun = self._tasks
+        if not len(keys):
             return np.zeros(len(pid), dtype=np.uint64), np.zeros(len(pid), dtype=bool)
-        keys = number * (1 << 20) + where + 1
-        wanted = pid.clip(min=-1) * (1 << 20) + np.where(pid == 0, cpu, -1) + 1
+        wanted = _thread_keys(pid, cpu)
         place = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
-        lives = keys[place] == wanted
+        lives = (keys[place] == wanted) & (begun[place] <= end + _TICK)
         return np.where(lives, address[place], np.uint64(0)), lives
+
+
+def _thread_keys(pid: I64, cpu: I64) -> I64:
+    """What tells threads apart: their id, and the CPU of idle ones, which all have 0."""
+    keys: I64 = np.where(pid == 0, cpu.clip(0, _MOST_CPUS - 1), pid.clip(-1, 1 << 32) + _MOST_CPUS)
+    return keys
 
 
 def _say(one: Break) -> str:

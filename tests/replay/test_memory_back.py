@@ -116,6 +116,20 @@ def test_no_value_crosses_a_break():
     assert memory.begin == 200
 
 
+def test_no_events_are_followed_into_a_hole(kernel):
+    machine = Machine([(ANON, 0, 1)])
+    machine.alloc = [(110, *machine.alloc[0][1:]), (140, 0, 1, 0x1009, 0, 0x100, 1)]
+    recording = Made(kernel, PAGES, {"mm_page_alloc": machine.alloc})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "kinds_of_frames", lambda _, frames: np.full(len(frames), ANON, dtype="i1"))
+        curve = curves.curve_of(kernel, recording)
+    hole = Break(130, 150, "ftrace", 0, "lost")
+    memory = Memory(readings((100, state(10)), (200, state(20))), curve, [hole])
+    values, known, _ = memory.at(np.array([100, 115, 130, 140, 160, 200]))
+    assert known[:, ANON].tolist() == [True, True, True, False, True, True]
+    assert (values[known[:, ANON], ANON] // PAGE).tolist() == [10, 11, 11, 20, 20]
+
+
 def test_the_head_of_a_ring_that_was_overwritten_is_a_break():
     head = Break(None, 60, "ftrace", 1, "overwritten")
     memory = Memory(readings((0, state(10)), (100, state(30)), (200, state(20))), None, [head])

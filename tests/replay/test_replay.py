@@ -79,3 +79,16 @@ def test_it_says_what_it_is_from(oom):
     assert "<table>" in replay._repr_html_()
     assert "peak memory" in replay.marks["kind"].tolist()
     assert replay.marks["kind"].iloc[-1]
+
+
+def test_what_ran_leads_to_its_task(opened):
+    dump = opened("debian-6.1")
+    running, tasks = dump.replay().running, dump.tasks
+    idle = running[running["pid"] == 0].iloc[-1]
+    swapper = tasks[(tasks["pid"] == 0) & (tasks["cpu"] == idle["cpu"])].iloc[0]
+    assert idle["task"] == swapper["address"]
+    init = running[running["pid"] == 1]
+    assert (init["task"] == tasks[tasks["pid"] == 1]["address"].iloc[0]).all()
+    # Who is gone has none.
+    gone = running[~running["pid"].isin(tasks["pid"])]
+    assert gone["task"].isna().all()
