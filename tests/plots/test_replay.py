@@ -171,6 +171,27 @@ def test_lines_of_processes_are_the_largest_and_their_bytes(frames):
     assert "leak (812) 1.2 GiB at most" in ax.get_label()
 
 
+def test_a_window_between_two_readings_draws_what_held(frames):
+    known = ns(frames.memory.dropna(subset=["total_bytes"])["time"])
+    at = int(known[known > 110 * NS][0])
+    since, until = (at + 10_000_000) / NS, (at + 30_000_000) / NS
+    memory, processes = replay(frames, lanes=["memory", "processes"], since=since, until=until, top=2)
+    row = frames.memory[ns(frames.memory["time"]) == at].iloc[0]
+    assert corners(drawn(memory, "_anonymous"))[:, 1].max() == row["anon_bytes"]
+    table = frames.memory_by_process[ns(frames.memory_by_process["time"]) == at]
+    lines = [line for line in processes.get_lines() if line.get_label().lstrip("_").isdigit()]
+    assert sorted(float(np.nanmax(line.get_ydata())) for line in lines) == sorted(
+        table["rss_bytes"].nlargest(2)
+    )
+    for line in lines:
+        assert (line.get_xdata()[0], line.get_xdata()[-1]) == pytest.approx((since, until))
+    # Of a process that is not told of any more nobody knows that it was still there.
+    told = frames.memory_by_process
+    over = told[(ns(told["time"]) <= at) | (told["pid"] != 812).to_numpy()]
+    ax = lane(dataclasses.replace(frames, memory_by_process=over), "processes", since=since, until=until)
+    assert "leak" not in ax.get_label()
+
+
 def test_a_title_says_what_filled_memory():
     at = np.arange(0, 100, dtype=np.int64) * NS
     free = np.interp(at / NS, [0, 20, 32, 99], [800.0, 800.0, 10.0, 12.0])

@@ -80,8 +80,7 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
     table = scene.frames.memory_by_process
     at = nanoseconds(table["time"])
     order = np.argsort(at, kind="stable")
-    order = order[at[order] <= scene.last]
-    # What a process had when the window begins was told at some time before.
+    # What a process had when the window begins was told at some time before, and is told again if it lives on.
     rows, at = table.iloc[order], at[order]
     rss = floats(rows["rss_bytes"])
     pid = rows["pid"].fillna(-1).to_numpy(dtype=np.int64)
@@ -91,14 +90,15 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
     of_begin, begins = pd.factorize(begun)
     codes, pairs = pd.factorize(of_pid * len(begins) + of_begin)
     keys = pids[pairs // max(len(begins), 1)].tolist()
-    most = np.zeros(len(keys))
-    held = _held(at, codes, len(keys), scene.first)
+    most, final = np.zeros(len(keys)), np.full(len(keys), -1)
+    np.maximum.at(final, codes, at)
+    held = _held(at, codes, final, scene)
     np.maximum.at(most, codes[held], np.nan_to_num(rss[held]))
     is_named = np.array([key >= 0 for key in keys], dtype=bool)
     largest = [
         int(code) for code in np.argsort(-most, kind="stable")[:top] if is_named[code] and most[code] > 0
     ]
-    everyone = at[pid < 0]
+    everyone = at[(pid < 0) & (at <= scene.last)]
     names, high, said = [], 1.0, []
     for code in reversed(largest):
         own = np.flatnonzero(held & (codes == code))
@@ -109,6 +109,8 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
             when, size = np.append(when, everyone), np.append(size, np.full(len(everyone), np.nan))
             order = np.argsort(when, kind="stable")
             when, size = when[order], size[order]
+        if final[code] > scene.last and len(when):
+            when, size = np.append(when, scene.last), np.append(size, size[-1])
         kept = few_rows(when, size, scene.first, scene.last, scene.cells)
         x, y = steps(seconds(np.maximum(when[kept], scene.first)), size[kept])
         # Nothing resident is a process that is not there: its line does not go on.
@@ -137,13 +139,13 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
     )
 
 
-def _held(at: I64, codes: I64, count: int, first: int) -> npt.NDArray[np.bool_]:
-    """Which rows are of the window, or the last one of a process before it."""
-    before = np.flatnonzero(at < first)
-    lead = np.full(count, -1)
+def _held(at: I64, codes: I64, final: I64, scene: Scene) -> npt.NDArray[np.bool_]:
+    """Which rows are of the window, or the last before it of a process that lived on; `final` is when each ends."""
+    before = np.flatnonzero(at < scene.first)
+    lead = np.full(len(final), -1)
     np.maximum.at(lead, codes[before], before)
-    held = at >= first
-    held[lead[lead >= 0]] = True
+    held = (at >= scene.first) & (at <= scene.last)
+    held[lead[(lead >= 0) & (final >= scene.first)]] = True
     return held
 
 
