@@ -43,13 +43,10 @@ def moment(seconds: float, span: float) -> str:
     return f"{seconds:.{max(decimals(span) + 2, 3)}f} s"
 
 
-def before(seconds: float, step: float) -> str:
-    """A time before the crash, one of some that are `step` seconds apart: "−5 s", "−20 ms", "crash"."""
+def before(seconds: float, step: float, most: float) -> str:
+    """A time before the crash, of some that are `step` seconds apart and `most` at most: "−5 s", "−20 ms", "crash"."""
     if abs(seconds) < step / 1e3:
         return "crash"
-    # A short window long before the crash still counts seconds.
     units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
-    unit, size = next(
-        (unit, size) for unit, size in units if step >= size / 2 or abs(seconds) >= 1e4 * size / 1e3
-    )
+    unit, size = next(((unit, size) for unit, size in units if most >= size), units[-1])
     return f"\N{MINUS SIGN}{-seconds / size:.{decimals(step / size)}f} {unit}"

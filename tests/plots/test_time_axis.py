@@ -30,14 +30,14 @@ def test_all_ticks_differ_and_none_lies_on_another(low, high):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "step", "text"),
+    ("seconds", "step", "most", "text"),
     [
-        (-20, 5, "−20 s"), (-0.02, 0.005, "−20 ms"), (-2.5e-5, 5e-6, "−25 µs"), (0, 1, "crash"),
-        (-45.722, 0.002, "−45.722 s"), (-1.5, 0.5, "−1.5 s"), (-3e-8, 1e-8, "−30 ns"),
+        (-20, 5, 30, "−20 s"), (-0.02, 0.005, 0.03, "−20 ms"), (-2.5e-5, 5e-6, 5e-5, "−25 µs"), (0, 1, 9, "crash"),
+        (-45.722, 0.002, 45.73, "−45.722 s"), (-0.5, 0.5, 1.5, "−0.5 s"), (-3e-8, 1e-8, 5e-8, "−30 ns"),
     ],
 )  # fmt: skip
-def test_times_before_the_crash(seconds, step, text):
-    assert before(seconds, step) == text
+def test_times_before_the_crash(seconds, step, most, text):
+    assert before(seconds, step, most) == text
 
 
 def test_digits_behind_the_point():

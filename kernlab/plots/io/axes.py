@@ -72,20 +72,28 @@ def hollow(ax: Axes, theme: style.Theme, ns: I64, y: F64) -> None:
     )
 
 
-def lasting(ax: Axes, theme: style.Theme, requests: Requests, rows: npt.NDArray[Any], y: F64) -> None:
-    """Lines from issue to completion at the heights `y` (of all requests), where there are so few that they show.
+def lasting(
+    ax: Axes,
+    theme: style.Theme,
+    requests: Requests,
+    rows: npt.NDArray[Any],
+    y: F64,
+    colours: npt.NDArray[np.object_] | None = None,
+) -> None:
+    """Lines from issue to completion at the heights `y`, in `colours` (of all requests), where they are few.
 
     What never came back has one to the end in any case that so many can be told apart.
     """
     answered, pending = rows[~requests.pending[rows]], rows[requests.pending[rows]]
     for which, colour, most in ((answered, theme.mute, _SINGLE), (pending, theme.vermilion, _SINGLE // 4)):
         if 0 < len(which) <= most:
+            own = colour if colours is None or colour is theme.vermilion else colours[which].tolist()
             ends = np.where(requests.pending[which], requests.last, requests.completed[which])
             ax.hlines(
                 y[which],
                 seconds(requests.begun[which]),
                 seconds(np.minimum(ends, requests.last)),
-                colors=colour,
+                colors=own,
                 linewidth=1.2,
                 zorder=1.5,
             )

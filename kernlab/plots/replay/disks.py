@@ -92,7 +92,8 @@ def offsets(ax: Axes, scene: Scene, disk: str) -> None:
             rows = kept[(who[kept] == code) & (requests.kind[kept] == kind)]
             dots(ax, x[rows], y[rows], scene.people.colours[code], kind, size=_size(kept))
     out = np.flatnonzero(requests.bytes > 0)
-    lasting(ax, scene.theme, requests, out, y)
+    fills = np.array(scene.people.colours, dtype=object)[who]
+    lasting(ax, scene.theme, requests, out, y, fills)
     never = out[requests.pending[out]]
     hollow(ax, scene.theme, requests.begun[never], y[never])
     edge_marks(ax, scene.theme, requests, requests.pending & (requests.bytes == 0))
@@ -164,7 +165,8 @@ def latency(ax: Axes, scene: Scene, disk: str) -> None:
     latency_axis(ax, took, age)
     height = np.full(len(requests.issued), np.nan)
     height[whole], height[pending] = y, age / 1e6
-    lasting(ax, scene.theme, requests, np.append(whole, pending), height)
+    fills = np.array(scene.people.colours, dtype=object)[who]
+    lasting(ax, scene.theme, requests, np.append(whole, pending), height, fills)
     _hatch(ax, scene, requests)
     name = escape_plot(disk)
     if not len(took):

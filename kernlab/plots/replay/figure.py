@@ -248,7 +248,7 @@ def _frame(axes: Any, scene: Scene, notes: Sequence[str]) -> None:
     ticks = locator.tick_values(low - crash, high - crash)
     step = float(ticks[1] - ticks[0]) if len(ticks) > 1 else scene.span
     top.xaxis.set_major_locator(locator)
-    top.xaxis.set_major_formatter(FuncFormatter(lambda value, _: before(value, step)))
+    top.xaxis.set_major_formatter(FuncFormatter(lambda value, _: before(value, step, crash - low)))
     top.tick_params(length=0, labelsize=SIZE, labelcolor=theme.soft, pad=4)
     top.spines["top"].set_visible(False)
     height = float(figure.get_figheight())
