@@ -36,6 +36,7 @@ CLASSES = {
     "kernlab.traces.relay.files:RelayFiles": ("wait", "slots", "close"),
     "kernlab.traces.ftrace.view:Ftrace": (),
     "kernlab.traces.ftrace.files:FtraceFile": ("path", "close"),
+    "kernlab.traces.ftrace.text_view:FtraceText": ("close",),
     "kernlab.traces.blktrace.latency:Latencies": (),
     "kernlab.replay.replay:Replay": (),
 }

@@ -6,7 +6,6 @@ say stays.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from kernlab.errors import DumpFormatError
 from kernlab.formats.source import Source as Bytes
 from kernlab.traces.ftrace.dat_layout import MAGIC, PACKED, PACKINGS, SECTION, Option, unpack
+from kernlab.traces.ftrace.dat_reader import Cut, Reader, inside, text_of
 from kernlab.traces.ftrace.source import Machine
 
 U8 = npt.NDArray[np.uint8]
@@ -26,10 +26,6 @@ _MOST_BUFFERS, _MOST_CPUS, _MOST_OPTIONS = 1 << 12, 1 << 14, 1 << 10
 
 #: What packed parts may unpack to: so many bytes for each of the file, and no less than the second.
 _UNPACKED_PER_BYTE, _LEAST_UNPACKED = 64, 1 << 28
-
-
-class Cut(DumpFormatError):  # noqa: N818 - a part that the file does not hold whole
-    """A part of a file ends before all of it was read."""
 
 
 @dataclass
@@ -51,54 +47,6 @@ class Buffer:
     packed: bool = False
     streams: list[Stream] = field(default_factory=list)
     text: str | None = None
-
-
-class Reader:
-    """Numbers and strings, one after the other, from bytes that may end too early."""
-
-    def __init__(
-        self, machine: Machine, read: Callable[[int, int], bytes], end: int, at: int = 0, what: str = ""
-    ):
-        self._machine, self._read, self.end, self.at, self._what = machine, read, end, at, what
-
-    def take(self, size: int) -> bytes:
-        """The next `size` bytes. Raises Cut."""
-        if size > self.end - self.at:
-            raise Cut(
-                f"{self._what} claims {size:,} bytes at {self.at:,}, but there are {max(self.end - self.at, 0):,}"
-            )
-        found = self._read(self.at, size)
-        if len(found) < size:
-            raise Cut(f"{self._what} cannot be read at {self.at + len(found):,}")
-        self.at += size
-        return found
-
-    def numbers(self, kind: str) -> tuple[int, ...]:
-        """Numbers in the file's byte order. Raises Cut."""
-        kind = self._machine.mark + kind
-        return struct.unpack(kind, self.take(struct.calcsize(kind)))
-
-    def number(self, kind: str) -> int:
-        """One number. Raises Cut."""
-        return self.numbers(kind)[0]
-
-    def string(self) -> str:
-        """Text up to a NUL. Raises Cut."""
-        parts = []
-        while self.at < self.end:
-            piece = self._read(self.at, min(256, self.end - self.at))
-            if not piece:
-                break
-            place = piece.find(b"\0")
-            parts.append(piece if place < 0 else piece[:place])
-            self.at += len(piece) if place < 0 else place + 1
-            if place >= 0:
-                return b"".join(parts).decode("utf-8", "backslashreplace")
-        raise Cut(f"{self._what} has a string without an end")
-
-    def sized(self, kind: str) -> bytes:
-        """Bytes behind their length. Raises Cut."""
-        return self.take(self.number(kind))
 
 
 @dataclass
@@ -182,11 +130,9 @@ class _Parts:
 
     def _machine_of_kernel(self) -> None:
         """The header's long is the one of who recorded; sub-buffers have the kernel's (trace-cmd.dat.v6(5))."""
-        for line in self.dat.header_page.splitlines():
-            if "local_t commit" in line and "size:4" in line.replace(" ", ""):
-                self.dat.machine = Machine(4, self._machine.big)
-            elif "local_t commit" in line and "size:8" in line.replace(" ", ""):
-                self.dat.machine = Machine(8, self._machine.big)
+        self.dat.machine = Machine(
+            commit_bytes(self.dat.header_page) or self._machine.word, self._machine.big
+        )
 
     # Version 6.
 
@@ -196,8 +142,8 @@ class _Parts:
         self._ftrace_events(head)
         self._events(head)
         dat.kallsyms = head.sized("I")
-        dat.printk = _text(head.sized("I"))
-        dat.comms = _text(head.sized("Q"))
+        dat.printk = text_of(head.sized("I"))
+        dat.comms = text_of(head.sized("Q"))
         cpus = head.number("I")
         if cpus > _MOST_CPUS:
             raise Cut(f"{self._data.path} claims {cpus:,} CPUs")
@@ -216,7 +162,7 @@ class _Parts:
         if any(number == Option.TRACECLOCK for number, _ in dat.options) and top.text is None:
             # A file that lacks this part was written by a release that lost it.
             try:
-                dat.clocks = _text(head.sized("Q"))
+                dat.clocks = text_of(head.sized("Q"))
             except Cut:
                 dat.clocks = ""
         for number, body in dat.options:
@@ -224,7 +170,7 @@ class _Parts:
                 self._instance_6(body, cpus)
 
     def _instance_6(self, body: bytes, cpus: int) -> None:
-        option = _inside(self._machine, body, "an instance")
+        option = inside(self._machine, body, "an instance")
         try:
             at = option.number("Q")
             buffer = Buffer(option.string(), "", self.dat.page_size)
@@ -238,7 +184,7 @@ class _Parts:
 
     def _data_of(self, head: Reader, kind: bytes, cpus: int, buffer: Buffer) -> None:
         if kind.startswith(b"latency"):
-            buffer.text = _text(self._data.read(head.at, self._data.size - head.at))
+            buffer.text = text_of(self._data.read(head.at, self._data.size - head.at))
             return
         if not kind.startswith(b"flyrecord"):
             raise Cut(
@@ -307,9 +253,9 @@ class _Parts:
             elif number == Option.KALLSYMS:
                 dat.kallsyms = self._section(place, number, "symbols").sized("I")
             elif number == Option.PRINTK:
-                dat.printk = _text(self._section(place, number, "formats of trace_printk").sized("I"))
+                dat.printk = text_of(self._section(place, number, "formats of trace_printk").sized("I"))
             elif number == Option.CMDLINES:
-                dat.comms = _text(self._section(place, number, "names of tasks").sized("Q"))
+                dat.comms = text_of(self._section(place, number, "names of tasks").sized("Q"))
         except DumpFormatError as error:
             self._lost(f"a part of the file is left out: {error}")
 
@@ -322,7 +268,7 @@ class _Parts:
         if not flags & PACKED:
             return self._reader(self._machine, what, head.at, head.at + size)
         packed, whole = head.numbers("II")
-        return _inside(self._machine, self.unpacked(head.take(packed), whole), what)
+        return inside(self._machine, self.unpacked(head.take(packed), whole), what)
 
     def unpacked(self, data: bytes, size: int) -> bytes:
         """Bytes that were packed. Raises DumpFormatError for more than a file of this size can mean."""
@@ -332,7 +278,7 @@ class _Parts:
         return unpack(data, size, self.dat.packing)
 
     def _buffer_7(self, number: int, body: bytes) -> Buffer:
-        option = _inside(self._machine, body, "an instance")
+        option = inside(self._machine, body, "an instance")
         at, name, clock = option.number("Q"), option.string(), option.string()
         head = self._reader(self._machine, f"instance {name!r}", at)
         _, flags, _, size = head.numbers(SECTION)
@@ -341,7 +287,7 @@ class _Parts:
             raw = self._data.read(head.at, min(size, self._data.size - head.at))
             if packed:
                 raw = self.chunks(raw)
-            return Buffer(name, clock, 0, text=_text(raw))
+            return Buffer(name, clock, 0, text=text_of(raw))
         buffer = Buffer(name, clock, option.number("I"), packed)
         for _ in range(min(option.number("I"), _MOST_CPUS)):
             buffer.streams.append(Stream(*option.numbers("IQQ")))
@@ -356,20 +302,20 @@ class _Parts:
     def _headers(self, head: Reader) -> None:
         if head.take(12) != b"header_page\0":
             raise Cut(f"{self._data.path} lacks the format of its sub-buffers (header_page)")
-        self.dat.header_page = _text(head.sized("Q"))
+        self.dat.header_page = text_of(head.sized("Q"))
         if head.take(13) != b"header_event\0":
             raise Cut(f"{self._data.path} lacks the format of its events' headers (header_event)")
         head.sized("Q")
 
     def _ftrace_events(self, head: Reader) -> None:
         for _ in range(head.number("I")):
-            self.dat.formats.append(("ftrace", _text(head.sized("Q"))))
+            self.dat.formats.append(("ftrace", text_of(head.sized("Q"))))
 
     def _events(self, head: Reader) -> None:
         for _ in range(head.number("I")):
             system = head.string()
             for _ in range(head.number("I")):
-                self.dat.formats.append((system, _text(head.sized("Q"))))
+                self.dat.formats.append((system, text_of(head.sized("Q"))))
 
 
 _SECTIONS = frozenset(
@@ -387,12 +333,20 @@ _SECTIONS = frozenset(
 )
 
 
+def commit_bytes(header_page: str) -> int | None:
+    """Bytes of a long of the kernel, by the format of its sub-buffers (events/header_page)."""
+    for line in header_page.splitlines():
+        if "local_t commit" in line:
+            return next((word for word in (4, 8) if f"size:{word};" in line.replace(" ", "")), None)
+    return None
+
+
 def unpacked_chunks(
     raw: bytes, machine: Machine, unpacked: Callable[[bytes, int], bytes]
 ) -> tuple[bytes, str]:
     """A count, and so many chunks (sizes packed and unpacked, bytes): what they hold, and what stopped that."""
     found: list[bytes] = []
-    reader = _inside(machine, raw, "its chunks")
+    reader = inside(machine, raw, "its chunks")
     try:
         for _ in range(reader.number("I")):
             packed, whole = reader.numbers("II")
@@ -403,11 +357,3 @@ def unpacked_chunks(
     except DumpFormatError as error:
         return b"".join(found), str(error)
     return b"".join(found), ""
-
-
-def _inside(machine: Machine, data: bytes, what: str) -> Reader:
-    return Reader(machine, lambda at, size: data[at : at + size], len(data), what=what)
-
-
-def _text(raw: bytes) -> str:
-    return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")

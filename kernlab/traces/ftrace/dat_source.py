@@ -87,14 +87,14 @@ _LONGS = {
 
 
 class DatSource:
-    """See `source.Source`. `dat` are the file's parts, `options` what it says of itself."""
+    """See `source.Source`. `dat` are the file's parts, read from it or given, `options` what it says of itself."""
 
     token = ""
 
-    def __init__(self, data: Bytes):
+    def __init__(self, data: Bytes, dat: TraceDat | None = None):
         self._data = data
         self.source = str(data.path)
-        self.dat: TraceDat = read_trace_dat(data)
+        self.dat = dat or read_trace_dat(data)
         self.machine = self.dat.machine
         self.options: Options = read_options(self.dat.options, self.machine)
         self._own = [*data.problems, *self.dat.problems, *self.options.problems]
@@ -107,7 +107,12 @@ class DatSource:
 
     @property
     def problems(self) -> list[str]:
-        """See Source.problems."""
+        """See Source.problems: of a file each table tells `told`, sentence by sentence."""
+        return []
+
+    @property
+    def told(self) -> list[str]:
+        """What the file lacks, and what was found damaged so far."""
         return [*self._own, *self._data.since_opened()]
 
     def check_open(self) -> None:

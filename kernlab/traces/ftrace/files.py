@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,9 +20,11 @@ from kernlab.formats.source import Source as Bytes
 from kernlab.formats.source import kind_of, open_source
 from kernlab.traces.ftrace.dat_read import is_trace_dat
 from kernlab.traces.ftrace.dat_source import DatSource
+from kernlab.traces.ftrace.text_view import FtraceText
+from kernlab.traces.ftrace.trace_text import is_trace_text, parse_lines
 from kernlab.traces.ftrace.view import Ftrace
 
-__all__ = ["FtraceFile", "open"]
+__all__ = ["FtraceFile", "FtraceText", "open"]
 
 _LOOKED_AT = 4096
 
@@ -38,7 +41,7 @@ class FtraceFile(Ftrace):
     def __init__(self, source: DatSource):
         super().__init__(source)
         self._file = source
-        self.problems[:] = source.problems
+        self.problems[:] = source.told
 
     @property
     def path(self) -> Path:
@@ -61,7 +64,7 @@ class FtraceFile(Ftrace):
         dat, options = self._file.dat, self._file.options
         used = self._instances[0].clock_id if self._instances else None
         known = {
-            "version": dat.version,
+            "version": dat.version or None,
             "compression": dat.packing,
             "byte_order": dat.machine.order,
             "long_bytes": dat.machine.word,
@@ -110,14 +113,21 @@ class FtraceFile(Ftrace):
 
     def __repr__(self) -> str:
         inside = super().__repr__().removeprefix("<ftrace: ")
-        return f"<trace.dat {show_controls(self.path.name)}: {inside}"
+        what = "trace.dat" if self._file.dat.version else "consumed trace"
+        return f"<{what} {show_controls(self.path.name)}: {inside}"
 
 
-def open(path: str | os.PathLike[str]) -> FtraceFile:  # noqa: A001 - as kernlab.open
-    """Open a trace.dat of trace-cmd, KernelShark or `dump.ftrace.save` (version 6 or 7), compressed with xz or not.
+def open(  # noqa: A001 - as kernlab.open
+    path: str | os.PathLike[str], *, consume: bool = False
+) -> FtraceFile | FtraceText:
+    """Open a trace, compressed with xz, gzip, zstd or bzip2 or not, or the folder of a live one.
 
-    Of either byte order, of machines of 32 and 64 bits. Raises DumpFileError where the file cannot be opened,
-    DumpFormatError where it is not a trace.
+    A trace.dat of trace-cmd, KernelShark or `dump.ftrace.save`, of version 6 or 7, either byte order, machines of 32
+    and 64 bits: an `FtraceFile`. Text of tracefs' file trace, or what `trace-cmd report` prints: an `FtraceText`.
+    The folder of tracefs (/sys/kernel/tracing), of an instance in it, or a copy: what its files `trace` say, which
+    takes nothing from the buffers, an `FtraceText`, too. With `consume` the events themselves, which the kernel then
+    forgets: an `FtraceFile`, which `save` writes as a trace.dat.
+    Raises DumpFileError where the file cannot be opened, DumpFormatError where it is not a trace.
 
     >>> path = dump.ftrace.save("trace.dat")
     >>> kernlab.ftrace.open(path)
@@ -127,12 +137,37 @@ def open(path: str | os.PathLike[str]) -> FtraceFile:  # noqa: A001 - as kernlab
     0 0 days 00:00:13.325584627  swapper/0         init
     1 0 days 00:00:13.327828715       init  rcu_preempt
     """
-    data = _bytes(Path(os.fsdecode(path)))
+    where = Path(os.fsdecode(path))
+    if where.is_dir():
+        return _open_folder(where, consume)
+    if consume:
+        raise DumpFileError(errno.ENOTDIR, "only a live trace is consumed: name tracefs' folder", str(where))
+    data = _bytes(where)
     try:
+        if not is_trace_dat(data.read(0, _LOOKED_AT)):
+            return _text_of(data)
         return FtraceFile(DatSource(data))
     except BaseException:
         data.close()
         raise
+
+
+def _open_folder(folder: Path, consume: bool) -> FtraceFile | FtraceText:
+    from kernlab.traces.ftrace import live
+
+    if not live.is_tracefs(folder):
+        raise DumpFileError(
+            errno.EISDIR,
+            "this folder is not tracefs (it has no trace and per_cpu): name /sys/kernel/tracing",
+            str(folder),
+        )
+    return FtraceFile(DatSource(*live.consume(folder))) if consume else live.open_live(folder)
+
+
+def _text_of(data: Bytes) -> FtraceText:
+    with closing(data):
+        lines = data.read(0, data.size).decode("utf-8", "backslashreplace").split("\n")
+    return FtraceText(data.path, {"": parse_lines(lines)})
 
 
 def _bytes(path: Path) -> Bytes:
@@ -158,7 +193,9 @@ def _bytes(path: Path) -> Bytes:
 
 
 def _check(path: Path, start: bytes) -> None:
-    if not is_trace_dat(start):
-        raise DumpFormatError(
-            f"{path} is not a trace.dat of trace-cmd: it begins with {start[:10]!r}. A dump is opened with kernlab.open"
-        )
+    if is_trace_dat(start) or is_trace_text(start.decode("utf-8", "backslashreplace")):
+        return
+    raise DumpFormatError(
+        f"{path} is not a trace: neither a trace.dat nor the text of one. It begins with {start[:10]!r}. "
+        "A dump is opened with kernlab.open"
+    )

@@ -97,7 +97,8 @@ class Report:
         if plugin is not None:
             try:
                 said = plugin(row.record, row.cpu)
-            except Failed:
+            except (Failed, KeyError, TypeError, ValueError):
+                # A record that is cut short, or a format that is not what the plugin knows.
                 said = "!"
             if said is not None:
                 return said
