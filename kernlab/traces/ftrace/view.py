@@ -67,6 +67,7 @@ class Ftrace(Losing, Spelt):
         return self._source.comms
 
     @cached_property
+    @telling
     def _trace(self) -> Trace:
         trace = self._source.main_trace() if self._buffer == MAIN else load(self._source, self._rings())
         for instance in self._instances:
