@@ -88,6 +88,23 @@ SAMPLES = {
             "requests that were on their way to the disk when the kernel died",
         ),
     ),
+    "flight": Sample(
+        "flight",
+        "6.12",
+        "The last minute of a machine that ran out of memory, with the recorder on: a program leaks, the disk slows, "
+        "the OOM killer takes the wrong one, the kernel panics. Page tables of four levels, as most machines have.",
+        (
+            "the recorder's trace instance `kernlab` (who ran, resident sizes, reclaim, block requests, the log) with "
+            "its marks: where memory was, four times a second, and the largest processes",
+            "the relay channel `vda/trace` of blktrace, and requests that were with the slow disk at the end",
+            "`billing`, which leaked 10 MB/s (oom_score_adj -900: the OOM killer took `reports` instead), `catalog` "
+            "(maps a file), `backup` (reads the disk), `basket` (shared memory), `archive` (partly in swap), `ledger` "
+            "(writes and waits), and `batch-N`, which come and go; the slab cache `story_session` with 80,000 objects, "
+            "leaked before",
+            "`samples.jsonl` in truth.tar.xz: where memory was five times a second until the end, as the guest read it",
+        ),
+        la57=False,
+    ),
     "oops": Sample(
         "oops",
         "sid",

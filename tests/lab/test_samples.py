@@ -87,5 +87,9 @@ def test_a_sample_agrees_with_its_truth(name: str) -> None:
             # The last thing that its init did was to take the name of the program that dies.
             assert stayed[1] == "init"
             stayed[1] = "billing"
+        if name == "flight":
+            # The OOM killer took one, and the children of `batch` end by themselves.
+            assert "reports" in stayed.values()
+            stayed = {pid: comm for pid, comm in stayed.items() if comm != "reports" and "batch-" not in comm}
         assert stayed.items() <= dict(zip(user["pid"], user["comm"], strict=True)).items()
         assert set(dump.modules["name"]) == set(truth.modules()["name"])
