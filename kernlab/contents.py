@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kernlab.display.stacks.stack import OpenStack
     from kernlab.player.player import OpenPlayer
     from kernlab.plots import Plots
-    from kernlab.replay.replay import OpenReplay
+    from kernlab.replay.opening import OpenReplay
     from kernlab.replay.timeline import Timeline
     from kernlab.struct_browser.disassembly import Disassemble
     from kernlab.struct_browser.entries import Entries
@@ -204,7 +204,7 @@ class Contents:
         "kernlab.traces.relay.view:Relay", "Relay channels and what is in them.", kept=True
     )
     replay: view[OpenReplay] = view(
-        "kernlab.replay.replay:OpenReplay",
+        "kernlab.replay.opening:OpenReplay",
         "The last seconds of the machine on one clock, memory run backwards from the crash.",
     )
     ftrace: view[Ftrace] = view("kernlab.traces.ftrace.view:Ftrace", "The buffers of ftrace.", kept=True)

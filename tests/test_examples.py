@@ -42,7 +42,7 @@ CLASSES = {
 }
 #: Views of a dump that are called.
 CALLED = (
-    "kernlab.replay.replay:OpenReplay",
+    "kernlab.replay.opening:OpenReplay",
     "kernlab.struct_browser.entries:Entries",
     "kernlab.struct_browser.explore:Explore",
     "kernlab.struct_browser.find:FindSymbols",

@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from kernlab.dataframes import frame, nullable
 from kernlab.dataframes.builder import describe
 from kernlab.escape import NO_MATH, escape_html, show_controls
+from kernlab.replay.columns import by_kind
 from kernlab.replay.kinds import KINDS
 from kernlab.replay.memory import SOURCES
 from kernlab.util.text import human_bytes
@@ -171,14 +171,6 @@ class Moment:
         return (
             f'<div class="kernlab-moment {NO_MATH}"><b>{escape_html(self._title)}</b><dl>{parts}</dl></div>'
         )
-
-
-def by_kind(values: npt.NDArray[np.int64], known: npt.NDArray[Any]) -> list[Any]:
-    """Columns of bytes by kind: int64[n, kinds] and bool[n, kinds] of which are known."""
-    return [
-        nullable(np.ascontiguousarray(values[:, kind]), np.ascontiguousarray(known[:, kind], dtype=bool))
-        for kind in range(values.shape[1])
-    ]
 
 
 def _columns(table: pd.DataFrame, *names: str) -> Any:

@@ -2,81 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses, frame, nullable
 from kernlab.replay import moments
 from kernlab.replay import pressure as pressures
-from kernlab.replay.memory import SOURCES
-from kernlab.replay.moment import Moment, by_kind
+from kernlab.replay.columns import begin_of, by_kind, categories, flushes, op_of, source_of, texts
+from kernlab.replay.moment import Moment
 from kernlab.replay.pressure import RESOURCES
 from kernlab.replay.requests import NEVER
 from kernlab.replay.sources import Sources
 from kernlab.traces.clock.relation import FAR
-from kernlab.traces.clock.window import Instant, instant, window
+from kernlab.traces.clock.window import Instant, instant
 from kernlab.util.losses import Losing, telling
 from kernlab.util.text import Spelt
 
-if TYPE_CHECKING:
-    from kernlab.dump import Dump
-
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-#: Letters of blktrace's rwbs and what they mean (kernel/trace/blktrace.c, blk_fill_rwbs).
-_OPS = {"R": "read", "W": "write", "D": "discard", "F": "flush", "Z": "zone"}
-
-
-class OpenReplay:
-    """`dump.replay(since=None, until=None, instance=None)`: the last seconds of the machine on one clock."""
-
-    def __init__(self, dump: Dump):
-        self._dump = dump
-
-    def __call__(
-        self, since: Instant | None = None, until: Instant | None = None, instance: str | None = None
-    ) -> Replay:
-        """The last seconds of the machine, as a `Replay`: tables over time that end at the crash.
-
-        since, until: seconds since boot, negative ones before the crash, a Timedelta, or a string that pandas reads;
-        instance: the trace instance to go by: the recorder's ("kernlab") where there is one, else the fullest. The
-        same arguments give the same object. Raises KernlabError for what is not an instant, or not an instance.
-
-        >>> dump.replay(since=-5).log.text.iloc[0]
-        'EXT4-fs (vda): re-mounted. Quota mode: none.'
-        """
-        kernel = self._dump._open_kernel()
-        kept = _kept(kernel)
-        if instance not in kept.sources:
-            sources = Sources(kernel, self._dump.ftrace, self._dump.relay, instance)
-            kept.sources.setdefault(instance, sources)
-        sources = kept.sources[instance]
-        first, last = window(sources.clocks, since, until)
-        key = first, last, instance
-        if key not in kept.replays:
-            kept.replays.setdefault(key, Replay(kernel, sources, first, last))
-        return kept.replays[key]
-
-
-@dataclass
-class _Kept:
-    """What was made of a dump: its sources by trace instance, and its replays by window and instance."""
-
-    sources: dict[str | None, Sources] = field(default_factory=dict)
-    replays: dict[tuple[int, int, str | None], Replay] = field(default_factory=dict)
-
-
-@fact
-def _kept(kernel: Kernel) -> _Kept:
-    return _Kept()
 
 
 class Replay(Losing, Spelt):
@@ -161,7 +109,7 @@ class Replay(Losing, Spelt):
             other_bytes=other,
             total_bytes=nullable(np.full(len(time), total or 0, dtype=np.int64), there),
             swap_bytes=swap,
-            source=_source(source),
+            source=source_of(source),
         )
 
     @cached_property
@@ -191,14 +139,14 @@ class Replay(Losing, Spelt):
             "replay memory by process",
             **self._times(found.time),
             pid=nullable(pid, ~is_break),
-            comm=_texts([*points.comm, None], of),
+            comm=texts([*points.comm, None], of),
             start_time=started,
             rss_bytes=nullable(found.values[:, :3].sum(axis=1), resident),
             anon_bytes=anon,
             file_bytes=file,
             shmem_bytes=shmem,
             swap_bytes=swap,
-            source=_source(found.source),
+            source=source_of(found.source),
         )
 
     @cached_property
@@ -268,8 +216,8 @@ class Replay(Losing, Spelt):
             disk=pd.array(table["disk"].to_numpy(), dtype="str"),
             sector=nullable(table["sector"].to_numpy().astype(np.uint64)),
             bytes=nullable(table["bytes"].to_numpy().astype(np.int64)),
-            op=pd.array(np.array([_op(name) for name in letters] or [""], dtype=object)[code], dtype="str"),
-            flush=np.array([_flushes(name) for name in letters] or [False], dtype=bool)[code],
+            op=pd.array(np.array([op_of(name) for name in letters] or [""], dtype=object)[code], dtype="str"),
+            flush=np.array([flushes(name) for name in letters] or [False], dtype=bool)[code],
             pid=nullable(pid),
             comm=comm,
             start=start.view("m8[ns]"),
@@ -297,8 +245,8 @@ class Replay(Losing, Spelt):
             self._kernel,
             "replay pressure",
             **self._times(found.time[keep]),
-            resource=_of([resource for resource, _ in RESOURCES], which),
-            kind=_of([kind for _, kind in RESOURCES], which),
+            resource=categories([resource for resource, _ in RESOURCES], which),
+            kind=categories([kind for _, kind in RESOURCES], which),
             share=found.share[keep],
             window=found.window[keep].view("m8[ns]"),
         )
@@ -366,20 +314,22 @@ class Replay(Losing, Spelt):
         ['it was not recording any more']
         """
         found = [
-            one for one in self._sources.all_breaks if one.until >= self._first and _begin(one) <= self._last
+            one
+            for one in self._sources.all_breaks
+            if one.until >= self._first and begin_of(one) <= self._last
         ]
-        found.sort(key=_begin)
+        found.sort(key=begin_of)
         cpu = [one.cpu for one in found]
         return frame(
             self._kernel,
             "replay breaks",
-            time=np.array([_begin(one) for one in found], dtype=np.int64).view("m8[ns]"),
-            source=_texts([one.source for one in found], np.arange(len(found))),
+            time=np.array([begin_of(one) for one in found], dtype=np.int64).view("m8[ns]"),
+            source=texts([one.source for one in found], np.arange(len(found))),
             cpu=nullable(
                 np.array([c or 0 for c in cpu], dtype=np.int64),
                 np.array([c is not None for c in cpu], dtype=bool),
             ),
-            reason=_texts([one.reason for one in found], np.arange(len(found))),
+            reason=texts([one.reason for one in found], np.arange(len(found))),
             until=np.array([one.until for one in found], dtype=np.int64).view("m8[ns]"),
         )
 
@@ -419,8 +369,8 @@ class Replay(Losing, Spelt):
             self._kernel,
             "replay marks",
             **self._times(np.array([time for time, _, _ in found], dtype=np.int64)),
-            kind=_texts([kind for _, kind, _ in found], np.arange(len(found))),
-            text=_texts([text for _, _, text in found], np.arange(len(found))),
+            kind=texts([kind for _, kind, _ in found], np.arange(len(found))),
+            text=texts([text for _, _, text in found], np.arange(len(found))),
         )
 
     @property
@@ -448,35 +398,3 @@ class Replay(Losing, Spelt):
 
     def _repr_html_(self) -> str:
         return moments.shown(self)
-
-
-def _begin(one: Any) -> int:
-    return one.until if one.since is None else int(one.since)
-
-
-def _source(codes: npt.NDArray[np.int8]) -> pd.Categorical:
-    names: Any = list(SOURCES)
-    return pd.Categorical.from_codes(codes, categories=names)
-
-
-def _of(names: list[str], codes: I64) -> pd.Categorical:
-    distinct: Any = list(dict.fromkeys(names))
-    place = np.array([distinct.index(name) for name in names], dtype=np.int64)
-    return pd.Categorical.from_codes(place[codes], categories=distinct)
-
-
-def _texts(strings: list[str | None], rows: I64) -> Any:
-    held = np.array([*strings, None], dtype=object)[rows]
-    return pd.array(held, dtype="str")
-
-
-def _op(rwbs: str) -> str:
-    """What a request does, by blktrace's letters; a leading F is a flush before it, unless nothing else follows."""
-    rest = rwbs.removeprefix("F")
-    if rwbs.startswith("F") and rest[:1] not in ("W", "R", "D"):
-        return "flush"
-    return _OPS.get(rest[:1], "other")
-
-
-def _flushes(rwbs: str) -> bool:
-    return rwbs.startswith("F") or "F" in rwbs[1:]

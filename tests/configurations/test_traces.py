@@ -36,6 +36,16 @@ def test_without_tracing_there_are_no_instances(below):
     assert len(dump.relay.channels) == len(below.relay.channels) > 0
 
 
+def test_a_replay_without_either_is_the_end_alone(below):
+    dump = Absence(symbols=_RELAY.symbols + _TRACING.symbols, types=_RELAY.types + _TRACING.types).of(below)
+    replay = dump.replay()
+    assert replay.memory["source"].tolist() == ["dump"]
+    assert replay.memory["anon_bytes"].iloc[-1] == below.replay().memory["anon_bytes"].iloc[-1]
+    assert not len(replay.running)
+    assert not len(replay.requests)
+    assert "nothing tells" in replay.trusted_reason
+
+
 @pytest.mark.parametrize("view", ["ftrace", "relay"])
 def test_what_symbols_do_not_say_is_not_none(below, view):
     """CONFIG_KALLSYMS_ALL=n: the variables have no symbols."""
