@@ -459,7 +459,7 @@ def test_the_static_figure_has_both_themes_and_tables(frames):
     assert html.count("data:image/png;base64,") == 2
     assert "<script" not in html
     end = frames.memory.iloc[-1]
-    assert f"<td>{end['free_bytes'] / (1 << 20):.1f} MiB</td>" in html
+    assert f">{end['free_bytes'] / (1 << 20):.1f} MiB</td></tr>" in html
     assert "Kernel panic" in html
     assert 'alt="Stacked areas of memory by kind' in html
     assert static(frames, since=-1, lanes=["memory"], as_svg=True).count("data:image/svg+xml;base64,") == 2

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
     from kernlab.traces.clock.window import Instant
 
+#: How tables look wherever the page has no style for them.
+_TABLE = '<table style="border-collapse:collapse;margin:0.8em 0">'
+_CAPTION = '<caption style="text-align:left;font-weight:bold;padding-bottom:0.3em">'
+_CELL, _TEXT = (
+    f'style="padding:0.1em 0.8em 0.1em 0;text-align:{side};white-space:nowrap"' for side in ("right", "left")
+)
 #: Rows of the table of instants, the latest; letters of their texts.
 _MOST_MARKS, _LONGEST = 40, 160
 
@@ -102,16 +108,16 @@ def _sizes(frames: Frames, first: int, last: int, crash: int) -> str:
     chosen = (("at the begin", int(rows[0])), ("at its fullest", fullest), ("at the end", int(rows[-1])))
     span = (last - first) / 1e9
     heads = "".join(
-        f'<th scope="col">{name}<br>{moment(int(at[row]) / 1e9, span)}, {_ago(crash - int(at[row]), span)}</th>'
+        f'<th scope="col" {_CELL}>{name}<br>{moment(int(at[row]) / 1e9, span)}, {_ago(crash - int(at[row]), span)}</th>'
         for name, row in chosen
     )
     body = "".join(
-        f'<tr><th scope="row">{name}</th>'
-        + "".join(f"<td>{_size(table[column].iloc[row])}</td>" for _, row in chosen)
+        f'<tr><th scope="row" {_TEXT}>{name}</th>'
+        + "".join(f"<td {_CELL}>{_size(table[column].iloc[row])}</td>" for _, row in chosen)
         + "</tr>"
         for column, name, _ in (*KINDS, ("swap_bytes", "swapped out", ""))
     )
-    return f"<table><caption>Memory by kind</caption><tr><th></th>{heads}</tr>{body}</table>"
+    return f"{_TABLE}{_CAPTION}Memory by kind</caption><tr><td></td>{heads}</tr>{body}</table>"
 
 
 def _marks(frames: Frames, first: int, last: int, crash: int) -> str:
@@ -125,13 +131,16 @@ def _marks(frames: Frames, first: int, last: int, crash: int) -> str:
     kept, at = kept.iloc[-_MOST_MARKS:], at[(at >= first) & (at <= last)][-_MOST_MARKS:]
     span = (last - first) / 1e9
     body = "".join(
-        f"<tr><td>{moment(ns / 1e9, span)}</td><td>{_ago(crash - ns, span)}</td><td>{escape_html(str(kind))}</td>"
+        f"<tr><td {_CELL}>{moment(ns / 1e9, span)}</td><td {_CELL}>{_ago(crash - ns, span)}</td>"
+        f"<td {_TEXT}>{escape_html(str(kind))}</td>"
         f'<td style="text-align:left">{escape_html(shorten(str(text), _LONGEST))}</td></tr>'
         for ns, kind, text in zip(at.tolist(), kept["kind"], kept["text"], strict=True)
     )
     more = f", the latest {_MOST_MARKS} of {left + _MOST_MARKS:,}" if left > 0 else ""
-    heads = "".join(f'<th scope="col">{name}</th>' for name in ("since boot", "before the crash", "what", ""))
-    return f"<table><caption>Instants worth a look{more}</caption><tr>{heads}</tr>{body}</table>"
+    heads = "".join(
+        f'<th scope="col" {_TEXT}>{name}</th>' for name in ("since boot", "before the crash", "what", "text")
+    )
+    return f"{_TABLE}{_CAPTION}Instants worth a look{more}</caption><tr>{heads}</tr>{body}</table>"
 
 
 def _ago(ns: int, span: float) -> str:
