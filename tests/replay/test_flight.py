@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.captures import captures, dumps_in
+from support.overlay import Overlay
 
 import kernlab
 from kernlab.replay.kinds import KINDS
-from kernlab.replay.replay import Replay
 
 ROOT = Path(__file__).parents[2]
 FOUND = [
@@ -137,17 +137,47 @@ def test_the_hash_names_the_mms_of_the_dump(flight):
     assert sum(of[pid] == last[pid] for pid in both) > 0.8 * len(both)
 
 
-def test_a_hole_breaks_the_chain_where_it_is(flight):
-    replay, _samples = flight
+def broken(replay):
+    """Hold that nothing crosses a replay's holes; gives the last of them."""
     breaks = [one for one in replay._sources.breaks if one.since is not None]
-    if not breaks:
-        pytest.skip("this capture has no hole")
     last = max(breaks, key=lambda one: one.until)
     assert replay.trusted_from.value >= last.until
     inside = np.linspace(last.since + 1, last.until - 1, 7).astype(np.int64)
     read = np.isin(inside, replay._sources.readings.time)
     assert not replay._sources.memory.at(inside)[1][~read].any()
-    table: Replay | object = replay.memory
+    table = replay.memory
     rows = table[table["source"] == "break"]
     assert rows["free_bytes"].isna().all()
     assert rows["time"].astype("int64").between(last.since, last.until).any()
+    return last
+
+
+def test_a_hole_breaks_the_chain_where_it_is(flight):
+    replay, _ = flight
+    if not any(one.since is not None for one in replay._sources.breaks):
+        pytest.skip("this capture has no hole")
+    broken(replay)
+
+
+def test_a_sub_buffer_that_is_lost_breaks_the_chain_there():
+    if not (ROOT / "samples" / "flight" / "truth.tar.xz").is_file():
+        pytest.skip("there is no sample flight")
+    with kernlab.open(kernlab.sample("flight")) as below:
+        recording = below.replay()._sources.recording
+        ring = next(one for one in recording.instance.rings if one.cpu == 0 and one.buffer == "main")
+        middle = len(ring.pages) // 2
+        stamps = [
+            int.from_bytes(below.read(int(page), 8), "little") for page in ring.pages[middle : middle + 2]
+        ]
+        around = recording.axis(np.array(stamps, dtype=np.int64)).tolist()
+        with Overlay(below).exclude(int(ring.pages[middle])).dump() as dump:
+            replay = dump.replay()
+            broken(replay)
+            hole = next(one for one in replay._sources.breaks if one.reason == "the dump lacks a sub-buffer")
+            assert hole.cpu == 0
+            assert hole.since < around[0] < hole.until <= around[1]
+            # Nobody ran there, as far as is known; on the other CPU somebody did.
+            when = np.timedelta64((hole.since + hole.until) // 2, "ns")
+            running = replay.running
+            there = running[(running["start"] < when) & (running["end"] > when)]
+            assert there["cpu"].tolist() == [1]
