@@ -42,13 +42,14 @@ function render({ model, el, host }) {
     const groups = [...new Set([...tables, ...plots].map((each) => each.group))];
     // What only traces have comes last, whatever a plot of it says.
     groups.sort((one, other) => (one === "traces") - (other === "traces"));
+    // The replay comes late, when it is known that there is one: above it nothing moves.
     const of = (group) => [
+      ...(group === "traces" && state.replayable ? [entry("replay", "Replay", "The last seconds of the machine, to play", "")] : []),
       ...tables.filter((table) => table.group === group).map((table) => entry(table.name, table.name, table.description, table.rows === null ? "" : count(table.rows))),
       ...(group ? plots.filter((plot) => plot.group === group).map((plot) => entry(`plot:${plot.name}`, plot.name, plot.description, "plot")) : []),
     ];
     arrange(nav, [
       entry("overview", "Overview", "What died, when and why", ""),
-      ...(state.replayable ? [entry("replay", "Replay", "The last seconds of the machine, to play", "")] : []),
       ...groups.flatMap((group) => [...(group ? [heading(group)] : []), ...of(group)]),
     ]);
     settleNav(nav.contains(document.activeElement) ? document.activeElement : nav.querySelector("[aria-current]"));
