@@ -38,7 +38,8 @@ function scale(context, view, box, top, colours, parts = 2) {
 
 function memoryLane(recording, colours) {
   const { meta, columns } = recording;
-  const kinds = [...meta.memory.kinds].reverse();
+  // What tells most comes first: where there is no room the others have no key.
+  const kinds = ["anon", "file", "free", "shmem", "slab", "other", "page_tables", "kernel_stacks"].filter((kind) => meta.memory.kinds.includes(kind));
   return {
     id: "memory", title: "Memory by kind", height: 94, pads: 2, doubted: true,
     paint(context, view, box) {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Kinds of memory, as they are stacked.
 KINDS = tuple(column.removesuffix("_bytes") for column, _, _ in memory.KINDS)
 #: Readings that are sent; of more, those that make the shape.
-_MOST_READINGS, _MOST_OF_ONE, _MOST_PROCESSES = 40_000, 2_000, 400
+_MOST_READINGS, _MOST_OF_ALL, _MOST_OF_ONE, _MOST_PROCESSES = 40_000, 300_000, 2_000, 400
 _MOST_LINES, _MOST_MARKS, _LONGEST = 20_000, 2_000, 400
 
 _DETAILS = ("anon", "file", "shmem", "swap")
@@ -171,6 +171,7 @@ def _processes(
     frame, rss, time = frame.iloc[order], numbers(frame["rss_bytes"])[order], ns_of(frame["time"])[order]
     runs = _groups(codes[order])
     peaks = [float(np.nanmax(np.append(rss[at:to], 0))) for _, at, to in runs]
+    most = _MOST_OF_ONE if len(frame) > _MOST_OF_ALL else len(frame)
     shown = sorted(sorted(range(len(runs)), key=lambda run: -peaks[run])[:_MOST_PROCESSES])
     if len(shown) < len(runs):
         kept["processes"] = [len(shown), len(runs)]
@@ -178,7 +179,7 @@ def _processes(
     times, places, size = [], [], 0
     for run in shown:
         _, at, to = runs[run]
-        rows = at + thinned(np.nan_to_num(rss[at:to]), _MOST_OF_ONE)
+        rows = at + thinned(np.nan_to_num(rss[at:to]), most)
         rows = np.union1d(rows, at + np.flatnonzero(np.isnan(rss[at:to])))
         between = whole_breaks[(whole_breaks > time[at]) & (whole_breaks <= time[to - 1])]
         stamps = np.concatenate([time[rows], between])
@@ -191,6 +192,8 @@ def _processes(
         found.append({"who": who, "from": size, "to": size + len(put), "peak": peaks[run]})
         size += len(put)
     all_rows = np.concatenate(places)
+    if most == _MOST_OF_ONE and size < len(frame):
+        kept["memory by process"] = [size, len(frame)]
     block.put("processes.time", axis.ticks(np.concatenate(times)))
     for name in ("rss", *_DETAILS):
         each = numbers(frame[f"{name}_bytes"])

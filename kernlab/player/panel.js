@@ -118,7 +118,7 @@ class Panel {
     const row = recording.memoryRow(t);
     const swap = row < 0 ? NaN : columns["memory.swap"][row];
     put(this.sections.memory.said, row < 0 ? "not known" : `${bytesText(meta.memory.total)}${swap > 0 ? `, ${bytesText(swap)} swapped out` : ""}`);
-    const kinds = [...meta.memory.kinds].reverse();
+    const { kinds } = meta.memory;
     while (this.bar.children.length < kinds.length) this.bar.append(make("i"));
     const value = (kind) => (row < 0 ? NaN : columns[`memory.${kind}`][row]);
     for (const [i, part] of [...this.bar.children].entries()) {
