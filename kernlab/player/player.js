@@ -296,16 +296,20 @@ class Player {
   async stack(task, into) {
     into.replaceChildren(make("p", { class: "klp-said" }, "Unwinding …"));
     try {
-      const answer = await this.ask({ op: "stack", task });
+      const answer = await this.ask({ op: "stack", task }, () => this.wait(into));
       into.replaceChildren(make("p", { class: "klp-said" }, "at the crash: ", answer.head), make("pre", { tabindex: "0" }, answer.lines.join("\n")));
     } catch (error) {
       into.replaceChildren(make("p", { class: "klp-problem" }, error.message));
     }
   }
 
+  wait(into) {
+    into.replaceChildren(make("p", { class: "klp-said" }, "Waiting for the kernel: it is busy, or gone."));
+  }
+
   async struct(task, into) {
     try {
-      await this.ask({ op: "struct", task });
+      await this.ask({ op: "struct", task }, () => this.wait(into));
       into.replaceChildren(make("p", { class: "klp-said" }, "It is open below."));
     } catch (error) {
       into.replaceChildren(make("p", { class: "klp-problem" }, error.message));

@@ -2,7 +2,8 @@
 
 const PATIENCE_MS = 1500;
 
-/** Questions to the kernel: `ask({op, …})` resolves to [answer, buffers], or fails with what the kernel said. */
+/** Questions to the kernel: `ask({op, …}, slow)` resolves to [answer, buffers], or fails with what the kernel said; `slow`
+ * is called where that takes its time. */
 function kernel(model) {
   const waiting = new Map();
   const mine = Math.random().toString(36).slice(2);
@@ -18,7 +19,7 @@ function kernel(model) {
   const ask = (question, slow = () => {}) => new Promise((done, fail) => {
     const id = `${mine}-${++count}`;
     waiting.set(id, { done, fail });
-    setTimeout(() => waiting.has(id) && slow(fail), PATIENCE_MS);
+    setTimeout(() => waiting.has(id) && slow(), PATIENCE_MS);
     try {
       model.send({ id, ...question });
     } catch (error) {
@@ -88,7 +89,7 @@ export default {
     loaded.then(([meta, data]) => {
       if (gone) return;
       const recording = new Recording(meta, data);
-      player = new Player({ recording, palettes: model.get("palettes"), ask: async (question) => (await ask(question, (fail) => fail(new Error("The kernel does not answer: it is busy, or gone."))))[0], shown: model.get("lanes"), keep, notify });
+      player = new Player({ recording, palettes: model.get("palettes"), ask: async (question, slow) => (await ask(question, slow))[0], shown: model.get("lanes"), keep, notify });
       host.replaceChildren(player.root);
       player.turned();
       player.timeline.redraw();
