@@ -35,7 +35,7 @@ const model = {
   send(message) {
     window.asked.push(message);
     const answer = { id: message.id, answer: answers[message.op] };
-    setTimeout(() => handlers["msg:custom"].forEach((handler) => handler(answer)), 10);
+    setTimeout(() => handlers["msg:custom"].forEach((handler) => handler(answer)), window.delay ?? 10);
   },
 };
 module.default.render({ model, el: document.getElementById("app") });
