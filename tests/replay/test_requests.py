@@ -38,6 +38,8 @@ def test_who_never_came_back_did_not_by_the_kernels_events_either(dump: kernlab.
         step = 1 if event.event == "block_rq_issue" else -1
         out[event.sector] = max(0, out.get(event.sector, 0) + step)
     never = {sector for sector, count in out.items() if count}
+    if dump.relay.channels["channel_dropped"].sum():
+        pytest.skip("blktrace had no room for all: an end of which it does not tell is among what it refused")
     requests = dump.replay().requests
     mine = requests[(requests["disk"] == "vda") & requests["end"].isna()]
     assert set(mine["sector"]) <= never
