@@ -183,17 +183,6 @@ def time_axis(ax: Axes, theme: style.Theme, requests: Requests) -> None:
     # What lies at an end is whole.
     ax.set_xlim(first - 0.006 * span, first + 1.006 * span)
     name_seconds(ax, first, last)
-    ax.annotate(
-        requests.time,
-        (1, 0),
-        (0, -24),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color=theme.soft,
-        fontsize="small",
-    )
     before = [(requests.first, requests.whole_from)] if requests.whole_from > requests.first else []
     margin = 0.006 * span
     for since, until in [*before, *requests.missing]:

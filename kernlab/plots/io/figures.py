@@ -121,7 +121,7 @@ def offsets(
         ax,
         colours,
         f"Who asked for what: {len(asked):,} requests, {human_bytes(int(asked['bytes'].sum()))}",
-        words.below(requests, "offset on the device, over time"),
+        words.below(requests, "offset on the device"),
     )
     parts = ", ".join(f"{show_controls(str(comm))} {count:,}" for comm, count in counts.head(top).items())
     return style.say(
@@ -301,7 +301,7 @@ def depth(
         ax,
         colours,
         f"Queue depth: {figure(mean)} on average, {int(count.max(initial=0)):,} at most, {left:,} at the end",
-        words.below(requests, "requests issued and not yet completed; dashed: the average"),
+        words.below(requests, "requests under way; dashed: the average"),
     )
     time_axis(ax, colours, requests)
     edge_marks(ax, colours, requests, requests.pending)

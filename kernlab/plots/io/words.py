@@ -8,6 +8,8 @@ from kernlab.plots.time_axis import moment, seconds
 from kernlab.util.text import human_bytes, shorten
 
 _LONGEST_NAME = 20
+#: Letters of a second line, at the width of a notebook; what time is may go without saying.
+_LONGEST_LINE = 105
 
 
 def name(comm: str) -> str:
@@ -29,7 +31,9 @@ def below(requests: Requests, text: str) -> str:
     """A plot's second line: the device, what is drawn, whether something is missing."""
     since = f" from {seconds(requests.missing[0][0]):.3f} s on" if requests.missing else ""
     dropped = f"; some events were dropped{since}" if requests.dropped else ""
-    return f"{requests.device}: {text}{dropped}"
+    told = f"{requests.device}: {text}{dropped}"
+    time = f"; time {requests.time}"
+    return told + time if len(told + time) <= _LONGEST_LINE else told
 
 
 def unanswered(requests: Requests) -> str:
