@@ -7,15 +7,15 @@ const OPS = ["read", "write", "other"];
 function lanesOf(recording, colours) {
   const { meta, columns } = recording;
   const lanes = [];
-  // A single reading is no line: the panel has it.
-  const goesOn = (lines) => lines.some((line) => line.to - line.from > 1);
+  // Readings of a single instant are no line: the panel has them.
+  const goesOn = (lines, time) => lines.some((line) => line.to > line.from && time[line.to - 1] > time[line.from]);
   const readings = columns["memory.break"]?.reduce((sum, isBreak) => sum + 1 - isBreak, 0) ?? 0;
   if (readings > 1) lanes.push(memoryLane(recording, colours));
-  if (goesOn(meta.processes)) lanes.push(processLane(recording, colours));
+  if (goesOn(meta.processes, columns["processes.time"])) lanes.push(processLane(recording, colours));
   if (meta.cpus.length) lanes.push(cpuLane(recording, colours));
-  if (goesOn(meta.runnable)) lanes.push(queueLane(recording, colours));
+  if (goesOn(meta.runnable, columns["runnable.time"])) lanes.push(queueLane(recording, colours));
   for (const disk of recording.disks) lanes.push(diskLane(recording, disk, colours));
-  if (goesOn(meta.pressure)) lanes.push(pressureLane(recording, colours));
+  if (goesOn(meta.pressure, columns["pressure.time"])) lanes.push(pressureLane(recording, colours));
   if (columns["log.time"]) lanes.push(logLane(recording, colours));
   return lanes;
 }

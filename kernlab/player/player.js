@@ -3,7 +3,7 @@
 
 const SPEEDS = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300];
 const KEYS = [
-  ["Space", "play or pause"], ["← →", "a hundredth of the view; with Shift a tenth"], ["Page ↑ ↓", "the view before or after"], ["Home End", "the beginning, the crash"],
+  ["Space", "play or pause"], ["← →", "a hundredth of the view; with Shift a tenth"], ["Page ↑ ↓", "the view before or after"], ["Home End", "the beginning, the end"],
   ["+ −", "zoom in, out"], ["0", "the whole range"], ["[ ]", "slower, faster"], ["j k", "next, previous mark"], ["m", "the peak of memory"],
   ["e", "next error in the log"], ["u", "next request that was never answered"], ["i o", "begin, end a range at the cursor"], ["Enter", "zoom to the range"], ["Esc", "close, or forget the range"], ["?", "this list"],
 ];
@@ -72,7 +72,7 @@ class Player {
     ];
     this.ranged = make("span", { class: "klp-group klp-ranged", hidden: true }, make("span", {}), tool("zoom to it", "Zoom to the range", "Enter", () => this.zoomToSelection()), tool("×", "Forget the range", "Escape", () => this.setSelection(null)));
     this.toolbar = make("div", { class: "klp-bar", role: "group", "aria-label": "Replay" },
-      make("span", { class: "klp-group" }, tool(icon("start"), "Go to the beginning", "Home", () => this.seek(0)), this.playButton, tool(icon("end"), "Go to the crash", "End", () => this.seek(this.recording.end)), this.speed),
+      make("span", { class: "klp-group" }, tool(icon("start"), "Go to the beginning", "Home", () => this.seek(0)), this.playButton, tool(icon("end"), "Go to the end", "End", () => this.seek(this.recording.end)), this.speed),
       this.clock,
       make("span", { class: "klp-group" }, ...(meta.marks.length ? [tool("‹", "Previous mark", "k", () => this.jump("", -1)), tool("›", "Next mark", "j", () => this.jump("", 1))] : []), ...jumps),
       this.ranged,
@@ -94,7 +94,8 @@ class Player {
   }
 
   trust() {
-    const { meta } = this.recording;
+    const { meta, end } = this.recording;
+    if (meta.trusted >= end) return make("p", { class: "klp-trust" }, `Of memory only the end is known: ${meta.trusted_reason}`);
     return meta.trusted > 0 ? make("p", { class: "klp-trust" }, `Memory is greyed before ${beforeText(this.recording.before(meta.trusted))}, and not to be trusted there: ${meta.trusted_reason}`) : null;
   }
 

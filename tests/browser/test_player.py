@@ -335,6 +335,27 @@ def test_lanes_can_be_chosen(show):
     assert shown.page.locator(".klp-lane:visible").count() == 2
 
 
+def test_what_is_known_of_one_instant_only_makes_no_lane(browser, tmp_path, frames):
+    """As of a dump without a recorder: the kernel's averages of pressure and its counts, as they were at the end."""
+    at_end = {
+        "memory": frames.memory.tail(1),
+        "memory_by_process": frames.memory_by_process.groupby("pid").tail(1).assign(time=frames.crash),
+        "pressure": pd.concat([frames.pressure.tail(5)] * 3, ignore_index=True).assign(time=frames.crash),
+        "runnable": frames.runnable.tail(4).assign(time=frames.crash),
+        "trusted_from": frames.crash,
+    }
+    path = tmp_path / "page.html"
+    path.write_text(page_of(pack(dataclasses.replace(frames, **at_end))), "utf-8")
+    page = browser.new_page()
+    page.goto(f"file://{path}")
+    page.locator(".klp-rows-kinds li").first.wait_for()
+    names = [lane.get_attribute("data-lane") for lane in page.locator(".klp-lane").all()]
+    assert names == ["cpus", "disk:vda", "disk:vdb", "log"]
+    assert "leak (812)" in page.locator(".klp-rows-processes").inner_text()
+    assert "Of memory only the end is known" in page.locator(".klp-trust").inner_text()
+    page.close()
+
+
 def test_a_click_on_a_task_leads_to_its_stack_and_struct(show):
     shown = show()
     shown.root.locator(".klp-rows-cpus .klp-task", has_text="leak").first.click()
