@@ -48,6 +48,8 @@ def test_who_never_came_back_did_not_by_the_kernels_events_either(dump: kernlab.
 def test_what_blktrace_has_no_more_is_told_by_ftrace(dump: kernlab.Dump) -> None:
     requests = dump.replay().requests.query("disk == 'vda'")
     issued = events(dump).query("event == 'block_rq_issue'")
+    if dump.ftrace.lost["overrun"].sum():
+        pytest.skip("ftrace's buffer wrapped: it goes back no further than blktrace")
     assert set(requests["source"]) == {"ftrace:kernlab", "blktrace:vda/trace"}
     assert abs(len(requests) - len(issued)) <= 0.05 * len(issued)
     assert not requests.duplicated(["start", "sector"]).any()
