@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.overlay import Overlay
 
 import kernlab
 from kernlab.errors import KernlabError
@@ -92,3 +93,17 @@ def test_what_ran_leads_to_its_task(opened):
     # Who is gone has none.
     gone = running[~running["pid"].isin(tasks["pid"])]
     assert gone["task"].isna().all()
+
+
+def test_what_a_dump_says_is_shown_and_never_acts(oom):
+    task = int(oom.tasks[oom.tasks["comm"] == "reporting"]["address"].iloc[0])
+    where, _ = Overlay(oom).where("struct task_struct", task, "comm")
+    with Overlay(oom).write(where, b"<b>\x1b[31m$x$\0\0\0\0").dump() as dump:
+        moment = dump.replay().at("-0s")
+        page = moment._repr_html_() + dump.replay()._repr_html_()
+        assert "<b>\u241b" not in page
+        assert "&lt;b&gt;" in page
+        assert "\x1b" not in page + repr(moment) + repr(dump.replay())
+        assert "mathjax_ignore" in page
+        peak = dump.replay().marks.query("kind == 'peak process'")["text"]
+        assert peak.str.contains("<b>", regex=False).any()
