@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.linux.zones import orders
 from kernlab.replay.end_state import kinds_of_frames
 from kernlab.replay.kinds import ANON, FILE, FREE, KINDS, OTHER, SLAB, TABLES
 from kernlab.replay.recording import Recording
+from kernlab.traces.ftrace.numbers import Numbers
 
 I64 = npt.NDArray[np.int64]
 I8 = npt.NDArray[np.int8]
@@ -29,7 +31,6 @@ SWAP = len(KINDS)
 MOST_STEPS = 1 << 14
 #: Frames that are followed one by one; where events name more, blocks count as their first frame.
 _MOST_FRAMES = 1 << 23
-_LARGEST_ORDER = 20
 #: include/linux/mmzone.h, enum migratetype.
 _UNMOVABLE, _MOVABLE, _RECLAIMABLE = 0, 1, 2
 
@@ -72,7 +73,8 @@ def curve_of(kernel: Kernel, recording: Recording) -> Curve | None:
     if batches is not None:
         parts = [part for part in parts if part[1] != FREE]
         parts.append(batches)
-        exact[FREE] = True
+        # Large blocks go past the CPUs' lists, and back: without their events the batches give the form alone.
+        exact[FREE] = pages
     if not sum(len(time) for time, _, _ in parts):
         return None
     # What is no other kind's is the rest's.
@@ -109,9 +111,10 @@ def _of_batches(kernel: Kernel, recording: Recording) -> Part | None:
     """What the free lists of zones lost and gained; None where not all of it was recorded."""
     if not recording.complete("mm_page_alloc_zone_locked", "mm_page_pcpu_drain"):
         return None
-    taken = recording.events("mm_page_alloc_zone_locked", "pfn", "order")
-    drained = recording.events("mm_page_pcpu_drain", "pfn", "order")
-    freed = recording.events("mm_page_free", "order")
+    taken, drained, freed = (
+        _of_blocks(kernel, recording.events(name, "pfn", "order"))
+        for name in ("mm_page_alloc_zone_locked", "mm_page_pcpu_drain", "mm_page_free")
+    )
     # Blocks that no CPU keeps go to the zone at once (pcp_allowed_order, mm/page_alloc.c; before v5.13 all but single
     # pages).
     several = bool((drained.fields["order"] > 0).any())
@@ -120,10 +123,7 @@ def _of_batches(kernel: Kernel, recording: Recording) -> Part | None:
     if several:
         freed = freed.take(freed.fields["order"].astype(np.int64) != kernel.arch.huge_order)
     parts = [(taken, -1), (drained, 1), (freed, 1)]
-    sizes = [
-        sign * (np.int64(1) << one.fields["order"].astype(np.int64).clip(0, _LARGEST_ORDER))
-        for one, sign in parts
-    ]
+    sizes = [sign * (np.int64(1) << one.fields["order"].astype(np.int64)) for one, sign in parts]
     return (
         np.concatenate([one.time for one, _ in parts]),
         FREE,
@@ -135,11 +135,21 @@ def _of_batches(kernel: Kernel, recording: Recording) -> Part | None:
 _COSTLY = 3
 
 
+def _of_blocks(kernel: Kernel, events: Numbers) -> Numbers:
+    """Events of blocks that there can be. An allocation that failed has no page; what else is left out is told."""
+    order = events.fields["order"].astype(np.uint64)
+    sound = order < np.uint64(orders(kernel))
+    kernel.lost("page events are of blocks larger than any: they are left out", mask=~sound)
+    return events.take(sound & (events.fields["pfn"].astype(np.uint64) < _NO_PAGE))
+
+
+#: Page frame numbers have fewer bits; the kernel writes -1 for none.
+_NO_PAGE = np.uint64(1 << 52)
+
+
 def _of_pages(kernel: Kernel, recording: Recording) -> list[Part]:
-    alloc = recording.events("mm_page_alloc", "pfn", "order", "gfp_flags", "migratetype")
-    # An allocation that failed has no page.
-    alloc = alloc.take(alloc.fields["pfn"].astype(np.uint64) < np.uint64(1 << 52))
-    free = recording.events("mm_page_free", "pfn", "order")
+    alloc = _of_blocks(kernel, recording.events("mm_page_alloc", "pfn", "order", "gfp_flags", "migratetype"))
+    free = _of_blocks(kernel, recording.events("mm_page_free", "pfn", "order"))
     row = np.concatenate([alloc.row, free.row])
     by_row = np.argsort(row, kind="stable")
 
@@ -148,7 +158,7 @@ def _of_pages(kernel: Kernel, recording: Recording) -> list[Part]:
         joined: I64 = np.concatenate(parts)[by_row]
         return joined
 
-    pfn, order = both("pfn"), both("order").clip(0, _LARGEST_ORDER)
+    pfn, order = both("pfn"), both("order")
     time = np.concatenate([alloc.time, free.time])[by_row]
     given = (np.arange(len(row)) < len(alloc))[by_row]
     guess = np.full(len(row), OTHER, dtype=np.int8)

@@ -17,7 +17,7 @@ from kernlab.replay import marks as mark_lines
 from kernlab.replay import mem_info
 from kernlab.replay.curves import Curve, curve_of
 from kernlab.replay.end_state import RSS_KINDS, EndState, Processes, memory_at_end, processes_at_end
-from kernlab.replay.kinds import FREE, KINDS, OTHER
+from kernlab.replay.kinds import KINDS, OTHER
 from kernlab.replay.memory import BREAK, EVENTS, Memory
 from kernlab.replay.pressure import Pressure, pressure
 from kernlab.replay.processes import Known, Points, points
@@ -177,9 +177,7 @@ class Sources:
         curve = self.curve
         if curve is None:
             return []
-        batches = curve.exact[FREE] and self.recording.complete(
-            "mm_page_alloc_zone_locked", "mm_page_pcpu_drain"
-        )
+        batches = self.recording.complete("mm_page_alloc_zone_locked", "mm_page_pcpu_drain")
         found = ["every page event" if self._exact else "resident sizes (rss_stat)"]
         return [*found, "the free lists' batches"] if batches else found
 
