@@ -1,8 +1,10 @@
-"""kernlab.relay on a running kernel: the same records by read() and by mmap(). Run by hand, needs QEMU and apt:
+"""kernlab on a running kernel's relay channels and trace buffers. Run by hand, needs QEMU and apt:
 
-    python tests/traces/live_guest.py [--kernel 6.1 …]
+    python tests/traces/live_guest.py [--kernel 6.1 …] [--what ftrace]
 
-A guest of the lab gets this Python, NumPy, pandas and kernlab in a tar file, and runs live_inside.py in it.
+A guest of the lab gets this Python, NumPy, pandas and kernlab in a tar file, and runs live_inside.py in it: the same
+records by read() and by mmap(); or live_ftrace_inside.py: the same events by tracefs' text, which nothing consumes, and
+by its raw buffers, as the kernel's own lines.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any, ClassVar
 
 from kernlab.lab.capture import run_scenario
 from kernlab.lab.capture_options import Options
@@ -32,7 +35,7 @@ prepare() {
     mount --bind /proc /tmp/py/proc; mount --rbind /sys /tmp/py/sys; mount --bind /dev /tmp/py/dev
     mkdir -p /host/out/blk
     PYTHONPATH=@PATH@ PYTHONHOME=@HOME@ PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 \\
-        chroot /tmp/py @PYTHON@ /live_inside.py > /host/out/blk/live.json 2> /host/out/blk/live.err
+        chroot /tmp/py @PYTHON@ /@INSIDE@ > /host/out/blk/live.json 2> /host/out/blk/live.err
     echo $? > /host/out/blk/live.status; tail -n 5 /host/out/blk/live.err
 }
 die() { echo c > /proc/sysrq-trigger; }
@@ -45,10 +48,13 @@ _LEFT_OUT = re.compile(
 class Live(Scenario):
     """The story above, with the paths of this machine's Python."""
 
+    inside: ClassVar[str] = "live_inside.py"
+
     @property
     def script(self) -> str:
         common = (ROOT / "kernlab/lab/guest/scenarios/common.sh").read_text()
         story = _STORY.replace("@PATH@", f"/kernlab-root:{sysconfig.get_paths()['purelib']}")
+        story = story.replace("@INSIDE@", self.inside)
         return common + story.replace("@HOME@", sys.base_prefix).replace("@PYTHON@", str(python()))
 
 
@@ -57,8 +63,9 @@ def python() -> Path:
 
 
 def python_tar(path: Path) -> None:
-    """This Python and what kernlab.relay imports, with the libraries that they need."""
-    code = "import kernlab, sys; kernlab.relay; print('\\n'.join(sorted({m.partition('.')[0] for m in sys.modules})))"
+    """This Python and what kernlab.relay and kernlab.ftrace import, with the libraries that they need."""
+    code = "import kernlab, sys; kernlab.relay; kernlab.ftrace\n"
+    code += "print('\\n'.join(sorted({m.partition('.')[0] for m in sys.modules})))"
     names = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -81,7 +88,8 @@ def python_tar(path: Path) -> None:
                 if ".so" in file.name:
                     binaries.append(file)
         archive.add(ROOT / "kernlab", "kernlab-root/kernlab")
-        archive.add(Path(__file__).with_name("live_inside.py"), "live_inside.py")
+        for name in ("live_inside.py", "live_ftrace_inside.py"):
+            archive.add(Path(__file__).with_name(name), name)
         archive.add(python())
         for library in libraries(binaries):
             archive.add(library.resolve(), str(library))
@@ -94,11 +102,26 @@ def libraries(binaries: list[Path]) -> list[Path]:
     return sorted(path for path in found if ".libs/" not in str(path))
 
 
+def said_of_ftrace(told: dict[str, Any]) -> int:
+    """Were the events the same both ways, and as the kernel printed them?"""
+    for name, value in told.items():
+        print(f"{name}: {value}")
+    good = told["still_there"] and told["saved"] and told["taken_exact"] and told["text_exact"]
+    good &= told["left"] == [0, 0] and told["events"] == told["lines"] and min(told["lines"].values()) > 0
+    good &= not any(told["text_differs"]) and not any(told["taken_differs"])
+    good &= not told["text_problems"] and not told["taken_problems"]
+    print("the kernel's own lines both ways" if good else "NOT the kernel's own lines")
+    return 0 if good else 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--kernel", default="6.1", choices=list(KERNELS))
+    parser.add_argument("--what", default="relay", choices=["relay", "ftrace"])
     parser.add_argument("--out", type=Path, help="keep the capture there")
     arguments = parser.parse_args()
+    if arguments.what == "ftrace":
+        Live.inside = "live_ftrace_inside.py"
     SCENARIOS["live"] = Live("live", "kernlab reads a driver's relay channels in the guest", memory_mib=2048)
     with tempfile.TemporaryDirectory() as name:
         tar = Path(name) / "python.tar"
@@ -110,6 +133,8 @@ def main() -> int:
             print((folder / "blk/live.err").read_text())
             return 1
         told = json.loads((folder / "blk/live.json").read_text())
+    if arguments.what == "ftrace":
+        return said_of_ftrace(told)
     good = True
     for row in told:
         print(row)
