@@ -17,6 +17,9 @@ Value = Any
 Compiled = Callable[[bytes], Value]
 
 
+_TEXT = ("char", "const char")
+
+
 class Failed(Exception):  # noqa: N818
     """A record lacks what is asked for, or C would not compute it: a division by zero, a shift too far."""
 
@@ -41,10 +44,12 @@ def getter(field: Field) -> Compiled:
 
         return number
 
+    is_text = field.element in _TEXT
+
     def array(record: bytes) -> Value:
         if len(record) < end:
             raise Failed
-        return shape(field, record[start:end])
+        return text.decode(record[start:end], cut=True) if is_text else shape(field, record[start:end])
 
     return array
 
@@ -68,7 +73,7 @@ def dynamic(field: Field) -> Compiled:
 
 def shape(field: Field, raw: bytes) -> Value:
     """An array's bytes as what it is: text of char, `bytes` of u8, else a tuple of numbers."""
-    if field.element in ("char", "const char"):
+    if field.element in _TEXT:
         return text.decode(raw, cut=True)
     width = element_width(field)
     if width is None or width == 1:

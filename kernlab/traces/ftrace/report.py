@@ -54,6 +54,8 @@ class Report:
         self._nanoseconds, self._in_ns = nanoseconds, in_ns
         self._of: dict[int, Plugin | None] = {}
         self._stacks: dict[int, list[str]] = {}
+        #: Of an event's number: functions that read a task's name and number.
+        self._tells: dict[int, list[tuple[Compiled, Compiled]]] = {}
 
     def lines(self, rows: Iterator[Row], width: int) -> Iterator[str]:
         """One line an event, more where it says more; `width` of the instances' names, 0 where there is one only."""
@@ -109,13 +111,17 @@ class Report:
         form = row.form
         if not self._plugins or form is None or form.system != "sched" or form.name not in _NAMES:
             return
-        get = getters(form)
-        for name, number in _NAMES[form.name]:
-            if name in get and number in get:
-                try:
-                    self._names.setdefault(get[number](row.record), str(get[name](row.record)))
-                except Failed:
-                    continue
+        if form.id not in self._tells:
+            get = getters(form)
+            pairs = _NAMES[form.name]
+            self._tells[form.id] = [(get[n], get[p]) for n, p in pairs if n in get and p in get]
+        for name, number in self._tells[form.id]:
+            try:
+                pid = number(row.record)
+                if pid not in self._names:
+                    self._names[pid] = str(name(row.record))
+            except Failed:
+                continue
 
     # Plugins, each of a form.
 
