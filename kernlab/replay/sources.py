@@ -137,7 +137,7 @@ class Sources:
         time = self.mark_time
         for row in mark_lines.gaps(self.marks.number).tolist():
             before, after = int(self.marks.number[row - 1]), int(self.marks.number[row])
-            reason = f"marks {before + 1:,} to {after - 1:,} of the recorder are missing"
+            reason = f"{after - before - 1:,} marks of the recorder are missing"
             if after <= before:
                 reason = f"the recorder began anew: mark {after:,} follows {before:,}"
             found.append(Break(int(time[row - 1]), int(time[row]), self.recording.source, None, reason))

@@ -132,7 +132,7 @@ def test_the_hash_names_the_mms_of_the_dump(flight):
     of = dict(zip(end.pid.tolist(), end.mm_id.tolist(), strict=True))
     last = dict(zip(events.pid[current].tolist(), events.fields["mm_id"][current].tolist(), strict=True))
     both = [pid for pid in of if pid in last]
-    assert len(both) > 3
+    assert len(both) > 1
     # Before 6.2 a small process need not count anything in its own mm after it ran in its parent's (vfork).
     assert sum(of[pid] == last[pid] for pid in both) > 0.8 * len(both)
 
