@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from kernlab.tables.system.last_words import panic_message
 from kernlab.traces.clock.clocks import Clocks
 from kernlab.traces.clock.relation import FAR
 from kernlab.traces.ftrace.formats import is_pattern
-from kernlab.traces.ftrace.rows import Rows, clock_of, first_kept, instance_names
+from kernlab.traces.ftrace.rows import Rows, clock_of, first_kept, instance_names, recorded_names
 from kernlab.traces.ftrace.view import Ftrace
 from kernlab.traces.relay.view import Relay
 from kernlab.util.text import few, nearest
@@ -210,18 +211,22 @@ class Sources:
             return -1
         return number if number < len(self.kernel.percpu_offsets) else -1
 
+    @cached_property
+    def _kinds(self) -> list[int]:
+        """The numbers of ftrace's events that are chosen."""
+        known = self._ftrace._formats.names
+        return [number for number, (name, system) in known.items() if name and self.chosen.has(name, system)]
+
+    @cached_property
+    def _recorded(self) -> set[str]:
+        return set(recorded_names(self._ftrace))
+
     def ftrace(self, instance: str, label: str) -> Part | None:
         """The events of a trace instance."""
-        known = self._ftrace._formats.names
-        wanted = [
-            number for number, (name, system) in known.items() if name and self.chosen.has(name, system)
-        ]
-        if self.chosen.wanted is not None and not wanted:
+        if (self.chosen.wanted is not None and not self._kinds) or instance not in self._recorded:
             return None
         clock = clock_of(self._ftrace, instance) or "local"
         rows = Rows(self._ftrace, instance)
-        if not len(rows):
-            return None
         try:
             self.clocks.to_axis(clock, np.zeros(0, dtype=np.int64))
         except KernlabError as error:
@@ -235,7 +240,7 @@ class Sources:
                 "known"
             )
         if self.chosen.wanted is not None:
-            rows.keep(np.isin(rows.kinds, wanted))
+            rows.keep(np.isin(rows.kinds, self._kinds))
         time = self._placed(clock, rows.times, label)
         inside = self._inside(time)
         rows.keep(inside)

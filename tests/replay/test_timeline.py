@@ -15,6 +15,7 @@ from support.overlay import Overlay
 
 import kernlab
 from kernlab.errors import KernlabError
+from kernlab.linux.sched_clock import is_stable
 from kernlab.replay.parts import Joined, Part
 from kernlab.traces.clock.clocks import clocks
 
@@ -183,4 +184,6 @@ def test_what_two_sources_saw_lies_at_one_instant(folder: Path) -> None:
         ).dropna()
         for clock in ("local", "global", "mono", "mono_raw", "boot", "x86-tsc"):
             away = (issued[f"ftrace:{clock}"] - issued["blktrace:vda/trace"]).abs()
-            assert away.median() < 20_000, clock
+            # Where sched_clock is not stable, the axis itself goes astray by up to a tick between two.
+            most = 4_000_000 if clock == "global" and not is_stable(dump.kernel) else 20_000
+            assert away.median() < most, clock

@@ -24,7 +24,7 @@ from kernlab.linux.printk import Ring
 from kernlab.linux.tasks import find_tasks
 from kernlab.traces.blktrace.names import device_name
 from kernlab.traces.clock.relation import FAR, Relation
-from kernlab.traces.ftrace.rows import Rows, clock_of, instance_names
+from kernlab.traces.ftrace.rows import Rows, clock_of, recorded_names
 from kernlab.traces.ftrace.view import Ftrace
 from kernlab.traces.relay.view import Relay
 
@@ -58,7 +58,7 @@ def drift(kernel: Kernel, mono: Relation, clocks: Mapping[str, ToRaw]) -> Drift 
     `mono` is CLOCK_MONOTONIC; `clocks` are trace clocks that count sched_clock.
     """
     ftrace = Ftrace(kernel)
-    traces = [(name, clocks.get(clock_of(ftrace, name))) for name in instance_names(ftrace)]
+    traces = [(name, clocks.get(clock_of(ftrace, name))) for name in recorded_names(ftrace)]
     # The log's own clock is held to one tick's length, and so off by as much: its lines tell where nothing else does.
     for kinds in ({"requests": _requests, "forks": _forks}, {"lines of the log": _lines}):
         slopes, weights, told, shared = [], [], [], []

@@ -105,6 +105,13 @@ def instance_names(ftrace: Ftrace) -> list[str]:
     return list(dict.fromkeys(one.name for one in ftrace._instances))
 
 
+def recorded_names(ftrace: Ftrace) -> list[str]:
+    """The instances that have events, in the same order."""
+    trace = ftrace._trace
+    there = {trace.rings[number].instance.name for number in np.unique(trace.ring).tolist()}
+    return [name for name in instance_names(ftrace) if name in there]
+
+
 def first_kept(ftrace: Ftrace, instance: str) -> list[tuple[int, int, int]]:
     """(CPU, events overwritten, row of the first one that is left) of each ring of an instance that lost some."""
     trace = ftrace._trace
