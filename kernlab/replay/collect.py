@@ -20,7 +20,7 @@ from kernlab.tables.system.last_words import panic_message
 from kernlab.traces.clock.clocks import Clocks
 from kernlab.traces.clock.relation import FAR
 from kernlab.traces.ftrace.formats import is_pattern
-from kernlab.traces.ftrace.rows import Rows, clock_of, first_kept, instance_names, recorded_names
+from kernlab.traces.ftrace.rows import Rows, clocks_of, first_kept, instance_names, recorded_names
 from kernlab.traces.ftrace.view import Ftrace
 from kernlab.traces.relay.view import Relay
 from kernlab.util.text import few, nearest
@@ -218,6 +218,10 @@ class Sources:
         return [number for number, (name, system) in known.items() if name and self.chosen.has(name, system)]
 
     @cached_property
+    def _clock_of(self) -> dict[str, str]:
+        return clocks_of(self._ftrace)
+
+    @cached_property
     def _recorded(self) -> set[str]:
         return set(recorded_names(self._ftrace))
 
@@ -225,7 +229,7 @@ class Sources:
         """The events of a trace instance."""
         if (self.chosen.wanted is not None and not self._kinds) or instance not in self._recorded:
             return None
-        clock = clock_of(self._ftrace, instance) or "local"
+        clock = self._clock_of.get(instance) or "local"
         rows = Rows(self._ftrace, instance)
         try:
             self.clocks.to_axis(clock, np.zeros(0, dtype=np.int64))

@@ -16,7 +16,7 @@ from kernlab.traces.ftrace.buffers import Instance
 from kernlab.traces.ftrace.enabled import Enabled, enabled_events
 from kernlab.traces.ftrace.holes import holes_of
 from kernlab.traces.ftrace.numbers import Numbers, numbers_of
-from kernlab.traces.ftrace.rows import clock_of
+from kernlab.traces.ftrace.rows import clocks_of
 from kernlab.util.text import few
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Recording:
     @cached_property
     def clock(self) -> str:
         """The name of its clock."""
-        return clock_of(self._ftrace, self.name) or "local"
+        return clocks_of(self._ftrace).get(self.name) or "local"
 
     @cached_property
     def _known(self) -> bool:

@@ -24,7 +24,7 @@ from kernlab.linux.printk import Ring
 from kernlab.linux.tasks import find_tasks
 from kernlab.traces.blktrace.names import device_name
 from kernlab.traces.clock.relation import FAR, Relation
-from kernlab.traces.ftrace.rows import Rows, clock_of, recorded_names
+from kernlab.traces.ftrace.rows import Rows, clocks_of, recorded_names
 from kernlab.traces.ftrace.view import Ftrace
 from kernlab.traces.relay.view import Relay
 
@@ -58,15 +58,17 @@ def drift(kernel: Kernel, mono: Relation, clocks: Mapping[str, ToRaw]) -> Drift 
     `mono` is CLOCK_MONOTONIC; `clocks` are trace clocks that count sched_clock.
     """
     ftrace = Ftrace(kernel)
-    traces = [(name, clocks.get(clock_of(ftrace, name))) for name in recorded_names(ftrace)]
+    counting = {name: clocks[clock] for name, clock in clocks_of(ftrace).items() if clock in clocks}
+    # Nothing is decoded where nothing counts it.
+    traces = (
+        [(name, counting[name]) for name in recorded_names(ftrace) if name in counting] if counting else []
+    )
     # The log's own clock is held to one tick's length, and so off by as much: its lines tell where nothing else does.
     for kinds in ({"requests": _requests, "forks": _forks}, {"lines of the log": _lines}):
         slopes, weights, told, shared = [], [], [], []
         for kind, find in kinds.items():
             count = 0
             for instance, to_raw in traces:
-                if to_raw is None:
-                    continue
                 with suppress(KernlabError), kernel.quiet():
                     points = find(kernel, Rows(ftrace, instance), to_raw, mono)
                     if points is not None:

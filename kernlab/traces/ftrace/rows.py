@@ -94,10 +94,9 @@ def _widened(values: Any, rows: I64, length: int) -> Any:
     return values.take(take, allow_fill=True)
 
 
-def clock_of(ftrace: Ftrace, instance: str) -> str:
-    """The name of an instance's clock; '' where it is not known."""
-    found = next((one for one in ftrace._instances if one.name == instance), None)
-    return "" if found is None else ftrace._clock(found)[0]
+def clocks_of(ftrace: Ftrace) -> dict[str, str]:
+    """The name of each instance's clock; '' where it is not known."""
+    return {one.name: ftrace._clock(one)[0] for one in reversed(ftrace._instances)}
 
 
 def instance_names(ftrace: Ftrace) -> list[str]:
