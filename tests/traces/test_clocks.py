@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import WHOLE_DUMPS
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from support.overlay import Overlay
 
@@ -105,6 +105,7 @@ def test_a_relation_is_computed_exactly_or_not_known(
     st.integers(0, 32),
     st.lists(st.integers(0, 1 << 62), min_size=1, max_size=5),
 )
+@example(mult=(1 << 32) - 1, shift=32, cycles=[(1 << 60) + 1])
 def test_counts_become_ns_as_the_kernel_computes_them(mult: int, shift: int, cycles: list[int]) -> None:
     ns, error = Relation(0, 0, Fraction(mult, 1 << shift)).apply(np.array(cycles, dtype=np.uint64))
     for cycle, got, bound in zip(cycles, ns.tolist(), error.tolist(), strict=True):

@@ -13,8 +13,8 @@ F64 = npt.NDArray[np.float64]
 
 #: Times and errors that do not fit, or that nothing is known of: 146 years.
 FAR = 1 << 62
-#: Numbers whose product is computed in one step have so many bits.
-_HALF = 32
+#: Of two numbers below this the product fits into 64 bits.
+_HALF = 1 << 32
 #: Clocks that count ns run this close to each other.
 _ALIKE = 0.01
 
@@ -71,7 +71,7 @@ def scaled(distance: I64, rate: Fraction) -> I64:
     over, under = rate.numerator, rate.denominator
     if rate == 1:
         return distance
-    if over.bit_length() <= _HALF and under.bit_length() <= _HALF:
+    if over < _HALF and under <= _HALF:
         whole, rest = np.divmod(distance, np.int64(under))
         part = rest.astype(np.uint64) * np.uint64(over) // np.uint64(under)
         return whole * np.int64(over) + part.astype(np.int64)
