@@ -302,6 +302,18 @@ def test_a_file_can_be_saved_as_another_version(known: Known, tmp_path: Path) ->
             ).replace("0100", "little")
 
 
+@pytest.mark.parametrize(("version", "compression"), FORMS)
+def test_a_cpu_without_events(version: int, compression: str, tmp_path: Path) -> None:
+    machine = Machine()
+    (tmp_path / "a.dat").write_bytes(Known(machine, [e for e in known_events(machine) if e.cpu]).bytes(6))
+    with kernlab.ftrace.open(tmp_path / "a.dat") as first:
+        path = first.save(tmp_path / "b.dat", version=version, compression=compression)
+        with kernlab.ftrace.open(path) as second:
+            pd.testing.assert_frame_equal(first.all, second.all)
+            assert second.problems == []
+            assert second.lost.decoded.tolist() == first.lost.decoded.tolist()
+
+
 @pytest.mark.parametrize(
     ("version", "compression", "what"),
     [(6, "zstd", "never compressed"), (8, "none", "6 or 7"), (7, "lz4", "one of none, zlib, zstd")],
@@ -449,6 +461,22 @@ def test_sizes_that_cannot_be_are_bounded(small: dict[tuple[int, str], bytes], t
     with kernlab.ftrace.open(path) as trace:
         assert any("claims to unpack to 4,294,967,295 bytes" in problem for problem in trace.problems)
         assert len(trace.all) == 0
+
+
+def test_no_byte_belongs_to_two_cpus(tmp_path: Path) -> None:
+    machine = Machine()
+    known = Known(machine, known_events(machine, 60))
+    whole = bytearray(known.bytes(6))
+    # The tables of CPUs: each now claims the whole file.
+    for match in re.finditer(rb"flyrecord\0", bytes(whole)):
+        for cpu in range(2):
+            at = match.end() + 16 * cpu
+            whole[at : at + 16] = machine.pack("QQ", 0, len(whole))
+    path = tmp_path / "trace.dat"
+    path.write_bytes(whole)
+    with kernlab.ftrace.open(path) as trace:
+        assert len(trace._trace.data) <= len(whole)
+        assert sum("those of other CPUs, too" in problem for problem in trace.problems) == 3
 
 
 def test_tables_outlive_the_file(known: Known, tmp_path: Path) -> None:

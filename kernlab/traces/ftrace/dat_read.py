@@ -114,7 +114,7 @@ class _Parts:
 
     def read(self) -> TraceDat:
         """See `read_trace_dat`."""
-        self._left = max(_UNPACKED_PER_BYTE * self._data.size, _LEAST_UNPACKED)
+        self._left = unpacked_bound(self._data.size)
         try:
             if self.dat.version == 6:
                 self._read_6()
@@ -331,6 +331,11 @@ _SECTIONS = frozenset(
         Option.MODULES_FILE,
     )
 )
+
+
+def unpacked_bound(size: int) -> int:
+    """Bytes that the packed parts of a file of this size may unpack to, all together."""
+    return max(_UNPACKED_PER_BYTE * size, _LEAST_UNPACKED)
 
 
 def commit_bytes(header_page: str) -> int | None:

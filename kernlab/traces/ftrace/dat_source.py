@@ -16,7 +16,14 @@ from kernlab.traces.ftrace.buffers import MAIN, Instance, Ring
 from kernlab.traces.ftrace.comms import Comms
 from kernlab.traces.ftrace.dat_layout import unpack
 from kernlab.traces.ftrace.dat_options import IN_NS, Options, adjusted, clocks_of, read_options
-from kernlab.traces.ftrace.dat_read import Buffer, Stream, TraceDat, read_trace_dat, unpacked_chunks
+from kernlab.traces.ftrace.dat_read import (
+    Buffer,
+    Stream,
+    TraceDat,
+    read_trace_dat,
+    unpacked_bound,
+    unpacked_chunks,
+)
 from kernlab.traces.ftrace.format_text import TextFormats, parse_comms, parse_strings, parse_symbols
 from kernlab.traces.ftrace.load import Trace, load
 from kernlab.traces.ftrace.pages import commits
@@ -100,6 +107,8 @@ class DatSource:
         self._own = [*data.problems, *self.dat.problems, *self.options.problems]
         self._streams: dict[int, tuple[Buffer, Stream]] = {}
         self._closed = False
+        # No byte of a file belongs to two CPUs.
+        self._left, self._left_unpacked = data.size, 0
         self.formats = TextFormats(self.dat.formats, self.machine, self._own.append)
         self._clock_numbers: list[int | None] = []
         self.clocks = self._read_clocks()
@@ -196,6 +205,12 @@ class DatSource:
                 f"{self._label(ring)}: {stream.size - there:,} of {stream.size:,} bytes lie behind the file's end at "
                 f"{self._data.size:,}: copy the file again if it was cut short"
             )
+        if there > self._left:
+            self._own.append(
+                f"{self._label(ring)}: its bytes are those of other CPUs, too: they are left out"
+            )
+            stream, there = Stream(stream.cpu, stream.offset, 0), 0
+        self._left -= there
         counters = self.options.counters.get((instance.name, stream.cpu), {})
         if {"left", "overrun", "read"} <= counters.keys():
             # What was read of the buffer is what the file should hold: nothing of it was read by others.
@@ -222,6 +237,7 @@ class DatSource:
     def subbufs(self, rings: Sequence[Ring]) -> tuple[list[Pages], I64]:
         """See Source.subbufs."""
         self.check_open()
+        self._left_unpacked = unpacked_bound(self._data.size)
         unreadable = np.zeros(len(rings), dtype=np.int64)
         groups = []
         for size in sorted({ring.subbuf_size for ring in rings}):
@@ -230,18 +246,24 @@ class DatSource:
                 if ring.subbuf_size != size:
                     continue
                 pages = self._pages(ring)
-                pages = pages[commits(pages, self.machine) > 0] if len(pages) else pages
-                data.append(pages)
-                owner.append(np.full(len(pages), number, dtype=np.int64))
+                used = commits(pages, self.machine) > 0 if len(pages) else np.ones(0, dtype=bool)
+                data.append(pages if used.all() else pages[used])
+                owner.append(np.full(len(data[-1]), number, dtype=np.int64))
             which = np.concatenate(owner)
-            groups.append(Pages(which, np.concatenate(data), np.zeros(len(which), dtype=np.int64)))
+            whole = data[0] if len(data) == 1 else np.concatenate(data)
+            groups.append(Pages(which, whole, np.zeros(len(which), dtype=np.int64)))
         return groups, unreadable
 
     def _pages(self, ring: Ring) -> U8:
         """The sub-buffers of a ring as far as the file holds them; a part of one counts as one that is damaged."""
         buffer, stream = self._streams[id(ring)]
         # trace-cmd counts the chunks, but not the count before them.
-        raw = self._data.array(np.uint8, stream.offset, stream.size + (4 if buffer.packed else 0))
+        claimed = stream.size + (4 if buffer.packed and stream.size else 0)
+        there = max(min(claimed, self._data.size - stream.offset), 0)
+        raw = np.zeros(there, dtype=np.uint8)
+        if there and not self._data.copy(stream.offset, raw.data):
+            self.lost(f"{self._label(ring)}: its bytes cannot be read")
+            raw = raw[:0]
         if buffer.packed and len(raw):
             inside, damage = unpacked_chunks(raw.tobytes(), self.machine, self._unpacked)
             if damage:
@@ -257,8 +279,9 @@ class DatSource:
 
     def _unpacked(self, data: bytes, size: int) -> bytes:
         # trace-cmd packs ten sub-buffers at a time, and no byte of them into more than a thousand.
-        if size > _LARGEST_SUBBUF:
+        if size > min(_LARGEST_SUBBUF, self._left_unpacked):
             raise DumpFormatError(f"a chunk claims to unpack to {size:,} bytes")
+        self._left_unpacked -= size
         return unpack(data, size, self.dat.packing)
 
     def times(self, rings: Sequence[Ring], ring: I64, time: U64) -> U64:
