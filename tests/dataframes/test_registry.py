@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from kernlab import tables
+from kernlab import replay, tables, traces
 from kernlab.dataframes import origin
 from kernlab.dataframes import registry as registry_module
 from kernlab.dataframes.lazy import lazy, method
@@ -100,13 +100,17 @@ def test_a_table_needs_the_kernel():
 
 
 def test_every_line_has_its_table_and_every_table_its_line():
-    """What a module of kernlab.tables declares, and nobody named, would never be found."""
+    """What a module declares in a room that has tables, and nobody named, would never be found."""
     listed = set()
     for name, entry in TABLES.items():
         known = entry.load()
         assert known.is_method == entry.is_method, name
         listed.add((entry.module, entry.attribute))
-    modules = [found.name for found in pkgutil.walk_packages(tables.__path__, f"{tables.__name__}.")]
+    modules = [
+        found.name
+        for room in (tables, traces, replay)
+        for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")
+    ]
     written = {(name, one) for name in modules for one in declared(name)}
     assert written == listed, "kernlab/contents.py names each table, and no more"
 

@@ -187,3 +187,32 @@ def test_what_two_sources_saw_lies_at_one_instant(folder: Path) -> None:
             # Where sched_clock is not stable, the axis itself goes astray by up to a tick between two.
             most = 4_000_000 if clock == "global" and not is_stable(dump.kernel) else 20_000
             assert away.median() < most, clock
+
+
+def test_what_a_recorder_and_blktrace_saw_lies_at_one_instant() -> None:
+    """The same on a sample, by the recorder's instance (clock local): requests, and lines of the log."""
+    with kernlab.open(kernlab.sample("flight")) as dump:
+        found = dump.timeline(
+            events=["block_rq_issue", "sched_process_fork", "console", "printk", "task_start"]
+        )
+        local = dump.clocks.set_index("clock").loc["local", "offset"]
+        # Texts are made while the dump is open.
+        found["line"] = found["text"].str.strip()
+    found["ns"] = found["time"].astype("int64")
+    ftrace = found[found["source"] == "ftrace:kernlab"]
+
+    def once(rows: pd.DataFrame, key: str) -> pd.Series[Any]:
+        return rows.drop_duplicates(key, keep=False).set_index(key)["ns"]
+
+    issued = ftrace[ftrace["event"] == "block_rq_issue"]
+    asked = found[(found["event"] == "block_rq_issue") & (found["source"] == "blktrace:vda/trace")]
+    away = (once(issued, "sector") - once(asked, "sector")).dropna()
+    assert len(away) > 100
+    assert away.abs().median() < 20_000
+    # Without the clocks they are this far apart.
+    assert abs(local) > pd.Timedelta("100ms")
+    lines = ftrace[ftrace["event"] == "console"].assign(line=lambda rows: rows["msg"].str.strip())
+    logged = found[found["event"] == "printk"]
+    late = (once(lines, "line") - once(logged, "line")).dropna()
+    assert len(late) > 10
+    assert 0 <= late.median() < 100_000
