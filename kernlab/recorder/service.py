@@ -502,6 +502,8 @@ def set_up(state: State, settings: Settings) -> None:
     events = wanted_events(settings.events)
     if not os.path.isdir(f"{machine.tracefs}/instances"):
         mount(state, "tracefs", machine.tracefs)
+    main = f"{machine.tracefs}/buffer_size_kb"
+    unused = re.fullmatch(r"([0-9]+) \(expanded: ([0-9]+)\)", _text(main))
     try:
         if not os.path.isdir(base):
             state.save(created=True)
@@ -522,6 +524,10 @@ def set_up(state: State, settings: Settings) -> None:
             if mapped:
                 write_json(f"{machine.run}/mapped.json", machine.boot)  # from here on it is this boot's
         _fill(state, settings, events)
+        # Older kernels (6.1, 5.10) note for all instances at once that sizes are as users want them. The main buffer,
+        # still tiny, would then stay so for whoever traces next: it gets the size that its first use gives it.
+        if unused and _text(main) == unused[1]:
+            _write(main, unused[2])
     except OSError as error:
         lockdown = _text(f"{os.path.dirname(machine.tracefs)}/security/lockdown")
         why = (

@@ -63,6 +63,26 @@ def test_an_instance_mapped_at_boot_stays(tmp_path: Path, monkeypatch: pytest.Mo
     assert read(machine, "events/kmem/rss_stat/filter") == "0"
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_main_buffer_keeps_the_size_of_its_first_use(
+    shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6.1 and 5.10 have one switch for all instances; the main buffer was left with 7 KiB for whoever traced next."""
+    machine = fake_machine(tmp_path, monkeypatch)
+    main = Path(machine.tracefs, "buffer_size_kb")
+    put(main, "7 (expanded: 1408)\n")
+    really = service._write
+
+    def write(path: str, text: str) -> None:
+        really(path, text)
+        if shared and path == f"{machine.instance}/buffer_size_kb":
+            put(main, "7\n")
+
+    monkeypatch.setattr(service, "_write", write)
+    service.set_up(service.State.load(machine), service.Settings())
+    assert main.read_text().strip() == ("1408" if shared else "7 (expanded: 1408)")
+
+
 def test_state_of_another_boot_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
     service.State.load(machine).save(pid=1, disks=["vda"])
