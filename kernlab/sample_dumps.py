@@ -43,12 +43,13 @@ def samples() -> pd.DataFrame:
              name  file_bytes
     0    deadlock    10354728
     1  debian-6.1    18570819
-    2        hung    10482364
-    3          io    15554516
-    4      lockup     9331960
-    5         oom     9830288
-    6        oops    15231732
-    7       panic     7808804
+    2      flight    11713464
+    3        hung    10482364
+    4          io    15554516
+    5      lockup     9331960
+    6         oom     9830288
+    7        oops    15231732
+    8       panic     7808804
     """
     import pandas as pd
 

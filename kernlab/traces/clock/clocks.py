@@ -312,8 +312,11 @@ def _last_written(kernel: Kernel, known: dict[str, Clock]) -> int:
         # A clock that is off by more than a tick does not tell when.
         if relation is None or relation.rate == _HUNDREDTH:
             continue
+        # What is no ring after all has no sub-buffers.
         where = [
-            ring.address for ring in instance.rings if ring.buffer == MAIN and ring.counters.get("entries")
+            ring.address
+            for ring in instance.rings
+            if ring.buffer == MAIN and len(ring.pages) and ring.counters.get("entries")
         ]
         if where:
             written = StructArray(kernel, "struct ring_buffer_per_cpu", where)["write_stamp.time.a.a.counter"]
