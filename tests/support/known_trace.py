@@ -87,10 +87,12 @@ def formats(machine: Machine) -> tuple[list[str], dict[str, list[str]]]:
             ("unsigned short pairs[2]", 40, 4, 0),
             ("__data_loc unsigned long[] cpus", 44, 4, 0),
         ],
-        '"%pS name=%s numbers=%s bytes=%llu cdb=%s error=%d last=%d kind=%s cpus=%s", REC->function, __get_str(name), '
+        '"%pS name=%s numbers=%s bytes=%llu cdb=%s error=%d last=%d kind=%-6s cpus=%s '
+        'mask=%s code=%#x", REC->function, __get_str(name), '
         "__print_hex(__get_dynamic_array(numbers), __get_dynamic_array_len(numbers)), "
         "(unsigned long long)REC->bytes, __print_hex(REC->cdb, 4), REC->error, REC->last, "
-        '__print_symbolic(REC->kind, { 0, "none" }, { 1, "read" }, { 2, "write" }), __get_bitmask(cpus)',
+        '__print_symbolic(REC->kind, { 0, "none" }, { 1, "read" }, { 2, "write" }), '
+        "__get_bitmask(cpus), __get_cpumask(cpus), REC->error",
     )
     return own, {"sched": [switch], "work": [work]}
 

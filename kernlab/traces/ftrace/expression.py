@@ -50,7 +50,8 @@ class Parser:
     """Reads expressions; `fields` are the event's, `constant` and `size_of` look into the kernel.
 
     `size_of(name)` gives (bytes, signed) of a C type, None for what is neither number nor struct; `constant(name)` the
-    value of an enumerator or of a variable of the kernel. Without `strides` a pointer goes on by single bytes.
+    value of an enumerator or of a variable of the kernel. With
+    `report` they are understood as trace-cmd does: a pointer goes on by single bytes.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Parser:
         constant: Callable[[str], int | None],
         size_of: Callable[[str], tuple[int, bool] | None],
         machine: Machine = NATIVE,
-        strides: bool = True,
+        report: bool = False,
     ):
         self._machine = machine
         self._tokens = tokens(source)
@@ -68,7 +69,7 @@ class Parser:
         self._depth = 0
         # Expressions that are pointers, and the size of what they point to.
         self._strides: dict[Compiled, int] = {}
-        self._scales = strides
+        self._report = report
         self._fields, self._constant, self._size_of = fields, constant, size_of
 
     def format_and_arguments(self) -> tuple[str, list[Compiled]]:
@@ -146,7 +147,7 @@ class Parser:
                 return _unary_operation(op, inner)
         if (cast := self._cast()) is not None:
             made = _cast(self._unary(), cast[0], cast[1])
-            if cast[2] != 1 and self._scales:
+            if cast[2] != 1 and not self._report:
                 self._strides[made] = cast[2]
             return made
         return self._postfix(self._primary())
@@ -263,7 +264,7 @@ class Parser:
             while self._take(","):
                 rest.append(self._ternary())
             self._expect(")")
-            return helpers.of_field(name, field, dynamic(field), rest)
+            return helpers.of_field(name, field, dynamic(field), rest, self._report)
         if name in helpers.TABLES:
             return self._table(name)
         arguments = []
@@ -301,7 +302,7 @@ class Parser:
             except (TypeError, ValueError, Failed) as error:
                 raise NotUnderstood(f"a table of {name} holds something that is not a constant") from error
         self._expect(")")
-        return helpers.table(name, value, delimiter, entries)
+        return helpers.table(name, value, delimiter, entries, self._report)
 
 
 def truth(value: Value) -> bool:

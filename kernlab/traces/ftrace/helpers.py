@@ -5,11 +5,13 @@ Mirrors kernel/trace/trace_output.c (trace_print_flags_seq and its siblings).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
 from kernlab.traces.ftrace.fields import element_width
 from kernlab.traces.ftrace.formats import Field
+from kernlab.traces.ftrace.printf import Unpadded
 from kernlab.traces.ftrace.record import Compiled, Failed
 from kernlab.traces.ftrace.source import Machine
 from kernlab.util import text
@@ -92,8 +94,10 @@ def flags(value: int, delimiter: str, entries: list[tuple[int, str]]) -> str:
     return delimiter.join(out)
 
 
-def table(name: str, value: Compiled, delimiter: str, entries: list[tuple[int, str]]) -> Compiled:
-    """__print_flags and __print_symbolic over constant entries."""
+def table(
+    name: str, value: Compiled, delimiter: str, entries: list[tuple[int, str]], report: bool = False
+) -> Compiled:
+    """__print_flags and __print_symbolic over constant entries; trace-cmd (`report`) pads no number."""
     if name.startswith("__print_flags"):
         return lambda record: flags(_int(value(record)), delimiter, entries)
     names: dict[int, str] = {}
@@ -103,7 +107,9 @@ def table(name: str, value: Compiled, delimiter: str, entries: list[tuple[int, s
     def symbolic(record: bytes) -> str:
         number = _int(value(record)) % _WIDEST
         found = names.get(number)
-        return found if found is not None else f"{number:#x}"
+        if found is not None:
+            return found
+        return Unpadded(f"{number:#x}") if report else f"{number:#x}"
 
     return symbolic
 
@@ -114,8 +120,8 @@ def _int(value: Any) -> int:
     raise Failed
 
 
-def of_field(name: str, field: Field, raw: Compiled, rest: list[Compiled]) -> Compiled:
-    """What takes a field's name; `raw` gives the bytes that the field points to."""
+def of_field(name: str, field: Field, raw: Compiled, rest: list[Compiled], report: bool = False) -> Compiled:
+    """What takes a field's name; `raw` gives the bytes that it points to. trace-cmd (`report`) lists CPUs."""
     width, order = element_width(field) or 1, field.machine.order
     kind = name.removeprefix("__get_").removeprefix("rel_")
     if kind == "str":
@@ -123,6 +129,8 @@ def of_field(name: str, field: Field, raw: Compiled, rest: list[Compiled]) -> Co
     if kind == "dynamic_array_len":
         # Of bytes: formats divide it by the size of an element (stage3_trace_output.h).
         return lambda record: len(raw(record))
+    if kind == "cpumask" and report:
+        return lambda record: cpus(raw(record), field.machine)
     if kind in ("bitmask", "cpumask"):
         return lambda record: bitmap(raw(record), field.machine)
     if name == "__print_dynamic_array":
@@ -136,6 +144,17 @@ def bitmap(raw: bytes, machine: Machine) -> str:
     words = [int.from_bytes(raw[at : at + size], machine.order) for at in range(0, len(raw), size)]
     groups = [word >> shift & 0xFFFF_FFFF for word in words for shift in range(0, 8 * size, 32)]
     return ",".join(f"{group:08x}" for group in reversed(groups))
+
+
+def cpus(raw: bytes, machine: Machine) -> str:
+    """The bits of a mask as `0,2,66-68`; in memory it is an array of longs."""
+    size = machine.word if len(raw) % machine.word == 0 else 1
+    mask = sum(
+        int.from_bytes(raw[at : at + size], machine.order) << 8 * at for at in range(0, len(raw), size)
+    )
+    runs = [match.span() for match in re.finditer("1+", f"{mask:b}"[::-1])]
+    spans = [f"{first}-{end - 1}" if end - first > 1 else f"{first}" for first, end in runs]
+    return ",".join(spans)
 
 
 def array(raw: Any, count: int | None, size: int, order: Literal["little", "big"]) -> str:

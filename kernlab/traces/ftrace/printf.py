@@ -29,8 +29,15 @@ _WIDEST = 1024
 #: vbin_printf: pointers that it saves as such. What others point to is formatted when it is recorded.
 _SAVED_POINTERS = "SsxKe"
 
-#: In the place of a pointer's letters: as the C library prints it.
+#: In the place of a pointer's letters, or a number's: as the C library prints it.
 OF_LIBC = "libc"
+
+#: Behind a pointer's letters: what is no address shows nothing.
+SILENT = "!"
+
+
+class Unpadded(str):
+    """A text that no directive makes wider or shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,8 @@ def _one(
         and (said := buffer(directive.pointer, value, width, directive.order)) is not None
     ):
         return said
+    if isinstance(value, Unpadded):
+        return value
     if kind == "s" or not isinstance(value, int):
         shown = text.decode(value) if isinstance(value, bytes) else str(value)
         if precision is not None and precision >= 0:
@@ -159,6 +168,9 @@ def _integer(directive: Directive, width: int, precision: int | None, value: int
     )
     digits = format(abs(value), {"o": "o", "x": "x", "X": "X"}.get(kind, "d"))
     prefix = {"x": "0x", "X": "0X", "o": "0"}.get(kind, "") if "#" in flags else ""
+    if not value and directive.pointer == OF_LIBC:
+        # The C library gives zero no prefix, the kernel does.
+        prefix = ""
     if precision is not None and precision >= 0:
         digits = digits.rjust(precision, "0")
     elif "0" in flags and not left:
@@ -217,7 +229,7 @@ def _network(how: str, raw: bytes, order: Literal["little", "big"]) -> str | Non
         shown = str(ipaddress.IPv6Address(raw[8:24])) if "c" in how else raw[8:24].hex(":", 2)
         return f"[{shown}]:{port}" if "p" in how else shown
     # vsprintf.c, ip_addr_string: what is neither.
-    return "(einval)"
+    return "" if how.endswith(SILENT) else "(einval)"
 
 
 def unpack(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kernlab.traces.ftrace.expression import Parser
 from kernlab.traces.ftrace.fields import Records
 from kernlab.traces.ftrace.formats import Field, Format
-from kernlab.traces.ftrace.printf import OF_LIBC, Directive, parse, render, render_packed
+from kernlab.traces.ftrace.printf import OF_LIBC, SILENT, Directive, parse, render, render_packed
 from kernlab.traces.ftrace.record import Compiled, Failed, NotKnown, dynamic, getter
 from kernlab.traces.ftrace.source import Source
 from kernlab.traces.ftrace.tokens import NotUnderstood
@@ -35,6 +35,18 @@ _NOT_KNOWN = "?"
 
 Renderer = Callable[[bytes], str | None]
 I64 = npt.NDArray[np.int64]
+
+
+def _of_libc(part: str | Directive) -> str | Directive:
+    """A directive as trace-cmd's library has it printed."""
+    if isinstance(part, str):
+        return part
+    if part.conversion == "p":
+        if part.pointer[:2] in ("IS", "iS"):
+            return replace(part, pointer=part.pointer + SILENT)
+        known = part.pointer[:1] in _KNOWN_POINTERS
+        return part if known else replace(part, pointer=OF_LIBC, width=None)
+    return replace(part, pointer=OF_LIBC) if "#" in part.flags else part
 
 
 class Texts:
@@ -88,7 +100,7 @@ class Texts:
             self._constant,
             self._source.size_of,
             self._machine,
-            strides=not self._report,
+            report=self._report,
         )
         written, arguments = parser.format_and_arguments()
         names = [field.name for field in form.fields]
@@ -111,16 +123,7 @@ class Texts:
 
     def _parse(self, written: str) -> list[str | Directive]:
         parts = parse(written, self._machine)
-        if not self._report:
-            return parts
-        return [
-            replace(part, pointer=OF_LIBC, width=None)
-            if isinstance(part, Directive)
-            and part.conversion == "p"
-            and part.pointer[:1] not in _KNOWN_POINTERS
-            else part
-            for part in parts
-        ]
+        return [_of_libc(part) for part in parts] if self._report else parts
 
     def _constant(self, name: str) -> int | None:
         known = self._source.constant(name)
@@ -151,7 +154,7 @@ class Texts:
             try:
                 value = argument(record)
             except NotKnown:
-                value = _NOT_KNOWN
+                value = 0 if self._report else _NOT_KNOWN
             if kind == "s" and isinstance(value, int):
                 yield self._pointed_to(value)
             else:
