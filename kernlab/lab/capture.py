@@ -257,6 +257,7 @@ class _Run:
             "prepared": ("Taking the truth", _TRUTH_SECONDS),
             "truth": ("Ending the story", _BOOT_SECONDS),
             "pause": ("Reading what is left", _TRUTH_SECONDS),
+            "again": ("Rebooting", _BOOT_SECONDS),
             "dying": ("Dying, and booting the crash kernel", self.scenario.die_seconds + _BOOT_SECONDS),
             "crashed": ("Saving", _SAVE_SECONDS),
             "saving": ("Saving", _SAVE_SECONDS * (1 + self.memory_mib // 4096)),
@@ -271,6 +272,10 @@ class _Run:
                 self.progress(f"Note: {rest}")
                 continue
             self.progress(_said(word, rest))
+            # The next reset of the machine is a warm reboot; all others end QEMU.
+            guest_reboots = {"again": "reset", "booted": "shutdown"}
+            if word in guest_reboots:
+                guest.monitor("set-action", reboot=guest_reboots[word])
             if word == "nmi":
                 guest.monitor("inject-nmi")
                 continue
@@ -355,6 +360,7 @@ def _said(word: str, rest: str) -> str:
         "armed": f"kdump is armed, {int(rest) >> 20 if rest.isdigit() else rest} MiB reserved",
         "prepared": "The story is prepared",
         "truth": "The truth is taken",
+        "again": "The guest reboots",
         "dying": "The guest dies",
         "nmi": "QEMU sends an NMI",
         "slow": "The disk slows",

@@ -108,6 +108,12 @@ SCENARIOS = {
             notes_mib=32,
         ),
         Scenario("trace", "relay channels and ftrace instances, full, wrapped, overwritten, half read"),
+        Scenario(
+            "reboot",
+            "a trace instance in memory that outlives a reboot, which the boot before filled, and panicked",
+            cmdline="reserve_mem=3M:4096:trace trace_instance=boot_map^traceoff@trace",
+            settings={"AFTER": "nothing"},
+        ),
         Scenario("clocks", "the same requests, forks and lines of the log in traces by every clock there is"),
         Scenario(
             "odd",

@@ -20,7 +20,14 @@ from kernlab.tables.system.last_words import panic_message
 from kernlab.traces.clock.clocks import Clocks
 from kernlab.traces.clock.relation import FAR
 from kernlab.traces.ftrace.formats import is_pattern
-from kernlab.traces.ftrace.rows import Rows, clocks_of, first_kept, instance_names, recorded_names
+from kernlab.traces.ftrace.rows import (
+    Rows,
+    clocks_of,
+    first_kept,
+    instance_names,
+    names_before,
+    recorded_names,
+)
 from kernlab.traces.ftrace.view import Ftrace
 from kernlab.traces.relay.view import Relay
 from kernlab.util.text import few, nearest
@@ -105,6 +112,11 @@ class Sources:
             for instance in instance_names(self._ftrace):
                 label = f"{FTRACE}:{instance}" if instance else FTRACE
                 traces[label] = lambda instance=instance, label=label: self.ftrace(instance, label)  # type: ignore[misc]
+            for instance in names_before(self._ftrace):
+                self.kernel.lost(
+                    f"{FTRACE}:{instance}: its events were recorded by the boot before, at times that this boot's "
+                    "clocks do not tell: they are left out (dump.ftrace has them)"
+                )
         if names is None or any(str(name).startswith(BLKTRACE) or is_pattern(str(name)) for name in names):
             for channel in self._relay.block_traces:
                 label = f"{BLKTRACE}:{channel}"

@@ -16,7 +16,7 @@ from kernlab.traces.ftrace.buffers import Instance
 from kernlab.traces.ftrace.enabled import Enabled, enabled_events
 from kernlab.traces.ftrace.holes import holes_of
 from kernlab.traces.ftrace.numbers import Numbers, numbers_of
-from kernlab.traces.ftrace.rows import clocks_of
+from kernlab.traces.ftrace.rows import clocks_of, instance_names, names_before
 from kernlab.util.text import few
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Recording:
         self._ftrace = ftrace
         self.name = _choose(ftrace) if name is None else name
         known = {instance.name: instance for instance in ftrace._instances}
+        if name is not None and name in names_before(ftrace):
+            raise KernlabError(
+                f"trace instance {name!r} holds events of the boot before, which are not on this boot's clock"
+            )
         if name is not None and name not in known:
             raise KernlabError(
                 f"there is no trace instance {name!r}; there are: {few([repr(one) for one in known])} "
@@ -150,12 +154,13 @@ class Recording:
 
 def _choose(ftrace: Ftrace) -> str:
     """The recorder's instance, else the one with most events, else the global one."""
-    names = [instance.name for instance in ftrace._instances]
+    names = instance_names(ftrace)
     if OWN in names or not names:
         return OWN if names else ""
     trace = ftrace._trace
     count = np.bincount(trace.ring, minlength=len(trace.rings))
     held = dict.fromkeys(names, 0)
     for ring, events in zip(trace.rings, count.tolist(), strict=True):
-        held[ring.instance.name] += events
+        if ring.instance.name in held:
+            held[ring.instance.name] += events
     return max(names, key=lambda name: held[name])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from kernlab.traces.ftrace.shift import Shift
 
 U64 = npt.NDArray[np.uint64]
 
@@ -32,6 +36,8 @@ class Ring:
     consumed: int = 0
     #: What kept pages from being found, '' where nothing did.
     damage: str = ""
+    #: Of pages in memory that outlives a reboot: has this boot written nothing into them?
+    untouched: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -53,6 +59,7 @@ class Instance:
     overwrite: bool | None = None
     #: Where memory that outlives a reboot lies (reserve_mem), 0 for an ordinary instance.
     range_start: int | None = 0
-    #: What to add to addresses that the previous boot recorded, None where this kernel has no such instances.
-    text_delta: int | None = None
+    #: Of memory that outlives a reboot: what the boot before recorded, and where its addresses lie now.
+    previous: bool = False
+    shift: Shift | None = None
     rings: list[Ring] = field(default_factory=list)

@@ -14,7 +14,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import EnumType, IntType, StructType
 from kernlab.errors import KernlabError
 from kernlab.traces.ftrace.buffers import MAIN, Instance, Ring
-from kernlab.traces.ftrace.comms import KernelComms
+from kernlab.traces.ftrace.comms import Comms, KernelComms
 from kernlab.traces.ftrace.kernel_formats import KernelFormats
 from kernlab.traces.ftrace.load import Trace, load
 from kernlab.traces.ftrace.pages import commits
@@ -59,7 +59,7 @@ class KernelSource:
     machine = NATIVE
 
     def __init__(self, kernel: Kernel):
-        self._kernel = kernel
+        self.kernel = self._kernel = kernel
         self.token, self.source = kernel.token, kernel.source
 
     @property
@@ -89,7 +89,7 @@ class KernelSource:
         return KernelFormats(self._kernel)
 
     @cached_property
-    def comms(self) -> KernelComms:
+    def comms(self) -> Comms:
         """See Source.comms."""
         return KernelComms(self._kernel)
 

@@ -112,6 +112,10 @@ def load(source: Source, rings: list[Ring]) -> Trace:
         ring, start, length, time = ring[whole], start[whole], length[whole], time[whole]
     time = source.times(rings, ring, time)
     order = _order(ring, time)
+    before = np.array([one.instance.previous for one in rings], dtype=bool)
+    if before.any():
+        # What the boot before recorded happened before all else, whatever its clock says.
+        order = order[np.argsort(~before[ring[order]], kind="stable")]
     ring, start, length, time = ring[order], start[order], length[order], time[order]
     records = Records(data, start, length, machine)
     kind, flags, preempt, pid = (

@@ -15,6 +15,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.traces.ftrace.buffers import COUNTERS, MAIN, SNAPSHOT, Instance, Ring
+from kernlab.traces.ftrace.previous_boot import part_boots
 from kernlab.traces.ftrace.settings import clock_numbers, ring_cpus, subbuf_sizes
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
@@ -23,6 +24,9 @@ U64 = npt.NDArray[np.uint64]
 
 #: ring_buffer.c, RB_PAGE_HEAD and RB_PAGE_UPDATE: marks in a link to the sub-buffer that is read (or moved on) next.
 _MARKS = 3
+
+#: ring_buffer.c, RB_WRITE_MASK: the rest of a sub-buffer's count of bytes written is of writers that are at it.
+_WRITE_MASK = 0xFFFFF
 
 
 def find_instances(kernel: Kernel) -> list[Instance]:
@@ -44,7 +48,7 @@ def find_instances(kernel: Kernel) -> list[Instance]:
     instances = _describe(kernel, arrays, top)
     instances.sort(key=lambda instance: instance.address != top)
     _find_rings(kernel, instances)
-    return instances
+    return part_boots(kernel, instances)
 
 
 def _describe(kernel: Kernel, arrays: StructArray, top: int | None) -> list[Instance]:
@@ -56,7 +60,6 @@ def _describe(kernel: Kernel, arrays: StructArray, top: int | None) -> list[Inst
     tracers = c_strings(kernel, arrays.follow("current_trace", "struct tracer")["name"])
     kernel.lost("trace instances have lost the name of their tracer", mask=~tracers.valid)
     range_start = arrays["range_addr_start"] if arrays.has("range_addr_start") else None
-    text_delta = arrays["text_delta"] if arrays.has("text_delta") else None
     instances = []
     for row, address in enumerate(arrays.addresses.tolist()):
         name = "" if nameless[row] else names[row]
@@ -66,7 +69,6 @@ def _describe(kernel: Kernel, arrays: StructArray, top: int | None) -> list[Inst
                 address,
                 tracers[row],
                 range_start=0 if range_start is None else range_start[row],
-                text_delta=_number(text_delta, row),
             )
         )
     _buffers(kernel, arrays, instances, MAIN, "array_buffer")
@@ -76,10 +78,6 @@ def _describe(kernel: Kernel, arrays: StructArray, top: int | None) -> list[Inst
             _buffers(kernel, arrays, instances, SNAPSHOT, member)
             break
     return instances
-
-
-def _number(column: Column | None, row: int) -> int | None:
-    return None if column is None else column[row]
 
 
 def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kind: str, member: str) -> None:
@@ -205,6 +203,10 @@ def _read_rings(kernel: Kernel, rings: list[Ring]) -> None:
             ring.damage = f"{lost:,} of its sub-buffers cannot be found: the dump lacks their addresses"
         ring.consumed = consumed or 0 if pages.valid[0] else 0
         ring.pages = pages.addresses[pages.valid]
+        if ring.instance.range_start:
+            # What this boot wrote into a sub-buffer is counted in it; a kernel that takes it over counts nothing.
+            written = _scalar(held, "write").filled(0)[pages.valid]
+            ring.untouched = (written & _WRITE_MASK) == 0
 
 
 def _scalar(structs: StructArray, name: str) -> Column:

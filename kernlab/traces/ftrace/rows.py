@@ -100,8 +100,13 @@ def clocks_of(ftrace: Ftrace) -> dict[str, str]:
 
 
 def instance_names(ftrace: Ftrace) -> list[str]:
-    """The instances, the global one ('') first."""
-    return list(dict.fromkeys(one.name for one in ftrace._instances))
+    """The instances that hold events of this boot, the global one ('') first."""
+    return list(dict.fromkeys(one.name for one in ftrace._instances if not one.previous))
+
+
+def names_before(ftrace: Ftrace) -> list[str]:
+    """The instances that hold events of the boot before, which no clock of this boot tells the time of."""
+    return [one.name for one in ftrace._instances if one.previous]
 
 
 def recorded_names(ftrace: Ftrace) -> list[str]:

@@ -43,6 +43,7 @@ def instances_table(source: Source, held: Sequence[Instance], clocks: Sequence[s
         subbuf_bytes=sizes,
         snapshot=known([instance.snapshot for instance in held]),
         persistent=known([None if i.range_start is None else i.range_start != 0 for i in held]),
+        previous_boot=np.array([instance.previous for instance in held], dtype=bool),
         address=addresses(
             source,
             np.array([instance.address for instance in held], dtype=np.uint64),

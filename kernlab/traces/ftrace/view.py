@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -18,6 +19,7 @@ from kernlab.dataframes.deferred import deferred_text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.traces.ftrace import fields, lines
+from kernlab.traces.ftrace.boots import Boots
 from kernlab.traces.ftrace.buffers import MAIN, SNAPSHOT, Instance, Ring
 from kernlab.traces.ftrace.comms import Comms
 from kernlab.traces.ftrace.fields import Records
@@ -91,12 +93,6 @@ class Ftrace(Losing, Spelt):
         if not in_ns:
             which = f"trace instance {instance.name!r}" if instance.name else "the global trace"
             self._source.lost(f"{which} uses the clock {name!r}, whose units are not nanoseconds")
-        # ring_buffer.h: text_delta is set where the buffer holds what the boot before this one recorded.
-        if instance.range_start and instance.text_delta:
-            self._source.lost(
-                f"trace instance {instance.name!r} lies in memory that outlives a reboot and holds events of the boot "
-                f"before: addresses in them are off by {instance.text_delta:#x}"
-            )
 
     def _clock(self, instance: Instance) -> tuple[str, bool]:
         """(name, whether it counts nanoseconds) of an instance's clock; ('', True) where it is not known."""
@@ -115,8 +111,9 @@ class Ftrace(Losing, Spelt):
         """One row per instance, the global one ('') first.
 
         name (where it cannot be read the address), tracer, clock, recording (tracing_on), overwrite, subbuf_bytes,
-        snapshot (whether it has a snapshot buffer), persistent (its memory outlives a reboot), address (struct
-        trace_array). What could not be read is missing.
+        snapshot (whether it has a snapshot buffer), persistent (its memory outlives a reboot), previous_boot (what it
+        holds was recorded by the boot before: times and tasks are of that boot; an instance to which both added events
+        is there twice), address (struct trace_array). What could not be read is missing.
 
         >>> dump.ftrace.instances[["name", "tracer", "clock", "recording"]]
           name tracer   clock  recording
@@ -171,7 +168,8 @@ class Ftrace(Losing, Spelt):
         every = np.arange(len(trace))
         event, system = self._names(trace.type)
         # Formats that are not understood are this table's loss, whenever its texts are made.
-        self._texts.read(self._formats.get(np.unique(trace.type).tolist()).values())
+        for boot, rows in self._boots.parts(every):
+            self._boots.texts(boot).read(self._formats.get(np.unique(trace.type[rows]).tolist()).values())
         return frame(
             self._source,
             "ftrace",
@@ -243,7 +241,7 @@ class Ftrace(Losing, Spelt):
             raise KernlabError(f"several events are called {name!r}; name one of them: {systems}")
         chosen = np.flatnonzero(wanted)
         form = formats[present[0]]
-        records = trace.records(chosen)
+        records = self._boots.records(chosen)
         own: list[tuple[str, Any]] = [(one.name, fields.column(records, one)) for one in form.fields]
         said = _strings(self._said(chosen)) if text else self._message(form, chosen)
         if said is not None:
@@ -273,7 +271,11 @@ class Ftrace(Losing, Spelt):
             columns["text"] = _strings(self._said(chosen))
         known = formats.get(np.unique(kinds).tolist())
         own = fields_of_many(
-            self._source.token, known, kinds, lambda rows: trace.records(chosen[rows]), (*columns, "text")
+            self._source.token,
+            known,
+            kinds,
+            lambda rows: self._boots.records(chosen[rows]),
+            (*columns, "text"),
         )
         return frame(self._source, "ftrace events", **columns, own=spread(own))
 
@@ -317,7 +319,7 @@ class Ftrace(Losing, Spelt):
             "timestamp": stamp if known.all() else nullable(stamp, known),
             "cpu": cpus[ring] if len(rings) else ring,
             "pid": pid,
-            "comm": lookup(*self._comms.names(pid)),
+            "comm": lookup(*self._boots.names(chosen, pid)),
         }
 
     def _names(self, types: I64) -> tuple[Any, Any]:
@@ -331,39 +333,46 @@ class Ftrace(Losing, Spelt):
         """The messages of ftrace's own printing events; None for all others."""
         if form.system != "ftrace" or form.name not in ("print", "bprint", "bputs"):
             return None
-        records = self._trace.records(chosen)
-        pairs = zip(records.start.tolist(), records.size.tolist(), strict=True)
-        said: list[str | None] = []
-        for start, size in pairs:
-            try:
-                said.append(self._texts.message(form, records.data[start : start + size].tobytes()))
-            except Failed:
-                said.append(None)
+        said: list[str | None] = [None] * len(chosen)
+        for boot, rows in self._boots.parts(chosen):
+            records, texts = self._trace.records(chosen[rows]), self._boots.texts(boot)
+            spans = zip(rows.tolist(), records.start.tolist(), records.size.tolist(), strict=True)
+            for row, start, size in spans:
+                with suppress(Failed):
+                    said[row] = texts.message(form, records.data[start : start + size].tobytes())
         return _strings(said)
 
     @cached_property
-    def _texts(self) -> Texts:
-        return Texts(self._source) if self._parent is None else self._parent._texts
+    def _boots(self) -> Boots:
+        return Boots(self, None if self._parent is None else self._parent._boots)
 
     @telling
     def _said(self, chosen: I64) -> list[str | None]:
         """What each event's text is, in the order of `chosen`."""
-        return self._by_format(chosen, self._texts.of)
+        found: list[str | None] = [None] * len(chosen)
+        for boot, rows in self._boots.parts(chosen):
+            texts = self._boots.texts(boot)
+            said = self._by_format(chosen[rows], texts.of, self._trace.records)
+            for row, one in zip(rows.tolist(), said, strict=True):
+                found[row] = one
+        return found
 
     @telling
     def _as_json(self, chosen: I64) -> list[str | None]:
-        return self._by_format(chosen, as_json)
+        return self._by_format(chosen, as_json, self._boots.records)
 
     def _by_format(
-        self, chosen: I64, strings: Callable[[Format, Records], Sequence[str | None]]
+        self,
+        chosen: I64,
+        strings: Callable[[Format, Records], Sequence[str | None]],
+        records: Callable[[I64], Records],
     ) -> list[str | None]:
         """What `strings` makes of each event by its format, None where that is not known."""
-        trace = self._trace
         found: list[str | None] = [None] * len(chosen)
-        types = trace.type[chosen]
+        types = self._trace.type[chosen]
         for number, form in self._formats.get(np.unique(types).tolist()).items():
             rows = np.flatnonzero(types == number)
-            for row, one in zip(rows.tolist(), strings(form, trace.records(chosen[rows])), strict=True):
+            for row, one in zip(rows.tolist(), strings(form, records(chosen[rows])), strict=True):
                 found[row] = one
         return found
 
@@ -402,7 +411,7 @@ class Ftrace(Losing, Spelt):
         chosen = np.flatnonzero(wanted)
         if style == "trace-cmd":
             return self._report(chosen, nanoseconds, plugins)
-        codes, known = self._comms.names(trace.pid[chosen])
+        codes, known = self._boots.names(chosen, trace.pid[chosen])
         cpus = np.array([ring.cpu for ring in trace.rings] or [0], dtype=np.int64)[trace.ring[chosen]]
         marks = latency_marks(
             trace.flags[chosen],
@@ -418,14 +427,21 @@ class Ftrace(Losing, Spelt):
     @telling
     def _report(self, chosen: I64, nanoseconds: bool, plugins: bool) -> list[str]:
         """Lines as trace-cmd has them."""
+        found: list[str] = []
+        for boot, rows in self._boots.parts(chosen):
+            found += self._report_of(boot, chosen[rows], nanoseconds, plugins)
+        return found
+
+    def _report_of(self, boot: int, chosen: I64, nanoseconds: bool, plugins: bool) -> list[str]:
+        """Lines of one boot's events."""
         from kernlab.traces.ftrace.report import Report, rows_of
 
         trace, rings = self._trace, self._trace.rings
         formats = self._formats.get(np.unique(trace.type[chosen]).tolist())
         top = self._instances[0] if self._instances else None
         in_ns = top is None or self._clock(top)[1]
-        texts = Texts(self._source, report=True)
-        report = Report(texts, self._comms.saved(), plugins, nanoseconds, in_ns)
+        texts = Texts(self._boots.sources[boot], report=True)
+        report = Report(texts, self._boots.comms(boot).saved(), plugins, nanoseconds, in_ns)
         ring, start = trace.ring[chosen].tolist(), trace.start[chosen].tolist()
         columns = zip(
             [rings[number].instance.name for number in ring],
@@ -472,7 +488,8 @@ class Ftrace(Losing, Spelt):
         if instance is not None:
             self._of_instance(instance)
             rings = [ring for ring in rings if ring.instance.name == instance]
-        return write(Path(path), self._source, self._trace, rings, version, compression)
+        source, rings = self._boots.to_save(rings)
+        return write(Path(path), source, self._trace, rings, version, compression)
 
     def __repr__(self) -> str:
         names = ", ".join(show_controls(i.name) or "global" for i in self._instances[:5])
