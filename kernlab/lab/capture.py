@@ -263,6 +263,7 @@ class _Run:
             "saving": ("Saving", _SAVE_SECONDS * (1 + self.memory_mib // 4096)),
         }
         step, limit = limits["start"]
+        again = False
         while True:
             word, rest = guest.message(time.monotonic() + limit * slow + 30, step)
             self.heard = True
@@ -272,10 +273,10 @@ class _Run:
                 self.progress(f"Note: {rest}")
                 continue
             self.progress(_said(word, rest))
-            # The next reset of the machine is a warm reboot; all others end QEMU.
-            guest_reboots = {"again": "reset", "booted": "shutdown"}
-            if word in guest_reboots:
-                guest.monitor("set-action", reboot=guest_reboots[word])
+            if word == "again" or again:
+                # The next reset of the machine is a warm reboot; all others end QEMU.
+                again = word == "again"
+                guest.monitor("set-action", reboot="reset" if again else "shutdown")
             if word == "nmi":
                 guest.monitor("inject-nmi")
                 continue

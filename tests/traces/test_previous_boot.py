@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.captures import captures
 from support.heap import Heap
 from support.overlay import Overlay
 from traces.test_ftrace_pages import Page
@@ -263,3 +266,102 @@ def test_damaged_tables_cost_names_only(
     with overlay.dump() as dump:
         assert len(dump.ftrace.all) == 6
         assert len(dump.ftrace.all.text) == len(dump.ftrace.all.fields) == 6
+
+
+# Captures of the lab's scenario `reboot`: the first boot's own trace file, and what the second boot prints of it.
+
+CAPTURES = captures("reboot-*")
+#: The kernel hashes pointers that it prints; where pages were described is not known of another boot.
+POINTER = re.compile(r"\b[0-9a-f]{16}\b|(?<=page=)\?")
+#: An address in a module: 6.12 does not keep where those were.
+IN_MODULE = re.compile(r"0xffffffffc[0-9a-f]{7}\b|\w+\+0x[0-9a-f]+/0x[0-9a-f]+ \[\w+\]")
+LINE = re.compile(r"\s*.*?-(?P<pid>\d+)\s+\[(?P<cpu>\d+)\]\s+\S+\s+(?P<time>[\d.]+): (?P<text>.*)", re.DOTALL)
+
+
+@pytest.fixture(scope="module", params=CAPTURES, ids=lambda folder: folder.name)
+def rebooted(request: pytest.FixtureRequest) -> Iterator[tuple[Dump, str, dict[str, str]]]:
+    """A dump of the second boot, the instance with what the first one recorded, and the files that tell the truth."""
+    with tarfile.open(request.param / "truth.tar.xz") as archive:
+        truth = {
+            member.name.removeprefix("out/after/"): file.read().decode()
+            for member in archive
+            if member.name.startswith("out/after/") and (file := archive.extractfile(member))
+        }
+    with kernlab.open(request.param / "vmcore") as dump:
+        instances = dump.ftrace.instances
+        (name,) = instances["name"][instances["previous_boot"]]
+        yield dump, name, truth
+
+
+def lines_of(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line and line[0] != "#"]
+
+
+def plain(line: str, *, modules: bool) -> str:
+    said = POINTER.sub("X", line)
+    return said if modules else IN_MODULE.sub("M", said)
+
+
+def test_lines_are_those_of_the_boot_that_recorded_them(rebooted: tuple[Dump, str, dict[str, str]]) -> None:
+    dump, name, truth = rebooted
+    modules = dump.kernel.types.has_member("struct trace_array", "module_delta")
+    first = lines_of(truth["first.trace"])
+    lines = "\n".join(dump.ftrace.lines(name)).split("\n")
+    if name == "boot_map":
+        assert len(lines) == len(first) > 4000
+    else:
+        # What both boots added events to: of each CPU this one took the last sub-buffer of the other.
+        assert 3000 < len(lines) < len(first)
+        known = set(lines)
+        first = [
+            line
+            for line in first
+            if plain(line, modules=modules) in {plain(one, modules=modules) for one in known}
+        ]
+    for line, said in zip(lines, first, strict=True):
+        assert plain(line, modules=modules) == plain(said, modules=modules)
+
+
+def test_events_are_those_that_the_second_boot_prints(rebooted: tuple[Dump, str, dict[str, str]]) -> None:
+    """Its own trace file, in which addresses are as they were recorded."""
+    dump, name, truth = rebooted
+    events = dump.ftrace.all
+    events = events[events["instance"] == name]
+    entries = [LINE.fullmatch(line) for line in lines_of(truth["before.trace"]) if not line.startswith(" =>")]
+    assert all(entries)
+    found = [entry for entry in entries if entry]
+    if name == "boot_map":
+        micro = (events["timestamp"].astype("int64") + 500) // 1000
+        assert micro.tolist() == [round(float(entry["time"]) * 1e6) for entry in found]
+        assert events["cpu"].tolist() == [int(entry["cpu"]) for entry in found]
+        assert events["pid"].tolist() == [int(entry["pid"]) for entry in found]
+        assert dump.ftrace.lost.set_index("instance").loc[name, "exact"].all()
+        freed = dump.ftrace.events("kmem:kmem_cache_free", instance=name)
+        printed = [entry["text"] for entry in found if entry["text"].startswith("kmem_cache_free: ")]
+        delta = dump.struct("trace_array", int(dump.ftrace.instances.set_index("name").loc[name, "address"]))[
+            "text_delta"
+        ]
+        sites = [int(re.search(r"call_site=0x([0-9a-f]+)", text)[1], 16) for text in printed]  # type: ignore[index]
+        core = [site < 0xFFFF_FFFF_C000_0000 for site in sites]
+        moved = freed["call_site"].astype("uint64").tolist()
+        assert [now for now, mine in zip(moved, core, strict=True) if mine] == [
+            site + int(delta) for site, mine in zip(sites, core, strict=True) if mine
+        ]
+        assert sum(core) > 100
+
+
+def test_this_boots_own_events_are_on_its_axis(rebooted: tuple[Dump, str, dict[str, str]]) -> None:
+    dump, name, truth = rebooted
+    today = dump.ftrace.lines("today")
+    assert today == lines_of(truth["ftrace.today"])
+    sources = dump.timeline()["source"].astype(str)
+    assert (sources == "ftrace:today").sum() == len(today)
+    assert f"ftrace:{name}" not in set(sources)
+
+
+def test_captures_of_reboots_are_there() -> None:
+    if not CAPTURES:
+        pytest.skip(
+            "KERNLAB_LAB_CAPTURES names no folder with captures of the lab's scenario reboot (reboot-*)"
+        )
+    assert all((folder / "vmcore").is_file() for folder in CAPTURES)

@@ -64,11 +64,15 @@ class Boots:
         return self.sources[boot].comms
 
     def _told(self, instance: str) -> Mapping[int, str]:
+        names = ("prev_pid", "prev_comm", "next_pid", "next_comm")
+        events = numbers_of(self._view, "sched:sched_switch", names, instance)
         found: dict[int, str] = {}
-        for pid, comm in (("prev_pid", "prev_comm"), ("next_pid", "next_comm")):
-            events = numbers_of(self._view, "sched:sched_switch", (pid, comm), instance)
-            if {pid, comm} <= events.fields.keys():
-                found.update(zip(events.fields[pid].tolist(), events.fields[comm].tolist(), strict=True))
+        if events.fields.keys() >= set(names):
+            columns = (events.fields[name].tolist() for name in names)
+            for before, old, after, new in zip(*columns, strict=True):
+                # A task's last name is the one that it is known by.
+                found[before] = old
+                found[after] = new
         return found
 
     def names(self, rows: I64, pids: I64) -> tuple[I64, list[str]]:
