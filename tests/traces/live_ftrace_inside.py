@@ -83,7 +83,7 @@ def main() -> int:
         "repr": repr(taken),
         "fields": taken.events("hrtimer_start").head(1).astype(str).to_dict("list"),
     }
-    taken.save("/tmp/taken.dat", version=7, compression="zstd")
+    taken.save("/tmp/taken.dat", version=7, compression="zlib")
     with kernlab.ftrace.open("/tmp/taken.dat") as again:
         told["saved"] = again.lines() == taken.lines()
     json.dump(told, sys.stdout)
