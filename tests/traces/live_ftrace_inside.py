@@ -22,7 +22,7 @@ EVENTS = (
     "sched/sched_wakeup",
     "irq/softirq_entry",
     "kmem/kmem_cache_alloc",
-    "timer/hrtimer_start",
+    "timer/hrtimer_expire_entry",
 )
 
 #: The kernel hashes pointers that it prints.
@@ -81,7 +81,7 @@ def main() -> int:
         "taken_exact": bool(taken.lost.exact.all()),
         "left": [len(lines(TRACING)), len(lines(MORE))],
         "repr": repr(taken),
-        "fields": taken.events("hrtimer_start").head(1).astype(str).to_dict("list"),
+        "fields": taken.events("hrtimer_expire_entry").head(1).astype(str).to_dict("list"),
     }
     taken.save("/tmp/taken.dat", version=7, compression="zlib")
     with kernlab.ftrace.open("/tmp/taken.dat") as again:
