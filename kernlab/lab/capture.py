@@ -277,6 +277,8 @@ class _Run:
                 # The next reset of the machine is a warm reboot; all others end QEMU.
                 again = word == "again"
                 guest.monitor("set-action", reboot="reset" if again else "shutdown")
+                if again:
+                    guest.answer("go")
             if word == "nmi":
                 guest.monitor("inject-nmi")
                 continue

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
 from kernlab.traces.ftrace.buffers import MAIN, Instance, Ring
 from kernlab.traces.ftrace.pages import commits
@@ -26,6 +27,10 @@ Mask = npt.NDArray[np.bool_]
 _SHARED = ("entries", "overrun", "read")
 #: A module ends where the next one begins; the last one no later than this (MODULES_VADDR to MODULES_END is less).
 _MOST_MODULE = 1 << 30
+#: ring_buffer.c, RING_BUFFER_META_MAGIC.
+_MAGIC = 0xBADFEED
+#: There are fewer reserved regions with names (mm/memblock.c, RESERVE_MEM_MAX_ENTRIES).
+_MOST_REGIONS = 64
 #: A larger scratch area is damage (trace.c makes it of a page).
 _MOST_SCRATCH = 1 << 20
 
@@ -58,6 +63,32 @@ def part_boots(kernel: Kernel, instances: list[Instance]) -> list[Instance]:
             "by the formats of this boot's kernel: if another kernel recorded them, they are not what they seem"
         )
     return found
+
+
+def tell_untaken(kernel: Kernel, instances: list[Instance]) -> None:
+    """Tell of reserved memory (reserve_mem=) that holds a trace which this boot's kernel was not told to take over."""
+    table, kind = kernel.symbols.get("reserved_mem_table"), kernel.types.get("struct reserve_mem_table")
+    if table is None or not isinstance(kind, StructType):
+        return
+    count = min(kernel.symbols.room(table) // kind.size, _MOST_REGIONS)
+    rows = np.arange(count, dtype=np.uint64)
+    regions = StructArray(kernel, kind, np.uint64(table) + rows * np.uint64(kind.size))
+    with kernel.quiet():
+        start, size, names = regions["start"], regions["size"], regions["name"].text
+    where = start.filled(0).astype(np.uint64) + np.uint64(kernel.layout.direct_start)
+    magic, status = kernel.gather(where, 4, "")
+    begins = (status == 0) & (size.filled(0) > 0) & (magic.view("<u4")[:, 0] == _MAGIC)
+    # Until 6.15 instances lie in a mapping of their own, later in the direct one.
+    ranges = np.array([instance.range_start or 0 for instance in instances], dtype=np.uint64)
+    physical, mapped = kernel.memory.translate(ranges)
+    taken = set(physical[(mapped == 0) & (ranges != 0)].tolist())
+    for row in np.flatnonzero(begins).tolist():
+        if int(start.values[row]) not in taken:
+            told = f"{names[row]!r} at {int(start.values[row]):#x} ({int(size.values[row]):,} bytes)"
+            kernel.lost(
+                f"reserved memory {told} holds a trace of an earlier boot that no instance of this boot took over "
+                "(trace_instance=): it is left out"
+            )
 
 
 def _untouched(ring: Ring) -> Mask:

@@ -15,7 +15,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.traces.ftrace.buffers import COUNTERS, MAIN, SNAPSHOT, Instance, Ring
-from kernlab.traces.ftrace.previous_boot import part_boots
+from kernlab.traces.ftrace.previous_boot import part_boots, tell_untaken
 from kernlab.traces.ftrace.settings import clock_numbers, ring_cpus, subbuf_sizes
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
@@ -48,6 +48,7 @@ def find_instances(kernel: Kernel) -> list[Instance]:
     instances = _describe(kernel, arrays, top)
     instances.sort(key=lambda instance: instance.address != top)
     _find_rings(kernel, instances)
+    tell_untaken(kernel, instances)
     return part_boots(kernel, instances)
 
 

@@ -21,7 +21,7 @@ first_boot() {
     keep; umount /host || mount -o remount,ro /host
     # Without a kernel to save a dump, a panic reboots.
     kexec -p -u || return 1
-    say again
+    ask again
     echo c > /proc/sysrq-trigger
     sleep 600
 }
