@@ -98,6 +98,8 @@ def test_events_of_the_boot_before_are_named_so(sample: Dump) -> None:
         assert any("events of the boot before" in one for one in ftrace.all.attrs["problems"])
         assert ftrace.lost.exact.all()
         assert len(ftrace.all) == 6
+        # By which clock the boot before told the time nobody kept.
+        assert ftrace.instances["clock"].isna().tolist() == [True]
 
 
 def test_addresses_are_those_of_this_boot(sample: Dump) -> None:
@@ -317,6 +319,9 @@ def rebooted(request: pytest.FixtureRequest) -> Iterator[tuple[Dump, str, dict[s
         instances = dump.ftrace.instances
         (name,) = instances["name"][instances["previous_boot"]]
         assert not any("reserved memory" in one for one in instances.attrs["problems"])
+        clock = instances.set_index("name")["clock"].astype(object)[name]
+        # The number of the clock is kept by the newer kernels only.
+        assert clock == "local" or not dump.kernel.types.has_member("struct trace_scratch", "clock_id")
         yield dump, name, truth
 
 

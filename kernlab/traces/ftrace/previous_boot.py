@@ -50,6 +50,7 @@ def part_boots(kernel: Kernel, instances: list[Instance]) -> list[Instance]:
         mixed = any((holds & ~pages).any() for holds, pages in zip(held, old, strict=True))
         before = replace(instance, name=f"{instance.name} (previous boot)", rings=[]) if mixed else instance
         before.previous, before.shift = True, _shift(kernel, instance)
+        before.clock_id = _clock(kernel, instance)
         if mixed:
             kernel.lost(
                 f"trace instance {instance.name!r} holds events of two boots: those of the boot before are in "
@@ -112,6 +113,18 @@ def _part(ring: Ring, before: Instance, old: Mask, *, both: bool) -> None:
         replace(ring, instance=before, pages=ring.pages[old], consumed=consumed, counters=theirs)
     )
     ring.pages, ring.counters, ring.consumed = ring.pages[~old], counters, ring.consumed - consumed
+
+
+def _clock(kernel: Kernel, instance: Instance) -> int | None:
+    """The number of the clock that the boot before took times by, None where this kernel does not keep it (6.12)."""
+    array = StructArray(kernel, "struct trace_array", [instance.address])
+    if array.has("scratch"):
+        scratch = array.follow("scratch", "struct trace_scratch")
+        if scratch.has("clock_id"):
+            with kernel.quiet():
+                number: int | None = scratch["clock_id"][0]
+            return number
+    return None
 
 
 def _shift(kernel: Kernel, instance: Instance) -> Shift:
