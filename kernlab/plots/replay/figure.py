@@ -293,9 +293,9 @@ def _notes(frames: Frames, first: int, last: int, lanes: Sequence[Lane]) -> list
         ns = int(pd.Timedelta(since).as_unit("ns").value)
         when = moment(float(seconds(ns)), (last - first) / 1e9)
         if first < ns < last:
-            found.append(f"Dashed: memory is exact from {when} on: {frames.trusted_reason}")
+            found.append(f"Dashed: memory is known from {when} on: {frames.trusted_reason}")
         elif ns >= last:
-            found.append(f"Memory is exact from {when} on only: {frames.trusted_reason}")
+            found.append(f"Memory is known from {when} on only: {frames.trusted_reason}")
     disk_lanes = {lane.name.partition(" ")[2] for lane in lanes if lane.name.partition(" ")[0] in _OF_DISKS}
     left = [
         f"{disk} ({count:,} request{'s' if count != 1 else ''})"

@@ -63,7 +63,7 @@ class Frames(Protocol):
 
     @property
     def trusted_from(self) -> Any:
-        """From when on memory is exact."""
+        """From when on memory is known without a break."""
 
     @property
     def trusted_reason(self) -> str:
