@@ -11,6 +11,8 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.replay.recording import Break, Recording
+from kernlab.traces.blktrace.issues import Issued, by_issue, kinds_by_letters, of_events
+from kernlab.traces.blktrace.match import C, D, R
 from kernlab.traces.clock.clocks import Clocks
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 I64 = npt.NDArray[np.int64]
 NEVER = np.iinfo(np.int64).min
+
+#: What a request without a place has for its sector.
+_NOWHERE = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 #: blktrace stamps with ktime_get() (kernel/trace/blktrace.c).
 _CLOCK = "mono"
@@ -59,19 +64,9 @@ def requests(
 
 
 def _of_blktrace(events: pd.DataFrame, name: str, clocks: Clocks) -> pd.DataFrame:
-    """Requests of D and C. What was queued (Q) is another matter: a bio may be split into many of them, or merged."""
-    issue, done = (events[events["action"] == action] for action in ("D", "C"))
-    time = [
-        _axis(clocks, part["timestamp"].to_numpy().astype("m8[ns]").view(np.int64)) for part in (issue, done)
-    ]
-    keep, end = _answers(
-        (_numbers(issue["device"]), _numbers(done["device"])),
-        (issue["sector"].to_numpy(dtype=np.uint64), done["sector"].to_numpy(dtype=np.uint64)),
-        (issue["bytes"].to_numpy() > 0, done["bytes"].to_numpy() > 0),
-        (np.flatnonzero(events["action"] == "D"), np.flatnonzero(events["action"] == "C")),
-        (time[0], time[1]),
-    )
-    issue = issue.iloc[keep]
+    found = of_events(events)
+    issue = events.iloc[found.issue]
+    time = _axis(clocks, events["timestamp"].to_numpy().astype("m8[ns]").view(np.int64))
     return pd.DataFrame(
         {
             "device": _numbers(issue["device"]),
@@ -81,11 +76,17 @@ def _of_blktrace(events: pd.DataFrame, name: str, clocks: Clocks) -> pd.DataFram
             "rwbs": issue["rwbs"].astype("str").to_numpy(dtype=object),
             "pid": issue["pid"].to_numpy(),
             "comm": issue["comm"].to_numpy(dtype=object),
-            "start": time[0][keep],
-            "end": end,
+            "start": time[found.issue],
+            "end": _ends(found, time),
             "source": f"blktrace:{name}",
         }
     )
+
+
+def _ends(found: Issued, time: I64) -> I64:
+    """When each came back, NEVER where it did not."""
+    ends: I64 = np.append(time, NEVER)[found.end]
+    return ends
 
 
 def _disk(name: str) -> str:
@@ -154,14 +155,29 @@ def _losses(lost: list[dict[str, Any]], name: str, clocks: Clocks) -> list[Break
 def _of_events(recording: Recording) -> pd.DataFrame:
     """Requests of block_rq_issue and block_rq_complete."""
     issue = recording.events("block_rq_issue", "dev", "sector", "bytes", "nr_sector", "rwbs", "comm")
-    done = recording.events("block_rq_complete", "dev", "sector", "nr_sector", "rwbs")
-    keep, end = _answers(
-        (issue.fields["dev"].astype(np.int64), done.fields["dev"].astype(np.int64)),
-        (issue.fields["sector"].astype(np.uint64), done.fields["sector"].astype(np.uint64)),
-        (issue.fields["nr_sector"].astype(np.int64) > 0, done.fields["nr_sector"].astype(np.int64) > 0),
-        (issue.row, done.row),
-        (issue.time, done.time),
+    steps = [
+        (D, issue),
+        (C, recording.events("block_rq_complete", "dev", "sector", "nr_sector", "rwbs")),
+        (R, recording.events("block_rq_requeue", "dev", "sector", "nr_sector", "rwbs")),
+    ]
+    order = np.argsort(np.concatenate([part.row for _, part in steps]), kind="stable")
+
+    def together(field: str, dtype: Any) -> npt.NDArray[Any]:
+        # Each by itself: numpy makes floats of int64 and uint64 together.
+        return np.concatenate([np.asarray(part.fields[field]).astype(dtype) for _, part in steps])[order]
+
+    sector = together("sector", np.uint64)
+    # A flush has no place: the issue says 0 (blk_rq_trace_sector), the completion what the request holds.
+    sector[sector == _NOWHERE] = 0
+    found = by_issue(
+        np.repeat([act for act, _ in steps], [len(part) for _, part in steps])[order],
+        together("dev", np.int64),
+        sector,
+        together("nr_sector", np.int64) * 512,
+        kinds_by_letters(pd.Series(together("rwbs", object), dtype=object)),
     )
+    time = np.concatenate([part.time for _, part in steps])[order]
+    keep = order[found.issue]
     number = issue.fields["dev"].astype(np.int64)[keep]
     return pd.DataFrame(
         {
@@ -173,32 +189,7 @@ def _of_events(recording: Recording) -> pd.DataFrame:
             "pid": issue.pid[keep],
             "comm": np.asarray(issue.fields["comm"], dtype=object)[keep],
             "start": issue.time[keep],
-            "end": end,
+            "end": _ends(found, time),
             "source": recording.source,
         }
     )
-
-
-Both = tuple[npt.NDArray[Any], npt.NDArray[Any]]
-
-
-def _answers(device: Both, sector: Both, has_bytes: Both, row: Both, time: Both) -> tuple[I64, I64]:
-    """Of what was issued and what was completed, each a pair of columns: the indices of the requests, and their ends
-    (NEVER without one). A request ends with the completion that follows next at its sector."""
-    issued = len(device[0])
-    dev, number = (np.concatenate(both).astype(np.int64) for both in (device, row))
-    place = np.concatenate(sector).astype(np.uint64).view(np.int64)
-    # A flush of the device has no bytes; it is answered by one that has none either.
-    sized = np.concatenate(has_bytes).astype(bool)
-    ends = np.arange(len(dev)) >= issued
-    order = np.lexsort((number, sized, place, dev))
-    a, b = order[:-1], order[1:]
-    same = (dev[a] == dev[b]) & (place[a] == place[b]) & (sized[a] == sized[b]) & ~ends[a]
-    end = np.full(issued, NEVER, dtype=np.int64)
-    answered = same & ends[b]
-    end[a[answered]] = np.concatenate(time).astype(np.int64)[b[answered]]
-    # One issued again before it came back was requeued: the last one counts.
-    again = np.zeros(issued, dtype=bool)
-    again[a[same & ~ends[b]]] = True
-    keep = np.flatnonzero(~again)
-    return keep, end[keep]

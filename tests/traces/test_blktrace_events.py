@@ -171,7 +171,7 @@ def test_an_unfinished_request_stays_and_says_so():
     assert pd.isna(request["completed"])
     assert request["issued"].value == 3
     # A completion of what began before the trace: it was under way all the time.
-    assert found.depth()["depth"].tolist() == [1, 0]
+    assert found.depth()["depth"].tolist() == [2, 1]
 
 
 def test_requests_that_never_end_are_bounded(monkeypatch):
@@ -299,16 +299,116 @@ def test_what_a_trace_was_not_asked_for_is_told(acts, says):
     assert any(says in problem for problem in found.requests.attrs["problems"])
 
 
-def test_parts_of_a_request_that_was_split_are_no_requests_of_their_own():
+def test_each_part_of_what_was_split_is_a_request_with_the_moments_of_the_whole():
     found = latencies(
-        at(blk.Q, 1, 0, 16),
-        at(blk.D, 2, 0, 8),
-        at(blk.D, 3, 8, 8),
-        at(blk.C, 4, 0, 8),
-        at(blk.C, 5, 8, 8),
-        # Queued before the trace began.
-        at(blk.D, 6, 800, 8),
-        at(blk.C, 9, 800, 8),
+        at(blk.Q, 1, 0, 24, pid=5),
+        at(blk.X, 2, 0, 24),
+        at(blk.G, 3, 0, 8),
+        at(blk.D, 4, 0, 8),
+        at(blk.G, 5, 8, 16),
+        at(blk.D, 6, 8, 16),
+        at(blk.C, 8, 8, 16),
+        at(blk.C, 9, 0, 8),
+        # Queued before the trace began, or a part of what has long come back.
+        at(blk.D, 16, 8, 8, pid=7),
+        at(blk.C, 19, 8, 8),
     )
-    assert found.requests["sector"].tolist() == [0, 800]
-    assert found.requests["d2c"].iloc[1].value == 3
+    requests = found.requests
+    assert requests["sector"].tolist() == [0, 8, 8]
+    assert requests["bytes"].tolist() == [4096, 8192, 4096]
+    assert requests["pid"].tolist() == [5, 5, 7]
+    assert requests["request"].tolist() == [0, 1, 2]
+    took = requests[["q2g", "g2d", "d2c", "q2c"]].astype("int64").where(requests.notna(), -1)
+    assert took.to_numpy().tolist() == [[2, 1, 5, 8], [4, 1, 2, 7], [-1, -1, 3, -1]]
+    assert found.depth()["depth"].tolist() == [1, 2, 1, 0, 1, 0]
+    # btt counts each G of the whole, and follows no part to its end.
+    steps = found.summary("all", btt_names=True)
+    assert steps[["step", "n"]].to_numpy().tolist() == [["Q2G", 2]]
+
+
+def test_the_end_of_what_was_split_may_be_merged_with_another():
+    found = latencies(
+        at(blk.Q, 1, 0, 24, pid=5),
+        at(blk.D, 2, 0, 16),
+        at(blk.I, 3, 16, 8),
+        at(blk.Q, 4, 24, 8, pid=6),
+        at(blk.M, 5, 24, 8),
+        at(blk.D, 9, 16, 16),
+        at(blk.C, 11, 0, 16),
+        at(blk.C, 12, 16, 16),
+    )
+    requests = found.requests
+    assert requests["sector"].tolist() == [0, 16, 24]
+    assert requests["bytes"].tolist() == [8192, 4096, 4096]
+    assert requests["request"].tolist() == [0, 1, 1]
+    assert requests["pid"].tolist() == [5, 5, 6]
+    assert requests["q2c"].astype("int64").tolist() == [10, 11, 8]
+    assert requests.loc[1, "i2d"].value == 6
+
+
+def test_what_was_merged_has_the_number_of_what_it_went_into():
+    found = latencies(
+        *(at(blk.Q, 1 + n, 8 * n) for n in range(3)),
+        at(blk.D, 10, 0, 16),
+        at(blk.C, 30, 0, 16),
+        at(blk.D, 40, 16),
+    )
+    requests = found.requests
+    assert requests["request"].tolist() == [0, 0, 1]
+    device = requests.drop_duplicates("request")
+    assert device["completed"].isna().tolist() == [False, True]
+
+
+def test_what_completes_in_parts_ends_with_the_last_of_them():
+    found = latencies(
+        at(blk.D, 1, 0, 24),
+        at(blk.C, 5, 0, 8),
+        at(blk.D, 6, 800, 8),
+        at(blk.C, 7, 8, 8),
+        at(blk.C, 9, 16, 8),
+        # Only a part of this one has come back.
+        at(blk.D, 10, 0, 16),
+        at(blk.C, 12, 0, 8),
+    )
+    requests = found.requests
+    assert requests["sector"].tolist() == [0, 800, 0]
+    assert requests["d2c"].iloc[0].value == 8
+    assert requests["completed"].isna().tolist() == [False, True, True]
+    assert found.depth()["depth"].tolist() == [1, 2, 1, 2]
+
+
+def test_a_request_that_was_put_back_is_not_out_until_it_is_issued_again():
+    requeued = at(blk.D, 1, 0, 8), at(blk.R, 3, 0, 8)
+    assert latencies(*requeued).requests["issued"].isna().all()
+    assert latencies(*requeued).depth().empty
+    found = latencies(*requeued, at(blk.D, 5, 0, 8), at(blk.C, 9, 0, 8))
+    assert found.requests["d2c"].astype("int64").tolist() == [4]
+    assert found.depth()["depth"].tolist() == [1, 0]
+    # The rest of one that came back in part is issued again.
+    found = latencies(
+        at(blk.D, 1, 0, 16), at(blk.C, 3, 0, 8), at(blk.R, 4, 8, 8), at(blk.D, 6, 8, 8), at(blk.C, 9, 8, 8)
+    )
+    device = found.requests.dropna(subset=["request"])
+    assert device["sector"].tolist() == [0, 8]
+    assert device["d2c"].astype("int64").tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2"])
+def test_every_issue_of_a_dump_is_a_request_that_ends_as_the_events_say(opened, name):
+    """One by one: no two of these are out at the same sector at a time, and none was put back."""
+    trace = opened(name).relay.blktrace("vda/trace", mode="all")
+    events = trace.events
+    out, ends = {}, []
+    for event in events[events["action"].isin(["D", "C"])].itertuples():
+        key = event.sector, event.bytes, event.rwbs == "FN"
+        if event.action == "D":
+            assert key not in out
+            out[key] = event.timestamp.value
+        elif key in out:
+            ends.append((out.pop(key), event.timestamp.value, event.sector, event.bytes))
+    assert not out
+    assert len(ends) == (events["action"] == "D").sum()
+    requests = trace.latencies().requests.dropna(subset=["request"])
+    asked = requests.groupby("request")[["sector", "bytes"]].agg({"sector": "min", "bytes": "sum"})
+    given = requests.drop_duplicates("request").set_index("request")[["issued", "completed"]].astype("int64")
+    assert sorted(given.join(asked).itertuples(index=False, name=None)) == sorted(ends)

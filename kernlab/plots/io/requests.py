@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.errors import KernlabError
-from kernlab.util.integers import apart
+from kernlab.traces.blktrace import issues
+from kernlab.traces.blktrace.issues import credible, of_events
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -128,10 +128,9 @@ def one_device(events: pd.DataFrame, device: str | None) -> tuple[pd.DataFrame, 
 
 
 def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
-    """Pair each issue (D) with the completion (C) that follows at its sector.
+    """The requests of one device as `blktrace.issues` tells them, and the completions of which the issue is not there.
 
-    events: `BlkTrace.events`. One that was issued again before it completed (a requeue, or a completion that was lost)
-    begins anew. Those without bytes, as flushes are, have no sector to go by, and end in the order of their issue.
+    events: `BlkTrace.events`. Raises KernlabError where there are none of the device.
     """
     lost = events.attrs.get("lost", [])
     problems = [str(problem) for problem in events.attrs.get("problems", [])]
@@ -139,32 +138,13 @@ def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
     events, device = one_device(events, device)
     times = nanoseconds(events)
     first, last = int(times[0]), int(times[-1])
-    action = events["action"].to_numpy()
     size = events["bytes"].to_numpy()
-    rows = np.flatnonzero(((action == "D") | (action == "C")) & (size > 0))
-    sector = events["sector"].to_numpy()[rows]
-    ends = action[rows] == "C"
-    order = np.lexsort((np.arange(len(rows)), sector))
-    sector, ends, rows = sector[order], ends[order], rows[order]
-    same = np.append(sector[1:] == sector[:-1], False)[: len(rows)]
-    follows = same & ~ends  # an issue that something follows at its sector …
-    pairs = np.flatnonzero(follows & np.append(ends[1:], False)[: len(rows)])  # … a completion
-    # What completed one that was issued before `whole` may be among the missing events.
     whole = whole_from(events, remaps)
-    pending = np.flatnonzero(~ends & ~same & (times[rows] >= whole))
-    alone = np.setdiff1d(np.flatnonzero(ends), pairs + 1, assume_unique=True)
-    time = times[rows]
-    asked, answered = _without_bytes(events, action, size)
-    kept = (answered >= 0) | (times[asked] >= whole)
-    asked, answered = asked[kept], answered[kept]
-    ended = np.where(answered >= 0, times[answered], NEVER)
-    gaps = apart(time[pairs], time[pairs + 1])
-    # A completion whose issue is missing long after nothing is missing is the rest of one that came in parts.
-    alone = alone[time[alone] <= whole + (int(gaps.max()) if len(gaps) else last - whole)]
-    never = np.full(max(len(pending), len(alone)), NEVER, dtype=np.int64)
-    issued = np.concatenate([time[pairs], time[pending], never[: len(alone)], times[asked]])
-    completed = np.concatenate([time[pairs + 1], never[: len(pending)], time[alone], ended])
-    at = np.concatenate([rows[pairs], rows[pending], rows[alone], asked])
+    found = credible(of_events(events), times, whole)
+    asked, answered, alone = found.issue, found.end, found.alone
+    issued = np.concatenate([times[asked], np.full(len(alone), NEVER, dtype=np.int64)])
+    completed = np.concatenate([np.where(answered >= 0, times[answered], NEVER), times[alone]])
+    at = np.concatenate([asked, alone])
     order = np.argsort(np.where(issued == NEVER, completed, issued), kind="stable")
     at = at[order]
     return Requests(
@@ -184,36 +164,6 @@ def requests_of(events: pd.DataFrame, device: str | None = None) -> Requests:
     )
 
 
-def _without_bytes(
-    events: pd.DataFrame, action: npt.NDArray[Any], size: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """(row of the issue, row of the completion or -1) of each flush and zone command.
-
-    Those that begin at the same sector, and are or are not flushes of the device, are alike, and end in their order.
-    What ends though nothing like it was issued is the end of a write with a flush around it, or of a process's request.
-    """
-    letters = events["rwbs"].astype("category").cat
-    names = [str(name) for name in letters.categories]
-    # Letters that a request without bytes may have; "N" alone is of commands that are not a file system's.
-    kind = np.array([-1 if n[:1] not in tuple("FWDZ") else int(n[1:2] != "N") for n in names] + [-1])
-    kinds = kind[letters.codes.to_numpy()]
-    rows = np.flatnonzero((size == 0) & (kinds >= 0) & np.isin(action.astype(str), ("D", "C", "R")))
-    out: dict[tuple[int, int], deque[int]] = {}
-    found: list[tuple[int, int]] = []
-    alike = zip(kinds[rows].tolist(), events["sector"].to_numpy()[rows].tolist(), strict=True)
-    for row, act, key in zip(rows.tolist(), action[rows].tolist(), alike, strict=True):
-        if act == "D":
-            out.setdefault(key, deque()).append(row)
-        elif waiting := out.get(key):
-            if act == "C":
-                found.append((waiting.popleft(), row))
-            else:
-                waiting.pop()
-    found += [(row, -1) for waiting in out.values() for row in waiting]
-    pairs = np.array(found, dtype=np.intp).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
-
-
 def _missing(
     lost: Sequence[Mapping[str, Any]], device: str, first: int, last: int
 ) -> tuple[tuple[int, int], ...]:
@@ -230,18 +180,10 @@ def _missing(
 
 
 def whole_from(events: pd.DataFrame, remaps: pd.DataFrame) -> int:
-    """The moment (ns) from which on the events of all CPUs are there.
-
-    Each CPU counts its events from 1: one whose first event here has another number had earlier ones. `remaps` are the
-    trace's events A: they are counted with these, but may be of another device.
-    """
-    heads = events.drop_duplicates("cpu")
-    times, earlier = nanoseconds(heads), heads["sequence"].to_numpy() - 1
-    for row, cpu in enumerate(heads["cpu"].tolist()):
-        own = remaps["sequence"].to_numpy()[(remaps["cpu"] == cpu).to_numpy()]
-        earlier[row] -= int((own <= earlier[row]).sum())
-    late = times[earlier > 0]
-    return int(late.max()) if len(late) else int(times[0])
+    """The moment (ns) from which on the events of all CPUs are there; `remaps`: the trace's events A."""
+    numbers = ((part["cpu"].to_numpy(), part["sequence"].to_numpy()) for part in (events, remaps))
+    (cpu, sequence), others = numbers
+    return issues.whole_from(nanoseconds(events), cpu, sequence, others)
 
 
 def kinds_of(events: pd.DataFrame) -> npt.NDArray[np.int8]:

@@ -1,15 +1,17 @@
 """A `BlkTrace` in, how long each request waited where out: Q2C, D2C, Q2G, G2I, I2D, Q2M, M2D, Q2Q, as btt counts.
 
-A request here is what was queued (a bio, action Q). G, I and M belong to the request whose sectors they begin in, D
-and C to every request that lies inside theirs. One that was split has a G for each part, and each counts; it ends
-when the next request begins at the same sector. A step that goes back in time counts as 1 ns. All this as btt has it.
+`summary` takes a request for what was queued (a bio, action Q). G, I and M belong to the request whose sectors they
+begin in, D and C to every request that lies inside theirs. One that was split has a G for each part, and each counts;
+it ends when the next request begins at the same sector. A step that goes back in time counts as 1 ns. All this as btt
+has it. Beyond btt: what was issued and nobody queued (the trace has no Q, or began later; the device's own flushes) is
+a request, too, and so is what has no bytes: flushes and zone commands.
 
-Beyond btt: what was issued and nobody queued (the trace has no Q, or began later; the device's own flushes) is a
-request, too, and so is what has no bytes: flushes and zone commands.
+`requests` and `depth` have what was issued and what ended it from `blktrace.issues`, as the plots and the replay do.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,10 @@ import pandas as pd
 
 from kernlab.dataframes import describe
 from kernlab.errors import KernlabError
+from kernlab.traces.blktrace.issues import Issued, by_issue, credible, kinds_without, whole_from
 from kernlab.traces.blktrace.losses import doubt
-from kernlab.traces.blktrace.match import ACTS, MOMENTS, NONE, SIZED, STEPS, C, D, Matcher, Q
-from kernlab.traces.blktrace.names import ACTIONS, FLUSH, NOTIFY, PC, WRITE, categories, device_name, rwbs
+from kernlab.traces.blktrace.match import ACTS, MOMENTS, NONE, SIZED, STEPS, C, D, Matcher, Part, Q
+from kernlab.traces.blktrace.names import ACTIONS, NOTIFY, PC, REMAP, categories, device_name, rwbs
 from kernlab.util import integers, losses
 
 if TYPE_CHECKING:
@@ -47,13 +50,16 @@ class Latencies:
 
     @cached_property
     def requests(self) -> pd.DataFrame:
-        """One row per request, in the order of time.
+        """One row per request that a process queued or a device was given, in the order of time.
 
         queued, allocated (G), inserted (I), merged (M, F), issued (D), completed (C): since boot, NaT where the trace
         does not tell; device, sector, bytes, rwbs, pid, comm, cpu (that queued it, or issued it where no Q tells);
-        q2g, g2i, q2m, i2d, m2d, g2d, d2c, q2c (timedelta64[ns]). A request that was merged is completed with the one it
-        went into. A flush has no bytes: one that a process asked for (rwbs "FWS") is answered by a flush of the device
-        ("FN"), which is a row of its own.
+        q2g, g2i, q2m, i2d, m2d, g2d, d2c, q2c (timedelta64[ns]); request: the number of what the device was given,
+        from 0 on by issue, missing where it was given nothing, or
+        another was issued in its place before its end was seen. What was queued and split has a row for each part.
+        What was merged has a row for each that went into it: all of them have its number, and are completed with it.
+        So `drop_duplicates("request")` of what has one is what the device did. A flush has no bytes: one that a process
+        asked for (rwbs "FWS") is answered by a flush of the device ("FN"), which is a row of its own.
 
         >>> requests = dump.relay.blktrace("vda/trace").latencies().requests
         >>> requests[["queued", "sector", "bytes", "q2c"]].head(2)
@@ -61,24 +67,69 @@ class Latencies:
         0 0 days 00:00:13.207674934   65538  1228800 0 days 00:00:00.001534480
         1 0 days 00:00:13.210247644   32886     1024 0 days 00:00:00.000364290
         """
-        rows, moments, _, _ = self._matched
-        events = self._trace.rows[rows]
+        rows, sectors, moments, number = self._joined
+        who = self._trace.rows[rows]
         columns: dict[str, Any] = {name: _timedelta(moments[name]) for name in MOMENTS}
         columns |= {
-            "device": categories(events["device"], device_name),
-            "sector": events["sector"].copy(),
-            "bytes": events["bytes"].astype(np.int64),
-            "rwbs": categories(_rwbs_key(events), lambda key: rwbs(key & 0x7FFFFFFF, bool(key >> 31))),
-            "pid": events["pid"].astype(np.int64),
-            "comm": self._trace.comms(events["pid"]),
-            "cpu": events["cpu"].astype(np.int64),
+            "device": categories(who["device"], device_name),
+            "sector": sectors[0],
+            "bytes": sectors[1],
+            "rwbs": categories(_rwbs_key(who), lambda key: rwbs(key & 0x7FFFFFFF, bool(key >> 31))),
+            "pid": who["pid"].astype(np.int64),
+            "comm": self._trace.comms(who["pid"]),
+            "cpu": who["cpu"].astype(np.int64),
         }
         columns |= {
             step.lower(): _timedelta(_gap(moments[begin], moments[end]))
             for step, (begin, end) in STEPS.items()
         }
+        columns["request"] = pd.arrays.IntegerArray(number, number < 0)
         frame = pd.DataFrame(columns, copy=False)
         return self._described(frame, "block requests", self.problems)
+
+    @cached_property
+    def _joined(
+        self,
+    ) -> tuple[I64, tuple[npt.NDArray[np.uint64], I64], dict[str, I64], npt.NDArray[np.int64]]:
+        """What was queued and what was issued together: (who asked, by row; (sector, bytes); moments; number)."""
+        rows, issued, matched = self._steps, self._issued, self._matched
+        picked = self._trace.rows[rows]
+        times = np.append(picked["time"].astype(np.int64), NONE)
+        numbers = np.full(len(rows) + 1, -1, dtype=np.int64)
+        numbers[issued.issue] = np.arange(len(issued.issue))
+        parts = np.array(matched.parts, dtype=np.int64).reshape(-1, len(Part._fields))
+        parts = parts[numbers[parts[:, 0]] >= 0]
+        whole, start, stop = parts[:, 1], parts[:, 2].view(np.uint64), parts[:, 3].view(np.uint64)
+        number = numbers[matched.issue]
+        # What was issued in parts is told by these, what nobody queued by its issue.
+        kept = np.flatnonzero((number >= 0) | ~np.isin(np.arange(len(number)), whole))
+        told = np.concatenate([number[kept], numbers[parts[:, 0]]])
+        alone = np.setdiff1d(np.arange(len(issued.issue)), told)
+        place = np.concatenate([matched.first[kept], matched.first[whole], issued.issue[alone]])
+        number = np.concatenate([told, alone])
+        sector, size = picked["sector"][place].astype(np.uint64), picked["bytes"][place].astype(np.int64)
+        of_parts = slice(len(kept), len(told))
+        sector[of_parts], size[of_parts] = start, (stop - start).view(np.int64) * 512
+        unknown = np.full(len(alone), NONE, dtype=np.int64)
+        own = {"queued": matched.moments["queued"][whole]}
+        own |= {name: parts[:, at] for at, name in ((4, "allocated"), (5, "inserted"), (6, "merged"))}
+        never = np.full(len(parts), NONE, dtype=np.int64)
+        moments = {
+            name: np.concatenate([values[kept], own.get(name, never), unknown])
+            for name, values in matched.moments.items()
+        }
+        given = number >= 0
+        # One that was put back is not issued; of one in whose place another was issued the end is lost.
+        moments["issued"][: len(kept)][matched.issue[kept] < 0] = NONE
+        moments["issued"][given] = times[issued.issue[number[given]]]
+        moments["completed"][given] = times[issued.end[number[given]]]
+        order = np.lexsort((number, place))
+        return (
+            rows[place[order]],
+            (sector[order], size[order]),
+            {name: values[order] for name, values in moments.items()},
+            number[order],
+        )
 
     def _described(self, frame: pd.DataFrame, table: str, more: list[str]) -> pd.DataFrame:
         """The table with what is missing in it, and what that makes doubtful."""
@@ -101,10 +152,10 @@ class Latencies:
         0  254:0  Q2Q  45
         1  254:0  Q2G  34
         """
-        rows, moments, samples, sized = self._matched
-        events = self._trace.rows[rows]
-        queued = moments["queued"] != NONE
-        counted = queued & sized if btt_names else np.ones(len(rows), dtype=bool)
+        matched = self._matched
+        events = self._trace.rows[self._steps[matched.first]]
+        queued = matched.moments["queued"] != NONE
+        counted = queued & matched.sized if btt_names else np.ones(len(events), dtype=bool)
         if by == "device":
             groups: Any = categories(events["device"], device_name)
         elif by == "process":
@@ -117,14 +168,14 @@ class Latencies:
             groups = pd.Categorical(names)
         elif by == "all":
             groups = pd.Categorical.from_codes(
-                np.zeros(len(rows), dtype=np.int8), categories=pd.Index(["all"])
+                np.zeros(len(events), dtype=np.int8), categories=pd.Index(["all"])
             )
         else:
             raise KernlabError(f"by is 'device', 'process' or 'all', not {by!r}")
         found = []
         codes = np.asarray(groups.codes, dtype=np.int64)
         arrivals = _arrivals(events["time"].astype(np.int64), codes, np.flatnonzero(queued & counted))
-        for step, (requests, gaps) in {"Q2Q": arrivals, **samples}.items():
+        for step, (requests, gaps) in {"Q2Q": arrivals, **matched.samples}.items():
             keep = counted[requests]
             requests, gaps = requests[keep], gaps[keep]
             group = codes[requests]
@@ -144,38 +195,68 @@ class Latencies:
     def depth(self, device: str | None = None) -> pd.DataFrame:
         """Requests that a device (or all) was working on, issued and not yet completed: timestamp, depth per change.
 
-        Counts D and C as iowatcher does, and flushes and zone commands as well, but begins at what must have been under
-        way for the count never to be below 0.
+        What completed and was not issued in the trace was under way from its beginning on. What missing events make
+        doubtful is not counted (`issues.credible`).
 
         >>> dump.relay.blktrace("vda/trace").latencies().depth().head(2)
                           timestamp  depth
         0 0 days 00:00:13.207803154      1
         1 0 days 00:00:13.209209414      0
         """
-        trace = self._trace
-        plain = (trace.category & np.uint32(NOTIFY | PC)) == 0
-        change = np.where(trace.act == D, 1, np.where(trace.act == C, -1, 0)).astype(np.int64)
-        change[~plain] = 0
-        without = np.flatnonzero((change != 0) & (trace.rows["bytes"] == 0))
-        change[without[~_issued_once(trace, without)]] = 0
-        if device is not None:
-            numbers = pd.unique(trace.rows["device"])
-            change[~np.isin(trace.rows["device"], [n for n in numbers if device_name(int(n)) == device])] = 0
-        rows = np.flatnonzero(change)
-        count = np.cumsum(change[rows])
-        if len(count):
-            count -= min(int(count.min()), 0)
-        table = pd.DataFrame(
-            {"timestamp": _timedelta(trace.rows["time"][rows].astype(np.int64)), "depth": count}
-        )
+        rows = self._steps
+        picked = self._trace.rows[rows]
+        times = picked["time"].astype(np.int64)
+        change = np.zeros(len(rows), dtype=np.int64)
+        before = 0
+        for number in pd.unique(picked["device"]).tolist():
+            if device is not None and device_name(number) != device:
+                continue
+            found = credible(self._issued_of(number), times, self._whole_from(number))
+            change[found.issue] = 1
+            change[found.end[found.end >= 0]] = -1
+            change[found.alone] = -1
+            before += len(found.alone)
+        changed = np.flatnonzero(change)
+        count = before + np.cumsum(change[changed])
+        table = pd.DataFrame({"timestamp": _timedelta(times[changed]), "depth": count})
         return self._described(table, "block queue depth", [])
 
     @cached_property
-    def _matched(self) -> tuple[I64, dict[str, I64], dict[str, tuple[I64, I64]], npt.NDArray[np.bool_]]:
-        """(rows of first events, moments of each request in ns or `NONE`, (request, ns) of each step, has it bytes)."""
+    def _steps(self) -> I64:
+        """The rows of events that requests take."""
+        plain = (self._trace.category & np.uint32(NOTIFY | PC)) == 0
+        return np.flatnonzero(np.isin(self._trace.act, ACTS) & plain)
+
+    @cached_property
+    def _issued(self) -> Issued:
+        """What the devices were given, by the places of `_steps`."""
+        picked = self._trace.rows[self._steps]
+        return by_issue(
+            self._trace.act[self._steps],
+            picked["device"],
+            picked["sector"].astype(np.uint64),
+            picked["bytes"],
+            kinds_without(self._trace.category[self._steps]),
+        )
+
+    def _issued_of(self, number: int) -> Issued:
+        """What one device was given."""
+        found, mine = self._issued, self._trace.rows["device"][self._steps] == number
+        own = mine[found.issue]
+        return Issued(found.issue[own], found.end[own], found.alone[mine[found.alone]])
+
+    def _whole_from(self, number: int) -> int:
+        """From when on all events of a device are there."""
         trace = self._trace
-        plain = (trace.category & np.uint32(NOTIFY | PC)) == 0
-        rows = np.flatnonzero(np.isin(trace.act, ACTS) & plain)
+        events = (trace.category & np.uint32(NOTIFY)) == 0
+        mine = trace.rows[events & (trace.rows["device"] == number)]
+        remaps = trace.rows[events & (trace.act == REMAP)]
+        times = mine["time"].astype(np.int64)
+        return whole_from(times, mine["cpu"], mine["sequence"], (remaps["cpu"], remaps["sequence"]))
+
+    @cached_property
+    def _matched(self) -> _Matched:
+        trace, rows = self._trace, self._steps
         picked = trace.rows[rows]
         start = picked["sector"].astype(np.uint64)
         stop = start + (picked["bytes"] >> np.uint32(9)).astype(np.uint64)
@@ -195,41 +276,33 @@ class Latencies:
                 f"{found.untracked:,} requests are not tracked: too many never complete, as if events had been dropped"
             )
         self.problems += _not_traced(trace.act[rows], picked["device"])
-        first = np.array(found.first, dtype=np.int64)
-        moments = {
-            name: np.array(values, dtype=np.int64)
-            for name, values in zip(MOMENTS, found.moments, strict=True)
-        }
-        samples = {
-            step: (np.array(requests, dtype=np.int64), np.array(gaps, dtype=np.int64))
-            for step, (requests, gaps) in found.samples.items()
-        }
-        return rows[first], moments, samples, np.array(found.sized, dtype=bool)
+        return _Matched(
+            np.array(found.first, dtype=np.int64),
+            {
+                name: np.array(values, dtype=np.int64)
+                for name, values in zip(MOMENTS, found.moments, strict=True)
+            },
+            {
+                step: (np.array(requests, dtype=np.int64), np.array(gaps, dtype=np.int64))
+                for step, (requests, gaps) in found.samples.items()
+            },
+            np.array(found.sized, dtype=bool),
+            np.array(found.issue, dtype=np.int64),
+            found.parts,
+        )
 
 
-def kinds_without(category: npt.NDArray[np.uint32]) -> npt.NDArray[np.int8]:
-    """What tells requests without bytes apart that begin at the same sector: flushes of the device, and all others.
+@dataclass(frozen=True, slots=True)
+class _Matched:
+    """What a `Matcher` found: of each request its first event and issue (places of `_steps`), moments in ns or `NONE`,
+    has it bytes; (request, ns) of each step; what was issued in parts."""
 
-    A process's request for a flush is a write (FWS) and ends as one without the flush (WS), the device's is none (FN).
-    """
-    flush = (category & np.uint32(FLUSH | WRITE)) == FLUSH
-    return np.where(flush, 0, 1).astype(np.int8)
-
-
-def _issued_once(trace: BlkTrace, rows: I64) -> npt.NDArray[np.bool_]:
-    """Which events without bytes are of what the device was asked to do: some D is alike.
-
-    The end of a request for a flush, or of a write with one around it, is another C without bytes.
-    """
-    alike = pd.DataFrame(
-        {
-            "device": trace.rows["device"][rows],
-            "sector": trace.rows["sector"][rows],
-            "kind": kinds_without(trace.category[rows]),
-        }
-    )
-    number = alike.groupby(["device", "sector", "kind"], sort=False).ngroup().to_numpy()
-    return np.isin(number, number[trace.act[rows] == D])
+    first: I64
+    moments: dict[str, I64]
+    samples: dict[str, tuple[I64, I64]]
+    sized: npt.NDArray[np.bool_]
+    issue: I64
+    parts: list[Part]
 
 
 #: Which columns are missing where a trace has none of these events.

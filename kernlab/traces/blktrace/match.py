@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 #: The steps, by btt's names: from one moment of a request to another.
 STEPS = {
@@ -38,16 +39,31 @@ NONE = -(1 << 63)
 _LONGEST = (1 << 63) - 1
 
 
+class Part(NamedTuple):
+    """Of a request that was split, what one event issued: sectors [start, stop); moments in ns or `NONE`."""
+
+    event: int
+    request: int
+    start: int
+    stop: int
+    allocated: int
+    inserted: int
+    merged: int
+
+
 class Matcher:
     """Which event belongs to which request: the requests that wait, per device, by their first sector.
 
-    Of each request: `first`, its first event; `sized`, whether it has sectors; `moments`, in ns or `NONE`. `samples`
-    has for each step the (request, ns) of each time that it was taken.
+    Of each request: `first`, its first event; `sized`, whether it has sectors; `moments`, in ns or `NONE`; `issue`, the
+    event that issued it as a whole, -1 without one or where it was put back. `samples` has for each step the (request,
+    ns) of each time that it was taken. `parts` are those of requests of which an event issued no more than that.
     """
 
     def __init__(self, events: int, most_waiting: int):
         self.first: list[int] = []
         self.sized: list[bool] = []
+        self.issue: list[int] = []
+        self.parts: list[Part] = []
         self.moments: tuple[list[int], ...] = ([], [], [], [], [], [])
         self.samples: dict[str, tuple[list[int], list[int]]] = {step: ([], []) for step in STEPS}
         self.untracked = 0
@@ -90,15 +106,25 @@ class Matcher:
                 elif act == C:
                     self._complete(inside, time)
                     lot.drop(inside, start, stop)
-                elif inside:
-                    self._issue(inside, time)
-                elif not lot.overlaps(start, stop):
-                    # What was queued before the trace began, or where it has no Q.
-                    self._begin(lot, event, start, stop, NONE, time)
-            elif act != R:
+                    if not inside:
+                        lot.part_came_back(start, stop)
+                else:
+                    if inside:
+                        self._issue(inside, event, time)
+                    elif not lot.overlaps(start, stop):
+                        # What was queued before the trace began, or where it has no Q.
+                        self._begin(lot, event, start, stop, NONE, time)
+                        continue
+                    self.parts += lot.parts_in(event, start, stop)
+            elif act == R:
+                for back in lot.inside(start, stop):
+                    self.issue[back] = -1
+            else:
                 request = lot.at(start)
                 if request >= 0:
                     self._pass(act, request, time)
+                    if stop - start < lot.length_at(start):
+                        lot.part_steps[request, act, start] = time
 
     def _without_sectors(self, lot: _Waiting, act: int, event: int, key: tuple[int, int], time: int) -> None:
         alike = lot.alike(key)
@@ -109,7 +135,7 @@ class Matcher:
                 self.untracked += 1
         elif act == D and alike.queued:
             alike.out.append(alike.queued.popleft())
-            self._issue([alike.out[-1]], time)
+            self._issue([alike.out[-1]], event, time)
         elif act == D:
             # A flush of the device is nobody's request: several that ask for one share it (block/blk-flush.c).
             if lot.room():
@@ -124,7 +150,7 @@ class Matcher:
         elif act == R:
             if alike.out:
                 back = alike.out.pop()
-                self.moments[4][back] = NONE
+                self.moments[4][back], self.issue[back] = NONE, -1
                 alike.queued.appendleft(back)
         elif act in alike.before:
             before, completed = alike.before[act], self.moments[5]
@@ -144,6 +170,7 @@ class Matcher:
     def _new(self, event: int, queued: int, issued: int, *, sized: bool) -> int:
         self.first.append(event)
         self.sized.append(sized)
+        self.issue.append(-1 if issued == NONE else event)
         for moment, time in zip(self.moments, (queued, NONE, NONE, NONE, issued, NONE), strict=True):
             moment.append(time)
         return len(self.first) - 1
@@ -160,9 +187,10 @@ class Matcher:
             merged[request] = time
             self._took("Q2M", request, queued[request], time)
 
-    def _issue(self, requests: Sequence[int], time: int) -> None:
+    def _issue(self, requests: Sequence[int], event: int, time: int) -> None:
         _, allocated, inserted, merged, issued, _ = self.moments
         for request in requests:
+            self.issue[request] = event
             if inserted[request] != NONE:
                 self._took("I2D", request, inserted[request], time)
             else:
@@ -209,6 +237,9 @@ class _Waiting:
         self._requests: list[int] = []
         self._alike: dict[tuple[int, int], _Alike] = {}
         self._without = 0
+        #: When a part of a request took a step: (request, action, first sector of the part).
+        self.part_steps: dict[tuple[int, int, int], int] = {}
+        self._came_back: dict[int, int] = {}
 
     def add(self, request: int, start: int, stop: int) -> bool:
         """Put a request in its place, or in that of one which begins alike; False where too many wait."""
@@ -227,6 +258,33 @@ class _Waiting:
         """The request that a sector lies in, -1 where there is none."""
         place = bisect_right(self._starts, sector) - 1
         return self._requests[place] if place >= 0 and sector < self._stops[place] else -1
+
+    def length_at(self, sector: int) -> int:
+        """How many sectors the request has that a sector lies in; 0 where there is none."""
+        place = bisect_right(self._starts, sector) - 1
+        return self._stops[place] - self._starts[place] if place >= 0 and sector < self._stops[place] else 0
+
+    def part_came_back(self, start: int, stop: int) -> None:
+        """A part of the request that `start` lies in was completed."""
+        request = self.at(start)
+        if request >= 0:
+            self._came_back[request] = self._came_back.get(request, 0) + stop - start
+
+    def parts_in(self, event: int, start: int, stop: int) -> list[Part]:
+        """The parts, in [start, stop), of requests that do not lie in it as a whole and have not all come back."""
+        found: list[Part] = []
+        for sector in (start, stop - 1):
+            place = bisect_right(self._starts, sector) - 1
+            if place < 0 or sector >= self._stops[place]:
+                continue
+            first, last, request = self._starts[place], self._stops[place], self._requests[place]
+            if (start <= first and last <= stop) or (found and found[0].request == request):
+                continue
+            if self._came_back.get(request, 0) < last - first:
+                first, last = max(first, start), min(last, stop)
+                steps = (self.part_steps.get((request, act, first), NONE) for act in (G, I, M))
+                found.append(Part(event, request, first, last, *steps))
+        return found
 
     def overlaps(self, start: int, stop: int) -> bool:
         """Does a request lie in [start, stop) with some of its sectors?"""
