@@ -10,8 +10,8 @@ from kernlab.dump import TABLES
 from kernlab.errors import TypesLostError
 from kernlab.tables.system.log import log
 
-#: What reads no struct, or structs that VMCOREINFO describes.
-STILL = {"info", "log", "symbols", "kconfig"}
+#: What reads no struct, or structs that VMCOREINFO describes, or says of each row why it is not known.
+STILL = {"info", "log", "symbols", "kconfig", "clocks"}
 
 
 @pytest.fixture(scope="module", params=["lost", "excluded", "one page"])
@@ -37,6 +37,14 @@ def test_every_table_says_that_the_types_are_gone(typeless):
             getattr(typeless, name)
         assert "dump.log, info, symbols" in str(raised.value)
         assert "CONFIG_DEBUG_INFO_BTF" not in str(raised.value)
+
+
+def test_clocks_that_only_structs_tell_say_it(typeless):
+    clocks = typeless.clocks.set_index("clock")
+    unknown = clocks[clocks["offset"].isna()].drop("counter")
+    assert {"mono", "boot", "real"} <= set(unknown.index)
+    assert unknown["source"].str.contains("types are gone").all()
+    assert any("types are gone" in problem for problem in typeless.clocks.attrs["problems"])
 
 
 def test_structs_and_views_say_it_too(typeless):
