@@ -30,7 +30,7 @@ show() {
     for cpu in 0 1; do cat $map/per_cpu/cpu$cpu/stats; done > /host/out/$1.stats
 }
 prepare() {
-    [ -d $map ] || fail this kernel has no trace instance that outlives a reboot
+    [ -d $map ] || fail this kernel has no trace instance that is there after a warm restart
     [ -e /host/out/first.trace ] || { first_boot; return 1; }
     apps
     insmod /modules/kernlab_story.ko
