@@ -1,4 +1,4 @@
-"""Refuses files that must not be committed: too large, or naming this machine's paths or package registries.
+"""Refuses files that must not be committed: too large, left by a merge, or naming paths of this machine or registries.
 
 Arguments: files to check; without any, all that git tracks. Exit status 1 when something was found.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 MAX_BYTES = 20 * 1024 * 1024
+# What git and patch leave beside a source file (JupyterLab's builder keeps a package.json.orig).
+LEFTOVER = re.compile(r"\.(?:py|js|css|c|sh|md|toml|ipynb)\.(?:orig|rej)$")
 MACHINE_PATHS = re.compile(
     r"/[w]ork/(?:main|shared|\.\w+)\b|/[r]oot/|/[h]ome/(?!jovyan\b)\w+/|[f]ile:///(?!var/crash\b)\w"
 )
@@ -42,6 +44,8 @@ def tracked_files() -> list[Path]:
 
 
 def problems(path: Path, hosts: Iterable[str]) -> Iterator[str]:
+    if LEFTOVER.search(path.name):
+        yield "left over by a merge"
     size = path.stat().st_size
     if size > MAX_BYTES:
         yield f"{size / 2**20:.1f} MiB, more than {MAX_BYTES >> 20} MiB"
