@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from kernlab.lab.apt_sources import configuration, configured_mirror, sources
 from kernlab.lab.steps import LabError, Progress, check_room, run, write_new
+from kernlab.util.files import whole_folder
 
 LIST_SECONDS = 24 * 3600  # how old a package list may be before it is fetched again
 UPDATE_LIMIT_SECONDS = 300.0
@@ -211,18 +211,7 @@ def newer(version: str, other: str) -> bool:
 
 def unpack(packages: list[Path], folder: Path) -> Path:
     """Unpack .deb files over each other into `folder`, which appears only when whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with whole_folder(folder) as partial:
         for package in packages:
             run(["dpkg-deb", "-x", package, partial], what=f"Unpacking {package.name}", limit_seconds=300)
-        partial.chmod(0o755)
-        try:
-            partial.rename(folder)
-        except OSError:
-            # Another process was quicker; what it unpacked is the same.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder

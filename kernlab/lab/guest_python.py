@@ -6,12 +6,12 @@ A guest finds it as /host/boot/python/python3, and the recorder, which needs not
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from kernlab.lab.apt_root import AptRoot
 from kernlab.lab.private_root import environment, libraries_of, original, private_root, program
 from kernlab.lab.steps import LabError, Progress, run
+from kernlab.util.files import whole_folder
 
 PACKAGES = ("python3",)
 RECORDER = Path(__file__).parent.parent / "recorder" / "service.py"
@@ -41,18 +41,8 @@ def guest_python(release: str, cache: Path | None, progress: Progress) -> Path:
     folder = apt.cache / "built" / f"guest-python-{root.name}"
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with whole_folder(folder) as partial:
         _fill(root, partial)
-        partial.chmod(0o755)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was quicker, and what it made is the same
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -11,12 +11,11 @@ import hashlib
 import os
 import re
 import shlex
-import shutil
-import tempfile
 from pathlib import Path
 
 from kernlab.lab.apt_root import AptRoot, Package
 from kernlab.lab.steps import LabError, run
+from kernlab.util.files import whole_folder
 
 _LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio")
@@ -45,20 +44,11 @@ def private_root(apt: AptRoot, *names: str) -> Path:
         return folder
     files = apt.fetch_all(packages)
     apt.progress(f"Unpacking {len(files)} packages of {apt.release} for {names[0]}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with whole_folder(folder) as partial:
         unpack_merged(files, partial)
         _relink(partial)
         _move_headers(partial)
         _wrap_programs(partial)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was quicker, and what it made is the same
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -1,8 +1,10 @@
-"""Files that are written for the user: whole or not at all, and an error that names the one that could not be."""
+"""Files and folders that appear whole or not at all, and an error that names the one that could not be written."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,3 +46,23 @@ def write_whole(path: Path, data: bytes) -> Path:
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
     return path
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `path` when all is in it; nothing stays if not.
+
+    Where another process was quicker its folder stays, which has the same in it. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        try:
+            partial.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

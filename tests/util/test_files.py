@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kernlab.util.files import naming, whole_file, write_whole
+from kernlab.util.files import naming, whole_file, whole_folder, write_whole
 
 #: As a full disk does, but of the test's own making: no file grows beyond so many bytes.
 LIMITED = """
@@ -102,3 +102,33 @@ def test_what_goes_wrong_meanwhile_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="boom"):
         half()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_when_all_is_in_it(tmp_path):
+    made = tmp_path / "cache" / "made"
+    with whole_folder(made) as partial:
+        (partial / "file").write_text("1")
+        assert not made.exists()
+    assert [path.name for path in made.iterdir()] == ["file"]
+    assert [path.name for path in made.parent.iterdir()] == ["made"]
+
+
+def test_nothing_stays_of_a_folder_that_failed(tmp_path):
+    def fail():
+        with whole_folder(tmp_path / "made") as partial:
+            (partial / "file").write_text("1")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_was_quicker_keeps_the_folder(tmp_path):
+    made = tmp_path / "made"
+    with whole_folder(made) as partial:
+        (partial / "file").write_text("mine")
+        made.mkdir()
+        (made / "file").write_text("theirs")
+    assert (made / "file").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
