@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
 
-from support.jupyterlab import Desk, Server, find_chromium  # noqa: E402
+from support.jupyterlab import Desk, desk_alone  # noqa: E402
 
 #: Pages of one made task_struct.
 PAGES = 3
@@ -110,26 +108,10 @@ def main(arguments: list[str]) -> int:
         "--busy", type=int, default=60, metavar="SECONDS", help="how long tables are built at most"
     )
     given = parser.parse_args(arguments)
-    program = find_chromium()
-    if program is None:
-        print("no Chromium on this machine; KERNLAB_CHROMIUM names one", file=sys.stderr)
-        return 1
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Server(Path(folder) / "lab") as server,
-        sync_playwright() as started,
-    ):
-        server.dump(ROOT / "samples" / "debian-6.1" / "vmcore")
-        running = started.chromium.launch(executable_path=program, args=flags)
-        try:
-            desk = Desk(running.new_page(viewport={"width": 1440, "height": 900}), server)
-            measure(desk, given)
-        finally:
-            running.close()
-            server.end_kernels()
+    with desk_alone(900, ROOT / "samples" / "debian-6.1" / "vmcore") as desk:
+        if desk is None:
+            return 1
+        measure(desk, given)
     return 0
 
 

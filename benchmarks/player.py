@@ -10,17 +10,15 @@ cursor and panel are there, and from a key to the frame in which a zoomed view i
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
 
-from support.jupyterlab import Desk, Server, find_chromium  # noqa: E402
+from support.jupyterlab import Desk, desk_alone  # noqa: E402
 
 CELLS = (
     """
@@ -90,25 +88,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeks", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=10, help="of play")
     given = parser.parse_args(arguments)
-    program = find_chromium()
-    if program is None:
-        print("no Chromium on this machine; KERNLAB_CHROMIUM names one", file=sys.stderr)
-        return 1
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Server(Path(folder) / "lab") as server,
-        sync_playwright() as started,
-    ):
-        running = started.chromium.launch(executable_path=program, args=flags)
-        try:
-            desk = Desk(running.new_page(viewport={"width": 1440, "height": 1100}), server)
-            measure(desk, given)
-        finally:
-            running.close()
-            server.end_kernels()
+    with desk_alone(1100) as desk:
+        if desk is None:
+            return 1
+        measure(desk, given)
     return 0
 
 

@@ -14,10 +14,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,6 +82,35 @@ def find_chromium() -> str | None:
     """The browser's program: KERNLAB_CHROMIUM, or what the PATH has."""
     named = os.environ.get("KERNLAB_CHROMIUM")
     return named or next(filter(None, map(shutil.which, _PROGRAMS)), None)
+
+
+@contextmanager
+def desk_alone(height: int, dump: Path | None = None) -> Iterator[Desk | None]:
+    """A desk in a JupyterLab and a browser of its own, 1,440 pixels wide, for benchmarks; None, and said, without one.
+
+    `dump` is given to the JupyterLab as `Server.dump` does.
+    """
+    program = find_chromium()
+    if program is None:
+        print("no Chromium on this machine; KERNLAB_CHROMIUM names one", file=sys.stderr)
+        yield None
+        return
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Server(Path(folder) / "lab") as server,
+        sync_playwright() as started,
+    ):
+        if dump is not None:
+            server.dump(dump)
+        running = started.chromium.launch(executable_path=program, args=flags)
+        try:
+            yield Desk(running.new_page(viewport={"width": 1440, "height": height}), server)
+        finally:
+            running.close()
+            server.end_kernels()
 
 
 def export(path: Path, cells: Sequence[str]) -> Path:
