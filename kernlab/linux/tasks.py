@@ -11,6 +11,7 @@ from kernlab.core.struct_array import StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.linux.page.vmemmap import page_chunks, page_type_is
+from kernlab.util.addresses import wrapped
 from kernlab.walk.cpus import percpu, possible_cpus
 from kernlab.walk.xarray import idr_entries
 
@@ -174,7 +175,7 @@ def _by_slab(kernel: Kernel, known: U64) -> U64:
         pages = np.flatnonzero(first)
         frames = np.bincount(heads[first[heads]], minlength=len(heads))[pages]
         for pfn, count in zip(chunk.pfns[pages].tolist(), frames.tolist(), strict=True):
-            start = np.uint64(kernel.layout.direct_start + pfn * kernel.page_size + int(pad))
+            start = wrapped(kernel.layout.direct_start + pfn * kernel.page_size + int(pad))
             found.append(
                 start + np.arange(count * kernel.page_size // size, dtype=np.uint64) * np.uint64(size)
             )

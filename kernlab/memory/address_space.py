@@ -16,6 +16,7 @@ from kernlab.memory.arch import Architecture, Layout
 from kernlab.memory.arena import DEFAULT_BOUND, FrameArena
 from kernlab.memory.page_tables import PageTableWalker, Touches, Walk
 from kernlab.util import losses
+from kernlab.util.addresses import wrapped
 from kernlab.util.work import Work, rows_of
 
 U64 = npt.NDArray[np.uint64]
@@ -202,7 +203,7 @@ class AddressSpace:
         physical = np.zeros(len(addresses), dtype=np.uint64)
         physical[direct] = addresses[direct] - np.uint64(layout.direct_start)
         image = (addresses - np.uint64(layout.image_start)) < np.uint64(layout.image_end - layout.image_start)
-        physical[image] = addresses[image] + np.uint64(layout.image_offset % (1 << 64))
+        physical[image] = addresses[image] + wrapped(layout.image_offset)
         walked = np.flatnonzero(~(direct | image))
         if len(walked):
             size = np.uint64(self.arch.page_size - 1)

@@ -67,6 +67,11 @@ def checked(value: int) -> int:
     return value & _ALL_ONES
 
 
+def wrapped(value: int) -> np.uint64:
+    """What an integer is in 64 bits, as a pointer of C counts: for places computed from numbers that a dump claims."""
+    return np.uint64(value & _ALL_ONES)
+
+
 def number(given: Any, names: Names | None = None) -> int:
     """One address, from 0 to 2**64 - 1; `names` finds symbols. Raises AddressError, and what `names` raises."""
     if isinstance(given, str):

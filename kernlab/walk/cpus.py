@@ -9,6 +9,7 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.memory.address_space import fault
+from kernlab.util.addresses import wrapped
 from kernlab.walk.bitmaps import bitmap_bits
 
 
@@ -50,7 +51,7 @@ def percpu(kernel: Kernel, address: int, numbers: npt.NDArray[np.int64]) -> npt.
 
     `address` is its symbol's value, or a `__percpu` pointer (include/linux/percpu-defs.h, per_cpu_ptr).
     """
-    return np.uint64(address % (1 << 64)) + kernel.percpu_offsets[numbers]
+    return wrapped(address) + kernel.percpu_offsets[numbers]
 
 
 def percpu_many(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.captures import captures
 from support.heap import Heap
@@ -279,6 +279,8 @@ numbers = st.integers(0, (1 << 64) - 1)
     count=numbers,
     own=st.booleans(),
 )
+# Behind the end of all addresses.
+@example(size=88, scratch=0, deltas=(1 << 64) - 16, delta=0, count=1, own=True)
 def test_damaged_tables_cost_names_only(
     newer: Dump, size: int, scratch: int, deltas: int, delta: int, count: int, own: bool
 ) -> None:

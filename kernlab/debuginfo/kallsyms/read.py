@@ -16,6 +16,7 @@ from kernlab.debuginfo.symbols import SymbolTable
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import KernlabError
 from kernlab.memory.arch import Architecture
+from kernlab.util.addresses import wrapped
 
 U64 = npt.NDArray[np.uint64]
 
@@ -177,7 +178,7 @@ def _candidates(image: Image, tables: Tables, count: int) -> Iterator[U64]:
             # … with it, negative ones count down from the base, and the others are absolute.
             yield np.where(
                 unsigned.view("<i4") < 0,
-                np.uint64((base - 1) % (1 << 64)) - signed,
+                wrapped(base - 1) - signed,
                 unsigned.astype(np.uint64),
             )
     if tables.absolute is not None:

@@ -17,6 +17,7 @@ from kernlab.linux.stacks.areas import find_stacks
 from kernlab.linux.stacks.registers import cpu_registers, on_or_behind
 from kernlab.linux.stacks.unwind import unwound
 from kernlab.linux.whatis.threads import say_thread
+from kernlab.util.addresses import wrapped
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -126,7 +127,7 @@ def _uses(code: bytes, start: int, lock: int) -> list[int]:
     if len(whole) < 4:
         return []
     each = np.lib.stride_tricks.sliding_window_view(whole, 4).copy().view("<u4")[:, 0].astype(np.uint64)
-    after = np.uint64(start + 4) + np.arange(len(each), dtype=np.uint64)
+    after = wrapped(start + 4) + np.arange(len(each), dtype=np.uint64)
     low = np.uint64(0xFFFF_FFFF)
     hit = (each == (np.uint64(lock) & low)) | (each == ((np.uint64(lock) - after) & low))
     found: list[int] = np.flatnonzero(hit).tolist()
@@ -141,5 +142,5 @@ def _calls(code: bytes, start: int) -> U64:
     window = np.lib.stride_tricks.sliding_window_view(whole, 5)
     at = np.flatnonzero(window[:, 0] == 0xE8)
     distance = np.ascontiguousarray(window[at, 1:]).view("<i4")[:, 0].astype(np.int64).view(np.uint64)
-    target: U64 = np.uint64((start + 5) % (1 << 64)) + at.astype(np.uint64) + distance
+    target: U64 = wrapped(start + 5) + at.astype(np.uint64) + distance
     return target

@@ -22,6 +22,7 @@ from kernlab.linux.locks.waiters import (
     pointed_to,
     word_at,
 )
+from kernlab.util.addresses import wrapped
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -106,7 +107,7 @@ def _heads(kernel: Kernel, nodes: U64, func: int, entry: int) -> U64:
     head = member_offset(kernel, _HEAD, "head")
     if head is None or not len(nodes):
         return np.zeros(len(nodes), dtype=np.uint64)
-    back = np.uint64(entry - func)
+    back = wrapped(entry - func)
 
     def is_entry(several: U64) -> Mask:
         # Entries have the address of a function before their list_head, a queue's head has a lock there.

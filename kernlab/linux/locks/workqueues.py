@@ -18,6 +18,7 @@ from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.live_stacks import LiveStacks, function_name
 from kernlab.linux.locks.rings import heads_of
 from kernlab.linux.locks.waiters import member_offset, word_at
+from kernlab.util.addresses import wrapped
 from kernlab.walk.lists import list_entries
 from kernlab.walk.xarray import idr_entries
 
@@ -101,7 +102,7 @@ def _barriers(kernel: Kernel, stacks: LiveStacks, found: Found, rows: I64, worke
     if not len(rows):
         return rows
     entry = member_offset(kernel, "struct wq_barrier", "work.entry") or 0
-    text = np.uint64((member_offset(kernel, "struct work_struct", "func") or 0) - (
+    text = wrapped((member_offset(kernel, "struct work_struct", "func") or 0) - (
         member_offset(kernel, "struct work_struct", "entry") or 0
     ))  # fmt: skip
     scheduled = np.uint64(member_offset(kernel, "struct worker", "scheduled") or 0)

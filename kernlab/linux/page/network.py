@@ -18,6 +18,7 @@ from kernlab.linux.page.vmemmap import PageChunk, compound_heads, page_type_is
 from kernlab.linux.slab_pages import ALLOCATED, SlabPages
 from kernlab.linux.slab_states import object_states
 from kernlab.linux.tasks import find_tasks
+from kernlab.util.addresses import wrapped
 from kernlab.walk.cpus import percpu, possible_cpus
 
 U64 = npt.NDArray[np.uint64]
@@ -98,7 +99,7 @@ class NetworkSearch:
         return NetworkPages(self._addresses(chunk, slabs), self._addresses(chunk, pool))
 
     def _addresses(self, chunk: PageChunk, rows: I64) -> U64:
-        base = np.uint64(self._kernel.vmemmap + chunk.first_pfn * self._layout.size)
+        base = wrapped(self._kernel.vmemmap + chunk.first_pfn * self._layout.size)
         return base + rows.astype(np.uint64) * np.uint64(self._layout.size)
 
     def frames(self, found: Iterable[NetworkPages]) -> I64:

@@ -13,6 +13,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.page.vmemmap import PageChunk, page_type
+from kernlab.util.addresses import wrapped
 from kernlab.walk.cpus import percpu_many, possible_cpus
 
 I64 = npt.NDArray[np.int64]
@@ -99,7 +100,7 @@ class PcpSearch:
         self._back: int = resolve(page, "lru.prev").hops[-1]
         self._state: int = resolve(page, "_mapcount.counter").hops[-1]
         self._private: int = resolve(page, "private").hops[-1]
-        self._base, self._size = np.uint64(kernel.vmemmap + self._links), np.uint64(page.size)
+        self._base, self._size = wrapped(kernel.vmemmap + self._links), np.uint64(page.size)
         self._buddy = page_type(kernel, "buddy")
 
     def candidates(self, chunk: PageChunk) -> Candidates:

@@ -15,6 +15,7 @@ from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import EnumType, IntType
 from kernlab.errors import KernlabError
 from kernlab.linux.page.mem_sections import sections
+from kernlab.util.addresses import wrapped
 
 #: Pages of structs that are read at a time: 1 MiB.
 _BATCH = 256
@@ -162,7 +163,7 @@ def head_of_tails(
     # page structs of huge pages is a mask to round the tail's own address down with; all others keep the pointer.
     size = kernel.find_type("struct page").size
     # A mask is all ones but for the bits of one compound page, which as an address lies behind all page structs.
-    lowest_mask = np.uint64((1 << 64) - (size << LARGEST_COMPOUND))
+    lowest_mask = wrapped(-(size << LARGEST_COMPOUND))
     return np.where(value >= lowest_mask, addresses & value, value)
 
 

@@ -100,7 +100,7 @@ def _mark_softirqs(kernel: Kernel, thread: I64, ip: U64, exact: Mask, kind: U8) 
     for name in _SOFTIRQ:
         start = kernel.symbols.get(name)
         if start is not None:
-            handles |= (where >= np.uint64(start)) & (where < np.uint64(start + kernel.symbols.room(start)))
+            handles |= where - np.uint64(start) < np.uint64(kernel.symbols.room(start))
     for row in np.flatnonzero(handles).tolist():
         before, at = kind[row], row
         while at >= 0 and thread[at] == thread[row] and kind[at] == before:

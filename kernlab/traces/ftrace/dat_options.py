@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kernlab.traces.ftrace.dat_layout import Option
 from kernlab.traces.ftrace.source import Machine
+from kernlab.util.addresses import wrapped
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -177,7 +178,7 @@ def adjusted(options: Options, cpu: I64, time: U64) -> U64:
     if options.tsc2nsec is not None and options.tsc2nsec[0]:
         mult, places, _ = options.tsc2nsec
         time = _scaled(time, mult, places)
-    return time + np.uint64(options.offset % (1 << 64)) if options.offset else time
+    return time + wrapped(options.offset) if options.offset else time
 
 
 def _on_host(shift: Shift, flags: int, time: U64) -> U64:

@@ -20,6 +20,7 @@ from kernlab.traces.ftrace.buffers import MAIN, Instance, Ring
 from kernlab.traces.ftrace.pages import commits
 from kernlab.traces.ftrace.shift import Piece, Shift
 from kernlab.traces.ftrace.source import NATIVE
+from kernlab.util.addresses import wrapped
 
 Mask = npt.NDArray[np.bool_]
 
@@ -176,7 +177,7 @@ def _modules(kernel: Kernel, array: StructArray, label: str) -> list[Piece]:
         kernel, entry, scratch.addresses[0] + np.uint64(scratch.type.size) + np.uint64(entry.size) * number
     )
     begins, names = entries["mod_addr"], entries["mod_name"].text
-    first = np.uint64(deltas + kernel.find_type("struct trace_module_delta").size)
+    first = wrapped(deltas + kernel.find_type("struct trace_module_delta").size)
     moved, read = kernel.words(first + np.uint64(8) * number, what="")
     rows = np.flatnonzero(begins.true & names.valid & read)
     # They are sorted by where they begin; damage is not.
