@@ -12,8 +12,8 @@ BUILD := build
 
 # Another Python for .venv: make PYTHON=/usr/bin/python3.12 test
 PYTHON ?=
-# Two workers: a dump opened once per worker serves all tests of a file.
-PYTEST_FLAGS ?= -n 2 --dist loadfile
+# Two workers: a dump opened once per worker serves all tests of a file. Files go in tests/conftest.py's order.
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help

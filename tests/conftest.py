@@ -9,6 +9,7 @@ support sends one: compressed. It costs 3 s and 300 MB of the disk cache: keep i
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ FOLDERS = {"server": SERVERS / "debian-13"}
 WHOLE_DUMPS = ("debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2")
 DAMAGED_DUMPS = ("damaged-7.2",)
 ALL_DUMPS = WHOLE_DUMPS + DAMAGED_DUMPS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of long tests first, then by the number of their tests: a long one at the end would run beside nothing."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.get_closest_marker("long") is None, -tests[item.path]))
 
 
 @dataclass(frozen=True)
