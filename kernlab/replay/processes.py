@@ -160,7 +160,7 @@ def points(
     hold = _events(end, recording, known, found)
     of, time, values, there, source = (np.concatenate(part) for part in zip(*found.parts, strict=True))
     keep = (time <= crash) & (time >= 0) & (of >= 0)
-    died = _ends(recording, known)
+    died = _ends(recording, known, count, crash)
     born = np.array([known.axis(row) for row in range(len(known.pid))], dtype=np.int64)
     ended = died[of.clip(min=0)]
     # What reclaim takes back from one that has ended is not its any more.
@@ -235,15 +235,19 @@ def _events(end: Processes, recording: Recording, known: Known, found: _Collecte
     return recording.complete("rss_stat")
 
 
-def _ends(recording: Recording, known: Known) -> I64:
-    """When each process ended, on the axis; -1 of those that live or of whose end nothing tells."""
+def _ends(recording: Recording, known: Known, in_dump: int, crash: int) -> I64:
+    """When each process ended, on the axis; -1 of those that live or of whose end nothing tells.
+
+    A time behind the crash is a clock's doubt or damage: whom the dump has (the first `in_dump`) has not ended by it.
+    """
     exits = recording.events("sched_process_exit", "pid")
     pid = exits.fields["pid"].astype(np.int64)
     mine = np.isin(pid, np.array(known.pid, dtype=np.int64))
     pid, time = pid[mine], exits.time[mine]
     rows = known.rows_at(pid, time, [None] * len(pid))
     died = np.full(len(known.pid), -1, dtype=np.int64)
-    died[rows] = time
+    said = (time > 0) & ((time <= crash) | (rows >= in_dump))
+    died[rows[said]] = np.minimum(time[said], crash)
     return died
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from replay.made import PAGES, RSS, SWITCH, Made
 from replay.test_memory_back import PAGE, readings, state
@@ -48,6 +48,9 @@ def test_pages(kernel, alloc, free, holes):
 
 @settings(max_examples=30, deadline=None)
 @given(rows(4), rows(1), rows(2), st.booleans())
+# One of the dump's own, and one that is not in it, end behind the crash.
+@example([(500, 0, 2, 0, 1, 0, 7)], [(CRASH + 2, 0, 0, 2)], [], False)
+@example([(0, 0, 1, 0, 1, 0, 0)] * 11, [(CRASH + 2, 0, 0, 1)], [], False)
 def test_processes(kernel, rss, exits, born, thin):
     events = {"rss_stat": rss, "sched_process_exit": exits, "task_newtask": born}
     recording = Made(kernel, RSS, events, thin={"rss_stat"} if thin else set())

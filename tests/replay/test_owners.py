@@ -47,6 +47,15 @@ def anon_of(found, pid, time):
     return int(values[rows[0], ANON]) // PAGE if rows else None
 
 
+def test_ends_that_are_stamped_behind_the_crash(kernel):
+    """Whom the dump has lived until then; who is not in it had ended, whatever a clock said."""
+    rss = [(100, 10, 100, 1, 50), (100, 11, 101, 1, 7)]
+    found = replayed(kernel, rss, exits=[(1002, 0, 10, 10), (1003, 0, 11, 11)])
+    assert [anon_of(found, 10, time) for time in (999, 1000)] == [50, 50]
+    assert [anon_of(found, 11, time) for time in (998, 1000)] == [7, None]
+    assert found.time.max() == 1000
+
+
 def test_sizes_hold_from_event_to_event(kernel):
     found = replayed(kernel, [(100, 10, 100, 1, 5), (200, 10, 100, 1, 40), (300, 10, 100, 1, 50)])
     assert [anon_of(found, 10, time) for time in (100, 199, 200, 250, 300, 999, 1000)] == [
