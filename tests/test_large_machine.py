@@ -36,6 +36,8 @@ from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.plots import page_counts
 from kernlab.walk.percpu_counters import percpu_sums
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def machine(opened):

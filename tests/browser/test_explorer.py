@@ -8,6 +8,8 @@ import re
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.long
+
 OPENED = "import kernlab; dump = kernlab.open({})"
 SHOWN = "explorer = dump.explorer(height='760px'); explorer"
 

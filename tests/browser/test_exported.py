@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from support.jupyterlab import export
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def exported(tmp_path, lab, dump_files):

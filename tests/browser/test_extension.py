@@ -12,9 +12,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from support.jupyterlab import BUNDLE, ROOT
 
-pytestmark = pytest.mark.skipif(
-    not (BUNDLE / "package.json").is_file(), reason="the front end is not built: run `make extension`"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not (BUNDLE / "package.json").is_file(), reason="the front end is not built: run `make extension`"
+    ),
+]
 
 EXPLORER = ".kernlab-Document:not(.lm-mod-hidden) .kl-explorer"
 MIME = "application/vnd.kernlab.struct+json"

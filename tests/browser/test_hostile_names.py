@@ -12,6 +12,8 @@ import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import kernlab
 from support.hostile import hostile
+
+pytestmark = pytest.mark.long
 %load_ext kernlab
 dump = hostile(kernlab.open('hostile.vmcore'))"""
 

@@ -17,6 +17,8 @@ from support.replay_frames import story
 
 from kernlab.player.pack import pack
 
+pytestmark = pytest.mark.long
+
 HOSTILE = '<img id=harm src=x onerror="window.harm=1"> $x$ \x1b[31m\u202e'
 #: The colours of a lane's canvas in one column of it, as a share of its width.
 COLUMN = """([lane, share]) => {

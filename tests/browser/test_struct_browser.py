@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 CELLS = (
     "import kernlab; dump = kernlab.open('crash.vmcore')",
     "browser = dump.explore('init_task', opened=('children',)); browser",

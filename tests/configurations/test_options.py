@@ -13,6 +13,8 @@ from support.absent import Absence
 from kernlab.dump import TABLES as EVERY
 from kernlab.errors import KernlabError
 
+pytestmark = pytest.mark.long
+
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 #: `symbols` is what is hidden; the others are asked for something, and built of what the other tables are.
 TABLES = [name for name in EVERY if name not in ("symbols", "owner", "search", "timeline")]

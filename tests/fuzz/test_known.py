@@ -11,6 +11,8 @@ from fuzz import child, files, kinds, subjects
 from fuzz.fork_server import serve
 from fuzz.verdicts import failures
 
+pytestmark = pytest.mark.long
+
 
 def _known() -> dict[str, list[str]]:
     """Names of cases, and the steps that each is about."""

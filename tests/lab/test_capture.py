@@ -33,6 +33,8 @@ from kernlab.lab.kept_captures import kept_capture
 from kernlab.lab.qemu import find_qemu
 from kernlab.lab.steps import LabError, Progress
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = Progress(None)
 NOWHERE = "http://127.0.0.1:9/debian"
