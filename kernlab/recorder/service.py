@@ -488,18 +488,27 @@ def write_json(path: str, value: Any) -> None:
 
 
 def mount(state: State, kind: str, path: str) -> None:
-    """Mount tracefs or debugfs where it is not, and remember it."""
+    """Mount tracefs or debugfs where it is not, and remember it; RefusedError."""
+    if os.path.ismount(path):
+        return  # it lacks what was looked for, and is not the recorder's to unmount
+    before = state.known.get("mounts", [])
+    state.save(mounts=[*before, path])
     libc = ctypes.CDLL(None, use_errno=True)
-    state.save(mounts=[*state.known.get("mounts", []), path])
     if libc.mount(kind.encode(), path.encode(), kind.encode(), 0, None):
         why = os.strerror(ctypes.get_errno())
+        state.save(mounts=before)
         raise RefusedError(f"{kind} is not mounted at {path} and cannot be: {why}.")
+
+
+_CLOSED = "tracefs does not let the recorder in: the kernel is locked down for confidentiality."
 
 
 def set_up(state: State, settings: Settings) -> None:
     """Make the instance record, or take over the one that a killed recorder left; RefusedError where it cannot."""
     machine, base = state.machine, state.machine.instance
     events = wanted_events(settings.events)
+    if _is_closed(machine):  # before any mount: 6.12 oopses where its empty tracefs is unmounted
+        raise RefusedError(_CLOSED)
     if not os.path.isdir(f"{machine.tracefs}/instances"):
         mount(state, "tracefs", machine.tracefs)
     main = f"{machine.tracefs}/buffer_size_kb"
@@ -529,11 +538,13 @@ def set_up(state: State, settings: Settings) -> None:
         if unused and _text(main) == unused[1]:
             _write(main, unused[2])
     except OSError as error:
-        lockdown = _text(f"{os.path.dirname(machine.tracefs)}/security/lockdown")
-        why = (
-            "the kernel is locked down for confidentiality" if "[confidentiality]" in lockdown else str(error)
-        )
-        raise RefusedError(f"tracefs does not let the recorder in: {why}.") from error
+        if _is_closed(machine):
+            raise RefusedError(_CLOSED) from error
+        raise RefusedError(f"tracefs does not let the recorder in: {error}.") from error
+
+
+def _is_closed(machine: Machine) -> bool:
+    return "[confidentiality]" in _text(f"{os.path.dirname(machine.tracefs)}/security/lockdown")
 
 
 def _fill(state: State, settings: Settings, events: list[tuple[str, str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -112,6 +113,67 @@ def test_lockdown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(service, "_write", refuse)
     with pytest.raises(service.RefusedError, match="locked down for confidentiality"):
         service.set_up(service.State.load(machine), service.Settings())
+
+
+class FakeMounts:
+    """mount() and umount2(): a refused one, or files that a mount brings; what was asked is kept."""
+
+    def __init__(self, refuses: int = 0):
+        self.refuses, self.asked = refuses, []
+
+    def mount(self, kind: bytes, path: bytes, *rest: object) -> int:
+        self.asked.append(("mount", path.decode()))
+        return -1 if self.refuses else 0
+
+    def umount2(self, path: bytes, flags: int) -> int:
+        self.asked.append(("unmount", path.decode()))
+        return 0
+
+
+@pytest.fixture
+def mounts(monkeypatch: pytest.MonkeyPatch) -> FakeMounts:
+    fake = FakeMounts()
+    monkeypatch.setattr(service.ctypes, "CDLL", lambda name, use_errno=False: fake)
+    monkeypatch.setattr(service.ctypes, "get_errno", lambda: fake.refuses)
+    return fake
+
+
+def test_what_was_mounted_is_unmounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: FakeMounts
+) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    state = service.State.load(machine)
+    service.mount(state, "debugfs", machine.debugfs)
+    assert service.take_down(service.State.load(machine)) == []
+    assert mounts.asked == [("mount", machine.debugfs), ("unmount", machine.debugfs)]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_another_has_mounted_stays(
+    seen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: FakeMounts
+) -> None:
+    """systemd's tracefs went with a refused recorder. It may come between the look and the mount, too."""
+    machine = fake_machine(tmp_path, monkeypatch)
+    os.rmdir(f"{machine.tracefs}/instances")
+    monkeypatch.setattr(os.path, "ismount", lambda path: seen)
+    mounts.refuses = errno.EBUSY
+    state = service.State.load(machine)
+    with pytest.raises(service.RefusedError, match="tracefs"):
+        service.set_up(state, service.Settings())
+    service.take_down(service.State.load(machine))
+    assert mounts.asked == ([] if seen else [("mount", machine.tracefs)])
+
+
+def test_nothing_is_mounted_where_the_kernel_is_locked_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: FakeMounts
+) -> None:
+    """Its tracefs is empty, and 6.12 does not outlive that one's last unmount."""
+    machine = fake_machine(tmp_path, monkeypatch)
+    os.rmdir(f"{machine.tracefs}/instances")
+    put(tmp_path / "security/lockdown", "none integrity [confidentiality]\n")
+    with pytest.raises(service.RefusedError, match="locked down for confidentiality"):
+        service.set_up(service.State.load(machine), service.Settings())
+    assert mounts.asked == []
 
 
 def test_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
