@@ -758,7 +758,7 @@ def _be_dependable() -> None:
     with contextlib.suppress(OSError):
         _write("/proc/self/oom_score_adj", "-999")
     with contextlib.suppress(OSError):
-        os.nice(-5)
+        os.setpriority(os.PRIO_PROCESS, 0, -5)  # not os.nice: the unit has set it already
     gc.freeze()
     libc = ctypes.CDLL(None)
     libc.mlockall(1 | 2 | 4)  # MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT

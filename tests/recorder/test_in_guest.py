@@ -103,6 +103,7 @@ def test_events_are_recorded_and_nothing_is_tainted(facts: dict[str, Any]) -> No
     assert facts["switches"] > 20
     assert facts["tainted"] == "0"
     assert facts["self"]["oom_score_adj"] == "-999"
+    assert facts["self"]["nice"] == -5
     assert facts["self"]["comm"] == "kernlab-record"
 
 
