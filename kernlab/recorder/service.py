@@ -138,6 +138,11 @@ class Settings:
     keep_previous: str = ""  # folder for what the previous boot left in a buffer that was mapped at boot
 
 
+def _say(sentence: str) -> None:
+    """Tell the journal, or whoever started it."""
+    print(f"kernlab recorder: {sentence}", file=sys.stderr, flush=True)
+
+
 def _read(path: str) -> bytes | None:
     """A file as bytes, None where it is missing or cannot be read."""
     try:
@@ -371,6 +376,7 @@ class Disk:
         self.written: dict[str, int] = {}
         self.restarts = 0
         self.folder = f"{machine.debugfs}/block/{self.name}"
+        self.awaited = f"{self.name} is not there; its trace begins when it comes."
 
     def start(self) -> None:
         """Begin to trace; OSError as the kernel answers (EBUSY: another blktrace has the disk)."""
@@ -478,6 +484,12 @@ class State:
         for name in ("state.json", "figures.json"):
             with contextlib.suppress(OSError):
                 os.unlink(f"{self.machine.run}/{name}")
+
+
+def _note(state: State, problem: str) -> None:
+    """Tell of what goes on without: in the status, and at once."""
+    state.save(problems=[*state.known.get("problems", []), problem])
+    _say(problem)
 
 
 def write_json(path: str, value: Any) -> None:
@@ -593,8 +605,9 @@ def _keep_previous(state: State, settings: Settings) -> None:
     try:
         copy_trace(state.machine, settings.keep_previous, settings.events)
     except OSError as error:
-        problem = f"What the previous boot recorded could not be kept in {settings.keep_previous}: {error}."
-        state.save(problems=[*state.known.get("problems", []), problem])
+        _note(
+            state, f"What the previous boot recorded could not be kept in {settings.keep_previous}: {error}."
+        )
 
 
 def copy_trace(machine: Machine, folder: str, events: tuple[str, ...] = ()) -> None:
@@ -721,24 +734,40 @@ def run(machine: Machine, settings: Settings, ready: int | None = None) -> list[
 
 
 def _start_disks(state: State, settings: Settings) -> list[Disk]:
-    machine, disks, problems = state.machine, [], list(state.known["problems"])
+    machine = state.machine
     if settings.disks and not os.path.isdir(f"{machine.debugfs}/block"):
         try:
             mount(state, "debugfs", machine.debugfs)
         except RefusedError as error:
-            problems.append(str(error))
+            _note(state, str(error))
+    disks: list[Disk] = []
     for name in settings.disks:
         disk = Disk(machine, name)
-        try:
-            disk.start()
-        except OSError as error:
-            busy = "another blktrace has it" if error.errno == errno.EBUSY else error.strerror
-            problems.append(f"{disk.name} is not traced by blktrace: {busy}.")
-            continue
-        disks.append(disk)
-        state.save(disks=[each.name for each in disks])
-    state.save(problems=problems)
+        if os.path.exists(f"{machine.dev}/{disk.name}"):
+            _start_disk(state, disk, disks)
+        else:  # at boot a driver may find its disks later
+            _note(state, disk.awaited)
     return disks
+
+
+def _start_disk(state: State, disk: Disk, disks: list[Disk]) -> None:
+    """Trace it, too; why not is noted."""
+    try:
+        disk.start()
+    except OSError as error:
+        busy = "another blktrace has it" if error.errno == errno.EBUSY else error.strerror
+        _note(state, f"{disk.name} is not traced by blktrace: {busy}.")
+        return
+    disks.append(disk)
+    state.save(disks=[each.name for each in disks])
+
+
+def _start_awaited(state: State, settings: Settings, disks: list[Disk]) -> None:
+    for name in settings.disks:
+        disk = Disk(state.machine, name)
+        if disk.awaited in state.known["problems"] and os.path.exists(f"{state.machine.dev}/{disk.name}"):
+            state.save(problems=[each for each in state.known["problems"] if each != disk.awaited])
+            _start_disk(state, disk, disks)
 
 
 def _tell_ready(fd: int | None) -> None:
@@ -784,6 +813,7 @@ def _loop(state: State, settings: Settings, marks: Marks, disks: list[Disk]) -> 
             }
             with contextlib.suppress(OSError):
                 write_json(f"{state.machine.run}/figures.json", figures)
+            _start_awaited(state, settings, disks)
         # A mark that took long is followed by a longer pause: the service never takes more than its share.
         if _pause(state, disks, now + max(interval, (time.process_time() - used) * 100 / settings.share)):
             return
@@ -798,7 +828,7 @@ def _pause(state: State, disks: list[Disk], until: float) -> bool:
             except OSError:
                 disks.remove(disk)
                 disk.stop()
-                state.save(problems=[*state.known["problems"], f"{disk.name} is gone; its trace ended."])
+                _note(state, f"{disk.name} is gone; its trace ended.")
         left = until - time.monotonic()
         # A burst fills what is kept free within a tenth of a second.
         slept = min(left, Disk.SECONDS) if disks else left

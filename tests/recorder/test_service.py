@@ -277,3 +277,25 @@ def test_a_disk_that_is_gone_ends_its_trace_and_nothing_else(
     assert service._pause(state, disks, 0.0) is False
     assert disks == []
     assert state.known["problems"] == ["sda is gone; its trace ended."]
+
+
+def test_a_disk_that_comes_later_is_traced_from_then_on(
+    disk: service.Disk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At boot the recorder is there before most drivers have found their disks."""
+    there = Path(disk.machine.dev, "sda")
+    there.unlink()
+    put(Path(disk.machine.debugfs, "block/x"), "")  # debugfs is mounted
+    settings = service.Settings(disks=("sda", "/dev/sdb"))
+    state = service.State.load(disk.machine)
+    state.save(problems=[])
+    disks = service._start_disks(state, settings)
+    service._start_awaited(state, settings, disks)
+    assert disks == []
+    assert [sentence.split()[0] for sentence in state.known["problems"]] == ["sda", "sdb"]
+    assert "sdb is not there" in capsys.readouterr().err
+    put(there, "")
+    for _ in range(2):
+        service._start_awaited(state, settings, disks)
+        assert [each.name for each in disks] == state.known["disks"] == ["sda"]
+    assert state.known["problems"] == [service.Disk(disk.machine, "sdb").awaited]
