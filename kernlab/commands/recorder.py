@@ -111,6 +111,7 @@ def stop(options: argparse.Namespace) -> int:
     from kernlab.recorder.start import need_root
 
     need_root()
+    service.stop_unit()
     left = service.stop(service.Machine())
     for sentence in left:
         print(f"kernlab: {escape_terminal(sentence)}", file=sys.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 from kernlab.errors import KernlabError
 from kernlab.recorder import service
 
-NAME = "kernlab-recorder.service"
+NAME = service.UNIT
 PROGRAM = Path("/usr/local/lib/kernlab/recorder.py")
 UNIT = Path("/etc/systemd/system") / NAME
 WANTED = Path("/etc/systemd/system/multi-user.target.wants") / NAME
@@ -20,10 +20,10 @@ _PYTHON = Path("/usr/bin/python3")
 #: extensions/recorder holds this for the service's defaults; a test compares the two.
 _TEXT = """\
 [Unit]
-Description=kernlab's flight recorder: the newest events and where memory is, in a tracefs instance
-# Early, so that a boot that fails is recorded too; tracefs is mounted by then.
+Description=kernlab's flight recorder
+# Early, so that a boot that fails is recorded too; tracefs and debugfs are mounted by then.
 DefaultDependencies=no
-After=local-fs.target sys-kernel-tracing.mount
+After=local-fs.target sys-kernel-tracing.mount sys-kernel-debug.mount
 Before=shutdown.target
 Conflicts=shutdown.target
 ConditionPathExists=/sys/kernel/tracing
@@ -34,7 +34,8 @@ ExecStart={command}
 # A killed recorder's instance is taken over with what it holds; an orderly stop takes it down.
 Restart=on-failure
 RestartSec=2
-RestartPreventExitStatus=2
+# Refused, or stopped with something left: neither gets better by itself.
+RestartPreventExitStatus={refused} {left}
 KillMode=mixed
 TimeoutStopSec=30
 OOMScoreAdjust=-999
@@ -58,7 +59,8 @@ def unit(words: list[str], python: Path = _PYTHON) -> str:
     """The unit's text, for these words of the service's command line."""
     # systemd expands % and $ itself.
     quoted = [shlex.quote(word).replace("%", "%%").replace("$", "$$") for word in words]
-    return _TEXT.format(command=" ".join([str(python), "-I", str(PROGRAM), "run", *quoted]))
+    command = " ".join([str(python), "-I", str(PROGRAM), "run", *quoted])
+    return _TEXT.format(command=command, refused=service.REFUSED, left=service.LEFT)
 
 
 def install(words: list[str], root: Path = Path("/"), now: bool = False) -> list[Path]:

@@ -32,6 +32,9 @@ INSTANCE = "kernlab"
 LONGEST_MARK = 1000
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FIGURES_SECONDS = 5.0
+#: Exit statuses beside 0, and the unit's name, as the unit has them.
+BROKE, REFUSED, LEFT = 1, 2, 3
+UNIT = "kernlab-recorder.service"
 
 #: Groups of events: SYSTEM/EVENT, or SYSTEM/EVENT if FILTER. A kernel that has not all of them records those it has.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -847,6 +850,16 @@ def is_running(machine: Machine) -> bool:
         return True
 
 
+def stop_unit() -> None:
+    """Let systemd end a recorder that is its own, or that it is about to start again."""
+    import subprocess  # here only: the service keeps in memory what it has imported
+
+    if os.path.isdir("/run/systemd/system"):
+        # Where there is no such unit it fails, and nobody needs to know.
+        with contextlib.suppress(OSError):
+            subprocess.run(["systemctl", "stop", UNIT], check=False, capture_output=True)
+
+
 def stop(machine: Machine, seconds: float = 30.0) -> list[str]:
     """End the recorder, or take down what a killed one left; sentences on what could not be undone."""
     deadline = time.monotonic() + seconds
@@ -945,7 +958,10 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line of the copied file; 0 done, 1 something is left, 2 refused."""
+    """The command line of the copied file; 0 done, 1 it broke, 2 refused, 3 ended and something is left.
+
+    Of these systemd starts it again after 1 only.
+    """
     parser = argparse.ArgumentParser(prog="service.py", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     arguments_of(verbs.add_parser("run"))
@@ -959,15 +975,16 @@ def main(argv: list[str] | None = None) -> int:
         if options.verb == "run":
             left = run(machine, settings_of(options), options.ready_fd)
         elif options.verb == "stop":
+            stop_unit()
             left = stop(machine)
         else:
             print(json.dumps(status(machine), indent=1))
     except (RefusedError, OSError) as error:
-        print(f"kernlab recorder: {error}", file=sys.stderr)
-        return 2
+        _say(str(error))
+        return REFUSED if isinstance(error, RefusedError) else BROKE
     for sentence in left:
-        print(f"kernlab recorder: {sentence}", file=sys.stderr)
-    return 1 if left else 0
+        _say(sentence)
+    return LEFT if left else 0
 
 
 if __name__ == "__main__":

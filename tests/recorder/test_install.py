@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from recorder.fake_machine import fake_machine, put
 
+from kernlab.commands.main import main
 from kernlab.errors import KernlabError
 from kernlab.recorder import boot_map, service
 from kernlab.recorder.install import NAME, PROGRAM, UNIT, install, uninstall, unit
@@ -54,6 +57,40 @@ def test_options_reach_the_service_through_the_unit() -> None:
     service.arguments_of(parser)
     assert service.settings_of(parser.parse_args(words[4:])) == settings
     assert words_of(service.Settings()) == []
+
+
+def test_systemd_mounts_before_it_starts_and_starts_again_what_broke_only() -> None:
+    lines = dict(line.split("=", 1) for line in unit([]).splitlines() if "=" in line and line[0] != "#")
+    assert {"sys-kernel-tracing.mount", "sys-kernel-debug.mount"} <= set(lines["After"].split())
+    assert lines["Restart"] == "on-failure"
+    kept = {int(status) for status in lines["RestartPreventExitStatus"].split()}
+    assert kept == {service.REFUSED, service.LEFT}
+    assert service.BROKE not in kept
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A live systemd, as far as its one command: it notes what it is asked, and prints what `answer` beside it has."""
+    asked = tmp_path / "bin/asked"
+    program = asked.with_name("systemctl")
+    put(program, f'#!/bin/sh\necho "$@" >> {asked}\ncat {asked.with_name("answer")}\n')
+    program.chmod(0o755)
+    put(asked.with_name("answer"), "ActiveState=inactive\n")
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    isdir = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system" or isdir(path))
+    return asked
+
+
+def test_stop_is_systemds_first(systemctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would start one that was killed again, two seconds after it was taken down."""
+    machine = fake_machine(tmp_path, monkeypatch)
+    monkeypatch.setattr(service, "Machine", lambda: machine)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for verb in ("stop", "status"):
+        assert service.main([verb]) == 0
+    assert main(["recorder", "stop"]) == 0
+    assert systemctl.read_text().splitlines() == [f"stop {NAME}"] * 2
 
 
 def test_parameters_of_the_kernel(tmp_path: Path) -> None:

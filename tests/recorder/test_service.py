@@ -176,6 +176,29 @@ def test_nothing_is_mounted_where_the_kernel_is_locked_down(
     assert mounts.asked == []
 
 
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [([], 0), (["It is busy."], 3), (service.RefusedError("no"), 2), (OSError(errno.ENOSPC, "full"), 1)],
+)
+def test_exit_statuses(
+    ends: list[str] | Exception,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """systemd starts a broken one again, and neither a refused one nor one that was stopped."""
+
+    def run(*arguments: object) -> list[str]:
+        if isinstance(ends, Exception):
+            raise ends
+        return ends
+
+    monkeypatch.setattr(service, "run", run)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert service.main(["run"]) == code
+    assert bool(capsys.readouterr().err) == bool(code)
+
+
 def test_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
     service.set_up(service.State.load(machine), service.Settings(events=("sched",)))
