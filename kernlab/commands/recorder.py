@@ -54,7 +54,9 @@ def _add_install(verbs: Any) -> None:
         description="Copies the service (one file, Python 3.9 or newer) and a systemd unit onto this machine.",
     )
     service.arguments_of(installed)
-    installed.add_argument("--now", action="store_true", help="start it at once, too")
+    installed.add_argument(
+        "--now", action="store_true", help="start it at once, too; one that runs begins anew"
+    )
     installed.add_argument("--root", type=Path, default=Path("/"), help="of an image (default: this machine)")
     installed.add_argument(
         "--boot-map",
@@ -156,14 +158,16 @@ def uninstall(options: argparse.Namespace) -> int:
     if options.root == Path("/"):
         need_root()
     grub = options.root / boot_map.GRUB.relative_to("/")
-    removed = uninstall(options.root)
+    removed, left = uninstall(options.root)
     if grub.exists():
         grub.unlink()
         removed.append(grub)
         print("Run update-grub: the kernel's parameters go with the next boot.", file=sys.stderr)
     for path in removed:
         print(path)
-    return YES
+    for sentence in left:
+        print(f"kernlab: {escape_terminal(sentence)}", file=sys.stderr)
+    return NO if left else YES
 
 
 def read_previous(options: argparse.Namespace) -> int:

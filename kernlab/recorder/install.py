@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
+import contextlib
+import re
 import shutil
 import subprocess
 import sys
@@ -57,25 +58,34 @@ WantedBy=multi-user.target
 
 def unit(words: list[str], python: Path = _PYTHON) -> str:
     """The unit's text, for these words of the service's command line."""
-    # systemd expands % and $ itself.
-    quoted = [shlex.quote(word).replace("%", "%%").replace("$", "$$") for word in words]
-    command = " ".join([str(python), "-I", str(PROGRAM), "run", *quoted])
+    command = " ".join([str(python), "-I", str(PROGRAM), "run", *map(_quoted, words)])
     return _TEXT.format(command=command, refused=service.REFUSED, left=service.LEFT)
+
+
+def _quoted(word: str) -> str:
+    """A word as systemd.service(5) reads it: escapes as in C within any quotes, % and $ expanded everywhere."""
+    if not re.fullmatch(r"[\w@%+=:,./-]+", word):
+        word = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        word = f'"{word}"'
+    return word.replace("%", "%%").replace("$", "$$")
 
 
 def install(words: list[str], root: Path = Path("/"), now: bool = False) -> list[Path]:
     """Copy the service, write its unit and let systemd start it at boot (`now`: at once); gives the files written.
 
-    With another `root` (an image that is being made) nothing is run. KernlabError where systemd refuses.
+    With `now` one that runs begins anew. With another `root` (an image that is being made) nothing is run. KernlabError
+    where systemd refuses.
     """
     live = root == Path("/")
-    if live and not Path("/run/systemd/system").is_dir():
+    if live and not service.has_systemd():
         raise KernlabError(
             "this machine does not run systemd. Let its own init run "
             f"`{_PYTHON} {service.__file__} run` as root instead."
         )
     python = _PYTHON if (root / _PYTHON.relative_to("/")).exists() or not live else Path(sys.executable)
     _check(python, root)
+    if live and now:
+        _refuse_beside_another()
     written = [_below(root, PROGRAM), _below(root, UNIT)]
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +94,9 @@ def install(words: list[str], root: Path = Path("/"), now: bool = False) -> list
     written[1].write_text(unit(words, python))
     if live:
         _systemctl("daemon-reload")
-        _systemctl("enable", *(["--now"] if now else []), NAME)
+        _systemctl("enable", NAME)
+        if now:
+            _systemctl("restart", NAME)  # one that runs has other settings, perhaps
     else:
         link = _below(root, WANTED)
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -93,20 +105,36 @@ def install(words: list[str], root: Path = Path("/"), now: bool = False) -> list
     return written
 
 
-def uninstall(root: Path = Path("/")) -> list[Path]:
-    """Stop it and take away what `install` wrote; gives the files removed."""
-    live = root == Path("/")
-    if live and UNIT.exists():
-        _systemctl("disable", "--now", NAME)
+def uninstall(root: Path = Path("/")) -> tuple[list[Path], list[str]]:
+    """Stop it and take away what `install` wrote; the files removed, and sentences on what of a recorder is left."""
+    live, left = root == Path("/"), []
+    if live:
+        if UNIT.exists():
+            _systemctl("disable", "--now", NAME)
+        left = service.stop(service.Machine())  # one that was killed left its instance
     removed = []
     for path in (PROGRAM, UNIT, WANTED):
         found = _below(root, path)
         if found.exists() or found.is_symlink():
             found.unlink()
             removed.append(found)
+    with contextlib.suppress(OSError):  # something else is in it
+        _below(root, PROGRAM.parent).rmdir()
     if live and removed:
         _systemctl("daemon-reload")
-    return removed
+        # Or one that failed stays in systemd's list for ever; of one that did not, systemctl has nothing to reset.
+        subprocess.run(["systemctl", "reset-failed", NAME], check=False, capture_output=True)
+    return removed, left
+
+
+def _refuse_beside_another() -> None:
+    """A KernlabError where a recorder runs that is not systemd's: its own would only fail."""
+    if not service.is_running(service.Machine()):
+        return
+    asked = ["systemctl", "show", "--property=ActiveState", NAME]
+    told = subprocess.run(asked, check=False, capture_output=True, text=True).stdout
+    if told.strip() not in {"ActiveState=active", "ActiveState=activating"}:
+        raise KernlabError("a recorder runs already that `start` began; `kernlab recorder stop` ends it.")
 
 
 def _below(root: Path, path: Path) -> Path:

@@ -850,11 +850,16 @@ def is_running(machine: Machine) -> bool:
         return True
 
 
+def has_systemd() -> bool:
+    """Is systemd what runs this machine (sd_booted(3))?"""
+    return os.path.isdir("/run/systemd/system")
+
+
 def stop_unit() -> None:
     """Let systemd end a recorder that is its own, or that it is about to start again."""
     import subprocess  # here only: the service keeps in memory what it has imported
 
-    if os.path.isdir("/run/systemd/system"):
+    if has_systemd():
         # Where there is no such unit it fails, and nobody needs to know.
         with contextlib.suppress(OSError):
             subprocess.run(["systemctl", "stop", UNIT], check=False, capture_output=True)

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from recorder.fake_machine import fake_machine, put
 from kernlab.commands.main import main
 from kernlab.errors import KernlabError
 from kernlab.recorder import boot_map, service
-from kernlab.recorder.install import NAME, PROGRAM, UNIT, install, uninstall, unit
+from kernlab.recorder.install import NAME, PROGRAM, UNIT, _refuse_beside_another, install, uninstall, unit
 from kernlab.recorder.start import words_of
 
 EXTENSION = Path(__file__).parents[2] / "extensions/recorder"
@@ -35,16 +36,22 @@ def test_an_images_root(tmp_path: Path) -> None:
     assert "status" in done.stdout
     links = list((tmp_path / "etc/systemd/system/multi-user.target.wants").iterdir())
     assert [link.readlink() for link in links] == [UNIT]
-    assert len(uninstall(tmp_path)) == 3
+    removed, left = uninstall(tmp_path)
+    assert (len(removed), left) == (3, [])
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
-    assert uninstall(tmp_path) == []
+    assert not program.parent.exists()
+    assert uninstall(tmp_path) == ([], [])
+
+
+#: systemd 252 and 257 were seen to hand this on as it is; within any quotes they read escapes as C does.
+QUOTES = 'sched/sched_wakeup if comm == "it\'s \\d" && pid != 0'
 
 
 def test_options_reach_the_service_through_the_unit() -> None:
     settings = service.Settings(
         interval_ms=500,
         size_kb=1024,
-        events=("sched", "kmem/rss_stat if !(size & 0x3f000) || member == $x % 2"),
+        events=("sched", "kmem/rss_stat if !(size & 0x3f000) || member == $x % 2", QUOTES),
         disks=("sda", "nvme0n1"),
         tasks=9,
         share=0.5,
@@ -52,6 +59,7 @@ def test_options_reach_the_service_through_the_unit() -> None:
         keep_previous="/var/lib/a b",
     )
     (line,) = (line for line in unit(words_of(settings)).splitlines() if line.startswith("ExecStart="))
+    assert r"""comm == \"it's \\d\" &&""" in line
     words = shlex.split(line.removeprefix("ExecStart=").replace("%%", "%").replace("$$", "$"))
     parser = service.argparse.ArgumentParser()
     service.arguments_of(parser)
@@ -77,8 +85,7 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     put(asked.with_name("answer"), "ActiveState=inactive\n")
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    isdir = os.path.isdir
-    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system" or isdir(path))
+    monkeypatch.setattr(service, "has_systemd", lambda: True)
     return asked
 
 
@@ -91,6 +98,45 @@ def test_stop_is_systemds_first(systemctl: Path, tmp_path: Path, monkeypatch: py
         assert service.main([verb]) == 0
     assert main(["recorder", "stop"]) == 0
     assert systemctl.read_text().splitlines() == [f"stop {NAME}"] * 2
+
+
+@pytest.mark.parametrize(("state", "refused"), [("inactive", True), ("failed", True), ("active", False)])
+def test_systemds_own_is_not_started_beside_another(
+    state: str, refused: bool, systemctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    monkeypatch.setattr(service, "Machine", lambda: machine)
+    _refuse_beside_another()  # none runs
+    put(systemctl.with_name("answer"), f"ActiveState={state}\n")
+    with service.only_one(machine), pytest.raises(KernlabError) if refused else nullcontext():
+        _refuse_beside_another()
+
+
+def test_this_machine(systemctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = fake_machine(tmp_path, monkeypatch)
+    monkeypatch.setattr(service, "Machine", lambda: machine)
+    for name in ("PROGRAM", "UNIT", "WANTED"):
+        monkeypatch.setattr(f"kernlab.recorder.install.{name}", tmp_path / "root" / name)
+    install([])
+    install(["--tasks=9"], now=True)  # one that runs would keep the options of before
+    service.set_up(
+        service.State.load(machine), service.Settings()
+    )  # it was killed, and waits to be started again
+    removed, left = uninstall()
+    assert (len(removed), left) == (2, [])
+    assert not os.path.exists(machine.instance)
+    assert systemctl.read_text().splitlines() == [
+        "daemon-reload",
+        f"enable {NAME}",
+        "daemon-reload",
+        f"enable {NAME}",
+        f"restart {NAME}",
+        f"disable --now {NAME}",
+        "daemon-reload",
+        f"reset-failed {NAME}",
+    ]
+    with service.only_one(machine), pytest.raises(KernlabError, match="runs already"):
+        install([], now=True)
 
 
 def test_parameters_of_the_kernel(tmp_path: Path) -> None:
