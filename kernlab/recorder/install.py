@@ -32,6 +32,7 @@ ConditionPathExists=/sys/kernel/tracing
 [Service]
 Type=notify
 ExecStart={command}
+SyslogIdentifier=kernlab-recorder
 # A killed recorder's instance is taken over with what it holds; an orderly stop takes it down.
 Restart=on-failure
 RestartSec=2

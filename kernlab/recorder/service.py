@@ -32,8 +32,8 @@ INSTANCE = "kernlab"
 LONGEST_MARK = 1000
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FIGURES_SECONDS = 5.0
-#: Exit statuses beside 0, and the unit's name, as the unit has them.
-BROKE, REFUSED, LEFT = 1, 2, 3
+#: Exit statuses beside 0, and the unit's name, as the unit has them. systemd has words of its own for 2 to 7.
+BROKE, REFUSED, LEFT = 1, 2, 8
 UNIT = "kernlab-recorder.service"
 
 #: Groups of events: SYSTEM/EVENT, or SYSTEM/EVENT if FILTER. A kernel that has not all of them records those it has.
@@ -963,7 +963,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line of the copied file; 0 done, 1 it broke, 2 refused, 3 ended and something is left.
+    """The command line of the copied file; 0 done, 1 it broke, 2 refused, 8 ended and something is left.
 
     Of these systemd starts it again after 1 only.
     """

@@ -178,7 +178,7 @@ def test_nothing_is_mounted_where_the_kernel_is_locked_down(
 
 @pytest.mark.parametrize(
     ("ends", "code"),
-    [([], 0), (["It is busy."], 3), (service.RefusedError("no"), 2), (OSError(errno.ENOSPC, "full"), 1)],
+    [([], 0), (["It is busy."], 8), (service.RefusedError("no"), 2), (OSError(errno.ENOSPC, "full"), 1)],
 )
 def test_exit_statuses(
     ends: list[str] | Exception,
