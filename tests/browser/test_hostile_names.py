@@ -7,13 +7,13 @@ import re
 import pytest
 from support.jupyterlab import BUNDLE, ROOT
 
+pytestmark = pytest.mark.long
+
 OPENED = f"""\
 import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import kernlab
 from support.hostile import hostile
-
-pytestmark = pytest.mark.long
 %load_ext kernlab
 dump = hostile(kernlab.open('hostile.vmcore'))"""
 
