@@ -51,7 +51,7 @@ def _add_install(verbs: Any) -> None:
     installed = verbs.add_parser(
         "install",
         help="record from every boot on (systemd)",
-        description="Copies the service (one file, Python 3.9 or newer) and a systemd unit onto this machine.",
+        description="Writes the service (one file, Python 3.9 or newer) and a systemd unit onto this machine.",
     )
     service.arguments_of(installed)
     installed.add_argument(

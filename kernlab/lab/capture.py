@@ -187,7 +187,7 @@ class _Run:
         }
         if self.scenario.python:
             boot["python"] = guest_python(userland.release, self.cache, self.progress)
-            boot["recorder.py"] = RECORDER
+            boot["recorder"] = RECORDER
         size = (self.memory_mib * (2 + len(self.options.formats)) + _RESULTS_SPARE_MIB) << 20
         size += sum(Path(path).stat().st_size for path in self.options.files.values())
         write_results_disk(work / "results.ext4", size, userland, boot)

@@ -1,6 +1,7 @@
 """Python for guests, on the disk that they share with the lab: Debian packages in, a folder that runs as it is out.
 
-A guest finds it as /host/boot/python/python3, and the recorder, which needs nothing else, as /host/boot/recorder.py.
+A guest finds it as /host/boot/python/python3, and the recorder's service, a folder that needs nothing else and that
+Python runs, as /host/boot/recorder.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from kernlab.lab.steps import LabError, Progress, run
 from kernlab.util.files import whole_folder
 
 PACKAGES = ("python3",)
-RECORDER = Path(__file__).parent.parent / "recorder" / "service.py"
+RECORDER = Path(__file__).parent.parent / "recorder" / "service"
 _LEFT_OUT = (
     "test",
     "idlelib",

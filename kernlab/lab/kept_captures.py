@@ -79,7 +79,7 @@ def ingredients(
     image = image_ingredients(apt.cache, progress) if scenario.image else None
     sources = [*GUEST.glob("*.*"), *GUEST.glob(f"modules/{scenario.driver}/*")]
     sources += [GUEST / "programs" / f"{name}.c" for name in scenario.programs]
-    sources += [RECORDER] if scenario.python else []
+    sources += RECORDER.glob("*.py") if scenario.python else []
     return {
         "made": _MADE,
         "kernel": sorted(f"{part.name} {part.version}" for part in parts),

@@ -1,19 +1,19 @@
-"""Installing the recorder for every boot: the service's one file and a systemd unit, and taking them away again."""
+"""Installing the recorder for every boot: the service as one archive and a systemd unit, and taking them away again."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from kernlab.errors import KernlabError
 from kernlab.recorder import service
+from kernlab.recorder.program import FOLDER, archive
 
 NAME = service.UNIT
-PROGRAM = Path("/usr/local/lib/kernlab/recorder.py")
+PROGRAM = Path("/usr/local/lib/kernlab/recorder.pyz")
 UNIT = Path("/etc/systemd/system") / NAME
 WANTED = Path("/etc/systemd/system/multi-user.target.wants") / NAME
 _PYTHON = Path("/usr/bin/python3")
@@ -72,7 +72,7 @@ def _quoted(word: str) -> str:
 
 
 def install(words: list[str], root: Path = Path("/"), now: bool = False) -> list[Path]:
-    """Copy the service, write its unit and let systemd start it at boot (`now`: at once); gives the files written.
+    """Write the service and its unit and let systemd start it at boot (`now`: at once); gives the files written.
 
     With `now` one that runs begins anew. With another `root` (an image that is being made) nothing is run. KernlabError
     where systemd refuses.
@@ -81,7 +81,7 @@ def install(words: list[str], root: Path = Path("/"), now: bool = False) -> list
     if live and not service.has_systemd():
         raise KernlabError(
             "this machine does not run systemd. Let its own init run "
-            f"`{_PYTHON} {service.__file__} run` as root instead."
+            f"`{_PYTHON} {FOLDER} run` as root instead."
         )
     python = _PYTHON if (root / _PYTHON.relative_to("/")).exists() or not live else Path(sys.executable)
     _check(python, root)
@@ -90,7 +90,7 @@ def install(words: list[str], root: Path = Path("/"), now: bool = False) -> list
     written = [_below(root, PROGRAM), _below(root, UNIT)]
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(service.__file__, written[0])
+    written[0].write_bytes(archive())
     written[0].chmod(0o755)
     written[1].write_text(unit(words, python))
     if live:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kernlab.errors import KernlabError
 from kernlab.recorder import service
+from kernlab.recorder.program import FOLDER
 
 _SECONDS = 60.0
 
@@ -44,7 +45,7 @@ def start(words: list[str], machine: service.Machine | None = None) -> int:
     try:
         with open(run / "log", "w+b") as log:
             process = subprocess.Popen(
-                [sys.executable, "-I", service.__file__, "run", *words, f"--ready-fd={tell}"],
+                [sys.executable, "-I", str(FOLDER), "run", *words, f"--ready-fd={tell}"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kernlab.recorder import service
+from kernlab.recorder.service.machine import PAGE_KIB
 
 EVENTS = ("sched/sched_switch", "kmem/rss_stat", "block/block_rq_issue", "printk/console")
 STATS = (
@@ -36,7 +37,7 @@ def process(machine: service.Machine, pid: int, comm: bytes, *kib: int, start: i
             b"%s:\t%8d kB\n" % (row.encode(), size) for row, size in zip(rows, kib, strict=True)
         )
     put(folder / "status", status)
-    pages = sum(kib[:3]) // service.PAGE_KIB
+    pages = sum(kib[:3]) // PAGE_KIB
     put(folder / "statm", f"{pages * 2} {pages} 0 0 0 0 0\n" if kib else "0 0 0 0 0 0 0\n")
 
 

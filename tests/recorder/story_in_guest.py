@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 #: The wrapper: the program itself does not find its libraries.
-RECORDER = ["/host/boot/python/python3", "/host/boot/recorder.py"]
+RECORDER = ["/host/boot/python/python3", "/host/boot/recorder.pyz"]
 TRACING = Path("/sys/kernel/tracing")
 STATE = Path("/run/kernlab-recorder")
 

@@ -15,6 +15,7 @@ from support.script_guest import run_in_guest
 
 import kernlab
 from kernlab.recorder import boot_map
+from kernlab.recorder.program import archive
 from kernlab.recorder.trace_dat import write_dat
 from kernlab.replay.marks import parse
 
@@ -28,7 +29,7 @@ def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """What a guest of each kernel told."""
     folder = tmp_path_factory.mktemp("guest")
     script = "python3 /host/boot/story.py $out/facts > $out/log 2>&1 || { cat $out/log; fail the story; }"
-    out = run_in_guest(request.param, script, folder, files={"story.py": STORY})
+    out = run_in_guest(request.param, script, folder, files={"story.py": STORY, "recorder.pyz": archive()})
     found: dict[str, Any] = json.loads((out / "facts").read_text())
     return found
 
@@ -37,7 +38,7 @@ def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 MAPPED = """
 [ -d $tracing/instances/kernlab ] || { echo none > $out/none; return 0; }
 if [ ! -e $out/first ]; then
-    python3 /host/boot/recorder.py run --share 50 --event sched > $out/log 2>&1 &
+    python3 /host/boot/recorder.pyz run --share 50 --event sched > $out/log 2>&1 &
     n=0; while [ ! -s /run/kernlab-recorder/figures.json ] && [ $n -lt 100 ]; do sleep 0.5; n=$((n+1)); done
     sleep 4
     cat $tracing/instances/kernlab/trace > $out/first
@@ -45,7 +46,7 @@ if [ ! -e $out/first ]; then
 fi
 cat $tracing/instances/kernlab/trace > $out/second
 cat $tracing/instances/kernlab/last_boot_info > $out/info
-python3 /host/boot/recorder.py run --share 50 --event sched --keep-previous $out/previous > $out/log2 2>&1 & service=$!
+python3 /host/boot/recorder.pyz run --share 50 --event sched --keep-previous $out/previous > $out/log2 2>&1 & service=$!
 n=0; while [ ! -s /run/kernlab-recorder/figures.json ] && [ $n -lt 100 ]; do sleep 0.5; n=$((n+1)); done
 cat $tracing/instances/kernlab/trace > $out/third
 kill $service; wait $service; echo $? > $out/ended
@@ -56,7 +57,9 @@ cat $tracing/instances/kernlab/tracing_on > $out/on
 @pytest.mark.parametrize("kernel", KERNELS or ["none"])
 def test_a_buffer_mapped_at_boot_outlives_a_panic(kernel: str, tmp_path: Path) -> None:
     """The panic's own reboot is a warm one; the kernel finds the memory again, at random places for itself."""
-    out = run_in_guest(kernel, MAPPED, tmp_path, cmdline=boot_map.parameters(8))
+    out = run_in_guest(
+        kernel, MAPPED, tmp_path, cmdline=boot_map.parameters(8), files={"recorder.pyz": archive()}
+    )
     if (out / "none").exists():
         pytest.skip("this kernel maps no buffer at boot")
     numbers = [int(n) for n in re.findall(r"kernlab/1 vmstat (\d+) ", (out / "first").read_text())]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,6 +16,11 @@ from kernlab.commands.main import main
 from kernlab.errors import KernlabError
 from kernlab.recorder import boot_map, service
 from kernlab.recorder.install import NAME, PROGRAM, UNIT, _refuse_beside_another, install, uninstall, unit
+from kernlab.recorder.program import archive
+from kernlab.recorder.service import command_line, systemd
+from kernlab.recorder.service.instance import set_up
+from kernlab.recorder.service.lock import only_one
+from kernlab.recorder.service.state import State
 from kernlab.recorder.start import words_of
 
 EXTENSION = Path(__file__).parents[2] / "extensions/recorder"
@@ -29,10 +34,8 @@ def test_an_images_root(tmp_path: Path) -> None:
     program, written = install(["--disk=sda"], tmp_path)
     assert program == tmp_path / PROGRAM.relative_to("/")
     assert written == tmp_path / UNIT.relative_to("/")
-    # The copy runs by itself: nothing of kernlab is beside it.
-    done = subprocess.run(
-        [sys.executable, "-I", program, "--help"], capture_output=True, text=True, check=True
-    )
+    assert program.read_bytes() == archive()
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
     assert "status" in done.stdout
     links = list((tmp_path / "etc/systemd/system/multi-user.target.wants").iterdir())
     assert [link.readlink() for link in links] == [UNIT]
@@ -61,7 +64,7 @@ def test_options_reach_the_service_through_the_unit() -> None:
     (line,) = (line for line in unit(words_of(settings)).splitlines() if line.startswith("ExecStart="))
     assert r"""comm == \"it's \\d\" &&""" in line
     words = shlex.split(line.removeprefix("ExecStart=").replace("%%", "%").replace("$$", "$"))
-    parser = service.argparse.ArgumentParser()
+    parser = argparse.ArgumentParser()
     service.arguments_of(parser)
     assert service.settings_of(parser.parse_args(words[4:])) == settings
     assert words_of(service.Settings()) == []
@@ -73,7 +76,7 @@ def test_systemd_mounts_before_it_starts_and_starts_again_what_broke_only() -> N
     assert lines["Restart"] == "on-failure"
     kept = {int(status) for status in lines["RestartPreventExitStatus"].split()}
     assert kept == {service.REFUSED, service.LEFT}
-    assert service.BROKE not in kept
+    assert systemd.BROKE not in kept
 
 
 @pytest.fixture
@@ -85,17 +88,19 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     put(asked.with_name("answer"), "ActiveState=inactive\n")
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    monkeypatch.setattr(service, "has_systemd", lambda: True)
+    for module in (service, systemd):
+        monkeypatch.setattr(module, "has_systemd", lambda: True)
     return asked
 
 
 def test_stop_is_systemds_first(systemctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would start one that was killed again, two seconds after it was taken down."""
     machine = fake_machine(tmp_path, monkeypatch)
-    monkeypatch.setattr(service, "Machine", lambda: machine)
+    for module in (service, command_line):
+        monkeypatch.setattr(module, "Machine", lambda: machine)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     for verb in ("stop", "status"):
-        assert service.main([verb]) == 0
+        assert command_line.main([verb]) == 0
     assert main(["recorder", "stop"]) == 0
     assert systemctl.read_text().splitlines() == [f"stop {NAME}"] * 2
 
@@ -108,7 +113,7 @@ def test_systemds_own_is_not_started_beside_another(
     monkeypatch.setattr(service, "Machine", lambda: machine)
     _refuse_beside_another()  # none runs
     put(systemctl.with_name("answer"), f"ActiveState={state}\n")
-    with service.only_one(machine), pytest.raises(KernlabError) if refused else nullcontext():
+    with only_one(machine), pytest.raises(KernlabError) if refused else nullcontext():
         _refuse_beside_another()
 
 
@@ -119,9 +124,7 @@ def test_this_machine(systemctl: Path, tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(f"kernlab.recorder.install.{name}", tmp_path / "root" / name)
     install([])
     install(["--tasks=9"], now=True)  # one that runs would keep the options of before
-    service.set_up(
-        service.State.load(machine), service.Settings()
-    )  # it was killed, and waits to be started again
+    set_up(State.load(machine), service.Settings())  # it was killed, and waits to be started again
     removed, left = uninstall()
     assert (len(removed), left) == (2, [])
     assert not os.path.exists(machine.instance)
@@ -135,7 +138,7 @@ def test_this_machine(systemctl: Path, tmp_path: Path, monkeypatch: pytest.Monke
         "daemon-reload",
         f"reset-failed {NAME}",
     ]
-    with service.only_one(machine), pytest.raises(KernlabError, match="runs already"):
+    with only_one(machine), pytest.raises(KernlabError, match="runs already"):
         install([], now=True)
 
 

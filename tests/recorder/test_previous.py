@@ -13,6 +13,9 @@ import kernlab
 from kernlab.errors import KernlabError
 from kernlab.recorder import service
 from kernlab.recorder.previous import save
+from kernlab.recorder.service.disks import start_disks
+from kernlab.recorder.service.instance import set_up
+from kernlab.recorder.service.state import State
 from kernlab.recorder.trace_dat import write_dat
 
 HEADER_PAGE = (
@@ -56,7 +59,7 @@ def test_a_trace_dat_of_the_previous_boot(tmp_path: Path, monkeypatch: pytest.Mo
     assert first % 4096 == 0
 
     # The service's copy serves after this boot began to record.
-    service.set_up(service.State.load(machine), service.Settings(events=("sched",)))
+    set_up(State.load(machine), service.Settings(events=("sched",)))
     assert not service.holds_previous_boot(machine)
     assert "16.0 KiB" in save(tmp_path / "again.dat", machine=machine, kept=kept)
     assert (tmp_path / "again.dat").read_bytes() == raw
@@ -66,12 +69,12 @@ def test_the_service_keeps_it_before_it_records(tmp_path: Path, monkeypatch: pyt
     machine = mapped(tmp_path, monkeypatch)
     kept = tmp_path / "kept"
     settings = service.Settings(events=("sched",), keep_previous=str(kept))
-    service.set_up(service.State.load(machine), settings)
+    set_up(State.load(machine), settings)
     assert (kept / "per_cpu/cpu0/trace_pipe_raw").stat().st_size == 3 * 4096
     assert service.stop(machine) == []
     # Started again in the same boot: what is in the buffer now is this boot's.
     os.truncate(f"{machine.instance}/per_cpu/cpu0/trace_pipe_raw", 0)
-    service.set_up(service.State.load(machine), settings)
+    set_up(State.load(machine), settings)
     assert (kept / "per_cpu/cpu0/trace_pipe_raw").stat().st_size == 3 * 4096
 
 
@@ -80,11 +83,11 @@ def test_a_copy_that_cannot_be_kept_is_told_and_stops_nothing(
 ) -> None:
     machine = mapped(tmp_path, monkeypatch)
     put(tmp_path / "file", "in the way")
-    state = service.State.load(machine)
+    state = State.load(machine)
     state.save(problems=[])
     settings = service.Settings(events=("sched",), keep_previous=str(tmp_path / "file/below"))
-    service.set_up(state, settings)
-    service._start_disks(state, settings)
+    set_up(state, settings)
+    start_disks(state, settings)
     assert "could not be kept" in state.known["problems"][0]
     assert Path(machine.instance, "events/sched/sched_switch/enable").read_text() == "1"
 

@@ -95,7 +95,7 @@ def test_why_it_did_not_start_is_the_services_own_sentence(
     machine = service.Machine(run=str(tmp_path / "run"))
     broken = tmp_path / "broken.py"
     broken.write_text("import sys; print('kernlab recorder: tracefs is shut.', file=sys.stderr); sys.exit(2)")
-    monkeypatch.setattr(service, "__file__", str(broken))
+    monkeypatch.setattr("kernlab.recorder.start.FOLDER", broken)
     with pytest.raises(KernlabError, match="did not start: tracefs is shut"):
         start([], machine)
 
@@ -108,7 +108,7 @@ def test_start_comes_back_once_it_records(tmp_path: Path, monkeypatch: pytest.Mo
         "os.write(int(sys.argv[-1].partition('=')[2]), b'ready\\n')\n"
         "time.sleep(60)\n"
     )
-    monkeypatch.setattr(service, "__file__", str(records))
+    monkeypatch.setattr("kernlab.recorder.start.FOLDER", records)
     pid = start(["--disk=sda"], service.Machine(run=str(tmp_path / "run")))
     try:
         assert (tmp_path / "words").read_text() == "run --disk=sda"

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from recorder.fake_machine import fake_machine, instance_files, put
 
 from kernlab.recorder import service
+from kernlab.recorder.service import command_line, instance, loop
+from kernlab.recorder.service.blktrace import Disk
+from kernlab.recorder.service.disks import start_awaited, start_disks
+from kernlab.recorder.service.instance import set_up
+from kernlab.recorder.service.lock import only_one
+from kernlab.recorder.service.mounts import mount
+from kernlab.recorder.service.settings import wanted_events
+from kernlab.recorder.service.state import State
+from kernlab.recorder.service.teardown import take_down
 
 
 def read(machine: service.Machine, name: str) -> str:
@@ -18,8 +30,8 @@ def read(machine: service.Machine, name: str) -> str:
 
 def test_set_up_and_taken_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
-    state = service.State.load(machine)
-    service.set_up(state, service.Settings(size_kb=512, events=("sched", "rss", "block")))
+    state = State.load(machine)
+    set_up(state, service.Settings(size_kb=512, events=("sched", "rss", "block")))
     assert read(machine, "buffer_size_kb") == "512"
     assert read(machine, "events/kmem/rss_stat/filter") == "!(size & 0x3f000)"
     assert [read(machine, f"events/{name}/enable") for name in ("sched/sched_switch", "printk/console")] == [
@@ -27,15 +39,15 @@ def test_set_up_and_taken_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "0",
     ]
     assert "block/block_rq_error" in state.known["missing"]  # this kernel has it not, and that stops nothing
-    assert service.take_down(service.State.load(machine)) == []
+    assert take_down(State.load(machine)) == []
     assert os.listdir(f"{machine.tracefs}/instances") == []
     assert not Path(machine.run, "state.json").exists()
 
 
 def test_a_killed_recorders_instance_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
-    service.set_up(service.State.load(machine), service.Settings(events=("rss",)))
-    service.set_up(service.State.load(machine), service.Settings(events=("sched",)))
+    set_up(State.load(machine), service.Settings(events=("rss",)))
+    set_up(State.load(machine), service.Settings(events=("sched",)))
     assert read(machine, "events/kmem/rss_stat/enable") == "0"
     assert read(machine, "events/sched/sched_switch/enable") == "1"
     assert service.stop(machine) == []
@@ -46,7 +58,7 @@ def test_another_ones_instance_is_left_alone(tmp_path: Path, monkeypatch: pytest
     machine = fake_machine(tmp_path, monkeypatch)
     instance_files(Path(machine.instance))
     with pytest.raises(service.RefusedError, match="--take"):
-        service.set_up(service.State.load(machine), service.Settings())
+        set_up(State.load(machine), service.Settings())
     assert read(machine, "events/sched/sched_switch/enable") == "0"
     assert service.stop(machine) == []
     assert os.path.isdir(machine.instance)
@@ -57,7 +69,7 @@ def test_an_instance_mapped_at_boot_stays(tmp_path: Path, monkeypatch: pytest.Mo
     instance_files(Path(machine.instance))
     put(Path(machine.instance, "last_boot_info"), "# Current\n")
     put(Path(machine.instance, "tracing_on"), "0\n")
-    service.set_up(service.State.load(machine), service.Settings(events=("rss",)))
+    set_up(State.load(machine), service.Settings(events=("rss",)))
     assert read(machine, "tracing_on") == "1"
     assert service.stop(machine) == []
     assert read(machine, "tracing_on") == "0"
@@ -72,31 +84,31 @@ def test_the_main_buffer_keeps_the_size_of_its_first_use(
     machine = fake_machine(tmp_path, monkeypatch)
     main = Path(machine.tracefs, "buffer_size_kb")
     put(main, "7 (expanded: 1408)\n")
-    really = service._write
+    really = instance.write_text
 
     def write(path: str, text: str) -> None:
         really(path, text)
         if shared and path == f"{machine.instance}/buffer_size_kb":
             put(main, "7\n")
 
-    monkeypatch.setattr(service, "_write", write)
-    service.set_up(service.State.load(machine), service.Settings())
+    monkeypatch.setattr(instance, "write_text", write)
+    set_up(State.load(machine), service.Settings())
     assert main.read_text().strip() == ("1408" if shared else "7 (expanded: 1408)")
 
 
 def test_state_of_another_boot_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
-    service.State.load(machine).save(pid=1, disks=["vda"])
+    State.load(machine).save(pid=1, disks=["vda"])
     put(Path(machine.proc, "sys/kernel/random/boot_id"), "9-9-9\n")
-    assert service.State.load(machine).known == {}
+    assert State.load(machine).known == {}
     put(Path(machine.run, "state.json"), "[broken")
-    assert service.State.load(machine).known == {}
+    assert State.load(machine).known == {}
 
 
 def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
-    with service.only_one(machine):
-        service.State.load(machine).save(pid=4711)
+    with only_one(machine):
+        State.load(machine).save(pid=4711)
         assert service.is_running(machine)
         with pytest.raises(service.RefusedError, match="4711"):
             service.run(machine, service.Settings())
@@ -110,9 +122,9 @@ def test_lockdown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(path: str, text: str) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(service, "_write", refuse)
+    monkeypatch.setattr(instance, "write_text", refuse)
     with pytest.raises(service.RefusedError, match="locked down for confidentiality"):
-        service.set_up(service.State.load(machine), service.Settings())
+        set_up(State.load(machine), service.Settings())
 
 
 class FakeMounts:
@@ -133,8 +145,8 @@ class FakeMounts:
 @pytest.fixture
 def mounts(monkeypatch: pytest.MonkeyPatch) -> FakeMounts:
     fake = FakeMounts()
-    monkeypatch.setattr(service.ctypes, "CDLL", lambda name, use_errno=False: fake)
-    monkeypatch.setattr(service.ctypes, "get_errno", lambda: fake.refuses)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno=False: fake)
+    monkeypatch.setattr(ctypes, "get_errno", lambda: fake.refuses)
     return fake
 
 
@@ -142,9 +154,9 @@ def test_what_was_mounted_is_unmounted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: FakeMounts
 ) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
-    state = service.State.load(machine)
-    service.mount(state, "debugfs", machine.debugfs)
-    assert service.take_down(service.State.load(machine)) == []
+    state = State.load(machine)
+    mount(state, "debugfs", machine.debugfs)
+    assert take_down(State.load(machine)) == []
     assert mounts.asked == [("mount", machine.debugfs), ("unmount", machine.debugfs)]
 
 
@@ -157,10 +169,10 @@ def test_what_another_has_mounted_stays(
     os.rmdir(f"{machine.tracefs}/instances")
     monkeypatch.setattr(os.path, "ismount", lambda path: seen)
     mounts.refuses = errno.EBUSY
-    state = service.State.load(machine)
+    state = State.load(machine)
     with pytest.raises(service.RefusedError, match="tracefs"):
-        service.set_up(state, service.Settings())
-    service.take_down(service.State.load(machine))
+        set_up(state, service.Settings())
+    take_down(State.load(machine))
     assert mounts.asked == ([] if seen else [("mount", machine.tracefs)])
 
 
@@ -172,7 +184,7 @@ def test_nothing_is_mounted_where_the_kernel_is_locked_down(
     os.rmdir(f"{machine.tracefs}/instances")
     put(tmp_path / "security/lockdown", "none integrity [confidentiality]\n")
     with pytest.raises(service.RefusedError, match="locked down for confidentiality"):
-        service.set_up(service.State.load(machine), service.Settings())
+        set_up(State.load(machine), service.Settings())
     assert mounts.asked == []
 
 
@@ -193,15 +205,15 @@ def test_exit_statuses(
             raise ends
         return ends
 
-    monkeypatch.setattr(service, "run", run)
+    monkeypatch.setattr(command_line, "run", run)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert service.main(["run"]) == code
+    assert command_line.main(["run"]) == code
     assert bool(capsys.readouterr().err) == bool(code)
 
 
 def test_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
-    service.set_up(service.State.load(machine), service.Settings(events=("sched",)))
+    set_up(State.load(machine), service.Settings(events=("sched",)))
     told = service.status(machine)
     assert told["running"] is False
     assert told["cpus"]["1"] == {
@@ -217,7 +229,7 @@ def test_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("event", ["nonsense", "sched/../../x", "a b/c"])
 def test_what_is_not_an_event_is_refused(event: str) -> None:
     with pytest.raises(service.RefusedError, match="neither"):
-        service.wanted_events((event,))
+        wanted_events((event,))
 
 
 class FakeDevice:
@@ -237,14 +249,14 @@ class FakeDevice:
 
 
 @pytest.fixture
-def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> service.Disk:
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     machine = fake_machine(tmp_path, monkeypatch)
     put(Path(machine.dev, "sda"), "")
-    monkeypatch.setattr(service.fcntl, "ioctl", FakeDevice(machine).ioctl)
-    return service.Disk(machine, "/dev/sda")
+    monkeypatch.setattr(fcntl, "ioctl", FakeDevice(machine).ioctl)
+    return Disk(machine, "/dev/sda")
 
 
-def test_relay_channels_are_read_only_as_far_as_room_is_needed(disk: service.Disk) -> None:
+def test_relay_channels_are_read_only_as_far_as_room_is_needed(disk: Disk) -> None:
     disk.start()
     size = disk.BUFFER * disk.BUFFERS
     path = Path(disk.folder, "trace0")
@@ -262,7 +274,7 @@ def test_relay_channels_are_read_only_as_far_as_room_is_needed(disk: service.Dis
 
 
 def test_where_relay_may_not_be_read_the_trace_begins_anew(
-    disk: service.Disk, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lockdown=integrity closes files of debugfs that can be mapped; their sizes are told."""
     really = os.open
@@ -287,38 +299,38 @@ def put_size(path: Path, size: int) -> None:
 
 
 def test_a_disk_that_is_gone_ends_its_trace_and_nothing_else(
-    disk: service.Disk, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.start()
-    state = service.State.load(disk.machine)
+    state = State.load(disk.machine)
     state.save(problems=[])
     for path in disk.read:
         os.unlink(path)
     os.unlink(f"{disk.machine.dev}/sda")
     disks = [disk]
-    monkeypatch.setattr(service.signal, "sigtimedwait", lambda signals, seconds: None)
-    assert service._pause(state, disks, 0.0) is False
+    monkeypatch.setattr(signal, "sigtimedwait", lambda signals, seconds: None)
+    assert loop._pause(state, disks, 0.0) is False
     assert disks == []
     assert state.known["problems"] == ["sda is gone; its trace ended."]
 
 
 def test_a_disk_that_comes_later_is_traced_from_then_on(
-    disk: service.Disk, capsys: pytest.CaptureFixture[str]
+    disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At boot the recorder is there before most drivers have found their disks."""
     there = Path(disk.machine.dev, "sda")
     there.unlink()
     put(Path(disk.machine.debugfs, "block/x"), "")  # debugfs is mounted
     settings = service.Settings(disks=("sda", "/dev/sdb"))
-    state = service.State.load(disk.machine)
+    state = State.load(disk.machine)
     state.save(problems=[])
-    disks = service._start_disks(state, settings)
-    service._start_awaited(state, settings, disks)
+    disks = start_disks(state, settings)
+    start_awaited(state, settings, disks)
     assert disks == []
     assert [sentence.split()[0] for sentence in state.known["problems"]] == ["sda", "sdb"]
     assert "sdb is not there" in capsys.readouterr().err
     put(there, "")
     for _ in range(2):
-        service._start_awaited(state, settings, disks)
+        start_awaited(state, settings, disks)
         assert [each.name for each in disks] == state.known["disks"] == ["sda"]
-    assert state.known["problems"] == [service.Disk(disk.machine, "sdb").awaited]
+    assert state.known["problems"] == [Disk(disk.machine, "sdb").awaited]

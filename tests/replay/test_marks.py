@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernlab.recorder.service import escaped, mark_lines
+from kernlab.recorder.service.marks import mark_lines
+from kernlab.recorder.service.tasks import escaped
 from kernlab.replay.marks import gaps, parse
 
 COUNTERS = ["nr_free_pages=123", "psi.memory.some=9", "mem_total=131072"]

@@ -62,7 +62,7 @@ def run_in_guest(
         "settings": "CRASH=0\nPAUSE=0\nSETTLE=0\n",
         "scenario": whole,
         "python": guest_python(userland.release, cache, progress),
-        "recorder.py": RECORDER,
+        "recorder": RECORDER,
         **(files or {}),
     }
     write_results_disk(folder / "results.ext4", 768 << 20, userland, boot)

@@ -11,7 +11,7 @@ record() {
     words=""
     for event in $EVENTS; do words="$words --event $event"; done
     # Emulated, a mark takes more of a CPU than the recorder gives itself by default.
-    /host/boot/python/python3 /host/boot/recorder.py run --size-kb "$BUFFER_KIB" --interval-ms "$MARK_MS" --share 50 --tasks 40 \
+    /host/boot/python/python3 /host/boot/recorder run --size-kb "$BUFFER_KIB" --interval-ms "$MARK_MS" --share 50 --tasks 40 \
         --disk vda $words > /tmp/recorder.log 2>&1 & recorder=$!
     tries=0
     until [ "$(cat $instance/tracing_on 2> /dev/null)" = 1 ] && [ -e /sys/kernel/debug/block/vda/trace0 ]; do
