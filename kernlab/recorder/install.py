@@ -14,6 +14,8 @@ from kernlab.recorder.program import FOLDER, archive
 
 NAME = service.UNIT
 PROGRAM = Path("/usr/local/lib/kernlab/recorder.pyz")
+#: What earlier versions wrote instead.
+OLD_PROGRAM = Path("/usr/local/lib/kernlab/recorder.py")
 UNIT = Path("/etc/systemd/system") / NAME
 WANTED = Path("/etc/systemd/system/multi-user.target.wants") / NAME
 _PYTHON = Path("/usr/bin/python3")
@@ -114,7 +116,7 @@ def uninstall(root: Path = Path("/")) -> tuple[list[Path], list[str]]:
             _systemctl("disable", "--now", NAME)
         left = service.stop(service.Machine())  # one that was killed left its instance
     removed = []
-    for path in (PROGRAM, UNIT, WANTED):
+    for path in (PROGRAM, OLD_PROGRAM, UNIT, WANTED):
         found = _below(root, path)
         if found.exists() or found.is_symlink():
             found.unlink()

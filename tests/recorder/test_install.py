@@ -15,7 +15,16 @@ from recorder.fake_machine import fake_machine, put
 from kernlab.commands.main import main
 from kernlab.errors import KernlabError
 from kernlab.recorder import boot_map, service
-from kernlab.recorder.install import NAME, PROGRAM, UNIT, _refuse_beside_another, install, uninstall, unit
+from kernlab.recorder.install import (
+    NAME,
+    OLD_PROGRAM,
+    PROGRAM,
+    UNIT,
+    _refuse_beside_another,
+    install,
+    uninstall,
+    unit,
+)
 from kernlab.recorder.program import archive
 from kernlab.recorder.service import command_line, systemd
 from kernlab.recorder.service.instance import set_up
@@ -44,6 +53,13 @@ def test_an_images_root(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
     assert not program.parent.exists()
     assert uninstall(tmp_path) == ([], [])
+
+
+def test_uninstall_takes_away_what_earlier_versions_wrote(tmp_path: Path) -> None:
+    old = tmp_path / OLD_PROGRAM.relative_to("/")
+    put(old, "#!/usr/bin/env python3\n")
+    assert uninstall(tmp_path) == ([old], [])
+    assert not old.parent.exists()
 
 
 #: systemd 252 and 257 were seen to hand this on as it is; within any quotes they read escapes as C does.
@@ -120,7 +136,7 @@ def test_systemds_own_is_not_started_beside_another(
 def test_this_machine(systemctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = fake_machine(tmp_path, monkeypatch)
     monkeypatch.setattr(service, "Machine", lambda: machine)
-    for name in ("PROGRAM", "UNIT", "WANTED"):
+    for name in ("PROGRAM", "OLD_PROGRAM", "UNIT", "WANTED"):
         monkeypatch.setattr(f"kernlab.recorder.install.{name}", tmp_path / "root" / name)
     install([])
     install(["--tasks=9"], now=True)  # one that runs would keep the options of before
