@@ -6,8 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kernlab.contents import Contents
 from kernlab.core.kernel import Kernel
@@ -24,6 +23,7 @@ from kernlab.linux import kernel_modules
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.util.addresses import number
+from kernlab.util.closing import Closing
 from kernlab.util.losses import Losing
 from kernlab.util.problems import beside
 from kernlab.util.text import Spelt, nearest
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _LARGEST_VMCOREINFO = 1 << 20
 
 
-class Dump(Contents, Spelt):
+class Dump(Contents, Spelt, Closing):
     """An open crash dump.
 
     Tables without parameters are attributes that are built once (`dump.tasks`), tables with parameters methods;
@@ -254,14 +254,6 @@ class Dump(Contents, Spelt):
         if not self._closed:
             self._closed = True
             self.kernel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         release = self.kernel.vmcoreinfo.release or "unknown kernel"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import KernlabWarning, TruncatedDumpWarning
+from kernlab.util.closing import Closing
 
 if TYPE_CHECKING:
     from kernlab.formats.source import Source
@@ -62,7 +62,7 @@ class Note:
     offset: int
 
 
-class DumpFile(ABC):
+class DumpFile(Closing):
     """A dump file that has been recognised. Frames with data have indexes from 0 to `frame_count` - 1.
 
     `format` names what it is and what lies around it ("kdump-zlib", "elf (xz)", "kdump-lzo (split, 3 pieces)"),
@@ -101,18 +101,6 @@ class DumpFile(ABC):
     @abstractmethod
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Read frames int64[n] into `out` uint8[n, page_size]; returns PRESENT or LOST per row, lost rows zeroed."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of the file."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ import os
 import stat
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +22,14 @@ from kernlab.traces.ftrace.dat_source import DatSource
 from kernlab.traces.ftrace.text_view import FtraceText
 from kernlab.traces.ftrace.trace_text import is_trace_text, parse_lines
 from kernlab.traces.ftrace.view import Ftrace
+from kernlab.util.closing import Closing
 
 __all__ = ["FtraceFile", "FtraceText", "open"]
 
 _LOOKED_AT = 4096
 
 
-class FtraceFile(Ftrace):
+class FtraceFile(Ftrace, Closing):
     """A trace.dat: `all`, `events`, `counts`, `lost`, `instances`, `lines`, `format`, `save` as of `dump.ftrace`.
 
     `about` is what the file says of itself, `guests` the virtual machines that it names, `problems` what is lost of it.
@@ -102,14 +102,6 @@ class FtraceFile(Ftrace):
     def close(self) -> None:
         """Let go of the file; tables stay valid, and texts that were made."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         inside = super().__repr__().removeprefix("<ftrace: ")

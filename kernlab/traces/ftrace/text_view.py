@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.traces.ftrace.formats import is_pattern
 from kernlab.traces.ftrace.trace_text import MESSAGES, Parsed, fields_of, values_of
+from kernlab.util.closing import Closing
 from kernlab.util.text import Spelt, few, nearest
 
 I64 = npt.NDArray[np.int64]
@@ -27,7 +27,7 @@ I64 = npt.NDArray[np.int64]
 _COMMON = ("instance", "timestamp", "cpu", "pid", "comm")
 
 
-class FtraceText(Spelt):
+class FtraceText(Spelt, Closing):
     """The text of a trace: `all`, `events`, `counts`, `lost`, `instances`, `lines` as of `dump.ftrace`.
 
     Times are as exact as they were printed; fields are those that stand as key=value, states of tasks are letters.
@@ -287,14 +287,6 @@ class FtraceText(Spelt):
 
     def close(self) -> None:
         """Nothing is open: text is read at once."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         known = self.instances.name

@@ -16,8 +16,7 @@ import select
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,6 +46,7 @@ from kernlab.traces.relay.paths import (
 from kernlab.traces.relay.record import record as _record
 from kernlab.traces.relay.records import Chunk, hexdump, is_systemtap
 from kernlab.util import losses
+from kernlab.util.closing import Closing
 from kernlab.util.text import Spelt, few
 
 __all__ = ["RelayFiles", "find_files", "open", "record", "register"]
@@ -57,7 +57,7 @@ _BLK_MAGICS = {magic.to_bytes(4, "little") for magic in (MAGIC7, MAGIC8)} | {
 }
 
 
-class RelayFiles(Spelt):
+class RelayFiles(Spelt, Closing):
     """The relay files of one channel, one per CPU; a context manager.
 
     `read` gives new bytes of one CPU, `events` what all bytes so far mean, `blktrace` a whole block trace, `slots`
@@ -309,14 +309,6 @@ class RelayFiles(Spelt):
         for file in self._files.values():
             os.close(file)
         self._maps, self._files = {}, {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<relay {show_controls(self.name)}: {len(self.paths):,} files, mode {self.mode!r}>"
