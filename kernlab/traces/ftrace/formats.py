@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -86,22 +87,22 @@ def _line(field: Field) -> str:
     return f"\tfield:{field.declaration()};\t{where}"
 
 
-class Formats:
+class Formats(ABC):
     """Events by number (`trace_entry.type`): what a dump's kernel has, or a file brings with it."""
 
     @property
+    @abstractmethod
     def names(self) -> dict[int, tuple[str, str]]:
         """(name, system) of every event by its number; what cannot be read is ''."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def common(self) -> tuple[Field, ...]:
         """The fields that begin every record, as they are declared (ftrace_common_fields)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get(self, numbers: Iterable[int]) -> dict[int, Format]:
         """The formats of events by number; a number that no event has is left out."""
-        raise NotImplementedError
 
     def ids(self, name: str) -> list[int]:
         """Numbers of the events of a name, `sched_switch` or `sched:sched_switch`."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -18,19 +17,17 @@ from kernlab.dataframes import frame, lookup, nullable, spread
 from kernlab.dataframes.deferred import deferred_text
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
-from kernlab.traces.ftrace import fields, lines
+from kernlab.traces.ftrace import fields
 from kernlab.traces.ftrace.boots import Boots
 from kernlab.traces.ftrace.buffers import MAIN, SNAPSHOT, Instance, Ring
 from kernlab.traces.ftrace.comms import Comms
-from kernlab.traces.ftrace.fields import Records
-from kernlab.traces.ftrace.formats import Format, Formats, choose, is_pattern, require
+from kernlab.traces.ftrace.event_text import EventText
+from kernlab.traces.ftrace.formats import Formats, choose, is_pattern, require
 from kernlab.traces.ftrace.kernel_source import KernelSource
 from kernlab.traces.ftrace.load import Trace, load
-from kernlab.traces.ftrace.many import as_json, fields_of_many
-from kernlab.traces.ftrace.record import Failed
+from kernlab.traces.ftrace.many import fields_of_many
 from kernlab.traces.ftrace.source import Source
 from kernlab.traces.ftrace.tables import instances_table, lost_table
-from kernlab.traces.ftrace.text import Texts, latency_marks
 from kernlab.util.losses import Losing, telling
 from kernlab.util.text import Spelt, few
 
@@ -243,9 +240,9 @@ class Ftrace(Losing, Spelt):
         form = formats[present[0]]
         records = self._boots.records(chosen)
         own: list[tuple[str, Any]] = [(one.name, fields.column(records, one)) for one in form.fields]
-        said = _strings(self._said(chosen)) if text else self._message(form, chosen)
+        said = self._text.said(chosen) if text else self._text.messages(form, chosen)
         if said is not None:
-            own.append(("text", said))
+            own.append(("text", _strings(said)))
         named = {name for name, _ in own}
         common = [
             (f"common_{column}" if column in named else column, values)
@@ -268,7 +265,7 @@ class Ftrace(Losing, Spelt):
         event, system = self._names(kinds)
         columns: dict[str, Any] = {**self._common(chosen), "event": event, "system": system}
         if text:
-            columns["text"] = _strings(self._said(chosen))
+            columns["text"] = _strings(self._text.said(chosen))
         known = formats.get(np.unique(kinds).tolist())
         own = fields_of_many(
             self._source.token,
@@ -329,53 +326,23 @@ class Ftrace(Losing, Spelt):
         code = code[inverse] if len(code) else inverse.astype(np.int64)
         return lookup(code, [name for name, _ in names]), lookup(code, [system for _, system in names])
 
-    def _message(self, form: Format, chosen: I64) -> Any:
-        """The messages of ftrace's own printing events; None for all others."""
-        if form.system != "ftrace" or form.name not in ("print", "bprint", "bputs"):
-            return None
-        said: list[str | None] = [None] * len(chosen)
-        for boot, rows in self._boots.parts(chosen):
-            records, texts = self._trace.records(chosen[rows]), self._boots.texts(boot)
-            spans = zip(rows.tolist(), records.start.tolist(), records.size.tolist(), strict=True)
-            for row, start, size in spans:
-                with suppress(Failed):
-                    said[row] = texts.message(form, records.data[start : start + size].tobytes())
-        return _strings(said)
-
     @cached_property
     def _boots(self) -> Boots:
         return Boots(self, None if self._parent is None else self._parent._boots)
 
+    @cached_property
+    def _text(self) -> EventText:
+        return EventText(self)
+
     @telling
     def _said(self, chosen: I64) -> list[str | None]:
-        """What each event's text is, in the order of `chosen`."""
-        found: list[str | None] = [None] * len(chosen)
-        for boot, rows in self._boots.parts(chosen):
-            texts = self._boots.texts(boot)
-            said = self._by_format(chosen[rows], texts.of, self._trace.records)
-            for row, one in zip(rows.tolist(), said, strict=True):
-                found[row] = one
-        return found
+        return self._text.said(chosen)
 
     @telling
     def _as_json(self, chosen: I64) -> list[str | None]:
-        return self._by_format(chosen, as_json, self._boots.records)
+        return self._text.fields(chosen)
 
-    def _by_format(
-        self,
-        chosen: I64,
-        strings: Callable[[Format, Records], Sequence[str | None]],
-        records: Callable[[I64], Records],
-    ) -> list[str | None]:
-        """What `strings` makes of each event by its format, None where that is not known."""
-        found: list[str | None] = [None] * len(chosen)
-        types = self._trace.type[chosen]
-        for number, form in self._formats.get(np.unique(types).tolist()).items():
-            rows = np.flatnonzero(types == number)
-            for row, one in zip(rows.tolist(), strings(form, records(chosen[rows])), strict=True):
-                found[row] = one
-        return found
-
+    @telling
     def lines(
         self,
         instance: str | None = None,
@@ -410,58 +377,8 @@ class Ftrace(Losing, Spelt):
             wanted &= np.isin(trace.type, choose(self._formats, event, ()))
         chosen = np.flatnonzero(wanted)
         if style == "trace-cmd":
-            return self._report(chosen, nanoseconds, plugins)
-        codes, known = self._boots.names(chosen, trace.pid[chosen])
-        cpus = np.array([ring.cpu for ring in trace.rings] or [0], dtype=np.int64)[trace.ring[chosen]]
-        marks = latency_marks(
-            trace.flags[chosen],
-            trace.preempt_count[chosen],
-            self._source.trace_flag,
-            self._of_entry(chosen, "common_preempt_lazy_count"),
-            self._of_entry(chosen, "common_migrate_disable"),
-        )
-        comms = [known[code] if code >= 0 else "<...>" for code in codes.tolist()]
-        found = (trace.pid[chosen], cpus, marks, trace.time[chosen], trace.type[chosen], self._said(chosen))
-        return list(lines.lines(comms, *found, self._formats.names))
-
-    @telling
-    def _report(self, chosen: I64, nanoseconds: bool, plugins: bool) -> list[str]:
-        """Lines as trace-cmd has them."""
-        found: list[str] = []
-        for boot, rows in self._boots.parts(chosen):
-            found += self._report_of(boot, chosen[rows], nanoseconds, plugins)
-        return found
-
-    def _report_of(self, boot: int, chosen: I64, nanoseconds: bool, plugins: bool) -> list[str]:
-        """Lines of one boot's events."""
-        from kernlab.traces.ftrace.report import Report, rows_of
-
-        trace, rings = self._trace, self._trace.rings
-        formats = self._formats.get(np.unique(trace.type[chosen]).tolist())
-        top = self._instances[0] if self._instances else None
-        in_ns = top is None or self._clock(top)[1]
-        texts = Texts(self._boots.sources[boot], report=True)
-        report = Report(texts, self._boots.comms(boot).saved(), plugins, nanoseconds, in_ns)
-        ring, start = trace.ring[chosen].tolist(), trace.start[chosen].tolist()
-        columns = zip(
-            [rings[number].instance.name for number in ring],
-            [rings[number].cpu for number in ring],
-            trace.pid[chosen].tolist(),
-            trace.time[chosen].tolist(),
-            trace.type[chosen].tolist(),
-            [trace.gaps.get(place, 0) for place in start],
-            strict=True,
-        )
-        width = max((len(one.instance.name) for one in rings), default=0)
-        return list(report.lines(rows_of(trace.records(chosen), columns, formats), width))
-
-    def _of_entry(self, chosen: I64, name: str) -> I64 | None:
-        """A number that every record begins with, None where this kernel's do not have it."""
-        for field in self._formats.common:
-            if field.name == name and field.size in (1, 2, 4, 8):
-                values, there = self._trace.records(chosen).words(field.offset, field.size, field.signed)
-                return np.where(there, values, 0).astype(np.int64)
-        return None
+            return self._text.report(chosen, nanoseconds, plugins)
+        return self._text.tracefs(chosen)
 
     @telling
     def save(
