@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt scripts/find-python.sh
 	    echo "Making $(VENV) with $$python"; \
 	    "$$python" -m venv $(VENV); \
 	fi
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[jupyter,report,parquet,disassembly,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[all,docs,dev]"
 	@touch $@
 
 demo: $(READY) ## execute notebooks/01-first-look.ipynb on the bundled dump: tables here, build/01-first-look.html to keep
