@@ -18,7 +18,7 @@ PYTEST_FLAGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint types format bench extension samples test-lab hooks clean distclean
+.PHONY: help setup demo docs pictures test fuzz lint types format bench extension samples test-lab hooks clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ types: $(READY) ## mypy, strict on kernlab/
 format: $(READY) ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) ## the documentation site, without a network: build/docs/html, and an archive of it for a release
+	@$(BIN)/python -m scripts.docs_site
+
+pictures: $(READY) ## make the pictures of README and docs again, from the bundled dumps (needs Chromium)
+	@$(BIN)/python -m scripts.pictures
 
 bench: $(READY) ## kernlab and drgn side by side on the same dump (see benchmarks/README.md)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[oracle]"

@@ -1,0 +1,74 @@
+"""A checkout in, the site out: collects the pages, generates the reference, runs Sphinx, and tells what is wrong."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+from scripts.docs_site.columns import write_reference
+from scripts.docs_site.rooms import drawing
+from scripts.docs_site.sources import BrokenLinkError, collect, relink
+from scripts.docs_site.views import write_views
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The site: its folder, how many pages it has, and what went wrong (nothing, else it must not be published)."""
+
+    html: Path
+    pages: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def build(root: Path, out: Path) -> Built:
+    """Build the site of the checkout `root` in `out`/html. What lay there from an earlier build goes first."""
+    source, html = out / "source", out / "html"
+    for old in (source, html, out / "doctrees"):
+        shutil.rmtree(old, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    collect(root, source)
+    problems = write_reference(root / "docs" / "design.md", source / "columns")
+    problems += write_views(source / "api" / "views.md")
+    generated = source / "generated"
+    generated.mkdir()
+    generated.joinpath("rooms.svg").write_text(drawing(root), "utf-8")
+    try:
+        relink(root, source)
+    except BrokenLinkError as error:
+        problems += str(error).splitlines()
+    if problems:
+        return Built(html, problems=problems)
+    return _sphinx(source, html, out / "doctrees")
+
+
+def _sphinx(source: Path, html: Path, doctrees: Path) -> Built:
+    said = io.StringIO()
+    # Of autodoc's imports: pictures without a window.
+    os.environ.setdefault("MPLBACKEND", "agg")
+    with patch_docutils(str(source)), docutils_namespace():
+        app = Sphinx(
+            srcdir=source,
+            confdir=source,
+            outdir=html,
+            doctreedir=doctrees,
+            buildername="html",
+            status=None,
+            warning=said,
+            freshenv=True,
+        )
+        app.build(force_all=True)
+    # What Sphinx keeps for its next build is no part of the site.
+    for left in (html / ".buildinfo", html / "objects.inv", html / ".doctrees"):
+        left.unlink(missing_ok=True)
+    told = _COLOUR.sub("", said.getvalue()).replace(f"{source}/", "")
+    warnings = [line for line in told.splitlines() if line.strip()]
+    return Built(html, len(list(html.rglob("*.html"))), warnings)
