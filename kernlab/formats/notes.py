@@ -35,6 +35,13 @@ def parse_notes(data: bytes, offset: int, order: Literal["little", "big"] = "lit
     return notes
 
 
+def note_bytes(name: str, kind: int, desc: bytes) -> bytes:
+    """One note as it lies in a file, name and descriptor in whole words of 4 bytes."""
+    named = name.encode("ascii", "replace") + b"\0"
+    head = struct.pack("<III", len(named), len(desc), kind)
+    return head + b"".join(part + bytes(-len(part) % 4) for part in (named, desc))
+
+
 def vmcoreinfo_of(notes: list[Note]) -> bytes | None:
     """The text of the VMCOREINFO note, if it is among them."""
     return next((note.desc.rstrip(b"\0") for note in notes if note.name == "VMCOREINFO"), None)

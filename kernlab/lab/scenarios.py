@@ -131,6 +131,12 @@ SCENARIOS = {
             programs=("watcher",),
         ),
         Scenario(
+            "secrets",
+            "known secrets in every place that has any: what a redacted dump must not have any more",
+            programs=("secrets",),
+            modules=("dummy", "ipv6"),
+        ),
+        Scenario(
             "server",
             "a Debian server: systemd, PostgreSQL, nginx, redis, a container, cgroups at their limits, swap",
             memory_mib=1536,

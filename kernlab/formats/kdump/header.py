@@ -14,12 +14,12 @@ from kernlab.formats.source import Source
 Order = Literal["little", "big"]
 
 # disk_dump_header up to nr_cpus, as a 64-bit machine lays it out (makedumpfile's diskdump_mod.h).
-_HEADER = struct.Struct("<8si390s6xqqIiiIIIIIIi")
-_UTS_FIELD = 65
-_UTS_NAMES = ("sysname", "nodename", "release", "version", "machine", "domainname")
+HEADER = struct.Struct("<8si390s6xqqIiiIIIIIIi")
+UTS_FIELD = 65
+UTS_NAMES = ("sysname", "nodename", "release", "version", "machine", "domainname")
 
 # kdump_sub_header: each version of the header added to its end.
-_SUB_HEADER = struct.Struct("<QiiQQQQQQQQQQQ")
+SUB_HEADER = struct.Struct("<QiiQQQQQQQQQQQ")
 _SUB_FIELDS = (
     ("phys_base", 0),
     ("dump_level", 1),
@@ -163,13 +163,13 @@ def read_header(source: Source) -> Header:
     def damaged(what: str) -> DumpFormatError:
         return DumpFormatError(f"the header of {path} is damaged: {what}. Copy the dump again")
 
-    if size < _HEADER.size:
+    if size < HEADER.size:
         raise DumpFormatError(
-            f"{path} is cut short: its {size:,} bytes are not even a header ({_HEADER.size} bytes). "
+            f"{path} is cut short: its {size:,} bytes are not even a header ({HEADER.size} bytes). "
             "Copy the dump again"
         )
     (_, version, uts, seconds, _, status, block_size, sub_blocks, bitmap_blocks, max_mapnr, *_, cpus) = (
-        _HEADER.unpack(source.read(0, _HEADER.size))
+        HEADER.unpack(source.read(0, HEADER.size))
     )
     # Before anything else: other machines' headers have other sizes and another byte order, but strings are strings.
     names = _uts(uts)
@@ -194,7 +194,7 @@ def read_header(source: Source) -> Header:
             f"{path} is cut short or its header damaged: it ends at byte {size:,}, inside its sub-header "
             f"({sub_blocks:,} blocks of {block_size:,} bytes). Copy the dump again"
         )
-    raw = _SUB_HEADER.unpack(source.read(block_size, _SUB_HEADER.size))
+    raw = SUB_HEADER.unpack(source.read(block_size, SUB_HEADER.size))
     sub = {
         name: value if version >= since else 0 for (name, since), value in zip(_SUB_FIELDS, raw, strict=True)
     }
@@ -264,7 +264,7 @@ def _machine(source: Source, named: str) -> str:
 
 def _of_notes(source: Source, block_size: int, order: Order) -> str | None:
     """The machine whose registers the first note holds: struct elf_prstatus differs in size."""
-    layout = struct.Struct(_SUB_HEADER.format.replace("<", "<" if order == "little" else ">"))
+    layout = struct.Struct(SUB_HEADER.format.replace("<", "<" if order == "little" else ">"))
     sub = dict(zip(_SUB_FIELDS, layout.unpack(source.read(block_size, layout.size)), strict=True))
     raw = Header.piece(source, (sub["offset_note", 4], min(sub["size_note", 4], 4096)))
     notes = parse_notes(raw, 0, order)
@@ -275,8 +275,7 @@ def _of_notes(source: Source, block_size: int, order: Order) -> str | None:
 
 def _uts(raw: bytes) -> dict[str, str]:
     """struct new_utsname: six strings of 65 bytes."""
-    fields = (raw[i * _UTS_FIELD : (i + 1) * _UTS_FIELD].split(b"\0")[0] for i in range(len(_UTS_NAMES)))
+    fields = (raw[i * UTS_FIELD : (i + 1) * UTS_FIELD].split(b"\0")[0] for i in range(len(UTS_NAMES)))
     return {
-        name: field.decode("utf-8", "backslashreplace")
-        for name, field in zip(_UTS_NAMES, fields, strict=True)
+        name: field.decode("utf-8", "backslashreplace") for name, field in zip(UTS_NAMES, fields, strict=True)
     }

@@ -17,7 +17,7 @@ from kernlab.formats.page_codecs import Decompressor
 from kernlab.formats.source import Source
 
 #: struct page_desc (makedumpfile's diskdump_mod.h)
-_DESCRIPTOR = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("page_flags", "<u8")])
+DESCRIPTOR = np.dtype([("offset", "<u8"), ("size", "<u4"), ("flags", "<u4"), ("page_flags", "<u8")])
 
 #: page_desc.flags: the compression of one page; no flag is a page as it was.
 RAW, ZLIB, LZO, SNAPPY, ZSTD = 0x0, 0x1, 0x2, 0x4, 0x20
@@ -67,7 +67,7 @@ class _Descriptors:
 
     def __init__(self, source: Source, start: int, count: int):
         self._source, self._start = source, start
-        size = _DESCRIPTOR.itemsize
+        size = DESCRIPTOR.itemsize
         self._count = min(count, max(source.reach(start) - start, 0) // size)
         self._blocks: OrderedDict[int, npt.NDArray[np.void]] = OrderedDict()
         self._lock = threading.Lock()
@@ -95,10 +95,10 @@ class _Descriptors:
 
     def _read(self, first: int, end: int) -> npt.NDArray[np.void]:
         count = max(min(end, self._count) - first, 0)
-        read = self._source.array(_DESCRIPTOR, self._start + first * _DESCRIPTOR.itemsize, count)
+        read = self._source.array(DESCRIPTOR, self._start + first * DESCRIPTOR.itemsize, count)
         if len(read) == count:
             return read
-        block = np.zeros(count, dtype=_DESCRIPTOR)
+        block = np.zeros(count, dtype=DESCRIPTOR)
         block[: len(read)] = read
         return block
 
@@ -111,7 +111,7 @@ class _Descriptors:
         if len(numbers) == 1:
             only: npt.NDArray[np.void] = self._block(numbers[0])[indices - numbers[0] * _BLOCK]
             return only
-        descriptors = np.zeros(len(indices), dtype=_DESCRIPTOR)
+        descriptors = np.zeros(len(indices), dtype=DESCRIPTOR)
         for number in numbers:
             rows = np.flatnonzero(block == number)
             descriptors[rows] = self._block(number)[indices[rows] - number * _BLOCK]
@@ -119,7 +119,7 @@ class _Descriptors:
 
     def written(self) -> Iterator[tuple[int, int]]:
         """Ranges of descriptors that the file has bytes of, ascending and apart; in its holes they are empty."""
-        done, size = 0, _DESCRIPTOR.itemsize
+        done, size = 0, DESCRIPTOR.itemsize
         for begin, end in self._source.filled(self._start, self._start + self._count * size):
             first = max((begin - self._start) // size, done)
             done = max(-(-(end - self._start) // size), first)
@@ -152,9 +152,9 @@ class PageTable:
         self._source = source
         self._page_size = page_size
         self._file_size = source.size
-        self.start, self.end = start, start + count * _DESCRIPTOR.itemsize
+        self.start, self.end = start, start + count * DESCRIPTOR.itemsize
         rooms = range(max(count, reserved), max(count, reserved) + spare + 1)
-        self._ends = {start + room * _DESCRIPTOR.itemsize for room in rooms if room > count}
+        self._ends = {start + room * DESCRIPTOR.itemsize for room in rooms if room > count}
         self._entries = _Descriptors(source, start, count)
         self.count = len(self._entries)
         self._closed = False
@@ -238,8 +238,8 @@ class PageTable:
             return False
         if gap == self._page_size:
             return True
-        whole = gap % _DESCRIPTOR.itemsize == 0 or (
-            gap > self._page_size and (gap - self._page_size) % _DESCRIPTOR.itemsize == 0
+        whole = gap % DESCRIPTOR.itemsize == 0 or (
+            gap > self._page_size and (gap - self._page_size) % DESCRIPTOR.itemsize == 0
         )
         return whole and bool(self._entries.part(self.count - 1, self.count)["size"][0])
 
