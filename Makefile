@@ -52,6 +52,7 @@ lint: $(READY) ## ruff (rules and format), the direction of imports between the 
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python scripts/check_files.py
+	$(BIN)/python scripts/store_outputs.py --check
 
 types: $(READY) ## mypy, strict on kernlab/
 	$(BIN)/mypy
@@ -72,6 +73,10 @@ bench: $(READY) ## kernlab and drgn side by side on the same dump (see benchmark
 
 extension: $(READY) ## build JupyterLab's front end anew (needs node; the built bundle lies in git)
 	$(BIN)/python scripts/build_extension.py
+
+.PHONY: notebooks dist changelog
+notebooks: $(READY) ## execute the notebooks and store what they show, to be read where no kernel runs
+	$(BIN)/python scripts/store_outputs.py
 
 samples: $(READY) ## make the sample dumps of samples/ that are not there, in QEMU guests (Debian packages from this machine's mirror)
 	$(BIN)/python -m kernlab lab samples

@@ -156,7 +156,7 @@ def _lines(value: Any) -> str:
     lines = str(value).split("\n")
     shown = [escape_html(shorten(line, _LONGEST_CELL)) for line in lines[:_MOST_LINES]]
     more = len(lines) - _MOST_LINES
-    return '<td class="lines">' + "\n".join([*shown, *([f"… {more:,} more"] if more > 0 else [])]) + "</td>"
+    return '<td class="lines">' + "<br>".join([*shown, *([f"… {more:,} more"] if more > 0 else [])]) + "</td>"
 
 
 def _class(kind: Kind) -> str:

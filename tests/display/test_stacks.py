@@ -224,7 +224,7 @@ def test_a_kernel_without_tables_for_unwinding_is_shown_with_guesses(hung):
 def test_groups_are_shown_line_by_line(hung):
     groups = hung.stacks[hung.stacks["state"] == "D"].groups()
     page = to_html(groups)
-    assert "__mutex_lock.constprop.0+0x41f/0x730\norder_place+0x11/0x30 [kernlab_story]\n" in page
+    assert "__mutex_lock.constprop.0+0x41f/0x730<br>order_place+0x11/0x30 [kernlab_story]<br>" in page
     text = to_text(groups)
     assert "\n      pids  179, 180, 181, 182, 183, 184\n     comms  order-1, order-2" in text
     assert re.search(r"\n +frames +__schedule\+0x4ea/0xbe0\n +schedule\+0x27/0xc0\n", text)

@@ -43,7 +43,7 @@ color:var(--jp-ui-font-color2,inherit)}
 .kernlab-stack summary{cursor:pointer;border-radius:3px}
 .kernlab-stack summary:hover{background:var(--jp-layout-color2,rgba(127,127,127,.14))}
 .kernlab-stack summary:hover .at,.kernlab-stack summary:hover .soft{color:inherit}
-.kernlab-stack .at{display:inline-block;min-width:2.4em;text-align:right;padding-right:.8em}
+.kernlab-stack .at{display:inline-block;min-width:2.4em;text-align:right;padding-right:.2em}
 .kernlab-stack .module{color:var(--module)}
 .kernlab-stack .guess{font-style:italic}
 .kernlab-stack .inside{margin:.15em 0 .5em 3.2em;padding:.3em .8em;
@@ -97,8 +97,8 @@ def _frame(frame: Frame, instructions: Instructions | None) -> str:
         shown = f"RIP: {segment(frame)}{shown}"
     if not frame.reliable:
         shown = f'<span class="guess" title="a guess: nothing proves that this was called">? {shown}</span>'
-    calls = "".join(f'<span class="at"></span>{_inlined(one)}<br>' for one in frame.lines[:-1])
-    line = f'{calls}<span class="at">{frame.number}</span>{shown}{_source(frame.lines[-1]) if frame.lines else ""}'
+    calls = "".join(f'<span class="at"></span> {_inlined(one)}<br>' for one in frame.lines[:-1])
+    line = f'{calls}<span class="at">{frame.number}</span> {shown}{_source(frame.lines[-1]) if frame.lines else ""}'
     if instructions is None:
         return f'<div class="line">{line}</div>'
     inside = "".join(_inside(frame, instructions))
