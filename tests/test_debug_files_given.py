@@ -91,7 +91,7 @@ def test_the_magic(given, shell):
 
 
 def test_the_command(given, capsys):
-    assert main.main(["stack", str(given.sample), given.thread, "--vmlinux", str(given.path)]) == 0
+    assert main.main(["bt", str(given.sample), given.thread, "--vmlinux", str(given.path)]) == 0
     told = capsys.readouterr()
     assert given.is_shown(told.out)
     assert not told.err
@@ -108,7 +108,7 @@ def test_the_variable(given, layout, tmp_path, monkeypatch, capsys):
     path.parent.mkdir(parents=True)
     shutil.copy(given.path, path)
     monkeypatch.setenv("KERNLAB_DEBUG_PATH", f"{tmp_path / 'nothing'}:{place}")
-    assert main.main(["stack", str(given.sample), given.thread]) == 0
+    assert main.main(["bt", str(given.sample), given.thread]) == 0
     assert given.is_shown(capsys.readouterr().out)
 
 
@@ -124,7 +124,7 @@ def test_one_of_another_build_is_refused_everywhere_with_both_ids(
         pass
     with pytest.raises(UsageError, match=said):
         shell.run_line_magic("vmcore", f"'{given.sample}' --vmlinux '{given.path}'")
-    assert main.main(["stack", str(given.sample), given.thread, "--vmlinux", str(given.path)]) == 2
+    assert main.main(["bt", str(given.sample), given.thread, "--vmlinux", str(given.path)]) == 2
     assert said.search(capsys.readouterr().err)
     # Of a folder others are passed over.
     monkeypatch.setenv("KERNLAB_DEBUG_PATH", str(given.path.parent))

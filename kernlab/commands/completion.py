@@ -1,27 +1,38 @@
-"""`kernlab completion`: the lines that teach a shell to complete kernlab's subcommands, tables and columns."""
+"""`kernlab completion`: the lines that teach a shell to complete kernlab's verbs, tables, columns and names."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from typing import Any
+from typing import Annotated
+
+import typer
+
+from kernlab.commands import completing
+from kernlab.errors import KernlabError
+
+EXAMPLES = """
+eval "$(kernlab completion bash)"         in ~/.bashrc
+eval "$(kernlab completion zsh)"          in ~/.zshrc, after compinit
+kernlab completion fish | source          in config.fish
+"""
 
 
-def add_parser(commands: Any) -> None:
-    """Add `completion` to the subparsers of `kernlab`."""
-    parser = commands.add_parser(
-        "completion",
-        help="completion of subcommands, tables and columns for your shell",
-        description="Prints what your shell has to run at its start to complete what follows `kernlab`.",
-        epilog='bash: eval "$(kernlab completion bash)" in ~/.bashrc;  zsh: the same with zsh in ~/.zshrc, after '
-        "compinit;  fish: kernlab completion fish | source in config.fish",
-    )
-    parser.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh", "powershell"))
-    parser.set_defaults(run=_completion)
+def completion(
+    shell: Annotated[
+        str,
+        typer.Argument(
+            metavar="SHELL",
+            help=", ".join(completing.SHELLS),
+            autocompletion=completing.offering(lambda: completing.SHELLS),
+        ),
+    ],
+) -> int:
+    """Print what your shell has to run at its start to complete what follows `kernlab`.
 
-
-def _completion(arguments: argparse.Namespace) -> int:
-    from argcomplete.shell_integration import shellcode
-
-    sys.stdout.write(shellcode(["kernlab"], shell=arguments.shell))
+    It knows verbs, options, tables, columns (after a comma, too), forms, and what lies in the dump that is named
+    already: slab caches, symbols, channels, events.
+    """
+    if shell not in completing.SHELLS:
+        raise KernlabError(f"completion is for {', '.join(completing.SHELLS)}, not {shell!r}")
+    sys.stdout.write(completing.script(shell))
     return 0

@@ -2,98 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kernlab.commands import completing, help_pages
+from kernlab.commands.options import Quiet
 
 if TYPE_CHECKING:
     from kernlab.lab.capture_options import Capture, Options
     from kernlab.lab.steps import Progress
 
+app = help_pages.group("Crash a throw-away Debian guest, and keep its dump with the truth about it.")
 
-def add_parser(commands: Any) -> None:
-    """Add `lab run`, `lab list` and `lab samples` to the subparsers of `kernlab`."""
-    about = "crash a throw-away Debian guest and keep its dump with ground truth"
-    group = commands.add_parser("lab", help=about, description=about)
-    members = group.add_subparsers(title="subcommands", metavar="COMMAND", required=True)
-    _add_run(members)
-    listed = members.add_parser("list", help="the stories that a guest can die of")
-    listed.set_defaults(run=list_scenarios)
-    samples = members.add_parser("samples", help="make the sample dumps of samples/ that are not there")
-    samples.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
-    samples.add_argument("--folder", default="samples", type=Path, help="where (default: samples)")
-    _add_common(samples)
-    samples.set_defaults(run=make_samples)
+_GUEST, _DUMP = "The guest", "The dump"
+
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="DIR", help="where packages are kept (default: XDG_CACHE_HOME/kernlab/lab)"
+    ),
+]
 
 
-def _add_run(members: Any) -> None:
-    parser = members.add_parser(
-        "run",
-        help="capture one story",
-        description="Boots a Debian guest in QEMU, arms kdump, tells the story, takes the truth, lets the guest die "
-        "and saves the dump. Packages come from this machine's own Debian mirror into a cache; nothing is installed.",
-    )
-    parser.add_argument("scenario", metavar="SCENARIO", help="see `kernlab lab list`")
-    parser.add_argument("-o", "--out", type=Path, help="the folder to make (default: SCENARIO-KERNEL)")
-    parser.add_argument(
-        "--kernel",
-        default="6.1",
-        help="5.10, 6.1 (default), 6.12, sid or backports (the newest of each), or the name of a package: "
-        "linux-image-NAME, or linux-image-NAME/RELEASE where several releases have it; or the folder, with a / in it, "
-        "in which you built a kernel (scripts/build_guest_kernel.sh)",
-    )
-    parser.add_argument("--flavour", help="cloud, generic or rt (default: as the story needs it)")
-    parser.add_argument("--memory", type=int, metavar="MIB", help="memory of the guest")
-    parser.add_argument("--cpus", type=int, help="CPUs of the guest")
-    parser.add_argument("--nodes", type=int, default=1, help="NUMA nodes (default: 1)")
-    parser.add_argument("--no-la57", action="store_true", help="page tables of four levels, not five")
-    parser.add_argument("--no-kaslr", action="store_true", help="the kernel where it was linked to be")
-    parser.add_argument(
-        "--crashkernel", metavar="SIZE", help="memory reserved for the crash kernel, such as 256M"
-    )
-    parser.add_argument(
-        "--level", type=int, help="makedumpfile's -d (default: the highest that loses no kernel page)"
-    )
-    parser.add_argument(
-        "--compression", default="zlib", help="zlib, lzo, snappy, zstd or none (default: zlib)"
-    )
-    parser.add_argument(
-        "--format",
-        action="append",
-        metavar="FORMAT",
-        help="kdump (default), flattened, split, elf, elf-flattened, vmcore (a plain copy), or kdump packed otherwise "
-        "than --compression says: zlib, lzo, snappy, zstd; several: one crash gives them all",
-    )
-    parser.add_argument(
-        "--qemu",
-        action="append",
-        metavar="FORMAT",
-        help="instead of a crash, QEMU dumps the stopped guest: elf, kdump-zlib, kdump-raw-zlib, "
-        "and -lzo and -snappy where it was built with them; "
-        "then it goes on and reads what is left in its traces",
-    )
-    parser.add_argument("--no-vmcoreinfo", action="store_true", help="QEMU without its vmcoreinfo device")
-    parser.add_argument("--cmdline", default="", help="more words for the kernel's command line")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the story"
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say which packages would be fetched, and how large they are, and end",
-    )
-    _add_common(parser)
-    parser.set_defaults(run=run)
+def _stories() -> list[str]:
+    from kernlab.lab.scenarios import SCENARIOS
 
-
-def _add_common(parser: Any) -> None:
-    parser.add_argument(
-        "--cache", type=Path, help="where packages are kept (default: XDG_CACHE_HOME/kernlab/lab)"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+    return list(SCENARIOS)
 
 
 def _end_cleanly(number: int, frame: object) -> None:
@@ -101,41 +40,177 @@ def _end_cleanly(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Capture; print the paths of the dumps, one a line."""
+@help_pages.verb(
+    app,
+    "run",
+    examples="""
+kernlab lab run oom --kernel 6.1 -o /tmp/oom
+kernlab lab run panic --dump-format kdump --dump-format split
+kernlab lab run deadlock --kernel 6.12 --set DIE=sysrq
+kernlab lab run panic --kernel sid --dry-run
+""",
+)
+def run(
+    scenario: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCENARIO",
+            help="see `kernlab lab list`",
+            autocompletion=completing.offering(_stories),
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FOLDER", help="the folder to make (default: SCENARIO-KERNEL)"),
+    ] = None,
+    kernel: Annotated[
+        str,
+        typer.Option(
+            "--kernel",
+            metavar="KERNEL",
+            rich_help_panel=_GUEST,
+            help="5.10, 6.1, 6.12, sid or backports (the newest of each), or the name of a package: linux-image-NAME, "
+            "or linux-image-NAME/RELEASE where several releases have it; or the folder, with a / in it, in which you "
+            "built a kernel (scripts/build_guest_kernel.sh)",
+        ),
+    ] = "6.1",
+    flavour: Annotated[
+        str | None,
+        typer.Option(
+            "--flavour",
+            metavar="FLAVOUR",
+            rich_help_panel=_GUEST,
+            help="cloud, generic or rt (default: as the story needs it)",
+        ),
+    ] = None,
+    memory: Annotated[
+        int | None, typer.Option("--memory", metavar="MIB", rich_help_panel=_GUEST, help="its memory")
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option("--cpus", metavar="N", rich_help_panel=_GUEST, help="its CPUs")
+    ] = None,
+    nodes: Annotated[
+        int, typer.Option("--nodes", metavar="N", rich_help_panel=_GUEST, help="NUMA nodes")
+    ] = 1,
+    no_la57: Annotated[
+        bool,
+        typer.Option("--no-la57", rich_help_panel=_GUEST, help="page tables of four levels, not five"),
+    ] = False,
+    no_kaslr: Annotated[
+        bool,
+        typer.Option("--no-kaslr", rich_help_panel=_GUEST, help="the kernel where it was linked to be"),
+    ] = False,
+    crashkernel: Annotated[
+        str | None,
+        typer.Option(
+            "--crashkernel",
+            metavar="SIZE",
+            rich_help_panel=_GUEST,
+            help="memory reserved for the crash kernel, such as 256M",
+        ),
+    ] = None,
+    cmdline: Annotated[
+        str,
+        typer.Option(
+            "--cmdline",
+            metavar="WORDS",
+            rich_help_panel=_GUEST,
+            show_default=False,
+            help="more words for the kernel's command line",
+        ),
+    ] = "",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", rich_help_panel=_GUEST, help="a setting of the story; several"
+        ),
+    ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            "--level",
+            metavar="LEVEL",
+            rich_help_panel=_DUMP,
+            help="makedumpfile's -d (default: the highest that loses no kernel page)",
+        ),
+    ] = None,
+    compression: Annotated[
+        str,
+        typer.Option(
+            "--compression", metavar="NAME", rich_help_panel=_DUMP, help="zlib, lzo, snappy, zstd or none"
+        ),
+    ] = "zlib",
+    dump_format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dump-format",
+            "--format",
+            metavar="FORMAT",
+            rich_help_panel=_DUMP,
+            help="kdump (default), flattened, split, elf, elf-flattened, vmcore (a plain copy), or kdump packed "
+            "otherwise than --compression says: zlib, lzo, snappy, zstd; several: one crash gives them all",
+        ),
+    ] = None,
+    qemu: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--qemu",
+            metavar="FORMAT",
+            rich_help_panel=_DUMP,
+            help="instead of a crash, QEMU dumps the stopped guest: elf, kdump-zlib, kdump-raw-zlib, and -lzo and "
+            "-snappy where it was built with them; then it goes on and reads what is left in its traces",
+        ),
+    ] = None,
+    no_vmcoreinfo: Annotated[
+        bool,
+        typer.Option("--no-vmcoreinfo", rich_help_panel=_DUMP, help="QEMU without its vmcoreinfo device"),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="say which packages would be fetched, and how large they are, and end"
+        ),
+    ] = False,
+    cache: Cache = None,
+    quiet: Quiet = False,
+) -> int:
+    """Capture one story; print the paths of its dumps, one a line.
+
+    Boots a Debian guest in QEMU, arms kdump, tells the story, takes the truth, lets the guest die and saves the dump.
+    Packages come from this machine's own Debian mirror into a cache; nothing is installed.
+    """
     signal.signal(signal.SIGTERM, _end_cleanly)
     from kernlab.lab.capture import run_scenario
     from kernlab.lab.capture_options import Options
     from kernlab.lab.steps import LabError, Progress
 
-    settings = dict(each.partition("=")[::2] for each in arguments.set)
-    if not all(name.isidentifier() and "'" not in value for name, value in settings.items()):
+    settings: dict[str, str | int] = dict(each.partition("=")[::2] for each in setting or [])
+    if not all(name.isidentifier() and "'" not in str(value) for name, value in settings.items()):
         raise LabError("--set takes NAME=VALUE, without quotes.")
     options = Options(
-        kernel=arguments.kernel,
-        flavour=arguments.flavour,
-        memory_mib=arguments.memory,
-        cpus=arguments.cpus,
-        nodes=arguments.nodes,
-        la57=not arguments.no_la57,
-        kaslr=not arguments.no_kaslr,
-        crashkernel=arguments.crashkernel,
-        level=arguments.level,
-        compression=arguments.compression,
-        formats=tuple(arguments.format or ["kdump"]),
-        qemu_formats=tuple(arguments.qemu or []),
-        vmcoreinfo_device=not arguments.no_vmcoreinfo,
+        kernel=kernel,
+        flavour=flavour,
+        memory_mib=memory,
+        cpus=cpus,
+        nodes=nodes,
+        la57=not no_la57,
+        kaslr=not no_kaslr,
+        crashkernel=crashkernel,
+        level=level,
+        compression=compression,
+        formats=tuple(dump_format or ["kdump"]),
+        qemu_formats=tuple(qemu or []),
+        vmcoreinfo_device=not no_vmcoreinfo,
         settings=settings,
-        cmdline=arguments.cmdline,
+        cmdline=cmdline,
     )
-    folder = arguments.out or Path(f"{arguments.scenario}-{arguments.kernel.replace('/', '-')}")
-    progress = Progress(None) if arguments.quiet else Progress()
-    if arguments.dry_run:
-        return _say_plan(arguments.scenario, options, arguments.cache, progress)
-    capture = run_scenario(arguments.scenario, options, folder, cache=arguments.cache, progress=progress)
-    for dump in capture.dumps:
-        print(dump)
-    if not arguments.quiet:
+    progress = Progress(None) if quiet else Progress()
+    if dry_run:
+        return _say_plan(scenario, options, cache, progress)
+    folder = out or Path(f"{scenario}-{kernel.replace('/', '-')}")
+    capture = run_scenario(scenario, options, folder, cache=cache, progress=progress)
+    sys.stdout.writelines(f"{dump}\n" for dump in capture.dumps)
+    if not quiet:
         print(what_next(capture), file=sys.stderr)
     return 0
 
@@ -173,8 +248,9 @@ def _say_plan(scenario: str, options: Options, cache: Path | None, progress: Pro
     return 0
 
 
-def list_scenarios(arguments: argparse.Namespace) -> int:
-    """Print the stories."""
+@help_pages.verb(app, "list")
+def list_scenarios() -> int:
+    """List the stories that a guest can die of."""
     from kernlab.lab.scenarios import SCENARIOS
 
     for scenario in SCENARIOS.values():
@@ -182,21 +258,29 @@ def list_scenarios(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make_samples(arguments: argparse.Namespace) -> int:
-    """Make the samples that are not there; print the folders made."""
+@help_pages.verb(app, "samples")
+def make_samples(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="only these (default: all)")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="where")] = Path("samples"),
+    cache: Cache = None,
+    quiet: Quiet = False,
+) -> int:
+    """Make the sample dumps of samples/ that are not there; print the folders made."""
     signal.signal(signal.SIGTERM, _end_cleanly)
     from kernlab.lab.make_samples import SAMPLES, make_sample
     from kernlab.lab.steps import LabError, Progress
 
-    unknown = [name for name in arguments.names if name not in SAMPLES]
+    unknown = [name for name in names or [] if name not in SAMPLES]
     if unknown:
         raise LabError(f"There is no sample {unknown[0]!r}: {', '.join(SAMPLES)}.")
-    if not arguments.folder.is_dir():
-        raise LabError(f"{arguments.folder} is not a folder. Samples belong in samples/ of a checkout.")
-    progress = Progress(None) if arguments.quiet else Progress()
-    for name in arguments.names or SAMPLES:
-        if (arguments.folder / name).exists():
-            progress(f"Sample {name} is there; remove {arguments.folder / name} to make it anew")
+    if not folder.is_dir():
+        raise LabError(f"{folder} is not a folder. Samples belong in samples/ of a checkout.")
+    progress = Progress(None) if quiet else Progress()
+    for name in names or SAMPLES:
+        if (folder / name).exists():
+            progress(f"Sample {name} is there; remove {folder / name} to make it anew")
             continue
-        print(make_sample(name, arguments.folder, cache=arguments.cache, progress=progress))
+        print(make_sample(name, folder, cache=cache, progress=progress))
     return 0

@@ -1,50 +1,43 @@
-"""The command `kernlab`: arguments in, text, CSV or JSON out. Each subcommand is a thin shell over a public function.
+"""The command `kernlab`: arguments in, text, CSV or JSON out. Each verb is a thin shell over a public function.
 
 `main` turns a KernlabError into one message and exit status 2, and is quiet about Ctrl-C and a closed pipe. Nothing
-heavy is imported before a subcommand runs.
+heavy is imported before a verb runs.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import importlib.util
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, TextIO
 
-import kernlab
-from kernlab.errors import KernlabError, KernlabWarning
+import typer
+
+from kernlab.commands import telling, verbs
+from kernlab.errors import KernlabError
 from kernlab.escape import escape_terminal
 
-#: Exit statuses beside a subcommand's own.
+#: Exit statuses beside a verb's own.
 ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
-#: Modules whose `add_parser(subparsers)` adds subcommands, each with `run` set by `set_defaults`: a function from the
-#: parsed arguments to the exit status (None: 0). Of one that is not there, nothing is shown.
-_COMMANDS = (
-    "kernlab.commands.tables",
-    "kernlab.commands.stack",
-    "kernlab.commands.capture_status",
-    "kernlab.commands.lab",
-    "kernlab.commands.relay_record",
-    "kernlab.commands.recorder",
-    "kernlab.commands.completion",
-)
+#: Set by the shell when it asks what may follow (`kernlab completion`).
+COMPLETE = "_KERNLAB_COMPLETE"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (sys.argv's without one); gives the exit status."""
-    warnings.showwarning = _show_warning
+    if COMPLETE in os.environ:
+        from kernlab.commands.completing import answer
+
+        return answer(os.environ[COMPLETE])
+    warnings.showwarning = telling.show_warning
     try:
         try:
-            arguments = _parsed(argv)
-            status: int = arguments.run(arguments) or 0
+            with telling.as_told():
+                status = _run(list(sys.argv[1:] if argv is None else argv))
         finally:
             # What is still buffered meets a closed pipe or a full disk here, not when the interpreter ends.
             sys.stdout.flush()
@@ -65,35 +58,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
-    whole = parser()
-    # Set by the shell when it asks what may follow (`kernlab completion`); that call does not come back.
-    if "_ARGCOMPLETE" in os.environ:
-        import argcomplete
-
-        argcomplete.autocomplete(whole)
-    return whole.parse_args(argv)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; a part of kernlab that is not there has no subcommand."""
-    top = _Parser(
-        prog="kernlab", description="Linux kernel crash dumps as tables, with nothing but the dump."
-    )
-    top.add_argument("--version", action="version", version=f"kernlab {kernlab.__version__}")
-    commands = top.add_subparsers(title="subcommands", metavar="COMMAND", required=True)
-    for name in _COMMANDS:
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name).add_parser(commands)
-    return top
+def _run(words: list[str]) -> int:
+    group = verbs.everything()
+    try:
+        with group.make_context("kernlab", words) as context:
+            return group.invoke(context) or 0
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.TyperException as error:
+        _say_usage(error)
+        return ERROR
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse's, but what cannot be written (--help to a full disk) is an error: it passes over that in silence."""
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        if message and file is not None:
-            file.write(message)
+def _say_usage(error: typer.TyperException) -> None:
+    """What was wrong with the words, and where to read how they go."""
+    # pydantic's words for a number that is none say twice what one half says.
+    message = escape_terminal(error.format_message().partition(", unable to parse")[0], lines=True)
+    context = getattr(error, "ctx", None)
+    if context is None or message.startswith("Usage:"):
+        print(message, file=sys.stderr)
+        return
+    print(f"kernlab: {message}", file=sys.stderr)
+    print(context.get_usage(), file=sys.stderr)
+    print(f"Try '{context.command_path} --help'.", file=sys.stderr)
 
 
 def _drop_output() -> None:
@@ -101,16 +88,3 @@ def _drop_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    # A path and a line of kernlab's source say nothing to who runs a command.
-    where = "" if issubclass(category, KernlabWarning) else f"{filename}:{lineno}: "
-    print(f"kernlab: warning: {where}{escape_terminal(str(message), lines=True)}", file=sys.stderr)

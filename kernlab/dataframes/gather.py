@@ -37,10 +37,10 @@ def compute(structs: Any, text: str) -> formula.Values:
 
     Raises KernlabError for what is not a formula (saying where), MemberNotFoundError naming the nearest member.
     """
-    return formula.compute(text, len(structs), partial(_values, structs))
+    return formula.compute(text, len(structs), partial(operand, structs))
 
 
-def _values(structs: Any, path: str) -> formula.Values:
+def operand(structs: Any, path: str) -> formula.Values:
     """What a member path, or an enumerator's name, stands for in a formula."""
     try:
         column = member(structs, path)

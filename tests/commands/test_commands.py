@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from kdump_status.status_trees import tree
 from support.memory_runs import write_raw
 
 import kernlab
-from kernlab.commands import main, tables
+from kernlab.commands import main, verbs, writing
 from kernlab.errors import DumpFileError, KernlabError, TruncatedDumpWarning
 
 DUMP = str(SAMPLES / "debian-6.1" / "vmcore")
@@ -49,9 +49,10 @@ def dump() -> kernlab.Dump:
 def test_help_names_the_subcommands_and_imports_nothing_heavy() -> None:
     done = run("--help", PYTHONVERBOSE="1")
     assert done.returncode == 0
-    for name in ("info", "tables", "table", "stack", "capture"):
-        assert f"\n    {name} " in done.stdout
-    for heavy in ("pandas", "matplotlib", "IPython"):
+    for name in ("info", "tables", "table", "bt", "capture"):
+        assert f"\n  {name} " in done.stdout
+    assert "\n  stack " not in done.stdout
+    for heavy in ("numpy", "pandas", "matplotlib", "IPython", "rich", "pydantic"):
         assert f"import '{heavy}'" not in done.stderr
 
 
@@ -70,9 +71,17 @@ def test_an_address_is_given_as_everywhere(capsys: pytest.CaptureFixture[str], d
         assert "arguments" not in done.stderr
 
 
-def test_a_part_that_is_not_there_has_no_subcommand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "_COMMANDS", ("kernlab.commands.tables", "kernlab.commands.not_written_yet"))
-    assert "capture" not in main.parser().format_help()
+def test_a_part_that_is_not_there_has_no_verb(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = {name: verbs.VERBS[name] for name in ("info", "capture")}
+    monkeypatch.setattr(
+        verbs, "VERBS", kept | {"capture": replace(kept["capture"], module="not_written_yet")}
+    )
+    assert main.main(["--help"]) == 0
+    page = capsys.readouterr().out
+    assert "\n  info " in page
+    assert "capture " not in page
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,12 +97,12 @@ def test_a_raw_image_is_opened_when_it_is_said_to_be_one(
     path = str(write_raw(dump.kernel.file, tmp_path / "memory.raw"))
     assert main.main(["info", path]) == main.ERROR
     assert "format='raw'" in capsys.readouterr().err
-    facts = json.loads(printed(capsys, "info", path, "--json", "--format", "raw"))
+    facts = json.loads(printed(capsys, "info", path, "--format", "json", "--dump-format", "raw"))
     assert facts["format"] == "raw"
     assert facts["release"] == dump.info["release"]
-    rows = printed(capsys, "table", path, "tasks", "--columns", "pid", "--format", "raw").split()
+    rows = printed(capsys, "table", path, "tasks", "--columns", "pid", "--dump-format", "raw").split()
     assert rows == ["pid", *map(str, dump.tasks["pid"])]
-    assert main.main(["tables", path, "--format", "limes"]) == main.ERROR
+    assert main.main(["tables", path, "--dump-format", "limes"]) == main.ERROR
     assert "did you mean lime?" in capsys.readouterr().err
 
 
@@ -158,13 +167,13 @@ def test_a_stack(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None
         ((str(kcompactd),), dump.stack(kcompactd)),
         (("kcompactd0",), dump.stack(kcompactd)),
     ):
-        assert printed(capsys, "stack", DUMP, *words) == f"{expected!r}\n"
+        assert printed(capsys, "bt", DUMP, *words) == f"{expected!r}\n"
     for words, why in (
         (("1", "--cpu", "0"), "name a thread or a CPU, not both"),
         (("--cpu", "99"), "nothing is known to have run on CPU 99"),
         (("kcompactd",), "did you mean kcompactd0"),
     ):
-        assert main.main(["stack", DUMP, *words]) == 2
+        assert main.main(["bt", DUMP, *words]) == 2
         told = capsys.readouterr()
         assert not told.out
         assert why in told.err
@@ -192,14 +201,14 @@ def test_tables_with_arguments_and_of_views(capsys: pytest.CaptureFixture[str]) 
         (["table", DUMP, "taks"], "did you mean tasks"),
         (["table", DUMP, "relay.chanels"], "did you mean channels"),
         (["table", DUMP], f"kernlab table {DUMP} NAME. There are: buddyinfo"),
-        (["table", "tasks"], "kernlab table DUMP tasks"),
+        (["table", "tasks"], "kernlab table VMCORE tasks"),
         (["tables", "/nowhere/vmcore"], "/nowhere/vmcore"),
         (["table", DUMP, "close"], "not a table but a NoneType"),
         (["table", DUMP, "_built"], "there is no table"),
         (["table", DUMP, "tasks", "dentry"], "takes no arguments"),
         (["table", DUMP, "slab_objects", "a", "b", "c", "d"], "does not take these arguments"),
-        (["table", DUMP, "tasks", "--query", "nonsense >"], "The columns are: address"),
-        (["table", DUMP, "tasks", "--query", "@__import__('os').getpid()"], "--query"),
+        (["table", DUMP, "tasks", "--where", "nonsense >"], "The columns are: address"),
+        (["table", DUMP, "tasks", "--where", "@__import__('os').getpid()"], "cannot read the formula"),
         (["table", DUMP, "tasks", "--columns", "pid,nonsense"], "no column 'nonsense'"),
         (["table", DUMP, "tasks", "--sort", "nonsense"], "no column 'nonsense'"),
         (["capture", "status", "--root", "/nowhere"], "/nowhere is not a directory"),
@@ -216,12 +225,29 @@ def test_errors_are_one_message_and_status_2(
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["table"], ["table", DUMP, "log", "--csv", "--json"]])
-def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main.main(words)
-    assert stop.value.code == 2
-    assert "usage: kernlab" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Look at a dump:"),
+        (["lab"], "samples"),
+        (["nonsense"], "'nonsense' is no verb of kernlab"),
+        (["tabel"], "did you mean table"),
+        ([DUMP], f"kernlab info {DUMP}"),
+        (["lab", "rnu"], "'rnu'"),
+        (["table"], "VMCORE"),
+        (["table", DUMP, "log", "--csv\x1b[2J"], "--csv\\x1b[2J"),
+        (["table", DUMP, "log", "--csvv"], "--csvv"),
+        (["table", DUMP, "log", "--limit", "-1"], "--limit"),
+        (["table", DUMP, "log", "--limit", "many"], "valid integer\n"),
+    ],
+)
+def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert main.main(words) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert "Usage: kernlab" in told.err
+    assert said in told.err
+    assert "\x1b" not in told.err
 
 
 def test_an_errors_text_cannot_act_on_the_terminal(
@@ -246,12 +272,11 @@ def test_an_oserror_is_told_without_its_number(
     assert capsys.readouterr().err == "kernlab: secret: Permission denied\n"
 
 
-def test_cells_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_cannot_act_on_the_terminal() -> None:
     import pandas as pd
 
     wild = pd.DataFrame({"comm": ["a\x1b[2Jb", "two\nlines", None], "pid": [1, 2, 3]})
-    tables._print_text(wild)
-    lines = capsys.readouterr().out.splitlines()
+    lines = list(writing.text_lines(wild))
     assert len(lines) == 4
     assert lines[1].startswith("a\u241b[2Jb")
     assert lines[2].startswith("two\u240alines")
@@ -259,8 +284,8 @@ def test_cells_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) ->
 
 def test_warnings_come_without_a_path_of_the_source() -> None:
     script = (
-        "import sys, warnings; from kernlab.commands import main; from kernlab.errors import TruncatedDumpWarning\n"
-        "warnings.showwarning = main._show_warning\n"
+        "import sys, warnings; from kernlab.commands import telling; from kernlab.errors import TruncatedDumpWarning\n"
+        "warnings.showwarning = telling.show_warning\n"
         "warnings.warn('cut \\x1b short', TruncatedDumpWarning)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -326,58 +351,6 @@ def test_where_nothing_can_be_written_is_one_message(tmp_path: Path) -> None:
     assert done.stderr.startswith("kernlab: ")
     assert str(tmp_path / "taken") in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def asked(line: str) -> list[str]:
-    """What a shell is told when Tab is pressed at the end of a line, as argcomplete's script asks."""
-    script = "import os, sys; from kernlab.commands import main as cli; sys.argv = ['kernlab']; cli.main([])"
-    read, write = os.pipe()
-    environment = {
-        "_ARGCOMPLETE": "1",
-        "_ARGCOMPLETE_IFS": "\n",
-        "_ARGCOMPLETE_SHELL": "bash",
-        "COMP_LINE": line,
-        "COMP_POINT": str(len(line)),
-        "COMP_TYPE": "9",
-        "_ARGCOMPLETE_STDOUT_FILENAME": f"/dev/fd/{write}",
-    }
-    subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | environment,
-        pass_fds=(write,),
-        timeout=120,
-        check=False,
-        capture_output=True,
-    )
-    os.close(write)
-    with os.fdopen(read) as stream:
-        return [word.strip() for word in stream.read().split("\n")]
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("kernlab ta", "table"),
-        ("kernlab table x memory_by_f", "memory_by_file"),
-        ("kernlab table x relay.ch", "relay.channels"),
-        ("kernlab table x tasks --columns sta", "state"),
-        ("kernlab table x tasks --columns pid,sta", "pid,state"),
-        ("kernlab table x tasks --sort rss", "rss_bytes"),
-        (f"kernlab table {DUMP} slab_objects dent", "dentry"),
-        (f"kernlab table {DUMP} owner init_tas", "init_task"),
-        ("kernlab capture st", "status"),
-    ],
-)
-def test_a_shell_completes(line: str, offered: str) -> None:
-    assert offered in asked(line)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_lines_for_a_shell(capsys: pytest.CaptureFixture[str], shell: str) -> None:
-    script = printed(capsys, "completion", shell)
-    assert "kernlab" in script
-    if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=60)
 
 
 def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
