@@ -18,10 +18,11 @@ from kernlab.dataframes.registry import Entry, Registry
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, KernlabError
-from kernlab.formats import open_dump_file
+from kernlab.formats import DumpFile, open_dump_file
 from kernlab.linux import kernel_modules
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
+from kernlab.redaction import NONE, Redaction, check_level, redacted
 from kernlab.util.addresses import number
 from kernlab.util.closing import Closing
 from kernlab.util.losses import Losing
@@ -56,6 +57,8 @@ class Dump(Contents, Spelt, Closing):
         self.kernel = kernel
         super().__init__()
         self._closed = False
+        #: What was hidden of this dump, and how often; None where it was opened as it is.
+        self.redaction: Redaction | None = None
         kernel.token = origin.register(self, kernel.source)
         kernel.host = _Host(kernel.token)
         # Not at exit: there is nothing to gain then.
@@ -292,6 +295,8 @@ def open(  # noqa: A001
     format: str | None = None,  # noqa: A002
     zero_excluded: bool = False,
     arena_bytes: int = DEFAULT_BOUND,
+    redact: str = "none",
+    redaction_map: str | os.PathLike[str] | None = None,
 ) -> Dump:
     """Open a crash dump.
 
@@ -301,7 +306,9 @@ def open(  # noqa: A001
     image of physical memory never does); zero_excluded: in ELF, LiME and AVML files read memory that was left out as
     zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for source lines in stacks, which nothing else
     needs: the kernel's vmlinux or .debug file with DWARF, a module's .ko.debug, a folder that has them, or a list of
-    these. KERNLAB_DEBUG_PATH names folders where they are looked for without it.
+    these. KERNLAB_DEBUG_PATH names folders where they are looked for without it; redact: "share" or "strict" hides what
+    is nobody else's business (docs/redaction.md) from every table, widget and report of this dump, and `dump.redaction`
+    says what; redaction_map: the map of an earlier redaction, so that the same names get the same pseudonyms.
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
 
     >>> with kernlab.open(kernlab.sample("panic")) as panic:
@@ -316,9 +323,15 @@ def open(  # noqa: A001
         note, doubts = _note(vmcoreinfo), list[str]()
         if note is None and file.vmcoreinfo is None:
             note, doubts = find_vmcoreinfo(file)
+        redaction = None
+        if check_level(redact) != NONE:
+            file, redaction = redacted(
+                _plain(file, note, arena_bytes), file, redact, redaction_map=redaction_map
+            )
         kernel = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes)
         kernel.dump_lost(*doubts)
         dump = Dump(kernel)
+        dump.redaction = redaction
         if vmlinux is not None:
             from kernlab.linux.source_lines import use_debug_files
 
@@ -332,6 +345,13 @@ def open(  # noqa: A001
                 f"{file.path}: {error}. The file itself is not whole: {file.problems[0]}"
             ) from error
         raise
+
+
+def _plain(file: DumpFile, note: bytes | None, arena_bytes: int) -> Kernel:
+    """A kernel that reads a file as it is, its modules' types, too."""
+    kernel = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes)
+    kernel.host = _Host("")
+    return kernel
 
 
 def _note(given: str | os.PathLike[str] | bytes | None) -> bytes | None:

@@ -90,3 +90,30 @@ def _qemu(note: Note) -> CpuNote | None:
     if len(note.desc) >= _QEMU.itemsize:
         registers["kernel_gs_base"] = int(state["kernel_gs_base"])
     return CpuNote("QEMU", registers, None, bytes(note.desc))
+
+
+#: What stays of a program's registers: where it was, and in which mode.
+_PLACE = ("ip", "sp", "flags", "cs", "ss", "orig_ax")
+_USER = 3
+
+
+def user_mode_note(note: Note) -> bytes | None:
+    """A note of a CPU that was in user mode, without the registers that hold its program's data.
+
+    None for a note that needs no change: it is none of a CPU's, or the CPU was in the kernel.
+    """
+    found = _prstatus(note) or _qemu(note)
+    if found is None or found.registers["cs"] & _USER != _USER:
+        return None
+    data = bytearray(note.desc)
+    if found.source == "NT_PRSTATUS":
+        status = np.frombuffer(data, _PRSTATUS)
+        for place, name in enumerate(REGISTERS):
+            if name not in _PLACE and not name.endswith(("_base", "s")):
+                status["registers"][0, place] = 0
+    else:
+        state = np.frombuffer(memoryview(data)[: len(data) // _QEMU.itemsize * _QEMU.itemsize], _QEMU)
+        for name in _GENERAL:
+            if name not in _PLACE:
+                state[name] = 0
+    return bytes(data)

@@ -1,0 +1,66 @@
+"""A dump file and a level in, the redacted file and the account of it out: what `dump.redaction` is."""
+
+from __future__ import annotations
+
+import os
+
+from kernlab.core.kernel import Kernel
+from kernlab.formats.base import DumpFile
+from kernlab.redaction.columns import columns
+from kernlab.redaction.levels import check_level
+from kernlab.redaction.map_file import RedactionMap
+from kernlab.redaction.plan import Plan, make_plan
+from kernlab.redaction.redacted_file import RedactedFile
+
+
+class Redaction:
+    """What was hidden in a dump, at which `level`."""
+
+    def __init__(self, file: RedactedFile, plan: Plan):
+        self._file = file
+        self._plan = plan
+        self.level = plan.level
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many things of each kind were hidden so far, the most first.
+
+        Pages that were left out and places that were rewritten count from the start; what is found in text, once, as
+        its page is read for the first time.
+        """
+        return dict(sorted(self._file.counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The columns of tables whose values may differ from those of the same dump without redaction."""
+        return columns(self.level)
+
+    def text(self, text: str) -> str:
+        """The same of text that does not come from the dump's memory, such as a file's name or a log beside it."""
+        return self._plan.text(text)
+
+    def write_map(self, path: str | os.PathLike[str]) -> None:
+        """Write what became of what, as JSON that its owner alone can read: who has it can undo the redaction.
+
+        Raises KernlabError where the file cannot be written.
+        """
+        self._plan.map.write(path)
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{count:,} × {kind}" for kind, count in self.counts.items())
+        return f"<redaction {self.level}: {told or 'nothing'}>"
+
+
+def redacted(
+    kernel: Kernel, file: DumpFile, level: str, redaction_map: str | os.PathLike[str] | None = None
+) -> tuple[RedactedFile, Redaction]:
+    """The file as others may see it. `kernel` reads it as it is, and is needed no more afterwards.
+
+    Parameters: level "share" or "strict"; redaction_map, the file of an earlier redaction's map, whose names and
+    addresses become what they became then. Raises KernlabError for a level that there is not, a map that is none, and
+    a dump of which not even the users' pages can be told.
+    """
+    known = RedactionMap.read(redaction_map) if redaction_map is not None else RedactionMap()
+    plan = make_plan(kernel, check_level(level), known)
+    hidden = RedactedFile(file, plan)
+    return hidden, Redaction(hidden, plan)
