@@ -53,6 +53,7 @@ lint: $(READY) ## ruff (rules and format), the direction of imports between the 
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python scripts/check_files.py
 	$(BIN)/python scripts/store_outputs.py --check
+	$(BIN)/towncrier build --draft --version next >/dev/null
 
 types: $(READY) ## mypy, strict on kernlab/
 	$(BIN)/mypy
@@ -77,6 +78,13 @@ extension: $(READY) ## build JupyterLab's front end anew (needs node; the built 
 .PHONY: notebooks dist changelog
 notebooks: $(READY) ## execute the notebooks and store what they show, to be read where no kernel runs
 	$(BIN)/python scripts/store_outputs.py
+
+dist: $(READY) ## build wheel and sdist in dist/, the same to the byte for the same commit (scripts/try_release.py tries them)
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build -t sdist -t wheel
+
+changelog: $(READY) ## what the next release's notes would say, from the fragments in changelog.d/
+	@$(BIN)/towncrier build --draft --version "$$($(BIN)/python -c 'import kernlab; print(kernlab.__version__)')"
 
 samples: $(READY) ## make the sample dumps of samples/ that are not there, in QEMU guests (Debian packages from this machine's mirror)
 	$(BIN)/python -m kernlab lab samples

@@ -65,7 +65,7 @@ def _protobufs() -> ModuleType:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     except ImportError as error:
         raise MissingDependencyError(
-            'traces for Perfetto need its package: pip install "kernlab[perfetto]"'
+            'traces for Perfetto need its package: pip install "kernlab[trace]"'
         ) from error
     found: ModuleType = perfetto_trace_pb2
     return found

@@ -34,7 +34,7 @@ class Timeline(TableWithMethods):
         with a `replay` (`dump.replay()`) memory by kind as counters.
 
         Times are the axis. Of several sources that saw switches, or requests, one is drawn in lanes. Raises
-        MissingDependencyError without the package perfetto (`pip install "kernlab[perfetto]"`), KernlabError where a
+        MissingDependencyError without the package perfetto (`pip install "kernlab[trace]"`), KernlabError where a
         column that it needs was dropped, OSError where the file cannot be written.
 
         >>> dump.timeline(since=-80).to_perfetto("crash.perfetto-trace").name
