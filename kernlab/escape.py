@@ -1,11 +1,35 @@
-"""Text of a dump for a page, a terminal or a plot: shown, never acted on. Imports nothing: errors are escaped, too."""
+"""Text of a dump for a page, a terminal, a plot or a spreadsheet: shown, never acted on.
+
+One function a kind of place. Imports nothing of kernlab: errors are escaped, too.
+"""
 
 from __future__ import annotations
 
 import html
+import re
+import unicodedata
 
 #: Classes of an element in which MathJax must leave `$…$` alone: no escape of a dollar sign stops it.
 NO_MATH = "tex2jax_ignore mathjax_ignore"
+
+#: Marks on one letter: no script's spelling stacks more, a flood of them would cover the lines above and below.
+_MOST_MARKS = 4
+
+#: Printable by Unicode's tables, and seen by nobody: fillers of Hangul, the blank of Braille, unseen vowels.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0")
+
+#: Words written from right to left: next to them digits and punctuation of what follows would change places.
+_RIGHT_TO_LEFT = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_RUN = re.compile(f"[{_RIGHT_TO_LEFT}]+(?: [{_RIGHT_TO_LEFT}]+)*")
+
+#: What begins a formula where a spreadsheet reads text, at the start of a cell or after the separator of other locales.
+_FORMULA = re.compile("(^\\s*|;\\s*)(?=[=+\\-@\uff1d\uff0b\uff0d\uff20])")
+
+#: How files of Excel spell a character: text that only looks so must not become it.
+_SPELT = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
+
+#: Characters of a cell that Excel takes.
+LONGEST_SHEET_CELL = 32_767
 
 
 def _visible(character: str) -> str:
@@ -19,20 +43,43 @@ def _visible(character: str) -> str:
 
 
 def show_controls(text: str, *, keep: str = "") -> str:
-    """`text` with every character that is not printable (controls, ANSI ESC, bidi marks) made visible.
+    """`text` with every character that acts instead of showing (controls, ANSI ESC, bidi marks) made visible.
 
-    Controls below 0x20 become their pictures (U+241B for ESC), others `\\x9b` or `\\u202e`; `keep` stays.
+    Controls below 0x20 become their pictures (U+241B for ESC), others `\\x9b` or `\\u202e`; so do letters that nobody
+    sees, and combining marks on nothing or above the fourth on one letter. `keep` stays.
     """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else _visible(c) for c in text)
+    if text.isascii():
+        if text.isprintable():
+            return text
+        return "".join(c if c.isprintable() or c in keep else _visible(c) for c in text)
+    shown, marks, carried = [], 0, False
+    for c in text:
+        if c.isascii():
+            marks, carried = 0, c.isalnum()
+            shown.append(c if c.isprintable() or c in keep else _visible(c))
+            continue
+        if unicodedata.category(c) in ("Mn", "Me"):
+            marks += 1
+            acts = not carried or marks > _MOST_MARKS or c in _UNSEEN
+        else:
+            acts = c not in keep and (not c.isprintable() or c in _UNSEEN)
+            marks, carried = 0, not acts
+        shown.append(_visible(c) if acts else c)
+    return "".join(shown)
 
 
 def escape_html(text: str) -> str:
-    """`text` for an element's content or a quoted attribute: no markup, no control characters.
+    """`text` for an element's content: no markup, no control characters, nothing that reorders what stands beside it.
 
+    Words from right to left are isolated by `<bdi>`; for attributes, `<title>` and SVG there is `escape_attribute`.
     The element (or one around it) needs the classes `NO_MATH`, too.
     """
+    escaped = escape_attribute(text)
+    return escaped if escaped.isascii() else _RUN.sub(r"<bdi>\g<0></bdi>", escaped)
+
+
+def escape_attribute(text: str) -> str:
+    """`text` for a quoted attribute, or an element that holds only text: no markup, no control characters."""
     return html.escape(show_controls(text), quote=True)
 
 
@@ -49,3 +96,21 @@ def escape_plot(text: str) -> str:
     """
     escaped = show_controls(text).replace("$", r"\$")
     return f"\u200a{escaped}" if escaped.startswith("_") else escaped
+
+
+def escape_csv(text: str) -> str:
+    """`text` for a CSV file that a spreadsheet may open: an apostrophe before what it would compute, as OWASP advises.
+
+    Excel and LibreOffice take a cell that begins with `=`, `+`, `-` or `@` for a formula, in quotes, too.
+    Control characters are made visible (of tabs, line feeds and carriage returns some begin a cell).
+    """
+    return _FORMULA.sub(r"\1'", show_controls(text))
+
+
+def escape_sheet(text: str) -> str:
+    """`text` for a cell of an Excel file whose type is text: what the file's XML cannot hold is made visible.
+
+    Shortened to the characters that Excel takes in a cell. Line feeds and tabs stay.
+    """
+    shown = _SPELT.sub("_x005F_", show_controls(text, keep="\n\t"))
+    return shown if len(shown) <= LONGEST_SHEET_CELL else shown[: LONGEST_SHEET_CELL - 1] + "…"

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kernlab.display.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable
-from kernlab.escape import NO_MATH, escape_html
+from kernlab.escape import NO_MATH, escape_attribute, escape_html
 from kernlab.util.addresses import is_missing
 from kernlab.util.text import shorten
 
@@ -146,7 +146,7 @@ def _cell(kind: Kind, value: Any, human_sizes: bool) -> str:
     text, exact = readable(kind, value)
     if kind == "text" and len(text) > _LONGEST_CELL:
         exact = f"{len(text):,} characters: {shorten(text, _LONGEST_TOOLTIP)}"
-    told = f' title="{escape_html(exact)}"' if exact else ""
+    told = f' title="{escape_attribute(exact)}"' if exact else ""
     return f"<td{_class(kind)}{told}>{escape_html(shorten(text, _LONGEST_CELL))}</td>"
 
 

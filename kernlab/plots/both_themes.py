@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.escape import NO_MATH, escape_html, show_controls
+from kernlab.escape import NO_MATH, escape_attribute, show_controls
 from kernlab.plots.style import DARK, LIGHT, Theme
 from kernlab.util.text import shorten
 
@@ -78,7 +78,7 @@ def swapped(own: bytes, other: bytes, alt: str, kind: str = "image/png", *, is_l
     swap = f'content:url("data:{kind};base64,{second}")'
     return (
         f'<div class="{NO_MATH}"><style>[data-jp-theme-light="{to}"] #{name},.vscode-{dark} #{name}{{{swap}}}</style>'
-        f'<img id="{name}" alt="{escape_html(alt)}" src="data:{kind};base64,{first}"></div>'
+        f'<img id="{name}" alt="{escape_attribute(alt)}" src="data:{kind};base64,{first}"></div>'
     )
 
 

@@ -9,7 +9,7 @@ import secrets
 from functools import cache
 from pathlib import Path
 
-from kernlab.escape import NO_MATH, escape_html
+from kernlab.escape import NO_MATH, escape_attribute, escape_html
 from kernlab.plots import style
 from kernlab.plots.stacks import (
     KERNEL,
@@ -71,7 +71,8 @@ def flame_html(found: Flames) -> str:
         f'<div class="head"><div><div class="title" id="{name}-title">{escape_html(head)}</div>'
         f'<div class="soft">{escape_html(below)}</div></div><div class="tools"></div></div>'
         f'<svg class="flames" height="{height}" role="img" aria-labelledby="{name}-title" '
-        f'aria-describedby="{name}-desc"><desc id="{name}-desc">{escape_html(described(found))}</desc>{boxes}</svg>'
+        f'aria-describedby="{name}-desc">'
+        f'<desc id="{name}-desc">{escape_attribute(described(found))}</desc>{boxes}</svg>'
         f'<div class="keys soft">{keys}</div>'
         '<div class="said soft" role="status">Point at a function for its threads.</div>'
         f'<script>({_script()})("{name}")</script></div>'
@@ -88,14 +89,14 @@ def _box(box: Box, found: Flames) -> str:
     top = (found.depth - 1 - box.depth) * _ROW
     room, name = int((width * _USUAL_WIDTH - 7) / _LETTER), shorten(box.name, _LONGEST_NAME)
     label = shorten(name, room) if room >= 3 else ""
-    whole = "" if label == name else f' data-name="{escape_html(name)}"'
+    whole = "" if label == name else f' data-name="{escape_attribute(name)}"'
     hair = " hair" if width * _USUAL_WIDTH < _HAIR else ""
     # Clipped by its own viewport: in a narrower page, too, a name never runs into its neighbour.
     return (
         f'<svg class="b k{box.kind}{hair}" x="{left:.4%}" y="{top}" width="{width:.4%}" height="{_ROW}" '
         f'data-x="{box.start}" data-w="{box.count}" data-d="{box.depth}"{whole}>'
-        f"<title>{escape_html(shorten(told(box, found.threads), _LONGEST))}</title>"
-        f'<rect width="100%" height="100%"/><text x="4" y="13">{escape_html(label)}</text></svg>'
+        f"<title>{escape_attribute(shorten(told(box, found.threads), _LONGEST))}</title>"
+        f'<rect width="100%" height="100%"/><text x="4" y="13">{escape_attribute(label)}</text></svg>'
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import unicodedata
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernlab.escape import escape_html, escape_plot, escape_terminal, show_controls
+from kernlab.escape import (
+    LONGEST_SHEET_CELL,
+    escape_attribute,
+    escape_csv,
+    escape_html,
+    escape_plot,
+    escape_sheet,
+    escape_terminal,
+    show_controls,
+)
 from kernlab.util import text
 
 HOSTILE = [
@@ -23,6 +33,8 @@ HOSTILE = [
     "abc\u202egnp.exe\u2066\u200f",
     "line\nbreak\ttab\r\x00nul\x7f",
     "&amp; &lt;b&gt;",
+    "Zalgo" + "\u0301" * 200,
+    "\u05e9\u05dc\u05d5\u05dd 12",
 ]
 
 
@@ -90,25 +102,126 @@ class Content(HTMLParser):
 def test_html_holds_no_markup_and_no_controls(hostile):
     escaped = escape_html(hostile)
     page = Content()
-    page.feed(f"<p title='{escaped}' class=\"{escaped}\">{escaped}</p>")
+    attribute = escape_attribute(hostile)
+    page.feed(f"<p title='{attribute}' class=\"{attribute}\">{escaped}</p>")
     page.close()
-    assert page.tags == ["p"]
+    assert page.tags in (["p"], ["p", "bdi"])
     assert page.text == show_controls(hostile)
     assert escaped.isprintable()
 
 
-@given(st.text())
+#: Text as Unicode has it, with more of what acts, or hides, than chance would draw.
+TEXT = st.text(
+    st.one_of(
+        st.characters(),
+        st.sampled_from(
+            "<>&\"'$=+-@;,_x0\t\n\r\0\x1b\x9b\u202e\u2066\u0301\u034f\u20dd\u05d0\u0627\u3164\u200b\ud800"
+        ),
+    )
+)
+
+
+@given(TEXT)
 def test_what_is_escaped_is_printable(anything):
     assert escape_html(anything).isprintable()
     assert escape_terminal(anything).isprintable()
-    assert not set(escape_html(anything)) & set("<>\"'")
+    assert escape_csv(anything).isprintable()
+    assert not set(escape_attribute(anything)) & set("<>\"'")
+    assert show_controls(show_controls(anything)) == show_controls(anything)
+
+
+@given(TEXT)
+def test_html_says_the_same_and_isolates_each_word_from_right_to_left(anything):
+    page = Content()
+    page.feed(f"<p>{escape_html(anything)}</p>")
+    page.close()
+    assert page.text == show_controls(anything)
+    outside = re.sub("<bdi>.*?</bdi>", "", escape_html(anything))
+    assert not {unicodedata.bidirectional(c) for c in outside} & {"R", "AL"}
+
+
+@given(TEXT)
+def test_no_flood_of_marks(anything):
+    marks = 0
+    for before, c in zip(" " + show_controls(anything), show_controls(anything), strict=False):
+        if unicodedata.category(c) in ("Mn", "Me"):
+            assert before.isalnum() or not before.isascii(), "it would stand on what is before the text"
+            marks += 1
+        else:
+            marks = 0
+        assert marks <= 4
+
+
+def test_marks_and_scripts_that_people_write_stay():
+    for written in (
+        "Vie\u0302\u0323t",
+        "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd",
+        "\u0928\u092e\u0938\u094d\u0924\u0947",
+        "\u65e5\u672c.txt",
+        "Gr\u00fc\u00dfe",
+    ):
+        assert show_controls(written) == written
+    assert show_controls("\u0301x") == "\\u0301x"
+    assert show_controls("e" + "\u0301" * 6) == "e" + "\u0301" * 4 + "\\u0301" * 2
+    assert show_controls("a\u3164b") == "a\\u3164b"
+
+
+#: What a spreadsheet's import begins a formula with, in the locales whose separator is a comma or a semicolon.
+COMPUTED = re.compile(r"(^|;)\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+
+
+@given(TEXT)
+def test_no_cell_of_csv_is_a_formula(anything):
+    escaped = escape_csv(anything)
+    assert not COMPUTED.search(escaped)
+    assert escape_csv(escaped) == escaped
+    assert escaped.replace("'", "") == show_controls(anything).replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ('=HYPERLINK("http://a.invalid")', '\'=HYPERLINK("http://a.invalid")'),
+        ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
+        ("-1+2", "'-1+2"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "\u2409=1"),
+        ("\r=1", "\u240d=1"),
+        ("  =1", "  '=1"),
+        ("a;=1", "a;'=1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("kworker/0:1-events", "kworker/0:1-events"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_csv_for_spreadsheets(cell, expected):
+    assert escape_csv(cell) == expected
+
+
+@given(TEXT)
+def test_cells_of_excel_hold_what_its_files_can(anything):
+    openpyxl = pytest.importorskip("openpyxl")
+    cell = escape_sheet(anything)
+    assert not openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE.search(cell)
+    assert openpyxl.utils.escape.unescape(cell) == show_controls(anything, keep="\n\t")
+
+
+def test_cells_of_excel_are_short():
+    assert len(escape_sheet("x" * 100_000)) == LONGEST_SHEET_CELL
+
+
+@given(TEXT)
+def test_nothing_in_a_plot_is_a_formula(anything):
+    math = pytest.importorskip("matplotlib.cbook").is_math_text
+    assert math(escape_plot(anything)) is False
+    assert not escape_plot(anything).startswith("_")
 
 
 def test_controls_are_seen_not_dropped():
-    assert show_controls("\x1b[31m") == "␛[31m"
+    assert show_controls("\x1b[31m") == "\u241b[31m"
     assert show_controls("a\u202eb\x9b") == "a\\u202eb\\x9b"
-    assert escape_terminal("one\ntwo\x1b", lines=True) == "one\ntwo␛"
-    assert escape_terminal("one\ntwo") == "one␊two"
+    assert escape_terminal("one\ntwo\x1b", lines=True) == "one\ntwo\u241b"
+    assert escape_terminal("one\ntwo") == "one\u240atwo"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from kernlab.debuginfo.source_lines import SourceFrame
 from kernlab.display.stacks.parts import Frame
 from kernlab.display.stacks.text import registers, segment
 from kernlab.errors import KernlabError
-from kernlab.escape import NO_MATH, escape_html
+from kernlab.escape import NO_MATH, escape_attribute, escape_html
 from kernlab.linux.stacks.saved_registers import spelt
 from kernlab.util.text import shorten
 
@@ -111,7 +111,8 @@ def _inlined(call: SourceFrame) -> str:
 
 
 def _source(line: SourceFrame) -> str:
-    return f' <span class="soft" title="{escape_html(line.path)}">{escape_html(shorten(str(line), _LONGEST))}</span>'
+    shown = escape_html(shorten(str(line), _LONGEST))
+    return f' <span class="soft" title="{escape_attribute(line.path)}">{shown}</span>'
 
 
 def _inside(frame: Frame, instructions: Instructions) -> Iterator[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
-from kernlab.escape import show_controls
-from kernlab.util.text import few
+from kernlab.escape import escape_attribute, show_controls
+from kernlab.util.text import few, shorten
 
 #: Pixels: a letter of the font is at most so wide, a box so high, and so much lies between two of them.
 _LETTER, _HEIGHT, _GAP_X, _GAP_Y, _PAD = 7.2, 26, 56, 12, 10
 #: A label that is longer is cut: names of files can be of any length.
 _LONGEST = 46
+#: Of a line below the drawing, and of a tooltip.
+_LONGEST_NOTE = 500
 #: More boxes than this nobody reads: the rest is counted.
 MOST_BOXES = 400
 #: Circles that the drawing's description names.
@@ -55,8 +56,7 @@ class Box:
     @property
     def text(self) -> str:
         """The label as it is shown."""
-        whole = show_controls(self.label)
-        return whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 1]}…"
+        return shorten(show_controls(self.label), _LONGEST)
 
     @property
     def width(self) -> float:
@@ -80,6 +80,7 @@ def draw(boxes: dict[str, Box], arrows: list[tuple[str, str]], notes: list[str])
         _columns(part, own)
         part_width, height = _place(part, own, height)
         width = max(width, part_width)
+    notes = [shorten(show_controls(note), _LONGEST_NOTE) for note in notes]
     lines = [
         f'<path d="{_path(boxes[start], boxes[end])}" '
         + (_BAD_ARROW if boxes[start].bad and boxes[end].bad else 'marker-end="url(#kl-arrow)"')
@@ -88,7 +89,7 @@ def draw(boxes: dict[str, Box], arrows: list[tuple[str, str]], notes: list[str])
     ]
     shapes = [_shape(box) for box in boxes.values()]
     text = [
-        f'<text class="note" x="8" y="{height + 18 * (row + 1):.0f}">{escape(show_controls(note))}</text>'
+        f'<text class="note" x="8" y="{height + 18 * (row + 1):.0f}">{escape_attribute(note)}</text>'
         for row, note in enumerate(notes)
     ]
     whole = height + 18 * len(notes) + 12
@@ -96,7 +97,7 @@ def draw(boxes: dict[str, Box], arrows: list[tuple[str, str]], notes: list[str])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="kl-waits" width="{width:.0f}" height="{whole:.0f}" '
         f'viewBox="0 0 {width:.0f} {whole:.0f}" role="img" '
-        f'aria-label="{escape(show_controls(_label(boxes, notes)))}" style="max-width:none"><style>{_STYLE}</style>'
+        f'aria-label="{escape_attribute(_label(boxes, notes))}" style="max-width:none"><style>{_STYLE}</style>'
         f"<defs>{_marker('kl-arrow', 'line')}{_marker('kl-bad-arrow', 'bad')}</defs>"
         + "".join([*lines, *shapes, *text])
         + "</svg>"
@@ -215,9 +216,10 @@ def _shape(box: Box) -> str:
     kind = "lock" if box.lock else "thread"
     radius = 3 if box.lock else _HEIGHT / 2
     return (
-        f'<g><title>{escape(show_controls(box.label))}</title><rect class="{kind}{" bad" if box.bad else ""}" '
+        f"<g><title>{escape_attribute(shorten(box.label, _LONGEST_NOTE))}</title>"
+        f'<rect class="{kind}{" bad" if box.bad else ""}" '
         f'x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{_HEIGHT}" rx="{radius:.0f}"/>'
-        f'<text x="{box.x + _PAD:.1f}" y="{box.y + _HEIGHT / 2 + 4:.1f}">{escape(box.text)}</text></g>'
+        f'<text x="{box.x + _PAD:.1f}" y="{box.y + _HEIGHT / 2 + 4:.1f}">{escape_attribute(box.text)}</text></g>'
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.escape import NO_MATH, show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.processes.wait_drawing import Box, draw
 
@@ -59,7 +59,7 @@ class WaitGraph:
         return draw(boxes, list(arrows), notes)
 
     def _repr_html_(self) -> str:
-        return f'<div style="overflow-x: auto">{self.to_svg()}</div>'
+        return f'<div class="{NO_MATH}" style="overflow-x: auto">{self.to_svg()}</div>'
 
     def __repr__(self) -> str:
         threads = len(set(self.edges["pid"]) | set(self.edges["holder_pid"]))
