@@ -15,6 +15,7 @@ from kernlab.errors import FaultError, KernlabError, PageExcluded
 
 if TYPE_CHECKING:
     from kernlab.dataframes.plain import plain
+    from kernlab.dataframes.spreadsheets import for_spreadsheets
     from kernlab.display.grid import show
     from kernlab.dump import Dump, open  # noqa: A004
     from kernlab.sample_dumps import sample, samples
@@ -29,6 +30,7 @@ __all__ = [
     "KernlabError",
     "PageExcluded",
     "__version__",
+    "for_spreadsheets",
     "ftrace",
     "open",
     "plain",
@@ -41,6 +43,7 @@ __all__ = [
 #: Where the names lie that are imported when first used; a place without a name after the colon is a module.
 _LATER = {
     "Dump": "kernlab.dump:Dump",
+    "for_spreadsheets": "kernlab.dataframes.spreadsheets:for_spreadsheets",
     "ftrace": "kernlab.traces.ftrace.files:",
     "open": "kernlab.dump:open",
     "plain": "kernlab.dataframes.plain:plain",

@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from kernlab.escape import escape_terminal
 
 
-class KernlabError(Exception):
+class _Shown(Exception):  # noqa: N818 - what errors and warnings have in common
+    """Text for a terminal: Python prints tracebacks and warnings by `str`, and escapes nothing."""
+
+    def __str__(self) -> str:
+        return escape_terminal(super().__str__(), lines=True)
+
+
+class KernlabError(_Shown):
     """Base of everything that kernlab raises on purpose."""
 
     _told = False
@@ -111,7 +118,7 @@ class CacheFullError(KernlabError):
     """The disk cache, or the folder that stands in for it, has no room for what must be unpacked into it."""
 
 
-class KernlabWarning(UserWarning):
+class KernlabWarning(_Shown, UserWarning):
     """Base of kernlab's warnings: reading goes on, but something was lost."""
 
 

@@ -107,10 +107,12 @@ def escape_csv(text: str) -> str:
     return _FORMULA.sub(r"\1'", show_controls(text))
 
 
-def escape_sheet(text: str) -> str:
+def escape_sheet(text: str, *, spells: bool = False) -> str:
     """`text` for a cell of an Excel file whose type is text: what the file's XML cannot hold is made visible.
 
-    Shortened to the characters that Excel takes in a cell. Line feeds and tabs stay.
+    Shortened to the characters that Excel takes in a cell. Line feeds and tabs stay. Text like `_x0041_`, which Excel
+    would read as a letter, is spelt so that it stays, unless who writes the file does that (`spells`).
     """
-    shown = _SPELT.sub("_x005F_", show_controls(text, keep="\n\t"))
+    shown = show_controls(text, keep="\n\t")
+    shown = shown if spells else _SPELT.sub("_x005F_", shown)
     return shown if len(shown) <= LONGEST_SHEET_CELL else shown[: LONGEST_SHEET_CELL - 1] + "…"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from kernlab.dataframes.spreadsheets import for_spreadsheets
 from kernlab.errors import KernlabError, MissingDependencyError
 
 #: Bytes of one message; and of one file: a browser keeps all of it in memory.
@@ -62,14 +63,18 @@ class Exports:
 
 
 def make(name: str, table: pd.DataFrame, kind: str) -> File:
-    """The file of a table; addresses are hexadecimal in CSV, and exact in both. Raises KernlabError."""
+    """The file of a table; addresses are hexadecimal in CSV, and exact in both; text in CSV computes nothing.
+
+    Raises KernlabError.
+    """
     if kind not in _TYPES:
         raise KernlabError(f"a table is exported as {' or '.join(_TYPES)}, not as {kind!r}")
     stream = io.BytesIO()
     # What is shown may be any rows in any order: their numbers say nothing outside of here.
     plain = table.reset_index(drop=isinstance(table.index, pd.RangeIndex) or table.index.name is None)
     if kind == "csv":
-        plain.to_csv(stream, index=False)
+        # A file that a browser saved is opened by a double click: nothing in it may be a formula.
+        for_spreadsheets(plain).to_csv(stream, index=False)
     else:
         try:
             plain.to_parquet(stream, index=False)

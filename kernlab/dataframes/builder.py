@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.dataframes import accessor, merging  # noqa: F401 - register .kern, and what merge() asks
+# They register .kern, and what pandas does with addresses and text of a dump.
+from kernlab.dataframes import accessor, inert, merging, spreadsheets  # noqa: F401
 from kernlab.dataframes.address import AddressArray, AddressDtype
 from kernlab.dataframes.deferred import tell_later
 from kernlab.dataframes.elements import ElementAddresses

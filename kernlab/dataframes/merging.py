@@ -1,8 +1,7 @@
-"""Two places where pandas asks no dtype, and addresses would come out wrong in silence: merge() and to_excel().
+"""Where pandas asks no dtype, and addresses would come out wrong in silence: merge().
 
 merge() of an address column with other integers compares objects, and an address never equals the negative number that
 C prints for it, nor a float that lost its low bits: here they are read by the rule of kernlab/util/addresses.py.
-A cell's number in Excel is a float, so an address is written as text.
 """
 
 from __future__ import annotations
@@ -10,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
-
 from kernlab.dataframes.address import AddressArray, AddressDtype
-from kernlab.util.text import Address
 
 
 def _with_addresses(coerce: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -40,26 +36,14 @@ def _with_addresses(coerce: Callable[[Any], None]) -> Callable[[Any], None]:
     return coerce_keys
 
 
-def _with_text(convert: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """pandas' own step that makes a value one of Excel's, after addresses became text."""
-
-    def value_with_format(writer: Any, value: Any) -> Any:
-        return convert(writer, str(value) if isinstance(value, Address) else value)
-
-    return value_with_format
-
-
 def install() -> None:
-    """Put it into pandas, where this pandas has these steps."""
+    """Put it into pandas, where this pandas has the step."""
     from pandas.core.reshape import merge
 
-    for owner, name, around in (
-        (getattr(merge, "_MergeOperation", None), "_maybe_coerce_merge_keys", _with_addresses),
-        (pd.ExcelWriter, "_value_with_fmt", _with_text),
-    ):
-        step: Any = getattr(owner, name, None)
-        if step is not None:
-            setattr(owner, name, around(step))
+    owner: Any = getattr(merge, "_MergeOperation", None)
+    step: Any = getattr(owner, "_maybe_coerce_merge_keys", None)
+    if step is not None:
+        owner._maybe_coerce_merge_keys = _with_addresses(step)
 
 
 install()
