@@ -67,7 +67,8 @@ def flame_html(found: Flames) -> str:
     used = sorted({box.kind for box in found.boxes} - {ROOT})
     keys = "".join(f'<span><i class="k{kind}"></i>{escape_html(KINDS[kind])}</span>' for kind in used)
     return (
-        f'<div id="{name}" class="{NO_MATH}" data-lm-suppress-shortcuts="true"><style>{_sheet(name)}</style>'
+        f'<div id="{name}" class="kernlab-flames {NO_MATH}" data-lm-suppress-shortcuts="true">'
+        f"<style>{_sheet(name)}</style>"
         f'<div class="head"><div><div class="title" id="{name}-title">{escape_html(head)}</div>'
         f'<div class="soft">{escape_html(below)}</div></div><div class="tools"></div></div>'
         f'<svg class="flames" height="{height}" role="img" aria-labelledby="{name}-title" '

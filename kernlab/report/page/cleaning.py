@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
 _REFERENCES = ("aria-labelledby", "aria-describedby")
+_TABLE = ("table", "caption", "tr", "td", "th")
 _ROLES = frozenset(("img", "presentation", "none", "note", "group", "list", "listitem"))
 
 _CLASS = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
@@ -98,7 +99,7 @@ def _attributes(
 ) -> None:
     drawn = element.name == "svg" or _is_drawn(element)
     allowed = EVERYWHERE | (SVG_OWN if drawn else OWN.get(element.name, set()))
-    style = styles.name(str(element.get("style", "")))
+    style = styles.name(str(element.get("style", "")), in_table=element.name in _TABLE)
     kept: dict[str, Any] = {}
     for key, raw in element.attrs.items():
         name = key.lower()

@@ -67,14 +67,18 @@ class Figures:
             size = _size(str(image.get("src", "")))
             if size is not None and not image.has_attr("width"):
                 image["width"], image["height"] = map(str, size)
+                if size[1] > size[0]:
+                    image["class"] = f"{image.get('class', '')} r-tall".strip()
             if not _is_dark(image):
                 self._once(soup, image, space)
         for image in list(soup.find_all("img")):
             if int(str(image.get("width") or 0)) > _NARROW and not _is_dark(image):
                 _scrolled(soup, image, section)
-        for drawn in soup.find_all("svg"):
+        for drawn in list(soup.find_all("svg")):
             if drawn.find_parent("svg") is None:
                 _drawing(drawn, section)
+                if _pixels(drawn) > _NARROW:
+                    _scrolled(soup, drawn, section)
 
     @staticmethod
     def _describe(image: Tag, section: str) -> None:
@@ -100,7 +104,7 @@ def _is_dark(image: Tag) -> bool:
 
 
 def _scrolled(soup: BeautifulSoup, image: Tag, section: str) -> None:
-    other = image.find_next_sibling("img")
+    other = image.find_next_sibling("img") if image.name == "img" else None
     frame = soup.new_tag(
         "div",
         attrs={
@@ -113,6 +117,12 @@ def _scrolled(soup: BeautifulSoup, image: Tag, section: str) -> None:
     image.wrap(frame)
     if other is not None and _is_dark(other):
         frame.append(other.extract())
+
+
+def _pixels(drawn: Tag) -> float:
+    """How wide a drawing with a frame of its own is; 0 for one that takes the width that it is given."""
+    width = re.fullmatch(r"(\d+(?:\.\d+)?)(?:px|pt)?", str(drawn.get("width", "")))
+    return float(width[1]) if width and drawn.has_attr("viewbox") else 0
 
 
 def _drawing(drawn: Tag, section: str) -> None:

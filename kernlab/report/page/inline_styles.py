@@ -53,6 +53,7 @@ _FUNCTIONS = frozenset(("rgb", "rgba", "hsl", "hsla", "var", ""))
 _NUMBER = re.compile(r"(?<![\w#.-])(-?)(\d*\.?\d+)([a-z%]*)", re.IGNORECASE)
 #: The most of a length in its unit: more would push aside what stands beside it. Without a unit: weights, colours.
 _MOST = {"px": 200, "pt": 150, "em": 12, "rem": 12, "ch": 40, "%": 200, "": 1000}
+_BOXES = ("padding", "margin", "border", "white-space", "font-size", "vertical-align")
 _LONGEST, _MOST_RULES = 2000, 20_000
 
 
@@ -62,9 +63,12 @@ class InlineStyles:
     def __init__(self) -> None:
         self._rules: dict[str, str] = {}
 
-    def name(self, style: str) -> str:
-        """The class that stands for a style attribute; '' where nothing of it may stay."""
-        kept = harmless(style)
+    def name(self, style: str, *, in_table: bool = False) -> str:
+        """The class that stands for a style attribute; '' where nothing of it may stay.
+
+        `in_table`: of a table and its cells only what says something of their text; the page's tables look alike.
+        """
+        kept = harmless(style, without=_BOXES if in_table else ())
         if not kept:
             return ""
         name = f"s-{hashlib.sha256(kept.encode()).hexdigest()[:10]}"
@@ -78,15 +82,18 @@ class InlineStyles:
         return "\n".join(f".{name}{{{rule}}}" for name, rule in sorted(self._rules.items()))
 
 
-def harmless(style: str) -> str:
-    """Those declarations of a style attribute that only say how text looks in its own place."""
+def harmless(style: str, *, without: tuple[str, ...] = ()) -> str:
+    """Those declarations of a style attribute that only say how text looks in its own place.
+
+    Properties that begin with one of `without` are left out.
+    """
     if len(style) > _LONGEST:
         return ""
     kept = []
     for declaration in style.split(";"):
         name, colon, value = declaration.partition(":")
         name, value = name.strip().lower(), value.strip().removesuffix("!important").strip()
-        if colon and name in _PROPERTIES and value and _is_plain(value):
+        if colon and name in _PROPERTIES and not name.startswith(without) and value and _is_plain(value):
             kept.append(f"{name}:{value}")
     return ";".join(kept)
 

@@ -21,6 +21,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 #: An SVG above so many letters gives way to a picture of dots where there is one.
 _HEAVY_SVG = 600_000
+#: Letters of a line that a phone shows.
+_NARROW = 40
 _UNTYPESET = {
     "text/latex": "A formula",
     "application/javascript": "A script",
@@ -59,7 +61,7 @@ class Dress:
 def shown(output: Mapping[str, Any], dress: Dress, space: str, section: str) -> str:
     """An output that is no error as HTML; '' for one that shows nothing."""
     if output.get("output_type") == "stream":
-        return _stream(str(output.get("name")), _text(output.get("text")))
+        return _stream(str(output.get("name")), _text(output.get("text")), section)
     data = output.get("data")
     if not isinstance(data, Mapping):
         return ""
@@ -92,7 +94,7 @@ def _forms(data: Mapping[str, Any], metadata: Any, dress: Dress, space: str, sec
         )
     plain = _text(data.get("text/plain"))
     if plain and not plain.startswith("<IPython.core.display."):
-        yield f'<pre class="r-text {NO_MATH}">{code.preformatted(plain)}</pre>'
+        yield _printed(code.preformatted(plain), section)
     for kind, what in _UNTYPESET.items():
         if kind in data:
             yield _left_out(f"{what} is left out: this page runs and typesets nothing.")
@@ -108,16 +110,25 @@ def failure(error: Mapping[str, Any]) -> tuple[str, str]:
     return last or "it says no reason", "\n".join(lines)
 
 
-def _stream(name: str, text: str) -> str:
+def _stream(name: str, text: str, section: str) -> str:
     body = code.preformatted(text)
     if not body.strip():
         return ""
     if name == "stderr":
         return (
-            f'<details class="r-said"><summary>Messages while this was made</summary>'
-            f'<pre class="r-text {NO_MATH}">{body}</pre></details>'
+            '<details class="r-said"><summary>Messages while this was made</summary>'
+            f"{_printed(body, section)}</details>"
         )
-    return f'<pre class="r-text {NO_MATH}">{body}</pre>'
+    return _printed(body, section)
+
+
+def _printed(body: str, section: str) -> str:
+    """Escaped lines; where they are too long for a phone, the keyboard can scroll them."""
+    scrolls = any(len(line) > _NARROW for line in body.split("\n"))
+    told = (
+        f' role="group" tabindex="0" aria-label="Printed in {escape_html(f"“{section}”")}"' if scrolls else ""
+    )
+    return f'<pre class="r-text {NO_MATH}"{told}>{body}</pre>'
 
 
 def _text(data: Any) -> str:

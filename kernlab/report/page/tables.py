@@ -14,11 +14,11 @@ _NUMBER = re.compile(
     r"[+\-−]?[\d,_.]+(?:e[+-]?\d+)?\s?(?:%|[KMGTPE]?i?B|[mµn]?s)?|–|NaN|<NA>|NaT|None|…|", re.ASCII
 )
 _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
-#: Letters in a row that a phone shows without scrolling; columns from which on print sets a table small, and smallest.
-_NARROW, _WIDE, _WIDEST = 34, 8, 13
+#: Letters in a row that a phone shows without scrolling; that fit a page in print, in a small print, in the smallest.
+_NARROW, _PRINTED, _SMALL, _SMALLEST = 34, 105, 130, 165
 _LONGEST_NAME = 120
-#: Letters from which on a cell's text is broken into lines.
-_LONG = 60
+#: Letters from which on a cell's text is broken into lines; and, in print, a word.
+_LONG, _LONG_WORD = 60, 26
 
 
 class Tables:
@@ -32,13 +32,10 @@ class Tables:
         for table in list(soup.find_all("table")):
             _heads(soup, table)
             rows = _rows(table)
-            width = max((len(row) for row in rows), default=0)
-            classes = [*str(table.get("class", "")).split(), "r-table"]
-            if width >= _WIDE:
-                classes.append("r-widest" if width >= _WIDEST else "r-wide")
-            table["class"] = " ".join(classes)
+            classes = str(table.get("class", "")).split()
             if "dataframe" in classes:
                 _numbers(rows)
+            table["class"] = " ".join([*classes, "r-table", *_printed(rows)])
             for cell in (cell for row in rows for cell in row):
                 if len(cell.get_text()) > _LONG and "lines" not in str(cell.get("class", "")).split():
                     cell["class"] = f"{cell.get('class', '')} r-long".strip()
@@ -97,6 +94,26 @@ def _make_head(soup: BeautifulSoup, table: Tag) -> None:
         caption.insert_after(head)
     else:
         table.insert(0, head)
+
+
+def _printed(rows: list[list[Tag]]) -> list[str]:
+    """Classes for print, by the letters of each column that cannot be broken."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for place, cell in enumerate(row):
+            text = cell.get_text()
+            kept = (
+                text if "n" in str(cell.get("class", "")).split() else max(text.split(), key=len, default="")
+            )
+            if len(kept) > _LONG_WORD and len(text) <= _LONG:
+                cell["class"] = f"{cell.get('class', '')} r-word".strip()
+            widths[place] = max(widths.get(place, 0), min(len(kept), _LONG_WORD))
+    letters = sum(widths.values()) + 2 * len(widths)
+    if letters <= _PRINTED:
+        return []
+    return (
+        ["r-wide"] if letters <= _SMALL else ["r-widest"] if letters <= _SMALLEST else ["r-widest", "r-break"]
+    )
 
 
 def _caption(soup: BeautifulSoup, table: Tag) -> None:

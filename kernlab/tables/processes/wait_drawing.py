@@ -115,7 +115,7 @@ _BAD_ARROW = 'class="bad" marker-end="url(#kl-bad-arrow)"'
 
 def _marker(name: str, colour: str) -> str:
     return (
-        f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+        f'<marker id="{name}" class="{colour}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
         'markerUnits="userSpaceOnUse" orient="auto">'
         f'<path d="M0,0 L8,4 L0,8 z" style="fill: var(--{colour}); stroke: none"/></marker>'
     )
