@@ -1,0 +1,151 @@
+"""The sections of a report that tell of memory: who has it, as a figure and as tables of at most ten rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from kernlab.errors import KernlabError
+from kernlab.report import memory_words
+from kernlab.report.parts import Figure, Folded, Part, Section, Table, Words
+from kernlab.util.text import human_bytes, percent
+
+if TYPE_CHECKING:
+    from kernlab.dump import Dump
+
+_TOP = 10
+
+
+def memory(dump: Dump) -> Section:
+    """Where the memory is: its kinds, the largest processes, caches, files."""
+    groups = memory_words.by_group(dump)
+    whole = max(int(groups["bytes"].sum()), 1)
+    parts: list[Part] = [
+        Table(
+            "What memory was used for",
+            groups,
+            {"group": "what", "bytes": "size", "share": "share"},
+        ),
+        Figure(
+            dump.plot.memory(),
+            "The longer a bar, the more memory is of that kind; the bars add up to all of it. “Not usable” is what the "
+            "kernel never had to give, such as the memory kept for the crash kernel.",
+        ),
+        *_processes(dump, whole),
+        *_slabs(dump, whole),
+        *_files(dump, whole),
+    ]
+    return Section("Where the memory is", parts)
+
+
+def _processes(dump: Dump, whole: int) -> list[Part]:
+    table = dump.memory_by_process
+    table = table.assign(share=table["pss_bytes"].astype("float64") / whole)
+    top = table.sort_values("pss_bytes", ascending=False, kind="stable").head(_TOP)
+    if not len(top):
+        return []
+    swapped = bool(top["swap_bytes"].fillna(0).gt(0).any())
+    columns = {
+        "comm": "process",
+        "pid": "pid",
+        "pss_bytes": "holds",
+        "share": "share",
+        "anon_bytes": "its own",
+        **({"swap_bytes": "swapped out"} if swapped else {}),
+        "oom_score_adj": "OOM adjustment",
+    }
+    return [Table(f"The largest processes, {len(top)} of {len(table):,}", top, columns)]
+
+
+def _slabs(dump: Dump, whole: int) -> list[Part]:
+    table = dump.slabs
+    table = table.assign(share=table["bytes"].astype("float64") / whole)
+    top = table.sort_values("bytes", ascending=False, kind="stable").head(_TOP)
+    if not len(top):
+        return []
+    first, held = str(top["name"].iloc[0]), top["bytes"].iloc[0]
+    said = f"The kernel's own objects: the largest cache, {first}, has {human_bytes(held)}."
+    shown = Table(
+        f"The largest slab caches, {len(top)} of {len(table):,}",
+        top,
+        {
+            "name": "cache",
+            "bytes": "size",
+            "share": "share",
+            "active": "objects in use",
+            "object_size": "bytes each",
+        },
+    )
+    if float(top["share"].iloc[0]) > 0.02:
+        return [Words(said), shown]
+    return [Folded(said.replace(":", ",", 1), [shown])]
+
+
+def _files(dump: Dump, whole: int) -> list[Part]:
+    table = dump.memory_by_file
+    size = float(table["bytes"].astype("float64").sum())
+    if not len(table) or size < 0.01 * whole:
+        return []
+    table = table.assign(share=table["bytes"].astype("float64") / whole)
+    top = table.sort_values("bytes", ascending=False, kind="stable").head(_TOP)
+    shown = Table(
+        f"Files that fill memory, {len(top)} of {len(table):,}",
+        top,
+        {
+            "path": "file",
+            "fs": "file system",
+            "bytes": "in memory",
+            "share": "share",
+            "dirty_bytes": "not yet on disk",
+        },
+    )
+    return [Folded(f"Files hold {human_bytes(size)} ({percent(size / whole)}) of memory", [shown])]
+
+
+def memory_in_depth(dump: Dump) -> Section:
+    """More of memory: processes and caches as figures, zones and their watermarks, cgroups, swap, tmpfs."""
+    parts: list[Part] = [
+        Figure(
+            dump.plot.processes(),
+            "Processes by what they hold; what several share is counted once, in parts.",
+        ),
+        Figure(dump.plot.slabs(), "Caches of kernel objects; what is free in them other uses cannot have."),
+        Figure(
+            dump.plot.zones(),
+            "Each zone of memory by use. Below its low mark the kernel reclaims, below the min mark allocations wait.",
+        ),
+        *_cgroups(dump),
+        *_rest("Swap areas", dump.swap, {"path": "area", "size_bytes": "size", "used_bytes": "used"}),
+        *_rest(
+            "File systems in memory",
+            dump.tmpfs.sort_values("resident_bytes", ascending=False, kind="stable"),
+            {
+                "mount": "mounted at",
+                "resident_bytes": "holds",
+                "swap_bytes": "swapped",
+                "size_bytes": "may hold",
+            },
+        ),
+    ]
+    return Section("Memory in depth", parts)
+
+
+def _cgroups(dump: Dump) -> list[Part]:
+    try:
+        table = dump.memory_by_cgroup
+    except KernlabError:  # CONFIG_MEMCG=n
+        return []
+    top = table.sort_values("usage_bytes", ascending=False, kind="stable").head(_TOP)
+    return _rest(
+        f"Control groups by use, {len(top)} of {len(table):,}",
+        top,
+        {"path": "control group", "usage_bytes": "uses", "limit_bytes": "may use", "oom_kill_local": "kills"},
+    )
+
+
+def _rest(caption: str, table: pd.DataFrame, columns: dict[str, str]) -> list[Part]:
+    """A table of which a few rows are enough; nothing where there is none."""
+    if not len(table):
+        return []
+    return [Table(caption, table.head(_TOP), columns)]

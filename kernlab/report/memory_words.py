@@ -1,0 +1,122 @@
+"""A dump in, what ate its memory in plain words out: who has how much of what the kernel can give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.escape import show_controls
+from kernlab.linux.whatis.threads import say_thread
+from kernlab.util.text import human_bytes, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kernlab.dump import Dump
+
+#: What readers know of memory: a name, and the kinds of `dump.memory` that it stands for.
+_GROUPS = (
+    ("memory of programs", ("anon", "THP", "hugetlb", "swap cache")),
+    ("files in memory (tmpfs) and shared memory", ("shmem",)),
+    ("copies of files (page cache, given back when needed)", ("file",)),
+    ("objects of the kernel (slab caches)", ("slab", "large kmalloc")),
+    ("page tables", ("page table",)),
+    (
+        "other memory of the kernel",
+        ("kernel stack", "vmalloc", "vmap", "percpu", "zsmalloc", "network", "other kernel"),
+    ),
+    ("free", ("free", "pcp")),
+)
+
+#: A share above which nobody ran out of memory.
+_PLENTY = 0.15
+#: A share from which on a group is worth a word.
+_WORTH = 0.03
+
+
+def by_group(dump: Dump) -> pd.DataFrame:
+    """What memory is used for: group, bytes, share (of all that the kernel manages), the largest first, free last."""
+    import pandas as pd
+
+    table = dump.memory
+    size = table["bytes"].astype("float64").fillna(0.0).groupby(table["kind"].astype(str)).sum()
+    rows = [(name, int(size.reindex(list(kinds)).fillna(0.0).sum())) for name, kinds in _GROUPS]
+    whole = max(sum(held for _, held in rows), 1)
+    found = pd.DataFrame(
+        [(name, held, held / whole) for name, held in rows], columns=["group", "bytes", "share"]
+    )
+    found = found[found["bytes"] > 0]
+    is_free = found["group"] == "free"
+    return pd.concat([found[~is_free].sort_values("bytes", ascending=False), found[is_free]]).reset_index(
+        drop=True
+    )
+
+
+def is_short(dump: Dump) -> bool:
+    """Was memory short at the end: next to nothing free, and no page cache to take it from?"""
+    groups = by_group(dump).set_index("group")["share"]
+    easy = groups.get("free", 0.0) + groups.get(_GROUPS[2][0], 0.0)
+    return bool(easy < _PLENTY)
+
+
+def answer(dump: Dump) -> list[str]:
+    """What ate the memory, in a few sentences, each with its numbers."""
+    groups = by_group(dump)
+    whole = int(groups["bytes"].sum())
+    free = int(groups.loc[groups["group"] == "free", "bytes"].sum())
+    used = groups[(groups["group"] != "free") & (groups["share"] >= _WORTH)]
+    said = [
+        f"{human_bytes(held)} ({percent(share)}) {name}"
+        for name, held, share in zip(used["group"], used["bytes"], used["share"], strict=True)
+    ]
+    short = is_short(dump)
+    first = (
+        f"Memory was short: of {human_bytes(whole)} only {human_bytes(free)} ({percent(free / max(whole, 1))}) were "
+        "free."
+        if short
+        else f"Memory was not short: {human_bytes(free)} of {human_bytes(whole)} ({percent(free / max(whole, 1))}) "
+        "were free, or in copies of files that the kernel gives back when it needs to."
+    )
+    words = [first]
+    if said:
+        words.append(f"In use: {'; '.join(said)}.")
+    words += _largest(dump, whole)
+    return words
+
+
+def _largest(dump: Dump, whole: int) -> list[str]:
+    """The largest process and the largest slab cache."""
+    words = []
+    processes = dump.memory_by_process
+    held = processes["pss_bytes"].astype("float64").fillna(0.0)
+    if len(processes) and held.max() > 0:
+        row = int(np.argmax(held.to_numpy()))
+        who = say_thread(show_controls(str(processes["comm"].iloc[row])), processes["pid"].iloc[row])
+        words.append(
+            f"The largest process is {who} with {human_bytes(int(held.iloc[row]))} "
+            f"({percent(held.iloc[row] / max(whole, 1))})"
+            + _next_largest(processes, held.to_numpy(), row)
+            + "."
+        )
+    slabs = dump.slabs
+    size = slabs["bytes"].astype("float64").fillna(0.0)
+    if len(slabs) and size.max() >= _WORTH * whole:
+        row = int(np.argmax(size.to_numpy()))
+        words.append(
+            f"The largest cache of kernel objects is {show_controls(str(slabs['name'].iloc[row]))} with "
+            f"{human_bytes(int(size.iloc[row]))} ({percent(size.iloc[row] / max(whole, 1))})."
+        )
+    return words
+
+
+def _next_largest(processes: pd.DataFrame, held: npt.NDArray[Any], row: int) -> str:
+    if len(held) < 2:
+        return ""
+    others = np.where(np.arange(len(held)) == row, -1.0, held)
+    second = int(np.argmax(others))
+    if others[second] <= 0:
+        return ""
+    who = say_thread(show_controls(str(processes["comm"].iloc[second])), processes["pid"].iloc[second])
+    return f"; the next, {who}, has {human_bytes(int(others[second]))}"

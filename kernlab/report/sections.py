@@ -1,0 +1,222 @@
+"""The sections of a report that every dump has: the story, the log, the stack, the machine, what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from kernlab.display.summary import summary
+from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
+from kernlab.linux.whatis.threads import say_thread
+from kernlab.report import io_words, memory_words
+from kernlab.report.death import death
+from kernlab.report.explain import in_words, split_symbol
+from kernlab.report.hangs import root_holder
+from kernlab.report.parts import Folded, Heading, Items, Lines, Part, Section, Table, Words, seconds
+from kernlab.report.story import story
+
+if TYPE_CHECKING:
+    from kernlab.display.stacks.stack import Stack
+    from kernlab.dump import Dump
+
+#: Lines of the log that are shown at once, around the death; and of the whole report, folded.
+_SHOWN, _FOLDED = 12, 400
+#: Stacks of others that are shown beside that of who died.
+_MOST_STACKS = 4
+#: What is read of a record: some hold a whole table.
+_LONGEST_LINE = 400
+
+
+def in_short(dump: Dump) -> Section:
+    """The four answers that a reader comes for: what died, why, what ate the memory, what to do next."""
+    told = story(dump)
+    parts: list[Part] = [Heading("What died"), *map(Words, told.died)]
+    parts += [Heading("Why"), Items(told.why)]
+    if told.doubts:
+        parts += [Heading("How sure that is"), Items(told.doubts)]
+    parts.append(Heading("What ate the memory"))
+    try:
+        parts += map(Words, memory_words.answer(dump))
+    except KernlabError as error:
+        parts.append(Words(f"The dump does not tell: {error}"))
+    disks = io_words.answer(dump)
+    if disks and not any(one in told.why for one in disks):
+        parts += [Heading("What the disks did"), Items(disks)]
+    parts += [Heading("What to do next"), Items(told.next, numbered=True)]
+    return Section("In short", parts)
+
+
+def last_words(dump: Dump) -> Section:
+    """The log where the last trouble begins, up to the panic."""
+    log = dump.log
+    if not len(log):
+        return Section("What the kernel said last", [Words("The dump holds no log.")])
+    end = death(dump)
+    found = end.report
+    first, last = found if found is not None else (max(0, len(log) - _SHOWN), len(log) - 1)
+    lines = _log_lines(log, first, min(last + 1, len(log)))
+    begin = lines[:_SHOWN]
+    parts: list[Part] = [
+        Words(
+            "The kernel's log from where its last trouble begins; times are seconds since boot."
+            if found is not None
+            else "The end of the kernel's log, which tells of no trouble; times are seconds since boot."
+        ),
+    ]
+    cut = len(lines) - _SHOWN - 1
+    begin = [*begin, f"    … {cut:,} more line{'s' if cut > 1 else ''} …", lines[-1]] if cut > 0 else lines
+    parts.append(Lines(begin))
+    around = _log_lines(log, max(0, first - 20), min(last + 21, len(log)))
+    if len(around) > len(begin):
+        most = around if len(around) <= _FOLDED else [*around[: _FOLDED - 50], "    …", *around[-50:]]
+        parts.append(Folded(f"All {len(around):,} lines of it, with those before and after", [Lines(most)]))
+    return Section("What the kernel said last", parts)
+
+
+def _log_lines(log: pd.DataFrame, first: int, last: int) -> list[str]:
+    """Records as dmesg prints them; one of several lines stays several."""
+    lines = []
+    for time, text in zip(log["timestamp"].iloc[first:last], log["text"].iloc[first:last], strict=True):
+        stamp = " " * 13 if pd.isna(time) else f"[{time.total_seconds():12.6f}]"
+        said = text if isinstance(text, str) else "(this record cannot be read)"
+        for line in said.split("\n"):
+            shown = show_controls(line)
+            lines.append(f"{stamp} {shown[:_LONGEST_LINE]}{'…' if len(shown) > _LONGEST_LINE else ''}")
+    return lines
+
+
+def stacks(dump: Dump) -> Section:
+    """The stack of who died, each frame in plain words; and of who keeps the others waiting, where somebody does."""
+    parts: list[Part] = []
+    end = death(dump)
+    shown: list[int] = []
+    if end.kind != "stopped" or end.cpu is not None:
+        try:
+            who = end.who or "The thread that panicked"
+            parts += _stack(dump.stack.of_panic(), f"{who}, which panicked on CPU {end.cpu}")
+            shown += [end.pid] if end.pid is not None else []
+        except KernlabError as error:
+            parts.append(Words(f"The stack of who panicked is not known: {error}"))
+    for what, pid in _others(dump):
+        if pid in shown or len(shown) > _MOST_STACKS:
+            continue
+        shown.append(pid)
+        try:
+            parts += _stack(dump.stack(pid), what)
+        except KernlabError as error:
+            parts.append(Words(f"{what}: {error}"))
+    if not parts:
+        return Section(
+            "Where it stood", [Words("No CPU had panicked, and nobody is known to keep others waiting.")]
+        )
+    lead = Words(
+        "Each thread's chain of calls when the machine died, the latest first: read from the bottom up to follow how "
+        "it came there."
+    )
+    return Section("Where it stood", [lead, *parts])
+
+
+def _others(dump: Dump) -> list[tuple[str, int]]:
+    """Threads whose stacks tell more than that of who panicked: those in a deadlock, who holds what others wait for."""
+    found: list[tuple[str, int]] = []
+    tasks = dump.tasks.drop_duplicates("pid").set_index("pid")["comm"]
+    try:
+        graph = dump.waits.graph()
+        found += [
+            (f"{say_thread(str(tasks.get(pid, '?')), pid)}, part of a deadlock", pid)
+            for cycle in graph.cycles
+            for pid in cycle
+        ]
+        root = root_holder(dump)
+        if root is not None and not graph.cycles:
+            found.append((f"{say_thread(str(tasks.get(root, '?')), root)}, for whom others wait", root))
+    except KernlabError:
+        pass
+    return found
+
+
+def _stack(stack: Stack, title: str) -> list[Part]:
+    rows = stack.frames
+    parts: list[Part] = [Heading(title)]
+    sure = rows[rows["reliable"]]
+    if not len(sure):
+        return [*parts, Words("No frame of it is known."), *map(Words, stack.problems[:2])]
+    names = [str(one) if isinstance(one, str) else "?" for one in sure["symbol"]]
+    split = [split_symbol(name) for name in names]
+    frame = pd.DataFrame(
+        {
+            "function": [function for function, _ in split],
+            "module": [module or "kernel" for _, module in split],
+            "words": [in_words(name) or "–" for name in names],
+        }
+    )
+    parts.append(
+        Table(
+            f"Calls of {title.split(',')[0]}, the latest first",
+            frame,
+            {"function": "function", "module": "of", "words": "in words"},
+        )
+    )
+    parts.append(Folded("As the kernel prints it, with registers", [Lines(str(stack).split("\n"))]))
+    return parts
+
+
+def cpus(dump: Dump) -> Section:
+    """What each CPU ran when the machine died."""
+    tasks = dump.tasks
+    running = tasks[tasks["on_cpu"].fillna(False)].sort_values("cpu", kind="stable")
+    if not len(running):
+        return Section("What the CPUs did")
+    blocked = int((tasks["state"] == "D").sum())
+    busy = running[running["pid"] != 0]
+    words = (
+        f"{len(busy):,} of {len(running):,} CPUs ran a thread, the others were idle. Of "
+        f"{int((tasks['pid'] > 0).sum()):,} threads {blocked:,} slept where nothing can wake them (state D)."
+    )
+    shown = busy.head(16)
+    parts: list[Part] = [Words(words)]
+    if len(shown):
+        caption = "Threads on CPUs" + (f", {len(shown)} of {len(busy):,}" if len(busy) > len(shown) else "")
+        parts.append(
+            Table(
+                caption,
+                shown,
+                {
+                    "cpu": "CPU",
+                    "comm": "thread",
+                    "pid": "pid",
+                    "utime": "as a program",
+                    "stime": "in the kernel",
+                },
+            )
+        )
+    return Section("What the CPUs did", parts)
+
+
+def machine(dump: Dump) -> Section:
+    """Facts of the machine, its kernel and the dump."""
+    told = summary(dump)
+    rows = pd.DataFrame([(name, value) for name, value in told.rows], columns=["fact", "value"])
+    up = dump.info["uptime"]
+    words = f"It had been up for {seconds(up)}." if up is not None and not pd.isna(up) else ""
+    parts: list[Part] = [Table("The machine", rows, {"fact": "what", "value": "as the dump tells"})]
+    return Section("The machine", [Words(words), *parts] if words else parts)
+
+
+def missing(dump: Dump) -> Section:
+    """What the dump lacks, as the file and every table so far say it."""
+    problems = dump.problems
+    if not problems:
+        return Section(
+            "What this dump lacks", [Words("Nothing that was looked at: all tables could be read whole.")]
+        )
+    return Section(
+        "What this dump lacks",
+        [
+            Words("What could not be read; what depends on it above may be incomplete."),
+            Items([show_controls(problem) for problem in problems[:40]]),
+            *([Words(f"And {len(problems) - 40:,} more.")] if len(problems) > 40 else []),
+        ],
+    )

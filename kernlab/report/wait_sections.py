@@ -1,0 +1,73 @@
+"""The sections of a report that tell of waiting: who waits for whom, drawn and as a table, and what all threads did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernlab.escape import show_controls
+from kernlab.report.parts import Figure, Folded, Items, Markup, Part, Section, Table, Words
+
+if TYPE_CHECKING:
+    from kernlab.dump import Dump
+
+_TOP = 15
+_COLUMNS = {
+    "comm": "thread",
+    "pid": "pid",
+    "state": "state",
+    "since": "asleep for",
+    "type": "waits for a",
+    "name": "named",
+    "holder_comm": "which is held by",
+    "holder_pid": "pid",
+}
+
+
+def waits(dump: Dump) -> Section:
+    """Who waits for whom; nothing where nobody waits for a thread, and nobody sleeps where nothing wakes him."""
+    table = dump.waits
+    graph = table.graph()
+    stuck = table[(table["state"] == "D") | table["holder_pid"].notna()]
+    if not len(stuck):
+        return Section("Who waits for whom")
+    parts: list[Part] = []
+    if len(graph.edges):
+        parts += [
+            Words(
+                "Arrows lead from who waits (round) over what is waited for (square) to who has it. "
+                + (
+                    "A circle is a deadlock: none of its threads will ever go on."
+                    if graph.cycles
+                    else "There is no circle: no deadlock. Where all arrows end is who keeps the others waiting."
+                )
+            ),
+            Markup(f"<figure>{graph.to_svg()}</figure>", repr(graph)),
+        ]
+        if graph.cycles:
+            parts.append(Items([show_controls(line) for line in graph.deadlocks]))
+    top = stuck.sort_values("since", ascending=False, kind="stable").head(_TOP)
+    parts.append(Table(f"Threads that wait, the longest first, {len(top)} of {len(stuck):,}", top, _COLUMNS))
+    return Section("Who waits for whom", parts)
+
+
+def all_threads(dump: Dump) -> Section:
+    """What all threads were doing, as a flame graph and as groups of equal stacks."""
+    groups = dump.stacks.groups()
+    parts: list[Part] = [
+        Figure(
+            dump.plot.stacks(),
+            "Every thread counts once, callers stand below what they called: the widest towers are what most did.",
+        )
+    ]
+    blocked = dump.stacks[dump.stacks["state"] == "D"]
+    if len(blocked):
+        groups = blocked.groups()
+        parts.append(Words("Threads that nothing can wake (state D), equal stacks together:"))
+    shown = groups.head(8)
+    parts.append(
+        Folded(
+            f"The {len(shown)} most frequent stacks of {len(groups):,}",
+            [Table("Equal stacks", shown, {"count": "threads", "comms": "names", "frames": "stack"})],
+        )
+    )
+    return Section("What everybody was doing", parts)
