@@ -287,7 +287,9 @@ def _written(notebook: Any, suffix: str) -> bytes:
         raise MissingDependencyError(
             f'{error.name} is not installed: pip install "kernlab[report]" brings what reports are made with'
         ) from error
-    page, _ = ReportExporter().from_notebook_node(notebook)
+    # nbconvert has no types.
+    exporter: Any = ReportExporter
+    page, _ = exporter().from_notebook_node(notebook)
     data: bytes = page.encode("utf-8", "backslashreplace")
     if suffix != ".pdf":
         return data
