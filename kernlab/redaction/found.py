@@ -19,6 +19,7 @@ from kernlab.redaction.levels import STRICT
 from kernlab.redaction.literals import Literals
 from kernlab.redaction.map_file import RedactionMap
 from kernlab.redaction.vocabulary import Vocabulary
+from kernlab.walk.lists import list_entries
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -70,6 +71,23 @@ class Found:
         for row, name in enumerate(cache_names(self.kernel, self.slabs.caches)):
             rows.setdefault(name, []).append(row)
         return rows
+
+    @cached_property
+    def devices(self) -> U64:
+        """Every struct net_device of every network namespace, uint64[n]."""
+        kernel = self.kernel
+        heads = kernel.symbols.get("net_namespace_list")
+        if heads is None or kernel.types.get("struct net_device") is None:
+            return np.zeros(0, dtype=np.uint64)
+        _, net = list_entries(kernel, [heads], "struct net", "list", what="network namespaces")
+        _, device = list_entries(
+            kernel,
+            net.follow("dev_base_head").addresses,
+            "struct net_device",
+            "dev_list",
+            what="network interfaces",
+        )
+        return np.unique(device.addresses)
 
     def objects(self, *names: str, pointers: Iterable[str] = ()) -> U64:
         """The objects in use of caches, by the caches' names and by variables that point to one, uint64[n]."""

@@ -6,14 +6,18 @@ import re
 
 import numpy as np
 
-from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.member_path import resolve
-from kernlab.errors import KernlabError
 from kernlab.redaction.found import Found
+from kernlab.redaction.frames import Frames, Mask
 
 #: Names that name no machine.
 _NOBODYS = frozenset((b"", b"(none)", b"localhost", b"localdomain", b"none"))
-_EMAIL = re.compile(rb"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+")
+_LEFT, _RIGHT = (
+    re.compile(rb"[A-Za-z0-9][A-Za-z0-9._%+-]*\Z"),
+    re.compile(rb"[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*"),
+)
+#: Frames that are looked through at a time.
+_BATCH = 1024
 
 HOST = "host name"
 
@@ -56,10 +60,20 @@ def _host(found: Found, name: bytes) -> bytes:
     return became
 
 
-def public_addresses(kernel: Kernel) -> frozenset[bytes]:
-    """The e-mail addresses in the kernel's banner: who built it, which it says to everybody."""
-    try:
-        banner = kernel.read(kernel.symbol("linux_banner"), 512).split(b"\0")[0]
-    except KernlabError:
-        return frozenset()
-    return frozenset(_EMAIL.findall(banner))
+def public_addresses(frames: Frames, constant: Mask) -> frozenset[bytes]:
+    """The e-mail addresses in the kernel's own code and constants (bool[n] of `frames`): who wrote and who built it,
+    which it says to everybody."""
+    found: set[bytes] = set()
+    indexes = frames.index[constant]
+    size = frames.file.page_size
+    for first in range(0, len(indexes), _BATCH):
+        part = indexes[first : first + _BATCH]
+        rows = np.empty((len(part), size), dtype=np.uint8)
+        frames.file.read_into(part, rows)
+        data = rows.tobytes()
+        for place in np.flatnonzero(rows.reshape(-1) == ord("@")).tolist():
+            left = _LEFT.search(data, max(0, place - 64), place)
+            right = _RIGHT.match(data, place + 1)
+            if left is not None and right is not None:
+                found.add(left[0] + b"@" + right[0])
+    return frozenset(found)

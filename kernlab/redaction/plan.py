@@ -18,7 +18,18 @@ from kernlab.errors import KernlabError
 from kernlab.formats.base import Note
 from kernlab.formats.cpu_notes import user_mode_note
 from kernlab.linux.page.classifier import Kind
-from kernlab.redaction import dentries, machine, slabs
+from kernlab.redaction import (
+    buffers,
+    dentries,
+    firmware,
+    keys,
+    machine,
+    network,
+    processes,
+    slabs,
+    strictly,
+    threads,
+)
 from kernlab.redaction.edits import Edits
 from kernlab.redaction.found import Found
 from kernlab.redaction.frames import (
@@ -43,8 +54,25 @@ Mask = npt.NDArray[np.bool_]
 #: What is looked for, one after the other, and how it is called where it cannot be.
 STEPS: tuple[tuple[str, Callable[[Found], None]], ...] = (
     ("names of the host", machine.host_names),
+    ("what processes were started with", processes.told_to_processes),
     ("freed slab objects", slabs.freed_objects),
     ("names of files below home", dentries.below_home),
+    ("registers of programs", threads.user_registers),
+    ("states of FPUs", threads.fpu_registers),
+    ("dead parts of stacks", threads.dead_stacks),
+    ("addresses of the network", network.addresses),
+    ("packets", buffers.packets),
+    ("pages of pipes", buffers.pipes),
+    ("messages", buffers.messages),
+    ("buffers of terminals", buffers.terminals),
+    ("keyrings", keys.keyrings),
+    ("keys of TLS", keys.tls),
+    ("keys of disks", keys.disk_keys),
+    ("keys of WireGuard", keys.wireguard),
+    ("serial numbers", firmware.serial_numbers),
+    ("names of programs", strictly.programs),
+    ("names of control groups", strictly.control_groups),
+    ("the kernel's command line", strictly.command_line),
 )
 
 
@@ -131,7 +159,10 @@ def make_plan(kernel: Kernel, level: str, known: RedactionMap) -> Plan:
                 counts[name] += int(rows.sum())
         swept = frames.mask()
         swept[frames.index] = True
-        for pass_over in (constant, page_structs, kernel_tables):
+        fixed = constant(kernel, frames)
+        public = machine.public_addresses(frames, fixed)
+        swept[frames.index[fixed]] = False
+        for pass_over in (page_structs, kernel_tables):
             try:
                 swept[frames.index[pass_over(kernel, frames)]] = False
             except KernlabError:
@@ -140,7 +171,7 @@ def make_plan(kernel: Kernel, level: str, known: RedactionMap) -> Plan:
         swept[frames.index[kind == Kind.PAGE_TABLE]] = False
         sides = neighbours(kernel, frames)
     told += [f"redaction: {loss}" for loss in scope.losses]
-    patterns = Patterns(known, found.homes, machine.public_addresses(kernel))
+    patterns = Patterns(known, found.homes, public)
     return Plan(
         level,
         known,

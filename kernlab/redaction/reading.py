@@ -1,4 +1,4 @@
-"""Bytes of many strings in kernel memory, as they are: addresses in, `bytes` out, None for what cannot be read."""
+"""What the steps read beside structs: strings as they are (`bytes`), and types that only modules may have."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.debuginfo.types import StructType, Type
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -30,3 +31,19 @@ def text_at(kernel: Kernel, addresses: U64, limit: int) -> list[bytes]:
         end = int(np.argmin(there)) if not there.all() else len(data)
         found.append(data[:end].tobytes().split(b"\0")[0])
     return found
+
+
+def complete_type(kernel: Kernel, name: str, function: str) -> Type | None:
+    """A struct of the kernel or of a module, where this kernel has the function that works with it; else None.
+
+    Looking for a type that nobody has takes long. A type that is only declared does not count.
+    """
+    kernel.with_modules()
+    if kernel.symbols.get(function) is None:
+        return None
+    for types in (kernel.types, *kernel.module_types):
+        found = types.get(name)
+        struct = found.strip() if found is not None else None
+        if isinstance(struct, StructType) and struct.members:
+            return struct
+    return None

@@ -116,6 +116,10 @@ class NetworkSearch:
             self._kernel.lost(f"which pages hold the network's data is not known in full: {error}")
         return self._whole(np.unique(np.concatenate([_NOTHING, *pages])))
 
+    def sk_buffs(self, found: Iterable[NetworkPages]) -> StructArray:
+        """All sk_buffs that are in use, once the pages of all chunks are known."""
+        return self._skbs(np.concatenate([_NOTHING, *(part.slabs for part in found)]))
+
     def _skbs(self, heads: U64) -> StructArray:
         """All sk_buffs that are in use."""
         kernel = self._kernel

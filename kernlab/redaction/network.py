@@ -1,0 +1,238 @@
+"""Addresses of this machine and of those it talked to: sockets, interfaces and tables in, addresses out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.member_path import resolve
+from kernlab.errors import KernlabError, MemberNotFoundError
+from kernlab.redaction.found import Found
+from kernlab.redaction.reading import complete_type
+from kernlab.walk.lists import chain_nodes, list_entries
+
+U64 = npt.NDArray[np.uint64]
+
+#: Slab caches whose objects begin with struct sock_common.
+_SOCKETS = (
+    *(
+        "TCP",
+        "TCPv6",
+        "UDP",
+        "UDPv6",
+        "UDP-Lite",
+        "UDPLITEv6",
+        "RAW",
+        "RAWv6",
+        "PING",
+        "PINGv6",
+        "MPTCP",
+        "MPTCPv6",
+    ),
+    *(
+        "tw_sock_TCP",
+        "tw_sock_TCPv6",
+        "request_sock_TCP",
+        "request_sock_TCPv6",
+        "SCTP",
+        "SCTPv6",
+        "DCCP",
+        "DCCPv6",
+    ),
+)
+_MAC, _LONGEST_HARDWARE = 6, 32
+_MOST_BUCKETS = 1 << 20
+#: Different bytes of an address that is looked for everywhere: fe80::1 has four.
+_FEWEST = 4
+
+
+def addresses(found: Found) -> None:
+    """Every IP and MAC address that the kernel keeps as a number; each is then looked for in all memory."""
+    ways: tuple[Callable[[Found], None], ...] = (
+        _sockets,
+        _interfaces,
+        _neighbours,
+        _routes,
+        _peers,
+        _connections,
+    )
+    failed: list[str] = []
+    for way in ways:
+        try:
+            way(found)
+        except MemberNotFoundError:
+            # Another kernel's names: what is not there under this one is found where it is in use.
+            continue
+        except KernlabError as error:
+            failed.append(str(error))
+    if failed:
+        raise KernlabError("; ".join(failed))
+
+
+def _four(found: Found, structs: StructArray, *paths: str) -> None:
+    """IPv4 addresses (network order) at members of structs, of those that this kernel's have."""
+    for path in paths:
+        if structs.has(path):
+            column = structs[path]
+            values = np.unique(column.values[column.valid].astype(np.uint32)).byteswap()
+            found.ipv4.update(values.tolist())
+
+
+def _sixteen(found: Found, structs: StructArray, *paths: str) -> None:
+    """IPv6 addresses at members of structs."""
+    for path in paths:
+        if structs.has(path) and len(structs):
+            start = structs.addresses + np.uint64(resolve(structs.type, path).hops[-1])
+            rows, status = found.kernel.gather(start[structs.valid], 16, "")
+            for row in np.unique(rows[status == 0], axis=0):
+                _ipv6(found, row.tobytes())
+
+
+def _ipv6(found: Found, address: bytes) -> None:
+    new = found.map.addresses.ipv6(address)
+    if address[:12] == b"\0" * 10 + b"\xff\xff":
+        found.ipv4.add(int.from_bytes(address[12:], "big"))
+        return
+    # What is no unicast address, or has next to no digits, is too likely to be something else.
+    if (address[0] >> 5 != 1 and address[0] < 0xFC) or len(set(address)) < _FEWEST:
+        return
+    found.literals.add(address, new, "IPv6 address", word=False)
+    # The group in which others ask for it has its last three bytes.
+    group = bytes.fromhex("ff0200000000000000000001ff") + address[13:]
+    found.literals.add(group, found.map.addresses.ipv6(group), "IPv6 address", word=False)
+
+
+def _mac(found: Found, address: bytes) -> None:
+    new = found.map.addresses.mac(address)
+    # What is no maker's own is too likely to be something else.
+    if len(set(address)) > 2:
+        found.literals.add(address, new, "MAC address", word=False)
+
+
+def _sockets(found: Found) -> None:
+    sock = StructArray(found.kernel, "struct sock_common", found.objects(*_SOCKETS))
+    _four(found, sock, "skc_daddr", "skc_rcv_saddr")
+    six = (sock["skc_family"] == 10).true
+    _sixteen(found, sock[np.flatnonzero(six)], "skc_v6_daddr", "skc_v6_rcv_saddr")
+    whole = found.objects(*(name for name in _SOCKETS if not name.startswith(("tw_", "request_"))))
+    inet = StructArray(found.kernel, "struct inet_sock", whole)
+    _four(found, inet, "inet_saddr", "cork.fl.u.ip4.daddr", "cork.fl.u.ip4.saddr")
+    pinet = inet.follow("pinet6") if inet.has("pinet6") else None
+    if pinet is not None:
+        pinet = pinet[np.flatnonzero(pinet.valid & (inet["sk.__sk_common.skc_family"] == 10).true)]
+        _sixteen(found, pinet, "saddr", "daddr_cache")
+
+
+def _interfaces(found: Found) -> None:
+    kernel = found.kernel
+    device = StructArray(kernel, "struct net_device", found.devices)
+    for member in ("perm_addr", "broadcast"):
+        _hardware(found, device.addresses + np.uint64(resolve(device.type, member).hops[-1]))
+    own = device["dev_addr"]
+    if own.kind == "address":
+        _hardware(found, own.values[own.true].astype(np.uint64))
+    for member in ("dev_addrs", "uc", "mc"):
+        heads = device.follow(f"{member}.list").addresses
+        _, listed = list_entries(kernel, heads, "struct netdev_hw_addr", "list", what="hardware addresses")
+        _hardware(found, listed.addresses + np.uint64(resolve(listed.type, "addr").hops[-1]))
+    four = device.follow("ip_ptr")
+    first = four["ifa_list"]
+    link = resolve(kernel.find_type("struct in_ifaddr"), "ifa_next").hops[-1]
+    _, nodes = chain_nodes(kernel, first.values[first.true], what="addresses of interfaces", link=link)
+    given = StructArray(kernel, "struct in_ifaddr", nodes)
+    _four(found, given, "ifa_local", "ifa_address", "ifa_broadcast")
+    if device.has("ip6_ptr"):
+        six = device.follow("ip6_ptr")
+        heads = six[np.flatnonzero(six.valid)].follow("addr_list").addresses
+        _, given = list_entries(
+            kernel, heads, "struct inet6_ifaddr", "if_list", what="addresses of interfaces"
+        )
+        _sixteen(found, given, "addr", "peer_addr")
+
+
+def _hardware(found: Found, where: U64) -> None:
+    rows, status = found.kernel.gather(where, _MAC, "")
+    for row in np.unique(rows[status == 0], axis=0):
+        _mac(found, row.tobytes())
+
+
+def _neighbours(found: Found) -> None:
+    kernel = found.kernel
+    for name, size in (("arp_tbl", 4), ("nd_tbl", 16)):
+        table = kernel.symbols.get(name)
+        if table is None:
+            continue
+        tables = StructArray(kernel, "struct neigh_table", [table]).follow("nht")
+        shift = tables["hash_shift"][0]
+        if shift is None or not 0 <= shift < 32 or 1 << shift > _MOST_BUCKETS:
+            continue
+        # In v6.13 they became hlists of both ends, which begin with the first all the same.
+        hashed = "hash_heads" if tables.has("hash_heads") else "hash_buckets"
+        start = tables[hashed][0]
+        if not start:
+            continue
+        buckets = np.uint64(start) + np.arange(1 << shift, dtype=np.uint64) * np.uint64(8)
+        firsts, read = kernel.words(buckets, what="")
+        kind = kernel.find_type("struct neighbour")
+        link = resolve(kind, "hash" if tables.has("hash_heads") else "next").hops[-1]
+        heads = firsts[read & (firsts != 0)]
+        if tables.has("hash_heads"):
+            _, nodes = chain_nodes(kernel, heads, what="neighbours")
+            nodes = nodes - np.uint64(link)
+        else:
+            _, nodes = chain_nodes(kernel, heads, what="neighbours", link=link)
+        key = nodes + np.uint64(resolve(kind, "primary_key").hops[-1])
+        rows, status = kernel.gather(key, size, "")
+        for row in rows[status == 0]:
+            if size == 4:
+                found.ipv4.add(int.from_bytes(row.tobytes(), "big"))
+            else:
+                _ipv6(found, row.tobytes())
+        _hardware(found, nodes + np.uint64(resolve(kind, "ha").hops[-1]))
+
+
+def _routes(found: Found) -> None:
+    kernel = found.kernel
+    alias = StructArray(kernel, "struct fib_alias", found.objects("ip_fib_alias"))
+    info = alias.follow("fa_info")
+    info = StructArray(kernel, "struct fib_info", np.unique(info.addresses[info.valid]))
+    _four(found, info, "fib_prefsrc")
+    base = info.addresses + np.uint64(resolve(info.type, "fib_nh").hops[-1])
+    _four(
+        found,
+        StructArray(kernel, "struct fib_nh", base, info.valid),
+        "nh_common.nhc_gw.ipv4",
+        "nh_saddr",
+    )
+    leaf = StructArray(kernel, "struct key_vector", found.objects("ip_fib_trie"))
+    key = leaf["key"]
+    found.ipv4.update(key.values[key.valid].astype(np.uint32).tolist())
+    route = StructArray(kernel, "struct rtable", found.objects("ip_dst_cache"))
+    _four(found, route, "rt_gw4", "rt_gateway")
+    six = StructArray(kernel, "struct rt6_info", found.objects("ip6_dst_cache"))
+    _sixteen(found, six, "rt6i_dst.addr", "rt6i_src.addr", "rt6i_gateway")
+
+
+def _peers(found: Found) -> None:
+    peer = StructArray(found.kernel, "struct inet_peer", found.objects("inet_peer_cache"))
+    family = peer["daddr.family"]
+    _four(found, peer[np.flatnonzero((family == 2).true)], "daddr.a4.addr")
+    _sixteen(found, peer[np.flatnonzero((family == 10).true)], "daddr.a6")
+
+
+def _connections(found: Found) -> None:
+    """Connections that netfilter tracks; its types are a module's."""
+    kernel = found.kernel
+    kind = complete_type(kernel, "struct nf_conn", "nf_conntrack_alloc")
+    if kind is None:
+        return
+    tracked = StructArray(kernel, kind, found.objects("nf_conntrack"))
+    for way in (0, 1):
+        family = tracked[f"tuplehash[{way}].tuple.src.l3num"]
+        for side in ("src", "dst"):
+            path = f"tuplehash[{way}].tuple.{side}.u3"
+            _four(found, tracked[np.flatnonzero((family == 2).true)], f"{path}.ip")
+            _sixteen(found, tracked[np.flatnonzero((family == 10).true)], path)
