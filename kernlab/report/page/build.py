@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kernlab.escape import show_controls
 from kernlab.report.page import code, markdown, outputs
-from kernlab.report.page.cleaning import author_link
+from kernlab.report.page.cleaning import author_link, parse
 from kernlab.report.page.headings import Outline, slug_of
 from kernlab.report.page.report_data import REPORT_MIME, ReportData, gathered
 from kernlab.util.text import shorten
@@ -176,7 +176,7 @@ class _Builder:
             return
         if source.strip() and "remove-input" not in tags:
             self._code.append(source)
-        given = [] if "remove-output" in tags else list(cell.get("outputs", ()))
+        given = [] if "remove-output" in tags else _joined(cell.get("outputs", ()))
         errors = [output for output in given if output.get("output_type") == "error"]
         shown = [self._output(f"o{number}-{place}", output) for place, output in enumerate(given)]
         for html in filter(None, shown):
@@ -187,14 +187,12 @@ class _Builder:
             self._flush()
 
     def _output(self, space: str, output: Mapping[str, Any]) -> str:
-        from bs4 import BeautifulSoup
-
         if output.get("output_type") == "error" or REPORT_MIME in (output.get("data") or {}):
             return ""
         html = outputs.shown(output, self._dress, space, self._section.title or "the beginning")
         if not any(f"<{name}" in html for name in _HEADINGS):
             return html
-        soup = BeautifulSoup(html, "html.parser")
+        soup = parse(html)
         for heading in soup.find_all(_HEADINGS):
             heading.name = f"h{self._outline.inside(int(heading.name[1]))}"
         return str(soup)
@@ -229,6 +227,18 @@ def _tags(cell: Any) -> frozenset[str]:
     return frozenset(map(str, tags)) if isinstance(tags, list | tuple) else frozenset()
 
 
+def _joined(given: Iterable[Any]) -> list[dict[str, Any]]:
+    """The outputs, what was printed in pieces as one."""
+    joined: list[dict[str, Any]] = []
+    for output in given:
+        last = joined[-1] if joined else {}
+        if output.get("output_type") == "stream" and output.get("name") == last.get("name", ""):
+            last["text"] = outputs.text_of(last["text"]) + outputs.text_of(output.get("text"))
+        else:
+            joined.append(dict(output))
+    return joined
+
+
 def _said(cells: list[Any]) -> Iterator[Any]:
     for cell in cells:
         for output in cell.get("outputs", ()):
@@ -240,11 +250,9 @@ def _link(target: str) -> str:
 
 
 def _relinked(part: Part, known: set[str]) -> Part:
-    from bs4 import BeautifulSoup
-
     if part.kind != "html" or 'href="#at-' not in part.html:
         return part
-    soup = BeautifulSoup(part.html, "html.parser")
+    soup = parse(part.html)
     for link in soup.select('a[href^="#at-"]'):
         if str(link["href"])[1:] not in known:
             link.unwrap()

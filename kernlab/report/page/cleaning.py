@@ -7,6 +7,7 @@ style, textarea) is on it, so a parser that understands the source otherwise tha
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,20 @@ _LOCAL = re.compile(r"url\(\s*['\"]?#([^'\")\s]+)['\"]?\s*\)")
 #: Spaces that are no letters to Python, and do nothing but keep words apart.
 _SPACES = "\n\t\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _LONGEST_CLASS, _LONGEST_NAME = 12, 20_000
+
+
+def parse(source: str) -> BeautifulSoup:
+    """HTML as a tree. What Python's parser refuses (a declaration that is none) is text."""
+    from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, ParserRejectedMarkup, XMLParsedAsHTMLWarning
+
+    with warnings.catch_warnings():
+        # They are about markup that somebody else was to give: here it is whatever an output holds.
+        warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
+        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
+        try:
+            return BeautifulSoup(source, "html.parser")
+        except ParserRejectedMarkup:
+            return BeautifulSoup(source.replace("<!", "&lt;!"), "html.parser")
 
 
 def clean(

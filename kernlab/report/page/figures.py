@@ -33,12 +33,13 @@ def both_themes(soup: BeautifulSoup) -> None:
         if found is None or image is None or image.get("src") == found[3]:
             continue
         other = soup.new_tag("img", attrs={"src": found[3], "alt": str(image.get("alt") or "")})
-        # Shown where the theme is not light: so the first one is the light one.
-        first, second = (
-            ("kernlab-light", "kernlab-dark") if found[1] == "false" else ("kernlab-dark", "kernlab-light")
-        )
-        image["class"], other["class"] = first, second
-        image.insert_after(other)
+        # What is for a page that is not light ("false") is the dark one. The light one comes first.
+        if found[1] == "false":
+            image["class"], other["class"] = "kernlab-light", "kernlab-dark"
+            image.insert_after(other)
+        else:
+            image["class"], other["class"] = "kernlab-dark", "kernlab-light"
+            image.insert_before(other)
 
 
 def picture(kind: str, data: Any, metadata: Any) -> str:
@@ -127,7 +128,8 @@ def _pixels(drawn: Tag) -> float:
 
 def _drawing(drawn: Tag, section: str) -> None:
     """An SVG is a picture to who cannot see it, and has a description."""
-    titled = drawn.find(("title", "desc"), recursive=False)
+    title = drawn.find("title", recursive=False)
+    titled = title is not None and title.get_text(strip=True)
     if drawn.get("aria-hidden") == "true":
         return
     if not (drawn.get("aria-label") or drawn.get("aria-labelledby") or titled):

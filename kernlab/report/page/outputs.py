@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kernlab.escape import NO_MATH, escape_html, show_controls
 from kernlab.report.page import code, markdown
-from kernlab.report.page.cleaning import clean
+from kernlab.report.page.cleaning import clean, parse
 from kernlab.report.page.figures import Figures, both_themes, picture
 from kernlab.report.page.inline_styles import InlineStyles
 from kernlab.report.page.tables import Tables
@@ -23,6 +24,7 @@ _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 _HEAVY_SVG = 600_000
 #: Letters of a line that a phone shows.
 _NARROW = 40
+_GAP = re.compile(r"\S {2,}(?=\S)")
 _UNTYPESET = {
     "text/latex": "A formula",
     "application/javascript": "A script",
@@ -47,9 +49,7 @@ class Dress:
 
     def soup(self, source: str, space: str, section: str, link: Any = None) -> BeautifulSoup:
         """The same as a tree."""
-        from bs4 import BeautifulSoup
-
-        soup = BeautifulSoup(source, "html.parser")
+        soup = parse(source)
         _still_grids(soup)
         both_themes(soup)
         clean(soup, space=space, styles=self.styles, link=link)
@@ -61,7 +61,7 @@ class Dress:
 def shown(output: Mapping[str, Any], dress: Dress, space: str, section: str) -> str:
     """An output that is no error as HTML; '' for one that shows nothing."""
     if output.get("output_type") == "stream":
-        return _stream(str(output.get("name")), _text(output.get("text")), section)
+        return _stream(str(output.get("name")), text_of(output.get("text")), section)
     data = output.get("data")
     if not isinstance(data, Mapping):
         return ""
@@ -74,25 +74,25 @@ def shown(output: Mapping[str, Any], dress: Dress, space: str, section: str) -> 
 def _forms(data: Mapping[str, Any], metadata: Any, dress: Dress, space: str, section: str) -> Iterable[str]:
     """What the output can be shown as, the best first."""
     if "text/html" in data:
-        yield dress.html(_text(data["text/html"]), space, section)
+        yield dress.html(text_of(data["text/html"]), space, section)
     if "application/vnd.kernlab.struct+json" in data:
         yield dress.html(_struct_tree(data["application/vnd.kernlab.struct+json"]), space, section)
-    svg = _text(data.get("image/svg+xml"))
+    svg = text_of(data.get("image/svg+xml"))
     pictures = [picture(kind, data[kind], metadata) for kind in _PICTURES if kind in data]
     if svg and not (pictures and len(svg) > _HEAVY_SVG):
         yield _figure(dress.html(svg, space, section))
     for image in pictures:
         yield _figure(dress.html(image, space, section))
     if "text/markdown" in data:
-        yield dress.html(markdown.to_html(_text(data["text/markdown"])), space, section)
+        yield dress.html(markdown.to_html(text_of(data["text/markdown"])), space, section)
     if WIDGET in data:
-        what = shorten(show_controls(_text(data.get("text/plain")).partition("(")[0]), 60)
+        what = shorten(show_controls(text_of(data.get("text/plain")).partition("(")[0]), 60)
         yield _left_out(
             f"A widget ({what}) has no form without a kernel."
             if what
             else "A widget has no form without a kernel."
         )
-    plain = _text(data.get("text/plain"))
+    plain = text_of(data.get("text/plain"))
     if plain and not plain.startswith("<IPython.core.display."):
         yield _printed(code.preformatted(plain), section)
     for kind, what in _UNTYPESET.items():
@@ -123,15 +123,18 @@ def _stream(name: str, text: str, section: str) -> str:
 
 
 def _printed(body: str, section: str) -> str:
-    """Escaped lines; where they are too long for a phone, the keyboard can scroll them."""
-    scrolls = any(len(line) > _NARROW for line in body.split("\n"))
-    told = (
-        f' role="group" tabindex="0" aria-label="Printed in {escape_html(f"“{section}”")}"' if scrolls else ""
+    """Escaped lines. Columns are not broken where they are too long for a phone: the keyboard can scroll them."""
+    lines = body.split("\n")
+    if sum(len(_GAP.findall(line.strip())) > 1 for line in lines) < 2 or max(map(len, lines)) <= _NARROW:
+        return f'<pre class="r-text {NO_MATH}">{body}</pre>'
+    label = escape_html(f"Printed in “{section}”")
+    return (
+        f'<pre class="r-text r-columns {NO_MATH}" role="group" tabindex="0" aria-label="{label}">{body}</pre>'
     )
-    return f'<pre class="r-text {NO_MATH}"{told}>{body}</pre>'
 
 
-def _text(data: Any) -> str:
+def text_of(data: Any) -> str:
+    """A text that nbformat may have kept as a list of lines."""
     return "".join(map(str, data)) if isinstance(data, list | tuple) else "" if data is None else str(data)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from kernlab.util.text import shorten
@@ -17,8 +18,8 @@ _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 #: Letters in a row that a phone shows without scrolling; that fit a page in print, in a small print, in the smallest.
 _NARROW, _PRINTED, _SMALL, _SMALLEST = 34, 105, 130, 165
 _LONGEST_NAME = 120
-#: Letters from which on a cell's text is broken into lines; and, in print, a word.
-_LONG, _LONG_WORD = 60, 26
+#: Letters from which on a cell's text is broken into lines; in print a word, the shorter the wider its table is.
+_LONG, _WORDS = 60, (26, 11, 6, 3)
 
 
 class Tables:
@@ -98,22 +99,27 @@ def _make_head(soup: BeautifulSoup, table: Tag) -> None:
 
 def _printed(rows: list[list[Tag]]) -> list[str]:
     """Classes for print, by the letters of each column that cannot be broken."""
-    widths: dict[int, int] = {}
-    for row in rows:
-        for place, cell in enumerate(row):
-            text = cell.get_text()
-            kept = (
-                text if "n" in str(cell.get("class", "")).split() else max(text.split(), key=len, default="")
-            )
-            if len(kept) > _LONG_WORD and len(text) <= _LONG:
+    words = [[_longest_word(cell) for cell in row] for row in rows]
+
+    def letters(most: int) -> int:
+        return sum(min(max(column), most) + 2 for column in zip_longest(*words, fillvalue=0))
+
+    needed = letters(_WORDS[0])
+    most = next((most for most in _WORDS if letters(most) <= _SMALLEST), 1)
+    for row, lengths in zip(rows, words, strict=True):
+        for cell, length in zip(row, lengths, strict=True):
+            if length > most and "lines" not in str(cell.get("class", "")).split():
                 cell["class"] = f"{cell.get('class', '')} r-word".strip()
-            widths[place] = max(widths.get(place, 0), min(len(kept), _LONG_WORD))
-    letters = sum(widths.values()) + 2 * len(widths)
-    if letters <= _PRINTED:
+    if needed <= _PRINTED:
         return []
-    return (
-        ["r-wide"] if letters <= _SMALL else ["r-widest"] if letters <= _SMALLEST else ["r-widest", "r-break"]
-    )
+    return ["r-wide"] if needed <= _SMALL else ["r-widest"]
+
+
+def _longest_word(cell: Tag) -> int:
+    text = cell.get_text()
+    if "n" in str(cell.get("class", "")).split():
+        return len(text)
+    return max(map(len, text.split()), default=0)
 
 
 def _caption(soup: BeautifulSoup, table: Tag) -> None:
