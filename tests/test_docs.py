@@ -156,6 +156,21 @@ def test_the_archive_depends_on_the_files_alone(tmp_path: Path, site: Built) -> 
         assert {member.mtime for member in tar} == {0}
 
 
+def test_pictures_come_in_two_and_none_is_left_over(pages: dict[str, str], site: Built) -> None:
+    pictures = {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+    named = set(re.findall(r'pictures/([\w-]+\.png)"', (ROOT / "docs" / "gallery.md").read_text("utf-8")))
+    shown = set(re.findall(r'docs/pictures/([\w-]+\.png)"', (ROOT / "README.md").read_text("utf-8")))
+    assert named | shown == pictures
+    for name in sorted(named):
+        theme = name.removesuffix(".png").rpartition("-")[2]
+        assert re.search(
+            rf'<img alt="[^"]{{20,}}" class="only-{theme}" src="_images/{name}"', pages["gallery.html"]
+        ), name
+    sizes = [(site.html / "_images" / name).stat().st_size for name in named]
+    assert max(sizes) <= 250_000
+    assert sum(sizes) <= 3_000_000
+
+
 @pytest.fixture
 def reader() -> Iterator[Any]:
     """A telephone's page without a network; what its console calls an error is in `reader.said`."""

@@ -6,7 +6,7 @@ import html
 import tomllib
 from pathlib import Path
 
-WIDTH, ROW, GAP, LEFT = 720, 34, 6, 118
+WIDTH, ROW, GAP, LEFT = 780, 32, 5, 120
 #: What the rows from this room on, down to the next one named, have in common.
 BANDS = {
     "__main__": "what people use",

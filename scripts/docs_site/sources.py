@@ -26,6 +26,15 @@ _FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^()\s]+)(\))")
 
 
+#: As a forge shows a picture by the reader's theme.
+_PICTURE = re.compile(
+    r'<picture>\n<source [^>]*srcset="(?P<dark>[^"]+)">\n'
+    r'<img alt="(?P<alt>[^"]+)" src="(?P<light>[^"]+)"[^>]*>\n</picture>'
+)
+#: As the site does, whose theme may be another than the system's.
+_IMAGE = "```{{image}} {path}\n:class: only-{theme}\n:alt: {alt}\n```"
+
+
 class BrokenLinkError(Exception):
     """A page links to a file that is not in the repository."""
 
@@ -46,9 +55,14 @@ def relink(root: Path, source: Path) -> None:
         origin = origins.get(page, root / "docs" / page.relative_to(source))
         text, missing = _relink(page.read_text("utf-8"), root, source, origin, page, places)
         broken += missing
-        page.write_text(text, "utf-8")
+        page.write_text(_PICTURE.sub(_images, text), "utf-8")
     if broken:
         raise BrokenLinkError("\n".join(broken))
+
+
+def _images(match: re.Match[str]) -> str:
+    both = (("light", match["light"]), ("dark", match["dark"]))
+    return "\n\n".join(_IMAGE.format(path=path, theme=theme, alt=match["alt"]) for theme, path in both)
 
 
 def _relink(
