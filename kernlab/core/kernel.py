@@ -93,6 +93,11 @@ class Kernel:
                 "If you have it from elsewhere, pass vmcoreinfo=PATH; QEMU writes it with -device vmcoreinfo."
             )
         info = Vmcoreinfo.parse(raw)
+        if info.redacted is not None:
+            info.problems.append(
+                f"{file.path} was redacted when it was written (level {info.redacted}): user memory is left out, and "
+                "names and addresses are others than they were"
+            )
         try:
             return cls._open(file, info, arena_bound, info.problems)
         except KernlabError as error:

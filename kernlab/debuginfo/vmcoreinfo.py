@@ -13,6 +13,8 @@ LARGEST = 1 << 20
 _MOST_LINES = 10_000
 _LONGEST_NUMBER = 32
 _NUMBERS = {10: re.compile(r"-?[0-9]+"), 16: re.compile(r"-?(0[xX])?[0-9a-fA-F]+")}
+#: The line that kernlab adds to the note of a redacted dump: "share kernlab 0.1.0".
+REDACTED = "KERNLAB_REDACTED"
 _HEXADECIMAL = re.compile(r"-?0[xX][0-9a-fA-F]+")
 
 
@@ -77,6 +79,12 @@ class Vmcoreinfo(Mapping[str, str]):
     def release(self) -> str | None:
         """The kernel's release, as uname -r has it."""
         return self._lines.get("OSRELEASE")
+
+    @property
+    def redacted(self) -> str | None:
+        """The level at which the dump was redacted when it was written (`kernlab redact`)."""
+        level = self._lines.get(REDACTED, "").partition(" ")[0]
+        return level if level.isalpha() else None
 
     @property
     def kerneloffset(self) -> int | None:

@@ -52,6 +52,7 @@ def summary(dump: Dump) -> Summary:
         ("command line", _told(facts, "cmdline")),
         ("dump", _file(dump, facts)),
         ("left out", left_out(facts["dump_level"])),
+        *([("redacted", f"at level {facts['redacted']}")] if _known(facts["redacted"], "") else []),
     )
     why = _known(
         facts["panic_message"],

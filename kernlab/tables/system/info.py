@@ -97,6 +97,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "taint": known("taint", lambda: taint(kernel.word("tainted_mask"))),
         "format": file.format,
         "dump_level": header.get("dump_level"),
+        "redacted": header.get("redacted") or kernel.vmcoreinfo.redacted,
         "file": str(file.path),
         "file_bytes": header.get("file_bytes"),
         "build_id": kernel_build_id(kernel) or None,
