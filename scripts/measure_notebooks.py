@@ -27,6 +27,14 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What mybinder.org guarantees.
 MOST_BYTES = 1 << 30
 START_SECONDS = 90
+#: What a reader may do with a sample: all that can be clicked, and the tables that read most.
+SHOW = (
+    "dump.explorer()",
+    "dump.player()",
+    "dump.plot.stacks();",
+    "dump.plot.physical();",
+    "dump.map_usage, dump.slabs, dump.waits",
+)
 #: What a cell prints last: the most that its kernel, and the largest of the processes that it started, ever had.
 PEAK = "import resource as _r\nprint(*(_r.getrusage(w).ru_maxrss << 10 for w in (_r.RUSAGE_SELF, _r.RUSAGE_CHILDREN)))"
 
@@ -41,17 +49,17 @@ def main(arguments: list[str]) -> int:
     with server() as (address, process):
         served, summary = ask_as_a_reader(address, process)
         print(f"{'notebook':34} {'kernel':>9} {'server':>9} {'together':>9} {'seconds':>8}", flush=True)
-        for path in given.notebooks:
+        for name, path, cells in [*notebooks(given.notebooks), *samples()]:
             began = time.monotonic()
-            kernel = executed(path)
+            kernel = executed(cells, path)
             took = time.monotonic() - began
             served = max(served, peak(process.pid))
             whole = kernel + served
             too_much += whole > MOST_BYTES
-            print(f"{path.name:34} {mib(kernel)} {mib(served)} {mib(whole)} {took:8.1f}", flush=True)
+            print(f"{name:34} {mib(kernel)} {mib(served)} {mib(whole)} {took:8.1f}", flush=True)
         print(f"{'a summary, by double-click':34} {mib(summary)} {mib(served)} {mib(summary + served)}")
     if too_much:
-        print(f"{too_much} of {len(given.notebooks)} do not fit into {MOST_BYTES >> 20} MiB", file=sys.stderr)
+        print(f"{too_much} of these do not fit into {MOST_BYTES >> 20} MiB", file=sys.stderr)
     return 1 if too_much else 0
 
 
@@ -59,19 +67,39 @@ def mib(count: int) -> str:
     return f"{count / 2**20:5.0f} MiB"
 
 
-def executed(path: Path) -> int:
-    """Bytes that the kernel of this notebook had at its fullest. Raises CellExecutionError where a cell fails."""
+def notebooks(paths: list[Path]) -> Iterator[tuple[str, Path, list[str]]]:
+    """Each notebook's name, folder and code."""
+    for path in paths:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        yield (
+            path.name,
+            path.parent,
+            ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"],
+        )
+
+
+def samples() -> Iterator[tuple[str, Path, list[str]]]:
+    """Each sample's name and folder, and cells that show of it what there is to click."""
+    for path in sorted((ROOT / "samples").glob("*/vmcore*")):
+        yield (
+            f"sample {path.parent.name}",
+            path.parent,
+            [f"import kernlab\ndump = kernlab.open({path.name!r})", *SHOW],
+        )
+
+
+def executed(cells: list[str], folder: Path) -> int:
+    """Bytes that the kernel of these cells had at its fullest. Raises CellExecutionError where one fails."""
     import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in [*cells, PEAK]])
     client = NotebookClient(
         notebook,
         timeout=300,
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],
-        resources={"metadata": {"path": str(path.parent)}},
+        resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
     own, child = (int(word) for word in notebook.cells[-1]["outputs"][-1]["text"].split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -204,3 +205,9 @@ def test_a_release_writes_the_fragments_above_the_older_notes(tmp_path):
     section = "## [9.8.7] - 2026-12-24\n\n### Fixed\n\n- A thing that did not work, works.\n"
     assert section in written
     assert written.index("Keep a Changelog") < written.index(section) < written.index("### Added")
+
+
+def test_the_threat_model_names_tests_that_there_are():
+    named = set(re.findall(r"\btests/[\w./]+\w", (ROOT / "SECURITY.md").read_text()))
+    assert len(named) > 8
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

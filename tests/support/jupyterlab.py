@@ -138,11 +138,12 @@ def write_notebook(path: Path, cells: Sequence[str]) -> None:
 class Server:
     """A JupyterLab on the loopback interface: `url`, `token`, and `root`, the folder that it serves.
 
-    `program` is "jupyterlab", or "notebook" for Notebook 7.
+    `program` is "jupyterlab", or "notebook" for Notebook 7. `settings` is a folder of configuration to take over.
     """
 
-    def __init__(self, folder: Path, program: str = "jupyterlab"):
+    def __init__(self, folder: Path, program: str = "jupyterlab", settings: Path | None = None):
         self.program = program
+        self.settings = settings
         self.folder = folder
         self.root = folder / "root"
         self.token = secrets.token_hex(16)
@@ -163,6 +164,8 @@ class Server:
         )
         if SERVER_SETTINGS.is_dir():
             shutil.copytree(SERVER_SETTINGS, settings, dirs_exist_ok=True)
+        if self.settings is not None:
+            shutil.copytree(self.settings, settings, dirs_exist_ok=True)
         if BUNDLE.is_dir():
             link = self.folder / "path" / "labextensions" / "@kernlab" / "vmcore-explorer"
             link.symlink_to(BUNDLE)
