@@ -23,7 +23,7 @@ _RIGHT_TO_LEFT = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U
 _RUN = re.compile(f"[{_RIGHT_TO_LEFT}]+(?: [{_RIGHT_TO_LEFT}]+)*")
 
 #: What begins a formula where a spreadsheet reads text, at the start of a cell or after the separator of other locales.
-_FORMULA = re.compile("(^\\s*|;\\s*)(?=[=+\\-@\uff1d\uff0b\uff0d\uff20])")
+_FORMULA = re.compile("(^\\s*|[;\\t\\n]\\s*)(?=[=+\\-@\uff1d\uff0b\uff0d\uff20])")
 
 #: How files of Excel spell a character: text that only looks so must not become it.
 _SPELT = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
@@ -68,6 +68,12 @@ def show_controls(text: str, *, keep: str = "") -> str:
     return "".join(shown)
 
 
+def show_short(text: str, longest: int) -> str:
+    """`text` as `show_controls` shows it, in at most `longest` characters: what is made visible counts, too."""
+    shown = show_controls(text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: max(longest - 1, 0)] + "…"
+
+
 def escape_html(text: str) -> str:
     """`text` for an element's content: no markup, no control characters, nothing that reorders what stands beside it.
 
@@ -88,13 +94,15 @@ def escape_terminal(text: str, *, lines: bool = False) -> str:
     return show_controls(text, keep="\n\t" if lines else "")
 
 
-def escape_plot(text: str) -> str:
-    """`text` for matplotlib, with `text.parse_math` on as it is by default: nothing in it is a formula.
+def escape_plot(text: str, longest: int = 0) -> str:
+    """`text` for matplotlib, in at most `longest` characters (0: all): nothing in it is a formula.
 
-    A hair space goes before a leading underscore, which would drop the label from legends. Where `parse_math`
-    is off, use `show_controls`: there the backslash before a dollar sign would be drawn.
+    That holds where `text.parse_math` is on, as it is by default. A hair space goes before a leading underscore, which
+    would drop the label from legends. Where `parse_math` is off, use `show_controls`: there the backslash before a
+    dollar sign would be drawn.
     """
-    escaped = show_controls(text).replace("$", r"\$")
+    shown = show_short(text, longest) if longest else show_controls(text)
+    escaped = shown.replace("$", r"\$")
     return f"\u200a{escaped}" if escaped.startswith("_") else escaped
 
 
@@ -102,9 +110,9 @@ def escape_csv(text: str) -> str:
     """`text` for a CSV file that a spreadsheet may open: an apostrophe before what it would compute, as OWASP advises.
 
     Excel and LibreOffice take a cell that begins with `=`, `+`, `-` or `@` for a formula, in quotes, too.
-    Control characters are made visible (of tabs, line feeds and carriage returns some begin a cell).
+    So are they after what separates cells elsewhere. Control characters but tabs and line feeds are made visible.
     """
-    return _FORMULA.sub(r"\1'", show_controls(text))
+    return _FORMULA.sub(r"\1'", show_controls(text, keep="\n\t"))
 
 
 def escape_sheet(text: str, *, spells: bool = False) -> str:

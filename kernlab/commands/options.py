@@ -18,6 +18,7 @@ OPENING, ROWS, OUTPUT = "Opening the dump", "Rows and columns", "Output"
 FORMS = {
     "table": (".txt",),
     "csv": (".csv",),
+    "csv-exact": (),
     "json": (".json",),
     "jsonl": (".jsonl", ".ndjson"),
     "parquet": (".parquet", ".pq"),

@@ -40,7 +40,9 @@ kernlab table vmcore relay.channels --format jsonl
 
 EPILOG = (
     "In CSV and JSON addresses are hexadecimal text, spans of time seconds, times ISO 8601; what is missing is empty "
-    "in CSV and null in JSON. What the dump lacks for a table is told on standard error."
+    "in CSV and null in JSON. CSV may be opened in a spreadsheet: text that one would compute (it begins with =, +, - "
+    "or @) has an apostrophe before it, and control characters are made visible; csv-exact is for programs, and "
+    "changes nothing. What the dump lacks for a table is told on standard error."
 )
 
 

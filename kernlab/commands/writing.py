@@ -26,7 +26,13 @@ def write(table: pd.DataFrame, form: str, output: str | None) -> None:
     if form == "parquet":
         write_bytes(parquet(table), output)
         return
-    make = {"table": text_lines, "csv": csv_lines, "json": json_lines, "jsonl": jsonl_lines}[form]
+    make = {
+        "table": text_lines,
+        "csv": csv_lines,
+        "csv-exact": exact_csv_lines,
+        "json": json_lines,
+        "jsonl": jsonl_lines,
+    }[form]
     write_lines(make(table), output)
 
 
@@ -77,7 +83,17 @@ def text_lines(table: pd.DataFrame) -> Iterator[str]:
 
 
 def csv_lines(table: pd.DataFrame) -> Iterator[str]:
-    """CSV with a head; spans of time are seconds with nine digits, addresses hexadecimal."""
+    """CSV with a head, for spreadsheets, too: an apostrophe before text that one would compute, no control characters.
+
+    Spans of time are seconds with nine digits, addresses hexadecimal.
+    """
+    from kernlab.dataframes.spreadsheets import for_spreadsheets
+
+    return exact_csv_lines(for_spreadsheets(table))
+
+
+def exact_csv_lines(table: pd.DataFrame) -> Iterator[str]:
+    """The same for programs: text exactly as the kernel held it."""
     stream = io.StringIO()
     with_seconds(table).to_csv(stream, index=False, lineterminator="\n")
     stream.seek(0)

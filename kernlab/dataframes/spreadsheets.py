@@ -7,6 +7,7 @@ holds exactly what the kernel held, for other programs, and `for_spreadsheets(ta
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +61,7 @@ def _column(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _cell(value: Any) -> Any:
-    if is_missing(value) or isinstance(value, str | int | float):
+    if is_missing(value) or isinstance(value, str | numbers.Number):
         return value
     # Lists and bytes: what str() makes of a list begins with a bracket, but a semicolon may follow.
     return escape_csv(str(value))

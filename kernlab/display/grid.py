@@ -17,7 +17,7 @@ from kernlab.dataframes.address import AddressDtype
 from kernlab.display.cells import AT_RIGHT, duration, kind_of_column, readable
 from kernlab.display.html import is_ours, to_html
 from kernlab.errors import KernlabError, MissingDependencyError
-from kernlab.escape import NO_MATH, escape_html, show_controls
+from kernlab.escape import NO_MATH, escape_html, show_short
 from kernlab.util.frontend import cell_name
 from kernlab.util.text import Address, shorten
 
@@ -195,9 +195,7 @@ def for_grid(table: pd.DataFrame) -> pd.DataFrame:
     """The same table with cells that mean the same in JavaScript: small integers, floats and text."""
     columns = {i: _column(str(name), table.iloc[:, i]) for i, name in enumerate(table.columns)}
     shown = pd.DataFrame(columns, index=_index(table.index))
-    shown.columns = pd.Index(
-        [show_controls(shorten(str(name), _LONGEST_CELL)) for name in table.columns], dtype=object
-    )
+    shown.columns = pd.Index([show_short(str(name), _LONGEST_CELL) for name in table.columns], dtype=object)
     return shown
 
 
@@ -230,7 +228,7 @@ def _cell(item: Any) -> Any:
         return float(item) if np.isfinite(item) else str(item)
     if isinstance(item, pd.Timedelta):
         return duration(item)
-    return show_controls(shorten(str(item), _LONGEST_CELL))
+    return show_short(str(item), _LONGEST_CELL)
 
 
 def _import() -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kernlab.display.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable
-from kernlab.escape import NO_MATH, escape_attribute, escape_html
+from kernlab.escape import NO_MATH, escape_attribute, escape_html, show_short
 from kernlab.util.addresses import is_missing
 from kernlab.util.text import shorten
 
@@ -128,7 +128,7 @@ def _name(key: Any) -> str:
 
 
 def _label(label: Any) -> str:
-    return "–" if is_missing(label) else escape_html(shorten(str(label), _LONGEST_CELL))
+    return "–" if is_missing(label) else escape_html(show_short(str(label), _LONGEST_CELL))
 
 
 def _column(name: str, column: pd.Series[Any], human_sizes: bool) -> list[str]:
@@ -147,14 +147,14 @@ def _cell(kind: Kind, value: Any, human_sizes: bool) -> str:
     if kind == "text" and len(text) > _LONGEST_CELL:
         exact = f"{len(text):,} characters: {shorten(text, _LONGEST_TOOLTIP)}"
     told = f' title="{escape_attribute(exact)}"' if exact else ""
-    return f"<td{_class(kind)}{told}>{escape_html(shorten(text, _LONGEST_CELL))}</td>"
+    return f"<td{_class(kind)}{told}>{escape_html(show_short(text, _LONGEST_CELL))}</td>"
 
 
 def _lines(value: Any) -> str:
     if is_missing(value):
         return _cell("text", value, False)
     lines = str(value).split("\n")
-    shown = [escape_html(shorten(line, _LONGEST_CELL)) for line in lines[:_MOST_LINES]]
+    shown = [escape_html(show_short(line, _LONGEST_CELL)) for line in lines[:_MOST_LINES]]
     more = len(lines) - _MOST_LINES
     return '<td class="lines">' + "<br>".join([*shown, *([f"… {more:,} more"] if more > 0 else [])]) + "</td>"
 

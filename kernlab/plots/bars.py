@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from kernlab.errors import KernlabError
-from kernlab.escape import escape_plot, show_controls
+from kernlab.escape import escape_plot, show_short
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.plots import style
-from kernlab.util.text import human_bytes, shorten
+from kernlab.util.text import human_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def bars(parts: pd.DataFrame, colours: list[str], ax: Axes | None, theme: style.
     sizes = sizes.iloc[order]
     rest = sizes.iloc[top:]
     sizes = sizes.iloc[:top]
-    labels = [escape_plot(shorten(str(label), _LONGEST_LABEL)) for label in sizes.index]
+    labels = [escape_plot(str(label), _LONGEST_LABEL) for label in sizes.index]
     if len(rest):
         sizes = pd.concat([sizes, rest.sum().to_frame().T])
         labels.append(f"{len(rest):,} others")
@@ -151,7 +151,7 @@ def maps_of(maps: pd.DataFrame, pid: int, comm: str, ax: Axes | None, top: int, 
     style.title(
         ax,
         colours,
-        f"Memory of {escape_plot(shorten(comm, 20))} ({pid}): {human_bytes(int(rss.sum()))} resident",
+        f"Memory of {escape_plot(comm, 20)} ({pid}): {human_bytes(int(rss.sum()))} resident",
         f"{human_bytes(int(size.sum()))} mapped in {len(mine):,} areas; "
         f"its share is {human_bytes(int(pss.sum()))}",
     )
@@ -193,6 +193,7 @@ def _end(path: str) -> str:
 def _alt(what: str, parts: pd.DataFrame) -> str:
     sums = parts.astype("float64").fillna(0.0).sum(axis=1).sort_values(ascending=False)
     largest = ", ".join(
-        f"{show_controls(str(name))} {human_bytes(int(size))}" for name, size in sums.head(5).items()
+        f"{show_short(str(name), _LONGEST_LABEL)} {human_bytes(int(size))}"
+        for name, size in sums.head(5).items()
     )
     return f"Bar chart. {what}, {len(sums):,} in all, {human_bytes(int(sums.sum()))}; the largest: {largest}."

@@ -9,7 +9,7 @@ import secrets
 from functools import cache
 from pathlib import Path
 
-from kernlab.escape import NO_MATH, escape_attribute, escape_html
+from kernlab.escape import NO_MATH, escape_attribute, escape_html, show_short
 from kernlab.plots import style
 from kernlab.plots.stacks import (
     KERNEL,
@@ -89,7 +89,7 @@ def _box(box: Box, found: Flames) -> str:
     left, width = box.start / found.threads, box.count / found.threads
     top = (found.depth - 1 - box.depth) * _ROW
     room, name = int((width * _USUAL_WIDTH - 7) / _LETTER), shorten(box.name, _LONGEST_NAME)
-    label = shorten(name, room) if room >= 3 else ""
+    label = show_short(name, room) if room >= 3 else ""
     whole = "" if label == name else f' data-name="{escape_attribute(name)}"'
     hair = " hair" if width * _USUAL_WIDTH < _HAIR else ""
     # Clipped by its own viewport: in a narrower page, too, a name never runs into its neighbour.

@@ -12,7 +12,7 @@ from kernlab.errors import KernlabError
 from kernlab.escape import escape_plot
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.plots import style
-from kernlab.util.text import few, shorten
+from kernlab.util.text import few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,7 +171,7 @@ def stacks(rows: pd.DataFrame, ax: Axes | None, theme: str | None) -> Axes:
             ax.text(
                 box.start + found.threads * 0.004,
                 box.depth + 0.46,
-                escape_plot(shorten(box.name, room)),
+                escape_plot(box.name, room),
                 va="center",
                 fontsize=_SIZE,
                 color=ink_of(colours, box.kind),

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kernlab.errors import MissingDependencyError
+from kernlab.escape import show_controls
 from kernlab.util.files import whole_file
 from kernlab.util.progress import progress
 
@@ -126,7 +127,7 @@ class _Tracks:
             packet = self._pb.TracePacket()
             found = packet.track_descriptor
             self._numbers[key] = found.uuid = len(self._numbers) + 1
-            found.name = key[-1]
+            found.name = _text(key[-1])
             if depth > 1:
                 found.parent_uuid = self._numbers[key[:-1]]
             if counter and depth == len(names):
@@ -257,8 +258,8 @@ def _ns(rows: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 
 def _text(value: object) -> str:
-    """Text of a dump as protobuf takes it: without halves of surrogate pairs."""
-    return str(value).encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else ""
+    """Text of a dump as the page shows it, and protobuf takes it (no halves of surrogate pairs): nothing acts."""
+    return show_controls(str(value)) if isinstance(value, str) else ""
 
 
 def _number(value: object) -> int:

@@ -197,7 +197,7 @@ def test_csv_for_spreadsheets(table):
     written = list(csv.reader(io.StringIO(kernlab.for_spreadsheets(table).to_csv())))
     assert len(written) == len(NAMES) + 1
     for cell in [cell for row in written for cell in row[:4]]:
-        assert not re.match(r"\s*[=+\-@\t\r]", cell), cell
+        assert not re.match(r"\s*[=+\-@]|\r", cell), cell
         assert not ACTING.search(cell)
     assert [row[1] for row in written[1:]] == [escape_csv(name) for name in NAMES]
     assert written[0] == [escape_csv(name) for name in (NAMES[0], *table.columns)]

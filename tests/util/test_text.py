@@ -125,7 +125,6 @@ TEXT = st.text(
 def test_what_is_escaped_is_printable(anything):
     assert escape_html(anything).isprintable()
     assert escape_terminal(anything).isprintable()
-    assert escape_csv(anything).isprintable()
     assert not set(escape_attribute(anything)) & set("<>\"'")
     assert show_controls(show_controls(anything)) == show_controls(anything)
 
@@ -167,7 +166,7 @@ def test_marks_and_scripts_that_people_write_stay():
 
 
 #: What a spreadsheet's import begins a formula with, in the locales whose separator is a comma or a semicolon.
-COMPUTED = re.compile(r"(^|;)\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+COMPUTED = re.compile(r"(^|[;\t\n\r])\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
 @given(TEXT)
@@ -175,7 +174,7 @@ def test_no_cell_of_csv_is_a_formula(anything):
     escaped = escape_csv(anything)
     assert not COMPUTED.search(escaped)
     assert escape_csv(escaped) == escaped
-    assert escaped.replace("'", "") == show_controls(anything).replace("'", "")
+    assert escaped.replace("'", "") == show_controls(anything, keep="\n\t").replace("'", "")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +184,7 @@ def test_no_cell_of_csv_is_a_formula(anything):
         ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
         ("-1+2", "'-1+2"),
         ("@SUM(A1)", "'@SUM(A1)"),
-        ("\t=1", "\u2409=1"),
+        ("\t=1", "\t'=1"),
         ("\r=1", "\u240d=1"),
         ("  =1", "  '=1"),
         ("a;=1", "a;'=1"),

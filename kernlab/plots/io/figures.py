@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_short
 from kernlab.plots import style
 from kernlab.plots.io import words
 from kernlab.plots.io.axes import (
@@ -123,7 +123,7 @@ def offsets(
         f"Who asked for what: {len(asked):,} requests, {human_bytes(int(asked['bytes'].sum()))}",
         words.below(requests, "offset on the device"),
     )
-    parts = ", ".join(f"{show_controls(str(comm))} {count:,}" for comm, count in counts.head(top).items())
+    parts = ", ".join(f"{show_short(str(comm), 60)} {count:,}" for comm, count in counts.head(top).items())
     return style.say(
         ax,
         f"Scatter plot of {len(asked):,} requests to {name} by time and offset, {words.span(requests)}; "

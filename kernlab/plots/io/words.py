@@ -5,7 +5,7 @@ from __future__ import annotations
 from kernlab.escape import escape_plot
 from kernlab.plots.io.requests import KINDS, Requests
 from kernlab.plots.time_axis import moment, seconds
-from kernlab.util.text import human_bytes, shorten
+from kernlab.util.text import human_bytes
 
 _LONGEST_NAME = 20
 #: Letters of a second line, at the width of a notebook; what time is may go without saying.
@@ -14,7 +14,7 @@ _LONGEST_LINE = 105
 
 def name(comm: str) -> str:
     """A process' name for a legend."""
-    return escape_plot(shorten(comm, _LONGEST_NAME))
+    return escape_plot(comm, _LONGEST_NAME)
 
 
 def others(count: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_short
 from kernlab.plots import style
 from kernlab.plots.io.axes import figure
 from kernlab.plots.replay.marks import at_right, breaks_of, headline, ink_on, name_of, unknown
@@ -169,7 +169,7 @@ def _say(ax: Axes, scene: Scene, took: F64, numbers: I64) -> None:
         text += f": {name_of(people.names[first])} had {percent(float(took[first]) / whole)} of their time"
     headline(ax, scene, text, "who ran; empty: idle")
     parts = [
-        f"{show_controls(name)} {percent(float(took[at]) / whole)}"
+        f"{show_short(name, 60)} {percent(float(took[at]) / whole)}"
         for at, name in enumerate(people.names)
         if took[at]
     ]

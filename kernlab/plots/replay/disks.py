@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.escape import escape_plot, show_controls
+from kernlab.escape import escape_plot, show_short
 from kernlab.plots import style
 from kernlab.plots.io.axes import (
     bytes_axis,
@@ -101,18 +101,18 @@ def offsets(ax: Axes, scene: Scene, disk: str) -> None:
     _hatch(ax, scene, requests)
     _legend(ax, scene, requests, np.unique(who))
     pending = int(requests.pending.sum())
-    name, count = escape_plot(disk), len(requests.issued)
+    name, count = escape_plot(disk, 60), len(requests.issued)
     text = f"{name}: {count:,} request{'s' if count != 1 else ''}"
     headline(
         ax, scene, f"{text}, {pending:,} never came back" if pending else text, "where on the disk, by whom"
     )
     total = np.bincount(who, minlength=len(scene.people.names) + 1)
     by = ", ".join(
-        f"{show_controls(one)} {total[at]:,}" for at, one in enumerate(scene.people.names) if total[at]
+        f"{show_short(one, 60)} {total[at]:,}" for at, one in enumerate(scene.people.names) if total[at]
     )
     style.say(
         ax,
-        f"Scatter plot of {count:,} requests to {show_controls(disk)} by time and offset: {by or 'none of note'}, all "
+        f"Scatter plot of {count:,} requests to {show_short(disk, 60)} by time and offset: {by or 'none of note'}, all "
         f"others {total[-1]:,}; {int(requests.flush.sum()):,} flushes; {pending:,} never came back.",
     )
 
@@ -134,12 +134,12 @@ def depth(ax: Axes, scene: Scene, disk: str) -> None:
     _hatch(ax, scene, requests)
     mean = float((np.diff(moments).astype(np.float64) * count[:-1]).sum()) / requests.span
     when = "at the crash" if scene.crash <= scene.last else "at the end"
-    text = f"{escape_plot(disk)}: {int(count[-1]):,} under way {when}, {most:,} at most"
+    text = f"{escape_plot(disk, 60)}: {int(count[-1]):,} under way {when}, {most:,} at most"
     headline(ax, scene, text, f"queue depth; {figure(mean)} on average")
     style.say(
         ax,
-        f"Area of the requests that {show_controls(disk)} was working on: {figure(mean)} on average, {most:,} at most, "
-        f"{int(count[-1]):,} {when}.",
+        f"Area of the requests that {show_short(disk, 60)} was working on: {figure(mean)} on average, "
+        f"{most:,} at most, {int(count[-1]):,} {when}.",
     )
 
 
@@ -168,10 +168,10 @@ def latency(ax: Axes, scene: Scene, disk: str) -> None:
     fills = np.array(scene.people.colours, dtype=object)[who]
     lasting(ax, scene.theme, requests, np.append(whole, pending), height, fills)
     _hatch(ax, scene, requests)
-    name = escape_plot(disk)
+    name = escape_plot(disk, 60)
     if not len(took):
         headline(ax, scene, f"{name}: no request came back", "latency, issue to completion")
-        style.say(ax, f"How long requests of {show_controls(disk)} took: none came back.")
+        style.say(ax, f"How long requests of {show_short(disk, 60)} took: none came back.")
         return
     half = float(np.quantile(took, 0.5, method="inverted_cdf"))
     late = took[requests.completed[whole] >= scene.last - _LATE * (scene.last - scene.first)]
@@ -186,7 +186,7 @@ def latency(ax: Axes, scene: Scene, disk: str) -> None:
     )
     style.say(
         ax,
-        f"Scatter plot of how long {len(took):,} requests of {show_controls(disk)} took: median {duration(half)}, "
+        f"Scatter plot of how long {len(took):,} requests of {show_short(disk, 60)} took: median {duration(half)}, "
         f"longest {duration(took.max())}{oldest}.",
     )
 

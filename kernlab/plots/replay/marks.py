@@ -13,7 +13,6 @@ from kernlab.plots import style
 from kernlab.plots.replay.scene import Scene, nanoseconds
 from kernlab.plots.replay.thin import spread
 from kernlab.plots.time_axis import seconds
-from kernlab.util.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +55,7 @@ def headline(ax: Axes, scene: Scene, text: str, more: str = "") -> None:
 
 def name_of(text: str) -> str:
     """A process' name where there is little room."""
-    return escape_plot(shorten(text, _LONGEST_NAME))
+    return escape_plot(text, _LONGEST_NAME)
 
 
 def at_right(

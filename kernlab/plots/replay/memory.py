@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_short
 from kernlab.plots import style
 from kernlab.plots.io.axes import bytes_axis
 from kernlab.plots.replay.marks import at_right, headline, name_of, steps, unknown
@@ -122,7 +122,7 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
         ended = "" if last else "ended"
         number = keys[code]
         names.append((last, f"{name_of(comm)} {human_bytes(int(last)) if last else ended}", fill))
-        said.append(f"{show_controls(comm)} ({number}) {human_bytes(int(most[code]))} at most")
+        said.append(f"{show_short(comm, 60)} ({number}) {human_bytes(int(most[code]))} at most")
     bytes_axis(ax, scene.theme, 0, high)
     ax.set_ylim(0, high * 1.06)
     _hatch(ax, scene, at, rows["source"].astype("str").eq("break").to_numpy())

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.escape import escape_plot, show_controls
+from kernlab.escape import escape_plot, show_controls, show_short
 from kernlab.plots import style
 from kernlab.plots.replay.marks import SIZE, at_right, headline
 from kernlab.plots.replay.scene import F64, I64, Scene, floats, nanoseconds
 from kernlab.plots.time_axis import moment, seconds
-from kernlab.util.text import few, percent, shorten
+from kernlab.util.text import few, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +126,7 @@ def log(ax: Axes, scene: Scene, lines: int = ROWS) -> None:
     else:
         headline(ax, scene, f"Log: {count}, no error")
     shown = [
-        f"{moment(float(x[row]), scene.span)} {show_controls(texts[row])}" for row in errors.tolist()[-8:]
+        f"{moment(float(x[row]), scene.span)} {show_short(texts[row], 300)}" for row in errors.tolist()[-8:]
     ]
     style.say(
         ax, f"Marks of {count} of the log, {len(errors):,} errors: {few(shown, between='; ') or 'none'}."
@@ -161,7 +161,7 @@ def _write(ax: Axes, scene: Scene, at: I64, level: I64, texts: list[str], lines:
         height = lines - line + 0.4
         ax.vlines([x[row]], 0, height + 0.3, color=colour, linewidth=0.8, zorder=1.5, label="_text")
         ax.annotate(
-            escape_plot(shorten(text, letters)),
+            escape_plot(text, letters),
             (float(x[row]), height),
             (-3 if leftwards else 3, 0),
             textcoords="offset points",
