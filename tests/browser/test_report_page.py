@@ -53,6 +53,10 @@ def report(tmp_path_factory):
             said(f"{LONG}\n" * 3 + "a    b    c\n1    2    3\n" * 3 + "x" * 400),
             said("progress", "stderr"),
         ),
+        code(
+            "last_words()",
+            html(f"<div class='kernlab-report'><h2>Last words</h2><pre>{LONG * 3}</pre></div>"),
+        ),
         code("boom()", error("KernlabError", "the slab is cut", "Traceback", "line 1")),
         markdown("## Harm\n\n" + "\n\n".join(KNOWN)),
         *(code("x", html(source)) for source in KNOWN),
@@ -136,7 +140,10 @@ def test_print_is_light_whole_and_without_code(shown):
     opened.emulate_media(media="print", color_scheme="dark")
     assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not opened.locator(".r-code:visible").count()
-    assert opened.get_by_text("Evidence within.").is_visible()
+    assert opened.get_by_text("More", exact=True).is_visible()
+    assert not opened.get_by_text("Evidence within.").is_visible()
+    folded = "getComputedStyle(document.querySelector('.r-part details > summary'), '::after').content"
+    assert opened.evaluate(folded) == '" (folded; the page has it)"'
     pdf = opened.pdf(path=PICTURES / "report.pdf", prefer_css_page_size=True)
     boxes = {tuple(map(float, box.split())) for box in re.findall(rb"/MediaBox\s*\[([^\]]*)\]", pdf)}
     assert {(round(box[2]), round(box[3])) for box in boxes} == {(595, 842)}

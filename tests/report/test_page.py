@@ -90,6 +90,35 @@ def test_headings_have_no_jumps_and_contents_lead_to_them():
     assert all(len(made.select(f'[id="{link}"]')) == 1 for link in links)
 
 
+def test_sections_of_a_report_are_the_pages():
+    section = (
+        '<div class="kernlab-report"><h2>In short</h2><p>a</p><h3>Why</h3><p>b</p><h2>Last words</h2>'
+        "<pre>[ 1.0] one\n[ 2.0] two</pre></div>"
+    )
+    made = soup(
+        markdown("# T"),
+        code("head"),
+        code("in_short(dump)", html(section)),
+        code("", html("<div class='kernlab-card'><h3>A card</h3></div>")),
+    )
+    assert [link.get_text() for link in made.select(".r-contents a")] == ["In short", "Why", "Last words"]
+    sections = made.select("section.r-section")
+    assert [part.h2.get_text() for part in sections] == ["In short", "Last words"]
+    assert sections[0].get_text(" ", strip=True) == "In short a Why b"
+    assert sections[1].find("code").get_text() == "head\n\nin_short(dump)"
+    assert sections[1].h3.get_text() == "A card"
+
+
+def test_columns_scroll_and_lines_break():
+    table = "comm          pid     rss_bytes       state\n" + "systemd         1       1,234        S\n" * 50
+    made = soup(code("", said(table)), code("", html(f"<pre>{'word ' * 80}</pre>")))
+    first, second = made.select("pre.r-text")
+    assert first["class"] == ["tex2jax_ignore", "mathjax_ignore", "r-text", "r-columns"]
+    assert (first["tabindex"], first["aria-label"]) == ("0", "Printed in “the beginning”")
+    assert second["class"] == ["r-text", "r-short"]
+    assert not second.has_attr("tabindex")
+
+
 def test_links_of_the_author_stay_and_those_of_outputs_do_not():
     made = soup(
         markdown(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kernlab.escape import show_controls
 from kernlab.report.page import code, markdown, outputs
 from kernlab.report.page.cleaning import author_link, parse
-from kernlab.report.page.headings import Outline, slug_of
+from kernlab.report.page.headings import Entry, Outline, slug_of
 from kernlab.report.page.report_data import REPORT_MIME, ReportData, gathered
 from kernlab.util.text import shorten
 
@@ -140,18 +140,17 @@ class _Builder:
         for node in list(soup.children):
             if isinstance(node, Tag):
                 if node.name in _HEADINGS:
-                    self._heading(node)
+                    self._heading(node, self._outline.place)
                     continue
                 for heading in node.find_all(_HEADINGS):
                     heading.name = f"h{self._outline.inside(int(heading.name[1]))}"
-            if str(node).strip():
-                self._add(Part("html", str(node)))
+            self._add(Part("html", str(node)))
 
-    def _heading(self, heading: Tag) -> None:
+    def _heading(self, heading: Tag, place: Callable[[int, str], Entry]) -> None:
         text = heading.get_text(" ", strip=True)
         if not text:
             return
-        entry = self._outline.place(int(heading.name[1]), shorten(text, _LONGEST_TITLE))
+        entry = place(int(heading.name[1]), shorten(text, _LONGEST_TITLE))
         if entry.level == 2:
             self._sections.append(Section(entry.text, entry.anchor))
             return
@@ -179,23 +178,40 @@ class _Builder:
         given = [] if "remove-output" in tags else _joined(cell.get("outputs", ()))
         errors = [output for output in given if output.get("output_type") == "error"]
         shown = [self._output(f"o{number}-{place}", output) for place, output in enumerate(given)]
-        for html in filter(None, shown):
-            self._add(Part("html", html))
         if errors or "section-failed" in tags:
             self._fail(number, errors[-1] if errors else {})
         if errors or any(shown):
             self._flush()
 
-    def _output(self, space: str, output: Mapping[str, Any]) -> str:
+    def _output(self, space: str, output: Mapping[str, Any]) -> bool:
+        """Add what an output shows; False for nothing."""
         if output.get("output_type") == "error" or REPORT_MIME in (output.get("data") or {}):
-            return ""
+            return False
         html = outputs.shown(output, self._dress, space, self._section.title or "the beginning")
         if not any(f"<{name}" in html for name in _HEADINGS):
-            return html
+            self._add(Part("html", html))
+            return bool(html)
         soup = parse(html)
+        own = soup.find("div", class_="kernlab-report", recursive=False)
+        if own is not None:
+            self._report_section(own)
+            return True
         for heading in soup.find_all(_HEADINGS):
             heading.name = f"h{self._outline.inside(int(heading.name[1]))}"
-        return str(soup)
+        self._add(Part("html", str(soup)))
+        return True
+
+    def _report_section(self, own: Tag) -> None:
+        """What a section function of kernlab.report shows: its headings are the page's."""
+        together: list[str] = []
+        for node in list(own.children):
+            if getattr(node, "name", None) in _HEADINGS:
+                self._add(Part("html", "".join(together)))
+                together = []
+                self._heading(cast("Tag", node), self._outline.section)
+            else:
+                together.append(str(node))
+        self._add(Part("html", "".join(together)))
 
     def _fail(self, number: int, error: Mapping[str, Any]) -> None:
         last, traceback = outputs.failure(error)
@@ -213,7 +229,8 @@ class _Builder:
         return self._sections[-1]
 
     def _add(self, part: Part) -> None:
-        self._section.parts.append(part)
+        if part.html.strip() or part.failure:
+            self._section.parts.append(part)
 
     def _flush(self) -> None:
         """The code since the last outputs, in one fold."""

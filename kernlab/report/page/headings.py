@@ -32,7 +32,14 @@ class Outline:
 
     def place(self, level: int, text: str) -> Entry:
         """A heading of the author's."""
-        self._last = max(2, min(level + self._shift, self._last + 1, _DEEPEST))
+        return self._placed(level + self._shift, text)
+
+    def section(self, level: int, text: str) -> Entry:
+        """A heading of a report's section function: its level is the page's."""
+        return self._placed(level, text)
+
+    def _placed(self, level: int, text: str) -> Entry:
+        self._last = max(2, min(level, self._last + 1, _DEEPEST))
         entry = Entry(self._last, self._anchor(text), text)
         self.entries.append(entry)
         return entry

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kernlab.escape import NO_MATH, escape_html, show_controls
-from kernlab.report.page import code, markdown
+from kernlab.report.page import code, markdown, printed
 from kernlab.report.page.cleaning import clean, parse
 from kernlab.report.page.figures import Figures, both_themes, picture
 from kernlab.report.page.inline_styles import InlineStyles
@@ -22,9 +21,6 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 #: An SVG above so many letters gives way to a picture of dots where there is one.
 _HEAVY_SVG = 600_000
-#: Letters of a line that a phone shows.
-_NARROW = 40
-_GAP = re.compile(r"\S {2,}(?=\S)")
 _UNTYPESET = {
     "text/latex": "A formula",
     "application/javascript": "A script",
@@ -53,6 +49,7 @@ class Dress:
         _still_grids(soup)
         both_themes(soup)
         clean(soup, space=space, styles=self.styles, link=link)
+        printed.dress(soup, section)
         self.tables.dress(soup, section)
         self.figures.dress(soup, space, section)
         return soup
@@ -61,7 +58,7 @@ class Dress:
 def shown(output: Mapping[str, Any], dress: Dress, space: str, section: str) -> str:
     """An output that is no error as HTML; '' for one that shows nothing."""
     if output.get("output_type") == "stream":
-        return _stream(str(output.get("name")), text_of(output.get("text")), section)
+        return _stream(str(output.get("name")), text_of(output.get("text")), dress, space, section)
     data = output.get("data")
     if not isinstance(data, Mapping):
         return ""
@@ -94,7 +91,7 @@ def _forms(data: Mapping[str, Any], metadata: Any, dress: Dress, space: str, sec
         )
     plain = text_of(data.get("text/plain"))
     if plain and not plain.startswith("<IPython.core.display."):
-        yield _printed(code.preformatted(plain), section)
+        yield dress.html(_pre(plain), space, section)
     for kind, what in _UNTYPESET.items():
         if kind in data:
             yield _left_out(f"{what} is left out: this page runs and typesets nothing.")
@@ -110,27 +107,15 @@ def failure(error: Mapping[str, Any]) -> tuple[str, str]:
     return last or "it says no reason", "\n".join(lines)
 
 
-def _stream(name: str, text: str, section: str) -> str:
-    body = code.preformatted(text)
-    if not body.strip():
-        return ""
-    if name == "stderr":
-        return (
-            '<details class="r-said"><summary>Messages while this was made</summary>'
-            f"{_printed(body, section)}</details>"
-        )
-    return _printed(body, section)
+def _stream(name: str, text: str, dress: Dress, space: str, section: str) -> str:
+    made = dress.html(_pre(text), space, section)
+    if name != "stderr" or not made:
+        return made
+    return f'<details class="r-said"><summary>Messages while this was made</summary>{made}</details>'
 
 
-def _printed(body: str, section: str) -> str:
-    """Escaped lines. Columns are not broken where they are too long for a phone: the keyboard can scroll them."""
-    lines = body.split("\n")
-    if sum(len(_GAP.findall(line.strip())) > 1 for line in lines) < 2 or max(map(len, lines)) <= _NARROW:
-        return f'<pre class="r-text {NO_MATH}">{body}</pre>'
-    label = escape_html(f"Printed in “{section}”")
-    return (
-        f'<pre class="r-text r-columns {NO_MATH}" role="group" tabindex="0" aria-label="{label}">{body}</pre>'
-    )
+def _pre(text: str) -> str:
+    return f'<pre class="{NO_MATH}">{code.preformatted(text)}</pre>'
 
 
 def text_of(data: Any) -> str:
