@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from kernlab.redaction.levels import NONE, STRICT
 
+#: The general registers, of CPUs that were in user mode.
+_REGISTERS = (
+    *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di"),
+)
+
+#: A program, a control group or a file may bear a user's, a host's or a customer's name, so every name may differ.
 _SHARE: dict[str, tuple[str, ...]] = {
-    "info": ("nodename", "cmdline", "file"),
+    "info": ("nodename", "cmdline", "file", "panic_message", "panic_comm"),
     "log": ("text",),
+    "locks": ("name", "holder_comm", "note"),
+    "map_usage": ("path",),
+    "maps": ("path",),
+    "memory_by_cgroup": ("path",),
+    "memory_by_file": ("path",),
+    "memory_by_process": ("comm", "cgroup", "exe"),
+    "registers": ("comm", *_REGISTERS),
+    "stacks": ("comm",),
+    "suspects": ("lead", "subject", "evidence", "cell"),
+    "swap": ("path",),
+    "tasks": ("comm", "cgroup", "exe"),
+    "timeline": ("comm", "text"),
+    "tmpfs": ("mount",),
+    "waits": ("comm", "name", "holder_comm", "note"),
 }
+#: What is unknown of freed objects is zeroed there, too.
 _STRICT: dict[str, tuple[str, ...]] = {}
 
 

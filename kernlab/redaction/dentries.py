@@ -14,7 +14,15 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-PATH = "path below home"
+PATH, FILE = "path below home", "name of a file"
+#: File systems in which the kernel gives the names, and folders that all machines have.
+_KERNELS_OWN = frozenset(
+    b"sysfs proc debugfs tracefs devtmpfs securityfs configfs bpf pstore efivarfs sockfs pipefs anon_inodefs bdev "
+    b"nsfs cgroup cgroup2 binfmt_misc fusectl selinuxfs dax".split()
+)
+_TOP = frozenset(
+    b"bin boot dev etc home init lib lib32 lib64 libx32 media mnt opt proc root run sbin srv sys tmp usr var".split()
+)
 #: NAME_MAX, the levels of the deepest tree, and how often a mount below home may lie in another's.
 _LONGEST, _DEEPEST, _MOUNTS = 255, 2048, 8
 #: No target of a link is longer (PATH_MAX).
@@ -89,25 +97,37 @@ def below_home(found: Found) -> None:
     """
     tree = _Tree(found)
     if found.strict:
-        hidden = ~tree.root
+        hidden = ~tree.root & ~_everybodys(found, tree)
     else:
         homes = np.zeros(len(tree.address), dtype=bool)
         for path in found.homes:
             homes |= tree.folder(path)
         hidden = tree.below(homes) | ~tree.known
         _users(found, tree)
-    rows = np.flatnonzero(hidden & (tree.length > 0))
+    rows, kind = np.flatnonzero(hidden & (tree.length > 0)), FILE if found.strict else PATH
     for row in rows.tolist():
         name = tree.name[row]
         if name is not None:
             new = found.map.names.of(name, extension=True)
-            found.map.note(PATH, name, new)
-            found.edits.write(int(tree.pointer.values[row]), new, PATH)
+            found.map.note(kind, name, new)
+            found.edits.write(int(tree.pointer.values[row]), new, kind)
     # A name could be guessed, and its hash compared.
     hash_at = resolve(tree.dentry.type, "d_name.hash")
     found.edits.zero(tree.address[rows] + np.uint64(hash_at.hops[-1]), hash_at.type.size)
     _leftovers(found, tree)
     _links(found, tree.dentry[rows])
+
+
+def _everybodys(found: Found, tree: _Tree) -> Mask:
+    """Names that every machine has: the kernel's own file systems', and the folders that all have at their root."""
+    super_block = tree.dentry["d_sb"].filled(0).astype(np.uint64)
+    unique, of = np.unique(super_block, return_inverse=True)
+    block = StructArray(found.kernel, "struct super_block", unique)
+    types = text_at(found.kernel, block.follow("s_type")["name"].filled(0).astype(np.uint64), _LONGEST)
+    kernels = np.array([name in _KERNELS_OWN for name in types], dtype=bool)[of.reshape(-1)]
+    top = tree.root[tree.up] & np.array([name in _TOP for name in tree.name], dtype=bool)
+    common: Mask = kernels | top
+    return common
 
 
 def _users(found: Found, tree: _Tree) -> None:

@@ -10,9 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.errors import KernlabError
 from kernlab.linux.slab_caches import cache_names
 from kernlab.linux.slab_pages import ALLOCATED, SlabPages, slab_heads
 from kernlab.linux.slab_states import object_states
+from kernlab.linux.stacks.areas import find_stacks
+from kernlab.linux.stacks.registers import cpu_registers
+from kernlab.linux.tasks import find_tasks
 from kernlab.redaction.edits import Edits
 from kernlab.redaction.frames import Frames
 from kernlab.redaction.levels import STRICT
@@ -44,6 +48,15 @@ class Found:
     ipv4: set[int] = field(default_factory=set)
     homes: tuple[bytes, ...] = tuple(b"/%s/" % name for name in (b"home", b"root"))
     host: dict[bytes, bytes] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Find what tables ask for as well: tasks, stacks, registers, slabs."""
+        for find in (find_tasks, find_stacks, cpu_registers):
+            try:
+                find(self.kernel)
+            except KernlabError as error:
+                self.kernel.lost(str(error))
+        _ = self.states
 
     @property
     def strict(self) -> bool:

@@ -75,6 +75,9 @@ STEPS: tuple[tuple[str, Callable[[Found], None]], ...] = (
     ("the kernel's command line", strictly.command_line),
 )
 
+#: Sentences of what could not be read while secrets were looked for; the rest is counted.
+_MOST_TOLD = 5
+
 
 @dataclass
 class Plan:
@@ -140,11 +143,13 @@ class Plan:
 def make_plan(kernel: Kernel, level: str, known: RedactionMap) -> Plan:
     """Find all that is to be hidden. Raises KernlabError where not even the users' pages can be told from others."""
     told: list[str] = []
-    with kernel.scope("redaction") as scope:
+    with kernel.scope("what a redaction rests on") as common:
         frames = Frames.of(kernel.file)
         kind = kinds_of(kernel, frames)
         edits = Edits(kernel, frames)
         found = Found(kernel, level, known, frames, kind, edits, Literals())
+        found.prepare()
+    with kernel.scope("redaction") as scope:
         for what, step in STEPS:
             try:
                 step(found)
@@ -170,7 +175,11 @@ def make_plan(kernel: Kernel, level: str, known: RedactionMap) -> Plan:
                 continue
         swept[frames.index[kind == Kind.PAGE_TABLE]] = False
         sides = neighbours(kernel, frames)
-    told += [f"redaction: {loss}" for loss in scope.losses]
+    # What tables lose as well they say themselves.
+    losses = [loss for loss in scope.losses if loss not in common.losses]
+    told += [f"redaction: {loss}" for loss in losses[:_MOST_TOLD]]
+    if len(losses) > _MOST_TOLD:
+        told.append(f"redaction: and {len(losses) - _MOST_TOLD:,} more things that could not be read")
     patterns = Patterns(known, found.homes, public)
     return Plan(
         level,
