@@ -90,6 +90,31 @@ def drop_pages(found: Found, pages: U64, kind: Kind) -> None:
     found.kind[rows[loose]] = kind
 
 
+def rings(found: Found) -> None:
+    """The pages of rings that sniffers share with the kernel (AF_PACKET)."""
+    kernel = found.kernel
+    if kernel.types.get("struct packet_sock") is None:
+        return
+    sock = StructArray(kernel, "struct packet_sock", found.objects("PACKET"))
+    size = kernel.find_type("struct pgv").size
+    for ring in ("rx_ring", "tx_ring"):
+        first, pages = sock[f"{ring}.pg_vec"], sock[f"{ring}.pg_vec_pages"].int64.filled(0)
+        count = np.where(first.true, sock[f"{ring}.pg_vec_len"].int64.filled(0), 0)
+        count = kernel.budget.counts(count, size, "blocks of rings of packets")
+        owner = np.repeat(np.arange(len(sock)), count)
+        step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+        where = first.filled(0).astype(np.uint64)[owner] + step.astype(np.uint64) * np.uint64(size)
+        buffer, read = kernel.words(where, what="blocks of rings of packets")
+        each = kernel.budget.frames(np.where(read, pages[owner], 0), "pages of rings of packets")
+        block = np.repeat(np.arange(len(buffer)), each)
+        turn = np.arange(len(block)) - np.repeat(np.cumsum(each) - each, each)
+        physical, status = kernel.memory.translate(
+            buffer[block] + turn.astype(np.uint64) * np.uint64(kernel.page_size)
+        )
+        rows = found.frames.rows((physical[status == 0] // np.uint64(kernel.page_size)).astype(np.int64))
+        found.kind[rows[rows >= 0]] = Kind.NETWORK
+
+
 def messages(found: Found) -> None:
     """Messages of System V queues, sent and not yet received."""
     kernel = found.kernel

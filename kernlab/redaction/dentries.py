@@ -25,6 +25,8 @@ _TOP = frozenset(
 )
 #: NAME_MAX, the levels of the deepest tree, and how often a mount below home may lie in another's.
 _LONGEST, _DEEPEST, _MOUNTS = 255, 2048, 8
+#: Names that are looked for everywhere: so long, as shorter ones are words, and so many.
+_SHORTEST_KNOWN, _MOST_KNOWN = 8, 20_000
 #: No target of a link is longer (PATH_MAX).
 _LONGEST_LINK = 4096
 _SYMLINK, _FORMAT_BITS = 0o120000, 0o170000
@@ -105,12 +107,16 @@ def below_home(found: Found) -> None:
         hidden = tree.below(homes) | ~tree.known
         _users(found, tree)
     rows, kind = np.flatnonzero(hidden & (tree.length > 0)), FILE if found.strict else PATH
+    left = _MOST_KNOWN if not found.strict else 0
     for row in rows.tolist():
         name = tree.name[row]
         if name is not None:
             new = found.map.names.of(name, extension=True)
             found.map.note(kind, name, new)
             found.edits.write(int(tree.pointer.values[row]), new, kind)
+            if len(name) >= _SHORTEST_KNOWN and left and not found.vocabulary.has(name.partition(b".")[0]):
+                # System calls, audit and traces keep names without the folders.
+                left -= found.literals.add(name, new, kind)
     # A name could be guessed, and its hash compared.
     hash_at = resolve(tree.dentry.type, "d_name.hash")
     found.edits.zero(tree.address[rows] + np.uint64(hash_at.hops[-1]), hash_at.type.size)

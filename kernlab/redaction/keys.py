@@ -35,7 +35,7 @@ def keyrings(found: Found) -> None:
     _, slot = key.elements("payload.data")
     pointers, read = kernel.words(slot.addresses, what="") if len(slot) else (slot.addresses, slot.valid)
     targets = pointers[read & (pointers != 0)]
-    _payloads(found, targets)
+    payloads(found, targets)
     described = key["description"]
     where = described.values[described.true].astype(np.uint64)
     for address, text in zip(where.tolist(), text_at(kernel, where, _LONGEST_DESCRIPTION), strict=True):
@@ -43,16 +43,16 @@ def keyrings(found: Found) -> None:
             found.edits.write(address, found.map.names.of(text), "name of a key")
 
 
-def _payloads(found: Found, addresses: U64) -> None:
-    """Zero the objects that keys' payloads point to, behind their heads."""
+def payloads(found: Found, addresses: U64, head: int = _HEAD) -> None:
+    """Zero the objects at some addresses, behind a head of so many bytes."""
     slabs = found.slabs
     slab, _, rest = slabs.locate(addresses)
     there = slab >= 0
     # To the end of the object: what a longer payload left behind goes with it.
-    size = slabs.stride[np.maximum(slab, 0)] - rest - _HEAD
-    found.edits.zero((addresses + np.uint64(_HEAD))[there], np.maximum(size, 0)[there], KEY)
+    size = slabs.stride[np.maximum(slab, 0)] - rest - head
+    found.edits.zero((addresses + np.uint64(head))[there], np.maximum(size, 0)[there], KEY)
     # Large ones are pages of their own.
-    found.edits.zero(addresses[~there] + np.uint64(_HEAD), found.kernel.page_size - _HEAD, KEY)
+    found.edits.zero(addresses[~there] + np.uint64(head), found.kernel.page_size - head, KEY)
 
 
 def tls(found: Found) -> None:
@@ -70,23 +70,10 @@ def tls(found: Found) -> None:
     for member in ("crypto_send", "crypto_recv"):
         at = resolve(kind, member)
         found.edits.zero(context.addresses + np.uint64(at.hops[-1] + 4), at.type.size - 4, KEY)
-    for member in ("priv_ctx_tx", "priv_ctx_rx"):
-        inner = context[member]
-        _payloads_of(found, inner.values[inner.true].astype(np.uint64))
 
 
 def _name_at(found: Found) -> int:
     return int(resolve(found.kernel.find_type("struct tcp_ulp_ops"), "name").hops[-1])
-
-
-def _payloads_of(found: Found, contexts: U64) -> None:
-    """The cipher of a TLS context: its tfm, with the key schedule behind it."""
-    kernel = found.kernel
-    kind = complete_type(kernel, "struct tls_sw_context_tx", "tls_ctx_create")
-    if kind is None or not len(contexts):
-        return
-    pointer = StructArray(kernel, kind, contexts)["aead_send"]
-    _payloads(found, pointer.values[pointer.true].astype(np.uint64))
 
 
 def disk_keys(found: Found) -> None:
@@ -163,3 +150,10 @@ def wireguard(found: Found) -> None:
         if peers.has(name):
             place = resolve(peer, name)
             found.edits.zero(peers.addresses + np.uint64(place.hops[-1]), place.type.size, KEY)
+    pair = complete_type(kernel, "struct noise_keypair", made)
+    for name in ("current_keypair", "previous_keypair", "next_keypair"):
+        pointer = peers[f"keypairs.{name}"]
+        pairs = StructArray(kernel, pair or "struct noise_keypair", pointer.filled(0).astype(np.uint64))
+        for way in ("sending.key", "receiving.key"):
+            place = resolve(pairs.type, way)
+            found.edits.zero(pairs.addresses + np.uint64(place.hops[-1]), place.type.size, KEY)

@@ -20,6 +20,7 @@ from kernlab.formats.cpu_notes import user_mode_note
 from kernlab.linux.page.classifier import Kind
 from kernlab.redaction import (
     buffers,
+    ciphers,
     dentries,
     firmware,
     keys,
@@ -65,7 +66,10 @@ STEPS: tuple[tuple[str, Callable[[Found], None]], ...] = (
     ("pages of pipes", buffers.pipes),
     ("messages", buffers.messages),
     ("buffers of terminals", buffers.terminals),
+    ("rings of packets", buffers.rings),
     ("keyrings", keys.keyrings),
+    ("ciphers", ciphers.cipher_contexts),
+    ("keys of IPsec", ciphers.ipsec),
     ("keys of TLS", keys.tls),
     ("keys of disks", keys.disk_keys),
     ("keys of WireGuard", keys.wireguard),
@@ -149,12 +153,16 @@ def make_plan(kernel: Kernel, level: str, known: RedactionMap) -> Plan:
         edits = Edits(kernel, frames)
         found = Found(kernel, level, known, frames, kind, edits, Literals())
         found.prepare()
-    with kernel.scope("redaction") as scope:
-        for what, step in STEPS:
+    losses: list[str] = []
+    for what, step in STEPS:
+        # A scope each: what one may read is bounded, and must not be at the cost of the next.
+        with kernel.scope(what) as scope:
             try:
                 step(found)
             except KernlabError as error:
                 told.append(f"redaction: {what} could not all be found, so some may be left ({error})")
+        losses += scope.losses
+    with kernel.scope("redaction") as scope:
         edits.finish()
         dropped, counts = frames.mask(), Counter(edits.counts)
         for name, kinds in LEFT_OUT.items():
@@ -176,7 +184,8 @@ def make_plan(kernel: Kernel, level: str, known: RedactionMap) -> Plan:
         swept[frames.index[kind == Kind.PAGE_TABLE]] = False
         sides = neighbours(kernel, frames)
     # What tables lose as well they say themselves.
-    losses = [loss for loss in scope.losses if loss not in common.losses]
+    own = dict.fromkeys([*losses, *scope.losses])
+    losses = [loss for loss in own if loss not in common.losses]
     told += [f"redaction: {loss}" for loss in losses[:_MOST_TOLD]]
     if len(losses) > _MOST_TOLD:
         told.append(f"redaction: and {len(losses) - _MOST_TOLD:,} more things that could not be read")

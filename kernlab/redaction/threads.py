@@ -76,6 +76,7 @@ def fpu_registers(found: Found) -> None:
         task.addresses + np.uint64(first), np.clip(end - first, 0, _LARGEST_STATE), "state of an FPU"
     )
     if kernel.types.has_member("struct fpu", "fpstate"):
+        # A larger state (AMX) is elsewhere.
         state = StructArray(kernel, kind, task.addresses + np.uint64(inner)).follow("fpstate")
         apart = (state.addresses < task.addresses) | (
             state.addresses >= task.addresses + end.astype(np.uint64)
