@@ -1,6 +1,6 @@
 # kernlab: every target sets up what it needs by itself. A machine with Python 3.11 or newer and make is enough.
 #
-#   make demo    the first-look notebook on the bundled dump, as one HTML file
+#   make demo    a sample dump, from first look to report: one HTML file
 #   make test    everything a change must pass
 #   make help    the rest
 
@@ -34,8 +34,8 @@ $(READY): pyproject.toml constraints.txt scripts/find-python.sh
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[all,docs,dev]"
 	@touch $@
 
-demo: $(READY) ## execute notebooks/01-first-look.ipynb on the bundled dump: tables here, build/01-first-look.html to keep
-	@$(BIN)/python scripts/demo.py
+demo: $(READY) ## a sample dump, from first look to report: tables here, build/oom-report.html to keep
+	@$(BIN)/python -m kernlab demo --output $(BUILD)
 
 test: lint types $(READY) ## everything a change must pass: ruff, mypy, import-linter, pytest, the notebooks
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests

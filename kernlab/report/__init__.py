@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kernlab.report.head import REPORT_MIME, head, leads, provenance
     from kernlab.report.memory_sections import memory, memory_in_depth
     from kernlab.report.opening import open_dump
+    from kernlab.report.page.report_data import REPORT_MIME
+    from kernlab.report.page_head import head, provenance
     from kernlab.report.run import make
-    from kernlab.report.sections import cpus, in_short, last_words, machine, missing, stacks
+    from kernlab.report.sections import cpus, in_short, last_words, leads, machine, missing, stacks
     from kernlab.report.templates import TEMPLATES
     from kernlab.report.trace_sections import disks, last_seconds
     from kernlab.report.wait_sections import all_threads, waits
@@ -45,23 +46,23 @@ __all__ = [
 
 #: Where each name lies; imported when first used.
 _LATER = {
-    "REPORT_MIME": "head",
+    "REPORT_MIME": "page.report_data",
     "TEMPLATES": "templates",
     "all_threads": "wait_sections",
     "cpus": "sections",
     "disks": "trace_sections",
-    "head": "head",
+    "head": "page_head",
     "in_short": "sections",
     "last_seconds": "trace_sections",
     "last_words": "sections",
-    "leads": "head",
+    "leads": "sections",
     "machine": "sections",
     "make": "run",
     "memory": "memory_sections",
     "memory_in_depth": "memory_sections",
     "missing": "sections",
     "open_dump": "opening",
-    "provenance": "head",
+    "provenance": "page_head",
     "stacks": "sections",
     "waits": "wait_sections",
 }

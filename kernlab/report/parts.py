@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Protocol
 
 import pandas as pd
@@ -74,6 +75,38 @@ class Items:
         marks = [f"{place}." if self.numbered else "-" for place in range(1, len(self.items) + 1)]
         return "\n".join(
             f"{mark} {escape_terminal(item)}" for mark, item in zip(marks, self.items, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A place to look: what, why it looks wrong, and what shows more."""
+
+    what: str
+    why: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Leads:
+    """Leads in their order."""
+
+    leads: Sequence[Lead]
+
+    def html(self) -> str:
+        """As HTML, all text escaped."""
+        items = "".join(
+            f"<li><strong>{escape_html(lead.what)}</strong>. {escape_html(lead.why)}<br>"
+            f"Next: <code>{escape_html(lead.next)}</code></li>"
+            for lead in self.leads
+        )
+        return f"<ol>{items}</ol>"
+
+    def text(self) -> str:
+        """As plain text for a terminal."""
+        return "\n".join(
+            f"{place}. {escape_terminal(lead.what)}: {escape_terminal(lead.why)}\n   {escape_terminal(lead.next)}"
+            for place, lead in enumerate(self.leads, 1)
         )
 
 
@@ -153,8 +186,8 @@ def _cell(name: str, dtype: Any, value: Any) -> str:
     if is_missing(value):
         return "–"
     kind = kind_of_value(name, value) if pd.api.types.is_object_dtype(dtype) else kind_of_column(name, dtype)
-    if kind == "number" and isinstance(value, int):
-        return f"{value:,}"
+    if kind == "number" and isinstance(value, Integral):
+        return f"{int(value):,}"
     if kind == "time":
         return seconds(pd.Timedelta(value))
     return shorten(readable(kind, value)[0], _LONGEST_CELL)

@@ -17,8 +17,9 @@ from kernlab.escape import NO_MATH, escape_html, escape_terminal
 from kernlab.report import notebook_paths, templates
 from kernlab.report.execute import FAILED, execute, parameterized
 from kernlab.report.hashes import sha256_of
-from kernlab.report.head import REPORT_MIME, made
 from kernlab.report.opening import LEVELS, can_redact
+from kernlab.report.page.report_data import REPORT_MIME
+from kernlab.report.page_head import made
 from kernlab.util.files import write_whole
 
 Told = Callable[[int, int, str], None]
@@ -258,7 +259,7 @@ def _add_provenance(
         notebook.cells.append(cell)
         return
     cell, number = place
-    bundle[REPORT_MIME] = {**cell.outputs[number]["data"][REPORT_MIME], "provenance": rows}
+    shown["data"][REPORT_MIME] = {**cell.outputs[number]["data"][REPORT_MIME], "provenance": rows}
     cell.outputs[number] = shown
 
 

@@ -14,7 +14,20 @@ from kernlab.report import io_words, memory_words
 from kernlab.report.death import death
 from kernlab.report.explain import in_words, split_symbol
 from kernlab.report.hangs import root_holder
-from kernlab.report.parts import Folded, Heading, Items, Lines, Part, Section, Table, Words, seconds
+from kernlab.report.log_lines import log_lines, telling
+from kernlab.report.parts import (
+    Folded,
+    Heading,
+    Items,
+    Lead,
+    Leads,
+    Lines,
+    Part,
+    Section,
+    Table,
+    Words,
+    seconds,
+)
 from kernlab.report.story import story
 
 if TYPE_CHECKING:
@@ -25,8 +38,7 @@ if TYPE_CHECKING:
 _SHOWN, _FOLDED = 12, 400
 #: Stacks of others that are shown beside that of who died.
 _MOST_STACKS = 4
-#: What is read of a record: some hold a whole table.
-_LONGEST_LINE = 400
+_MOST_LEADS = 12
 
 
 def in_short(dump: Dump) -> Section:
@@ -48,6 +60,19 @@ def in_short(dump: Dump) -> Section:
     return Section("In short", parts)
 
 
+def leads(dump: Dump) -> Section:
+    """The leads of `dump.suspects`, the weightiest first: what, why it looks wrong, and the code that shows more."""
+    rows = dump.suspects.head(_MOST_LEADS)
+    if not len(rows):
+        return Section("Leads", [Words("None: nothing that kernlab looks at was out of the ordinary.")])
+    listed = [
+        Lead(f"{row['lead']}: {row['subject']}", str(row["evidence"]), str(row["cell"]))
+        for _, row in rows.iterrows()
+    ]
+    said = "What looks wrong, the weightiest first, each with the code that shows more in a notebook."
+    return Section("Leads", [Words(said), Leads(listed)])
+
+
 def last_words(dump: Dump) -> Section:
     """The log where the last trouble begins, up to the panic."""
     log = dump.log
@@ -56,11 +81,12 @@ def last_words(dump: Dump) -> Section:
     end = death(dump)
     found = end.report
     first, last = found if found is not None else (max(0, len(log) - _SHOWN), len(log) - 1)
-    lines = _log_lines(log, first, min(last + 1, len(log)))
+    lines = telling(log_lines(log, first, min(last + 1, len(log))))
     begin = lines[:_SHOWN]
     parts: list[Part] = [
         Words(
-            "The kernel's log from where its last trouble begins; times are seconds since boot."
+            "The kernel's log from where its last trouble begins, without registers and stacks; times are "
+            "seconds since boot."
             if found is not None
             else "The end of the kernel's log, which tells of no trouble; times are seconds since boot."
         ),
@@ -68,23 +94,11 @@ def last_words(dump: Dump) -> Section:
     cut = len(lines) - _SHOWN - 1
     begin = [*begin, f"    … {cut:,} more line{'s' if cut > 1 else ''} …", lines[-1]] if cut > 0 else lines
     parts.append(Lines(begin))
-    around = _log_lines(log, max(0, first - 20), min(last + 21, len(log)))
+    around = log_lines(log, max(0, first - 20), min(last + 21, len(log)))
     if len(around) > len(begin):
         most = around if len(around) <= _FOLDED else [*around[: _FOLDED - 50], "    …", *around[-50:]]
         parts.append(Folded(f"All {len(around):,} lines of it, with those before and after", [Lines(most)]))
     return Section("What the kernel said last", parts)
-
-
-def _log_lines(log: pd.DataFrame, first: int, last: int) -> list[str]:
-    """Records as dmesg prints them; one of several lines stays several."""
-    lines = []
-    for time, text in zip(log["timestamp"].iloc[first:last], log["text"].iloc[first:last], strict=True):
-        stamp = " " * 13 if pd.isna(time) else f"[{time.total_seconds():12.6f}]"
-        said = text if isinstance(text, str) else "(this record cannot be read)"
-        for line in said.split("\n"):
-            shown = show_controls(line)
-            lines.append(f"{stamp} {shown[:_LONGEST_LINE]}{'…' if len(shown) > _LONGEST_LINE else ''}")
-    return lines
 
 
 def stacks(dump: Dump) -> Section:

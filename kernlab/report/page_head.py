@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING, Any
 from kernlab.display.summary import left_out, summary
 from kernlab.escape import NO_MATH, escape_html, escape_terminal, show_controls
 from kernlab.report.hashes import sha256_of
+from kernlab.report.page.report_data import REPORT_MIME
 from kernlab.report.story import story
 from kernlab.util.text import human_bytes
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
 
-#: Cells of a report show their part of the page's head under this type: a dict with any of "title", "subtitle",
-#: "provenance" (pairs of a label and a value), "redaction" and "leads"; a later one wins.
-REPORT_MIME = "application/vnd.kernlab.report+json"
-
 _LIBRARIES = ("numpy", "pandas", "matplotlib")
-_MOST_LEADS = 12
 
 
 class PageData:
@@ -57,31 +53,6 @@ def head(dump: Dump) -> PageData:
         html,
         f"{escape_terminal(told.title)}\n{escape_terminal(subtitle)}",
     )
-
-
-def leads(dump: Dump) -> PageData:
-    """The leads of `dump.suspects`: what, why it looks wrong, and the cell that shows more."""
-    rows = dump.suspects.head(_MOST_LEADS)
-    listed = [
-        {
-            "what": f"{row['lead']}: {row['subject']}",
-            "why": str(row["evidence"]),
-            "next": str(row["cell"]),
-        }
-        for _, row in rows.iterrows()
-    ]
-    if listed:
-        items = "".join(
-            f"<li><strong>{escape_html(one['what'])}</strong>. {escape_html(one['why'])} "
-            f"<code>{escape_html(one['next'])}</code></li>"
-            for one in listed
-        )
-        html = f"<h2>Leads</h2><ol>{items}</ol>"
-    else:
-        html = "<h2>Leads</h2><p>None: nothing that kernlab looks at was out of the ordinary.</p>"
-    lines = [f"{place}. {one['what']}: {one['why']}" for place, one in enumerate(listed, 1)]
-    text = "\n".join(["== Leads ==", *map(escape_terminal, lines or ["none"])])
-    return PageData({"leads": listed}, html, text)
 
 
 def provenance(dump: Dump, *, sha256: bool = True) -> PageData:
