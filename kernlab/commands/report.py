@@ -67,7 +67,8 @@ def report(
             "--map",
             metavar="FILE",
             rich_help_panel=OPENING,
-            help="write there what was replaced by what, for you to look up; keep it at home",
+            help="write there what was replaced by what, for you to look up; keep it at home. A map that is there is "
+            "used, and names become what they became in the report before",
         ),
     ] = None,
     vmlinux: Annotated[

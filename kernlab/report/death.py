@@ -34,6 +34,8 @@ _KINDS = (
 )
 #: Kinds in which the instruction that failed says where to look.
 FAULTS = frozenset({"null pointer", "bad pointer", "overflow", "bug", "divide", "warning"})
+#: Kinds in which a watchdog panicked, for what others did.
+WATCHED = frozenset({"hung", "lockup", "hard lockup"})
 
 #: Where it happened, as the report in the log says it (arch/*/kernel/{dumpstack,process}.c).
 _WHERE = re.compile(

@@ -56,8 +56,11 @@ def parameterized(notebook: Any, parameters: dict[str, Any]) -> Any:
     return given
 
 
-def execute(notebook: Any, folder: Path, told: Callable[[int, int, str], None]) -> None:
-    """Run all cells in place, in a kernel of this Python and this kernlab, with `folder` as its working directory.
+def execute(
+    notebook: Any, folder: Path, told: Callable[[int, int, str], None], environment: dict[str, str]
+) -> None:
+    """Run all cells in place, in a kernel of this Python and this kernlab, with `folder` as its working directory and
+    `environment` besides its own.
 
     told(number, of how many, heading) is called before each cell. Cells that failed are tagged FAILED. Raises
     KernlabError where the kernel cannot be started, or dies.
@@ -105,7 +108,7 @@ def execute(notebook: Any, folder: Path, told: Callable[[int, int, str], None]) 
         resources={"metadata": {"path": str(folder)}},
     )
     try:
-        client.execute(env=_environment())
+        client.execute(env=_environment() | environment)
     except DeadKernelError as error:
         raise KernlabError(
             f"the report's kernel died in cell {number} of {count} ({heading}): it was killed, perhaps for "

@@ -28,6 +28,15 @@ def requests(dump: Dump) -> pd.DataFrame | None:
     return found if len(found) else None
 
 
+def slow_disks(dump: Dump) -> list[str]:
+    """The disks that had more to do than they could, by the traces."""
+    table = requests(dump)
+    if table is None:
+        return []
+    middle = table.dropna(subset=["latency"]).groupby("disk")["latency"].median()
+    return [show_controls(str(disk)) for disk, took in middle.items() if took > _SLOW]
+
+
 def answer(dump: Dump) -> list[str]:
     """What the traces tell of each disk, the busiest first, one sentence or two a disk; [] without traces."""
     table = requests(dump)

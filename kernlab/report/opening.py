@@ -15,6 +15,8 @@ from kernlab.errors import KernlabError
 
 #: How much is redacted, least first.
 LEVELS = ("none", "share", "strict")
+#: Tells a report's kernel of the map of an earlier redaction; a path in a cell would be in the report.
+MAP_VARIABLE = "KERNLAB_REPORT_MAP"
 
 
 def open_dump(
@@ -27,13 +29,17 @@ def open_dump(
     """Open a dump for a report: as `kernlab.open` does, but redacted for people outside unless it is told otherwise.
 
     vmcore: a path, or the list of a split dump's pieces; redact: "none", "share" or "strict"; format, vmlinux: as for
-    `kernlab.open`. Raises KernlabError, also where this kernlab cannot redact and `redact` is not "none".
+    `kernlab.open`. The map that `kernlab report --map` names is used where it is there already: names become what they
+    became before. Raises KernlabError, also where this kernlab cannot redact and `redact` is not "none".
     """
     if redact not in LEVELS:
         raise KernlabError(f"a report is redacted to one of {', '.join(LEVELS)}, not {redact!r}")
     options: dict[str, Any] = {"format": format, "vmlinux": vmlinux}
     if can_redact():
         options["redact"] = redact
+        known = os.environ.get(MAP_VARIABLE, "")
+        if redact != "none" and known:
+            options["redaction_map"] = known
     return open_any(vmcore, **options)
 
 

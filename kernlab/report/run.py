@@ -17,7 +17,7 @@ from kernlab.escape import NO_MATH, escape_html, escape_terminal
 from kernlab.report import notebook_paths, templates
 from kernlab.report.execute import FAILED, execute, parameterized
 from kernlab.report.hashes import sha256_of
-from kernlab.report.opening import LEVELS, can_redact
+from kernlab.report.opening import LEVELS, MAP_VARIABLE, can_redact
 from kernlab.report.page.report_data import REPORT_MIME
 from kernlab.report.page_head import made
 from kernlab.util.files import write_whole
@@ -52,8 +52,9 @@ def make(
 
     vmcore: a dump file, or the list of a split dump's pieces; output: FILE.html, FILE.ipynb or FILE.pdf (without one
     VMCORE-report.html in the current folder); template: "triage", "memory", "io", "hang", or the path of a notebook;
-    redact: "none", "share" or "strict"; redaction_map: where to write what became what, which stays at home; format,
-    vmlinux: as for `kernlab.open`; told(number, of how many, heading) is called before each cell.
+    redact: "none", "share" or "strict"; redaction_map: where to write what became what, which stays at home (a map that
+    is there already is used: names become what they became in the report before); format, vmlinux: as for
+    `kernlab.open`; told(number, of how many, heading) is called before each cell.
 
     Raises KernlabError where the dump, the template or the output cannot be used, and where the kernel dies. A section
     that fails is shown as such, and named in the result.
@@ -78,7 +79,8 @@ def make(
         }
         notebook = parameterized(notebook, parameters)
         _add_finish(notebook, redact, secret)
-        execute(notebook, folder, told or (lambda number, count, heading: None))
+        known = {MAP_VARIABLE: str(secret)} if secret is not None and secret.is_file() else {}
+        execute(notebook, folder, told or (lambda number, count, heading: None), known)
         _finished(notebook, redact, own)
         hashes = hashing.hashes()
     cut = {str(path.resolve().parent): "" for path in (*pieces, *debug, source)}

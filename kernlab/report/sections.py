@@ -11,7 +11,7 @@ from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.report import io_words, memory_words
-from kernlab.report.death import death
+from kernlab.report.death import WATCHED, Death, death
 from kernlab.report.explain import in_words, split_symbol
 from kernlab.report.hangs import root_holder
 from kernlab.report.log_lines import log_lines, telling
@@ -103,24 +103,17 @@ def last_words(dump: Dump) -> Section:
 
 def stacks(dump: Dump) -> Section:
     """The stack of who died, each frame in plain words; and of who keeps the others waiting, where somebody does."""
-    parts: list[Part] = []
     end = death(dump)
-    shown: list[int] = []
-    if end.kind != "stopped" or end.cpu is not None:
-        try:
-            who = end.who or "The thread that panicked"
-            parts += _stack(dump.stack.of_panic(), f"{who}, which panicked on CPU {end.cpu}")
-            shown += [end.pid] if end.pid is not None else []
-        except KernlabError as error:
-            parts.append(Words(f"The stack of who panicked is not known: {error}"))
-    for what, pid in _others(dump):
-        if pid in shown or len(shown) > _MOST_STACKS:
+    died, others = _of_panic(dump, end), list[Part]()
+    for what, pid in _others(dump)[:_MOST_STACKS]:
+        if pid == end.pid:
             continue
-        shown.append(pid)
         try:
-            parts += _stack(dump.stack(pid), what)
+            others += _stack(dump.stack(pid), what)
         except KernlabError as error:
-            parts.append(Words(f"{what}: {error}"))
+            others.append(Words(f"{what}: {error}"))
+    # Of a machine that hung the one who panicked is the messenger.
+    parts = [*others, *died] if end.kind in WATCHED else [*died, *others]
     if not parts:
         return Section(
             "Where it stood", [Words("No CPU had panicked, and nobody is known to keep others waiting.")]
@@ -130,6 +123,16 @@ def stacks(dump: Dump) -> Section:
         "it came there."
     )
     return Section("Where it stood", [lead, *parts])
+
+
+def _of_panic(dump: Dump, end: Death) -> list[Part]:
+    if end.kind == "stopped" and end.cpu is None:
+        return []
+    try:
+        stack = dump.stack.of_panic()
+    except KernlabError as error:
+        return [Words(f"The stack of who panicked is not known: {error}")]
+    return _stack(stack, f"{end.who or 'The thread that panicked'}, which panicked on CPU {end.cpu}")
 
 
 def _others(dump: Dump) -> list[tuple[str, int]]:

@@ -111,17 +111,26 @@ def _plain(dump: Dump, end: Death) -> Story:
     else:
         why = ["kernlab found nothing wrong with memory, waiting tasks, stacks or CPUs."]
         step = []
-    why += io_words.answer(dump)
+    disks = io_words.answer(dump)
+    why += disks
+    slow = io_words.slow_disks(dump)
+    if slow:
+        title = f"{title}, while disk {_and(slow)} could not keep up"
+        step.append("Look at who keeps the disk busy, below, and whether that has to be at that hour.")
     if end.kind not in ("sysrq", "stopped") and end.message:
         why.insert(0, f"The kernel's own words are: “{show_controls(end.message)}”.")
     doubts = (
         ["That nothing was found does not mean that there was nothing: a dump shows one instant."]
-        if not step
+        if not len(leads)
         else []
     )
     return Story(
         title.format(**words), (died.format(**words),), tuple(why), tuple(doubts), (next_step, *step)
     )
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _lead(row: pd.Series[Any]) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernlab.escape import show_controls
-from kernlab.report.parts import Figure, Folded, Items, Markup, Part, Section, Table, Words
+from kernlab.report.parts import Figure, Folded, Markup, Part, Section, Table, Words
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -27,7 +26,8 @@ def waits(dump: Dump) -> Section:
     """Who waits for whom; nothing where nobody waits for a thread, and nobody sleeps where nothing wakes him."""
     table = dump.waits
     graph = table.graph()
-    stuck = table[(table["state"] == "D") | table["holder_pid"].notna()]
+    # Who sleeps for a set time waits for nobody.
+    stuck = table[((table["state"] == "D") & (table["type"] != "timer")) | table["holder_pid"].notna()]
     if not len(stuck):
         return Section("Who waits for whom")
     parts: list[Part] = []
@@ -43,8 +43,6 @@ def waits(dump: Dump) -> Section:
             ),
             Markup(f"<figure>{graph.to_svg()}</figure>", repr(graph)),
         ]
-        if graph.cycles:
-            parts.append(Items([show_controls(line) for line in graph.deadlocks]))
     top = stuck.sort_values("since", ascending=False, kind="stable").head(_TOP)
     parts.append(Table(f"Threads that wait, the longest first, {len(top)} of {len(stuck):,}", top, _COLUMNS))
     return Section("Who waits for whom", parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,12 @@ def told(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any, Story]]:
 EXPECTED = {
     "debian-6.1": (r"on purpose \(SysRq\)", r"nothing wrong", r"one instant", r"who triggered it"),
     "panic": (r"on purpose \(SysRq\)", r"nothing wrong", r"one instant", r"who triggered it"),
-    "io": (r"on purpose \(SysRq\)", r"Disk vda: .*6 had not come back.*more to do", r"one instant", r"triggered"),
+    "io": (
+        r"on purpose \(SysRq\), while disk vda could not keep up",
+        r"Disk vda: .*6 had not come back.*more to do",
+        r"one instant",
+        r"triggered.*disk busy",
+    ),
     "oom": (
         r"Out of memory: reporting \(\d+\) holds 72%",
         r"reporting \(\d+\)\. It holds 210\.\d MiB.*story_session",
@@ -145,3 +151,17 @@ def test_paths_of_this_machine_are_in_no_section(told: tuple[str, Any, Story]) -
     )
     assert folder not in told_of
     assert "kernlab-guest" not in told_of
+
+
+def test_names_become_what_they_became_in_the_report_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map that is there is used: reports of one machine can be held against each other."""
+    titles = []
+    for name in ("panic", "panic"):
+        with report.open_dump(kernlab.sample(name)) as dump:
+            titles.append(report.head(dump).data["subtitle"])
+            dump.redaction.write_map(tmp_path / "map.json")
+        monkeypatch.setenv("KERNLAB_REPORT_MAP", str(tmp_path / "map.json"))
+    assert titles[0] == titles[1]
+    assert "kernlab-guest" not in titles[0]
