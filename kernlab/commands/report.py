@@ -27,7 +27,7 @@ def report(
     vmcore: Annotated[
         list[str],
         typer.Argument(
-            metavar="VMCORE...", help="the dump file; of a split dump all pieces", show_default=False
+            metavar="VMCORE", help="the dump file; of a split dump all pieces", show_default=False
         ),
     ],
     output: Annotated[

@@ -136,6 +136,8 @@ def _cgroups(dump: Dump) -> list[Part]:
         table = dump.memory_by_cgroup
     except KernlabError:  # CONFIG_MEMCG=n
         return []
+    # The root's own use is not counted by the kernel.
+    table = table[table["usage_bytes"].notna()]
     top = table.sort_values("usage_bytes", ascending=False, kind="stable").head(_TOP)
     return _rest(
         f"Control groups by use, {len(top)} of {len(table):,}",
