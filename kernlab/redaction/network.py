@@ -12,6 +12,7 @@ from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError, MemberNotFoundError
 from kernlab.redaction.found import Found
 from kernlab.redaction.reading import complete_type
+from kernlab.redaction.routes import fib_entries
 from kernlab.walk.lists import chain_nodes, list_entries
 
 U64 = npt.NDArray[np.uint64]
@@ -196,7 +197,8 @@ def _neighbours(found: Found) -> None:
 
 def _routes(found: Found) -> None:
     kernel = found.kernel
-    alias = StructArray(kernel, "struct fib_alias", found.objects("ip_fib_alias"))
+    keys, alias = fib_entries(kernel)
+    found.ipv4.update(keys.tolist())
     info = alias.follow("fa_info")
     info = StructArray(kernel, "struct fib_info", np.unique(info.addresses[info.valid]))
     _four(found, info, "fib_prefsrc")
@@ -207,9 +209,6 @@ def _routes(found: Found) -> None:
         "nh_common.nhc_gw.ipv4",
         "nh_saddr",
     )
-    leaf = StructArray(kernel, "struct key_vector", found.objects("ip_fib_trie"))
-    key = leaf["key"]
-    found.ipv4.update(key.values[key.valid].astype(np.uint32).tolist())
     route = StructArray(kernel, "struct rtable", found.objects("ip_dst_cache"))
     _four(found, route, "rt_gw4", "rt_gateway")
     six = StructArray(kernel, "struct rt6_info", found.objects("ip6_dst_cache"))

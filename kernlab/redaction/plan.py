@@ -19,6 +19,7 @@ from kernlab.formats.base import Note
 from kernlab.formats.cpu_notes import user_mode_note
 from kernlab.linux.page.classifier import Kind
 from kernlab.redaction import (
+    attributes,
     buffers,
     ciphers,
     dentries,
@@ -67,6 +68,7 @@ STEPS: tuple[tuple[str, Callable[[Found], None]], ...] = (
     ("messages", buffers.messages),
     ("buffers of terminals", buffers.terminals),
     ("rings of packets", buffers.rings),
+    ("extended attributes", attributes.extended_attributes),
     ("keyrings", keys.keyrings),
     ("ciphers", ciphers.cipher_contexts),
     ("keys of IPsec", ciphers.ipsec),

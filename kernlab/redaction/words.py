@@ -13,8 +13,9 @@ U8 = npt.NDArray[np.uint8]
 
 _TABLE_BITS = 16
 _SPREAD = np.uint32(2654435761)
-#: As words, smaller numbers are more often counts than addresses; and no kernel pointer's upper half is an address.
-_SMALLEST, _POINTER = 1 << 24, np.uint32(0xFFFF)
+#: As words, smaller numbers are more often counts than addresses; and no kernel pointer's upper half is an address,
+#: which begins with 255 (0xff000000 is the lowest with page tables of five levels).
+_SMALLEST, _POINTER = 1 << 24, np.uint32(0xFF)
 
 
 class Words:
@@ -45,7 +46,7 @@ class Words:
         good = self._old[place] == words[here]
         here, place = here[good], place[good]
         # The lower half of a pointer may look like anything.
-        pointer = (here % 2 == 0) & (words[np.minimum(here + 1, len(words) - 1)] >> np.uint32(16) == _POINTER)
+        pointer = (here % 2 == 0) & (words[np.minimum(here + 1, len(words) - 1)] >> np.uint32(24) == _POINTER)
         here, place = here[~pointer], place[~pointer]
         words[here] = self._new[place]
         np.add.at(counts, here * 4 // rows.shape[1], 1)
