@@ -22,6 +22,8 @@ from kernlab.redaction.frames import Frames, constant
 #: Kinds of secrets that name a machine by a number, and may stand in memory as one.
 _IPV4, _IPV6, _MAC = "IPv4 address", "IPv6 address", "MAC address"
 _PATH = "path below home"
+#: Names by themselves are no proof: files, symbols and threads of the kernel may have the same. The path to one is.
+_SHARED = frozenset(("name of a file", "name of a program", "name of a key", "command line"))
 #: Bytes of an IPv4 address that other numbers have, too: small numbers and masks.
 _COMMON = frozenset((0, 1, 2, 255))
 
@@ -88,8 +90,7 @@ def needles(known: Mapping[str, Any]) -> Iterator[tuple[bytes, tuple[str, str]]]
             text = original.encode("utf-8", "surrogateescape")
             if original == became or len(text) < SHORTEST:
                 continue
-            # A file's name by itself is no secret: others have one of that name elsewhere. The path to it is.
-            if kind == _PATH and "/" not in original:
+            if kind in _SHARED or (kind == _PATH and "/" not in original):
                 continue
             yield text, (kind, "text")
             yield text.decode("utf-8", "replace").encode("utf-16-le"), (kind, "UTF-16")

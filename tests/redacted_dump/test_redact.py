@@ -213,6 +213,7 @@ def test_what_is_looked_for() -> None:
             "IPv4 address": {"10.83.174.94": "10.86.1.2", "10.0.0.1": "10.9.0.3"},
             "IPv6 address": {"fd7c::1": "fd11::2"},
             "MAC address": {"52:5e:9a:c3:47:d8": "02:11:22:33:44:55"},
+            "name of a program": {"memory": "qwerty"},
             "path below home": {"notes.txt": "abcde.txt", f"{HOME}me/notes.txt": f"{HOME}xy/abcde.txt"},
         }
     }
@@ -226,7 +227,7 @@ def test_what_is_looked_for() -> None:
     assert bytes.fromhex("525e9ac347d8") in found
     assert bytes.fromhex("fd7c" + "00" * 13 + "01") in found
     assert f"{HOME}me/notes.txt".encode() in found
-    assert not {b"notes.txt", b"abc", b"same"} & set(found)
+    assert not {b"notes.txt", b"abc", b"same", b"memory"} & set(found)
 
 
 @pytest.mark.parametrize("form", ["elf", "lime"])
