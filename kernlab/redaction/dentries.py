@@ -18,7 +18,7 @@ PATH, FILE = "path below home", "name of a file"
 #: File systems in which the kernel gives the names, and folders that all machines have.
 _KERNELS_OWN = frozenset(
     b"sysfs proc debugfs tracefs devtmpfs securityfs configfs bpf pstore efivarfs sockfs pipefs anon_inodefs bdev "
-    b"nsfs cgroup cgroup2 binfmt_misc fusectl selinuxfs dax".split()
+    b"nsfs binfmt_misc fusectl selinuxfs dax".split()
 )
 _TOP = frozenset(
     b"bin boot dev etc home init lib lib32 lib64 libx32 media mnt opt proc root run sbin srv sys tmp usr var".split()
@@ -105,7 +105,7 @@ def below_home(found: Found) -> None:
         for path in found.homes:
             homes |= tree.folder(path)
         hidden = tree.below(homes) | ~tree.known
-        _users(found, tree)
+    _users(found, tree)
     rows, kind = np.flatnonzero(hidden & (tree.length > 0)), FILE if found.strict else PATH
     left = _MOST_KNOWN if not found.strict else 0
     for row in rows.tolist():
