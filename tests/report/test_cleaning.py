@@ -73,6 +73,14 @@ def test_known_attacks(source):
     check(cleaned(source))
 
 
+def test_what_lies_too_deep_goes():
+    for opened in ("<div>", "<b>", "<svg>", "<table><tr><td>"):
+        text = cleaned(opened * 20_000 + "deep")
+        assert 60 < text.count("<") // 2 <= 80
+        assert "…" in text
+        assert "deep" not in text
+
+
 def test_what_the_parser_refuses_is_text():
     assert cleaned("<![x y<b>z</b>") == "&lt;![x y<b>z</b>"
 

@@ -397,3 +397,10 @@ def test_colours_of_flames_are_those_of_the_plots():
         for theme in (style.LIGHT, style.DARK)
     ]
     assert rules == expected
+
+
+def test_the_page_reads_what_the_report_says():
+    from kernlab import report
+    from kernlab.report.page.report_data import REPORT_MIME
+
+    assert REPORT_MIME == report.REPORT_MIME == REPORT

@@ -32,11 +32,11 @@ _SVG_VALUE = re.compile(r"[\w\s#%.,()+'/-]*", re.ASCII)
 _LOCAL = re.compile(r"url\(\s*['\"]?#([^'\")\s]+)['\"]?\s*\)")
 #: Spaces that are no letters to Python, and do nothing but keep words apart.
 _SPACES = "\n\t\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
-_LONGEST_CLASS, _LONGEST_NAME = 12, 20_000
+_LONGEST_CLASS, _LONGEST_NAME, _DEEPEST = 12, 20_000, 80
 
 
 def parse(source: str) -> BeautifulSoup:
-    """HTML as a tree. What Python's parser refuses (a declaration that is none) is text."""
+    """HTML as a tree of bounded depth. What Python's parser refuses (a declaration that is none) is text."""
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, ParserRejectedMarkup, XMLParsedAsHTMLWarning
 
     with warnings.catch_warnings():
@@ -44,9 +44,22 @@ def parse(source: str) -> BeautifulSoup:
         warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
         try:
-            return BeautifulSoup(source, "html.parser")
+            soup = BeautifulSoup(source, "html.parser")
         except ParserRejectedMarkup:
-            return BeautifulSoup(source.replace("<!", "&lt;!"), "html.parser")
+            soup = BeautifulSoup(source.replace("<!", "&lt;!"), "html.parser")
+    _cut_depth(soup)
+    return soup
+
+
+def _cut_depth(soup: BeautifulSoup) -> None:
+    """What lies deeper than any output of ours goes: asking each element for those above it must stay cheap."""
+    from bs4.element import Tag
+
+    level: list[Tag] = [soup]
+    for _ in range(_DEEPEST):
+        level = [node for above in level for node in above.children if isinstance(node, Tag)]
+    for node in level:
+        node.replace_with("…")
 
 
 def clean(
@@ -92,7 +105,7 @@ def _elements(soup: BeautifulSoup) -> None:
 
 
 def _is_drawn(element: Tag) -> bool:
-    return element.find_parent("svg") is not None
+    return any(above.name == "svg" for above in element.parents)
 
 
 def _texts(soup: BeautifulSoup) -> None:
