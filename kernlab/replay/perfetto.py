@@ -259,7 +259,7 @@ def _ns(rows: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 def _text(value: object) -> str:
     """Text of a dump as the page shows it, and protobuf takes it (no halves of surrogate pairs): nothing acts."""
-    return show_controls(str(value)) if isinstance(value, str) else ""
+    return show_controls(str(value), keep="\n\t") if isinstance(value, str) else ""
 
 
 def _number(value: object) -> int:
