@@ -28,6 +28,9 @@ _FORMULA = re.compile("(^\\s*|[;\\t\\n]\\s*)(?=[=+\\-@\uff1d\uff0b\uff0d\uff20])
 #: How files of Excel spell a character: text that only looks so must not become it.
 _SPELT = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 
+#: Characters of a name within a sentence, a lead or a tooltip: more is no name, or nothing that anybody reads.
+LONGEST_NAME = 160
+
 #: Characters of a cell that Excel takes.
 LONGEST_SHEET_CELL = 32_767
 
@@ -68,7 +71,7 @@ def show_controls(text: str, *, keep: str = "") -> str:
     return "".join(shown)
 
 
-def show_short(text: str, longest: int) -> str:
+def show_short(text: str, longest: int = LONGEST_NAME) -> str:
     """`text` as `show_controls` shows it, in at most `longest` characters: what is made visible counts, too."""
     shown = show_controls(text[: longest + 1])
     return shown if len(shown) <= longest else shown[: max(longest - 1, 0)] + "…"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_short
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.util.text import human_bytes, percent
 
@@ -93,7 +93,7 @@ def _largest(dump: Dump, whole: int) -> list[str]:
     held = processes["pss_bytes"].astype("float64").fillna(0.0)
     if len(processes) and held.max() > 0:
         row = int(np.argmax(held.to_numpy()))
-        who = say_thread(show_controls(str(processes["comm"].iloc[row])), processes["pid"].iloc[row])
+        who = say_thread(show_short(str(processes["comm"].iloc[row])), processes["pid"].iloc[row])
         words.append(
             f"The largest process is {who} with {human_bytes(int(held.iloc[row]))} "
             f"({percent(held.iloc[row] / max(whole, 1))})"
@@ -105,7 +105,7 @@ def _largest(dump: Dump, whole: int) -> list[str]:
     if len(slabs) and size.max() >= _WORTH * whole:
         row = int(np.argmax(size.to_numpy()))
         words.append(
-            f"The largest cache of kernel objects is {show_controls(str(slabs['name'].iloc[row]))} with "
+            f"The largest cache of kernel objects is {show_short(str(slabs['name'].iloc[row]))} with "
             f"{human_bytes(int(size.iloc[row]))} ({percent(size.iloc[row] / max(whole, 1))})."
         )
     return words
@@ -118,5 +118,5 @@ def _next_largest(processes: pd.DataFrame, held: npt.NDArray[Any], row: int) -> 
     second = int(np.argmax(others))
     if others[second] <= 0:
         return ""
-    who = say_thread(show_controls(str(processes["comm"].iloc[second])), processes["pid"].iloc[second])
+    who = say_thread(show_short(str(processes["comm"].iloc[second])), processes["pid"].iloc[second])
     return f"; the next, {who}, has {human_bytes(int(others[second]))}"

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kernlab.escape import escape_html
 from kernlab.report.page.build import Page
 
 _HERE = Path(__file__).parent
@@ -44,4 +45,12 @@ def _template() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["shown"] = _shown
     return environment.get_template("page.html.j2")
+
+
+def _shown(text: str) -> Any:
+    """Text of a dump as HTML whose words from right to left reorder nothing beside them; line feeds stay."""
+    from markupsafe import Markup
+
+    return Markup("\n".join(map(escape_html, text.split("\n"))))

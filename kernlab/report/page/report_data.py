@@ -13,6 +13,7 @@ from kernlab.util.text import shorten
 REPORT_MIME = "application/vnd.kernlab.report+json"
 
 _LONGEST_TITLE, _LONGEST, _MOST = 300, 4000, 200
+_LONGEST_OF_LEAD = {"what": 300, "why": 2000, "next": 400}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def gathered(said: Iterable[Any]) -> ReportData:
         if isinstance(one.get("leads"), list):
             leads = [lead for lead in one["leads"] if isinstance(lead, Mapping)]
             found.leads = [
-                Lead(*(_text(lead.get(key, "")) for key in ("what", "why", "next"))) for lead in leads[:_MOST]
+                Lead(*(_text(lead.get(key, ""), most) for key, most in _LONGEST_OF_LEAD.items()))
+                for lead in leads[:_MOST]
             ]
         if isinstance(one.get("redaction"), Mapping):
             found.redaction = _redaction(one["redaction"])

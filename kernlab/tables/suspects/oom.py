@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kernlab.errors import KernlabError
-from kernlab.escape import show_controls
+from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
 from kernlab.util.text import human_bytes
@@ -94,7 +94,7 @@ def _victim(kill: Kill, count: int) -> Lead:
 
 
 def _asked(last: re.Match[str], count: int, group: str | None) -> Lead:
-    where = f" in the cgroup {show_controls(group)}" if group else ""
+    where = f" in the cgroup {show_short(group)}" if group else ""
     return Lead(
         "OOM",
         show_controls(last["comm"]),
@@ -144,7 +144,7 @@ def _cgroups(memory: Evidence, killed: list[Kill]) -> list[Lead]:
         found.append(
             Lead(
                 "cgroup out of memory",
-                show_controls(path) or "a cgroup",
+                show_short(path) or "a cgroup",
                 f"{''.join(parts)}.",
                 f"dump.memory_by_cgroup[dump.memory_by_cgroup.path == {path!r}]"
                 if row is not None
@@ -184,7 +184,7 @@ def _next_victim(memory: Evidence) -> list[Lead]:
     return [
         Lead(
             "OOM score",
-            say_thread(show_controls(str(row["comm"])), row["pid"]),
+            say_thread(show_short(str(row["comm"])), row["pid"]),
             f"Of the processes left it has the highest OOM badness, with oom_score_adj {row['oom_score_adj']} and "
             f"{human_bytes(size)} resident.",
             "dump.memory_by_process.head()",

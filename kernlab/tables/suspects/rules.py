@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_short
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.swap import has_swap
 from kernlab.linux.whatis.threads import say_thread
@@ -28,7 +28,7 @@ def large_processes(memory: Evidence) -> list[Lead]:
     held = (table["pss_bytes"].astype("float64") + table["swap_bytes"].astype("float64")).fillna(0.0)
     usual = float(held.median()) if len(held) else 0.0
     for row in held.index[(held > 0.1 * memory.managed) & (held > 4 * usual)].tolist()[:10]:
-        size, pid, comm = int(held[row]), table["pid"][row], show_controls(str(table["comm"][row]))
+        size, pid, comm = int(held[row]), table["pid"][row], show_short(str(table["comm"][row]))
         parts = [
             f"{human_bytes(size_of(table[f'{part}_bytes'][row]))} {name}"
             for part, name in (
@@ -62,8 +62,8 @@ def many_processes(memory: Evidence) -> list[Lead]:
     many = groups[(groups["count"] >= 20) & (groups["sum"] > 0.2 * memory.managed)].reset_index()
     found = []
     for _, row in many.iterrows():
-        comm, size, name = row["comm"], int(row["sum"]), show_controls(str(row["comm"]))
-        where = f" in {show_controls(str(row['cgroup']))}" if row["cgroup"] else ""
+        comm, size, name = row["comm"], int(row["sum"]), show_short(str(row["comm"]))
+        where = f" in {show_short(str(row['cgroup']))}" if row["cgroup"] else ""
         found.append(
             Lead(
                 "many processes",
@@ -86,7 +86,7 @@ def large_caches(memory: Evidence) -> list[Lead]:
     whole = float(size.sum())
     shrinks = table["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
     for row in size.nlargest(5).index.tolist():
-        held, name = int(size[row]), show_controls(str(table["name"][row]))
+        held, name = int(size[row]), show_short(str(table["name"][row]))
         if held < 0.05 * memory.managed and not (held > 0.5 * whole and held > 0.02 * memory.managed):
             continue
         if held <= 0:
@@ -111,7 +111,7 @@ def large_caches(memory: Evidence) -> list[Lead]:
         )
     waste = (table["bytes"].astype("float64") - table["used_bytes"].astype("float64")).fillna(0.0)
     for row in waste.index[(waste > 0.02 * memory.managed) & (waste > 0.5 * size)].tolist():
-        lost, name = int(waste[row]), show_controls(str(table["name"][row]))
+        lost, name = int(waste[row]), show_short(str(table["name"][row]))
         found.append(
             Lead(
                 "half-empty slab cache",
@@ -209,7 +209,7 @@ def cgroups(memory: Evidence) -> list[Lead]:
         found.append(
             Lead(
                 "cgroup at its limit",
-                show_controls(str(table["path"][row])),
+                show_short(str(table["path"][row])),
                 f"It uses {human_bytes(used)} of the {human_bytes(size_of(table['limit_bytes'][row]))} that it may, "
                 f"and hit the limit {times(size_of(table['max_local'][row]))}.",
                 f"dump.memory_by_cgroup.loc[{row}]",
@@ -235,7 +235,7 @@ def page_cache(memory: Evidence) -> list[Lead]:
                 "deleted files",
                 f"{int(gone.sum()):,} files",
                 f"{human_bytes(size)} belong to files that have no name any more but are held open or mapped; the "
-                f"largest is {show_controls(str(largest['path']))} with {human_bytes(size_of(largest['bytes']))}.",
+                f"largest is {show_short(str(largest['path']))} with {human_bytes(size_of(largest['bytes']))}.",
                 "dump.memory_by_file[dump.memory_by_file.links == 0]",
                 memory.share(size) + 0.3,
                 size,
@@ -246,7 +246,7 @@ def page_cache(memory: Evidence) -> list[Lead]:
         found.append(
             Lead(
                 "large file in memory",
-                show_controls(str(table["path"][row])),
+                show_short(str(table["path"][row])),
                 f"It holds {human_bytes(held)} ({percent(memory.share(held))} of memory) in {table['fs'][row]}, which "
                 "only swap or its deletion frees.",
                 f"dump.memory_by_file.loc[{row}]",

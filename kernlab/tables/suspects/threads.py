@@ -9,7 +9,7 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
-from kernlab.escape import show_controls
+from kernlab.escape import show_controls, show_short
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.thread_stacks import thread_size
 from kernlab.linux.whatis.threads import say_several, say_thread
@@ -124,7 +124,7 @@ def _spinning(memory: Evidence) -> pd.DataFrame:
 
 def _lock(rows: pd.DataFrame) -> str:
     name = rows["name"].iloc[0]
-    return show_controls(name) if isinstance(name, str) else "a lock"
+    return show_short(name) if isinstance(name, str) else "a lock"
 
 
 def _by(rows: pd.DataFrame) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_several, say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead
 from kernlab.util.text import human_time
@@ -34,7 +34,7 @@ def deadlocks(evidence: Evidence) -> list[Lead]:
         found.append(
             Lead(
                 "deadlock",
-                show_controls(line.removeprefix("deadlock: ")),
+                show_short(line.removeprefix("deadlock: "), 500),
                 f"{len(cycle):,} threads wait for each other{stood}, and none will ever go on.{more}",
                 f"dump.waits[dump.waits.pid.isin({cycle[:20]})]",
                 _DEADLOCK + behind * 1e-3,
@@ -110,7 +110,7 @@ def _behind(edges: pd.DataFrame, cycle: list[int]) -> int:
 
 def _what(row: pd.Series) -> str:
     name, kind = row["name"], str(row["type"]).removesuffix("_read").removesuffix("_write")
-    return show_controls(f"{kind} {name}" if isinstance(name, str) else kind)
+    return show_short(f"{kind} {name}" if isinstance(name, str) else kind)
 
 
 def _holder(waits: pd.DataFrame, row: pd.Series) -> str:
