@@ -97,11 +97,13 @@ PLOTS = {
     "offsets": ("io", "io_offsets"),
     "latency": ("io", "io_latency"),
 }
+#: Of a report's page: the sample, and how much of its length.
+REPORTS = {"report": ("oom", 1140)}
 
 
 def main(names: list[str]) -> int:
     """Make these pictures, or all. Returns the exit status."""
-    known = [*PLOTS, *SHOTS]
+    known = [*PLOTS, *REPORTS, *SHOTS]
     wanted = names or known
     if unknown := sorted(set(wanted) - set(known)):
         print(f"pictures: there is no {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
@@ -111,6 +113,8 @@ def main(names: list[str]) -> int:
     for name in wanted:
         if name in PLOTS:
             made += draw(name)
+        elif name in REPORTS:
+            made += print_report(name)
     shots = [name for name in wanted if name in SHOTS]
     if shots:
         with notebooks() as desk:
@@ -143,21 +147,49 @@ def draw(name: str) -> Iterable[Path]:
             yield keep(name, theme, held.getvalue())
 
 
+def print_report(name: str) -> Iterable[Path]:
+    """The beginning of a report's page, as its file opens without a network."""
+    from kernlab.report import make
+
+    sample, height = REPORTS[name]
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        # Its name is on the page.
+        vmcore = Path(folder) / "vmcore"
+        vmcore.symlink_to(kernlab.sample(sample))
+        page_file = Path(folder) / "report.html"
+        make(vmcore, page_file)
+        page = browser.new_page(
+            viewport={"width": WIDTH, "height": height}, device_scale_factor=SCALE, reduced_motion="reduce"
+        )
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            page.goto(page_file.as_uri())
+            yield keep(name, theme, page.screenshot())
+
+
 @contextmanager
-def notebooks() -> Iterator[Desk]:
-    """A JupyterLab with the samples in its folder, and a browser on it."""
+def chromium() -> Iterator[Any]:
+    """A browser without a window."""
     from playwright.sync_api import sync_playwright
 
     program = find_chromium()
     if program is None:
         raise SystemExit("pictures: no Chromium on this machine; KERNLAB_CHROMIUM names one")
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=flags)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def notebooks() -> Iterator[Desk]:
+    """A JupyterLab with the samples in its folder, and a browser on it."""
     with (
         tempfile.TemporaryDirectory() as folder,
         Server(Path(folder) / "lab") as server,
-        sync_playwright() as started,
+        chromium() as browser,
     ):
-        browser = started.chromium.launch(executable_path=program, args=flags)
         page = browser.new_page(
             viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE, reduced_motion="reduce"
         )
@@ -165,7 +197,6 @@ def notebooks() -> Iterator[Desk]:
         try:
             yield Desk(page, server)
         finally:
-            browser.close()
             server.end_kernels()
 
 

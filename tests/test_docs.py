@@ -111,6 +111,7 @@ def test_links_are_moved_with_their_pages(tmp_path: Path) -> None:
         (root / page).parent.mkdir(parents=True, exist_ok=True)
         (root / page).write_text("# Page\n", "utf-8")
     (root / "README.md").write_text("# Readme\n", "utf-8")
+    (root / "docs" / "index.md").write_text("# Index\n\n```{toctree}\ndeep/page\nsecurity\n```\n", "utf-8")
     (root / "notebooks" / "a.ipynb").write_text("{}", "utf-8")
     text = (
         "[a](../CONTRIBUTING.md#add-a-table) [b](../samples/) [c](../notebooks/a.ipynb) [d](#here) [e](../README.md)\n"
@@ -126,6 +127,9 @@ def test_links_are_moved_with_their_pages(tmp_path: Path) -> None:
         "```\n[f](../gone.md)\n```\n[g](https://semver.org)\n"
     )
     assert "[c](../files/notebooks/a.ipynb)" in (source / "deep" / "page.md").read_text("utf-8")
+    listed = (source / "index.md").read_text("utf-8")
+    assert "\npage\nrecorder-service\nsamples\n```" in listed.partition(":caption: More")[2]
+    assert listed.count("security") == 1
     (root / "docs" / "page.md").write_text("[f](../gone.md)", "utf-8")
     again = tmp_path / "again"
     sources.collect(root, again)

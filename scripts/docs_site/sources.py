@@ -11,6 +11,7 @@ from pathlib import Path
 BESIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "changelog.d/README.md": "changelog-fragments.md",
     "SECURITY.md": "security.md",
     "samples/README.md": "samples.md",
     "benchmarks/README.md": "benchmarks.md",
@@ -50,6 +51,7 @@ def relink(root: Path, source: Path) -> None:
     """Make links fit, once all pages are there. Raises BrokenLinkError, naming each that leads nowhere."""
     places = {**BESIDE, **INSTEAD}
     origins = {source / name: root / page for page, name in BESIDE.items()}
+    _list_the_rest(source)
     broken = []
     for page in sorted(source.rglob("*.md")):
         origin = origins.get(page, root / "docs" / page.relative_to(source))
@@ -58,6 +60,18 @@ def relink(root: Path, source: Path) -> None:
         page.write_text(_PICTURE.sub(_images, text), "utf-8")
     if broken:
         raise BrokenLinkError("\n".join(broken))
+
+
+def _list_the_rest(source: Path) -> None:
+    """A page that no contents name is listed at their end: a new one is on the site from the first day."""
+    index = source / "index.md"
+    text = index.read_text("utf-8")
+    named = set(re.findall(r"^([\w-]+)$", text, re.MULTILINE)) | {"index"}
+    rest = sorted({page.stem for page in source.glob("*.md")} - named)
+    if rest:
+        entries = "\n".join(rest)
+        text += f"\n```{{toctree}}\n:caption: More\n:hidden:\n\n{entries}\n```\n"
+        index.write_text(text, "utf-8")
 
 
 def _images(match: re.Match[str]) -> str:
