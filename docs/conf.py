@@ -27,7 +27,6 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
 add_module_names = True
 
 html_theme = "furo"
@@ -43,8 +42,9 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#005a8c", "color-brand-content": "#005a8c"},
     "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0"},
 }
-pygments_style = "friendly"
-pygments_dark_style = "monokai"
+# Light and dark, each with enough contrast (WCAG 2, AA and AAA).
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
 
 
 def setup(app: Any) -> None:

@@ -197,6 +197,29 @@ def reader() -> Iterator[Any]:
         browser.close()
 
 
+def test_everybody_can_read_it(site: Built, reader: Any) -> None:
+    """axe-core finds nothing serious, in light and dark."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="axe-playwright-python is not installed (the extra 'dev')",
+    ).Axe()
+    found: list[str] = []
+    looked = {
+        "light": ("index", "first-dump", "columns/system", "api/plots"),
+        "dark": ("first-dump", "columns/system"),
+    }
+    for theme, names in looked.items():
+        reader.emulate_media(color_scheme=theme)
+        for name in names:
+            reader.goto((site.html / f"{name}.html").as_uri())
+            found += [
+                f"{name}, {theme}: {violation['id']}: {violation['nodes'][0]['html'][:200]}"
+                for violation in axe.run(reader).response["violations"]
+                if violation["impact"] in ("serious", "critical")
+            ]
+    assert found == []
+
+
 def test_it_works_from_a_folder(site: Built, reader: Any) -> None:
     for path in sorted(site.html.rglob("*.html")):
         reader.goto(path.as_uri(), wait_until="load")

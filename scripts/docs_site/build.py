@@ -50,6 +50,15 @@ def build(root: Path, out: Path) -> Built:
     return _sphinx(source, html, out / "doctrees")
 
 
+def accessible(page: str) -> str:
+    """The theme's page, where headings have a level, and a box that scrolls can be scrolled with the keyboard."""
+    page = page.replace(
+        '<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'
+    )
+    page = page.replace("<pre>", '<pre tabindex="0">')
+    return re.sub(r'<div class="table-wrapper([^"]*)">', r'<div class="table-wrapper\1" tabindex="0">', page)
+
+
 def _sphinx(source: Path, html: Path, doctrees: Path) -> Built:
     said = io.StringIO()
     # Of autodoc's imports: pictures without a window.
@@ -66,6 +75,8 @@ def _sphinx(source: Path, html: Path, doctrees: Path) -> Built:
             freshenv=True,
         )
         app.build(force_all=True)
+    for page in html.rglob("*.html"):
+        page.write_text(accessible(page.read_text("utf-8")), "utf-8")
     # What Sphinx keeps for its next build is no part of the site.
     for left in (html / ".buildinfo", html / "objects.inv", html / ".doctrees"):
         left.unlink(missing_ok=True)
