@@ -30,7 +30,8 @@ START_SECONDS = 90
 #: What a reader may do with a sample: all that can be clicked, and the tables that read most.
 SHOW = (
     "dump.explorer()",
-    "dump.player()",
+    # Where nothing says when anything happened there is nothing to play, which it says.
+    "try:\n    display(dump.player())\nexcept kernlab.KernlabError as error:\n    print(error)",
     "dump.plot.stacks();",
     "dump.plot.physical();",
     "dump.map_usage, dump.slabs, dump.waits",
@@ -41,15 +42,15 @@ PEAK = "import resource as _r\nprint(*(_r.getrusage(w).ru_maxrss << 10 for w in 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "notebooks", nargs="*", type=Path, default=sorted((ROOT / "notebooks").glob("*.ipynb"))
-    )
-    given = parser.parse_args(arguments)
+    parser.add_argument("notebooks", nargs="*", type=Path, help="without any: all, and then each sample")
+    given = parser.parse_args(arguments).notebooks
+    os.chdir(ROOT)  # where kernlab finds the samples
+    work = [*notebooks(given or sorted((ROOT / "notebooks").glob("*.ipynb"))), *(() if given else samples())]
     too_much = 0
     with server() as (address, process):
         served, summary = ask_as_a_reader(address, process)
         print(f"{'notebook':34} {'kernel':>9} {'server':>9} {'together':>9} {'seconds':>8}", flush=True)
-        for name, path, cells in [*notebooks(given.notebooks), *samples()]:
+        for name, path, cells in work:
             began = time.monotonic()
             kernel = executed(cells, path)
             took = time.monotonic() - began
@@ -80,12 +81,19 @@ def notebooks(paths: list[Path]) -> Iterator[tuple[str, Path, list[str]]]:
 
 def samples() -> Iterator[tuple[str, Path, list[str]]]:
     """Each sample's name and folder, and cells that show of it what there is to click."""
-    for path in sorted((ROOT / "samples").glob("*/vmcore*")):
+    for path in dumps():
         yield (
             f"sample {path.parent.name}",
             path.parent,
             [f"import kernlab\ndump = kernlab.open({path.name!r})", *SHOW],
         )
+
+
+def dumps() -> list[Path]:
+    """The samples' dumps."""
+    import kernlab
+
+    return [Path(path) for path in kernlab.samples()["path"]]
 
 
 def executed(cells: list[str], folder: Path) -> int:
@@ -156,7 +164,7 @@ def ask_as_a_reader(address: str, process: subprocess.Popen[bytes]) -> tuple[int
     for listed in json.loads(ask("api/contents/notebooks"))["content"]:
         ask("api/contents/" + urllib.parse.quote(listed["path"]), content="1")
     summary = 0
-    for dump in sorted((ROOT / "samples").glob("*/vmcore*")):
+    for dump in dumps():
         ask("kernlab/summary", path=str(dump.relative_to(ROOT)))
         made = (sys.executable, "-m", "kernlab.display.summary", str(dump))
         child = subprocess.Popen(made, stdout=subprocess.DEVNULL, cwd="/")

@@ -49,7 +49,7 @@ def test_nothing_beside_them_makes_repo2docker_look_elsewhere():
     """An environment.yml or a Dockerfile would win over requirements.txt, without a word."""
     assert {path.name for path in BINDER.iterdir()} == {
         "README.md",
-        "jupyter_server_config.d",
+        "jupyter_server_config.json",
         "labconfig",
         "postBuild",
         "requirements.txt",
@@ -61,8 +61,8 @@ def test_nothing_beside_them_makes_repo2docker_look_elsewhere():
 
 
 def test_kernels_that_nobody_uses_are_shut_down():
-    (path,) = (BINDER / "jupyter_server_config.d").iterdir()
-    settings = json.loads(path.read_text())["MappingKernelManager"]
+    # Below jupyter_server_config.d/ the server would read which extensions there are, and nothing else.
+    settings = json.loads((BINDER / "jupyter_server_config.json").read_text())["MappingKernelManager"]
     assert set(settings) <= set(MappingKernelManager.class_trait_names(config=True))
     assert 0 < settings["cull_interval"] < settings["cull_idle_timeout"] <= 600
     # Also those whose notebook is still open in a tab, unless they are computing.

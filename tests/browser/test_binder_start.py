@@ -42,4 +42,5 @@ def test_the_start_page_leads_to_a_notebook_that_shows_everything_at_once(binder
     chart.wait_for()
     assert chart.evaluate("image => image.naturalWidth") > 600
     desk.picture("binder-tour")
+    assert "Culling kernels with idle durations > 600 seconds" in binder.log.read_text()
     assert desk.said == []
