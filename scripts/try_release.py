@@ -166,7 +166,9 @@ def tried(executable: Path, wheel: Path, extra: str) -> list[str]:
 
         began = time.monotonic()
         what = f"{wheel}[{extra}]" if extra else str(wheel)
-        made = run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", what)
+        made = run(
+            "python", "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", what
+        )
         took = time.monotonic() - began
         version = run("python", "-c", "import platform; print(platform.python_version())").stdout.strip()
         if made.returncode:
