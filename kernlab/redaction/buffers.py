@@ -13,6 +13,7 @@ from kernlab.linux.page.network import NetworkPages, NetworkSearch
 from kernlab.linux.page.vmemmap import page_chunks
 from kernlab.linux.tasks import find_tasks
 from kernlab.redaction.found import Found
+from kernlab.redaction.reading import complete_type
 from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.xarray import idr_entries
 
@@ -24,6 +25,10 @@ _LONGEST_BUFFER = 4 << 20
 _FIFO, _FORMAT_BITS = 0o010000, 0o170000
 #: pipe_inode_info rings are no longer (pipe-max-size is 1 MiB unless an administrator raised it: 2^31 bytes at most).
 _MOST_SLOTS = 1 << 19
+#: MAX_NR_CONSOLES; no screen is larger, and none has more lines or letters in one.
+_CONSOLES, _LARGEST_SCREEN, _MOST_LINES = 63, 4 << 20, 1 << 10
+#: struct input_event, and the most that a reader has waiting.
+_EVENT, _MOST_EVENTS = 24, 1 << 14
 #: ipc/util.h
 _MESSAGES = 1
 #: A message's first piece is a page with its head, and each of the others (ipc/msgutil.c).
@@ -88,6 +93,46 @@ def drop_pages(found: Found, pages: U64, kind: Kind) -> None:
     # Only what nobody else can be known to own: a damaged pointer must not take the kernel's own pages.
     loose = np.isin(found.kind[rows], (Kind.OTHER, Kind.LARGE_KMALLOC))
     found.kind[rows[loose]] = kind
+
+
+def consoles(found: Found) -> None:
+    """What stands on virtual consoles, as cells of a letter and a colour, and as Unicode."""
+    kernel = found.kernel
+    first = kernel.symbols.get("vc_cons")
+    if first is None or kernel.types.get("struct vc") is None:
+        return
+    size = kernel.find_type("struct vc").size
+    each = np.uint64(first) + np.arange(_CONSOLES, dtype=np.uint64) * np.uint64(size)
+    console = StructArray(kernel, "struct vc", each).follow("d")
+    console = console[np.flatnonzero(console.valid)]
+    cells, room = console["vc_screenbuf"], console["vc_screenbuf_size"].int64.filled(0)
+    found.edits.zero(cells.filled(0).astype(np.uint64), np.clip(room, 0, _LARGEST_SCREEN), "console")
+    if not console.has("vc_uni_lines"):
+        return
+    # A pointer for each line since v6.2, before in a struct of its own that few consoles have (vc_uni_screen).
+    rows, columns = (console[name].int64.filled(0) for name in ("vc_rows", "vc_cols"))
+    lines = np.clip(rows, 0, _MOST_LINES)
+    owner = np.repeat(np.arange(len(console)), lines)
+    step = np.arange(len(owner)) - np.repeat(np.cumsum(lines) - lines, lines)
+    start = console["vc_uni_lines"].filled(0).astype(np.uint64)[owner]
+    texts, read = kernel.words(start + step.astype(np.uint64) * np.uint64(8), what="")
+    letters = np.clip(columns, 0, _MOST_LINES)[owner]
+    found.edits.zero(texts[read], letters[read] * 4)
+
+
+def keystrokes(found: Found) -> None:
+    """Keys that were pressed and not yet read: what readers of /dev/input have waiting."""
+    kernel = found.kernel
+    kind = complete_type(kernel, "struct evdev_client", "evdev_fetch_next_event")
+    operations = kernel.symbols.all("evdev_fops")
+    if kind is None or not operations:
+        return
+    file = StructArray(kernel, "struct file", found.objects("filp"))
+    mine = np.flatnonzero(np.isin(file["f_op"].filled(0), np.array(operations, dtype=np.uint64)))
+    client = StructArray(kernel, kind, file[mine]["private_data"].filled(0).astype(np.uint64))
+    count = np.clip(client["bufsize"].int64.filled(0), 0, _MOST_EVENTS)
+    at = resolve(kind, "buffer").hops[-1]
+    found.edits.zero(client.addresses + np.uint64(at), count * _EVENT, "keystrokes")
 
 
 def rings(found: Found) -> None:

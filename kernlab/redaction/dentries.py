@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
+from kernlab.errors import KernlabError
 from kernlab.redaction.found import Found
 from kernlab.redaction.reading import bytes_at, text_at
 
@@ -98,6 +101,8 @@ def below_home(found: Found) -> None:
     One whose folders cannot be followed up to the root counts as below home.
     """
     tree = _Tree(found)
+    if not len(tree.address):
+        raise KernlabError("no dentries were found")
     if found.strict:
         hidden = ~tree.root & ~_everybodys(found, tree)
     else:
@@ -120,6 +125,9 @@ def below_home(found: Found) -> None:
     # A name could be guessed, and its hash compared.
     hash_at = resolve(tree.dentry.type, "d_name.hash")
     found.edits.zero(tree.address[rows] + np.uint64(hash_at.hops[-1]), hash_at.type.size)
+    found.edits.zero(
+        tree.address[_named(found, tree, ~hidden)] + np.uint64(hash_at.hops[-1]), hash_at.type.size
+    )
     _leftovers(found, tree)
     _links(found, tree.dentry[rows])
 
@@ -143,6 +151,20 @@ def _users(found: Found, tree: _Tree) -> None:
         name = tree.name[row]
         if name:
             found.name(name, "user name")
+
+
+def _named(found: Found, tree: _Tree, others: Mask) -> I64:
+    """The rows of files elsewhere whose names have a hidden one in them, as a mailbox has its user's."""
+    known = sorted(
+        name.encode("utf-8", "surrogateescape")
+        for kind in ("user name", "host name")
+        for name in found.map.seen.get(kind, {})
+    )
+    if not known:
+        return np.zeros(0, dtype=np.int64)
+    mark = re.compile(b"|".join(re.escape(name) for name in known))
+    rows = [row for row in np.flatnonzero(others).tolist() if mark.search(tree.name[row] or b"")]
+    return np.array(rows, dtype=np.int64)
 
 
 def _leftovers(found: Found, tree: _Tree) -> None:

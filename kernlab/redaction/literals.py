@@ -34,7 +34,6 @@ class Literals:
         self._by_gram: dict[bytes, dict[bytes, tuple[bytes, str, bool]]] = {}
         self._table = np.zeros(1 << _TABLE_BITS, dtype=bool)
         self._keys = np.zeros(0, dtype=np.uint32)
-        self._is_ready = True
 
     def __len__(self) -> int:
         return sum(map(len, self._by_gram.values()))
@@ -48,20 +47,16 @@ class Literals:
         if text in known:
             return False
         known[text] = (new, kind, word)
-        self._is_ready = False
         return True
 
-    def _prepare(self) -> None:
-        """Put the first bytes of all strings in order, once there are no more."""
+    def prepare(self) -> None:
+        """Put the first bytes of all strings in order; only what was added before is found."""
         self._keys = np.sort(np.frombuffer(b"".join(self._by_gram), dtype="<u4").astype(np.uint32))
         self._table[:] = False
         self._table[_hashed(self._keys)] = True
-        self._is_ready = True
 
     def hits(self, data: bytes, view: U8, row: int) -> Iterator[Hit]:
         """Every place of every string in a buffer of rows of `row` bytes (`view` shows the same); none crosses two."""
-        if not self._is_ready:
-            self._prepare()
         if not len(self._keys):
             return
         for at in self._candidates(view):

@@ -67,6 +67,8 @@ STEPS: tuple[tuple[str, Callable[[Found], None]], ...] = (
     ("pages of pipes", buffers.pipes),
     ("messages", buffers.messages),
     ("buffers of terminals", buffers.terminals),
+    ("consoles", buffers.consoles),
+    ("keystrokes", buffers.keystrokes),
     ("rings of packets", buffers.rings),
     ("extended attributes", attributes.extended_attributes),
     ("keyrings", keys.keyrings),
@@ -191,6 +193,7 @@ def make_plan(kernel: Kernel, level: str, known: RedactionMap) -> Plan:
     told += [f"redaction: {loss}" for loss in losses[:_MOST_TOLD]]
     if len(losses) > _MOST_TOLD:
         told.append(f"redaction: and {len(losses) - _MOST_TOLD:,} more things that could not be read")
+    found.literals.prepare()
     patterns = Patterns(known, found.homes, public)
     return Plan(
         level,

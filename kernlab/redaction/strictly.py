@@ -49,6 +49,9 @@ def control_groups(found: Found) -> None:
         mine = back["kn"]
     rows = np.flatnonzero(is_folder & (mine.values == node.addresses) & mine.valid)
     where = name.values[rows].astype(np.uint64)
+    # A name could be guessed, and its hash compared.
+    hash_at = resolve(node.type, "hash")
+    found.edits.zero(node.addresses[rows] + np.uint64(hash_at.hops[-1]), hash_at.type.size)
     for address, text in zip(where.tolist(), text_at(kernel, where, _LONGEST), strict=True):
         if text:
             found.edits.write(address, found.map.names.of(text, extension=True), GROUP)

@@ -23,7 +23,10 @@ SIX = bytes.fromhex("20010db8007700000000000000000a51")
 MAC = bytes.fromhex("525400a1b2c3")
 TOKEN = b"wJalrXUtnFEMIseed"
 #: Where no text betrays it: binary data, one for each place.
-PLACES = ("tmpfs", "anon", "freed", "stack", "fpu", "key", "packet", "terminal", "pipe", "leftover")
+PLACES = (
+    *("tmpfs", "anon", "freed", "stack", "fpu", "key", "packet", "terminal", "pipe", "leftover"),
+    *("cipher", "console"),
+)
 
 
 def secret(place: str) -> bytes:
@@ -110,6 +113,8 @@ def _sow(dump: Any) -> Overlay:
     overlay.set("sk_buff", skb, "end", 704)
     overlay.write(buffer + 600, secret("packet"))
     _key(overlay, dump, secret("key"))
+    _cipher(overlay, dump, secret("cipher"))
+    _console(overlay, dump, secret("console"))
     tty = _terminal(dump)
     text("n_tty_data", tty, "read_buf", secret("terminal"))
 
@@ -202,6 +207,26 @@ def _key(overlay: Overlay, dump: Any, payload: bytes) -> None:
     place, _ = overlay.where("key", int(key.addresses[0]), "payload.data")
     overlay.word(place, where)
     overlay.write(where + 24, payload)
+
+
+def _cipher(overlay: Overlay, dump: Any, schedule: bytes) -> None:
+    """Make an object a cipher: a handle of the crypto API, which names its algorithm, with the key behind."""
+    from kernlab.walk.lists import list_entries
+
+    kernel = dump.kernel
+    head = kernel.symbol("crypto_alg_list")
+    _, algorithm = list_entries(kernel, [head], "struct crypto_alg", "cra_list", what="ciphers")
+    where = _allocated(dump, "kmalloc-192")[7]
+    overlay.set("crypto_skcipher", where, "base.__crt_alg", int(algorithm.addresses[0]))
+    start, _ = overlay.where("crypto_skcipher", where, "base.__crt_ctx")
+    overlay.write(start + 8, schedule)
+
+
+def _console(overlay: Overlay, dump: Any, text: bytes) -> None:
+    """Put text on the screen of the first console."""
+    (console,) = dump.structs("vc", [dump.symbol("vc_cons")])["d"].values.tolist()
+    screen = int(dump.struct("vc_data", console)["vc_screenbuf"])
+    overlay.write(screen + 100, text)
 
 
 def _terminal(dump: Any) -> int:
@@ -304,3 +329,25 @@ def test_users_pages_are_left_out_not_zero(seeded: Seeded) -> None:
     out = np.ones((1, PAGE), dtype=np.uint8)
     assert seeded.hidden.file.read_into(below, out)[0] == 1
     assert not out.any()
+
+
+@pytest.mark.parametrize("seed", [3, 9])
+def test_damage_costs_no_more_than_itself(opened: Any, seed: int) -> None:
+    """Words of a dump's slabs are overwritten: it is redacted as far as that goes, and says what it could not find."""
+    below = opened("debian-6.1")
+    random, overlay = np.random.default_rng(seed), Overlay(below)
+    pages = below.pages
+    slabs = pages.loc[pages["kind"] == "slab", "pfn"].to_numpy()
+    for pfn, word, value in zip(
+        random.choice(slabs, 3000).tolist(),
+        random.integers(0, 512, 3000).tolist(),
+        random.integers(0, 1 << 63, 3000).tolist(),
+        strict=True,
+    ):
+        overlay.word(pfn * PAGE + 8 * word, value, physical=True)
+    dump = overlay.dump()
+    file, redaction = redacted(dump.kernel, dump.kernel.file, "strict")
+    _memory(file)
+    assert redaction.counts["freed slab object"] > 0
+    assert redaction.counts["state of an FPU"] > 0
+    assert any(problem.startswith("redaction: ") for problem in file.problems)

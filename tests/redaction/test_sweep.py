@@ -21,6 +21,7 @@ def sweeper() -> Sweeper:
     assert literals.add(b"web01", known.names.of(b"web01"), "host name")
     wide = "web01".encode("utf-16-le")
     assert literals.add(wide, known.names.of(b"web01").decode().encode("utf-16-le"), "host name", word=False)
+    literals.prepare()
     return Sweeper(literals, Patterns(known, HOMES, frozenset({b"author@kernel.org"})))
 
 
