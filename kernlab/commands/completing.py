@@ -14,57 +14,114 @@ from typing import Any
 
 import typer
 
-SHELLS = ("bash", "zsh", "fish", "powershell")
+SHELLS = ("bash", "zsh", "fish")
+
+#: Forms of a table, and by which endings of a file's name they are meant.
+FORMS = {
+    "table": (".txt",),
+    "csv": (".csv",),
+    "csv-exact": (),
+    "json": (".json",),
+    "jsonl": (".jsonl", ".ndjson"),
+    "parquet": (".parquet", ".pq"),
+}
+#: What traces come as beside these.
+TRACE_FORMS: dict[str, tuple[str, ...]] = FORMS | {
+    "text": (".log",),
+    "raw": (".raw", ".bin"),
+    "hexdump": (".hex",),
+    "dat": (".dat",),
+    "perfetto": (".perfetto-trace", ".pftrace"),
+    "files": ("/",),
+}
 
 #: Offers at once.
 _MOST = 200
 #: What every shell takes for a word, as it stands.
-_PLAIN = re.compile(r"[\w@%+=:,./-][\w@%+=:,./~-]*", re.ASCII)
+_PLAIN = re.compile(r"[\w@%+:./][\w@%+=:,./~-]*", re.ASCII)
 
-# typer's own script for bash lets it split words at : and =, and file names expand what is offered.
+# Each asks `kernlab` with the line up to the cursor, and reads "word<tab>what it is", a line for each offer. typer's
+# own scripts evaluate what they are given, and let file names expand in it.
 _BASH = r"""
-_kernlab_completion() {
-    local line=${COMP_LINE:0:COMP_POINT} current=${COMP_WORDS[COMP_CWORD]} word offer help
-    word=${line##*[[:space:]]}
+_kernlab() {
+    local current=${COMP_WORDS[COMP_CWORD]} line=${COMP_LINE:0:COMP_POINT} offer about
+    local word=${line##*[[:space:]]}
     # bash begins a new word behind each : and =, and puts what is offered in its place.
-    if [[ $word == -*=* ]]; then word=${word#*=}; fi
     if [[ $current == [:=] ]]; then current=; fi
     local skip=$(( ${#word} - ${#current} ))
     if (( skip < 0 )); then skip=0; fi
     COMPREPLY=()
-    while IFS=$'\t' read -r offer help; do
-        if [[ -n $offer ]]; then COMPREPLY+=("${offer:skip}"); fi
-    done < <(env _KERNLAB_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args \
-        _TYPER_COMPLETE_ARGS="$line" "$1" 2>/dev/null)
+    while IFS=$'\t' read -r offer about; do
+        COMPREPLY+=("${offer:skip}")
+    done < <(_KERNLAB_COMPLETE=$line "$1" 2>/dev/null)
 }
-complete -o default -F _kernlab_completion kernlab
+complete -o default -F _kernlab kernlab
 """
+_ZSH = r"""
+_kernlab() {
+    local -a offers
+    local offer about
+    while IFS=$'\t' read -r offer about; do
+        offers+=("${offer//:/\\:}${about:+:$about}")
+    done < <(_KERNLAB_COMPLETE="${(j: :)words[1,CURRENT-1]} $PREFIX" $words[1] 2>/dev/null)
+    if (( $#offers )); then _describe kernlab offers; else _files; fi
+}
+compdef _kernlab kernlab
+"""
+_FISH = r"""
+function __kernlab_offers
+    set -lx _KERNLAB_COMPLETE (commandline -cp | string collect)
+    set -l offers (command kernlab 2>/dev/null)
+    if test (count $offers) -gt 0
+        printf '%s\n' $offers
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete --command kernlab --no-files --arguments '(__kernlab_offers)'
+"""
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+#: What is said of an offer, in characters: one line of a terminal.
+_LONGEST = 70
 
 
 def script(shell: str) -> str:
     """What a shell runs at its start to know kernlab."""
-    if shell == "bash":
-        return _BASH.lstrip()
-    from typer.completion import get_completion_script  # type: ignore[attr-defined]
-
-    return f"{get_completion_script(prog_name='kernlab', complete_var='_KERNLAB_COMPLETE', shell=shell)}\n"
+    return _SCRIPTS[shell].lstrip()
 
 
-def answer(instruction: str) -> int:
-    """Print what may follow, for a shell that asked; gives the exit status."""
-    from typer.completion import completion_init, shell_complete  # type: ignore[attr-defined]
-
-    from kernlab.commands import verbs
-
+def answer(line: str) -> int:
+    """Print what may follow a line, for a shell that asked; gives the exit status."""
     warnings.simplefilter("ignore")
-    completion_init()
     try:
-        return shell_complete(verbs.everything(), {}, "kernlab", "_KERNLAB_COMPLETE", instruction)
+        for word, about in offers(line):
+            short = about if len(about) <= _LONGEST else f"{about[:_LONGEST].rpartition(' ')[0]} …"
+            sys.stdout.write(f"{word}\t{short}\n")
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt):
         # A shell shows whatever is written here in the middle of a line.
         return 1
-    finally:
-        sys.stdout.flush()
+    return 0
+
+
+def offers(line: str) -> list[tuple[str, str]]:
+    """The words that may stand in place of the last one of a command line, and what each is."""
+    # The rules of a command line are typer's: which word is an option's value, and which the next argument.
+    from typer.completion import completion_init, shell_completion  # type: ignore[attr-defined]
+
+    from kernlab.commands import verbs
+
+    words = shell_completion.split_arg_string(line)[1:]
+    last = "" if line[-1:].isspace() or not words else words.pop()
+    given, equals, _ = last.partition("=") if last.startswith("--") else ("", "", "")
+    before = f"{given}{equals}" if equals else ""
+    if words and words[-1].startswith("-") and words[-1] not in ("-", "--") and not last.startswith("-"):
+        # An option without its value ends typer's reading, and with it what else the line says.
+        last = f"{words.pop()}={last}"
+    completion_init()
+    asking: Any = shell_completion.get_completion_class("bash")
+    found = asking(verbs.everything(), {}, "kernlab", "").get_completions(words, last)
+    return [(f"{before}{one.value}", " ".join((one.help or "").split())) for one in found]
 
 
 def plain(words: Iterable[str]) -> list[str]:

@@ -23,7 +23,7 @@ ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
-#: Set by the shell when it asks what may follow (`kernlab completion`).
+#: Set by the shell when it asks what may follow: the line up to the cursor (`kernlab completion`).
 COMPLETE = "_KERNLAB_COMPLETE"
 
 

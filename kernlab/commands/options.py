@@ -9,20 +9,12 @@ import typer
 
 import kernlab
 from kernlab.commands import completing, telling
+from kernlab.commands.completing import FORMS
 from kernlab.errors import KernlabError
 
 #: Groups of options on a help page.
 OPENING, ROWS, OUTPUT = "Opening the dump", "Rows and columns", "Output"
 
-#: Forms of a table, and by which endings of a file's name they are meant.
-FORMS = {
-    "table": (".txt",),
-    "csv": (".csv",),
-    "csv-exact": (),
-    "json": (".json",),
-    "jsonl": (".jsonl", ".ndjson"),
-    "parquet": (".parquet", ".pq"),
-}
 LEVELS = ("none", "share", "strict")
 
 Vmcore = Annotated[str, typer.Argument(metavar="VMCORE", help="the dump file", show_default=False)]

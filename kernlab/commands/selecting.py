@@ -64,6 +64,8 @@ def fitting(table: pd.DataFrame, where: str) -> np.ndarray[Any, np.dtype[np.bool
     """
     try:
         found = formula.compute(where, len(table), lambda name: _values(table, name))
+    except _NoColumnError as error:
+        raise KernlabError(f"--where {where}: {error}") from error
     except KernlabError as error:
         listed = ", ".join(map(str, table.columns))
         raise KernlabError(f"--where {where}: {error}. The columns are: {listed}") from error
@@ -100,12 +102,17 @@ def _structs_of(table: pd.DataFrame) -> Any:
         return None
 
 
-def _neither(table: pd.DataFrame, name: str, why: str = "") -> KernlabError:
+class _NoColumnError(KernlabError):
+    """A name that is neither a column nor a member."""
+
+
+def _neither(table: pd.DataFrame, name: str, why: str = "") -> _NoColumnError:
     names = [str(one) for one in table.columns]
     near = difflib.get_close_matches(name, names, 2) or [one for one in names if one.startswith(name)][:2]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    member = f", and no member either: {why}" if why else f"; the columns are: {', '.join(names)}"
-    return KernlabError(f"there is no column {name!r}{hint or member}")
+    member = f", and no member either: {why}" if why else ""
+    columns = f"; the columns are: {', '.join(names)}"
+    return _NoColumnError(f"there is no column {name!r}{hint or member or columns}")
 
 
 def _values(table: pd.DataFrame, name: str) -> formula.Values:

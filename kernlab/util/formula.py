@@ -1,12 +1,14 @@
-"""A formula as C would write it in (`mm->total_vm * 4096 > 1 << 20 and pid != 1`), one value a row out.
+"""A formula as C would write it in (`mm->total_vm * 4096 > 10M and comm =~ "kworker*"`), one value a row out.
 
 A parser of its own over whole columns: nothing is evaluated by Python. Integers are computed as C does with 64 bits:
-unsigned where either side is, wrapping round. A value that is missing makes what is computed from it missing. What its
-names stand for the caller says.
+unsigned where either side is, wrapping round; where a side has a decimal point, in doubles. A number may carry K, M, G
+or T (1024 each). `=~` holds where a text fits a pattern of the shell's (`*`, `?`, `[a-z]`). A value that is missing
+makes what is computed from it missing. What its names stand for the caller says.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,16 +24,16 @@ Mask = npt.NDArray[np.bool_]
 _LONGEST, _DEEPEST = 2000, 50
 _PATH = r"[A-Za-z_]\w*(?:\s*(?:->|\.)\s*[A-Za-z_]\w*|\s*\[\s*(?:0[xX][0-9a-fA-F]+|\d+)\s*\])*"
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>0[xX][0-9a-fA-F]+|\d+)(?![\w.])|(?P<text>\"[^\"]*\"|'[^']*')"
+    r"\s*(?:(?P<number>0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?[KMGT]?)(?![\w.])|(?P<text>\"[^\"]*\"|'[^']*')"
     rf"|(?P<path>{_PATH})"
-    r"|(?P<operator><<|>>|<=|>=|==|!=|&&|\|\||//|[-+*/%&|^~!<>()]))"
+    r"|(?P<operator>=~|<<|>>|<=|>=|==|!=|&&|\|\||//|[-+*/%&|^~!<>()]))"
 )
 #: Operators by how tightly they bind, loosest first; `and` and `or` are && and ||. Comparisons bind more loosely than
 #: & and |, as in Python: in C, `flags & 4 == 4` is a trap.
 _BINDING = [
     ("||",),
     ("&&",),
-    ("==", "!=", "<", "<=", ">", ">="),
+    ("==", "!=", "<", "<=", ">", ">=", "=~"),
     ("|",),
     ("^",),
     ("&",),
@@ -39,6 +41,7 @@ _BINDING = [
     ("+", "-"),
     ("*", "/", "//", "%"),
 ]
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _WORDS = {"and": "&&", "or": "||", "not": "!"}
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": np.equal, "!=": np.not_equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
@@ -163,13 +166,30 @@ class _Parser:
             self._fail()
         self.at += 1
         if kind == "number":
-            number = int(text, 0) if text[:2] in ("0x", "0X") else int(text)
-            if number >> 64:
-                raise KernlabError(f"{text} does not fit into 64 bits")
-            return constant(np.uint64(number) if number >> 63 else np.int64(number), self.count)
+            return constant(_literal(text), self.count)
         if kind == "text":
             return Values(np.full(self.count, text[1:-1], dtype=object), np.ones(self.count, dtype=bool))
         return self.look_up(text)
+
+
+def _literal(text: str) -> np.generic:
+    """A number as it is written: 12, 0x1f, 1.5, 10M."""
+    if text[:2] in ("0x", "0X"):
+        number = int(text, 0)
+    else:
+        digits = text.rstrip("".join(_UNITS))
+        unit = _UNITS.get(text[len(digits) :])
+        if "." in digits:
+            value = float(digits) * (unit or 1)
+            # 1.5M are so many bytes; 1.0 is a double, and what is computed with it.
+            if unit is None or not value.is_integer():
+                return np.float64(value)
+            number = int(value)
+        else:
+            number = int(digits) * (unit or 1)
+    if number >> 64:
+        raise KernlabError(f"{text} does not fit into 64 bits")
+    return np.uint64(number) if number >> 63 else np.int64(number)
 
 
 def _number(value: Values, operator: str, formula: str) -> npt.NDArray[Any]:
@@ -202,6 +222,8 @@ def _apply(operator: str, left: Values, right: Values, formula: str) -> Values:
         if operator == "&&":
             return Values(a & b & valid, valid | (left.valid & ~a) | (right.valid & ~b))
         return Values((a & left.valid) | (b & right.valid), valid | (left.valid & a) | (right.valid & b))
+    if operator == "=~":
+        return Values(_fits(left, right, formula), valid)
     if operator in _COMPARE:
         return Values(_compare(operator, left, right, formula), valid)
     a, b = _number(left, operator, formula), _number(right, operator, formula)
@@ -254,6 +276,17 @@ def _floats(operator: str, a: Any, b: Any, valid: Mask, formula: str) -> Values:
         raise KernlabError(f"in {formula!r}, {operator} is given a floating-point number")
     with np.errstate(all="ignore"):
         return Values(simple[operator](a, b), valid)
+
+
+def _fits(left: Values, right: Values, formula: str) -> Mask:
+    """Where a text fits a pattern of the shell's; each pattern is the same in all rows, so it is read once."""
+    if left.values.dtype != object or right.values.dtype != object:
+        raise KernlabError(f"in {formula!r}, =~ is given a number; it takes text and a pattern")
+    fits: dict[str, Callable[[str], Any]] = {
+        pattern: re.compile(fnmatch.translate(pattern)).match for pattern in set(right.values)
+    }
+    pairs = zip(left.values, right.values, strict=True)
+    return np.array([fits[pattern](text) is not None for text, pattern in pairs], dtype=bool)
 
 
 def _compare(operator: str, left: Values, right: Values, formula: str) -> Mask:
