@@ -6,6 +6,8 @@ heavy is imported before a verb runs.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -86,5 +88,7 @@ def _say_usage(error: typer.TyperException) -> None:
 def _drop_output() -> None:
     """Let what is still buffered go nowhere: Python would fail once more when it flushes at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    # What is no file (a test's, a notebook's) drops nothing at its end.
+    with contextlib.suppress(io.UnsupportedOperation):
+        os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

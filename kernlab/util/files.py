@@ -11,12 +11,18 @@ from pathlib import Path
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let what goes wrong inside name the file: what write(2) answers (a full disk) names none."""
+def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
+    """Let what goes wrong inside name the file: what write(2) answers (a full disk) names none.
+
+    `instead_of` is a file that nobody knows of: where it is named, `path` is.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        if error.errno is None or error.filename not in (
+            None,
+            None if instead_of is None else str(instead_of),
+        ):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
@@ -34,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         return
     temporary = real.with_name(f".{real.name}.{os.getpid()}")
     try:
-        with naming(path):
+        with naming(path, temporary):
             yield temporary
             temporary.replace(real)
     finally:

@@ -110,6 +110,15 @@ def test_comparisons_are_of_what_numbers_are_worth(a, b, sign):
         ('flags > 100 || name != "init"', False),
         ("0xffff888000000000 | 1", 0xFFFF888000000001),
         ("TASK_COMM_LEN * 2", 32),
+        ("2K", 2048),
+        ("1.5M", 3 << 19),
+        ("0.3K", 307.2),
+        ("1.0", 1.0),
+        ("flags * 0.5", 2.5),
+        ("flags > 4.5", True),
+        ("name =~ 'in*'", True),
+        ("name =~ 'IN*'", False),
+        ("not name =~ '[j-z]*'", True),
         ("flags << 64", None),
         ("flags / 0", None),
     ],
@@ -141,7 +150,7 @@ def test_what_is_missing_makes_missing():
 @pytest.mark.parametrize(
     "formula",
     ["", "a +", "+", "a b", "(a", "a)", "a ** 2", "a = 1", "__import__('os')", "a.b(", "a[", "'x", "a if b else c",
-     "99999999999999999999", "lambda: 0", "a; b", "~" * 60 + "a"],
+     "1.", "1.5.2", "10MB", "1e5", "a =~", "0x1fK", "99999999999999999999", "lambda: 0", "a; b", "~" * 60 + "a"],
 )  # fmt: skip
 def test_what_is_no_formula_is_refused(formula):
     with pytest.raises(KernlabError):
@@ -149,7 +158,7 @@ def test_what_is_no_formula_is_refused(formula):
 
 
 def test_text_and_numbers_do_not_mix():
-    for formula in ("name + 1", "name > 1", "-name", "name & flags"):
+    for formula in ("name + 1", "name > 1", "-name", "name & flags", "flags =~ '5'"):
         with pytest.raises(KernlabError, match="text"):
             _named(formula)
 
