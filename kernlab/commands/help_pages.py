@@ -98,6 +98,13 @@ class HelpCommand(_Pages, TyperCommand):
 class HelpGroup(_Pages, TyperGroup):
     """A verb with verbs of its own."""
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each verb with the first paragraph of its page."""
+        pages = {name: getattr(self.get_command(ctx, name), "help", None) for name in self.list_commands(ctx)}
+        rows = [(name, " ".join((page or "").partition("\n\n")[0].split())) for name, page in pages.items()]
+        with formatter.section("Verbs"):
+            formatter.write_dl(rows)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Its verbs before its options."""
         self.format_commands(ctx, formatter)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES = """
-kernlab table vmcore tasks --where 'state == "D"' --columns pid,comm,wchan
+kernlab table vmcore tasks --where 'state == "D"' --columns pid,comm,start_time
 kernlab table vmcore tasks --where 'mm->map_count > 100 and rss_bytes > 10M'
 kernlab table vmcore memory_by_process --sort rss_bytes --descending --limit 10
 kernlab table vmcore slab_objects dentry --format csv

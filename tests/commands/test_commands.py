@@ -21,6 +21,7 @@ from support.memory_runs import write_raw
 import kernlab
 from kernlab.commands import main, verbs, writing
 from kernlab.errors import DumpFileError, KernlabError, TruncatedDumpWarning
+from kernlab.escape import escape_csv
 
 DUMP = str(SAMPLES / "debian-6.1" / "vmcore")
 
@@ -145,7 +146,7 @@ def test_a_table_as_text(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump)
 def test_a_table_as_csv(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
     text = printed(capsys, "table", DUMP, "log", "--csv")
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["text"] for row in rows] == dump.log.text.to_list()
+    assert [row["text"] for row in rows] == [escape_csv(text) for text in dump.log.text]
     assert rows[0]["timestamp"] == "0.000000000"
 
 
@@ -169,7 +170,7 @@ def test_a_stack(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None
     ):
         assert printed(capsys, "bt", DUMP, *words) == f"{expected!r}\n"
     for words, why in (
-        (("1", "--cpu", "0"), "name a thread or a CPU, not both"),
+        (("1", "--cpu", "0"), "name a thread or a CPU, or ask for --all"),
         (("--cpu", "99"), "nothing is known to have run on CPU 99"),
         (("kcompactd",), "did you mean kcompactd0"),
     ):
@@ -177,6 +178,16 @@ def test_a_stack(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None
         told = capsys.readouterr()
         assert not told.out
         assert why in told.err
+
+
+def test_all_stacks(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:
+    text = printed(capsys, "bt", DUMP, "--all")
+    groups = dump.stacks.groups()
+    blocks = text.split("\n\n")
+    assert len(blocks) == len(groups)
+    assert [int(block.partition(" ")[0].replace(",", "")) for block in blocks] == groups["count"].to_list()
+    frames = [[line.strip() for line in block.splitlines()[1:]] for block in blocks]
+    assert frames == [held.splitlines() for held in groups["frames"]]
 
 
 def test_query_sort_and_head(capsys: pytest.CaptureFixture[str], dump: kernlab.Dump) -> None:

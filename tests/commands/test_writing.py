@@ -138,6 +138,15 @@ def test_cells_of_all_kinds() -> None:
     assert list(writing.jsonl_lines(held.head(0))) == []
 
 
+def test_csv_computes_nothing_and_json_has_what_the_kernel_held() -> None:
+    wild = pd.DataFrame({"comm": ["=1+1", "@sum", "a\r=b"], "nice": [-5, 0, 1], "=x": [1.5, None, -2.5]})
+    rows = list(csv.reader(io.StringIO("".join(writing.csv_lines(wild)))))
+    assert [row[0] for row in rows] == ["comm", "'=1+1", "'@sum", "a\u240d=b"]
+    assert [row[1] for row in rows] == ["nice", "-5", "0", "1"]
+    assert [row[2] for row in rows] == ["'=x", "1.5", "", "-2.5"]
+    assert [json.loads(line)["comm"] for line in writing.jsonl_lines(wild)] == wild["comm"].to_list()
+
+
 def test_a_table_that_parquet_cannot_hold_says_so() -> None:
     with pytest.raises(KernlabError, match="does not go into Parquet"):
         writing.parquet(pd.DataFrame({"mixed": [1, "a"]}))
