@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,6 +35,7 @@ kernlab table vmcore tasks --where 'state == "D"' --columns pid,comm,start_time
 kernlab table vmcore tasks --where 'mm->map_count > 100 and rss_bytes > 10M'
 kernlab table vmcore memory_by_process --sort rss_bytes --descending --limit 10
 kernlab table vmcore slab_objects dentry --format csv
+kernlab table vmcore search kcompactd0 limit=100
 kernlab table vmcore log -o log.parquet
 kernlab table vmcore relay.channels --format jsonl
 """
@@ -61,7 +63,7 @@ def table(
         typer.Argument(
             metavar="ARGUMENT",
             autocompletion=completing.table_arguments,
-            help="what a table with parameters takes",
+            help="what a table with parameters takes, in order or by name: limit=100",
         ),
     ] = None,
     where: Where = None,
@@ -125,8 +127,9 @@ def find(dump: kernlab.Dump, name: str, arguments: list[str]) -> pd.DataFrame | 
             raise KernlabError(f"there is no table {name!r}{hint}")
         found = getattr(found, step)
     if callable(found) and not isinstance(found, pd.DataFrame | pd.Series):
+        given, named = _arguments(found, arguments)
         try:
-            found = found(*(_argument(word) for word in arguments))
+            found = found(*given, **named)
         except KernlabError:
             # Some are TypeErrors, too.
             raise
@@ -139,6 +142,20 @@ def find(dump: kernlab.Dump, name: str, arguments: list[str]) -> pd.DataFrame | 
             f"{name} is not a table but a {type(found).__name__}; `kernlab tables` lists the tables"
         )
     return found
+
+
+def _arguments(function: Any, words: list[str]) -> tuple[list[int | str], dict[str, int | str]]:
+    """What a table with parameters is given: in order, and by name where a word is `size=8` and it has a `size`."""
+    known = inspect.signature(function).parameters
+    given: list[int | str] = []
+    named: dict[str, int | str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name in known:
+            named[name] = _argument(value)
+        else:
+            given.append(_argument(word))
+    return given, named
 
 
 def _argument(word: str) -> int | str:
