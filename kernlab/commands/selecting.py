@@ -112,7 +112,7 @@ def _neither(table: pd.DataFrame, name: str, why: str = "") -> _NoColumnError:
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     member = f", and no member either: {why}" if why else ""
     columns = f"; the columns are: {', '.join(names)}"
-    return _NoColumnError(f"there is no column {name!r}{hint or member or columns}")
+    return _NoColumnError(f"there is no column {name!r}{hint or member + columns}")
 
 
 def _values(table: pd.DataFrame, name: str) -> formula.Values:

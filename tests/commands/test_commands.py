@@ -218,7 +218,7 @@ def test_tables_with_arguments_and_of_views(capsys: pytest.CaptureFixture[str]) 
         (["table", DUMP, "_built"], "there is no table"),
         (["table", DUMP, "tasks", "dentry"], "takes no arguments"),
         (["table", DUMP, "slab_objects", "a", "b", "c", "d"], "does not take these arguments"),
-        (["table", DUMP, "tasks", "--where", "nonsense >"], "The columns are: address"),
+        (["table", DUMP, "tasks", "--where", "nonsense >"], "the columns are: address"),
         (["table", DUMP, "tasks", "--where", "@__import__('os').getpid()"], "cannot read the formula"),
         (["table", DUMP, "tasks", "--columns", "pid,nonsense"], "no column 'nonsense'"),
         (["table", DUMP, "tasks", "--sort", "nonsense"], "no column 'nonsense'"),
