@@ -92,12 +92,12 @@ class TestUnproven:
         real = write._write
 
         def changed(hidden: Any, path: Path, level: str) -> Any:
-            """Another name of a task."""
+            """Another priority of a task."""
             from support.overlay import Overlay
 
             overlay = Overlay(hidden)
             task = int(hidden.tasks[hidden.tasks.comm == "wrk-2"].iloc[0].address)
-            overlay.write(overlay.where("struct task_struct", task, "comm")[0], b"wrk-9")
+            overlay.set("struct task_struct", task, "static_prio", 121)
             with overlay.dump() as other:
                 return real(other, path, level)
 
@@ -105,14 +105,14 @@ class TestUnproven:
         done = redact(vmcore, tmp_path / "out")
         assert done.proof is not None
         assert not done.good
-        assert ("tasks", "comm", 1) in done.proof.unexpected
+        assert ("tasks", "nice", 1) in done.proof.unexpected
         assert done.path == tmp_path / "out.unproven"
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "out.unproven",
             "out.unproven.manifest.json",
         ]
         assert done.manifest["proof"]["holds"] is False
-        assert done.manifest["proof"]["tables"]["tasks"]["cells_that_differ"] == {"comm": 1}
+        assert done.manifest["proof"]["tables"]["tasks"]["cells_that_differ"] == {"nice": 1}
 
     def test_a_secret_that_is_still_there(
         self,
