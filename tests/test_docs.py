@@ -27,7 +27,15 @@ pytestmark = [
 ]
 
 #: Hosts that a page may lead to; nothing is loaded from anywhere.
-KNOWN_HOSTS = {"github.com", "keepachangelog.com", "semver.org", "mybinder.org", "pypi.org", "pradyunsg.me"}
+KNOWN_HOSTS = {
+    "github.com",
+    "keepachangelog.com",
+    "semver.org",
+    "mybinder.org",
+    "pypi.org",
+    "pradyunsg.me",
+    "repo2docker.readthedocs.io",
+}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ BESIDE = {
     "CHANGELOG.md": "changelog.md",
     "changelog.d/README.md": "changelog-fragments.md",
     "SECURITY.md": "security.md",
+    "binder/README.md": "binder.md",
+    "notebooks/README.md": "notebooks.md",
     "samples/README.md": "samples.md",
     "benchmarks/README.md": "benchmarks.md",
     "extensions/recorder/README.md": "recorder-service.md",
