@@ -66,7 +66,8 @@ def _roots(kernel: Kernel, net: StructArray) -> U64:
     # struct trie begins with the key_vector whose only child is the first node.
     root = np.unique(data.values[data.true].astype(np.uint64))
     found, read = kernel.words(root + np.uint64(_child_at(kernel)), what=_WHAT)
-    return found[read & (found != 0)]
+    known: U64 = found[read & (found != 0)]
+    return known
 
 
 def _children(kernel: Kernel, nodes: U64, bits: npt.NDArray[np.int64]) -> U64:
@@ -76,7 +77,8 @@ def _children(kernel: Kernel, nodes: U64, bits: npt.NDArray[np.int64]) -> U64:
     step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
     at = nodes[good][owner] + np.uint64(_child_at(kernel)) + step.astype(np.uint64) * np.uint64(8)
     found, read = kernel.words(at, what=_WHAT)
-    return found[read & (found != 0)]
+    known: U64 = found[read & (found != 0)]
+    return known
 
 
 def _child_at(kernel: Kernel) -> int:
