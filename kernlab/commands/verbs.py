@@ -17,15 +17,15 @@ from kernlab.commands import help_pages
 
 EXAMPLES = """
 kernlab info vmcore                                   what died, when, and why
-kernlab report vmcore -o report.html                  one page to hand on, with nothing private in it
+kernlab report vmcore -o report.html                  one page to hand on, redacted
 kernlab table vmcore tasks --where 'state == "D"'     any table, as text, CSV, JSON or Parquet
 kernlab trace vmcore timeline --since -1              the last second of the machine
 kernlab notebook vmcore --open                        go on in JupyterLab
 """
 
 EXIT_STATUS = (
-    "Exit status: 0 all went well; 1 the answer is no (a check that failed, a recorder that does not run); 2 an "
-    "error, which standard error tells; 130 interrupted; 141 nobody reads on. Standard output has data only."
+    "Exit status: 0 all went well; 1 the answer is no (a check or a section that failed, a recorder that does not run); "
+    "2 an error, which standard error tells; 130 interrupted; 141 nobody reads on. Standard output has data only."
 )
 
 
