@@ -24,7 +24,7 @@ kernlab notebook vmcore --open                        go on in JupyterLab
 """
 
 EXIT_STATUS = (
-    "Exit status: 0 all went well; 1 the answer is no (a check or a section that failed, a recorder that does not run); "
+    "Exit status: 0 all went well; 1 the answer is no (a check or a section failed, no recorder runs); "
     "2 an error, which standard error tells; 130 interrupted; 141 nobody reads on. Standard output has data only."
 )
 
