@@ -71,6 +71,15 @@ class Edits:
         if kind and places:
             self.counts[kind] += places
 
+    def keep(self, addresses: U64, size: int) -> None:
+        """Leave `size` bytes at each address as they are, whatever is zeroed around them; what cannot be read, too."""
+        rows, status = self._kernel.gather(addresses, size, "")
+        good = status == 0
+        source = len(self._blob) + np.arange(int(good.sum()), dtype=np.int64) * size
+        self._blob += rows[good].tobytes()
+        pieces, _ = self._pieces(addresses[good], np.full(len(source), size, dtype=np.int64), source)
+        self._written.append(pieces)
+
     def _pieces(self, start: U64, size: I64, source: I64) -> tuple[Pieces, int]:
         """Cut ranges at the ends of pages, and find these in the file; and how many ranges the file has any of."""
         page = self._kernel.page_size

@@ -24,3 +24,5 @@ def freed_objects(found: Found) -> None:
     found.edits.zero(start, np.where(inside, offset, stride), "freed slab object")
     behind = start + (offset + _LINK).astype(np.uint64)
     found.edits.zero(behind[inside], (stride - offset - _LINK)[inside])
+    # A packet that was freed may lead to one that is free by now: the freelist must not end there.
+    found.edits.keep((start + offset.astype(np.uint64))[inside], _LINK)

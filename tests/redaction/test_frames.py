@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernlab.redaction.edits import Edits
 from kernlab.redaction.frames import Frames, constant, kernel_tables, page_structs
 
 
@@ -24,3 +25,22 @@ def test_the_data_of_the_kernel_is_gone_through(passed_over: Any, whole_dump: An
     mask = passed_over(kernel, frames)
     assert mask.any()
     assert not mask[rows].any()
+
+
+def test_what_is_kept_is_kept_whatever_is_zeroed_around_it(opened: Any) -> None:
+    """As the links of the freelist, to whose objects a packet that was freed may still lead."""
+    kernel = opened("debian-6.1").kernel
+    frames = Frames.of(kernel.file)
+    edits = Edits(kernel, frames)
+    # Across the end of a page of the kernel's data.
+    start = (kernel.symbol("init_task") | 0xFFF) + 1 - 16
+    edits.zero([start], 64)
+    edits.keep(np.array([start + 12], dtype=np.uint64), 8)
+    edits.zero([start + 8], 16)
+    edits.finish()
+    physical, _ = kernel.memory.translate(np.array([start, start + 16], dtype=np.uint64))
+    index = frames.indexes((physical // np.uint64(kernel.page_size)).astype(np.int64))
+    rows = np.full((2, kernel.page_size), 0xAA, dtype=np.uint8)
+    edits.apply(index, rows)
+    expected = bytes(12) + kernel.read(start + 12, 8) + bytes(44) + b"\xaa"
+    assert rows.tobytes()[kernel.page_size - 16 :][:65] == expected
