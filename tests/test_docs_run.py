@@ -9,6 +9,8 @@ from conftest import ROOT
 
 from scripts.docs_site import examples
 
+pytestmark = pytest.mark.long
+
 PAGES = sorted([ROOT / "docs" / "first-dump.md", *(ROOT / "docs" / "how-to").glob("*.md")])
 
 
@@ -22,13 +24,13 @@ def test_a_page_that_lies_is_found_and_mended(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# Page\n\n<!-- vmcore: panic -->\n"
-        "```python\nimport kernlab\n\nwith kernlab.open('vmcore') as dump:\n    print(dump.info.release)\n```\n\n"
+        "```python\nfrom pathlib import Path\n\nprint(Path('vmcore').stat().st_size > 1 << 20)\n```\n\n"
         "```text\n6.66\n```\n\n```python\n1 + 1\n```\n\n```text\n...\n```\n```text\nnot of a cell\n```\n",
         "utf-8",
     )
     (lie,) = examples.check(page)
     assert (lie.line, lie.expected) == (4, "6.66\n")
-    assert lie.got.startswith("5.10")
+    assert lie.got == "True\n"
     examples.write(page)
     assert examples.check(page) == []
     text = page.read_text("utf-8")
