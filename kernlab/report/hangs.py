@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_several, say_thread
+from kernlab.report.explain import split_symbol
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -26,7 +29,7 @@ def tell(dump: Dump, end: Death) -> Told:
     graph = dump.waits.graph()
     held = dump.suspects[dump.suspects["lead"] == "CPU held"]
     if end.kind != "hung" and len(held):
-        return _cpu(end, held)
+        return _cpu(dump, end, held)
     died = [
         "Tasks of the machine did not go on any more. The kernel was set to panic when a task sleeps for too long "
         "where nothing can wake it (hung_task_panic)."
@@ -125,7 +128,7 @@ def _waiting(dump: Dump, graph: Any, died: list[str]) -> Told:
     return title, tuple(died), tuple(why), tuple(doubts), tuple(steps)
 
 
-def _cpu(end: Death, held: pd.DataFrame) -> Told:
+def _cpu(dump: Dump, end: Death, held: pd.DataFrame) -> Told:
     first = held.iloc[0]
     title = f"A CPU locked up: {first['subject']} did not give it up"
     keeps = held[held["evidence"].str.contains("which it holds", regex=False)]
@@ -138,6 +141,7 @@ def _cpu(end: Death, held: pd.DataFrame) -> Told:
     )
     others = held.drop(index=first.name)
     why = [f"Probably because of {first['subject']}: {first['evidence']}"]
+    why += _stands(dump, str(first["cell"]))
     why += [f"Also {row['subject']}: {row['evidence']}" for _, row in others.iterrows()]
     panicked = end.who or "The thread that panicked"
     doubts = []
@@ -151,6 +155,23 @@ def _cpu(end: Death, held: pd.DataFrame) -> Told:
         "Give that stack to whoever maintains the code.",
     ]
     return title, died, tuple(why), tuple(doubts), tuple(steps)
+
+
+def _stands(dump: Dump, cell: str) -> list[str]:
+    """Where the thread of a CPU stands, by a lead's cell; [] where its stack is not known."""
+    found = re.fullmatch(r"dump\.stack\(cpu=(\d+)\)", cell)
+    if found is None:
+        return []
+    try:
+        frames = dump.stack(cpu=int(found[1])).frames
+    except KernlabError:
+        return []
+    names = [split_symbol(str(one)) for one in frames.loc[frames["reliable"], "symbol"].dropna()[:2]]
+    said = [
+        show_controls(f"{function} of the module {module}" if module else function)
+        for function, module in names
+    ]
+    return [f"It stands in {', called by '.join(said)}."] if said else []
 
 
 def root_holder(dump: Dump) -> int | None:

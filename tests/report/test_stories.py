@@ -61,7 +61,7 @@ EXPECTED = {
     ),
     "lockup": (
         r"till \(\d+\) keeps a lock for which others spin",
-        r"Probably because of till.*till_lock",
+        r"Probably because of till.*till_lock.*stands in count_up .*called by till_open_deaf",
         r"receipt-2 \(\d+\) is the one that the watchdog caught",
         r"where till",
     ),
