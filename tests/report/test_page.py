@@ -268,6 +268,17 @@ def test_tables_have_scopes_names_and_frames():
     assert all(frame["tabindex"] == "0" and frame["role"] == "region" for frame in frames)
 
 
+def test_long_cells_are_broken_and_short_ones_are_not():
+    texts = ["x" * 61, "many words " * 8, "some words in a row", "one_long_word_of_40", "few words"]
+    cells = "".join(f"<td>{text}</td>" for text in texts) + f'<td class="lines">{"a b " * 30}</td>'
+    made = soup(code("", html(f"<table><tr>{cells}</tr></table>")))
+    kept = [
+        [name for name in cell.get("class", []) if name in ("r-long", "r-wraps")]
+        for cell in made.find_all("td")
+    ]
+    assert kept == [["r-long"], ["r-long"], ["r-wraps"], [], [], []]
+
+
 def test_a_first_row_of_heads_is_the_head():
     made = soup(
         code(

@@ -18,8 +18,8 @@ _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 #: Letters in a row that a phone shows without scrolling; that fit a page in print, in a small print, in the smallest.
 _NARROW, _PRINTED, _SMALL, _SMALLEST = 34, 105, 130, 165
 _LONGEST_NAME = 120
-#: Letters from which on a cell's text is broken into lines; in print a word, the shorter the wider its table is.
-_LONG, _WORDS = 60, (26, 11, 6, 3)
+#: Letters from which on a cell's text is broken on a phone, and everywhere; in print a word, by its table's width.
+_PHRASE, _LONG, _WORDS = 16, 60, (26, 11, 6, 3)
 
 
 class Tables:
@@ -38,8 +38,7 @@ class Tables:
                 _numbers(rows)
             table["class"] = " ".join([*classes, "r-table", *_printed(rows)])
             for cell in (cell for row in rows for cell in row):
-                if len(cell.get_text()) > _LONG and "lines" not in str(cell.get("class", "")).split():
-                    cell["class"] = f"{cell.get('class', '')} r-long".strip()
+                _breaks(cell)
             _caption(soup, table)
             if table.find_parent("table") is None and _letters(rows) > _NARROW:
                 frame = soup.new_tag(
@@ -95,6 +94,14 @@ def _make_head(soup: BeautifulSoup, table: Tag) -> None:
         caption.insert_after(head)
     else:
         table.insert(0, head)
+
+
+def _breaks(cell: Tag) -> None:
+    """Say which texts go on in a second line: long ones everywhere, phrases on a phone."""
+    text, classes = cell.get_text(), str(cell.get("class", "")).split()
+    if "lines" in classes or len(text) <= _PHRASE or (len(text) <= _LONG and " " not in text.strip()):
+        return
+    cell["class"] = " ".join([*classes, "r-long" if len(text) > _LONG else "r-wraps"])
 
 
 def _printed(rows: list[list[Tag]]) -> list[str]:
