@@ -10,9 +10,9 @@ from pathlib import Path
 
 from kernlab.errors import KernlabError
 from kernlab.redaction.addresses import AddressMap
+from kernlab.redaction.house_key import KEY_BYTES
 from kernlab.redaction.names import Pseudonyms
 
-_KEY_BYTES = 32
 _FORMAT = "kernlab redaction map 1"
 
 
@@ -23,7 +23,7 @@ class RedactionMap:
     Who has the key can undo the addresses: it stays at home. The same map gives the same names in every dump.
     """
 
-    key: bytes = field(default_factory=lambda: secrets.token_bytes(_KEY_BYTES))
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES))
     names: Pseudonyms = field(init=False)
     addresses: AddressMap = field(init=False)
     seen: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class RedactionMap:
             if held["format"] != _FORMAT:
                 raise KeyError("format")
             found = cls(bytes.fromhex(held["key"]))
-            if len(found.key) != _KEY_BYTES:
+            if len(found.key) != KEY_BYTES:
                 raise ValueError("key")
             names = {
                 original.encode("utf-8", "surrogateescape"): became.encode("utf-8", "surrogateescape")

@@ -7,6 +7,7 @@ import os
 from kernlab.core.kernel import Kernel
 from kernlab.formats.base import DumpFile
 from kernlab.redaction.columns import columns
+from kernlab.redaction.house_key import dump_key
 from kernlab.redaction.levels import check_level
 from kernlab.redaction.map_file import RedactionMap
 from kernlab.redaction.plan import Plan, make_plan
@@ -51,6 +52,13 @@ class Redaction:
         return f"<redaction {self.level}: {told or 'nothing'}>"
 
 
+def _fresh_map(file: DumpFile) -> RedactionMap:
+    """An empty map with the key of this dump: of when and where the machine died, and which kernel lay where."""
+    header = sorted((name, str(value)) for name, value in file.header.items())
+    identity = b"\0".join([file.vmcoreinfo or b"", repr(header).encode(), str(file.max_pfn).encode()])
+    return RedactionMap(dump_key(identity))
+
+
 def redacted(
     kernel: Kernel, file: DumpFile, level: str, redaction_map: str | os.PathLike[str] | None = None
 ) -> tuple[RedactedFile, Redaction]:
@@ -60,7 +68,8 @@ def redacted(
     addresses become what they became then. Raises KernlabError for a level that there is not, a map that is none, and
     a dump of which not even the users' pages can be told.
     """
-    known = RedactionMap.read(redaction_map) if redaction_map is not None else RedactionMap()
-    plan = make_plan(kernel, check_level(level), known)
+    check_level(level)
+    known = _fresh_map(file) if redaction_map is None else RedactionMap.read(redaction_map)
+    plan = make_plan(kernel, level, known)
     hidden = RedactedFile(file, plan)
     return hidden, Redaction(hidden, plan)

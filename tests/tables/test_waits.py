@@ -253,7 +253,7 @@ class TestDrawing:
         waits = hung.waits.copy()
         waits.loc[waits.pid == 176, ["holder_pid", "holder_comm"]] = [181, "order-3"]
         text = waits.graph().to_svg()
-        assert text.count('class="bad"') == 4
+        assert text.count('class="bad" marker-end=') == 4
 
 
 def test_what_does_not_hang_together_is_drawn_apart():
