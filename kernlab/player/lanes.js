@@ -1,6 +1,6 @@
 // What each lane is: its title, how high it is, how it is painted, what its key says at the cursor, what lies at a point.
 
-const KIND_NAMES = { free: "free", anon: "anonymous", file: "page cache", shmem: "shared", slab: "slab", other: "other kernel", page_tables: "page tables", kernel_stacks: "kernel stacks" };
+const KIND_NAMES = { free: "free", anon: "processes", file: "page cache", shmem: "shared", slab: "slab", other: "other kernel", page_tables: "page tables", kernel_stacks: "kernel stacks" };
 const SHORT_NAMES = { ...KIND_NAMES, anon: "anon", file: "cache", other: "other", page_tables: "tables", kernel_stacks: "stacks" };
 const OPS = ["read", "write", "other"];
 

@@ -34,7 +34,7 @@ class Plots(Spelt):
         self._dump = dump
 
     def memory(self, ax: Axes | None = None, *, theme: str | None = None) -> Axes:
-        """Where the machine's memory is: every kind as a bar, in groups; they add up to all of it.
+        """Where the machine's memory is: each use as a bar, its kinds below; shares are of what the kernel manages.
 
         >>> dump.plot.memory().get_title("left")
         'Where the memory is: 639.5 MiB'
@@ -200,7 +200,7 @@ class Plots(Spelt):
         """How long the disk took for each request, from issue to completion; parameters as for `io_offsets`.
 
         >>> dump.plot.io_latency("vda/trace").get_title("left")
-        'Latency (D2C): 341 µs median, 8.01 ms for the slowest hundredth'
+        'Latency: 341 µs median, 8.01 ms for the slowest hundredth'
         """
         from kernlab.plots.io import latency
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,68 +10,114 @@ import numpy as np
 from kernlab.linux.page.classifier import KIND_NAMES
 from kernlab.plots import style
 from kernlab.plots.page_counts import GROUPS, Frames, colour
-from kernlab.util.text import human_bytes
+from kernlab.util.text import human_bytes, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: Groups that are no part of what the kernel manages, or of which nothing is known: no share is told of them.
+_APART = ("not usable", "unknown")
+#: Kinds that are called as their group is, or by a word of the kernel's source.
+_PARTS = {
+    ("other kernel", "other kernel"): "everything else",
+    ("free", "free"): "for any CPU",
+    ("free", "pcp"): "kept for one CPU (pcp)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """One bar: from `left` on `size` bytes, of a group of `GROUPS`; that of the group itself has its share."""
+
+    label: str
+    left: int
+    size: int
+    group: int
+    is_head: bool = False
+    share: str = ""
+
 
 def memory(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:
-    """Every kind of memory as a bar, in groups with their sums; the bars add up to the machine's memory."""
+    """Every use of memory as a bar, its kinds below it; shares are of what the kernel manages, all but "not usable".
+
+    A kind's bar begins where the one before ends, so that those of a group are seen to add up to it.
+    """
     colours = style.theme_of(theme, ax)
     kinds = frames.kinds.sum(axis=0) * frames.page_size
-    whole = int(kinds.sum())
-    rows: list[tuple[str, int, int, bool]] = []  # label, bytes, group, is it a group's head
+    managed = int(sum(kinds[kind] for name, _, members in GROUPS if name not in _APART for kind in members))
+    rows: list[_Bar] = []
     for index, (group, _, members) in enumerate(GROUPS):
         present = sorted((kind for kind in members if kinds[kind]), key=lambda kind: -kinds[kind])
         if not present:
             continue
         total = int(sum(kinds[kind] for kind in present))
-        only = len(present) == 1
-        kind = KIND_NAMES[present[0]]
         # One kind alone is named beside its group, unless both say the same.
-        label = f"{group} ({kind})" if only and kind not in (group, group.removesuffix("s")) else group
-        rows.append((label, total, index, True))
-        if not only:
-            rows += [(KIND_NAMES[kind], int(kinds[kind]), index, False) for kind in present]
+        kind = KIND_NAMES[present[0]]
+        is_alone = len(present) == 1 and kind not in (group, group.removesuffix("s"))
+        share = "" if group in _APART or not managed else percent(total / managed)
+        rows.append(
+            _Bar(f"{group} ({kind})" if is_alone else group, 0, total, index, is_head=True, share=share)
+        )
+        below = 0
+        for number in present if len(present) > 1 else ():
+            size = int(kinds[number])
+            rows.append(_Bar(_part_of(group, KIND_NAMES[number]), below, size, index))
+            below += size
     ax = style.axes(ax, colours, height=1.25 + 0.27 * len(rows))
-    largest = max((size for _, size, _, _ in rows), default=1)
-    for place, (_, size, index, head) in enumerate(rows):
-        ax.barh(
-            place,
-            size,
-            height=0.74 if head else 0.42,
-            color=colour(colours, index),
-            alpha=1 if head else 0.65,
-        )
-        text = f"{human_bytes(size)}  {size / max(whole, 1):.1%}" if head else human_bytes(size)
-        ax.annotate(
-            text,
-            (size, place),
-            (5, 0),
-            textcoords="offset points",
-            va="center",
-            color=colours.ink if head else colours.soft,
-            fontsize="medium" if head else "small",
-            fontweight="bold" if head else "normal",
-        )
-    ax.set_yticks(range(len(rows)), [label for label, *_ in rows])
-    for tick, (_, _, _, head) in zip(ax.get_yticklabels(), rows, strict=True):
-        tick.set_color(colours.ink if head else colours.soft)
-        tick.set_fontweight("bold" if head else "normal")
-        tick.set_fontsize("medium" if head else "small")
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_xlim(0, largest * 1.3)
-    style.in_bytes(ax, colours)
+    _draw(ax, colours, rows)
+    apart = [
+        f"{human_bytes(bar.size)} {GROUPS[bar.group][0]}"
+        for bar in rows
+        if bar.is_head and GROUPS[bar.group][0] in _APART
+    ]
     nodes = f" on {len(frames.nodes)} NUMA nodes" if len(frames.nodes) > 1 else ""
+    beside = f"; beside them {' and '.join(apart)}" if apart else ""
     style.title(
         ax,
         colours,
-        f"Where the memory is: {human_bytes(whole)}",
-        f"{whole // frames.page_size:,} page frames{nodes}, each counted once",
+        f"Where the memory is: {human_bytes(managed)}",
+        f"{managed // frames.page_size:,} page frames{nodes} that the kernel manages{beside}",
     )
-    parts = ", ".join(f"{label} {human_bytes(size)}" for label, size, _, head in rows if head)
-    return style.say(ax, f"Bar chart of the machine's memory, {human_bytes(whole)}: {parts}.")
+    parts = ", ".join(f"{bar.label} {human_bytes(bar.size)}" for bar in rows if bar.is_head)
+    return style.say(
+        ax, f"Bar chart of the machine's memory, {human_bytes(managed)} that the kernel manages: {parts}."
+    )
+
+
+def _part_of(group: str, kind: str) -> str:
+    """What a kind is called below its group: never as the group itself."""
+    return _PARTS.get((group, kind), kind)
+
+
+def _draw(ax: Axes, colours: style.Theme, rows: list[_Bar]) -> None:
+    """The bars, each with its size, in bold those of groups."""
+    for place, bar in enumerate(rows):
+        ax.barh(
+            place,
+            bar.size,
+            left=bar.left,
+            height=0.74 if bar.is_head else 0.42,
+            color=colour(colours, bar.group),
+            alpha=1 if bar.is_head else 0.65,
+        )
+        ax.annotate(
+            f"{human_bytes(bar.size)}  {bar.share}".rstrip(),
+            (bar.left + bar.size, place),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            color=colours.ink if bar.is_head else colours.soft,
+            fontsize="medium" if bar.is_head else "small",
+            fontweight="bold" if bar.is_head else "normal",
+        )
+    ax.set_yticks(range(len(rows)), [bar.label for bar in rows])
+    for tick, bar in zip(ax.get_yticklabels(), rows, strict=True):
+        tick.set_color(colours.ink if bar.is_head else colours.soft)
+        tick.set_fontweight("bold" if bar.is_head else "normal")
+        tick.set_fontsize("medium" if bar.is_head else "small")
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(0, max((bar.size for bar in rows), default=1) * 1.3)
+    style.in_bytes(ax, colours)
 
 
 def zones(frames: Frames, ax: Axes | None, theme: str | None) -> Axes:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from kernlab.errors import KernlabError
-from kernlab.report import memory_words
+from kernlab.linux.page.classifier import KIND_NAMES
+from kernlab.plots.page_counts import GROUPS
 from kernlab.report.parts import Figure, Folded, Part, Section, Table, Words
 from kernlab.util.text import human_bytes, percent
 
@@ -15,28 +16,57 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 _TOP = 10
+#: What the groups of the figure are, for those who do not know the kernel's words.
+_WHAT = {
+    "processes": "memory of programs",
+    "shared memory": "files in memory (tmpfs) and memory that programs share",
+    "page cache": "copies of files, given back when needed",
+    "slab": "objects of the kernel",
+    "page tables": "where in memory each program's memory is",
+    "other kernel": "other memory of the kernel: stacks, modules, buffers",
+    "free": "in use by nobody",
+}
 
 
 def memory(dump: Dump) -> Section:
     """Where the memory is: its kinds, the largest processes, caches, files."""
-    groups = memory_words.by_group(dump)
+    groups = uses(dump)
     whole = max(int(groups["bytes"].sum()), 1)
     parts: list[Part] = [
         Table(
             "What memory was used for",
             groups,
-            {"group": "what", "bytes": "size", "share": "share"},
+            {"use": "use", "what": "that is", "bytes": "size", "share": "share"},
         ),
         Figure(
             dump.plot.memory(),
-            "The longer a bar, the more memory is of that kind; the bars add up to all of it. “Not usable” is what the "
-            "kernel never had to give, such as the memory kept for the crash kernel.",
+            f"The same uses of memory; the bold bars add up to the {human_bytes(whole)} that the kernel manages, and "
+            "the shares are of these. Thin bars are a bold one's parts, each beginning where the one before ends. “Not "
+            "usable” is what the kernel never had to give, such as the memory kept for the crash kernel.",
         ),
         *_processes(dump, whole),
         *_slabs(dump, whole),
         *_files(dump, whole),
     ]
     return Section("Where the memory is", parts)
+
+
+def uses(dump: Dump) -> pd.DataFrame:
+    """What memory is used for, by the names of the figure: use, what (in words), bytes, share of what the kernel
+    manages; the largest first, free last."""
+    table = dump.memory
+    size = table["bytes"].astype("float64").fillna(0.0).groupby(table["kind"].astype(str)).sum()
+    rows = [
+        (name, _WHAT[name], int(size.reindex([KIND_NAMES[kind] for kind in kinds]).fillna(0.0).sum()))
+        for name, _, kinds in GROUPS
+        if name in _WHAT
+    ]
+    found = pd.DataFrame(rows, columns=["use", "what", "bytes"])
+    found = found[found["bytes"] > 0]
+    found["share"] = found["bytes"] / max(int(found["bytes"].sum()), 1)
+    is_free = found["use"] == "free"
+    used = found[~is_free].sort_values("bytes", ascending=False, kind="stable")
+    return pd.concat([used, found[is_free]]).reset_index(drop=True)
 
 
 def _processes(dump: Dump, whole: int) -> list[Part]:

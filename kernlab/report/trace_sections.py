@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from kernlab.errors import KernlabError
+from kernlab.escape import show_controls
 from kernlab.report import io_words
-from kernlab.report.parts import Figure, Items, Part, Section, Table, Words
+from kernlab.report.parts import Figure, Items, Part, Section, Table, Words, seconds
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -22,26 +25,7 @@ def disks(dump: Dump, *, in_depth: bool = False) -> Section:
     if not said:
         return Section("What the disks did")
     parts: list[Part] = [Items(said)]
-    traces = dump.relay.block_traces
-    if len(traces):
-        name = traces[0]
-        plot = dump.plot
-        parts += [
-            Figure(
-                plot.io_latency(name),
-                "How long the disk took for each request: points that lie high are those that somebody waited for.",
-            ),
-            Figure(
-                plot.io_depth(name),
-                "How many requests the disk worked on at a time: a flat top is a queue that is always full.",
-            ),
-        ]
-        if in_depth:
-            parts += [
-                Figure(plot.io_offsets(name), "Who read and wrote where on the disk, over time."),
-                Figure(plot.io_iops(name), "Requests that the disk completed each second."),
-                Figure(plot.io_throughput(name), "How much the disk read and wrote each second."),
-            ]
+    parts += _pictures(dump, in_depth=in_depth)
     requests = io_words.requests(dump)
     if requests is not None:
         open_ = requests[requests["end"].isna()].head(10)
@@ -54,6 +38,62 @@ def disks(dump: Dump, *, in_depth: bool = False) -> Section:
                 )
             )
     return Section("What the disks did", parts)
+
+
+def _pictures(dump: Dump, *, in_depth: bool) -> list[Part]:
+    """Figures of the busiest disk: of the same requests and the same time as the words and the replay have."""
+    from kernlab.plots.io.figures import depth_of, iops_of, latency_of, throughput_of
+    from kernlab.plots.replay.disks import alone, disks_of
+    from kernlab.plots.replay.scene import window
+
+    replay = dump.replay()
+    first, last, _ = window(replay, None, None)
+    busiest = next(iter(disks_of(replay.requests, first, last)), None)
+    if busiest is None:
+        return []
+    requests = alone(replay, busiest)
+    disk = show_controls(busiest)
+    came_back = _counted(int((~requests.pending).sum()), "request")
+    lasting = seconds(pd.Timedelta(last - first, unit="ns"))
+    parts: list[Part] = [
+        Figure(
+            latency_of(requests),
+            f"How long {disk} took for each of its {came_back} that came back, in the {lasting} before the crash: "
+            f"points that lie high are those that somebody waited for.{_earlier(dump, busiest)}",
+        ),
+        Figure(
+            depth_of(requests),
+            f"How many requests {disk} worked on at a time, in these {lasting}: a flat top is a queue that is always "
+            "full.",
+        ),
+    ]
+    if in_depth:
+        (offsets,) = dump.plot.replay(lanes=[f"offsets {busiest}"])
+        parts += [
+            Figure(offsets, f"Who read and wrote where on {disk}, over time."),
+            Figure(iops_of(requests), f"Requests that {disk} completed each second."),
+            Figure(throughput_of(requests), f"How much {disk} read and wrote each second."),
+        ]
+    return parts
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
+
+
+def _earlier(dump: Dump, disk: str) -> str:
+    """Why older requests of a disk are not counted, where that is so."""
+    table = io_words.requests(dump)
+    assert table is not None
+    sources = set(table.loc[(table["disk"].astype("str") == disk).to_numpy(), "source"].astype("str"))
+    channels = dump.relay.channels
+    was_read = set(channels.loc[(channels["consumed"].fillna(0) > 0).to_numpy(), "name"].astype("str"))
+    if sources and sources <= {f"blktrace:{name}" for name in was_read}:
+        return (
+            " What a reader of the trace (blktrace) had taken away before is not counted, here and above: of that "
+            "time the dump has only a part."
+        )
+    return ""
 
 
 def last_seconds(dump: Dump) -> Section:
@@ -70,7 +110,7 @@ def last_seconds(dump: Dump) -> Section:
         Figure(
             axes[0],
             "What was recorded before the crash, one lane below the other on one axis of time that ends at the crash. "
-            "Hatched is what is not known.",
+            "Where it is hatched, nothing is known.",
         ),
     ]
     marks = replay.marks

@@ -23,6 +23,7 @@ from kernlab.plots import style
 from kernlab.plots.bars import bars, slabs
 from kernlab.plots.page_counts import GROUP_OF, GROUPS, count
 from kernlab.plots.physical import hilbert, raster
+from kernlab.util.text import human_bytes
 
 NAMES = ["memory", "zones", "physical", "slabs", "processes", "maps", "stacks"]
 PAGE = 4096
@@ -118,6 +119,23 @@ def test_bars_of_memory_are_the_sums(sample):
     ax = sample.plot.memory()
     heads = [bar.get_width() for bar in ax.patches if bar.get_height() > 0.7]
     assert sum(heads) == len(sample.pages) * PAGE
+
+
+def test_a_groups_kinds_lie_end_to_end_and_shares_are_of_what_is_managed(sample):
+    ax = sample.plot.memory()
+    labels = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert len(set(labels)) == len(labels)
+    shares, at, head = 0.0, 0.0, 0.0
+    for bar, text in zip(ax.patches, ax.texts, strict=False):
+        if bar.get_height() > 0.7:
+            assert at in (0, head), "kinds do not add up to their group"
+            head, at = bar.get_width(), 0.0
+            shares += bar.get_width() if "%" in text.get_text() else 0
+        else:
+            assert bar.get_x() == at
+            at += bar.get_width()
+    assert human_bytes(int(shares)) == ax.get_title("left").rpartition(": ")[2]
+    assert shares < len(sample.pages) * PAGE, "what is not usable has a share"
 
 
 def test_bars_of_slabs_and_processes_add_up_to_the_tables(sample):

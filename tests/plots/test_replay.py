@@ -18,8 +18,9 @@ from support.replay_frames import story
 
 from kernlab import KernlabError
 from kernlab.plots import style
+from kernlab.plots.io.figures import latency_of
 from kernlab.plots.replay import LANES, replay, static
-from kernlab.plots.replay.disks import requests_of
+from kernlab.plots.replay.disks import alone, requests_of
 from kernlab.plots.replay.memory import KINDS, filled
 from kernlab.plots.replay.scene import Scene, common, people
 from kernlab.plots.replay.thin import few_rows, ran_most, spread
@@ -177,7 +178,7 @@ def test_a_window_between_two_readings_draws_what_held(frames):
     since, until = (at + 10_000_000) / NS, (at + 30_000_000) / NS
     memory, processes = replay(frames, lanes=["memory", "processes"], since=since, until=until, top=2)
     row = frames.memory[ns(frames.memory["time"]) == at].iloc[0]
-    assert corners(drawn(memory, "_anonymous"))[:, 1].max() == row["anon_bytes"]
+    assert corners(drawn(memory, "_processes"))[:, 1].max() == row["anon_bytes"]
     table = frames.memory_by_process[ns(frames.memory_by_process["time"]) == at]
     lines = [line for line in processes.get_lines() if line.get_label().lstrip("_").isdigit()]
     assert sorted(float(np.nanmax(line.get_ydata())) for line in lines) == sorted(
@@ -214,7 +215,10 @@ def test_a_title_says_what_filled_memory():
     own = (leak["anon_bytes"] + leak["shmem_bytes"]).to_numpy(float)
     grown = own[ns(leak["time"]) <= until][-1] - own[ns(leak["time"]) <= since][-1]
     # What it reads from files is not counted: that is given back.
-    assert title == f"Memory filled in {(until - since) // NS} s: leak took {grown / (1 << 20):.1f} MiB"
+    assert title.startswith(
+        f"Memory filled in the {(until - since) // NS} s up to {until / NS:.3f} s: leak took "
+    )
+    assert title.endswith(f" {grown / (1 << 20):.1f} MiB of it")
 
 
 def test_short_windows_show_each_interval_of_a_cpu(frames):
@@ -309,8 +313,8 @@ def test_requests_that_never_came_back_are_marked(frames):
     rings = [line for line in ax.get_lines() if line.get_marker() == "o" and not line.get_clip_on()]
     x = np.concatenate([line.get_xdata() for line in rings if np.any(line.get_ydata())])
     assert sorted(x.round(6).tolist()) == sorted((ns(placed["start"]) / NS).round(6).tolist())
-    assert f"{len(never)} never came back" in ax.get_label()
-    assert f"{len(never)} never came back, the oldest after" in late.get_label()
+    assert f"{len(never)} not back at the end" in ax.get_label()
+    assert f"{len(never)} not back at the end, the oldest after" in late.get_label()
     flushes = frames.requests[(frames.requests["disk"] == "vdb") & frames.requests["flush"]]
     assert f"{len(flushes)} flushes" in ax.get_label()
     ticks = [line for line in ax.get_lines() if line.get_marker() == "|"]
@@ -358,11 +362,22 @@ def test_runnable_is_the_sum_of_what_the_cpus_last_said(frames):
 
 def test_pressure_is_of_the_time_before_its_mark(frames):
     def points(frames):
-        line = drawn(lane(frames, "pressure"), "_io full")
-        return [(round(float(x), 6), float(y)) for x, y in zip(*line.get_data(), strict=True) if y == y]
+        ax = lane(frames, "pressure")
+        # A band's own 0 is its tick.
+        ((low, _),) = [
+            (at, text)
+            for at, text in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+            if text.get_text() == "I/O"
+        ]
+        line = drawn(ax, "_io full")
+        return [
+            (round(float(x), 6), round(float(y - low), 9))
+            for x, y in zip(*line.get_data(), strict=True)
+            if y == y
+        ]
 
     own = frames.pressure[(frames.pressure["resource"] == "io") & (frames.pressure["kind"] == "full")]
-    at, share = ns(own["time"]) / NS, own["share"].tolist()
+    at, share = ns(own["time"]) / NS, own["share"].round(9).tolist()
     wanted = [(round(float(one), 6), value) for one, value in zip(at, share, strict=True)]
     # From the mark before on, in a straight line up to its own.
     found = points(frames)
@@ -378,6 +393,71 @@ def test_pressure_is_of_the_time_before_its_mark(frames):
         (round(x, 6), share)
         for x, share in ((first - 1, 0.2), (first, 0.2), (second - 2, 0.5), (second, 0.5))
     }
+
+
+def test_each_resource_has_a_band_in_which_some_and_all_differ(frames):
+    ax = lane(frames, "pressure")
+    (some,) = [line for line in ax.get_lines() if line.get_label() == "_memory some"]
+    (full,) = [line for line in ax.get_lines() if line.get_label() == "_memory full"]
+    lows = dict(zip((text.get_text() for text in ax.get_yticklabels()), ax.get_yticks(), strict=True))
+    assert list(lows) == ["memory", "I/O", "CPUs"]
+    assert np.nanmin(some.get_ydata()) >= lows["memory"] > lows["I/O"] > lows["CPUs"]
+    fills = [mpl.colors.to_hex(part.get_facecolor()[0]) for part in ax.collections[:2]]
+    assert fills == [style.LIGHT.sky.lower(), style.LIGHT.blue.lower()]
+    assert np.nanmax(full.get_ydata()) <= np.nanmax(some.get_ydata()) < lows["memory"] + 1.18
+
+
+def test_cpus_of_which_next_to_nothing_is_known_have_no_lane(frames):
+    start = ns(frames.running["start"])
+    few = frames.running[(start >= int(97.2 * NS)) & (start < int(97.5 * NS))]
+    short = dataclasses.replace(frames, running=few)
+    assert len(replay(short)) == len(replay(frames)) - 1
+    notes = " ".join(text.get_text() for text in replay(short)[0].figure.texts)
+    assert "who ran on the CPUs; that is known from 97." in notes
+    # What is asked for is drawn.
+    assert lane(short, "cpus").get_label().startswith("Who ran")
+
+
+def test_only_who_is_seen_is_named_beside_the_cpus(frames):
+    row = frames.running[frames.running["pid"] != 0].iloc[[0]]
+    start = pd.Series(pd.to_timedelta([97_000_000_000], unit="ns"), index=row.index)
+    unseen = row.assign(pid=999_999, comm="unseen", start=start, end=start + pd.to_timedelta(1000, unit="ns"))
+    if "process" in unseen:
+        unseen = unseen.assign(process="unseen")
+    more = dataclasses.replace(frames, running=pd.concat([frames.running, unseen], ignore_index=True))
+    names = [text.get_text() for text in lane(more, "cpus", top=50).texts]
+    assert "unseen" not in names
+    assert "postgres" in names
+
+
+def test_largest_processes_without_a_colour_of_their_own_differ_by_their_dashes(frames):
+    lines = [one for one in lane(frames, "processes", top=5).get_lines() if one.get_label()[1:].isdigit()]
+    every = replay(frames, top=5)
+    looks = [
+        (line.get_color(), str(line._unscaled_dash_pattern))
+        for ax in every
+        for line in ax.get_lines()
+        if "resident memory" in ax.get_label() and line.get_label()[1:].isdigit()
+    ]
+    assert len(looks) == len(lines) == 5
+    assert len(set(looks)) == len(looks)
+    assert [dashes for colour, dashes in looks if colour == style.LIGHT.soft] == ["(0, (5, 2))"]
+
+
+def test_one_disk_alone_has_the_lanes_requests_and_window(frames):
+    found = alone(frames, "vda")
+    ax = lane(frames, "offsets vda")
+    assert (found.first / NS, found.last / NS) == ax.get_xlim()
+    assert f"of {len(found.issued):,} requests" in ax.get_label()
+    assert "vda: from issue" in latency_of(found).texts[0].get_text()
+    assert f"of {int((~found.pending).sum()):,} requests" in latency_of(found).get_label()
+
+
+def test_one_error_is_one(frames):
+    log = frames.log.assign(level=6)
+    log.loc[log.index[-1], "level"] = 3
+    said = lane(dataclasses.replace(frames, log=log), "log").get_label()
+    assert ", 1 error: " in said
 
 
 def test_the_end_alone_is_no_lane(frames):

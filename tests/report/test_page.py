@@ -231,6 +231,19 @@ def test_the_richest_form_without_scripts():
         assert (made.find("img") is not None) == ("image/png" in bundle)
 
 
+def test_what_is_folded_is_open_on_paper_where_it_is_short():
+    def folded(lines, inside=""):
+        rows = "".join("<tr><td>line</td></tr>" for _ in range(lines))
+        return f"<details><summary>{lines}</summary><table>{rows}</table>{inside}</details>"
+
+    nested = '<div class="kernlab-stack"><details><summary>frames</summary></details></div>'
+    html = f'<div class="kernlab-report">{folded(200)}{folded(201)}{nested}</div>{folded(3)}'
+    made = soup(code("x", data({"text/html": html})))
+    opened = [one.find("summary").get_text() for one in made.select("details.r-unfolded")]
+    assert opened == ["200"]
+    assert "details.r-unfolded::details-content { content-visibility: visible" in str(made.find("style"))
+
+
 def test_a_struct_tree_without_html_is_drawn():
     row = {"id": 1, "name": "pid", "type": "int", "value": "7<b>"}
     tree = {

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
+
+mpl.use("Agg")
+from matplotlib import pyplot
 
 import kernlab
 from kernlab import report
+from kernlab.plots.io.figures import latency_of
+from kernlab.plots.replay.disks import alone
+from kernlab.report import io_words, memory_sections, memory_words
 from kernlab.report.story import Story, story
+from kernlab.util.text import human_bytes
 
 SAMPLES = ["debian-6.1", "deadlock", "flight", "hung", "io", "lockup", "oom", "oops", "panic"]
 
@@ -165,3 +173,20 @@ def test_names_become_what_they_became_in_the_report_before(
         monkeypatch.setenv("KERNLAB_REPORT_MAP", str(tmp_path / "map.json"))
     assert titles[0] == titles[1]
     assert "kernlab-guest" not in titles[0]
+
+
+def test_figures_tell_of_the_same_memory_and_requests_as_the_words(told: tuple[str, Any, Story]) -> None:
+    _, dump, _ = told
+    used, words = memory_sections.uses(dump), memory_words.by_group(dump)
+    assert sorted(used["bytes"]) == sorted(words["bytes"])
+    ax = dump.plot.memory()
+    pyplot.close(ax.figure)
+    assert ax.get_title("left") == f"Where the memory is: {human_bytes(int(words['bytes'].sum()))}"
+    drawn = " ".join(text.get_text() for text in ax.get_yticklabels())
+    assert all(name in drawn for name in used["use"])
+    for sentence in io_words.answer(dump)[:1]:
+        disk, count, *_ = re.findall(r"[\w:]+(?=: [\d,]+ requests)|[\d,]+(?= requests)", sentence)
+        drawn = latency_of(alone(dump.replay(), disk))
+        pyplot.close(drawn.figure)
+        back, *more = re.findall(r"([\d,]+) (?:requests?|had not)", drawn.get_label())
+        assert sum(int(number.replace(",", "")) for number in (back, *more)) == int(count.replace(",", ""))

@@ -267,7 +267,9 @@ def latency_axis(ax: Axes, took: I64, age: I64) -> None:
 
 
 def figure(value: float) -> str:
-    """A number with as many digits as say something: "1,234", "5.5", "0.34"."""
+    """A number with as many digits as say something: "1,234", "5.5", "0.34", "less than 0.01"."""
+    if 0 < value < 0.01:
+        return "less than 0.01"
     if value >= 100 or value == round(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

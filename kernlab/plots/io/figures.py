@@ -141,8 +141,12 @@ def iops(
     theme: str | None = None,
 ) -> Axes:
     """Requests that the device completed, a second: reads and writes, stacked."""
+    return iops_of(window_of(events, device, since, until), ax, theme)
+
+
+def iops_of(requests: Requests, ax: Axes | None = None, theme: str | None = None) -> Axes:
+    """`iops` of requests that were told apart already."""
     colours = style.theme_of(theme, ax)
-    requests = window_of(events, device, since, until)
     rates, edges = _rates(requests, None)
     ax = io_axes(ax, colours, 2.6)
     total = stack(ax, colours, rates, edges, told_below(colours, requests))
@@ -174,8 +178,12 @@ def throughput(
     theme: str | None = None,
 ) -> Axes:
     """Megabytes that the device read and wrote, a second, stacked, when they were completed."""
+    return throughput_of(window_of(events, device, since, until), ax, theme)
+
+
+def throughput_of(requests: Requests, ax: Axes | None = None, theme: str | None = None) -> Axes:
+    """`throughput` of requests that were told apart already."""
     colours = style.theme_of(theme, ax)
-    requests = window_of(events, device, since, until)
     rates, edges = _rates(requests, requests.bytes / 1e6)
     ax = io_axes(ax, colours, 2.6)
     total = stack(ax, colours, rates, edges, told_below(colours, requests))
@@ -210,8 +218,12 @@ def latency(
 
     A request stands at the moment of its completion. Those that never completed stand at the end, as old as they were.
     """
+    return latency_of(window_of(events, device, since, until), ax, theme)
+
+
+def latency_of(requests: Requests, ax: Axes | None = None, theme: str | None = None) -> Axes:
+    """`latency` of requests that were told apart already."""
     colours = style.theme_of(theme, ax)
-    requests = window_of(events, device, since, until)
     whole = np.flatnonzero((requests.issued != NEVER) & requests.ended)
     took = np.maximum(apart(requests.issued[whole], requests.completed[whole]), 1)
     pending = np.flatnonzero(requests.pending)
@@ -254,18 +266,22 @@ def latency(
     style.title(
         ax,
         colours,
-        f"Latency (D2C): {duration(half)} median, {duration(most)} for the slowest hundredth"
+        f"Latency: {duration(half)} median, {duration(most)} for the slowest hundredth"
         if len(took)
-        else "Latency (D2C): no request both issued and completed",
-        words.below(requests, f"from issue to completion of {len(took):,} requests"),
+        else "Latency: no request both issued and completed",
+        words.below(
+            requests,
+            f"from issue to completion of {words.counted(len(took), 'request')}"
+            + (f", {len(pending):,} more not completed" if len(pending) else ""),
+        ),
     )
     time_axis(ax, colours, requests)
     oldest = f", the oldest after {duration(age.max())}" if len(pending) else ""
     return style.say(
         ax,
-        f"Scatter plot of the time from issue to completion of {len(took):,} requests of {requests.device}, "
-        f"{words.span(requests)}: median {duration(half)}, 99th percentile {duration(most)}, longest "
-        f"{duration(took.max(initial=0))}. {words.at_the_end(requests)}{oldest}.",
+        f"Scatter plot of the time from issue to completion of {words.counted(len(took), 'request')} of "
+        f"{requests.device}, {words.span(requests)}: median {duration(half)}, 99th percentile {duration(most)}, "
+        f"longest {duration(took.max(initial=0))}. {words.at_the_end(requests)}{oldest}.",
     )
 
 
@@ -279,8 +295,12 @@ def depth(
     theme: str | None = None,
 ) -> Axes:
     """How many requests the device worked on: issued and not yet completed."""
+    return depth_of(window_of(events, device, since, until), ax, theme)
+
+
+def depth_of(requests: Requests, ax: Axes | None = None, theme: str | None = None) -> Axes:
+    """`depth` of requests that were told apart already."""
     colours = style.theme_of(theme, ax)
-    requests = window_of(events, device, since, until)
     moments, count = requests.changes()
     moments, count = np.append(moments, requests.last), np.append(count, count[-1])
     since = np.maximum(moments, requests.whole_from)

@@ -17,6 +17,11 @@ def name(comm: str) -> str:
     return escape_plot(comm, _LONGEST_NAME)
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 request", "1,295 requests", "2 flushes"."""
+    return f"{count:,} {what}" + ("" if count == 1 else "es" if what.endswith("sh") else "s")
+
+
 def others(count: int) -> str:
     """What are not named."""
     return f"{count:,} other{'s' if count > 1 else ''}"

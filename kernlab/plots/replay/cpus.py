@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 #: Intervals that are drawn as they are, where half of them are wider than two pixels.
 _SINGLE = 4000
+#: Of a pixel, from which share on a colour in it is seen: who is nowhere seen has no name beside the lane.
+_SEEN = 0.05
+#: Less than this share of the time of all CPUs is too little for a lane.
+_TOO_LITTLE = 0.02
 #: Hatched stretches of one CPU, at most; shorter ones give way.
 _MOST_UNKNOWN = 200
 #: Of a CPU's row, what its intervals fill.
@@ -65,8 +69,17 @@ def cpus(ax: Axes, scene: Scene) -> None:
         _not_known(ax, scene, share.sum(axis=2))
     weights = (stop - begin).astype(np.float64)
     took: F64 = np.bincount(who, weights=weights, minlength=len(colours) + 1).astype(np.float64)
-    _name(ax, scene, took)
+    seen = np.unique(share.argmax(axis=2)[share[:, :, : len(colours)].sum(axis=2) >= _SEEN])
+    _name(ax, scene, np.where(np.isin(np.arange(len(colours) + 1), seen), took, 0.0))
     _say(ax, scene, took, numbers)
+
+
+def little_known(table: pd.DataFrame, first: int, last: int) -> bool:
+    """Is it known of next to none of a window's time who ran? Only where the table tells of idle CPUs."""
+    start, end = nanoseconds(table["start"]), nanoseconds(table["end"])
+    known = np.maximum(np.minimum(end, last) - np.maximum(start, first), 0).astype(np.float64).sum()
+    whole = max(int(table["cpu"].nunique()), 1) * float(last - first)
+    return bool((table["pid"].fillna(-1) == 0).any()) and known < _TOO_LITTLE * whole
 
 
 def _single(
@@ -196,7 +209,7 @@ def runnable(ax: Axes, scene: Scene) -> None:
     most = float(np.nanmax(count, initial=0.0))
     ax.set_ylim(0, max(most, 1) * 1.15)
     ax.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    for since, until in breaks_of(scene, lambda source: "ftrace" in source):
+    for since, until in breaks_of(scene.frames, lambda source: "ftrace" in source):
         if until > since:
             unknown(ax, scene, since, until)
     if not len(when):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from kernlab.plots.io.axes import (
 )
 from kernlab.plots.io.figures import envelope
 from kernlab.plots.io.requests import NEVER, OTHER, READ, WRITE, Requests, quantiles, steps, thinned
+from kernlab.plots.io.words import counted
 from kernlab.plots.replay.marks import at_right, breaks_of, headline, name_of, unknown
-from kernlab.plots.replay.scene import I64, Scene, nanoseconds
+from kernlab.plots.replay.scene import I64, Frames, Scene, nanoseconds, window
 from kernlab.plots.time_axis import seconds
 from kernlab.util.integers import apart
 
@@ -48,18 +50,24 @@ def disks_of(table: pd.DataFrame, first: int, last: int) -> dict[str, tuple[int,
 
 def requests_of(scene: Scene, disk: str) -> tuple[Requests, I64]:
     """One disk's requests of the window, in the order of their begin, and the code of who asked for each."""
-    table = scene.frames.requests
+    found, table = requests_between(scene.frames, disk, scene.first, scene.last)
+    return found, scene.people.codes(scene.names(table))
+
+
+def requests_between(frames: Frames, disk: str, first: int, last: int) -> tuple[Requests, pd.DataFrame]:
+    """One disk's requests from `first` to `last` (ns), in the order of their begin, and their rows of the replay."""
+    table = frames.requests
     table = table[(table["disk"].astype("str") == disk).to_numpy()]
     start, end = nanoseconds(table["start"]), nanoseconds(table["end"])
     begun = np.where(start == NEVER, end, start)
     order = np.argsort(begun, kind="stable")
-    order = order[(begun[order] <= scene.last) & ((end[order] == NEVER) | (end[order] >= scene.first))]
+    order = order[(begun[order] <= last) & ((end[order] == NEVER) | (end[order] >= first))]
     table, start, end = table.iloc[order], start[order], end[order]
     op = table["op"].astype("str").str.lower().str[:1].to_numpy()
     kind = np.select([op == "r", op == "w"], [READ, WRITE], OTHER).astype(np.int8)
     # Where nobody says what told of the requests, it was a trace of the disks.
     sources = set(table["source"].astype("str")) if "source" in table else set()
-    own = breaks_of(scene, lambda source: source in sources if sources else "blk" in source)
+    own = breaks_of(frames, lambda source: source in sources if sources else "blk" in source)
     gaps = [(int(since), int(until)) for since, until in own if until > since]
     found = Requests(
         disk,
@@ -69,14 +77,22 @@ def requests_of(scene: Scene, disk: str) -> tuple[Requests, I64]:
         table["bytes"].fillna(0).to_numpy(dtype=np.int64),
         kind,
         table["flush"].fillna(False).to_numpy(dtype=bool),
-        scene.first,
-        scene.last,
-        scene.first,
+        first,
+        last,
+        first,
         bool(gaps),
         tuple(sorted(gaps)),
         cut=True,
     )
-    return found, scene.people.codes(scene.names(table))
+    return found, table
+
+
+def alone(frames: Frames, disk: str) -> Requests:
+    """One disk's requests of all that was replayed, for figures of it alone (`latency_of`, `depth_of` of plots.io): the
+    same requests and the same window as the lanes have."""
+    first, last, _ = window(frames, None, None)
+    found, _ = requests_between(frames, disk, first, last)
+    return replace(found, device=escape_plot(disk, 60), time="since boot, up to the crash")
 
 
 def offsets(ax: Axes, scene: Scene, disk: str) -> None:
@@ -99,21 +115,27 @@ def offsets(ax: Axes, scene: Scene, disk: str) -> None:
     edge_marks(ax, scene.theme, requests, requests.pending & (requests.bytes == 0))
     bytes_axis(ax, scene.theme, 0.0, float((y[out] + requests.bytes[out]).max(initial=1.0)), ticks=4)
     _hatch(ax, scene, requests)
-    _legend(ax, scene, requests, np.unique(who))
+    total = np.bincount(who, minlength=len(scene.people.names) + 1)
+    busiest = np.argsort(-total, kind="stable")
+    _legend(ax, scene, requests, busiest[total[busiest] > 0])
     pending = int(requests.pending.sum())
     name, count = escape_plot(disk, 60), len(requests.issued)
-    text = f"{name}: {count:,} request{'s' if count != 1 else ''}"
+    text = f"{name}: {counted(count, 'request')}"
     headline(
-        ax, scene, f"{text}, {pending:,} never came back" if pending else text, "where on the disk, by whom"
+        ax,
+        scene,
+        f"{text}, {pending:,} {_not_back(requests)}" if pending else text,
+        "where on the disk, by whom",
     )
-    total = np.bincount(who, minlength=len(scene.people.names) + 1)
     by = ", ".join(
-        f"{show_short(one, 60)} {total[at]:,}" for at, one in enumerate(scene.people.names) if total[at]
+        f"{show_short(one, 60)} {total[at]:,}"
+        for at, one in enumerate([*scene.people.names, "all others"])
+        if total[at]
     )
     style.say(
         ax,
-        f"Scatter plot of {count:,} requests to {show_short(disk, 60)} by time and offset: {by or 'none of note'}, all "
-        f"others {total[-1]:,}; {int(requests.flush.sum()):,} flushes; {pending:,} never came back.",
+        f"Scatter plot of {counted(count, 'request')} to {show_short(disk, 60)} by time and offset: {by}; "
+        f"{counted(int(requests.flush.sum()), 'flush')}; {pending:,} {_not_back(requests)}.",
     )
 
 
@@ -182,7 +204,9 @@ def latency(ax: Axes, scene: Scene, disk: str) -> None:
         )
     headline(ax, scene, text, "latency, issue to completion" + ("; line: median" if len(whole) >= 40 else ""))
     oldest = (
-        f"; {len(pending):,} never came back, the oldest after {duration(age.max())}" if len(pending) else ""
+        f"; {len(pending):,} {_not_back(requests)}, the oldest after {duration(age.max())}"
+        if len(pending)
+        else ""
     )
     style.say(
         ax,
@@ -201,20 +225,23 @@ def _hatch(ax: Axes, scene: Scene, requests: Requests) -> None:
         unknown(ax, scene, since, until, is_clear=True)
 
 
+def _not_back(requests: Requests) -> str:
+    """What is said of requests without a completion."""
+    return "without a completion seen" if requests.unsure.any() else "not back at the end"
+
+
 def _legend(ax: Axes, scene: Scene, requests: Requests, codes: I64) -> None:
-    """What the shapes are, beside the lane, and the colours, unless they are named beside the CPUs."""
+    """What the colours and the shapes are, beside the lane; `codes` of who has a colour, the busiest first."""
     soft, low, high = scene.theme.soft, *ax.get_ylim()
     kinds = ((READ, "\N{BLACK CIRCLE}", "reads"), (WRITE, "\N{MULTIPLICATION SIGN}", "writes"))
     shown = [(sign, name, soft) for kind, sign, name in kinds if (requests.kind == kind).any()]
     if (requests.flush & ~requests.pending).any():
         shown.append(("|", "flushes", scene.theme.pink))
     if requests.pending.any():
-        text = "no completion seen" if requests.unsure.any() else "never came back"
-        shown.append(("\N{WHITE CIRCLE}", text, scene.theme.vermilion))
-    if not scene.is_named:
-        names = [*(name_of(name) for name in scene.people.names), "all others"]
-        own = [("\N{BLACK SQUARE}", names[code], scene.people.colours[code]) for code in codes.tolist()]
-        shown = [*own[: _MOST_SIGNS - len(shown)], *shown]
+        shown.append(("\N{WHITE CIRCLE}", _not_back(requests), scene.theme.vermilion))
+    names = [*(name_of(name) for name in scene.people.names), "all others"]
+    own = [("\N{BLACK SQUARE}", names[code], scene.people.colours[code]) for code in codes.tolist()]
+    shown = [*own[: _MOST_SIGNS - len(shown)], *shown]
     step = (high - low) / max(len(shown), 4)
     entries = [(high - step * at, name, colour) for at, (_, name, colour) in enumerate(shown)]
     at_right(ax, scene, entries, "".join(sign for sign, _, _ in shown))

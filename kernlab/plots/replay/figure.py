@@ -37,6 +37,8 @@ _FRAME = {
     "depth": "requests",
     "latency": "requests",
 }
+#: What is hatched where events of ftrace are missing.
+_OF_FTRACE = {"memory", "processes", "cpus", "runnable"}
 #: Disks that have lanes unless named: so many that did not answer, or had this share of the busiest one's requests.
 _MOST_DISKS, _BUSY = 2, 0.25
 #: Inches: beside the lanes, above the first, between two, below the last, of a line of notes.
@@ -103,7 +105,7 @@ def replay(
         width = (size[0] - _LEFT - _RIGHT) * 100
     else:
         width = float(given[0].get_window_extent().width)
-    scene = Scene(frames, first, last, crash, colours, max(int(width), 50), whose, named, "cpus" in drawn)
+    scene = Scene(frames, first, last, crash, colours, max(int(width), 50), whose, named)
     for lane, one in zip(wanted, given, strict=True):
         prepare(one, scene)
         lane.draw(one, scene)
@@ -127,6 +129,8 @@ def _lanes(frames: Frames, first: int, last: int, wanted: Iterable[str] | None, 
             )
     if wanted is None:
         names = [name for name in names if _is_told(getattr(frames, _FRAME.get(name, name)), first, last)]
+        if len(names) > 1 and cpus.little_known(frames.running, first, last):
+            names = [name for name in names if name != "cpus"]
         if not names:
             raise KernlabError(
                 "nothing of this machine's last seconds was recorded: there is nothing to draw"
@@ -144,8 +148,8 @@ def _lanes(frames: Frames, first: int, last: int, wanted: Iterable[str] | None, 
             # All of a disk together.
             found += [(each, one) for one in shown for each in _OF_DISKS]
     count = int(frames.running["cpu"].nunique())
-    lines = told.log_lines(frames.log, first, last)
-    return [_lane(kind, disk, cpu_count=count, top=top, log_lines=lines) for kind, disk in found]
+    lines, bands = told.log_lines(frames.log, first, last), len(told.pressures(frames.pressure))
+    return [_lane(kind, disk, cpu_count=count, top=top, log_lines=lines, bands=bands) for kind, disk in found]
 
 
 def _is_told(frame: pd.DataFrame, first: int, last: int) -> bool:
@@ -172,14 +176,14 @@ def _disks(frames: Frames, first: int, last: int) -> list[str]:
     return [disk for disk, (count, never) in seen.items() if never or count >= _BUSY * most][:_MOST_DISKS]
 
 
-def _lane(name: str, disk: str, *, cpu_count: int, top: int, log_lines: int) -> Lane:
+def _lane(name: str, disk: str, *, cpu_count: int, top: int, log_lines: int, bands: int) -> Lane:
     """What draws a lane, and how high it is."""
     if name == "memory":
         return Lane(name, 1.55, memory.memory)
     if name == "processes":
         return Lane(name, 1.15, lambda ax, scene: memory.processes(ax, scene, top))
     if name == "pressure":
-        return Lane(name, 0.75, told.pressure)
+        return Lane(name, 0.36 * max(bands, 1) + 0.04, told.pressure)
     if name == "cpus":
         return Lane(name, float(np.clip(0.22 * cpu_count, 0.95, 3.6)), cpus.cpus)
     if name == "runnable":
@@ -305,16 +309,24 @@ def _notes(frames: Frames, first: int, last: int, lanes: Sequence[Lane]) -> list
     if left:
         name = left[0].rpartition(" (")[0]
         found.append(f'Not drawn: {few(left, 4)}; lanes=["offsets {name}"] draws one.')
+    drawn = {lane.name for lane in lanes}
+    if len(lanes) > 1 and "cpus" not in drawn and _is_told(frames.running, first, last):
+        begin, end = nanoseconds(frames.running["start"]), nanoseconds(frames.running["end"])
+        since, until = (moment(float(seconds(ns)), (last - first) / 1e9) for ns in (begin.min(), end.max()))
+        if cpus.little_known(frames.running, first, last):
+            found.append(f"Not drawn: who ran on the CPUs; that is known from {since} to {until} only.")
     table = frames.breaks
     if len(table):
         at = table["time"].to_numpy().astype("m8[ns]").view(np.int64)
         own = table[(at >= first) & (at <= last)]
+        if not drawn & _OF_FTRACE:
+            own = own[~own["source"].astype("str").str.startswith("ftrace").to_numpy()]
         reasons = {
-            str(reason): sorted({int(cpu) for cpu in part["cpu"].dropna()})
-            for reason, part in own.groupby("reason", sort=False)
+            f"{source}: {reason}": sorted({int(cpu) for cpu in part["cpu"].dropna()})
+            for (source, reason), part in own.groupby(["source", "reason"], sort=False, observed=True)
         }
         said = [
-            f"{reason}"
+            reason
             + (f" (CPU {', '.join(map(str, cpus[:8]))}{' …' if len(cpus) > 8 else ''})" if cpus else "")
             for reason, cpus in reasons.items()
         ]

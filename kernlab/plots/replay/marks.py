@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kernlab.escape import escape_plot
 from kernlab.plots import style
-from kernlab.plots.replay.scene import Scene, nanoseconds
+from kernlab.plots.replay.scene import Frames, Scene, nanoseconds
 from kernlab.plots.replay.thin import spread
 from kernlab.plots.time_axis import seconds
 
@@ -127,12 +127,12 @@ def unknown(
     )
 
 
-def breaks_of(scene: Scene, is_own: Callable[[str], bool]) -> npt.NDArray[np.int64]:
+def breaks_of(frames: Frames, is_own: Callable[[str], bool]) -> npt.NDArray[np.int64]:
     """(since, until) ns of each break of the sources of which `is_own` says so.
 
     Until is when something was known again, `since` where nobody says.
     """
-    table = scene.frames.breaks
+    table = frames.breaks
     if not len(table):
         return np.zeros((0, 2), dtype=np.int64)
     at = nanoseconds(table["time"])

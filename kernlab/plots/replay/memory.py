@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: From the bottom up, in the colours that `dump.plot.memory` has for them: column, name, the theme's colour.
 KINDS = (
-    ("anon_bytes", "anonymous", "blue"),
+    ("anon_bytes", "processes", "blue"),
     ("shmem_bytes", "shared memory", "sky"),
     ("file_bytes", "page cache", "green"),
     ("slab_bytes", "slab", "orange"),
@@ -30,6 +30,12 @@ KINDS = (
     ("kernel_stacks_bytes", "kernel stacks", "mute"),
     ("other_bytes", "other kernel", "pink"),
     ("free_bytes", "free", "quiet"),
+)
+#: Lines of processes that have no colour of their own, and the signs that stand for them.
+_DASHES: tuple[tuple[Any, str], ...] = (
+    ((0, (5, 2)), "\N{BOX DRAWINGS HEAVY DOUBLE DASH HORIZONTAL}"),
+    ((0, (1.3, 1.3)), "\N{BOX DRAWINGS HEAVY QUADRUPLE DASH HORIZONTAL}"),
+    ((0, (6, 1.5, 1.3, 1.5)), "\N{MIDDLE DOT}"),
 )
 #: Less than this share of the lane has no name at the right.
 _NAMED = 0.015
@@ -99,11 +105,15 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
         int(code) for code in np.argsort(-most, kind="stable")[:top] if is_named[code] and most[code] > 0
     ]
     everyone = at[(pid < 0) & (at <= scene.last)]
-    names, high, said = [], 1.0, []
+    names, high, said, signs = [], 1.0, [], ""
+    dashes = iter(_DASHES)
     for code in reversed(largest):
         own = np.flatnonzero(held & (codes == code))
         comm = _comm(rows, own)
-        fill = scene.people.colour(common(comm))
+        fill, style_of, sign = scene.people.colour(common(comm)), "-", "\N{BLACK SQUARE}"
+        if common(comm) not in scene.people.names:
+            # Without a colour of its own: told from others of these by its dashes.
+            fill, (style_of, sign) = scene.theme.soft, next(dashes, _DASHES[-1])
         when, size = at[own], rss[own]
         if len(everyone):
             when, size = np.append(when, everyone), np.append(size, np.full(len(everyone), np.nan))
@@ -115,19 +125,23 @@ def processes(ax: Axes, scene: Scene, top: int) -> None:
         x, y = steps(seconds(np.maximum(when[kept], scene.first)), size[kept])
         # Nothing resident is a process that is not there: its line does not go on.
         y[1::2][size[kept][:-1] == 0] = np.nan
-        ax.plot(x, y, color=fill, linewidth=1.6, label=f"_{code}", solid_capstyle="butt", zorder=2.5)
+        ax.plot(
+            x, y, color=fill, linestyle=style_of, linewidth=1.6, label=f"_{code}", solid_capstyle="butt",
+            dash_capstyle="butt", zorder=2.5,
+        )  # fmt: skip
         known = size[~np.isnan(size)]
         high = max(high, float(known.max(initial=0)))
         last = float(known[-1]) if len(known) else 0.0
         ended = "" if last else "ended"
         number = keys[code]
+        signs += sign
         names.append((last, f"{name_of(comm)} {human_bytes(int(last)) if last else ended}", fill))
         said.append(f"{show_short(comm, 60)} ({number}) {human_bytes(int(most[code]))} at most")
     bytes_axis(ax, scene.theme, 0, high)
     ax.set_ylim(0, high * 1.06)
     _hatch(ax, scene, at, rows["source"].astype("str").eq("break").to_numpy())
     _trusted(ax, scene)
-    at_right(ax, scene, names)
+    at_right(ax, scene, names, signs)
     if largest:
         first = _comm(rows, np.flatnonzero(held & (codes == largest[0])))
         text = f"{name_of(first)} had {human_bytes(int(most[largest[0]]))} at most"
@@ -197,8 +211,9 @@ def found_in(scene: Scene, at: I64, free: F64, total: F64) -> tuple[str, str]:
     span = filled(at, free, total)
     if span is not None:
         who = took(scene, *span)
-        text = f"Memory filled in {_lasting(span[1] - span[0])}"
-        return (f"{text}: {name_of(who[0])} took {human_bytes(who[1])}" if who else text), below
+        until = moment(float(seconds(span[1])), scene.span)
+        text = f"Memory filled in the {_lasting(span[1] - span[0])} up to {until}"
+        return (f"{text}: {name_of(who[0])} took {human_bytes(who[1])} of it" if who else text), below
     known = np.flatnonzero(~np.isnan(free) & ~np.isnan(total))
     if not len(known):
         return "Memory: nothing tells where it was", below

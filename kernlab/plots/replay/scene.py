@@ -114,8 +114,6 @@ class Scene:
     people: People
     #: Names of processes by the pids of their threads, where these are known.
     processes: Mapping[int, str]
-    #: Are the colours named beside the CPUs?
-    is_named: bool = True
 
     @property
     def span(self) -> float:

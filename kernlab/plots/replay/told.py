@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from kernlab.escape import escape_plot, show_controls, show_short
 from kernlab.plots import style
+from kernlab.plots.io.words import counted
 from kernlab.plots.replay.marks import SIZE, at_right, headline
 from kernlab.plots.replay.scene import F64, I64, Scene, floats, nanoseconds
 from kernlab.plots.time_axis import moment, seconds
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-#: Resources in the order of their names at the right, and the theme's colours.
-RESOURCES = (("memory", "orange"), ("io", "green"), ("cpu", "sky"))
+#: Resources in the order of their bands, and how these are named; from one band's 0 to the next, in heights of a band.
+RESOURCES = ("memory", "io", "cpu")
+_SPELT = {"memory": "memory", "io": "I/O", "cpu": "CPUs"}
+_WHOSE = {"some": "some", "full": "all"}
+_PACE = 1.18
 #: KERN_ERR, KERN_WARNING (include/linux/kern_levels.h).
 ERROR, WARNING = 3, 4
 #: Lines of text in the lane of the log; letters of one; its lines that are tried.
-ROWS, _LONGEST, _TRIED = 5, 64, 200
+ROWS, _LONGEST, _TRIED = 8, 72, 200
 #: Letters that are left of a line at least.
 _SHORTEST = 14
 #: Points of a letter.
@@ -32,41 +36,61 @@ _LETTER = 4.15
 _SILENCE = 100_000_000
 
 
+def pressures(frame: pd.DataFrame) -> list[str]:
+    """The resources of whose pressure something is told, in the order of their bands from the top down."""
+    told = set(frame.loc[frame["share"].notna().to_numpy(), "resource"].astype("str"))
+    return [name for name in RESOURCES if name in told]
+
+
 def pressure(ax: Axes, scene: Scene) -> None:
-    """Which share of the time some tasks waited for a resource (thin), and all that were not idle did (bold)."""
+    """A band for each resource: which share of the time some tasks waited for it, and in it when all did.
+
+    The height of a band is the same share in each; its tick is at 0.
+    """
     rows, at = scene.during(scene.frames.pressure, follow=True)
     share = floats(rows["share"])
     resource, kind = rows["resource"].astype("str").to_numpy(), rows["kind"].astype("str").to_numpy()
     length = nanoseconds(rows["window"]) if "window" in rows else None
-    names, said = [], []
-    for name, colour in RESOURCES:
-        fill = str(getattr(scene.theme, colour))
-        for which, width in (("some", 1.0), ("full", 2.2)):
+    shown = pressures(rows)
+    lines: dict[tuple[str, str], tuple[F64, F64]] = {}
+    for name in shown:
+        for which in ("some", "full"):
             own = (resource == name) & (kind == which) & ~np.isnan(share)
-            if not own.any():
-                continue
-            x, y = _of_time_before(at[own], share[own], None if length is None else length[own])
-            ax.plot(x, y, color=fill, linewidth=width, label=f"_{name} {which}", zorder=2.5)
-            most = float(np.nanmax(y))
-            said.append((most, f"{name} {which}"))
-            if most >= 0.02 and not (which == "full" and name == "cpu"):
-                names.append((float(y[-1]), f"{name} {which}", fill))
-    high = max((most for most, _ in said), default=0.0)
-    top = next((step for step in (0.05, 0.1, 0.25, 0.5, 1.0) if high <= step), 1.0)
-    ax.set_ylim(0, top * 1.04)
-    ax.set_yticks([0, top / 2, top], ["0", percent(top / 2), percent(top)])
-    at_right(ax, scene, names)
-    if not said:
+            # Of all tasks of a machine the kernel does not measure it (Documentation/accounting/psi.rst).
+            if own.any() and (name, which) != ("cpu", "full"):
+                lines[name, which] = _of_time_before(
+                    at[own], share[own], None if length is None else length[own]
+                )
+    if not lines:
+        ax.set_yticks([])
         headline(ax, scene, "Pressure: nothing tells")
         style.say(ax, "Pressure (PSI): nothing tells.")
         return
-    most, what = max(said)
-    resource_name, which = what.split(" ")
-    whose = "all tasks" if which == "full" else "some tasks"
-    text = f"Pressure: {whose} waited for {resource_name} {percent(most)} of the time at most"
-    headline(ax, scene, text, "bold: all, thin: some")
-    parts = ", ".join(f"{name} {percent(share)}" for share, name in said)
-    style.say(ax, f"Lines of the shares of time that tasks waited (PSI), at most: {parts}.")
+    most = {key: float(np.nanmax(y)) for key, (_, y) in lines.items()}
+    top = next((step for step in (0.05, 0.1, 0.25, 0.5, 1.0) if max(most.values()) <= step), 1.0)
+    pace = top * _PACE
+    theme = scene.theme
+    # The line is what tells the light area from the ground.
+    fills = {"some": (theme.sky, theme.blue, 0.7), "full": (theme.blue, theme.blue, 0.0)}
+    places = {name: (len(shown) - 1 - row) * pace for row, name in enumerate(shown)}
+    names = []
+    for (name, which), (x, y) in lines.items():
+        fill, edge, width = fills[which]
+        low = places[name]
+        ax.fill_between(x, low, low + y, color=fill, linewidth=0, zorder=2.2)
+        ax.plot(x, low + y, color=edge, linewidth=width, label=f"_{name} {which}", zorder=2.3)
+        height = low + top * (0.78 if which == "some" else 0.3)
+        names.append((height, f"{_WHOSE[which]}: {percent(most[name, which])} at most", fill))
+    ax.set_ylim(-0.04 * top, (len(shown) - 1) * pace + 1.04 * top)
+    ax.set_yticks(list(places.values()), [_SPELT[name] for name in places], va="bottom")
+    at_right(ax, scene, names)
+    what = max(most, key=lambda key: (most[key], key[1] == "full"))
+    text = f"Pressure: {_WHOSE[what[1]]} tasks waited for {_SPELT[what[0]]} {percent(most[what])} of the time at most"
+    headline(ax, scene, text, f"each band up to {percent(top)}")
+    parts = ", ".join(
+        f"{_SPELT[name]}: {_WHOSE[which]} {percent(share)}" for (name, which), share in most.items()
+    )
+    style.say(ax, f"Areas of the shares of time that some tasks or all waited (PSI), at most: {parts}.")
 
 
 def _of_time_before(at: I64, share: F64, length: I64 | None) -> tuple[F64, F64]:
@@ -120,17 +144,16 @@ def log(ax: Axes, scene: Scene, lines: int = ROWS) -> None:
     texts = [text.partition("\n")[0] for text in rows["text"].astype("str")]
     _write(ax, scene, at, level, texts, lines)
     errors = np.flatnonzero(level <= ERROR)
-    count = f"{len(rows):,} line{'s' if len(rows) != 1 else ''}"
+    count = counted(len(rows), "line")
     if len(errors):
-        headline(ax, scene, f"Log: {len(errors):,} error{'s' if len(errors) != 1 else ''} in {count}")
+        headline(ax, scene, f"Log: {counted(len(errors), 'error')} in {count}")
     else:
         headline(ax, scene, f"Log: {count}, no error")
     shown = [
         f"{moment(float(x[row]), scene.span)} {show_short(texts[row], 300)}" for row in errors.tolist()[-8:]
     ]
-    style.say(
-        ax, f"Marks of {count} of the log, {len(errors):,} errors: {few(shown, between='; ') or 'none'}."
-    )
+    said = f"{counted(len(errors), 'error')}: {few(shown, between='; ')}" if shown else "no error"
+    style.say(ax, f"Marks of {count} of the log, {said}.")
 
 
 def _write(ax: Axes, scene: Scene, at: I64, level: I64, texts: list[str], lines: int) -> None:
@@ -170,6 +193,8 @@ def _write(ax: Axes, scene: Scene, at: I64, level: I64, texts: list[str], lines:
             color=scene.theme.ink if is_error else scene.theme.soft,
             fontsize=SIZE,
             annotation_clip=False,
+            # The lines of texts above go on behind this one.
+            bbox={"facecolor": scene.theme.background, "edgecolor": "none", "pad": 0.4},
         )
 
 

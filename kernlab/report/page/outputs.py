@@ -50,6 +50,7 @@ class Dress:
         both_themes(soup)
         clean(soup, space=space, styles=self.styles, link=link)
         printed.dress(soup, section)
+        printed.unfold(soup)
         self.tables.dress(soup, section)
         self.figures.dress(soup, space, section)
         return soup
