@@ -95,10 +95,14 @@ def _themes(figure: Figure) -> tuple[Theme, Theme] | None:
 @contextmanager
 def turned(figure: Figure, own: Theme, other: Theme) -> Iterator[None]:
     """The figure in the colours of the other theme, for as long as this lasts. What is in no theme's colour stays."""
+    from matplotlib.text import Text
+
     turn = _turning(own, other)
     # All is read before anything is set: a figure and its patch are two names of one colour.
     changes: list[Change] = []
-    for artist in figure.findobj():
+    # Boxes behind texts are no children of theirs.
+    boxes = [box for text in figure.findobj(Text) if (box := text.get_bbox_patch()) is not None]
+    for artist in [*figure.findobj(), *boxes]:
         changes += filter(None, (_change(artist, name, turn) for name in _COLOURS))
         changes += filter(None, (_image_change(artist, turn),))
     # A layout that is found anew moves by a hair; the two pictures take each other's place.

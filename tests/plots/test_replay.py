@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from support.replay_frames import story
 
 from kernlab import KernlabError
-from kernlab.plots import style
+from kernlab.plots import both_themes, style
 from kernlab.plots.io.figures import latency_of
 from kernlab.plots.replay import LANES, replay, static
 from kernlab.plots.replay.disks import alone, requests_of
@@ -451,6 +451,15 @@ def test_one_disk_alone_has_the_lanes_requests_and_window(frames):
     assert f"of {len(found.issued):,} requests" in ax.get_label()
     assert "vda: from issue" in latency_of(found).texts[0].get_text()
     assert f"of {int((~found.pending).sum()):,} requests" in latency_of(found).get_label()
+
+
+def test_boxes_behind_texts_of_the_log_turn_with_the_theme(frames):
+    ax = lane(frames, "log")
+    boxes = [text.get_bbox_patch() for text in ax.texts if text.get_bbox_patch() is not None]
+    assert boxes
+    with both_themes.turned(ax.figure, style.LIGHT, style.DARK):
+        assert {mpl.colors.to_hex(box.get_facecolor()) for box in boxes} == {style.DARK.background.lower()}
+    assert {mpl.colors.to_hex(box.get_facecolor()) for box in boxes} == {style.LIGHT.background.lower()}
 
 
 def test_one_error_is_one(frames):
