@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kernlab.report.glossary import words_used
     from kernlab.report.memory_sections import memory, memory_in_depth
     from kernlab.report.opening import open_dump
     from kernlab.report.page.report_data import REPORT_MIME
@@ -42,6 +43,7 @@ __all__ = [
     "provenance",
     "stacks",
     "waits",
+    "words_used",
 ]
 
 #: Where each name lies; imported when first used.
@@ -65,6 +67,7 @@ _LATER = {
     "provenance": "page_head",
     "stacks": "sections",
     "waits": "wait_sections",
+    "words_used": "glossary",
 }
 
 if not TYPE_CHECKING:

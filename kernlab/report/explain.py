@@ -14,7 +14,7 @@ _KNOWN = (
     (r"out_of_memory|oom_kill_process|dump_header", "memory has run out: the OOM killer"),
     (r"__alloc_pages\w*|alloc_pages\w*|__folio_alloc\w*|vma_alloc_folio\w*|folio_alloc\w*", "takes pages of memory"),
     (r"try_to_free_pages|shrink_\w+|do_try_to_free_pages|kswapd|balance_pgdat", "tries to free memory"),
-    (r"do_anonymous_page|do_fault|__?handle_mm_fault|do_wp_page|do_swap_page", "brings in a page that was touched"),
+    (r"do_anonymous_page|do_fault|(?:__)?handle_mm_fault|do_wp_page|do_swap_page", "brings in a page that was touched"),
     (r"exc_page_fault|do_user_addr_fault|asm_exc_page_fault|do_page_fault|page_fault_oops", "a page fault"),
     (r"asm_exc_\w+|exc_\w+|die|oops_end|__die_body", "the processor found an error"),
     (r"watchdog_timer_fn|softlockup\w*", "the watchdog for CPUs that do not let go"),

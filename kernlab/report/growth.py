@@ -1,21 +1,29 @@
-"""A dump with a recording in, since when somebody's memory grew out, in one sentence."""
+"""A dump with a recording in, since when somebody's memory grew out, in one sentence, and what the log said then."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kernlab.errors import KernlabError
-from kernlab.util.text import human_bytes, human_time
+from kernlab.escape import show_controls
+from kernlab.report.phrases import size, span
+from kernlab.util.text import shorten
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 #: A recording that is shorter says nothing of growth.
 _SHORTEST = pd.Timedelta(seconds=5)
-#: Growth by less than this factor is none.
+#: Who has so many times as much at the end as at the beginning grew.
 _FACTOR = 1.5
+#: What is said so shortly before belongs to it.
+_BEFORE = pd.Timedelta(seconds=2)
+#: Lines of the log in which the kernel reports a lack of memory name everybody.
+_OOM = re.compile(r"oom|Out of memory|Killed process|^\[ *\d+\]", re.IGNORECASE)
+_MOST_LINES = 3
 
 
 def recorded(dump: Dump) -> pd.Timedelta | None:
@@ -31,24 +39,44 @@ def recorded(dump: Dump) -> pd.Timedelta | None:
     return pd.Timedelta(crash - trusted)
 
 
-def process_growth(dump: Dump, pid: int) -> str:
-    """How the memory of a process grew, as the dump's traces recorded it; '' where they did not."""
-    span = recorded(dump)
-    if span is None:
-        return ""
+def process_growth(dump: Dump, pid: int) -> tuple[str, pd.Timedelta | None]:
+    """How the memory of a process grew, as the dump's traces recorded it, and from when on (since boot); '' and None
+    where they did not."""
+    recording = recorded(dump)
+    if recording is None:
+        return "", None
     replay = dump.replay()
     table = replay.memory_by_process
     mine = table[(table["pid"] == pid) & table["anon_bytes"].notna() & (table["time"] >= replay.trusted_from)]
     if len(mine) < 2:
-        return ""
-    size = mine["anon_bytes"].astype("float64")
-    last, low = float(size.iloc[-1]), float(size.min())
+        return "", None
+    held = mine["anon_bytes"].astype("float64")
+    last, low = float(held.iloc[-1]), float(held.min())
     if last < low * _FACTOR or last - low < 1 << 20:
-        return f"It had as much throughout the {human_time(span.total_seconds())} that were recorded before the crash."
+        return f"It had as much throughout the {span(recording)} that were recorded before the crash.", None
     # The last instant at which it was still small: growth began there.
-    small = mine["time"][size <= low + 0.02 * (last - low)]
-    took = replay.crash - small.iloc[-1]
-    return (
-        f"The recording shows it grow: from {human_bytes(int(low))} to {human_bytes(int(last))} in the last "
-        f"{human_time(took.total_seconds())}."
-    )
+    begin = mine["time"][held <= low + 0.02 * (last - low)].iloc[-1]
+    grew = f"from {size(low)} to {size(last)} in the last {span(replay.crash - begin)}"
+    said = f"The recording shows it grow: {grew}."
+    return said, pd.Timedelta(begin)
+
+
+def said_of(dump: Dump, comm: str, since: pd.Timedelta) -> str:
+    """What the log said of a process from shortly before `since` on, in one sentence; '' where it said nothing."""
+    log = dump.log
+    text = log["text"].fillna("")
+    wanted = (log["timestamp"] >= since - _BEFORE) & text.str.contains(rf"\b{re.escape(comm)}\b", regex=True)
+    rows = log[wanted & ~text.str.contains(_OOM)].head(_MOST_LINES)
+    if not len(rows):
+        return ""
+    told = [
+        f"“{shorten(show_controls(str(line)), 200)}” ({_when(time, since)})"
+        for time, line in zip(rows["timestamp"], rows["text"], strict=True)
+    ]
+    return f"In that time the log says of it: {'; '.join(told)}."
+
+
+def _when(time: pd.Timedelta, since: pd.Timedelta) -> str:
+    if abs(time - since) < pd.Timedelta(seconds=1):
+        return "when its growth began"
+    return f"{span(abs(time - since))} {'after' if time > since else 'before'} its growth began"

@@ -18,7 +18,7 @@ _DETAIL = re.compile(
     r"(?:R(?!IP)[A-Z0-9]{2}|E(?!IP)[A-Z]{2}|[CDEFG]S|[CD]R\d|PKRU|ORIG_RAX|Code|Modules linked in|Hardware name|"
     r"Tainted|Call Trace|Workqueue|x\d+ ?|sp|lr|pstate|task|Mem-Info|#PF): ?|PGD |RIP: 0033:|</?(?:TASK|IRQ|NMI)>|"
     r"(?:\? )?[\w.$]+\+0x[0-9a-f]+/0x[0-9a-f]+|\"echo 0 > |CPU: \d+ |lowmem_reserve|-+\[ |\[ *\d+\] +\d+ |"
-    r"\[ +pid +\]|Node \d+ |[a-z_]+:\d+ |\d+ pages |Tasks state"
+    r"\[ +pid +\]|Node \d+ |(?:[a-z_]+:\d+ ?)+$|[a-z_]+:\d+ |\d+ pages |\d+ total pagecache pages|Tasks state"
 )
 
 

@@ -26,6 +26,8 @@ _WHAT = {
     "other kernel": "other memory of the kernel: stacks, modules, buffers",
     "free": "in use by nobody",
 }
+#: File systems that have no disk below them.
+_IN_MEMORY = ("rootfs", "ramfs", "tmpfs", "devtmpfs", "hugetlbfs")
 
 
 def memory(dump: Dump) -> Section:
@@ -69,6 +71,19 @@ def uses(dump: Dump) -> pd.DataFrame:
     return pd.concat([used, found[is_free]]).reset_index(drop=True)
 
 
+def in_words(dump: Dump) -> Section:
+    """`memory` without its figure."""
+    groups = uses(dump)
+    whole = max(int(groups["bytes"].sum()), 1)
+    kinds = Table(
+        "What memory was used for",
+        groups,
+        {"use": "use", "what": "that is", "bytes": "size", "share": "share"},
+    )
+    parts: list[Part] = [kinds, *_processes(dump, whole), *_slabs(dump, whole), *_files(dump, whole)]
+    return Section("Where the memory is", parts)
+
+
 def _processes(dump: Dump, whole: int) -> list[Part]:
     table = dump.memory_by_process
     table = table.assign(share=table["pss_bytes"].astype("float64") / whole)
@@ -81,11 +96,17 @@ def _processes(dump: Dump, whole: int) -> list[Part]:
         "pid": "pid",
         "pss_bytes": "holds",
         "share": "share",
-        "anon_bytes": "its own",
+        "anon_bytes": "anonymous",
         **({"swap_bytes": "swapped out"} if swapped else {}),
         "oom_score_adj": "OOM adjustment",
     }
-    return [Table(f"The largest processes, {len(top)} of {len(table):,}", top, columns)]
+    return [
+        Table(f"The largest processes, {len(top)} of {len(table):,}", top, columns),
+        Words(
+            "“Holds” is what a process has in memory: its own, and its part of what several share. The OOM adjustment "
+            "says who is killed first when memory runs out: -1,000 is never, 1,000 before all others."
+        ),
+    ]
 
 
 def _slabs(dump: Dump, whole: int) -> list[Part]:
@@ -95,7 +116,7 @@ def _slabs(dump: Dump, whole: int) -> list[Part]:
     if not len(top):
         return []
     first, held = str(top["name"].iloc[0]), top["bytes"].iloc[0]
-    said = f"The kernel's own objects: the largest cache, {first}, has {human_bytes(held)}."
+    said = f"The kernel's own objects: the largest cache is {first} with {human_bytes(held)}"
     shown = Table(
         f"The largest slab caches, {len(top)} of {len(table):,}",
         top,
@@ -108,8 +129,8 @@ def _slabs(dump: Dump, whole: int) -> list[Part]:
         },
     )
     if float(top["share"].iloc[0]) > 0.02:
-        return [Words(said), shown]
-    return [Folded(said.replace(":", ",", 1), [shown])]
+        return [Words(f"{said}."), shown]
+    return [Folded(said, [shown])]
 
 
 def _files(dump: Dump, whole: int) -> list[Part]:
@@ -117,7 +138,9 @@ def _files(dump: Dump, whole: int) -> list[Part]:
     size = float(table["bytes"].astype("float64").sum())
     if not len(table) or size < 0.01 * whole:
         return []
-    table = table.assign(share=table["bytes"].astype("float64") / whole)
+    # What lies in memory only has no disk to go to.
+    unsaved = table["dirty_bytes"].where(~table["fs"].isin(_IN_MEMORY) & (table["kind"] != "shmem"))
+    table = table.assign(share=table["bytes"].astype("float64") / whole, unsaved_bytes=unsaved)
     top = table.sort_values("bytes", ascending=False, kind="stable").head(_TOP)
     shown = Table(
         f"Files that fill memory, {len(top)} of {len(table):,}",
@@ -127,10 +150,16 @@ def _files(dump: Dump, whole: int) -> list[Part]:
             "fs": "file system",
             "bytes": "in memory",
             "share": "share",
-            "dirty_bytes": "not yet on disk",
+            "unsaved_bytes": "not yet on disk",
         },
     )
-    return [Folded(f"Files hold {human_bytes(size)} ({percent(size / whole)}) of memory", [shown])]
+    note = Words(
+        "Files of rootfs and tmpfs lie in memory only and never go to a disk (–). “/dev/zero (deleted)” is memory that "
+        "programs share under no name."
+        if top["path"].fillna("").str.startswith("/dev/zero (deleted)").any()
+        else "Files of rootfs and tmpfs lie in memory only and never go to a disk (–)."
+    )
+    return [Folded(f"Files hold {human_bytes(size)} ({percent(size / whole)}) of memory", [shown, note])]
 
 
 def memory_in_depth(dump: Dump) -> Section:

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 #: What readers know of memory: a name, and the kinds of `dump.memory` that it stands for.
+_CACHE = "copies of files (page cache, given back when needed)"
 _GROUPS = (
-    ("memory of programs", ("anon", "THP", "hugetlb", "swap cache")),
+    ("memory of programs (anonymous: in no file)", ("anon", "THP", "hugetlb", "swap cache")),
     ("files in memory (tmpfs) and shared memory", ("shmem",)),
-    ("copies of files (page cache, given back when needed)", ("file",)),
+    (_CACHE, ("file",)),
     ("objects of the kernel (slab caches)", ("slab", "large kmalloc")),
     ("page tables", ("page table",)),
     (
@@ -57,7 +58,7 @@ def by_group(dump: Dump) -> pd.DataFrame:
 def is_short(dump: Dump) -> bool:
     """Was memory short at the end: next to nothing free, and no page cache to take it from?"""
     groups = by_group(dump).set_index("group")["share"]
-    easy = groups.get("free", 0.0) + groups.get(_GROUPS[2][0], 0.0)
+    easy = groups.get("free", 0.0) + groups.get(_CACHE, 0.0)
     return bool(easy < _PLENTY)
 
 
@@ -66,22 +67,30 @@ def answer(dump: Dump) -> list[str]:
     groups = by_group(dump)
     whole = int(groups["bytes"].sum())
     free = int(groups.loc[groups["group"] == "free", "bytes"].sum())
+    cache = int(groups.loc[groups["group"] == _CACHE, "bytes"].sum())
     used = groups[(groups["group"] != "free") & (groups["share"] >= _WORTH)]
+    rest = whole - free - int(used["bytes"].sum())
     said = [
         f"{human_bytes(held)} ({percent(share)}) {name}"
         for name, held, share in zip(used["group"], used["bytes"], used["share"], strict=True)
     ]
     short = is_short(dump)
+    more = (
+        f", and {human_bytes(cache)} in copies of files, which the kernel gives back when it needs to"
+        if cache
+        else ""
+    )
     first = (
         f"Memory was short: of {human_bytes(whole)} only {human_bytes(free)} ({percent(free / max(whole, 1))}) were "
-        "free."
+        f"free{more}."
         if short
         else f"Memory was not short: {human_bytes(free)} of {human_bytes(whole)} ({percent(free / max(whole, 1))}) "
-        "were free, or in copies of files that the kernel gives back when it needs to."
+        f"were free{more}."
     )
     words = [first]
     if said:
-        words.append(f"In use: {'; '.join(said)}.")
+        least = f"; {human_bytes(rest)} all else" if rest > 0 else ""
+        words.append(f"In use: {'; '.join(said)}{least}.")
     words += _largest(dump, whole)
     return words
 
@@ -100,6 +109,7 @@ def _largest(dump: Dump, whole: int) -> list[str]:
             + _next_largest(processes, held.to_numpy(), row)
             + "."
         )
+        words += _sharing(processes, held.to_numpy(), row)
     slabs = dump.slabs
     size = slabs["bytes"].astype("float64").fillna(0.0)
     if len(slabs) and size.max() >= _WORTH * whole:
@@ -109,6 +119,22 @@ def _largest(dump: Dump, whole: int) -> list[str]:
             f"{human_bytes(int(size.iloc[row]))} ({percent(size.iloc[row] / max(whole, 1))})."
         )
     return words
+
+
+def _sharing(processes: pd.DataFrame, held: npt.NDArray[Any], largest: int) -> list[str]:
+    """Who, of the two largest, holds little of their own: what they have is shared memory or copies of files."""
+    said = []
+    for row in dict.fromkeys([largest, *np.argsort(-held, kind="stable")[:2].tolist()]):
+        own, shared = processes["anon_bytes"].iloc[row], processes["shmem_bytes"].iloc[row]
+        if held[row] < 16 << 20 or own != own or shared != shared or own > held[row] / 2:
+            continue
+        if shared > held[row] / 2:
+            who = say_thread(show_short(str(processes["comm"].iloc[row])), processes["pid"].iloc[row])
+            said.append(
+                f"What {who} holds is {human_bytes(int(shared))} of shared memory: it goes when the last process that "
+                "uses it ends, or its file is deleted."
+            )
+    return said
 
 
 def _next_largest(processes: pd.DataFrame, held: npt.NDArray[Any], row: int) -> str:

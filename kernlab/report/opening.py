@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Sequence
@@ -30,22 +29,15 @@ def open_dump(
 
     vmcore: a path, or the list of a split dump's pieces; redact: "none", "share" or "strict"; format, vmlinux: as for
     `kernlab.open`. The map that `kernlab report --map` names is used where it is there already: names become what they
-    became before. Raises KernlabError, also where this kernlab cannot redact and `redact` is not "none".
+    became before. Raises KernlabError.
     """
     if redact not in LEVELS:
         raise KernlabError(f"a report is redacted to one of {', '.join(LEVELS)}, not {redact!r}")
-    options: dict[str, Any] = {"format": format, "vmlinux": vmlinux}
-    if can_redact():
-        options["redact"] = redact
-        known = os.environ.get(MAP_VARIABLE, "")
-        if redact != "none" and known:
-            options["redaction_map"] = known
+    options: dict[str, Any] = {"format": format, "vmlinux": vmlinux, "redact": redact}
+    known = os.environ.get(MAP_VARIABLE, "")
+    if redact != "none" and known:
+        options["redaction_map"] = known
     return open_any(vmcore, **options)
-
-
-def can_redact() -> bool:
-    """Does this kernlab redact what it opens?"""
-    return "redact" in inspect.signature(open_any).parameters
 
 
 def finish(redact: str, redaction_map: str | None) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from kernlab.display.cells import AT_RIGHT, kind_of_column, kind_of_value, readable
 from kernlab.escape import NO_MATH, escape_html, escape_terminal
+from kernlab.report import phrases
 from kernlab.util.addresses import is_missing
 from kernlab.util.text import shorten
 
@@ -194,13 +195,8 @@ def _cell(name: str, dtype: Any, value: Any) -> str:
 
 
 def seconds(span: pd.Timedelta) -> str:
-    """A span of time as a table says it: `12.3 s`, `450 ms`, `3 h 5 min 7 s`."""
-    from kernlab.util.text import human_time
-
-    told = span.total_seconds()
-    if abs(told) >= 120:
-        return ("-" if told < 0 else "") + human_time(abs(told))
-    return f"{told:.1f} s" if abs(told) >= 1 or not told else f"{told * 1000:.1f} ms"
+    """A span of time as a table says it, as sentences do: `12.3 s`, `450 ms`, `3 h 5 min 7 s`."""
+    return phrases.span(span)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from kernlab.escape import NO_MATH, escape_html, escape_terminal
 from kernlab.report import notebook_paths, templates
 from kernlab.report.execute import FAILED, execute, parameterized
 from kernlab.report.hashes import sha256_of
-from kernlab.report.opening import LEVELS, MAP_VARIABLE, can_redact
+from kernlab.report.opening import LEVELS, MAP_VARIABLE
 from kernlab.report.page.report_data import REPORT_MIME
 from kernlab.report.page_head import made
 from kernlab.util.files import write_whole
@@ -177,11 +176,7 @@ def _finished(notebook: Any, redact: str, own: bool) -> None:
             f"the notebook opened a dump with redact={wrong[0]!r}, and the report shall have {redact!r}: open it with "
             "kernlab.open(vmcore, redact=redact), or ask for that level"
         )
-    if wrong and not can_redact():
-        sys.stderr.write(
-            "kernlab: this kernlab cannot redact yet: the report tells all that the dump tells\n"
-        )
-    elif wrong:
+    if wrong:
         raise KernlabError(f"the dump was opened with redact={wrong[0]!r} instead of {redact!r}")
 
 

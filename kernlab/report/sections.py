@@ -11,23 +11,24 @@ from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.report import io_words, memory_words
-from kernlab.report.death import WATCHED, Death, death
+from kernlab.report.death import FAULTS, WATCHED, Death, death
 from kernlab.report.explain import in_words, split_symbol
+from kernlab.report.gaps import gaps
 from kernlab.report.hangs import root_holder
+from kernlab.report.lead_list import leads_of
 from kernlab.report.log_lines import log_lines, telling
 from kernlab.report.parts import (
     Folded,
     Heading,
     Items,
-    Lead,
     Leads,
     Lines,
     Part,
     Section,
     Table,
     Words,
-    seconds,
 )
+from kernlab.report.phrases import listed, several
 from kernlab.report.story import story
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ _SHOWN, _FOLDED = 12, 400
 #: Stacks of others that are shown beside that of who died.
 _MOST_STACKS = 4
 _MOST_LEADS = 12
+#: Half of what a lead that a CPU is held stands for.
+_HARDLY = pd.Timedelta(seconds=5)
+#: Said where there is code to run.
+_WHO_RUNS = (
+    "What begins with “dump.” is Python: whoever has the dump and kernlab can run it (kernlab notebook vmcore opens "
+    "both)."
+)
 
 
 def in_short(dump: Dump) -> Section:
@@ -46,31 +54,28 @@ def in_short(dump: Dump) -> Section:
     told = story(dump)
     parts: list[Part] = [Heading("What died"), *map(Words, told.died)]
     parts += [Heading("Why"), Items(told.why)]
-    if told.doubts:
-        parts += [Heading("How sure that is"), Items(told.doubts)]
+    parts += [Heading("How sure that is"), Words(told.sure), *([Items(told.doubts)] if told.doubts else [])]
     parts.append(Heading("What ate the memory"))
     try:
         parts += map(Words, memory_words.answer(dump))
     except KernlabError as error:
         parts.append(Words(f"The dump does not tell: {error}"))
-    disks = io_words.answer(dump)
+    disks = io_words.answer(dump, notable=True)
     if disks and not any(one in told.why for one in disks):
         parts += [Heading("What the disks did"), Items(disks)]
     parts += [Heading("What to do next"), Items(told.next, numbered=True)]
+    if any("dump." in step for step in told.next):
+        parts.append(Words(_WHO_RUNS))
     return Section("In short", parts)
 
 
 def leads(dump: Dump) -> Section:
     """The leads of `dump.suspects`, the weightiest first: what, why it looks wrong, and the code that shows more."""
-    rows = dump.suspects.head(_MOST_LEADS)
-    if not len(rows):
+    found = leads_of(dump)[:_MOST_LEADS]
+    if not found:
         return Section("Leads", [Words("None: nothing that kernlab looks at was out of the ordinary.")])
-    listed = [
-        Lead(f"{row['lead']}: {row['subject']}", str(row["evidence"]), str(row["cell"]))
-        for _, row in rows.iterrows()
-    ]
-    said = "What looks wrong, the weightiest first, each with the code that shows more in a notebook."
-    return Section("Leads", [Words(said), Leads(listed)])
+    said = f"What looks wrong, the weightiest first, each with the code that shows more. {_WHO_RUNS}"
+    return Section("Leads", [Words(said), Leads(found)])
 
 
 def last_words(dump: Dump) -> Section:
@@ -94,6 +99,13 @@ def last_words(dump: Dump) -> Section:
     cut = len(lines) - _SHOWN - 1
     begin = [*begin, f"    … {cut:,} more line{'s' if cut > 1 else ''} …", lines[-1]] if cut > 0 else lines
     parts.append(Lines(begin))
+    if end.kind in FAULTS and not any("Kernel panic" in line for line in lines):
+        parts.append(
+            Words(
+                "There is no line “Kernel panic”: after such an error the kernel starts the crash kernel, which writes "
+                "the dump, without another word."
+            )
+        )
     around = log_lines(log, max(0, first - 20), min(last + 21, len(log)))
     if len(around) > len(begin):
         most = around if len(around) <= _FOLDED else [*around[: _FOLDED - 50], "    …", *around[-50:]]
@@ -147,7 +159,8 @@ def _others(dump: Dump) -> list[tuple[str, int]]:
             for pid in cycle
         ]
         root = root_holder(dump)
-        if root is not None and not graph.cycles:
+        # A program that waits for its child is no trouble.
+        if root is not None and not graph.cycles and root in _kept_by_lock(dump):
             found.append((f"{say_thread(str(tasks.get(root, '?')), root)}, for whom others wait", root))
     except KernlabError:
         pass
@@ -166,7 +179,7 @@ def _stack(stack: Stack, title: str) -> list[Part]:
         {
             "function": [function for function, _ in split],
             "module": [module or "kernel" for _, module in split],
-            "words": [in_words(name) or "–" for name in names],
+            "words": _once([in_words(name) for name in names]),
         }
     )
     parts.append(
@@ -180,6 +193,21 @@ def _stack(stack: Stack, title: str) -> list[Part]:
     return parts
 
 
+def _once(words: list[str]) -> list[str]:
+    """What functions do in words, said once where several in a row do the same."""
+    last, said = "", []
+    for each in words:
+        said.append("" if each == last else each)
+        last = each or last
+    return said
+
+
+def _kept_by_lock(dump: Dump) -> set[int]:
+    """The pids of those who have a lock that others wait for."""
+    rows = dump.waits[dump.waits["holder_pid"].notna() & ~dump.waits["type"].isin(["child", "process"])]
+    return {int(pid) for pid in rows["holder_pid"]}
+
+
 def cpus(dump: Dump) -> Section:
     """What each CPU ran when the machine died."""
     tasks = dump.tasks
@@ -188,9 +216,17 @@ def cpus(dump: Dump) -> Section:
         return Section("What the CPUs did")
     blocked = int((tasks["state"] == "D").sum())
     busy = running[running["pid"] != 0]
+    idle = len(running) - len(busy)
+    rest = f", {'the other one was' if idle == 1 else 'the others were'} idle" if idle else ""
+    asleep = (
+        f"{blocked:,} waited for something and could not be interrupted (state D: no signal wakes such a thread, what "
+        "it waits for does)"
+        if blocked
+        else "none waited for something that cannot be interrupted (state D)"
+    )
     words = (
-        f"{len(busy):,} of {len(running):,} CPUs ran a thread, the others were idle. Of "
-        f"{int((tasks['pid'] > 0).sum()):,} threads {blocked:,} slept where nothing can wake them (state D)."
+        f"{len(busy):,} of {several(len(running), 'CPU')} ran a thread{rest}. Of "
+        f"{several(int((tasks['pid'] > 0).sum()), 'thread')} {asleep}."
     )
     shown = busy.head(16)
     parts: list[Part] = [Words(words)]
@@ -209,22 +245,46 @@ def cpus(dump: Dump) -> Section:
                 },
             )
         )
+        deaf = _deaf(dump)
+        parts.append(
+            Words(
+                "The times are those of a thread's whole life; the kernel counts them in ticks of its clock."
+                + (
+                    f" {listed(deaf)} had the CPU for longer than these times say, and so heard no ticks: interrupts "
+                    "were switched off there."
+                    if deaf
+                    else ""
+                )
+            )
+        )
     return Section("What the CPUs did", parts)
+
+
+def _deaf(dump: Dump) -> list[str]:
+    """The threads that kept their CPUs for long, by `dump.suspects`, of which hardly any time was counted."""
+    tasks = dump.tasks
+    counted = tasks["utime"] + tasks["stime"]
+    little = tasks[tasks["on_cpu"].fillna(False) & (counted < _HARDLY)]
+    names = {
+        show_controls(say_thread(str(comm), int(pid)))
+        for comm, pid in zip(little["comm"], little["pid"], strict=True)
+    }
+    rows = dump.suspects
+    return [name for name in rows.loc[rows["lead"] == "CPU held", "subject"] if name in names]
 
 
 def machine(dump: Dump) -> Section:
     """Facts of the machine, its kernel and the dump."""
     told = summary(dump)
     rows = pd.DataFrame([(name, value) for name, value in told.rows], columns=["fact", "value"])
-    up = dump.info["uptime"]
-    words = f"It had been up for {seconds(up)}." if up is not None and not pd.isna(up) else ""
-    parts: list[Part] = [Table("The machine", rows, {"fact": "what", "value": "as the dump tells"})]
-    return Section("The machine", [Words(words), *parts] if words else parts)
+    return Section(
+        "The machine", [Table("The machine", rows, {"fact": "what", "value": "as the dump tells"})]
+    )
 
 
 def missing(dump: Dump) -> Section:
     """What the dump lacks, as the file and every table so far say it."""
-    problems = dump.problems
+    problems = gaps(dump)
     if not problems:
         return Section(
             "What this dump lacks", [Words("Nothing that was looked at: all tables could be read whole.")]
@@ -232,8 +292,8 @@ def missing(dump: Dump) -> Section:
     return Section(
         "What this dump lacks",
         [
-            Words("What could not be read; what depends on it above may be incomplete."),
-            Items([show_controls(problem) for problem in problems[:40]]),
+            Words("What could not be read or was not recorded; what depends on it above may be incomplete."),
+            Items(problems[:40]),
             *([Words(f"And {len(problems) - 40:,} more.")] if len(problems) > 40 else []),
         ],
     )

@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.escape import show_controls
+from kernlab.linux.whatis.threads import say_thread
 from kernlab.report import memory_words
-from kernlab.report.growth import process_growth, recorded
-from kernlab.util.text import human_bytes, human_time, percent
+from kernlab.report.growth import process_growth, recorded, said_of
+from kernlab.report.owners import cache_owner
+from kernlab.report.phrases import span
+from kernlab.tables.suspects.oom import kills
+from kernlab.util.text import human_bytes, percent
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
     from kernlab.report.death import Death
 
-Told = tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+Told = tuple[str, tuple[str, ...], tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
+
+#: The last processes that were killed are named.
+_MOST_KILLS = 3
 
 #: Leads that say who has the memory, when no single process does.
 _HOLDERS = (
@@ -31,28 +39,30 @@ _HOLDERS = (
 
 
 def tell(dump: Dump, end: Death) -> Told:
-    """Title, what died, why, doubts and next steps of an end for lack of memory."""
+    """Title, what died, why, how sure, doubts and next steps of an end for lack of memory."""
     leads = dump.suspects
     large = leads[leads["lead"] == "large process"]
     others = leads[leads["lead"].isin(_HOLDERS)]
-    kills = leads[leads["lead"] == "OOM victim"]
     groups = leads[leads["lead"] == "cgroup out of memory"]
+    policy = "panic_on_oom" in end.message
     died = [
-        "The machine ran out of memory, and its kernel was set to panic then instead of killing a process "
+        "The machine ran out of memory. Its kernel was set to panic in that case instead of killing a process "
         "(panic_on_oom)."
-        if "panic_on_oom" in end.message
+        if policy
         else "The machine ran out of memory, and there was nobody left that the kernel could kill to get some."
     ]
-    for _, row in kills.iterrows():
-        died.append(f"Before that the kernel had already killed {row['subject']} to get memory.")
+    died += _killed(dump, policy)
     why, doubts, steps = list[str](), list[str](), list[str]()
+    grew = False
     if len(large):
-        _process(dump, end, large.iloc[0], why, doubts, steps)
+        grew = _process(dump, end, large.iloc[0], why, doubts, steps)
     holders = others if len(large) else others.sort_values("bytes", ascending=False)
     for _, row in holders.head(2).iterrows():
-        begin = "Besides" if why else "Probably because of this"
-        why.append(f"{begin}: {row['lead']}, {row['subject']}. {row['evidence']}")
-        steps.append(_other_step(row))
+        begin = "Besides" if why else "Most of it is here"
+        owner = cache_owner(dump, str(row["subject"])) if "slab" in str(row["lead"]) else ""
+        whose = f", of the module {owner}" if owner else ""
+        why.append(f"{begin}: {row['lead']}, {row['subject']}{whose}. {row['evidence']}")
+        steps.append(_other_step(row, owner))
     for _, row in groups.iterrows():
         why.append(f"A control group was at its limit: {row['subject']}. {row['evidence']}")
     if not why:
@@ -60,10 +70,9 @@ def tell(dump: Dump, end: Death) -> Told:
         steps.append(
             "Look at the tables of memory below: many small users may be one too many for this machine."
         )
-    if len(leads[leads["lead"] == "swap is full"]):
-        why.append(
-            f"Swap did not help any more: {leads.loc[leads['lead'] == 'swap is full', 'evidence'].iloc[0]}"
-        )
+    full = leads.loc[leads["lead"] == "swap is full", "evidence"]
+    if len(full):
+        why.append(f"Swap, to which memory can be moved, was no help any more: {full.iloc[0]}")
     if len(large):
         title = f"Out of memory: {large['subject'].iloc[0]} holds {percent(_share(large.iloc[0]))} of it"
     elif len(others):
@@ -74,49 +83,109 @@ def tell(dump: Dump, end: Death) -> Told:
         doubts.append(
             "At the end much memory was free: what ran short was probably of one kind (a zone, large blocks, a limit)."
         )
+    if policy:
+        steps.append(
+            "Decide whether the machine should panic when memory runs out (vm.panic_on_oom): with 0 it kills a process "
+            "and goes on."
+        )
     steps.append(
         "Decide whether the machine has enough memory for what it does, and which limits its services need."
     )
-    return title, tuple(died), tuple(why), tuple(doubts), tuple(dict.fromkeys(steps))
+    return (
+        title,
+        tuple(died),
+        tuple(why),
+        _sure(len(large) > 0, grew),
+        tuple(doubts),
+        tuple(dict.fromkeys(steps)),
+    )
+
+
+def _sure(large: bool, grew: bool) -> str:
+    if grew:
+        return (
+            "High: who holds the memory was counted page by page, and the recording shows when it was taken. Whether "
+            "that is a leak or the program's work is for who knows it to say."
+        )
+    if large:
+        return (
+            "Medium: who holds the memory was counted page by page and is certain; that it took it only lately is not "
+            "known."
+        )
+    return "Low: no single process holds most of the memory; what is named is only the largest part."
+
+
+def _killed(dump: Dump, policy: bool) -> list[str]:
+    """What the kernel had killed before, and how that goes with its being set to panic."""
+    log = dump.log
+    text = log["text"].fillna("")
+    said = []
+    for number, kill in enumerate(found := [one for one in kills(text) if one.group is None]):
+        who = show_controls(say_thread(kill.comm, kill.pid))
+        told = log[text.str.contains(rf"Kill(?:ed)? process {kill.pid} \(", regex=True)]
+        time = told["timestamp"].iloc[-1] if len(told) else pd.NaT
+        ago = (
+            span(dump.info["uptime"] - time) if not pd.isna(time) and dump.info["uptime"] is not None else ""
+        )
+        words = f"{f'{ago} before that' if ago else 'Before that'} it had killed {who} to get memory"
+        whole = text.str.contains(rf"oom-kill:constraint=CONSTRAINT_NONE.*,pid={kill.pid},", regex=True).any()
+        # Of a want of the whole machine the setting panics always (mm/oom_kill.c, check_panic_on_oom).
+        if policy and whole and number == len(found) - 1:
+            words += (
+                ", for the same want of all the machine: panic_on_oom was not set then. Somebody set it since"
+            )
+        said.append(f"{words}.")
+    return said[-_MOST_KILLS:]
 
 
 def _process(
     dump: Dump, end: Death, lead: pd.Series[Any], why: list[str], doubts: list[str], steps: list[str]
-) -> None:
+) -> bool:
+    """What there is to say of the process that has the memory; is it known that it grew?"""
     subject = str(lead["subject"])
-    why.append(f"Probably because of {subject}. {lead['evidence']}")
+    why.append(f"{subject} has most of the memory. {lead['evidence']}")
     pid = _pid(subject)
     asker = end.who
-    grew = process_growth(dump, pid) if pid is not None else ""
+    grew, since = process_growth(dump, pid) if pid is not None else ("", None)
     if grew:
         why.append(grew)
+        if since is not None and (heard := said_of(dump, subject.rsplit(" (", 1)[0], since)):
+            why.append(heard)
     else:
         doubts.append(
-            f"A dump shows who has memory at the end, not who grew: {subject} may have had as much for long "
-            "(kernlab's recorder, had it been on, would tell)."
+            f"A dump shows who has memory at the end, not who grew: {subject} may have had as much for a long time. "
+            "kernlab's recorder, had it been on, would tell."
         )
     if asker and asker != subject:
         doubts.append(
-            f"{asker} asked for memory last, and is only the one who found none; that is no sign against it."
+            f"{asker} asked for memory last, when there was none. Anybody may be the one who asks: it says nothing "
+            "about it."
         )
     elif asker:
-        why.append("It was also the one that asked for the page that was no longer there.")
+        doubts.append(
+            "It also was the one that asked for memory last. Anybody may be the one who asks: that proves nothing more."
+        )
     protected = _protected(dump, pid)
     if protected:
         why.append(protected)
-    steps.append(
-        f"Find out what {subject} needs so much memory for (dump.plot.maps({pid}) shows its mappings), and whether "
-        "that is a leak or its load."
+        steps.append(
+            f"Ask why {subject} must not be killed (its oom_score_adj): of all processes it is the one that would have "
+            "made room."
+        )
+    steps.insert(
+        0,
+        f"Find out what {subject} needs so much memory for, and whether that is a leak or its work "
+        f"(dump.plot.maps({pid}) shows its mappings).",
     )
     steps.append(
         f"Until then give {subject} a limit (memory.max of its control group, or MemoryMax of its service)."
     )
-    span = recorded(dump)
-    if span is not None:
+    recording = recorded(dump)
+    if recording is not None:
         steps.append(
-            f"Look at the last {human_time(span.total_seconds())} as they were recorded: they show who took memory "
-            "from whom."
+            f"Look at the last {span(recording)} as they were recorded: they show who took memory from whom."
         )
+    return since is not None
 
 
 def _protected(dump: Dump, pid: int | None) -> str:
@@ -125,17 +194,19 @@ def _protected(dump: Dump, pid: int | None) -> str:
     if not len(mine) or pd.isna(mine["oom_score_adj"].iloc[0]) or int(mine["oom_score_adj"].iloc[0]) > -500:
         return ""
     return (
-        f"It was protected from the OOM killer (oom_score_adj {int(mine['oom_score_adj'].iloc[0])}): others are "
-        "killed in its place."
+        f"It was protected from the OOM killer (oom_score_adj {int(mine['oom_score_adj'].iloc[0])}): the kernel "
+        "kills others in its place."
     )
 
 
-def _other_step(lead: pd.Series[Any]) -> str:
+def _other_step(lead: pd.Series[Any], owner: str) -> str:
     if "slab" in str(lead["lead"]):
-        return (
-            f"Ask those who maintain the code that allocates {lead['subject']} whether its objects are ever freed "
-            f"({lead['cell']} lists them)."
+        whom = (
+            f"the module {owner}, which made {lead['subject']},"
+            if owner
+            else f"the code that makes {lead['subject']}"
         )
+        return f"Ask who maintains {whom} whether its objects are ever freed ({lead['cell']} lists them)."
     return f"Look at {lead['subject']}: {lead['cell']}"
 
 

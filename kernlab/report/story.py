@@ -16,6 +16,8 @@ from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.report import faults, hangs, io_words, shortage
 from kernlab.report.death import FAULTS, Death, death
+from kernlab.report.gaps import gaps
+from kernlab.report.phrases import listed, span
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -28,6 +30,8 @@ class Story:
     title: str
     died: tuple[str, ...]
     why: tuple[str, ...]
+    #: "High", "Medium" or "Low", and the reason.
+    sure: str
     doubts: tuple[str, ...]
     next: tuple[str, ...]
 
@@ -41,6 +45,7 @@ def story(dump: Dump) -> Story:
             "A dump that does not tell how its machine died",
             ("The dump's own information about the machine's end cannot be read.",),
             (show_controls(str(error)),),
+            "Low: the dump does not tell.",
             (),
             ("See what the dump lacks, at the end of this report.",),
         )
@@ -50,10 +55,9 @@ def story(dump: Dump) -> Story:
         told = replace(
             _plain(dump, end), doubts=(f"More could not be found out: {show_controls(str(error))}.",)
         )
-    lost = len(dump.problems)
-    if lost:
-        more = "one thing is missing" if lost == 1 else f"{lost:,} things are missing"
-        told = replace(told, doubts=(*told.doubts, f"Of this dump {more}, which its last section lists."))
+    if gaps(dump):
+        said = "The dump does not hold everything: “What this dump lacks” lists what is missing."
+        told = replace(told, doubts=(*told.doubts, said))
     return told
 
 
@@ -105,32 +109,45 @@ def _plain(dump: Dump, end: Death) -> Story:
     who = end.who or "somebody"
     words = {"who": who, "message": show_controls(end.message.removeprefix("Kernel panic - not syncing: "))}
     leads = dump.suspects
-    if len(leads):
-        why = [f"Why it was so, or what was seen, the leads may tell: {_lead(leads.iloc[0])}"]
-        step = ["Follow the leads, the weightiest first."]
-    else:
-        why = ["kernlab found nothing wrong with memory, waiting tasks, stacks or CPUs."]
-        step = []
-    disks = io_words.answer(dump)
-    why += disks
     slow = io_words.slow_disks(dump)
-    if slow:
-        title = f"{title}, while disk {_and(slow)} could not keep up"
-        step.append("Look at who keeps the disk busy, below, and whether that has to be at that hour.")
+    why, step = list[str](), list[str]()
     if end.kind not in ("sysrq", "stopped") and end.message:
-        why.insert(0, f"The kernel's own words are: “{show_controls(end.message)}”.")
-    doubts = (
-        ["That nothing was found does not mean that there was nothing: a dump shows one instant."]
-        if not len(leads)
-        else []
-    )
+        why.append(f"The kernel's own words are: “{show_controls(end.message)}”.")
+    if len(leads):
+        why.append(f"Something else was wrong, which may be why: {_lead(leads.iloc[0])}")
+        step.append("Follow the leads, the weightiest first.")
+    else:
+        why.append("kernlab found nothing wrong with memory, waiting threads, stacks or CPUs.")
+    why += io_words.answer(dump, notable=True)
+    if slow:
+        title = f"{title}, while {listed([_slow(disk) for disk in slow])}"
+        step.append(
+            "Look at who keeps the disk busy, below, and whether that has to be at that hour."
+            if any(disk.overloaded for disk in slow)
+            else "Look for why the disk answers so late: the disk itself, or what stands behind it (a host, a network)."
+        )
+    sure, doubts = _sure(end), list[str]()
+    if not len(leads):
+        doubts.append(
+            "That nothing was found does not mean that there was nothing: a dump shows one instant."
+        )
     return Story(
-        title.format(**words), (died.format(**words),), tuple(why), tuple(doubts), (next_step, *step)
+        title.format(**words), (died.format(**words),), tuple(why), sure, tuple(doubts), (next_step, *step)
     )
 
 
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _sure(end: Death) -> str:
+    if end.kind == "sysrq":
+        return "High for how the machine died: the log says so. Why somebody wanted it, no dump tells."
+    if end.kind == "stopped":
+        return "Medium: no CPU had panicked, and the log tells of no trouble."
+    return "Medium: these are the kernel's own words for why it gave up; what led there they do not tell."
+
+
+def _slow(disk: io_words.Disk) -> str:
+    if disk.overloaded:
+        return f"more was asked of disk {disk.name} than it could do"
+    return f"disk {disk.name} took {span(disk.middle)} for a request"
 
 
 def _lead(row: pd.Series[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.report import io_words
+from kernlab.report.log_lines import telling
 from kernlab.report.parts import Figure, Items, Part, Section, Table, Words, seconds
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 #: A replay of less tells nothing that the log does not.
 _FEWEST_EVENTS = 20
 _MOST_MARKS = 12
+#: A level of the log (include/linux/kern_levels.h, KERN_WARNING); errors are marks of the replay.
+_WARNING = 4
 
 
 def disks(dump: Dump, *, in_depth: bool = False) -> Section:
@@ -26,17 +30,24 @@ def disks(dump: Dump, *, in_depth: bool = False) -> Section:
         return Section("What the disks did")
     parts: list[Part] = [Items(said)]
     parts += _pictures(dump, in_depth=in_depth)
-    requests = io_words.requests(dump)
-    if requests is not None:
-        open_ = requests[requests["end"].isna()].head(10)
-        if len(open_):
-            parts.append(
-                Table(
-                    "Requests that had not come back when the machine died",
-                    open_.assign(age=dump.replay().crash - open_["start"]),
-                    {"disk": "disk", "op": "what", "bytes": "size", "process": "of", "age": "open for"},
-                )
+    under_way = [
+        disk.open.assign(disk=disk.name, half=disk.middle) for disk in io_words.disks(dump) if len(disk.open)
+    ]
+    if under_way:
+        parts.append(
+            Table(
+                "Requests that were under way when the machine died",
+                pd.concat(under_way).sort_values("age", ascending=False, kind="stable").head(10),
+                {
+                    "disk": "disk",
+                    "op": "what",
+                    "bytes": "size",
+                    "process": "made by",
+                    "age": "for",
+                    "half": "half of that disk's took more than",
+                },
             )
+        )
     return Section("What the disks did", parts)
 
 
@@ -113,11 +124,52 @@ def last_seconds(dump: Dump) -> Section:
             "Where it is hatched, nothing is known.",
         ),
     ]
-    marks = replay.marks
+    marks = _marks(dump)
     if len(marks):
         shown = marks.tail(_MOST_MARKS)
-        columns = {name: name.replace("_", " ") for name in ("before_crash", "kind", "text") if name in shown}
+        columns = {"before_crash": "before the crash", "kind": "kind", "text": "what"}
         parts.append(Table(f"What happened, {len(shown)} of {len(marks):,}", shown, columns))
     else:
         parts.append(Words("Nothing else was marked in that time."))
     return Section("The last seconds", parts)
+
+
+def in_words(dump: Dump) -> Section:
+    """What `disks` and `last_seconds` say without their figures; nothing without traces."""
+    said = io_words.answer(dump)
+    return Section("Traces", [Items(said), Table("Marks", _marks(dump), {"text": "what"})] if said else [])
+
+
+def _marks(dump: Dump) -> pd.DataFrame:
+    """The replay's marks and what the log warned of, by time, the crash last; requests that were under way as any
+    other are left out, since those are no event."""
+    replay = dump.replay()
+    marks = replay.marks
+    late = {int(pd.Timedelta(time).value) for disk in io_words.disks(dump) for time in disk.overdue["start"]}
+    unanswered = marks["kind"] == "unanswered request"
+    marks = marks[~unanswered | marks["time"].map(lambda time: int(pd.Timedelta(time).value) in late)]
+    marks = marks.assign(
+        text=marks["text"].str.replace("it was not recording any more", "tracing was switched off")
+    )
+    log = dump.log
+    text = log["text"].fillna("")
+    begin = marks["time"].min() if len(marks) else replay.trusted_from
+    warned = log[(log["level"] == _WARNING) & (log["timestamp"] >= begin) & text.map(_is_said)]
+    warned = warned[warned["timestamp"] < replay.crash].tail(_MOST_MARKS // 3)
+    more = pd.DataFrame(
+        {
+            "before_crash": replay.crash - warned["timestamp"],
+            "kind": "log warning",
+            "text": warned["text"],
+        }
+    )
+    found = pd.concat([marks[["before_crash", "kind", "text"]], more])
+    order = found.assign(last=found["kind"] == "crash").sort_values(
+        ["last", "before_crash"], ascending=[True, False], kind="stable"
+    )
+    return order.drop(columns="last").reset_index(drop=True)
+
+
+def _is_said(line: str) -> bool:
+    """Is a line of the log one that says something by itself, and no part of a report of many lines?"""
+    return bool(re.match(r"[\w .-]+: [A-Za-z]", line)) and bool(telling([f"{'':15}{line}"]))

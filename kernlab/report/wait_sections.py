@@ -14,7 +14,7 @@ _COLUMNS = {
     "comm": "thread",
     "pid": "pid",
     "state": "state",
-    "since": "asleep for",
+    "since": "waiting for",
     "type": "waits for a",
     "name": "named",
     "holder_comm": "which is held by",
@@ -23,11 +23,14 @@ _COLUMNS = {
 
 
 def waits(dump: Dump) -> Section:
-    """Who waits for whom; nothing where nobody waits for a thread, and nobody sleeps where nothing wakes him."""
+    """Who waits for whom; nothing where nobody waits for a thread, and nobody sleeps where no signal wakes him."""
     table = dump.waits
     graph = table.graph()
     # Who sleeps for a set time waits for nobody.
-    stuck = table[((table["state"] == "D") & (table["type"] != "timer")) | table["holder_pid"].notna()]
+    stuck = table[
+        ((table["state"] == "D") & (table["type"] != "timer"))
+        | (table["holder_pid"].notna() & (table["type"] != "child"))
+    ]
     if not len(stuck):
         return Section("Who waits for whom")
     parts: list[Part] = []
@@ -44,7 +47,14 @@ def waits(dump: Dump) -> Section:
             Markup(f"<figure>{graph.to_svg()}</figure>", repr(graph)),
         ]
     top = stuck.sort_values("since", ascending=False, kind="stable").head(_TOP)
-    parts.append(Table(f"Threads that wait, the longest first, {len(top)} of {len(stuck):,}", top, _COLUMNS))
+    # Who waits for a disk or an event waits for no thread.
+    held = stuck["holder_pid"].notna().any()
+    columns = {name: head for name, head in _COLUMNS.items() if held or not name.startswith("holder")}
+    if not held:
+        parts.append(
+            Words("None of them waits for another thread: each waits for a disk, a device or an event.")
+        )
+    parts.append(Table(f"Threads that wait, the longest first, {len(top)} of {len(stuck):,}", top, columns))
     return Section("Who waits for whom", parts)
 
 
@@ -60,7 +70,7 @@ def all_threads(dump: Dump) -> Section:
     blocked = dump.stacks[dump.stacks["state"] == "D"]
     if len(blocked):
         groups = blocked.groups()
-        parts.append(Words("Threads that nothing can wake (state D), equal stacks together:"))
+        parts.append(Words("Threads that no signal can wake (state D), equal stacks together:"))
     shown = groups.head(8)
     parts.append(
         Folded(

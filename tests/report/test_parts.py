@@ -9,6 +9,7 @@ import pytest
 from support.hostile import hostile
 
 from kernlab import report
+from kernlab.report import io_words, phrases
 from kernlab.report.explain import in_words, request
 from kernlab.report.parts import Folded, Heading, Items, Lead, Leads, Lines, Section, Table, Words, seconds
 
@@ -44,12 +45,44 @@ def test_spans_of_time_and_missing_values() -> None:
     lines = Table("t", frame, {"since": "for", "n": "count", "absent": "never"}).text().splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["for", "count"],
-        ["450.0", "ms", "1"],
+        ["450", "ms", "1"],
         ["12.3", "s", "–"],
         ["2", "h", "3", "min", "20", "s", "12,345"],
         ["–", "0"],
     ]
     assert seconds(pd.Timedelta(0)) == "0.0 s"
+
+
+def test_spans_sizes_and_counts_in_sentences() -> None:
+    assert [phrases.span(one) for one in (0, 95.6e-6, 0.0003, 0.0379, 0.9997, 17.66, 59.96, 92.34, 7_400, 2e5)] == [
+        "0.0 s", "96 µs", "300 µs", "38 ms", "1.0 s", "17.7 s", "1 min", "1 min 32 s",
+        "2 h 3 min 20 s", "2 d 7 h 33 min",
+    ]  # fmt: skip
+    assert phrases.span(pd.Timedelta(-2, unit="s")) == "-2.0 s"
+    assert [phrases.size(one) for one in (1023.4 * 1024, 1000 * 1024, 512, float("nan"))] == [
+        "1.0 MiB", "1000.0 KiB", "512 B", "",
+    ]  # fmt: skip
+    assert phrases.several(1, "disk") == "1 disk"
+    assert phrases.several(1200, "disk") == "1,200 disks"
+    assert [phrases.listed(list(names)) for names in ("", "a", "ab", "abc")] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
+
+
+def test_a_request_that_waits_longer_than_any_other_did_is_an_alarm() -> None:
+    ms = pd.Timedelta(milliseconds=1)
+    start = [place * 10 * ms for place in range(12)]
+    took = [2 * ms] * 11 + [pd.NaT]
+    rows = pd.DataFrame({"start": start, "latency": pd.to_timedelta(took), "process": "writer"})
+    rows["end"] = rows["start"] + rows["latency"]
+    waits = [io_words._disk("vda", rows, 110 * ms + after) for after in (1 * ms, 500 * ms)]
+    assert [len(disk.overdue) for disk in waits] == [0, 1]
+    assert not any(disk.slow for disk in waits)
+    assert "for 1.0 ms: no longer than others took" in io_words._under_way(waits[0])
+    assert "for longer than any that was answered (the oldest for 500 ms)" in io_words._under_way(waits[1])
 
 
 def test_functions_in_words() -> None:
