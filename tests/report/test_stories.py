@@ -283,7 +283,9 @@ def test_figures_tell_of_the_same_memory_and_requests_as_the_words(told: tuple[s
     drawn = " ".join(text.get_text() for text in ax.get_yticklabels())
     assert all(name in drawn for name in used["use"])
     for sentence in io_words.answer(dump)[:1]:
-        disk, count, *_ = re.findall(r"[\w:]+(?=: [\d,]+ requests)|[\d,]+(?= requests)", sentence)
+        said = re.match(r"Disk (\w+) \([\d:]+\): ([\d,]+) requests", sentence)
+        assert said
+        disk, count = said.groups()
         drawn = latency_of(alone(dump.replay(), disk))
         pyplot.close(drawn.figure)
         back, *more = re.findall(r"([\d,]+) (?:requests?|had not)", drawn.get_label())
