@@ -27,6 +27,8 @@ _FIFO, _FORMAT_BITS = 0o010000, 0o170000
 _MOST_SLOTS = 1 << 19
 #: MAX_NR_CONSOLES; no screen is larger, and none has more lines or letters in one.
 _CONSOLES, _LARGEST_SCREEN, _MOST_LINES = 63, 4 << 20, 1 << 10
+#: struct pgv: a pointer.
+_BLOCK = 8
 #: struct input_event, and the most that a reader has waiting.
 _EVENT, _MOST_EVENTS = 24, 1 << 14
 #: ipc/util.h
@@ -41,6 +43,8 @@ def packets(found: Found) -> None:
     if kernel.types.get("struct sk_buff") is None:
         return
     search = NetworkSearch(kernel, PageLayout(kernel))
+    if not all(map(len, search.caches)):
+        kernel.lost("where packets are is not known: no variable points to their slab caches")
     pages: list[NetworkPages] = [search.pages(chunk) for chunk in page_chunks(kernel)]
     skb = search.sk_buffs(pages)
     head, end = skb["head"], skb["end"]
@@ -56,7 +60,7 @@ def packets(found: Found) -> None:
 def pipes(found: Found) -> None:
     """The pages of pipes: their frames are dropped like users' own."""
     kernel = found.kernel
-    file = StructArray(kernel, "struct file", found.objects("filp"))
+    file = found.files
     inode = file.follow("f_inode")
     inode = StructArray(kernel, "struct inode", np.unique(inode.addresses[inode.valid]))
     fifo = ((inode["i_mode"] & _FORMAT_BITS) == _FIFO).true
@@ -127,7 +131,7 @@ def keystrokes(found: Found) -> None:
     operations = kernel.symbols.all("evdev_fops")
     if kind is None or not operations:
         return
-    file = StructArray(kernel, "struct file", found.objects("filp"))
+    file = found.files
     mine = np.flatnonzero(np.isin(file["f_op"].filled(0), np.array(operations, dtype=np.uint64)))
     client = StructArray(kernel, kind, file[mine]["private_data"].filled(0).astype(np.uint64))
     count = np.clip(client["bufsize"].int64.filled(0), 0, _MOST_EVENTS)
@@ -138,17 +142,22 @@ def keystrokes(found: Found) -> None:
 def rings(found: Found) -> None:
     """The pages of rings that sniffers share with the kernel (AF_PACKET)."""
     kernel = found.kernel
-    if kernel.types.get("struct packet_sock") is None:
+    kind = complete_type(kernel, "struct packet_sock", "packet_rcv")
+    if kind is None or not len(found.nets):
         return
-    sock = StructArray(kernel, "struct packet_sock", found.objects("PACKET"))
-    size = kernel.find_type("struct pgv").size
+    # They have no slab cache of their own.
+    heads, read = kernel.words(
+        found.nets.addresses + np.uint64(resolve(found.nets.type, "packet.sklist").hops[-1]), what=""
+    )
+    _, nodes = chain_nodes(kernel, heads[read], what="sockets of sniffers")
+    sock = StructArray(kernel, kind, nodes - np.uint64(resolve(kind, "sk.__sk_common.skc_node").hops[-1]))
     for ring in ("rx_ring", "tx_ring"):
         first, pages = sock[f"{ring}.pg_vec"], sock[f"{ring}.pg_vec_pages"].int64.filled(0)
         count = np.where(first.true, sock[f"{ring}.pg_vec_len"].int64.filled(0), 0)
-        count = kernel.budget.counts(count, size, "blocks of rings of packets")
+        count = kernel.budget.counts(count, _BLOCK, "blocks of rings of packets")
         owner = np.repeat(np.arange(len(sock)), count)
         step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-        where = first.filled(0).astype(np.uint64)[owner] + step.astype(np.uint64) * np.uint64(size)
+        where = first.filled(0).astype(np.uint64)[owner] + step.astype(np.uint64) * np.uint64(_BLOCK)
         buffer, read = kernel.words(where, what="blocks of rings of packets")
         each = kernel.budget.frames(np.where(read, pages[owner], 0), "pages of rings of packets")
         block = np.repeat(np.arange(len(buffer)), each)
@@ -196,7 +205,7 @@ def terminals(found: Found) -> None:
     kernel = found.kernel
     names = ("tty_fops", "console_fops", "hung_up_tty_fops")
     operations = [address for name in names for address in kernel.symbols.all(name)]
-    file = StructArray(kernel, "struct file", found.objects("filp"))
+    file = found.files
     mine = np.isin(file["f_op"].filled(0), np.array(operations, dtype=np.uint64))
     private = file[np.flatnonzero(mine)].follow("private_data", "struct tty_file_private")
     tty = private.follow("tty")

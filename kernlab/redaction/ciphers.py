@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.slab_pages import ALLOCATED
 from kernlab.redaction.found import Found
@@ -71,7 +70,10 @@ def ipsec(found: Found) -> None:
     state = kernel.types.get("struct xfrm_state")
     if state is None:
         return
-    states = StructArray(kernel, state, found.objects("xfrm_state"))
+    if not found.nets.has("xfrm.state_all"):
+        return
+    heads = found.nets.follow("xfrm.state_all").addresses
+    _, states = list_entries(kernel, heads, "struct xfrm_state", "km.all", what="the states of IPsec")
     for name in ("aalg", "ealg", "aead"):
         if states.has(name):
             pointer = states[name]

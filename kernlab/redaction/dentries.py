@@ -41,7 +41,7 @@ class _Tree:
 
     def __init__(self, found: Found):
         kernel = found.kernel
-        self.address = np.unique(found.objects("dentry", pointers=("dentry_cache",)))
+        self.address = np.unique(found.objects("dentry"))
         self.dentry = StructArray(kernel, "struct dentry", self.address).prefetch(
             "d_name.name", "d_name.len", "d_parent", "d_inode"
         )
@@ -53,7 +53,7 @@ class _Tree:
         self.known = parent.valid & (up >= 0)
         self.root = self.known & (up == own)
         self.up = np.where(self.known, up, own)
-        mount = StructArray(kernel, "struct mount", found.objects("mnt_cache", pointers=("mnt_cache",)))
+        mount = StructArray(kernel, "struct mount", found.objects("mnt_cache"))
         point, top = self.rows(mount["mnt_mountpoint"].values), self.rows(mount["mnt.mnt_root"].values)
         good = (point >= 0) & (top >= 0)
         self.point, self.top = point[good], top[good]

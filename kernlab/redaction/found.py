@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.types import Type
 from kernlab.errors import KernlabError
-from kernlab.linux.slab_caches import cache_names
 from kernlab.linux.slab_pages import ALLOCATED, SlabPages, slab_heads
 from kernlab.linux.slab_states import object_states
 from kernlab.linux.stacks.areas import find_stacks
 from kernlab.linux.stacks.registers import cpu_registers
 from kernlab.linux.tasks import find_tasks
+from kernlab.redaction.caches import CacheNames
 from kernlab.redaction.edits import Edits
 from kernlab.redaction.frames import Frames
 from kernlab.redaction.levels import STRICT
@@ -27,6 +29,13 @@ from kernlab.walk.lists import list_entries
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+#: Which of some structs are what they are taken for: bool[n].
+Judge = Callable[[StructArray], Mask]
+
+
+#: Folders whose contents' names are hidden, on every machine.
+HOMES = tuple(b"/%s/" % name for name in (b"home", b"root"))
 
 
 @dataclass
@@ -46,7 +55,7 @@ class Found:
     edits: Edits
     literals: Literals
     ipv4: set[int] = field(default_factory=set)
-    homes: tuple[bytes, ...] = tuple(b"/%s/" % name for name in (b"home", b"root"))
+    homes: tuple[bytes, ...] = HOMES
     host: dict[bytes, bytes] = field(default_factory=dict)
 
     def prepare(self) -> None:
@@ -79,41 +88,92 @@ class Found:
         return object_states(self.kernel, self.slabs)
 
     @cached_property
-    def _cache_rows(self) -> dict[str, list[int]]:
-        rows: dict[str, list[int]] = {}
-        for row, name in enumerate(cache_names(self.kernel, self.slabs.caches)):
-            rows.setdefault(name, []).append(row)
-        return rows
+    def caches(self) -> CacheNames:
+        """What the slab caches are called, merged ones too."""
+        return CacheNames(self.kernel, self.slabs.caches)
+
+    @cached_property
+    def nets(self) -> StructArray:
+        """Every network namespace, struct net; none where the kernel has no network."""
+        kernel = self.kernel
+        nothing = np.zeros(0, dtype=np.uint64)
+        if kernel.types.get("struct net_device") is None:
+            return StructArray(kernel, kernel.types.get("struct net") or "struct list_head", nothing)
+        heads = kernel.symbols.get("net_namespace_list")
+        if heads is None:
+            kernel.lost("where the list of network namespaces is is not known")
+            return StructArray(kernel, "struct net", nothing)
+        return list_entries(kernel, [heads], "struct net", "list", what="network namespaces")[1]
 
     @cached_property
     def devices(self) -> U64:
         """Every struct net_device of every network namespace, uint64[n]."""
-        kernel = self.kernel
-        heads = kernel.symbols.get("net_namespace_list")
-        if heads is None or kernel.types.get("struct net_device") is None:
+        if not len(self.nets):
             return np.zeros(0, dtype=np.uint64)
-        _, net = list_entries(kernel, [heads], "struct net", "list", what="network namespaces")
         _, device = list_entries(
-            kernel,
-            net.follow("dev_base_head").addresses,
+            self.kernel,
+            self.nets.follow("dev_base_head").addresses,
             "struct net_device",
             "dev_list",
             what="network interfaces",
         )
         return np.unique(device.addresses)
 
-    def objects(self, *names: str, pointers: Iterable[str] = ()) -> U64:
-        """The objects in use of caches, by the caches' names and by variables that point to one, uint64[n]."""
-        slabs = self.slabs
-        rows = [row for name in names for row in self._cache_rows.get(name, [])]
-        symbols = [address for name in pointers if (address := self.kernel.symbols.get(name)) is not None]
-        if symbols:
-            stored, read = self.kernel.words(np.array(symbols, dtype=np.uint64), what="")
-            rows += np.flatnonzero(np.isin(slabs.caches.addresses, stored[read & (stored != 0)])).tolist()
-        mine = np.isin(slabs.cache, np.array(rows, dtype=np.int64))
-        chosen = np.repeat(mine, slabs.objects) & (self.states == ALLOCATED)
+    def objects(self, *names: str, judge: Judge | None = None, kind: Type | str = "") -> U64:
+        """The objects in use of caches, by the names that the kernel asked for, uint64[n].
+
+        Where a cache has been merged with others, `judge` says which of its objects, as structs `kind`, are meant.
+        """
+        caches = self.caches.of(*names)
+        every = self._objects(caches)
+        if judge is None:
+            return every
+        merged = self._objects(caches[[self.caches.is_merged(cache, names) for cache in caches.tolist()]])
+        if not len(merged):
+            return every
+        with self.kernel.quiet():
+            wrong = merged[~judge(StructArray(self.kernel, kind, merged))]
+        return every[~np.isin(every, wrong)]
+
+    def sockets(self, *names: str, family: int | tuple[int, ...]) -> U64:
+        """Sockets in use of some protocols, by their names, that are of an address family (AF_INET, …), uint64[n].
+
+        Time-waits and requests count as sockets; each begins with a struct sock_common.
+        """
+        kind = "struct sock_common"
+        every = self.objects(*names, judge=self._is_socket, kind=kind)
+        of = StructArray(self.kernel, kind, every)["skc_family"]
+        return every[np.isin(of.filled(0), family) & of.valid]
+
+    def _is_socket(self, socks: StructArray) -> Mask:
+        """Those that name a protocol of the kernel's list as theirs."""
+        return socks["skc_prot"].true & np.isin(
+            socks["skc_prot"].filled(0).astype(np.uint64), self.caches.protocols.addresses
+        )
+
+    def _objects(self, caches: U64) -> U64:
+        rows = np.flatnonzero(np.isin(self.slabs.caches.addresses, caches))
+        mine = np.isin(self.slabs.cache, rows)
+        chosen = np.repeat(mine, self.slabs.objects) & (self.states == ALLOCATED)
         found: U64 = self._addresses[chosen]
         return found
+
+    @cached_property
+    def files(self) -> StructArray:
+        """Every struct file in use."""
+        kind = "struct file"
+        return StructArray(self.kernel, kind, self.objects("filp", judge=self._is_file, kind=kind))
+
+    def _is_file(self, files: StructArray) -> Mask:
+        """Those whose inode is of a file system of the kernel's list."""
+        head = self.kernel.symbols.get("super_blocks")
+        if head is None:
+            return files["f_op"].true & files["f_inode"].true
+        _, known = list_entries(
+            self.kernel, [head], "struct super_block", "s_list", what="the list of file systems"
+        )
+        system = files.follow("f_inode")["i_sb"]
+        return system.true & np.isin(system.filled(0).astype(np.uint64), known.addresses)
 
     @cached_property
     def _addresses(self) -> U64:

@@ -10,6 +10,7 @@ from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.redaction.found import Found
 from kernlab.redaction.reading import complete_type, text_at
+from kernlab.walk.lists import list_nodes
 from kernlab.walk.rbtree import rbtree_entries
 
 U64 = npt.NDArray[np.uint64]
@@ -139,7 +140,9 @@ def wireguard(found: Found) -> None:
     private = StructArray(kernel, kind, mine.addresses + np.uint64(-(-size // 32) * 32))
     at = resolve(kind, "static_identity.static_private")
     found.edits.zero(private.addresses + np.uint64(at.hops[-1]), at.type.size, KEY)
-    peers = StructArray(kernel, peer, found.objects("wg_peer"))
+    heads = private.addresses + np.uint64(resolve(kind, "peer_list").hops[-1])
+    _, linked_peers = list_nodes(kernel, heads, what="peers of WireGuard")
+    peers = StructArray(kernel, peer, linked_peers - np.uint64(resolve(peer, "peer_list").hops[-1]))
     for name in (
         "handshake.ephemeral_private",
         "handshake.hash",

@@ -26,7 +26,7 @@ def host_names(found: Found) -> None:
     """The names in every uts_namespace; they are looked for in all text, too, where they are no common words."""
     kernel = found.kernel
     kind = "struct uts_namespace"
-    spaces = found.objects("uts_namespace", pointers=("uts_ns_cache",))
+    spaces = found.objects("uts_namespace")
     first = kernel.symbols.get("init_uts_ns")
     spaces = np.unique(np.append(spaces, np.uint64(first or 0)))
     spaces = spaces[spaces != 0]

@@ -14,36 +14,21 @@ from kernlab.redaction.found import Found
 from kernlab.redaction.reading import complete_type
 from kernlab.redaction.routes import fib_entries
 from kernlab.walk.lists import chain_nodes, list_entries
+from kernlab.walk.rbtree import rbtree_entries
 
 U64 = npt.NDArray[np.uint64]
 
-#: Slab caches whose objects begin with struct sock_common.
-_SOCKETS = (
+#: Protocols with addresses of the Internet; time-waits and requests have slab caches of their own.
+_PROTOCOLS = (
     *(
-        "TCP",
-        "TCPv6",
-        "UDP",
-        "UDPv6",
-        "UDP-Lite",
-        "UDPLITEv6",
-        "RAW",
-        "RAWv6",
-        "PING",
-        "PINGv6",
-        "MPTCP",
-        "MPTCPv6",
+        f"{name}{end}"
+        for name in ("TCP", "UDP", "RAW", "PING", "MPTCP", "SCTP", "DCCP")
+        for end in ("", "v6")
     ),
-    *(
-        "tw_sock_TCP",
-        "tw_sock_TCPv6",
-        "request_sock_TCP",
-        "request_sock_TCPv6",
-        "SCTP",
-        "SCTPv6",
-        "DCCP",
-        "DCCPv6",
-    ),
+    *("UDP-Lite", "UDPLITEv6", "L2TP/IP", "L2TP/IPv6"),
 )
+_MINI = tuple(f"{kind}_{name}" for kind in ("tw_sock", "request_sock") for name in _PROTOCOLS)
+_INET, _INET6 = 2, 10
 _MAC, _LONGEST_HARDWARE = 6, 32
 _MOST_BUCKETS = 1 << 20
 #: Different bytes of an address that is looked for everywhere: fe80::1 has four.
@@ -114,16 +99,16 @@ def _mac(found: Found, address: bytes) -> None:
 
 
 def _sockets(found: Found) -> None:
-    sock = StructArray(found.kernel, "struct sock_common", found.objects(*_SOCKETS))
+    kernel, families = found.kernel, (_INET, _INET6)
+    sock = StructArray(kernel, "struct sock_common", found.sockets(*_PROTOCOLS, *_MINI, family=families))
     _four(found, sock, "skc_daddr", "skc_rcv_saddr")
-    six = (sock["skc_family"] == 10).true
+    six = (sock["skc_family"] == _INET6).true
     _sixteen(found, sock[np.flatnonzero(six)], "skc_v6_daddr", "skc_v6_rcv_saddr")
-    whole = found.objects(*(name for name in _SOCKETS if not name.startswith(("tw_", "request_"))))
-    inet = StructArray(found.kernel, "struct inet_sock", whole)
+    inet = StructArray(kernel, "struct inet_sock", found.sockets(*_PROTOCOLS, family=families))
     _four(found, inet, "inet_saddr", "cork.fl.u.ip4.daddr", "cork.fl.u.ip4.saddr")
     pinet = inet.follow("pinet6") if inet.has("pinet6") else None
     if pinet is not None:
-        pinet = pinet[np.flatnonzero(pinet.valid & (inet["sk.__sk_common.skc_family"] == 10).true)]
+        pinet = pinet[np.flatnonzero(pinet.valid & (inet["sk.__sk_common.skc_family"] == _INET6).true)]
         _sixteen(found, pinet, "saddr", "daddr_cache")
 
 
@@ -209,17 +194,42 @@ def _routes(found: Found) -> None:
         "nh_common.nhc_gw.ipv4",
         "nh_saddr",
     )
-    route = StructArray(kernel, "struct rtable", found.objects("ip_dst_cache"))
+    route = StructArray(
+        kernel, "struct rtable", _cached_routes(found, "ip_dst_cache", "struct rtable", _INET)
+    )
     _four(found, route, "rt_gw4", "rt_gateway")
-    six = StructArray(kernel, "struct rt6_info", found.objects("ip6_dst_cache"))
-    _sixteen(found, six, "rt6i_dst.addr", "rt6i_src.addr", "rt6i_gateway")
+    if kernel.types.get("struct rt6_info") is not None:
+        six = StructArray(
+            kernel, "struct rt6_info", _cached_routes(found, "ip6_dst_cache", "struct rt6_info", _INET6)
+        )
+        _sixteen(found, six, "rt6i_dst.addr", "rt6i_src.addr", "rt6i_gateway")
+
+
+def _cached_routes(found: Found, cache: str, kind: str, family: int) -> U64:
+    """Routes that were looked up. In a merged cache they are those whose operations name that very cache."""
+    own = found.caches.of(cache)
+
+    def is_route(routes: StructArray) -> npt.NDArray[np.bool_]:
+        operations = routes.follow("dst.ops")
+        of = operations["kmem_cachep"]
+        return (operations["family"] == family).true & of.true & np.isin(of.filled(0).astype(np.uint64), own)
+
+    return found.objects(cache, judge=is_route, kind=kind)
 
 
 def _peers(found: Found) -> None:
-    peer = StructArray(found.kernel, "struct inet_peer", found.objects("inet_peer_cache"))
-    family = peer["daddr.family"]
-    _four(found, peer[np.flatnonzero((family == 2).true)], "daddr.a4.addr")
-    _sixteen(found, peer[np.flatnonzero((family == 10).true)], "daddr.a6")
+    """Machines that were talked to (net/ipv4/inetpeer.c), by the trees of each network namespace."""
+    kernel = found.kernel
+    if kernel.types.get("struct inet_peer") is None:
+        return
+    for path, family, member in (("ipv4.peers", _INET, "daddr.a4.addr"), ("ipv6.peers", _INET6, "daddr.a6")):
+        if not found.nets.has(path):
+            continue
+        base = found.nets.follow(path)
+        root = base.addresses[base.valid] + np.uint64(resolve(base.type, "rb_root").hops[-1])
+        _, peer = rbtree_entries(kernel, root, "struct inet_peer", "rb_node", what="machines talked to")
+        mine = peer[np.flatnonzero((peer["daddr.family"] == family).true)]
+        (_four if family == _INET else _sixteen)(found, mine, member)
 
 
 def _connections(found: Found) -> None:
@@ -233,5 +243,5 @@ def _connections(found: Found) -> None:
         family = tracked[f"tuplehash[{way}].tuple.src.l3num"]
         for side in ("src", "dst"):
             path = f"tuplehash[{way}].tuple.{side}.u3"
-            _four(found, tracked[np.flatnonzero((family == 2).true)], f"{path}.ip")
-            _sixteen(found, tracked[np.flatnonzero((family == 10).true)], path)
+            _four(found, tracked[np.flatnonzero((family == _INET).true)], f"{path}.ip")
+            _sixteen(found, tracked[np.flatnonzero((family == _INET6).true)], path)

@@ -187,6 +187,9 @@ def make_plan(kernel: Kernel, level: str, known: RedactionMap) -> Plan:
                 continue
         swept[frames.index[kind == Kind.PAGE_TABLE]] = False
         sides = neighbours(kernel, frames)
+    if found.caches.missing:
+        names = ", ".join(found.caches.missing)
+        losses.insert(0, f"what lies in the slab caches {names} could not be found, so some may be left")
     # What tables lose as well they say themselves.
     own = dict.fromkeys([*losses, *scope.losses])
     losses = [loss for loss in own if loss not in common.losses]

@@ -38,9 +38,7 @@ def control_groups(found: Found) -> None:
     if not found.strict:
         return
     kernel = found.kernel
-    node = StructArray(
-        kernel, "struct kernfs_node", found.objects("kernfs_node_cache", pointers=("kernfs_node_cache",))
-    )
+    node = StructArray(kernel, "struct kernfs_node", found.objects("kernfs_node_cache"))
     folder, name, kinds = node["priv"], node["name"], node["flags"]
     # kernfs_type: KERNFS_DIR is 1; the folders of control groups have them as their private data.
     is_folder = (kinds & 0xF == 1).true & folder.true
