@@ -111,7 +111,11 @@ def told(done: Redacted) -> Iterator[str]:
     """The manifest in lines: what was hidden, how many times, and the proof."""
     hidden = done.manifest["hidden"]
     margin = max((len(f"{count:,}") for count in hidden.values()), default=0)
-    yield f"Hidden at level {done.manifest['level']}:"
+    level, before = done.manifest["level"], done.manifest["redacted_before"]
+    if before == level:
+        yield f"Redacted at level {level} already: its memory is as it was."
+    else:
+        yield f"Hidden at level {level}:" if before is None else f"Hidden at level {level}, beyond {before}:"
     yield from (f"  {count:>{margin},}  {kind}" for kind, count in hidden.items())
     frames = done.manifest["file"]["frames"]
     yield f"  {done.manifest['frames_left_out']:,} page frames left out, {frames:,} kept"

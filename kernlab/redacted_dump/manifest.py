@@ -17,17 +17,22 @@ FORMAT = "kernlab redaction manifest 1"
 
 def manifest(
     level: str,
+    before: str | None,
     counts: dict[str, int],
     written: Written,
     left_out: int,
     notes_left_out: int,
     proof: Proof | None,
 ) -> dict[str, Any]:
-    """What to write as JSON. `left_out`: frames of the original that the redacted dump lacks; None: not proven."""
+    """What to write as JSON. `left_out`: frames of the original that the redacted dump lacks; proof None: not proven.
+
+    `before` is the level at which the original had been redacted already: one that is as high as `level` was kept.
+    """
     return {
         "format": FORMAT,
         "kernlab": sys.modules["kernlab"].__version__,
         "level": level,
+        "redacted_before": before,
         "hidden": counts,
         "frames_left_out": left_out,
         "notes_left_out": notes_left_out,

@@ -96,6 +96,8 @@ def _made(
         map_file = Path(scratch) / "map.json"
         with open_dump(source, redact=level, redaction_map=known, **opening) as hidden:
             assert hidden.redaction is not None
+            # What was redacted more before stays so.
+            level, before = hidden.redaction.level, hidden.redaction.before
             written, notes_left_out = _write(hidden, aside, level)
             hidden.redaction.write_map(map_file)
             if map_path is not None:
@@ -107,7 +109,7 @@ def _made(
             if verify:
                 with open_dump(aside) as redacted:
                     proof = prove(original, redacted, aside, read_map(map_file), named)
-    return manifest(level, counts, written, left_out, notes_left_out, proof), proof
+    return manifest(level, before, counts, written, left_out, notes_left_out, proof), proof
 
 
 def _write(hidden: Dump, path: Path, level: str) -> tuple[Written, int]:

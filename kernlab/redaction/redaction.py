@@ -6,21 +6,32 @@ import os
 
 from kernlab.core.kernel import Kernel
 from kernlab.formats.base import DumpFile
+from kernlab.redaction.as_written import level_before, plan_as_written
 from kernlab.redaction.columns import columns
 from kernlab.redaction.house_key import dump_key
-from kernlab.redaction.levels import check_level
+from kernlab.redaction.levels import LEVELS, check_level
 from kernlab.redaction.map_file import RedactionMap
 from kernlab.redaction.plan import Plan, make_plan
 from kernlab.redaction.redacted_file import RedactedFile
 
 
 class Redaction:
-    """What was hidden in a dump, at which `level`."""
+    """What was hidden in a dump, at which `level`.
 
-    def __init__(self, file: RedactedFile, plan: Plan):
+    `before` is the level at which it had been redacted already when its file was written (`kernlab redact`), or None.
+    Where that hides as much as was asked for, it is the `level`, the memory stays as it is, and nothing is counted.
+    """
+
+    def __init__(self, file: RedactedFile, plan: Plan, before: str | None = None):
         self._file = file
         self._plan = plan
         self.level = plan.level
+        self.before = before
+
+    @property
+    def is_as_written(self) -> bool:
+        """Did the file's own redaction hide enough, so that nothing was hidden now?"""
+        return self.before == self.level
 
     @property
     def counts(self) -> dict[str, int]:
@@ -34,7 +45,7 @@ class Redaction:
     @property
     def columns(self) -> dict[str, list[str]]:
         """The columns of tables whose values may differ from those of the same dump without redaction."""
-        return columns(self.level)
+        return {"info": ["file"]} if self.is_as_written else columns(self.level)
 
     def text(self, text: str) -> str:
         """The same of text that does not come from the dump's memory, such as a file's name or a log beside it."""
@@ -48,6 +59,8 @@ class Redaction:
         self._plan.map.write(path)
 
     def __repr__(self) -> str:
+        if self.is_as_written:
+            return f"<redaction {self.level}: as it was written>"
         told = ", ".join(f"{count:,} × {kind}" for kind, count in self.counts.items())
         return f"<redaction {self.level}: {told or 'nothing'}>"
 
@@ -66,10 +79,14 @@ def redacted(
 
     Parameters: level "share" or "strict"; redaction_map, the file of an earlier redaction's map, whose names and
     addresses become what they became then. Raises KernlabError for a level that there is not, a map that is none, and
-    a dump of which not even the users' pages can be told.
+    a dump of which not even the users' pages can be told. A dump that was written redacted as much stays as it is.
     """
     check_level(level)
     known = _fresh_map(file) if redaction_map is None else RedactionMap.read(redaction_map)
-    plan = make_plan(kernel, level, known)
+    before = level_before(kernel)
+    if before is not None and LEVELS.index(before) >= LEVELS.index(level):
+        plan = plan_as_written(kernel, before, known)
+    else:
+        plan = make_plan(kernel, level, known)
     hidden = RedactedFile(file, plan)
-    return hidden, Redaction(hidden, plan)
+    return hidden, Redaction(hidden, plan, before)

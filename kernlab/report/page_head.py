@@ -88,6 +88,8 @@ def provenance(dump: Dump, *, sha256: bool = True) -> PageData:
         data["redaction"] = {"level": redaction.level, "counts": dict(sorted(redaction.counts.items()))}
     else:
         data["redaction"] = {"level": "none", "counts": {}}
+    if isinstance(facts["redacted"], str):
+        data["redaction"]["before"] = facts["redacted"]
     body = "".join(
         f'<tr><th scope="row">{escape_html(label)}</th><td>{escape_html(value)}</td></tr>'
         for label, value in rows

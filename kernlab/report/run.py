@@ -170,7 +170,9 @@ def _finished(notebook: Any, redact: str, own: bool) -> None:
             raise KernlabError(f"what was redacted could not be written: {output.ename}: {output.evalue}")
     said = "".join(output.get("text", "") for output in cell.outputs if output.get("name") == "stdout")
     levels = json.loads(said)["levels"] if said else []
-    wrong = [level for level in levels if level != redact]
+    # A dump that was redacted more when it was written stays so.
+    enough = LEVELS[LEVELS.index(redact) :] if redact != "none" else ("none",)
+    wrong = [level for level in levels if level not in enough]
     if wrong and own:
         raise KernlabError(
             f"the notebook opened a dump with redact={wrong[0]!r}, and the report shall have {redact!r}: open it with "

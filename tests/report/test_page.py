@@ -75,6 +75,16 @@ def test_what_was_redacted_is_counted():
     assert "as it is" in soup(report(redaction={"level": "none", "counts": {}})).get_text()
 
 
+@pytest.mark.parametrize(("level", "kept"), [("strict", True), ("none", True), ("share", False)])
+def test_a_dump_that_was_redacted_when_it_was_written_is_told(level, kept):
+    counts = {} if kept else {"host name": 3}
+    text = soup(report(redaction={"level": level, "counts": counts, "before": "strict"})).get_text()
+    assert ("is shown as it is" in text) is kept
+    assert "had been redacted" in text
+    assert "nothing that it covers was met" not in text
+    assert "Nothing: this report" not in text
+
+
 def test_headings_have_no_jumps_and_contents_lead_to_them():
     made = soup(
         markdown("# Title"),

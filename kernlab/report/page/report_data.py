@@ -27,10 +27,12 @@ class Lead:
 
 @dataclass(frozen=True)
 class Redaction:
-    """How much was taken out: the level's name, and how many times of each kind."""
+    """How much was taken out: the level's name, and how many times of each kind; `before`, the level at which the dump
+    had been redacted already when its file was written ('' for any other)."""
 
     level: str
     counts: tuple[tuple[str, int], ...]
+    before: str = ""
 
 
 @dataclass
@@ -72,7 +74,7 @@ def _redaction(said: Mapping[str, Any]) -> Redaction:
     counts = said.get("counts")
     pairs = counts.items() if isinstance(counts, Mapping) else ()
     kept = tuple((_text(kind, _LONGEST_TITLE), int(n)) for kind, n in pairs if isinstance(n, int))
-    return Redaction(_text(said.get("level", "")), tuple(sorted(kept)))
+    return Redaction(_text(said.get("level", "")), tuple(sorted(kept)), _text(said.get("before", "")))
 
 
 def _text(value: Any, most: int = _LONGEST) -> str:
