@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from kernlab.formats.kdump.header import HEADER
 from kernlab.redacted_dump.compare import Compared, compare
 from kernlab.redacted_dump.search import SHORTEST, search
 from kernlab.redaction.frames import Frames, constant
+from kernlab.redaction.vocabulary import Vocabulary
 
 #: Kinds of secrets that name a machine by a number, and may stand in memory as one.
 _IPV4, _IPV6, _MAC = "IPv4 address", "IPv6 address", "MAC address"
 _PATH = "path below home"
+#: Names that may be a common word (a host called server): those are replaced in their places only, as tables show.
+_NAMES = frozenset(("host name", "user name"))
 #: Names by themselves are no proof: files, symbols and threads of the kernel may have the same. The path to one is.
 _SHARED = frozenset(("name of a file", "name of a program", "name of a key", "command line"))
 #: Bytes of an IPv4 address that other numbers have, too: small numbers and masks.
@@ -74,7 +77,7 @@ def prove(
 
     Raises KernlabError where a dump cannot be read at all.
     """
-    secrets = dict(needles(known))
+    secrets = dict(needles(known, Vocabulary(original.kernel).has))
     return Proof(
         tuple(compare(original, redacted)),
         named,
@@ -83,14 +86,21 @@ def prove(
     )
 
 
-def needles(known: Mapping[str, Any]) -> Iterator[tuple[bytes, tuple[str, str]]]:
-    """What is looked for, with its kind and form: what the map replaced in text, and addresses as numbers, too."""
+def needles(
+    known: Mapping[str, Any], is_common: Callable[[bytes], bool]
+) -> Iterator[tuple[bytes, tuple[str, str]]]:
+    """What is looked for, with its kind and form: what the map replaced in text, and addresses as numbers, too.
+
+    `is_common` says of a name whether it is a word that stands in dumps of machines with other names.
+    """
     for kind, pairs in known.get("seen", {}).items():
         for original, became in pairs.items():
             text = original.encode("utf-8", "surrogateescape")
             if original == became or len(text) < SHORTEST:
                 continue
             if kind in _SHARED or (kind == _PATH and "/" not in original):
+                continue
+            if kind in _NAMES and is_common(text):
                 continue
             yield text, (kind, "text")
             yield text.decode("utf-8", "replace").encode("utf-16-le"), (kind, "UTF-16")
