@@ -170,6 +170,9 @@ def _finished(notebook: Any, redact: str, own: bool) -> None:
             raise KernlabError(f"what was redacted could not be written: {output.ename}: {output.evalue}")
     said = "".join(output.get("text", "") for output in cell.outputs if output.get("name") == "stdout")
     levels = json.loads(said)["levels"] if said else []
+    if not levels and not own:
+        # A page on which every section failed for one reason is no report.
+        raise KernlabError(_first_error(notebook) or "the template opened no dump")
     # A dump that was redacted more when it was written stays so.
     enough = LEVELS[LEVELS.index(redact) :] if redact != "none" else ("none",)
     wrong = [level for level in levels if level not in enough]
@@ -180,6 +183,11 @@ def _finished(notebook: Any, redact: str, own: bool) -> None:
         )
     if wrong:
         raise KernlabError(f"the dump was opened with redact={wrong[0]!r} instead of {redact!r}")
+
+
+def _first_error(notebook: Any) -> str:
+    errors = (output for cell in notebook.cells for output in cell.get("outputs", ()))
+    return next((str(output.evalue) for output in errors if output.output_type == "error"), "")
 
 
 class _Hashing:

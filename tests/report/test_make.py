@@ -137,6 +137,14 @@ def test_a_notebook_that_opens_a_dump_unredacted_makes_no_shared_report(tmp_path
     assert not (tmp_path / "r.html").exists()
 
 
+def test_a_file_that_is_no_dump_makes_no_report(tmp_path: Path) -> None:
+    other = tmp_path / "vmcore-dmesg.txt"
+    other.write_text("[    0.000000] Linux version 6.1.0\n" * 200)
+    with pytest.raises(KernlabError, match=r"vmcore-dmesg\.txt is text"):
+        make(other, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_kernel_that_dies_is_an_error_that_names_the_cell(tmp_path: Path) -> None:
     template = own(tmp_path, ("x = 1", []), ("import os; os._exit(3)", []))
     with pytest.raises(KernlabError, match=r"died in cell \d of \d \(import os; os._exit\(3\)\)"):
