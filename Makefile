@@ -12,9 +12,9 @@ BUILD := build
 
 # Another Python for .venv: make PYTHON=/usr/bin/python3.12 test
 PYTHON ?=
-# A dump opened once per worker serves all tests of a file, which go in tests/conftest.py's order. Three workers on two cores:
+# A dump opened once per worker serves all tests of a file, which go in tests/conftest.py's order. Four workers on two cores:
 # browsers and guests are waited for.
-PYTEST_FLAGS ?= -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help

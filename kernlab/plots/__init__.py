@@ -37,7 +37,7 @@ class Plots(Spelt):
         """Where the machine's memory is: each use as a bar, its kinds below; shares are of what the kernel manages.
 
         >>> dump.plot.memory().get_title("left")
-        'Where the memory is: 639.5 MiB'
+        'Where the memory is: 434.0 MiB'
         """
         from kernlab.plots.memory import memory
 
