@@ -221,7 +221,7 @@ class Plots(Spelt):
         """How many requests the disk worked on at a time; parameters as for `io_offsets`.
 
         >>> dump.plot.io_depth("vda/trace").get_title("left")
-        'Queue depth: 0.00056 on average, 7 at most, 0 at the end'
+        'Queue depth: less than 0.01 on average, 7 at most, 0 at the end'
         """
         from kernlab.plots.io import depth
 
