@@ -72,6 +72,8 @@ class Contents:
         "Locks that are waited for or held, one row each, with holder and waiters.",
     )
 
+    # Processes: credentials, signals, keys, what they held.
+
     memory: lazy[pd.DataFrame] = lazy(
         "kernlab.tables.memory.memory:memory",
         "Where the memory is: bytes of each kind on each NUMA node, all of it.",
@@ -144,9 +146,25 @@ class Contents:
         """Where a value, some bytes or pointers to something stand in memory, and whose they are."""
         raise NotImplementedError
 
+    # Who allocated it.
+
+    # Files.
+
     tmpfs: lazy[Frame] = lazy(
         "kernlab.tables.files.tmpfs:tmpfs", "File systems in memory (tmpfs), with what lies in each."
     )
+
+    # Network.
+
+    # Block devices.
+
+    # Devices, interrupts, timers.
+
+    # Scheduling.
+
+    # Containers.
+
+    # The system.
 
     info: lazy[pd.Series[Any]] = lazy(
         "kernlab.tables.system.info:info", "What the dump is and how the machine died."

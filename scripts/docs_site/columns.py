@@ -31,7 +31,14 @@ GROUPS = {
     "memory": Group(
         "Memory", "Every page of the machine, every cache, every area: by kind, by owner, by address."
     ),
-    "files": Group("Files", "File systems."),
+    "files": Group("Files", "Open files, mounts, file systems, locks on files."),
+    "network": Group("Network", "Sockets, devices, neighbours, routes."),
+    "block": Group(
+        "Block devices", "Disks, what they still had to do, and what may have changed since the crash."
+    ),
+    "devices": Group("Devices and interrupts", "Devices, interrupts, timers, work."),
+    "scheduling": Group("Scheduling", "CPUs, their queues, RCU, delays."),
+    "containers": Group("Containers", "Control groups, pressure, namespaces."),
     "system": Group("The system", "What it was, what it said, and what was loaded."),
     "traces": Group("Traces", "What relay, blktrace and ftrace still had in memory.", ("relay", "ftrace")),
     "replay": Group("Replay", "The last seconds, on one clock that ends at the crash.", ("replay",)),

@@ -1,0 +1,1 @@
+"""Who allocated memory: stack depot, page_owner, SLUB's tracks, KFENCE, allocation tags."""

@@ -1,0 +1,1 @@
+"""Block devices: disks, requests, bios; structs in, columns out."""

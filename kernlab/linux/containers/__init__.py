@@ -1,0 +1,1 @@
+"""Control groups, pressure, namespaces; structs in, columns out."""

@@ -1,0 +1,1 @@
+"""Devices, interrupts, timers, work; structs in, columns out."""

@@ -1,0 +1,1 @@
+"""The network: sockets, devices, neighbours, routes; structs in, columns out."""

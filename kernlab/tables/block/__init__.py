@@ -1,0 +1,1 @@
+"""Tables of block devices and what they still had to do."""

@@ -1,0 +1,1 @@
+"""Tables of control groups, pressure and namespaces."""

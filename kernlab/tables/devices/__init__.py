@@ -1,0 +1,1 @@
+"""Tables of devices, interrupts, timers and work."""

@@ -1,0 +1,1 @@
+"""Tables of CPUs, their queues, RCU and delays."""
