@@ -314,12 +314,100 @@ static void nodes(void)
         }
 }
 
+/* A link's target, or where it leads when `whole`, in one word; "-" where there is none. */
+static void leads_to(const char *path, int whole)
+{
+    char target[PATH_MAX] = "-";
+    ssize_t size = 0;
+
+    if (whole ? !realpath(path, target) : (size = readlink(path, target, sizeof target - 1)) < 0)
+        strcpy(target, "-");
+    else if (!whole)
+        target[size] = 0;
+    add(" ", 1);
+    add(target, strlen(target));
+}
+
+/* Every device of every bus (or class): its bus, where it lies, its driver, and some of its files, in one line. */
+static void devices(const char *top, const char *below, const char *name)
+{
+    static const char *files[] = {"power/runtime_status", "numa_node", "vendor", "device", "subsystem_vendor",
+                                  "subsystem_device", "class", "revision", "irq", "modalias", "dev"};
+    struct dirent **buses, **entries;
+    char path[PATH_MAX], one[2 * PATH_MAX];
+    int count = scandir(top, &buses, is_shown, versionsort), i, j;
+    size_t k;
+
+    used = 0;
+    for (i = 0; i < count; i++) {
+        int found;
+        snprintf(path, sizeof path, "%s/%s%s", top, buses[i]->d_name, below);
+        found = scandir(path, &entries, is_shown, versionsort);
+        for (j = 0; j < found; j++) {
+            struct stat info;
+            snprintf(path, sizeof path, "%s/%s%s/%s", top, buses[i]->d_name, below, entries[j]->d_name);
+            if (!lstat(path, &info) && S_ISLNK(info.st_mode)) {
+                add(buses[i]->d_name, strlen(buses[i]->d_name));
+                leads_to(path, 1);
+                snprintf(one, sizeof one, "%s/driver", path);
+                leads_to(one, 0);
+                for (k = 0; k < sizeof files / sizeof *files; k++) {
+                    snprintf(one, sizeof one, "%s/%s", path, files[k]);
+                    if (!access(one, R_OK)) {
+                        add(" ", 1);
+                        add(files[k], strlen(files[k]));
+                        add("=", 1);
+                        line(one);
+                    }
+                }
+                add("\n", 1);
+            }
+            free(entries[j]);
+        }
+        if (found >= 0)
+            free(entries);
+        free(buses[i]);
+    }
+    if (count >= 0)
+        free(buses);
+    if (used)
+        member(name);
+    used = 0;
+}
+
+/* The same files of each folder, as "== FOLDER FILE" and their contents. */
+static void texts(const char *top, const char *const *files, const char *name)
+{
+    struct dirent **entries;
+    char path[PATH_MAX], text[2 * PATH_MAX];
+    int count = scandir(top, &entries, is_shown, versionsort), i;
+
+    used = 0;
+    for (i = 0; i < count; i++) {
+        const char *const *file;
+        for (file = files; *file; file++) {
+            snprintf(path, sizeof path, "%s/%s/%s", top, entries[i]->d_name, *file);
+            if (!access(path, R_OK)) {
+                add(text, snprintf(text, sizeof text, "== %s %s\n", entries[i]->d_name, *file));
+                line(path);
+                add("\n", 1);
+            }
+        }
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+    if (used)
+        member(name);
+    used = 0;
+}
+
 int main(int count, char **words)
 {
     static const char *early[] = {"version", "cmdline", "cpuinfo", "modules", "iomem", "ioports", "kallsyms", "mounts",
                                   "partitions", "devices", "misc", "filesystems", "swaps", "locks", "consoles", "cgroups",
-                                  "keys", "sched_debug", "timer_list", "crypto", "mdstat", "key-users"};
-    static const char *late[] = {"interrupts", "softirqs", "stat", "diskstats", "vmallocinfo", "loadavg", "uptime",
+                                  "keys", "sched_debug", "crypto", "mdstat", "key-users"};
+    static const char *late[] = {"timer_list", "interrupts", "softirqs", "stat", "diskstats", "vmallocinfo", "loadavg", "uptime",
                                  "pagetypeinfo", "buddyinfo", "zoneinfo", "vmstat", "slabinfo", "meminfo"};
     static const char *ipc[] = {"shm", "msg", "sem"};
     char path[PATH_MAX], name[PATH_MAX];
@@ -369,6 +457,14 @@ int main(int count, char **words)
         one("/proc/kpageflags", "kpageflags");
         one("/proc/kpagecount", "kpagecount");
     }
+    devices("/sys/bus", "/devices", "bus_devices");
+    devices("/sys/class", "", "class_devices");
+    texts("/sys/bus/pci/devices", (const char *const[]){"resource", NULL}, "pci_resource");
+    texts("/sys/kernel/irq", (const char *const[]){"actions", "chip_name", "hwirq", "name", "type", "wakeup", NULL},
+          "sys_irq");
+    texts("/proc/irq", (const char *const[]){"smp_affinity_list", "effective_affinity_list", "spurious", "node", NULL},
+          "proc_irq");
+    folder("/sys/class/dmi/id", "dmi/", 0);
     slabs();
     folder("/proc/pressure", "pressure_", 0);
     folder("/sys/fs/cgroup", "cgroup/", 16);
