@@ -10,11 +10,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/bpf.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/klog.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -299,6 +302,104 @@ static void gather(const char *folder, const char *file, const char *name)
     used = 0;
 }
 
+/* The callers of slab caches as kernels before 5.14 list them, below slab_calls/. */
+static void calls(void)
+{
+    static const char *files[] = {"alloc_calls", "free_calls"};
+    struct dirent **entries;
+    char path[PATH_MAX], name[PATH_MAX];
+    int count = scandir("/sys/kernel/slab", &entries, is_shown, alphasort), i;
+    size_t k;
+
+    for (i = 0; i < count; i++) {
+        struct stat info;
+        snprintf(path, sizeof path, "/sys/kernel/slab/%s", entries[i]->d_name);
+        /* An alias is a link. */
+        for (k = 0; !lstat(path, &info) && S_ISDIR(info.st_mode) && k < sizeof files / sizeof *files; k++) {
+            char file[PATH_MAX + 16];
+            snprintf(file, sizeof file, "%s/%s", path, files[k]);
+            snprintf(name, sizeof name, "slab_calls/%.200s/%s", entries[i]->d_name, files[k]);
+            used = 0;
+            if (append(file) && used)
+                member(name);
+            used = 0;
+        }
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+}
+
+static int bpf(int command, union bpf_attr *words) { return syscall(__NR_bpf, command, words, sizeof *words); }
+
+/* What BPF_OBJ_GET_INFO_BY_FD says of the object behind `id`; 0 where there is nothing. */
+static int bpf_info(int open_by_id, unsigned id, void *info, unsigned size)
+{
+    union bpf_attr words;
+    int file, result;
+
+    memset(&words, 0, sizeof words);
+    words.prog_id = id;
+    if ((file = bpf(open_by_id, &words)) < 0)
+        return 0;
+    memset(&words, 0, sizeof words);
+    words.info.bpf_fd = file;
+    words.info.info_len = size;
+    words.info.info = (uintptr_t)info;
+    result = bpf(BPF_OBJ_GET_INFO_BY_FD, &words);
+    close(file);
+    return !result;
+}
+
+/* BPF programs and maps, a line of "prog" or "map", the id and its fields each. */
+static void bpf_objects(void)
+{
+    union bpf_attr words;
+    unsigned id, k;
+    char text[512];
+
+    used = 0;
+    for (id = 0;; id = words.next_id) {
+        struct bpf_prog_info info = {0};
+        unsigned maps[64] = {0};
+
+        memset(&words, 0, sizeof words);
+        words.start_id = id;
+        if (bpf(BPF_PROG_GET_NEXT_ID, &words))
+            break;
+        info.nr_map_ids = sizeof maps / sizeof *maps;
+        info.map_ids = (uintptr_t)maps;
+        if (!bpf_info(BPF_PROG_GET_FD_BY_ID, words.next_id, &info, sizeof info))
+            continue;
+        add(text, snprintf(text, sizeof text,
+                           "prog %u type=%u name=%s jited=%u xlated=%u loaded=%llu uid=%u btf=%u runs=%llu ns=%llu tag=",
+                           info.id, info.type, info.name, info.jited_prog_len, info.xlated_prog_len,
+                           (unsigned long long)info.load_time, info.created_by_uid, info.btf_id,
+                           (unsigned long long)info.run_cnt, (unsigned long long)info.run_time_ns));
+        for (k = 0; k < sizeof info.tag; k++)
+            add(text, snprintf(text, sizeof text, "%02x", info.tag[k]));
+        add(" maps=", 6);
+        for (k = 0; k < info.nr_map_ids && k < sizeof maps / sizeof *maps; k++)
+            add(text, snprintf(text, sizeof text, "%s%u", k ? "," : "", maps[k]));
+        add("\n", 1);
+    }
+    for (id = 0;; id = words.next_id) {
+        struct bpf_map_info info = {0};
+
+        memset(&words, 0, sizeof words);
+        words.start_id = id;
+        if (bpf(BPF_MAP_GET_NEXT_ID, &words))
+            break;
+        if (bpf_info(BPF_MAP_GET_FD_BY_ID, words.next_id, &info, sizeof info))
+            add(text, snprintf(text, sizeof text, "map %u type=%u name=%s key=%u value=%u entries=%u flags=%u btf=%u\n",
+                               info.id, info.type, info.name, info.key_size, info.value_size, info.max_entries,
+                               info.map_flags, info.btf_id));
+    }
+    if (used)
+        member("bpf");
+    used = 0;
+}
+
 static void nodes(void)
 {
     static const char *files[] = {"meminfo", "numastat", "vmstat", "cpulist"};
@@ -466,6 +567,14 @@ int main(int count, char **words)
           "proc_irq");
     folder("/sys/class/dmi/id", "dmi/", 0);
     slabs();
+    bpf_objects();
+    /* Who allocated what, where the kernel was told to note it. */
+    folder("/sys/kernel/debug/slab", "slab_traces/", 1);
+    folder("/sys/kernel/debug/kfence", "kfence/", 0);
+    one("/sys/kernel/debug/page_owner", "page_owner");
+    one("/proc/allocinfo", "allocinfo");
+    one("/proc/config.gz", "config.gz");
+    calls();
     folder("/proc/pressure", "pressure_", 0);
     folder("/sys/fs/cgroup", "cgroup/", 16);
     for (k = 0; k < sizeof late / sizeof *late; k++) {
