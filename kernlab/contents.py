@@ -160,6 +160,17 @@ class Contents:
 
     # Devices, interrupts, timers.
 
+    irqs: lazy[Frame] = lazy(
+        "kernlab.tables.devices.irqs:irqs", "Interrupts with their counts per CPU (/proc/interrupts)."
+    )
+    softirqs: lazy[Frame] = lazy(
+        "kernlab.tables.devices.softirqs:softirqs",
+        "Softirqs with their counts per CPU, and which are pending (/proc/softirqs).",
+    )
+    ioports: lazy[Frame] = lazy(
+        "kernlab.tables.devices.ioports:ioports", "I/O ports and who has them (/proc/ioports)."
+    )
+
     # Scheduling.
 
     # Containers.

@@ -136,6 +136,8 @@ LAYOUTS: dict[str, Absence] = {
         symbols=("__per_cpu_offset", "nr_cpu_ids", "qnodes"),
         types=("struct qnode", "struct mcs_spinlock"),
         members=(
+            "struct irq_common_data.affinity",
+            "struct irq_common_data.effective_affinity",
             "struct task_struct.on_cpu",
             "struct task_struct.cpu",
             "struct thread_info.cpu",
@@ -370,6 +372,7 @@ OPTIONS: dict[str, Option] = {
     "VMAP_STACK": Option(
         Absence(members=("struct task_struct.stack_vm_area",)),
     ),
+    "X86_MCE": Option(Absence(symbols=("mce_exception_count", "mce_poll_count")), {"irqs": Others()}),
     "ZSWAP": Option(
         Absence(
             symbols=("zswap_stored_pages", "zswap_pool_total_size", "zswap_pools"),

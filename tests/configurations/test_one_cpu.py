@@ -13,6 +13,7 @@ from configurations.test_options import TABLES, build, differences
 from support.absent import Absence
 from support.overlay import Overlay
 
+from kernlab.linux.devices.interrupts import descriptors
 from kernlab.linux.zones import nodes, zones
 from kernlab.walk.cpus import cpus, smp
 
@@ -20,11 +21,13 @@ DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 _PERCPU_SYMBOLS = (
     *("runqueues", "vm_event_states", "pcpu_hot", "hardirq_stack_ptr", "cea_exception_stacks"),
     *("irq_stack_backing_store", "sched_clock_data", "cyc2ns"),
+    *("kstat", "irq_stat", "__softirq_pending", "mce_exception_count", "mce_poll_count"),
 )
 _MASKS = ("possible", "online", "present")
 
 #: What rests on per-CPU parts that such a kernel does not have.
 _PARTS = {
+    "irqs": ("affinity", "effective_affinity"),
     "tasks": ("cpu", "on_cpu", "rss_bytes"),
     "tmpfs": ("used_bytes",),
     "slabs": ("active", "used_bytes"),
@@ -50,6 +53,7 @@ def pair(request, opened):
         (zone, ("per_cpu_pageset", "per_cpu_zonestats", "pageset")),
         (node, ("per_cpu_nodestats",)),
         (cache, ("cpu_slab", "cpu_sheaves")),
+        (descriptors(kernel)[1], ("kstat_irqs",)),
     ):
         for member in filter(structs.has, members):
             pointer = structs[member]

@@ -28,20 +28,25 @@ def iomem(kernel: Kernel) -> pd.DataFrame:
     1  0x0000000000001000  0x000000000009fbff      650240
     9  0x0000000000100000  0x0000000027fd9fff   669884416
     """
-    found, depth = resources(kernel, "iomem_resource")
+    return ranges(kernel, "iomem", "iomem_resource")
+
+
+def ranges(kernel: Kernel, name: str, root: str) -> pd.DataFrame:
+    """The ranges below the variable `root`, as the table of that name."""
+    found, depth = resources(kernel, root)
     start, end, flags = found["start"], found["end"], found["flags"]
     pointer = found["name"]
-    name, nameless = c_strings(kernel, pointer), (pointer == 0).true
+    called, nameless = c_strings(kernel, pointer), (pointer == 0).true
     # The kernel itself prints this for a range without a name.
-    name = Column.of(np.where(nameless, "<BAD>", name.values), name.valid | nameless)
+    called = Column.of(np.where(nameless, "<BAD>", called.values), called.valid | nameless)
     return frame(
         kernel,
-        "iomem",
+        name,
         start=addresses(kernel, start.values, start.valid),
         end=addresses(kernel, end.values, end.valid),
         # One range may span all of 64 bits: its size is more than fits.
         size_bytes=end - start + 1,
-        name=name,
+        name=called,
         depth=np.minimum(depth, _DEEPEST_SHOWN),
         busy=flags.has(_BUSY),
         address=found,

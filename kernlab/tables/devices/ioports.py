@@ -1,0 +1,23 @@
+"""I/O ports: what lies where, as /proc/ioports shows it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kernlab.core.kernel import Kernel
+from kernlab.dataframes import table
+from kernlab.tables.memory.iomem import ranges
+
+
+@table(rows="struct resource")
+def ioports(kernel: Kernel) -> pd.DataFrame:
+    """One row per range of I/O ports, in the order of /proc/ioports.
+
+    Columns: start, end (inclusive), size_bytes, name, depth (0 for the outermost; a range lies in the nearest one
+    above it of a smaller depth), busy (in use by a driver), address (of the `struct resource`).
+
+    >>> dump.ioports.query("name == 'rtc0'")[["start", "end", "depth", "busy"]]
+                    start                 end  depth  busy
+    7  0x0000000000000070  0x0000000000000077      1  True
+    """
+    return ranges(kernel, "ioports", "ioport_resource")

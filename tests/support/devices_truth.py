@@ -1,0 +1,59 @@
+"""What a guest's own files say of interrupts, timers and devices: parsers that share no code with kernlab."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_REST = re.compile(r"(\S+)(?: +(\d+))?(?:-(\S+))? *(.*)")
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """A line of /proc/interrupts: of one with a number chip, hwirq (None where there is none), flow and actions."""
+
+    name: str
+    counts: tuple[int, ...]
+    rest: str
+
+    @property
+    def parts(self) -> tuple[str, int | None, str, str]:
+        match = _REST.fullmatch(self.rest)
+        assert match, self.rest
+        chip, hwirq, flow, actions = match.groups()
+        return chip, None if hwirq is None else int(hwirq), flow or "", actions.strip()
+
+
+def interrupts(truth: Any) -> tuple[list[str], dict[str, Interrupt]]:
+    """/proc/interrupts: its columns ("cpu0" …) and its lines by what they begin with, in their order."""
+    head, *lines = truth.lines("interrupts")
+    cpus = [word.lower() for word in head.split()]
+    found = {}
+    for line in lines:
+        name, _, rest = line.partition(":")
+        words = rest.split(maxsplit=len(cpus))
+        # ERR and MIS have one number for all.
+        numbers = [int(word) for word in words[: len(cpus)] if word.isdigit()]
+        found[name.strip()] = Interrupt(
+            name.strip(), tuple(numbers), words[-1].strip() if len(words) > len(cpus) else ""
+        )
+    return cpus, found
+
+
+def softirqs(truth: Any) -> dict[str, list[int]]:
+    """/proc/softirqs: the counts of each, on each CPU that is possible."""
+    return {
+        name.strip(): [int(word) for word in rest.split()]
+        for name, _, rest in (line.partition(":") for line in truth.lines("softirqs")[1:])
+    }
+
+
+def ports(truth: Any) -> list[tuple[int, int, int, str]]:
+    """/proc/ioports: (start, end, depth, name) of each line, in their order."""
+    found = []
+    for line in truth.lines("ioports"):
+        place, _, name = line.partition(" : ")
+        start, end = place.split("-")
+        found.append((int(start, 16), int(end, 16), (len(place) - len(place.lstrip())) // 2, name))
+    return found
