@@ -150,6 +150,9 @@ class Contents:
 
     # Files.
 
+    files: lazy[Frame] = lazy(
+        "kernlab.tables.files.files:files", "Open files: the descriptors of all processes, with their paths."
+    )
     tmpfs: lazy[Frame] = lazy(
         "kernlab.tables.files.tmpfs:tmpfs", "File systems in memory (tmpfs), with what lies in each."
     )

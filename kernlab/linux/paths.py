@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
-from kernlab.walk.strings import sized_strings
+from kernlab.walk.strings import c_strings, sized_strings
 
 U64 = npt.NDArray[np.uint64]
 
@@ -21,13 +22,20 @@ _MOST_STEPS = 4096
 #: A longer path is damage; deep trees do grow longer ones than PATH_MAX.
 _LONGEST_PATH = 1 << 16
 
-# What d_op->d_dname makes of a name (fs/d_path.c simple_dname, fs/anon_inodes.c, fs/pipe.c, net/socket.c).
+# What d_op->d_dname makes of a name (fs/d_path.c simple_dname, fs/anon_inodes.c, fs/pipe.c, fs/nsfs.c, fs/pidfs.c,
+# net/socket.c, drivers/dma-buf/dma-buf.c). Buffers of dma-buf are named where their dentries are read.
 _MADE_UP = {
     "simple_dname": "/{name} (deleted)",
     "anon_inodefs_dname": "anon_inode:{name}",
     "pipefs_dname": "pipe:[{inode}]",
     "sockfs_dname": "socket:[{inode}]",
+    "ns_dname": "{kind}:[{inode}]",
+    # Linux commit cb12fd8e0dab ("pidfd: add pidfs") (in v6.9).
+    "pidfs_dname": "anon_inode:[pidfd]",
+    "dmabuffs_dname": "/{name}:{buffer}",
 }
+
+_PARTS = re.compile(r"(\{\w+\})")
 
 
 def root_of_init(kernel: Kernel) -> tuple[int, int] | None:
@@ -68,11 +76,38 @@ def paths_at(
     return Column.of(text, readable)[inverse].where(known)
 
 
-def _made_up(pattern: str, inode: int, name: str | None) -> str | None:
-    """A made-up name; None where what it is made of was not read, or is zero, which no inode's number (and name) is."""
+def _made_up(pattern: str, inode: int, name: str | None, more: str | None) -> str | None:
+    """A made-up name; None where what it is made of was not read, or is zero, which no inode's number (and name) is.
+
+    `more` is what the file itself says: the kind of a namespace, the name of a buffer ('' where it has none).
+    """
     if ("{inode}" in pattern and not inode) or ("{name}" in pattern and not name):
         return None
-    return pattern.replace("{inode}", str(inode)).replace("{name}", name or "")
+    if ("{kind}" in pattern and not more) or ("{buffer}" in pattern and more is None):
+        return None
+    values = {"{inode}": str(inode), "{name}": name or "", "{kind}": more or "", "{buffer}": more or ""}
+    return "".join(values.get(part, part) for part in _PARTS.split(pattern))
+
+
+def _said_by_files(kernel: Kernel, dentry: StructArray, maker: Column, patterns: dict[int, str]) -> Column:
+    """What the made-up names of some dentries need beside an inode's number: a text each, missing where nothing."""
+    values, valid = np.full(len(dentry), "", dtype=object), np.zeros(len(dentry), dtype=bool)
+    for function, pattern in patterns.items():
+        rows = np.flatnonzero(maker.valid & (maker == function).true)
+        if not len(rows):
+            continue
+        if "{kind}" in pattern:
+            space = dentry[rows].follow("d_inode").follow("i_private", to="struct ns_common")
+            text = c_strings(kernel, space["ops->name"], _LONGEST_NAME)
+        elif "{buffer}" in pattern:
+            # drivers/dma-buf/dma-buf.c, dmabuffs_dname: a buffer without a name shows nothing behind the colon.
+            name = dentry[rows].follow("d_fsdata", to="struct dma_buf")["name"]
+            text = c_strings(kernel, name, _LONGEST_NAME)
+            text = Column.of(text.values, text.valid | (name.valid & ~name.true))
+        else:
+            continue
+        values[rows], valid[rows] = text.values, text.valid
+    return Column.of(values, valid)
 
 
 class _Tree:
@@ -89,7 +124,11 @@ class _Tree:
         ] = {}  # vfsmount: (its root, where it is mounted, vfsmount there)
         self._directories: dict[tuple[int, int], str | None] = {}
         self._room = kernel.budget.allowance("paths of files")
-        self._patterns = {kernel.symbols.get(name): pattern for name, pattern in _MADE_UP.items()}
+        self._patterns = {
+            address: pattern
+            for name, pattern in _MADE_UP.items()
+            if (address := kernel.symbols.get(name)) is not None
+        }
         new_mounts, new_dentries = np.unique(mounts), np.unique(dentries)
         for _ in range(_MOST_STEPS):
             if not len(new_mounts) and not len(new_dentries):
@@ -111,8 +150,9 @@ class _Tree:
         name = sized_strings(self.kernel, start.values, sizes, _LONGEST_NAME)
         maker = dentry.follow("d_op")["d_dname"]
         inode = dentry["d_inode->i_ino"]
-        rows = zip(addresses.tolist(), name, parent, hashed, operations, maker, inode, strict=True)
-        for address, text, up, link, has_operations, function, number in rows:
+        more = _said_by_files(self.kernel, dentry, maker, self._patterns)
+        rows = zip(addresses.tolist(), name, parent, hashed, operations, maker, inode, more, strict=True)
+        for address, text, up, link, has_operations, function, number, said in rows:
             self.name[address] = text
             if up is not None:
                 self.parent[address] = up
@@ -121,7 +161,7 @@ class _Tree:
             if has_operations and function:
                 pattern = self._patterns.get(function)
                 if pattern is not None:
-                    self.made_up[address] = _made_up(pattern, number or 0, text)
+                    self.made_up[address] = _made_up(pattern, number or 0, text, said)
         return parent.values[parent.valid]
 
     def _read_mounts(self, addresses: U64) -> tuple[U64, U64]:

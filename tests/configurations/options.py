@@ -197,8 +197,9 @@ OPTIONS: dict[str, Option] = {
             types=("struct ftrace_mod_map", "struct ftrace_mod_func", "struct ftrace_ops"),
         )
     ),
-    "EPOLL": Option(Absence(types=("struct eventpoll",))),
-    "EVENTFD": Option(Absence(types=("struct eventfd_ctx",))),
+    "DMA_SHARED_BUFFER": Option(Absence(symbols=("dmabuffs_dname",), types=("struct dma_buf",))),
+    "EPOLL": Option(Absence(symbols=("eventpoll_fops",), types=("struct eventpoll", "struct epitem"))),
+    "EVENTFD": Option(Absence(symbols=("eventfd_fops",), types=("struct eventfd_ctx",))),
     "EXT4_FS": Option(Absence(types=("struct ext4_sb_info",)), _NO_JOURNALS),
     "FORCE_NR_CPUS=y": Option(Absence(symbols=("nr_cpu_ids",))),
     "FUNCTION_GRAPH_TRACER": Option(
@@ -218,6 +219,7 @@ OPTIONS: dict[str, Option] = {
         ),
         {"hugepages": Empty(), "meminfo": Changed(gone=_HUGE_KEYS)},
     ),
+    "INOTIFY_USER": Option(Absence(symbols=("inotify_fops",))),
     "JBD2": Option(Absence(types=("struct journal_s",)), _NO_JOURNALS),
     "KPROBES": Option(
         Absence(
@@ -329,6 +331,7 @@ OPTIONS: dict[str, Option] = {
         ),
         {"tmpfs": Empty()},
     ),
+    "SIGNALFD": Option(Absence(symbols=("signalfd_fops",), types=("struct signalfd_ctx",))),
     "SLUB_DEBUG": Option(
         Absence(
             members=tuple(f"struct kmem_cache_node.{name}" for name in ("nr_slabs", "total_objects", "full"))
@@ -341,6 +344,7 @@ OPTIONS: dict[str, Option] = {
         )
     ),
     "SYSVIPC": Option(Absence(symbols=("init_ipc_ns",), types=("struct shmid_kernel",)), {"shm": Empty()}),
+    "TIMERFD": Option(Absence(symbols=("timerfd_fops",), types=("struct timerfd_ctx",))),
     "TRACING": Option(
         Absence(
             symbols=("ftrace_trace_arrays", "global_trace", "trace_clocks"),
