@@ -176,6 +176,15 @@ class Contents:
 
     # Scheduling.
 
+    runqueues: lazy[Frame] = lazy(
+        "kernlab.tables.scheduling.runqueues:runqueues",
+        "Queues of the CPUs, one row each: what runs, how much waits, whose clock stopped.",
+    )
+    queued: lazy[Frame] = lazy(
+        "kernlab.tables.scheduling.queued:queued",
+        "Tasks that run or wait for a CPU, in the order in which they would run.",
+    )
+
     # Containers.
 
     # The system.

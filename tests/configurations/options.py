@@ -141,12 +141,18 @@ LAYOUTS: dict[str, Absence] = {
             "struct task_struct.on_cpu",
             "struct task_struct.cpu",
             "struct thread_info.cpu",
+            "struct rq.stop",
+            "struct rq.cpu_capacity",
+            "struct cfs_rq.avg",
+            "struct qspinlock.val",
             "struct percpu_counter.counters",
             "struct per_cpu_zonestat.vm_stat_diff",
             "struct per_cpu_pageset.vm_stat_diff",
             "struct kmem_cache_cpu.partial",
         ),
     ),
+    # Groups of real-time tasks; few distributions have them.
+    "RT_GROUP_SCHED=y": Absence(members=("struct task_group.rt_rq", "struct sched_rt_entity.my_q")),
     "VM_EVENT_COUNTERS": Absence(symbols=("vm_event_states",), types=("struct vm_event_state",)),
 }
 
@@ -163,6 +169,15 @@ OPTIONS: dict[str, Option] = {
         },
     ),
     "BPF_JIT": Option(Absence(symbols=("bpf_kallsyms",), types=("struct bpf_ksym",))),
+    "CFS_BANDWIDTH": Option(
+        Absence(
+            members=(
+                *(f"struct cfs_rq.throttle{name}" for name in ("_count", "d", "d_limbo_list")),
+                "struct task_struct.throttle_node",
+            )
+        ),
+        {"runqueues": Changed(missing=("throttled_groups",)), "queued": Changed(other=("throttled",))},
+    ),
     "CGROUPS": Option(
         _MEMCG
         | Absence(
@@ -176,6 +191,14 @@ OPTIONS: dict[str, Option] = {
             "tasks": Changed(missing=("cgroup",)),
             "memory_by_process": Changed(missing=("cgroup",)),
         },
+    ),
+    "CGROUP_SCHED": Option(
+        Absence(
+            symbols=("task_groups", "root_task_group"),
+            types=("struct task_group", "struct autogroup"),
+            members=("struct sched_entity.my_q",),
+        ),
+        {"runqueues": Changed(missing=("throttled_groups",)), "queued": Changed(missing=("group",))},
     ),
     "CMA": Option(
         Absence(
@@ -201,6 +224,10 @@ OPTIONS: dict[str, Option] = {
     "EPOLL": Option(Absence(symbols=("eventpoll_fops",), types=("struct eventpoll", "struct epitem"))),
     "EVENTFD": Option(Absence(symbols=("eventfd_fops",), types=("struct eventfd_ctx",))),
     "EXT4_FS": Option(Absence(types=("struct ext4_sb_info",)), _NO_JOURNALS),
+    "FAIR_GROUP_SCHED": Option(
+        Absence(members=("struct task_group.cfs_rq", "struct sched_entity.my_q")),
+        {"runqueues": Changed(missing=("throttled_groups",)), "queued": Changed(missing=("group",))},
+    ),
     "FORCE_NR_CPUS=y": Option(Absence(symbols=("nr_cpu_ids",))),
     "FUNCTION_GRAPH_TRACER": Option(
         Absence(
@@ -290,6 +317,9 @@ OPTIONS: dict[str, Option] = {
             "waits": Changed(other=("name",)),
         },
     ),
+    "NO_HZ_COMMON": Option(
+        Absence(members=("struct rq.nohz_tick_stopped",)), {"runqueues": Changed(missing=("tick_stopped",))}
+    ),
     "PARAVIRT": Option(
         Absence(
             symbols=("__SCK__pv_sched_clock", "pv_ops"),
@@ -321,8 +351,17 @@ OPTIONS: dict[str, Option] = {
             members=("struct task_struct.pi_blocked_on",),
         )
     ),
+    "SCHED_AUTOGROUP": Option(Absence(members=("struct task_group.autogroup",), types=("struct autogroup",))),
+    "SCHED_CLASS_EXT": Option(
+        Absence(
+            types=("struct scx_rq", "struct sched_ext_entity"),
+            members=("struct rq.scx", "struct task_struct.scx"),
+        ),
+        {"runqueues": Changed(missing=("ext",))},
+    ),
     "SCHED_INFO": Option(
-        Absence(members=tuple(f"struct sched_info.{name}" for name in ("last_arrival",))),
+        Absence(members=tuple(f"struct sched_info.{name}" for name in ("last_arrival", "last_queued"))),
+        {"runqueues": Changed(missing=("running",)), "queued": Changed(missing=("waiting",))},
     ),
     "SHMEM": Option(
         Absence(

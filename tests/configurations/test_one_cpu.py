@@ -32,6 +32,7 @@ _PARTS = {
     "tmpfs": ("used_bytes",),
     "slabs": ("active", "used_bytes"),
     "info": ("panic_cpu", "panic_pid", "panic_comm", "cpus"),
+    "runqueues": ("load_avg", "util_avg", "capacity", "locked", "throttled_groups"),
 }
 _COUNTED = ("zones", "nodes", "vmstat", "meminfo")
 

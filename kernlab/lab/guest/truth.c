@@ -202,7 +202,7 @@ static void process(const char *pid, int smaps)
 {
     static const char *files[] = {"status", "stat", "statm", "comm", "cmdline", "environ", "maps", "cgroup",
                                   "oom_score_adj", "wchan", "stack", "mountinfo", "uid_map", "loginuid", "limits",
-                                  "sched", "io"};
+                                  "sched", "io", "schedstat", "attr/current"};
     char path[PATH_MAX], name[PATH_MAX];
     struct dirent **threads;
     int count, i;
@@ -237,7 +237,7 @@ static void process(const char *pid, int smaps)
     snprintf(name, sizeof name, "p/%s/task", pid);
     member(name);
     for (i = 0; i < count; i++) {
-        static const char *of_thread[] = {"stat", "status", "comm", "stack", "wchan"};
+        static const char *of_thread[] = {"stat", "status", "comm", "stack", "wchan", "schedstat"};
         size_t k;
         /* A single thread's are the process's. */
         for (k = 0; count > 1 && k < sizeof of_thread / sizeof *of_thread; k++) {
