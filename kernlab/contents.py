@@ -161,6 +161,11 @@ class Contents:
 
     # Block devices.
 
+    disks: lazy[Frame] = lazy(
+        "kernlab.tables.block.disks:disks",
+        "Disks and partitions: size, driver, scheduler, statistics (/proc/diskstats), what is in flight.",
+    )
+
     # Devices, interrupts, timers.
 
     irqs: lazy[Frame] = lazy(

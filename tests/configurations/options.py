@@ -160,10 +160,16 @@ OPTIONS: dict[str, Option] = {
     "ANON_VMA_NAME": Option(Absence(members=("struct vm_area_struct.anon_name",))),
     "BLOCK": Option(
         Absence(
-            symbols=("blockdev_superblock",),
-            types=("struct bdev_inode", "struct blk_mq_hw_ctx", "struct blk_mq_tags", "struct sbq_wait"),
+            symbols=("blockdev_superblock", "block_class"),
+            types=(
+                *("struct bdev_inode", "struct blk_mq_hw_ctx", "struct blk_mq_tags", "struct sbq_wait"),
+                *("struct request", "struct blk_mq_ctx", "struct blk_flush_queue", "struct blk_plug"),
+                *("struct disk_stats", "struct hd_struct", "struct rq_list"),
+            ),
+            members=("struct gendisk.state",),
         ),
         {
+            "disks": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "meminfo": Changed(other=("Buffers", "Cached")),
             "memory_by_file": Changed(missing=(), other=("path",)),
         },

@@ -1,1 +1,1 @@
-"""Tables of block devices and what they still had to do."""
+"""Tables of disks and what was on its way to them."""
