@@ -194,6 +194,18 @@ class Contents:
 
     # The system.
 
+    cmdline: lazy[pd.DataFrame] = lazy(
+        "kernlab.tables.system.cmdline:cmdline",
+        "The kernel's command line, one parameter a row, and who took it.",
+    )
+    kconfig: lazy[pd.DataFrame] = lazy(
+        "kernlab.tables.system.kconfig:kconfig",
+        "The configuration that the kernel was built with, where it carries it (/proc/config.gz).",
+    )
+    ipcs: lazy[Frame] = lazy(
+        "kernlab.tables.system.ipcs:ipcs",
+        "System V semaphores, message queues and shared memory of all IPC namespaces (ipcs).",
+    )
     info: lazy[pd.Series[Any]] = lazy(
         "kernlab.tables.system.info:info", "What the dump is and how the machine died."
     )

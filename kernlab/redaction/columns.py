@@ -12,6 +12,7 @@ _REGISTERS = (
 #: A program, a control group or a file may bear a user's, a host's or a customer's name, so every name may differ.
 _SHARE: dict[str, tuple[str, ...]] = {
     "files": ("comm", "path"),
+    "cmdline": ("parameter", "value"),
     "info": ("nodename", "cmdline", "file", "panic_message", "panic_comm"),
     "log": ("text",),
     "locks": ("name", "holder_comm", "note"),

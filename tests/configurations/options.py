@@ -252,6 +252,7 @@ OPTIONS: dict[str, Option] = {
         ),
         {"hugepages": Empty(), "meminfo": Changed(gone=_HUGE_KEYS)},
     ),
+    "IKCONFIG": Option(Absence(symbols=("kernel_config_data", "kernel_config_data_end"))),
     "INOTIFY_USER": Option(Absence(symbols=("inotify_fops",))),
     "JBD2": Option(Absence(types=("struct journal_s",)), _NO_JOURNALS),
     "KPROBES": Option(
@@ -388,7 +389,13 @@ OPTIONS: dict[str, Option] = {
             symbols=("vm_dirty_ratio", "dirty_background_ratio", "vm_dirty_bytes", "dirty_background_bytes"),
         )
     ),
-    "SYSVIPC": Option(Absence(symbols=("init_ipc_ns",), types=("struct shmid_kernel",)), {"shm": Empty()}),
+    "SYSVIPC": Option(
+        Absence(
+            symbols=("init_ipc_ns",),
+            types=("struct shmid_kernel", "struct sem_array", "struct sem", "struct msg_queue"),
+        ),
+        {"shm": Empty(), "ipcs": Changed(told=("System V IPC is off in this kernel (CONFIG_SYSVIPC)",))},
+    ),
     "TIMERFD": Option(Absence(symbols=("timerfd_fops",), types=("struct timerfd_ctx",))),
     "TRACING": Option(
         Absence(

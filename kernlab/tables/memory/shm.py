@@ -11,13 +11,8 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
 from kernlab.dataframes import empty, frame, nullable, table
-from kernlab.errors import KernlabError
+from kernlab.linux.ipc import SEGMENTS, has_ipc, ipc_objects, octal, pid_numbers
 from kernlab.linux.shmem import has_shmem
-from kernlab.linux.tasks import find_tasks
-from kernlab.walk.xarray import idr_entries
-
-#: ipc_namespace.ids: semaphores, messages, shared memory (ipc/util.h, IPC_SHM_IDS).
-_SHM_IDS = 2
 
 
 @table(rows="struct shmid_kernel")
@@ -33,30 +28,25 @@ def shm(kernel: Kernel) -> pd.DataFrame:
     >>> len(dump.shm)  # nobody made one
     0
     """
-    if kernel.find_symbol("init_ipc_ns") is None or kernel.types.get("struct shmid_kernel") is None:
+    if not has_ipc(kernel):
         return _nothing(kernel)
-    space = ipc_namespaces(kernel)
-    ids = space.follow(f"ids[{_SHM_IDS}]")
-    owner, _, pointer = idr_entries(
-        kernel, ids.follow("ipcs_idr").addresses, what="the segments of shared memory"
-    )
-    segment = container(kernel, "struct shmid_kernel", "shm_perm", pointer)
+    namespace, segment = ipc_objects(kernel, SEGMENTS)
     mode = segment["shm_perm.mode"]
     return frame(
         kernel,
         "shm",
-        namespace=nullable(space["ns.inum"].int64[owner]),
+        namespace=nullable(namespace),
         key=nullable(segment["shm_perm.key"]),
         shmid=nullable(segment["shm_perm.id"]),
-        perms=_octal(mode),
+        perms=octal(mode),
         uid=nullable(segment["shm_perm.uid.val"]),
         gid=nullable(segment["shm_perm.gid.val"]),
         cuid=nullable(segment["shm_perm.cuid.val"]),
         cgid=nullable(segment["shm_perm.cgid.val"]),
         size_bytes=nullable(segment["shm_segsz"].int64),
         attached=nullable(segment["shm_nattch"].int64),
-        cpid=_pid(segment, "shm_cprid"),
-        lpid=_pid(segment, "shm_lprid"),
+        cpid=nullable(pid_numbers(segment, "shm_cprid")),
+        lpid=nullable(pid_numbers(segment, "shm_lprid")),
         rss_bytes=nullable(_resident(kernel, segment)),
         swap_bytes=nullable(_swapped(kernel, segment)),
         atime=_time(segment["shm_atim"]),
@@ -81,25 +71,6 @@ def _nothing(kernel: Kernel) -> pd.DataFrame:
         destroyed="boolean",
         address="struct shmid_kernel",
     )
-
-
-def ipc_namespaces(kernel: Kernel) -> StructArray:
-    """The initial IPC namespace and those that tasks live in."""
-    found = [np.array([kernel.symbol("init_ipc_ns")], dtype=np.uint64)]
-    try:
-        pointer = find_tasks(kernel)["nsproxy->ipc_ns"]
-        found.append(pointer.values[pointer.true])
-    except KernlabError as error:
-        kernel.lost(f"only the initial IPC namespace is known: {error}")
-    return StructArray(kernel, "struct ipc_namespace", np.unique(np.concatenate(found)))
-
-
-def _pid(segment: StructArray, member: str) -> Any:
-    """A `struct pid *` as a number in the initial namespace; NULL is 0."""
-    pointer = segment[member]
-    number = segment.follow(member)["numbers[0].nr"]
-    none = (pointer == 0).true
-    return nullable(number.int64.filled(0), none | number.valid)
 
 
 def _is_huge(kernel: Kernel, segment: StructArray) -> Column:
@@ -131,10 +102,6 @@ def _swapped(kernel: Kernel, segment: StructArray) -> Column:
     swapped = container(kernel, "struct shmem_inode_info", "vfs_inode", inode.filled(0))["swapped"]
     pages = swapped * kernel.page_size
     return Column.of(np.where(huge.true, 0, pages.values), huge.true | pages.valid)
-
-
-def _octal(mode: Column) -> Column:
-    return Column.of([f"{bits & 0o777:03o}" for bits in mode.filled(0).tolist()], mode.valid, "text")
 
 
 def _time(column: Column) -> Any:
