@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kernlab.dashboard.explorer import OpenExplorer
     from kernlab.dataframes.typed import Frame
+    from kernlab.display.processes.process import OpenProcess
     from kernlab.display.stacks.stack import OpenStack
     from kernlab.player.player import OpenPlayer
     from kernlab.plots import Plots
@@ -73,6 +74,11 @@ class Contents:
     )
 
     # Processes: credentials, signals, keys, what they held.
+
+    process: view[OpenProcess] = view(
+        "kernlab.display.processes.process:OpenProcess",
+        "What one process held: arguments, environment, memory, a core file for gdb.",
+    )
 
     memory: lazy[pd.DataFrame] = lazy(
         "kernlab.tables.memory.memory:memory",

@@ -33,6 +33,8 @@ _PREFIX = "linux-image-"
 TOOLS_RELEASE = "trixie"
 
 _GUEST = Path(__file__).parent / "guest"
+#: What programs that a debugger shall read are built with besides.
+FLAGS = {"holder": ("-g", "-O0", "-fno-omit-frame-pointer")}
 #: What is built of it for each kernel, beside a story's module and programs.
 GUEST_PROGRAMS = ("truth", "actors")
 _BUILD_LIMIT_SECONDS = 300.0
@@ -114,7 +116,16 @@ class GuestKernel:
                 command: list[str | Path] = [make, "-C", headers, f"M={scratch}", "modules"]
             else:
                 compiler = max((root / "usr/bin").glob("x86_64-linux-gnu-gcc-[0-9]*[0-9]"), key=_version_of)
-                command = [compiler, f"--sysroot={root}", "-O2", "-static", "-pthread", source, "-o", built]
+                command = [
+                    compiler,
+                    f"--sysroot={root}",
+                    "-O2",
+                    "-static",
+                    "-pthread",
+                    *FLAGS.get(name, ()),
+                    source,
+                ]
+                command += ["-o", built]
             what = f"Building {name} for {self.release}"
             run(command, what=what, limit_seconds=_BUILD_LIMIT_SECONDS, env=environment(root))
             if name.endswith(".ko"):

@@ -137,6 +137,18 @@ SCENARIOS = {
             modules=("dummy", "ipv6"),
         ),
         Scenario(
+            "process",
+            "a process whose memory, files and registers are known, swapped out to zram: for dumps with user pages",
+            programs=("holder",),
+            modules=("lzo", "lzo_rle", "lz4", "zstd", "zsmalloc", "zram"),
+            settings={
+                "ALGORITHMS": "lzo-rle lz4 zstd lzo",
+                "ZRAM_KIB": 3072,
+                "LEDGER_MIB": 11,
+                "ZSWAP": "none",
+            },
+        ),
+        Scenario(
             "server",
             "a Debian server: systemd, PostgreSQL, nginx, redis, a container, cgroups at their limits, swap",
             memory_mib=1536,

@@ -5,9 +5,11 @@ Tables and traces are discovered (kernlab/contents.py); only what the calls that
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -144,6 +146,18 @@ TABLE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "timeline": lambda dump, _: dump.timeline(),
 }
 
+
+def _process(process: Any) -> Parts:
+    """What one process held, its core written to nowhere that stays."""
+    parts = Parts()
+    for name in ("cmdline", "environ", "auxv"):
+        parts.ask(name, lambda n=name: getattr(process, n))  # type: ignore[misc]
+    with tempfile.TemporaryDirectory() as folder:
+        parts.ask("core", lambda: repr(process.save_core(Path(folder) / "core")))
+    parts.problems += process.problems
+    return parts
+
+
 #: And what the methods of traces are; `save` writes what `read` and `lines` give.
 TRACE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "relay.read": _relay_read,
@@ -165,6 +179,7 @@ VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "find_symbols": lambda dump, known: dump.find_symbols("init_*"),
     "layout": lambda dump, known: repr(dump.layout("task_struct")),
     "stack": lambda dump, known: _shown(dump.stack(1)),
+    "process": lambda dump, known: _process(dump.process(1)),
     "disassemble": lambda dump, known: dump.disassemble("schedule"),
     "_card": lambda dump, known: dump._card,
     "_plain_card": lambda dump, known: dump._plain_card,
