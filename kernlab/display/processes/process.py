@@ -81,9 +81,8 @@ class OpenProcess:
         init (pid 1), 1 thread
         program  /bin/busybox
         memory   2.2 MiB mapped in 10 areas
-        >>> init.read(0x401000, 16)
-        Traceback (most recent call last):
-        kernlab.errors.PageExcluded: the page at 0x401000 of this process is left out of the dump (see …
+        >>> init.auxv["AT_PAGESZ"], hex(init.auxv["AT_ENTRY"])
+        (4096, '0x40ebf0')
         """
         kernel = self._dump._open_kernel()
         tasks = find_tasks(kernel)
