@@ -181,6 +181,10 @@ class Contents:
         "kernlab.tables.devices.softirqs:softirqs",
         "Softirqs with their counts per CPU, and which are pending (/proc/softirqs).",
     )
+    timers: lazy[Frame] = lazy(
+        "kernlab.tables.devices.timers:timers",
+        "Timers of the wheels and hrtimers: function, CPU, when they are due (/proc/timer_list).",
+    )
     ioports: lazy[Frame] = lazy(
         "kernlab.tables.devices.ioports:ioports", "I/O ports and who has them (/proc/ioports)."
     )

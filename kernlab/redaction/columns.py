@@ -29,6 +29,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "swap": ("path",),
     "tasks": ("comm", "cgroup", "exe"),
     "timeline": ("comm", "text"),
+    "timers": ("comm",),
     "tmpfs": ("mount",),
     "waits": ("comm", "name", "holder_comm", "note"),
 }

@@ -289,6 +289,7 @@ OPTIONS: dict[str, Option] = {
         ),
         # The dump has modules all the same, and memory whose addresses they would name.
         {
+            "irqs": Changed(other=("handlers",)),
             "modules": Empty(),
             "symbols": Changed(other=("name", "address", "type", "module")),
             "vmalloc": Changed(other=("caller",)),
@@ -334,6 +335,13 @@ OPTIONS: dict[str, Option] = {
         )
     ),
     "PER_VMA_LOCK": Option(Absence(members=("struct mm_struct.mm_lock_seq",))),
+    "POSIX_TIMERS": Option(
+        Absence(
+            symbols=("it_real_fn", "posix_timer_fn"),
+            types=("struct k_itimer",),
+            members=("struct signal_struct.real_timer",),
+        )
+    ),
     "PREEMPT_RT": Option(Absence(types=("struct rwbase_rt",), members=("struct rw_semaphore.rwbase",))),
     "PRINTK": Option(
         Absence(

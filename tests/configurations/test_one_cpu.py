@@ -22,6 +22,7 @@ _PERCPU_SYMBOLS = (
     *("runqueues", "vm_event_states", "pcpu_hot", "hardirq_stack_ptr", "cea_exception_stacks"),
     *("irq_stack_backing_store", "sched_clock_data", "cyc2ns"),
     *("kstat", "irq_stat", "__softirq_pending", "mce_exception_count", "mce_poll_count"),
+    *("timer_bases", "hrtimer_bases"),
 )
 _MASKS = ("possible", "online", "present")
 

@@ -57,3 +57,36 @@ def ports(truth: Any) -> list[tuple[int, int, int, str]]:
         start, end = place.split("-")
         found.append((int(start, 16), int(end, 16), (len(place) - len(place.lstrip())) // 2, name))
     return found
+
+
+@dataclass(frozen=True)
+class Hrtimer:
+    """A timer of /proc/timer_list: its CPU, clock (the base's index), function, and times in ns of its clock."""
+
+    cpu: int
+    clock: int
+    function: str
+    soft: int
+    hard: int
+
+
+_TIMER = re.compile(r" #\d+: <[0-9a-f]+>, (\S+), S:\d+")
+_EXPIRES = re.compile(r" # expires at (-?\d+)-(-?\d+) nsecs")
+
+
+def timers(truth: Any) -> tuple[int, list[Hrtimer]]:
+    """/proc/timer_list: (when it was printed, ns of the monotonic clock; the hrtimers, in its order)."""
+    now, cpu, clock, function = 0, -1, -1, ""
+    found = []
+    for line in truth.lines("timer_list"):
+        if line.startswith("now at "):
+            now = int(line.split()[2])
+        elif line.startswith("cpu: "):
+            cpu = int(line.split()[1])
+        elif line.startswith(" clock "):
+            clock = int(line.split()[1].rstrip(":"))
+        elif match := _TIMER.match(line):
+            function = match[1]
+        elif match := _EXPIRES.match(line):
+            found.append(Hrtimer(cpu, clock, function, int(match[1]), int(match[2])))
+    return now, found

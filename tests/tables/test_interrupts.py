@@ -83,7 +83,7 @@ def test_details_of_each(sample: tuple[Any, Truth]) -> None:
     assert ours.loc["2", "state"] == "disabled, masked"
     assert ours.loc["9", ["flow", "type", "handlers"]].tolist() == ["fasteoi", "level", "acpi_irq"]
     assert ours.loc["0", ["affinity", "effective_affinity"]].tolist() == ["0-1", "0"]
-    # Linux commit 5ed7f2ef7a75 ("ACPI: OSL: Use a threaded interrupt handler for SCI") (in v6.7).
+    # Linux commit 7a36b901a6eb ("ACPI: OSL: Use a threaded interrupt handler for SCI") (in v6.8).
     threaded = asked[asked].index[ours.loc[asked, "threaded"].astype(bool)].tolist()
     assert threaded in ([], ["9"])
     assert not ours.loc[asked, "spurious"].any()

@@ -43,7 +43,7 @@ def descriptors(kernel: Kernel) -> tuple[I64, StructArray]:
 
 def counts(kernel: Kernel, desc: StructArray, numbers: I64) -> list[Column]:
     """How often each interrupt came on each of the CPUs `numbers`: a column ("uint") for each CPU."""
-    # Linux commit 86d2a2f51fba ("genirq: Convert kstat_irqs to a struct") (in v6.10): its first member is the count.
+    # Since v6.10 a struct irqstat each, whose first member is the count.
     pointer = desc["kstat_irqs"]
     places = percpu_many(kernel, pointer.filled(0).astype(np.uint64), numbers)
     known = pointer.true

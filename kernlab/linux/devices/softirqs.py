@@ -13,13 +13,11 @@ from kernlab.walk.cpus import percpu
 
 def pending(kernel: Kernel, numbers: npt.NDArray[np.int64]) -> Column:
     """The softirqs that are raised on each of the CPUs `numbers`, a bit each; missing where that is not known."""
-    # The per-CPU word, x86's first: on its own, in pcpu_hot, in irq_stat.
-    # Linux commit c6e6ee0c3d96 ("x86/softirq: Move softirq_pending to percpu hot section") (in v6.15).
+    # On x86 a variable of its own (since v6.15), a member of pcpu_hot (since v6.2), of irq_stat before.
     alone = kernel.find_symbol("__softirq_pending")
     if alone is not None:
         values, read = kernel.words(percpu(kernel, alone, numbers), 2, "pending softirqs")
         return Column.of(values.astype(np.int64), read)
-    # Linux commit 7443b296e699 ("x86/percpu: Move irq_stack variables next to current_task") (in v6.2).
     hot = kernel.find_symbol("pcpu_hot")
     if hot is not None:
         place = StructArray(kernel, "struct pcpu_hot", percpu(kernel, hot, numbers))
