@@ -202,6 +202,15 @@ class Contents:
 
     # Containers.
 
+    cgroups: lazy[Frame] = lazy(
+        "kernlab.tables.containers.cgroups:cgroups",
+        "Control groups of both versions, one row each: limits, use, events, throttling.",
+    )
+    cgroup_memory: lazy[Frame] = lazy(
+        "kernlab.tables.containers.cgroup_memory:cgroup_memory",
+        "Memory of each control group by what it is used for (memory.stat).",
+    )
+
     # The system.
 
     cmdline: lazy[pd.DataFrame] = lazy(

@@ -126,6 +126,11 @@ SCENARIOS = {
             "memory cgroups in a tree: at a limit, over a mark, after an OOM kill, removed and not gone",
         ),
         Scenario(
+            "containers",
+            "containers in nested cgroups: at their limits, throttled, killed in, frozen; a hierarchy of version 1",
+            settings={"LAYOUT": "unified"},
+        ),
+        Scenario(
             "probes",
             "tasks asleep under kretprobes, fprobes, function_graph and a BPF trampoline; code made at run time",
             programs=("watcher",),

@@ -13,6 +13,8 @@ _REGISTERS = (
 _SHARE: dict[str, tuple[str, ...]] = {
     "files": ("comm", "path"),
     "cmdline": ("parameter", "value"),
+    "cgroup_memory": ("hierarchy", "path"),
+    "cgroups": ("hierarchy", "path"),
     "info": ("nodename", "cmdline", "file", "panic_message", "panic_comm"),
     "log": ("text",),
     "locks": ("name", "holder_comm", "note"),

@@ -87,13 +87,43 @@ _MEMCG_EVENTS = tuple(
     f"MEMCG_{name}" for name in ("LOW", "HIGH", "MAX", "OOM", "OOM_KILL", "OOM_GROUP_KILL", "SOCK_THROTTLED")
 )
 _MEMCG = Absence(
-    symbols=("root_mem_cgroup",),
-    types=_CGROUP_TYPES,
+    symbols=("root_mem_cgroup", "memory_stats", "memcg_vm_event_stat", "mem_cgroup_stats_index"),
+    types=(*_CGROUP_TYPES, "struct memcg_vmstats", "struct memcg_vmstats_percpu", "struct memory_stat"),
     members=_CGROUP_MEMBERS,
-    enumerators=("memory_cgrp_id", *_MEMCG_EVENTS),
+    enumerators=("memory_cgrp_id", "MEMCG_NR_STAT", "MEMCG_PERCPU_B", "MEMCG_ZSWAP_B", *_MEMCG_EVENTS),
 )
+_CPUACCT = Absence(types=("struct cpuacct",), enumerators=("cpuacct_cgrp_id",))
+_CPUSETS = Absence(types=("struct cpuset",), enumerators=("cpuset_cgrp_id",))
+_FREEZER = Absence(types=("struct freezer",), enumerators=("freezer_cgrp_id", "CGROUP_FROZEN"))
+_GROUP_SCHED = Absence(types=("struct task_group",), enumerators=("cpu_cgrp_id",))
+_PIDS = Absence(types=("struct pids_cgroup",), enumerators=("pids_cgrp_id", "PIDCG_MAX"))
+_QUOTAS = ("cpu_quota", "cpu_period", "periods", "throttled_periods", "throttled")
 _NO_MEMCG: dict[str, Expected] = {
     "memory_by_cgroup": Refused("CONFIG_MEMCG"),
+    "cgroup_memory": Refused("CONFIG_MEMCG"),
+    "cgroups": Changed(
+        missing=(
+            *(
+                "usage_bytes",
+                "peak_bytes",
+                "swap_bytes",
+                "kmem_bytes",
+                "min_bytes",
+                "low_bytes",
+                "high_bytes",
+            ),
+            *(
+                "max_bytes",
+                "swap_max_bytes",
+                "low_events",
+                "high_events",
+                "max_events",
+                "oom_events",
+                "oom_kills",
+            ),
+            *(f"{name}_bytes" for name in ("anon", "file", "shmem", "slab", "kernel_stack", "sock")),
+        )
+    ),
     "suspects": Changed(told=_NO_GROUPS),
 }
 
@@ -177,23 +207,46 @@ OPTIONS: dict[str, Option] = {
     "BPF_JIT": Option(Absence(symbols=("bpf_kallsyms",), types=("struct bpf_ksym",))),
     "CFS_BANDWIDTH": Option(
         Absence(
+            types=("struct cfs_bandwidth",),
             members=(
                 *(f"struct cfs_rq.throttle{name}" for name in ("_count", "d", "d_limbo_list")),
                 "struct task_struct.throttle_node",
-            )
+                "struct task_group.cfs_bandwidth",
+            ),
         ),
-        {"runqueues": Changed(missing=("throttled_groups",)), "queued": Changed(other=("throttled",))},
+        {
+            "runqueues": Changed(missing=("throttled_groups",)),
+            "queued": Changed(other=("throttled",)),
+            "cgroups": Changed(missing=_QUOTAS),
+        },
     ),
+    "CGROUP_CPUACCT": Option(_CPUACCT),
+    "CGROUP_FREEZER": Option(_FREEZER),
+    "CGROUP_PIDS": Option(_PIDS, {"cgroups": Changed(missing=("pids", "pids_max", "pids_max_events"))}),
+    "CGROUP_SCHED": Option(_GROUP_SCHED, {"cgroups": Changed(missing=("cpu_weight", *_QUOTAS))}),
     "CGROUPS": Option(
         _MEMCG
+        | _CPUACCT
+        | _CPUSETS
+        | _FREEZER
+        | _GROUP_SCHED
+        | _PIDS
         | Absence(
-            symbols=("cgrp_dfl_visible",),
-            types=("struct cgroup", "struct cgroup_subsys_state", "struct css_set"),
+            symbols=(
+                *("cgrp_dfl_visible", "cgrp_dfl_root", "cgroup_roots", "cgroup_subsys"),
+                *(f"cgrp_dfl_{name}_ss_mask" for name in ("implicit", "inhibit", "threaded")),
+            ),
+            types=(
+                *("struct cgroup", "struct cgroup_subsys_state", "struct css_set", "struct cgrp_cset_link"),
+                *("struct cgroup_root", "struct cgroup_subsys", "struct cgroup_base_stat"),
+                *("struct cgroup_rstat_cpu", "struct cgroup_rstat_base_cpu"),
+            ),
             members=("struct task_struct.cgroups",),
-            enumerators=("CSS_ONLINE",),
+            enumerators=("CSS_ONLINE", "CGRP_FROZEN", "CGROUP_SUBSYS_COUNT"),
         ),
         {
             **_NO_MEMCG,
+            "cgroups": Others(told=("CONFIG_CGROUPS",)),
             "tasks": Changed(missing=("cgroup",)),
             "memory_by_process": Changed(missing=("cgroup",)),
         },
@@ -212,6 +265,7 @@ OPTIONS: dict[str, Option] = {
         ),
         {"meminfo": Changed(gone=("CmaTotal", "CmaFree"))},
     ),
+    "CPUSETS": Option(_CPUSETS, {"cgroups": Changed(missing=("cpus", "mems"))}),
     "CRASH_DUMP": Option(Absence(symbols=("crash_notes",)), {"registers": Changed(other=("source",))}),
     "DEBUG_INFO_BTF_MODULES": Option(Absence(symbols=("btf_modules",), types=("struct btf_module",))),
     "DETECT_HUNG_TASK": Option(
@@ -231,8 +285,12 @@ OPTIONS: dict[str, Option] = {
     "EVENTFD": Option(Absence(symbols=("eventfd_fops",), types=("struct eventfd_ctx",))),
     "EXT4_FS": Option(Absence(types=("struct ext4_sb_info",)), _NO_JOURNALS),
     "FAIR_GROUP_SCHED": Option(
+<<<<<<< HEAD
         Absence(members=("struct task_group.cfs_rq", "struct sched_entity.my_q")),
         {"runqueues": Changed(missing=("throttled_groups",)), "queued": Changed(missing=("group",))},
+=======
+        Absence(members=("struct task_group.shares",)), {"cgroups": Changed(missing=("cpu_weight",))}
+>>>>>>> a6d941f (Tables of control groups: cgroups of both versions, and memory.stat of each)
     ),
     "FORCE_NR_CPUS=y": Option(Absence(symbols=("nr_cpu_ids",))),
     "FUNCTION_GRAPH_TRACER": Option(

@@ -6,6 +6,9 @@
  *   actors io NAME FILE DEPTH KIB PATTERN   DEPTH threads that go through FILE past the cache, KIB at a time: random
  *                                      (two read, one writes), read or write (one block after the other)
  *   actors swarm NAME COUNT AREAS      COUNT processes with AREAS memory areas each
+ *   actors container NAME HOST MIB     in namespaces of its own: an init of that host's name and a child
+ *   actors spin NAME MS                as much CPU time as it gets, for so long; 0 for ever
+ *   actors forks NAME COUNT            COUNT children, or as many as it may have
  *   actors odd DIRECTORY               files, memory and processes of the rarer kinds
  */
 #define _GNU_SOURCE
@@ -31,6 +34,7 @@
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIB (1 << 20)
@@ -339,6 +343,48 @@ static void odd(const char *directory)
     sleeper(NULL);
 }
 
+static void container(const char *host, int mib)
+{
+    int file;
+
+    /* Apart: before Linux 5.6 there is no time namespace. */
+    if (!unshare(0x80 /* CLONE_NEWTIME */)) {
+        file = open("/proc/self/timens_offsets", O_WRONLY);
+        if (file < 0 || write(file, "monotonic 1000 0\nboottime 2000 0\n", 34) < 0)
+            perror("timens_offsets");
+    }
+    if (unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWCGROUP))
+        _exit(14);
+    if (sethostname(host, strlen(host)))
+        _exit(15);
+    if (!fork()) {
+        if (!fork())
+            app(2, mib);
+        app(1, 1);
+    }
+    sleeper(NULL);
+}
+
+static void spin(int ms)
+{
+    struct timespec start, now;
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    while (!ms || (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 < ms);
+}
+
+static void forks(int count)
+{
+    while (count-- > 0) {
+        pid_t child = fork();
+        if (!child || child < 0) /* The last one that it may have, or the parent that may have no more. */
+            break;
+    }
+    sleeper(NULL);
+}
+
 int main(int count, char **words)
 {
     const char *what = count > 2 ? words[1] : "";
@@ -356,6 +402,12 @@ int main(int count, char **words)
         io(words[2], words[3], atoi(words[4]), atoi(words[5]), words[6]);
     else if (!strcmp(what, "swarm") && count == 5)
         swarm(words[2], atoi(words[3]), atoi(words[4]));
+    else if (!strcmp(what, "container") && count == 5)
+        container(words[3], atoi(words[4]));
+    else if (!strcmp(what, "spin") && count == 4)
+        spin(atoi(words[3]));
+    else if (!strcmp(what, "forks") && count == 4)
+        forks(atoi(words[3]));
     else if (!strcmp(what, "odd"))
         odd(words[2]);
     return 2;

@@ -1,7 +1,7 @@
 /* truthtar FILE [nosmaps] [pages]: what this guest says of itself, as one tar file of /proc and /sys.
  *
- * The names are those of /proc, with net_, pressure_ or sysvipc_ before what lies in a folder of it, and cgroup/ for
- * /sys/fs/cgroup. Written in C, because a shell forks thousands of processes to do the same, and so changes what it tells.
+ * The names are those of /proc, with net_, pressure_ or sysvipc_ before what lies in a folder of it, cgroup/ for
+ * /sys/fs/cgroup and cgroup_v1/ for hierarchies of version 1 (a story mounts them below /tmp/v1). Written in C, because a shell forks thousands of processes to do the same, and so changes what it tells.
  * Processes come first and the counters of memory last: nearest to the crash is what moves most.
  */
 #define _GNU_SOURCE
@@ -37,27 +37,22 @@ static void add(const char *data, size_t size)
     used += size;
 }
 
-static void member(const char *name)
+/* One header and what was added; `kind` is '0' for a file, 'L' for the name of the file that follows. */
+static void block(const char *name, const char *prefix, char kind)
 {
-    char header[512] = {0}, path[256];
+    char header[512] = {0};
     unsigned sum = 0;
-    size_t i, cut = 0;
+    size_t i;
 
-    /* A path of more than 99 bytes (a deep cgroup's) is cut in two at a slash, as ustar has it. */
-    snprintf(path, sizeof path, "out/%s", name);
-    for (i = 0; strlen(path + cut) > 99 && path[i]; i++)
-        if (path[i] == '/')
-            cut = i + 1;
-    if (cut)
-        memcpy(header + 345, path, cut - 1 > 155 ? 155 : cut - 1);
-    memcpy(header, path + cut, strnlen(path + cut, 99));
+    memcpy(header, name, strnlen(name, 99));
+    memcpy(header + 345, prefix, strnlen(prefix, 155));
     snprintf(header + 100, 8, "%07o", 0644);
     snprintf(header + 108, 8, "%07o", 0);
     snprintf(header + 116, 8, "%07o", 0);
     snprintf(header + 124, 12, "%011zo", used);
     snprintf(header + 136, 12, "%011lo", (unsigned long)time(NULL));
     memset(header + 148, ' ', 8);
-    header[156] = '0';
+    header[156] = kind;
     memcpy(header + 257, "ustar\0" "00", 8);
     for (i = 0; i < 512; i++)
         sum += (unsigned char)header[i];
@@ -68,6 +63,34 @@ static void member(const char *name)
     if (used % 512 && fwrite(header, 512 - used % 512, 1, out) != 1)
         _exit(4);
     used = 0;
+}
+
+static void member(const char *name)
+{
+    char path[PATH_MAX], *held;
+    size_t i, cut = 0, size = used;
+
+    /* A path of more than 99 bytes (a deep cgroup's) is cut in two at a slash, as ustar has it. */
+    snprintf(path, sizeof path, "out/%s", name);
+    for (i = 0; strlen(path + cut) > 99 && path[i]; i++)
+        if (path[i] == '/')
+            cut = i + 1;
+    if (cut > 156 || strlen(path + cut) > 99) { /* One that does not fit so goes ahead of its file, as GNU has it. */
+        held = malloc(size + 1);
+        if (!held)
+            _exit(3);
+        memcpy(held, buffer, size);
+        used = 0;
+        add(path, strlen(path) + 1);
+        block("././@LongLink", "", 'L');
+        add(held, size);
+        free(held);
+        path[99] = 0;
+        cut = 0;
+    }
+    if (cut)
+        path[cut - 1] = 0;
+    block(path + cut, cut ? path : "", '0');
 }
 
 static int is_number(const struct dirent *entry) { return isdigit((unsigned char)entry->d_name[0]); }
@@ -577,6 +600,7 @@ int main(int count, char **words)
     calls();
     folder("/proc/pressure", "pressure_", 0);
     folder("/sys/fs/cgroup", "cgroup/", 16);
+    folder("/tmp/v1", "cgroup_v1/", 16);
     for (k = 0; k < sizeof late / sizeof *late; k++) {
         snprintf(path, sizeof path, "/proc/%s", late[k]);
         one(path, late[k]);

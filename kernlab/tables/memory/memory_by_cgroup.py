@@ -12,6 +12,7 @@ from kernlab.core.struct_array import StructArray, container
 from kernlab.dataframes import frame, nullable, table
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
+from kernlab.linux.containers.memory_counters import counted, events, limit
 from kernlab.linux.kernfs import kernfs_paths
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey
@@ -35,19 +36,6 @@ _GROUPS = {
     "unmapped": (Kind.SWAP_CACHE,),
 }
 _COLUMNS = (*_GROUPS, "kernel")
-
-#: Events that memory cgroups count (mm/memcontrol.c, memory_events_show): the names in memory.events.
-_EVENTS = {
-    "low": "MEMCG_LOW",
-    "high": "MEMCG_HIGH",
-    "max": "MEMCG_MAX",
-    "oom": "MEMCG_OOM",
-    "oom_kill": "MEMCG_OOM_KILL",
-    # Linux commit b6bf9abb0aa4 ("mm/memcg: add oom_group_kill memory event") (in v5.17).
-    "oom_group_kill": "MEMCG_OOM_GROUP_KILL",
-    # Seen in 7.2 and 7.3, not in 6.12: sockets that were held back for lack of memory.
-    "sock_throttled": "MEMCG_SOCK_THROTTLED",
-}
 
 
 @table(rows="struct mem_cgroup")
@@ -73,11 +61,10 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
     group, parent, level = _all(kernel)
     css = group.follow("css")
     charged = _charged(kernel, group)
-    unlimited = np.int64((1 << 63) - 1) // kernel.page_size
     is_root = parent < 0
     online = 1 << 1 if (bit := kernel.types.enumerator_or_none("CSS_ONLINE")) is None else bit
     node = css["cgroup->kn"]
-    usage, swap = _pages(kernel, group, "memory.usage.counter"), _pages(kernel, group, "swap.usage.counter")
+    usage, swap = counted(kernel, group, "memory.usage.counter"), counted(kernel, group, "swap.usage.counter")
     processes, known = _processes(kernel, css, group)
     return frame(
         kernel,
@@ -86,35 +73,15 @@ def memory_by_cgroup(kernel: Kernel) -> pd.DataFrame:
         usage_bytes=nullable(usage.where(~is_root)),
         **{f"{name}_bytes": nullable(column) for name, column in charged.items()},
         swap_bytes=nullable(swap.where(~is_root)),
-        limit_bytes=nullable(_limit(kernel, group, "memory.max", unlimited)),
-        high_bytes=nullable(_limit(kernel, group, "memory.high", unlimited)),
-        peak_bytes=nullable(_pages(kernel, group, "memory.watermark").where(~is_root)),
-        **{name: nullable(column.where(~is_root)) for name, column in _events(kernel, group).items()},
+        limit_bytes=nullable(limit(kernel, group, "memory.max")),
+        high_bytes=nullable(limit(kernel, group, "memory.high")),
+        peak_bytes=nullable(counted(kernel, group, "memory.watermark").where(~is_root)),
+        **{name: nullable(column.where(~is_root)) for name, column in events(kernel, group).items()},
         processes=nullable(processes, known),
         dying=~css["flags"].has(online),
         level=level,
         address=group,
     )
-
-
-def _pages(kernel: Kernel, group: StructArray, path: str) -> Column:
-    return group[path].clip(0) * kernel.page_size
-
-
-def _limit(kernel: Kernel, group: StructArray, path: str, unlimited: np.int64) -> Column:
-    pages = group[path]
-    return (pages * kernel.page_size).where(((pages >= 0) & (pages < unlimited)).true)
-
-
-def _events(kernel: Kernel, group: StructArray) -> dict[str, Column]:
-    """What happened to each cgroup and below it, and to itself alone (`_local`), since it was made."""
-    found: dict[str, Column] = {}
-    for suffix, member in (("", "memory_events"), ("_local", "memory_events_local")):
-        for name, enumerator in _EVENTS.items():
-            number = kernel.types.enumerator_or_none(enumerator)
-            if number is not None and group.has(f"{member}[{number}]"):
-                found[name + suffix] = group[f"{member}[{number}].counter"]
-    return found
 
 
 def _all(kernel: Kernel) -> tuple[StructArray, I64, I64]:
