@@ -95,7 +95,12 @@ _MEMCG = Absence(
 _CPUACCT = Absence(types=("struct cpuacct",), enumerators=("cpuacct_cgrp_id",))
 _CPUSETS = Absence(types=("struct cpuset",), enumerators=("cpuset_cgrp_id",))
 _FREEZER = Absence(types=("struct freezer",), enumerators=("freezer_cgrp_id", "CGROUP_FROZEN"))
-_GROUP_SCHED = Absence(types=("struct task_group",), enumerators=("cpu_cgrp_id",))
+_GROUP_SCHED = Absence(
+    symbols=("task_groups", "root_task_group"),
+    types=("struct task_group", "struct autogroup"),
+    members=("struct sched_entity.my_q",),
+    enumerators=("cpu_cgrp_id",),
+)
 _PIDS = Absence(types=("struct pids_cgroup",), enumerators=("pids_cgrp_id", "PIDCG_MAX"))
 _QUOTAS = ("cpu_quota", "cpu_period", "periods", "throttled_periods", "throttled")
 _NO_MEMCG: dict[str, Expected] = {
@@ -223,7 +228,6 @@ OPTIONS: dict[str, Option] = {
     "CGROUP_CPUACCT": Option(_CPUACCT),
     "CGROUP_FREEZER": Option(_FREEZER),
     "CGROUP_PIDS": Option(_PIDS, {"cgroups": Changed(missing=("pids", "pids_max", "pids_max_events"))}),
-    "CGROUP_SCHED": Option(_GROUP_SCHED, {"cgroups": Changed(missing=("cpu_weight", *_QUOTAS))}),
     "CGROUPS": Option(
         _MEMCG
         | _CPUACCT
@@ -252,12 +256,12 @@ OPTIONS: dict[str, Option] = {
         },
     ),
     "CGROUP_SCHED": Option(
-        Absence(
-            symbols=("task_groups", "root_task_group"),
-            types=("struct task_group", "struct autogroup"),
-            members=("struct sched_entity.my_q",),
-        ),
-        {"runqueues": Changed(missing=("throttled_groups",)), "queued": Changed(missing=("group",))},
+        _GROUP_SCHED,
+        {
+            "runqueues": Changed(missing=("throttled_groups",)),
+            "queued": Changed(missing=("group",)),
+            "cgroups": Changed(missing=("cpu_weight", *_QUOTAS)),
+        },
     ),
     "CMA": Option(
         Absence(
@@ -285,12 +289,12 @@ OPTIONS: dict[str, Option] = {
     "EVENTFD": Option(Absence(symbols=("eventfd_fops",), types=("struct eventfd_ctx",))),
     "EXT4_FS": Option(Absence(types=("struct ext4_sb_info",)), _NO_JOURNALS),
     "FAIR_GROUP_SCHED": Option(
-<<<<<<< HEAD
-        Absence(members=("struct task_group.cfs_rq", "struct sched_entity.my_q")),
-        {"runqueues": Changed(missing=("throttled_groups",)), "queued": Changed(missing=("group",))},
-=======
-        Absence(members=("struct task_group.shares",)), {"cgroups": Changed(missing=("cpu_weight",))}
->>>>>>> a6d941f (Tables of control groups: cgroups of both versions, and memory.stat of each)
+        Absence(members=("struct task_group.cfs_rq", "struct task_group.shares", "struct sched_entity.my_q")),
+        {
+            "runqueues": Changed(missing=("throttled_groups",)),
+            "queued": Changed(missing=("group",)),
+            "cgroups": Changed(missing=("cpu_weight",)),
+        },
     ),
     "FORCE_NR_CPUS=y": Option(Absence(symbols=("nr_cpu_ids",))),
     "FUNCTION_GRAPH_TRACER": Option(
