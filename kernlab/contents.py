@@ -109,7 +109,9 @@ class Contents:
     )
 
     @method("kernlab.tables.memory.slab_objects:slab_objects")
-    def slab_objects(self, cache: str | int | Iterable[str | int] | None = None) -> Frame:
+    def slab_objects(
+        self, cache: str | int | Iterable[str | int] | None = None, *, stacks: bool = False
+    ) -> Frame:
         """Slab objects of one cache, or of all: every one, in use or free."""
         raise NotImplementedError
 
@@ -153,6 +155,11 @@ class Contents:
         raise NotImplementedError
 
     # Who allocated it.
+
+    kfence: lazy[Frame] = lazy(
+        "kernlab.tables.memory.kfence:kfence",
+        "Objects of KFENCE's pool, with who allocated and who freed each.",
+    )
 
     # Files.
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.linux.allocations.kfence import sampled_pages
 from kernlab.linux.page.vmemmap import page_chunks, page_type_is
 from kernlab.linux.slub import LONGEST_FREELIST, slab_type
 
@@ -43,7 +44,8 @@ class SlabPages:
 
     `caches` are the distinct kmem_cache that they name; `first` (uint64[n]) is where the first object lies, `stride`
     (int64[n]) the bytes from one to the next, `objects` (int64[n]) how many there are: 0 where the slab or its cache
-    could not be read, or made no sense.
+    could not be read, or made no sense. `sampled` (bool[n]) are pages of KFENCE's pool: they lend a cache one object,
+    which may lie anywhere on its page, and have none while nothing uses it.
     """
 
     kernel: Kernel
@@ -56,6 +58,7 @@ class SlabPages:
     objects: I64
     inuse: I64
     freelist: U64
+    sampled: Mask
 
     @classmethod
     def read(cls, kernel: Kernel, heads: U64) -> SlabPages:
@@ -78,6 +81,9 @@ class SlabPages:
         start = kernel.layout.direct_addresses((heads - np.uint64(kernel.vmemmap)) // struct_size)
         good = sane[cache] & objects.valid & inuse.valid & freelist.valid
         count = objects.where(good).int64.filled(0)
+        lent = sampled_pages(kernel, start)
+        good |= lent.pages
+        count = np.where(lent.pages, lent.used & sane[cache], count)
         if not good.all():
             bad = heads[~good]
             kernel.lost(
@@ -91,11 +97,12 @@ class SlabPages:
             start,
             cache,
             caches,
-            start + pad[cache],
-            np.where(sane[cache], stride[cache], 1),
+            np.where(lent.pages, lent.object, start + pad[cache]),
+            np.where(lent.pages, kernel.page_size, np.where(sane[cache], stride[cache], 1)),
             count,
-            inuse.int64.values,
-            freelist.values,
+            np.where(lent.pages, count, inuse.int64.values),
+            np.where(lent.pages, np.uint64(0), freelist.values),
+            lent.pages,
         )
 
     def __len__(self) -> int:
@@ -115,6 +122,7 @@ class SlabPages:
             self.objects[keep],
             self.inuse[keep],
             self.freelist[keep],
+            self.sampled[keep],
         )
 
     @property

@@ -317,6 +317,13 @@ OPTIONS: dict[str, Option] = {
     "IKCONFIG": Option(Absence(symbols=("kernel_config_data", "kernel_config_data_end"))),
     "INOTIFY_USER": Option(Absence(symbols=("inotify_fops",))),
     "JBD2": Option(Absence(types=("struct journal_s",)), _NO_JOURNALS),
+    "KFENCE": Option(
+        Absence(
+            symbols=("__kfence_pool", "kfence_metadata"),
+            types=("struct kfence_metadata", "struct kfence_track"),
+        ),
+        {"kfence": Changed(may_be_told=("KFENCE is off in this kernel (CONFIG_KFENCE)",))},
+    ),
     "KPROBES": Option(
         Absence(
             symbols=("kprobe_insn_slots", "kprobe_optinsn_slots"),
@@ -450,9 +457,20 @@ OPTIONS: dict[str, Option] = {
     "SIGNALFD": Option(Absence(symbols=("signalfd_fops",), types=("struct signalfd_ctx",))),
     "SLUB_DEBUG": Option(
         Absence(
-            members=tuple(f"struct kmem_cache_node.{name}" for name in ("nr_slabs", "total_objects", "full"))
+            types=("struct track",),
+            members=tuple(f"struct kmem_cache_node.{name}" for name in ("nr_slabs", "total_objects", "full")),
+            enumerators=("_SLAB_STORE_USER",),
+        ),
+        {"slab_objects": Changed(told=("is not noted by this kernel (CONFIG_SLUB_DEBUG)",))},
+    ),
+    "STACKDEPOT": Option(
+        Absence(
+            symbols=("stack_pools", "stack_slabs", "stack_max_pools"),
+            types=("struct stack_record", "union handle_parts"),
+            members=("struct track.handle",),
         )
     ),
+    "STACKTRACE": Option(Absence(members=("struct track.addrs",))),
     "SWAP": Option(Absence(symbols=_SWAP, types=("struct swap_info_struct",)), {"swap": Empty()}),
     "SYSCTL": Option(
         Absence(

@@ -22,7 +22,7 @@ TABLES = [name for name in EVERY if name not in ("symbols", "owner", "search", "
 
 def build(dump, name):
     """A table with all its columns made; of a Series its one row."""
-    made = dump.slab_objects("dentry") if name == "slab_objects" else getattr(dump, name)
+    made = dump.slab_objects("dentry", stacks=True) if name == "slab_objects" else getattr(dump, name)
     if not isinstance(made, pd.Series):
         return made
     frame = made.to_frame("value").T

@@ -11,8 +11,10 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.dataframes import addresses, frame, lookup, table
+from kernlab.dataframes import addresses, frame, lookup, nullable, table
 from kernlab.errors import KernlabError
+from kernlab.linux.allocations.depot import Tracks
+from kernlab.linux.allocations.tracks import ALLOC, FREE, nothing_noted, tracked, tracks
 from kernlab.linux.slab_caches import (
     cache_names,
     cache_nodes,
@@ -31,14 +33,20 @@ I64 = npt.NDArray[np.int64]
 
 
 @table
-def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None = None) -> pd.DataFrame:
+def slab_objects(
+    kernel: Kernel, cache: str | int | Iterable[str | int] | None = None, *, stacks: bool = False
+) -> pd.DataFrame:
     """One row per slot of every slab, by address.
 
     `cache` is a cache's name or the address of its kmem_cache, several of them, or None for all. Columns: address (of
     the object, with its type where the cache's name tells it, so that `.kern.field("d_name.name")` works), cache (its
     name), slab (the struct slab, or page, that it is on), allocated: False where a freelist of the slab or a CPU, a
-    sheaf or a barn holds it; missing where damage leaves it open. Mirrors mm/slub.c.
-    Raises KernlabError, naming the nearest, for a cache that there is not.
+    sheaf or a barn holds it; missing where damage leaves it open.
+    With `stacks` also who allocated each and who freed it last, of caches that note it (slub_debug=U at boot):
+    alloc_caller (the function that asked, as the kernel prints it), alloc_stack (the frames, innermost first, " < "
+    between), alloc_pid (the thread's), alloc_cpu, alloc_when (timedelta since boot, as exact as a tick), and the same
+    as free_*. What was not noted is missing; of objects of KFENCE's pool, which are rows, too, `kfence` has it.
+    Mirrors mm/slub.c. Raises KernlabError, naming the nearest, for a cache that there is not.
 
     >>> dump.slab_objects("task_struct")["allocated"].value_counts()
     allocated
@@ -59,6 +67,7 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
     row = int(used[0]) if len(used) == 1 else -1
     target = type_of_cache(kernel, names[row], _object_size(slabs, row)) if row >= 0 else ""
     slab = np.repeat(slabs.page, slabs.objects)
+    noted = _noted(kernel, slabs) if stacks else {}
     return frame(
         kernel,
         "slab_objects",
@@ -66,7 +75,32 @@ def slab_objects(kernel: Kernel, cache: str | int | Iterable[str | int] | None =
         cache=lookup(owner, names),
         slab=addresses(kernel, slab, target=slab_type(kernel)),
         allocated=pd.arrays.BooleanArray(states == ALLOCATED, states == UNKNOWN),
+        **noted,
     )
+
+
+def _noted(kernel: Kernel, slabs: SlabPages) -> dict[str, Any]:
+    """The columns of who allocated and who freed each object."""
+    if kernel.type_or_none("struct track") is None:
+        kernel.lost("who allocated slab objects is not noted by this kernel (CONFIG_SLUB_DEBUG)")
+        return _columns("alloc", nothing_noted(slabs)) | _columns("free", nothing_noted(slabs))
+    noting = tracked(slabs)
+    if len(slabs) and not noting.any():
+        kernel.lost(
+            "who allocated slab objects was not noted: the kernel does so with slub_debug=U on its command line, for "
+            "all caches or for those that are named there"
+        )
+    return _columns("alloc", tracks(slabs, ALLOC)) | _columns("free", tracks(slabs, FREE))
+
+
+def _columns(what: str, noted: Tracks) -> dict[str, Any]:
+    return {
+        f"{what}_caller": noted.callers,
+        f"{what}_stack": lookup(noted.stacks.code, noted.stacks.text),
+        f"{what}_pid": nullable(noted.pid),
+        f"{what}_cpu": nullable(noted.cpu),
+        f"{what}_when": noted.when.timedelta,
+    }
 
 
 def _compare(kernel: Kernel, slabs: SlabPages, wanted: U64 | None) -> None:
