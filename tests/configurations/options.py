@@ -251,6 +251,8 @@ OPTIONS: dict[str, Option] = {
         {
             **_NO_MEMCG,
             "cgroups": Others(told=("CONFIG_CGROUPS",)),
+            "runqueues": Changed(missing=("throttled_groups",)),
+            "queued": Changed(missing=("group",)),
             "tasks": Changed(missing=("cgroup",)),
             "memory_by_process": Changed(missing=("cgroup",)),
         },
