@@ -217,6 +217,10 @@ class Contents:
         "kernlab.tables.containers.cgroup_memory:cgroup_memory",
         "Memory of each control group by what it is used for (memory.stat).",
     )
+    pressure: lazy[Frame] = lazy(
+        "kernlab.tables.containers.pressure:pressure",
+        "Pressure (PSI) of the machine and of each control group: who waited for CPU, memory, I/O.",
+    )
 
     # The system.
 

@@ -24,6 +24,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "memory_by_file": ("path",),
     "memory_by_process": ("comm", "cgroup", "exe"),
     "queued": ("comm", "group"),
+    "pressure": ("path",),
     "registers": ("comm", *_REGISTERS),
     "runqueues": ("comm",),
     "stacks": ("comm",),

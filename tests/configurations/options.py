@@ -251,6 +251,8 @@ OPTIONS: dict[str, Option] = {
         {
             **_NO_MEMCG,
             "cgroups": Others(told=("CONFIG_CGROUPS",)),
+            # The machine's own is left; of cgroups these dumps have none.
+            "pressure": Changed(),
             "runqueues": Changed(missing=("throttled_groups",)),
             "queued": Changed(missing=("group",)),
             "tasks": Changed(missing=("cgroup",)),
@@ -424,11 +426,25 @@ OPTIONS: dict[str, Option] = {
             "log": Refused("keeps no log .CONFIG_PRINTK is off"),
             "info": Changed(missing=("panic_message",), told=_NO_LOG),
             "suspects": Changed(told=_NO_LOG),
+            # The last line of the log is nearer to the end than the run queues' clocks.
+            "pressure": Changed(other=("avg10", "avg60", "avg300", "total")),
         },
     ),
     "PROC_FS": Option(
         Absence(symbols=("direct_pages_count",)),
         {"meminfo": Changed(gone=("DirectMap4k", "DirectMap2M", "DirectMap1G"))},
+    ),
+    "PSI": Option(
+        Absence(
+            symbols=("psi_system", "psi_disabled", "psi_period"),
+            types=("struct psi_group", "struct psi_group_cpu"),
+            members=("struct cgroup.psi",),
+            enumerators=(
+                *(f"PSI_{name}" for name in ("CPU_SOME", "CPU_FULL", "IO_SOME", "IO_FULL", "IRQ_FULL")),
+                *("PSI_MEM_SOME", "PSI_MEM_FULL", "PSI_NONIDLE"),
+            ),
+        ),
+        {"pressure": Others(told=("CONFIG_PSI",))},
     ),
     "RANDOMIZE_MEMORY": Option(Absence(symbols=("page_offset_base", "vmemmap_base"))),
     "RT_MUTEXES": Option(
