@@ -178,6 +178,10 @@ class Contents:
         "kernlab.tables.block.disks:disks",
         "Disks and partitions: size, driver, scheduler, statistics (/proc/diskstats), what is in flight.",
     )
+    inflight: lazy[Frame] = lazy(
+        "kernlab.tables.block.inflight:inflight",
+        "Requests and bios that were not completed: of which disk, where, how old, who waits for them.",
+    )
 
     # Devices, interrupts, timers.
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from kernlab.core import regions, telling
 from kernlab.core.budget import Budget
 from kernlab.core.told import settled
+from kernlab.debuginfo.types import ForwardType
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
 from kernlab.formats.base import DumpFile
@@ -285,13 +286,16 @@ class Kernel:
     def type_anywhere(self, name: str) -> Type | None:
         """A type by its C name, of the kernel or else of a module; None where neither has it.
 
-        Raises TypesLostError.
+        One that the kernel only names is a module's that describes it. Raises TypesLostError.
         """
-        found = self.types.get(name)
-        if found is not None:
-            return found
+        own = self.types.get(name)
+        if own is not None and not isinstance(own, ForwardType):
+            return own
         self.with_modules()
-        return next((found for types in self.module_types if (found := types.get(name)) is not None), None)
+        described = (types.get(name) for types in self.module_types)
+        return next(
+            (kind for kind in described if kind is not None and not isinstance(kind, ForwardType)), own
+        )
 
     def find_type(self, name: str) -> Type:
         """`type_anywhere`, but raises TypeNotFoundError naming types spelt alike, for which it looks at all names."""

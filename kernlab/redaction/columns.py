@@ -15,6 +15,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "cmdline": ("parameter", "value"),
     "cgroup_memory": ("hierarchy", "path"),
     "cgroups": ("hierarchy", "path"),
+    "inflight": ("comm", "cgroup", "path"),
     "info": ("nodename", "cmdline", "file", "panic_message", "panic_comm"),
     "log": ("text",),
     "locks": ("name", "holder_comm", "note"),

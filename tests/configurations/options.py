@@ -193,6 +193,31 @@ LAYOUTS: dict[str, Absence] = {
 
 OPTIONS: dict[str, Option] = {
     "ANON_VMA_NAME": Option(Absence(members=("struct vm_area_struct.anon_name",))),
+    "BLK_CGROUP": Option(
+        Absence(
+            members=("struct bio.bi_blkg", "struct bio.bi_issue", "struct bio.issue_time_ns"),
+            types=("struct blkcg_gq", "struct blkcg", "struct bio_issue"),
+        )
+    ),
+    "BLK_DEV_DM": Option(Absence(symbols=("dm_blk_dops", "clone_endio"), types=("struct mapped_device",))),
+    "BLK_DEV_MD": Option(
+        Absence(
+            symbols=(
+                *("md_end_clone_io", "md_end_io_acct"),
+                *(f"{raid}_end_{what}_request" for raid in ("raid1", "raid10") for what in ("read", "write")),
+            ),
+            types=("struct md_io_clone", "struct md_io_acct", "struct r1bio", "struct r10bio"),
+        )
+    ),
+    "BLK_DEV_THROTTLING": Option(
+        Absence(
+            members=("struct request_queue.td",),
+            types=(
+                *("struct throtl_data", "struct throtl_grp"),
+                *("struct throtl_qnode", "struct throtl_service_queue"),
+            ),
+        )
+    ),
     "BLOCK": Option(
         Absence(
             symbols=("blockdev_superblock", "block_class"),
@@ -205,6 +230,7 @@ OPTIONS: dict[str, Option] = {
         ),
         {
             "disks": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
+            "inflight": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "meminfo": Changed(other=("Buffers", "Cached")),
             "memory_by_file": Changed(missing=(), other=("path",)),
         },

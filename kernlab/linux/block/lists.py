@@ -70,7 +70,7 @@ def on_lists(kernel: Kernel, queue: StructArray, hardware: StructArray) -> dict[
     # and 81ada09cc25e ("blk-flush: reuse rq queuelist in flush state machine") (in v6.6) has them on the usual one.
     if flush.has("flush_data_in_flight.next"):
         heads.append(flush.follow("flush_data_in_flight").addresses)
-    link = "flush.list" if kernel.types.has_member("struct request", "flush.list") else "queuelist"
+    link = "flush.list" if StructArray(kernel, "struct request", _NOTHING).has("flush.list") else "queuelist"
     return {
         "requeued": _listed(kernel, requeued, "queuelist", "requests to be issued again"),
         "dispatch": _listed(

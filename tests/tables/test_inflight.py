@@ -1,0 +1,112 @@
+"""`dump.inflight` against blktrace, which saw every request begin and end, and against the tags that are taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import SAMPLES
+from support.block_truth import inflight
+from support.overlay import Overlay
+from support.truth import Truth
+
+import kernlab
+
+
+@pytest.fixture(scope="module")
+def io():
+    with kernlab.open(kernlab.sample("io")) as dump:
+        yield dump
+
+
+@pytest.fixture(scope="module")
+def flight():
+    with kernlab.open(kernlab.sample("flight")) as dump:
+        yield dump
+
+
+def test_what_is_in_flight_was_issued_and_not_completed(io):
+    """blktrace's last events lie in the dump: D is issued to the driver, C completed, Q tells who asked for it."""
+    events = io.relay.events("vda/trace")
+    last = events[events["action"].isin(["D", "C"])].groupby("sector").tail(1)
+    issued = last[last["action"] == "D"].sort_values("sector")
+    ours = io.inflight.sort_values("sector")
+    assert ours["sector"].tolist() == issued["sector"].tolist()
+    assert len(ours) == 6
+    assert ours["bytes"].tolist() == issued["bytes"].tolist()
+    assert ours["pid"].tolist() == issued["pid"].tolist()
+    # blktrace notes a thread's name when it first meets it.
+    assert all(mine.startswith(first) for mine, first in zip(ours["comm"], issued["comm"], strict=True))
+    assert [op[0] + "S" for op in ours["op"]] == issued["rwbs"].tolist()
+    assert ours["cpu"].tolist() == issued["cpu"].tolist()
+    # Both stand on CLOCK_MONOTONIC: the newest is as old as the others are older than it.
+    age = ours["age"] - ours["age"].min()
+    theirs = issued["timestamp"].max() - issued["timestamp"]
+    newest = ours["age"].to_numpy() > np.timedelta64(0)
+    apart = (age.to_numpy() - theirs.to_numpy())[newest].astype(int) / 1e6
+    # The youngest was made after the last tick, before which its age cannot be told: a tick at most.
+    assert (np.abs(apart - np.median(apart)) < 1).all()
+    assert np.abs(apart).max() < 4
+    assert (ours["state"] == "driver").all()
+
+
+def test_as_many_as_the_guest_said(io, flight):
+    """/sys/block/vda/inflight some seconds before: a disk that can do no more keeps as much in flight."""
+    for dump, name in ((io, "io"), (flight, "flight")):
+        theirs = inflight(Truth(SAMPLES / name / "truth.tar.xz"))
+        assert set(theirs) == set(dump.disks["name"][dump.disks["parent"].isna()])
+        for disk in ("vdb", "vdc"):
+            assert disk not in set(dump.inflight["disk"])
+        whole = dump.disks[dump.disks["parent"].isna()].set_index("name")
+        ops = dump.inflight.groupby("op").size().to_dict()
+        assert whole.loc["vda", ["reads_in_flight", "writes_in_flight"]].tolist() == [
+            ops.get("READ", 0),
+            ops.get("WRITE", 0),
+        ]
+
+
+def test_the_tags_that_are_taken_are_those_of_the_requests(io):
+    """struct sbitmap: the bits that are set and not cleared, which nothing here was found by."""
+    disk = io.disks.set_index("name").loc["vda"]
+    queue = io.struct("request_queue", disk["queue"])
+    taken = []
+    for number in range(disk["hw_queues"]):
+        pointer = int.from_bytes(io.read(int(queue["queue_hw_ctx"]) + 8 * number, 8), "little")
+        tags = io.struct("blk_mq_hw_ctx", pointer).tags
+        bits = tags.bitmap_tags.sb
+        size = io.kernel.find_type("struct sbitmap_word").size
+        for word in range(int(bits.map_nr)):
+            one = io.struct("sbitmap_word", int(bits["map"]) + size * word)
+            mask = int(one.word) & ~int(one.cleared)
+            taken += [(number, (word << int(bits.shift)) + bit) for bit in range(64) if mask >> bit & 1]
+    ours = io.inflight
+    assert sorted(zip(ours["hw_queue"], ours["tag"], strict=True)) == sorted(taken)
+
+
+def test_a_read_through_the_page_cache_says_which_file(flight):
+    found = flight.inflight.set_index("comm")
+    assert found.loc["catalog", ["partition", "page_kind", "path"]].tolist() == [
+        "vda2",
+        "file",
+        "/shop/catalog.db",
+    ]
+    # It sleeps on the very page.
+    waits = flight.waits.set_index("comm").loc["catalog"]
+    assert waits["type"] == "folio"
+    page = int(flight.struct("bio", found.loc["catalog", "bio"]).bi_io_vec.bv_page)
+    size = flight.kernel.find_type("struct page").size
+    assert (page - flight.kernel.vmemmap) // size == found.loc["catalog", "first_pfn"]
+    assert waits["object"] == page
+    # Direct reads go to memory of the program.
+    assert found.loc[["backup-r0", "backup-r1"], "page_kind"].tolist() == ["anon", "anon"]
+
+
+def test_what_was_freed_or_lost_is_not_shown(io):
+    rows = io.inflight
+    gone, unread = (int(address) for address in rows["address"].iloc[:2])
+    damaged = Overlay(io).set("struct request", gone, "ref.counter", 0)
+    queue = int(io.struct("request", unread)["__sector"])
+    assert queue == rows["sector"].iloc[1]
+    found = damaged.set("struct request", unread, "state", 2).dump().inflight
+    assert len(found) == 5
+    assert found.set_index("sector")["state"][queue] == "completed"
+    assert found.attrs["problems"] == []
