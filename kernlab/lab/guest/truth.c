@@ -326,6 +326,33 @@ static void gather(const char *folder, const char *file, const char *name)
 }
 
 /* The callers of slab caches as kernels before 5.14 list them, below slab_calls/. */
+/* What each disk's queues hold, as the block layer itself lists it. Relay's files beside them stay unread. */
+static void requests(void)
+{
+    static const char *top = "/sys/kernel/debug/block", *queue[] = {"busy", "tags_bitmap", "sched_tags_bitmap", "dispatch"};
+    struct dirent **disks, **parts;
+    char path[PATH_MAX], name[PATH_MAX];
+    int count = scandir(top, &disks, is_shown, versionsort), number, i, k;
+    size_t file;
+
+    for (i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "%s/%s", top, disks[i]->d_name);
+        number = scandir(path, &parts, is_shown, versionsort);
+        for (k = 0; k < number; k++)
+            for (file = 0; !strncmp(parts[k]->d_name, "hctx", 4) && file < sizeof queue / sizeof *queue; file++) {
+                snprintf(path, sizeof path, "%s/%s/%s/%s", top, disks[i]->d_name, parts[k]->d_name, queue[file]);
+                snprintf(name, sizeof name, "requests/%s/%s/%s", disks[i]->d_name, parts[k]->d_name, queue[file]);
+                one(path, name);
+            }
+        snprintf(path, sizeof path, "%s/%s/requeue_list", top, disks[i]->d_name);
+        snprintf(name, sizeof name, "requests/%s/requeue_list", disks[i]->d_name);
+        one(path, name);
+        snprintf(path, sizeof path, "%s/%s/sched", top, disks[i]->d_name);
+        snprintf(name, sizeof name, "requests/%s/sched/", disks[i]->d_name);
+        folder(path, name, 0);
+    }
+}
+
 static void calls(void)
 {
     static const char *files[] = {"alloc_calls", "free_calls"};
@@ -562,6 +589,16 @@ int main(int count, char **words)
     gather("/sys/module", "taint", "module_taint");
     gather("/sys/block", "inflight", "inflight");
     gather("/sys/block", "stat", "block_stat");
+    gather("/sys/block", "queue/scheduler", "block_scheduler");
+    gather("/sys/block", "queue/nr_requests", "block_nr_requests");
+    gather("/sys/block", "queue/rotational", "block_rotational");
+    gather("/sys/block", "queue/logical_block_size", "block_logical_block_size");
+    gather("/sys/block", "ro", "block_ro");
+    gather("/sys/block", "removable", "block_removable");
+    gather("/sys/block", "loop/backing_file", "block_backing_file");
+    gather("/sys/block", "dm/name", "block_dm_name");
+    gather("/sys/block", "mm_stat", "block_mm_stat");
+    requests();
     nodes();
     folder("/sys/kernel/mm/hugepages", "hugepages/", 1);
     folder("/sys/kernel/mm/ksm", "ksm/", 0);
