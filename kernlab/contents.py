@@ -185,6 +185,10 @@ class Contents:
 
     # Devices, interrupts, timers.
 
+    devices: lazy[Frame] = lazy(
+        "kernlab.tables.devices.devices:devices",
+        "Devices with bus, driver, place in sysfs, power state; of PCI ids, BARs and interrupts.",
+    )
     irqs: lazy[Frame] = lazy(
         "kernlab.tables.devices.irqs:irqs", "Interrupts with their counts per CPU (/proc/interrupts)."
     )

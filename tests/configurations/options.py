@@ -146,10 +146,13 @@ LAYOUTS: dict[str, Absence] = {
     "NUMA": Absence(
         # In the array of names those of NUMA stand between others.
         symbols=("node_data", "nr_node_ids", "vmstat_text"),
-        members=tuple(
-            f"struct {owner}.{member}"
-            for owner in ("zone", "per_cpu_zonestat", "per_cpu_pageset")
-            for member in ("vm_numa_event", "vm_numa_stat", "vm_numa_stat_diff")
+        members=(
+            "struct device.numa_node",
+            *(
+                f"struct {owner}.{member}"
+                for owner in ("zone", "per_cpu_zonestat", "per_cpu_pageset")
+                for member in ("vm_numa_event", "vm_numa_stat", "vm_numa_stat_diff")
+            ),
         ),
         types=("enum numa_stat_item",),
         enumerators=("NR_VM_NUMA_EVENT_ITEMS", "NR_VM_NUMA_STAT_ITEMS"),
@@ -335,6 +338,10 @@ OPTIONS: dict[str, Option] = {
         )
     ),
     "FUTEX": Option(Absence(types=("struct futex_q", "union futex_key", "struct futex_pi_state"))),
+    "GENERIC_MSI_IRQ": Option(
+        Absence(members=("struct irq_common_data.msi_desc",), types=("struct msi_desc",)),
+        {"devices": Changed(other=("msi_irqs",))},
+    ),
     "HUGETLB_PAGE": Option(
         Absence(
             symbols=("hstates", "hugetlb_max_hstate", "default_hstate_idx", "hugetlbfs_file_operations"),
@@ -433,7 +440,24 @@ OPTIONS: dict[str, Option] = {
             types=("struct paravirt_patch_template", "struct pv_time_ops"),
         )
     ),
+    "PCI": Option(
+        Absence(types=("struct pci_dev",)),
+        # The dump has such devices all the same.
+        {
+            "devices": Changed(
+                missing=("subsystem_id", "pci_class", "pci_power", "bars", "irq"), other=("id",)
+            )
+        },
+    ),
     "PER_VMA_LOCK": Option(Absence(members=("struct mm_struct.mm_lock_seq",))),
+    "PM": Option(
+        Absence(
+            members=tuple(
+                f"struct dev_pm_info.{name}" for name in ("runtime_status", "runtime_error", "disable_depth")
+            )
+        ),
+        {"devices": Changed(missing=("power",), told=("CONFIG_PM",))},
+    ),
     "POSIX_TIMERS": Option(
         Absence(
             symbols=("it_real_fn", "posix_timer_fn"),
@@ -556,6 +580,10 @@ OPTIONS: dict[str, Option] = {
             "stacks": Others(told=(_NO_UNWINDER, "nothing leads from its frame to the caller's")),
             **dict.fromkeys(("locks", "suspects", "waits"), Others(told=(_NO_UNWINDER,))),
         },
+    ),
+    "VIRTIO": Option(
+        Absence(types=("struct virtio_device", "struct virtio_device_id")),
+        {"devices": Changed(other=("id",))},
     ),
     "VMAP_STACK": Option(
         Absence(members=("struct task_struct.stack_vm_area",)),

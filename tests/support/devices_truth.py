@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+
+def members(archive: Path) -> set[str]:
+    """The names in an archive of truth."""
+    with tarfile.open(archive, "r:xz") as files:
+        return set(files.getnames())
+
 
 _REST = re.compile(r"(\S+)(?: +(\d+))?(?:-(\S+))? *(.*)")
 
@@ -90,3 +99,51 @@ def timers(truth: Any) -> tuple[int, list[Hrtimer]]:
         elif match := _EXPIRES.match(line):
             found.append(Hrtimer(cpu, clock, function, int(match[1]), int(match[2])))
     return now, found
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device below /sys/bus or /sys/class: that bus or class, its place below /sys, its driver, and its files."""
+
+    subsystem: str
+    path: str
+    driver: str
+    files: dict[str, str]
+
+
+#: The names of drivers have spaces now and then.
+_DEVICE = re.compile(r"(\S+) /sys(/\S+) (.*?)((?: [a-z_/]+=\S*)*)")
+
+
+def _devices(truth: Any, name: str) -> list[Device]:
+    found = []
+    for line in truth.lines(name):
+        match = _DEVICE.fullmatch(line)
+        assert match, line
+        subsystem, path, driver, rest = match.groups()
+        files = dict(word.split("=", 1) for word in rest.split())
+        driver = "" if driver == "-" else driver.rsplit("/", 1)[1]
+        found.append(Device(subsystem, path, driver, files))
+    return found
+
+
+def bus_devices(truth: Any) -> list[Device]:
+    """Everything in /sys/bus/*/devices."""
+    return _devices(truth, "bus_devices")
+
+
+def class_devices(truth: Any) -> list[Device]:
+    """Everything in /sys/class."""
+    return _devices(truth, "class_devices")
+
+
+def texts(truth: Any, name: str) -> dict[tuple[str, str], list[str]]:
+    """Files of many folders in one, by (folder, file): their lines."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for line in truth.lines(name):
+        if line.startswith("== "):
+            _, folder, file = line.split(" ", 2)
+            found[folder, file] = here = []
+        else:
+            here.append(line)
+    return found
