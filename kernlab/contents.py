@@ -78,6 +78,21 @@ class Contents:
     process: view[OpenProcess] = view(
         "kernlab.display.processes.process:OpenProcess",
         "What one process held: arguments, environment, memory, a core file for gdb.",
+    credentials: lazy[Frame] = lazy(
+        "kernlab.tables.processes.credentials:credentials",
+        "As whom each thread acts: users, groups, capabilities, what confines it.",
+    )
+    signals: lazy[Frame] = lazy(
+        "kernlab.tables.processes.signals:signals",
+        "Signals of each thread: pending, blocked, ignored, caught (/proc/PID/status).",
+    )
+    queued_signals: lazy[Frame] = lazy(
+        "kernlab.tables.processes.queued_signals:queued_signals",
+        "Signals that were sent and not taken yet, with who sent each.",
+    )
+    signal_actions: lazy[Frame] = lazy(
+        "kernlab.tables.processes.signal_actions:signal_actions",
+        "What programs do with signals: handlers, and what they ignore.",
     )
 
     memory: lazy[pd.DataFrame] = lazy(
@@ -213,6 +228,10 @@ class Contents:
     queued: lazy[Frame] = lazy(
         "kernlab.tables.scheduling.queued:queued",
         "Tasks that run or wait for a CPU, in the order in which they would run.",
+    )
+    delays: lazy[Frame] = lazy(
+        "kernlab.tables.scheduling.delays:delays",
+        "How long each thread ran and waited: for a CPU, the disk, memory.",
     )
 
     # Containers.

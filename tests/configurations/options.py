@@ -196,6 +196,10 @@ LAYOUTS: dict[str, Absence] = {
 
 OPTIONS: dict[str, Option] = {
     "ANON_VMA_NAME": Option(Absence(members=("struct vm_area_struct.anon_name",))),
+    "AUDIT": Option(
+        Absence(members=("struct task_struct.loginuid", "struct task_struct.sessionid")),
+        {"credentials": Changed(missing=("loginuid", "session"))},
+    ),
     "BLK_CGROUP": Option(
         Absence(
             members=("struct bio.bi_blkg", "struct bio.bi_issue", "struct bio.issue_time_ns"),
@@ -512,8 +516,46 @@ OPTIONS: dict[str, Option] = {
         {"runqueues": Changed(missing=("ext",))},
     ),
     "SCHED_INFO": Option(
-        Absence(members=tuple(f"struct sched_info.{name}" for name in ("last_arrival", "last_queued"))),
-        {"runqueues": Changed(missing=("running",)), "queued": Changed(missing=("waiting",))},
+        Absence(
+            members=tuple(
+                f"struct sched_info.{name}" for name in ("last_arrival", "last_queued", "run_delay", "pcount")
+            )
+        ),
+        {
+            "runqueues": Changed(missing=("running",)),
+            "queued": Changed(missing=("waiting",)),
+            "delays": Changed(missing=("run_delay", "runs")),
+        },
+    ),
+    "SECCOMP": Option(
+        Absence(members=("struct seccomp.mode", "struct seccomp.filter_count")),
+        {"credentials": Changed(missing=("seccomp", "seccomp_filters"))},
+    ),
+    "SECURITY": Option(
+        Absence(
+            symbols=(
+                "apparmor_initialized",
+                "apparmor_blob_sizes",
+                "selinux_enabled_boot",
+                "selinux_blob_sizes",
+            ),
+            types=("struct aa_label", "struct aa_profile", "struct lsm_blob_sizes"),
+            members=("struct cred.security",),
+        ),
+        {"credentials": Changed(missing=("label",))},
+    ),
+    "SECURITY_APPARMOR": Option(
+        Absence(
+            symbols=("apparmor_initialized", "apparmor_blob_sizes"),
+            types=("struct aa_label", "struct aa_profile"),
+        ),
+        {"credentials": Changed(missing=("label",))},
+    ),
+    "SECURITY_SELINUX": Option(
+        Absence(
+            symbols=("selinux_state", "selinux_blob_sizes"),
+            types=("struct selinux_state", "struct cred_security_struct", "struct task_security_struct"),
+        )
     ),
     "SHMEM": Option(
         Absence(
@@ -553,6 +595,23 @@ OPTIONS: dict[str, Option] = {
         {"shm": Empty(), "ipcs": Changed(told=("System V IPC is off in this kernel (CONFIG_SYSVIPC)",))},
     ),
     "TIMERFD": Option(Absence(symbols=("timerfd_fops",), types=("struct timerfd_ctx",))),
+    "TASK_DELAY_ACCT": Option(
+        Absence(members=("struct task_struct.delays",), types=("struct task_delay_info",)),
+        # 5.10 accounts unless it is told not to.
+        {
+            "delays": Changed(
+                other=("block_io", "swap_in", "reclaim", "thrashing"),
+                missing=tuple(
+                    f"{name}_count"
+                    for name in (
+                        *("block_io", "swap_in", "reclaim", "thrashing"),
+                        *("compaction", "write_copy", "interrupts"),
+                    )
+                ),
+                told=("CONFIG_TASK_DELAY_ACCT",),
+            )
+        },
+    ),
     "TRACING": Option(
         Absence(
             symbols=("ftrace_trace_arrays", "global_trace", "trace_clocks"),

@@ -15,6 +15,7 @@ from kernlab.dataframes import describe, table
 from kernlab.errors import KernlabError
 from kernlab.linux.build_ids import kernel_build_id
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
+from kernlab.linux.scheduling.load import load_averages
 from kernlab.linux.timekeeping import monotonic, timekeeper
 from kernlab.linux.zones import nodes, zones
 from kernlab.tables.system.last_words import panic_message
@@ -44,6 +45,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
 
     crash_time is UTC and crash_time_source who says it: the kernel's note at the panic, the file's header, or where
     neither does (QEMU's dumps) the kernel's clock at its last tick. uptime is since boot (suspend included),
+    load1, load5 and load15 are the load averages of as many minutes, as /proc/loadavg has them;
     memory_bytes what /proc/meminfo calls MemTotal, taint as the kernel prints it. panic_* tell of the CPU that
     panicked; a guest that was merely stopped has none. What could not be read is missing as well: attrs["unknown"]
     says why, by fact.
@@ -72,6 +74,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     absent = known("slab_frames_absent", lambda: absent_kernel_frames(kernel)) or {}
     cpu = known("panic_cpu", lambda: _panic_cpu(kernel))
     current = known("panic_pid", lambda: _current(kernel, cpu)) if cpu is not None else None
+    load = known("load1", lambda: load_averages(kernel))
     crash_time, said_by = known("crash_time", lambda: _died(kernel)) or (None, None)
     facts = {
         "release": kernel.vmcoreinfo.release or header.get("release"),
@@ -86,6 +89,9 @@ def info(kernel: Kernel) -> pd.Series[Any]:
         "crash_time_source": said_by,
         "uptime": known("uptime", lambda: uptime(kernel)),
         "cpus": known("cpus", lambda: len(cpus(kernel, "online"))),
+        "load1": None if load is None else np.float64(load[0]),
+        "load5": None if load is None else np.float64(load[1]),
+        "load15": None if load is None else np.float64(load[2]),
         "memory_bytes": known("memory_bytes", lambda: _memory_bytes(kernel)),
         "cmdline": known("cmdline", lambda: string_at(kernel, kernel.word("saved_command_line"))),
         "panic_message": known("panic_message", lambda: _last_words(kernel)),
