@@ -98,7 +98,7 @@ def security_labels(kernel: Kernel, cred: StructArray) -> Column:
     loaded = StructArray(kernel, "struct selinux_state", [state])["initialized"]
     if not loaded.true[0]:
         return Column.missing(len(cred))
-    # Linux commit dde3a5d0f4dc ("selinux: rename task_security_struct to cred_security_struct") (in v6.18).
+    # Linux 6.18 renamed it, as tasks got something of their own.
     kind = kernel.type_or_none("struct cred_security_struct") or kernel.find_type(
         "struct task_security_struct"
     )

@@ -90,7 +90,7 @@ def _running(kernel: Kernel, current: StructArray, idle: Column) -> Column:
 def _signed(number: Column) -> Column:
     """What one CPU counted up and another down, which is below zero on the latter (unsigned in the kernel)."""
     values = number.values
-    # Linux commit e6fe3f422be1 ("sched: Make multiple runqueue task counters 32-bit") (in v5.14), and back later.
+    # 32 bits wide from Linux commit e6fe3f422be1 (in v5.14) to 36569780b0d6 (in v6.16).
     return Column(values.view(f"i{values.dtype.itemsize}").astype(np.int64), number.valid, "int")
 
 
