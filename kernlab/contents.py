@@ -78,6 +78,7 @@ class Contents:
     process: view[OpenProcess] = view(
         "kernlab.display.processes.process:OpenProcess",
         "What one process held: arguments, environment, memory, a core file for gdb.",
+    )
     credentials: lazy[Frame] = lazy(
         "kernlab.tables.processes.credentials:credentials",
         "As whom each thread acts: users, groups, capabilities, what confines it.",
