@@ -182,6 +182,9 @@ class Contents:
     files: lazy[Frame] = lazy(
         "kernlab.tables.files.files:files", "Open files: the descriptors of all processes, with their paths."
     )
+    mounts: lazy[Frame] = lazy(
+        "kernlab.tables.files.mounts:mounts", "Mounts of every mount namespace, with their options."
+    )
     tmpfs: lazy[Frame] = lazy(
         "kernlab.tables.files.tmpfs:tmpfs", "File systems in memory (tmpfs), with what lies in each."
     )

@@ -87,6 +87,7 @@ class Btf(Types):
         self._knows_signs: bool = bool(signed.any()) or (base is not None and base._knows_signs)
         self._known: dict[int, Type] = {}
         self._by_name: dict[str, Type | None] = {}
+        self._offsets: dict[str, int | None] = {}
         self._enumerator_values: dict[str, int | None] = {}
         self._lock = threading.RLock()
 
@@ -136,6 +137,12 @@ class Btf(Types):
 
     def _offset_of(self, name: str) -> int | None:
         """Where a name stands among this blob's own strings; each stands there once."""
+        # All modules ask the kernel's own blob, which is large.
+        if name not in self._offsets:
+            self._offsets[name] = self._find_offset(name)
+        return self._offsets[name]
+
+    def _find_offset(self, name: str) -> int | None:
         raw = name.encode("utf-8", "replace")
         if not raw or b"\0" in raw:
             return None

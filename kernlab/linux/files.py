@@ -8,10 +8,9 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
-from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.mounts import in_namespace, of_mounts
 from kernlab.linux.paths import paths, paths_at, root_of_init
-from kernlab.walk.lists import chain_nodes, list_entries
+from kernlab.linux.super_blocks import mounts_of_each
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
@@ -93,20 +92,7 @@ def mounts_of(kernel: Kernel, blocks: U64) -> U64:
     best = np.zeros(len(blocks), dtype=np.uint64)
     rank = np.zeros(len(blocks), dtype=np.int64)
     block = StructArray(kernel, "struct super_block", blocks)
-    if block.has("s_mounts.next"):
-        heads = np.where(block.valid, block.follow("s_mounts").addresses, np.uint64(0))
-        rows = np.flatnonzero(heads)
-        owner, mount = list_entries(
-            kernel,
-            heads[rows],
-            "struct mount",
-            "mnt_instance",
-            what="the mounts of file systems",
-        )
-        owner = rows[owner]
-    else:
-        # Linux 6.18 chained the mounts of a file system by mnt_next_for_sb.
-        owner, mount = chained_mounts(kernel, block)
+    owner, mount = mounts_of_each(kernel, block)
     whole = mount["mnt.mnt_root"].values == block["s_root"].values[owner]
     space = mount["mnt_ns"]
     seen = in_namespace(space)
@@ -119,18 +105,6 @@ def mounts_of(kernel: Kernel, blocks: U64) -> U64:
         if rank[owner[row]] < score[row]:
             rank[owner[row]], best[owner[row]] = score[row], address[row]
     return best
-
-
-def chained_mounts(kernel: Kernel, block: StructArray) -> tuple[I64, StructArray]:
-    """The mounts of each super_block, which they chain since Linux 6.18: (its row int64[m], StructArray of mount)."""
-    kind = kernel.find_type("struct mount")
-    owner, mount = chain_nodes(
-        kernel,
-        block["s_mounts"].filled(0),
-        what="the mounts of file systems",
-        link=resolve(kind, "mnt_next_for_sb").hops[-1],
-    )
-    return owner, StructArray(kernel, kind, mount)
 
 
 def device_names(kernel: Kernel, inode: StructArray) -> Column:

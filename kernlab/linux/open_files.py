@@ -64,13 +64,6 @@ def kinds(inode: StructArray, file_system: Column) -> Column:
     return Column.of(np.where(anonymous, "anon", kind), mode.valid)
 
 
-def devices(number: Column) -> Column:
-    """Device numbers (dev_t) as "major:minor", as mountinfo prints them (include/linux/kdev_t.h: MINORBITS is 20)."""
-    unique, of = np.unique(number.filled(0).astype(np.int64), return_inverse=True)
-    texts = Column.of([f"{value >> 20}:{value & 0xFFFFF}" for value in unique.tolist()], kind="text")
-    return texts[of].where(number.valid)
-
-
 def mount_ids(kernel: Kernel, file: StructArray) -> Column:
     """The number of the mount that each was opened through, as fdinfo has it (mnt_id)."""
     return container(kernel, "struct mount", "mnt", file["f_path.mnt"].filled(0))["mnt_id"]

@@ -61,19 +61,38 @@ def paths(kernel: Kernel, pairs: StructArray, root: tuple[int, int] | None) -> C
 
 
 def paths_at(
-    kernel: Kernel, mounts: U64, dentries: U64, valid: npt.NDArray[np.bool_], root: tuple[int, int] | None
+    kernel: Kernel,
+    mounts: U64,
+    dentries: U64,
+    valid: npt.NDArray[np.bool_],
+    root: tuple[int, int] | None,
+    *,
+    places: bool = False,
 ) -> Column:
-    """As `paths`, of (vfsmount, dentry) pairs that no `struct path` holds: uint64[n] each, bool[n] of those to take."""
+    """As `paths`, of (vfsmount, dentry) pairs that no `struct path` holds: uint64[n] each, bool[n] of those to take.
+
+    `places` gives where they are in the tree of directories, as mountinfo does: without "(deleted)" (fs/d_path.c,
+    __d_path).
+    """
     known = valid & (dentries != 0)
     keys = np.stack([mounts, dentries], axis=1)
     unique, inverse = np.unique(keys, axis=0, return_inverse=True)
     tree = _Tree(kernel, unique[:, 0], unique[:, 1])
-    found = [tree.path(int(m), int(d), root) for m, d in unique.tolist()]
+    way = tree.place if places else tree.path
+    found = [way(int(m), int(d), root) for m, d in unique.tolist()]
     text = np.empty(len(found), dtype=object)
     text[:] = ["" if path is None else path for path in found]
     readable = np.array([path is not None for path in found], dtype=bool)
     inverse = inverse.reshape(-1)
     return Column.of(text, readable)[inverse].where(known)
+
+
+def in_file_systems(kernel: Kernel, dentries: U64) -> Column:
+    """The path of each dentry from the root of its own file system, as mountinfo's fourth field (fs/d_path.c,
+    dentry_path): "//deleted" is behind that of an unlinked one."""
+    unique, of = np.unique(dentries, return_inverse=True)
+    tree = _Tree(kernel, np.zeros(0, dtype=np.uint64), unique)
+    return Column.texts([tree.inside(dentry) for dentry in unique.tolist()])[of]
 
 
 def _made_up(pattern: str, inode: int, name: str | None, more: str | None) -> str | None:
@@ -190,6 +209,26 @@ class _Tree:
         if whole is None:
             return None
         return f"{whole or '/'} (deleted)" if dentry in self.unlinked and not alone else whole or "/"
+
+    def place(self, mount: int, dentry: int, root: tuple[int, int] | None) -> str | None:
+        """__d_path() of one pair, None where a part of it cannot be read."""
+        whole = self._directory(mount, dentry, root)
+        return None if whole is None else whole or "/"
+
+    def inside(self, dentry: int) -> str | None:
+        """dentry_path() of one, None where a part of it cannot be read."""
+        names: list[str] = []
+        end = "//deleted" if dentry in self.unlinked and self.parent.get(dentry) != dentry else ""
+        for _ in range(_MOST_STEPS):
+            name, parent = self.name.get(dentry), self.parent.get(dentry)
+            if parent is None or not name:
+                return None
+            if parent == dentry:
+                path = "/" + "/".join(reversed(names))
+                return path + end if len(path) <= _LONGEST_PATH and self._room.take(len(path)) else None
+            names.append(name)
+            dentry = parent
+        return None
 
     def _directory(self, mount: int, dentry: int, root: tuple[int, int] | None) -> str | None:
         """The path without the mark of deletion; '' is the root itself (fs/d_path.c, prepend_path)."""

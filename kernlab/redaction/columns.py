@@ -29,6 +29,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "queued_signals": ("comm",),
     "queued": ("comm", "group"),
     "pressure": ("path",),
+    "mounts": ("source", "target", "options", "root", "super_options"),
     "registers": ("comm", *_REGISTERS),
     "runqueues": ("comm",),
     "signal_actions": ("comm",),

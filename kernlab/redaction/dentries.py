@@ -23,7 +23,7 @@ _KERNELS_OWN = frozenset(
     b"sysfs proc debugfs tracefs devtmpfs securityfs configfs bpf pstore efivarfs sockfs pipefs anon_inodefs bdev "
     b"nsfs binfmt_misc fusectl selinuxfs dax".split()
 )
-_TOP = frozenset(
+TOP = frozenset(
     b"bin boot dev etc home init lib lib32 lib64 libx32 media mnt opt proc root run sbin srv sys tmp usr var".split()
 )
 #: NAME_MAX, the levels of the deepest tree, and how often a mount below home may lie in another's.
@@ -139,7 +139,7 @@ def _everybodys(found: Found, tree: _Tree) -> Mask:
     block = StructArray(found.kernel, "struct super_block", unique)
     types = text_at(found.kernel, block.follow("s_type")["name"].filled(0).astype(np.uint64), _LONGEST)
     kernels = np.array([name in _KERNELS_OWN for name in types], dtype=bool)[of.reshape(-1)]
-    top = tree.root[tree.up] & np.array([name in _TOP for name in tree.name], dtype=bool)
+    top = tree.root[tree.up] & np.array([name in TOP for name in tree.name], dtype=bool)
     common: Mask = kernels | top
     return common
 

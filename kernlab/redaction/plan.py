@@ -27,6 +27,7 @@ from kernlab.redaction import (
     keys,
     labels,
     machine,
+    mount_texts,
     network,
     processes,
     slabs,
@@ -82,6 +83,7 @@ STEPS: tuple[tuple[str, Callable[[Found], None]], ...] = (
     ("serial numbers", firmware.serial_numbers),
     ("names of programs", strictly.programs),
     ("names of control groups", strictly.control_groups),
+    ("what was mounted", mount_texts.mount_texts),
     ("the kernel's command line", strictly.command_line),
 )
 

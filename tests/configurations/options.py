@@ -78,6 +78,8 @@ _NO_JOURNALS: dict[str, Expected] = {
 }
 
 _CGROUP_TYPES = ("struct mem_cgroup", "struct obj_cgroup", "struct page_counter")
+_CGROUP_FLAGS = ("FAVOR_DYNMODS", "MEMORY_HUGETLB_ACCOUNTING", "MEMORY_LOCAL_EVENTS", "MEMORY_RECURSIVE_PROT",
+    "NS_DELEGATE", "PIDS_LOCAL_EVENTS")  # fmt: skip
 _CGROUP_MEMBERS = tuple(
     f"struct {owner}.{member}"
     for owner in ("page", "slab", "folio")
@@ -272,6 +274,7 @@ OPTIONS: dict[str, Option] = {
             symbols=(
                 *("cgrp_dfl_visible", "cgrp_dfl_root", "cgroup_roots", "cgroup_subsys"),
                 *(f"cgrp_dfl_{name}_ss_mask" for name in ("implicit", "inhibit", "threaded")),
+                *("cgroup_kf_syscall_ops", "cgroup1_kf_syscall_ops"),
             ),
             types=(
                 *("struct cgroup", "struct cgroup_subsys_state", "struct css_set", "struct cgrp_cset_link"),
@@ -279,7 +282,10 @@ OPTIONS: dict[str, Option] = {
                 *("struct cgroup_rstat_cpu", "struct cgroup_rstat_base_cpu"),
             ),
             members=("struct task_struct.cgroups",),
-            enumerators=("CSS_ONLINE", "CGRP_FROZEN", "CGROUP_SUBSYS_COUNT"),
+            enumerators=(
+                *("CSS_ONLINE", "CGRP_FROZEN", "CGROUP_SUBSYS_COUNT"),
+                *(f"CGRP_ROOT_{name}" for name in _CGROUP_FLAGS),
+            ),
         ),
         {
             **_NO_MEMCG,
@@ -290,6 +296,8 @@ OPTIONS: dict[str, Option] = {
             "queued": Changed(missing=("group",)),
             "tasks": Changed(missing=("cgroup",)),
             "memory_by_process": Changed(missing=("cgroup",)),
+            # The dump has such mounts all the same.
+            "mounts": Changed(told=("mounts of cgroup2 lack",)),
         },
     ),
     "CGROUP_SCHED": Option(
@@ -309,6 +317,10 @@ OPTIONS: dict[str, Option] = {
     "CPUSETS": Option(_CPUSETS, {"cgroups": Changed(missing=("cpus", "mems"))}),
     "CRASH_DUMP": Option(Absence(symbols=("crash_notes",)), {"registers": Changed(other=("source",))}),
     "DEBUG_INFO_BTF_MODULES": Option(Absence(symbols=("btf_modules",), types=("struct btf_module",))),
+    "DEBUG_FS": Option(
+        Absence(types=("struct debugfs_fs_info", "struct debugfs_mount_opts")),
+        {"mounts": Changed(told=("what debugfs_show_options shows", "mounts of debugfs lack"))},
+    ),
     "DETECT_HUNG_TASK": Option(
         Absence(
             symbols=("sysctl_hung_task_timeout_secs",),
@@ -485,8 +497,11 @@ OPTIONS: dict[str, Option] = {
         },
     ),
     "PROC_FS": Option(
-        Absence(symbols=("direct_pages_count",)),
-        {"meminfo": Changed(gone=("DirectMap4k", "DirectMap2M", "DirectMap1G"))},
+        Absence(symbols=("direct_pages_count",), types=("struct proc_fs_info",)),
+        {
+            "meminfo": Changed(gone=("DirectMap4k", "DirectMap2M", "DirectMap1G")),
+            "mounts": Changed(told=("what proc_show_options shows", "mounts of proc lack")),
+        },
     ),
     "PSI": Option(
         Absence(
@@ -559,10 +574,15 @@ OPTIONS: dict[str, Option] = {
     ),
     "SHMEM": Option(
         Absence(
-            symbols=("shmem_ops", "shmem_aops", "shmem_swaplist"),
-            types=("struct shmem_sb_info", "struct shmem_inode_info"),
+            symbols=("shmem_ops", "shmem_aops", "shmem_swaplist", "shm_mnt"),
+            types=("struct shmem_sb_info", "struct shmem_inode_info", "struct shmem_quota_limits"),
         ),
-        {"tmpfs": Empty()},
+        {
+            "tmpfs": Empty(),
+            "mounts": Changed(
+                other=("options", "super_options"), told=("shmem_show_options", "lack the options")
+            ),
+        },
     ),
     "SIGNALFD": Option(Absence(symbols=("signalfd_fops",), types=("struct signalfd_ctx",))),
     "SLUB_DEBUG": Option(
@@ -618,11 +638,14 @@ OPTIONS: dict[str, Option] = {
             types=(
                 *("struct trace_array", "struct array_buffer", "struct trace_buffer", "struct tracer"),
                 *("struct ring_buffer_per_cpu", "struct buffer_page", "struct buffer_data_page"),
-                "struct rb_time_struct",
+                *("struct rb_time_struct", "struct tracefs_fs_info", "struct tracefs_mount_opts"),
             ),
             enumerators=("RB_FL_OVERWRITE",),
         ),
-        {"clocks": Changed(may_be_told=("CONFIG_TRACING is off",))},
+        {
+            "clocks": Changed(may_be_told=("CONFIG_TRACING is off",)),
+            "mounts": Changed(told=("what tracefs_show_options shows", "mounts of tracefs lack")),
+        },
     ),
     "TRANSPARENT_HUGEPAGE": Option(
         Absence(symbols=("transparent_hugepage_flags", "huge_zero_pfn")), {"meminfo": Changed(gone=_THP_KEYS)}

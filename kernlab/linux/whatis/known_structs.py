@@ -9,9 +9,9 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
+from kernlab.linux.super_blocks import super_blocks
 from kernlab.linux.whatis.areas import Ranges
 from kernlab.linux.zones import nodes
-from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
@@ -40,11 +40,9 @@ def known_structs(kernel: Kernel) -> Ranges:
     return Ranges(first[order], last, name, name)
 
 
-@fact
 def _super_blocks(kernel: Kernel) -> StructArray:
     """File systems."""
-    head = kernel.symbol("super_blocks")
-    return list_entries(kernel, [head], "struct super_block", "s_list", what="file systems")[1]
+    return super_blocks(kernel)
 
 
 def _journals(kernel: Kernel) -> StructArray:

@@ -11,6 +11,7 @@ from kernlab.linux import open_files
 from kernlab.linux.descriptors import descriptors
 from kernlab.linux.file_details import details
 from kernlab.linux.paths import paths, root_of_init
+from kernlab.linux.super_blocks import device_numbers
 
 
 @table(rows="struct file")
@@ -52,7 +53,7 @@ def files(kernel: Kernel) -> pd.DataFrame:
         position_bytes=nullable(file["f_pos"]),
         kind=kind,
         path=paths(kernel, file.follow("f_path"), root_of_init(kernel)),
-        dev=open_files.devices(inode["i_sb->s_dev"]),
+        dev=device_numbers(inode["i_sb->s_dev"]),
         inode=nullable(inode["i_ino"]),
         size_bytes=nullable(inode["i_size"].where(sized)),
         fstype=fstype,

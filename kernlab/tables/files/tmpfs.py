@@ -16,7 +16,7 @@ from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.paths import paths_at, root_of_init
 from kernlab.linux.shmem import has_shmem, swapped_inodes, swapped_pages
-from kernlab.walk.lists import list_entries
+from kernlab.linux.super_blocks import device_numbers, super_blocks
 from kernlab.walk.percpu_counters import percpu_sums
 from kernlab.walk.strings import c_strings
 
@@ -58,7 +58,7 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
             **dict.fromkeys(names, "Int64"),
             address="struct super_block",
         )
-    block = super_blocks(kernel)
+    block = shared_memory(kernel)
     info = block.follow("s_fs_info", to="struct shmem_sb_info")
     size, limit = info["max_blocks"], info["max_inodes"]
     limited, counted = size.true, limit.true
@@ -79,10 +79,7 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
         mount=paths_at(kernel, mounts, root.values, seen & root.valid, root_of_init(kernel)),
         mount_namespace=nullable(of_mounts(kernel, mounts)),
         type=c_strings(kernel, name, 64),
-        # include/linux/kdev_t.h: MINORBITS is 20.
-        dev=Column.texts(
-            [None if value is None else f"{value >> 20}:{value & 0xFFFFF}" for value in block["s_dev"]]
-        ),
+        dev=device_numbers(block["s_dev"]),
         resident_bytes=nullable(_resident(kernel, block)),
         swap_bytes=nullable(_swapped(kernel, block)),
         size_bytes=nullable((size * kernel.page_size).where(limited)),
@@ -93,20 +90,13 @@ def tmpfs(kernel: Kernel) -> pd.DataFrame:
     )
 
 
-def super_blocks(kernel: Kernel) -> StructArray:
-    """The super_blocks that shared memory is behind (fs/super.c, super_blocks): those with tmpfs's operations.
+def shared_memory(kernel: Kernel) -> StructArray:
+    """The super_blocks that shared memory is behind: those with tmpfs's operations.
 
     Not those of the type tmpfs: rootfs and devtmpfs are of types of their own.
     """
-    _, block = list_entries(
-        kernel,
-        [kernel.symbol("super_blocks")],
-        "struct super_block",
-        "s_list",
-        what="the file systems",
-    )
-    operations = block["s_op"]
-    return block[(operations == kernel.symbol("shmem_ops")).true]
+    block = super_blocks(kernel)
+    return block[(block["s_op"] == kernel.symbol("shmem_ops")).true]
 
 
 def _resident(kernel: Kernel, block: StructArray) -> Column:

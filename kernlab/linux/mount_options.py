@@ -1,0 +1,114 @@
+"""Options of mounts, as /proc/PID/mounts and mountinfo show them: what every file system has, and what its own are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.column import Column
+from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+from kernlab.linux.shown_options import shown_options
+from kernlab.walk.strings import c_strings
+
+Mask = npt.NDArray[np.bool_]
+
+# include/linux/mount.h and include/linux/fs.h; macros, so no type information has them.
+_MNT_READONLY, _SB_RDONLY = 0x40, 1
+#: fs/proc_namespace.c, show_mnt_opts and show_sb_opts, in their order.
+_OF_MOUNTS = (
+    (0x01, ",nosuid"),
+    (0x02, ",nodev"),
+    (0x04, ",noexec"),
+    (0x08, ",noatime"),
+    (0x10, ",nodiratime"),
+    (0x20, ",relatime"),
+    (0x80, ",nosymfollow"),
+)
+_OF_SUPER_BLOCKS = ((0x10, ",sync"), (0x80, ",dirsync"), (0x40, ",mand"), (1 << 25, ",lazytime"))
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """Texts of n mounts: `whole` as /proc/PID/mounts has them, `mount` and `file_system` as mountinfo has them apart.
+
+    `told`, bool[n], is False for those whose file system shows more that is not known here.
+    """
+
+    whole: Column
+    mount: Column
+    file_system: Column
+    told: Mask
+
+
+def mount_options(kernel: Kernel, mount: StructArray) -> MountOptions:
+    """The options of each struct mount. Mirrors fs/proc_namespace.c (show_vfsmnt, show_mountinfo)."""
+    flags = mount["mnt.mnt_flags"]
+    block = mount.follow("mnt.mnt_sb")
+    of_block = block["s_flags"]
+    mounts = _texts(flags, _OF_MOUNTS)
+    idmapped = np.where(is_idmapped(kernel, mount, block), ",idmapped", "").astype(object)
+    general = _texts(of_block, _OF_SUPER_BLOCKS)
+    own = shown_options(kernel, block, mount["mnt.mnt_root"])
+    shown = np.where(own.valid, own.values, "")
+    closed, frozen = flags.has(_MNT_READONLY).true, of_block.has(_SB_RDONLY).true
+    first = [
+        np.where(is_closed, "ro", "rw").astype(object) for is_closed in (closed | frozen, closed, frozen)
+    ]
+    known = flags.valid & of_block.valid
+    return MountOptions(
+        whole=Column.of(first[0] + general + mounts + idmapped + shown, known),
+        mount=Column.of(first[1] + mounts + idmapped, flags.valid),
+        file_system=Column.of(first[2] + general + shown, of_block.valid),
+        told=own.valid | ~known,
+    )
+
+
+def sources(kernel: Kernel, mount: StructArray) -> Column:
+    """What is mounted by each, as /proc/PID/mounts has it: a device, or what was given for one; "none" for nothing.
+
+    btrfs shows a device of its own choice (fs/btrfs/super.c, btrfs_show_devname).
+    """
+    given = mount["mnt_devname"]
+    source = c_strings(kernel, given)
+    values, valid = np.where(source.valid, source.values, "none"), source.valid | (given == 0).true
+    shown = mount["mnt.mnt_sb->s_op->show_devname"]
+    function = np.unique(shown.values[shown.true])
+    for address, name in zip(function.tolist(), kernel.symbolize(function), strict=True):
+        if str(name).partition("+")[0] != "btrfs_show_devname":
+            continue
+        rows = np.flatnonzero((shown == address).true)
+        info = mount[rows].follow("mnt.mnt_sb").follow("s_fs_info", to="struct btrfs_fs_info")
+        device = info["fs_devices->latest_dev->name"]
+        # A string with a head for RCU (struct rcu_string) until Linux 6.17.
+        text = c_strings(
+            kernel, device if device.type is not None and "char" in device.type.c_name else device + 16
+        )
+        values[rows], valid[rows] = text.values, text.valid
+    return Column.of(values, valid)
+
+
+def is_idmapped(kernel: Kernel, mount: StructArray, block: StructArray) -> Mask:
+    """Which mounts show files with other owners than the file system has (include/linux/fs.h, is_idmapped_mnt)."""
+    if mount.has("mnt.mnt_idmap"):
+        # Linux commit 256c8aed2b42 ("fs: introduce dedicated idmap type for mounts") (in v6.2).
+        plain = [kernel.symbol("nop_mnt_idmap")]
+        mapped = mount["mnt.mnt_idmap"]
+        return mapped.true & ~np.isin(mapped.values, np.array(plain, dtype=np.uint64))
+    if mount.has("mnt.mnt_userns"):
+        mapped = mount["mnt.mnt_userns"]
+        initial = np.uint64(kernel.symbol("init_user_ns"))
+        other: Mask = (
+            mapped.true & (mapped.values != initial) & (mapped.values != block["s_user_ns"].filled(0))
+        )
+        return other
+    return np.zeros(len(mount), dtype=bool)
+
+
+def _texts(flags: Column, names: tuple[tuple[int, str], ...]) -> npt.NDArray[np.object_]:
+    """The names of the bits that are set, one behind the other."""
+    unique, of = np.unique(flags.filled(0).astype(np.int64), return_inverse=True)
+    texts = ["".join(name for bit, name in names if value & bit) for value in unique.tolist()]
+    return np.array(texts, dtype=object)[of]
