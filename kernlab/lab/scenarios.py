@@ -163,6 +163,12 @@ SCENARIOS = {
             },
         ),
         Scenario(
+            "net",
+            "two network namespaces, sockets in every state, full queues and backlogs, routes, neighbours, XDP",
+            programs=("links", "sockets"),
+            modules=("dummy", "veth", "bridge", "ipv6", "af_packet", "vsock", "udp_diag"),
+        ),
+        Scenario(
             "server",
             "a Debian server: systemd, PostgreSQL, nginx, redis, a container, cgroups at their limits, swap",
             memory_mib=1536,

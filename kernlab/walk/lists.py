@@ -57,6 +57,23 @@ def chain_nodes(
     return rows[owner], nodes
 
 
+def hash_nodes(
+    kernel: Kernel, heads: npt.ArrayLike, *, what: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """The nodes of many buckets of a hash table: `struct hlist_head`, whose chains end in NULL, or `hlist_nulls_head`,
+    whose chains end in an odd number (include/linux/list_nulls.h).
+
+    Parameters: heads uint64[n], addresses of the heads themselves. Returns (owner int64[m]: index into heads, addresses
+    of the `hlist_node`s uint64[m]); bounded and counted as `list_entries`.
+    """
+    tops = np.ascontiguousarray(heads, dtype=np.uint64)
+    firsts, read = kernel.words(tops, what=what)
+    rows = np.flatnonzero(read & (firsts != 0) & (firsts & np.uint64(1) == 0))
+    ends = np.zeros(len(rows), dtype=np.uint64)
+    owner, nodes = _walk(kernel, firsts[rows], ends, what, include_start=True, odd_ends=True)
+    return rows[owner], nodes
+
+
 def _walk(
     kernel: Kernel,
     starts: npt.NDArray[np.uint64],
@@ -65,8 +82,12 @@ def _walk(
     size: int = _NODE,
     include_start: bool = False,
     link: int = 0,
+    odd_ends: bool = False,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Follow words `link` bytes from `starts` on until `ends`, all lists together; entries have `size` bytes."""
+    """Follow words `link` bytes from `starts` on until `ends`, all lists together; entries have `size` bytes.
+
+    With `odd_ends` any odd number ends a list, too.
+    """
     rows = np.arange(len(starts))
     current = starts.copy()
     # Brent: each list remembers one earlier node, moved up at every power of two, and meeting it again is a cycle.
@@ -83,6 +104,8 @@ def _walk(
             following, read = kernel.words(current + step if link else current, what="")
             broken += current[~read].tolist()
             going = read & (following != ends)
+            if odd_ends:
+                going &= (following & np.uint64(1)) == 0
             looped = going & (following == landmark)
             cycles += current[looped].tolist()
             going &= ~looped

@@ -450,6 +450,31 @@ static void bpf_objects(void)
     used = 0;
 }
 
+/* /proc/net of one process of each network namespace but our own, as p/PID/net_NAME. */
+static void other_networks(struct dirent **processes, int number)
+{
+    char path[PATH_MAX], name[PATH_MAX];
+    struct stat info;
+    ino_t known[256];
+    int count = 0, i, k;
+
+    if (!stat("/proc/self/ns/net", &info))
+        known[count++] = info.st_ino;
+    for (i = 0; i < number && count < 256; i++) {
+        snprintf(path, sizeof path, "/proc/%s/ns/net", processes[i]->d_name);
+        if (stat(path, &info))
+            continue;
+        for (k = 0; k < count && known[k] != info.st_ino; k++)
+            ;
+        if (k < count)
+            continue;
+        known[count++] = info.st_ino;
+        snprintf(path, sizeof path, "/proc/%s/net", processes[i]->d_name);
+        snprintf(name, sizeof name, "p/%s/net_", processes[i]->d_name);
+        folder(path, name, 0);
+    }
+}
+
 static void nodes(void)
 {
     static const char *files[] = {"meminfo", "numastat", "vmstat", "cpulist"};
@@ -561,6 +586,8 @@ int main(int count, char **words)
     static const char *late[] = {"timer_list", "interrupts", "softirqs", "stat", "diskstats", "vmallocinfo", "loadavg", "uptime",
                                  "pagetypeinfo", "buddyinfo", "zoneinfo", "vmstat", "slabinfo", "meminfo"};
     static const char *ipc[] = {"shm", "msg", "sem"};
+    static const char *link[] = {"operstate", "mtu", "address", "ifindex", "iflink", "flags", "tx_queue_len", "type",
+                                 "carrier", "ifalias", "group"};
     char path[PATH_MAX], name[PATH_MAX];
     struct dirent **processes;
     int smaps = 1, pages = 0, number, i;
@@ -586,6 +613,11 @@ int main(int count, char **words)
     number = scandir("/proc", &processes, is_number, versionsort);
     for (i = 0; i < number; i++)
         process(processes[i]->d_name, smaps);
+    other_networks(processes, number);
+    for (k = 0; k < sizeof link / sizeof *link; k++) {
+        snprintf(name, sizeof name, "link_%s", link[k]);
+        gather("/sys/class/net", link[k], name);
+    }
     gather("/sys/module", "taint", "module_taint");
     gather("/sys/block", "inflight", "inflight");
     gather("/sys/block", "stat", "block_stat");
