@@ -191,6 +191,11 @@ class Contents:
 
     # Network.
 
+    sockets: lazy[Frame] = lazy(
+        "kernlab.tables.network.sockets:sockets",
+        "Sockets of all network namespaces: both ends, queues, who has them open, what tcp thinks.",
+    )
+
     # Block devices.
 
     disks: lazy[Frame] = lazy(

@@ -34,6 +34,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "runqueues": ("comm",),
     "signal_actions": ("comm",),
     "signals": ("comm",),
+    "sockets": ("local", "remote"),
     "stacks": ("comm",),
     "suspects": ("lead", "subject", "evidence", "cell"),
     "swap": ("path",),

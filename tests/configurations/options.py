@@ -77,6 +77,9 @@ _NO_JOURNALS: dict[str, Expected] = {
     "waits": Changed(other=("name",), told=_JOURNALS),
 }
 
+# The dumps have sockets of every family all the same: those that are open are there, with less to tell.
+_NO_NETWORK = Others(told=("this kernel has no network (CONFIG_NET is off)",))
+
 _CGROUP_TYPES = ("struct mem_cgroup", "struct obj_cgroup", "struct page_counter")
 _CGROUP_FLAGS = ("FAVOR_DYNMODS", "MEMORY_HUGETLB_ACCOUNTING", "MEMORY_LOCAL_EVENTS", "MEMORY_RECURSIVE_PROT",
     "NS_DELEGATE", "PIDS_LOCAL_EVENTS")  # fmt: skip
@@ -369,6 +372,33 @@ OPTIONS: dict[str, Option] = {
     ),
     "IKCONFIG": Option(Absence(symbols=("kernel_config_data", "kernel_config_data_end"))),
     "INOTIFY_USER": Option(Absence(symbols=("inotify_fops",))),
+    "INET": Option(
+        Absence(
+            symbols=("tcp_hashinfo", "udp_table", "udplite_table", "raw_v4_hashinfo", "ping_table"),
+            types=tuple(
+                f"struct {name}"
+                for name in (
+                    *("inet_connection_sock", "inet_ehash_bucket", "inet_hashinfo", "inet_listen_hashbucket"),
+                    *(
+                        "inet_timewait_death_row",
+                        "inet_timewait_sock",
+                        "netns_ipv4",
+                        "ping_table",
+                        "raw_hashinfo",
+                    ),
+                    *("request_sock", "tcp_congestion_ops", "tcp_sock", "udp_hslot", "udp_sock", "udp_table"),
+                )
+            ),
+        ),
+        {"sockets": Others()},
+    ),
+    "IPV6": Option(
+        Absence(
+            symbols=("raw_v6_hashinfo",),
+            members=tuple(f"struct sock_common.{name}" for name in ("skc_v6_daddr", "skc_v6_rcv_saddr")),
+        ),
+        {"sockets": Others()},
+    ),
     "JBD2": Option(Absence(types=("struct journal_s",)), _NO_JOURNALS),
     "KFENCE": Option(
         Absence(
@@ -431,6 +461,7 @@ OPTIONS: dict[str, Option] = {
             symbols=(
                 *("napi_alloc_cache", "netdev_alloc_cache", "net_hotdata"),
                 *("skbuff_cache", "skbuff_head_cache", "skbuff_fclone_cache"),
+                *("init_net", "net_namespace_list", "nl_table", "socket_file_ops"),
             ),
             types=(
                 "struct napi_alloc_cache",
@@ -438,17 +469,27 @@ OPTIONS: dict[str, Option] = {
                 "struct sk_buff",
                 "struct sk_buff_fclones",
                 "struct socket_alloc",
+                *(f"struct {name}" for name in ("net", "net_device", "sk_buff_head", "numa_drop_counters")),
+                *(
+                    f"struct {name}"
+                    for name in ("sock", "sock_common", "socket", "netlink_sock", "netlink_table")
+                ),
             ),
         ),
         # The dump has network buffers and sockets all the same, and nobody says so.
         {
             "memory": Changed(other=("bytes", "share")),
             "pages": Changed(other=("kind",)),
+            "sockets": _NO_NETWORK,
             "waits": Changed(other=("name",)),
         },
     ),
     "NO_HZ_COMMON": Option(
         Absence(members=("struct rq.nohz_tick_stopped",)), {"runqueues": Changed(missing=("tick_stopped",))}
+    ),
+    "PACKET": Option(
+        Absence(types=("struct packet_sock",), members=("struct net.packet", "struct netns_packet.sklist")),
+        {"sockets": Others()},
     ),
     "PARAVIRT": Option(
         Absence(
@@ -649,6 +690,16 @@ OPTIONS: dict[str, Option] = {
     ),
     "TRANSPARENT_HUGEPAGE": Option(
         Absence(symbols=("transparent_hugepage_flags", "huge_zero_pfn")), {"meminfo": Changed(gone=_THP_KEYS)}
+    ),
+    "UNIX": Option(
+        Absence(
+            symbols=("unix_socket_table",),
+            types=tuple(
+                f"struct {name}" for name in ("unix_address", "unix_skb_parms", "unix_sock", "unix_table")
+            ),
+            members=("struct net.unx", "struct netns_unix.table"),
+        ),
+        {"sockets": Others()},
     ),
     "UNWINDER_ORC": Option(
         Absence(

@@ -60,6 +60,10 @@ def find_sockets(kernel: Kernel) -> Sockets:
     """All sockets: of tcp, udp, udplite, raw, ping, unix, netlink and packet by their tables, in every network
     namespace, and those that processes have open, of any family, and whether they are bound or not.
     """
+    if kernel.types.get("struct sock_common") is None or not len(net_namespaces(kernel)):
+        none = np.zeros(0, dtype=bool)
+        nothing = Column.missing(0, "int")
+        return Sockets(net_namespaces(kernel)[:0], none, none, none, nothing, nothing)
     opened, pid, fd = _opened(kernel)
     ways: tuple[Callable[[Kernel], U64], ...] = (_tcp, _udp, _raw, _unix, _netlink, _packet)
     found = []
@@ -142,7 +146,7 @@ def _socks(kernel: Kernel, heads: U64, member: str, what: str, kind: str = "stru
 
 
 def _tcp(kernel: Kernel) -> U64:
-    if kernel.find_symbol("tcp_hashinfo") is None:
+    if kernel.find_symbol("tcp_hashinfo") is None or kernel.types.get("struct inet_hashinfo") is None:
         return _NONE
     table = StructArray(
         kernel, "struct inet_hashinfo", _tables(kernel, "tcp_hashinfo", "ipv4.tcp_death_row.hashinfo")
@@ -175,6 +179,8 @@ def _udp(kernel: Kernel) -> U64:
         _tables(kernel, name, "ipv4.udp_table" if name == "udp_table" else "no table of its own")
         for name in names
     ]
+    if kernel.types.get("struct udp_table") is None:
+        return _NONE
     table = StructArray(kernel, "struct udp_table", np.concatenate(every))
     heads = _array(kernel, table["hash"], table["mask"] + 1, "struct udp_hslot", "head", what)
     return _socks(kernel, heads, "skc_node", what)
@@ -185,7 +191,7 @@ def _raw(kernel: Kernel) -> U64:
     known = [
         address for name in ("raw_v4_hashinfo", "raw_v6_hashinfo") if (address := kernel.find_symbol(name))
     ]
-    if known:
+    if known and kernel.types.get("struct raw_hashinfo") is not None:
         _, bucket = StructArray(kernel, "struct raw_hashinfo", known).elements("ht")
         heads.append(bucket.addresses)
     ping = kernel.find_symbol("ping_table")

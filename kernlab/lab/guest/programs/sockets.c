@@ -280,7 +280,7 @@ static void unix_sockets(void)
     keep("packets-right", pair[1], 0);
     listener = keep("unix-listener", unix_socket(SOCK_STREAM, "/tmp/net/a door", NULL), 0);
     listen(listener, 2);
-    for (i = 0; i < 2; i++)
+    for (i = 0; i < 3; i++)
         keep("unix-waiting", unix_socket(SOCK_STREAM, NULL, "/tmp/net/a door"), 0);
     listener = keep("abstract-listener", unix_socket(SOCK_STREAM, "@kernlab-abstract", NULL), 0);
     listen(listener, 5);
