@@ -257,6 +257,10 @@ class Contents:
         "kernlab.tables.containers.pressure:pressure",
         "Pressure (PSI) of the machine and of each control group: who waited for CPU, memory, I/O.",
     )
+    namespaces: lazy[Frame] = lazy(
+        "kernlab.tables.containers.namespaces:namespaces",
+        "Namespaces of every kind, with who lives in them and owns them.",
+    )
 
     # The system.
 

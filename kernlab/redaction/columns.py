@@ -28,6 +28,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "memory_by_process": ("comm", "cgroup", "exe"),
     "queued_signals": ("comm",),
     "queued": ("comm", "group"),
+    "namespaces": ("comm", "hostname"),
     "pressure": ("path",),
     "mounts": ("source", "target", "options", "root", "super_options"),
     "registers": ("comm", *_REGISTERS),

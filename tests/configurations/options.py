@@ -282,7 +282,7 @@ OPTIONS: dict[str, Option] = {
             types=(
                 *("struct cgroup", "struct cgroup_subsys_state", "struct css_set", "struct cgrp_cset_link"),
                 *("struct cgroup_root", "struct cgroup_subsys", "struct cgroup_base_stat"),
-                *("struct cgroup_rstat_cpu", "struct cgroup_rstat_base_cpu"),
+                *("struct cgroup_rstat_cpu", "struct cgroup_rstat_base_cpu", "struct cgroup_namespace"),
             ),
             members=("struct task_struct.cgroups",),
             enumerators=(
@@ -293,6 +293,7 @@ OPTIONS: dict[str, Option] = {
         {
             **_NO_MEMCG,
             "cgroups": Others(told=("CONFIG_CGROUPS",)),
+            "namespaces": Others(),
             # The machine's own is left; of cgroups these dumps have none.
             "pressure": Changed(),
             "runqueues": Changed(missing=("throttled_groups",)),
@@ -460,11 +461,13 @@ OPTIONS: dict[str, Option] = {
         Absence(
             symbols=(
                 *("napi_alloc_cache", "netdev_alloc_cache", "net_hotdata"),
+                *("init_net", "net_namespace_list"),
                 *("skbuff_cache", "skbuff_head_cache", "skbuff_fclone_cache"),
                 *("init_net", "net_namespace_list", "nl_table", "socket_file_ops"),
             ),
             types=(
                 "struct napi_alloc_cache",
+                "struct net",
                 "struct net_hotdata",
                 "struct sk_buff",
                 "struct sk_buff_fclones",
@@ -479,6 +482,7 @@ OPTIONS: dict[str, Option] = {
         # The dump has network buffers and sockets all the same, and nobody says so.
         {
             "memory": Changed(other=("bytes", "share")),
+            "namespaces": Others(),
             "pages": Changed(other=("kind",)),
             "sockets": _NO_NETWORK,
             "waits": Changed(other=("name",)),
