@@ -39,7 +39,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "stacks": ("comm",),
     "suspects": ("lead", "subject", "evidence", "cell"),
     "swap": ("path",),
-    "tasks": ("comm", "cgroup", "exe"),
+    "tasks": ("comm", "cgroup", "container", "exe"),
     "timeline": ("comm", "text"),
     "timers": ("comm",),
     "tmpfs": ("mount",),

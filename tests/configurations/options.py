@@ -298,7 +298,7 @@ OPTIONS: dict[str, Option] = {
             "pressure": Changed(),
             "runqueues": Changed(missing=("throttled_groups",)),
             "queued": Changed(missing=("group",)),
-            "tasks": Changed(missing=("cgroup",)),
+            "tasks": Changed(missing=("cgroup", "container")),
             "memory_by_process": Changed(missing=("cgroup",)),
             # The dump has such mounts all the same.
             "mounts": Changed(told=("mounts of cgroup2 lack",)),

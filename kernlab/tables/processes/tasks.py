@@ -11,6 +11,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux import mounts
+from kernlab.linux.containers.containers import container_of
 from kernlab.linux.task_identity import cgroup_of, program_of
 from kernlab.linux.tasks import find_tasks
 from kernlab.walk.cpus import percpu, possible_cpus, smp
@@ -34,6 +35,8 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
     """One row per thread, and one per CPU's idle task (pid 0), by pid.
 
     swap_bytes is what of its own memory is swapped out (VmSwap); cgroup and exe as /proc/PID shows them to pid 1;
+    container is what its cgroups' names tell: "docker:0123456789ab", "podman:…", "kubernetes:…", "lxc:mail",
+    "machine:web", or else the systemd unit ("nginx.service", "session-3.scope"), missing where they tell nothing;
     mount_namespace is the number that readlink /proc/PID/ns/mnt has. Times are timedeltas, sizes bytes. Mirrors
     fs/proc/array.c and fs/proc/task_mmu.c.
 
@@ -74,6 +77,7 @@ def tasks(kernel: Kernel) -> pd.DataFrame:
         # Linux commit cf25e24db61c ("time: Rename tsk->real_start_time to ->start_boottime") (in v5.5).
         start_time=task.first("start_boottime", "real_start_time").timedelta,
         cgroup=cgroup_of(kernel, task),
+        container=container_of(kernel, task),
         exe=program_of(kernel, task, mm),
         mount_namespace=nullable(mounts.of_tasks(kernel, task)),
     )
