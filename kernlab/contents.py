@@ -224,6 +224,10 @@ class Contents:
         "kernlab.tables.devices.timers:timers",
         "Timers of the wheels and hrtimers: function, CPU, when they are due (/proc/timer_list).",
     )
+    works: lazy[Frame] = lazy(
+        "kernlab.tables.devices.works:works",
+        "Work items of workqueues: running, pending, delayed; whose worker, which pool is stuck.",
+    )
     ioports: lazy[Frame] = lazy(
         "kernlab.tables.devices.ioports:ioports", "I/O ports and who has them (/proc/ioports)."
     )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.column import Column
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
 from kernlab.debuginfo.types import EnumType
@@ -50,6 +51,7 @@ class Timers:
     left: Column
 
 
+@fact
 def wheel_timers(kernel: Kernel) -> Timers:
     """The timers in the wheels of all CPUs, by CPU and base, and those whose function was running."""
     numbers = possible_cpus(kernel)
@@ -92,6 +94,7 @@ def _of_jiffies(kernel: Kernel, due: Column) -> Column:
     return Column.of(np.where(known, distance, 0) * long, known)
 
 
+@fact
 def hrtimers(kernel: Kernel) -> Timers:
     """The hrtimers of all CPUs, by CPU and clock, soonest first, and those whose function was running."""
     numbers = possible_cpus(kernel)
