@@ -185,6 +185,14 @@ class Contents:
     mounts: lazy[Frame] = lazy(
         "kernlab.tables.files.mounts:mounts", "Mounts of every mount namespace, with their options."
     )
+    filesystems: lazy[Frame] = lazy(
+        "kernlab.tables.files.filesystems:filesystems",
+        "File systems that are mounted, and the kernel's own: inodes, what is dirty, what is frozen.",
+    )
+    file_locks: lazy[Frame] = lazy(
+        "kernlab.tables.files.file_locks:file_locks",
+        "Locks on files and who waits for them (/proc/locks).",
+    )
     tmpfs: lazy[Frame] = lazy(
         "kernlab.tables.files.tmpfs:tmpfs", "File systems in memory (tmpfs), with what lies in each."
     )

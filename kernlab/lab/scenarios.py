@@ -126,7 +126,8 @@ SCENARIOS = {
         Scenario("clocks", "the same requests, forks and lines of the log in traces by every clock there is"),
         Scenario(
             "odd",
-            "mounts upon mounts, names with markup, namespaces, shared memory, a log that wrapped",
+            "mounts upon mounts, names with markup, namespaces, shared memory, file locks, a log that wrapped",
+            programs=("holders",),
             modules=("overlay",),
             cmdline="log_buf_len=128K printk.devkmsg=on",
         ),

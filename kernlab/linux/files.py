@@ -109,11 +109,16 @@ def mounts_of(kernel: Kernel, blocks: U64) -> U64:
 
 def device_names(kernel: Kernel, inode: StructArray) -> Column:
     """The block device behind each inode of bdev: `vda`, `vda1`, `nvme0n1p2`."""
-    values = np.full(len(inode), "", dtype=object)
-    valid = np.zeros(len(inode), dtype=bool)
     if not len(inode) or kernel.types.get("struct bdev_inode") is None:
-        return Column.of(values, valid)
-    device = inode.container("struct bdev_inode", "vfs_inode").follow("bdev")
+        return Column.of(np.full(len(inode), "", dtype=object), np.zeros(len(inode), dtype=bool))
+    return block_device_names(inode.container("struct bdev_inode", "vfs_inode").follow("bdev"))
+
+
+def block_device_names(device: StructArray) -> Column:
+    """The file in /dev of each struct block_device, as the kernel itself names it: `/dev/vda1`, `/dev/nvme0n1p2`."""
+    values = np.full(len(device), "", dtype=object)
+    if not device.valid.any():
+        return Column.of(values, device.valid)
     disk = device["bd_disk->disk_name"]
     # Linux commit 1116b9fa15c0 ("bdev: infrastructure for flags") (in v6.10) packed the number with the flags.
     packed = not device.has("bd_partno")

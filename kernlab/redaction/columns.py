@@ -11,6 +11,8 @@ _REGISTERS = (
 
 #: A program, a control group or a file may bear a user's, a host's or a customer's name, so every name may differ.
 _SHARE: dict[str, tuple[str, ...]] = {
+    "file_locks": ("comm", "path"),
+    "filesystems": ("source", "mount"),
     "files": ("comm", "path"),
     "cmdline": ("parameter", "value"),
     "cgroup_memory": ("hierarchy", "path"),

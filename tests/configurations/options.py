@@ -349,6 +349,13 @@ OPTIONS: dict[str, Option] = {
             "cgroups": Changed(missing=("cpu_weight",)),
         },
     ),
+    "FILE_LOCKING": Option(
+        Absence(
+            symbols=("file_lock_list",),
+            types=("struct file_lock", "struct file_lock_core", "struct file_lock_list_struct"),
+        ),
+        {"file_locks": Others(told=("CONFIG_FILE_LOCKING",))},
+    ),
     "FORCE_NR_CPUS=y": Option(Absence(symbols=("nr_cpu_ids",))),
     "FUNCTION_GRAPH_TRACER": Option(
         Absence(

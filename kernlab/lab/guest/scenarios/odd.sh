@@ -12,6 +12,7 @@ prepare() {
     mkdir /sys/fs/cgroup/shop /sys/fs/cgroup/shop/till
     sh -c 'echo $$ > /sys/fs/cgroup/shop/till/cgroup.procs; exec actors app in-cgroup 2 1' &
     (actors odd /tmp/odd) &
+    mkdir /tmp/held; (holders /tmp/held) &
     nice -n 10 sleep 1000000 &
     chroot_folder=/tmp/jail; mkdir -p $chroot_folder/bin; cp /bin/busybox $chroot_folder/bin/; chroot $chroot_folder /bin/busybox sleep 1000000 &
     sleep 2

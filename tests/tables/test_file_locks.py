@@ -1,0 +1,67 @@
+"""Locks on files, against /proc/locks of the guests, and on damaged lists."""
+
+from __future__ import annotations
+
+import pytest
+from support.captures import captures, dumps_in
+from support.locks_truth import file_locks
+from support.overlay import Overlay
+from support.truth import Truth
+
+import kernlab
+
+
+def rows(dump):
+    """The table in the words of /proc/locks, which does not say who has an open file's lock."""
+    return [
+        (
+            row.number, row.level, row.kind, row.state, row.type, -1 if row.kind == "OFDLCK" else row.pid, row.dev,
+            row.inode, row.start_byte, None if row.end_byte is None else row.end_byte,
+        )
+        for row in dump.file_locks.astype(object).where(dump.file_locks.notna(), None).itertuples()
+    ]  # fmt: skip
+
+
+def test_a_whole_server(server, server_files):
+    truth = file_locks(server_files.truth)
+    assert len(truth) == 6
+    assert rows(server) == truth
+    table = server.file_locks
+    assert set(table["kind"]) == {"POSIX", "FLOCK", "OFDLCK"}
+    assert table.loc[
+        table["path"] == "/var/tmp/story.lock2", ["start_byte", "end_byte"]
+    ].to_numpy().tolist() == [[5, 14]]
+    # Who has the open file's lock /proc/locks does not say: who has the file open does.
+    assert set(table.loc[table["kind"] == "OFDLCK", "comm"]) == {"systemd-nspawn"}
+    assert table["waits_for"].isna().all()
+
+
+@pytest.mark.parametrize("folder", captures("*odd*"), ids=lambda folder: folder.name)
+def test_who_waits(folder):
+    truth = file_locks(Truth(folder / "truth.tar.xz"))
+    if not truth:
+        pytest.skip("this capture was made before its guest locked files")
+    with kernlab.open(dumps_in(folder)[0]) as dump:
+        assert rows(dump) == truth
+        table = dump.file_locks
+        waiting = table[table["level"] > 0]
+        assert {"posix-1", "posix-2", "whole-1"} <= set(waiting["comm"])
+        assert waiting["waits_for"].isin(table["address"]).all()
+        assert {"POSIX", "OFDLCK", "FLOCK", "LEASE"} <= set(table["kind"])
+
+
+def test_no_locks_and_no_problems(opened):
+    table = opened("debian-6.1").file_locks
+    assert len(table) == 0
+    assert table.attrs["problems"] == []
+
+
+def test_a_list_that_breaks_keeps_what_came_before(server):
+    table = server.file_locks
+    other = table["address"].iloc[1]
+    with Overlay(server).set("struct file_lock", int(other), "c.flc_link.next", 0xDEAD0000).dump() as broken:
+        found = broken.file_locks
+        assert set(found["address"]) <= set(table["address"])
+        assert other in set(found["address"])
+        assert len(found) < len(table) or table.index[-1] == 1
+        assert any("lists of file locks" in problem for problem in found.attrs["problems"])
