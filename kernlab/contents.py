@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kernlab.dashboard.explorer import OpenExplorer
     from kernlab.dataframes.typed import Frame
+    from kernlab.display.processes.file import OpenFile
     from kernlab.display.processes.process import OpenProcess
     from kernlab.display.stacks.stack import OpenStack
     from kernlab.player.player import OpenPlayer
@@ -94,6 +95,9 @@ class Contents:
     signal_actions: lazy[Frame] = lazy(
         "kernlab.tables.processes.signal_actions:signal_actions",
         "What programs do with signals: handlers, and what they ignore.",
+    file: view[OpenFile] = view(
+        "kernlab.display.processes.file:OpenFile",
+        "What the page cache held of one file, with its holes marked.",
     )
 
     memory: lazy[pd.DataFrame] = lazy(

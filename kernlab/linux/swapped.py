@@ -13,6 +13,7 @@ from kernlab.errors import KernlabError
 from kernlab.linux.frames import read_frames
 from kernlab.linux.page_cache import PageState
 from kernlab.linux.zram import ZramDisk, zram_disks
+from kernlab.linux.zswap_pages import Zswap
 from kernlab.walk.xarray import xarray_entries
 
 U64 = npt.NDArray[np.uint64]
@@ -38,6 +39,7 @@ class Swapped:
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
         self.problems: list[str] = []
+        self._in_front: dict[int, Zswap] = {}
 
     def why(self) -> str:
         """Why pages could not be read, in brackets; '' where nothing is known."""
@@ -65,6 +67,10 @@ class Swapped:
             self._say(str(error))
             return {}
 
+    def _zswap(self, number: int) -> Zswap:
+        """zswap in front of the area of that number."""
+        return self._in_front.setdefault(number, Zswap(self.kernel, number))
+
     def read(self, entries: U64) -> tuple[U8, U8]:
         """Pages by their swp_entry_t uint64[n]: (uint8[n, page size], PageState uint8[n]: HERE, ZERO, SWAPPED …)."""
         rows = np.zeros((len(entries), self.kernel.page_size), dtype=np.uint8)
@@ -90,10 +96,17 @@ class Swapped:
         zero = self._in_zeromap(area, offset[left])
         state[left[zero]] = PageState.ZERO
         left = left[~zero]
+        if len(left):
+            rows[left], read, there = self._zswap(number).read(offset[left])
+            state[left[read]] = PageState.HERE
+            for why in self._zswap(number).problems:
+                self._say(why)
+            left = left[~there]
+        if not len(left):
+            return rows, state
         disk = self._zram.get(int(area["bdev->bd_disk"].filled(0)[0])) if area.has("bdev") else None
         if disk is None:
-            if len(left):
-                self._say(f"swap area {self._name(area)} is no zram disk: what lies there is not in a dump")
+            self._say(f"a swap area {self._name(area)} is no zram disk: what lies there is not in the dump")
             return rows, state
         rows[left], known = disk.read(offset[left])
         state[left[known]] = PageState.HERE
