@@ -51,6 +51,7 @@ CALLED = (
     "kernlab.struct_browser.disassembly:Disassemble",
     "kernlab.dashboard.explorer:OpenExplorer",
     "kernlab.display.stacks.stack:OpenStack",
+    "kernlab.display.processes.file:OpenFile",
     "kernlab.display.processes.process:OpenProcess",
 )
 #: Of a block trace, what is not for the modules that read it.

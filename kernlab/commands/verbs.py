@@ -51,6 +51,8 @@ VERBS = {
     "trace": Verb(_LOOK, "relay channels, ftrace and the timeline: events, raw bytes, trace.dat, Perfetto"),
     "report": Verb(_TAKE, "one page that says what died and why, with the evidence"),
     "notebook": Verb(_TAKE, "a notebook that opens the dump and looks around"),
+    "core": Verb(_TAKE, "a core file of one process, for gdb"),
+    "file": Verb(_TAKE, "a file, as far as its page cache is in the dump"),
     "redact": Verb(_TAKE, "a copy of a dump without what is private in it"),
     "demo": Verb(_TAKE, "a sample dump, from first look to report"),
     "capture": Verb(_BEFORE, "is this machine ready to leave a dump?"),

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.types import StructType, Type
 from kernlab.errors import KernlabError
 from kernlab.linux.frames import read_frames
 
@@ -22,6 +23,16 @@ _MAGIC, _ALLOCATED, _HANDLE = 0x58, np.uint64(1), 8
 _CODES = tuple((64 - pfn_bits - tag, tag) for pfn_bits in (40, 34) for tag in (0, 1))
 
 
+def _whole(kernel: Kernel, name: str) -> Type:
+    """A struct that some modules only name, of who has its members. Raises KernlabError where nobody does."""
+    kernel.with_modules()
+    for types in (kernel.types, *kernel.module_types):
+        found = types.get(name)
+        if isinstance(found, StructType):
+            return found
+    raise KernlabError(f"{name} has no members in the types of the kernel and its modules")
+
+
 class ZsPool:
     """Reads objects of a `struct zs_pool` by their handles. Raises KernlabError where its types are not known."""
 
@@ -33,7 +44,9 @@ class ZsPool:
                 "(it is a module without type information, as before Linux 5.11)"
             )
         self._classes = (
-            StructArray(kernel, "struct zs_pool", [pool])["size_class"].values[0].astype(np.uint64)
+            StructArray(kernel, _whole(kernel, "struct zs_pool"), [pool])["size_class"]
+            .values[0]
+            .astype(np.uint64)
         )
         # Linux 6.14 gave zsmalloc a descriptor of its own, which lies over struct page (struct zpdesc).
         self._of_page = (

@@ -276,9 +276,8 @@ def test_damage_is_told(below, mm, tmp_path, member):
             assert any("not known" in reason for reason in saved.missing["reason"])
 
 
-@pytest.mark.parametrize("level", ["share", "strict"])
-def test_a_redacted_dump_has_none_of_it(level, dump_files, filled, mm, tmp_path):
-    with kernlab.open(dump_files("debian-6.1").vmcore, redact=level) as dump:
+def test_a_redacted_dump_has_none_of_it(dump_files, mm, tmp_path):
+    with kernlab.open(dump_files("debian-6.1").vmcore, redact="share") as dump:
         process = dump.process(PID)
         with pytest.raises(kernlab.PageExcluded):
             process.read(mm.start_code, 4)
@@ -289,6 +288,8 @@ def test_a_redacted_dump_has_none_of_it(level, dump_files, filled, mm, tmp_path)
         general = [desc[112 : 112 + 15 * 8] for _, kind, desc in core.notes if kind == 1]
         assert general == [bytes(120)] * 5
         assert saved.memory_bytes <= 2 * PAGE  # the vDSO
+        for address in dump.memory_by_file["address"].head(20).tolist():
+            assert "here" not in set(dump.file(int(address)).pages["state"])
 
 
 def test_many_segments(tmp_path):
@@ -299,11 +300,11 @@ def test_many_segments(tmp_path):
 
     with open(tmp_path / "core", "wb") as stream:
         writer = CoreWriter(stream, b"", 16)
-        for number in range(70_000):
+        for number in range(66_000):
             writer.pages(0x1000 + number * 64, 4, np.full((1, 16), number % 251, dtype=np.uint8))
-        writer.zeros(0x1000 + 70_000 * 64, 4, 1 << 30)
+        writer.zeros(0x1000 + 66_000 * 64, 4, 1 << 30)
         writer.finish()
     core = Core.read(Path(tmp_path / "core"))
-    assert len(core.segments) == 70_001
-    assert core.segments[69_999] == (0x1000 + 69_999 * 64, 4, bytes([69_999 % 251]) * 16, 16)
+    assert len(core.segments) == 66_001
+    assert core.segments[65_999] == (0x1000 + 65_999 * 64, 4, bytes([65_999 % 251]) * 16, 16)
     assert core.segments[-1][3] == 1 << 34

@@ -158,6 +158,16 @@ def _process(process: Any) -> Parts:
     return parts
 
 
+def _file(dump: Any) -> Parts:
+    """What files held, by a path and by the inodes that there are."""
+    parts = Parts()
+    parts.ask("by path", lambda: repr(dump.file("/bin/busybox")))
+    for address in dump.memory_by_file["address"].tolist()[:MOST_PARTS]:
+        for name in ("pages", "holes"):
+            parts.ask(f"{name} of {address:#x}", lambda a=address, n=name: getattr(dump.file(a), n))  # type: ignore[misc]
+    return parts
+
+
 #: And what the methods of traces are; `save` writes what `read` and `lines` give.
 TRACE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "relay.read": _relay_read,
@@ -180,6 +190,7 @@ VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "layout": lambda dump, known: repr(dump.layout("task_struct")),
     "stack": lambda dump, known: _shown(dump.stack(1)),
     "process": lambda dump, known: _process(dump.process(1)),
+    "file": lambda dump, known: _file(dump),
     "disassemble": lambda dump, known: dump.disassemble("schedule"),
     "_card": lambda dump, known: dump._card,
     "_plain_card": lambda dump, known: dump._plain_card,

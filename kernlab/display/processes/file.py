@@ -48,8 +48,8 @@ class OpenFile:
 
         >>> dump.file("/bin/busybox")
         /bin/busybox
-        size    2.0 MiB
-        cached  2.0 MiB
+        size    1.9 MiB
+        cached  1.9 MiB
         >>> dump.file("/bin/busybox").pages.state.unique().tolist()
         ['left out of the dump']
         """

@@ -1,7 +1,7 @@
 /* A process that holds what is known: threads in known functions with known locals, memory that was swapped out to zram,
  * files that are mapped, only read, deleted, in tmpfs, in a memfd, in hugetlbfs.
  *
- *   holder keep MIB           makes it all, prints `name address bytes` a line, then `kept`, and sleeps in main
+ *   holder keep MIB           makes it all, prints a line of JSON for each piece (name, address, bytes), sleeps in main
  *
  * Page k of any of it is `fill(seed, k)`: tests/support/holder_truth.py makes the same bytes.
  */
@@ -77,7 +77,9 @@ static void fill_all(uint64_t seed, char *memory, size_t pages) {
     for (size_t k = 0; k < pages; k++) fill(seed, k, memory + k * PAGE);
 }
 
-static void told(const char *name, const void *where, size_t size) { printf("%s %p %zu\n", name, where, size); }
+static void told(const char *name, const void *where, size_t size) {
+    printf("{\"name\": \"%s\", \"address\": %zu, \"bytes\": %zu}\n", name, (size_t)where, size);
+}
 
 static int file_of(const char *path, uint64_t seed, size_t pages, int flags) {
     char page[PAGE];
@@ -133,7 +135,7 @@ static void *wheel(void *unused) {
 __attribute__((noinline)) int count_stock(struct stock *stock, int depth) {
     volatile int total = stock->apples + stock->pears;
     if (depth) return count_stock(stock, depth - 1) + 1;
-    printf("kept\n");
+    printf("{\"name\": \"kept\", \"address\": 0, \"bytes\": 0}\n");
     fflush(stdout);
     for (;;) pause();
     return total;
@@ -191,8 +193,8 @@ int main(int argc, char **argv) {
     madvise(ledger, ledger_pages * PAGE, MADV_NOHUGEPAGE);
     fill_all(10, ledger, ledger_pages);
     told("ledger", ledger, ledger_pages * PAGE);
-    if (madvise(ledger, ledger_pages * PAGE, MADV_PAGEOUT)) perror("pageout");
     if (madvise(shared, 128 * PAGE, MADV_PAGEOUT)) perror("pageout of the tally");
+    if (madvise(ledger, ledger_pages * PAGE, MADV_PAGEOUT)) perror("pageout");
     /* A reservation that was never touched. */
     char *untouched = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     told("untouched", untouched, 16 * PAGE);

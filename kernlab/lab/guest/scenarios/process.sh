@@ -1,5 +1,5 @@
 # A process that holds what is known (programs/holder.c), part of it swapped out to zram by each of its algorithms.
-# out/held lists its pieces, out/holder is the program, out/swaps says what lies where.
+# out/held.jsonl lists its pieces.
 prepare() {
     apps
     mke2fs -q /dev/vda > /dev/null && mkdir -p /home /huge && mount -t ext2 /dev/vda /home || return 1
@@ -20,12 +20,11 @@ prepare() {
         mkswap /dev/zram$number > /dev/null && swapon /dev/zram$number || return 1
         number=$((number + 1))
     done
-    cp /bin/holder /host/out/holder
     (cd /home && PLACE=orchard LEFT= PLACE=cellar TREES="apple=3 pear=4" exec holder keep "$LEDGER_MIB" "a word and another" "") > /tmp/held 2>&1 &
     holder=$!
     tries=0
     until grep -q kept /tmp/held; do tries=$((tries + 1)); [ $tries -lt 200 ] || { cat /tmp/held; return 1; }; sleep 0.2; done
-    { echo "pid $holder 0"; cat /tmp/held; } > /host/out/held
-    { cat /proc/swaps; for disk in /sys/block/zram*; do echo "$disk $(cat $disk/comp_algorithm) $(cat $disk/mm_stat)"; done; } > /host/out/swaps
+    cat /tmp/held > /host/out/held.jsonl
+    for disk in /sys/block/zram*; do story "$disk $(cat $disk/comp_algorithm) $(cat $disk/mm_stat)"; done
 }
 die() { echo c > /proc/sysrq-trigger; }
