@@ -95,6 +95,7 @@ class Contents:
     signal_actions: lazy[Frame] = lazy(
         "kernlab.tables.processes.signal_actions:signal_actions",
         "What programs do with signals: handlers, and what they ignore.",
+    )
     file: view[OpenFile] = view(
         "kernlab.display.processes.file:OpenFile",
         "What the page cache held of one file, with its holes marked.",

@@ -9,8 +9,8 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
 from kernlab.errors import KernlabError
-from kernlab.linux.files import chained_mounts
 from kernlab.linux.paths import root_of_init
+from kernlab.linux.super_blocks import mounts_of_each, super_blocks
 from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.strings import c_strings, sized_strings
 
@@ -29,16 +29,7 @@ class NotCachedError(KernlabError):
 @fact
 def mounted_at(kernel: Kernel) -> dict[tuple[int, int], tuple[int, int]]:
     """What is mounted where, in all namespaces: (vfsmount, dentry) of a mountpoint: (vfsmount, root dentry) there."""
-    head = kernel.symbol("super_blocks")
-    _, block = list_entries(kernel, [head], "struct super_block", "s_list", what="the list of file systems")
-    if block.has("s_mounts.next"):
-        heads = block.follow("s_mounts").addresses
-        _, mount = list_entries(
-            kernel, heads, "struct mount", "mnt_instance", what="the mounts of file systems"
-        )
-    else:
-        # Linux 6.18 chained the mounts of a file system by mnt_next_for_sb.
-        _, mount = chained_mounts(kernel, block)
+    _, mount = mounts_of_each(kernel, super_blocks(kernel))
     above, point = mount.follow("mnt_parent").follow("mnt").addresses, mount["mnt_mountpoint"]
     here, root = mount.follow("mnt").addresses, mount["mnt.mnt_root"]
     good = point.true & root.true & (above != here)
