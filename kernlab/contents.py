@@ -177,6 +177,15 @@ class Contents:
 
     # Who allocated it.
 
+    page_owner: lazy[Frame] = lazy(
+        "kernlab.tables.memory.page_owner:page_owner",
+        "Who allocated each page, where the kernel was told to note it (page_owner=on).",
+    )
+    allocations: lazy[Frame] = lazy(
+        "kernlab.tables.memory.allocations:allocations",
+        "What each place in the kernel's source has allocated and not freed (/proc/allocinfo).",
+    )
+
     kfence: lazy[Frame] = lazy(
         "kernlab.tables.memory.kfence:kfence",
         "Objects of KFENCE's pool, with who allocated and who freed each.",
@@ -288,6 +297,13 @@ class Contents:
     kconfig: lazy[pd.DataFrame] = lazy(
         "kernlab.tables.system.kconfig:kconfig",
         "The configuration that the kernel was built with, where it carries it (/proc/config.gz).",
+    )
+    bpf_programs: lazy[Frame] = lazy(
+        "kernlab.tables.system.bpf_programs:bpf_programs",
+        "BPF programs, what each is attached to, and who holds it (bpftool prog).",
+    )
+    bpf_maps: lazy[Frame] = lazy(
+        "kernlab.tables.system.bpf_maps:bpf_maps", "BPF maps, with the programs that use each (bpftool map)."
     )
     ipcs: lazy[Frame] = lazy(
         "kernlab.tables.system.ipcs:ipcs",

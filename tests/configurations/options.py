@@ -266,6 +266,45 @@ OPTIONS: dict[str, Option] = {
     "CGROUP_CPUACCT": Option(_CPUACCT),
     "CGROUP_FREEZER": Option(_FREEZER),
     "CGROUP_PIDS": Option(_PIDS, {"cgroups": Changed(missing=("pids", "pids_max", "pids_max_events"))}),
+    "BPF_SYSCALL": Option(
+        Absence(
+            symbols=(
+                *("prog_idr", "map_idr", "link_idr", "array_map_mem_usage", "htab_map_mem_usage"),
+                *("bpf_prog_fops", "bpf_map_fops", "bpf_link_fops", "bpf_link_fops_poll"),
+            ),
+            types=(
+                *(
+                    "struct bpf_prog_aux",
+                    "struct bpf_prog",
+                    "struct bpf_prog_stats",
+                    "struct btf",
+                    "struct bucket",
+                ),
+                *(
+                    "struct bpf_map",
+                    "struct bpf_map_ops",
+                    "struct bpf_map_memory",
+                    "struct bpf_array",
+                    "struct bpf_htab",
+                ),
+                *("struct bpf_link", "struct bpf_xdp_link", "struct bpf_cgroup_link", "struct bpf_prog_list"),
+                "struct bpf_xdp_entity",
+            ),
+        ),
+        {
+            "bpf_programs": Changed(told=("BPF programs are off in this kernel (CONFIG_BPF_SYSCALL)",)),
+            "bpf_maps": Changed(told=("BPF maps are off in this kernel (CONFIG_BPF_SYSCALL)",)),
+        },
+    ),
+    "CGROUP_BPF": Option(
+        Absence(
+            types=(
+                *("struct bpf_prog_list", "struct bpf_cgroup_link", "struct cgroup_bpf"),
+                *("enum cgroup_bpf_attach_type", "enum bpf_attach_type"),
+            ),
+            members=("struct cgroup.bpf",),
+        )
+    ),
     "CGROUPS": Option(
         _MEMCG
         | _CPUACCT
@@ -429,6 +468,9 @@ OPTIONS: dict[str, Option] = {
         )
     ),
     "MEMCG": Option(_MEMCG, _NO_MEMCG),
+    "MEM_ALLOC_PROFILING": Option(
+        Absence(symbols=("alloc_tag_cttype",), types=("struct codetag_type", "struct codetag_module"))
+    ),
     "MEMORY_FAILURE": Option(
         Absence(symbols=("num_poisoned_pages",), enumerators=("PG_hwpoison",)),
         {"meminfo": Changed(gone=("HardwareCorrupted",))},
@@ -470,9 +512,10 @@ OPTIONS: dict[str, Option] = {
                 *("napi_alloc_cache", "netdev_alloc_cache", "net_hotdata"),
                 *("init_net", "net_namespace_list"),
                 *("skbuff_cache", "skbuff_head_cache", "skbuff_fclone_cache"),
-                *("init_net", "net_namespace_list", "nl_table", "socket_file_ops"),
+                *("nl_table", "socket_file_ops"),
             ),
             types=(
+                *("struct net_device", "struct bpf_xdp_entity", "struct bpf_xdp_link"),
                 "struct napi_alloc_cache",
                 "struct net",
                 "struct net_hotdata",
@@ -501,6 +544,14 @@ OPTIONS: dict[str, Option] = {
     "PACKET": Option(
         Absence(types=("struct packet_sock",), members=("struct net.packet", "struct netns_packet.sklist")),
         {"sockets": Others()},
+    ),
+    "PAGE_OWNER": Option(
+        Absence(
+            symbols=("page_owner_ops", "page_owner_inited", "page_ext_size"),
+            types=("struct page_owner", "struct page_ext_operations"),
+            members=("struct mem_section.page_ext",),
+            enumerators=("PAGE_EXT_OWNER_ALLOCATED",),
+        )
     ),
     "PARAVIRT": Option(
         Absence(

@@ -1,4 +1,5 @@
-/* watcher FUNCTION: BPF programs on a socket and behind a kernel function (fexit), and a child that sleeps in an eventfd.
+/* watcher FUNCTION: BPF programs on a socket and behind a kernel function (fexit), maps, and a child that sleeps in an
+ * eventfd.
  *
  * Says what came of it, a line each, and stays: the programs go with it. Needs no library and no compiler for BPF.
  */
@@ -39,6 +40,42 @@ static int load(const char *name, unsigned type, unsigned attach, unsigned funct
     words.attach_btf_id = function;
     strncpy(words.prog_name, name, BPF_OBJ_NAME_LEN - 1);
     return bpf(BPF_PROG_LOAD, &words);
+}
+
+/* A map of each kind whose memory the kernel counts in another way; they stay open. */
+static int maps(void)
+{
+    static const struct { unsigned type, flags; const char *name; } kinds[] = {
+        {BPF_MAP_TYPE_ARRAY, 0, "story_array"}, {BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, "story_shared"},
+        {BPF_MAP_TYPE_PERCPU_ARRAY, 0, "story_counts"}, {BPF_MAP_TYPE_HASH, 0, "story_hash"},
+        {BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, "story_grown"}, {BPF_MAP_TYPE_LRU_HASH, 0, "story_lru"},
+        {BPF_MAP_TYPE_PERCPU_HASH, BPF_F_NO_PREALLOC, "story_percpu"}};
+    union bpf_attr words;
+    unsigned key = 7;
+    uint64_t values[512] = {0};
+    size_t k;
+    int file;
+
+    for (k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        memset(&words, 0, sizeof words);
+        words.map_type = kinds[k].type;
+        words.key_size = sizeof key;
+        words.value_size = 24;
+        words.max_entries = 100;
+        words.map_flags = kinds[k].flags;
+        strncpy(words.map_name, kinds[k].name, BPF_OBJ_NAME_LEN - 1);
+        if ((file = bpf(BPF_MAP_CREATE, &words)) < 0)
+            return file;
+        memset(&words, 0, sizeof words);
+        words.map_fd = file;
+        words.key = (uintptr_t)&key;
+        words.value = (uintptr_t)values;
+        if (bpf(BPF_MAP_UPDATE_ELEM, &words))
+            return -1;
+    }
+    memset(&words, 0, sizeof words);
+    words.map_fd = file;
+    return bpf(BPF_MAP_FREEZE, &words);
 }
 
 /* The number of a function among the kernel's types, 0 where there is none. */
@@ -88,6 +125,7 @@ int main(int count, char **words)
         program = bpf(BPF_RAW_TRACEPOINT_OPEN, &link);
     }
     say(words[1], program);
+    say("maps", maps());
     if (!fork()) {
         uint64_t value;
         prctl(PR_SET_NAME, "watched");
