@@ -279,6 +279,10 @@ class Contents:
         "kernlab.tables.containers.cgroup_memory:cgroup_memory",
         "Memory of each control group by what it is used for (memory.stat).",
     )
+    cgroup_io: lazy[Frame] = lazy(
+        "kernlab.tables.containers.cgroup_io:cgroup_io",
+        "What each control group read and wrote, device by device, and its limits (io.stat, io.max).",
+    )
     pressure: lazy[Frame] = lazy(
         "kernlab.tables.containers.pressure:pressure",
         "Pressure (PSI) of the machine and of each control group: who waited for CPU, memory, I/O.",

@@ -17,6 +17,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "bpf_maps": ("name",),
     "bpf_programs": ("name", "attached"),
     "cmdline": ("parameter", "value"),
+    "cgroup_io": ("hierarchy", "path"),
     "cgroup_memory": ("hierarchy", "path"),
     "cgroups": ("hierarchy", "path"),
     "inflight": ("comm", "cgroup", "path"),

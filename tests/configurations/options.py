@@ -208,8 +208,16 @@ OPTIONS: dict[str, Option] = {
     "BLK_CGROUP": Option(
         Absence(
             members=("struct bio.bi_blkg", "struct bio.bi_issue", "struct bio.issue_time_ns"),
-            types=("struct blkcg_gq", "struct blkcg", "struct bio_issue"),
-        )
+            types=(
+                "struct blkcg_gq",
+                "struct blkcg",
+                "struct bio_issue",
+                "struct blkg_iostat_set",
+                "struct blkg_iostat",
+            ),
+            enumerators=("io_cgrp_id",),
+        ),
+        {"cgroup_io": Others(told=("CONFIG_BLK_CGROUP",))},
     ),
     "BLK_DEV_DM": Option(Absence(symbols=("dm_blk_dops", "clone_endio"), types=("struct mapped_device",))),
     "BLK_DEV_MD": Option(
@@ -223,8 +231,11 @@ OPTIONS: dict[str, Option] = {
     ),
     "BLK_DEV_THROTTLING": Option(
         Absence(
+            symbols=("blkcg_policy_throtl",),
+            enumerators=("LIMIT_MAX",),
             members=("struct request_queue.td",),
             types=(
+                "struct blkcg_policy",
                 *("struct throtl_data", "struct throtl_grp"),
                 *("struct throtl_qnode", "struct throtl_service_queue"),
             ),
@@ -241,6 +252,10 @@ OPTIONS: dict[str, Option] = {
             members=("struct gendisk.state",),
         ),
         {
+            # Of these dumps' cgroups only the root has devices, and has the disks' own numbers.
+            "cgroup_io": Changed(
+                missing=("read_bytes", "written_bytes", "discarded_bytes", "reads", "writes", "discards")
+            ),
             "disks": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "inflight": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "meminfo": Changed(other=("Buffers", "Cached")),
@@ -331,6 +346,7 @@ OPTIONS: dict[str, Option] = {
         ),
         {
             **_NO_MEMCG,
+            "cgroup_io": Others(told=("CONFIG_CGROUPS",)),
             "cgroups": Others(told=("CONFIG_CGROUPS",)),
             "namespaces": Others(),
             # The machine's own is left; of cgroups these dumps have none.

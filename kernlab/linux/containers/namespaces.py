@@ -11,7 +11,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
 from kernlab.debuginfo.member_path import resolve
-from kernlab.linux.mounts import in_namespace
+from kernlab.linux.mounts import in_namespace, mount_namespaces
 from kernlab.linux.network.namespaces import net_namespaces
 from kernlab.linux.tasks import find_tasks
 from kernlab.walk.lists import list_entries
@@ -54,7 +54,7 @@ class Kind:
 def kinds(kernel: Kernel) -> list[Kind]:
     """All namespaces that the dump leads to, kind by kind, the oldest number first.
 
-    Those of tasks, of files and mounts in nsfs, of the list of network namespaces, and all that own these or lie above
+    Those of tasks, of files and mounts in nsfs, all of mounts and of the network, and all that own these or lie above
     them; where the kernel keeps a list of all (ns_unified_root: seen in 7.2, not in 6.12), those on it, too.
     """
     task = find_tasks(kernel)
@@ -69,6 +69,7 @@ def kinds(kernel: Kernel) -> list[Kind]:
             known[name] = _more(known[name], task[path])
     if "net" in known:
         known["net"] = np.union1d(known["net"], net_namespaces(kernel).addresses)
+    known["mnt"] = np.union1d(known["mnt"], mount_namespaces(kernel).addresses)
     for name, found in _by_number(kernel).items():
         if name in known:
             known[name] = np.union1d(known[name], found)

@@ -24,7 +24,7 @@ def namespaces(kernel: Kernel) -> pd.DataFrame:
     struct of its kind (struct net, struct pid_namespace, …), address: struct ns_common in it.
 
     Newer kernels keep a list of all (seen in 7.2, not in 6.12). Of others they are those of tasks, of open files and
-    bind mounts (/run/netns), all network namespaces, and what owns these. Mirrors kernel/nsproxy.c, fs/nsfs.c.
+    bind mounts (/run/netns), all of network and of mounts, and what owns these. Mirrors kernel/nsproxy.c, fs/nsfs.c.
 
     >>> dump.namespaces[["kind", "inum", "tasks", "pid", "comm"]].head(3)
          kind        inum  tasks  pid  comm
