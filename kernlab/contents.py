@@ -99,6 +99,9 @@ class Contents:
     file: view[OpenFile] = view(
         "kernlab.display.processes.file:OpenFile",
         "What the page cache held of one file, with its holes marked.",
+    keys: lazy[Frame] = lazy(
+        "kernlab.tables.processes.keys:keys",
+        "The kernel's keys and keyrings, without what they hold (/proc/keys).",
     )
 
     memory: lazy[pd.DataFrame] = lazy(
@@ -267,6 +270,10 @@ class Contents:
     delays: lazy[Frame] = lazy(
         "kernlab.tables.scheduling.delays:delays",
         "How long each thread ran and waited: for a CPU, the disk, memory.",
+    )
+    cpus: lazy[Frame] = lazy(
+        "kernlab.tables.scheduling.cpus:cpus",
+        "CPUs: model, topology, where their time went, when their ticks came last.",
     )
 
     # Containers.

@@ -25,6 +25,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "delays": ("comm",),
     "info": ("nodename", "cmdline", "file", "panic_message", "panic_comm"),
     "log": ("text",),
+    "keys": ("description",),
     "locks": ("name", "holder_comm", "note"),
     "map_usage": ("path",),
     "maps": ("path",),

@@ -150,7 +150,7 @@ LAYOUTS: dict[str, Absence] = {
     ),
     "NUMA": Absence(
         # In the array of names those of NUMA stand between others.
-        symbols=("node_data", "nr_node_ids", "vmstat_text"),
+        symbols=("node_data", "nr_node_ids", "vmstat_text", "x86_cpu_to_node_map"),
         members=(
             "struct device.numa_node",
             *(
@@ -176,7 +176,7 @@ LAYOUTS: dict[str, Absence] = {
         ),
     ),
     "SMP": Absence(
-        symbols=("__per_cpu_offset", "nr_cpu_ids", "qnodes"),
+        symbols=("__per_cpu_offset", "nr_cpu_ids", "qnodes", "cpu_info"),
         types=("struct qnode", "struct mcs_spinlock"),
         members=(
             "struct irq_common_data.affinity",
@@ -374,6 +374,8 @@ OPTIONS: dict[str, Option] = {
         {"meminfo": Changed(gone=("CmaTotal", "CmaFree"))},
     ),
     "CPUSETS": Option(_CPUSETS, {"cgroups": Changed(missing=("cpus", "mems"))}),
+    "CPU_FREQ": Option(Absence(symbols=("cpufreq_cpu_data",), types=("struct cpufreq_policy",))),
+    "CPU_IDLE": Option(Absence(members=("struct rq.idle_state",), types=("struct cpuidle_state",))),
     "CRASH_DUMP": Option(Absence(symbols=("crash_notes",)), {"registers": Changed(other=("source",))}),
     "DEBUG_INFO_BTF_MODULES": Option(Absence(symbols=("btf_modules",), types=("struct btf_module",))),
     "DEBUG_FS": Option(
@@ -469,6 +471,10 @@ OPTIONS: dict[str, Option] = {
             types=("struct kfence_metadata", "struct kfence_track"),
         ),
         {"kfence": Changed(may_be_told=("KFENCE is off in this kernel (CONFIG_KFENCE)",))},
+    ),
+    "KEYS": Option(
+        Absence(symbols=("key_serial_tree",), types=("struct key", "struct key_type", "struct assoc_array")),
+        {"keys": Others(told=("CONFIG_KEYS",))},
     ),
     "KPROBES": Option(
         Absence(
@@ -750,6 +756,10 @@ OPTIONS: dict[str, Option] = {
                 told=("CONFIG_TASK_DELAY_ACCT",),
             )
         },
+    ),
+    "TICK_ONESHOT": Option(
+        Absence(symbols=("tick_cpu_sched",), types=("struct tick_sched",)),
+        {"cpus": Changed(missing=("since_tick", "idle_for", "tick_stopped"), other=("idle", "iowait"))},
     ),
     "TRACING": Option(
         Absence(

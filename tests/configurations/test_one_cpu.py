@@ -19,6 +19,7 @@ from kernlab.walk.cpus import cpus, smp
 
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 _PERCPU_SYMBOLS = (
+    *("tick_cpu_sched", "kernel_cpustat", "cpufreq_cpu_data"),
     *("runqueues", "vm_event_states", "pcpu_hot", "hardirq_stack_ptr", "cea_exception_stacks"),
     *("irq_stack_backing_store", "sched_clock_data", "cyc2ns"),
     *("kstat", "irq_stat", "__softirq_pending", "mce_exception_count", "mce_poll_count"),
@@ -33,6 +34,8 @@ _PARTS = {
     "tmpfs": ("used_bytes",),
     "slabs": ("active", "used_bytes"),
     "info": ("panic_cpu", "panic_pid", "panic_comm", "cpus"),
+    # What it booted with is what it knew of itself before microcode, and there are no nodes.
+    "cpus": ("node", "microcode", "flags", "bugs", "address"),
     "runqueues": ("load_avg", "util_avg", "capacity", "locked", "throttled_groups"),
 }
 _COUNTED = ("zones", "nodes", "vmstat", "meminfo")
