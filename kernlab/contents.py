@@ -99,6 +99,7 @@ class Contents:
     file: view[OpenFile] = view(
         "kernlab.display.processes.file:OpenFile",
         "What the page cache held of one file, with its holes marked.",
+    )
     keys: lazy[Frame] = lazy(
         "kernlab.tables.processes.keys:keys",
         "The kernel's keys and keyrings, without what they hold (/proc/keys).",
