@@ -321,6 +321,10 @@ class Contents:
         "kernlab.tables.system.ipcs:ipcs",
         "System V semaphores, message queues and shared memory of all IPC namespaces (ipcs).",
     )
+    dmi: lazy[pd.Series[Any]] = lazy(
+        "kernlab.tables.system.dmi:dmi",
+        "What the firmware says of the machine: vendor, product, BIOS, board (/sys/class/dmi/id).",
+    )
     info: lazy[pd.Series[Any]] = lazy(
         "kernlab.tables.system.info:info", "What the dump is and how the machine died."
     )

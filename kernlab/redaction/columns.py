@@ -23,6 +23,10 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "inflight": ("comm", "cgroup", "path"),
     "credentials": ("comm", "label"),
     "delays": ("comm",),
+    "dmi": (
+        *("product_serial", "product_uuid", "board_serial", "board_asset_tag"),
+        *("chassis_serial", "chassis_asset_tag"),
+    ),
     "info": ("nodename", "cmdline", "file", "panic_message", "panic_comm"),
     "log": ("text",),
     "keys": ("description",),

@@ -388,6 +388,7 @@ OPTIONS: dict[str, Option] = {
             members=("struct task_struct.blocker", "struct semaphore.last_holder"),
         )
     ),
+    "DMI": Option(Absence(symbols=("dmi_ident",)), {"dmi": Others(told=("CONFIG_DMI",))}),
     "DYNAMIC_FTRACE": Option(
         Absence(
             symbols=("ftrace_mod_maps", "ftrace_ops_trampoline_list"),
