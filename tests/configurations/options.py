@@ -465,6 +465,7 @@ OPTIONS: dict[str, Option] = {
         ),
         {"sockets": Others()},
     ),
+    "IOMMU_DMA": Option(Absence(members=("struct device.dma_iommu", "struct device.dma_ops"))),
     "JBD2": Option(Absence(types=("struct journal_s",)), _NO_JOURNALS),
     "KFENCE": Option(
         Absence(
@@ -804,8 +805,28 @@ OPTIONS: dict[str, Option] = {
         },
     ),
     "VIRTIO": Option(
-        Absence(types=("struct virtio_device", "struct virtio_device_id")),
-        {"devices": Changed(other=("id",))},
+        Absence(
+            types=(
+                *(
+                    "struct virtio_device",
+                    "struct virtio_device_id",
+                    "struct virtqueue",
+                    "struct vring_virtqueue",
+                ),
+                *(
+                    "struct vring",
+                    "struct vring_virtqueue_split",
+                    "struct vring_desc",
+                    "struct vring_desc_state_split",
+                ),
+            ),
+            enumerators=("VQ_LAYOUT_SPLIT", "VQ_LAYOUT_SPLIT_IN_ORDER"),
+        ),
+        # The dump has such devices all the same.
+        {
+            "devices": Changed(other=("id",)),
+            "pages": Changed(may_be_told=("virtio devices may still have written to is not known",)),
+        },
     ),
     "VMAP_STACK": Option(
         Absence(members=("struct task_struct.stack_vm_area",)),

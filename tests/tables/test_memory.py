@@ -107,7 +107,11 @@ def test_dtypes_are_compact(machine):
     assert pages["kind"].dtype == "category"
     assert pages["zone"].dtype == "category"
     assert pages["node"].dtype == "category"
-    assert not pages.attrs["problems"] or machine.name == "damaged-7.2"
+    # The types of 5.10's modules, of which virtio is one, are not in a dump.
+    problems = [
+        text for text in pages.attrs["problems"] if "virtio devices may still have written" not in text
+    ]
+    assert not problems or machine.name == "damaged-7.2"
     # A terabyte has 268 million frames: each byte a row counts.
     assert pages.memory_usage(index=False).sum() <= 72 * len(pages)
 

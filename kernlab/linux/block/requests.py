@@ -49,12 +49,6 @@ class Requests:
     def __len__(self) -> int:
         return len(self.request)
 
-    @property
-    def in_driver(self) -> Mask:
-        """Which ones the driver has, or had and has not ended."""
-        found: Mask = np.isin(self.state, (DRIVER, COMPLETED))
-        return found
-
 
 @fact
 def hardware_queues(kernel: Kernel) -> StructArray:
@@ -72,8 +66,8 @@ def hardware_queues(kernel: Kernel) -> StructArray:
 
 
 @fact
-def requests(kernel: Kernel) -> Requests:
-    """Every request of every disk that is in use."""
+def in_use(kernel: Kernel) -> StructArray:
+    """Every `struct request` of every disk that is in use."""
     queue, hardware = _queues(kernel), hardware_queues(kernel)
     pools = np.unique(np.concatenate([hardware["tags"].filled(0), hardware["sched_tags"].filled(0)]))
     tags = StructArray(kernel, "struct blk_mq_tags", pools[pools != 0].astype(np.uint64))
@@ -84,9 +78,18 @@ def requests(kernel: Kernel) -> Requests:
     # Linux commit 0a467d0fdd95 ("block: switch to atomic_t for request references") (in v5.16).
     count = request.first("ref.counter", "ref.refs.counter")
     queues = queue.addresses
-    used = count.true & np.isin(request["q"].filled(0), queues)
-    request = request[used]
-    return _placed(kernel, request, on_lists(kernel, queue, hardware))
+    return request[count.true & np.isin(request["q"].filled(0), queues)]
+
+
+def in_driver(request: StructArray) -> Mask:
+    """Which requests a driver has, or had and has not ended: bool[n]."""
+    return np.isin(request["state"].int64.filled(-1), (_IN_FLIGHT, _COMPLETE))
+
+
+@fact
+def requests(kernel: Kernel) -> Requests:
+    """Every request of every disk that is in use, and where it is."""
+    return _placed(kernel, in_use(kernel), on_lists(kernel, _queues(kernel), hardware_queues(kernel)))
 
 
 def _placed(kernel: Kernel, request: StructArray, lists: dict[str, U64]) -> Requests:

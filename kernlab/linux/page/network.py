@@ -116,6 +116,14 @@ class NetworkSearch:
             self._kernel.lost(f"which pages hold the network's data is not known in full: {error}")
         return self._whole(np.unique(np.concatenate([_NOTHING, *pages])))
 
+    def mapped_pools(self, found: Iterable[NetworkPages]) -> I64:
+        """The frames of page pools that a device may write to: those with an address for it (page.dma_addr)."""
+        pages = np.unique(np.concatenate([_NOTHING, *(part.pool for part in found)]))
+        if not len(pages) or not self._kernel.types.has_member("struct page", "dma_addr"):
+            return np.zeros(0, dtype=np.int64)
+        mapped = StructArray(self._kernel, "struct page", pages)["dma_addr"]
+        return self._whole(pages[mapped.true])
+
     def sk_buffs(self, found: Iterable[NetworkPages]) -> StructArray:
         """All sk_buffs that are in use, once the pages of all chunks are known."""
         return self._skbs(np.concatenate([_NOTHING, *(part.slabs for part in found)]))

@@ -64,6 +64,7 @@ class PageSurvey:
         self.layout = PageLayout(kernel)
         self._kept: deque[_Look] = deque()
         self._network_pages: list[NetworkPages] = []
+        self._pooled: I64 = np.zeros(0, dtype=np.int64)
         self.sections: Sections = sections(kernel)
         self.pageblocks: Pageblocks = pageblocks(kernel, self.sections)
         self.node = zone_walk.nodes(kernel)
@@ -121,11 +122,18 @@ class PageSurvey:
         # The slabs of sk_buffs were looked for among all page structs.
         _ = self.pcp
         network = self._network.frames(self._network_pages)
+        self._pooled = self._network.mapped_pools(self._network_pages)
         self._network_pages.clear()
         return each_once(
             np.concatenate([pfn, network]),
             np.concatenate([kind, np.full(len(network), Kind.NETWORK, dtype=np.uint8)]),
         )
+
+    @property
+    def pooled(self) -> I64:
+        """The frames of page pools that network cards were given the addresses of, int64[n] ascending."""
+        _ = self.owned
+        return self._pooled
 
     @cached_property
     def _mapped(self) -> tuple[I64, npt.NDArray[np.uint8]]:

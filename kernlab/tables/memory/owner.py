@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import addresses as address_column
 from kernlab.dataframes import frame, table
+from kernlab.linux.block.dma import dma_suspects
 from kernlab.linux.slab_pages import ALLOCATED, UNKNOWN
 from kernlab.linux.whatis.answers import Answers
 from kernlab.linux.whatis.engine import what_lies_at
@@ -27,7 +29,8 @@ def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
     people say it: the thread or process that a stack, a task_struct, mm_struct, VMA or anonymous page belongs to
     ("comm (pid)"), the path of the file behind a struct file, dentry, inode or page, the module; else what name has.
     start, size_bytes: of the whole symbol, object, stack or area; offset: of the address in it; allocated: of slab
-    objects, as in `slab_objects`; type: where it is known. All are missing where the address is.
+    objects, as in `slab_objects`; type: where it is known; dma_suspect: why a device may still have written there after
+    the crash, as in `pages`, missing where none may. All are missing where the address is.
     An address in the direct map is told by what its frame is used for, be it mapped elsewhere too.
 
     >>> dump.owner("init_task")["kind"]
@@ -39,13 +42,26 @@ def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
     """
     given = kernel.addresses(addresses)
     answers = what_lies_at(kernel, given.values)
-    result = frame(kernel, "owner", **owner_columns(answers, given.values, ~given.missing))
+    columns = owner_columns(answers, given.values, ~given.missing)
+    result = frame(kernel, "owner", **columns, dma_suspect=_suspected(kernel, given.values, ~given.missing))
     if not given.single:
         return result
     row = result.iloc[0]
     row.name = f"{int(given.values[0]):#018x}"
     row.attrs.update(result.attrs)
     return row
+
+
+def _suspected(kernel: Kernel, addresses: npt.NDArray[np.uint64], valid: npt.NDArray[np.bool_]) -> Column:
+    """Why a device may have written to the page of each address after the crash."""
+    suspects = dma_suspects(kernel)
+    found = np.full(len(addresses), None, dtype=object)
+    rows = np.flatnonzero(valid & kernel.arch.is_kernel(addresses))
+    if len(suspects.frame) and len(rows):
+        physical, status = kernel.memory.translate(addresses[rows])
+        known = status == 0
+        found[rows[known]] = suspects.at((physical[known] // np.uint64(kernel.page_size)).astype(np.int64))
+    return Column.texts(found.tolist())
 
 
 def owner_columns(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import AddressArray, AddressDtype, element_addresses, frame, table
+from kernlab.linux.block.dma import dma_suspects
 from kernlab.linux.enum_names import enum_names, names_in
 from kernlab.linux.page.chunk_kinds import MAPPED, PageKinds
 from kernlab.linux.page.classifier import KIND_NAMES, Kind, complete
@@ -58,7 +59,9 @@ def pages(kernel: Kernel) -> pd.DataFrame:
     explains each); order of the compound page or free block that the frame is part of, and head, its first frame;
     refcount and mapcount (how often page tables map it, whole huge pages included); mapping: of page cache the
     address_space, of anonymous memory the anon_vma, missing elsewhere; slab_cache: of slab pages the kmem_cache;
-    node, zone and migratetype (categoricals); address of the page struct itself.
+    node, zone and migratetype (categoricals); address of the page struct itself; dma_suspect: a device may still have
+    written to the frame after the crash (a read of a disk that was in flight, what virtio devices and network cards
+    with page pools were given to fill), so that what the dump holds of it may be newer than all else.
     A frame whose page struct is not in the dump has the kind "excluded", and no value that rests on it.
     address takes no memory until it is looked at.
     Built chunk by chunk: besides the table itself at most a few hundred MiB are used, whatever the machine's size.
@@ -189,7 +192,16 @@ def _frame(kernel: Kernel, survey: PageSurvey, columns: _Columns) -> pd.DataFram
         migratetype=_categorical(columns["migratetype"], migratetype_names(kernel)),
         head=pd.arrays.IntegerArray(columns["head"], ~valid),
         address=element_addresses(kernel, kernel.vmemmap, pfn, survey.layout.size, "struct page"),
+        dma_suspect=_suspects(kernel, survey),
     )
+
+
+def _suspects(kernel: Kernel, survey: PageSurvey) -> npt.NDArray[np.bool_]:
+    """Which frames a device may have written to after the crash; of these there are few."""
+    found = np.zeros(survey.frames, dtype=bool)
+    rows = survey.rows(np.concatenate([dma_suspects(kernel).frame, survey.pooled]))
+    found[rows[rows >= 0]] = True
+    return found
 
 
 def _owners(kernel: Kernel, values: npt.NDArray[Any], missing: npt.NDArray[np.bool_], target: str) -> Any:

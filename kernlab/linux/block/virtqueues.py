@@ -1,0 +1,158 @@
+"""What virtio devices were given to write to: the descriptors of their queues that are theirs to fill.
+
+Mirrors drivers/virtio/virtio_ring.c: `desc_state[i].data` is set from when a buffer is put up until the driver takes it
+back, and descriptors chain from i on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernlab.core.column import Column
+from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.types import StructType
+from kernlab.linux.block.registered import registered
+from kernlab.walk.lists import list_entries
+from kernlab.walk.strings import c_strings
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+
+#: include/uapi/linux/virtio_ring.h, VRING_DESC_F_*.
+_NEXT, _WRITE, _INDIRECT = 1, 2, 4
+#: enum vq_layout (drivers/virtio/virtio_ring.c): those of the split form.
+_SPLIT = ("VQ_LAYOUT_SPLIT", "VQ_LAYOUT_SPLIT_IN_ORDER")
+_LONGEST_NAME = 64
+#: include/uapi/linux/virtio_config.h: queues have at most so many descriptors; a chain is no longer.
+_MOST_DESCRIPTORS = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """Ranges of memory, n of them: `start` uint64[n], physical; `length` int64[n] in bytes; `queue` int64[n], an index
+    into `names` ("virtio1 input.0")."""
+
+    start: U64
+    length: I64
+    queue: I64
+    names: list[str]
+
+
+def writable(kernel: Kernel) -> Writable:
+    """What all virtio devices may write to. What is not known of any is told.
+
+    Raises SymbolNotFoundError where the symbol table does not say where buses are.
+    """
+    none = np.zeros(0, dtype=np.int64)
+    nothing = Writable(none.astype(np.uint64), none, none, [])
+    device = registered(kernel, "bus", "virtio")
+    if not len(device):
+        return nothing
+    for kind in ("struct virtio_device", "struct virtqueue", "struct vring_virtqueue"):
+        if not isinstance(kernel.type_anywhere(kind), StructType):
+            kernel.lost(
+                f"what {len(device):,} virtio devices may still have written to is not known: this kernel's types do "
+                f"not say what a {kind} is"
+            )
+            return nothing
+    bus = device.container("struct virtio_device", "dev")
+    owner, queue = list_entries(
+        kernel, bus.follow("vqs").addresses, "struct virtqueue", "list", what="the queues of virtio devices"
+    )
+    ring = queue.container("struct vring_virtqueue", "vq")
+    good = _readable(kernel, ring, bus[owner])
+    ring, owner, queue = ring[good], owner[good], queue[good]
+    device_names = c_strings(kernel, device["kobj.name"], _LONGEST_NAME).tolist()
+    names = [
+        f"{device_names[of] or 'a virtio device'} {name or 'queue'}"
+        for of, name in zip(
+            owner.tolist(), c_strings(kernel, queue["name"], _LONGEST_NAME).tolist(), strict=True
+        )
+    ]
+    start, length, of = _descriptors(kernel, ring)
+    return Writable(start, length, of, names)
+
+
+def _readable(kernel: Kernel, ring: StructArray, bus: StructArray) -> npt.NDArray[np.bool_]:
+    """Which queues have descriptors of the split form, with addresses that are the machine's own; others are told."""
+    if ring.has("layout"):
+        known = [kernel.types.enumerator_or_none(name) for name in _SPLIT]
+        split = np.isin(
+            ring["layout"].int64.filled(-1), [0 if number is None else number for number in known]
+        )
+    else:
+        split = (ring["packed_ring"] == 0).true
+    kernel.lost("queues of virtio devices have packed rings, which are not read", mask=~split)
+    # Linux commit bee8c7c24b73 ("virtio: introduce map ops in virtio core") (in v6.18).
+    mapped = ring.first("use_map_api", "use_dma_api").true
+    parent = bus.follow("dev.parent")
+    translated = np.zeros(len(ring), dtype=bool)
+    for member in ("dma_iommu", "dma_ops"):
+        if parent.has(member):
+            translated |= mapped & parent[member].true
+    kernel.lost(
+        "queues of virtio devices have addresses of an IOMMU, which are not followed", mask=translated
+    )
+    return split & ~translated
+
+
+def _descriptors(kernel: Kernel, ring: StructArray) -> tuple[U64, I64, I64]:
+    """What the descriptors of some rings that are put up may be written by the device: start, length, whose."""
+    count = ring["split.vring.num"].clip(0, _MOST_DESCRIPTORS).filled(0)
+    state_kind = kernel.find_type("struct vring_desc_state_split")
+    count = kernel.budget.counts(count, state_kind.size, "descriptors of virtio devices")
+    of = np.repeat(np.arange(len(ring)), count)
+    index = (np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)).astype(np.uint64)
+    table = ring["split.vring.desc"].filled(0).astype(np.uint64)
+    states = ring["split.desc_state"].filled(0).astype(np.uint64)
+    state = StructArray(kernel, state_kind, states[of] + index * np.uint64(state_kind.size))
+    used = np.flatnonzero(state["data"].true)
+    of, index, indirect = of[used], index[used], state["indir_desc"].filled(0).astype(np.uint64)[used]
+    kind = kernel.find_type("struct vring_desc")
+    size = np.uint64(kind.size)
+    found: list[tuple[U64, I64, I64]] = []
+    first = True
+    for _ in range(_MOST_DESCRIPTORS):
+        if not len(of):
+            break
+        descriptor = StructArray(kernel, kind, table[of] + index * size)
+        flags = descriptor["flags"]
+        if first:
+            rows = np.flatnonzero(flags.has(_INDIRECT).true & (indirect != 0))
+            found.append(_of_tables(kernel, indirect[rows], descriptor["len"][rows], of[rows]))
+            first = False
+        found.append(_written(descriptor, ~flags.has(_INDIRECT).true, of))
+        going = flags.has(_NEXT).true & descriptor["next"].valid
+        index = descriptor["next"].filled(0).astype(np.uint64)[going]
+        of = of[going]
+        # A chain that leads out of its ring or in a circle is damage: no chain is longer than its ring.
+        inside = index < count[of].astype(np.uint64)
+        of, index = of[inside], index[inside]
+        if len(found) > int(count.max(initial=0)) + 1:
+            kernel.lost(f"{len(of):,} chains of descriptors of virtio devices do not end")
+            break
+    if not found:
+        found.append((np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)))
+    start, length, whose = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return start, length, whose
+
+
+def _of_tables(kernel: Kernel, tables: U64, size: Column, of: I64) -> tuple[U64, I64, I64]:
+    """What tables of descriptors, which one descriptor each leads to, may be written by the device."""
+    kind = kernel.find_type("struct vring_desc")
+    count = np.minimum(size.int64.filled(0) // kind.size, _MOST_DESCRIPTORS)
+    count = kernel.budget.counts(count, kind.size, "descriptors of virtio devices")
+    whose = np.repeat(np.arange(len(tables)), count)
+    index = (np.arange(len(whose)) - np.repeat(np.cumsum(count) - count, count)).astype(np.uint64)
+    descriptor = StructArray(kernel, kind, tables[whose] + index * np.uint64(kind.size))
+    return _written(descriptor, np.ones(len(descriptor), dtype=bool), of[whose])
+
+
+def _written(descriptor: StructArray, wanted: npt.NDArray[np.bool_], of: I64) -> tuple[U64, I64, I64]:
+    start, length, flags = descriptor["addr"], descriptor["len"], descriptor["flags"]
+    rows = np.flatnonzero(wanted & flags.has(_WRITE).true & start.valid & length.true)
+    return start.values.astype(np.uint64)[rows], length.values.astype(np.int64)[rows], of[rows]
