@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernlab.linux.allocations.kfence import IN_USE, kfence_objects
 from kernlab.linux.slab_pages import ALLOCATED, UNKNOWN
 from kernlab.redaction.found import Found
 
@@ -26,3 +27,16 @@ def freed_objects(found: Found) -> None:
     found.edits.zero(behind[inside], (stride - offset - _LINK)[inside])
     # A packet that was freed may lead to one that is free by now: the freelist must not end there.
     found.edits.keep((start + offset.astype(np.uint64))[inside], _LINK)
+    _sampled(found)
+
+
+def _sampled(found: Found) -> None:
+    """Pages of KFENCE's pool without an object in use: what the last one held stays until the page is taken anew."""
+    kernel = found.kernel
+    objects = kfence_objects(kernel)
+    if objects is None:
+        return
+    state, place = objects["state"], objects["addr"]
+    free = place.valid & ~np.isin(state.filled(IN_USE[0]), IN_USE)
+    page = place.values[free].astype(np.uint64) & ~np.uint64(kernel.page_size - 1)
+    found.edits.zero(page, kernel.page_size, "freed slab object")

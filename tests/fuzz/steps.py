@@ -198,6 +198,7 @@ VIEW_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "percpu": lambda dump, known: dump.percpu("runqueues").frame(["nr_running"]),
     "symbolize": lambda dump, known: dump.symbolize(known),
     "timeline.fields": lambda dump, known: dump.timeline(since=-60, events=["*switch", "block_*"]),
+    "slab_objects.stacks": lambda dump, known: dump.slab_objects(stacks=True),
     "stacks.groups": lambda dump, known: dump.stacks.groups(),
     "waits.graph": lambda dump, known: repr(dump.waits.graph()),
 }

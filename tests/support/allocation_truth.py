@@ -83,3 +83,24 @@ def allocinfo(truth: Truth) -> pd.DataFrame:
         if match:
             rows.append((int(match[1]), int(match[2]), match[3], int(match[4]), match[5] or "", match[6]))
     return pd.DataFrame(rows, columns=["bytes", "calls", "file", "line", "module", "function"])
+
+
+_OWNER = re.compile(
+    r"Page allocated via order (\d+), mask (0x[0-9a-f]+)\(.*\), pid (-?\d+), tgid (-?\d+) \((.*)\), ts (\d+) ns.*"
+)
+
+
+def page_owners(truth: Truth) -> pd.DataFrame:
+    """/sys/kernel/debug/page_owner: pfn, order, gfp_mask, pid, tgid, comm, ts_ns, stack (frames with " < " between)."""
+    rows = []
+    for block in truth.text("page_owner").split("\n\n"):
+        lines = block.strip("\n").split("\n")
+        if len(lines) < 2 or not (match := _OWNER.fullmatch(lines[0])):
+            continue
+        pfn = re.match(r"PFN (0x[0-9a-f]+|\d+) ", lines[1])
+        assert pfn is not None, lines[1]
+        order, mask, pid, tgid, comm, when = match.groups()
+        stack = [line.strip() for line in lines[2:] if line.startswith(" ")]
+        numbers = (int(pfn[1], 0), int(order), int(mask, 16), int(pid), int(tgid))
+        rows.append((*numbers, comm, int(when), " < ".join(stack)))
+    return pd.DataFrame(rows, columns=["pfn", "order", "gfp_mask", "pid", "tgid", "comm", "ts_ns", "stack"])

@@ -18,6 +18,8 @@ I64 = npt.NDArray[np.int64]
 
 #: enum kfence_object_state.
 UNUSED, ALLOCATED, RCU_FREEING, FREED = range(4)
+#: In these somebody may still read the object.
+IN_USE = (ALLOCATED, RCU_FREEING)
 
 #: How many of the pool's objects are looked at a time; Debian's kernels have 255.
 _PIECE = 256
@@ -79,7 +81,7 @@ def sampled_pages(kernel: Kernel, pages: U64) -> Sampled:
     own = place & ~np.uint64(kernel.page_size - 1)
     row = np.minimum(np.searchsorted(own, pages), len(own) - 1)
     inside = own[row] == pages
-    used = inside & np.isin(state.filled(0), (ALLOCATED, RCU_FREEING))[row]
+    used = inside & np.isin(state.filled(0), IN_USE)[row]
     return Sampled(inside, used, np.where(inside, place[row], pages))
 
 

@@ -54,7 +54,7 @@ def owned(kernel: Kernel) -> Owned:
     inside = kernel.find_type("struct page_owner").size + int(offset[0])
     if not inside <= size <= kernel.page_size:
         kernel.lost(f"page_owner: its notes of a frame cannot lie in {size:,} bytes")
-        numbers = numbers[:0]
+        numbers, bases = numbers[:0], bases[:0]
     for number, base in zip(numbers.tolist(), bases.tolist(), strict=True):
         pfn = number * known.frames + np.arange(known.frames, dtype=np.int64)
         with np.errstate(over="ignore"):
