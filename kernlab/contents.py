@@ -276,6 +276,18 @@ class Contents:
         "kernlab.tables.scheduling.cpus:cpus",
         "CPUs: model, topology, where their time went, when their ticks came last.",
     )
+    rcu: lazy[Frame] = lazy(
+        "kernlab.tables.scheduling.rcu:rcu",
+        "RCU on each CPU: is it waited for, and the callbacks that wait there.",
+    )
+    grace_periods: lazy[Frame] = lazy(
+        "kernlab.tables.scheduling.grace_periods:grace_periods",
+        "RCU's grace periods: since when one runs, and the CPUs and tasks that it waits for.",
+    )
+    watchdogs: lazy[Frame] = lazy(
+        "kernlab.tables.scheduling.watchdogs:watchdogs",
+        "Watchdogs of the CPUs: when each last showed that it lives.",
+    )
 
     # Containers.
 

@@ -427,6 +427,10 @@ OPTIONS: dict[str, Option] = {
         Absence(members=("struct irq_common_data.msi_desc",), types=("struct msi_desc",)),
         {"devices": Changed(other=("msi_irqs",))},
     ),
+    "HARDLOCKUP_DETECTOR": Option(
+        Absence(symbols=("hrtimer_interrupts", "hrtimer_interrupts_saved")),
+        {"watchdogs": Changed(missing=("interrupts", "interrupts_saved"))},
+    ),
     "HUGETLB_PAGE": Option(
         Absence(
             symbols=("hstates", "hugetlb_max_hstate", "default_hstate_idx", "hugetlbfs_file_operations"),
@@ -649,6 +653,15 @@ OPTIONS: dict[str, Option] = {
             members=("struct task_struct.pi_blocked_on",),
         )
     ),
+    "PREEMPT_RCU": Option(
+        Absence(members=("struct task_struct.rcu_node_entry",)),
+        {"grace_periods": Changed(other=("waiting_tasks",))},
+    ),
+    "RCU_LAZY": Option(Absence(members=("struct rcu_data.lazy_len",)), {"rcu": Changed(missing=("lazy",))}),
+    "RCU_NOCB_CPU": Option(
+        Absence(members=("struct rcu_data.nocb_bypass", "struct rcu_data.nocb_cb_kthread")),
+        {"rcu": Changed(missing=("bypass", "offloaded"))},
+    ),
     "SCHED_AUTOGROUP": Option(Absence(members=("struct task_group.autogroup",), types=("struct autogroup",))),
     "SCHED_CLASS_EXT": Option(
         Absence(
@@ -728,6 +741,10 @@ OPTIONS: dict[str, Option] = {
         )
     ),
     "STACKTRACE": Option(Absence(members=("struct track.addrs",))),
+    "SOFTLOCKUP_DETECTOR": Option(
+        Absence(symbols=("watchdog_touch_ts", "watchdog_hrtimer", "watchdog_thresh", "watchdog_enabled")),
+        {"watchdogs": Others(told=("CONFIG_SOFTLOCKUP_DETECTOR",))},
+    ),
     "SWAP": Option(Absence(symbols=_SWAP, types=("struct swap_info_struct",)), {"swap": Empty()}),
     "SYSCTL": Option(
         Absence(
@@ -762,6 +779,13 @@ OPTIONS: dict[str, Option] = {
     "TICK_ONESHOT": Option(
         Absence(symbols=("tick_cpu_sched",), types=("struct tick_sched",)),
         {"cpus": Changed(missing=("since_tick", "idle_for", "tick_stopped"), other=("idle", "iowait"))},
+    ),
+    "TREE_RCU": Option(
+        Absence(
+            symbols=("rcu_state", "rcu_data"),
+            types=("struct rcu_state", "struct rcu_data", "struct rcu_node", "struct rcu_segcblist"),
+        ),
+        {name: Others(told=("CONFIG_TINY_RCU",)) for name in ("rcu", "grace_periods")},
     ),
     "TRACING": Option(
         Absence(

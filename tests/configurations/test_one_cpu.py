@@ -19,7 +19,8 @@ from kernlab.walk.cpus import cpus, smp
 
 DUMPS = ("debian-5.10", "debian-6.1", "debian-7.2")
 _PERCPU_SYMBOLS = (
-    *("tick_cpu_sched", "kernel_cpustat", "cpufreq_cpu_data"),
+    *("tick_cpu_sched", "kernel_cpustat", "cpufreq_cpu_data", "rcu_data"),
+    *("watchdog_touch_ts", "watchdog_hrtimer", "hrtimer_interrupts", "hrtimer_interrupts_saved"),
     *("runqueues", "vm_event_states", "pcpu_hot", "hardirq_stack_ptr", "cea_exception_stacks"),
     *("irq_stack_backing_store", "sched_clock_data", "cyc2ns"),
     *("kstat", "irq_stat", "__softirq_pending", "mce_exception_count", "mce_poll_count"),

@@ -7,8 +7,10 @@ import re
 import numpy as np
 import pytest
 from support.absent import Absence
+from support.captures import captures, dumps_in
 from support.overlay import Overlay
-from support.thread_truth import statuses
+from support.thread_truth import statuses, words_of
+from support.truth import Truth
 
 
 def test_switches_are_those_of_proc(machine_or_server):
@@ -99,3 +101,25 @@ def test_a_load_that_cannot_be(opened):
     with Overlay(below).word(below.symbol("avenrun"), -1).dump() as dump:
         assert dump.info["load1"] is None
         assert "load average" in dump.info.attrs["unknown"]["load1"]
+
+
+@pytest.mark.parametrize("folder", captures(), ids=lambda folder: folder.name)
+def test_times_are_those_of_schedstat(folder):
+    """Captures of kernels with schedstat in their truth: to the nanosecond, of all that got no CPU since."""
+    import kernlab
+
+    truth = Truth(folder / "truth.tar.xz")
+    theirs = words_of(truth, "schedstat")
+    if not theirs or not dumps_in(folder):
+        pytest.skip("its truth has no schedstat")
+    with kernlab.open(dumps_in(folder)[0]) as dump:
+        rows = dump.delays.set_index("pid")
+        pids = [pid for pid in theirs if pid in rows.index]
+        same = [pid for pid in pids if rows["runs"][pid] == int(theirs[pid][2])]
+        assert len(same) > len(pids) * 0.5
+        slept = [pid for pid in same if dump.tasks.set_index("pid")["state"][pid] not in ("R", "Z")]
+        ours = rows.loc[slept, ["cpu_time", "run_delay"]].astype("int64").to_numpy().tolist()
+        assert ours == [[int(word) for word in theirs[pid][:2]] for pid in slept]
+        if "delayacct" in dump.info["cmdline"].split():
+            assert rows["block_io"].drop(0).notna().all()
+            assert not any("delayacct" in problem for problem in dump.delays.attrs["problems"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, lookup, nullable, table
 from kernlab.linux.scheduling import queued as found
 from kernlab.linux.scheduling.optional import optional
@@ -50,12 +52,8 @@ def queued(kernel: Kernel) -> pd.DataFrame:
         if task.has("sched_info.last_queued")
         else Column.missing(len(task), "int")
     )
-    virtual = optional(task, "se.deadline")
-    due = Column(
-        np.where(fair, virtual.values, task["dl.deadline"].int64.values),
-        np.where(fair, virtual.valid, task["dl.deadline"].valid & deadline),
-        "int",
-    )
+    absolute = task["dl.deadline"].where(deadline).int64
+    due = _virtual(task, "se.deadline", fair).otherwise(absolute)
     policy = task["policy"].int64
     policy = policy.where((policy < len(_POLICIES)).true)
     group = every.group
@@ -70,11 +68,19 @@ def queued(kernel: Kernel) -> pd.DataFrame:
         waiting=waiting.where(~running.true & ~delayed.true).timedelta,
         policy=lookup(policy.filled(-1), _POLICIES),
         prio=nullable(task["prio"]),
-        weight=nullable(task["se.load.weight"].int64.where(fair)),
-        vruntime_ns=nullable(task["se.vruntime"].int64.where(fair)),
+        weight=nullable(task["se.load.weight"].where(fair).int64),
+        vruntime_ns=nullable(_virtual(task, "se.vruntime", fair)),
         deadline_ns=nullable(due),
         group=group_names(kernel, group.values, group.valid),
         delayed=nullable(delayed),
         throttled=nullable(every.throttled),
         address=task,
     )
+
+
+def _virtual(task: StructArray, path: str, fair: npt.NDArray[np.bool_]) -> Column:
+    """A virtual time of fair tasks, missing of others: it begins below zero, as an unsigned number (init_cfs_rq)."""
+    if not task.has(path):
+        return Column.missing(len(task), "int")
+    found = task[path]
+    return Column(found.values.astype(np.uint64).view(np.int64), found.valid & fair, "int")
