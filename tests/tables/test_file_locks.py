@@ -58,10 +58,8 @@ def test_no_locks_and_no_problems(opened):
 
 def test_a_list_that_breaks_keeps_what_came_before(server):
     table = server.file_locks
-    following = {
-        int(lock): int(server.struct("file_lock", int(lock))["c.flc_link.next"]) for lock in table["address"]
-    }
-    other = next(lock for lock, link in following.items() if link)
+    links = [server.struct("file_lock", int(lock))["c.flc_link.next"] for lock in table["address"]]
+    other = next(int(lock) for lock, link in zip(table["address"], links, strict=True) if link)
     with Overlay(server).set("struct file_lock", other, "c.flc_link.next", 0xDEAD0000).dump() as broken:
         found = broken.file_locks
         assert set(found["address"]) < set(table["address"])
