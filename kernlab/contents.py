@@ -207,6 +207,12 @@ class Contents:
         "kernlab.tables.files.filesystems:filesystems",
         "File systems that are mounted, and the kernel's own: inodes, what is dirty, what is frozen.",
     )
+
+    @method("kernlab.tables.files.holders:holders")
+    def holders(self, what: Any, *, below: bool = False) -> Frame:
+        """Who holds a path, an inode or a file system: open, mapped, as folder or program, mounted, swap, loop."""
+        raise NotImplementedError
+
     file_locks: lazy[Frame] = lazy(
         "kernlab.tables.files.file_locks:file_locks",
         "Locks on files and who waits for them (/proc/locks).",

@@ -45,7 +45,7 @@ def descriptors(kernel: Kernel) -> Descriptors:
     adds that; so do the threads of a process whose leader has ended, of which the kernel lists none.
     What cannot be read is told. Mirrors fs/file.c and fs/proc/fd.c.
     """
-    task = _one_of_each_table(find_tasks(kernel))
+    task = one_of_each(find_tasks(kernel), "files")
     tables, of = np.unique(task["files"].values, return_inverse=True)
     table = (
         StructArray(kernel, "struct files_struct", tables)
@@ -68,14 +68,14 @@ def descriptors(kernel: Kernel) -> Descriptors:
     )
 
 
-def _one_of_each_table(task: StructArray) -> StructArray:
-    """Of each process the leader, and of each table of files that it does not have the first thread that does."""
-    pid, tgid, files = task["pid"], task["tgid"], task["files"]
-    task = task[(tgid.true & files.true)]
-    pid, tgid, files = task["pid"], task["tgid"], task["files"]
+def one_of_each(task: StructArray, member: str) -> StructArray:
+    """Of each process the leader, and of what it has not the first thread that does, by process: `member` is a pointer
+    that threads may have in common ("files", "fs", "mm"), and tasks without one are left out."""
+    task = task[(task["tgid"].true & task[member].true)]
+    pid, tgid, shared = task["pid"], task["tgid"], task[member]
     order = np.lexsort((task.addresses, pid.values, pid.values != tgid.values, tgid.values))
-    task, group, table = task[order], tgid.values[order], files.values[order]
-    pair = np.stack([group.astype(np.uint64), table], axis=1)
+    task, group, pointer = task[order], tgid.values[order], shared.values[order]
+    pair = np.stack([group.astype(np.uint64), pointer], axis=1)
     _, first = np.unique(pair, axis=0, return_index=True)
     return task[np.sort(first)]
 

@@ -38,7 +38,7 @@ def dentry_names(kernel: Kernel, dentry: StructArray) -> Column:
     """The path of each dentry, through a mount of its file system, in one text as of `inode_names`."""
     block = dentry["d_sb"]
     there = dentry.valid & block.true
-    return _with_namespace(kernel, *_through_mounts(kernel, dentry.addresses, block.filled(0), there))
+    return _with_namespace(kernel, *through_mounts(kernel, dentry.addresses, block.filled(0), there))
 
 
 def file_names(kernel: Kernel, file: StructArray) -> Column:
@@ -71,14 +71,14 @@ def inode_paths(kernel: Kernel, inode: StructArray, is_device: Mask) -> tuple[Co
     link = "d_u.d_alias" if kernel.types.has_member("struct dentry", "d_u") else "d_alias"
     dentry = container(kernel, "struct dentry", link, head.filled(0))
     there = head.valid & (dentry.addresses != 0)
-    path, mounts = _through_mounts(kernel, dentry.addresses, inode["i_sb"].filled(0), there)
+    path, mounts = through_mounts(kernel, dentry.addresses, inode["i_sb"].filled(0), there)
     text, valid = path.values.copy(), path.valid.copy()
     names = device_names(kernel, inode[is_device])
     text[is_device], valid[is_device] = names.values, names.valid
     return Column.of(text, valid), np.where(is_device, np.uint64(0), mounts)
 
 
-def _through_mounts(kernel: Kernel, dentries: U64, blocks: U64, there: Mask) -> tuple[Column, U64]:
+def through_mounts(kernel: Kernel, dentries: U64, blocks: U64, there: Mask) -> tuple[Column, U64]:
     """The path of each dentry of a super_block, uint64[n] each, and the vfsmount that it leads through, 0 for none."""
     unique, of = np.unique(blocks, return_inverse=True)
     mounts = mounts_of(kernel, unique)[of]

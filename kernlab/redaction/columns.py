@@ -27,6 +27,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
         *("product_serial", "product_uuid", "board_serial", "board_asset_tag"),
         *("chassis_serial", "chassis_asset_tag"),
     ),
+    "holders": ("comm", "path", "detail"),
     "info": ("nodename", "cmdline", "file", "panic_message", "panic_comm"),
     "log": ("text",),
     "keys": ("description",),

@@ -117,6 +117,14 @@ def _search(dump: Any, known: Sequence[int]) -> Parts:
     return parts
 
 
+def _holders(dump: Any, known: Sequence[int]) -> Parts:
+    parts = Parts()
+    for what in ("/", "/dev/console", 1, *known[:4]):
+        parts.ask(str(what), lambda w=what: dump.holders(w))  # type: ignore[misc]
+    parts.ask("below", lambda: dump.holders("/dev", below=True))
+    return parts
+
+
 def _replay(dump: Any, _: Sequence[int]) -> Parts:
     parts = Parts()
     replay = dump.replay()
@@ -143,6 +151,7 @@ TABLE_CALLS: dict[str, Callable[[Any, Sequence[int]], Any]] = {
     "slab_objects": lambda dump, _: dump.slab_objects(),
     "owner": lambda dump, known: dump.owner(known),
     "search": _search,
+    "holders": _holders,
     "timeline": lambda dump, _: dump.timeline(),
 }
 
