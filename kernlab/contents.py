@@ -227,6 +227,18 @@ class Contents:
         "kernlab.tables.network.sockets:sockets",
         "Sockets of all network namespaces: both ends, queues, who has them open, what tcp thinks.",
     )
+    netdevs: lazy[Frame] = lazy(
+        "kernlab.tables.network.netdevs:netdevs",
+        "Network devices of all network namespaces: state, addresses, queues, counters (/proc/net/dev).",
+    )
+    neighbours: lazy[Frame] = lazy(
+        "kernlab.tables.network.neighbours:neighbours",
+        "Neighbours of all network namespaces: the ARP table (/proc/net/arp), and that of version 6.",
+    )
+    routes: lazy[Frame] = lazy(
+        "kernlab.tables.network.routes:routes",
+        "Routes of versions 4 and 6, of all tables and network namespaces, one row per next hop.",
+    )
 
     # Block devices.
 

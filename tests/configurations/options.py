@@ -78,6 +78,33 @@ _NO_JOURNALS: dict[str, Expected] = {
 }
 
 # The dumps have sockets of every family all the same: those that are open are there, with less to tell.
+_NO_INTERNET = ("(CONFIG_INET is off)",)
+_DEVICE_TYPES = (
+    *(
+        "Qdisc",
+        "bpf_xdp_entity",
+        "gnet_stats_queue",
+        "napi_struct",
+        "neigh_hash_table",
+        "neigh_table",
+        "neighbour",
+    ),
+    *("net_device_core_stats", "net_device_ops", "net_device_stats", "netdev_adjacent", "netdev_queue"),
+    *("pcpu_dstats", "pcpu_lstats", "pcpu_sw_netstats", "qdisc_skb_head", "rtnl_link_ops"),
+)
+_ROUTE_TYPES = (
+    *(
+        "dst_metrics",
+        "fib_alias",
+        "fib_info",
+        "fib_nh",
+        "fib_nh_common",
+        "fib_table",
+        "in_device",
+        "in_ifaddr",
+    ),
+    *("key_vector", "nexthop", "nh_group", "nh_grp_entry", "nh_info", "tnode"),
+)
 _NO_NETWORK = Others(told=("this kernel has no network (CONFIG_NET is off)",))
 
 _CGROUP_TYPES = ("struct mem_cgroup", "struct obj_cgroup", "struct page_counter")
@@ -444,7 +471,14 @@ OPTIONS: dict[str, Option] = {
     "INOTIFY_USER": Option(Absence(symbols=("inotify_fops",))),
     "INET": Option(
         Absence(
-            symbols=("tcp_hashinfo", "udp_table", "udplite_table", "raw_v4_hashinfo", "ping_table"),
+            symbols=(
+                "arp_tbl",
+                "tcp_hashinfo",
+                "udp_table",
+                "udplite_table",
+                "raw_v4_hashinfo",
+                "ping_table",
+            ),
             types=tuple(
                 f"struct {name}"
                 for name in (
@@ -457,17 +491,31 @@ OPTIONS: dict[str, Option] = {
                         "raw_hashinfo",
                     ),
                     *("request_sock", "tcp_congestion_ops", "tcp_sock", "udp_hslot", "udp_sock", "udp_table"),
+                    *_ROUTE_TYPES,
                 )
             ),
         ),
-        {"sockets": Others()},
+        # The dumps have what is of version 6 all the same.
+        {
+            "neighbours": Others(told=_NO_INTERNET),
+            "netdevs": Changed(other=("ipv4",)),
+            "routes": Others(),
+            "sockets": Others(),
+        },
     ),
     "IPV6": Option(
         Absence(
-            symbols=("raw_v6_hashinfo",),
+            symbols=("nd_tbl", "raw_v6_hashinfo"),
+            types=tuple(
+                f"struct {name}"
+                for name in (
+                    *("fib6_info", "fib6_nh", "fib6_node", "fib6_table", "inet6_dev", "inet6_ifaddr"),
+                    *("netns_ipv6", "rt6key"),
+                )
+            ),
             members=tuple(f"struct sock_common.{name}" for name in ("skc_v6_daddr", "skc_v6_rcv_saddr")),
         ),
-        {"sockets": Others()},
+        {"netdevs": Changed(other=("ipv6",)), "routes": Others(), "sockets": Others()},
     ),
     "IOMMU_DMA": Option(Absence(members=("struct device.dma_iommu", "struct device.dma_ops"))),
     "JBD2": Option(Absence(types=("struct journal_s",)), _NO_JOURNALS),
@@ -555,13 +603,17 @@ OPTIONS: dict[str, Option] = {
                     f"struct {name}"
                     for name in ("sock", "sock_common", "socket", "netlink_sock", "netlink_table")
                 ),
+                *(f"struct {name}" for name in _DEVICE_TYPES),
             ),
         ),
         # The dump has network buffers and sockets all the same, and nobody says so.
         {
             "memory": Changed(other=("bytes", "share")),
             "namespaces": Others(),
+            "neighbours": Others(told=_NO_INTERNET),
+            "netdevs": _NO_NETWORK,
             "pages": Changed(other=("kind",)),
+            "routes": Others(told=_NO_INTERNET),
             "sockets": _NO_NETWORK,
             "waits": Changed(other=("name",)),
         },

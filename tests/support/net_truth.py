@@ -119,3 +119,63 @@ def packet(truth: Truth, prefix: str = "net_") -> pd.DataFrame:
             ]
         )
     return pd.DataFrame(rows, columns=["type", "protocol", "index", "rx", "uid", "inode"])
+
+
+def devices(truth: Truth, prefix: str = "net_") -> dict[str, dict[str, int]]:
+    """/proc/net/dev by the device's name."""
+    rx = ("rx_bytes", "rx_packets", "rx_errors", "rx_dropped", "rx_fifo_errors", "", "", "rx_multicast")
+    tx = ("tx_bytes", "tx_packets", "tx_errors", "tx_dropped", "tx_fifo_errors", "collisions", "", "")
+    found = {}
+    for line in truth.lines(prefix + "dev")[2:]:
+        name, _, counters = line.partition(":")
+        numbers = map(int, counters.split())
+        found[name.strip()] = {key: number for key, number in zip((*rx, *tx), numbers, strict=True) if key}
+    return found
+
+
+def arp(truth: Truth, prefix: str = "net_") -> list[tuple[str, str, str]]:
+    """/proc/net/arp: (address, MAC, device)."""
+    rows = [line.split() for line in truth.lines(prefix + "arp")[1:]]
+    return [(row[0], row[3], row[5]) for row in rows]
+
+
+def routes4(truth: Truth, prefix: str = "net_") -> list[tuple[str, str, str, int]]:
+    """/proc/net/route, which has the first next hop of each route of the main table: (device, '' for none;
+    destination; gateway, '' for none; metric)."""
+    found = []
+    for line in truth.lines(prefix + "route")[1:]:
+        device, to, gateway, flags, _, _, metric, mask = line.split()[:8]
+        length = bin(int(mask, 16)).count("1")
+        via = address(gateway) if int(flags, 16) & 2 else ""
+        found.append(("" if device == "*" else device, f"{address(to)}/{length}", via, int(metric)))
+    return found
+
+
+def routes6(truth: Truth, prefix: str = "net_") -> list[tuple[str, str, str, int, int, int]]:
+    """/proc/net/ipv6_route: (device, destination, gateway, '' for none; metric, references, flags)."""
+    found = []
+    for line in truth.lines(prefix + "ipv6_route"):
+        to, length, _, _, gateway, metric, references, _, flags, device = line.split()
+        destination = f"{ipaddress.ip_address(bytes.fromhex(to))}/{int(length, 16)}"
+        via = str(ipaddress.ip_address(bytes.fromhex(gateway))) if int(flags, 16) & 2 else ""
+        found.append((device, destination, via, int(metric, 16), int(references, 16), int(flags, 16)))
+    return found
+
+
+def namespaces(truth: Truth) -> dict[int, str]:
+    """The prefix of each network namespace that the truth has files of, by its number."""
+    found = {}
+    for name in truth.files:
+        if not name.endswith("net_tcp"):
+            continue
+        prefix = name.removesuffix("tcp")
+        pid = 1 if prefix == "net_" else int(name.split("/")[1])
+        links = truth.text(f"p/{pid}/ns").splitlines()
+        number = next(line for line in links if " net -> " in line or "net:[" in line).split("net:[")[1]
+        found[int(number.rstrip("]"))] = prefix
+    return found
+
+
+def named_lines(truth: Truth, name: str) -> list[tuple[str, str]]:
+    """A file of "NAME: contents" lines."""
+    return [(line.split(": ", 1)[0], line.split(": ", 1)[1]) for line in truth.lines(name)]

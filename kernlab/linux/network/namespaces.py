@@ -34,3 +34,14 @@ def numbers(net: StructArray) -> Column:
         return Column.missing(0, "int")
     number = net["ns.inum"]
     return number.where(number.true)
+
+
+def numbers_of(kernel: Kernel, structs: StructArray, path: str) -> Column:
+    """The number of the namespace that each struct belongs to, by the path to its `struct net *`; of a kernel with one
+    for all (CONFIG_NET_NS is off) that one's."""
+    if not structs.has(path):
+        only = numbers(net_namespaces(kernel)[:1])
+        return only[np.zeros(len(structs), dtype=np.int64)]
+    pointer = structs[path]
+    unique, of = np.unique(pointer.filled(0), return_inverse=True)
+    return numbers(StructArray(kernel, "struct net", unique))[of.reshape(-1)].where(pointer.true)

@@ -10,17 +10,17 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.errors import KernlabError
 from kernlab.linux.network.found import LISTEN, Sockets
 from kernlab.linux.network.names import CONGESTION, named
 from kernlab.linux.network.queues import is_tcp
 from kernlab.linux.network.scatter import chosen, scattered
-from kernlab.linux.timekeeping import tick
+from kernlab.linux.network.ticks import left, lengths
 
 I64 = npt.NDArray[np.int64]
 
 #: include/net/inet_connection_sock.h, ICSK_TIME_*: retransmit, loss probe, reordering; 3 probes a window of zero.
 _RETRANSMIT, _PROBE = (1, 4, 5, 6), 3
+_WHAT = "how long timers of sockets have still to run"
 #: include/net/tcp.h, TCP_INFINITE_SSTHRESH
 _NO_THRESHOLD = 0x7FFFFFFF
 
@@ -68,14 +68,13 @@ def connections(kernel: Kernel, sockets: Sockets, sock: StructArray) -> Connecti
     def numbers(column: Column, of: I64 = talks) -> Column:
         return scattered(count, "int", (rows[of], column[of]))
 
-    jiffy = _jiffy(kernel)
     threshold = tcp["snd_ssthresh"]
     requests, waits = np.flatnonzero(sockets.requests), np.flatnonzero(sockets.waits)
     asked = sockets.rows("struct request_sock", requests)
     timer, expires = _timers(kernel, base, sock[mine])
     waiting = sockets.rows("struct inet_timewait_sock", waits)
-    ends = _left(kernel, waiting["tw_timer.expires"], jiffy)
-    asks = _left(kernel, asked["rsk_timer.expires"], jiffy)
+    ends = left(kernel, waiting["tw_timer.expires"], _WHAT)
+    asks = left(kernel, asked["rsk_timer.expires"], _WHAT)
     return Connections(
         congestion=scattered(count, "text", (rows, base["icsk_ca_ops->name"].text)),
         congestion_state=scattered(
@@ -86,7 +85,7 @@ def connections(kernel: Kernel, sockets: Sockets, sock: StructArray) -> Connecti
         mss=numbers(tcp["mss_cache"]),
         rtt=numbers((tcp["srtt_us"] >> 3) * 1000),
         rttvar=numbers((tcp["mdev_us"] >> 2) * 1000),
-        rto=numbers(_times(base["icsk_rto"], jiffy)),
+        rto=numbers(lengths(kernel, base["icsk_rto"], _WHAT)),
         retransmits=scattered(
             count,
             "int",
@@ -132,33 +131,4 @@ def _timers(kernel: Kernel, base: StructArray, sock: StructArray) -> tuple[Colum
         np.where(busy, resend.valid, alive.valid),
     )
     runs = pending.valid & armed.valid & (busy | kinds[2])
-    return Column.of(word, pending.valid & armed.valid, "text"), _left(kernel, when, _jiffy(kernel)).where(
-        runs
-    )
-
-
-def _jiffy(kernel: Kernel) -> int | None:
-    """How long a jiffy is in ns; None, and told, where that is not known."""
-    try:
-        return tick(kernel)
-    except KernlabError as error:
-        kernel.lost(f"how long timers of sockets have still to run is not known: {error}")
-        return None
-
-
-def _times(jiffies: Column, jiffy: int | None) -> Column:
-    return Column.missing(len(jiffies), "int") if jiffy is None else jiffies * jiffy
-
-
-def _left(kernel: Kernel, expires: Column, jiffy: int | None) -> Column:
-    """From the last tick to a count of jiffies, in ns."""
-    if jiffy is None:
-        return Column.missing(len(expires), "int")
-    try:
-        now = kernel.word("jiffies")
-    except KernlabError as error:
-        kernel.lost(f"how long timers of sockets have still to run is not known: {error}")
-        return Column.missing(len(expires), "int")
-    apart = (expires.values.astype(np.uint64) - np.uint64(now)).view(np.int64)
-    # What is further away than 32 bits of jiffies is no timer's time.
-    return Column.of(apart, expires.valid & (np.abs(apart) < 1 << 32)) * jiffy
+    return Column.of(word, pending.valid & armed.valid, "text"), left(kernel, when, _WHAT).where(runs)

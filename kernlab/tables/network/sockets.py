@@ -15,7 +15,7 @@ from kernlab.dataframes import addresses, empty, frame, nullable, table
 from kernlab.linux.network import endpoints, names, queues
 from kernlab.linux.network.found import Sockets, find_sockets
 from kernlab.linux.network.interfaces import device_names
-from kernlab.linux.network.namespaces import net_namespaces, numbers
+from kernlab.linux.network.namespaces import net_namespaces, numbers_of
 from kernlab.linux.network.scatter import scattered
 from kernlab.linux.network.tcp import connections
 
@@ -111,7 +111,7 @@ def sockets(kernel: Kernel) -> pd.DataFrame:
         drops=number(queues.dropped(sock)),
         uid=number(sock["sk_uid.val"]),
         inode=number(_inodes(sock)),
-        netns=nullable(_namespaces(kernel, found.common)),
+        netns=nullable(numbers_of(kernel, found.common, "skc_net.net")),
         pid=nullable(found.pid),
         fd=nullable(found.fd),
         peer=peer,
@@ -179,17 +179,6 @@ def _inodes(sock: StructArray) -> Column:
     return Column.of(
         np.where(pointer.true, number.filled(0), 0), pointer.valid & (number.valid | ~pointer.true)
     )
-
-
-def _namespaces(kernel: Kernel, common: StructArray) -> Column:
-    """The number of the network namespace of each; also of one that is not listed any more."""
-    if not common.has("skc_net.net"):
-        # Without CONFIG_NET_NS there is one.
-        only = numbers(net_namespaces(kernel))
-        return only[np.zeros(len(common), dtype=np.int64)]
-    net = common["skc_net.net"]
-    unique, of = np.unique(net.filled(0), return_inverse=True)
-    return numbers(StructArray(kernel, "struct net", unique))[of.reshape(-1)]
 
 
 def _ends(kernel: Kernel, found: Sockets, sock: StructArray) -> tuple[Column, Column, Column, Any, Column]:

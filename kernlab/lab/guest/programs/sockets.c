@@ -322,6 +322,7 @@ int main(int words, char **word)
         puts("apart");
         for (tries = 0; tries < 500 && (server = listening("10.77.0.2", 7100, 8)) < 0; tries++)
             usleep(100000);
+        usleep(500000); /* the shell is not done with the interfaces */
         keep("apart-listener", server, 1);
         tcp("127.0.0.1", 7002, 0);
         datagrams("127.0.0.1", 7010, 0);

@@ -6,7 +6,7 @@ until_said() { # until_said WORD FILE
 prepare() {
     apps
     mkdir -p /tmp/net
-    sockets apart /host/out/sockets-apart > /tmp/apart 2>&1 &
+    sockets apart /host/out/sockets-apart.read > /tmp/apart 2>&1 &
     apart=$!
     until_said apart /tmp/apart || return 1
     there() { nsenter -t $apart -n "$@"; }
@@ -28,9 +28,9 @@ prepare() {
     there ip route add default via 10.77.0.1 || return 1
     links multipath nexthop siblings neighbours xdp || story "links failed"
     ping -c 1 10.77.0.2 > /dev/null; ping6 -c 1 fd77::2 > /dev/null
-    sockets here /host/out/sockets-here > /tmp/here 2>&1 &
+    sockets here /host/out/sockets-here.read > /tmp/here 2>&1 &
     until_said kept /tmp/here && until_said kept /tmp/apart || return 1
     grep lacks /tmp/here /tmp/apart
-    links names /host/out/neighbours-here; there links names /host/out/neighbours-apart
+    links names /host/out/neighbours-here.read; there links names /host/out/neighbours-apart.read
 }
 die() { echo c > /proc/sysrq-trigger; }
