@@ -12,8 +12,8 @@ from kernlab.commands.options import DumpFormat, Quiet, Redact, Vmcore, open_dum
 from kernlab.commands.telling import tell
 
 EXAMPLES = """
-kernlab core vmcore 176 -o core       of a pid, a name, or the address of a task_struct
-gdb /usr/sbin/inventoryd core         its program comes from where it was installed
+kernlab core vmcore 1 -o core         of a pid, a name, or the address of a task_struct
+gdb PROGRAM core                      its program comes from where it was installed, or from `kernlab file`
 """
 
 

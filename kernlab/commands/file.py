@@ -12,9 +12,8 @@ from kernlab.commands.telling import tell
 from kernlab.commands.writing import write_bytes
 
 EXAMPLES = """
-kernlab file vmcore /etc/hosts                      its bytes, where all of them are in the dump
-kernlab file vmcore /var/log/syslog -o syslog       into a file, which has holes where it has
-kernlab file vmcore '/tmp/x (deleted)' -o x         deleted, and open or mapped still
+kernlab file vmcore /bin/busybox -o busybox     into a file, which has holes where something is missing
+kernlab file vmcore /bin/sh -o sh               symbolic links lead where they lead
 """
 
 

@@ -18,7 +18,8 @@ U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_NO_PAGE = np.uint64((1 << 64) - 1)
+#: No page has more blocks than sectors.
+_MOST_BLOCKS = 128
 
 
 class PageState(IntEnum):
@@ -130,10 +131,31 @@ class PageCache:
         uptodate, dirty, writeback = (
             self._flag(flags, name) for name in ("PG_uptodate", "PG_dirty", "PG_writeback")
         )
-        read = flags.valid & ~uptodate & (not self.is_hugetlb)
+        read = flags.valid & ~uptodate & ~value & (not self.is_hugetlb)
+        partly = np.flatnonzero(read & self._flag(flags, "PG_private"))
+        read[partly] = ~self._has_all_blocks(page[partly], first[partly])
         state = np.where(value, PageState.SWAPPED, np.where(read, PageState.NOT_CACHED, PageState.HERE))
         self.state: U8 = state.astype(np.uint8)[row]
         self.dirty, self.writeback = dirty[row], writeback[row]
+
+    def _has_all_blocks(self, page: StructArray, index: U64) -> Mask:
+        """Of pages that were not read in whole: which have all blocks up to the file's end (struct buffer_head)."""
+        kernel, size = self.kernel, self.kernel.page_size
+        wanted = (self.size_bytes or 0) - index.astype(np.int64) * size
+        wanted = np.clip(wanted, 1, size)
+        there = np.zeros(len(page), dtype=np.int64)
+        with kernel.quiet():
+            block = page["private"].filled(0).astype(np.uint64)
+            for _ in range(_MOST_BLOCKS if len(page) else 0):
+                buffer = StructArray(kernel, "struct buffer_head", block)
+                good = buffer["b_state"].has(1).true & (there < wanted)
+                length = buffer["b_size"].int64.filled(0)
+                good &= (length > 0) & (length <= size)
+                if not good.any():
+                    break
+                there[good] += length[good]
+                block = np.where(good, buffer["b_this_page"].filled(0), np.uint64(0))
+        return there >= wanted
 
     def _flag(self, flags: Column, name: str) -> Mask:
         bit = self.kernel.types.enumerator_or_none(name)

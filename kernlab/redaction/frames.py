@@ -10,6 +10,7 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
 from kernlab.formats.base import DumpFile
+from kernlab.linux.page.chunk_kinds import PageKinds
 from kernlab.linux.page.classifier import Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.vmalloc import mapped_frames, vmalloc_space
@@ -18,6 +19,9 @@ from kernlab.memory.page_tables import PageTableWalker
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
+
+#: The marks in page.mapping, and the one of pages that a driver can move (include/linux/page-flags.h).
+_MARKS, _MOVABLE = np.uint64(3), np.uint64(2)
 
 #: Frames that are asked for at a time.
 _PIECE = 1 << 20
@@ -75,13 +79,29 @@ def kinds_of(kernel: Kernel, frames: Frames) -> npt.NDArray[np.uint8]:
     """
     kind = np.full(len(frames.pfn), Kind.EXCLUDED, dtype=np.uint8)
     told = False
-    for chunk in PageSurvey(kernel):
+    survey = PageSurvey(kernel)
+    for chunk in survey:
         low, high = np.searchsorted(frames.pfn, (chunk.first_pfn, chunk.first_pfn + len(chunk)))
-        kind[low:high] = chunk.kind[frames.pfn[low:high] - chunk.first_pfn]
+        kind[low:high] = np.where(_compressed(survey, chunk), Kind.ZSMALLOC, chunk.kind)[
+            frames.pfn[low:high] - chunk.first_pfn
+        ]
         told |= bool(chunk.valid.any())
     if not told:
         raise KernlabError("which of its pages are users' is not known: the dump holds no page structs")
     return kind
+
+
+def _compressed(survey: PageSurvey, chunk: PageKinds) -> Mask:
+    """Which frames of a chunk may be zsmalloc's where it has no page type of its own, as before v6.12.
+
+    Those that a driver can move (PAGE_MAPPING_MOVABLE): zsmalloc's, z3fold's, a balloon's.
+    """
+    if "zsmalloc" in survey.layout.types:
+        return np.zeros(len(chunk), dtype=bool)
+    mapping = survey.layout.mapping(chunk.chunk)
+    movable: Mask = survey.kernel.arch.is_kernel(mapping) & ((mapping & _MARKS) == _MOVABLE)
+    found: Mask = movable & (chunk.kind == Kind.OTHER)
+    return found
 
 
 def constant(kernel: Kernel, frames: Frames) -> Mask:

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.overlay import Overlay
 
+from kernlab.linux.page.classifier import Kind
 from kernlab.redaction.edits import Edits
-from kernlab.redaction.frames import Frames, constant, kernel_tables, page_structs
+from kernlab.redaction.frames import LEFT_OUT, Frames, constant, kernel_tables, kinds_of, page_structs
 
 
 @pytest.mark.parametrize("passed_over", [constant, kernel_tables, page_structs])
@@ -44,3 +46,18 @@ def test_what_is_kept_is_kept_whatever_is_zeroed_around_it(opened: Any) -> None:
     edits.apply(index, rows)
     expected = bytes(12) + kernel.read(start + 12, 8) + bytes(44) + b"\xaa"
     assert rows.tobytes()[kernel.page_size - 16 :][:65] == expected
+
+
+def test_pages_of_zram_before_they_had_a_type(opened: Any) -> None:
+    """Before v6.12 only a mark says that a page can be moved: zsmalloc's, which hold what programs had in memory."""
+    dump = opened("debian-6.1")
+    pages = dump.pages
+    other = pages[(pages["kind"] == "other kernel") & (pages["order"] == 0)].iloc[:2]
+    overlay = Overlay(dump)
+    overlay.set("struct page", int(other["address"].iloc[0]), "mapping", dump.symbol("init_task") & ~3 | 2)
+    with overlay.dump() as marked:
+        frames = Frames.of(marked.kernel.file)
+        kinds = kinds_of(marked.kernel, frames)
+        first, second = (kinds[frames.rows(np.array([pfn]))[0]] for pfn in other["pfn"].tolist())
+    assert (first, second) == (Kind.ZSMALLOC, Kind.OTHER)
+    assert Kind.ZSMALLOC in LEFT_OUT["user page"]
