@@ -77,6 +77,11 @@ def check_wheels(dump: Any) -> None:
     pending = ours[~ours["running"]]
     flags = dump.structs("timer_list", pending["address"])["flags"].values
     assert len(set(zip(pending["cpu"], pending["base"], (flags >> 22).tolist(), strict=True))) == slots
+    # … and which wheel it belongs to: TIMER_DEFERRABLE, and where pinned ones are apart TIMER_PINNED.
+    deferrable, pinned = (flags & 0x80000) != 0, (flags & 0x100000) != 0
+    assert ((pending["base"] == "deferrable") == deferrable).all()
+    if wheels == 3:
+        assert ((pending["base"] == "local") == (pinned & ~deferrable)).all()
     assert ours["function"].notna().all()
     assert ours["due"].notna().all()
 
@@ -161,3 +166,16 @@ def test_broken_wheel_ends(opened: Callable[[str], Any]) -> None:
         found = broken.timers
         assert any("timer wheels" in problem for problem in found.attrs["problems"])
         assert set(ours["address"]) - set(found["address"]) <= {np.uint64(lone)}
+
+
+def test_without_jiffies(opened: Callable[[str], Any]) -> None:
+    """Where the last tick is not known, the timers and works are there all the same."""
+    dump = opened("debian-7.2")
+    overlay = Overlay(dump)
+    overlay.exclude(dump.symbol("jiffies"))
+    with overlay.dump() as broken:
+        for name in ("timers", "works"):
+            ours, whole = getattr(broken, name), getattr(dump, name)
+            assert len(ours) == len(whole)
+            assert any("jiffies" in problem for problem in ours.attrs["problems"])
+        assert broken.timers.query("kind == 'wheel'")["expires"].isna().all()

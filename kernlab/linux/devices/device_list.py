@@ -35,11 +35,13 @@ def devices(kernel: Kernel) -> StructArray:
                 found.append(way(kernel))
             except KernlabError as error:
                 kernel.lost(f"devices: one of the ways to find them failed: {error}")
-    every = _once(np.concatenate(found)) if found else np.zeros(0, dtype=np.uint64)
+    every = _once(np.concatenate([*found, np.zeros(0, dtype=np.uint64)]))
+    if losses:
+        # A variable, and the parent of many.
+        start = np.array([kernel.symbols.get("platform_bus") or 0], dtype=np.uint64)
+        every = _relatives(kernel, _once(np.concatenate([every, start[start != 0]])))
     if not len(every):
         raise KernlabError("no device can be found: neither the list of all nor those of buses can be read")
-    if losses:
-        every = _relatives(kernel, every)
     return StructArray(kernel, "struct device", every)
 
 
@@ -75,7 +77,7 @@ def _relatives(kernel: Kernel, known: U64) -> U64:
 
 def _all(kernel: Kernel) -> U64:
     """By devices_kset, on whose list every device is."""
-    kset = StructArray(kernel, "struct kset", [_pointer(kernel, "devices_kset")])
+    kset = StructArray(kernel, "struct kset", [kernel.word("devices_kset")])
     _, kobject = list_entries(
         kernel, kset.follow("list").addresses, "struct kobject", "entry", what="the list of devices"
     )
@@ -84,7 +86,9 @@ def _all(kernel: Kernel) -> U64:
 
 def _of_subsystems(kernel: Kernel) -> U64:
     """By the lists of every bus and every class."""
-    heads = [_pointer(kernel, name) for name in ("bus_kset", "class_kset")]
+    heads, _ = kernel.words(
+        [kernel.symbol(name) for name in ("bus_kset", "class_kset")], what="lists of devices"
+    )
     kset = StructArray(kernel, "struct kset", heads)
     _, kobject = list_entries(
         kernel,
@@ -104,10 +108,6 @@ def _of_subsystems(kernel: Kernel) -> U64:
         owner = node.container("struct device_private", knot)["device"]
         found.append(owner.values[owner.true].astype(np.uint64))
     return np.concatenate(found)
-
-
-def _pointer(kernel: Kernel, symbol: str) -> int:
-    return kernel.word(symbol)
 
 
 def sysfs_paths(kernel: Kernel, kobject: StructArray) -> Column:

@@ -82,14 +82,19 @@ def wheel_timers(kernel: Kernel) -> Timers:
         names[row % wheels],
         runs.valid[row] & (runs.values[row] == every),
         due.int64,
-        _of_jiffies(kernel, due),
+        of_jiffies(kernel, due),
     )
 
 
-def _of_jiffies(kernel: Kernel, due: Column) -> Column:
-    """How many ns after the last tick: of jiffies, which begin so that they overflow five minutes after the boot."""
-    distance = (due.filled(0).astype(np.uint64) - np.uint64(kernel.word("jiffies"))).view(np.int64)
-    long = tick(kernel)
+def of_jiffies(kernel: Kernel, due: Column) -> Column:
+    """How many ns after the last tick each time in jiffies is ("int"); missing where it is too far away, or that tick
+    is not known, which is told."""
+    try:
+        now, long = kernel.word("jiffies"), tick(kernel)
+    except KernlabError as error:
+        kernel.lost(f"how far away times in jiffies are: {error}")
+        return Column.missing(len(due), "int")
+    distance = (due.filled(0).astype(np.uint64) - np.uint64(now)).view(np.int64)
     known = due.valid & (np.abs(distance) < _NEVER // long)
     return Column.of(np.where(known, distance, 0) * long, known)
 

@@ -16,9 +16,8 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.linux.devices.timer_owners import works_of
-from kernlab.linux.devices.timers import wheel_timers
+from kernlab.linux.devices.timers import of_jiffies, wheel_timers
 from kernlab.linux.locks.workqueues import find_workers
-from kernlab.linux.timekeeping import tick
 from kernlab.walk.lists import list_entries
 from kernlab.walk.xarray import idr_entries
 
@@ -134,10 +133,7 @@ def running_for(kernel: Kernel, worker: StructArray) -> Column:
 
 def _ago(kernel: Kernel, stamp: Column) -> Column:
     """How long before the last tick it was, in ns: of a time in jiffies."""
-    distance = (np.uint64(kernel.word("jiffies")) - stamp.filled(0).astype(np.uint64)).view(np.int64)
-    long = tick(kernel)
-    known = stamp.valid & (np.abs(distance) < (1 << 62) // long)
-    return Column.of(np.where(known, distance, 0) * long, known)
+    return -of_jiffies(kernel, stamp)
 
 
 def _together(columns: list[Column]) -> Column:
