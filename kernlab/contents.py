@@ -250,6 +250,10 @@ class Contents:
         "kernlab.tables.block.inflight:inflight",
         "Requests and bios that were not completed: of which disk, where, how old, who waits for them.",
     )
+    volumes: lazy[Frame] = lazy(
+        "kernlab.tables.block.volumes:volumes",
+        "Disks made of something else: loop devices, device-mapper, md, zram, with what they are made of.",
+    )
 
     # Devices, interrupts, timers.
 

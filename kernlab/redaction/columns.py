@@ -58,6 +58,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "timeline": ("comm", "text"),
     "timers": ("comm",),
     "tmpfs": ("mount",),
+    "volumes": ("path",),
     "waits": ("comm", "name", "holder_comm", "note"),
 }
 #: What is unknown of freed objects is zeroed there, too.

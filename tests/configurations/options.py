@@ -246,11 +246,16 @@ OPTIONS: dict[str, Option] = {
         ),
         {"cgroup_io": Others(told=("CONFIG_BLK_CGROUP",))},
     ),
-    "BLK_DEV_DM": Option(Absence(symbols=("dm_blk_dops", "clone_endio"), types=("struct mapped_device",))),
+    "BLK_DEV_DM": Option(
+        Absence(symbols=("dm_blk_dops", "dm_rq_blk_dops", "clone_endio"), types=("struct mapped_device",))
+    ),
+    "BLK_DEV_LOOP": Option(
+        Absence(symbols=("lo_fops",), types=("struct loop_device",)), {"volumes": Others()}
+    ),
     "BLK_DEV_MD": Option(
         Absence(
             symbols=(
-                *("md_end_clone_io", "md_end_io_acct"),
+                *("md_end_clone_io", "md_end_io_acct", "md_fops"),
                 *(f"{raid}_end_{what}_request" for raid in ("raid1", "raid10") for what in ("read", "write")),
             ),
             types=("struct md_io_clone", "struct md_io_acct", "struct r1bio", "struct r10bio"),
@@ -285,6 +290,7 @@ OPTIONS: dict[str, Option] = {
             ),
             "disks": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "inflight": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
+            "volumes": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "meminfo": Changed(other=("Buffers", "Cached")),
             "memory_by_file": Changed(missing=(), other=("path",)),
         },
@@ -908,6 +914,10 @@ OPTIONS: dict[str, Option] = {
         Absence(members=("struct task_struct.stack_vm_area",)),
     ),
     "X86_MCE": Option(Absence(symbols=("mce_exception_count", "mce_poll_count")), {"irqs": Others()}),
+    "ZRAM": Option(
+        Absence(symbols=("zram_devops", "zram_wb_devops"), types=("struct zram", "struct zram_stats")),
+        {"volumes": Others()},
+    ),
     "ZSWAP": Option(
         Absence(
             symbols=("zswap_stored_pages", "zswap_pool_total_size", "zswap_pools"),

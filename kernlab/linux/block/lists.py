@@ -66,8 +66,7 @@ def on_lists(kernel: Kernel, queue: StructArray, hardware: StructArray) -> dict[
     flush = flush[np.unique(flush.addresses, return_index=True)[1]]
     flush = flush[flush.valid]
     heads = [flush.elements("flush_queue")[1].addresses]
-    # Linux commit b175c8679bc7 ("blk-flush: count inflight flush_data requests") (in v6.6) made a number of this list,
-    # and 81ada09cc25e ("blk-flush: reuse rq queuelist in flush state machine") (in v6.6) has them on the usual one.
+    # Linux 6.6 made a number of this list, and has the requests in the flush queues on the usual member.
     if flush.has("flush_data_in_flight.next"):
         heads.append(flush.follow("flush_data_in_flight").addresses)
     link = "flush.list" if StructArray(kernel, "struct request", _NOTHING).has("flush.list") else "queuelist"

@@ -124,7 +124,7 @@ def _none(kernel: Kernel) -> pd.DataFrame:
 
 def _sectors(part: StructArray) -> Column:
     """The size in sectors."""
-    # Linux commit f09313c57a17 ("block: cache bdev in struct file for raw bdev IO") (in v5.16) had a member made of it.
+    # In Linux 5.11 to 5.15 the inode alone has it; later bd_nr_sectors, too.
     if part.has("bd_nr_sectors") or part.has("nr_sects"):
         return part.first("bd_nr_sectors", "nr_sects").int64
     return part["bd_inode->i_size"].int64 // _SECTOR

@@ -233,7 +233,7 @@ def _tag(column: Column) -> Column:
 
 def _issued(bio: StructArray) -> Column:
     """When each bio was issued to its disk, in ns of CLOCK_MONOTONIC; 0 where nobody noted it."""
-    # Linux commit 1e2888d3a6b3 ("block: move bio_issue to a u64 in bio") (in v6.18) left the time alone.
+    # In 7.x the time stands alone, without the size that struct bio_issue had beside it.
     if bio.has("issue_time_ns"):
         return bio["issue_time_ns"].int64
     if bio.has("bi_issue.value"):
