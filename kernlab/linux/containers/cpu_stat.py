@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import operator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,8 +102,9 @@ def _unified(kernel: Kernel, cgroups: Cgroups) -> tuple[I64, Mask]:
         )
         parts[:, index], known = part[:, 0], known & read
     total, sure = cgroups.summed(parts + here[0] - given[0], known & here[1] & given[1])
-    adjusted = _adjusted(total + given[0], group)
-    return adjusted, sure
+    before = group.follow("prev_cputime")
+    shown = (before[name].int64.values for name in ("utime", "stime"))
+    return adjusted(total + given[0], *shown), sure
 
 
 def _base(group: StructArray, member: str) -> tuple[I64, Mask]:
@@ -114,26 +114,26 @@ def _base(group: StructArray, member: str) -> tuple[I64, Mask]:
     )
 
 
-def _adjusted(times: I64, group: StructArray) -> I64:
-    """User and system time such that they are the usage together and never less than was shown before."""
-    before = group.follow("prev_cputime")
-    shown_user, shown_system = before["utime"].int64.values, before["stime"].int64.values
+def adjusted(times: I64, shown_user: I64, shown_system: I64) -> I64:
+    """User and system time such that they are the usage together, and never less than was shown before.
+
+    Parameters: times int64[n, 3] (usage, user, system), int64[n] each of what was shown last. Returns int64[n, 3].
+    Mirrors kernel/sched/cputime.c, cputime_adjust.
+    """
     usage, user, system = times.T
     # Products of two times take more than 64 bits.
-    both: Any = user.astype(object) + system
+    both = (user.astype(object) + system).tolist()
+    products = zip(system.tolist(), usage.tolist(), both, strict=True)
     share = np.array(
-        [
-            s * u // w if w else 0
-            for s, u, w in zip(system.tolist(), usage.tolist(), both.tolist(), strict=True)
-        ],
-        dtype=np.int64,
+        [part * all_ // whole_ if whole_ else 0 for part, all_, whole_ in products], dtype=np.int64
     )
     share = np.where(system == 0, 0, np.where(user == 0, usage, share))
     share = np.maximum(share, shown_system)
     rest = np.maximum(usage - share, shown_user)
-    share = usage - rest
     stale = shown_user + shown_system >= usage
-    return np.stack([usage, np.where(stale, shown_user, rest), np.where(stale, shown_system, share)], axis=1)
+    return np.stack(
+        [usage, np.where(stale, shown_user, rest), np.where(stale, shown_system, usage - rest)], axis=1
+    )
 
 
 def _machine(kernel: Kernel) -> tuple[I64, bool]:

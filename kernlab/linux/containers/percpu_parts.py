@@ -29,7 +29,7 @@ def percpu_added(
     """
     total, known = np.zeros((len(pointer), width), dtype=np.int64), pointer.valid.copy()
     rows = np.flatnonzero(pointer.true)
-    for offset in kernel.percpu_offsets[possible_cpus(kernel)]:
+    for offset in kernel.percpu_offsets[possible_cpus(kernel)] if len(rows) else ():
         first, *others = read(StructArray(kernel, kind, pointer.values[rows] + offset))
         values = first.values.astype(np.int64).reshape(len(rows), -1)
         valid = first.valid

@@ -44,7 +44,7 @@ STATES = (
 _SHIFT = 11
 _ONE = 1 << _SHIFT
 #: By how much averages over 10, 60 and 300 s decay in each period of two seconds.
-_DECAYS = (1677, 1981, 2034)
+DECAYS = (1677, 1981, 2034)
 _PERIOD = 2_000_000_000
 
 
@@ -193,18 +193,24 @@ def _brought_up(kernel: Kernel, group: StructArray, total: I64, average: I64, id
     percent = (sample * 100 // length[:, None]) << _SHIFT
     use = (late >= 0) & read & due.valid & last.valid
     found = average.copy()
-    for index, decay in enumerate(_DECAYS):
+    for index, decay in enumerate(DECAYS):
         old = found[:, :, index]
-        faded = _load(old, np.array([_power(decay, count) for count in missed.tolist()])[:, None], 0)
-        old = np.where((missed > 0)[:, None], faded, old)
-        found[:, :, index] = np.where(use[:, None], _load(old, decay, percent), found[:, :, index])
+        old = np.where((missed > 0)[:, None], faded(old, decay, missed[:, None]), old)
+        found[:, :, index] = np.where(use[:, None], load(old, decay, percent), found[:, :, index])
     return found
 
 
-def _load(load: I64, decay: I64 | int, active: I64 | int) -> I64:
-    """include/linux/sched/loadavg.h, calc_load."""
-    new = load * decay + active * (_ONE - decay)
-    return np.where(active >= load, new + _ONE - 1, new) // _ONE
+def load(average: I64, decay: I64 | int, active: I64 | int) -> I64:
+    """An average after one more period (include/linux/sched/loadavg.h, calc_load): fixed-point numbers, all of them."""
+    new = average * decay + active * (_ONE - decay)
+    return np.where(active >= average, new + _ONE - 1, new) // _ONE
+
+
+def faded(average: I64, decay: int, periods: I64) -> I64:
+    """An average after periods in which nothing happened (kernel/sched/loadavg.c, calc_load_n)."""
+    counts, of = np.unique(periods, return_inverse=True)
+    power = np.array([_power(decay, count) for count in counts.tolist()], dtype=np.int64)
+    return load(average, power[of].reshape(periods.shape), 0)
 
 
 def _power(base: int, exponent: int) -> int:
