@@ -7,12 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError, MemberNotFoundError
+from kernlab.linux.network.fib4 import fib4
+from kernlab.linux.network.fib6 import fib6
+from kernlab.linux.network.nexthops import next_hops
 from kernlab.redaction.found import Found
 from kernlab.redaction.reading import complete_type
-from kernlab.redaction.routes import fib_entries
 from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.rbtree import rbtree_entries
 
@@ -42,6 +45,7 @@ def addresses(found: Found) -> None:
         _interfaces,
         _neighbours,
         _routes,
+        _routes6,
         _peers,
         _connections,
     )
@@ -182,18 +186,15 @@ def _neighbours(found: Found) -> None:
 
 def _routes(found: Found) -> None:
     kernel = found.kernel
-    keys, alias = fib_entries(kernel)
-    found.ipv4.update(keys.tolist())
-    info = alias.follow("fa_info")
+    fib = fib4(kernel)
+    found.ipv4.update(fib.keys.tolist())
+    info = fib.alias.follow("fa_info")
     info = StructArray(kernel, "struct fib_info", np.unique(info.addresses[info.valid]))
     _four(found, info, "fib_prefsrc")
+    hop = next_hops(kernel, info, "fib_nh", info["fib_nhs"]).common
+    _four(found, hop[np.flatnonzero((hop["nhc_gw_family"] == _INET).true)], "nhc_gw.ipv4")
     base = info.addresses + np.uint64(resolve(info.type, "fib_nh").hops[-1])
-    _four(
-        found,
-        StructArray(kernel, "struct fib_nh", base, info.valid),
-        "nh_common.nhc_gw.ipv4",
-        "nh_saddr",
-    )
+    _four(found, StructArray(kernel, "struct fib_nh", base, info.valid), "nh_saddr")
     route = StructArray(
         kernel, "struct rtable", _cached_routes(found, "ip_dst_cache", "struct rtable", _INET)
     )
@@ -203,6 +204,34 @@ def _routes(found: Found) -> None:
             kernel, "struct rt6_info", _cached_routes(found, "ip6_dst_cache", "struct rt6_info", _INET6)
         )
         _sixteen(found, six, "rt6i_dst.addr", "rt6i_src.addr", "rt6i_gateway")
+
+
+def _routes6(found: Found) -> None:
+    """Networks of version 6 and the gateways to them. They are rewritten in their places, too: many have too few digits
+    to be looked for everywhere."""
+    kernel = found.kernel
+    info = fib6(kernel).info
+    if not len(info):
+        return
+    for member in ("fib6_dst.addr", "fib6_src.addr", "fib6_prefsrc.addr"):
+        if info.has(member):
+            _rewrite(found, info.addresses + np.uint64(resolve(info.type, member).hops[-1]))
+    one = Column.of(np.ones(len(info), dtype=np.int64))
+    hop = next_hops(kernel, info, "fib6_nh", one).common
+    hop = hop[np.flatnonzero((hop["nhc_gw_family"] == _INET6).true)]
+    _rewrite(found, hop.addresses + np.uint64(resolve(hop.type, "nhc_gw").hops[-1]))
+
+
+def _rewrite(found: Found, where: U64) -> None:
+    """Addresses of version 6 at places in memory: each becomes another there, and is looked for elsewhere."""
+    where = np.unique(where)
+    rows, status = found.kernel.gather(where, 16, "")
+    for place, row in zip(where[status == 0].tolist(), rows[status == 0], strict=True):
+        address = row.tobytes()
+        _ipv6(found, address)
+        new = found.map.addresses.ipv6(address)
+        if new != address:
+            found.edits.write(place, new)
 
 
 def _cached_routes(found: Found, cache: str, kind: str, family: int) -> U64:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kernlab.linux.network.fib4 import fib4
 from kernlab.redaction.addresses import AddressMap
-from kernlab.redaction.routes import fib_entries
 from kernlab.redaction.words import Words
 
 
@@ -16,17 +16,17 @@ def test_the_routes_of_a_machine_with_loopback_only(whole_dump: Any, opened: Any
     """Whatever its kernel's slab caches are called, or are merged with."""
     kernel = opened(whole_dump.name).kernel
     with kernel.scope("routes") as scope:
-        keys, alias = fib_entries(kernel)
+        found = fib4(kernel)
     assert scope.losses == []
     # A trie without branches has a leaf for each of these.
-    assert {str(ipaddress.IPv4Address(int(key))) for key in keys} == {
+    assert {str(ipaddress.IPv4Address(int(key))) for key in found.keys} == {
         "127.0.0.0",
         "127.0.0.1",
         "127.255.255.255",
     }
     # local: 127.0.0.0/8 and 127.0.0.1; the broadcast address of each.
-    assert set(alias["fa_slen"].values.tolist()) <= {0, 24}
-    assert alias["fa_info"].true.all()
+    assert set(found.alias["fa_slen"].values.tolist()) <= {0, 24}
+    assert found.alias["fa_info"].true.all()
 
 
 def test_the_lower_half_of_a_pointer_is_no_address() -> None:

@@ -33,11 +33,15 @@ _NONE: U64 = np.zeros(0, dtype=np.uint64)
 @dataclass(frozen=True, slots=True)
 class Fib4:
     """Entries of all tries, of equal lengths n: struct fib_alias, the network that each is for (in host order) and the
-    struct net that it belongs to; `keys` are those of all nodes, each once."""
+    struct net that it belongs to; `keys` are those of all nodes, each once.
+
+    `place` orders them within a trie as their networks do, by the shape of the trie alone.
+    """
 
     alias: StructArray
     network: U32
     net: U64
+    place: U64
     keys: U32
 
 
@@ -46,17 +50,19 @@ def fib4(kernel: Kernel) -> Fib4:
     nets = net_namespaces(kernel)
     if not len(nets) or kernel.types.get("struct tnode") is None:
         no_keys = np.zeros(0, dtype=np.uint32)
-        return Fib4(nets[:0], no_keys, _NONE, no_keys)
+        return Fib4(nets[:0], no_keys, _NONE, _NONE, no_keys)
     nodes, net = _roots(kernel, nets)
     keys: list[U32] = [np.zeros(0, dtype=np.uint32)]
     leaves: list[U64] = [_NONE]
     networks: list[U32] = [np.zeros(0, dtype=np.uint32)]
     owners: list[U64] = [_NONE]
+    places: list[U64] = [_NONE]
+    place = np.zeros(len(nodes), dtype=np.uint64)
     for _ in range(_KEY_BITS + 1):
         if not len(nodes):
             break
         nodes, first = np.unique(nodes, return_index=True)
-        net = net[first]
+        net, place = net[first], place[first]
         node = StructArray(kernel, _NODE, nodes)
         width, key = node["bits"], node["key"]
         bits = width.int64.filled(0)
@@ -66,8 +72,12 @@ def fib4(kernel: Kernel) -> Fib4:
         leaves.append(nodes[is_leaf] + np.uint64(resolve(node.type, "leaf").hops[-1]))
         networks.append(numbers[is_leaf])
         owners.append(net[is_leaf])
+        places.append(place[is_leaf])
         inner = np.flatnonzero(~is_leaf)
-        owner, nodes = _children(kernel, nodes[inner], bits[inner])
+        # Which child it is are so many bits of the network, from `pos` on.
+        shift = np.minimum(node["pos"].filled(0), _KEY_BITS).astype(np.uint64)[inner]
+        owner, step, nodes = _children(kernel, nodes[inner], bits[inner])
+        place = place[inner][owner] | step << shift[owner]
         net = net[inner][owner]
     firsts, read = kernel.words(np.concatenate(leaves), what=_WHAT)
     rows = np.flatnonzero(read)
@@ -77,6 +87,7 @@ def fib4(kernel: Kernel) -> Fib4:
         StructArray(kernel, alias, links - np.uint64(resolve(alias, "fa_list").hops[-1])),
         np.concatenate(networks)[rows][leaf],
         np.concatenate(owners)[rows][leaf],
+        np.concatenate(places)[rows][leaf],
         np.unique(np.concatenate(keys)),
     )
 
@@ -101,16 +112,16 @@ def _roots(kernel: Kernel, net: StructArray) -> tuple[U64, U64]:
     return found[known], owner[known]
 
 
-def _children(kernel: Kernel, nodes: U64, bits: I64) -> tuple[I64, U64]:
-    """(index of the node, child) of all children of inner nodes."""
+def _children(kernel: Kernel, nodes: U64, bits: I64) -> tuple[I64, U64, U64]:
+    """(index of the node, which child it is, child) of all children of inner nodes."""
     good = np.flatnonzero(bits <= _KEY_BITS)
     count = kernel.budget.counts(np.left_shift(1, bits[good]), 8, "nodes of routing tables")
     owner = np.repeat(good, count)
-    step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    at = nodes[owner] + np.uint64(_child_at(kernel)) + step.astype(np.uint64) * np.uint64(8)
+    step = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)).astype(np.uint64)
+    at = nodes[owner] + np.uint64(_child_at(kernel)) + step * np.uint64(8)
     found, read = kernel.words(at, what=_WHAT)
     known = read & (found != 0)
-    return owner[known], found[known]
+    return owner[known], step[known], found[known]
 
 
 def _child_at(kernel: Kernel) -> int:

@@ -27,7 +27,8 @@ _NONE: U64 = np.zeros(0, dtype=np.uint64)
 
 @dataclass(frozen=True, slots=True)
 class Fib6:
-    """Entries of all trees, of equal lengths n: struct fib6_info, the number of the table and the struct net."""
+    """Entries of all trees, of equal lengths n: struct fib6_info, the number of the table and the struct net; by
+    namespace, table and the shape of the tree, which is the order of their networks."""
 
     info: StructArray
     table: U32
@@ -53,15 +54,18 @@ def fib6(kernel: Kernel) -> Fib6:
     owner = np.arange(len(table))
     nodes = table.follow("tb6_root").addresses
     leaves, owners = [_NONE], [np.zeros(0, dtype=np.int64)]
+    # The bits of the address that the way to each node decides, the upper and the lower 64, and how many they are.
+    high, low = np.zeros(len(nodes), dtype=np.uint64), np.zeros(len(nodes), dtype=np.uint64)
+    places = [np.zeros((0, 3), dtype=np.uint64)]
     seen = _NONE
     node_type = kernel.find_type("struct fib6_node")
     most = kernel.budget.structs(node_type.size)
     with kernel.budget.walk("routes of version 6"):
-        for _ in range(_DEEPEST):
+        for depth in range(_DEEPEST):
             nodes, first = np.unique(nodes, return_index=True)
-            owner = owner[first]
+            owner, high, low = owner[first], high[first], low[first]
             fresh = ~np.isin(nodes, seen) & (nodes != 0)
-            nodes, owner = nodes[fresh], owner[fresh]
+            nodes, owner, high, low = nodes[fresh], owner[fresh], high[fresh], low[fresh]
             if not len(nodes) or len(seen) > most:
                 break
             seen = np.concatenate([seen, nodes])
@@ -70,11 +74,21 @@ def fib6(kernel: Kernel) -> Fib6:
             used = leaf.true & node["fn_flags"].has(_HAS_ROUTES).true
             leaves.append(leaf.values[used].astype(np.uint64))
             owners.append(owner[used])
+            level = np.full(int(used.sum()), depth, dtype=np.uint64)
+            places.append(np.stack([high[used], low[used], level], axis=1))
             ways = ["left", "right", *(["subtree"] if node.has("subtree") else [])]
             below = [node[way].filled(0).astype(np.uint64) for way in ways]
             nodes, owner = np.concatenate(below), np.tile(owner, len(ways))
+            # On the right is the network with that bit set.
+            bit = node["fn_bit"].filled(0).astype(np.int64)
+            one = np.uint64(1) << (np.uint64(63) - (bit & 63).astype(np.uint64))
+            upper, lower = np.where(bit < 64, one, np.uint64(0)), np.where(bit < 64, np.uint64(0), one)
+            high = np.concatenate([high | upper if way == "right" else high for way in ways])
+            low = np.concatenate([low | lower if way == "right" else low for way in ways])
     info = kernel.find_type("struct fib6_info")
     link = int(resolve(info, "fib6_next").hops[-1])
     first_of, entries = chain_nodes(kernel, np.concatenate(leaves), what="routes of version 6", link=link)
-    whose = np.concatenate(owners)[first_of]
-    return Fib6(StructArray(kernel, info, entries), number[whose], net[whose])
+    whose, place = np.concatenate(owners)[first_of], np.concatenate(places)[first_of]
+    number, net = number[whose], net[whose]
+    order = np.lexsort((place[:, 2], place[:, 1], place[:, 0], number, net))
+    return Fib6(StructArray(kernel, info, entries[order]), number[order], net[order])

@@ -94,7 +94,7 @@ def routes4(kernel: Kernel) -> Routes | None:
     found = fib4(kernel)
     if not len(found.alias):
         return None
-    order = np.lexsort((found.network, found.alias["tb_id"].values, _places(kernel, found.net)))
+    order = np.lexsort((found.place, found.alias["tb_id"].values, _places(kernel, found.net)))
     alias, network, net = found.alias[order], found.network[order], found.net[order]
     info = alias.follow("fa_info")
     hops = next_hops(kernel, info, "fib_nh", info["fib_nhs"])
@@ -140,11 +140,9 @@ def routes6(kernel: Kernel) -> Routes | None:
     found = fib6(kernel)
     if not len(found.info):
         return None
-    to, at = bytes_at(found.info, "fib6_dst.addr", 16)
-    keys = to.copy().view(">u8").astype(np.uint64)
-    # Entries of one network stay in their order.
-    order = np.lexsort((keys[:, 1], keys[:, 0], found.table, _places(kernel, found.net)))
-    info, table, net, to, at = found.info[order], found.table[order], found.net[order], to[order], at[order]
+    order = np.argsort(_places(kernel, found.net), kind="stable")
+    info, table, net = found.info[order], found.table[order], found.net[order]
+    to, at = bytes_at(info, "fib6_dst.addr", 16)
     one = Column.of(np.ones(len(info), dtype=np.int64))
     hops = next_hops(kernel, info, "fib6_nh", one)
     row, common = hops.route, hops.common
