@@ -8,7 +8,7 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.core.struct_array import StructArray
+from kernlab.core.struct_array import StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.walk.lists import chain_nodes, list_entries
 from kernlab.walk.strings import c_strings
@@ -21,9 +21,40 @@ _MINOR_BITS = 20
 
 @fact
 def super_blocks(kernel: Kernel) -> StructArray:
-    """Every super_block, mounted or the kernel's own, in the kernel's order (fs/super.c, super_blocks)."""
-    head = kernel.symbol("super_blocks")
-    return list_entries(kernel, [head], "struct super_block", "s_list", what="the file systems")[1]
+    """Every super_block, mounted or the kernel's own, in the kernel's order (fs/super.c, super_blocks).
+
+    Where that list is damaged those that the types of file systems list (file_systems, fs_supers) are behind it.
+    """
+    with kernel.watched() as losses:
+        head = kernel.symbol("super_blocks")
+        _, listed = list_entries(kernel, [head], "struct super_block", "s_list", what="the file systems")
+    with kernel.quiet():
+        # Where the list breaks, its last node is none.
+        listed = listed[listed["s_type"].valid] if losses.losses else listed
+    if not losses.losses:
+        return listed
+    more = _by_type(kernel)
+    more = more[~np.isin(more, listed.addresses)]
+    return StructArray(kernel, listed.type, np.concatenate([listed.addresses, more]))
+
+
+def _by_type(kernel: Kernel) -> npt.NDArray[np.uint64]:
+    """The super_blocks that types of file systems list (fs/filesystems.c)."""
+    kind = kernel.find_type("struct file_system_type")
+    first, _ = kernel.words([kernel.symbol("file_systems")], what="")
+    what = "the types of file systems"
+    if kernel.types.has_member("struct file_system_type", "list"):
+        # Linux 7.1 made an hlist of them.
+        types = container(kernel, "struct file_system_type", "list", chain_nodes(kernel, first, what=what)[1])
+    else:
+        link = resolve(kind, "next").hops[-1]
+        types = StructArray(kernel, kind, chain_nodes(kernel, first, what=what, link=link)[1])
+    heads = types["fs_supers.first"].filled(0)
+    _, nodes = chain_nodes(kernel, heads, what="the file systems of each type")
+    block = container(kernel, "struct super_block", "s_instances", nodes)
+    with kernel.quiet():
+        found: npt.NDArray[np.uint64] = np.unique(block.addresses[block["s_type"].true])
+    return found
 
 
 def type_names(kernel: Kernel, block: StructArray) -> Column:

@@ -22,7 +22,9 @@ def test_inodes_are_those_of_the_lists(opened, name):
     table = opened(name).filesystems
     assert table["inodes"].tolist() == listed(opened(name))
     assert table["inodes"].sum() > 1_000
-    assert (table["dirty_inodes"] <= table["inodes"]).all()
+    assert (table["dirty_inodes"] <= table["inodes"]).fillna(True).all()
+    assert table.loc[table["type"].isin(["proc", "sysfs", "tmpfs"]), "dirty_inodes"].isna().all()
+    assert table.loc[table["type"] == "ext4", "dirty_inodes"].notna().all()
     assert table.attrs["problems"] == []
 
 
@@ -59,3 +61,21 @@ def test_a_first_inode_that_is_nowhere_costs_one_count(opened):
         assert table.loc[row, ["inodes", "dirty_inodes"]].isna().all()
         assert table["inodes"].drop(row).equals(dump.filesystems["inodes"].drop(row))
         assert any("inodes" in problem for problem in table.attrs["problems"])
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-7.2"])
+def test_types_know_what_a_broken_list_lacks(opened, name):
+    dump = opened(name)
+    whole = dump.filesystems
+    with (
+        Overlay(dump)
+        .set("struct super_block", int(whole["address"].iloc[3]), "s_list.next", 0xDEAD0000)
+        .dump() as broken
+    ):
+        table = broken.filesystems
+        # Types that no program can mount are in no list, and the kernel's own mount of devtmpfs is of such a one.
+        mountable = whole[(whole["mounts"] > 0) & (whole["type"] != "devtmpfs") & (whole["type"] != "nullfs")]
+        assert set(mountable["address"]) <= set(table["address"]) <= set(whole["address"])
+        assert len(table) > 10
+        assert sorted(broken.mounts["address"]) == sorted(dump.mounts["address"])
+        assert table.attrs["problems"]

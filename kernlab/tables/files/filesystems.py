@@ -56,15 +56,16 @@ def filesystems(kernel: Kernel) -> pd.DataFrame:
     that path), mounts (how many there are in all namespaces), dev ("major:minor"), device ("/dev/vda1", of those on a
     block device), flags (SB_ names joined by commas), read_only, frozen (no; write, page fault, internal, complete: how
     far freezing it came), magic, block_size_bytes, max_file_bytes, uuid (missing for none), inodes (in memory),
-    dirty_inodes (not written yet), writeback_inodes (being written), references (s_active), address.
+    dirty_inodes (not written yet), writeback_inodes (being written; both missing where nothing is ever written, as in
+    tmpfs), references (s_active), address.
 
     Mirrors fs/super.c, fs/inode.c and fs/fs-writeback.c.
 
     >>> dump.filesystems.query("mounts > 0")[["type", "mount", "read_only", "inodes", "dirty_inodes"]].tail(3)
            type           mount  read_only  inodes  dirty_inodes
-    22    tmpfs            /tmp      False     842            15
+    22    tmpfs            /tmp      False     842          <NA>
     23     ext4            /mnt       True      11             0
-    24  cgroup2  /sys/fs/cgroup      False       1             0
+    24  cgroup2  /sys/fs/cgroup      False       1          <NA>
     """
     block = super_blocks(kernel)
     flags, frozen = block["s_flags"], block["s_writers.frozen"]
@@ -75,6 +76,8 @@ def filesystems(kernel: Kernel) -> pd.DataFrame:
     shown = (best != 0) & in_namespace(mount["mnt_ns"])
     root = block["s_root"]
     found = inodes(kernel)
+    # What has no device behind it marks inodes and never writes them.
+    written = (block["s_bdi"] != (kernel.symbols.get("noop_backing_dev_info") or 0)).true
     steps = np.array(_FROZEN, dtype=object)
     level = frozen.int64.filled(0)
     return frame(
@@ -98,8 +101,8 @@ def filesystems(kernel: Kernel) -> pd.DataFrame:
         max_file_bytes=nullable(block["s_maxbytes"].int64),
         uuid=_uuids(kernel, block),
         inodes=nullable(found.count()),
-        dirty_inodes=nullable(found.count(dirty(kernel, found.inode))),
-        writeback_inodes=nullable(_written(kernel, block)),
+        dirty_inodes=nullable(found.count(dirty(kernel, found.inode)).where(written)),
+        writeback_inodes=nullable(_written(kernel, block).where(written)),
         references=nullable(block["s_active.counter"]),
         address=block,
     )
