@@ -203,7 +203,7 @@ LAYOUTS: dict[str, Absence] = {
         ),
     ),
     "SMP": Absence(
-        symbols=("__per_cpu_offset", "nr_cpu_ids", "qnodes", "cpu_info"),
+        symbols=("__per_cpu_offset", "nr_cpu_ids", "qnodes", "cpu_info", "x86_cpu_to_node_map"),
         types=("struct qnode", "struct mcs_spinlock"),
         members=(
             "struct irq_common_data.affinity",

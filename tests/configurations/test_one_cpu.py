@@ -36,7 +36,7 @@ _PARTS = {
     "slabs": ("active", "used_bytes"),
     "info": ("panic_cpu", "panic_pid", "panic_comm", "cpus"),
     # What it booted with is what it knew of itself before microcode, and there are no nodes.
-    "cpus": ("node", "microcode", "flags", "bugs", "khz", "address"),
+    "cpus": ("node", "microcode", "flags", "bugs", "address"),
     "runqueues": ("load_avg", "util_avg", "capacity", "locked", "throttled_groups"),
 }
 _COUNTED = ("zones", "nodes", "vmstat", "meminfo")
