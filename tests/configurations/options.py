@@ -737,7 +737,7 @@ OPTIONS: dict[str, Option] = {
         {
             "runqueues": Changed(missing=("running",)),
             "queued": Changed(missing=("waiting",)),
-            "delays": Changed(missing=("run_delay", "runs")),
+            "delays": Changed(missing=("run_delay", "runs", "last_run")),
         },
     ),
     "SECCOMP": Option(
@@ -843,7 +843,11 @@ OPTIONS: dict[str, Option] = {
             symbols=("rcu_state", "rcu_data"),
             types=("struct rcu_state", "struct rcu_data", "struct rcu_node", "struct rcu_segcblist"),
         ),
-        {name: Others(told=("CONFIG_TINY_RCU",)) for name in ("rcu", "grace_periods")},
+        # The dump has what its thread waits for all the same.
+        {
+            **dict.fromkeys(("rcu", "grace_periods"), Others(told=("CONFIG_TINY_RCU",))),
+            "waits": Changed(other=("name",)),
+        },
     ),
     "TRACING": Option(
         Absence(

@@ -75,6 +75,20 @@ def test_delays_that_are_not_accounted(opened):
     assert list(off.dtypes) == list(rows.dtypes)
 
 
+def test_who_ran_last(machine_or_server):
+    """What has a CPU has it since it last got one, and nobody who sleeps got the same CPU since."""
+    dump = machine_or_server.dump
+    rows = dump.delays.set_index("address")
+    running = dump.queued[dump.queued["running"]].merge(dump.runqueues[["cpu", "running"]], on="cpu")
+    assert rows["last_run"][running["address"]].tolist() == running["running_y"].tolist()
+    others = dump.tasks[~dump.tasks["on_cpu"] & (dump.tasks["pid"] > 0)]
+    for cpu, since in zip(running["cpu"], running["running_y"], strict=True):
+        slept = rows["last_run"][others["address"][others["cpu"] == cpu]].dropna()
+        assert (slept >= since).all()
+        assert len(slept) > 3
+    assert rows["last_run"][dump.tasks["address"][dump.tasks["pid"] == 0]].isna().all()
+
+
 def test_load(machine_or_server):
     """What /proc/loadavg said, seconds before: an average of 15 minutes has not come far, and few of 1 minute have."""
     info = machine_or_server.dump.info

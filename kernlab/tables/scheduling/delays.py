@@ -12,6 +12,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.scheduling.optional import optional
+from kernlab.linux.scheduling.run_queues import since
 from kernlab.linux.tasks import find_tasks
 
 #: Columns by what struct task_delay_info calls them (include/linux/delayacct.h).
@@ -35,10 +36,11 @@ def delays(kernel: Kernel) -> pd.DataFrame:
 
     Columns: pid, tgid, comm; cpu_time (that it ran, as the scheduler counts it), run_delay (that it waited for a CPU
     while it could run), runs (how often it got one; both as in /proc/PID/schedstat, missing without
-    CONFIG_SCHED_INFO), voluntary, involuntary (switches: it slept, or was made to leave); block_io, swap_in, reclaim,
-    thrashing, compaction, write_copy, interrupts (time that it waited for these), and how often: block_io_count and so
-    on. Those are kept only while delay accounting is on (delayacct on the kernel's command line, or
-    kernel.task_delayacct=1): missing for threads that began before, and where this kernel does not know that kind.
+    CONFIG_SCHED_INFO), last_run (how long before the end it got one last; what runs still has it since then; missing
+    for idle tasks, and what never ran), voluntary, involuntary (switches: it slept, or was made to leave); block_io,
+    swap_in, reclaim, thrashing, compaction, write_copy, interrupts (time that it waited for these), and how often:
+    block_io_count and so on. Those are kept only while delay accounting is on (delayacct on the kernel's command line,
+    or kernel.task_delayacct=1): missing for threads that began before, and where this kernel does not know that kind.
     address (of the task_struct). What a thread waits for at the end is not part of them yet.
 
     Mirrors fs/proc/base.c (proc_pid_schedstat) and kernel/delayacct.c.
@@ -59,11 +61,19 @@ def delays(kernel: Kernel) -> pd.DataFrame:
         cpu_time=task["se.sum_exec_runtime"].timedelta,
         run_delay=optional(task, "sched_info.run_delay").timedelta,
         runs=nullable(optional(task, "sched_info.pcount")),
+        last_run=_last_run(kernel, task).timedelta,
         voluntary=nullable(task["nvcsw"].int64),
         involuntary=nullable(task["nivcsw"].int64),
         **_accounted(kernel, task),
         address=task,
     )
+
+
+def _last_run(kernel: Kernel, task: StructArray) -> Column:
+    """Since when each task has the CPU, or had it last, in ns."""
+    if not task.has("sched_info.last_arrival"):
+        return Column.missing(len(task), "int")
+    return since(kernel, task["sched_info.last_arrival"])
 
 
 def _accounted(kernel: Kernel, task: StructArray) -> dict[str, Any]:
