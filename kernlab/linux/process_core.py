@@ -23,7 +23,7 @@ from kernlab.formats.elf_core import (
     note,
 )
 from kernlab.linux.page_cache import WORDS, PageState
-from kernlab.linux.user_memory import BATCH, Area, Pages, UserMemory
+from kernlab.linux.user_memory import BATCH, Area, UserMemory
 from kernlab.linux.user_registers import ThreadRegisters, user_registers
 from kernlab.util.progress import progress
 
@@ -110,7 +110,7 @@ def _write_window(
     for first in range(0, len(pages), BATCH):
         part = slice(first, first + BATCH)
         address = pages.address[part]
-        data, state = memory.fetch(Pages(address, pages.state[part], pages.where[part]))
+        data, state = memory.fetch(pages[part])
         # Runs of neighbours in one state.
         edge = np.flatnonzero((np.diff(address) != page) | (np.diff(state.astype(np.int64)) != 0)) + 1
         for low, high in zip([0, *edge.tolist()], [*edge.tolist(), len(address)], strict=True):

@@ -6,7 +6,7 @@ or it is zeros, where nobody wrote to anonymous memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,6 +33,8 @@ _VM_IO, _VM_PFNMAP, _VM_HUGETLB = 0x4000, 0x400, 0x400000
 
 #: Bytes of address space whose page tables are looked at together: a million pages.
 WINDOW = 1 << 32
+#: So much more is walked with it, for the areas behind it.
+_NEIGHBOURS = 1 << 30
 #: Pages that are read together.
 BATCH = 1024
 
@@ -70,6 +72,23 @@ class Pages:
     def __len__(self) -> int:
         return len(self.address)
 
+    def __getitem__(self, rows: slice | I64) -> Pages:
+        return Pages(self.address[rows], self.state[rows], self.where[rows])
+
+    @classmethod
+    def none(cls) -> Pages:
+        """No pages."""
+        nothing = np.zeros(0, dtype=np.uint64)
+        return cls(nothing, np.zeros(0, dtype=np.uint8), nothing)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Pages]) -> Pages:
+        """All of them by address, each once: what comes first counts."""
+        every = [cls.none(), *parts]
+        address, row = np.unique(np.concatenate([part.address for part in every]), return_index=True)
+        state = np.concatenate([part.state for part in every])[row]
+        return cls(address, state, np.concatenate([part.where for part in every])[row])
+
 
 class UserMemory:
     """The memory of one process, by its mm_struct (a StructArray of one). Raises KernlabError where it has no mm."""
@@ -82,6 +101,8 @@ class UserMemory:
         self._page = kernel.page_size
         self._caches: dict[int, PageCache | None] = {}
         self._swapped: Swapped | None = None
+        #: The last range whose page tables were walked, and what they said.
+        self._walked: tuple[int, int, Pages] = (0, 0, Pages.none())
 
     @cached_property
     def areas(self) -> list[Area]:
@@ -131,17 +152,14 @@ class UserMemory:
 
         All others are in the state `default(area)`.
         """
-        found = [self._in_tables(area, start, end)]
+        found = [self._in_tables(start, end)]
         cache = self.cache(area)
         if cache is not None:
             found.append(self._in_cache(area, cache, start, end))
         if area.special:
             found.append(self._vdso(start, end))
-        address = np.concatenate([part.address for part in found])
         # What page tables have comes first, and counts.
-        address, row = np.unique(address, return_index=True)
-        state = np.concatenate([part.state for part in found])[row]
-        return Pages(address, state, np.concatenate([part.where for part in found])[row])
+        return Pages.joined(found)
 
     def default(self, area: Area) -> PageState:
         """What pages are that neither page tables nor page caches tell of."""
@@ -165,11 +183,20 @@ class UserMemory:
             self._caches[area.file] = PageCache(self.kernel, int(mapping.values[0])) if known else None
         return self._caches[area.file]
 
-    def _in_tables(self, area: Area, start: int, end: int) -> Pages:
+    def _in_tables(self, start: int, end: int) -> Pages:
+        """What page tables say of [start, end); those of neighbouring areas are walked with it, as there are many."""
+        low, high, pages = self._walked
+        if not low <= start <= end <= high:
+            low, high = start, max(end, min(start + _NEIGHBOURS, 1 << self.kernel.arch.half_bits))
+            pages = self._walk(low, high)
+            self._walked = low, high, pages
+        first, last = np.searchsorted(pages.address, np.array([start, end], dtype=np.uint64)).tolist()
+        return pages[first:last]
+
+    def _walk(self, start: int, end: int) -> Pages:
         table, known = self._table
-        none = np.zeros(0, dtype=np.uint64)
         if not known:
-            return Pages(none, np.zeros(0, dtype=np.uint8), none)
+            return Pages.none()
         low, high = np.uint64(start), np.uint64(end)
         walk = self.kernel.memory.walk_tables(
             np.zeros(1, dtype=np.int64),
@@ -177,21 +204,16 @@ class UserMemory:
             kernel=False,
             touches=lambda address, span: (address < high) & (address + np.uint64(span) > low),
         )
-        parts = [self._of_entries(area, entries, start, end) for entries in walk]
+        parts = [self._of_entries(entries, start, end) for entries in walk]
         parts += [self._unknown(max(begin, start), min(stop, end)) for _, begin, stop in walk.lost]
-        return Pages(
-            *(
-                np.concatenate([getattr(part, name) for part in parts] or [none.astype(kind)])
-                for name, kind in (("address", np.uint64), ("state", np.uint8), ("where", np.uint64))
-            )
-        )
+        return Pages.joined(parts)
 
     def _unknown(self, start: int, end: int) -> Pages:
         address = np.arange(start, max(end, start), self._page, dtype=np.uint64)
         state = np.full(len(address), PageState.UNKNOWN, dtype=np.uint8)
         return Pages(address, state, np.zeros(len(address), dtype=np.uint64))
 
-    def _of_entries(self, area: Area, entries: Entries, start: int, end: int) -> Pages:
+    def _of_entries(self, entries: Entries, start: int, end: int) -> Pages:
         present, swapped = entries.present, entries.swapped(self._swap_files)
         kept = ~present & ~swapped
         state = np.full(len(entries.address), PageState.HERE, dtype=np.uint8)
@@ -239,7 +261,6 @@ class UserMemory:
 
     def _vdso(self, start: int, end: int) -> Pages:
         """The vDSO, which is part of the kernel's image (arch/x86/entry/vdso/vma.c, vdso_fault)."""
-        none = np.zeros(0, dtype=np.uint64)
         if self.mm.has("context.vdso_image"):
             base, image = self.mm["context.vdso"], self.mm.follow("context.vdso_image")
             data, size = image["data"], image["size"]
@@ -251,7 +272,7 @@ class UserMemory:
                 physical, status = self.kernel.memory.translate(data.values + (address - np.uint64(first)))
                 state = np.where(status == 0, PageState.HERE, PageState.UNKNOWN).astype(np.uint8)
                 return Pages(address, state, physical >> self._shift)
-        return Pages(none, np.zeros(0, dtype=np.uint8), none)
+        return Pages.none()
 
     def area_of(self, address: int) -> Area | None:
         """The VMA that an address lies in."""
@@ -314,9 +335,7 @@ class UserMemory:
         pages = self.locate(addresses)
         for first in range(0, count, BATCH):
             part = slice(first, first + BATCH)
-            rows[part], state[part] = self.fetch(
-                Pages(pages.address[part], pages.state[part], pages.where[part])
-            )
+            rows[part], state[part] = self.fetch(pages[part])
         return rows.reshape(-1)[address - start : address - start + size], state
 
     def read(self, address: int, size: int) -> bytes:

@@ -37,6 +37,7 @@ class Zswap:
     kernel: Kernel
     area: int
     problems: list[str] = field(default_factory=list)
+    _pools: dict[int, ZsPool] = field(default_factory=dict)
 
     def _say(self, what: str) -> None:
         if what not in self.problems:
@@ -145,7 +146,7 @@ class Zswap:
         kernel, first = self.kernel, np.zeros(len(entry), dtype=np.int64)
         # In 6.18 zpool went, a layer between zswap and its allocators, of which only zsmalloc was left.
         if pool.has("zs_pool"):
-            return [ZsPool(kernel, int(pool["zs_pool"].filled(0)[0]))], first
+            return [self._pool(int(pool["zs_pool"].filled(0)[0]))], first
         # From 6.6 to 6.10 a pool was made of several zpools, chosen by the entry's address (hash_ptr).
         if pool.has("zpools"):
             pointers = pool["zpools"].values[0].astype(np.uint64)
@@ -157,11 +158,16 @@ class Zswap:
             self._allocator(StructArray(kernel, "struct zpool", [one])) for one in pointers.tolist()
         ], first
 
+    def _pool(self, address: int) -> ZsPool:
+        if address not in self._pools:
+            self._pools[address] = ZsPool(self.kernel, address)
+        return self._pools[address]
+
     def _allocator(self, zpool: StructArray) -> ZsPool | None:
         name = c_strings(self.kernel, zpool["driver->type"].filled(0).astype(np.uint64), 32)
         inside = zpool["pool"]
         if name[0] == "zsmalloc" and inside.true[0]:
-            return ZsPool(self.kernel, int(inside.values[0]))
+            return self._pool(int(inside.values[0]))
         self._say(f"zswap: pages that {name[0] or 'an unknown allocator'} keeps cannot be read")
         return None
 
