@@ -126,11 +126,24 @@ def test_each_kernels_layout(opened, dump_files, name):
     assert disks.attrs["problems"] == []
 
 
-def test_a_torn_list_costs_what_comes_after_it(opened):
+def test_a_list_that_the_dump_lacks(opened, dump_files):
+    """Where the class begins a page was left out, and so was where the inodes' list does: their slabs tell of disks."""
+    disks = opened("damaged-7.2").disks
+    theirs = partitions(dump_files("damaged-7.2").truth)
+    used = disks[disks["size_bytes"] > 0]
+    assert sorted(used["name"]) == ["nullb0", "vdb"]
+    for name, dev, size in zip(used["name"], used["dev"], used["size_bytes"], strict=True):
+        assert theirs[name] == (dev, size)
+    assert any("the classes of devices" in problem for problem in disks.attrs["problems"])
+
+
+def test_a_torn_list_costs_nothing_but_the_order(opened):
     dump = opened("debian-6.1")
     third = dump.disks["address"].iloc[2]
     device = dump.struct("block_device", third).bd_device
     node = int(dump.structs("device_private", [int(device["p"])]).addresses[0])
     torn = Overlay(dump).set("struct device_private", node, "knode_class.n_node.next", 0).dump()
-    assert torn.disks["name"].tolist() == ["vda", "vdb", "loop0"]
+    # The others have inodes, too.
+    assert torn.disks["name"].tolist()[:3] == ["vda", "vdb", "loop0"]
+    assert sorted(torn.disks["name"]) == sorted(dump.disks["name"])
     assert any("the devices of the class block" in problem for problem in torn.disks.attrs["problems"])

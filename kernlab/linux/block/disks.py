@@ -11,7 +11,9 @@ from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray, container
-from kernlab.linux.block.registered import registered
+from kernlab.linux.block.registered import first_met, registered
+from kernlab.linux.slab_pages import FREE, SlabPages, slab_heads
+from kernlab.linux.slab_states import object_states
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -52,10 +54,15 @@ class Disks:
 def disks(kernel: Kernel) -> Disks:
     """Every disk and partition, in the order of /proc/diskstats.
 
+    Where the class's list is broken, the slabs of disks' inodes have more of them, in no order.
     Mirrors block/genhd.c, diskstats_show. Raises SymbolNotFoundError where no symbol leads there.
     """
-    device = registered(kernel, "class", "block")
+    with kernel.watched() as lost:
+        device = registered(kernel, "class", "block")
     part = of_devices(device)
+    if lost:
+        part = _with_inodes(kernel, part)
+        device = part.follow("bd_device" if part.has("bd_device") else "__dev")
     number = partition_numbers(part)
     disk = disks_of(part, device, number)
     order = np.argsort(number.filled(0), kind="stable")
@@ -73,6 +80,21 @@ def disks(kernel: Kernel) -> Disks:
     }
     whole = np.array([wholes.get(address, -1) for address in disk.addresses.tolist()], dtype=np.int64)
     return Disks(part, disk, device, number, whole)
+
+
+def _with_inodes(kernel: Kernel, part: StructArray) -> StructArray:
+    """These, and what else has an inode: since Linux 5.11 each disk and partition is part of one (block/bdev.c)."""
+    if not part.has("bd_device") or kernel.symbols.get("bdev_cachep") is None:
+        return part
+    cache, _ = kernel.words([kernel.symbol("bdev_cachep")], what="the slab cache of disks")
+    slabs = SlabPages.read(kernel, slab_heads(kernel)).only(cache)
+    inode = StructArray(kernel, "struct bdev_inode", slabs.addresses()[object_states(kernel, slabs) != FREE])
+    own = inode.follow("bdev")
+    with kernel.quiet():
+        # What is not one of them any more has no device that is registered.
+        good = own["bd_device.p"].true & own["bd_disk->disk_name"].text.true
+    address = np.concatenate([part.addresses, own.addresses[good]])
+    return StructArray(kernel, part.type, address[first_met(address)])
 
 
 def of_devices(device: StructArray) -> StructArray:
