@@ -63,6 +63,12 @@ def test_dumps(dump: Any, whole_dump: DumpFiles) -> None:
     mine = {(name, start, end) for name, _, kind, start, end in bars(pci) if kind == "mem"}
     # The ROM of a VGA card is claimed as its shadow in low memory, by another name (IORESOURCE_ROM_SHADOW).
     assert claimed == {bar for bar in mine if bar[1:] != (0xC0000, 0xDFFFF)}
+    ports = dump.ioports
+    taken = set(
+        zip(ports["name"], ports["start"].astype("uint64"), ports["end"].astype("uint64"), strict=True)
+    )
+    assert {(name, start, end) for name, _, kind, start, end in bars(pci) if kind == "io"} <= taken
+    assert {kind for _, _, kind, _, _ in bars(pci)} == {"mem", "io"}
     # Messages: each interrupt of a virtio disk is of its PCI device.
     irqs = dump.irqs
     chips = set(irqs.loc[irqs["chip"].str.contains("PCI-MSI", na=False), "irq"])

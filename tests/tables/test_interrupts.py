@@ -17,6 +17,8 @@ from support.truth import Truth
 
 import kernlab
 
+#: NET_RX and RCU.
+RAISED = 1 << 3 | 1 << 9
 #: Nothing happens to them between the guest's last word and the crash, on any of the dumps.
 STILL = ("0", "1", "8", "9", "12")
 
@@ -97,12 +99,28 @@ def test_pending_and_spurious(opened: Any) -> None:
     overlay.set("struct irq_desc", address, "core_internal_state__do_not_mess_with_it", 0x202)
     overlay.set("struct irq_desc", address, "irqs_unhandled", 99_901)
     where = (kernel.symbol("irq_stat") + int(kernel.percpu_offsets[1])) % (1 << 64)
-    overlay.set("irq_cpustat_t", where, "__softirq_pending", 1 << 3 | 1 << 9)
+    overlay.set("irq_cpustat_t", where, "__softirq_pending", RAISED)
     with overlay.dump() as broken:
         row = broken.irqs.set_index("name").loc["12"]
         assert (row["state"], row["spurious"], row["unhandled"]) == ("pending", True, 99_901)
         pending = broken.softirqs.set_index("name")["pending_on"]
         assert pending[pending != ""].to_dict() == {"NET_RX": "1", "RCU": "1"}
+
+
+def test_pending_where_it_lies_now(opened: Any) -> None:
+    """The same of 6.12, where it lies beside the current task, and of 7.2, where it is a variable."""
+    for name in ("debian-6.12", "debian-7.2"):
+        dump = opened(name)
+        kernel, overlay = dump.kernel, Overlay(dump)
+        offset = int(kernel.percpu_offsets[1])
+        if (alone := kernel.find_symbol("__softirq_pending")) is not None:
+            overlay.word((alone + offset) % (1 << 64), RAISED, 2)
+        else:
+            place = (kernel.symbol("pcpu_hot") + offset) % (1 << 64)
+            overlay.set("struct pcpu_hot", place, "softirq_pending", RAISED)
+        with overlay.dump() as broken:
+            pending = broken.softirqs.set_index("name")["pending_on"]
+            assert pending[pending != ""].to_dict() == {"NET_RX": "1", "RCU": "1"}
 
 
 def test_lost_descriptor(opened: Any) -> None:

@@ -57,6 +57,11 @@ def check_hrtimers(dump: Any, truth: Truth) -> int:
     ticks = ours[plain.isin(["tick_sched_timer", "tick_nohz_handler"])]
     assert sorted(ticks["cpu"]) == sorted({timer.cpu for timer in theirs})
     assert (ticks["due"] % 4_000_000 == 0).all()
+    # A time of day and how far away it is tell when the machine died, as its note does in whole seconds.
+    wall = ours[ours["base"].str.startswith("realtime") & ours["expires"].notna()]
+    died = dump.info["crash_time"].value
+    for due, left in zip(wall["due"], wall["expires"], strict=True):
+        assert abs(due - left.value - died) < 3_000_000_000
     return len(stay)
 
 
@@ -107,6 +112,8 @@ def test_samples(sample: tuple[Any, Path]) -> None:
     check_hrtimers(dump, Truth(archive))
     check_wheels(dump)
     check_owners(dump)
+    if "panic" in str(archive):
+        assert "realtime" in set(dump.timers.dropna(subset="expires")["base"])
 
 
 def test_kernels(dump: Any) -> None:
