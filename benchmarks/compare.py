@@ -69,6 +69,12 @@ CASES = {
         "drgn_usage.py",
         "usage_figures",
     ),
+    "sockets": Case(
+        "the sockets that processes have open, with holder, queues and peer (kernlab: all others, and tcp's state)",
+        "dump.sockets",
+        "drgn_sockets.py",
+        "socket_figures",
+    ),
     "search": Case(
         "every pointer to the first task in all memory, and the slab cache it lies in (kernlab: whatever it lies in)",
         "dump.search(dump.symbol('init_task'))",

@@ -101,3 +101,20 @@ def search_figures(places: pd.DataFrame) -> str:
             "caches": places["cache"].value_counts().sort_index().to_dict(),
         }
     )
+
+
+def socket_figures(sockets: pd.DataFrame) -> str:
+    # kernlab's have what no process has open, too.
+    held = sockets[sockets["pid"].notna()]
+    return json.dumps(
+        {
+            "rows": len(held),
+            "addresses": int(held["address"].to_numpy(dtype="uint64").sum()),
+            "inodes": int(held["inode"].sum()),
+            "pids": int(held["pid"].sum()),
+            "descriptors": int(held["fd"].sum()),
+            "rmem_bytes": int(held["rmem_bytes"].sum()),
+            "wmem_bytes": int(held["wmem_bytes"].sum()),
+            "peers": int(held["peer"].fillna(0).to_numpy(dtype="uint64").sum()),
+        }
+    )
