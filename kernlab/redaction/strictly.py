@@ -8,6 +8,7 @@ import numpy as np
 
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
+from kernlab.linux.allocations import page_owner
 from kernlab.linux.tasks import find_tasks
 from kernlab.redaction.found import Found
 from kernlab.redaction.reading import text_at
@@ -31,6 +32,17 @@ def programs(found: Found) -> None:
             continue
         new = found.name(name, PROGRAM)
         found.edits.write(address + at.hops[-1], new.ljust(at.type.size, b"\0"), PROGRAM)
+    _makers_of_pages(found)
+
+
+def _makers_of_pages(found: Found) -> None:
+    """Who allocated each page is noted by name, too (page_owner=on), also of programs that ended long ago."""
+    kernel = found.kernel
+    if page_owner.why_none(kernel):
+        return
+    at = resolve(kernel.find_type("struct page_owner"), "comm")
+    for _, _, note in page_owner.notes(kernel):
+        found.edits.zero(note.addresses + np.uint64(at.hops[-1]), at.type.size, PROGRAM)
 
 
 def control_groups(found: Found) -> None:

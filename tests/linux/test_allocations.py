@@ -197,6 +197,13 @@ def test_slab_objects_are_of_whom_the_guest_said(folder):
         objects = dump.slab_objects(stacks=True)
         assert not [p for p in objects.attrs["problems"] if "stack" in p]
         objects = objects[objects["allocated"].fillna(False)]
+        # Whoever called the allocator is on the stack that was kept.
+        noted = objects.dropna(subset=["alloc_caller", "alloc_stack"])
+        assert len(noted) > 0.9 * len(objects)
+        pairs = noted[["alloc_caller", "alloc_stack"]].drop_duplicates()
+        assert [
+            c for c, s in zip(pairs.iloc[:, 0], pairs.iloc[:, 1], strict=True) if c not in s.split(" < ")
+        ] == []
         last = {}
         for which in ("alloc", "free"):
             theirs = groups(truth, which)

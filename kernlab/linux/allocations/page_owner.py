@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,33 +43,39 @@ def owned(kernel: Kernel) -> Owned:
     To be asked where `why_none` has nothing to say. Frames that are not in use have what was noted of them last, and
     are no allocation; nor are the tails of larger ones.
     """
-    size = kernel.word("page_ext_size")
-    offset = StructArray(kernel, "struct page_ext_operations", [kernel.symbol("page_owner_ops")])["offset"]
-    flag = 1 << (kernel.types.enumerator("PAGE_EXT_OWNER_ALLOCATED") & 63)
-    known = sections(kernel)
-    numbers, bases = _bases(kernel, known.numbers[known.held])
+    flag = np.uint64(1 << (kernel.types.enumerator("PAGE_EXT_OWNER_ALLOCATED") & 63))
     pfns, places = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)]
-    if not offset.valid[0]:
-        kernel.lost("page_owner: where its notes lie cannot be read")
-        return Owned(pfns[0], StructArray(kernel, "struct page_owner", places[0]))
-    inside = kernel.find_type("struct page_owner").size + int(offset[0])
-    if not inside <= size <= kernel.page_size:
-        kernel.lost(f"page_owner: its notes of a frame cannot lie in {size:,} bytes")
-        numbers, bases = numbers[:0], bases[:0]
-    for number, base in zip(numbers.tolist(), bases.tolist(), strict=True):
-        pfn = number * known.frames + np.arange(known.frames, dtype=np.int64)
-        with np.errstate(over="ignore"):
-            entry = np.uint64(base) + pfn.astype(np.uint64) * np.uint64(size)
+    for pfn, entry, every in notes(kernel):
         flags, _ = kernel.words(entry, what="notes of who allocated pages")
-        rows = np.flatnonzero(flags & np.uint64(flag))
-        note = StructArray(kernel, "struct page_owner", entry[rows] + np.uint64(int(offset[0])))
-        note = note.prefetch("order", "handle")
+        rows = np.flatnonzero(flags & flag)
+        note = every[rows].prefetch("order", "handle")
         order, handle = note["order"].int64, note["handle"]
         head = order.valid & handle.true & (order.values < 64)
         head &= pfn[rows] & ((1 << np.minimum(order.values, 62)) - 1) == 0
         pfns.append(pfn[rows[head]])
         places.append(note.addresses[head])
     return Owned(np.concatenate(pfns), StructArray(kernel, "struct page_owner", np.concatenate(places)))
+
+
+def notes(kernel: Kernel) -> Iterator[tuple[I64, U64, StructArray]]:
+    """What is noted of every frame, in use or not, a section at a time: (their numbers, where the struct page_ext of
+    each lies, the struct page_owner behind it). To be asked where `why_none` has nothing to say."""
+    size = kernel.word("page_ext_size")
+    offset = StructArray(kernel, "struct page_ext_operations", [kernel.symbol("page_owner_ops")])["offset"]
+    if not offset.valid[0]:
+        kernel.lost("page_owner: where its notes lie cannot be read")
+        return
+    inside = int(offset[0])
+    if not inside + kernel.find_type("struct page_owner").size <= size <= kernel.page_size:
+        kernel.lost(f"page_owner: its notes of a frame cannot lie in {size:,} bytes")
+        return
+    known = sections(kernel)
+    numbers, bases = _bases(kernel, known.numbers[known.held])
+    for number, base in zip(numbers.tolist(), bases.tolist(), strict=True):
+        pfn = number * known.frames + np.arange(known.frames, dtype=np.int64)
+        # The address is that of frame 0's note, which may lie before all memory: it wraps round.
+        entry = np.uint64(base) + pfn.astype(np.uint64) * np.uint64(size)
+        yield pfn, entry, StructArray(kernel, "struct page_owner", entry + np.uint64(inside))
 
 
 def _bases(kernel: Kernel, numbers: I64) -> tuple[I64, U64]:
