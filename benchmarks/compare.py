@@ -51,6 +51,12 @@ CASES = {
         "slab_figures",
     ),
     "maps": Case("all memory maps of all processes, with paths", "dump.maps", "drgn_maps.py", "map_figures"),
+    "files": Case(
+        "all descriptors of all processes, with paths (kernlab's table says more)",
+        "dump.files",
+        "drgn_files.py",
+        "file_figures",
+    ),
     "pages": Case(
         "flags, refcount and mapcount of every page frame (kernlab's table says more)",
         "dump.pages",

@@ -62,6 +62,19 @@ def map_figures(maps: pd.DataFrame) -> str:
     )
 
 
+def file_figures(files: pd.DataFrame) -> str:
+    return json.dumps(
+        {
+            "rows": len(files),
+            "descriptors": int(files["fd"].sum()),
+            "positions": int(files["position_bytes"].sum()),
+            "inodes": int(files["inode"].sum()),
+            "writable": int(files["mode"].str.contains("w").sum()),
+            "below_root": int((files["path"].str.startswith("/dev/")).sum()),
+        }
+    )
+
+
 def page_figures(pages: pd.DataFrame) -> str:
     # kernlab lists frames of memory only; page structs of holes are there, too, and all zero or reserved.
     used = pages[pages["refcount"] > 1]

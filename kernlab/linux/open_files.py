@@ -38,13 +38,12 @@ def modes(file: StructArray) -> Column:
     return Column.of(names[mode.filled(0).astype(np.int64) & (_FMODE_READ | _FMODE_WRITE)], mode.valid)
 
 
-def flags(file: StructArray, close_on_exec: Mask) -> Column:
-    """The flags of each in octal, as fdinfo prints them (fs/proc/fd.c): O_CLOEXEC is that of the descriptor."""
-    bits = file["f_flags"]
+def flags(bits: Column, close_on_exec: Mask) -> tuple[npt.NDArray[np.intp], list[str]]:
+    """The flags of each descriptor in octal, as fdinfo prints them (fs/proc/fd.c), by those of its file; O_CLOEXEC is
+    its own. Returns (which of the texts each has, -1 where that is not known, the texts)."""
     number: I64 = bits.filled(0).astype(np.int64) & ~_O_CLOEXEC | np.where(close_on_exec, _O_CLOEXEC, 0)
     unique, of = np.unique(number, return_inverse=True)
-    texts = Column.of([f"0{value:o}" for value in unique.tolist()], kind="text")
-    return texts[of].where(bits.valid)
+    return np.where(bits.valid, of, -1), [f"0{value:o}" for value in unique.tolist()]
 
 
 def file_systems(kernel: Kernel, inode: StructArray) -> Column:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.dataframes import frame, nullable, table
+from kernlab.dataframes import frame, lookup, nullable, table
 from kernlab.linux import open_files
 from kernlab.linux.descriptors import descriptors
 from kernlab.linux.file_details import details
@@ -35,30 +40,39 @@ def files(kernel: Kernel) -> pd.DataFrame:
     33  116  app<1>   3    r               0  /busybox
     """
     found = descriptors(kernel)
-    # A file that many have is read once.
-    file = found.file.prefetch("f_mode", "f_flags", "f_pos", "f_path", "f_inode", "f_op", "private_data")
+    # A file that many have is read once, and so are the texts of each made.
+    unique, of = np.unique(found.file.addresses, return_inverse=True)
+    file = StructArray(kernel, found.file.type, unique).prefetch(
+        "f_mode", "f_flags", "f_pos", "f_path", "f_inode", "f_op", "private_data"
+    )
     inode = file.follow("f_inode").prefetch("i_mode", "i_ino", "i_size", "i_sb")
     fstype = open_files.file_systems(kernel, inode)
     kind = open_files.kinds(inode, fstype)
     sized = (kind == "file").true | (kind == "dir").true | (kind == "blk").true
+    tasks, task_of = np.unique(found.task, return_inverse=True)
     return frame(
         kernel,
         "files",
         pid=nullable(found.pid),
-        comm=StructArray(kernel, "struct task_struct", found.task)["group_leader->comm"],
+        comm=_shared(StructArray(kernel, "struct task_struct", tasks)["group_leader->comm"].text, task_of),
         fd=found.fd,
-        mode=open_files.modes(file),
-        flags=open_files.flags(file, found.close_on_exec),
+        mode=_shared(open_files.modes(file), of),
+        flags=lookup(*open_files.flags(file["f_flags"][of], found.close_on_exec)),
         close_on_exec=found.close_on_exec,
-        position_bytes=nullable(file["f_pos"]),
-        kind=kind,
-        path=paths(kernel, file.follow("f_path"), root_of_init(kernel)),
-        dev=device_numbers(inode["i_sb->s_dev"]),
-        inode=nullable(inode["i_ino"]),
-        size_bytes=nullable(inode["i_size"].where(sized)),
-        fstype=fstype,
-        mount_id=nullable(open_files.mount_ids(kernel, file)),
-        detail=details(kernel, file, inode),
+        position_bytes=nullable(file["f_pos"][of]),
+        kind=_shared(kind, of),
+        path=_shared(paths(kernel, file.follow("f_path"), root_of_init(kernel)), of),
+        dev=_shared(device_numbers(inode["i_sb->s_dev"]), of),
+        inode=nullable(inode["i_ino"][of]),
+        size_bytes=nullable(inode["i_size"].where(sized)[of]),
+        fstype=_shared(fstype, of),
+        mount_id=nullable(open_files.mount_ids(kernel, file)[of]),
+        detail=_shared(details(kernel, file, inode), of),
         task=StructArray(kernel, "struct task_struct", found.task),
-        address=file,
+        address=found.file,
     )
+
+
+def _shared(text: Column, of: npt.NDArray[np.intp]) -> Any:
+    """The text of each row, of those that are known of fewer."""
+    return lookup(np.where(text.valid[of], of, -1), text.values.tolist())
