@@ -9,6 +9,7 @@ import numpy as np
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.linux.allocations import page_owner
+from kernlab.linux.containers.cgroups import has_cgroups, hierarchies
 from kernlab.linux.tasks import find_tasks
 from kernlab.redaction.found import Found
 from kernlab.redaction.reading import text_at
@@ -46,7 +47,7 @@ def _makers_of_pages(found: Found) -> None:
 
 
 def control_groups(found: Found) -> None:
-    """The names of kernfs files whose folders are control groups."""
+    """The names of kernfs files whose folders are control groups, and of hierarchies of them."""
     if not found.strict:
         return
     kernel = found.kernel
@@ -65,6 +66,14 @@ def control_groups(found: Found) -> None:
     for address, text in zip(where.tolist(), text_at(kernel, where, _LONGEST), strict=True):
         if text:
             found.edits.write(address, found.map.names.of(text, extension=True), GROUP)
+    if not has_cgroups(kernel):
+        return
+    root = hierarchies(kernel)
+    at = resolve(root.type, "name")
+    places = root.addresses + np.uint64(at.hops[-1])
+    for address, text in zip(places.tolist(), text_at(kernel, places, at.type.size), strict=True):
+        if text:
+            found.edits.write(address, found.map.names.of(text).ljust(len(text), b"\0"), GROUP)
 
 
 def command_line(found: Found) -> None:

@@ -382,3 +382,19 @@ def test_what_a_cpu_measured_since_is_weighted_by_its_work(opened: Any) -> None:
     assert waited(4, 0) == 2 * 10**9
     assert waited(4, 4) == 2 * 10**9
     assert waited(4, 2) == (2 * 4 + 1 * 2) * 10**9 // 6
+
+
+def test_redacted_strictly_no_name_of_a_cgroup_or_hierarchy_is_left(captured: Machine) -> None:
+    """Rows, numbers and their order stay; who is in which container is not told any more."""
+    with kernlab.open(captured.dump.info["file"], redact="strict") as hidden:
+        for table in ("cgroups", "cgroup_memory", "cgroup_io", "pressure"):
+            before, after = getattr(captured.dump, table), getattr(hidden, table)
+            different = {
+                name
+                for name in before.columns
+                if before[name].map(repr).tolist() != after[name].map(repr).tolist()
+            }
+            assert different <= set(hidden.redaction.columns[table]), table
+        left = set(hidden.cgroups["hierarchy"]) | set(hidden.cgroups["path"])
+        assert not any(word in name for name in left for word in ("ledger", "docker", "night", "web"))
+        assert hidden.tasks["container"].isna().all()

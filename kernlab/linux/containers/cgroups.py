@@ -40,7 +40,7 @@ class Controllers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cgroups:
-    """All cgroups, hierarchy by hierarchy (version 2's first), by path: n rows.
+    """All cgroups, hierarchy by hierarchy (version 2's first), each with what is below it behind it: n rows.
 
     `parent` is each one's parent's row, -1 for a hierarchy's root, `level` its depth; `hierarchy` is "unified" for
     version 2, else as in /proc/PID/cgroup ("cpu,cpuacct", "name=…"), missing where that is not known; `dying` are
@@ -127,7 +127,7 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
 
     Raises SymbolNotFoundError without CONFIG_CGROUPS (`has_cgroups`).
     """
-    root = _roots(kernel)
+    root = hierarchies(kernel)
     group, css, of, parent, level = _walk(kernel, root)
     hierarchy = _hierarchies(kernel, root)
     # A cgroup's own pointer to its root may be damaged: it is that of the one above it.
@@ -136,13 +136,7 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
         top = further
     top = np.where(top < len(root), top, 0)
     path = kernfs_paths(kernel, group["kn"])
-    texts = path.tolist()
-    order = np.array(
-        sorted(
-            range(len(group)), key=lambda row: (top[row], texts[row] is None, (texts[row] or "").split("/"))
-        ),
-        dtype=np.int64,
-    )
+    order = _in_tree(parent, level, group["kn->id"].filled(0).astype(np.uint64))
     place = np.empty(len(group), dtype=np.int64)
     place[order] = np.arange(len(group))
     group, moved = group[order], parent[order]
@@ -161,7 +155,25 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
     )
 
 
-def _roots(kernel: Kernel) -> StructArray:
+def _in_tree(parent: I64, level: I64, number: U64) -> I64:
+    """Rows in this order are each followed by what is below them, the oldest first: names may be redacted."""
+    size, place = np.ones(len(parent), dtype=np.int64), np.zeros(len(parent), dtype=np.int64)
+    deepest = int(level.max(initial=0))
+    for depth in range(deepest, 0, -1):
+        rows = np.flatnonzero((level == depth) & (parent >= 0))
+        np.add.at(size, parent[rows], size[rows])
+    tops = np.flatnonzero(parent < 0)
+    place[tops] = np.cumsum(size[tops]) - size[tops]
+    for depth in range(1, deepest + 1):
+        rows = np.flatnonzero((level == depth) & (parent >= 0))
+        rows = rows[np.lexsort((number[rows], parent[rows]))]
+        before = np.cumsum(size[rows]) - size[rows]
+        first = np.searchsorted(parent[rows], parent[rows])
+        place[rows] = place[parent[rows]] + 1 + before - before[first]
+    return np.argsort(place, kind="stable")
+
+
+def hierarchies(kernel: Kernel) -> StructArray:
     """The hierarchies: version 2's, and those of version 1 by their numbers (kernel/cgroup/cgroup.c, cgroup_roots)."""
     default = np.array([kernel.symbol("cgrp_dfl_root")], dtype=np.uint64)
     head = kernel.find_symbol("cgroup_roots")

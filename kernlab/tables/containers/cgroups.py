@@ -36,7 +36,7 @@ _PIDS_MAX = (4 << 20) + 1
 
 @table(rows="struct cgroup")
 def cgroups(kernel: Kernel) -> pd.DataFrame:
-    """One row per control group, hierarchy by hierarchy, by path: parents before what is below them.
+    """One row per control group, hierarchy by hierarchy, each followed by what is below it, the oldest first.
 
     hierarchy: "unified" for version 2, else as in /proc/PID/cgroup ("cpu,cpuacct", "name=systemd"); path: from its
     root; id: the number of its folder (ls -i), as BPF and traces know it; level; controllers: cgroup.controllers, in
