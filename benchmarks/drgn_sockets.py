@@ -27,7 +27,7 @@ def sockets(prog: drgn.Program) -> pd.DataFrame:
         if task.pid.value_() != pid or not task.files:
             continue
         for fd, file in for_each_file(task):
-            if file.f_op != operations:
+            if not file or file.f_op != operations:
                 continue
             socket = cast("struct socket *", file.private_data)
             sk = socket.sk

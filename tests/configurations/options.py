@@ -505,7 +505,7 @@ OPTIONS: dict[str, Option] = {
         {
             "neighbours": Others(told=_NO_INTERNET),
             "netdevs": Changed(other=("ipv4",)),
-            "routes": Others(),
+            "routes": Others(told=_NO_INTERNET),
             "sockets": Others(),
         },
     ),
