@@ -76,8 +76,8 @@ def keys(kernel: Kernel) -> pd.DataFrame:
         permissions=Column.texts([None if bits is None else f"{bits:08x}" for bits in permissions]),
         usage=nullable(key.first("usage.refs.counter", "usage.counter").int64),
         keys=nullable(ring["keys.nr_leaves_on_tree"].int64),
-        expires=pd.DatetimeIndex(dated.datetime).tz_localize("UTC"),
-        last_used=pd.DatetimeIndex(used.where(used.true).datetime).tz_localize("UTC"),
+        expires=pd.Series(dated.datetime).dt.tz_localize("UTC"),
+        last_used=pd.Series(used.where(used.true).datetime).dt.tz_localize("UTC"),
         quota_bytes=nullable(key["quotalen"].int64),
         address=key,
     )
