@@ -28,6 +28,8 @@ _OF_MOUNTS = (
     (0x80, ",nosymfollow"),
 )
 _OF_SUPER_BLOCKS = ((0x10, ",sync"), (0x80, ",dirsync"), (0x40, ",mand"), (1 << 25, ",lazytime"))
+#: security/selinux/include/security.h: contexts that were given, labels, initialized.
+_SELINUX_CONTEXTS, _SELINUX_LABELS, _SELINUX_READY = 0x0F, 0x10, 0x0100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ def mount_options(kernel: Kernel, mount: StructArray) -> MountOptions:
     of_block = block["s_flags"]
     mounts = _texts(flags, _OF_MOUNTS)
     idmapped = np.where(is_idmapped(kernel, mount, block), ",idmapped", "").astype(object)
-    general = _texts(of_block, _OF_SUPER_BLOCKS)
+    labels, labels_told = _labels(kernel, block)
+    general = _texts(of_block, _OF_SUPER_BLOCKS) + labels
     own = shown_options(kernel, block, mount["mnt.mnt_root"])
     shown = np.where(own.valid, own.values, "")
     closed, frozen = flags.has(_MNT_READONLY).true, of_block.has(_SB_RDONLY).true
@@ -62,7 +65,7 @@ def mount_options(kernel: Kernel, mount: StructArray) -> MountOptions:
         whole=Column.of(first[0] + general + mounts + idmapped + shown, known),
         mount=Column.of(first[1] + mounts + idmapped, flags.valid),
         file_system=Column.of(first[2] + general + shown, of_block.valid),
-        told=own.valid | ~known,
+        told=(own.valid & labels_told) | ~known,
     )
 
 
@@ -105,6 +108,29 @@ def is_idmapped(kernel: Kernel, mount: StructArray, block: StructArray) -> Mask:
         )
         return other
     return np.zeros(len(mount), dtype=bool)
+
+
+def _labels(kernel: Kernel, block: StructArray) -> tuple[npt.NDArray[np.object_], Mask]:
+    """What SELinux shows of each super_block, and of which that is all: contexts that were given to mount need its
+    policy (security/selinux/hooks.c, selinux_sb_show_options)."""
+    nothing = np.full(len(block), "", dtype=object), np.ones(len(block), dtype=bool)
+    address = kernel.symbols.get("selinux_state")
+    kind = kernel.type_or_none("struct superblock_security_struct")
+    if address is None or kind is None:
+        return nothing
+    if not StructArray(kernel, "struct selinux_state", [address])["initialized"].true[0]:
+        return nothing
+    where = block["s_security"].filled(0).astype(np.uint64)
+    if kernel.types.has_member("struct lsm_blob_sizes", "lbs_superblock"):
+        # Linux commit 1aea7808372e ("LSM: Infrastructure management of the superblock") (in v5.13).
+        sizes = StructArray(kernel, "struct lsm_blob_sizes", [kernel.symbol("selinux_blob_sizes")])
+        where = where + np.uint64(int(sizes["lbs_superblock"][0] or 0))
+    flags = StructArray(kernel, kind, np.where(block["s_security"].true, where, np.uint64(0)))["flags"]
+    ready = flags.has(_SELINUX_READY).true
+    labelled = ready & flags.has(_SELINUX_LABELS).true
+    contexts = ready & flags.has(_SELINUX_CONTEXTS).true
+    told: Mask = ~contexts & (flags.valid | (block["s_security"] == 0).true)
+    return np.where(labelled, ",seclabel", "").astype(object), told
 
 
 def _texts(flags: Column, names: tuple[tuple[int, str], ...]) -> npt.NDArray[np.object_]:

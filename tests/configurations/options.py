@@ -767,7 +767,10 @@ OPTIONS: dict[str, Option] = {
     "SECURITY_SELINUX": Option(
         Absence(
             symbols=("selinux_state", "selinux_blob_sizes"),
-            types=("struct selinux_state", "struct cred_security_struct", "struct task_security_struct"),
+            types=(
+                *("struct selinux_state", "struct cred_security_struct", "struct task_security_struct"),
+                "struct superblock_security_struct",
+            ),
         )
     ),
     "SHMEM": Option(

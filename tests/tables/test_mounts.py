@@ -120,3 +120,30 @@ def test_what_cannot_be_read_is_missing(opened):
         assert any("tmpfs" in problem for problem in found.attrs["problems"])
         same = [name for name in table.columns if name not in ("source", "options", "super_options")]
         assert found[same].astype(object).map(repr).equals(table[same].astype(object).map(repr))
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown", "told"), [(0x110, ",seclabel", True), (0x100, "", True), (0x101, "", False)]
+)
+def test_labels_of_selinux(opened, flags, shown, told):
+    """No kernel of the lab has a policy: its state, and what it keeps of one file system, are made."""
+    dump = opened("debian-6.1")
+    row = dump.mounts.index[dump.mounts["target"] == "/tmp"][0]
+    block = int(dump.mounts["super_block"].iloc[row])
+    overlay = Overlay(dump)
+    page = overlay.make(1, lambda _: b"".ljust(4096, b"\0"))
+    security = overlay.where("struct superblock_security_struct", page, "flags")[0] - page
+    overlay = Overlay(dump)
+    page = overlay.make(
+        1, lambda _: b"\0" * security + flags.to_bytes(2, "little") + b"\0" * (4094 - security)
+    )
+    overlay.set("struct selinux_state", dump.symbol("selinux_state"), "initialized", 1)
+    overlay.set("struct lsm_blob_sizes", dump.symbol("selinux_blob_sizes"), "lbs_superblock", 0)
+    overlay.set("struct super_block", block, "s_security", page)
+    with overlay.dump() as broken:
+        options = broken.mounts["options"].iloc[row]
+        assert options == f"rw{shown},relatime,size=65536k,inode64"
+        assert (
+            any(problem.startswith("1 of 1 mounts of tmpfs") for problem in broken.mounts.attrs["problems"])
+            != told
+        )
