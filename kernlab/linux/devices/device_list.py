@@ -5,6 +5,8 @@ Mirrors drivers/base/core.c (device_add), drivers/base/bus.c and lib/kobject.c (
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,7 @@ from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.walk.lists import list_entries
 from kernlab.walk.strings import c_strings
@@ -24,25 +27,34 @@ _DEEPEST = 64
 
 @fact
 def devices(kernel: Kernel) -> StructArray:
-    """All devices that were added, in that order; last those that only their bus, class or relatives know.
+    """All devices that were added, in that order; last those that the list of all does not lead to any more.
 
-    Raises KernlabError where no way leads to any.
+    Buses and classes have many lists, which are walked side by side. From what these know the one list of all is
+    followed in both directions, from all places at once: on a large machine it is thousands long, and where it is
+    damaged, nearly all of it is found. Raises KernlabError where no way leads to any device.
     """
-    found: list[U64] = []
     with kernel.watched() as losses:
-        for way in (_all, _of_subsystems):
-            try:
-                found.append(way(kernel))
-            except KernlabError as error:
-                kernel.lost(f"devices: one of the ways to find them failed: {error}")
-    every = _once(np.concatenate([*found, np.zeros(0, dtype=np.uint64)]))
-    if losses:
+        known = _attempt(kernel, _of_subsystems, np.zeros(0, dtype=np.uint64))
         # A variable, and the parent of many.
-        start = np.array([kernel.symbols.get("platform_bus") or 0], dtype=np.uint64)
-        every = _relatives(kernel, _once(np.concatenate([every, start[start != 0]])))
-    if not len(every):
+        start = kernel.symbols.get("platform_bus")
+        known = _once(np.concatenate([known, np.array([start] if start else [], dtype=np.uint64)]))
+        if losses:
+            known = _relatives(kernel, known)
+        known = _attempt(kernel, _listed, known)
+    if losses:
+        known = _relatives(kernel, known)
+    if not len(known):
         raise KernlabError("no device can be found: neither the list of all nor those of buses can be read")
-    return StructArray(kernel, "struct device", every)
+    return StructArray(kernel, "struct device", known)
+
+
+def _attempt(kernel: Kernel, way: Callable[[Kernel, U64], U64], known: U64) -> U64:
+    """The devices that one way adds to those that are `known`; one that fails adds none, and is told."""
+    try:
+        return way(kernel, known)
+    except KernlabError as error:
+        kernel.lost(f"devices: one of the ways to find them failed: {error}")
+        return known
 
 
 def _once(addresses: U64) -> U64:
@@ -75,21 +87,49 @@ def _relatives(kernel: Kernel, known: U64) -> U64:
     return known
 
 
-def _all(kernel: Kernel) -> U64:
-    """By devices_kset, on whose list every device is."""
+def _listed(kernel: Kernel, known: U64) -> U64:
+    """… and all others on the list of all devices (devices_kset): its links are followed from each that is known."""
+    what = "the list of devices"
     kset = StructArray(kernel, "struct kset", [kernel.word("devices_kset")])
-    _, kobject = list_entries(
-        kernel, kset.follow("list").addresses, "struct kobject", "entry", what="the list of devices"
-    )
-    return kobject.container("struct device", "kobj").addresses
+    head = kset.follow("list").addresses[kset.valid]
+    kind = kernel.find_type("struct device")
+    offset = np.uint64(resolve(kind, "kobj.entry").hops[0])
+    nodes = fresh = np.unique(np.concatenate([head, known + offset]))
+    most = kernel.budget.structs(kind.size)
+    following: dict[int, int] = {}
+    broken: list[int] = []
+    with kernel.budget.walk(what):
+        while len(fresh) and len(nodes) <= most:
+            forth, forth_read = kernel.words(fresh, what="")
+            back, back_read = kernel.words(fresh + np.uint64(8), what="")
+            forth_read &= kernel.arch.is_kernel(forth)
+            broken += fresh[~forth_read].tolist()
+            following.update(zip(fresh[forth_read].tolist(), forth[forth_read].tolist(), strict=True))
+            near = np.unique(
+                np.concatenate([forth[forth_read], back[back_read & kernel.arch.is_kernel(back)]])
+            )
+            fresh = near[~np.isin(near, nodes)]
+            nodes = np.concatenate([nodes, fresh])
+    if broken:
+        kernel.lost(f"{what}: {len(broken):,} links cannot be read (the first at {broken[0]:#018x})")
+    if len(fresh):
+        kernel.lost(
+            f"{what}: more than the {most:,} that what the file holds has room for; the walk was stopped"
+        )
+    ordered: dict[int, None] = {}
+    at = int(head[0]) if len(head) else 0
+    while (at := following.get(at, 0)) and at not in ordered:
+        ordered[at] = None
+    every = _once(np.concatenate([np.fromiter(ordered, np.uint64, len(ordered)), nodes]))
+    return every[~np.isin(every, head)] - offset
 
 
-def _of_subsystems(kernel: Kernel) -> U64:
+def _of_subsystems(kernel: Kernel, known: U64) -> U64:
     """By the lists of every bus and every class."""
-    heads, _ = kernel.words(
+    heads, read = kernel.words(
         [kernel.symbol(name) for name in ("bus_kset", "class_kset")], what="lists of devices"
     )
-    kset = StructArray(kernel, "struct kset", heads)
+    kset = StructArray(kernel, "struct kset", heads[read & (heads != 0)])
     _, kobject = list_entries(
         kernel,
         kset.follow("list").addresses,
@@ -99,13 +139,16 @@ def _of_subsystems(kernel: Kernel) -> U64:
     )
     private = kobject.container("struct subsys_private", "subsys.kobj")
     of_class = private["class"].true
-    found = []
+    at, node = list_entries(
+        kernel,
+        private.follow("klist_devices.k_list").addresses,
+        "struct klist_node",
+        "n_node",
+        what="the devices of buses and classes",
+    )
+    found = [known]
     for mine, knot in ((~of_class, "knode_bus"), (of_class, "knode_class")):
-        lists = private[mine].follow("klist_devices.k_list")
-        _, node = list_entries(
-            kernel, lists.addresses, "struct klist_node", "n_node", what="the devices of buses and classes"
-        )
-        owner = node.container("struct device_private", knot)["device"]
+        owner = node[mine[at]].container("struct device_private", knot)["device"]
         found.append(owner.values[owner.true].astype(np.uint64))
     return np.concatenate(found)
 
