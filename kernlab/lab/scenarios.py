@@ -167,7 +167,8 @@ SCENARIOS = {
             "net",
             "two network namespaces, sockets in every state, full queues and backlogs, routes, neighbours, XDP",
             programs=("links", "sockets"),
-            modules=("dummy", "veth", "bridge", "ipv6", "af_packet", "vsock", "udp_diag"),
+            modules=("dummy", "veth", "bridge", "ipv6", "af_packet", "vsock"),
+            settings={"SWARM": 0},
         ),
         Scenario(
             "server",

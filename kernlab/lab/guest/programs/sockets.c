@@ -2,6 +2,7 @@
  *
  *   sockets here FILE     those of the first network namespace
  *   sockets apart FILE    those of a network namespace of its own, once it has an interface veth0 with 10.77.0.2
+ *   sockets many COUNT    so many processes with 900 ends of pairs and 90 sockets of udp each
  *
  * FILE gets a line a socket: its name, inode, SO_MEMINFO's nine numbers, and of tcp its congestion control, cwnd,
  * ssthresh, rtt and rttvar in µs, pmtu and mss.
@@ -310,11 +311,30 @@ static void others(void)
     }
 }
 
+static void many(int processes)
+{
+    int pair[2], left;
+
+    for (; processes > 0; processes--)
+        if (fork() == 0) {
+            for (left = 0; left < 450 && !socketpair(AF_UNIX, left % 2 ? SOCK_DGRAM : SOCK_STREAM, 0, pair); left++)
+                ;
+            for (left = 0; left < 90 && bound("127.0.0.1", 0, SOCK_DGRAM, 0) >= 0; left++)
+                ;
+            for (;;)
+                pause();
+        }
+}
+
 int main(int words, char **word)
 {
     if (words < 3)
         return 2;
     setvbuf(stdout, NULL, _IONBF, 0);
+    if (!strcmp(word[1], "many")) {
+        many(atoi(word[2]));
+        return 0;
+    }
     if (!strcmp(word[1], "apart")) {
         int tries, server;
         if (unshare(CLONE_NEWNET))

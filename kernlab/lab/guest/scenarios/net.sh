@@ -28,6 +28,7 @@ prepare() {
     there ip route add default via 10.77.0.1 || return 1
     links multipath nexthop siblings neighbours xdp || story "links failed"
     ping -c 1 10.77.0.2 > /dev/null; ping6 -c 1 fd77::2 > /dev/null
+    sockets many "$SWARM"
     sockets here /host/out/sockets-here.read > /tmp/here 2>&1 &
     until_said kept /tmp/here && until_said kept /tmp/apart || return 1
     grep lacks /tmp/here /tmp/apart
