@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernlab.linux.containers.cgroups import in_tree
 from kernlab.linux.containers.container_names import container_name
 from kernlab.linux.containers.cpu_stat import adjusted
 from kernlab.linux.containers.pressure import DECAYS, faded, load
@@ -111,3 +112,28 @@ def test_averages_fade_as_they_are_called(decay: int, seconds: int) -> None:
     for _ in range(20 * seconds):
         average = load(average, decay, np.array([40 * 2048]))
     assert average[0] / 2048 == pytest.approx(40, abs=0.6)
+
+
+@given(st.lists(st.integers(0, 20), max_size=30))
+def test_a_tree_is_in_the_order_of_one_who_walks_it(above: list[int]) -> None:
+    """Each row behind the one above it, all below it together, the least number first; roots as they come."""
+    # Row 0 is a root; each other hangs on one before it, or is a root itself.
+    parent = [-1] + [-1 if up % 7 == 6 else up % (row + 1) for row, up in enumerate(above)]
+    level = [0] * len(parent)
+    for row, up in enumerate(parent):
+        level[row] = 0 if up < 0 else level[up] + 1
+    number = [(row * 7919) % 31 for row in range(len(parent))]
+    expected: list[int] = []
+
+    def walk(row: int) -> None:
+        expected.append(row)
+        for child in sorted(
+            (each for each in range(len(parent)) if parent[each] == row), key=number.__getitem__
+        ):
+            walk(child)
+
+    for row, up in enumerate(parent):
+        if up < 0:
+            walk(row)
+    found = in_tree(np.array(parent), np.array(level), np.array(number, dtype=np.uint64))
+    assert found.tolist() == expected

@@ -334,7 +334,7 @@ def test_a_tree_that_is_a_circle_ends(opened: Any) -> None:
 )
 def test_pages_that_are_lost_are_told(opened: Any, table: str) -> None:
     """Without the page of the root cgroup, of its memory, of its CPUs' parts: no exception but KernlabError."""
-    dump = opened("debian-7.2")
+    dump = opened("debian-6.1")
     whole = getattr(dump, table)
     place = int(whole["address"].iloc[-1])
     damaged = getattr(Overlay(dump).lose(place).dump(), table)
@@ -343,7 +343,7 @@ def test_pages_that_are_lost_are_told(opened: Any, table: str) -> None:
 
 
 def test_pressure_that_is_off_is_told(opened: Any) -> None:
-    dump = opened("debian-6.12")
+    dump = opened("debian-6.1")
     off = Overlay(dump).word(dump.symbol("psi_disabled"), 1, 4).dump().pressure
     assert len(off) == 0
     assert [str(kind) for kind in off.dtypes] == [str(kind) for kind in dump.pressure.dtypes]
@@ -352,7 +352,7 @@ def test_pressure_that_is_off_is_told(opened: Any) -> None:
 
 def test_what_a_cpu_measured_since_is_weighted_by_its_work(opened: Any) -> None:
     """One CPU that waited 4 s of 8, one idle: all of the 4 s count (collect_percpu_times); two alike count once."""
-    dump = opened("debian-6.12")
+    dump = opened("debian-6.1")
     kernel = dump.kernel
     group = dump.symbol("psi_system")
     overlay = Overlay(dump)

@@ -136,7 +136,7 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
         top = further
     top = np.where(top < len(root), top, 0)
     path = kernfs_paths(kernel, group["kn"])
-    order = _in_tree(parent, level, group["kn->id"].filled(0).astype(np.uint64))
+    order = in_tree(parent, level, group["kn->id"].filled(0).astype(np.uint64))
     place = np.empty(len(group), dtype=np.int64)
     place[order] = np.arange(len(group))
     group, moved = group[order], parent[order]
@@ -155,7 +155,7 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
     )
 
 
-def _in_tree(parent: I64, level: I64, number: U64) -> I64:
+def in_tree(parent: I64, level: I64, number: U64) -> I64:
     """Rows in this order are each followed by what is below them, the oldest first: names may be redacted."""
     size, place = np.ones(len(parent), dtype=np.int64), np.zeros(len(parent), dtype=np.int64)
     deepest = int(level.max(initial=0))
