@@ -65,3 +65,44 @@ def test_a_list_that_breaks_keeps_what_came_before(server):
         assert set(found["address"]) < set(table["address"])
         assert other in set(found["address"])
         assert any("lists of file locks" in problem for problem in found.attrs["problems"])
+
+
+def test_who_waits_made_by_hand(server):
+    """Two of the server's locks taken out of their lists: one waits for a third, the other for that one."""
+    table = server.file_locks
+    locks = {int(address): server.struct("file_lock", int(address)) for address in table["address"]}
+    link = server.kernel.find_type("struct file_lock_core").member("flc_link").offset
+    before = {address: int(lock["c.flc_link.pprev"]) for address, lock in locks.items()}
+    # Neither is next to the other, so that each leaves its list by itself.
+    second, third = next(
+        (one, other)
+        for one in locks
+        for other in locks
+        if other != one and before[other] != one + link and before[one] != other + link
+    )
+    first = next(address for address in locks if address not in (second, third))
+    overlay = Overlay(server)
+    for address in (second, third):
+        overlay.word(before[address], int(locks[address]["c.flc_link.next"] or 0))
+
+    def waits(below, above):
+        head, size = overlay.where("struct file_lock", above, "c.flc_blocked_requests.next")
+        node, _ = overlay.where("struct file_lock", below, "c.flc_blocked_member.next")
+        for place, value in ((head, node), (head + size, node), (node, head), (node + size, head)):
+            overlay.word(place, value)
+        overlay.set("struct file_lock", below, "c.flc_blocker", above)
+
+    waits(second, first)
+    waits(third, second)
+    with overlay.dump() as made:
+        found = made.file_locks
+        assert sorted(found["address"]) == sorted(table["address"])
+        row = found.index[found["address"] == first][0]
+        chain = found.loc[row : row + 2]
+        assert chain["address"].tolist() == [first, second, third]
+        assert chain["level"].tolist() == [0, 1, 2]
+        assert chain["number"].nunique() == 1
+        assert chain["waits_for"].tolist()[1:] == [first, second]
+        assert chain["waits_for_pid"].tolist()[1:] == chain["pid"].tolist()[:2]
+        assert found["level"].sum() == 3
+        assert found.attrs["problems"] == table.attrs["problems"]

@@ -1,0 +1,32 @@
+"""What was given to mount is renamed as the files themselves are; what all machines have stays."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from kernlab.redaction.mount_texts import _renamed
+
+#: A redaction that turns names into so many x.
+FOUND = SimpleNamespace(
+    map=SimpleNamespace(names=SimpleNamespace(of=lambda name, extension: b"x" * len(name)))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        (b"/srv/image/top:/srv/image/base", b"/srv/xxxxx/xxx:/srv/xxxxx/xxxx"),
+        (b"/var/lib/docker/overlay2/0a/diff", b"/var/xxx/xxxxxx/xxxxxxxx/xx/xxxx"),
+        (b"files.example.org:/export/home", b"xxxxxxxxxxxxxxxxx:/xxxxxx/xxxx"),
+        (b"//server/share", b"//xxxxxx/xxxxx"),
+        (b"scratch", b"xxxxxxx"),
+        (b"/", b"/"),
+        (b"a\\:b", b"x\\:x"),
+        # Only at the root is it what all machines have.
+        (b"/data/home", b"/xxxx/xxxx"),
+    ],
+)
+def test_names_in_a_text(text, becomes):
+    assert _renamed(FOUND, text) == becomes
