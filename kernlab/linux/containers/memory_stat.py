@@ -108,7 +108,12 @@ def _whole(kernel: Kernel, cgroups: Cgroups, group: StructArray, member: str) ->
         parts, whole = percpu_added(
             kernel, group["vmstats_percpu"], part, lambda cpu: (cpu[own],), total.shape[1]
         )
-    below, sure = cgroups.summed(np.where(none[:, None], 0, parts), whole | none)
+    parts = np.where(none[:, None], 0, parts)
+    below, sure = cgroups.summed(parts, whole | none)
+    # Before Linux commit bef8620cd8e0 ("mm: memcg: deprecate the non-hierarchical mode") (in v5.11) a cgroup of version
+    # 1 counted what is below it only where told to; what CPUs keep there is left out.
+    if group.has("use_hierarchy"):
+        below = np.where(cgroups.unified[:, None], below, parts)
     return total + below, known & sure
 
 
