@@ -91,7 +91,7 @@ def unix(truth: Truth, prefix: str = "net_") -> pd.DataFrame:
                 "path": rest[7] if len(rest) > 7 else "",
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["listening", "type", "connected", "inode", "path"])
 
 
 def netlink(truth: Truth, prefix: str = "net_") -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,16 +23,20 @@ import kernlab
 
 TCP = ("tcp", "tcp6")
 INET = (*TCP, "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 STORIES = [folder.name for folder in captures("net-*")]
 
 
-@pytest.fixture(scope="module", params=["server", *STORIES])
+@pytest.fixture(scope="module", params=["deadlock", "server", *STORIES])
 def machine(request: Any, opened: Any, dump_files: Any) -> Iterator[tuple[Any, Truth]]:
-    """A dump with its truth."""
+    """A dump with its truth: a bundled one, which has little of a network, the whole server's, captures."""
     if request.param == "server":
         yield opened("server"), dump_files("server").truth
         return
-    folder = next(folder for folder in captures("net-*") if folder.name == request.param)
+    if request.param == "deadlock":
+        folder = SAMPLES / "deadlock"
+    else:
+        folder = next(folder for folder in captures("net-*") if folder.name == request.param)
     with kernlab.open(dumps_in(folder)[0]) as dump:
         yield dump, Truth(folder / "truth.tar.xz")
 
@@ -73,7 +78,7 @@ def test_sockets_of_the_internet_are_those_of_proc(machine):
                     known &= both[theirs_column] != -1
                 different = both[known & (both[mine] != both[theirs_column])]
                 assert different.empty, (protocol, mine, different[keys].to_numpy().tolist())
-    assert seen >= 30
+    assert seen >= (30 if len(dump.netdevs) > 1 else 0)
 
 
 def test_other_sockets_are_those_of_proc(machine):
@@ -100,7 +105,7 @@ def test_unix_sockets_point_at_their_peers(machine):
     dump, _ = machine
     unix = dump.sockets[dump.sockets["protocol"] == "unix"]
     pairs = unix[unix["peer_inode"] > 0]
-    assert len(pairs) >= 6
+    assert len(pairs) >= 6 or len(dump.netdevs) == 1
     back = pairs.merge(unix, left_on="peer_inode", right_on="inode", suffixes=("", "_peer"))
     assert (back["remote"] == back["local_peer"]).all()
     connected = back[back["peer_inode_peer"].notna() & (back["state"] == "ESTABLISHED")]
