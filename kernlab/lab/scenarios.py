@@ -90,7 +90,7 @@ SCENARIOS = {
             "disks",
             "requests in a scheduler, in drivers and before a limit, a volume upon a disk that never answers, a loop "
             "device, zram",
-            modules=("null_blk", "dm_mod", "loop", "zram", "mq_deadline", "bfq"),
+            modules=("null_blk", "dm_mod", "loop", "lzo", "lzo_rle", "lz4", "zram", "mq_deadline"),
             programs=("volume",),
             disk_mib=192,
             disk_options=",throttling.iops-total=150",

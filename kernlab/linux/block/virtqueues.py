@@ -103,40 +103,46 @@ def _readable(kernel: Kernel, ring: StructArray, bus: StructArray) -> npt.NDArra
 def _descriptors(kernel: Kernel, ring: StructArray) -> tuple[U64, I64, I64]:
     """What the descriptors of some rings that are put up may be written by the device: start, length, whose."""
     count = ring["split.vring.num"].clip(0, _MOST_DESCRIPTORS).filled(0)
-    state_kind = kernel.find_type("struct vring_desc_state_split")
+    state_kind, kind = (
+        kernel.find_type("struct vring_desc_state_split"),
+        kernel.find_type("struct vring_desc"),
+    )
     count = kernel.budget.counts(count, state_kind.size, "descriptors of virtio devices")
     of = np.repeat(np.arange(len(ring)), count)
-    index = (np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)).astype(np.uint64)
-    table = ring["split.vring.desc"].filled(0).astype(np.uint64)
+    base = np.cumsum(count) - count
+    index = (np.arange(len(of)) - base[of]).astype(np.uint64)
     states = ring["split.desc_state"].filled(0).astype(np.uint64)
     state = StructArray(kernel, state_kind, states[of] + index * np.uint64(state_kind.size))
-    used = np.flatnonzero(state["data"].true)
-    of, index, indirect = of[used], index[used], state["indir_desc"].filled(0).astype(np.uint64)[used]
-    kind = kernel.find_type("struct vring_desc")
-    size = np.uint64(kind.size)
-    found: list[tuple[U64, I64, I64]] = []
-    first = True
-    for _ in range(_MOST_DESCRIPTORS):
-        if not len(of):
-            break
-        descriptor = StructArray(kernel, kind, table[of] + index * size)
-        flags = descriptor["flags"]
-        if first:
-            rows = np.flatnonzero(flags.has(_INDIRECT).true & (indirect != 0))
-            found.append(_of_tables(kernel, indirect[rows], descriptor["len"][rows], of[rows]))
-            first = False
-        found.append(_written(descriptor, ~flags.has(_INDIRECT).true, of))
-        going = flags.has(_NEXT).true & descriptor["next"].valid
-        index = descriptor["next"].filled(0).astype(np.uint64)[going]
-        of = of[going]
-        # A chain that leads out of its ring or in a circle is damage: no chain is longer than its ring.
-        inside = index < count[of].astype(np.uint64)
-        of, index = of[inside], index[inside]
-        if len(found) > int(count.max(initial=0)) + 1:
-            kernel.lost(f"{len(of):,} chains of descriptors of virtio devices do not end")
-            break
-    if not found:
-        found.append((np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)))
+    table = ring["split.vring.desc"].filled(0).astype(np.uint64)
+    # All of each ring at once: chains are followed in what was read.
+    every = StructArray(kernel, kind, table[of] + index * np.uint64(kind.size))
+    flags, following = every["flags"], every["next"].int64
+    used = state["data"].true
+    indirect = flags.has(_INDIRECT).true
+    tables = state["indir_desc"].filled(0).astype(np.uint64)
+    rows = np.flatnonzero(used & indirect)
+    # The device was given the address of the table that the driver keeps.
+    physical, status = kernel.memory.translate(tables[rows])
+    same = (status == 0) & (physical == every["addr"].filled(0).astype(np.uint64)[rows])
+    kernel.lost("tables of descriptors of virtio devices are not where the device was told", mask=~same)
+    rows = rows[same]
+    found = [_of_tables(kernel, tables[rows], every["len"][rows], of[rows])]
+    # What a chain passes is its own alone: one that meets another, or itself, is damage.
+    passed = np.zeros(len(of), dtype=bool)
+    row, met, more = np.flatnonzero(used), 0, flags.has(_NEXT).true & following.valid
+    while len(row):
+        met += int(passed[row].sum())
+        row = np.unique(row[~passed[row]])
+        passed[row] = True
+        going = row[more[row]]
+        ahead = following.values[going]
+        row = (base[of[going]] + ahead)[ahead < count[of[going]]]
+    if met:
+        kernel.lost(
+            f"descriptors of virtio devices: {met:,} links lead to what was met before, and were not followed"
+        )
+    rows = np.flatnonzero(passed)
+    found.append(_written(every[rows], ~indirect[rows], of[rows]))
     start, length, whose = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return start, length, whose
 

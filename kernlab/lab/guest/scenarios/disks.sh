@@ -1,6 +1,6 @@
 # Everything that a request can be on its way to: a driver, a scheduler, a limit; volumes, a loop device and zram.
-# null_blk answers when it was told to, which is an hour after: what it was given stays where it is.
-answer=3600000000000
+# null_blk answers two seconds after it was asked, four requests at a time: what more there is waits somewhere.
+answer=2000000000
 slow_disk() { # slow_disk FOLDER: a disk of null_blk, the name of which is told
     mkdir /sys/kernel/config/nullb/$1
     cd /sys/kernel/config/nullb/$1
@@ -21,13 +21,14 @@ prepare() {
     dd if=/dev/zero of=/tmp/ledger/journal bs=1M count=64 && sync -f /tmp/ledger
     story "a file lies on the slow disk"
     dd if=/dev/zero of=/tmp/container.img bs=1M count=16 && losetup /dev/loop0 /tmp/container.img || return 1
-    echo 32M > /sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0 || return 1
+    { echo 32M > /sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0; } || story "no zram"
     slow_disk orders || return 1
     orders=$made
     slow_disk stock || return 1
     stock=$made
     slow_disk parcels || return 1
     parcels=$made
+    story "three disks are slow"
     volume kernlab-vault /dev/$parcels || return 1
     echo "$orders $stock $parcels" > /host/out/slow_disks
     # Four requests are the driver's, as many as it can do; the scheduler has the others.
@@ -35,9 +36,9 @@ prepare() {
     actors io orders /dev/$orders 7 4 random &
     # No scheduler: who comes later waits for a tag.
     echo none > /sys/block/$stock/queue/scheduler
-    actors io stock /dev/$stock 3 8 read &
+    actors io stock /dev/$stock 6 8 read &
     actors io vault /dev/dm-0 3 16 write &
-    story "null_blk has what it never answers"
+    story "the slow disks have more to do than they can"
     # A control group that may read one byte a second.
     echo +io > /sys/fs/cgroup/cgroup.subtree_control
     mkdir /sys/fs/cgroup/tenant
