@@ -110,3 +110,46 @@ def test_what_was_freed_or_lost_is_not_shown(io):
     assert len(found) == 5
     assert found.set_index("sector")["state"][queue] == "completed"
     assert found.attrs["problems"] == []
+
+
+def test_lists_tell_where_a_request_is(io):
+    """Requests of the sample are laid on the lists of their queues, which are empty there."""
+    rows = io.inflight
+    requests = [int(address) for address in rows["address"]]
+    one = io.struct("request", requests[0])
+    hardware, queue = int(one["mq_hctx"]), int(one["q"])
+    node = io.kernel.find_type("struct request").member("queuelist").offset
+    lists = {
+        requests[0]: ("dispatch", io.struct("blk_mq_hw_ctx", hardware)["dispatch"]),
+        requests[1]: ("requeued", io.struct("request_queue", queue)["requeue_list"]),
+        requests[2]: ("queued", io.struct("blk_mq_ctx", int(one["mq_ctx"]))["rq_lists"][0]),
+    }
+    overlay = Overlay(io)
+    for request, (_, head) in lists.items():
+        where = int(head)
+        overlay.set("struct request", request, "state", 0)
+        for address in (where, request + node):
+            other = request + node if address == where else where
+            overlay.word(address, other).word(address + 8, other)
+    # On no list: its thread is about to put it somewhere.
+    overlay.set("struct request", requests[3], "state", 0)
+    overlay.word(requests[3] + node, requests[3] + node)
+    found = overlay.dump().inflight.set_index("address")["state"]
+    assert found[requests[:3]].tolist() == ["dispatch", "requeued", "queued"]
+    assert found[requests[3:]].tolist() == ["allocated", "driver", "driver"]
+
+
+def test_a_bio_that_waits_for_its_part_is_shown(io):
+    """Who ends a bio (bio_chain_endio) says that it is a part of another, which no request has."""
+    objects = io.slab_objects("bio-192")
+    whole = int(objects["address"][objects["allocated"].fillna(False)].iloc[0])
+    assert whole not in set(io.inflight["bio"].astype("uint64"))
+    first = int(io.inflight["bio"].iloc[0])
+    overlay = Overlay(io).set("struct bio", first, "bi_end_io", io.symbol("bio_chain_endio"))
+    overlay.set("struct bio", first, "bi_private", whole)
+    found = overlay.dump().inflight
+    waiting = found[found["state"] == "waiting"]
+    assert waiting["bio"].astype("uint64").tolist() == [whole]
+    assert waiting["address"].isna().tolist() == [True]
+    assert waiting["disk"].tolist() == [io.structs("bio", [whole])["bi_bdev->bd_disk->disk_name"][0]]
+    assert len(found) == 7
