@@ -104,6 +104,22 @@ def test_odd_machines(folder):
         assert equal > 60
         assert {pid for pid, *_ in different} <= set(_MOVES)
         assert len(different) <= 3
+        holders = dump.files[dump.files["comm"] == "holders"]
+        if len(holders):
+            # A thread of it has files of its own, which /proc/PID/fd does not list.
+            tid = holders["task"].map(dump.tasks.set_index("address")["pid"])
+            assert set(holders.loc[tid != holders["pid"], "path"]) - set(
+                holders.loc[tid == holders["pid"], "path"]
+            ) == {"/proc/version"}
+            details = set(holders["detail"])
+            assert {
+                "count 1193046",
+                "watches 8,9,11",
+                "watches nothing",
+                "mask 0000000000004200",
+                "pid 1",
+            } <= details
+            assert {"12 bytes, 1 readers, 1 writers", "2 watches, 2 events"} <= details
 
 
 def test_a_file_that_cannot_be_read_keeps_its_row(opened):
