@@ -78,7 +78,7 @@ def test_samples(machine_of, name):
 
 
 @pytest.mark.parametrize(
-    "folder", captures("*odd-*") + captures("*containers-*"), ids=lambda folder: folder.name
+    "folder", captures("*odd*") + captures("*containers-*"), ids=lambda folder: folder.name
 )
 def test_captures(folder):
     with kernlab.open(dumps_in(folder)[0]) as dump:
