@@ -23,7 +23,7 @@ from kernlab.formats.elf_core import (
     note,
 )
 from kernlab.linux.page_cache import WORDS, PageState
-from kernlab.linux.user_memory import BATCH, Area, UserMemory
+from kernlab.linux.user_memory import BATCH, LARGEST, Area, UserMemory
 from kernlab.linux.user_registers import ThreadRegisters, user_registers
 from kernlab.util.progress import progress
 
@@ -83,6 +83,11 @@ def write_core(
             for start, end in memory.windows(area):
                 _write_window(writer, memory, area, start, end, saved)
                 bar.advance(end - start)
+            if area.end - area.start > LARGEST:
+                saved.miss(area.start + LARGEST, area.end, PageState.UNKNOWN)
+                problems.append(
+                    f"the area at {area.start:#x} is so large that it must be damaged: its end is left out"
+                )
     saved.file_bytes = writer.finish()
     return saved, problems
 

@@ -33,6 +33,8 @@ _VM_IO, _VM_PFNMAP, _VM_HUGETLB = 0x4000, 0x400, 0x400000
 
 #: Bytes of address space whose page tables are looked at together: a million pages.
 WINDOW = 1 << 32
+#: Of an area that is larger (sanitizers' shadow memory has half as much) the rest is not looked at: it is damaged.
+LARGEST = 1 << 45
 #: So much more is walked with it, for the areas behind it.
 _NEIGHBOURS = 1 << 30
 #: Pages that are read together.
@@ -366,6 +368,7 @@ class UserMemory:
         return PageExcluded(f"the page at {address:#x} of this process is {why}", address)
 
     def windows(self, area: Area) -> Iterator[tuple[int, int]]:
-        """An area in pieces whose page tables are looked at together."""
-        for start in range(area.start, area.end, WINDOW):
-            yield start, min(start + WINDOW, area.end)
+        """An area in pieces whose page tables are looked at together, up to `LARGEST` of it."""
+        end = min(area.end, area.start + LARGEST)
+        for start in range(area.start, end, WINDOW):
+            yield start, min(start + WINDOW, end)

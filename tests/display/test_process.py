@@ -276,6 +276,20 @@ def test_damage_is_told(below, mm, tmp_path, member):
             assert any("not known" in reason for reason in saved.missing["reason"])
 
 
+def test_an_area_without_an_end_is_no_hang(below, tmp_path, monkeypatch):
+    # Less than the 32 TiB that are looked at, which take some seconds.
+    for module in ("user_memory", "process_core"):
+        monkeypatch.setattr(f"kernlab.linux.{module}.LARGEST", 1 << 38)
+    overlay = Overlay(below)
+    last = below.process(PID).maps.iloc[-2]
+    overlay.set("struct vm_area_struct", int(last["address"]), "vm_end", (1 << 55) - (1 << 20))
+    with overlay.dump() as dump:
+        saved = dump.process(PID).save_core(tmp_path / "core")
+        assert any("must be damaged" in problem for problem in saved.problems)
+        assert saved.missing["size_bytes"].max() > 1 << 54
+        assert saved.file_bytes < 1 << 20
+
+
 def test_a_redacted_dump_has_none_of_it(dump_files, mm, tmp_path):
     with kernlab.open(dump_files("debian-6.1").vmcore, redact="share") as dump:
         process = dump.process(PID)
