@@ -42,6 +42,14 @@ _PARTS = {
 _COUNTED = ("zones", "nodes", "vmstat", "meminfo")
 
 
+def disks(group):
+    """The structs that count what each disk of groups of requests (struct blkcg_gq) read and wrote."""
+    queue = group.follow("q")
+    if queue.has("disk"):
+        return queue.follow("disk").follow("part0")
+    return queue.follow("backing_dev_info").follow("owner").container("struct hd_struct", "__dev")
+
+
 @pytest.fixture(scope="module", params=DUMPS)
 def pair(request, opened):
     """(the dump of a kernel for one CPU, the dump of a machine that has only CPU 0, the whole one)."""
@@ -60,6 +68,11 @@ def pair(request, opened):
         (node, ("per_cpu_nodestats",)),
         (cache, ("cpu_slab", "cpu_sheaves")),
         (descriptors(kernel)[1], ("kstat_irqs",)),
+        (below.cgroups.kern.structs, ("rstat_cpu", "rstat_base_cpu")),
+        (below.cgroup_memory.kern.structs, ("vmstats_percpu",)),
+        (below.pressure.kern.structs[:1], ("pcpu",)),
+        (below.cgroup_io.kern.structs, ("iostat_cpu",)),
+        (disks(below.cgroup_io.kern.structs), ("bd_stats", "dkstats")),
     ):
         for member in filter(structs.has, members):
             pointer = structs[member]
