@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
-from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 
@@ -57,24 +54,3 @@ def word_or_none(kernel: Kernel, name: str, size: int = 1) -> int | None:
 def setting(kernel: Kernel, name: str) -> bool:
     """A module's parameter that is a bool; False where it is not known."""
     return bool(word_or_none(kernel, name))
-
-
-def missing(count: int) -> list[str | None]:
-    """Nothing is known."""
-    return [None] * count
-
-
-def bits(column: Column) -> list[int | None]:
-    """Flags as Python's integers."""
-    values: list[int | None] = column.tolist()
-    return values
-
-
-def joined(*parts: str | None) -> str | None:
-    """All of them, None where one is not known."""
-    return None if None in parts else "".join(part for part in parts if part)
-
-
-def every(structs: StructArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which structs are there."""
-    return structs.valid
