@@ -248,7 +248,7 @@ def test_kfence_is_as_the_guest_said(folder):
     theirs = kfence(truth)
     with kernlab.open(dumps_in(folder)[0]) as dump:
         found = dump.kfence.set_index("number")
-        assert len(found) == len(theirs) == 255
+        assert len(found) == len(theirs) > 60
         still = 0
         for number, told in theirs.items():
             mine = found.loc[number]
@@ -267,7 +267,7 @@ def test_kfence_is_as_the_guest_said(folder):
                     assert mine[f"{what}_when"].value // 1000 == when // 1000
                     assert mine[f"{what}_stack"].endswith(" < ".join(stack))
             still += 1
-        assert still > 200
+        assert still > 0.75 * len(theirs)
         # The pool's pages stand among those of slabs: in use are those that the pool says are.
         used = dump.kfence.query("state == 'allocated'")
         rows = dump.slab_objects()

@@ -192,7 +192,8 @@ def test_debian_notes_neither(opened, name):
 
 @pytest.mark.parametrize("folder", OWN or [None], ids=lambda folder: folder and folder.name)
 def test_pages_are_whose_the_guest_said(folder):
-    """By frame: nearly all that the guest listed are still allocated, and then every field is the same."""
+    """By frame: most that the guest listed are still allocated (its list came before the truth was written to a disk),
+    and of these every field is the same."""
     if folder is None:
         pytest.skip(NONE)
     theirs = page_owners(Truth(folder / "truth.tar.xz")).set_index("pfn")
@@ -200,7 +201,7 @@ def test_pages_are_whose_the_guest_said(folder):
         ours = dump.page_owner.set_index("pfn")
         both = ours.join(theirs, rsuffix="_told", how="inner")
         same = both[both["when"].astype("int64") == both["ts_ns"]]
-        assert len(same) > 0.9 * len(theirs)
+        assert len(same) > 0.8 * len(theirs) > 10_000
         for name in ("order", "gfp_mask", "pid", "tgid", "comm", "stack"):
             assert (same[name] == same[f"{name}_told"]).all(), name
 
