@@ -87,15 +87,6 @@ SCENARIOS = {
             disk_options=",throttling.iops-total=150",
         ),
         Scenario(
-            "disks",
-            "requests in a scheduler, in drivers and before a limit, a volume upon a disk that never answers, a loop "
-            "device, zram",
-            modules=("null_blk", "dm_mod", "loop", "lzo", "lzo_rle", "lz4", "zram", "mq_deadline"),
-            programs=("volume",),
-            disk_mib=192,
-            disk_options=",throttling.iops-total=150",
-        ),
-        Scenario(
             "flight",
             "a flight recorder is on, a program leaks, reclaim thrashes, the disk slows, the OOM killer strikes, panic",
             memory_mib=640,

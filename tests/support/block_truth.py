@@ -48,3 +48,9 @@ def inflight(truth: Truth) -> dict[str, tuple[int, int]]:
         reads, writes = numbers.split()
         found[name] = (int(reads), int(writes))
     return found
+
+
+def attribute(truth: Truth, name: str) -> dict[str, str]:
+    """What one file of /sys/block/*/ says of each disk, {} where the guest did not tell."""
+    lines = truth.lines(name) if name in truth.files else []
+    return dict(line.split(": ", 1) for line in lines)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from conftest import SAMPLES
-from support.block_truth import DISKSTATS, diskstats, partitions
+from support.block_truth import DISKSTATS, attribute, diskstats, partitions
+from support.captures import captures, dumps_in
 from support.overlay import Overlay
 from support.truth import Truth
 
@@ -147,3 +148,38 @@ def test_a_torn_list_costs_nothing_but_the_order(opened):
     assert torn.disks["name"].tolist()[:3] == ["vda", "vdb", "loop0"]
     assert sorted(torn.disks["name"]) == sorted(dump.disks["name"])
     assert any("the devices of the class block" in problem for problem in torn.disks.attrs["problems"])
+
+
+#: What sysfs says of a disk (its file in the truth) and what the table calls it.
+ATTRIBUTES = {
+    "block_nr_requests": "queue_depth",
+    "block_rotational": "rotational",
+    "block_logical_block_size": "block_bytes",
+    "block_ro": "readonly",
+    "block_removable": "removable",
+}
+
+
+@pytest.mark.parametrize("folder", captures(), ids=lambda folder: folder.name)
+def test_disks_of_captures(folder):
+    """What no one used since the truth is exact, and sysfs says of each disk what the table does."""
+    truth = Truth(folder / "truth.tar.xz")
+    if "diskstats" not in truth.files:
+        pytest.skip("this guest did not say what its disks counted")
+    with kernlab.open(dumps_in(folder)[0]) as dump:
+        ours = dump.disks.set_index("name")
+    theirs = diskstats(truth).set_index("name")
+    assert ours.index.tolist() == theirs.index.tolist()
+    still = (ours[["reads", "writes"]].astype("int64") == theirs[["reads", "writes"]]).all(axis=1)
+    for column in set(COUNTS):
+        assert ours[column][still].tolist() == theirs[column][still].tolist(), column
+    for column in ("read", "write", "discard", "flush"):
+        assert milliseconds(ours[f"{column}_time"][still]).tolist() == theirs[f"{column}_ms"][still].tolist()
+    for name, column in ATTRIBUTES.items():
+        for disk, value in attribute(truth, name).items():
+            known = ours.loc[disk, column]
+            assert pd.isna(known) or int(known) == int(value), (disk, column)
+    for disk, value in attribute(truth, "block_scheduler").items():
+        chosen = ours.loc[disk, "scheduler"]
+        # sysfs marks the one that is chosen, and says "none" of drivers that take bios.
+        assert f"[{chosen}]" in value or (pd.isna(chosen) and value == "none")
