@@ -164,13 +164,8 @@ def _limits(kernel: Kernel, throttle: StructArray) -> dict[str, Column]:
     found: dict[str, Column] = {}
     for first, member, size in ((0, "bps", 8), (2, "iops", 4)):
         # Before Linux commit bf20ab538c81 ("blk-throttle: remove CONFIG_BLK_DEV_THROTTLING_LOW") (in v6.10) there were
-        # two kinds of limits, and what was set apart from what holds.
-        path = f"{member}_conf" if throttle.has(f"{member}_conf") else member
-        each = (
-            2
-            if kernel.types.enumerator_or_none("LIMIT_MAX") is not None and throttle.has(f"{member}_conf")
-            else 1
-        )
+        # two kinds of limits, of which the second is the one that holds.
+        path, each = member, 1 if kernel.types.enumerator_or_none("LIMIT_MAX") is None else 2
         for index in range(2):
             name = LIMITS[first + index]
             if not throttle.has(path):
