@@ -18,7 +18,7 @@ PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs pictures test fuzz lint types format bench extension samples test-lab hooks clean distclean
+.PHONY: help setup demo docs pictures test test-seeds fuzz lint types format bench extension samples test-lab hooks clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: lint types $(READY) ## everything a change must pass: ruff, mypy, import-l
 ifneq ($(NOTEBOOKS),)
 	$(BIN)/python -m pytest --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
 endif
+
+test-seeds: $(READY) ## the large matrices of the tests (kernel options, damage) on every dump, not each case on one of them
+	for seed in 1 2 3; do KERNLAB_SEED=$$seed $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/configurations tests/damage || exit 1; done
 
 fuzz: $(READY) ## damaged dumps by the thousand (tests/fuzz/README.md): CASES=1000 or SECONDS=600, SEED=7, CASE='name'
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(CASES),--cases $(CASES)) $(if $(SECONDS),--seconds $(SECONDS)) \

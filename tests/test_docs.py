@@ -235,3 +235,16 @@ def test_it_works_from_a_folder(site: Built, reader: Any) -> None:
     reader.goto(f"{(site.html / 'search.html').as_uri()}?q=deadlock")
     reader.locator("#search-results li a").first.wait_for()
     assert reader.said == []
+
+
+def test_every_table_is_in_the_readme() -> None:
+    """Where people look first; by group, in the order of `dump.tables`' own list."""
+    from kernlab.dump import TABLES
+
+    part = (ROOT / "README.md").read_text("utf-8").partition("## Every table\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([^|]+) \| (`.+`) \|$", part, re.MULTILINE))
+    groups: dict[str, list[str]] = {}
+    for name, entry in TABLES.items():
+        groups.setdefault(columns.GROUPS[entry.group].title, []).append(f"`{name}`")
+    found = {title: cell for title, cell in rows.items() if title != "about"}
+    assert found == {title: ", ".join(names) for title, names in groups.items()}

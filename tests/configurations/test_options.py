@@ -9,6 +9,7 @@ import pytest
 from configurations.asked import Name, noted, of_absence
 from configurations.options import OPTIONS, Changed, Empty, Expected, Others, Refused
 from support.absent import Absence
+from support.seed import in_turn
 
 from kernlab.dump import TABLES as EVERY
 from kernlab.errors import KernlabError
@@ -103,10 +104,12 @@ def asked(opened):
     return once
 
 
-@pytest.mark.parametrize("name", DUMPS)
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize(("name", "option"), in_turn(DUMPS, OPTIONS))
 def test_without(opened, asked, name, option):
-    """One option at a time: nothing raises what is no KernlabError, no number is another, no problem is false."""
+    """One option at a time, each on one of the dumps (support/seed.py).
+
+    Nothing raises what is no KernlabError, no number is another, no problem is false.
+    """
     below, chosen = opened(name), OPTIONS[option]
     hidden = of_absence(chosen.absence)
     # What does not ask for any of it cannot be another.

@@ -1,23 +1,21 @@
 """No table loses a cell or a row to a missing page without a word in attrs["problems"], whichever page it is.
 
-Each table is tried on one of the dumps, on the next one with the next KERNLAB_SEED (a number).
+Each table is tried on one of the dumps (support/seed.py).
 """
 
 from __future__ import annotations
 
-import os
-
 import pandas as pd
 import pytest
 from support.missing_pages import differs, make, record, samples, silent, tables
+from support.seed import SEED, in_turn
 
 from kernlab.util import losses
 
 DUMPS = ("debian-6.1", "debian-6.12", "debian-7.2", "debian-5.10")
-SEED = int(os.environ.get("KERNLAB_SEED", "0"))
 PAGES = 4
 
-CASES = [(DUMPS[(place + SEED) % len(DUMPS)], name) for place, name in enumerate(tables())]
+CASES = in_turn(DUMPS, tables())
 
 
 @pytest.mark.parametrize(("dump", "name"), CASES)

@@ -1,0 +1,16 @@
+"""Which part of a large matrix runs: each case on one dump, on the next one with the next KERNLAB_SEED (a number).
+
+`make test-seeds` runs all of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+SEED = int(os.environ.get("KERNLAB_SEED", "0"))
+
+
+def in_turn(dumps: Sequence[str], cases: Iterable[str]) -> list[tuple[str, str]]:
+    """(dump, case): the cases dealt out to the dumps."""
+    return [(dumps[(place + SEED) % len(dumps)], case) for place, case in enumerate(cases)]
