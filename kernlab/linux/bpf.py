@@ -165,7 +165,10 @@ def _of_cgroups(kernel: Kernel) -> list[tuple[int, str]]:
             kernel, head["first"].filled(0).astype(np.uint64), what="programs of cgroups"
         )
     else:
-        index, node = list_nodes(kernel, head.addresses, what="programs of cgroups")
+        # Those of version 1 take no programs: their lists were never made.
+        made = np.flatnonzero(head["next"].filled(1) != 0)
+        index, node = list_nodes(kernel, head.addresses[made], what="programs of cgroups")
+        index = made[index]
     entry = StructArray(kernel, "struct bpf_prog_list", node)
     linked = entry.follow("link")["link.prog"]
     direct = entry["prog"]

@@ -73,6 +73,8 @@ def pair(request, opened):
         (below.pressure.kern.structs[:1], ("pcpu",)),
         (below.cgroup_io.kern.structs, ("iostat_cpu",)),
         (disks(below.cgroup_io.kern.structs), ("bd_stats", "dkstats")),
+        (below.structs("struct request_queue", below.disks["queue"].unique()), ("queue_ctx",)),
+        (below.netdevs.kern.structs, ("lstats", "tstats", "dstats", "core_stats", "pcpu_refcnt")),
     ):
         for member in filter(structs.has, members):
             pointer = structs[member]
