@@ -33,27 +33,29 @@ def devices(kernel: Kernel) -> StructArray:
     followed in both directions, from all places at once: on a large machine it is thousands long, and where it is
     damaged, nearly all of it is found. Raises KernlabError where no way leads to any device.
     """
+    why: list[str] = []
     with kernel.watched() as losses:
-        known = _attempt(kernel, _of_subsystems, np.zeros(0, dtype=np.uint64))
+        known = _attempt(kernel, _of_subsystems, np.zeros(0, dtype=np.uint64), why)
         # A variable, and the parent of many.
         start = kernel.symbols.get("platform_bus")
         known = _once(np.concatenate([known, np.array([start] if start else [], dtype=np.uint64)]))
         if losses:
             known = _relatives(kernel, known)
-        known = _attempt(kernel, _listed, known)
+        known = _attempt(kernel, _listed, known, why)
     if losses:
         known = _relatives(kernel, known)
     if not len(known):
-        raise KernlabError("no device can be found: neither the list of all nor those of buses can be read")
+        raise KernlabError(f"no device can be found: {'; '.join(why) or 'all lists of them are empty'}")
     return StructArray(kernel, "struct device", known)
 
 
-def _attempt(kernel: Kernel, way: Callable[[Kernel, U64], U64], known: U64) -> U64:
-    """The devices that one way adds to those that are `known`; one that fails adds none, and is told."""
+def _attempt(kernel: Kernel, way: Callable[[Kernel, U64], U64], known: U64, why: list[str]) -> U64:
+    """The devices that one way adds to those that are `known`; one that fails adds none, is told, and says `why`."""
     try:
         return way(kernel, known)
     except KernlabError as error:
         kernel.lost(f"devices: one of the ways to find them failed: {error}")
+        why.append(str(error))
         return known
 
 

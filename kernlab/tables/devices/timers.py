@@ -46,13 +46,15 @@ def timers(kernel: Kernel) -> pd.DataFrame:
     5    0  standard            ima_keys_handler 0 days 00:03:34.124000
     """
     found: list[tuple[str, Timers]] = []
+    why: list[str] = []
     for kind, find in _KINDS:
         try:
             found.append((kind, find(kernel)))
         except KernlabError as error:
-            kernel.lost(f"timers of the kind {kind}: {error}")
+            why.append(f"timers of the kind {kind}: {error}")
     if not found:
-        raise KernlabError("no timer can be found: neither the wheels nor the hrtimers can be read")
+        raise KernlabError(f"no timer can be found: {'; '.join(why)}")
+    kernel.lost(*why)
     cpu = np.concatenate([part.cpu for _, part in found])
     base = np.concatenate([part.base for _, part in found])
     left = _together([part.left for _, part in found])
