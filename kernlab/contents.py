@@ -46,6 +46,8 @@ class Contents:
         "Leads: what looks wrong with the machine, with evidence and the cell that shows more.",
     )
 
+    # Processes and locks.
+
     tasks: lazy[Frame] = lazy(
         "kernlab.tables.processes.tasks:tasks", "Threads, one row each, and the idle task of each CPU."
     )
@@ -74,12 +76,6 @@ class Contents:
         "Locks that are waited for or held, one row each, with holder and waiters.",
     )
 
-    # Processes: credentials, signals, keys, what they held.
-
-    process: view[OpenProcess] = view(
-        "kernlab.display.processes.process:OpenProcess",
-        "What one process held: arguments, environment, memory, a core file for gdb.",
-    )
     credentials: lazy[Frame] = lazy(
         "kernlab.tables.processes.credentials:credentials",
         "As whom each thread acts: users, groups, capabilities, what confines it.",
@@ -96,14 +92,12 @@ class Contents:
         "kernlab.tables.processes.signal_actions:signal_actions",
         "What programs do with signals: handlers, and what they ignore.",
     )
-    file: view[OpenFile] = view(
-        "kernlab.display.processes.file:OpenFile",
-        "What the page cache held of one file, with its holes marked.",
-    )
     keys: lazy[Frame] = lazy(
         "kernlab.tables.processes.keys:keys",
         "The kernel's keys and keyrings, without what they hold (/proc/keys).",
     )
+
+    # Memory.
 
     memory: lazy[pd.DataFrame] = lazy(
         "kernlab.tables.memory.memory:memory",
@@ -179,8 +173,6 @@ class Contents:
         """Where a value, some bytes or pointers to something stand in memory, and whose they are."""
         raise NotImplementedError
 
-    # Who allocated it.
-
     page_owner: lazy[Frame] = lazy(
         "kernlab.tables.memory.page_owner:page_owner",
         "Who allocated each page, where the kernel was told to note it (page_owner=on).",
@@ -189,7 +181,6 @@ class Contents:
         "kernlab.tables.memory.allocations:allocations",
         "What each place in the kernel's source has allocated and not freed (/proc/allocinfo).",
     )
-
     kfence: lazy[Frame] = lazy(
         "kernlab.tables.memory.kfence:kfence",
         "Objects of KFENCE's pool, with who allocated and who freed each.",
@@ -336,6 +327,18 @@ class Contents:
 
     # The system.
 
+    info: lazy[pd.Series[Any]] = lazy(
+        "kernlab.tables.system.info:info", "What the dump is and how the machine died."
+    )
+    log: lazy[pd.DataFrame] = lazy(
+        "kernlab.tables.system.log:log", "The kernel's log (dmesg), one row per printk record."
+    )
+    modules: lazy[Frame] = lazy(
+        "kernlab.tables.system.modules:modules", "Loaded kernel modules, one row each."
+    )
+    symbols: lazy[Frame] = lazy(
+        "kernlab.tables.system.symbols:symbols", "Symbols of the kernel and its modules (kallsyms)."
+    )
     cmdline: lazy[pd.DataFrame] = lazy(
         "kernlab.tables.system.cmdline:cmdline",
         "The kernel's command line, one parameter a row, and who took it.",
@@ -359,18 +362,8 @@ class Contents:
         "kernlab.tables.system.dmi:dmi",
         "What the firmware says of the machine: vendor, product, BIOS, board (/sys/class/dmi/id).",
     )
-    info: lazy[pd.Series[Any]] = lazy(
-        "kernlab.tables.system.info:info", "What the dump is and how the machine died."
-    )
-    log: lazy[pd.DataFrame] = lazy(
-        "kernlab.tables.system.log:log", "The kernel's log (dmesg), one row per printk record."
-    )
-    modules: lazy[Frame] = lazy(
-        "kernlab.tables.system.modules:modules", "Loaded kernel modules, one row each."
-    )
-    symbols: lazy[Frame] = lazy(
-        "kernlab.tables.system.symbols:symbols", "Symbols of the kernel and its modules (kallsyms)."
-    )
+
+    # What is no table: plots, widgets, structs, traces.
 
     plot: view[Plots] = view("kernlab.plots:Plots", "Plots of this dump: dump.plot.memory().")
     explorer: view[OpenExplorer] = view(
@@ -395,6 +388,14 @@ class Contents:
     )
     stack: view[OpenStack] = view(
         "kernlab.display.stacks.stack:OpenStack", "One thread's stack, as the kernel prints a call trace."
+    )
+    process: view[OpenProcess] = view(
+        "kernlab.display.processes.process:OpenProcess",
+        "What one process held: arguments, environment, memory, a core file for gdb.",
+    )
+    file: view[OpenFile] = view(
+        "kernlab.display.processes.file:OpenFile",
+        "What the page cache held of one file, with its holes marked.",
     )
     clocks: lazy[pd.DataFrame] = lazy(
         "kernlab.traces.clock.table:clocks", "Clocks of log, traces and tasks, on one axis."
