@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernlab.linux.allocations.kfence import IN_USE, kfence_objects
+from kernlab.linux.allocations.kfence import IN_USE, kfence_objects, states
 from kernlab.linux.slab_pages import ALLOCATED, UNKNOWN
 from kernlab.redaction.found import Found
 
@@ -36,7 +36,7 @@ def _sampled(found: Found) -> None:
     objects = kfence_objects(kernel)
     if objects is None:
         return
-    state, place = objects["state"], objects["addr"]
+    state, place = states(objects), objects["addr"]
     free = place.valid & ~np.isin(state.filled(IN_USE[0]), IN_USE)
     page = place.values[free].astype(np.uint64) & ~np.uint64(kernel.page_size - 1)
     found.edits.zero(page, kernel.page_size, "freed slab object")

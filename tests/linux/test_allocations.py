@@ -18,6 +18,7 @@ from support.truth import Truth
 
 import kernlab
 from kernlab.linux.allocations.depot import frames
+from kernlab.linux.allocations.kfence import ALLOCATED, FREED, UNUSED, kfence_objects, states
 
 NOTED = captures("odd-*")
 NONE = "KERNLAB_LAB_CAPTURES names no capture of the story odd with slub_debug=U"
@@ -161,6 +162,23 @@ def test_the_pool_of_kfence(opened, name):
     )
     assert found.iloc[2][["object", "size_bytes", "cache", "alloc_stack", "alloc_when"]].isna().all()
     assert found.dtypes.astype(str).to_dict() == dump.kfence.dtypes.astype(str).to_dict()
+
+
+def test_states_of_kfence_before_there_were_four(opened, monkeypatch):
+    """Before 6.12 what is freed was number 2, and is not in use: neither here nor to redaction."""
+    heap, _ = sampled(opened("debian-6.12"))
+    size = opened("debian-6.12").kernel.find_type("struct kfence_metadata").size
+    heap.member("struct kfence_metadata", heap.base + 10 * PAGE + size, "state", 2)
+    with heap.dump() as changed:
+        kernel = changed.kernel
+        four = kernel.types.enumerator_or_none
+        assert changed.kfence["state"].tolist() == ["allocated", "rcu_freeing", "unused"]
+        monkeypatch.setattr(
+            kernel.types, "enumerator_or_none", lambda name: None if "RCU_FREEING" in name else four(name)
+        )
+        objects = kfence_objects(kernel)
+        assert objects is not None
+        assert states(objects).tolist()[:3] == [ALLOCATED, FREED, UNUSED]
 
 
 def test_a_stack_of_kfence_that_is_damaged(opened):

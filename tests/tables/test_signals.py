@@ -70,8 +70,8 @@ def test_kinds_of_entries(opened, name):
     shared, _ = overlay.where("struct task_struct", other, "signal")
     shared = int.from_bytes(below.read(shared, 8), "little")
     shared, _ = overlay.where("struct signal_struct", shared, "shared_pending.list")
-    entries = [heap.alloc(128) for _ in range(3)]
-    for ring in ([head, *entries[:2]], [shared, entries[2]]):
+    entries = [heap.alloc(128) for _ in range(5)]
+    for ring in ([head, *entries[:2], *entries[3:]], [shared, entries[2]]):
         for at, node in enumerate(ring):
             write = heap.word if node in entries else overlay.word
             write(node, ring[(at + 1) % len(ring)])
@@ -80,6 +80,9 @@ def test_kinds_of_entries(opened, name):
         (entries[0], 11, 1, 0xDEAD0000, 0),
         (entries[1], 34, -6, 7, 1000),
         (entries[2], 15, 0, 1, 0),
+        # A timer's number is no pid, and SIGCHLD may come from the kernel itself.
+        (entries[3], 35, -2, 77, 78),
+        (entries[4], 17, 0x80, 0, 0),
     ):
         members = {"si_signo": signo, "si_code": code}
         if code > 0:
@@ -90,16 +93,16 @@ def test_kinds_of_entries(opened, name):
             heap.member(kind, entry, f"info.{name}", value)
     with heap.dump() as dump:
         rows = dump.queued_signals
-        assert rows["pid"].tolist() == [tasks["pid"].iloc[0]] * 2 + [tasks["pid"].iloc[1]]
-        assert rows["signal"].tolist() == ["SIGSEGV", "SIGRTMIN+2", "SIGTERM"]
-        assert rows["code"].tolist() == ["SEGV_MAPERR", "SI_TKILL", "SI_USER"]
-        assert rows["shared"].tolist() == [False, False, True]
+        assert rows["pid"].tolist() == [tasks["pid"].iloc[0]] * 4 + [tasks["pid"].iloc[1]]
+        assert rows["signal"].tolist() == ["SIGSEGV", "SIGRTMIN+2", "SIGRTMIN+3", "SIGCHLD", "SIGTERM"]
+        assert rows["code"].tolist() == ["SEGV_MAPERR", "SI_TKILL", "SI_TIMER", "SI_KERNEL", "SI_USER"]
+        assert rows["shared"].tolist() == [False] * 4 + [True]
         assert rows["from_pid"].dropna().tolist() == [7, 1]
         assert rows["from_uid"].dropna().tolist() == [1000, 0]
         assert [int(a) for a in rows["fault_address"].dropna()] == [0xDEAD0000]
         queued = dump.signals.set_index("pid")["queued"]
-        assert queued[rows["pid"]].tolist() == [2, 2, 1]
-        assert queued.sum() == 3 + sum(tasks["tgid"].iloc[1] == below.tasks["tgid"]) - 1
+        assert queued[rows["pid"]].tolist() == [4, 4, 4, 4, 1]
+        assert queued.sum() == 5 + sum(tasks["tgid"].iloc[1] == below.tasks["tgid"]) - 1
     # A queue that leads nowhere costs its own entries, and is said to.
     overlay.word(head, 0xDEAD0000)
     with heap.dump() as dump:

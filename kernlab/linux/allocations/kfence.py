@@ -12,11 +12,12 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.allocations.depot import Stacks, Tracks, stack_texts, symbols
+from kernlab.linux.scheduling.optional import optional
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
-#: enum kfence_object_state.
+#: enum kfence_object_state, as `states` gives it.
 UNUSED, ALLOCATED, RCU_FREEING, FREED = range(4)
 #: In these somebody may still read the object.
 IN_USE = (ALLOCATED, RCU_FREEING)
@@ -62,6 +63,15 @@ def why_none(kernel: Kernel) -> str:
     return "KFENCE is off on this machine: it was given no memory at boot (kfence.sample_interval is 0)"
 
 
+def states(objects: StructArray) -> Column:
+    """The state of each struct kfence_metadata, one of the four above."""
+    state = objects["state"].int64
+    # Linux commit c36be0cdf63d ("kfence: save freeing stack trace at calling time instead of freeing time") (in v6.12).
+    if objects.kernel.types.enumerator_or_none("KFENCE_OBJECT_RCU_FREEING") is not None:
+        return state
+    return Column.of(np.where(state.values == RCU_FREEING, FREED, state.values), state.valid)
+
+
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """Which pages are of the pool, in which of them an object is in use, and where that lies: N of each."""
@@ -77,7 +87,7 @@ def sampled_pages(kernel: Kernel, pages: U64) -> Sampled:
     objects = kfence_objects(kernel)
     if objects is None or not len(objects):
         return found
-    place, state = objects["addr"].filled(0), objects["state"]
+    place, state = objects["addr"].filled(0), states(objects)
     own = place & ~np.uint64(kernel.page_size - 1)
     row = np.minimum(np.searchsorted(own, pages), len(own) - 1)
     inside = own[row] == pages
@@ -105,6 +115,7 @@ def kfence_tracks(objects: StructArray, member: str, known: npt.NDArray[np.bool_
         Stacks(np.where(good, np.arange(len(objects)), -1), text),
         symbols(kernel, Column(caller, good & (count.values > 0), "address")),
         track["pid"].int64.where(known),
-        track["cpu"].int64.where(known),
-        track["ts_nsec"].int64.where(known),
+        # Linux commit 4bbf04aa9aa8 ("kfence: show cpu and timestamp in alloc/free info") (in v5.18).
+        optional(track, "cpu").int64.where(known),
+        optional(track, "ts_nsec").int64.where(known),
     )

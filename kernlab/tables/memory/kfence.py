@@ -15,6 +15,7 @@ from kernlab.linux.allocations.kfence import (
     UNUSED,
     kfence_objects,
     kfence_tracks,
+    states,
     why_none,
 )
 from kernlab.linux.slab_caches import cache_names
@@ -52,7 +53,7 @@ def kfence(kernel: Kernel) -> pd.DataFrame:
             **sides,
             address="struct kfence_metadata",
         )
-    state = objects["state"].int64
+    state = states(objects)
     used = state.valid & (state.values != UNUSED)
     over = used & np.isin(state.values, (RCU_FREEING, FREED))
     alloc = kfence_tracks(objects, "alloc_track", used)

@@ -11,6 +11,10 @@ from kernlab.dataframes import addresses, frame, nullable, table
 from kernlab.linux.signals import FAULTS, code_name, pending_signals, signal_name
 from kernlab.linux.tasks import find_tasks
 
+_SIGCHLD, _NSIGCHLD = 17, 6
+#: SI_TIMER and SI_SIGIO: a timer's number and a descriptor's state lie where others have their sender.
+_NO_SENDER = (-2, -5)
+
 
 @table(rows="struct sigqueue")
 def queued_signals(kernel: Kernel) -> pd.DataFrame:
@@ -18,8 +22,8 @@ def queued_signals(kernel: Kernel) -> pd.DataFrame:
 
     Columns: pid, tgid, comm (of the thread; of a signal for a whole process, of its leader), shared (it is for the
     whole process), number, signal (its name), code (what brought it: SI_USER for kill(), SI_TKILL, SI_KERNEL,
-    SEGV_MAPERR …), from_pid, from_uid (who sent it, in the receiver's namespaces; missing where the kernel did),
-    fault_address (of SIGSEGV and its kin, where the kernel sent them), address (of the struct sigqueue).
+    SEGV_MAPERR …), from_pid, from_uid (who sent it, in the receiver's namespaces; missing where the kernel, a timer or
+    SIGIO did), fault_address (of SIGSEGV and its kin, where the kernel sent them), address (of the struct sigqueue).
     SIGKILL and what found no room are pending without standing here: `signals` has them. Mirrors kernel/signal.c.
 
     >>> len(dump.queued_signals)
@@ -31,8 +35,9 @@ def queued_signals(kernel: Kernel) -> pd.DataFrame:
     mine, entry = task[found.row], found.entry
     number, code = entry["info.si_signo"].int64, entry["info.si_code"].int64
     known = number.valid & code.valid
-    # SI_FROMUSER: what a process sent has a code of at most 0, and CLD_* tell of a child.
-    sent = known & ((code.values <= 0) | (number.values == 17))
+    # What a process sent has a code of at most 0, and CLD_* tell of a child (kernel/signal.c, siginfo_layout).
+    child = (number.values == _SIGCHLD) & (code.values > 0) & (code.values <= _NSIGCHLD)
+    sent = known & (((code.values <= 0) & ~np.isin(code.values, _NO_SENDER)) | child)
     fault = known & np.isin(number.values, FAULTS) & (code.values > 0) & (code.values < 0x80)
     where = entry["info._sifields._sigfault._addr"]
     names = [
