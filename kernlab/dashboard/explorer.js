@@ -9,7 +9,7 @@ function render({ model, el, host }) {
     notice.hidden = !text;
   };
   const { ask, end } = client(model, tell);
-  const state = { view: "", search: "", grid: null, drawer: null, turn: 0 };
+  const state = { view: "", search: "", find: "", grid: null, drawer: null, turn: 0 };
 
   // It lies over the page: what is shown must not move under a pointer that is about to click.
   const said = make("span", { role: "status" });
@@ -18,6 +18,24 @@ function render({ model, el, host }) {
   const nav = make("nav", { class: "kl-nav", "aria-label": "Parts of the dump" });
   const main = make("section", { class: "kl-main" });
   const drawer = make("aside", { class: "kl-drawer", "aria-label": "The chosen row", hidden: true });
+  const find = make("input", { type: "search", class: "kl-find", placeholder: "Find a table", title: "Words of a table's name or description; Enter opens the first", "aria-label": "Find a table", spellcheck: "false", autocomplete: "off" });
+  find.addEventListener("input", () => {
+    state.find = find.value;
+    list();
+  });
+  find.addEventListener("keydown", (event) => {
+    const first = nav.querySelector(".kl-entry");
+    if (event.key === "Escape" && find.value) {
+      find.value = state.find = "";
+      list();
+      event.stopPropagation();
+    } else if (first && event.key === "ArrowDown") {
+      first.focus();
+      event.preventDefault();
+    } else if (first && event.key === "Enter") {
+      go(first.dataset.view);
+    }
+  });
   const settleNav = rove(nav, ".kl-entry");
   // Lumino: JupyterLab's one-letter shortcuts stay out of here.
   const root = make("div", { class: "kl-explorer tex2jax_ignore mathjax_ignore", "data-lm-suppress-shortcuts": "true" }, head(), make("div", { class: "kl-body" }, nav, main, drawer), notice);
@@ -42,15 +60,22 @@ function render({ model, el, host }) {
     const groups = [...new Set([...tables, ...plots].map((each) => each.group))];
     // What only traces have comes last, whatever a plot of it says.
     groups.sort((one, other) => (one === "traces") - (other === "traces"));
+    const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
+    const found = (one) => words.every((word) => `${one.dataset.view} ${one.title}`.toLowerCase().includes(word));
     // The replay comes late, when it is known that there is one: above it nothing moves.
     const of = (group) => [
       ...(group === "traces" && state.replayable ? [entry("replay", "Replay", "The last seconds of the machine, to play", "")] : []),
       ...tables.filter((table) => table.group === group).map((table) => entry(table.name, table.name, table.description, table.rows === null ? "" : count(table.rows))),
       ...(group ? plots.filter((plot) => plot.group === group).map((plot) => entry(`plot:${plot.name}`, plot.name, plot.description, "plot")) : []),
     ];
+    const shown = (group) => {
+      const some = of(group).filter(found);
+      return some.length && group ? [heading(group), ...some] : some;
+    };
     arrange(nav, [
-      entry("overview", "Overview", "What died, when and why", ""),
-      ...groups.flatMap((group) => [...(group ? [heading(group)] : []), ...of(group)]),
+      find,
+      ...[entry("overview", "Overview", "What died, when and why", "")].filter(found),
+      ...groups.flatMap(shown),
     ]);
     settleNav(nav.contains(document.activeElement) ? document.activeElement : nav.querySelector("[aria-current]"));
   }

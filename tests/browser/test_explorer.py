@@ -88,6 +88,22 @@ def test_the_keyboard_goes_everywhere_in_few_steps(board, desk):
     assert page.evaluate("window.jupyterapp.shell.currentWidget.content.model.cells.length") == 2
 
 
+def test_a_table_is_found_by_its_name_or_by_what_it_is(board, desk):
+    shown = board("debian-6.1")
+    find = shown.locator(".kl-find")
+    every = shown.locator(".kl-entry").count()
+    find.fill("proc interrupts")
+    assert shown.locator(".kl-entry").evaluate_all("all => all.map(one => one.dataset.view)") == ["irqs"]
+    assert shown.locator(".kl-nav h3").all_inner_texts() == ["DEVICES"]
+    find.press("Enter")
+    shown.locator(".kl-main h3", has_text="irqs").wait_for()
+    assert find.evaluate("one => one === document.activeElement")
+    find.press("Escape")
+    assert (find.input_value(), shown.locator(".kl-entry").count()) == ("", every)
+    find.fill("no such table")
+    assert shown.locator(".kl-entry").count() == 0
+
+
 def test_no_column_is_cut_while_there_is_room(board, desk):
     shown = board("debian-6.1")
     for view in ("log", "iomem", "modules", "vmalloc", "tmpfs"):
