@@ -119,7 +119,6 @@ class PageCache:
         row = np.repeat(np.arange(len(first)), lengths)
         inside = (np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)).astype(np.uint64)
         self.index = first[row] + inside
-        self.page = np.where(value, np.uint64(0), entry)[row]
         frame = (entry[row] - base) // size + inside
         # Before 5.17 each index of a huge page of shared memory had an entry of its own, all for the first page.
         start = own.filled(0).astype(np.uint64)
@@ -128,6 +127,8 @@ class PageCache:
         frame += np.where(many & (not self.is_hugetlb), behind, np.uint64(0))[row]
         # Of a swapped folio the entries of all its pages follow one another (mm/shmem.c, shmem_split_large_entry).
         self.frame = np.where(value[row], (entry >> np.uint64(1))[row] + inside, frame)
+        # Each page of a large folio has a struct page of its own.
+        self.page = np.where(value[row], np.uint64(0), base + frame * size)
         uptodate, dirty, writeback = (
             self._flag(flags, name) for name in ("PG_uptodate", "PG_dirty", "PG_writeback")
         )

@@ -70,6 +70,14 @@ def test_pages_are_those_of_the_table(below):
     assert set(file.pages["pfn"]) == set(theirs)
 
 
+def test_pages_of_a_huge_page_each_have_a_struct(server):
+    """And below /dev lie files, too."""
+    pages = server.file("/dev/hugepages/file2m").pages
+    assert len(pages) == 512
+    size = server.kernel.find_type("struct page").size
+    assert set(pages["address"].astype("uint64") - pages["pfn"] * size) == {server.kernel.vmemmap}
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import SAMPLES
@@ -20,6 +21,7 @@ from support.overlay import Overlay
 from support.truth import Truth
 
 import kernlab
+from kernlab.linux.containers.cgroups import find_cgroups
 
 PAGE = 4096
 DOCKER, PODMAN = "docker:0123456789ab", "podman:fedcba987654"
@@ -154,6 +156,21 @@ def test_the_servers_cgroups_are_its_files(of_server: Machine) -> None:
     assert check_idle(of_server) >= 65
     assert check_memory(of_server) > 4000
     assert check_pressure(of_server) > 100
+
+
+def test_a_controller_that_was_switched_off_is_not_shown(server: Any) -> None:
+    """What it charged keeps its part alive: of a cgroup that lives that is no part of its controller any more."""
+    rows = server.cgroups
+    at = int(rows.index[rows["path"] == "/system.slice/nginx.service"][0])
+    found = find_cgroups(server.kernel)
+    memory = found.part("memory", "struct mem_cgroup")
+    css, gone = (memory.follow("css").addresses[row] for row in (at, int(rows.index[rows["dying"]][0])))
+    overlay = Overlay(server)
+    for place in (css, gone):
+        where, size = overlay.where("struct cgroup_subsys_state", int(place), "flags")
+        overlay.word(where, 0, size)
+    part = find_cgroups(overlay.dump().kernel).part("memory", "struct mem_cgroup")
+    assert np.flatnonzero(part.valid != memory.valid).tolist() == [at]
 
 
 def test_memory_by_cgroup_has_the_same_counters(of_server: Machine) -> None:

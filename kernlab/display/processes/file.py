@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 #: Numbers below this are inode numbers, above it addresses.
 _LOWEST_ADDRESS = 1 << 47
 _NEAR = 3
+_S_IFMT, _S_IFBLK = 0xF000, 0x6000
 
 
 class OpenFile:
@@ -67,7 +68,7 @@ class OpenFile:
         try:
             inode = find_inode(self._dump.kernel, path)
             # What lies on a block device is in the page cache of another inode, that of bdev.
-            if path.startswith("/dev/") or int(inode["i_mode"].filled(0)[0]) & 0xF000 == 0x6000:
+            if int(inode["i_mode"].filled(0)[0]) & _S_IFMT == _S_IFBLK:
                 return self._only("path", path)
             return int(inode.addresses[0])
         except NotCachedError as error:

@@ -44,8 +44,8 @@ class Cgroups:
 
     `parent` is each one's parent's row, -1 for a hierarchy's root, `level` its depth; `hierarchy` is "unified" for
     version 2, else as in /proc/PID/cgroup ("cpu,cpuacct", "name=…"), missing where that is not known; `dying` are
-    those that were removed. `css` holds the controllers' parts: m structs cgroup_subsys_state, `css_row` whose they
-    are, `css_number` of which controller (of `controllers`).
+    those that were removed. `css` holds the controllers' parts, the oldest first: m structs cgroup_subsys_state,
+    `css_row` whose they are, `css_number` of which controller (of `controllers`).
     """
 
     group: StructArray
@@ -58,6 +58,7 @@ class Cgroups:
     css: StructArray
     css_row: I64
     css_number: I64
+    css_online: Mask
 
     def __len__(self) -> int:
         return len(self.group)
@@ -77,7 +78,10 @@ class Cgroups:
         found = np.zeros(len(self), dtype=np.uint64)
         if number is None or kernel.types.get(type_name) is None:
             return StructArray(kernel, self.css.type, found)
-        mine = self.css_number == np.int64(number)
+        # A part that was switched off stays while something is charged to it, also beside a newer one (kill_css).
+        mine = (self.css_number == np.int64(number)) & (
+            self.css_online | self.dying.filled(True)[self.css_row]
+        )
         found[self.css_row[mine]] = self.css.addresses[mine]
         return container(kernel, type_name, "css", found)
 
@@ -140,7 +144,10 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
     place = np.empty(len(group), dtype=np.int64)
     place[order] = np.arange(len(group))
     group, moved = group[order], parent[order]
-    online = kernel.types.enumerator_or_none("CSS_ONLINE")
+    bit = kernel.types.enumerator_or_none("CSS_ONLINE")
+    online = 2 if bit is None else bit
+    age = np.argsort(css["serial_nr"].filled(0), kind="stable")
+    css, of = css[age], of[age]
     return Cgroups(
         group,
         np.where(moved < 0, moved, place[moved]),
@@ -148,10 +155,11 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
         path[order],
         hierarchy[top[order]],
         root.addresses[top[order]] == np.uint64(kernel.symbol("cgrp_dfl_root")),
-        ~group["self.flags"].has(2 if online is None else online),
+        ~group["self.flags"].has(online),
         css,
         place[of],
         css["ss->id"].filled(-1).astype(np.int64),
+        css["flags"].has(online).filled(True).astype(bool),
     )
 
 

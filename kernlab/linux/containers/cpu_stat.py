@@ -47,8 +47,8 @@ def cpu_stat(kernel: Kernel, cgroups: Cgroups) -> CpuStat:
     """What cpu.stat, cpu.weight and cpu.max of each cgroup show, and cpuacct.usage and cpuacct.stat in version 1.
 
     usage, user, system with all below it: of version 2 as the file has them, which makes user and system add up to
-    usage (kernel/sched/cputime.c, cputime_adjust); of version 1 user and system as the ticks found them. The rest is
-    missing for roots, as their folders have no such files. weight: 100 for the default; of version 1 in the same unit.
+    usage (kernel/sched/cputime.c, cputime_adjust); of version 1 user and system as the ticks found them. weight, quota
+    and period are missing for roots, which have no such files. weight: 100 for the default, in version 1, too.
     """
     usage, user, system = _times(kernel, cgroups)
     group = cgroups.part("cpu", "struct task_group")

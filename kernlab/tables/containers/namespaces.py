@@ -20,7 +20,7 @@ def namespaces(kernel: Kernel) -> pd.DataFrame:
     tasks: threads that live in it; pid, comm: the first of these, missing where only a file, a mount or another
     namespace holds it; owner: number of the user namespace that owns it (of a user namespace the one above it; missing
     for the first); parent: number of the one above it and level: how deep it lies (both of pid and user namespaces);
-    uid: who made it (of user namespaces), in the initial user namespace; hostname: of uts namespaces; namespace: the
+    uid: who made it (of user namespaces), in the initial user namespace; hostname: of uts namespaces; object: the
     struct of its kind (struct net, struct pid_namespace, …), address: struct ns_common in it.
 
     Newer kernels keep a list of all (seen in 7.2, not in 6.12). Of others they are those of tasks, of open files and
@@ -36,7 +36,7 @@ def namespaces(kernel: Kernel) -> pd.DataFrame:
     if not found:
         dtypes = {"kind": "str", "inum": "Int64", "tasks": "int64", "pid": "Int64", "comm": "str"}
         dtypes |= dict.fromkeys(("owner", "parent", "level", "uid"), "Int64") | {"hostname": "str"}
-        return empty(kernel, "namespaces", **dtypes, namespace="address", address="struct ns_common")
+        return empty(kernel, "namespaces", **dtypes, object="address", address="struct ns_common")
     first = StructArray(kernel, "struct task_struct", np.concatenate([kind.first for kind in found]))
     return frame(
         kernel,
@@ -51,7 +51,7 @@ def namespaces(kernel: Kernel) -> pd.DataFrame:
         level=nullable(_joined([_of(kind, "level", ("pid", "user")) for kind in found])),
         uid=nullable(_joined([_of(kind, "owner.val", ("user",)) for kind in found])),
         hostname=Column.texts([text for kind in found for text in _hosts(kind)]),
-        namespace=addresses(kernel, np.concatenate([kind.space.addresses for kind in found])),
+        object=addresses(kernel, np.concatenate([kind.space.addresses for kind in found])),
         address=StructArray(
             kernel, "struct ns_common", np.concatenate([kind.space.follow("ns").addresses for kind in found])
         ),

@@ -1,4 +1,4 @@
-"""System V IPC as ipcs lists it: semaphores, message queues and shared memory of every IPC namespace."""
+"""System V IPC as ipcs lists it: semaphores, message queues and shared memory of all IPC namespaces of tasks."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ _TIMES = ("atime", "dtime", "ctime")
 @table
 def ipcs(kernel: Kernel) -> pd.DataFrame:
     """One row per set of semaphores, message queue and segment of shared memory, by namespace, type and id.
+
+    Those of the initial IPC namespace and of all that tasks live in.
 
     Columns: namespace (its inode number, as in /proc/PID/ns/ipc), type ("sem", "msg", "shm"), key, id, perms (the
     mode's permission bits in octal: "600"), uid, gid, cuid, cgid (owner and creator, in the initial user namespace),
