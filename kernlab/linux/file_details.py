@@ -103,11 +103,10 @@ def _pidfd(kernel: Kernel, file: StructArray, inode: StructArray) -> Column:
 def _pipe(kernel: Kernel, file: StructArray, inode: StructArray) -> Column:
     pipe = file.follow("private_data", to="struct pipe_inode_info")
     head, tail, size = pipe["head"], pipe["tail"], pipe["ring_size"]
-    used = kernel.budget.counts(
-        np.where(head.valid & tail.valid & size.true, (head - tail).filled(0), 0).clip(0),
-        8,
-        "buffers of pipes",
-    )
+    # Both count up for ever, in 32 bits; more than the ring has is damage.
+    apart = (head.filled(0).astype(np.int64) - tail.filled(0).astype(np.int64)) & 0xFFFFFFFF
+    known = head.valid & tail.valid & size.valid & (apart <= size.filled(0).astype(np.int64))
+    used = kernel.budget.counts(np.where(known, apart, 0), 8, "buffers of pipes")
     owner = np.repeat(np.arange(len(pipe)), used)
     place = (
         np.arange(len(owner))
@@ -118,7 +117,7 @@ def _pipe(kernel: Kernel, file: StructArray, inode: StructArray) -> Column:
     slot = place % np.maximum(size.filled(1).astype(np.int64), 1)[owner]
     address = pipe["bufs"].filled(0)[owner] + (slot * step).astype(np.uint64)
     length = StructArray(kernel, "struct pipe_buffer", address, pipe["bufs"].true[owner])["len"]
-    held = length.added_by(owner, len(pipe)).where(head.valid & tail.valid & size.valid)
+    held = length.added_by(owner, len(pipe)).where(known)
     return _numbered("{} bytes, {} readers, {} writers", held, pipe["readers"], pipe["writers"])
 
 

@@ -97,9 +97,8 @@ def is_idmapped(kernel: Kernel, mount: StructArray, block: StructArray) -> Mask:
     """Which mounts show files with other owners than the file system has (include/linux/fs.h, is_idmapped_mnt)."""
     if mount.has("mnt.mnt_idmap"):
         # Linux commit 256c8aed2b42 ("fs: introduce dedicated idmap type for mounts") (in v6.2).
-        plain = [kernel.symbol("nop_mnt_idmap")]
         mapped = mount["mnt.mnt_idmap"]
-        return mapped.true & ~np.isin(mapped.values, np.array(plain, dtype=np.uint64))
+        return (mapped != kernel.symbol("nop_mnt_idmap")).true & mapped.true
     if mount.has("mnt.mnt_userns"):
         mapped = mount["mnt.mnt_userns"]
         initial = np.uint64(kernel.symbol("init_user_ns"))

@@ -63,6 +63,18 @@ def kinds(inode: StructArray, file_system: Column) -> Column:
     return Column.of(np.where(anonymous, "anon", kind), mode.valid)
 
 
+def sizes(file: StructArray, inode: StructArray, kind: Column) -> Column:
+    """The bytes of each file, folder and block device; missing of others. `kind` is what `kinds` says."""
+    own = inode["i_size"].int64
+    # The inode below /dev has no size; the device's own is behind f_mapping (block/fops.c, blkdev_open).
+    behind = file["f_mapping->host->i_size"].int64
+    disk, sized = (kind == "blk").true, np.isin(kind.values.astype(str), ("file", "dir")) & kind.valid
+    return Column.of(
+        np.where(disk, behind.values, own.values),
+        np.where(disk, behind.valid, sized & own.valid),
+    )
+
+
 def mount_ids(kernel: Kernel, file: StructArray) -> Column:
     """The number of the mount that each was opened through, as fdinfo has it (mnt_id)."""
     return container(kernel, "struct mount", "mnt", file["f_path.mnt"].filled(0))["mnt_id"]

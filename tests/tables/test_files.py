@@ -87,6 +87,29 @@ def test_details_are_those_of_fdinfo_on_a_server(server, server_files):
     assert sum(counts.values()) > 100
 
 
+def test_a_block_device_has_its_own_size(server):
+    disk = server.files.query("kind == 'blk'").iloc[0]
+    assert disk["path"] == "/dev/vda"
+    assert disk["size_bytes"] == server.disks.set_index("name").loc["vda", "size_bytes"]
+
+
+def test_a_pipe_whose_counts_have_wrapped(server):
+    """Both of its ends count up in 32 bits."""
+    pipe = server.files[server.files["detail"].str.contains("^[1-9].* bytes,")].iloc[0]
+    own = server.structs("file", [pipe["address"]]).follow("private_data", to="struct pipe_inode_info")
+    address, ring, size = int(own.addresses[0]), int(own["bufs"].values[0]), int(own["ring_size"].values[0])
+    step = server.kernel.find_type("struct pipe_buffer").size
+    # The last and the first of the ring.
+    held = server.structs("pipe_buffer", [ring + (size - 1) * step, ring])["len"].sum()
+    assert held
+    overlay = Overlay(server).set("struct pipe_inode_info", address, "tail", (1 << 32) - 1)
+    with overlay.set("struct pipe_inode_info", address, "head", 1).dump() as wrapped:
+        assert wrapped.files.loc[pipe.name, "detail"] == f"{held} bytes, 1 readers, 1 writers"
+    # More than there is room for is damage.
+    with overlay.set("struct pipe_inode_info", address, "head", size).dump() as broken:
+        assert broken.files.loc[broken.files["detail"].isna(), "inode"].unique().tolist() == [pipe["inode"]]
+
+
 def test_folders_devices_and_files(opened):
     files = opened("debian-6.1").files
     busybox = files.query("path == '/busybox'").iloc[0]

@@ -93,10 +93,17 @@ def test_other_kernels(dump):
     assert {"exe", "map"} <= set(programs["usage"])
 
 
-@pytest.mark.parametrize("what", ["busybox/../x", object(), [1, 2], 1.5])
+@pytest.mark.parametrize("what", ["busybox/../x", "busybax", object(), [1, 2], 1.5])
 def test_what_is_nothing_is_refused(opened, what):
     with pytest.raises(KernlabError):
         opened("debian-6.1").holders(what)
+
+
+def test_an_inode_may_be_text(opened):
+    dump = opened("debian-6.1")
+    number = int(dump.files.query("path == '/busybox'")["inode"].iloc[0])
+    assert len(dump.holders(number))
+    assert dump.holders(str(number)).equals(dump.holders(number))
 
 
 def test_what_is_lost_is_told(opened):

@@ -20,6 +20,7 @@ from support.overlay import Overlay
 from support.truth import Truth
 
 import kernlab
+from kernlab.debuginfo.member_path import resolve
 
 TCP = ("tcp", "tcp6")
 INET = (*TCP, "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
@@ -275,6 +276,35 @@ def test_a_kernel_without_a_network_has_nothing_and_says_so(opened):
             assert len(table) == 0
             assert table.dtypes.map(str).tolist() == whole.dtypes.map(str).tolist()
             assert any("is off" in problem for problem in table.attrs["problems"])
+
+
+def test_what_is_not_known_or_not_tcps_is_not_taken_for_it(server):
+    """NAPI that is held is not scheduled, no answer is no round trip, and states of other families are others."""
+    table, devices = server.sockets, server.netdevs
+    assert devices.set_index("name").loc["eth0", ["up", "napi", "napi_scheduled"]].tolist() == [False, 2, 0]
+    device = server.structs("net_device", devices.loc[devices["name"] == "eth0", "address"])
+    napi = int(device["napi_list.next"].values[0])
+    tcp = table[table["rtt"].notna()].iloc[0]
+    unix = table[table["family"] == "unix"].iloc[0]
+    packet = table[table["family"] == "packet"].iloc[0]
+    below = server.kernel.find_type("struct napi_struct")
+    overlay = (
+        Overlay(server)
+        .set("struct napi_struct", napi - resolve(below, "dev_list").hops[-1], "state", 1)
+        .set("struct tcp_sock", int(tcp["address"]), "srtt_us", 0)
+        .set("struct sock_common", int(unix["address"]), "skc_state", 6)
+        .set("struct sock_common", int(packet["address"]), "skc_state", 4)
+        .set("struct sock_common", int(packet["address"]), "skc_family", 31)
+    )
+    with overlay.dump() as dump:
+        assert dump.netdevs.set_index("name").loc["eth0", "napi_scheduled"] == 1
+        ours = dump.sockets.set_index("address")
+        assert pd.isna(ours.loc[tcp["address"], "rtt"])
+        assert (
+            ours.loc[unix["address"], ["inode", "pid", "type"]].tolist()
+            == unix[["inode", "pid", "type"]].tolist()
+        )
+        assert ours.loc[packet["address"], ["family", "state"]].tolist() == ["bluetooth", "LISTEN"]
 
 
 @pytest.mark.parametrize("lost", ["ehash", "lhash2"])

@@ -27,11 +27,11 @@ _FLAGS = (
 _RUNNING, _LOWER_UP, _DORMANT = 1 << 6, 1 << 16, 1 << 17
 #: Those that others have a say in (net/core/dev.c, dev_get_flags).
 _TOLD = 1 << 8 | 1 << 9
-#: include/linux/netdevice.h, enum netdev_state_t: is it up, has it no carrier?
-_START, _NO_CARRIER = 1 << 0, 1 << 2
+#: include/linux/netdevice.h, enum netdev_state_t: is it up, has it no carrier, is it dormant?
+_START, _NO_CARRIER, _IS_DORMANT = 1 << 0, 1 << 2, 1 << 4
 #: include/uapi/linux/if.h, IF_OPER_*, and the one of a device that is up.
 _STATES = dict(enumerate(("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")))
-_DOWN, _STATE_DORMANT, _UP = 2, 5, 6
+_DOWN, _UP = 2, 6
 #: include/uapi/linux/if_arp.h, ARPHRD_*, of what is seen.
 _TYPES = {
     1: "ether",
@@ -68,7 +68,7 @@ def operstate(device: StructArray) -> Column:
 
 
 def flags(device: StructArray) -> Column:
-    """As `ip link` shows them, joined by commas."""
+    """The IFF_ flags as the kernel tells them to `ip link`, joined by commas (net/core/dev.c, dev_get_flags)."""
     own, told, state, oper = (device[name] for name in ("flags", "gflags", "state", "operstate"))
     valid = own.valid & told.valid & state.valid & oper.valid
     bits = own.values.astype(np.int64) & ~(_TOLD | _RUNNING | _LOWER_UP | _DORMANT)
@@ -77,7 +77,7 @@ def flags(device: StructArray) -> Column:
     works = np.isin(oper.values, (0, _UP))
     bits |= np.where(up & works, _RUNNING, 0)
     bits |= np.where(up & ((state.values & np.uint64(_NO_CARRIER)) == 0), _LOWER_UP, 0)
-    bits |= np.where(up & (oper.values == _STATE_DORMANT), _DORMANT, 0)
+    bits |= np.where(up & ((state.values & np.uint64(_IS_DORMANT)) != 0), _DORMANT, 0)
     words = [",".join(name for bit, name in enumerate(_FLAGS) if mask >> bit & 1) for mask in bits.tolist()]
     return Column.of(words, valid, "text")
 

@@ -18,6 +18,8 @@ I64 = npt.NDArray[np.int64]
 
 #: include/linux/netdevice.h, enum netdev_queue_state_t: stopped by the driver, by the stack's limit, frozen.
 _STOPPED = 0b111
+#: include/linux/netdevice.h, NAPIF_STATE_SCHED and NAPIF_STATE_NPSVC.
+_SCHEDULED, _HELD = 1 << 0, 1 << 3
 #: include/net/sch_generic.h, TCQ_F_CPUSTATS: each CPU counts by itself.
 _CPU_STATS = 0x20
 
@@ -57,7 +59,9 @@ def queues(kernel: Kernel, device: StructArray) -> Queues:
     polled, napi = list_entries(
         kernel, heads, "struct napi_struct", "dev_list", what="NAPI structs of devices"
     )
-    busy = napi["state"].has(1)
+    state = napi["state"]
+    # Those of a device that is down are held, not scheduled (net/core/dev.c, napi_disable).
+    busy = Column.of(state.has(_SCHEDULED).values & ~state.has(_HELD).values, state.valid)
     return Queues(
         stopped=queue["state"].has(_STOPPED).int64.added_by(owner, count).where(known),
         packets=packets.added_by(owner[first], count).where(known),

@@ -15,6 +15,7 @@ from kernlab.core.struct_array import StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.linux.descriptors import descriptors
+from kernlab.linux.network.names import INET, INET6
 from kernlab.linux.network.namespaces import net_namespaces
 from kernlab.walk.lists import hash_nodes
 from kernlab.walk.rhashtable import rhashtable_entries
@@ -77,7 +78,9 @@ def find_sockets(kernel: Kernel) -> Sockets:
     every = every[np.sort(first)]
     common = StructArray(kernel, "struct sock_common", every)
     state = common["skc_state"]
-    waits, requests = (state == TIME_WAIT).true, (state == REQUEST).true
+    # Of other families the same numbers are other states.
+    inet = np.isin(common["skc_family"].int64.filled(0), (INET, INET6))
+    waits, requests = inet & (state == TIME_WAIT).true, inet & (state == REQUEST).true
     at = np.searchsorted(opened, every)
     at[at == len(opened)] = 0
     mine = opened[at] == every if len(opened) else np.zeros(len(every), dtype=bool)

@@ -52,6 +52,10 @@ _TYPES = {
 _STATES = _in_order(
     "- ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING SYN_RECV"
 )
+#: include/net/bluetooth/bluetooth.h, BT_*
+_BLUETOOTH_STATES = _in_order("- CONNECTED OPEN BOUND LISTEN CONNECT CONNECT2 CONFIG DISCONN CLOSED")
+#: Families with states of their own: caif, rxrpc, isdn, nfc and iucv have no names here.
+_OTHER_STATES: dict[int, dict[int, str]] = {31: _BLUETOOTH_STATES, 32: {}, 33: {}, 34: {}, 37: {}, 39: {}}
 #: include/uapi/linux/netlink.h
 NETLINK_PROTOCOLS = _in_order(
     "route - usersock firewall sock_diag nflog xfrm selinux iscsi audit fib_lookup connector netfilter ip6_fw dnrtmsg"
@@ -78,9 +82,18 @@ def kind(number: Column) -> Column:
     return named(number, _TYPES)
 
 
-def state(number: Column) -> Column:
-    """`ESTABLISHED`, `LISTEN` …; a request that is being answered is SYN_RECV, as /proc/net/tcp has it."""
-    return named(number, _STATES)
+def state(number: Column, family: Column) -> Column:
+    """`ESTABLISHED`, `LISTEN` …; a request that is being answered is SYN_RECV, as /proc/net/tcp has it.
+
+    Families whose states are others have their own words, or the number where these are not known here.
+    """
+    words = named(number, _STATES)
+    values = words.values.copy()
+    for which, own in _OTHER_STATES.items():
+        rows = np.flatnonzero((family == which).true)
+        if len(rows):
+            values[rows] = named(number[rows], own).values
+    return Column.of(values, words.valid, "text")
 
 
 def protocol(number: Column, family: Column, kind: Column) -> Column:

@@ -170,10 +170,11 @@ def routes6(kernel: Kernel) -> Routes | None:
 
 def _of_hops(hops: NextHops) -> dict[str, Column]:
     flags = hops.common["nhc_flags"]
-    words = [
-        ",".join(word for bit, word in enumerate(_HOP_FLAGS) if bits >> bit & 1)
-        for bits in flags.values.tolist()
+    unique, of = np.unique(flags.values, return_inverse=True)
+    texts = [
+        ",".join(word for bit, word in enumerate(_HOP_FLAGS) if bits >> bit & 1) for bits in unique.tolist()
     ]
+    words = np.array(texts, dtype=object)[of.reshape(-1)] if texts else np.zeros(0, dtype=object)
     return {
         "hop": Column.of(hops.number.astype(np.int64)),
         "weight": hops.weight,
@@ -232,5 +233,6 @@ def _preferred(info: StructArray) -> Column:
 
 
 def _mtu(metrics: StructArray) -> Column:
-    """What the route itself says, 0 for nothing."""
-    return metrics[f"metrics[{_MTU - 1}]"].int64
+    """What the route itself says; missing where that is nothing."""
+    mtu = metrics[f"metrics[{_MTU - 1}]"].int64
+    return mtu.where(mtu.true)

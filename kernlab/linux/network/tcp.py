@@ -83,7 +83,8 @@ def connections(kernel: Kernel, sockets: Sockets, sock: StructArray) -> Connecti
         cwnd=numbers(tcp["snd_cwnd"]),
         ssthresh=numbers(threshold.where((threshold < _NO_THRESHOLD).true)),
         mss=numbers(tcp["mss_cache"]),
-        rtt=numbers((tcp["srtt_us"] >> 3) * 1000),
+        # 0 until the first answer.
+        rtt=numbers((tcp["srtt_us"] >> 3).where(tcp["srtt_us"].true) * 1000),
         rttvar=numbers((tcp["mdev_us"] >> 2) * 1000),
         rto=numbers(lengths(kernel, base["icsk_rto"], _WHAT)),
         retransmits=scattered(

@@ -27,7 +27,7 @@ def files(kernel: Kernel) -> pd.DataFrame:
     flags (octal digits, as fdinfo has them), close_on_exec, position_bytes, kind (file, dir, socket, pipe, chr, blk;
     link for a symbolic link itself; anon for what is no file: event counters, epoll, namespaces, pidfds …), path (as
     readlink /proc/PID/fd/N gives it to pid 1), dev ("major:minor" of its file system), inode, size_bytes (of a file,
-    folder or block device's inode), fstype, mount_id, detail, task (the thread whose table has it: the leader, but for
+    folder or block device), fstype, mount_id, detail, task (the thread whose table has it: the leader, but for
     threads that share no files with it, of which /proc/PID/fd knows nothing), address.
 
     detail says of an eventfd its count, of an epoll the descriptors that it watches, of a timerfd its clock and ticks,
@@ -48,7 +48,6 @@ def files(kernel: Kernel) -> pd.DataFrame:
     inode = file.follow("f_inode").prefetch("i_mode", "i_ino", "i_size", "i_sb")
     fstype = open_files.file_systems(kernel, inode)
     kind = open_files.kinds(inode, fstype)
-    sized = (kind == "file").true | (kind == "dir").true | (kind == "blk").true
     tasks, task_of = np.unique(found.task, return_inverse=True)
     return frame(
         kernel,
@@ -64,7 +63,7 @@ def files(kernel: Kernel) -> pd.DataFrame:
         path=_shared(paths(kernel, file.follow("f_path"), root_of_init(kernel)), of),
         dev=_shared(device_numbers(inode["i_sb->s_dev"]), of),
         inode=nullable(inode["i_ino"][of]),
-        size_bytes=nullable(inode["i_size"].where(sized)[of]),
+        size_bytes=nullable(open_files.sizes(file, inode, kind)[of]),
         fstype=_shared(fstype, of),
         mount_id=nullable(open_files.mount_ids(kernel, file)[of]),
         detail=_shared(details(kernel, file, inode), of),

@@ -26,8 +26,9 @@ def holders(kernel: Kernel, what: Any, *, below: bool = False) -> pd.DataFrame:
     """One row for each way in which something is held, by process.
 
     `what`: a path, as `files` and `mounts` show it; the address of an inode, dentry, struct file, super_block or
-    vfsmount; or an inode's number (of any file system). A path means its inode: who opened it by another name, in
-    another namespace, or before it was deleted is there, too. `below` takes all that lies in a folder as well.
+    vfsmount; an inode's number (of any file system); what else `files` calls one ("socket:[12]"), or the source of a
+    mount. A path means its inode: who opened it by another name, in another namespace, or before it was deleted is
+    there, too. `below` takes all that lies in a folder as well.
 
     Columns: pid (missing for the kernel's own), comm, usage ("fd", "map" of its memory, "cwd", "root", "exe"; "mount"
     of a device or of a part of a file system, "mount point", "swap", "loop"), fd, detail (the mode of a descriptor, how
@@ -35,7 +36,7 @@ def holders(kernel: Kernel, what: Any, *, below: bool = False) -> pd.DataFrame:
     number), task, address (of what holds it: struct file, VMA, fs_struct, mount, swap_info_struct, loop_device).
 
     Kernel threads, whose folders are all /, are left out. Not known are files on their way through a socket, and what
-    io_uring has registered. Mirrors crash's fuser. Raises KernlabError for what is neither a path nor a number.
+    io_uring has registered. Mirrors crash's fuser. Raises KernlabError for what is none of these.
 
     >>> dump.holders("/busybox")[["pid", "comm", "usage", "fd", "detail"]].head(3)
        pid    comm usage    fd                              detail
@@ -85,9 +86,16 @@ def _chosen(kernel: Kernel, groups: tuple[Uses, ...], what: Any, below: bool) ->
             if group.usage != "mount"], np.uint64))  # fmt: skip
         inodes = inodes[inodes != 0]
         return [keep | np.isin(group.inode, inodes) for group, keep in zip(groups, exact, strict=True)]
+    if isinstance(what, str) and what.isdecimal():
+        what = int(what)
     if isinstance(what, str) and "/" not in what and not what.startswith("0x"):
-        # "socket:[1234]", "anon_inode:[eventfd]"
-        return [_named(group.path, what, below=False) for group in groups]
+        # "socket:[1234]", "anon_inode:[eventfd]", or the source of a mount
+        same = [_named(group.path, what, below=False) for group in groups]
+        if ":" not in what and not any(keep.any() for keep in same):
+            raise KernlabError(
+                f"nothing is called {what!r}: a path begins with /, an inode is meant by its number"
+            )
+        return same
     given = kernel.addresses(what)
     if not given.single:
         raise KernlabError("holders are asked for of one thing at a time")

@@ -34,10 +34,10 @@ _COLUMNS = {
 def netdevs(kernel: Kernel) -> pd.DataFrame:
     """One row per network device and namespace, in the order of /proc/net/dev.
 
-    netns (its namespace's number), index, name; up, carrier, flags as `ip link` shows them, operstate and type in the
-    kernel's words; mac, ipv4 and ipv6 (addresses with their prefixes, joined by commas); driver of the hardware or kind
-    of device (`veth`); master is the bridge or bond that it is a part of. The counters are those of /proc/net/dev:
-    bytes, packets, errors, dropped (with what the hardware missed), of both ways.
+    netns (its namespace's number), index, name; up, carrier, flags (IFF_), operstate and type in the kernel's words;
+    mac, ipv4 and ipv6 (addresses with their prefixes, joined by commas); driver of the hardware or kind of device
+    (`veth`); master is the bridge or bond that it is a part of. The counters are those of /proc/net/dev: bytes,
+    packets, errors, dropped (with what the hardware missed), of both ways.
 
     tx_stopped of the tx_queues may not be filled now; queued_packets and queued_bytes wait in their disciplines, and
     last_tx is how long before the last tick one of them began to send (missing where drivers do not note it). napi

@@ -168,7 +168,7 @@ def _states(found: Sockets) -> Column:
     parts = [(np.arange(len(found)), number)]
     if len(waits) and found.common.kernel.types.get("struct inet_timewait_sock") is not None:
         parts.append((waits, found.rows("struct inet_timewait_sock", waits)["tw_substate"]))
-    return names.state(scattered(len(found), "int", *parts))
+    return names.state(scattered(len(found), "int", *parts), found.common["skc_family"])
 
 
 def _inodes(sock: StructArray) -> Column:
