@@ -196,7 +196,11 @@ class _Run:
             # What the guest writes goes to a file of QEMU's own, which ends with it.
             self.disk = f"file={server_image(self.cache, userland, self.progress)},snapshot=on"
             return
-        for name, size_mib in (("vda.raw", self.scenario.disk_mib), (NOTES, self.scenario.notes_mib)):
+        more = [
+            (f"more{number}.raw", self.scenario.more_disks_mib)
+            for number in range(len(self.scenario.more_disks))
+        ]
+        for name, size_mib in (("vda.raw", self.scenario.disk_mib), (NOTES, self.scenario.notes_mib), *more):
             with open(work / name, "wb") as stream:
                 stream.truncate(size_mib << 20)
 
@@ -243,6 +247,15 @@ class _Run:
         for name, drive in drives:
             words += ["-drive", f"{drive},format=raw,if=none,id={name},cache=unsafe,werror=stop,rerror=stop"]
             words += ["-device", f"virtio-blk-pci,drive={name}"]
+        for device in self.scenario.devices:
+            words += ["-device", device]
+        for number, (device, limits) in enumerate(self.scenario.more_disks):
+            drive = f"file={work}/more{number}.raw{limits}"
+            words += [
+                "-drive",
+                f"{drive},format=raw,if=none,id=more{number},cache=unsafe,werror=stop,rerror=stop",
+            ]
+            words += ["-device", f"{device},drive=more{number}"]
         words += ["-kernel", str(kernel.vmlinuz), "-initrd", str(work / "first.cpio")]
         return [*words, "-append", " ".join(word for word in cmdline if word)]
 

@@ -27,6 +27,10 @@ class Scenario:
     truth_flags: str = ""
     disk_mib: int = 64
     disk_options: str = ""
+    #: More disks: QEMU's words for each device, and what its drive is limited to.
+    more_disks: tuple[tuple[str, str], ...] = ()
+    more_disks_mib: int = 16
+    devices: tuple[str, ...] = ()  # QEMU's words for what else is plugged in
     notes_mib: int = 0  # of a third disk, vdc, which programs/sampler.c writes until the kernel is gone
     image: bool = False  # does it boot from the server's disk (server_image.py)?
     python: bool = False  # does it find Python and the recorder on the lab's disk (guest_python.py)?
@@ -153,6 +157,20 @@ SCENARIOS = {
                 "LEDGER_MIB": 11,
                 "ZSWAP": "none",
             },
+        ),
+        Scenario(
+            "disks",
+            "a slow nvme controller with commands outstanding, SCSI disks, md arrays: degraded, rebuilt, striped",
+            programs=("raid",),
+            modules=("virtio_scsi", "sd_mod", "nvme", "md_mod", "raid0", "raid1"),
+            devices=("virtio-scsi-pci,id=scsi",),
+            more_disks=(
+                ("nvme,serial=KL-NVME-00017", ",throttling.iops-total=30"),
+                *(
+                    (f"scsi-hd,bus=scsi.0,scsi-id={number},serial=KL-SCSI-{number:05}", "")
+                    for number in range(6)
+                ),
+            ),
         ),
         Scenario(
             "net",

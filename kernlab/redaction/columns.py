@@ -23,6 +23,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "inflight": ("comm", "cgroup", "path"),
     "credentials": ("comm", "label"),
     "delays": ("comm",),
+    "disks": ("serial",),
     "dmi": (
         *("product_serial", "product_uuid", "board_serial", "board_asset_tag"),
         *("chassis_serial", "chassis_asset_tag"),

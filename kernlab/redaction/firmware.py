@@ -1,4 +1,5 @@
-"""Serial numbers and UUIDs by which a machine can be known: strings of its firmware in, others of their length out."""
+"""Serial numbers and UUIDs by which a machine can be known: strings of its firmware and of what its disks say of
+themselves in, others of their length out."""
 
 from __future__ import annotations
 
@@ -7,11 +8,15 @@ import uuid
 import numpy as np
 
 from kernlab.debuginfo.types import EnumType
+from kernlab.linux.block.disks import disks
+from kernlab.linux.block.hardware import hardware
 from kernlab.redaction.found import Found
 from kernlab.redaction.reading import text_at
 
 SERIAL = "serial number"
 _LONGEST = 256
+#: A serial number of so many bytes is no part of other words.
+_LONG_ENOUGH = 8
 _SAYS_NOTHING = frozenset(
     (b"", b"none", b"not specified", b"default string", b"to be filled by o.e.m.", b"0", b"unknown")
 )
@@ -38,6 +43,21 @@ def serial_numbers(found: Found) -> None:
         found.literals.add(text, new, SERIAL)
         if name.endswith("_UUID"):
             _identity(found, text)
+
+
+def serials_of_disks(found: Found) -> None:
+    """Those of nvme and SCSI disks, wherever they stand: in the driver's structs, pages of SCSI, names of nvme."""
+    kernel = found.kernel
+    if kernel.symbols.get("block_class") is None:
+        return
+    for word in sorted({text for text in hardware(kernel, disks(kernel)).serial.tolist() if text}):
+        text = word.encode()
+        if text.lower() in _SAYS_NOTHING:
+            continue
+        new = found.map.names.of(text)
+        found.map.note(SERIAL, text, new)
+        # Before it stands a length, that may be a letter's number; a short one would be found in other words.
+        found.literals.add(text, new, SERIAL, word=len(text) < _LONG_ENOUGH)
 
 
 def _identity(found: Found, text: bytes) -> None:

@@ -81,6 +81,7 @@ STEPS: tuple[tuple[str, Callable[[Found], None]], ...] = (
     ("keys of disks", keys.disk_keys),
     ("keys of WireGuard", keys.wireguard),
     ("serial numbers", firmware.serial_numbers),
+    ("serial numbers of disks", firmware.serials_of_disks),
     ("names of programs", strictly.programs),
     ("names of control groups", strictly.control_groups),
     ("what was mounted", mount_texts.mount_texts),

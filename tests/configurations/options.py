@@ -252,6 +252,14 @@ OPTIONS: dict[str, Option] = {
     "BLK_DEV_LOOP": Option(
         Absence(symbols=("lo_fops",), types=("struct loop_device",)), {"volumes": Others()}
     ),
+    "BLK_DEV_SD": Option(Absence(symbols=("sd_fops",))),
+    "BLK_DEV_SR": Option(Absence(symbols=("sr_bdops",))),
+    "NVME_CORE": Option(
+        Absence(
+            symbols=("nvme_bdev_ops", "nvme_ns_head_ops"),
+            types=("struct nvme_ctrl", "struct nvme_ns", "struct nvme_ns_head", "struct nvme_subsystem"),
+        )
+    ),
     "BLK_DEV_MD": Option(
         Absence(
             symbols=(

@@ -7,7 +7,8 @@ that is told, and missing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.types import StructType
+from kernlab.linux.block.arrays import Arrays, arrays
 from kernlab.linux.block.disks import Disks
 from kernlab.linux.files import file_names
 from kernlab.walk.rbtree import rbtree_entries
@@ -44,7 +46,7 @@ _MOST_TARGETS = 1 << 16
 @dataclass
 class Volumes:
     """N such disks: `row` int64[n] in `Disks`, and `kind`; name, state, target, path str or None; offset, stored and
-    used in bytes, or None."""
+    used in bytes, or None; `array` by the names of `arrays.Arrays`, n each."""
 
     row: I64
     kind: list[str]
@@ -55,10 +57,12 @@ class Volumes:
     offset: list[int | None] = field(default_factory=list)
     stored: list[int | None] = field(default_factory=list)
     used: list[int | None] = field(default_factory=list)
+    array: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for texts in (self.name, self.state, self.target, self.path, self.offset, self.stored, self.used):
             texts.extend([None] * len(self.row))
+        self.array = {word.name: [None] * len(self.row) for word in fields(Arrays)}
 
 
 def volumes(kernel: Kernel, every: Disks) -> Volumes:
@@ -158,8 +162,18 @@ def _zram(kernel: Kernel, own: StructArray, found: Volumes, rows: list[int]) -> 
         found.used[row] = bytes_
 
 
+def _md(kernel: Kernel, own: StructArray, found: Volumes, rows: list[int]) -> None:
+    told = arrays(kernel, own)
+    for name, values in found.array.items():
+        for row, value in zip(rows, getattr(told, name), strict=True):
+            values[row] = value
+    for row, state in zip(rows, told.state, strict=True):
+        found.state[row] = state
+
+
 _FILL: dict[str, tuple[str, Callable[[Kernel, StructArray, Volumes, list[int]], None]]] = {
     "loop": ("struct loop_device", _loop),
     "dm": ("struct mapped_device", _device_mapper),
+    "md": ("struct mddev", _md),
     "zram": ("struct zram", _zram),
 }

@@ -14,6 +14,7 @@ from kernlab.errors import KernlabError
 from kernlab.linux.block import attributes
 from kernlab.linux.block.disks import Disks
 from kernlab.linux.block.disks import disks as find_disks
+from kernlab.linux.block.hardware import hardware
 from kernlab.linux.block.requests import Requests, counted, requests
 from kernlab.linux.block.statistics import GROUPS, Statistics, statistics
 from kernlab.linux.timekeeping import tick
@@ -37,6 +38,8 @@ def disks(kernel: Kernel) -> pd.DataFrame:
     block_device_operations, which tells its kind: virtblk_fops, lo_fops, dm_blk_dops); scheduler ("none" where
     requests go straight to the driver; missing where the driver takes bios, not requests); queue_depth (requests that
     a hardware queue may have), hw_queues; holders (disks made of it, joined by commas); opens.
+    Of nvme and SCSI: vendor (SCSI's), model, serial, firmware, and state of the controller ("live", "resetting",
+    "connecting", "dead", …) or SCSI device ("running", "blocked", "offline", …), missing of a disk with several paths.
 
     Statistics as in /proc/diskstats: reads, reads_merged, sectors_read, read_time, and the same of writes and discards;
     flushes, flush_time; io_time (how long anything was on its way), all since boot. reads_in_flight, writes_in_flight:
@@ -53,6 +56,7 @@ def disks(kernel: Kernel) -> pd.DataFrame:
     if kernel.find_symbol("block_class") is None:
         return _none(kernel)
     every = find_disks(kernel)
+    device = hardware(kernel, every)
     part, queue = every.part, every.queue
     names = every.names()
     number = part["bd_dev"] if part.has("bd_dev") else every.device["devt"]
@@ -84,6 +88,11 @@ def disks(kernel: Kernel) -> pd.DataFrame:
         hw_queues=nullable(queue["nr_hw_queues"].int64.where(queue["mq_ops"].true)),
         holders=attributes.holders(kernel, every),
         opens=nullable(_opens(part)),
+        vendor=device.vendor,
+        model=device.model,
+        serial=device.serial,
+        firmware=device.firmware,
+        state=device.state,
         **_statistics(stats),
         io_time=_busy(kernel, stats.io_ticks).timedelta,
         reads_in_flight=nullable(reads),
@@ -114,6 +123,7 @@ def _none(kernel: Kernel) -> pd.DataFrame:
         **dict.fromkeys(queue[:2], "Int64"),
         "holders": "str",
         "opens": "Int64",
+        **dict.fromkeys(("vendor", "model", "serial", "firmware", "state"), "str"),
         **{name: "timedelta64[ns]" if name.endswith("_time") else "Int64" for name in counted},
         "disk": "struct gendisk",
         "queue": "struct request_queue",
