@@ -139,6 +139,22 @@ def test_lists_tell_where_a_request_is(io):
     assert found[requests[3:]].tolist() == ["allocated", "driver", "driver"]
 
 
+@pytest.mark.parametrize("days", [0, 40])
+def test_bios_are_as_old_after_weeks(opened, days):
+    """What is kept of the time of a bio's issue begins anew after 26 days; before Linux 7."""
+    from kernlab.linux.timekeeping import monotonic
+    from kernlab.tables.block.inflight import _issued
+
+    below = opened("debian-6.1")
+    now = monotonic(below.kernel) + days * 86_400 * 10**9
+    # No bio is in use there; one may lie anywhere.
+    bio = int(below.tasks["address"].iloc[0])
+    for ago in (5 * 10**9, 10**6, -2 * 10**6):
+        kept = (now - ago) & ((1 << 51) - 1) | 8 << 51
+        with Overlay(below).set("struct bio", bio, "bi_issue.value", kept).dump() as dump:
+            assert now - _issued(dump.structs("bio", [bio]), now).values[0] == ago
+
+
 def test_a_bio_that_waits_for_its_part_is_shown(io):
     """Who ends a bio (bio_chain_endio) says that it is a part of another, which no request has."""
     objects = io.slab_objects("bio-192")

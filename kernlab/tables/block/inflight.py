@@ -111,7 +111,7 @@ def inflight(kernel: Kernel) -> pd.DataFrame:
     kind, path = _pages(kernel, pfn)
     op, flags = _operations(kernel, rows.both(request["cmd_flags"], loose["bi_opf"]))
     disk, partition, place = _disks(kernel, rows)
-    made = rows.both(request["start_time_ns"], _issued(loose))
+    made = rows.both(request["start_time_ns"], _issued(loose, now))
     # By disk, the oldest first; what has no time comes last.
     order = np.lexsort((np.where(made.true, made.filled(0), np.iinfo(np.int64).max), place))
     return frame(
@@ -231,13 +231,18 @@ def _tag(column: Column) -> Column:
     return number.where((number >= 0).true)
 
 
-def _issued(bio: StructArray) -> Column:
+def _issued(bio: StructArray, now: int | None) -> Column:
     """When each bio was issued to its disk, in ns of CLOCK_MONOTONIC; 0 where nobody noted it."""
     # In 7.x the time stands alone, without the size that struct bio_issue had beside it.
     if bio.has("issue_time_ns"):
         return bio["issue_time_ns"].int64
     if bio.has("bi_issue.value"):
-        return (bio["bi_issue.value"] & _ISSUE_TIME).int64
+        low = (bio["bi_issue.value"] & _ISSUE_TIME).int64
+        if now is None:
+            return low
+        # Its upper bits are cut off, so that it begins anew every 26 days: of all such times the nearest.
+        whole = low + ((now + (_ISSUE_TIME + 1) // 2 - low) & ~_ISSUE_TIME)
+        return Column.of(np.where(low.true, whole.values, 0), low.valid)
     return Column.missing(len(bio), "int")
 
 
