@@ -45,6 +45,19 @@ def test_cpus_are_those_of_cpuinfo(machine_or_server):
     assert rows["present"].all()
 
 
+def test_threads_of_a_core(server):
+    """As thread_siblings_list: cores 0 and 1 have two CPUs each, which are two apart."""
+    overlay = Overlay(server)
+    for cpu, address in enumerate(server.cpus["address"].astype("uint64").tolist()):
+        overlay.set("struct cpuinfo_x86", address, "topo.core_id", cpu % 2)
+    with overlay.dump() as dump:
+        assert dump.cpus["siblings"].tolist() == ["0,2", "1,3", "0,2", "1,3"]
+    for address in server.cpus["address"].astype("uint64").tolist()[:3]:
+        overlay.set("struct cpuinfo_x86", address, "topo.core_id", 5)
+    with overlay.dump() as dump:
+        assert dump.cpus["siblings"].tolist() == ["0-2"] * 3 + ["3"]
+
+
 def test_nodes(server):
     """node0/cpulist and node1/cpulist of the guest are 0,2 and 1,3."""
     assert server.cpus["node"].tolist() == [0, 1, 0, 1]

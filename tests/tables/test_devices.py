@@ -123,7 +123,7 @@ def test_sysfs(told: tuple[Any, Truth]) -> None:
             if "power/runtime_status" in files and "serial" not in device.path and "/00:0" not in device.path:
                 assert row["power"] == files["power/runtime_status"], device.path
             if "numa_node" in files:
-                assert (-1 if row["numa_node"] is pd.NA else row["numa_node"]) == int(files["numa_node"])
+                assert (-1 if row["node"] is pd.NA else row["node"]) == int(files["numa_node"])
             assert (row["dev"] if isinstance(row["dev"], str) else None) == files.get("dev")
             if device.subsystem == "pci" and column == "bus":
                 words = {name: int(files[name], 16) for name in ("vendor", "device", "class")}

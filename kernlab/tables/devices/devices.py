@@ -31,7 +31,7 @@ def devices(kernel: Kernel) -> pd.DataFrame:
     """One row per device, in the order in which they were added.
 
     name, bus, driver with the module that it is in, class, type and path as below /sys. dev is major:minor, of those
-    that have a node; numa_node is missing where there is none. power is what runtime power management says (active,
+    that have a node; node (NUMA) is missing where there is none. power is what runtime power management says (active,
     suspended, error, unsupported …). id is vendor:device of PCI, virtio and USB; subsystem_id, pci_class, pci_power
     (D0 …), bars and irq (the line) are PCI's; msi_irqs are the numbers of its interrupts by message, as a list, which
     `irqs` has. parent is another row's address.
@@ -66,7 +66,7 @@ def devices(kernel: Kernel) -> pd.DataFrame:
         "type": kind,
         "path": sysfs_paths(kernel, device.follow("kobj")),
         "dev": _numbers(device["devt"]),
-        "numa_node": nullable(node.where((node >= 0).true)),
+        "node": nullable(node.where((node >= 0).true)),
         "power": _power(kernel, device),
         "id": ids(kernel, device, bus, kind),
         "subsystem_id": its.subsystem,

@@ -10,6 +10,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, nullable, table
+from kernlab.linux.devices.cpu_lists import listed
 from kernlab.linux.scheduling.optional import optional
 from kernlab.linux.scheduling.processors import (
     capability_texts,
@@ -28,7 +29,7 @@ def cpus(kernel: Kernel) -> pd.DataFrame:
     """One row per possible CPU, as /proc/cpuinfo and /proc/stat have it; what was never started has no model.
 
     Columns: cpu, present, online; package, die, core (ids; CPUs that share all three are threads of one core),
-    siblings (those threads, "0,4"), node (NUMA; missing without CONFIG_NUMA); vendor, family, model, stepping,
+    siblings (those threads, "0,4" or "0-1"), node (NUMA; missing without CONFIG_NUMA); vendor, family, model, stepping,
     model_name, microcode (a revision; "0x2006b06" in /proc/cpuinfo), khz (as its governor set it, or the rate found at
     boot), cache_bytes; idle_state (which it sleeps in by a cpuidle driver, missing for none), idle_for (since it fell
     idle, missing where it did not), since_tick (since its timer's tick came last; missing where the tick is stopped: a
@@ -93,11 +94,10 @@ def _idle_states(kernel: Kernel, pointer: Column) -> Column:
 
 
 def _siblings(numbers: npt.NDArray[np.int64], package: Column, die: Column, core: Column) -> Column:
-    """The CPUs of each one's core, with commas between; few by nature."""
+    """The CPUs of each one's core, as the kernel lists CPUs (thread_siblings_list)."""
     places = list(zip(package.tolist(), die.tolist(), core.tolist(), strict=True))
-    shared: dict[tuple[int | None, ...], list[str]] = {}
-    for cpu, place in zip(numbers.tolist(), places, strict=True):
-        shared.setdefault(place, []).append(str(cpu))
-    return Column.texts(
-        [None if place[0] is None or place[2] is None else ",".join(shared[place]) for place in places]
-    )
+    rows = {place: row for row, place in enumerate(dict.fromkeys(places))}
+    of = np.array([rows[place] for place in places], dtype=np.int64)
+    order = np.lexsort((numbers, of))
+    texts = listed(of[order], numbers[order], len(rows))
+    return Column.of(texts[of], package.valid & core.valid, "text")
