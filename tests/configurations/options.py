@@ -632,9 +632,6 @@ OPTIONS: dict[str, Option] = {
             "waits": Changed(other=("name",)),
         },
     ),
-    "NO_HZ_COMMON": Option(
-        Absence(members=("struct rq.nohz_tick_stopped",)), {"runqueues": Changed(missing=("tick_stopped",))}
-    ),
     "PACKET": Option(
         Absence(types=("struct packet_sock",), members=("struct net.packet", "struct netns_packet.sklist")),
         {"sockets": Others()},
@@ -725,12 +722,13 @@ OPTIONS: dict[str, Option] = {
     ),
     "RCU_LAZY": Option(Absence(members=("struct rcu_data.lazy_len",)), {"rcu": Changed(missing=("lazy",))}),
     "RCU_NOCB_CPU": Option(
-        Absence(members=("struct rcu_data.nocb_bypass", "struct rcu_data.nocb_cb_kthread")),
+        Absence(symbols=("rcu_nocb_mask",), members=("struct rcu_data.nocb_bypass",)),
         {"rcu": Changed(missing=("bypass", "offloaded"))},
     ),
     "SCHED_AUTOGROUP": Option(Absence(members=("struct task_group.autogroup",), types=("struct autogroup",))),
     "SCHED_CLASS_EXT": Option(
         Absence(
+            symbols=("ext_sched_class",),
             types=("struct scx_rq", "struct sched_ext_entity"),
             members=("struct rq.scx", "struct task_struct.scx"),
         ),
@@ -847,11 +845,14 @@ OPTIONS: dict[str, Option] = {
     ),
     "TICK_ONESHOT": Option(
         Absence(symbols=("tick_cpu_sched",), types=("struct tick_sched",)),
-        {"cpus": Changed(missing=("since_tick", "idle_for", "tick_stopped"), other=("idle", "iowait"))},
+        {
+            "cpus": Changed(missing=("since_tick", "idle_for", "tick_stopped"), other=("idle", "iowait")),
+            "runqueues": Changed(missing=("tick_stopped",)),
+        },
     ),
     "TREE_RCU": Option(
         Absence(
-            symbols=("rcu_state", "rcu_data"),
+            symbols=("rcu_state", "rcu_data", "rcu_cpu_stall_timeout"),
             types=("struct rcu_state", "struct rcu_data", "struct rcu_node", "struct rcu_segcblist"),
         ),
         # The dump has what its thread waits for all the same.

@@ -12,6 +12,8 @@ from support.absent import Absence
 from support.captures import dumps_in, told
 from support.overlay import Overlay
 
+from kernlab.walk.cpus import percpu
+
 SECOND = pd.Timedelta(seconds=1)
 
 
@@ -63,6 +65,15 @@ def test_watchdogs_say_what_the_log_says(lockup):
     assert rows["soft"].all()
 
 
+def cpus_of(text: str) -> list[int]:
+    """The CPUs in a list as the kernel prints them: "0-2,7"."""
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        low, _, high = part.partition("-")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
 def test_callbacks_add_up(machine_or_server):
     """Each CPU's by what they wait for, and a list that is as long as its counter says."""
     dump = machine_or_server.dump
@@ -76,9 +87,8 @@ def test_callbacks_add_up(machine_or_server):
     assert (heads.values == 0).tolist() == (rows["callbacks"] - rows["bypass"].fillna(0) <= 0).tolist()
     assert (rows["invoked"] > 0).all()
     periods = dump.grace_periods
-    assert periods["waiting_cpus"].tolist()[0] == ",".join(
-        map(str, rows["cpu"][rows["waited_for"].fillna(False)])
-    )
+    waited = rows["cpu"][rows["waited_for"].fillna(False)]
+    assert cpus_of(periods["waiting_cpus"].tolist()[0]) == waited.tolist()
     assert (rows["behind"] >= 0).all()
     assert (rows["period"] <= periods["number"][0]).all()
 
@@ -105,9 +115,66 @@ def test_readers_that_lost_their_cpu(opened, name):
         pids = rows["pid"].astype(str).tolist()
         assert found["waiting_tasks"].tolist() == [",".join(pids[1:]), pids[2]]
         assert found["stalled"].tolist()[0]
+    assert not below.grace_periods["stalled"][0]
     overlay.word(nodes[1], 0xDEAD0000)
     with overlay.dump() as dump:
         assert any("block RCU" in problem for problem in dump.grace_periods.attrs["problems"])
+
+
+@pytest.mark.parametrize("name", ["debian-6.1", "debian-7.2"])
+def test_a_stall_that_was_told(opened, name):
+    """Whoever warned has put jiffies_stall off; that the grace period has run for long is still so."""
+    below = opened(name)
+    state, jiffies = (
+        below.symbol("rcu_state"),
+        int.from_bytes(below.read(below.symbol("jiffies"), 8), "little"),
+    )
+    assert below.grace_periods["running"][0]
+    for seconds, stalled in ((20, False), (22, True)):
+        overlay = Overlay(below).set("struct rcu_state", state, "gp_start", jiffies - 250 * seconds)
+        overlay.set("struct rcu_state", state, "jiffies_stall", jiffies + 10_000)
+        overlay.word(below.symbol("rcu_cpu_stall_timeout"), 21, 4)
+        with overlay.dump() as dump:
+            found = dump.grace_periods
+            assert found["started"][0] == seconds * SECOND
+            assert bool(found["stalled"][0]) == stalled
+
+
+def test_callbacks_that_threads_call(server):
+    """rcu_nocbs=1,3: the mask says so, and all CPUs have such threads."""
+    assert not server.rcu["offloaded"].any()
+    mask = int(
+        server.structs("irq_desc", server.irqs["address"].iloc[:1])["irq_common_data.affinity"].values[0]
+    )
+    overlay = Overlay(server).word(server.symbol("rcu_nocb_mask"), mask).word(mask, 0b1010)
+    for row in server.rcu["address"]:
+        overlay.set("struct rcu_data", int(row), "nocb_cb_kthread", int(server.tasks["address"].iloc[0]))
+    with overlay.dump() as dump:
+        assert dump.rcu["offloaded"].tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("name", ["debian-6.1", "debian-7.2"])
+def test_a_watchdog_that_does_not_run(opened, name):
+    """What a CPU that went offline kept is no lockup; that of one whose function runs is one."""
+    below = opened(name)
+    rows = below.watchdogs
+    overlay = Overlay(below)
+    for cpu, address in enumerate(rows["address"].astype("uint64").tolist()):
+        touch = percpu(below.kernel, below.symbol("watchdog_touch_ts"), np.array([cpu]))
+        clock = int(below.runqueues["clock"].max() / pd.Timedelta(1 << 30, "ns"))
+        overlay.word(int(touch[0]), clock - 40)
+        tree = "is_queued" if below.structs("hrtimer", [address]).has("is_queued") else "state"
+        overlay.set("struct hrtimer", address, tree, 0)
+        overlay.set("struct hrtimer", address, "node.expires", 1)
+        base = int(below.structs("hrtimer", [address])["base"].values[0])
+        overlay.set("struct hrtimer_clock_base", base, "active.rb_root.rb_root.rb_node", 0)
+        overlay.set("struct hrtimer_clock_base", base, "running", address if cpu == 0 else 0)
+    assert not rows["soft_lockup"].any()
+    with overlay.dump() as dump:
+        found = dump.watchdogs
+        assert found["soft_lockup"].tolist() == [True, pd.NA]
+        assert found["since_touch"].notna().tolist() == [True, False]
+        assert found["timer_late"].notna().tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

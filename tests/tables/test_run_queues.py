@@ -56,6 +56,7 @@ def test_queues_are_those_of_sched_debug(machine_of, name):
     assert sorted(current) == sorted(queues["pid"])
     assert (queues["idle"] == queues["comm"].str.startswith("swapper/")).all()
     assert queues["running"].isna().tolist() == queues["idle"].tolist()
+    assert queues["tick_stopped"].tolist() == machine.dump.cpus["tick_stopped"].tolist()
 
 
 @pytest.mark.parametrize("name", ["server", "io"])
@@ -136,6 +137,25 @@ def test_real_time_and_deadline_tasks(opened, name):
         assert mine["deadline_ns"].iloc[2:4].isna().all()
         assert mine["vruntime_ns"].iloc[:4].isna().all()
         assert mine["policy"].iloc[:2].tolist() == ["SCHED_DEADLINE"] * 2
+
+
+def test_what_runs_under_a_scheduler_in_bpf(opened):
+    """The one that runs is on no list (set_next_task_scx); another waits on it."""
+    below = opened("debian-7.2")
+    overlay, kind, task = Overlay(below), "struct rq", "struct task_struct"
+    queue = below.runqueues[~below.runqueues["idle"]].iloc[0]
+    running = int(below.structs("rq", [queue["address"]])["curr"].values[0])
+    (waiting,) = sleeping(below, 1)
+    overlay.set(task, running, "sched_class", below.symbol("ext_sched_class"))
+    overlay.set(kind, int(queue["address"]), "cfs.curr", 0)
+    head, _ = overlay.where(kind, int(queue["address"]), "scx.runnable_list")
+    node, _ = overlay.where(task, waiting, "scx.runnable_node")
+    overlay.word(head, node).word(head + 8, node).word(node, head).word(node + 8, head)
+    with overlay.dump() as dump:
+        rows = dump.queued
+        mine = rows[rows["class"] == "ext"]
+        assert [int(address) for address in mine["address"]] == [running, waiting]
+        assert mine["running"].tolist() == [True, False]
 
 
 def test_a_throttled_group(server):

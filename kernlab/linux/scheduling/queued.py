@@ -108,6 +108,10 @@ def _deadline(kernel: Kernel, queues: RunQueues) -> _Part:
 def _rt(kernel: Kernel, queues: RunQueues) -> _Part:
     """Tasks on the lists of real-time priorities: each CPU's own, and each group's with CONFIG_RT_GROUP_SCHED."""
     row, queue, group = _own(kernel, queues, "rt", "rt_rq")
+    # Groups times CPUs are many, with a hundred lists each, and nearly all of them are empty.
+    some = ~(queue["rt_nr_running"] == 0).true
+    some[: len(queues.cpu)] = True
+    row, queue, group = row[some], queue[some], group[some]
     owner, head = queue.elements("active.queue")
     at, entity = list_entries(
         kernel, head.addresses, "struct sched_rt_entity", "run_list", what="the queues of real-time tasks"
@@ -166,14 +170,23 @@ def _fair(kernel: Kernel, queues: RunQueues) -> _Part:
 
 
 def _ext(kernel: Kernel, queues: RunQueues) -> _Part:
-    """Tasks of a scheduler in BPF that a CPU's own list has (CONFIG_SCHED_CLASS_EXT, Linux 6.12)."""
+    """Tasks of a scheduler in BPF that a CPU's own list has (CONFIG_SCHED_CLASS_EXT, Linux 6.12), after what runs.
+
+    What runs is taken off the list (kernel/sched/ext.c, set_next_task_scx).
+    """
     if not queues.queue.has("scx.runnable_list"):
         return _part(_EXT, np.zeros(0, dtype=np.int64), StructArray(kernel, "struct task_struct", []))
     heads = queues.queue.follow("scx.runnable_list")
     row, entity = list_entries(
         kernel, heads.addresses, "struct sched_ext_entity", "runnable_node", what="the queues of sched_ext"
     )
-    return _part(_EXT, row, entity.container("struct task_struct", "scx"))
+    current = queues.queue.follow("curr")
+    mine = kernel.symbols.get("ext_sched_class") or 1
+    running = np.flatnonzero(((current["sched_class"] == np.uint64(mine)) & (current["on_rq"] == 1)).true)
+    task = np.concatenate(
+        [current.addresses[running], entity.container("struct task_struct", "scx").addresses]
+    )
+    return _part(_EXT, np.concatenate([running, row]), StructArray(kernel, "struct task_struct", task))
 
 
 def _own(kernel: Kernel, queues: RunQueues, member: str, of_group: str) -> tuple[I64, StructArray, Column]:

@@ -11,9 +11,12 @@ from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.types import PointerType
 from kernlab.errors import KernlabError
 from kernlab.linux.scheduling.optional import optional
 from kernlab.linux.timekeeping import tick
+from kernlab.util.addresses import wrapped
+from kernlab.walk.bitmaps import bitmap_bits
 from kernlab.walk.cpus import percpu, possible_cpus
 from kernlab.walk.lists import list_entries
 
@@ -22,6 +25,8 @@ Mask = npt.NDArray[np.bool_]
 
 #: The state of a grace period stands in the low bits of its number (kernel/rcu/rcu.h, RCU_SEQ_CTR_SHIFT).
 SEQ_BITS, SEQ_STATE = 2, 3
+#: The timeout of stalls is kept within these, in seconds (kernel/rcu/tree_stall.h).
+_LEAST_STALL, _MOST_STALL = 3, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,37 @@ def ago(kernel: Kernel, stamps: Column) -> Column:
     # More than ten years is no time of jiffies that count from boot.
     good = np.abs(passed.astype(np.float64)) < (1 << 36)
     return Column(np.where(good, passed, 0) * period, stamps.valid & good, "int")
+
+
+def stall_timeout(kernel: Kernel) -> int:
+    """After how many ns of a grace period the kernel warns (kernel/rcu/tree_stall.h, rcu_jiffies_till_stall_check)."""
+    try:
+        seconds = kernel.word("rcu_cpu_stall_timeout", 4)
+    except KernlabError as error:
+        kernel.lost(f"after how long the kernel warns of RCU is not known: {error}")
+        seconds = _MOST_STALL
+    return min(max(seconds, _LEAST_STALL), _MOST_STALL) * 1_000_000_000
+
+
+def offloaded(kernel: Kernel, found: Rcu) -> Column:
+    """Whose callbacks threads call (rcu_nocbs, nohz_full); missing without CONFIG_RCU_NOCB_CPU.
+
+    All CPUs may have such threads where some are offloaded (Linux commit 2cf4528d6dd6, in v5.17): the mask tells.
+    """
+    symbol = kernel.find_symbol("rcu_nocb_mask")
+    if symbol is None:
+        return Column.missing(len(found.cpu), "bool")
+    where = symbol
+    if isinstance(kernel.find_type("cpumask_var_t").strip(), PointerType):
+        words, read = kernel.words([symbol], what="which CPUs RCU is offloaded from")
+        if not read[0]:
+            return Column.missing(len(found.cpu), "bool")
+        where = int(words[0])
+    # It is allocated where somebody asked for it.
+    if where == 0:
+        return Column.of(np.zeros(len(found.cpu), dtype=bool))
+    _, number, read = bitmap_bits(kernel, wrapped(where).reshape(1), len(kernel.percpu_offsets))
+    return Column.of(np.isin(found.cpu, number), np.full(len(found.cpu), bool(read[0])))
 
 
 def callbacks(found: Rcu) -> dict[str, Column]:

@@ -9,6 +9,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import empty, frame, nullable, table
+from kernlab.linux.devices.cpu_lists import listed
 from kernlab.linux.scheduling.rcu import (
     SEQ_STATE,
     Rcu,
@@ -16,6 +17,7 @@ from kernlab.linux.scheduling.rcu import (
     blocking_tasks,
     number_of_period,
     rcu,
+    stall_timeout,
     waited_for,
 )
 from kernlab.tables.scheduling.rcu import TINY
@@ -34,7 +36,7 @@ def grace_periods(kernel: Kernel) -> pd.DataFrame:
     Columns: name ("rcu_preempt" or "rcu_sched"), expedited, number, running, state (what its kernel thread does:
     "WAIT_FQS" is waiting for readers), started, activity (how long ago it began, and its thread last did something),
     stalled (it has run for so long that the kernel warns; for the expedited one nobody notes these four), forced (how
-    often CPUs were asked since boot), pid (of the thread), waiting_cpus ("1,3"), waiting_tasks (pids of readers that
+    often CPUs were asked since boot), pid (of the thread), waiting_cpus ("1,3-5"), waiting_tasks (pids of readers that
     lost their CPU, "17,204"; '' for none, both), address (struct rcu_state).
 
     Mirrors kernel/rcu/tree_stall.h (print_other_cpu_stall, rcu_check_gp_kthread_starvation).
@@ -83,7 +85,9 @@ def grace_periods(kernel: Kernel) -> pd.DataFrame:
         else str(value)
         for value in number
     ]
-    overdue = (ago(kernel, state["jiffies_stall"]) > 0) & running
+    started = ago(kernel, state["gp_start"])
+    # Whoever warns puts jiffies_stall off until the next time.
+    overdue = ((ago(kernel, state["jiffies_stall"]) > 0) | (started >= stall_timeout(kernel))) & running
     return frame(
         kernel,
         "grace_periods",
@@ -92,7 +96,7 @@ def grace_periods(kernel: Kernel) -> pd.DataFrame:
         number=nullable(number_of_period(both)),
         running=nullable(running),
         state=Column.texts(names).where(normal),
-        started=ago(kernel, state["gp_start"]).where(running.true & normal).timedelta,
+        started=started.where(running.true & normal).timedelta,
         activity=ago(kernel, state["gp_activity"]).where(normal).timedelta,
         stalled=nullable(overdue.where(normal)),
         forced=nullable(state["n_force_qs"].int64.where(normal)),
@@ -104,7 +108,8 @@ def grace_periods(kernel: Kernel) -> pd.DataFrame:
 
 
 def _cpus(found: Rcu, mask: str) -> str:
-    return ",".join(map(str, found.cpu[waited_for(found, mask).true].tolist()))
+    cpu = found.cpu[waited_for(found, mask).true]
+    return str(listed(np.zeros(len(cpu), dtype=np.int64), cpu, 1)[0])
 
 
 def _pids(kernel: Kernel, found: Rcu, first: str) -> str:

@@ -8,7 +8,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux.scheduling.optional import optional
-from kernlab.linux.scheduling.rcu import callbacks, number_of_period, waited_for
+from kernlab.linux.scheduling.rcu import callbacks, number_of_period, offloaded, waited_for
 from kernlab.linux.scheduling.rcu import rcu as find
 
 _COUNTS = ("callbacks", "ready", "waiting", "next_ready", "next", "lazy", "bypass", "invoked")
@@ -63,8 +63,6 @@ def rcu(kernel: Kernel) -> pd.DataFrame:
         behind=nullable(behind),
         ticks=nullable(data["ticks_this_gp"].int64),
         **{name: nullable(counts[name]) for name in _COUNTS},
-        offloaded=nullable(
-            data["nocb_cb_kthread"] != 0 if data.has("nocb_cb_kthread") else Column.missing(len(data), "bool")
-        ),
+        offloaded=nullable(offloaded(kernel, found)),
         address=data,
     )

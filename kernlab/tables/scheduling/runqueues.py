@@ -14,6 +14,7 @@ from kernlab.linux.scheduling.optional import optional
 from kernlab.linux.scheduling.queued import queued
 from kernlab.linux.scheduling.run_queues import latest_clock, run_queues, since
 from kernlab.linux.scheduling.task_groups import group_queues, task_groups
+from kernlab.linux.scheduling.ticks import ticks
 from kernlab.walk.cpus import cpus
 
 
@@ -73,7 +74,7 @@ def runqueues(kernel: Kernel) -> pd.DataFrame:
         nr_switches=nullable(queue["nr_switches"].int64),
         idle=nullable(idle),
         online=nullable(_online(kernel, found.cpu)),
-        tick_stopped=nullable(optional(queue, "nohz_tick_stopped") != 0),
+        tick_stopped=nullable(ticks(kernel, found.cpu).stopped),
         rt_throttled=nullable(optional(queue, "rt.rt_throttled") != 0),
         locked=nullable(_locked(queue)),
         address=queue,

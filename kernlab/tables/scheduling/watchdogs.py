@@ -11,6 +11,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.errors import KernlabError
+from kernlab.linux.devices.timers import hrtimers
 from kernlab.linux.scheduling.run_queues import latest_clock
 from kernlab.linux.timekeeping import monotonic
 from kernlab.walk.cpus import percpu, possible_cpus
@@ -28,11 +29,11 @@ def watchdogs(kernel: Kernel) -> pd.DataFrame:
     """One row per possible CPU: its soft-lockup watchdog, and the counter by which hard lockups are seen.
 
     Columns: cpu; since_touch (since the watchdog's own task last ran there, in steps of 1.07 s, by the latest of the
-    queues' clocks; missing where it was told to begin anew), threshold (from when on that is a soft lockup:
-    2 * watchdog_thresh), soft_lockup (it is longer), interrupts, interrupts_saved (its timer's interrupts, and how many
-    they were when somebody last looked whether they go on; missing without CONFIG_HARDLOCKUP_DETECTOR), timer_late
-    (for how long its timer should have fired: interrupts are off there), soft, hard (is each kind switched on),
-    address (of its struct hrtimer). Mirrors kernel/watchdog.c.
+    queues' clocks; missing where it was told to begin anew, and where its timer is not set: the CPU is offline, or the
+    watchdog is off), threshold (from when on that is a soft lockup: 2 * watchdog_thresh), soft_lockup (it is longer),
+    interrupts, interrupts_saved (its timer's interrupts, and how many they were when somebody last looked whether they
+    go on; missing without CONFIG_HARDLOCKUP_DETECTOR), timer_late (for how long its timer should have fired: interrupts
+    are off there), soft, hard (is each kind switched on), address (of its struct hrtimer). Mirrors kernel/watchdog.c.
 
     >>> dump.watchdogs[["cpu", "since_touch", "threshold", "soft_lockup", "interrupts", "timer_late"]]
        cpu               since_touch       threshold  soft_lockup  interrupts timer_late
@@ -58,17 +59,17 @@ def watchdogs(kernel: Kernel) -> pd.DataFrame:
         )
     cpus = possible_cpus(kernel)
     stamps, read = kernel.words(percpu(kernel, touch, cpus), what="times of watchdogs")
-    now = latest_clock(kernel)
+    timers = StructArray(kernel, "struct hrtimer", percpu(kernel, timer, cpus))
+    now, alive = latest_clock(kernel), _set(kernel, timers)
     good = read & ~np.isin(stamps, _NOT_A_TIME) & (stamps < 1 << 33)
     passed = np.where(good, stamps, 0).astype(np.int64) << _UNIT_BITS
     age = (
         Column.missing(len(cpus), "int")
         if now is None
-        else Column((now >> _UNIT_BITS << _UNIT_BITS) - passed, good, "int").clip(0)
+        else Column((now >> _UNIT_BITS << _UNIT_BITS) - passed, good & alive, "int").clip(0)
     )
     seconds, switched = _number(kernel, "watchdog_thresh", 4), _number(kernel, "watchdog_enabled", 8)
     threshold = _repeated(None if seconds is None else 2 * seconds * 1_000_000_000, len(cpus))
-    timers = StructArray(kernel, "struct hrtimer", percpu(kernel, timer, cpus))
     bits = _repeated(switched, len(cpus))
     return frame(
         kernel,
@@ -80,7 +81,7 @@ def watchdogs(kernel: Kernel) -> pd.DataFrame:
         soft_lockup=nullable((age >> _UNIT_BITS) > threshold // 1_000_000_000),
         interrupts=nullable(_counter(kernel, "hrtimer_interrupts", cpus)),
         interrupts_saved=nullable(_counter(kernel, "hrtimer_interrupts_saved", cpus)),
-        timer_late=_late(kernel, timers).timedelta,
+        timer_late=_late(kernel, timers).where(alive).timedelta,
         soft=nullable(bits.has(_SOFT)),
         hard=nullable(bits.has(_HARD)),
         address=timers,
@@ -108,6 +109,19 @@ def _counter(kernel: Kernel, name: str, cpus: npt.NDArray[np.int64]) -> Column:
         return Column.missing(len(cpus), "int")
     values, read = kernel.words(percpu(kernel, symbol, cpus), 4, "counters of watchdogs")
     return Column(values.astype(np.int64), read, "int")
+
+
+def _set(kernel: Kernel, timers: StructArray) -> npt.NDArray[np.bool_]:
+    """Whose timer is pending or running. That of a CPU that went offline, or of a watchdog that was switched off, is
+    not, and what they kept is old."""
+    # A plain "is_queued" in place of "state"; seen in v7.2.
+    pending = timers.first("is_queued", "state") != 0
+    try:
+        running = np.isin(timers.addresses, hrtimers(kernel).timer.addresses)
+    except KernlabError as error:
+        kernel.lost(f"which watchdogs run is not known: {error}")
+        return np.ones(len(timers), dtype=bool)
+    return pending.true | running
 
 
 def _late(kernel: Kernel, timers: StructArray) -> Column:
