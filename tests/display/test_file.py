@@ -83,6 +83,7 @@ def test_pages_of_a_huge_page_each_have_a_struct(server):
     [
         ("/bin/nope", "/bin has no 'nope'"),
         ("/nope/x", "/ has no 'nope'"),
+        ("/bin", "/bin is a directory"),
         ("bin/busybox", "begins at the root"),
         (4_000_000_000, "nothing in the page cache has the inode"),
         (0xFFFF_FFFF_8000_0000, "no struct inode"),

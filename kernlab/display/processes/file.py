@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LOWEST_ADDRESS = 1 << 47
 _NEAR = 3
 _S_IFMT, _S_IFBLK = 0xF000, 0x6000
+_NO_FILES = {0x1000: "a named pipe", 0x2000: "a character device", 0x4000: "a directory", 0xC000: "a socket"}
 
 
 class OpenFile:
@@ -68,9 +69,9 @@ class OpenFile:
         try:
             inode = find_inode(self._dump.kernel, path)
             # What lies on a block device is in the page cache of another inode, that of bdev.
-            if int(inode["i_mode"].filled(0)[0]) & _S_IFMT == _S_IFBLK:
+            kind = int(inode["i_mode"].filled(0)[0]) & _S_IFMT
+            if kind == _S_IFBLK:
                 return self._only("path", path)
-            return int(inode.addresses[0])
         except NotCachedError as error:
             try:
                 return self._only("path", path)
@@ -78,6 +79,10 @@ class OpenFile:
                 raise KernlabError(
                     f"nothing of {path} is known: {error}. dump.memory_by_file lists files in memory"
                 ) from None
+        # Some file systems keep their directories' entries in a page cache of their own.
+        if kind in _NO_FILES and not inode["i_data.nrpages"].true[0]:
+            raise KernlabError(f"{path} is {_NO_FILES[kind]}: it has no contents in the page cache")
+        return int(inode.addresses[0])
 
     def _only(self, column: str, wanted: Any) -> int:
         """The one inode in the page cache with this path or number."""
