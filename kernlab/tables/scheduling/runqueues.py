@@ -24,7 +24,8 @@ def runqueues(kernel: Kernel) -> pd.DataFrame:
 
     Columns: cpu; pid, comm (of what ran; pid 0 is the idle task), running (since when it had the CPU, missing for the
     idle task); nr_running (tasks that run or could), fair, rt, deadline, ext (of which class they are; ext is missing
-    on kernels without CONFIG_SCHED_CLASS_EXT), delayed (fair tasks that sleep and were left on the queue until they
+    on kernels without CONFIG_SCHED_CLASS_EXT; deadline also counts servers of other classes that are on its tree, which
+    are no tasks, since Linux 6.8), delayed (fair tasks that sleep and were left on the queue until they
     made up for what they had too much, since Linux 6.12), throttled (tasks whose groups used up their time, which are
     not part of nr_running), throttled_groups (how many such groups); nr_uninterruptible (added over all CPUs it is the
     number of tasks in D state), nr_iowait; load_weight, load_avg, util_avg (of fair tasks; a CPU that is busy all the
