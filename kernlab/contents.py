@@ -241,6 +241,10 @@ class Contents:
         "kernlab.tables.block.inflight:inflight",
         "Requests and bios that were not completed: of which disk, where, how old, who waits for them.",
     )
+    nvme: lazy[Frame] = lazy(
+        "kernlab.tables.block.nvme:nvme",
+        "Controllers of nvme: state, model, serial number, queues, what they have not ended, their disks.",
+    )
     volumes: lazy[Frame] = lazy(
         "kernlab.tables.block.volumes:volumes",
         "Disks made of something else: loop devices, device-mapper, md, zram, with what they are made of.",

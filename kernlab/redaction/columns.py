@@ -43,6 +43,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "namespaces": ("comm", "hostname"),
     "pressure": ("path",),
     "mounts": ("source", "target", "options", "root", "super_options"),
+    "nvme": ("serial", "nqn"),
     "page_owner": ("comm",),
     "neighbours": ("ip", "mac"),
     "netdevs": ("mac", "ipv4", "ipv6"),

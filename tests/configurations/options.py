@@ -256,7 +256,7 @@ OPTIONS: dict[str, Option] = {
     "BLK_DEV_SR": Option(Absence(symbols=("sr_bdops",))),
     "NVME_CORE": Option(
         Absence(
-            symbols=("nvme_bdev_ops", "nvme_ns_head_ops"),
+            symbols=("nvme_bdev_ops", "nvme_fops", "nvme_ns_head_ops"),
             types=("struct nvme_ctrl", "struct nvme_ns", "struct nvme_ns_head", "struct nvme_subsystem"),
         )
     ),

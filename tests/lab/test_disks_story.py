@@ -107,6 +107,25 @@ def test_nvme_disks_are_what_sysfs_says(story, sysfs):
     assert pd.isna(row["vendor"])
 
 
+def test_controllers_are_what_sysfs_says(story, sysfs):
+    row = story[0].nvme.set_index("name").loc["nvme0"]
+    folder = "/sys/class/nvme/nvme0"
+    for column, file in (
+        *(("serial", "serial"), ("model", "model"), ("firmware", "firmware_rev"), ("state", "state")),
+        *(("transport", "transport"), ("device", "address"), ("nqn", "subsysnqn")),
+    ):
+        assert row[column] == sysfs[f"{folder}/{file}"]
+    assert row["queues"] == int(sysfs[f"{folder}/queue_count"])
+    assert row["queue_depth"] == int(sysfs[f"{folder}/sqsize"])
+    assert row["disks"] == "nvme0n1"
+    # Six read all the time, each one request after the other; one or two can be between them.
+    counted = sum(map(int, sysfs[f"{folder}/nvme0n1/inflight"].split()))
+    assert 4 <= row["outstanding"] <= 6
+    assert 4 <= counted <= 6
+    disk = story[0].disks.set_index("name").loc["nvme0n1"]
+    assert row["outstanding"] == disk["reads_in_flight"] + disk["writes_in_flight"]
+
+
 def test_scsi_disks_are_what_sysfs_says(story, sysfs):
     disks = story[0].disks.set_index("name")
     scsi = disks[disks.index.str.startswith("sd")]

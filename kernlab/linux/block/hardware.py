@@ -65,7 +65,8 @@ def hardware(kernel: Kernel, every: Disks) -> Hardware:
     kernel.with_modules()
     texts: list[list[str | None]] = [[None] * len(every) for _ in fields(Hardware)]
     for names, struct, where, told in (
-        (("nvme_bdev_ops",), "struct nvme_ns", "disk", _of_namespaces),
+        # Before Linux 5.11 nvme_fops.
+        (("nvme_bdev_ops", "nvme_fops"), "struct nvme_ns", "disk", _of_namespaces),
         (("nvme_ns_head_ops",), "struct nvme_ns_head", "disk", _of_heads),
         (("sd_fops", "sr_bdops"), "struct scsi_device", "queue", _of_scsi),
     ):
