@@ -298,6 +298,7 @@ OPTIONS: dict[str, Option] = {
             ),
             "disks": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "inflight": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
+            "nvme": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "volumes": Others(told=("no block layer (CONFIG_BLOCK is off)",)),
             "meminfo": Changed(other=("Buffers", "Cached")),
             "memory_by_file": Changed(missing=(), other=("path",)),
