@@ -24,7 +24,7 @@ def volumes(kernel: Kernel) -> pd.DataFrame:
     and how large that is compressed).
 
     Of md: raid_disks (how many it should have); degraded (how many of these do not work); roles (members as in
-    /proc/mdstat: "sdb[1](F) sda[0]", F faulty, S spare, J journal, R replacement, W mostly written); slots ("U_": which
+    /proc/mdstat: "sda[0] sdb[1]", F faulty, S spare, J journal, R replacement, W mostly written); slots ("U_": which
     places work); sync_action ("idle", "resync", "recover", "check", "repair", "reshape", "frozen"), sync_done_bytes of
     sync_total_bytes of each member while that goes on. Stripes have no redundancy, and the last five but roles are
     missing.
