@@ -32,7 +32,7 @@ def host_names(found: Found) -> None:
     spaces = spaces[spaces != 0]
     told = {str(found.kernel.file.header.get(name, "")).encode() for name in ("nodename", "domainname")}
     for name in sorted(told - _NOBODYS):
-        _host(found, name)
+        host_name(found, name)
     for member in ("nodename", "domainname"):
         access = resolve(kernel.find_type(kind), f"name.{member}")
         rows, status = kernel.gather(spaces + np.uint64(access.hops[-1]), access.type.size, "names of hosts")
@@ -40,12 +40,12 @@ def host_names(found: Found) -> None:
             text, _, rest = row.tobytes().partition(b"\0")
             if lost or (text in _NOBODYS and not any(rest)):
                 continue
-            new = text if text in _NOBODYS else _host(found, text)
+            new = text if text in _NOBODYS else host_name(found, text)
             # What a longer name left behind goes with it.
             found.edits.write(address + access.hops[-1], new.ljust(access.type.size, b"\0"), HOST)
 
 
-def _host(found: Found, name: bytes) -> bytes:
+def host_name(found: Found, name: bytes) -> bytes:
     """What a host's or domain's name becomes: part by part, the last of several stays (org, com)."""
     known = found.host.get(name)
     if known is not None:

@@ -1,4 +1,5 @@
-"""What was given to mount: sources, and the folders that overlays lie upon. The strict level hides their names."""
+"""What was given to mount: sources, and the folders that overlays lie upon. Servers' names are hidden at each level,
+those of folders at the strict one."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from kernlab.errors import KernlabError
 from kernlab.linux.super_blocks import mounts_of_each, super_blocks
 from kernlab.redaction.dentries import FILE, TOP
 from kernlab.redaction.found import Found
+from kernlab.redaction.machine import host_name
 from kernlab.redaction.reading import complete_type, text_at
 
 U64 = npt.NDArray[np.uint64]
@@ -22,12 +24,12 @@ _NOTHING = frozenset(b"none rootfs udev dev sys tmpfs proc sysfs overlay nullfs"
 #: A folder's name between the marks of paths, of lists of paths and of escapes.
 _PART = re.compile(rb"[^/:\\]+")
 _LONGEST = 4096
+#: A server before what it gives out: `server:/export` (nfs, ceph), `//server/share` (cifs). Addresses are swept for.
+_SERVER = re.compile(rb"(?P<before>//(?=[^/]+/)|(?=[^/:]+:/))(?P<name>(?![\d.]+[:/])[\w.-]+)")
 
 
 def mount_texts(found: Found) -> None:
-    """Rename what the sources of mounts and the layers of overlays name, as the files themselves are renamed."""
-    if not found.strict:
-        return
+    """Rename the servers in the sources of mounts; what these and the layers of overlays name, as files are renamed."""
     kernel = found.kernel
     block = super_blocks(kernel)
     owner, mount = mounts_of_each(kernel, block)
@@ -38,10 +40,27 @@ def mount_texts(found: Found) -> None:
         pointers.tolist(), owner[first].tolist(), text_at(kernel, pointers, _LONGEST), strict=True
     ):
         if text and text not in _NOTHING and text != kinds[row] and not text.startswith(b"/dev/"):
-            found.edits.write(address, _renamed(found, text), FILE)
+            becomes = _source(found, text)
+            if becomes != text:
+                found.edits.write(address, becomes, FILE)
+    if not found.strict:
+        return
     overlays = block[np.array([kind == b"overlay" for kind in kinds], dtype=bool)]
     for address, text in _layers(kernel, overlays):
         found.edits.write(address, _renamed(found, text), FILE)
+
+
+def _source(found: Found, text: bytes) -> bytes:
+    """What a mount was made of, without the name of the server that it is on; strictly, without those of folders."""
+    server = _SERVER.match(text)
+    if server is None:
+        return _renamed(found, text) if found.strict else text
+    rest = text[server.end() :]
+    return (
+        server["before"]
+        + host_name(found, server["name"])
+        + (_renamed(found, rest) if found.strict else rest)
+    )
 
 
 def _renamed(found: Found, text: bytes) -> bytes:
