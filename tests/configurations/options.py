@@ -419,7 +419,21 @@ OPTIONS: dict[str, Option] = {
     "CPU_FREQ": Option(Absence(symbols=("cpufreq_cpu_data",), types=("struct cpufreq_policy",))),
     "CPU_IDLE": Option(Absence(members=("struct rq.idle_state",), types=("struct cpuidle_state",))),
     "CRASH_DUMP": Option(Absence(symbols=("crash_notes",)), {"registers": Changed(other=("source",))}),
-    "DEBUG_INFO_BTF_MODULES": Option(Absence(symbols=("btf_modules",), types=("struct btf_module",))),
+    "DEBUG_INFO_BTF_MODULES": Option(
+        Absence(symbols=("btf_modules",), types=("struct btf_module",)),
+        # What only modules describe.
+        {
+            "mounts": Changed(
+                other=("options", "super_options"),
+                may_be_told=("_show_options shows is not known", " lack the options that it shows of itself"),
+            ),
+            "pages": Changed(may_be_told=("virtio devices may still have written to is not known",)),
+            "volumes": Changed(
+                other=("state", "target", "path", "offset_bytes", "stored_bytes", "compressed_bytes"),
+                may_be_told=("devices are made of is not known",),
+            ),
+        },
+    ),
     "DEBUG_FS": Option(
         Absence(types=("struct debugfs_fs_info", "struct debugfs_mount_opts")),
         {"mounts": Changed(told=("what debugfs_show_options shows", "mounts of debugfs lack"))},
@@ -440,7 +454,16 @@ OPTIONS: dict[str, Option] = {
     "DMA_SHARED_BUFFER": Option(Absence(symbols=("dmabuffs_dname",), types=("struct dma_buf",))),
     "EPOLL": Option(Absence(symbols=("eventpoll_fops",), types=("struct eventpoll", "struct epitem"))),
     "EVENTFD": Option(Absence(symbols=("eventfd_fops",), types=("struct eventfd_ctx",))),
-    "EXT4_FS": Option(Absence(types=("struct ext4_sb_info",)), _NO_JOURNALS),
+    "EXT4_FS": Option(
+        Absence(types=("struct ext4_sb_info",)),
+        {
+            **_NO_JOURNALS,
+            "mounts": Changed(
+                other=("options", "super_options"),
+                may_be_told=("what ext4_show_options shows", "mounts of ext4 lack the options"),
+            ),
+        },
+    ),
     "FAIR_GROUP_SCHED": Option(
         Absence(members=("struct task_group.cfs_rq", "struct task_group.shares", "struct sched_entity.my_q")),
         {
@@ -582,10 +605,12 @@ OPTIONS: dict[str, Option] = {
         ),
         # The dump has modules all the same, and memory whose addresses they would name.
         {
+            "disks": Changed(other=("operations",)),
             "irqs": Changed(other=("handlers",)),
             "modules": Empty(),
             "symbols": Changed(other=("name", "address", "type", "module")),
             "vmalloc": Changed(other=("caller",)),
+            "volumes": Others(),
         },
     ),
     "MODULE_UNLOAD": Option(

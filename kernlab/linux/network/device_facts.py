@@ -187,8 +187,11 @@ def xdp(kernel: Kernel, device: StructArray) -> tuple[Column, Column, U64]:
         program = np.where(link.true, link.filled(0).astype(np.uint64), program)
         mode[program != 0] = word
         found = np.where(program != 0, program, found)
-    name = StructArray(kernel, "struct bpf_prog", found)["aux->name"].text
     none = found == 0
+    if none.all():
+        # Without BPF's system call nobody can load one, and the kernel does not know their names.
+        return Column.of(mode, device.valid, "text"), Column.of(mode, device.valid, "text"), found
+    name = StructArray(kernel, "struct bpf_prog", found)["aux->name"].text
     return (
         Column.of(mode, device.valid, "text"),
         Column.of(np.where(none, "", name.values), name.valid | none, "text"),
