@@ -66,6 +66,10 @@ def inodes(kernel: Kernel) -> Inodes:
         owner, following = inode["i_sb"], inode["i_sb_list.next"]
     # What left the list points to itself, and what never was on it to nothing.
     listed = owner.true & following.true & (following.values != inode.addresses + link)
+    kernel.lost(
+        "places of inodes in slabs cannot be read: there may be more inodes",
+        mask=~(owner.valid & following.valid),
+    )
     order = np.argsort(block.addresses)
     place = np.searchsorted(block.addresses[order], owner.values).clip(max=max(len(order) - 1, 0))
     if not len(order):

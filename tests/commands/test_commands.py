@@ -211,7 +211,7 @@ def test_tables_with_arguments_and_of_views(capsys: pytest.CaptureFixture[str]) 
         (["info", __file__], "kernlab: "),
         (["table", DUMP, "taks"], "did you mean tasks"),
         (["table", DUMP, "relay.chanels"], "did you mean channels"),
-        (["table", DUMP], f"kernlab table {DUMP} NAME. There are: buddyinfo"),
+        (["table", DUMP], f"kernlab table {DUMP} NAME. There are: allocations"),
         (["table", "tasks"], "kernlab table VMCORE tasks"),
         (["tables", "/nowhere/vmcore"], "/nowhere/vmcore"),
         (["table", DUMP, "close"], "not a table but a NoneType"),

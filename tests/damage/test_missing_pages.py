@@ -22,7 +22,8 @@ CASES = in_turn(DUMPS, tables())
 def test_what_a_page_costs_a_table_is_told(opened, dump, name):
     below = opened(dump)
     known = record(below, name)
-    assert known.frames
+    # Nothing is read of what is off in a kernel, and that is told.
+    assert known.frames or any("is off in this kernel" in said for said in known.table.attrs["problems"])
     quiet = [
         said
         for frame, way in samples(known, PAGES, f"{SEED} {dump} {name}")

@@ -287,7 +287,10 @@ def test_the_list_is_grouped_with_each_name_once_and_suspects_first(sample: Any,
     groups = [entry["group"] for entry in listed]
     # Each group once, in the order of contents.py, what traces there are behind them.
     assert [group for group, _ in itertools.groupby(groups)] == list(dict.fromkeys(groups))
-    assert list(dict.fromkeys(groups)) == ["", "processes", "memory", "files", "system", "traces"]
+    assert list(dict.fromkeys(groups)) == [
+        *("", "processes", "memory", "files", "network", "block"),
+        *("devices", "scheduling", "containers", "system", "traces"),
+    ]
     assert {plot["group"] for plot in plots} - {""} <= set(groups)
 
 

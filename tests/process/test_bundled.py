@@ -25,7 +25,10 @@ LEDGER = 10  # the seed of what was swapped out (programs/holder.c)
 
 @pytest.fixture(scope="module")
 def dump():
-    with kernlab.open(Path(__file__).with_name("vmcore.xz")) as opened:
+    bundled = Path(__file__).with_name("vmcore.xz")
+    if not bundled.is_file():
+        pytest.skip(f"no {bundled.name} beside this file: a release has no dumps")
+    with kernlab.open(bundled) as opened:
         yield opened
 
 

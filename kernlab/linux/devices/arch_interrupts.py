@@ -114,8 +114,10 @@ def _is_shown(kernel: Kernel, name: str, vector: int) -> bool:
             return False
         byte = kernel.read(kernel.symbol("system_vectors") + vector // 8, 1)[0]
         return bool(byte >> vector % 8 & 1)
-    except KernlabError:
-        # What is not known to be left out is shown.
+    except KernlabError as error:
+        kernel.lost(
+            f"whether this machine has interrupts {name} is not known, so their line is here: {error}"
+        )
         return True
 
 

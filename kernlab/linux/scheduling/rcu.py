@@ -43,7 +43,7 @@ class Rcu:
 def rcu(kernel: Kernel) -> Rcu | None:
     """What there is of RCU; None of a kernel whose RCU is for a single CPU (CONFIG_TINY_RCU)."""
     state, data = kernel.find_symbol("rcu_state"), kernel.find_symbol("rcu_data")
-    if state is None or data is None or kernel.type_or_none("struct rcu_state") is None:
+    if state is None or data is None or kernel.types.get("struct rcu_state") is None:
         return None
     cpus = possible_cpus(kernel)
     each = StructArray(kernel, "struct rcu_data", percpu(kernel, data, cpus))

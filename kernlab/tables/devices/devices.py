@@ -56,29 +56,30 @@ def devices(kernel: Kernel) -> pd.DataFrame:
     kind = c_strings(kernel, device.follow("type")["name"], 256)
     its = pci(kernel, device, bus)
     node = device["numa_node"].int64 if device.has("numa_node") else Column.missing(len(device), "int")
-    columns = {
-        "name": c_strings(kernel, device["kobj.name"], 256),
-        "bus": bus,
-        "driver": c_strings(kernel, driver["name"], 256),
+    return frame(
+        kernel,
+        "devices",
+        name=c_strings(kernel, device["kobj.name"], 256),
+        bus=bus,
+        driver=c_strings(kernel, driver["name"], 256),
         # Without CONFIG_MODULES nobody knows what a module is.
-        "module": owner["name"] if owner.has("name") else Column.missing(len(device)),
-        "class": c_strings(kernel, device.follow("class")["name"], 256),
-        "type": kind,
-        "path": sysfs_paths(kernel, device.follow("kobj")),
-        "dev": _numbers(device["devt"]),
-        "node": nullable(node.where((node >= 0).true)),
-        "power": _power(kernel, device),
-        "id": ids(kernel, device, bus, kind),
-        "subsystem_id": its.subsystem,
-        "pci_class": its.kind,
-        "pci_power": its.power,
-        "bars": its.bars,
-        "irq": nullable(its.irq.where((its.irq != 0).true)),
-        "msi_irqs": message_irqs(kernel, device),
-        "parent": device["parent"],
-        "address": device,
-    }
-    return frame(kernel, "devices", **columns)
+        module=owner["name"] if owner.has("name") else Column.missing(len(device)),
+        **{"class": c_strings(kernel, device.follow("class")["name"], 256)},
+        type=kind,
+        path=sysfs_paths(kernel, device.follow("kobj")),
+        dev=_numbers(device["devt"]),
+        node=nullable(node.where((node >= 0).true)),
+        power=_power(kernel, device),
+        id=ids(kernel, device, bus, kind),
+        subsystem_id=its.subsystem,
+        pci_class=its.kind,
+        pci_power=its.power,
+        bars=its.bars,
+        irq=nullable(its.irq.where((its.irq != 0).true)),
+        msi_irqs=message_irqs(kernel, device),
+        parent=device["parent"],
+        address=device,
+    )
 
 
 def _numbers(dev: Column) -> Column:

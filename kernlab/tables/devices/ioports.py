@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.dataframes import table
+from kernlab.dataframes import frame, table
 from kernlab.tables.memory.iomem import ranges
 
 
@@ -20,4 +20,15 @@ def ioports(kernel: Kernel) -> pd.DataFrame:
                     start                 end  depth  busy
     7  0x0000000000000070  0x0000000000000077      1  True
     """
-    return ranges(kernel, "ioports", "ioport_resource")
+    found = ranges(kernel, "ioport_resource")
+    return frame(
+        kernel,
+        "ioports",
+        start=found.start,
+        end=found.end,
+        size_bytes=found.size_bytes,
+        name=found.name,
+        depth=found.depth,
+        busy=found.busy,
+        address=found.resource,
+    )

@@ -12,7 +12,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import addresses, frame, nullable, table
-from kernlab.errors import KernlabError
+from kernlab.errors import KernlabError, TypesLostError
 from kernlab.linux.devices.functions import function_names
 from kernlab.linux.devices.timer_owners import tasks_of, works_of
 from kernlab.linux.devices.timers import Timers, hrtimers, wheel_timers
@@ -50,6 +50,8 @@ def timers(kernel: Kernel) -> pd.DataFrame:
     for kind, find in _KINDS:
         try:
             found.append((kind, find(kernel)))
+        except TypesLostError:
+            raise
         except KernlabError as error:
             why.append(f"timers of the kind {kind}: {error}")
     if not found:

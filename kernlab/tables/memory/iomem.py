@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
+from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import addresses, frame, table
 from kernlab.linux.iomem import resources
 from kernlab.walk.strings import c_strings
@@ -28,26 +32,46 @@ def iomem(kernel: Kernel) -> pd.DataFrame:
     1  0x0000000000001000  0x000000000009fbff      650240
     9  0x0000000000100000  0x0000000027fd9fff   669884416
     """
-    return ranges(kernel, "iomem", "iomem_resource")
+    found = ranges(kernel, "iomem_resource")
+    return frame(
+        kernel,
+        "iomem",
+        start=found.start,
+        end=found.end,
+        size_bytes=found.size_bytes,
+        name=found.name,
+        depth=found.depth,
+        busy=found.busy,
+        address=found.resource,
+    )
 
 
-def ranges(kernel: Kernel, name: str, root: str) -> pd.DataFrame:
-    """The ranges below the variable `root`, as the table of that name."""
+class Ranges(NamedTuple):
+    """Ranges in the kernel's order, n of each column, as `iomem` names them."""
+
+    resource: StructArray
+    start: pd.api.extensions.ExtensionArray
+    end: pd.api.extensions.ExtensionArray
+    size_bytes: Column
+    name: Column
+    depth: npt.NDArray[np.int64]
+    busy: Column
+
+
+def ranges(kernel: Kernel, root: str) -> Ranges:
+    """The ranges below the variable `root`, a `struct resource`. Raises KernlabError where it is not known."""
     found, depth = resources(kernel, root)
     start, end, flags = found["start"], found["end"], found["flags"]
     pointer = found["name"]
     called, nameless = c_strings(kernel, pointer), (pointer == 0).true
-    # The kernel itself prints this for a range without a name.
-    called = Column.of(np.where(nameless, "<BAD>", called.values), called.valid | nameless)
-    return frame(
-        kernel,
-        name,
+    return Ranges(
+        resource=found,
         start=addresses(kernel, start.values, start.valid),
         end=addresses(kernel, end.values, end.valid),
         # One range may span all of 64 bits: its size is more than fits.
         size_bytes=end - start + 1,
-        name=called,
+        # The kernel itself prints this for a range without a name.
+        name=Column.of(np.where(nameless, "<BAD>", called.values), called.valid | nameless),
         depth=np.minimum(depth, _DEEPEST_SHOWN),
         busy=flags.has(_BUSY),
-        address=found,
     )

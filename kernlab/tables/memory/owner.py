@@ -43,7 +43,7 @@ def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
     given = kernel.addresses(addresses)
     answers = what_lies_at(kernel, given.values)
     columns = owner_columns(answers, given.values, ~given.missing)
-    result = frame(kernel, "owner", **columns, dma_suspect=_suspected(kernel, given.values, ~given.missing))
+    result = frame(kernel, "owner", **columns)
     if not given.single:
         return result
     row = result.iloc[0]
@@ -86,4 +86,5 @@ def owner_columns(
         "offset": pd.arrays.IntegerArray(answers.offset, ~has_start),
         "allocated": pd.arrays.BooleanArray(state == ALLOCATED, (state >= UNKNOWN) | ~valid),
         "type": texts(answers.type),
+        "dma_suspect": _suspected(kernel, addresses, valid),
     }

@@ -29,7 +29,7 @@ _ORDER = (
 )
 
 
-@table(rows="struct fib_alias")
+@table
 def routes(kernel: Kernel) -> pd.DataFrame:
     """One row per route and next hop, of version 4 first, by namespace, table and network.
 

@@ -37,7 +37,7 @@ def keys(kernel: Kernel) -> pd.DataFrame:
     1  365699957  keyring                   _uid.0  I--Q---    0    1f3f0000
     """
     root = kernel.find_symbol("key_serial_tree")
-    if root is None or kernel.type_or_none("struct key") is None:
+    if root is None or kernel.types.get("struct key") is None:
         kernel.lost("keys are off in this kernel (CONFIG_KEYS)")
         texts = dict.fromkeys(("type", "description", "flags"), "str")
         return empty(
