@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import weakref
 from collections.abc import Callable
@@ -44,11 +45,15 @@ def build(dump: kernlab.Dump) -> dict[str, Any]:
     return built
 
 
+#: What tables say of features that the kernel was built, or started, without.
+_OFF = re.compile(r"\(CONFIG_\w+( is off|\))|is off on this machine|were not accounted")
+
+
 def work_with(vmcore: Path) -> list[weakref.ref[Any]]:
     """Open, build everything, fail now and then, close; what the dump was made of, held weakly."""
     with kernlab.open(vmcore) as dump:
         build(dump)
-        assert dump.problems == []
+        assert [told for told in dump.problems if not _OFF.search(told)] == []
         assert repr(dump)
         assert dump._repr_html_()
         for failing in (lambda: dump.symbol("no_such_symbol"), lambda: dump.read(0, 8)):

@@ -16,10 +16,10 @@ from support.overlay import PAGE, Overlay
 from kernlab.core.struct_array import StructArray
 from kernlab.dump import Dump
 from kernlab.errors import BudgetError, FaultError, KernlabError
-from kernlab.linux.files import chained_mounts
 from kernlab.linux.kernel_modules import module_types
 from kernlab.linux.page.network import each_once
 from kernlab.linux.slab_pages import SlabPages, slab_heads
+from kernlab.linux.super_blocks import mounts_of_each
 from kernlab.linux.zones import node_ids
 from kernlab.traces.relay.open_files import open_files
 from kernlab.util.losses import scope
@@ -262,7 +262,7 @@ def test_a_file_system_may_have_more_mounts_than_4096(opened):
     heap.member("struct super_block", block, "s_mounts", mounts[0])
     kernel = heap.kernel()
     with scope("test") as losses:
-        owner, found = chained_mounts(kernel, StructArray(kernel, "struct super_block", [block]))
+        owner, found = mounts_of_each(kernel, StructArray(kernel, "struct super_block", [block]))
     assert found.addresses.tolist() == mounts
     assert owner.tolist() == [0] * 5000
     assert losses.losses == []
