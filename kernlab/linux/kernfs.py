@@ -8,6 +8,7 @@ from kernlab.core.budget import Allowance
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.walk.rbtree import rbtree_entries
 from kernlab.walk.strings import c_strings
 
 #: Nodes nest no deeper, whatever a damaged tree says; no name is longer (NAME_MAX).
@@ -40,6 +41,23 @@ def kernfs_paths(kernel: Kernel, nodes: Column) -> Column:
     room = kernel.budget.allowance("paths in sysfs or of cgroups")
     paths = [_path(address, above, whole, room) for address in every.tolist()]
     return Column.texts([path if path is None else path or "/" for path in paths])
+
+
+def names_within(kernel: Kernel, folder: StructArray, *, what: str) -> list[list[str]]:
+    """The names of what lies in each `struct kernfs_node` of a folder, [] where that is not valid; those lost are told.
+
+    `what` says what is walked. Mirrors fs/kernfs/dir.c, kernfs_fop_readdir.
+    """
+    rows = np.flatnonzero(folder.valid)
+    owner, child = rbtree_entries(
+        kernel, folder[rows].follow("dir.children").addresses, "struct kernfs_node", "rb", what=what
+    )
+    found: list[list[str]] = [[] for _ in range(len(folder))]
+    names = c_strings(kernel, child["name"], _LONGEST_NAME).tolist()
+    for row, name in zip(rows[owner].tolist(), names, strict=True):
+        if name is not None:
+            found[row].append(name)
+    return found
 
 
 def _path(

@@ -9,7 +9,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.block.disks import Disks
-from kernlab.walk.rbtree import rbtree_entries
+from kernlab.linux.kernfs import names_within
 from kernlab.walk.strings import c_strings
 
 U64 = npt.NDArray[np.uint64]
@@ -85,17 +85,5 @@ def holders(kernel: Kernel, every: Disks) -> Column:
     """The disks made of each (dm, md), by name and joined by commas, as /sys/block/NAME/holders lists them."""
     folder = every.part.first("bd_holder_dir", "holder_dir")
     directory = StructArray(kernel, "struct kobject", folder.filled(0)).follow("sd")
-    rows = np.flatnonzero(directory.valid)
-    owner, child = rbtree_entries(
-        kernel,
-        directory[rows].follow("dir.children").addresses,
-        "struct kernfs_node",
-        "rb",
-        what="the holders of disks",
-    )
-    names = c_strings(kernel, child["name"], _LONGEST_NAME).tolist()
-    found: list[list[str]] = [[] for _ in range(len(every))]
-    for row, name in zip(rows[owner].tolist(), names, strict=True):
-        if name is not None:
-            found[row].append(name)
+    found = names_within(kernel, directory, what="the holders of disks")
     return Column.of([",".join(sorted(some)) for some in found], folder.valid, "text")

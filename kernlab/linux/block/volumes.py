@@ -20,7 +20,7 @@ from kernlab.debuginfo.types import StructType
 from kernlab.linux.block.arrays import Arrays, arrays
 from kernlab.linux.block.disks import Disks
 from kernlab.linux.files import file_names
-from kernlab.walk.rbtree import rbtree_entries
+from kernlab.linux.kernfs import names_within
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
@@ -95,18 +95,7 @@ def volumes(kernel: Kernel, every: Disks) -> Volumes:
 def members(kernel: Kernel, disk: StructArray) -> Column:
     """The disks that each is made of, by name and joined by commas, as /sys/block/NAME/slaves lists them."""
     directory = disk.follow("slave_dir").follow("sd")
-    rows = np.flatnonzero(directory.valid)
-    owner, child = rbtree_entries(
-        kernel,
-        directory[rows].follow("dir.children").addresses,
-        "struct kernfs_node",
-        "rb",
-        what="what disks are made of",
-    )
-    found: list[list[str]] = [[] for _ in range(len(disk))]
-    for row, name in zip(rows[owner].tolist(), c_strings(kernel, child["name"], _LONGEST_NAME), strict=True):
-        if name is not None:
-            found[row].append(name)
+    found = names_within(kernel, directory, what="what disks are made of")
     return Column.of([",".join(sorted(names)) for names in found], disk["slave_dir"].valid, "text")
 
 
