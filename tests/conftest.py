@@ -64,6 +64,17 @@ class DumpFiles:
         return read_dmesg(self.dmesg)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _environment() -> Iterator[None]:
+    """What a file of tests sets in the environment, the next one on the same worker must not find."""
+    before = dict(os.environ)
+    yield
+    after = dict(os.environ)
+    for each in (before, after):
+        each.pop("PYTEST_CURRENT_TEST", None)
+    assert after == before, "tests changed the environment: use monkeypatch.setenv"
+
+
 _found: dict[str, DumpFiles] = {}
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
@@ -62,8 +63,8 @@ def accessible(page: str) -> str:
 def _sphinx(source: Path, html: Path, doctrees: Path) -> Built:
     said = io.StringIO()
     # Of autodoc's imports: pictures without a window.
-    os.environ.setdefault("MPLBACKEND", "agg")
-    with patch_docutils(str(source)), docutils_namespace():
+    without_window = patch.dict(os.environ, MPLBACKEND=os.environ.get("MPLBACKEND", "agg"))
+    with without_window, patch_docutils(str(source)), docutils_namespace():
         app = Sphinx(
             srcdir=source,
             confdir=source,

@@ -179,6 +179,8 @@ class Server:
             "JUPYTER_PREFER_ENV_PATH": "0",
             "JUPYTER_TOKEN": self.token,
         }
+        # A kernel that is told where to draw shows no plots in its notebook.
+        environment.pop("MPLBACKEND", None)
         command = [
             *(sys.executable, "-m", self.program, "--no-browser", "--ip=127.0.0.1", f"--port={self.port}"),
             *("--allow-root", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}"),

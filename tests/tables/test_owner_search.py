@@ -246,6 +246,7 @@ def test_what_is_not_there_gives_an_empty_table(opened):
         "offset",
         "allocated",
         "type",
+        "dma_suspect",
     ]
 
 

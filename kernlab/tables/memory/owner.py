@@ -54,10 +54,10 @@ def owner(kernel: Kernel, addresses: Any) -> pd.DataFrame | pd.Series[Any]:
 
 def _suspected(kernel: Kernel, addresses: npt.NDArray[np.uint64], valid: npt.NDArray[np.bool_]) -> Column:
     """Why a device may have written to the page of each address after the crash."""
-    suspects = dma_suspects(kernel)
     found = np.full(len(addresses), None, dtype=object)
     rows = np.flatnonzero(valid & kernel.arch.is_kernel(addresses))
-    if len(suspects.frame) and len(rows):
+    # Where nothing is asked, disks and devices need not be read.
+    if len(rows) and len((suspects := dma_suspects(kernel)).frame):
         physical, status = kernel.memory.translate(addresses[rows])
         known = status == 0
         found[rows[known]] = suspects.at((physical[known] // np.uint64(kernel.page_size)).astype(np.int64))
