@@ -15,6 +15,7 @@ import typer
 from conftest import ROOT, SAMPLES
 
 from kernlab.commands import main, verbs
+from kernlab.commands.telling import as_told
 
 pytestmark = pytest.mark.long
 
@@ -88,6 +89,7 @@ def reason(command: str) -> str | None:
     return next((why for pattern, why in NOT_RUN.items() if re.match(pattern, words)), None)
 
 
+@as_told()
 def parse(command: str) -> None:
     """Whether there are such a verb and such options; the values of arguments may stand for anything."""
     words = [word for word in shlex.split(command)[1:] if word not in ("…", "...")]
