@@ -37,11 +37,20 @@ $(READY): pyproject.toml constraints.txt scripts/find-python.sh
 demo: $(READY) ## a sample dump, from first look to report: tables here, build/oom-report.html to keep
 	@$(BIN)/python -m kernlab demo --output $(BUILD)
 
-test: lint types $(READY) ## everything a change must pass: ruff, mypy, import-linter, pytest, the notebooks
+# Side by side, as neither keeps two cores busy: the tests wait for browsers and guests, mypy and a notebook take one.
+test: lint $(READY) ## everything a change must pass: ruff, mypy, import-linter, pytest, the notebooks
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 run-tests types-and-notebooks
+
+.PHONY: run-tests run-notebooks types-and-notebooks
+run-tests: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests
+
+run-notebooks: $(READY)
 ifneq ($(NOTEBOOKS),)
 	$(BIN)/python -m pytest --nbval-lax -p no:cacheprovider $(NOTEBOOKS)
 endif
+
+types-and-notebooks: types run-notebooks
 
 test-seeds: $(READY) ## the large matrices of the tests (kernel options, damage) on every dump, not each case on one of them
 	for seed in 1 2 3; do KERNLAB_SEED=$$seed $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/configurations tests/damage || exit 1; done

@@ -113,7 +113,8 @@ class Dump(Contents, Spelt, Closing):
     def problems(self) -> list[str]:
         """What this dump lacks, as the file and every table and trace read so far say it, each sentence once.
 
-        >>> dump.problems
+        >>> oops = kernlab.open(kernlab.sample("oops"))
+        >>> oops.problems
         []
         """
         with self._lock:

@@ -9,6 +9,7 @@ support sends one: compressed. It costs 3 s and 300 MB of the disk cache: keep i
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -67,9 +68,11 @@ class DumpFiles:
 @pytest.fixture(scope="module", autouse=True)
 def _environment() -> Iterator[None]:
     """What a file of tests sets in the environment, the next one on the same worker must not find."""
-    before = dict(os.environ)
+    before, main = dict(os.environ), sys.modules["__main__"]
     yield
     after = dict(os.environ)
+    # IPython's shell puts a module of its own there, of which no process can be started.
+    sys.modules["__main__"] = main
     for each in (before, after):
         each.pop("PYTEST_CURRENT_TEST", None)
     assert after == before, "tests changed the environment: use monkeypatch.setenv"
