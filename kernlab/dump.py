@@ -17,7 +17,7 @@ from kernlab.dataframes.lazy import Method
 from kernlab.dataframes.registry import Entry, Registry
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
-from kernlab.errors import DumpFileError, KernlabError
+from kernlab.errors import DumpFileError, FaultError, KernlabError, PageExcluded
 from kernlab.formats import DumpFile, open_dump_file
 from kernlab.linux import kernel_modules
 from kernlab.memory.address_space import fault
@@ -345,6 +345,8 @@ def open(  # noqa: A001
             raise KernlabError(
                 f"{file.path}: {error}. The file itself is not whole: {file.problems[0]}"
             ) from error
+        if isinstance(error, FaultError | PageExcluded) and str(file.path) not in str(error):
+            error.args = (f"{file.path}: {error}", *error.args[1:])
         raise
 
 

@@ -157,6 +157,7 @@ class AddressSpace:
             status,
             out,
             lambda rows, into: self._arena.copy_rows(frames[rows], offsets[rows], size, into),
+            zeroed=True,
         )
 
     def locate(self, addresses: npt.ArrayLike) -> Located:
@@ -292,6 +293,8 @@ class AddressSpace:
         """Read a contiguous range as far as it goes: (uint8[size], bool[size] of what is there); gaps are zero."""
         data, status = self._read_pages(address, size, physical)
         first = address & (self.page_size - 1)
+        if status.all():
+            return data[first : first + size], np.zeros(size, dtype=bool)
         valid = np.repeat(status == 0, self.page_size)[first : first + size]
         return data[first : first + size], valid
 
@@ -364,8 +367,13 @@ def _fill(
     status: U8,
     out: U8,
     read: Callable[[slice | npt.NDArray[np.int64], U8], U8],
+    *,
+    zeroed: bool = False,
 ) -> U8:
-    """Read the rows whose frames the dump has with `read(rows, into)`; the Status of each, with the others zeroed."""
+    """Read the rows whose frames the dump has with `read(rows, into)`; the Status of each, with the others zeroed.
+
+    `zeroed`: they are already, and most of a search through a sparse dump is such.
+    """
     present = (frames >= 0) & (status == 0)
     if present.all():
         status = read(slice(None), out)
@@ -377,6 +385,9 @@ def _fill(
             found = np.empty((len(rows), out.shape[1]), dtype=np.uint8)
             status[rows] = read(rows, found)
             out[rows] = found
+        if zeroed:
+            out[rows[status[rows] != 0]] = 0
+            return status
     if status.any():
         out[status != 0] = 0
     return status
