@@ -43,7 +43,7 @@ test: lint $(READY) ## everything a change must pass: ruff, mypy, import-linter,
 
 .PHONY: run-tests run-notebooks types-and-notebooks
 run-tests: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests
+	$(BIN)/python -m pytest -p no:nbval $(PYTEST_FLAGS) tests
 
 run-notebooks: $(READY)
 ifneq ($(NOTEBOOKS),)

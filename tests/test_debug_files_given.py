@@ -1,6 +1,7 @@
 """Debug files by every way in: `kernlab.open(vmlinux=)`, `%vmcore --vmlinux`, `kernlab stack --vmlinux`, and
 KERNLAB_DEBUG_PATH; of the kernel and of a module, small ones made for functions that stand in stacks of samples."""
 
+import copy
 import re
 import shutil
 
@@ -19,9 +20,16 @@ KERNEL, MODULE = "debian-6.1", "hung"
 STORY = "kernlab_story"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of this file's own: what is read of the samples is read once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def nothing_of_this_machine(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def nothing_of_this_machine(monkeypatch):
     monkeypatch.delenv("KERNLAB_DEBUG_PATH", raising=False)
 
 
@@ -34,11 +42,11 @@ def shell():
 
 
 class Given:
-    """A sample, a thread of it, and a debug file whose code lies where one frame of the thread's stack does."""
+    """A sample, a thread of it, its stack without lines, a debug file whose code lies where one frame of it does."""
 
-    def __init__(self, sample, thread, path, build_id, function):
+    def __init__(self, sample, thread, path, build_id, function, plain):
         self.sample, self.path, self.build_id = kernlab.sample(sample), path, build_id
-        self.thread, self.function = str(thread), function
+        self.thread, self.function, self.plain = str(thread), function, plain
 
     def is_shown(self, text):
         """Does the frame's row have a line of inlined.c, and no other a line?"""
@@ -46,10 +54,9 @@ class Given:
         return bool(rows) and any(f" {self.function}+0x" in row for row in rows) and "not known" not in text
 
 
-@pytest.fixture(params=["kernel", "module"])
-def given(request, tmp_path):
-    folder = tmp_path / "files"
-    folder.mkdir()
+@pytest.fixture(scope="module", params=["kernel", "module"])
+def made(request, tmp_path_factory, cache):
+    folder = tmp_path_factory.mktemp("files")
     if request.param == "kernel":
         with kernlab.open(kernlab.sample(KERNEL)) as dump:
             frames = dump.stacks[dump.stacks["comm"] == "kcompactd0"]
@@ -57,17 +64,29 @@ def given(request, tmp_path):
             # In its first function, and the address to return to is not its first byte.
             text = int(frame["address"]) - dump.symbol("_text") + TEXT - 0x40 & ~0xF
             build_id = kernel_build_id(dump.kernel)
+            plain = repr(dump.stack(int(frame["pid"])))
         made = build(folder, build_id=build_id, text=text)
-        return Given(KERNEL, frame["pid"], made, build_id, "kcompactd")
+        return Given(KERNEL, frame["pid"], made, build_id, "kcompactd", plain)
     with kernlab.open(kernlab.sample(MODULE)) as dump:
         frames = dump.stacks[dump.stacks["symbol"].str.contains(rf"\[{STORY}\]", na=False)]
         offset = frames["symbol"].str.extract(r"\+0x([0-9a-f]+)/")[0].map(lambda digits: int(digits, 16))
         frame = frames.loc[offset.idxmin()]
         build_id = module_build_ids(dump.kernel)[STORY]
+        plain = repr(dump.stack(int(frame["pid"])))
     function = frame["symbol"].partition("+")[0]
     made = build(folder, f"-Douter={function}", build_id=build_id, link=False)
     made = made.rename(folder / f"{STORY}.ko.debug")
-    return Given(MODULE, frame["pid"], made, build_id, function)
+    return Given(MODULE, frame["pid"], made, build_id, function, plain)
+
+
+@pytest.fixture
+def given(made, tmp_path):
+    """A copy that a test may damage."""
+    given = copy.copy(made)
+    given.path = tmp_path / "files" / made.path.name
+    given.path.parent.mkdir()
+    shutil.copy(made.path, given.path)
+    return given
 
 
 def test_without_one_no_line_is_shown(given, capsys):
@@ -143,8 +162,7 @@ def test_a_damaged_one_costs_lines_and_not_the_stack(given, section):
     start, size = int(row["offset"]), int(row["size"])
     content[start : start + size] = b"\xff" * size
     given.path.write_bytes(content)
-    with kernlab.open(given.sample) as plain:
-        expected = repr(plain.stack(int(given.thread))).splitlines()
+    expected = given.plain.splitlines()
     with kernlab.open(given.sample, vmlinux=given.path) as dump:
         shown = [repr(dump.stack(int(given.thread))) for _ in range(2)][1]
         bare = [re.sub(r" \([^()]*:\d+\)$", "", row) for row in shown.splitlines() if "(inlined)" not in row]
@@ -160,8 +178,7 @@ def test_a_damaged_one_costs_lines_and_not_the_stack(given, section):
 
 
 def test_one_that_is_gone_since_costs_lines_and_not_the_stack(given):
-    with kernlab.open(given.sample) as plain:
-        expected = repr(plain.stack(int(given.thread)))
+    expected = given.plain
     with kernlab.open(given.sample, vmlinux=given.path) as dump:
         given.path.unlink()
         for _ in range(2):

@@ -6,7 +6,9 @@ its passwords are the machine's (asked of apt itself); the machine's sources, li
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import os
 import re
 import subprocess
@@ -198,10 +200,19 @@ class AptRoot:
 
 @functools.lru_cache(maxsize=64)
 def _closure(apt: AptRoot, names: tuple[str, ...], lists: int) -> list[Package]:
-    """apt takes seconds for it; `lists` is when the package lists were fetched."""
+    """apt takes seconds for it, so it is kept beside the lists; `lists` is when those were fetched."""
+    key = hashlib.sha256(repr(names).encode()).hexdigest()[:16]
+    kept = apt.folder / "closures" / key
+    with contextlib.suppress(OSError, ValueError):
+        stamp, *rows = kept.read_text().splitlines()
+        if stamp == str(lists) and rows:
+            return [Package(name, version, apt.release) for name, version in map(str.split, rows)]
     text = apt._apt("apt-get", "-s", "-qq", "install", "--no-install-recommends", *names)
     found = re.findall(r"^Inst (\S+) \((\S+)", text, re.MULTILINE)
-    return [Package(package.split(":")[0], version, apt.release) for package, version in found]
+    packages = [Package(package.split(":")[0], version, apt.release) for package, version in found]
+    kept.parent.mkdir(exist_ok=True)
+    write_new(kept, "\n".join([str(lists), *(f"{package.name} {package.version}" for package in packages)]))
+    return packages
 
 
 def newer(version: str, other: str) -> bool:

@@ -238,7 +238,8 @@ def test_a_cache_that_was_moved(there: str, tmp_path: Path, monkeypatch: pytest.
         command = ["make", "-s", "-C", str(root / "usr/src/linux-headers-1-amd64")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.stdout, done.stderr) == (f"{root}/usr/src/out\n", "")
-    # Only what apt itself is told, anew each time, names the folder.
+    # Only what apt itself is told, anew each time that it is asked, names the folder.
+    assert "repeat" in AptRoot("sid", second, said).names("repeat")
     naming = [path for path in second.rglob("*") if path.is_file() and bytes(first) in path.read_bytes()]
     assert naming == []
 
