@@ -245,30 +245,30 @@ def pixels(png):
     return mpl.image.imread(io.BytesIO(png), format="png")[..., :3]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", NAMES[:-1])
-def test_a_notebook_has_the_plot_in_both_themes(sample, name, theme):
+def test_a_notebook_has_the_plot_in_both_themes(sample, name):
     """A saved picture cannot be drawn anew when its page turns dark: it carries its counterpart."""
-    figure = getattr(sample.plot, name)(theme=theme).figure
-    figure.canvas.draw()
-    before = colours(figure)
-    data, _ = figure._repr_mimebundle_()
-    html = data["text/html"]
-    other, own = (
-        base64.b64decode(part) for part in re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
-    )
-    assert own == data["image/png"]
-    assert pixels(own).shape == pixels(other).shape
-    mine, turned = (style.LIGHT, style.DARK) if theme == "light" else (style.DARK, style.LIGHT)
-    assert mpl.colors.to_hex(pixels(own)[0, 0]).upper() == mine.background
+    own, other = {}, {}
+    grounds = {"light": style.LIGHT.background, "dark": style.DARK.background}
+    for theme, ground in grounds.items():
+        figure = getattr(sample.plot, name)(theme=theme).figure
+        figure.canvas.draw()
+        before = colours(figure)
+        data, _ = figure._repr_mimebundle_()
+        turned, drawn = (
+            base64.b64decode(part)
+            for part in re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", data["text/html"])
+        )
+        assert drawn == data["image/png"]
+        own[theme], other[theme] = pixels(drawn), pixels(turned)
+        assert own[theme].shape == other[theme].shape
+        assert mpl.colors.to_hex(own[theme][0, 0]).upper() == ground
+        # And the figure is as it was.
+        assert colours(figure) == before
     # The counterpart is what the other theme draws, to the last pixel but those on soft edges.
-    drawn = getattr(sample.plot, name)(theme="dark" if theme == "light" else "light").figure
-    drawn.canvas.draw()
-    expected = pixels(drawn._repr_mimebundle_()[0]["image/png"])
-    assert (np.abs(expected - pixels(other)).max(axis=2) > 0.02).mean() < 0.001
-    assert mpl.colors.to_hex(pixels(other)[0, 0]).upper() == turned.background
-    # And the figure is as it was.
-    assert colours(figure) == before
+    for theme, turned in (("light", "dark"), ("dark", "light")):
+        assert (np.abs(own[turned] - other[theme]).max(axis=2) > 0.02).mean() < 0.001
+        assert mpl.colors.to_hex(other[theme][0, 0]).upper() == grounds[turned]
 
 
 def test_what_a_notebook_draws_itself_turns_too_and_its_names_are_text():

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.seed import SEED
 
 import kernlab
 from kernlab.commands.main import main
 from kernlab.errors import KernlabError
-from kernlab.redacted_dump import Redacted, proof, redact, write
+from kernlab.redacted_dump import Redacted, compare, proof, redact, write
 from kernlab.redacted_dump.proof import needles
 
 SAMPLE = "debian-6.1"
@@ -102,6 +103,9 @@ class TestUnproven:
                 return real(other, path, level)
 
         monkeypatch.setattr(write, "_write", changed)
+        # TestProven has all of them compared.
+        tables = [one for one in compare._tables() if one[0] in ("tasks", "zones")]
+        monkeypatch.setattr(compare, "_tables", lambda: iter(tables))
         done = redact(vmcore, tmp_path / "out")
         assert done.proof is not None
         assert not done.good
@@ -232,7 +236,7 @@ def test_what_is_looked_for() -> None:
     assert not {b"notes.txt", b"abc", b"same", b"memory", b"server"} & set(found)
 
 
-@pytest.mark.parametrize("form", ["elf", "lime"])
+@pytest.mark.parametrize("form", [("elf", "lime")[SEED % 2]])
 def test_another_format_becomes_a_kdump(
     form: str, dump_files: Callable[[str], Any], real: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,16 @@ def _frame(dump: Any, name: str) -> pd.DataFrame | None:
     return table if isinstance(table, pd.DataFrame) else None
 
 
+def _alike(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
+    """Whether two columns of numbers have the same bytes: each value in words takes a hundred times as long.
+
+    Of objects it says False: what is equal need not be of the same type.
+    """
+    if one.dtype != other.dtype or one.dtype == object:
+        return False
+    return bool(one.equals(other))
+
+
 def _tables(dump: Any) -> list[str]:
     return [name for name in dump.tables["name"] if _frame(dump, name) is not None]
 
@@ -46,6 +56,8 @@ def test_tables_are_the_same(opened: Any, hidden: Any) -> None:
         assert list(before.columns) == list(after.columns), name
         assert len(before) == len(after), name
         for place, column in enumerate(before.columns):
+            if _alike(before.iloc[:, place], after.iloc[:, place]):
+                continue
             one, other = (
                 table.iloc[:, place].astype(object).map(repr).to_numpy() for table in (before, after)
             )

@@ -100,12 +100,13 @@ def test_sections_of_a_hostile_dump_hold_no_markup_of_it(opened: Any) -> None:
             report.in_short, report.leads, report.last_words, report.stacks, report.waits, report.cpus,
             report.machine, report.missing,
         ):  # fmt: skip
-            html = make(dump).html()
+            made = make(dump)
+            html = made.html()
             shown.append(html)
             assert "<img" not in html
             assert "harm>" not in html
             assert "<script" not in html
-            assert "\x1b" not in html + repr(make(dump))
+            assert "\x1b" not in html + repr(made)
         data = report.head(dump).data
         assert "\x1b" not in data["title"] + data["subtitle"]
         table = report.memory(dump).html()
