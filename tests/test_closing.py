@@ -23,6 +23,7 @@ from kernlab import KernlabError
 from kernlab.dataframes import deferred
 from kernlab.dump import TABLES
 
+MANY_ROWS = 1000
 WITHOUT_PARAMETERS = [name for name, entry in TABLES.items() if not entry.is_method]
 
 
@@ -76,9 +77,9 @@ def vmcore(dump_files, tmp_path: Path) -> Path:
     return Path(shutil.copyfile(dump_files("debian-6.1").vmcore, tmp_path.resolve() / "vmcore"))
 
 
-def test_nothing_of_four_dumps_stays(vmcore):
+def test_nothing_of_two_dumps_stays(vmcore):
     known: int | None = None
-    for _ in range(4):
+    for _ in range(2):
         left = work_with(vmcore)
         gc.collect()
         assert [each() for each in left if each() is not None] == []
@@ -119,29 +120,37 @@ def built(dump_files) -> dict[str, Any]:
         return build(dump)
 
 
-def test_tables_stay_as_they_were(built, opened):
+@pytest.fixture(scope="module")
+def again(opened) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """All of a dump that is open, and their pickles, made before anything looked at them."""
+    tables = build(Overlay(opened("debian-6.1")).dump())
+    kept = {name: table for name, table in tables.items() if isinstance(table, pd.DataFrame | pd.Series)}
+    return tables, {name: pickle.dumps(table) for name, table in kept.items()}
+
+
+def test_tables_stay_as_they_were(built, again):
     """Each was built of a dump that is closed by now, and most were not looked at before."""
-    again = build(opened("debian-6.1"))
+    again, _ = again
     assert set(again) == set(built)
     for name in set(built) - {"info"}:
         if isinstance(built[name], pd.DataFrame | pd.Series):
             assert_same(built[name], again[name])
 
 
-def test_each_goes_through_a_pickle_whether_or_not_it_was_looked_at(opened, tmp_path):
-    dump = Overlay(opened("debian-6.1")).dump()
-    for name, table in build(dump).items():
-        if not isinstance(table, pd.DataFrame | pd.Series):
-            continue
-        before = pickle.dumps(table)
+def test_each_goes_through_a_pickle_whether_or_not_it_was_looked_at(again, tmp_path):
+    tables, pickles = again
+    for name, before in pickles.items():
+        table = tables[name]
         assert b"kernlab.core" not in before, name
         # Comparing looks at all of it.
         assert pickle.loads(before).equals(table), name
-        again = pickle.loads(pickle.dumps(table))
-        assert_same(again, table)
-        assert again.attrs == table.attrs
-        table.to_pickle(tmp_path / "table.pkl")
-        assert pd.read_pickle(tmp_path / "table.pkl").equals(table)
+        after = pickle.loads(pickle.dumps(table))
+        assert_same(after, table)
+        assert after.attrs == table.attrs
+        # What pandas writes is such a pickle.
+        if len(table) < MANY_ROWS:
+            table.to_pickle(tmp_path / "table.pkl")
+            assert pd.read_pickle(tmp_path / "table.pkl").equals(table)
 
 
 def test_each_goes_to_another_process(built):

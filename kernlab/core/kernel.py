@@ -74,6 +74,7 @@ class Kernel:
         #: Files and folders with debug information that the user named (`kernlab.linux.source_lines` uses them).
         self.debug_paths: tuple[Path, ...] = ()
         self._types = types
+        self._types_lost = ""
         self._own = Scope("the dump")
         self._kept: dict[str, tuple[Any, Scope]] = {}
         self._lock = threading.RLock()
@@ -175,14 +176,20 @@ class Kernel:
     # with_modules) would wait for that one for ever.
     @property
     def types(self) -> Types:
-        """The kernel's types (BTF between __start_BTF and __stop_BTF, or found by its shape)."""
+        """The kernel's types (BTF between __start_BTF and __stop_BTF, or found by its shape); looked for once."""
         if self._types is None:
             from kernlab.core.own_types import read_types
             from kernlab.debuginfo.btf import Btf
 
             with self._lock:
+                if self._types_lost:
+                    raise TypesLostError(self._types_lost)
                 if self._types is None:
-                    self._types = Btf(read_types(self))
+                    try:
+                        self._types = Btf(read_types(self))
+                    except TypesLostError as error:
+                        self._types_lost = str(error)
+                        raise
         return self._types
 
     @types.setter
