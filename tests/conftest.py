@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
+from support.seed import SEED
 from support.truth import DmesgRecord, Truth, read_dmesg
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,10 +37,25 @@ DAMAGED_DUMPS = ("damaged-7.2",)
 ALL_DUMPS = WHOLE_DUMPS + DAMAGED_DUMPS
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of long tests first, then by the number of their tests: a long one at the end would run beside nothing."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of tests that are dealt out each case on one dump. Files of long tests first, then by the number of their tests:
+    a long one at the end would run beside nothing.
+    """
+    if not any("[" in argument for argument in config.args):  # one that is named runs
+        config.hook.pytest_deselected(items=[item for item in items if not _has_its_turn(item)])
+        items[:] = [item for item in items if _has_its_turn(item)]
     tests = Counter(item.path for item in items)
     items.sort(key=lambda item: (item.get_closest_marker("long") is None, -tests[item.path]))
+
+
+def _has_its_turn(item: pytest.Item) -> bool:
+    """Is a case of a test with the mark `in_turn` on its dump, as KERNLAB_SEED deals them out? All others are."""
+    case = getattr(item, "callspec", None)
+    if item.get_closest_marker("in_turn") is None or case is None or "whole_dump" not in case.params:
+        return True
+    name = case.params["whole_dump"]
+    place = crc32(item.nodeid.replace(name, "").encode())
+    return bool(WHOLE_DUMPS[(place + SEED) % len(WHOLE_DUMPS)] == name)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ def test_nothing_tells_which_lock(spin):
     assert "which lock it is, nothing tells" in rows.note.iloc[0]
 
 
+@pytest.mark.in_turn
 class TestDamage:
     """What the queues cannot be costs no row and no exception, and is told."""
 

@@ -56,6 +56,7 @@ def wrong_words(dump, kind: str, count: int) -> np.ndarray:
     return np.full(count, word, dtype=np.uint64)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "kind",
     [
@@ -106,6 +107,7 @@ def test_a_saved_return_address_within_the_scheduler_that_no_call_left(dump):
     assert not found.reliable[hit].any()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "patched",
     [

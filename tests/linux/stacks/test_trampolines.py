@@ -145,6 +145,7 @@ def shown(table: pd.DataFrame, pid: int | None = None) -> list[tuple[object, ...
     return list(rows[["pid", "frame", "symbol", "sp", "reliable"]].itertuples(index=False, name=None))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "tracers",
     [
@@ -241,6 +242,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     ("tracer", "damage"),
     [(GRAPH, damage) for damage in DAMAGE]
