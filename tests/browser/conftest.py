@@ -1,13 +1,14 @@
 """A real JupyterLab and a real browser. Without Chromium or playwright these tests skip, and say so.
 
-`desk` is a fresh page on a JupyterLab that all tests of a worker share (`lab`); when its test ends, the page's
-console must have called nothing an error. Pictures go to build/browser/: look at them.
+`desk` is a page on a JupyterLab that all tests of a worker share (`lab`); the tests of a file pass the page on,
+cleared. When a test ends, the page's console must have called nothing an error.
+Pictures go to build/browser/: look at them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -53,10 +54,23 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
+VIEW = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+
+
+def _tell(request: pytest.FixtureRequest, desks: Iterable[Desk]) -> bool:
+    """Whether the test failed; then what the page showed, which tells a lost click from an answer that never came."""
+    failed = _failed in request.node.stash
+    if failed:
+        for number, desk in enumerate(desk for desk in desks if not desk.page.is_closed()):
+            picture = desk.picture(f"failed-{request.node.name}-{number}")
+            print(f"The page when the test failed ({picture}):\n{desk.text()}\nIts console: {desk.said}")
+    return failed
+
+
 @pytest.fixture
 def desks(request: pytest.FixtureRequest, browser: Any) -> Iterator[Callable[..., Desk]]:
     """`desks(server)`: a fresh page on that server; `desks(server, page)`: one that is open already, of these pages."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    context = browser.new_context(**VIEW)
     context.set_default_timeout(90_000)
     opened: list[Desk] = []
 
@@ -65,21 +79,42 @@ def desks(request: pytest.FixtureRequest, browser: Any) -> Iterator[Callable[...
         return opened[-1]
 
     yield take
-    if _failed in request.node.stash:
-        # What the page showed is all that tells a lost click from an answer that never came.
-        for number, desk in enumerate(desk for desk in opened if not desk.page.is_closed()):
-            picture = desk.picture(f"failed-{request.node.name}-{number}")
-            print(f"The page when the test failed ({picture}):\n{desk.text()}\nIts console: {desk.said}")
+    _tell(request, opened)
     context.close()
     for server in {desk.server for desk in opened}:
         server.end_kernels()
 
 
+@pytest.fixture(scope="module")
+def pages(browser: Any, lab: Server) -> Iterator[tuple[Any, list[tuple[Any, str]]]]:
+    """A context, and in a list the page of it that the test before left in order, and what it left there."""
+    context = browser.new_context(**VIEW)
+    context.set_default_timeout(90_000)
+    yield context, []
+    context.close()
+    lab.end_kernels()
+
+
 @pytest.fixture
-def desk(desks: Callable[..., Desk], lab: Server) -> Iterator[Desk]:
-    """A page on the JupyterLab: `desk.notebook(name, cells)`, `desk.open(path)`, `desk.page`, `desk.picture(name)`."""
-    desk = desks(lab)
+def desk(
+    request: pytest.FixtureRequest, pages: tuple[Any, list[tuple[Any, str]]], lab: Server
+) -> Iterator[Desk]:
+    """A page on the JupyterLab: `desk.notebook(name, cells)`, `desk.open(path)`, `desk.page`, `desk.picture(name)`.
+
+    The page of the test before, where that passed: cleared, or with what that left for others (`Desk.leaves`).
+    """
+    context, left = pages
+    page, holds = left.pop() if left else (context.new_page(), None)
+    desk = Desk(page, lab, holds=holds)
     yield desk
+    failed = _tell(request, [desk])
+    if failed or desk.said or not desk.leave():
+        page.close()
+        desk.leaves = ""
+    else:
+        left.append((page, desk.leaves))
+    if not desk.leaves:
+        lab.end_kernels()
     assert desk.said == [], "the browser's console shows errors"
 
 

@@ -20,15 +20,19 @@ STOPS = """root => [...root.querySelectorAll("button, input, select, a[href], [t
 
 @pytest.fixture
 def board(desk, lab, dump_files):
-    """`board(sample)`: the explorer of a dump, its overview complete."""
+    """`board(sample)`: the explorer of a dump, its overview complete. The next test has another in this kernel."""
 
     def show(name):
-        if name == "debian-6.1":
-            lab.dump(dump_files(name).vmcore, "crash.vmcore")
-            opened = OPENED.format("'crash.vmcore'")
+        if name == desk.holds:
+            found = desk.go_on([SHOWN]).locator(".kl-explorer")
         else:
-            opened = OPENED.format(f"kernlab.sample({name!r})")
-        found = desk.notebook("explorer.ipynb", [opened, SHOWN]).locator(".kl-explorer")
+            if name == "debian-6.1":
+                lab.dump(dump_files(name).vmcore, "crash.vmcore")
+                opened = OPENED.format("'crash.vmcore'")
+            else:
+                opened = OPENED.format(f"kernlab.sample({name!r})")
+            found = desk.notebook("explorer.ipynb", [opened, SHOWN]).locator(".kl-explorer")
+        desk.leaves = name
         found.locator(".kl-panel", has_text="Slab caches").first.wait_for()
         for title in ("What looks wrong", "Traces"):
             panel = found.locator(".kl-panel", has_text=title).first
@@ -120,6 +124,40 @@ def test_no_column_is_cut_while_there_is_room(board, desk):
         desk.picture(f"explorer-{view}", shown)
 
 
+def test_a_table_is_saved_as_it_is_shown(board, desk):
+    shown = board("debian-6.1")
+    open_view(shown, "maps")
+    shown.locator(".kl-filter").fill("perms:x")
+    shown.locator(".kl-count", has_text=" of ").first.wait_for()
+    for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
+        with desk.page.expect_download() as download:
+            shown.locator(".kl-tool", has_text=label).click()
+        assert download.value.suggested_filename == f"maps.{label.lower()}"
+        saved = read(io.BytesIO(download.value.path().read_bytes()))
+        assert saved["perms"].str.contains("x").all()
+        rows = int(shown.locator(".kl-count").first.inner_text().split(" of ")[0].replace(",", ""))
+        assert len(saved) == rows > 20
+        if label == "CSV":
+            assert saved["start"].str.fullmatch("0x[0-9a-f]{16}").all()
+
+
+def test_a_notebook_that_is_closed_and_opened_again_goes_on(board, desk):
+    """The page that comes back has a subshell of its own in the kernel that went on: what it asks is answered."""
+    shown = board("debian-6.1")
+    desk.leaves = ""
+    open_view(shown, "tasks")
+    desk.save()
+    desk.run("application:close")
+    desk.page.locator(".jp-NotebookPanel").wait_for(state="detached")
+    desk.run("docmanager:open", {"path": "explorer.ipynb"})
+    shown = desk.page.locator(".jp-NotebookPanel .kl-explorer")
+    shown.wait_for()
+    desk.wait_for_kernel()
+    open_view(shown, "maps")
+    open_view(shown, "slabs")
+    desk.picture("explorer-opened-again", shown)
+
+
 def test_a_lead_s_cell_runs_on_a_click(board, desk):
     shown = board("oom")
     leads = shown.locator(".kl-panel", has_text="What looks wrong")
@@ -139,26 +177,6 @@ def test_a_lead_s_cell_runs_on_a_click(board, desk):
     shown.locator(".kl-link", has_text="in state D").click()
     shown.locator(".kl-main tbody tr.kl-row").first.wait_for()
     assert shown.locator(".kl-filter").input_value() == "state=D"
-
-
-def test_stacks_of_a_chosen_task_and_of_all_that_are_blocked(board, desk):
-    shown = board("hung")
-    panel = shown.locator(".kl-panel", has_text="Who panicked").first
-    panel.get_by_text("6 threads in state D").wait_for(timeout=60_000)
-    assert "order_place+0x11/0x30 [kernlab_story]" in panel.inner_text()
-    panel.scroll_into_view_if_needed()
-    desk.picture("explorer-stacks-overview", shown)
-    assert desk.unreadable(shown) == []
-    panel.locator(".kl-link", has_text="inventoryd").click()
-    shown.locator(".kl-main h3", has_text="stacks").wait_for()
-    assert shown.locator(".kl-filter").input_value() == "pid=176"
-    shown.locator(".kl-main tbody tr.kl-row[data-place]").first.click()
-    shown.locator(".kl-tabs button", has_text="Stack").click()
-    trace = shown.locator(".kl-drawer .kl-stack")
-    trace.wait_for()
-    assert "inventory_thread+0x21/0x40 [kernlab_story]" in trace.inner_text()
-    assert "PID: 176 Comm: inventoryd" in shown.locator(".kl-drawer").inner_text()
-    desk.picture("explorer-stack-tab", shown)
 
 
 def test_what_is_drawn_again_keeps_its_elements(board, desk):
@@ -193,39 +211,6 @@ def test_what_is_drawn_again_keeps_its_elements(board, desk):
     assert names[:20] == sorted(names[:20])
 
 
-def test_a_notebook_that_is_closed_and_opened_again_goes_on(board, desk):
-    """The page that comes back has a subshell of its own in the kernel that went on: what it asks is answered."""
-    shown = board("debian-6.1")
-    open_view(shown, "tasks")
-    desk.save()
-    desk.run("application:close")
-    desk.page.locator(".jp-NotebookPanel").wait_for(state="detached")
-    desk.run("docmanager:open", {"path": "explorer.ipynb"})
-    shown = desk.page.locator(".jp-NotebookPanel .kl-explorer")
-    shown.wait_for()
-    desk.wait_for_kernel()
-    open_view(shown, "maps")
-    open_view(shown, "slabs")
-    desk.picture("explorer-opened-again", shown)
-
-
-def test_a_table_is_saved_as_it_is_shown(board, desk):
-    shown = board("debian-6.1")
-    open_view(shown, "maps")
-    shown.locator(".kl-filter").fill("perms:x")
-    shown.locator(".kl-count", has_text=" of ").first.wait_for()
-    for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
-        with desk.page.expect_download() as download:
-            shown.locator(".kl-tool", has_text=label).click()
-        assert download.value.suggested_filename == f"maps.{label.lower()}"
-        saved = read(io.BytesIO(download.value.path().read_bytes()))
-        assert saved["perms"].str.contains("x").all()
-        rows = int(shown.locator(".kl-count").first.inner_text().split(" of ")[0].replace(",", ""))
-        assert len(saved) == rows > 20
-        if label == "CSV":
-            assert saved["start"].str.fullmatch("0x[0-9a-f]{16}").all()
-
-
 def test_light_and_dark(board, desk):
     shown = board("oom")
     try:
@@ -256,3 +241,23 @@ def test_light_and_dark(board, desk):
         desk.picture("explorer-plot-light", shown)
     finally:
         desk.theme("JupyterLab Light")
+
+
+def test_stacks_of_a_chosen_task_and_of_all_that_are_blocked(board, desk):
+    shown = board("hung")
+    panel = shown.locator(".kl-panel", has_text="Who panicked").first
+    panel.get_by_text("6 threads in state D").wait_for(timeout=60_000)
+    assert "order_place+0x11/0x30 [kernlab_story]" in panel.inner_text()
+    panel.scroll_into_view_if_needed()
+    desk.picture("explorer-stacks-overview", shown)
+    assert desk.unreadable(shown) == []
+    panel.locator(".kl-link", has_text="inventoryd").click()
+    shown.locator(".kl-main h3", has_text="stacks").wait_for()
+    assert shown.locator(".kl-filter").input_value() == "pid=176"
+    shown.locator(".kl-main tbody tr.kl-row[data-place]").first.click()
+    shown.locator(".kl-tabs button", has_text="Stack").click()
+    trace = shown.locator(".kl-drawer .kl-stack")
+    trace.wait_for()
+    assert "inventory_thread+0x21/0x40 [kernlab_story]" in trace.inner_text()
+    assert "PID: 176 Comm: inventoryd" in shown.locator(".kl-drawer").inner_text()
+    desk.picture("explorer-stack-tab", shown)

@@ -39,8 +39,10 @@ def inert(desk, lab, dump_files):
 
 
 def outputs(desk, *cells):
-    """The outputs of a notebook on the hostile dump, by cell."""
-    panel = desk.notebook("hostile.ipynb", (OPENED, *cells))
+    """The outputs of a notebook on the hostile dump, by cell: the kernel that has it open serves the next test, too."""
+    kept = desk.holds == "hostile"
+    panel = desk.go_on(cells) if kept else desk.notebook("hostile.ipynb", (OPENED, *cells))
+    desk.leaves = "hostile"
     assert panel.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
     return panel, [
         panel.locator(f".jp-Cell[data-windowed-list-index='{number}'] .jp-Cell-outputArea").first

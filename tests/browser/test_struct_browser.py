@@ -17,8 +17,10 @@ CELLS = (
 
 @pytest.fixture
 def browsed(desk, lab, dump_files):
+    """A struct browser; the next test has a new one in the same kernel."""
     lab.dump(dump_files("debian-6.1").vmcore)
-    panel = desk.notebook("browse.ipynb", CELLS)
+    panel = desk.go_on(CELLS[1:]) if desk.holds == "browse" else desk.notebook("browse.ipynb", CELLS)
+    desk.leaves = "browse"
     found = panel.locator(".klb")
     found.wait_for()
     return found
@@ -92,6 +94,7 @@ def test_bytes_layout_and_frame(browsed, desk):
     pane.locator("td", has_text="kthreadd").first.wait_for()
     assert "dump.entries('init_task.children')" in pane.inner_text()
     desk.picture("struct-browser-frame-dark", browsed)
+    desk.theme("JupyterLab Light")
 
 
 def test_keyboard_alone(browsed, desk):
@@ -124,6 +127,7 @@ def test_keyboard_alone(browsed, desk):
 
 
 def test_without_a_kernel_what_was_opened_stays(browsed, desk, lab):
+    desk.leaves = ""
     browsed.locator(".klb-row", has_text="kthreadd").first.locator(".klb-twisty").click()
     browsed.locator(".klb-row[aria-level='3']", has_text="thread_info").first.wait_for()
     desk.page.wait_for_timeout(800)

@@ -113,11 +113,12 @@ def desk_alone(height: int, dump: Path | None = None) -> Iterator[Desk | None]:
             server.end_kernels()
 
 
-def export(path: Path, cells: Sequence[str]) -> Path:
+def export(path: Path, cells: Sequence[str], *, execute: bool = True) -> Path:
     """The HTML page that plain `jupyter nbconvert --to html --execute` makes of a notebook of these cells."""
     write_notebook(path, cells)
     command = [
-        *(sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "--log-level=ERROR"),
+        *(sys.executable, "-m", "nbconvert", "--to", "html", "--log-level=ERROR"),
+        *(["--execute"] if execute else []),
         path.name,
     ]
     subprocess.run(command, cwd=path.parent, check=True, timeout=180)
@@ -257,25 +258,76 @@ class Server:
         NotebookNotary(data_dir=str(self.folder / "data")).sign(read(path, 4))
 
 
-class Desk:
-    """One page of a browser: `page` is playwright's; `said` what its console called an error."""
+#: The notebook in sight.
+NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 
-    def __init__(self, page: Any, server: Server):
+#: What tests leave in a page, taken away: documents (unsaved, too), consoles, side panels, the dark theme, the folder.
+CLEARED = """async () => {
+  const { commands, shell } = window.jupyterapp;
+  for (const area of ["main", "down"])
+    for (const widget of [...shell.widgets(area)]) widget.dispose();
+  shell.activateById("filebrowser");
+  await commands.execute("filebrowser:go-to-path", { path: "/" });
+  if (document.body.dataset.jpThemeLight !== "true")
+    await commands.execute("apputils:change-theme", { theme: "JupyterLab Light" });
+  return document.querySelector(".jp-Dialog, .lm-Menu") === null;
+}"""
+
+
+class Desk:
+    """One page of a browser: `page` is playwright's; `said` what its console called an error.
+
+    `holds`: a JupyterLab was loaded into the page before, and cleared (""), or left with what this names. A test
+    that leaves a document for the next one names it in `leaves`; what a test does to a page that `clear` does not
+    take away it says with `spoilt = True`.
+    """
+
+    def __init__(self, page: Any, server: Server, *, holds: str | None = None):
         self.page = page
         self.server = server
         self.said: list[str] = []
         self.requests: list[str] = []
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.said.append(f"uncaught: {error}"))
-        page.on("request", lambda request: self.requests.append(request.url))
+        self.spoilt = False
+        self.holds = holds
+        self.leaves = ""
+        self._listening = {"console": self._console, "pageerror": self._uncaught, "request": self._request}
+        for event, listener in self._listening.items():
+            page.on(event, listener)
+
+    def _uncaught(self, error: Any) -> None:
+        self.said.append(f"uncaught: {error}")
+
+    def _request(self, request: Any) -> None:
+        self.requests.append(request.url)
 
     def _console(self, message: Any) -> None:
         where = (message.location or {}).get("url", "")
         if message.type == "error" and not any(name in where for name in _HARMLESS):
             self.said.append(f"{message.text} ({where})")
 
-    def open(self, path: str = "") -> None:
-        """Show JupyterLab in a fresh workspace, with a file of the served folder open when `path` names one."""
+    def open(self, path: str = "", *, anew: bool = False) -> None:
+        """Show JupyterLab in a fresh workspace, with a file of the served folder open when `path` names one.
+
+        A JupyterLab that runs in the page already serves once, unless it shall be loaded `anew`: that takes longer
+        than most tests.
+        """
+        holds, self.holds = self.holds, None
+        if holds and not anew:
+            anew = not self.clear()
+            self.server.end_kernels()
+        if holds is not None and not anew:
+            self.page.evaluate("window.jupyterapp.commands.execute('filebrowser:refresh').then(() => true)")
+            if path:
+                self.run("docmanager:open", {"path": path})
+                self.page.wait_for_function(
+                    """path => {
+                      const context = window.jupyterapp.shell.currentWidget?.context;
+                      return context?.path === path && context.isReady;
+                    }""",
+                    arg=path,
+                    timeout=60_000,
+                )
+            return
         tree = f"/tree/{path}" if path else ""
         self.page.goto(
             f"{self.server.url}/lab/workspaces/{secrets.token_hex(4)}{tree}?token={self.server.token}"
@@ -286,6 +338,17 @@ class Desk:
             self.page.wait_for_function(
                 "window.jupyterapp.shell.currentWidget?.context?.isReady ?? true", timeout=60_000
             )
+
+    def leave(self) -> bool:
+        """Hear no more of the page, which the next desk may have: whether it may."""
+        for event, listener in self._listening.items():
+            self.page.remove_listener(event, listener)
+        loaded = self.page.evaluate("window.jupyterapp?.shell != null")
+        return bool(not self.spoilt and loaded and (self.leaves or self.clear()))
+
+    def clear(self) -> bool:
+        """Make the page as one that was just opened; whether that could be done."""
+        return bool(self.page.evaluate(CLEARED))
 
     def wait_for_kernel(self, seconds: float = 60) -> None:
         """Until the current document's kernel has nothing to do."""
@@ -309,6 +372,27 @@ class Desk:
         self.open(name)
         self.wait_for_kernel()
         self.run("runmenu:run-all")
+        self._wait_for_cells(len(cells), seconds)
+        return self.page.locator(NOTEBOOK)
+
+    def go_on(self, cells: Sequence[str], seconds: float = 90) -> Any:
+        """Run these cells behind the first one of the notebook in sight, in place of those there; its locator."""
+        self.page.evaluate(
+            """cells => {
+              const { content } = window.jupyterapp.shell.currentWidget;
+              const model = content.model.sharedModel;
+              model.deleteCellRange(1, model.cells.length);
+              model.insertCells(1, cells.map(source => ({ cell_type: "code", source, metadata: {} })));
+              content.deselectAll();
+              content.activeCellIndex = 1;
+            }""",
+            list(cells),
+        )
+        self.run("notebook:run-all-below")
+        self._wait_for_cells(1 + len(cells), seconds)
+        return self.page.locator(NOTEBOOK)
+
+    def _wait_for_cells(self, count: int, seconds: float) -> None:
         self.page.wait_for_function(
             """count => {
               const model = window.jupyterapp.shell.currentWidget?.content?.model;
@@ -316,10 +400,9 @@ class Desk:
               return cells.length === count && cells.every(cell => cell.executionState === 'idle'
                   ? cell.executionCount : cell.executionState === undefined && cell.executionCount);
             }""",
-            arg=len(cells),
+            arg=count,
             timeout=seconds * 1000,
         )
-        return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
 
     def save(self) -> None:
         """Save the current document, and wait until that is done."""
