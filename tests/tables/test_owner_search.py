@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from support.overlay import Overlay
@@ -187,18 +189,12 @@ def test_every_place_is_found_as_a_plain_search_of_the_memory_finds_it(opened):
     dump = opened("debian-6.1")
     file = dump.kernel.file
     pfns = np.arange(file.max_pfn, dtype=np.uint64)
-    there = pfns[file.find(pfns) >= 0].astype(int).tolist()
+    there = pfns[file.find(pfns) >= 0].astype(np.int64)
     expected = []
-    memory, start = b"", None
-    for pfn, following in zip(there, [*there[1:], None], strict=True):
-        start = pfn if start is None else start
-        memory += dump.read(pfn * PAGE, PAGE, physical=True)
-        if following != pfn + 1:
-            at = memory.find(b"ext4")
-            while at >= 0:
-                expected.append(start * PAGE + at)
-                at = memory.find(b"ext4", at + 1)
-            memory, start = b"", None
+    for run in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):
+        start = int(run[0]) * PAGE
+        memory = dump.read(start, len(run) * PAGE, physical=True)
+        expected += [start + found.start() for found in re.finditer(b"ext4", memory)]
     found = dump.search(b"ext4")
     assert [int(a) - place(dump, 0) for a in found["address"]] == expected
     assert any(address % PAGE > PAGE - 4 for address in expected) or len(expected) > 1000
