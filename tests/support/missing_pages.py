@@ -114,6 +114,8 @@ def differs(made: Any, whole: Any) -> list[str]:
 
 
 def _equal(left: pd.Series, right: pd.Series) -> bool:
+    if left.dtype == right.dtype and left.equals(right):
+        return True
     # What a missing value makes of a dtype is no difference of its own.
     left, right = left.astype(object), right.astype(object)
     missing = left.isna() & right.isna()
