@@ -11,6 +11,7 @@ import subprocess
 import numpy as np
 import pytest
 from support.drgn_oracle import drgn_program
+from support.seed import SEED
 
 from kernlab.debuginfo.kallsyms.read import read_kallsyms
 from kernlab.debuginfo.types import EnumType, IntType, StructType
@@ -188,7 +189,7 @@ def test_every_type_as_bpftool_reads_it(whole_dump, kernel, tmp_path):
     assert len(said) == len(it.types)
     # 5.10's BTF does not tell signed enums apart; test_btf.py says what kernlab makes of them.
     signs = whole_dump.name != "debian-5.10"
-    for entry in said:
+    for entry in said[SEED % 4 :: 4]:  # the others with the next seeds
         ours = as_bpftool(it.types.by_id(entry["id"]), signs)
         if ours is not None:
             assert ours == wanted(entry, signs), entry["id"]
