@@ -249,9 +249,12 @@ def test_a_cache_that_came_to_another_mirror(
 ) -> None:
     monkeypatch.setenv("KERNLAB_LAB_MIRROR", mirror)
     assert AptRoot("sid", tmp_path / "cache").require("linux-base").version == "4.12"
+    assert [each.version for each in AptRoot("sid", tmp_path / "cache").closure("linux-base")] == ["4.12"]
     other = write_mirror(tmp_path / "other", {"sid": [Made("linux-base", "5")]})
     monkeypatch.setenv("KERNLAB_LAB_MIRROR", other)
     assert AptRoot("sid", tmp_path / "cache").require("linux-base").version == "5"
+    # What apt said of the other's lists is kept, and not true of these.
+    assert [each.version for each in AptRoot("sid", tmp_path / "cache").closure("linux-base")] == ["5"]
     # One that cannot be reached leaves what is there.
     monkeypatch.setenv("KERNLAB_LAB_MIRROR", f"[trusted=yes] file:{tmp_path}/nowhere")
     said = Said()
