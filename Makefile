@@ -42,8 +42,9 @@ test: lint $(READY) ## everything a change must pass: ruff, mypy, import-linter,
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 run-tests types-and-notebooks
 
 .PHONY: run-tests run-notebooks types-and-notebooks
+# Without make's own flags: a make that a test runs would take them for its own.
 run-tests: $(READY)
-	$(BIN)/python -m pytest -p no:nbval $(PYTEST_FLAGS) tests
+	unset MAKEFLAGS MAKELEVEL; $(BIN)/python -m pytest -p no:nbval $(PYTEST_FLAGS) tests
 
 run-notebooks: $(READY)
 ifneq ($(NOTEBOOKS),)

@@ -221,6 +221,9 @@ def build(token: str, name: str, values: Any) -> Any:
 
     Raises KernlabError for what no column can hold.
     """
+    # Before anything is asked of it: a Series of times has `values` that pandas will do away with.
+    if isinstance(values, pd.Series | pd.Index):
+        values = values.array
     always = isinstance(values, Nullable)
     valid = values.valid if isinstance(values, Nullable) else None
     column = values.values if isinstance(values, Nullable) else values

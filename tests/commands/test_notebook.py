@@ -16,6 +16,11 @@ from kernlab.commands import main
 DUMP = SAMPLES / "debian-6.1" / "vmcore"
 
 
+@pytest.fixture(autouse=True)
+def _open() -> None:
+    """Cells keep what they open: it is not shared with other tests (conftest.py)."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "it's a dump").symlink_to(DUMP)
