@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,14 +85,17 @@ class DumpFiles:
 @pytest.fixture(scope="module", autouse=True)
 def _environment() -> Iterator[None]:
     """What a file of tests sets in the environment, the next one on the same worker must not find."""
-    before, main = dict(os.environ), sys.modules["__main__"]
+    before, main = _named(os.environ), sys.modules["__main__"]
     yield
-    after = dict(os.environ)
     # IPython's shell puts a module of its own there, of which no process can be started.
     sys.modules["__main__"] = main
-    for each in (before, after):
-        each.pop("PYTEST_CURRENT_TEST", None)
-    assert after == before, "tests changed the environment: use monkeypatch.setenv"
+    assert _named(os.environ) == before, "tests changed the environment: use monkeypatch.setenv"
+
+
+def _named(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what pytest, and libraries for themselves (`_RJEM_MALLOC_CONF`), put there."""
+    own = ("PYTEST_CURRENT_TEST",)
+    return {name: value for name, value in environment.items() if name not in own and name[0] != "_"}
 
 
 _found: dict[str, DumpFiles] = {}
