@@ -64,6 +64,8 @@ def _tell(request: pytest.FixtureRequest, desks: Iterable[Desk]) -> bool:
         for number, desk in enumerate(desk for desk in desks if not desk.page.is_closed()):
             picture = desk.picture(f"failed-{request.node.name}-{number}")
             print(f"The page when the test failed ({picture}):\n{desk.text()}\nIts console: {desk.said}")
+            log = desk.server.log.read_text(errors="replace").splitlines()[-40:]
+            print("\n".join(["What its JupyterLab said last:", *log]))
     return failed
 
 

@@ -273,6 +273,14 @@ CLEARED = """async () => {
   return document.querySelector(".jp-Dialog, .lm-Menu") === null;
 }"""
 
+#: What a page must know anew of the server: its files, and which kernels ended. A document of the name that one before
+#: had would else wait for that one's kernel.
+REFRESHED = """async () => {
+  const { commands, serviceManager } = window.jupyterapp;
+  await Promise.all([serviceManager.sessions.refreshRunning(), serviceManager.kernels.refreshRunning()]);
+  await commands.execute("filebrowser:refresh");
+}"""
+
 
 class Desk:
     """One page of a browser: `page` is playwright's; `said` what its console called an error.
@@ -316,7 +324,7 @@ class Desk:
             anew = not self.clear()
             self.server.end_kernels()
         if holds is not None and not anew:
-            self.page.evaluate("window.jupyterapp.commands.execute('filebrowser:refresh').then(() => true)")
+            self.page.evaluate(REFRESHED)
             if path:
                 self.run("docmanager:open", {"path": path})
                 self.page.wait_for_function(
@@ -352,11 +360,18 @@ class Desk:
 
     def wait_for_kernel(self, seconds: float = 60) -> None:
         """Until the current document's kernel has nothing to do."""
+        from playwright.sync_api import TimeoutError as TookTooLongError
+
         # The status bar's own word comes too early, and Run All then hangs.
-        self.page.wait_for_function(
-            "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-            timeout=seconds * 1000,
-        )
+        idle = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+        try:
+            self.page.wait_for_function(idle, timeout=seconds * 500)
+        except TookTooLongError:
+            # On a machine that is busy a kernel's first answer may be lost: a user would reconnect, too.
+            self.page.evaluate(
+                "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.reconnect()"
+            )
+            self.page.wait_for_function(idle, timeout=seconds * 500)
 
     def run(self, command: str, arguments: dict[str, Any] | None = None) -> None:
         """Execute one of JupyterLab's commands; does not wait for it to end."""
