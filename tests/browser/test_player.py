@@ -383,7 +383,7 @@ def test_a_click_on_a_task_leads_to_its_stack_and_struct(show):
     assert "CPU 1" in detail.inner_text()
 
 
-@pytest.mark.parametrize(("dark", "width"), [(True, 1280), (False, 500)])
+@pytest.mark.parametrize(("dark", "width"), [(False, 1280), (True, 1280), (False, 500), (True, 500)])
 def test_it_can_be_read_and_axe_finds_nothing_serious(show, dark, width):
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe is not installed (the extra 'dev')"

@@ -11,7 +11,7 @@ import pytest
 from matplotlib import pyplot
 from support.integers_read import Word, recording
 from support.overlay import PAGE, Overlay
-from support.seed import in_turn
+from support.seed import SEED, in_turn
 
 from kernlab.core.struct_array import StructArray
 from kernlab.dump import TABLES
@@ -66,7 +66,8 @@ def zone_of(dump) -> StructArray:
 
 
 @pytest.mark.parametrize(
-    ("name", "turn"), in_turn(("debian-6.1", "debian-6.12", "debian-7.2"), ("the first",))
+    ("name", "turn"),
+    in_turn(("debian-6.1", "debian-6.12", "debian-7.2"), (("the first", "the second")[SEED % 2],)),
 )
 def test_no_word_makes_a_table_fail_but_with_a_reason(opened, name, turn):
     """Words are drawn at random from those that each table was seen to read as integers; a seed fixes which."""

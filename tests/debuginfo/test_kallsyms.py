@@ -184,7 +184,7 @@ def test_any_names_come_back(some, data):
 SOUND, SOUND_DATA = made(count=600)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(3 * PAGE, len(SOUND_DATA) - 9), st.binary(min_size=1, max_size=8)),

@@ -329,7 +329,7 @@ def debug_bytes(kept):
 def test_flipped_bytes(kept, tmp_path):
     chance, places, content = random.Random(14), debug_bytes(kept), kept.read_bytes()
     outcomes = set()
-    for _ in range(100):
+    for _ in range(300):
         damaged = bytearray(content)
         for place in chance.sample(places, chance.choice((1, 1, 4))):
             damaged[place] = chance.choice((0, 0xFF, 0x80, 0x7F, damaged[place] ^ 1 << chance.randrange(8)))
@@ -339,7 +339,7 @@ def test_flipped_bytes(kept, tmp_path):
 
 
 @settings(
-    max_examples=50,
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,

@@ -129,7 +129,7 @@ def test_every_number_is_in_its_range_or_told(key, value):
     assert bool(info.problems) != USED[key].holds(value)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(USED)), st.text("0123456789abcdef-", max_size=20)), max_size=4)
 )

@@ -99,6 +99,14 @@ def test_the_same_tables(tmp_path, files, opened, name):
             assert all("frames are absent, which no dump level leaves out" in text for text in dump.problems)
 
 
+@pytest.mark.parametrize("name", ["kdump-zlib", "elf", "lime"])
+def test_a_whole_memory_lacks_nothing(tmp_path, real, opened, name):
+    (path,) = written(tmp_path, FORMATS[name](real))
+    with kernlab.open(path) as dump:
+        assert_same(dump, opened("debian-6.1"))
+        assert dump.problems == []
+
+
 @pytest.mark.parametrize("how", [list, tuple, iter, lambda paths: [str(path) for path in paths]])
 def test_pieces_in_any_container(tmp_path, files, opened, how):
     with kernlab.open(how(written(tmp_path, files("kdump-zlib (split, 3 pieces)")))) as dump:

@@ -35,6 +35,8 @@ def test_the_map_gives_the_same_names_again(dump_files: Any, tmp_path: Path) -> 
     for secret in ("alice", "example", "10.1.2.3", "thesis"):
         assert secret not in first
     assert first.endswith(".pdf")
+    with kernlab.open(vmcore, redact="share", redaction_map=path) as dump:
+        assert dump.redaction.text(text) == first
     # Without the map another dump's names are other ones.
     with kernlab.open(kernlab.sample("panic"), redact="share") as dump:
         assert dump.redaction.text(text) != first

@@ -36,7 +36,7 @@ def offsets_of(data: bytes) -> list[int]:
     return scan(np.frombuffer(data, dtype=np.uint8), 0, len(data)).offsets.tolist()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(plans, st.booleans())
 def test_every_record_is_found_and_nothing_else(plan, big):
     data, offsets = stream(plan, big=big)
@@ -60,7 +60,7 @@ def test_a_torn_end_costs_one_record(plan, data):
     assert found.torn == cut - offsets[-1]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([7, 8]), st.binary(max_size=9)), min_size=4, max_size=30),
     st.data(),
@@ -77,7 +77,7 @@ def test_damage_costs_what_it_hits_and_no_more(plan, data):
     assert set(found) <= set(offsets)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     plans,
     st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=12)), max_size=6),
@@ -102,7 +102,7 @@ def test_no_damage_leads_out_of_the_stream(plan, damage, big):
     trace.latencies().summary("process")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=600), st.integers(0, 3))
 def test_bytes_of_any_kind_are_no_trace(noise, repeat):
     trace = BlkTrace.from_bytes({0: noise + MAGICS[0] * repeat + noise, 3: MAGICS[2] + noise})

@@ -314,7 +314,7 @@ def test_without_formats_events_are_nameless(damaged: Overlay) -> None:
 def test_noise_over_pages_never_hangs(damaged: Overlay) -> None:
     random = np.random.default_rng(7)
     whole = rings(damaged)
-    for _ in range(7):
+    for _ in range(20):
         noise = Overlay(damaged.below)
         for _, pages in whole:
             for page in pages:

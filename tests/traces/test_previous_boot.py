@@ -192,7 +192,7 @@ def test_a_trace_that_no_instance_took_over_is_told(sample: Dump, taken: bool) -
         assert taken or "'trace'" in told[0]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(min_size=64, max_size=256))
 def test_any_table_of_reserved_memory_ends(newer: Dump, noise: bytes) -> None:
     overlay = Overlay(newer).write(newer.symbol("reserved_mem_table"), noise)
@@ -270,7 +270,7 @@ def test_what_lies_where_a_module_was_is_not_it(newer: Dump) -> None:
 numbers = st.integers(0, (1 << 64) - 1)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.integers(0, (1 << 32) - 1),
     scratch=numbers,

@@ -296,7 +296,7 @@ words = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_damage_hangs_crashes_or_goes_astray(fields, data):
     dump, places = fields
