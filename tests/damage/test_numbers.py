@@ -66,11 +66,10 @@ def zone_of(dump) -> StructArray:
 
 
 @pytest.mark.parametrize(
-    ("name", "turn"),
-    in_turn(("debian-6.1", "debian-6.12", "debian-7.2"), (("the first", "the second")[SEED % 2],)),
+    ("name", "draws"), in_turn(("debian-6.1", "debian-6.12", "debian-7.2"), (f"draws of seed {SEED}",))
 )
-def test_no_word_makes_a_table_fail_but_with_a_reason(opened, name, turn):
-    """Words are drawn at random from those that each table was seen to read as integers; a seed fixes which."""
+def test_no_word_makes_a_table_fail_but_with_a_reason(opened, name, draws):
+    """Words are drawn at random from those that each table was seen to read as integers; each seed draws others."""
     below = opened(name)
     places: dict[str, dict[str, list[Word]]] = {}
     for table, entry in TABLES.items():
@@ -80,7 +79,7 @@ def test_no_word_makes_a_table_fail_but_with_a_reason(opened, name, turn):
     # What is off in a kernel, and text, has no integers.
     assert sum(map(bool, places.values())) > 55
     places = {table: words for table, words in places.items() if words}
-    draw = random.Random(f"{name}, {turn}")
+    draw = random.Random(f"{name}, {draws}")
     tables = list(places)
     for number in range(CASES):
         table = tables[number % len(tables)]
@@ -366,3 +365,19 @@ def test_times_of_a_block_trace_at_the_ends_of_what_fits(records, action, value)
     assert (latencies.requests["d2c"].dropna() >= pd.Timedelta(1, "ns")).all()
     for plot in ("io_depth", "io_latency", "io_iops"):
         getattr(broken.plot, plot)().figure.canvas.draw()
+
+
+@pytest.mark.parametrize("value", [*HOSTILE, 1])
+def test_the_period_of_pressure(below, overlay, value):
+    broken = overlay.word(below.symbol("psi_period"), value).dump()
+    assert broken.pressure[["resource", "total"]].equals(below.pressure[["resource", "total"]])
+    assert told(broken.pressure, f"psi_period is {value:,} ns", "2 s are taken")
+
+
+@pytest.mark.parametrize("value", [1 << 63, (1 << 63) - 1, 1 << 62])
+def test_the_clock_of_pressure(below, overlay, value):
+    """The pressure of a machine is that of its last update where how long ago that was is not known."""
+    overlay.word(below.symbol("__sched_clock_stable"), 1, 4)
+    broken = overlay.word(below.symbol("__sched_clock_offset"), value).dump()
+    assert broken.pressure["total"].equals(below.pressure["total"])
+    assert told(broken.pressure, "the clock of averages is not known")

@@ -129,7 +129,7 @@ def test_a_dump_reopened_in_a_real_kernel_leaves_nothing_behind(dump_files, tmp_
         client.stop_channels()
         kernel.shutdown_kernel(now=True)
     assert {held for _, held in measured} == {measured[0][1]}, measured
-    # KiB; each dump that stayed took 30 MiB and more, and what is held by none grows by nothing.
+    # KiB; each dump that stayed took 30 MiB and more. Where none stays, nothing grows.
     assert measured[-1][0] - measured[2][0] < 4 << 10, measured
 
 

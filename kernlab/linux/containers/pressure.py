@@ -183,11 +183,14 @@ def _brought_up(kernel: Kernel, group: StructArray, total: I64, average: I64, id
     """The averages as reading them at `now` would have left them (update_averages)."""
     # Averages go by sched_clock, which the clock of run queues is ahead of by a constant.
     clock = now - (offsets(kernel)[0] if is_stable(kernel) else 0)
+    if not 0 <= clock < 1 << 62:
+        kernel.lost("pressure: the clock of averages is not known; these are the kernel's last averages")
+        return average
     before, read = _numbers(kernel, group, "avg_total", idle)
     due, last = group["avg_next_update"].int64, group["avg_last_update"].int64
-    period = kernel.word("psi_period") if kernel.find_symbol("psi_period") is not None else _PERIOD
+    period = _period(kernel)
     late = clock - due.filled(clock + 1)
-    missed = np.where(late >= period, late // max(period, 1), 0)
+    missed = np.where(late >= period, late // period, 0)
     length = np.maximum(clock - (last.filled(clock) + missed * period), 1)
     sample = np.clip(total - before, 0, length[:, None])
     percent = (sample * 100 // length[:, None]) << _SHIFT
@@ -198,6 +201,17 @@ def _brought_up(kernel: Kernel, group: StructArray, total: I64, average: I64, id
         old = np.where((missed > 0)[:, None], faded(old, decay, missed[:, None]), old)
         found[:, :, index] = np.where(use[:, None], load(old, decay, percent), found[:, :, index])
     return found
+
+
+def _period(kernel: Kernel) -> int:
+    """Nanoseconds between two updates of averages: 2 s and a tick (psi_init); without the tick where none is told."""
+    if kernel.find_symbol("psi_period") is None:
+        return _PERIOD
+    period = kernel.word("psi_period")
+    if _PERIOD <= period < 2 * _PERIOD:
+        return period
+    kernel.lost(f"pressure: psi_period is {period:,} ns, not 2 s and a tick; 2 s are taken")
+    return _PERIOD
 
 
 def load(average: I64, decay: I64 | int, active: I64 | int) -> I64:
