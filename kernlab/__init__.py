@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kernlab.errors import FaultError, KernlabError, PageExcluded
 
 if TYPE_CHECKING:
+    from kernlab import oops
     from kernlab.dataframes.plain import plain
     from kernlab.dataframes.spreadsheets import for_spreadsheets
     from kernlab.display.grid import show
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "for_spreadsheets",
     "ftrace",
+    "oops",
     "open",
     "plain",
     "relay",
@@ -45,6 +47,7 @@ _LATER = {
     "Dump": "kernlab.dump:Dump",
     "for_spreadsheets": "kernlab.dataframes.spreadsheets:for_spreadsheets",
     "ftrace": "kernlab.traces.ftrace.files:",
+    "oops": "kernlab.oops:",
     "open": "kernlab.dump:open",
     "plain": "kernlab.dataframes.plain:plain",
     "relay": "kernlab.traces.relay.files:",

@@ -1,0 +1,98 @@
+"""A report and its stacks in, the stack that it is about and the functions to blame out."""
+
+from __future__ import annotations
+
+import re
+
+from kernlab.oops.forms import Form
+from kernlab.oops.frames import Frame, symbol_in
+from kernlab.oops.functions import Stack, is_boilerplate, normal, telling
+from kernlab.oops.report import Report
+from kernlab.oops.sections import Section, sections_of
+
+
+def main_stack(report: Report, sections: list[Section]) -> list[Frame]:
+    """The frames of the stack that a report is about.
+
+    Where another report broke it off before it had one, that of the other, which ran on top of it.
+    """
+    found = _main(report, sections)
+    if found is None and report.nested is not None and report.naming[0].blame != "none":
+        inner = sections_of(report.nested.lines)
+        found = next((part for part in inner if part.what in ("stack", "panic") and part.frames), None)
+    return found.frames if found else []
+
+
+def _main(report: Report, sections: list[Section]) -> Section | None:
+    blame = report.form.blame
+    with_frames = [section for section in sections if section.frames]
+    if blame == "stalled":
+        cpus = [section for section in with_frames if section.what in ("cpu", "stack")]
+        # A stack that a tick interrupted, or of another CPU, before that of RCU's own thread.
+        telling_one = (
+            section
+            for section in cpus
+            if any(not is_boilerplate(normal(frame.name), "wait") for frame in section.frames)
+        )
+        return next(telling_one, cpus[0] if cpus else with_frames[0] if with_frames else None)
+    if blame == "traced":
+        return with_frames[0] if with_frames else None
+    for section in with_frames:
+        if section.what == "stack":
+            if blame == "top":
+                # What stands above the registers of a trap is somebody else's.
+                first = next((place for place, frame in enumerate(section.frames) if frame.register), 0)
+                del section.frames[:first]
+            return section
+    for section in with_frames:
+        if section.what == "panic":
+            return section
+    return None
+
+
+def blamed(report: Report, frames: list[Frame]) -> list[Frame]:
+    """The frames that tell, the one to blame first."""
+    naming, match = report.naming
+    if naming.blame == "none":
+        return []
+    told = telling(frames, _stack_of(report.form)) if frames else []
+    if report.form.blame == "head" or naming.blame == "head":
+        head = _in_head(report, match)
+        if head is not None:
+            return [head, *(frame for frame in told if normal(frame.name) != normal(head.name))]
+    if report.form.blame in ("top", "reported", "traced"):
+        helpless = not told or is_boilerplate(normal(told[0].name)) or report.nested is not None
+        head = symbol_in(report.match.string) if helpless or report.form.mark == "WARNING: " else None
+        if head is not None and (not told or not is_boilerplate(normal(head.name))):
+            rest = [frame for frame in told if normal(frame.name) != normal(head.name)]
+            return [head, *rest]
+    return told
+
+
+def _in_head(report: Report, match: re.Match[str]) -> Frame | None:
+    """The function that the report's own lines name: where a lock was taken, which two functions race."""
+    name = match.groupdict().get("function")
+    if name:
+        return _named(name)
+    if report.form.mark == "BUG: workqueue leaked":
+        last = next((line.text for line in report.lines[1:6] if "last function: " in line.text), "")
+        return _named(last.partition("last function: ")[2].strip())
+    where = match.groupdict().get("where")
+    if where:
+        return symbol_in(where) or _named(re.split(r"[\s/]", where.strip())[0])
+    for line in report.lines[1:24]:
+        if ", at: " in line.text or line.text.startswith((" at: ", "[<")) or "at:" in line.text:
+            found = symbol_in(line.text)
+            if found is not None and not is_boilerplate(normal(found.name)):
+                return found
+    return None
+
+
+def _named(name: str) -> Frame | None:
+    return Frame(name) if re.fullmatch(r"[\w.$]{1,512}", name) else None
+
+
+def _stack_of(form: Form) -> Stack:
+    if form.blame == "stalled":
+        return "stall" if form.kind == "RCU stall" else "spin"
+    return "wait" if form.blame == "waiting" else "fault" if form.blame == "top" else "report"

@@ -1,0 +1,251 @@
+"""Families of functions by what they are for, as lists of names: a star stands for the rest of one.
+
+Whoever finds a report that blames a function which only served its caller adds its family here; tests/oops holds the
+lists against logs of real crashes. Names are normal ones (`functions.normal`): without suffixes of compilers.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+def _names(words: str) -> re.Pattern[str]:
+    return re.compile(
+        "(?:" + "|".join(re.escape(word).replace(r"\*", r"\w*") for word in words.split()) + r")$"
+    )
+
+
+#: What prints, stops the machine or takes a trap, and what a check is made of that finds something: kernel/panic.c,
+#: lib/{bug,dump_stack,vsprintf,hexdump}.c, kernel/printk, arch/*/{kernel,mm}, mm/{kasan,kmsan,kfence,kcsan},
+#: lib/{list_debug, refcount,ubsan,debugobjects,smp_processor_id}.c, kernel/locking/lockdep.c,
+#: mm/{slub,usercopy,kmemleak}.c, net/core/skbuff.c.
+REPORTING = _names(
+    """
+    add_lock_to_list* alloc_debug_processing arch_stack_walk arch_trigger_* __asan_* asan_* asm_exc_*
+    asm_sysvec_* assert_fail* assertfail assfail* assign_lock_key async_page_fault __bad_area* bad_area*
+    bad_page* brk_handler btrfs_assertfail* bug_at bug_handler* call_break_hook check_bytes_and_report*
+    check_deadlock* check_flags check_free_page* __check_heap_object check_heap_object check_irq_usage*
+    check_lock check_lockdep* check_memory_region* check_new_page_bad check_noncircular* check_object
+    __check_object_size check_object_size check_pad_bytes* check_preemption_disabled check_prev*
+    check_region_inline check_slab check_usage* check_wait_context *_common_interrupt common_interrupt
+    __console_* console_flush* console_trylock* console_unlock __create_object create_object __dabt_svc
+    __dabt_usr debug_*_activate debug_*_deactivate debug_check_no_locks_* __debug_check_no_obj_freed*
+    debug_check_no_obj_freed* debug_dma* __debug_object* debug_object_* debug_print_object
+    debug_smp_processor_id default_do_nmi _dev_* __dev_printk* dev_printk* dev_vprintk* die __die* die_*
+    divide_error do_async_page_fault do_bad_area do_DataAbort do_debug_exception do_divide_error
+    do_double_fault do_el1_* do_error_trap do_exception do_general_protection do_int3 do_invalid_op
+    do_kern_addr_fault __do_kernel_fault do_mem_abort do_nmi __do_page_fault do_page_fault
+    do_sp_pc_abort do_stack_segment do_tag_* do_translation_fault do_trap* do_undefinstr
+    do_user_addr_fault double_fault dump_backtrace* dump_header* __dump_page* dump_page* __dump_stack
+    dump_stack* dump_trace early_brk64 el1_* el1h_* el1t_* end_repeat_nmi end_report error_entry exc_*
+    find_held_lock first_nmi fixup_bug* __fortify_* fortify_* free_debug_processing free_page_is_bad
+    free_page_is_bad_report general_protection get_taint handle_bug handle_exception handle_overflow
+    __handle_sysrq handle_sysrq hex_dump_to_buffer __hlist_* hlist_* __hwasan* int3 invalid_op
+    *_is_static_object __kasan_* kasan_* kcsan_* kernelmode_fixup_or_oops __kfence_* kfence_* kmemleak_*
+    __kmsan_* kmsan_* kref_* list_add __list_add* list_add_rcu list_add_tail list_cut* list_del
+    __list_del* list_del_init list_del_rcu __list_lru_* list_lru_* list_move* list_replace* list_rotate*
+    list_sort* list_splice* __local_bh_* _local_bh_* local_bh_* lock_acquire __lock_acquire*
+    lock_acquired __lock_downgrade lock_downgrade __lock_is_held* lock_is_held* lock_release
+    __lock_release* __lock_set_class lockdep_* look_up_lock_class mark_held_locks mark_lock* mark_usage
+    match_held_lock* __might_fault __might_resched ___might_sleep __might_sleep __msan_* nmi nmi_*
+    __no_context no_context object_err on_freelist oops_* __pabt_svc page_fault page_fault_oops __panic
+    panic print_* _printk printk rcu_dynticks_curr_cpu_in_eqs reacquire_held_locks __refcount_*
+    refcount_* register_lock_class repeat_nmi report_addr* __report_bug report_bug report_enabled
+    report_usercopy restore_bytes* retbleed_* _RNv*4core9panicking* _RNvCs*rust_begin_unwind __rust_*
+    rust_begin_unwind rust_helper_BUG rust_panic* rwlock_bug __sanitizer_* save_stack* save_trace
+    __schedule_bug __seqprop_* set_track* __show_regs show_regs* show_stack* show_trace* skb_over_panic
+    skb_panic skb_under_panic slab_bug slab_err slab_fix slab_pad_check spin_bug spin_dump srso_*
+    __stack_chk_fail stack_segment stack_trace_* start_report __start_secondary sysrq_* __sysvec_*
+    sysvec_* __this_cpu_preempt_check trace_do_page_fault trace_hardirqs_* trace_raw_*
+    trigger_*backtrace __tsan_* __ubsan_* ubsan_* __und_svc unknown_nmi_error __unwind_* unwind_*
+    usage_match usercopy_abort usercopy_warn va_format valid_state validate_chain vpanic vprintk*
+    walk_stackframe __warn warn_bogus* __warn_printk warn_slowpath* write_sysrq_trigger
+    __x86_indirect_thunk* __x86_return_thunk zen_untrain*
+    """
+)
+
+#: What fails for whoever calls it: locks, copies, strings, counters, trees and lists (kernel/locking, lib,
+#: arch/*/lib), timers and works (kernel/time, kernel/workqueue.c, kernel/rcu), devices and their files
+#: (drivers/base, lib/kobject.c, fs/{sysfs,kernfs, proc}), pages of files (mm/{filemap,truncate}.c), and what a
+#: driver hands to USB's core (drivers/usb/core).
+HELPING = _names(
+    """
+    add_timer* arch_atomic* arch_clear_bit arch_jump_label* arch_local_* arch_read_* arch_set_bit
+    arch_spin* arch_static_branch* arch_test_and_* arch_write_* __atomic* atomic64_* atomic_*
+    _atomic_dec_and_* autoremove_wake_function bcmp __bforget bit_spin_* __bitmap_* bitmap_alloc*
+    bitmap_clear* bitmap_find* bitmap_free* bitmap_from_* bitmap_parse* bitmap_print* bitmap_release*
+    bitmap_set* bitmap_to_* bitmap_zalloc* __brelse bsearch bstr_printf bus_add_device bus_probe_device
+    bus_remove_device __call_rcu* call_rcu* call_rwsem_* cancel_delayed_work* __cancel_work*
+    cancel_work* cleanup_device_parent cleanup_glue_dir clear_bit __clear_bit* clear_nlink clear_user*
+    cmp_ex_* cmpxchg* complete complete_all compound_head __cond_resched* _cond_resched* cond_resched*
+    const_test_bit _copy_*_iter* _copy_from_* copy_from_iter __copy_from_user* copy_from_user*
+    __copy_in_user* __copy_overflow copy_page_from_iter* copy_page_to_iter* _copy_to_* copy_to_iter*
+    __copy_to_user* copy_to_user* __copy_user* copy_user_enhanced* copy_user_generic* copy_user_handle*
+    copy_user_short* copyin copyout* __count_memcg_events cpu_relax cpus_read_lock cpus_read_unlock
+    __crc* crc* create_dir create_files csum_partial* debug_deactivate debug_timer_*
+    default_wake_function __del_timer* del_timer* depot_* destroy_workqueue detach_*timer*
+    detach_if_pending dev_pm_* device_add device_create* device_del device_destroy* device_links_*
+    device_pm_* device_register device_release* device_remove_* device_unregister devres_* do_csum
+    do_raw_* do_wait_for_common* down __down* down_* downgrade_write dpm_sysfs_* dput drain_workqueue
+    drop_nlink __dynamic_* end_page_writeback* fast_dput _find_* find_first_bit find_first_zero_bit
+    find_get_entries find_lock_entries find_next_and_bit find_next_bit find_next_zero_bit finish_wait
+    fixup_exception flush_delayed_work* __flush_work* flush_work* folio_end_* folio_get folio_put
+    __folio_put* folio_unlock* folio_wake* format_decode from_kgid* from_kuid* get_device
+    get_device_parent get_page get_random_* get_user __get_user* get_user_nocheck* hex_string
+    hrtimer_active hrtimer_cancel hrtimer_try_to_cancel hweight* ida_* idr_* inc_nlink __init_swait*
+    init_timer_* init_wait_entry __init_waitqueue_head insert_work* instrument_* __internal_add_timer
+    internal_add_timer internal_create_group* __ioremap* ioremap* iounmap iput jiffies_* __jump_label_*
+    jump_label_* __kernfs_* kernfs_activate* kernfs_add* kernfs_create* kernfs_drain* kernfs_find*
+    kernfs_get kernfs_link* kernfs_new* kernfs_put kernfs_remove* kernfs_unlink* kfree_rcu* kill_fasync*
+    klist_* kmemdup* kobject_* kset_* kstrdup* _kstrto* kstrto* kthread_park* kthread_stop* ktime_get*
+    kvfree_call_rcu* __ldsem_* ldsem_* llist_* __lock_sock* lock_sock_* lock_timer_base* lockref_*
+    logic_in* logic_out* make_kgid make_kuid mark_buffer_dirty* mas_* match_string memchr* memcmp*
+    __memcpy* memcpy* memdup_user* __memmove* memmove* memremap* memscan __memset* memset* memunmap
+    migrate_disable migrate_enable __mod_*_page_state mod_*_page_state mod_delayed_work* __mod_lruvec_*
+    __mod_timer* mod_timer* __module_get module_put __msecs_to_jiffies mtree_* __mutex_* mutex_*
+    native_apic_* native_halt native_irq_* native_queued_* native_read_* native_restore_fl
+    native_safe_halt native_save_fl native_send_* native_smp_* native_write_* net_ratelimit netdev_err
+    netdev_info netdev_notice __netdev_printk netdev_printk netdev_warn number osq_* owner_on_cpu*
+    page_ref_* PageHuge _parse_integer* pci_read_config_* pci_write_config_* __percpu_* percpu_counter_*
+    percpu_down* percpu_ref_* percpu_up* perf_trace_destroy perf_trace_init __phys_addr* __pi_* plist_*
+    __pm_runtime_* pm_runtime_* pointer prandom_* prepare_to_wait* __printk_ratelimit __proc_create*
+    proc_create* _proc_mkdir proc_mkdir* proc_net_mkdir proc_register proc_symlink put_device __put_page
+    put_page put_user __put_user* pv_native* pv_queued* __pv_queued_* pv_wait* __queue_delayed_work
+    queue_delayed_work* __queue_work* queue_work* queued_* ___ratelimit __ratelimit __raw_* _raw_*
+    raw_local_irq_* raw_read_* raw_spin_* raw_write_* __rb_erase* rb_erase* rb_first* __rb_insert*
+    rb_insert* rb_last* rb_next* rb_prev* rb_replace* __rb_rotate* __rcu_* rcu_read_* read_lock*
+    READ_ONCE* __read_once* read_seqcount* read_unlock* reiserfs_write_lock* reiserfs_write_unlock*
+    release_nodes* release_sock remove_wait_queue_* rep_movs_* rep_nop rep_stos_* retain_dentry*
+    __rhashtable_* rhashtable_* rht_* rollback_registered* *rq_lock* __rt_* rt_mutex_* rt_spin_*
+    rwlock_* __rwsem_* rwsem_* sched_clock* scnprintf search_exception_tables search_extable seq_printf
+    seq_puts seq_vprintf set_bit __set_bit* set_nlink sg_init_* sg_next simple_copy_to_iter
+    simple_strto* siphash* sized_str* sk_reset_timer sk_stop_timer* skb_copy_datagram_*
+    __skb_datagram_iter skb_pull __skb_pull* skb_push skb_put __skb_put* skb_trim skip_spaces snprintf
+    sort sort_r spin_* sprintf __srcu_* srcu_read_* sscanf __stack_depot* stack_depot_* start_flush_work
+    static_branch_* __static_key_* static_key_* strcasecmp* strcat* strchr* strcmp* strcpy* strcspn*
+    strim string string_nocheck strlcpy* strlen* strn* strrchr* strscpy* strsep* strspn* strstr*
+    swake_up* __sysfs_* sysfs_* test_and_* _test_bit test_bit __this_cpu_* this_cpu_* __ticket_*
+    __timer_delete* timer_delete* timer_init_* __timer_shutdown* timer_shutdown* trace_event_buffer_*
+    trace_event_printf __trace_trigger_soft_disabled truncate_inode_folio* truncate_inode_pages*
+    truncate_pagecache* try_module_get __try_to_del_timer* try_to_del_timer* try_to_grab_pending
+    try_to_wake_up* ttwu_* unlock_buffer unlock_page* unregister_netdev unregister_netdevice_* __up up
+    up_* __up_console_sem __up_read __up_write usb_bulk_msg usb_control_msg* usb_hcd_submit_urb
+    usb_hcd_unlink_urb usb_interrupt_msg usb_kill_urb* usb_poison_urb* usb_start_wait_urb usb_submit_urb
+    usb_unlink_urb __usecs_to_jiffies vbin_printf __virt_to_* virt_to_* vscnprintf vsnprintf vsprintf
+    vsscanf __wait_for_common* wait_for_common* __wait_for_completion* wait_for_completion* __wake_up*
+    wake_up_bit wake_up_process wake_up_q wake_up_state wakeup_source_* work_grab_pending* write_lock*
+    write_unlock* ww_mutex_* __xa_* xa_* xas_* xchg*
+    """
+)
+
+#: Memory is taken and given back for whoever asks:
+#: mm/{slab,slub,slab_common,page_alloc,vmalloc,util,percpu,mempool}.c, net/core/{skbuff,sock,page_pool}.c.
+ALLOCATING = _names(
+    """
+    alloc_debug* __alloc_frozen* alloc_frozen_pages* __alloc_large* alloc_page __alloc_page*
+    alloc_page_interleave alloc_page_vma* alloc_pages* __alloc_percpu* alloc_percpu* __alloc_skb
+    alloc_skb* alloc_slab* alloc_vmap_area* allocate_slab* bio_alloc_bioset* bio_kmalloc
+    buffered_rmqueue* __build_skb* build_skb* ____cache_* ___cache_* __cache_* cache_alloc*
+    cache_flusharray cache_free* cache_grow* cache_reap check_poison_obj* compaction_alloc* consume_skb
+    deactivate_slab __dev_alloc_skb* dev_alloc_skb* dev_set_name devm_kmalloc* devm_kzalloc*
+    discard_slab* __do_cache_alloc __do_kmalloc* do_kmem_cache* __do_krealloc* do_slab_free fail_dump
+    fallback_alloc __folio_alloc* folio_alloc* __free_frozen* free_frozen* free_hot_cold* free_large_*
+    free_one_page* __free_page __free_pages* free_pages* free_pcp* free_percpu __free_slab* free_slab*
+    free_unref_* __get_free_page* get_free_pages* get_freelist* get_freepointer* get_page_from_freelist*
+    get_partial* __get_vm_area* get_zeroed_page init_object* kasprintf kcalloc* __kfree kfree kfree_bulk
+    kfree_call_rcu kfree_const kfree_debugcheck kfree_sensitive __kfree_skb kfree_skb* __kmalloc*
+    kmalloc* ___kmalloc_large* __kmem_cache_* kmem_cache_* kmemdup_* __krealloc* krealloc* __ksize ksize
+    kvasprintf* kvfree* __kvmalloc* kvmalloc* kvrealloc* kvzalloc* kzalloc* large_kmalloc* memcg_alloc*
+    memcg_charge* __memcg_kmem* memcg_kmem* __memcg_slab* memcg_slab* memdup* mempool_* __napi_alloc_skb
+    napi_alloc_skb* napi_build_skb netdev_alloc* __netdev_alloc_skb* new_slab* obj_cgroup_* __page_frag*
+    page_frag_* __page_pool_* page_pool_* pcpu_* percpu_alloc* post_alloc_hook prep_new_page*
+    put_cpu_partial __reset_page_owner* rmqueue* set_freepointer __set_page_owner* set_page_owner*
+    setup_object* __sg_alloc_* sg_alloc_* __should_fail* should_fail* sk_alloc sk_prot_alloc* ___slab_*
+    __slab_* slab_* slub_* sock_alloc_send_* __sock_kmalloc sock_kmalloc* sock_omalloc sock_wmalloc
+    __unfreeze_partials unfreeze_partials* __vfree* vfree* __vmalloc* vmalloc* vmap __vmap* vmap_*
+    __vunmap* vunmap* vzalloc* warn_alloc*
+    """
+)
+
+#: Who waits sleeps here, on behalf of its callers: kernel/sched, kernel/locking, mm/filemap.c, fs/buffer.c. What
+#: tells of itself what is waited for (synchronize_rcu, flush_work, rtnl_lock, lock_sock_nested) is not among them.
+WAITING = _names(
+    """
+    add_transaction_credits* __bit_lock* bit_lock* bit_wait* blk_mq_freeze_queue_wait* call_rwsem_*
+    cancel_delayed_work* __cancel_work* cancel_work* __cond_resched* _cond_resched* console_lock*
+    context_switch do_raw_* do_wait_for_common do_wait_intr* down __down* down_* ___down_common
+    __flush_work* __folio_lock* folio_wait* freezable_schedule* __inode_wait* inode_wait* io_schedule*
+    io_wait* jbd2_log_wait* kthread_park kthread_stop* __ldsem_* ldsem_* __lock_buffer* lock_buffer*
+    __lock_page* lock_page* __lock_sock* msleep* __mutex_* mutex_* out_of_line_wait* owner_on_cpu*
+    __percpu_* percpu_down* percpu_ref_* preempt_* _raw_* raw_spin_* rcu_barrier* __refrigerator __rt_*
+    rt_mutex_* rtmutex_* __rwbase* rwbase_* rwsem_* __schedule schedule __schedule_* schedule_*
+    sleep_on_* swake* __switch_to* trace_hardirqs_* trace_sched* tty_ldisc_lock* usleep*
+    wait_current_trans* __wait_event* wait_event* __wait_for_common* wait_for_common*
+    __wait_for_completion* wait_for_completion* __wait_on_* wait_on_* __wait_rcu_gp wait_rcu_gp
+    wait_transaction_locked* wait_woken wb_wait_for_completion* ww_mutex*
+    """
+)
+
+#: How the kernel is entered and threads begin, at the bottom of each stack: arch/*/entry, kernel/entry,
+#: kernel/softirq.c, kernel/kthread.c, kernel/workqueue.c, kernel/smpboot.c.
+ENTERING = _names(
+    """
+    *_apic_timer_interrupt* apic_timer_interrupt* asm_call_* call_function_*interrupt call_on_irq_stack
+    call_softirq call_usermodehelper_exec_async common_interrupt_return cpu_idle* cpu_startup_entry
+    csd_* do_el0_svc* do_fast_syscall_* do_idle do_int80* do_interrupt_handler* do_notify_resume
+    __do_softirq do_softirq* __do_syscall_* do_syscall_* do_SYSENTER_* do_trap_ecall_u do_work_pending
+    el0_* el0t_* entry_* *_entry_after_kaiser_bti exit_to_user_mode_* exit_to_usermode_loop
+    __flush_smp_call* flush_smp_call_function_queue generic_smp_call_function* handle_softirqs
+    handle_syscall ia32_sys_call idtentry_* interrupt_entry invoke_softirq __invoke_syscall
+    invoke_syscall* __irq_* irq_enter* irq_exit* irq_work_* __irqentry_* irqentry_* kernel_thread*
+    kthread __prepare_exit_to_usermode prepare_exit_to_usermode process_one_work process_scheduled_works
+    reschedule_interrupt rest_init restore_regs_and_iret __ret_* ret_* run_ksoftirqd secondary_startup*
+    smp_call_function_*interrupt smpboot_thread_fn start_kernel start_secondary stub_* swapper
+    __sys_trace* __syscall syscall_* sysenter_* system_call* task_work_run trace_hardirqs_*thunk
+    tracehook_notify_resume __traceiter_* tracesys* work_pending worker_thread x32_sys_call x64_sys_call
+    x86_64_start_*
+    """
+)
+
+#: These take what a caller asked for to one of many implementations: what they call says what was asked (fs/{ioctl,
+#: read_write,file_table}.c, net/socket.c, net/core/{dev,rtnetlink}.c,
+#: kernel/{time/timer,time/hrtimer,softirq,workqueue}.c).
+DISPATCHING = _names(
+    """
+    __blkdev_driver_ioctl blkdev_driver_ioctl* blkdev_ioctl block_ioctl call_driver_probe call_mmap
+    call_read_iter call_timer_fn call_usermodehelper_exec_async call_write_iter compat_blkdev_ioctl
+    deliver_skb do_dentry_open __do_fault do_fault* do_iter_* do_mmap do_one_initcall do_read_fault
+    do_select do_sock_getsockopt do_sock_setsockopt __do_softirq do_sys_poll do_vfs_ioctl expire_timers
+    __fput handle_irq_desc handle_irq_event* __handle_irq_event_percpu handle_softirqs
+    __hrtimer_run_queues io_issue_sqe ksys_ioctl kthread __mmap_region mmap_region __napi_poll napi_poll
+    net_rx_action net_tx_action netif_receive_skb __netif_receive_skb_core* netif_receive_skb_internal
+    __netif_receive_skb_list_core* __netif_receive_skb_one_core* netlink_rcv_skb_msg new_sync_read
+    new_sync_write nfnetlink_rcv_msg proc_reg_ioctl proc_reg_read proc_reg_unlocked_ioctl proc_reg_write
+    process_one_work process_scheduled_works rcu_do_batch rcu_process_callbacks really_probe
+    rtnetlink_rcv_msg __run_hrtimer __run_timer_base __run_timers sock_close sock_do_ioctl sock_ioctl
+    sock_read_iter sock_recvmsg* __sock_release sock_release __sock_sendmsg sock_sendmsg*
+    sock_write_iter __sys_accept4 __sys_bind sys_bind __sys_connect sys_connect __sys_connect_file
+    __sys_getsockopt sys_getsockopt sys_ioctl __sys_listen sys_pread64 sys_pwrite64 sys_read sys_readv
+    __sys_recvfrom ____sys_sendmsg ___sys_sendmsg __sys_sendto __sys_setsockopt sys_setsockopt sys_write
+    sys_writev task_work_run tasklet_action* tasklet_hi_action* vfs_fallocate vfs_fsync_range
+    __vfs_getxattr vfs_getxattr vfs_ioctl vfs_iter_* vfs_open vfs_poll __vfs_read vfs_read vfs_readv
+    __vfs_setxattr* __vfs_write vfs_write vfs_writev vm_mmap_pgoff
+    """
+)
+
+#: Where the tick or another interrupt of a CPU came in: what lies above is its own work.
+TICKING = _names(
+    """
+    *apic_timer_interrupt* asm_exc_nmi asm_sysvec_* call_on_irq_stack decrementer_* do_interrupt_handler
+    el1_interrupt* el1_irq* el1h_64_irq* end_repeat_nmi *_entry_after_kaiser_bti handle_arch_irq
+    __irq_svc nmi reschedule_interrupt ret_from_intr smp_*_interrupt sysvec_*
+    """
+)
+
+#: What a tick does to report on what it interrupted.
+WATCHING = _names(
+    """
+    dump_cpu_task* dump_stack* nmi_* panic rcu_* _sched_show_task* sched_show_task* show_stack*
+    watchdog_*
+    """
+)

@@ -1,0 +1,94 @@
+"""Forms of how a machine ends, and of what it dies of without a fault: panics, sysrq, out of memory, broken
+hardware."""
+
+from __future__ import annotations
+
+import re
+
+from kernlab.oops.forms import form
+
+PANIC = "Kernel panic - not syncing"
+
+
+def _reason(match: re.Match[str]) -> str:
+    reason = match["reason"] or ""
+    if "stack is corrupted" in reason or "stack-protector" in reason:
+        return "stack overflow"
+    if "sysrq triggered" in reason:
+        return "sysrq"
+    if "emory" in reason and ("Out of" in reason or "out of" in reason or "deadlocked" in reason):
+        return "OOM"
+    if "achine check" in reason or "NMI" in reason or "Uncorrected" in reason:
+        return "hardware error"
+    return "panic"
+
+
+def _panic_title(match: re.Match[str]) -> str:
+    reason = match["reason"] or ""
+    if "stack is corrupted" in reason or "stack-protector" in reason:
+        return "kernel panic: stack is corrupted in {function}"
+    if "bad mode" in reason.lower():
+        return "kernel panic: bad mode"
+    reason = re.sub(r"\b0x[0-9a-f]{1,16}\b|\b\d{1,20}\b", "NUM", reason.split(" in interrupt")[0])
+    return f"kernel panic: {reason.rstrip(' .!')}" if reason else "kernel panic"
+
+
+FORMS = (
+    form(
+        "stack overflow",
+        PANIC,
+        rf"{PANIC}: (?P<reason>corrupted stack end detected[^\n]{{0,100}})",
+        "kernel panic: corrupted stack end in {function}",
+        "kernel/sched/core.c, schedule_debug",
+        role="panic",
+        blame="stalled",
+    ),
+    form(
+        _reason,
+        PANIC,
+        rf"{PANIC}(?::|,)? ?(?P<reason>[^\n]{{0,300}})",
+        _panic_title,
+        "kernel/panic.c, vpanic",
+        role="panic",
+    ),
+    form(
+        "sysrq",
+        "rigger a crash",
+        r"sysrq: (?:SysRq : )?Trigger a crash|SysRq : Trigger a crash",
+        "sysrq triggered crash",
+        "drivers/tty/sysrq.c, sysrq_handle_crash",
+        blame="none",
+    ),
+    form(
+        "OOM",
+        "invoked oom-killer",
+        r"(?P<comm>[^\n]{1,64}?) invoked oom-killer: gfp_mask=",
+        "{comm} invoked oom-killer",
+        "mm/oom_kill.c, dump_header",
+        blame="none",
+    ),
+    form(
+        "hardware error",
+        "Hardware Error",
+        r"(?:mce: |\{\d{1,10}\})?\[Hardware Error\]: (?P<what>[^\n]{1,120})",
+        "hardware error",
+        "arch/x86/kernel/cpu/mce/core.c, print_mce; drivers/acpi/apei/ghes.c",
+        blame="none",
+    ),
+    form(
+        "hardware error",
+        "Uhhuh. NMI received",
+        r"Uhhuh\. NMI received for unknown reason",
+        "NMI received for unknown reason",
+        "arch/x86/kernel/nmi.c, unknown_nmi_error",
+        blame="none",
+    ),
+    form(
+        "unexpected reboot",
+        ("Booting the kernel", "Linux version "),
+        r"Booting the kernel\.?\s*$|Linux version \d",
+        "unexpected kernel reboot",
+        "arch/x86/boot/compressed/misc.c, extract_kernel",
+        blame="none",
+    ),
+)

@@ -1,0 +1,145 @@
+"""Reports that two CPUs print at once, that break each other off, and panics that follow from them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pandas as pd
+import pytest
+from oops import logs
+
+from kernlab.oops import parse
+
+SAME = ["kind", "title", "function", "module", "cpu", "pid", "comm", "frames", "corrupted", "signature"]
+
+
+def stamped(log: str, caller: str, time: float = 12.0) -> list[str]:
+    return [
+        f"[{time + place / 1000:12.6f}][{caller:>6}] {line}" for place, line in enumerate(log.split("\n"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [*itertools.combinations(["null", "kasan", "hung", "list", "refcount"], 2)]
+)
+def test_two_callers_at_once_give_both(first, second):
+    """Line by line in an order by chance: each report is what it is alone."""
+    one, two = stamped(logs.ALL[first][0], "T11"), stamped(logs.ALL[second][0], "T22")
+    order = [0] * len(one) + [1] * len(two)
+    random.Random(first + second).shuffle(order)
+    sources = iter(one), iter(two)
+    found = parse("\n".join(next(sources[which]) for which in order)).sort_values("caller", ignore_index=True)
+    alone = pd.concat([parse(logs.ALL[first][0]), parse(logs.ALL[second][0])], ignore_index=True)
+    pd.testing.assert_frame_equal(found[SAME], alone[SAME])
+
+
+def test_a_backtrace_of_another_cpu_is_of_the_stall_that_asked_for_it():
+    stall = [
+        "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+        "rcu: 	0-...!: (1 GPs behind) idle=a3e/1/0x4 softirq=38/38 fqs=1",
+        "	(detected by 1, t=10586 jiffies, g=559, q=0)",
+        "Sending NMI from CPU 1 to CPUs 0:",
+    ]
+    answer = [
+        "NMI backtrace for cpu 0",
+        "RIP: 0010:shop_spin+0x1/0x9 [shop]",
+        "Call Trace:",
+        " shop_ioctl+0x1/0x9 [shop]",
+        " __x64_sys_ioctl+0x1/0x9",
+    ]
+    report = parse("\n".join(stamped("\n".join(stall), "C1") + stamped("\n".join(answer), "C0", 12.5))).iloc[
+        0
+    ]
+    assert (report.kind, report.function, report.module) == ("RCU stall", "shop_ioctl", "shop")
+
+
+def test_a_warning_and_an_oops_are_two():
+    found = parse(f"{logs.WARNING}\n{logs.NULL_WRITE}")
+    assert found["kind"].tolist() == ["refcount", "null dereference"]
+    assert not found["corrupted"].any()
+
+
+def test_an_oops_within_a_report_is_a_row_of_its_own():
+    """What broke a report off ran on top of it: its stack tells of both."""
+    broken = logs.KASAN.split("\n")[:3]
+    found = parse("\n".join(["boot", *broken, logs.NULL_WRITE]))
+    assert found["kind"].tolist() == ["use after free", "null dereference"]
+    assert found["function"].tolist() == ["shop_total", "shop_total"]
+    assert found["corrupted"].tolist() == [True, False]
+    assert "broken off" in found["why"][0]
+
+
+def test_an_oops_within_a_stack_says_inside_of_what():
+    trap = ["general protection fault: 0000 [#2] SMP", "RIP: 0010:a+0x1/0x2", " b+0x1/0x2"]
+    found = parse("\n".join([*logs.NULL_WRITE.split("\n")[:18], *trap]))
+    assert found["kind"].tolist() == ["null dereference", "general protection"]
+    assert found["details"][1]["inside"] == 0
+
+
+def test_a_line_within_a_stack_does_not_end_it():
+    lines = logs.HUNG.split("\n")
+    aside = "unregister_netdevice: waiting for lo to become free. Usage count = 6"
+    found = parse("\n".join([*lines[:8], aside, *lines[8:]]))
+    assert found["kind"].tolist() == ["hung task", "network stall"]
+    assert found["function"][0] == "shop_order"
+
+
+def test_two_messages_on_one_line():
+    line = "[   76.470085] a: allocation failure: 34359738352 bytes[   76.471107] "
+    found = parse(line + logs.NULL_WRITE.replace("\n", "\n[   76.471108] "))
+    assert found["function"].tolist() == ["shop_total"]
+
+
+@pytest.mark.parametrize(
+    ("log", "panic"),
+    [
+        (logs.NULL_WRITE, "Fatal exception"),
+        (logs.NULL_WRITE, "Fatal exception in interrupt"),
+        (logs.NULL_WRITE, "Attempted to kill init! exitcode=0x0000000b"),
+        (logs.WARNING, "panic_on_warn set ..."),
+        (logs.HUNG, "hung_task: blocked tasks"),
+        (logs.SOFT_LOCKUP, "softlockup: hung tasks"),
+        (logs.RCU_STALL, "RCU Stall"),
+        (logs.KASAN, "kasan.fault=panic set ..."),
+    ],
+)
+def test_a_panic_that_follows_belongs_to_its_report(log, panic):
+    stack = [
+        "CPU: 9 PID: 9 Comm: z Not tainted 1.2.3 #1",
+        "Call Trace:",
+        " dump_stack+0x1/0x2",
+        " panic+0x1/0x2",
+    ]
+    found = parse("\n".join([log, logs.PANIC + panic, *stack]))
+    if "kasan.fault" in panic:
+        # Words that the forms do not know are a reason of their own.
+        assert found["kind"].tolist() == ["use after free", "panic"]
+        return
+    assert len(found) == 1
+    assert found["details"][0]["panic"] == logs.PANIC + panic
+    assert found["pid"][0] != 9
+
+
+@pytest.mark.parametrize(
+    "panic", ["Fatal exception", "hung_task: blocked tasks", "VFS: Unable to mount root fs"]
+)
+def test_a_panic_long_after_or_of_another_kind_is_its_own(panic):
+    later = [*logs.WARNING.split("\n"), *["later"] * 500, logs.PANIC + panic]
+    found = parse("\n".join(later))
+    assert found["kind"].tolist() == ["refcount", "panic"]
+    assert "panic" not in found["details"][0]
+
+
+def test_no_panic_is_of_a_report_that_was_over():
+    first = stamped(logs.NULL_WRITE, "T1", 5.0)
+    found = parse("\n".join([*first, f"[  500.000000][    T1] {logs.PANIC}Fatal exception"]))
+    assert found["kind"].tolist() == ["null dereference", "panic"]
+
+
+def test_offsets_lead_back_to_the_lines():
+    log = "\n".join(["boot"] * 7 + [logs.NULL_WRITE] + ["later"] * 5)
+    report = parse(log).iloc[0]
+    lines = log.split("\n")
+    assert lines[report.offset].startswith("BUG: kernel NULL pointer")
+    assert lines[report.end - 1].startswith("---[ end trace")

@@ -1,0 +1,71 @@
+"""Signatures are the same over releases, builds and CPUs, and for stacks of a dump."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from oops import logs
+
+from kernlab.oops import parse, signature, stack_signature
+from kernlab.oops.frames import Frame
+from kernlab.oops.functions import normal, telling
+
+
+def of(log: str) -> str:
+    return parse(log)["signature"][0]
+
+
+def test_two_releases_and_two_cpus_give_one_signature():
+    old, new = of(logs.NULL_OLD), of(logs.NULL_WRITE)
+    # 4.9 had no proc_reg_write in its stack, and called the system call by another name.
+    assert signature(old, coarse=True) == signature(new, coarse=True) == "v1:null-dereference:shop:shop_total"
+    assert of(logs.NULL_WRITE.replace("CPU: 3", "CPU: 0")) == new
+    assert of(re.sub(r"\+0x\w+/0x\w+", "+0x99/0x100", logs.NULL_WRITE)) == new
+    assert of(logs.NULL_WRITE.replace("shop_total.isra.0", "shop_total.constprop.7")) == new
+
+
+def test_a_coarse_one_is_how_a_fine_one_begins():
+    for log, *_ in logs.ALL.values():
+        report = parse(log).iloc[0]
+        fine, coarse = signature(report), signature(report, coarse=True)
+        assert fine.startswith(coarse)
+        assert re.fullmatch(r"v1:[a-z-]+:[\w-]+:[\w<]+", fine), fine
+
+
+def test_a_stack_of_a_dump_has_the_signature_of_its_log():
+    frames = [
+        ("__schedule", None),
+        ("schedule", ""),
+        ("__mutex_lock.constprop.0", None),
+        ("shop_order", "shop"),
+    ]
+    dump = stack_signature("hung task", [*frames, ("shop_write", "shop"), ("vfs_write", None)])
+    assert dump == of(logs.HUNG)
+    assert stack_signature("hung task", parse(logs.HUNG)["frames"][0]) == of(logs.HUNG)
+    assert stack_signature("hung task", frames, coarse=True) == "v1:hung-task:shop:shop_order"
+    assert stack_signature("I/O error", []) == "v1:i-o-error:kernel:-"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("foo.cold", "foo"),
+        ("foo.part.0.isra.12", "foo"),
+        ("foo.llvm.1234567890", "foo"),
+        ("kmalloc_noprof", "kmalloc"),
+        ("__ia32_compat_sys_ioctl", "sys_ioctl"),
+        ("__arm64_sys_read", "sys_read"),
+        ("compat_SyS_mount", "sys_mount"),
+        ("synchronize_rcu_expedited", "synchronize_rcu"),
+        ("my_sys_read", "my_sys_read"),
+    ],
+)
+def test_names_of_all_releases(name, expected):
+    assert normal(name) == expected
+
+
+def test_where_all_is_boilerplate_something_is_told():
+    assert [frame.name for frame in telling([Frame("panic"), Frame("mutex_lock")])] == ["mutex_lock"]
+    assert [frame.name for frame in telling([Frame("panic")])] == ["panic"]
+    assert telling([]) == []
