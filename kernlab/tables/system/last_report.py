@@ -5,17 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kernlab.oops.interleaving import reports_of
+from kernlab.oops.lines import Log
 from kernlab.tables.system.last_words import cause_row
 
-#: First lines of the kernel's reports: lib/bug.c, arch/x86/kernel/{traps,dumpstack}.c, arch/x86/mm/fault.c,
-#: kernel/{panic,watchdog,hung_task}.c, kernel/rcu/tree_stall.h, mm/oom_kill.c, lib/{list_debug,ubsan}.c, mm/usercopy.c.
-_BEGINS = (
-    r"-+\[ cut here \]-+|BUG: |WARNING: |Oops|general protection fault|kernel BUG at |invalid opcode|divide error|"
-    r"double fault|int3|stack segment|Kernel stack overflow|PANIC: |INFO: task .* blocked |rcu: INFO: |INFO: rcu_|"
-    r"(?:NMI )?watchdog: (?:BUG: |Watchdog detected hard LOCKUP)|list_(?:add|del) corruption|UBSAN: |"
-    r"sysrq: (?:SysRq : )?Trigger a crash|.* invoked oom-killer: |(?:Memory cgroup o|O)ut of memory|"
-    r"mce: \[Hardware Error\]|Unable to handle kernel |usercopy: "
-)
+#: What stands above the first line of some reports (kernel/panic.c).
+_CUT = "------------[ cut here ]"
 _PANIC = "Kernel panic - not syncing"
 
 #: Reports that follow each other so closely belong together.
@@ -33,17 +28,19 @@ def last_report(log: pd.DataFrame) -> tuple[int, int] | None:
     text = log["text"].fillna("")
     panics = np.flatnonzero(text.str.startswith(_PANIC))
     end = int(panics[0]) if len(panics) else len(log) - 1
-    starts = np.flatnonzero(text.iloc[max(0, end - _FARTHEST) : end + 1].str.match(_BEGINS)) + max(
-        0, end - _FARTHEST
-    )
+    top = max(0, end - _FARTHEST)
+    reports, _ = reports_of(Log(log.iloc[top : end + 1]))
+    starts = {top + report.lines[0].number for report in reports}
     # What names the cause begins a report, whatever its words.
     cause = cause_row(text)
-    starts = np.union1d(starts, [] if cause is None or cause > end else [cause]).astype(np.int64)
+    if cause is not None and cause <= end:
+        starts.add(cause)
     first = end
-    for place in starts[::-1].tolist():
-        if _longest_silence(log["timestamp"].iloc[place : first + 1]) > _TOGETHER:
+    for place in sorted(starts, reverse=True):
+        begin = place - 1 if place and str(text.iloc[place - 1]).startswith(_CUT) else place
+        if _longest_silence(log["timestamp"].iloc[begin : first + 1]) > _TOGETHER:
             break
-        first = place
+        first = begin
     return (first, end) if len(panics) or first != end else None
 
 

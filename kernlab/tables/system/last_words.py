@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-Rows = npt.NDArray[np.int64]
+from kernlab.oops.interleaving import reports_of
+from kernlab.oops.lines import Log
+from kernlab.oops.report import Report
 
 #: How a panic begins; what follows is its own reason.
 _PANIC = "Kernel panic - not syncing:"
@@ -21,29 +22,21 @@ _CONSEQUENCE = (
 #: A panic that follows from a trap in init, if there was one just before (within so many rows), or from its own end.
 _INIT, _JUST_BEFORE = rf"{_PANIC} Attempted to kill (?:init|the idle task)", 200
 
-#: The line of a trap, which counts them: "invalid opcode: 0000 [#1] SMP", "Oops: Oops: 0002 [#3]" (die_header, die).
-_TRAP = r"[^\n]{0,120}: [0-9a-f]{4,16} \[#\d+\]"
-
-#: How the kernel names what went wrong (arch/x86/kernel/traps.c, arch/*/mm/fault.c, lib/bug.c, kernel/watchdog.c …).
-_CAUSE = (
-    r"(?:(?:NMI )?watchdog: )?(?:Oops: )?(?:BUG: |general protection fault|divide error|invalid opcode|int3|"
-    r"stack segment|double fault|PANIC: |alignment check|bounds|Kernel stack overflow)|kernel BUG at |"
-    r"sysrq: Trigger a crash|Unable to handle kernel |Unhandled fault|Internal error: |mce: \[Hardware Error\]|Oops"
-)
-_WARNING = r"WARNING: |UBSAN: "
-
-#: What is said just before BUG() by who calls it (lib/list_debug.c, mm/usercopy.c, mm/debug.c, net/core/skbuff.c).
-_BEFORE_BUG = (
-    r"(?:list_add|list_del) (?:double add|corruption)|usercopy: |.*dumped because: |"
-    r"(?:skbuff: )?skb_(?:over|under)_panic|slab: |kobject: "
-)
-
-#: Where a report begins and ends that has a mark for it (kernel/panic.c).
-_CUT, _END = r"-+\[ cut here \]-+", r"---\[ end "
-
-#: From the first line of a report to that of its trap there are no more lines than this (arm64 says most between them),
-#: and no more between what is said before BUG() and its mark.
-_HEAD, _BEFORE = 24, 3
+#: Kinds of reports that a machine outlives, or that only a panic with words of its own makes an end of.
+_OUTLIVED = {
+    "WARNING",
+    "refcount",
+    "UBSAN",
+    "lock bug",
+    "memory leak",
+    "hung task",
+    "RCU stall",
+    "OOM",
+    "I/O error",
+    "file system error",
+    "network stall",
+    "unexpected reboot",
+}
 
 
 def cause_row(texts: pd.Series[str]) -> int | None:
@@ -53,18 +46,20 @@ def cause_row(texts: pd.Series[str]) -> int | None:
     the last report that names a cause: "kernel BUG at …" or "BUG: kernel NULL pointer dereference …", not the trap
     behind it; "list_del corruption …" where that is what BUG() was called for. Earlier reports the machine outlived.
     """
-    panics = _rows(texts, re.escape(_PANIC))
-    pattern = f"{_CAUSE}|{_TRAP}"
+    reports, _ = reports_of(Log(texts))
+    panics = np.flatnonzero(texts.str.startswith(_PANIC).fillna(False).to_numpy(dtype=bool))
     if not len(panics):
-        causes = _rows(texts, pattern)
-        return _first_of_report(texts, causes) if len(causes) else None
+        return _first_line([report for report in reports if _is_cause(report)])
     end = int(panics[0])
-    panic, before = texts.iloc[end], texts.iloc[:end]
-    trapped = re.match(_INIT, panic) and len(_rows(before.iloc[-_JUST_BEFORE:], _TRAP))
+    panic = texts.iloc[end]
+    before = [report for report in reports if report.lines[0].number < end and report.form.role != "panic"]
+    trapped = re.match(_INIT, panic) and any(
+        report.trapped and report.lines[-1].number >= end - _JUST_BEFORE for report in before
+    )
     if not trapped and not re.match(_CONSEQUENCE, panic):
         return end
-    causes = _rows(before, f"{pattern}|{_WARNING}" if "panic_on_warn" in panic else pattern)
-    return _first_of_report(before, causes) if len(causes) else end
+    found = _first_line([report for report in before if "panic_on_warn" in panic or _is_cause(report)])
+    return end if found is None else found
 
 
 def panic_message(texts: pd.Series[str]) -> str | None:
@@ -73,25 +68,15 @@ def panic_message(texts: pd.Series[str]) -> str | None:
     return None if row is None else str(texts.iloc[row]).splitlines()[0]
 
 
-def _rows(texts: pd.Series[str], pattern: str) -> Rows:
-    found: Rows = np.flatnonzero(texts.str.match(pattern, na=False).to_numpy(dtype=bool))
-    return found
+def _is_cause(report: Report) -> bool:
+    return report.trapped or report.kind not in _OUTLIVED
 
 
-def _first_of_report(texts: pd.Series[str], causes: Rows) -> int:
-    """The first line of the last report that names a cause, by the rows of all lines that do."""
-    last = int(causes[-1])
-    ends, cuts = _rows(texts, _END), _rows(texts, _CUT)
-    begin: int = max([0, *(ends[ends < last] + 1).tolist()])
-    # What goes wrong while a report is printed belongs to it: its own trap came first.
-    traps = begin + _rows(texts.iloc[begin : last + 1], _TRAP)
-    trap = int(traps[0]) if len(traps) else last
-    cut: int = max([-1, *cuts[(cuts >= max(begin, trap - _HEAD)) & (cuts < trap)].tolist()])
-    head = causes[(causes >= max(begin, trap - _HEAD)) & (causes > cut) & (causes <= trap)]
-    found = int(head[0]) if len(head) else trap
-    if texts.iloc[found].startswith("kernel BUG at "):
-        top = max(begin, (cut if cut >= 0 else found) - _BEFORE)
-        said = _rows(texts.iloc[top:found], _BEFORE_BUG)
-        if len(said):
-            return top + int(said[-1])
-    return found
+def _first_line(causes: list[Report]) -> int | None:
+    """Where the last of them begins; what goes wrong while a report is printed belongs to it."""
+    if not causes:
+        return None
+    last = causes[-1]
+    while last.inside is not None:
+        last = last.inside
+    return last.lines[0].number
