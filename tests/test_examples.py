@@ -22,6 +22,10 @@ FUNCTIONS = (
     "kernlab.sample_dumps:samples",
     "kernlab.dataframes.plain:plain",
     "kernlab.display.grid:show",
+    "kernlab.oops:parse",
+    "kernlab.oops:signature",
+    "kernlab.oops:stack",
+    "kernlab.oops:stack_signature",
     "kernlab.traces.relay.files:open",
     "kernlab.traces.ftrace.files:open",
 )

@@ -39,7 +39,7 @@ GROUPS = {
     "devices": Group("Devices and interrupts", "Devices, interrupts, timers, work."),
     "scheduling": Group("Scheduling", "CPUs, their queues, RCU, delays."),
     "containers": Group("Containers", "Control groups, pressure, namespaces."),
-    "system": Group("The system", "What it was, what it said, and what was loaded."),
+    "system": Group("The system", "What it was, what it said, and what was loaded.", ("kernlab",)),
     "traces": Group("Traces", "What relay, blktrace and ftrace still had in memory.", ("relay", "ftrace")),
     "replay": Group("Replay", "The last seconds, on one clock that ends at the crash.", ("replay",)),
 }
@@ -80,7 +80,7 @@ def write_reference(contract: Path, folder: Path) -> list[str]:
         text += [section for _, _, section in sections]
         folder.joinpath(f"{name}.md").write_text("\n".join(text), "utf-8")
         index += [f"## {group.title}\n", "| table | what it is |\n|---|---|"]
-        index += [f"| [`dump.{heading}`](#{_anchor(heading)}) | {what} |" for heading, what, _ in sections]
+        index += [f"| [`{_call(heading)}`](#{_anchor(heading)}) | {what} |" for heading, what, _ in sections]
         index.append("")
     index += ["```{toctree}\n:hidden:\n", *pages, "```\n"]
     folder.joinpath("index.md").write_text("\n".join(index), "utf-8")
@@ -150,8 +150,13 @@ def _anchor(heading: str) -> str:
     return "table-" + "".join(letter if letter.isalnum() else "-" for letter in heading).strip("-").lower()
 
 
+def _call(heading: str) -> str:
+    """A heading of the contract as users write it: it follows `dump.`, or is a call of `kernlab`."""
+    return heading if heading.startswith("kernlab.") else f"dump.{heading}"
+
+
 def _heading(heading: str) -> str:
-    return f"({_anchor(heading)})=\n## `dump.{heading}`"
+    return f"({_anchor(heading)})=\n## `{_call(heading)}`"
 
 
 def _columns(promise: Promise) -> str:
