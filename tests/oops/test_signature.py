@@ -51,6 +51,7 @@ def test_a_stack_of_a_dump_has_the_signature_of_its_log():
     ("name", "expected"),
     [
         ("foo.cold", "foo"),
+        ("__x64_sys_read.isra.0", "sys_read"),
         ("foo.part.0.isra.12", "foo"),
         ("foo.llvm.1234567890", "foo"),
         ("kmalloc_noprof", "kmalloc"),
