@@ -309,6 +309,14 @@ def _text(values: npt.NDArray[Any], valid: Mask) -> Any:
     return pd.array(values.astype(object, copy=False), dtype="str")
 
 
+def objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """A column of lists, dicts or other things that are not taken apart, one a row."""
+    made = np.empty(len(values), dtype=object)
+    for row, value in enumerate(values):
+        made[row] = value
+    return made
+
+
 def _bytes(rows: npt.NDArray[Any], valid: Mask) -> npt.NDArray[np.object_]:
     result = np.empty(len(rows), dtype=object)
     result[:] = [row.tobytes() if good else None for row, good in zip(rows, valid, strict=True)]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from kernlab.dataframes import frame
+from kernlab.dataframes import frame, objects
 from kernlab.dataframes.with_methods import TableWithMethods
 
 
@@ -34,7 +33,7 @@ def groups(rows: TableWithMethods) -> pd.DataFrame:
         None,
         "stack groups",
         count=np.array([len(starts) for _, starts in found], dtype=np.int64),
-        pids=_objects([[pid[start] for start in starts] for _, starts in found]),
+        pids=objects([[pid[start] for start in starts] for _, starts in found]),
         comms=[_joined([comm[start] for start in starts]) for _, starts in found],
         state=[_joined([state[start] for start in starts]) for _, starts in found],
         frames=["\n".join(lines[np.frombuffer(key, dtype=code.dtype)]) for key, _ in found],
@@ -49,12 +48,6 @@ def groups(rows: TableWithMethods) -> pd.DataFrame:
 
 def _number(pid: object) -> int:
     return int(pid) if isinstance(pid, int) else -1
-
-
-def _objects(lists: list[list[object]]) -> npt.NDArray[np.object_]:
-    made = np.empty(len(lists), dtype=object)
-    made[:] = lists
-    return made
 
 
 def _joined(names: list[object]) -> str:

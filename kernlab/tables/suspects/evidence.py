@@ -12,7 +12,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.errors import KernlabError
+from kernlab.linux.locks.hung import hung_after
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.zones import zone_names
@@ -27,7 +27,6 @@ I64 = npt.NDArray[np.int64]
 
 # include/linux/sched.h; macros, so no type information has them. A task in TASK_KILLABLE, TASK_IDLE or frozen may stay.
 _UNINTERRUPTIBLE, _EXPECTED = 0x2, 0x100 | 0x400 | 0x8000
-_USUAL_TIMEOUT, _LONGEST_TIMEOUT = 120, 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +91,7 @@ class Evidence:
     @cached_property
     def hung_after(self) -> int:
         """Seconds after which such a sleep is called hung: what was set, else the usual two minutes."""
-        try:
-            # 0 turns the kernel's own check off.
-            set_to = self.kernel.word("sysctl_hung_task_timeout_secs")
-        except KernlabError:
-            set_to = 0
-        return set_to if 0 < set_to < _LONGEST_TIMEOUT else _USUAL_TIMEOUT
+        return hung_after(self.kernel)
 
     def _keep(self, built: pd.DataFrame) -> pd.DataFrame:
         self.kernel.lost(*built.attrs["problems"])

@@ -1,0 +1,1 @@
+"""Why did it die? Rules over tables and log, each with evidence, doubt, and the cell that shows it."""

@@ -1,0 +1,192 @@
+"""What rules look at: the tables of a dump, each built once and only if one asks, and how its machine ended."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from kernlab.core.kernel import Kernel
+from kernlab.linux.locks.hung import hung_after
+from kernlab.oops import parse
+from kernlab.oops.frames import frames_of
+from kernlab.oops.functions import Stack, normal, telling
+from kernlab.tables.block.disks import disks
+from kernlab.tables.block.inflight import inflight
+from kernlab.tables.files.filesystems import filesystems
+from kernlab.tables.processes.locks import locks
+from kernlab.tables.processes.registers import registers
+from kernlab.tables.processes.stacks import stacks
+from kernlab.tables.processes.tasks import tasks
+from kernlab.tables.processes.waits import Waits, waits
+from kernlab.tables.suspects.evidence import Evidence as Memory
+from kernlab.tables.system.info import info
+from kernlab.tables.system.log import log
+from kernlab.tables.system.modules import modules
+
+#: What a processor's trap tells, after which panic_on_oops ends the machine (arch/x86/kernel/dumpstack.c, oops_end).
+TRAPS = frozenset(
+    {
+        "null dereference",
+        "bad pointer",
+        "general protection",
+        "stack overflow",
+        "invalid opcode",
+        "divide error",
+        "double fault",
+        "execute of data",
+        "processor exception",
+        "BUG",
+        "list corruption",
+        "bad user copy",
+    }
+)
+#: Lines that other CPUs may add behind the last report.
+_BEHIND = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class End:
+    """How a machine came to its end, in its own words.
+
+    `kind` is one of `kernlab.oops.forms.KINDS`, or "stopped" where nothing panicked. `report` is the row of
+    `Case.reports` that it ended with, None where there is none; `panic` the panic's line, '' where nothing panicked.
+    """
+
+    kind: str
+    report: pd.Series[Any] | None
+    panic: str
+
+
+class Blamed(NamedTuple):
+    """A function and its module (None for the kernel's own)."""
+
+    function: str | None
+    module: str | None
+
+
+class Case:
+    """The tables of a dump that rules look at. What a table lacks is the verdict's to tell."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+
+    @cached_property
+    def info(self) -> pd.Series[Any]:
+        """`dump.info`."""
+        return info(self.kernel)
+
+    @cached_property
+    def log(self) -> pd.DataFrame:
+        """`dump.log`."""
+        return self._kept(log(self.kernel))
+
+    @cached_property
+    def reports(self) -> pd.DataFrame:
+        """The reports of the log (`kernlab.oops.parse`)."""
+        return parse(self.log)
+
+    @cached_property
+    def end(self) -> End:
+        """How it ended: by the report that a panic followed, by one that it did not outlive, else it was stopped."""
+        reports = self.reports
+        panics = [str(details["panic"]) if "panic" in details else "" for details in reports["details"]]
+        fatal = [place for place, said in enumerate(panics) if said or reports["kind"].iloc[place] == "panic"]
+        if fatal:
+            row = reports.iloc[fatal[-1]]
+            return End(str(row["kind"]), row, panics[fatal[-1]] or str(self.log["text"].iloc[row["offset"]]))
+        # With panic_on_oops the crash kernel is started from the trap, and no panic is logged (oops_end, crash_kexec).
+        if len(reports) and not pd.isna(self.info["panic_cpu"]) and self._is_last(reports.iloc[-1]):
+            return End(str(reports["kind"].iloc[-1]), reports.iloc[-1], "")
+        return End("stopped", None, "")
+
+    def _is_last(self, report: pd.Series[Any]) -> bool:
+        """Is it of the CPU that started the crash kernel, with nothing said after it?"""
+        return report["kind"] in TRAPS and len(self.log) - int(report["end"]) <= _BEHIND
+
+    @cached_property
+    def tasks(self) -> pd.DataFrame:
+        """`dump.tasks`."""
+        return self._kept(tasks(self.kernel))
+
+    @cached_property
+    def stacks(self) -> pd.DataFrame:
+        """`dump.stacks`."""
+        return self._kept(stacks(self.kernel))
+
+    @cached_property
+    def registers(self) -> pd.DataFrame:
+        """`dump.registers`."""
+        return self._kept(registers(self.kernel))
+
+    @cached_property
+    def waits(self) -> Waits:
+        """`dump.waits`."""
+        built = waits(self.kernel)
+        self.kernel.lost(*built.attrs["problems"])
+        return built
+
+    @cached_property
+    def locks(self) -> pd.DataFrame:
+        """`dump.locks`."""
+        return self._kept(locks(self.kernel))
+
+    @cached_property
+    def modules(self) -> pd.DataFrame:
+        """`dump.modules`."""
+        return self._kept(modules(self.kernel))
+
+    @cached_property
+    def disks(self) -> pd.DataFrame:
+        """`dump.disks`."""
+        return self._kept(disks(self.kernel))
+
+    @cached_property
+    def inflight(self) -> pd.DataFrame:
+        """`dump.inflight`."""
+        return self._kept(inflight(self.kernel))
+
+    @cached_property
+    def filesystems(self) -> pd.DataFrame:
+        """`dump.filesystems`."""
+        return self._kept(filesystems(self.kernel))
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Who holds memory: tables by process, slab cache, file and cgroup, and pages by kind."""
+        return Memory(self.kernel)
+
+    @cached_property
+    def hung_after(self) -> int:
+        """Seconds after which an uninterruptible sleep is called hung: what was set, else the usual two minutes."""
+        return hung_after(self.kernel)
+
+    def stack_of(self, pid: int) -> pd.DataFrame:
+        """The frames of a thread, the innermost first; no rows where it is not known. Idle threads have none here."""
+        return self.stacks[(self.stacks["pid"] == pid) & (pid != 0)]
+
+    def stack_of_cpu(self, cpu: int) -> pd.DataFrame:
+        """The frames of what ran on a CPU when the machine died, the innermost first."""
+        return self.stacks[self.stacks["cpu"] == cpu]
+
+    def blamed(self, frames: pd.DataFrame, stack: Stack) -> Blamed:
+        """The function that a stack is about, and its module; None each where no frame tells.
+
+        `frames` are rows of `stacks`; `stack` is whose it is, as for `kernlab.oops`.
+        """
+        sure = frames.loc[frames["symbol"].notna() & frames["reliable"], "symbol"]
+        told = telling([one for text in sure if (one := frames_of(f" {text}")) is not None], stack)
+        return Blamed(normal(told[0].name), told[0].module or None) if told else Blamed(None, None)
+
+    def before_end(self, timestamp: object) -> float | None:
+        """How many seconds before the log's last line something was; None where that is not known."""
+        last = self.log["timestamp"].max()
+        if pd.isna(last) or timestamp is None or pd.isna(timestamp):  # type: ignore[call-overload]
+            return None
+        return float((last - pd.Timedelta(timestamp)).total_seconds())  # type: ignore[arg-type]
+
+    def _kept(self, built: pd.DataFrame) -> pd.DataFrame:
+        self.kernel.lost(*built.attrs["problems"])
+        return built
