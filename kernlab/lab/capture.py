@@ -296,7 +296,9 @@ class _Run:
                 guest.monitor("inject-nmi")
                 continue
             if word == "slow":
-                guest.slow_disk("vda", *map(int, rest.split()))
+                # BYTES REQUESTS [DISK]: what a disk does in a second from now on.
+                size, requests, *disk = rest.split()
+                guest.slow_disk(disk[0] if disk else "vda", int(size), int(requests))
                 continue
             if word in ("saved", "finished"):
                 guest.wait(60)

@@ -8,6 +8,8 @@ from pathlib import Path
 from kernlab.lab.steps import LabError
 
 _SCRIPTS = Path(__file__).parent / "guest" / "scenarios"
+#: What was amiss before and has nothing to do with the end (decoys of guest/scenarios/common.sh): by default nothing.
+_DECOYS: dict[str, str | int] = {"DECOYS": "", "LARGE_MIB": 48}
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,48 @@ SCENARIOS = {
             "a slow disk with requests in flight, blktrace's relay channel half read",
             disk_mib=256,
             disk_options=",throttling.iops-total=150",
+        ),
+        Scenario(
+            "fault",
+            "a driver fails in one of twenty ways, from a NULL pointer to a softirq that spins",
+            driver="kernlab_mill",
+            settings={"FAULT": "null", "CACHE": "mill_job", **_DECOYS},
+            # What SLUB finds taints the kernel (B), and that ends it.
+            cmdline="slub_debug=FZPU,mill_checked_job panic_on_taint=0x20",
+        ),
+        Scenario(
+            "memcg",
+            "a memory cgroup at its limit: the OOM killer strikes in it, or the kernel panics for it",
+            driver="kernlab_mill",
+            settings={"PANIC": 0, **_DECOYS},
+        ),
+        Scenario(
+            "order",
+            "half of memory is free and in crumbs: 16 pages in one piece are not there, and a driver panics",
+            driver="kernlab_mill",
+            settings=_DECOYS,
+        ),
+        Scenario(
+            "stuck",
+            "a SCSI disk answers no more, a file system on it, processes that read, write and sync, hung_task_panic",
+            driver="kernlab_mill",
+            modules=("virtio_scsi", "sd_mod"),
+            devices=("virtio-scsi-pci,id=scsi",),
+            more_disks=(("scsi-hd,bus=scsi.0,scsi-id=0,serial=KL-SCSI-00000", ""),),
+            settings=_DECOYS,
+        ),
+        Scenario(
+            "readonly",
+            "a directory's block is overwritten: ext4 makes the file system read-only, or panics",
+            driver="kernlab_mill",
+            disk_mib=16,
+            settings={"ERRORS": "remount-ro", **_DECOYS},
+        ),
+        Scenario(
+            "leak",
+            "a driver leaks kmalloc, vmalloc or percpu memory until there is none, panic_on_oom",
+            driver="kernlab_mill",
+            settings={"KIND": "kmalloc", "LEAK_MIB": 80, **_DECOYS},
         ),
         Scenario(
             "flight",

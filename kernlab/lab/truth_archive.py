@@ -2,6 +2,7 @@
 
 out/truth.json      schema (1), scenario, kernel package, makedumpfile, QEMU, machine, every option
 out/story.txt       what the scenario did, one line each, behind the seconds since boot
+out/verdict.json    what a right verdict on the capture says: finding, task, function, subject; who is innocent
 out/samples.jsonl   what memory held and whose it was, five times a second until the end (programs/sampler.c)
 out/NAME.read       what the scenario read from a trace before the truth was taken (it is gone from the trace)
 out/blk/            what blktrace had written by then
@@ -27,7 +28,7 @@ TRUTH_SCHEMA = 1
 
 
 def write_truth(truth: Path, out: Path, description: dict[str, Any], path: Path) -> None:
-    """truth.tar.xz: the guest's tar, and truth.json (schema, options), story.txt, blk/ and NAME.read of the story."""
+    """truth.tar.xz: the guest's tar, truth.json (schema, options), story.txt, verdict.json, blk/ and NAME.read."""
     with lzma.open(path, "wb", preset=6) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
 
         def add(name: str, content: bytes) -> None:
@@ -38,7 +39,13 @@ def write_truth(truth: Path, out: Path, description: dict[str, Any], path: Path)
         add("truth.json", json.dumps(description, indent=2).encode())
         if (out / "story").exists():
             add("story.txt", (out / "story").read_bytes())
-        extra = [*out.glob("*.read"), *out.glob("*.jsonl"), *out.glob("blk/*"), *out.glob("after/*")]
+        extra = [
+            *out.glob("*.read"),
+            *out.glob("*.jsonl"),
+            *out.glob("verdict.json"),
+            *out.glob("blk/*"),
+            *out.glob("after/*"),
+        ]
         for file in sorted(extra):
             add(str(file.relative_to(out)), file.read_bytes())
         with tarfile.open(truth) as source:

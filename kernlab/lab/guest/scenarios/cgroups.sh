@@ -1,14 +1,5 @@
 # Memory cgroups in a tree: one that keeps hitting its limit, one over its high mark, one whose glutton the kernel killed,
 # one that was removed while page cache was charged to it.
-top=/sys/fs/cgroup
-group() { # group NAME FILE=VALUE …: make it and set its files
-    mkdir -p "$top/$1"; name=$1; shift
-    for setting in "$@"; do echo "${setting#*=}" > "$top/$name/${setting%%=*}" || return 1; done
-}
-within() { # within NAME COMMAND …: run it there
-    name=$1; shift
-    sh -c 'echo $$ > "$0/cgroup.procs"; exec "$@"' "$top/$name" "$@"
-}
 prepare() {
     apps
     echo "+memory" > $top/cgroup.subtree_control || return 1

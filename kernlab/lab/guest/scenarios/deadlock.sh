@@ -30,6 +30,12 @@ prepare() {
     until_asleep || return 1
     echo go > /proc/kernlab_shop
     sleep 1
+    # Two circles of two; whichever of the four is named is right.
+    innocent="$innocent,invoice,search,sweep,cart"
+    also="hung task" finding=deadlock
+    [ "$DIE" = hung ] || { finding=sysrq; also=deadlock; }
+    verdict finding="$finding" also="$also" module=kernlab_shop function=checkout_pay \
+        callers="refund_pay,catalog_import,catalog_reprice" subject="stock_lock"
     until_asleep
 }
 die() {

@@ -13,6 +13,8 @@ prepare() {
     kill -STOP $blktrace
     story "blktrace stopped reading"
     sleep 3
+    innocent="$innocent,database,backup,import,blktrace"
+    verdict finding=sysrq
     mkdir -p /host/out/blk && cp /tmp/blk/* /tmp/blktrace.log /host/out/blk/
 }
 die() { story "sysrq c with requests in flight"; echo c > /proc/sysrq-trigger; }

@@ -20,6 +20,14 @@ prepare() {
     taskset 1 /bin/billing &
     story "billing ($!) will be on CPU 0 when its $WHERE fails ($HOW), under it: $UNDER"
     echo 1 > /proc/sys/kernel/unknown_nmi_panic
+    innocent="$innocent,billing,bills_count"
+    finding="null dereference" also=""
+    [ "$HOW" != panic ] || finding=panic
+    if [ "$WHERE" = nmi ]; then
+        verdict finding=panic subject=NMI
+    else
+        verdict finding="$finding" module=kernlab_shop function=bill_print callers="ring_hard,ring_soft,ring_tasklet"
+    fi
     sleep 1
 }
 die() {

@@ -11,9 +11,12 @@ prepare() {
     taskset -p 1 $$ > /dev/null
     echo 5 > /proc/sys/kernel/watchdog_thresh
     word="till deaf"; [ "$INTERRUPTS" = off ] || word=till
-    act till 1 "$word"; story "till ($!) will hold till_lock on CPU 1 and spin, interrupts $INTERRUPTS"
+    act till 1 "$word"; till=$!; story "till ($!) will hold till_lock on CPU 1 and spin, interrupts $INTERRUPTS"
     act receipt-1 2 "receipt 200"; story "receipt-1 ($!) will spin for till_lock on CPU 2"
     act receipt-2 3 "receipt 700"; story "receipt-2 ($!) will spin for till_lock on CPU 3, behind receipt-1"
+    innocent="$innocent,receipt-1,receipt-2,receipt_print"
+    caller=till_open; [ "$INTERRUPTS" != off ] || caller=till_open_deaf
+    verdict finding="soft lockup" pid=$till comm=till module=kernlab_shop function=count_up callers=$caller subject=till_lock
     sleep 2
 }
 die() {
