@@ -11,16 +11,17 @@ fault_known() { # what FAULT is, and where
         bug) finding="BUG" function=hopper_check ;;
         divide) finding="divide error" function=flour_share ;;
         stack) finding="stack overflow" function=sieve_pass ;;
-        use-after-free) function=job_finish callers=use_after_free also="general protection,bad pointer" subject=$CACHE
-            # What another wrote over it is a bad pointer; poison says more.
-            finding="use after free"; [ "$CACHE" = mill_checked_job ] || { finding="general protection"; also="use after free,bad pointer"; } ;;
+        use-after-free) function=job_finish callers=use_after_free subject=$CACHE
+            # Poison says whose it was; what another wrote over it is only a bad pointer.
+            finding="use after free" also="general protection,bad pointer"
+            [ "$CACHE" = mill_checked_job ] || { finding="general protection"; also="use after free,bad pointer"; } ;;
         double-free) finding="double free" function=job_drop also="BUG" subject=$CACHE ;;
         redzone) finding="out of bounds" function=job_label subject=$CACHE ;;
         list) finding="list corruption" function=queue_leave also="BUG" ;;
         refcount) finding="refcount" function=job_put also="warning,use after free" ;;
         warn) finding="warning" function=weight_check ;;
         deliberate) finding="panic" function=mill_stop ;;
-        softlock) finding="soft lockup" function=wheel_spin ;;
+        softlock) finding="soft lockup" function=wheel_spin also="RCU stall" ;;
         hardlock) finding="hard lockup" function=wheel_jam also="soft lockup" ;;
         rcu) finding="RCU stall" function=river_read also="soft lockup" ;;
         workqueue) finding="hung task" function=grind also="workqueue stall" subject=mill_grinders comm="" pid="" ;;
