@@ -11,7 +11,7 @@ import pandas as pd
 from kernlab.core.kernel import Kernel
 from kernlab.linux.locks.hung import hung_after
 from kernlab.oops import parse
-from kernlab.oops.frames import frames_of
+from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import Stack, normal, telling
 from kernlab.tables.block.disks import disks
 from kernlab.tables.block.inflight import inflight
@@ -102,6 +102,11 @@ class Case:
             return End(str(reports["kind"].iloc[-1]), reports.iloc[-1], "")
         return End("stopped", None, "")
 
+    def lines(self, first: int, end: int) -> list[tuple[int, str]]:
+        """Lines of the log by their places, `end` not with them: the label in the log's index, and the text."""
+        own = self.log["text"].iloc[first:end].fillna("")
+        return list(zip(own.index.tolist(), own.tolist(), strict=True))
+
     def _is_last(self, report: pd.Series[Any]) -> bool:
         """Is it of the CPU that started the crash kernel, with nothing said after it?"""
         return report["kind"] in TRAPS and len(self.log) - int(report["end"]) <= _BEHIND
@@ -177,7 +182,7 @@ class Case:
         `frames` are rows of `stacks`; `stack` is whose it is, as for `kernlab.oops`.
         """
         sure = frames.loc[frames["symbol"].notna() & frames["reliable"], "symbol"]
-        told = telling([one for text in sure if (one := frames_of(f" {text}")) is not None], stack)
+        told = telling([one for text in sure if (one := frame_of(text)) is not None], stack)
         return Blamed(normal(told[0].name), told[0].module or None) if told else Blamed(None, None)
 
     def before_end(self, timestamp: object) -> float | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_thread
+from kernlab.oops.frames import frame_of
+from kernlab.oops.functions import normal
 from kernlab.tables.memory.owner import owner
 from kernlab.verdict.case import TRAPS, Case
 from kernlab.verdict.finding import Evidence, Finding
@@ -45,7 +48,7 @@ _POISONS = (
 
 @rule
 def poisoned(case: Case) -> Iterator[Finding]:
-    """A trap on an address that the kernel's own poison makes was the use of memory that was freed, or taken off a list."""
+    """A trap on an address that is the kernel's own poison used memory that was freed, or an entry taken off a list."""
     report = case.end.report
     if report is None or case.end.kind not in TRAPS:
         return
@@ -105,5 +108,68 @@ def _freed(case: Case) -> Iterator[Evidence]:
     table = owner(case.kernel, np.array(list(values.values()), dtype=np.uint64))
     free = (table["kind"] == "slab object") & ~table["allocated"].fillna(True)
     for row in np.flatnonzero(free.to_numpy(dtype=bool)).tolist()[:3]:
-        said = f"{list(values)[row]} points {int(table['offset'].iloc[row])} bytes into an object of {table['name'].iloc[row]} that is free"
+        name, offset = table["name"].iloc[row], int(table["offset"].iloc[row])
+        said = f"{list(values)[row]} points {offset} bytes into an object of {name} that is free"
         yield Evidence("owner", show_controls(said), (row,))
+
+
+#: What SLUB found wrong with an object, and what that is (mm/slub.c, object_err, check_bytes_and_report, slab_err).
+_SLUB = (
+    (r"Redzone overwritten|Left Redzone|Right Redzone|Padding overwritten|Object padding", "out of bounds"),
+    (r"Poison overwritten|Freelist corrupt|Freepointer corrupt", "use after free"),
+    (r"Object already free|Double free|already freed", "double free"),
+)
+_BUG = re.compile(r"BUG (?P<cache>\S+) \(.*\): (?P<what>.*)|\[(?P<zone>[^\]]* overwritten)\]")
+_TRACK = re.compile(
+    r"(?P<did>Allocated|Freed) (?:in|by) (?P<where>.*?)(?: age=(?P<age>\d+))?(?: cpu=\d+)? pid=(?P<pid>\d+)"
+)
+#: What such a report leads to: what it was set to, or a trap on what is damaged.
+_SOON_SECONDS = 5.0
+
+
+@rule
+def slub_reports(case: Case) -> Iterator[Finding]:
+    """SLUB's own checks name an object that was written to where it ends, or after it was freed."""
+    reports = case.reports
+    own = reports[
+        reports["kind"].isin(("memory corruption", "out of bounds", "use after free", "invalid free"))
+    ]
+    for _, report in own.iterrows():
+        first = max(int(report["offset"]) - 3, 0)
+        lines = dict(case.lines(first, int(report["end"])))
+        bugs = [(label, found) for label, line in lines.items() if (found := _BUG.match(line))]
+        cache = next((found["cache"] for _, found in bugs if found["cache"]), None)
+        if cache is None:
+            continue
+        words = " ".join(str(found["what"] or found["zone"]) for _, found in bugs)
+        finding = next((name for pattern, name in _SLUB if re.search(pattern, words)), "memory corruption")
+        evidence = [Evidence("log", show_controls(lines[label].strip()), (label,)) for label, _ in bugs[:3]]
+        tracks = [(label, found) for label, line in lines.items() if (found := _TRACK.match(line))]
+        evidence += [
+            Evidence(
+                "log",
+                show_controls(f"{found['did'].lower()} by {found['where']}, pid {found['pid']}"),
+                (label,),
+            )
+            for label, found in tracks[:2]
+        ]
+        since = case.before_end(report["timestamp"])
+        soon = since is not None and since <= _SOON_SECONDS
+        end = case.end.report
+        frames = [
+            one for text in (end["frames"] if end is not None and soon else []) if (one := frame_of(text))
+        ]
+        told = next((one for one in frames if one.module), None)
+        yield Finding(
+            finding,
+            show_short(cache),
+            0.92,
+            tuple(evidence),
+            f"dump.slab_objects({cache!r}, stacks=True)",
+            pid=int(end["pid"]) if end is not None and soon and not pd.isna(end["pid"]) else None,
+            module=told.module if told else None,
+            function=normal(told.name) if told else None,
+            against=("Who wrote there is not known: it was found when the object was freed or given out.",),
+            explains=TRAPS | {"panic", "WARNING"} if soon else frozenset(),
+            since=since,
+        )
