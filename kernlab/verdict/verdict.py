@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.column import Column
@@ -18,10 +22,11 @@ from kernlab.verdict.weigh import weigh
 def verdict(kernel: Kernel) -> pd.DataFrame:
     """What the machine died of in the first row, what else is wrong with it behind that; no rows where nothing is.
 
-    finding: what went wrong, in a few words that are always the same; subject: who or what; pid, module, function:
-    where each is known; confidence: from 0 to 1, how sure that is; evidence: a list of {"table", "rows", "says"}, rows
-    of tables and what they say; against: a list of sentences, what speaks against it; cell: the code that shows it.
-    What could not be looked at is in attrs["problems"].
+    finding: what went wrong, in a few words that are always the same; subject: who or what; pid, module, function,
+    device: where each is known; role: "cause" of the end, the "end" as the machine itself saw it, or "beside": what
+    else is wrong; since: how long before the end it began; confidence: from 0 to 1, how sure that is; evidence: a list
+    of {"table", "rows", "says"}, rows of tables and what they say; against: a list of sentences, what speaks against
+    it; cell: the code that shows it. What could not be looked at is in attrs["problems"].
 
     >>> oops = kernlab.open(kernlab.sample("oops"))
     >>> oops.verdict.loc[0, ["finding", "module", "function"]].tolist()
@@ -43,10 +48,22 @@ def verdict(kernel: Kernel) -> pd.DataFrame:
         pid=nullable(Column.ints([each.pid for each in found], "the pids of findings")),
         module=Column.texts([each.module for each in found]),
         function=Column.texts([each.function for each in found]),
+        device=Column.texts([each.device for each in found]),
+        role=[each.role for each in found],
+        since=_spans([each.since for each in found]),
         confidence=[each.confidence for each in found],
         evidence=objects([[one.as_dict() for one in each.evidence] for each in found]),
         against=objects([list(each.against) for each in found]),
         cell=[each.cell for each in found],
+    )
+
+
+def _spans(seconds: Sequence[float | None]) -> npt.NDArray[np.timedelta64]:
+    """Seconds as spans of time; missing where one is not known."""
+    missing = np.timedelta64("NaT", "ns")
+    return np.array(
+        [missing if each is None else np.timedelta64(round(each * 1e9), "ns") for each in seconds],
+        dtype="timedelta64[ns]",
     )
 
 
