@@ -100,7 +100,7 @@ class MadeCase(Case):
     """A `Case` of what it is given."""
 
     def __init__(self, log: str, info: Mapping[str, object], given: Mapping[str, object]) -> None:
-        self.kernel = MadeKernel()  # type: ignore[assignment]
+        self._kernel = MadeKernel()  # type: ignore[assignment]
         keys = dict.fromkeys(_contract()["info"], pd.NA)
         self.__dict__ |= {"log": made_log(log), "info": pd.Series({**keys, **info}, dtype=object)}
         for name, value in given.items():
@@ -110,6 +110,11 @@ class MadeCase(Case):
         for name in _contract():
             if name not in self.__dict__ and isinstance(getattr(Case, name, None), cached_property):
                 self.__dict__[name] = made_table(name)
+
+    @property
+    def kernel(self) -> Any:
+        """The made one."""
+        return self._kernel
 
 
 def made_case(
