@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kernlab.errors import FaultError, KernlabError, PageExcluded
 
 if TYPE_CHECKING:
-    from kernlab import oops
+    from kernlab import oops, verdict
     from kernlab.dataframes.plain import plain
     from kernlab.dataframes.spreadsheets import for_spreadsheets
     from kernlab.display.grid import show
@@ -40,6 +40,7 @@ __all__ = [
     "sample",
     "samples",
     "show",
+    "verdict",
 ]
 
 #: Where the names lie that are imported when first used; a place without a name after the colon is a module.
@@ -54,6 +55,7 @@ _LATER = {
     "sample": "kernlab.sample_dumps:sample",
     "samples": "kernlab.sample_dumps:samples",
     "show": "kernlab.display.grid:show",
+    "verdict": "kernlab.verdict:",
 }
 
 if not TYPE_CHECKING:

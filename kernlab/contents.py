@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 class Contents:
     """What hangs off a dump, as typed attributes. What was made is kept in `_built` (tables) and `_views`."""
 
+    verdict: lazy[pd.DataFrame] = lazy(
+        "kernlab.verdict.verdict:verdict",
+        "Why it died: what, who, how sure, what shows it, what speaks against it; what else is wrong.",
+    )
     suspects: lazy[pd.DataFrame] = lazy(
         "kernlab.tables.suspects.suspects:suspects",
         "Leads: what looks wrong with the machine, with evidence and the cell that shows more.",

@@ -125,6 +125,19 @@ class Dump(Contents, Spelt, Closing):
         told += [p for view in views if isinstance(view, Losing) for p in view.problems]
         return [*dict.fromkeys(own), *beside(told, own)]
 
+    @property
+    def signature(self) -> str:
+        """One line to find a dump's siblings by: the same over releases, and over which CPU or thread died.
+
+        It is `v1:kind:module:function<caller<caller`; `kernlab.oops.signature(dump.signature, coarse=True)` has the
+        first function only. A log of such a crash has the same, wherever its report tells.
+
+        >>> oops = kernlab.open(kernlab.sample("oops"))
+        >>> oops.signature
+        'v1:null-dereference:kernlab_story:order_check<story_write<proc_reg_write'
+        """
+        return str(self.verdict.attrs["signature"])
+
     def symbol(self, name: str) -> int:
         """Address of a symbol. Raises a KernlabError that names symbols spelt alike.
 

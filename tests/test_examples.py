@@ -26,6 +26,8 @@ FUNCTIONS = (
     "kernlab.oops:signature",
     "kernlab.oops:stack",
     "kernlab.oops:stack_signature",
+    "kernlab.verdict:lines",
+    "kernlab.verdict:of_log",
     "kernlab.traces.relay.files:open",
     "kernlab.traces.ftrace.files:open",
 )

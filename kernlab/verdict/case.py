@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
+from kernlab.errors import KernlabError
 from kernlab.linux.locks.hung import hung_after
 from kernlab.oops import parse
 from kernlab.oops.frames import frame_of
@@ -25,6 +27,9 @@ from kernlab.tables.suspects.evidence import Evidence as Memory
 from kernlab.tables.system.info import info
 from kernlab.tables.system.log import log
 from kernlab.tables.system.modules import modules
+from kernlab.verdict.log_alone import lines_of
+
+Table = TypeVar("Table", bound=pd.DataFrame)
 
 #: What a processor's trap tells, after which panic_on_oops ends the machine (arch/x86/kernel/dumpstack.c, oops_end).
 TRAPS = frozenset(
@@ -67,11 +72,32 @@ class Blamed(NamedTuple):
     module: str | None
 
 
-class Case:
-    """The tables of a dump that rules look at. What a table lacks is the verdict's to tell."""
+class LogAloneError(KernlabError):
+    """A rule asked for what only a dump has, and there is a log alone."""
 
-    def __init__(self, kernel: Kernel):
-        self.kernel = kernel
+
+class Case:
+    """The tables of a dump that rules look at, or a log alone. What a table lacks is the verdict's to tell.
+
+    A rule that can conclude from the log asks `has_dump` before it looks at tables: of a log alone they raise, and a
+    rule that raises is not asked.
+    """
+
+    def __init__(self, kernel: Kernel | None, text: str = ""):
+        self._kernel = kernel
+        self._text = text
+
+    @property
+    def has_dump(self) -> bool:
+        """Is there a dump, and not only its log?"""
+        return self._kernel is not None
+
+    @property
+    def kernel(self) -> Kernel:
+        """The dump's kernel. Raises LogAloneError where there is a log alone."""
+        if self._kernel is None:
+            raise LogAloneError("a log alone has no tables of a dump")
+        return self._kernel
 
     @cached_property
     def info(self) -> pd.Series[Any]:
@@ -80,13 +106,13 @@ class Case:
 
     @cached_property
     def log(self) -> pd.DataFrame:
-        """`dump.log`."""
-        return self._kept(log(self.kernel))
+        """`dump.log`; of a log alone its lines."""
+        return lines_of(self._text) if self._kernel is None else self._table(log)
 
     @cached_property
     def reports(self) -> pd.DataFrame:
         """The reports of the log (`kernlab.oops.parse`)."""
-        return parse(self.log)
+        return parse(self._text if self._kernel is None else self.log)
 
     @cached_property
     def end(self) -> End:
@@ -98,7 +124,8 @@ class Case:
             row = reports.iloc[fatal[-1]]
             return End(str(row["kind"]), row, panics[fatal[-1]] or str(self.log["text"].iloc[row["offset"]]))
         # With panic_on_oops the crash kernel is started from the trap, and no panic is logged (oops_end, crash_kexec).
-        if len(reports) and not pd.isna(self.info["panic_cpu"]) and self._is_last(reports.iloc[-1]):
+        died = not self.has_dump or not pd.isna(self.info["panic_cpu"])
+        if len(reports) and died and self._is_last(reports.iloc[-1]):
             return End(str(reports["kind"].iloc[-1]), reports.iloc[-1], "")
         return End("stopped", None, "")
 
@@ -114,49 +141,47 @@ class Case:
     @cached_property
     def tasks(self) -> pd.DataFrame:
         """`dump.tasks`."""
-        return self._kept(tasks(self.kernel))
+        return self._table(tasks)
 
     @cached_property
     def stacks(self) -> pd.DataFrame:
         """`dump.stacks`."""
-        return self._kept(stacks(self.kernel))
+        return self._table(stacks)
 
     @cached_property
     def registers(self) -> pd.DataFrame:
         """`dump.registers`."""
-        return self._kept(registers(self.kernel))
+        return self._table(registers)
 
     @cached_property
     def waits(self) -> Waits:
         """`dump.waits`."""
-        built = waits(self.kernel)
-        self.kernel.lost(*built.attrs["problems"])
-        return built
+        return self._table(waits)
 
     @cached_property
     def locks(self) -> pd.DataFrame:
         """`dump.locks`."""
-        return self._kept(locks(self.kernel))
+        return self._table(locks)
 
     @cached_property
     def modules(self) -> pd.DataFrame:
         """`dump.modules`."""
-        return self._kept(modules(self.kernel))
+        return self._table(modules)
 
     @cached_property
     def disks(self) -> pd.DataFrame:
         """`dump.disks`."""
-        return self._kept(disks(self.kernel))
+        return self._table(disks)
 
     @cached_property
     def inflight(self) -> pd.DataFrame:
         """`dump.inflight`."""
-        return self._kept(inflight(self.kernel))
+        return self._table(inflight)
 
     @cached_property
     def filesystems(self) -> pd.DataFrame:
         """`dump.filesystems`."""
-        return self._kept(filesystems(self.kernel))
+        return self._table(filesystems)
 
     @cached_property
     def memory(self) -> Memory:
@@ -192,6 +217,8 @@ class Case:
             return None
         return float((last - pd.Timedelta(timestamp)).total_seconds())  # type: ignore[arg-type]
 
-    def _kept(self, built: pd.DataFrame) -> pd.DataFrame:
+    def _table(self, table: Callable[[Kernel], Table]) -> Table:
+        """A table; what it lacks is lost for the verdict, too."""
+        built = table(self.kernel)
         self.kernel.lost(*built.attrs["problems"])
         return built

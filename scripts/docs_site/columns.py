@@ -24,6 +24,7 @@ class Group:
 
 #: By the package that a table's module lies in, in the order of the index.
 GROUPS = {
+    "verdict": Group("Verdict", "Why did it die?"),
     "suspects": Group("Leads", "Where to look first."),
     "processes": Group(
         "Processes and locks", "Threads, what they did, what they wait for, what they have mapped."

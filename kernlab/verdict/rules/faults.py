@@ -90,7 +90,7 @@ def _addresses(case: Case) -> dict[str, int]:
         return found
     if isinstance(address := report["details"].get("address"), int):
         found["the address"] = address
-    if pd.isna(report["cpu"]):
+    if not case.has_dump or pd.isna(report["cpu"]):
         return found
     rows = case.registers[case.registers["cpu"] == int(report["cpu"])]
     for name in _REGISTERS:
