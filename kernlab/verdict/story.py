@@ -1,0 +1,214 @@
+"""A verdict in, its story in plain words out: why the machine stopped, how sure that is, what to do next."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from kernlab.escape import show_short
+from kernlab.util.text import human_time, percent
+from kernlab.verdict.glossary import explained
+from kernlab.verdict.told import fields, says, text
+from kernlab.verdict.vocabulary import word
+from kernlab.verdict.words.word import filled
+
+#: From which confidence on a finding is called sure, and likely; below it is a hint.
+SURE, LIKELY = 0.8, 0.5
+#: Other findings that are told, and rows of evidence of each.
+_MOST, _MOST_EVIDENCE = 8, 6
+#: What began so much before the end began before it.
+_BEFORE = pd.Timedelta(seconds=2)
+_LOST = (
+    "Lost is what was in memory only: what programs had not yet written to a disk. What was written before is still "
+    "there."
+)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a verdict says, in sentences. Strings of the dump in them are shown, not escaped for HTML."""
+
+    title: str
+    #: Why it stopped, how the kernel noticed, since when, and what is lost.
+    died: tuple[str, ...]
+    #: What shows it.
+    why: tuple[str, ...]
+    #: "High", "Medium" or "Low", and of what.
+    sure: str
+    #: What speaks against it.
+    doubts: tuple[str, ...]
+    #: What else is wrong, that did not end the machine.
+    besides: tuple[str, ...]
+    #: What to do next, first things first.
+    next: tuple[str, ...]
+    #: The code that shows it.
+    cell: str
+
+
+def tell(verdict: pd.DataFrame) -> Story:
+    """The story of a verdict (`dump.verdict`), from its findings only."""
+    if not len(verdict):
+        return _nothing()
+    rows = [row for _, row in verdict.iterrows()]
+    first = rows[0]
+    if first["role"] == "beside":
+        told = _nothing()
+        return Story(
+            told.title,
+            told.died,
+            (),
+            told.sure,
+            _unread(verdict),
+            tuple(map(_beside, rows[:_MOST])),
+            told.next,
+            "",
+        )
+    said, known = word(first["finding"]), fields(first)
+    ends = [row for row in rows[1:] if row["role"] == "end"]
+    others = [row for row in rows[1:] if row["role"] == "cause" and row["confidence"] >= LIKELY]
+    hints = [row for row in rows[1:] if row["role"] == "cause" and row["confidence"] < LIKELY]
+    besides = [row for row in rows[1:] if row["role"] == "beside"]
+    why = says(first)[:_MOST_EVIDENCE]
+    for row in others[:_MOST]:
+        why.append(f"At the same time: {_clause(row)}.")
+        why += says(row)[:_MOST_EVIDENCE]
+    doubts = [
+        *(show_short(str(one), 500) for one in first["against"]),
+        filled(said.doubt, known),
+        *_unread(verdict),
+    ]
+    return Story(
+        title(verdict),
+        (_stopped(first), *map(_noticed, ends), *_since(first), filled(said.lost, known) or _lost(first)),
+        tuple(why),
+        how_sure(first),
+        tuple(dict.fromkeys(filter(None, doubts))),
+        tuple(map(_beside, [*hints, *besides][:_MOST])),
+        tuple(dict.fromkeys(filter(None, (filled(step, known) for step in said.steps)))),
+        text(first["cell"]),
+    )
+
+
+def story(verdict: pd.DataFrame, *, width: int | None = None) -> str:
+    """The story of a verdict as text, a paragraph a line, or in lines of at most `width` characters.
+
+    >>> from kernlab.verdict.story import story
+    >>> dump = kernlab.open(kernlab.sample("oops"))
+    >>> print(story(dump.verdict, width=78).splitlines()[0])
+    A NULL pointer in order_check of the module kernlab_story
+    """
+    told = tell(verdict)
+    parts = [[told.title], [" ".join(filter(None, told.died))]]
+    parts += _listed("What shows it:", told.why)
+    parts.append([f"How sure: {told.sure}"])
+    parts += _listed("What speaks against it:", told.doubts)
+    parts += _listed("Beside it:", told.besides)
+    parts += _listed("What to do next:", told.next)
+    if told.cell:
+        parts.append([f"See it: {told.cell}"])
+    used = explained("\n".join(line for part in parts for line in part))
+    parts += _listed("Words used here:", used)
+    return "\n\n".join("\n".join(_wrapped(line, width) for line in part) for part in parts)
+
+
+def title(verdict: pd.DataFrame) -> str:
+    """What a machine died of, in one line; strings of the dump in it are shown, not escaped for HTML."""
+    if not len(verdict) or verdict["role"].iloc[0] == "beside":
+        return "Nothing that ended this machine was found"
+    first = verdict.iloc[0]
+    return filled(word(first["finding"]).title, fields(first))
+
+
+def how_sure(row: pd.Series[Any]) -> str:
+    """How sure a finding is, and of what: `High (97%): who holds the memory was counted page by page.`"""
+    confidence = float(row["confidence"])
+    level = "High" if confidence >= SURE else "Medium" if confidence >= LIKELY else "Low"
+    of = filled(word(row["finding"]).sure, fields(row))
+    if level == "Low":
+        return f"Low ({percent(confidence)}): it is only a hint."
+    return f"{level} ({percent(confidence)}): {of or 'tables of the dump show it'}."
+
+
+def _nothing() -> Story:
+    return Story(
+        "Nothing that ended this machine was found",
+        ("Its log tells of no end, and nothing that kernlab looks at was out of the ordinary.",),
+        (),
+        "Low: that nothing was found does not mean that there was nothing. A dump shows one instant.",
+        (),
+        (),
+        (
+            "Look at the end of the log, and at who was running: dump.log.tail(40), dump.tasks[dump.tasks.on_cpu].",
+        ),
+        "",
+    )
+
+
+def _clause(row: pd.Series[Any]) -> str:
+    return filled(word(row["finding"]).because, fields(row))
+
+
+def _stopped(row: pd.Series[Any]) -> str:
+    clause = _clause(row)
+    if word(row["finding"]).because[:1].isupper():
+        return f"{clause}."
+    confidence = float(row["confidence"])
+    how = (
+        "stopped"
+        if confidence >= SURE
+        else "probably stopped"
+        if confidence >= LIKELY
+        else "may have stopped"
+    )
+    return f"The machine {how} because {clause}."
+
+
+def _noticed(row: pd.Series[Any]) -> str:
+    """How the kernel noticed what something else had caused."""
+    return filled(word(row["finding"]).noticed, fields(row)) or f"The end itself: {_clause(row)}."
+
+
+def _since(row: pd.Series[Any]) -> tuple[str, ...]:
+    since = row["since"]
+    if pd.isna(since) or since < _BEFORE:
+        return ()
+    return (f"It began {human_time(since.total_seconds())} before the end.",)
+
+
+def _lost(row: pd.Series[Any]) -> str:
+    return "" if row["finding"] == "stopped" else _LOST
+
+
+def _beside(row: pd.Series[Any]) -> str:
+    """Another finding in one line: a hint is called one."""
+    clause, since = _clause(row), row["since"]
+    when = (
+        "" if pd.isna(since) or since < _BEFORE else f", {human_time(since.total_seconds())} before the end"
+    )
+    hint = "" if row["confidence"] >= LIKELY else f"Only a hint ({percent(float(row['confidence']))}): "
+    seen = next(iter(says(row)), "")
+    return f"{hint}{clause}{when}" + (f" ({seen})" if seen else "")
+
+
+def _unread(verdict: pd.DataFrame) -> tuple[str, ...]:
+    """What the verdict could not look at."""
+    problems = list(verdict.attrs.get("problems", ()))
+    if not problems:
+        return ()
+    first = show_short(str(problems[0]), 300)
+    more = f", and {len(problems) - 1:,} more" if len(problems) > 1 else ""
+    return (f"Not all could be looked at: {first}{more}.",)
+
+
+def _listed(head: str, items: tuple[str, ...] | list[str]) -> list[list[str]]:
+    return [[head, *(f"- {item}" for item in items)]] if items else []
+
+
+def _wrapped(line: str, width: int | None) -> str:
+    if width is None:
+        return line
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False) or line

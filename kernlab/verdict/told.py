@@ -1,0 +1,71 @@
+"""A row of a verdict in, what its sentences can name out: who, what, where, on which device."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from kernlab.escape import show_controls, show_short
+
+#: A thread as people say it: `inventoryd (176)`.
+_THREAD = re.compile(r"(?P<comm>.+) \((?:\d+|\?)\)", re.DOTALL)
+#: What ran on top of a thread that has no part in it, as rules call it.
+_BORROWED = re.compile(r"(?:a softirq|an interrupt|an NMI)\b")
+_PANIC = "Kernel panic - not syncing: "
+#: Names of a circle that a title has room for.
+_MOST_NAMES = 4
+_LONGEST = 300
+
+
+def fields(row: pd.Series[Any]) -> dict[str, str]:
+    """What is known of a finding, by the names that patterns use (`kernlab.verdict.words.word`); '' for what is not.
+
+    subject; who: the subject, where it is a thread; what: the subject, where it is none; during: what ran meanwhile;
+    pid, module, function, device; where: function and module; maintainer: to whom to give it; circle: the threads of a
+    deadlock; panic: what the panic said. Nothing in them acts on a terminal.
+    """
+    subject = show_short(text(row["subject"]), _LONGEST)
+    is_thread = _THREAD.fullmatch(subject) is not None and "→" not in subject
+    borrowed = _BORROWED.match(subject) is not None
+    module, function = show_short(text(row["module"])), show_short(text(row["function"]))
+    return {
+        "subject": subject,
+        "who": subject if is_thread else "",
+        "what": "" if is_thread else subject,
+        "during": f"while {subject} ran" if is_thread else f"in {subject}" if borrowed else "",
+        "pid": text(row["pid"]),
+        "module": module,
+        "function": function,
+        "where": f"{function} of the module {module}" if function and module else function,
+        "device": show_short(text(row["device"])),
+        "maintainer": f"who maintains the module {module}" if module else "who maintains your kernel",
+        "circle": _circle(subject),
+        "panic": next((said[len(_PANIC) :] for said in says(row) if said.startswith(_PANIC)), ""),
+    }
+
+
+def says(row: pd.Series[Any]) -> list[str]:
+    """What the evidence of a finding says, each once."""
+    said = (show_short(str(one["says"]), 1000) for one in row["evidence"])
+    return list(dict.fromkeys(one for one in said if one))
+
+
+def text(value: Any) -> str:
+    """A cell of a table as text, '' where it is missing."""
+    return "" if value is None or pd.isna(value) else show_controls(str(value))
+
+
+def listed(names: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; '' of none."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def _circle(subject: str) -> str:
+    if "→" not in subject:
+        return ""
+    found = (_THREAD.fullmatch(part.strip()) for part in subject.split("→"))
+    names = list(dict.fromkeys(one["comm"] for one in found if one))
+    more = len(names) - _MOST_NAMES
+    return listed([*names[:_MOST_NAMES], *([f"{more:,} more"] if more > 0 else [])])
