@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kernlab.escape import show_controls
 from kernlab.verdict.words import code, devices, memory, notes, waiting
 from kernlab.verdict.words.word import Word
 
@@ -16,7 +17,7 @@ def word(finding: str) -> Word:
     if known is not None:
         return known
     # What begins a pattern's choice or field would be taken for one.
-    plain = "".join(c for c in finding if c not in "[]{}|")
+    plain = "".join(c for c in show_controls(finding) if c not in "[]{}|")
     return Word(
         f"{plain[:1].upper()}{plain[1:]}[: {{subject}}]", f"of this: {plain}[ ({{subject}})][, in {{where}}]"
     )

@@ -10,7 +10,10 @@ _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _FIELD = re.compile(r"\{(\w+)\}")
 
 #: What a pattern can name: see `kernlab.verdict.told.fields`.
-FIELDS = ("subject", "who", "what", "during", "pid", "module", "function", "where", "device", "maintainer")
+FIELDS = (
+    *("subject", "who", "what", "during", "pid", "module", "function", "where", "device", "maintainer"),
+    *("circle", "panic"),
+)
 
 
 @dataclass(frozen=True, slots=True)

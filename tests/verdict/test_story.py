@@ -1,0 +1,206 @@
+"""The story of a verdict: every finding has its words, and the story says what the findings say and no more."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import kernlab
+from kernlab.oops.forms import KINDS
+from kernlab.verdict import rules
+from kernlab.verdict.story import story, tell
+from kernlab.verdict.verdict import verdict_of_log
+from kernlab.verdict.vocabulary import VOCABULARY, word
+from kernlab.verdict.words.word import FIELDS, filled
+
+_ALL = {name: f"<{name}>" for name in FIELDS}
+#: To whom to give it is always known.
+_WHOM = {"maintainer": "who maintains your kernel"}
+
+
+@pytest.fixture(scope="module")
+def verdict_of() -> Iterator[Callable[[str], pd.DataFrame]]:
+    """The verdict of a sample, built once."""
+    with ExitStack() as stack:
+        yield cache(lambda name: stack.enter_context(kernlab.open(kernlab.sample(name))).verdict)
+
+
+def _made(*rows: dict[str, Any], problems: tuple[str, ...] = ()) -> pd.DataFrame:
+    empty = {"pid": pd.NA, "module": None, "function": None, "device": None, "role": "end", "since": pd.NaT}
+    more = {"confidence": 0.97, "evidence": [], "against": [], "cell": "dump.log"}
+    table = pd.DataFrame([{"finding": "BUG", "subject": "", **empty, **more, **row} for row in rows])
+    table.attrs["problems"] = list(problems)
+    return table
+
+
+def _literals() -> dict[str, str]:
+    """Words that rules write as a literal where a finding is made: the word, and where it stands."""
+    found = {}
+    for path in sorted(Path(rules.__path__[0]).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            if not called or node.func.id not in ("Finding", "Holder"):
+                continue
+            named = [each.value for each in node.keywords if each.arg == "finding"]
+            for given in (*node.args[:1], *named):
+                for each in ast.walk(given):
+                    if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                        found[each.value] = f"{path.name}:{each.lineno}"
+    return found
+
+
+def test_every_kind_of_end_has_its_words() -> None:
+    assert set(KINDS) | {"stopped"} <= set(VOCABULARY)
+
+
+def test_every_finding_that_a_rule_names_has_its_words() -> None:
+    named = _literals()
+    assert {"deadlock", "stuck I/O", "memory cgroup out of memory"} <= set(named), "the scan finds no more"
+    strange = {finding: where for finding, where in named.items() if finding not in VOCABULARY}
+    assert not strange, f"add words for these in kernlab/verdict/words: {strange}"
+
+
+@pytest.mark.parametrize("finding", sorted(VOCABULARY))
+def test_words_make_whole_sentences_whatever_is_known(finding: str) -> None:
+    said = VOCABULARY[finding]
+    patterns = [said.title, said.because, *said.steps, said.sure, said.doubt, said.lost, said.noticed]
+    assert set(re.findall(r"\{(\w*)\}", " ".join(patterns))) <= set(FIELDS)
+    for known in (
+        _ALL,
+        {"subject": "x"},
+        {"subject": "x (7)", "who": "x (7)"},
+        {"subject": "x", "what": "x"},
+    ):
+        made = [filled(pattern, {**_WHOM, **known}) for pattern in patterns if pattern]
+        for sentence in made:
+            # A step that has nothing to name is left out.
+            assert not re.search(r"[\[\]{}]|  |\s[.,;:]|[:;,]$| \(\)", sentence), sentence
+        title, because = made[:2]
+        assert re.search(r"^(?:[A-Z]|<who>|x ).*[^.]$", title)
+        assert re.search(r"[^.]$", because)
+        assert all(
+            step.endswith((".", "?")) for step in (filled(one, _WHOM | known) for one in said.steps) if step
+        )
+
+
+#: What a reader learns of each sample, in its order (samples/*/README.md tell what was done to the guest).
+TOLD = {
+    "io": r"crashed on purpose \(SysRq\).*asked for it.*SysRq.*High \(97%\).*Ask who triggered it",
+    "oom": r"Out of memory: reporting \(\d+\) holds most.*had taken most.*holds 210\.\d MiB.*not who grew",
+    "flight": r"Out of memory: billing \(\d+\) holds most.*when batch-93 \(\d+\) asked.*holds 275\.\d MiB.*not who",
+    "hung": r"inventor.*inventory_thread of the module kernlab_story.*watchdog found.*inventory_lock.*stack",
+    "deadlock": r"Deadlock: checkout and refund wait for each other.*32 s before.*import .*names its owner.*same",
+    "lockup": r"count_up of the module kernlab_shop.*watchdog.*till_lock.*who maintains the module kernlab_shop",
+    "oops": r"NULL pointer in order_check of the module kernlab_story.*billing \(1\) ran.*disassemble\('order_check'\)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(TOLD))
+def test_the_story_of_a_sample_says_what_was_done_to_its_guest(
+    verdict_of: Callable[[str], pd.DataFrame], name: str
+) -> None:
+    verdict = verdict_of(name)
+    assert set(verdict["finding"]) <= set(VOCABULARY)
+    told = story(verdict)
+    assert re.search(TOLD[name], told, re.DOTALL), told
+    assert verdict["cell"].iloc[0] in told
+    for row in verdict["evidence"].iloc[0][:3]:
+        assert row["says"] in told
+
+
+def test_lines_are_as_wide_as_asked_and_lose_no_word(verdict_of: Callable[[str], pd.DataFrame]) -> None:
+    verdict = verdict_of("deadlock")
+    narrow = story(verdict, width=60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert narrow.split() == story(verdict).split()
+
+
+def test_how_sure_it_is_changes_what_is_said() -> None:
+    sure, likely, hint = (
+        tell(
+            _made({"finding": "slab leak", "subject": "shop_cart", "role": "cause", "confidence": confidence})
+        )
+        for confidence in (0.9, 0.6, 0.3)
+    )
+    assert sure.died[0].startswith("The machine stopped because")
+    assert likely.died[0].startswith("The machine probably stopped because")
+    assert hint.died[0].startswith("The machine may have stopped because")
+    assert [each.sure.split()[0] for each in (sure, likely, hint)] == ["High", "Medium", "Low"]
+
+
+def test_what_is_beside_the_end_is_never_told_as_its_cause() -> None:
+    old = {
+        "finding": "WARNING", "subject": "weigher (99)", "role": "beside", "function": "scales_read",
+        "since": pd.Timedelta(minutes=5), "confidence": 0.9,
+    }  # fmt: skip
+    told = tell(
+        _made({"finding": "null dereference", "subject": "miller (7)", "function": "stone_weigh"}, old)
+    )
+    assert "scales_read" not in " ".join((told.title, *told.died, *told.why, *told.next))
+    (line,) = told.besides
+    assert re.search(r"scales_read.*5 min 0 s before the end", line)
+    alone = tell(_made(old))
+    assert alone.title == "Nothing that ended this machine was found"
+    assert "scales_read" not in " ".join(alone.died)
+    assert "scales_read" in alone.besides[0]
+
+
+def test_no_findings_and_no_end_are_said_to_be_that() -> None:
+    told = story(_made().reindex(columns=_made({}).columns))
+    assert "no end" in told
+    assert "Low" in told
+    live = story(_made({"finding": "stopped", "confidence": 0.9}))
+    assert "did not crash" in live
+    assert "The machine stopped because" not in live
+    assert "Lost is" not in live
+
+
+def test_what_could_not_be_looked_at_is_a_doubt() -> None:
+    told = tell(_made({}, problems=("3 of 102 tasks could not be read", "and more")))
+    assert any("3 of 102 tasks could not be read, and 1 more" in doubt for doubt in told.doubts)
+
+
+def test_a_finding_without_words_is_told_as_it_is() -> None:
+    told = story(_made({"finding": "gremlins [x|{y}]", "subject": "gizmo", "role": "cause"}))
+    assert told.startswith("Gremlins xy: gizmo\n")
+    assert word("gremlins").title not in {known.title for known in VOCABULARY.values()}
+
+
+def test_a_log_alone_has_its_story_too() -> None:
+    log = (
+        "[   12.300001] BUG: kernel NULL pointer dereference, address: 0000000000000010\n"
+        "[   12.300002] Oops: Oops: 0002 [#1] SMP\n"
+        "[   12.300003] CPU: 1 UID: 0 PID: 77 Comm: billing Tainted: G  OE  6.12.1 #1\n"
+        "[   12.300004] RIP: 0010:shop_check+0x1c/0x30 [shop]\n"
+        "[   12.300005] Call Trace:\n"
+        "[   12.300006]  shop_write+0x5e/0xe0 [shop]\n"
+        "[   12.300007] Kernel panic - not syncing: Fatal exception\n"
+    )
+    told = story(verdict_of_log(log))
+    assert told.startswith("A NULL pointer in shop_check of the module shop\n")
+    assert "while billing (77) ran" in told
+    assert "could not be asked of a log alone" in told
+
+
+def test_nothing_of_a_dump_acts_on_a_terminal() -> None:
+    evil = "\x1b[2J\u202e\x07"
+    told = story(
+        _made(
+            {
+                "subject": f"{evil} (7)", "module": evil, "function": evil, "device": evil, "against": [evil],
+                "evidence": [{"table": "log", "rows": [], "says": evil}], "cell": f"dump.slab_objects('{evil}')",
+            },
+            {"finding": evil, "subject": evil, "role": "beside", "evidence": []},
+            problems=(evil,),
+        )
+    )  # fmt: skip
+    assert not {c for c in told if not c.isprintable()} - {"\n"}
+    assert "␛[2J" in told
