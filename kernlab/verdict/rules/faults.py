@@ -3,46 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_thread
-from kernlab.oops.frames import frame_of
-from kernlab.oops.functions import normal
-from kernlab.tables.memory.owner import owner
 from kernlab.verdict.case import TRAPS, Case
 from kernlab.verdict.finding import Evidence, Finding
-from kernlab.verdict.registry import rule
+from kernlab.verdict.registry import rule, weighing
+from kernlab.verdict.trap import pointed_at, registers_of, who_did_it, words_of
 
-#: A member of a struct lies no further behind what points to it.
+#: A member of a struct lies no further behind what points to it, and a struct begins no further before its list_head.
 _NEAR = 1 << 12
-_REGISTERS = ("ax", "bx", "cx", "dx", "si", "di", "bp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Poison:
-    """What the kernel writes where nobody may look any more (include/linux/poison.h)."""
+    """What the kernel writes where nobody may look any more (include/linux/poison.h).
+
+    `sure` is how sure it is that an access near it is what `finding` says; `against` why it may be something else.
+    """
 
     value: int
     finding: str
     says: str
+    sure: float
+    against: str = ""
 
 
+_LIST = "what list_del() leaves in an entry that it takes off a list (LIST_POISON)"
 _POISONS = (
     Poison(
-        0x6B6B6B6B6B6B6B6B, "use after free", "what SLUB writes into objects that are freed (POISON_FREE)"
+        0x6B6B6B6B6B6B6B6B,
+        "use after free",
+        "what SLUB writes into objects that are freed (POISON_FREE)",
+        0.93,
     ),
-    Poison(0xDEAD000000000100, "list corruption", "what list_del() leaves as the next entry (LIST_POISON1)"),
+    Poison(0xDEAD000000000100, "list corruption", _LIST, 0.93),
     Poison(
-        0xDEAD000000000122, "list corruption", "what list_del() leaves as the entry before (LIST_POISON2)"
+        0x5A5A5A5A5A5A5A5A, "uninitialised value", "what SLUB writes into new objects (POISON_INUSE)", 0.9
     ),
-    Poison(0xDEAD000000000200, "list corruption", "what list_del() left as the entry before (LIST_POISON2)"),
-    Poison(0xAAAAAAAAAAAAAAAA, "use after free", "what is written into pages that are freed (PAGE_POISON)"),
-    Poison(0x5A5A5A5A5A5A5A5A, "uninitialised value", "what SLUB writes into new objects (POISON_INUSE)"),
+    Poison(
+        0xAAAAAAAAAAAAAAAA,
+        "use after free",
+        "what is written into pages that are freed (PAGE_POISON)",
+        0.45,
+        "Compilers write the same into local variables that nobody has set.",
+    ),
 )
 
 
@@ -52,124 +61,118 @@ def poisoned(case: Case) -> Iterator[Finding]:
     report = case.end.report
     if report is None or case.end.kind not in TRAPS:
         return
-    places = _addresses(case)
+    address = report["details"].get("address")
+    registers = registers_of(case, report)
+    # Until 5.4 a general protection fault did not tell its address: it is the one that no processor could map.
+    wild = {name: value for name, value in registers.items() if _is_wild(value)}
     for poison in _POISONS:
-        met = {name: value for name, value in places.items() if poison.value <= value < poison.value + _NEAR}
-        if not met:
+        met = {name: value for name, value in registers.items() if abs(value - poison.value) < _NEAR}
+        told = isinstance(address, int) and abs(address - poison.value) < _NEAR
+        untold = case.end.kind == "general protection" and not isinstance(address, int)
+        if not told and not (untold and met and met.keys() == wild.keys()):
             continue
         names = [f"{name} is {value:#x}" for name, value in met.items()]
-        direct = "the address" in met
+        if told:
+            names.insert(0, f"the address is {address:#x}")
+        cache, evidence = _freed(case, registers, poison)
+        pid = who_did_it(case, report)
+        against = ["Who freed it, and too early, is not known: this function only met it."]
+        if poison.finding == "list corruption":
+            against = ["Who took the entry off its list is not known: this function only met it."]
+        if poison.finding == "uninitialised value":
+            against = []
+        if poison.against:
+            against.append(poison.against)
         yield Finding(
             poison.finding,
-            show_controls(say_thread(str(report["comm"]), int(report["pid"])))
-            if not pd.isna(report["pid"])
-            else "",
-            0.93 if direct else 0.7,
+            show_short(cache) if cache else _who(report, pid),
+            _with_page_poison(case, poison) if told else min(poison.sure, 0.9),
             (
-                Evidence(
-                    "log", f"{', '.join(names)}: {poison.says}", (int(case.log.index[int(report["offset"])]),)
-                ),
-                *_freed(case),
+                Evidence("log", f"{', '.join(names)}: {poison.says}", (_label(case, report),)),
+                *evidence,
             ),
             f"dump.registers.query('cpu == {int(report['cpu'])}')"
-            if not pd.isna(report["cpu"])
-            else "dump.registers",
-            pid=None if pd.isna(report["pid"]) else int(report["pid"]),
-            module=None if pd.isna(report["module"]) else str(report["module"]),
-            function=None if pd.isna(report["function"]) else str(report["function"]),
-            against=("Who freed it, and too early, is not known: this function only met it.",),
+            if case.has_dump and not pd.isna(report["cpu"])
+            else f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]",
+            pid=pid,
+            module=_text(report["module"]),
+            function=_text(report["function"]),
+            against=tuple(against),
             explains=TRAPS,
+            since=case.before_end(report["timestamp"]),
         )
 
 
-def _addresses(case: Case) -> dict[str, int]:
-    """What the trap was about: the address that the report names, and the registers of its CPU."""
-    report = case.end.report
-    found: dict[str, int] = {}
-    if report is None:
-        return found
-    if isinstance(address := report["details"].get("address"), int):
-        found["the address"] = address
-    if not case.has_dump or pd.isna(report["cpu"]):
-        return found
-    rows = case.registers[case.registers["cpu"] == int(report["cpu"])]
-    for name in _REGISTERS:
-        if name in rows and len(rows) and not pd.isna(rows[name].iloc[0]):
-            found[name] = int(rows[name].iloc[0])
-    return found
+def _with_page_poison(case: Case, poison: Poison) -> float:
+    """How sure a poison is: pages are poisoned only where the command line asks for it (mm/page_poison.c)."""
+    if poison.value != 0xAAAAAAAAAAAAAAAA:
+        return poison.sure
+    boot = case.log["text"].iloc[:400].fillna("")
+    asked = boot.str.contains(r"command line: .*\bpage_poison=(?:1|on|y)", case=False).any()
+    return 0.85 if asked else poison.sure
 
 
-def _freed(case: Case) -> Iterator[Evidence]:
-    """Registers that point into slab objects which are free."""
-    values = _addresses(case)
-    values.pop("the address", None)
-    if not values:
-        return
-    table = owner(case.kernel, np.array(list(values.values()), dtype=np.uint64))
-    free = (table["kind"] == "slab object") & ~table["allocated"].fillna(True)
-    for row in np.flatnonzero(free.to_numpy(dtype=bool)).tolist()[:3]:
-        name, offset = table["name"].iloc[row], int(table["offset"].iloc[row])
-        said = f"{list(values)[row]} points {offset} bytes into an object of {name} that is free"
-        yield Evidence("owner", show_controls(said), (row,))
+def _is_wild(value: int) -> bool:
+    """Is it an address of neither half of any address space, 57 bits wide or less?"""
+    return not (value < 1 << 56 or value >= (1 << 64) - (1 << 56))
 
 
-#: What SLUB found wrong with an object, and what that is (mm/slub.c, object_err, check_bytes_and_report, slab_err).
-_SLUB = (
-    (r"Redzone overwritten|Left Redzone|Right Redzone|Padding overwritten|Object padding", "out of bounds"),
-    (r"Poison overwritten|Freelist corrupt|Freepointer corrupt", "use after free"),
-    (r"Object already free|Double free|already freed", "double free"),
-)
-_BUG = re.compile(r"BUG (?P<cache>\S+) \(.*\): (?P<what>.*)|\[(?P<zone>[^\]]* overwritten)\]")
-_TRACK = re.compile(
-    r"(?P<did>Allocated|Freed) (?:in|by) (?P<where>.*?)(?: age=(?P<age>\d+))?(?: cpu=\d+)? pid=(?P<pid>\d+)"
-)
-#: What such a report leads to: what it was set to, or a trap on what is damaged.
-_SOON_SECONDS = 5.0
-
-
-@rule
-def slub_reports(case: Case) -> Iterator[Finding]:
-    """SLUB's own checks name an object that was written to where it ends, or after it was freed."""
-    reports = case.reports
-    own = reports[
-        reports["kind"].isin(("memory corruption", "out of bounds", "use after free", "invalid free"))
-    ]
-    for _, report in own.iterrows():
-        first = max(int(report["offset"]) - 3, 0)
-        lines = dict(case.lines(first, int(report["end"])))
-        bugs = [(label, found) for label, line in lines.items() if (found := _BUG.match(line))]
-        cache = next((found["cache"] for _, found in bugs if found["cache"]), None)
-        if cache is None:
+def _freed(case: Case, registers: dict[str, int], poison: Poison) -> tuple[str | None, list[Evidence]]:
+    """Free slab objects full of the poison that registers point into, and the cache where all are of one."""
+    table = pointed_at(case, registers)
+    free = table[(table["kind"] == "slab object") & ~table["allocated"].fillna(True).astype(bool)]
+    caches, evidence = set(), []
+    for name, row in free.iterrows():
+        if poison.value not in words_of(case, int(row["start"]), int(row["size_bytes"])).values():
             continue
-        words = " ".join(str(found["what"] or found["zone"]) for _, found in bugs)
-        finding = next((name for pattern, name in _SLUB if re.search(pattern, words)), "memory corruption")
-        evidence = [Evidence("log", show_controls(lines[label].strip()), (label,)) for label, _ in bugs[:3]]
-        tracks = [(label, found) for label, line in lines.items() if (found := _TRACK.match(line))]
-        evidence += [
-            Evidence(
-                "log",
-                show_controls(f"{found['did'].lower()} by {found['where']}, pid {found['pid']}"),
-                (label,),
-            )
-            for label, found in tracks[:2]
-        ]
-        since = case.before_end(report["timestamp"])
-        soon = since is not None and since <= _SOON_SECONDS
-        end = case.end.report
-        frames = [
-            one for text in (end["frames"] if end is not None and soon else []) if (one := frame_of(text))
-        ]
-        told = next((one for one in frames if one.module), None)
-        yield Finding(
-            finding,
-            show_short(cache),
-            0.92,
-            tuple(evidence),
-            f"dump.slab_objects({cache!r}, stacks=True)",
-            pid=int(end["pid"]) if end is not None and soon and not pd.isna(end["pid"]) else None,
-            module=told.module if told else None,
-            function=normal(told.name) if told else None,
-            against=("Who wrote there is not known: it was found when the object was freed or given out.",),
-            explains=TRAPS | {"panic", "WARNING"} if soon else frozenset(),
-            since=since,
+        caches.add(str(row["name"]))
+        said = f"{name} points {int(row['offset'])} bytes into an object of {row['name']} that is free"
+        evidence.append(Evidence("owner", show_controls(said)))
+    return caches.pop() if len(caches) == 1 else None, evidence[:3]
+
+
+@weighing
+def one_row_for_one_report(_: Case, findings: list[Finding]) -> list[Finding]:
+    """A cause that is the end itself, told by the same line of the log in more detail, and the end are one row."""
+    end = next((each for each in findings if each.role == "end"), None)
+    if end is None or not end.evidence or not end.evidence[0].rows:
+        return findings
+    line = end.evidence[0].rows[0]
+    same = [
+        each
+        for each in findings
+        if each is not end
+        and each.finding == end.finding
+        and each.explains
+        and any(one.table == "log" and line in one.rows for one in each.evidence)
+    ]
+    if not same:
+        return findings
+    whole = end
+    for each in same:
+        known = {one.says for one in whole.evidence}
+        whole = dataclasses.replace(
+            whole,
+            subject=each.subject or whole.subject,
+            confidence=max(whole.confidence, each.confidence),
+            evidence=(*whole.evidence, *(one for one in each.evidence if one.says not in known)),
+            module=whole.module or each.module,
+            function=whole.function or each.function,
+            against=(*whole.against, *(one for one in each.against if one not in whole.against)),
         )
+    return [whole if each is end else each for each in findings if each not in same]
+
+
+def _who(report: pd.Series[Any], pid: int | None) -> str:
+    comm = _text(report["comm"])
+    if comm is None or pid is None:
+        return show_controls(str(report["title"]))
+    return show_controls(say_thread(comm, pid))
+
+
+def _label(case: Case, report: pd.Series[Any]) -> int:
+    return int(case.log.index[int(report["offset"])])
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

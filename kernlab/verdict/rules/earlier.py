@@ -1,0 +1,127 @@
+"""Reports of the log that the machine outlived: told beside, as what they are and when. They accuse nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from kernlab.escape import show_controls, show_short
+from kernlab.linux.whatis.threads import say_thread
+from kernlab.util.text import human_time
+from kernlab.verdict.case import TRAPS, Case
+from kernlab.verdict.finding import Evidence, Finding
+from kernlab.verdict.registry import weighing
+
+#: Kinds of reports that are told at most, the latest first.
+_MOST = 8
+#: What other rules tell, in their own words, or what is no trouble by itself.
+_ELSEWHERE = frozenset({"hardware error", "file system error", "sysrq", "panic", "unexpected reboot"})
+#: What goes on until something ends it: seen again and again, by one watchdog or several.
+_STALLS = frozenset({"hung task", "soft lockup", "hard lockup", "RCU stall", "workqueue stall"})
+#: Stalls of one trouble are seen within this time of each other (hung tasks are looked for every two minutes).
+_ONE_TROUBLE = 300.0
+#: mm/oom_kill.c, __oom_kill_process.
+_KILLED = re.compile(
+    r"(?:Memory cgroup out|Out) of memory: Kill(?:ed)? process (?P<pid>\d+),? \((?P<comm>.*?)\)"
+)
+
+
+@weighing
+def earlier_reports(case: Case, findings: list[Finding]) -> list[Finding]:
+    """A report before the end that no finding speaks of was outlived: that it was there is true, and no more."""
+    told = {
+        label
+        for finding in findings
+        for each in finding.evidence
+        if each.table == "log"
+        for label in each.rows
+        if isinstance(label, int)
+    }
+    return findings + list(_outlived(case, told))
+
+
+def _outlived(case: Case, told: set[int]) -> Iterator[Finding]:
+    reports = case.reports
+    end = case.end.report
+    if end is not None:
+        reports = reports[reports["offset"] < int(end["offset"])]
+        # A report within another is told with it; the same once more is what went on until the end.
+        same = (reports["kind"] == end["kind"]) & (
+            reports["function"].fillna("") == (_text(end["function"]) or "")
+        )
+        reports = reports[~same & ~reports["offset"].isin([end["details"].get("inside")])]
+    reports = reports[~reports["kind"].isin(_ELSEWHERE)]
+    if case.end.kind in _STALLS:
+        long_ago = [(case.before_end(stamp) or 0.0) > _ONE_TROUBLE for stamp in reports["timestamp"]]
+        reports = reports[~reports["kind"].isin(_STALLS) | np.array(long_ago, dtype=bool)]
+    labels = case.log.index
+    own = [
+        place
+        for place, (first, last) in enumerate(zip(reports["offset"], reports["end"], strict=True))
+        if told.isdisjoint(labels[int(first) : int(last)].tolist())
+    ]
+    reports = reports.iloc[own]
+    groups = [rows for _, rows in reports.groupby(["kind", "title"], sort=False)]
+    groups.sort(key=lambda rows: -int(rows["offset"].iloc[-1]))
+    for rows in groups[:_MOST]:
+        yield _told(case, rows)
+
+
+def _told(case: Case, rows: pd.DataFrame) -> Finding:
+    last = rows.iloc[-1]
+    places = [int(case.log.index[int(offset)]) for offset in rows["offset"]]
+    since = case.before_end(last["timestamp"])
+    when = "before the end" if since is None else f"{_ago(since)} before the end"
+    subject = (
+        f"an earlier report, {when}" if len(rows) == 1 else f"{len(rows):,} earlier reports, the last {when}"
+    )
+    evidence = [Evidence("log", show_short(str(last["title"]), 300), tuple(places[:100]))]
+    evidence += _consequences(case, last, places[-1])
+    against = ["The machine went on after it."]
+    if case.end.report is not None:
+        module = _text(last["module"])
+        if module is not None and module == _text(case.end.report["module"]):
+            evidence.append(
+                Evidence("log", show_controls(f"the end is in the same module, {module}"), (places[-1],))
+            )
+            against.append("Nothing else ties the end to it.")
+        elif last["kind"] not in _STALLS | {case.end.kind}:
+            against.append("Nothing shows that the end has to do with it.")
+    return Finding(
+        str(last["kind"]),
+        subject,
+        0.9,
+        tuple(evidence),
+        f"dump.log.iloc[{int(last['offset'])}:{int(last['end'])}]",
+        module=_text(last["module"]),
+        function=_text(last["function"]),
+        against=tuple(against),
+        since=since,
+    )
+
+
+def _consequences(case: Case, report: pd.Series, label: int) -> Iterator[Evidence]:
+    """What became of the thread: one that traps in the kernel is killed, and out of memory says whom it killed."""
+    comm = _text(report["comm"])
+    if report["kind"] in TRAPS and comm is not None and not pd.isna(report["pid"]):
+        said = f"{say_thread(comm, int(report['pid']))} was killed for it"
+        yield Evidence("log", show_controls(said), (label,))
+    if report["kind"] == "OOM":
+        for place, line in case.lines(int(report["offset"]), int(report["end"])):
+            if found := _KILLED.match(line):
+                said = f"{say_thread(found['comm'], int(found['pid']))} was killed for it"
+                yield Evidence("log", show_controls(said), (place,))
+                return
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 0.1:
+        return "less than 0.1 s"
+    return f"{seconds:.1f} s" if seconds < 60 else human_time(seconds)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

@@ -1,0 +1,85 @@
+"""The trap that a machine ended with: the registers of its CPU, as its report prints them, and what they point to."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kernlab.oops.frames import frame_of
+from kernlab.oops.functions import normal
+from kernlab.tables.memory.owner import owner
+
+if TYPE_CHECKING:
+    from kernlab.verdict.case import Case
+
+#: General registers as reports name them (arch/x86/kernel/process_64.c, __show_regs; arch/arm64/kernel/process.c).
+_PRINTED = re.compile(
+    r"\b(?:R(?P<x86>[A-D]X|[SD]I|BP|\d\d)|(?P<arm64>x\d{1,2}) ?): (?P<value>[0-9a-f]{16})\b"
+)
+#: What stands behind the registers of the kernel; those of user space may follow.
+_OVER = re.compile(r"\s*+(?:Call [Tt]race|RIP: 0033|<TASK>|<IRQ>|Modules linked in)")
+_KEPT = ("ax", "bx", "cx", "dx", "si", "di", "bp", *(f"r{number}" for number in range(8, 16)))
+
+
+def registers_of(case: Case, report: pd.Series[Any]) -> dict[str, int]:
+    """The general registers of a trap by name (ax, r8, x0): as its report prints them, else as the dump kept them."""
+    found: dict[str, int] = {}
+    for _, line in case.lines(int(report["offset"]), int(report["end"])):
+        if _OVER.match(line):
+            break
+        for each in _PRINTED.finditer(line):
+            name = each["arm64"] or each["x86"].lower()
+            name = f"r{int(name)}" if name.isdigit() else name
+            found.setdefault(name, int(each["value"], 16))
+    if found or not case.has_dump or pd.isna(report["cpu"]):
+        return found
+    rows = case.registers[case.registers["cpu"] == int(report["cpu"])]
+    for name in _KEPT:
+        if name in rows and len(rows) and not pd.isna(rows[name].iloc[0]):
+            found[name] = int(rows[name].iloc[0])
+    return found
+
+
+def pointed_at(case: Case, registers: dict[str, int]) -> pd.DataFrame:
+    """What each register points to: rows as of `owner`, by the register's name; no rows where there is no dump."""
+    if not case.has_dump or not registers:
+        return pd.DataFrame({"kind": [], "name": [], "start": [], "offset": [], "allocated": []})
+    with case.kernel.quiet():
+        table = owner(case.kernel, np.array(list(registers.values()), dtype=np.uint64))
+    assert isinstance(table, pd.DataFrame)  # of several addresses
+    return table.set_axis(list(registers), axis="index")
+
+
+def words_of(case: Case, start: int, size: int) -> dict[int, int]:
+    """The words of a piece of memory by their offsets: those that could be read, of its first page's worth."""
+    offsets = np.arange(0, min(size, 4096) // 8 * 8, 8, dtype=np.uint64)
+    with case.kernel.quiet():
+        values, read = case.kernel.words(np.uint64(start) + offsets, what="")
+    return {int(offset): int(value) for offset, value, ok in zip(offsets, values, read, strict=True) if ok}
+
+
+#: The kernel's marks of the stack that an interrupt runs on, innermost first (arch/x86/kernel/dumpstack_64.c,
+#: stack_type_name), and functions that handle interrupts, where there are no marks.
+_ON_TOP = re.compile(r"\s*+<(?:IRQ|SOFTIRQ|NMI)>")
+_HANDLES = re.compile(
+    r"_*(?:do_softirq|handle_softirqs|handle_irq\w*|common_interrupt|sysvec_\w+|el[01]h?_\d*_?irq\w*|gic_handle_irq|"
+    r"do_IRQ|smp_apic_timer_interrupt|run_ksoftirqd)$"
+)
+_KERNEL_THREADS = re.compile(r"_*(?:run_ksoftirqd|irq_thread\w*)$")
+
+
+def who_did_it(case: Case, report: pd.Series[Any]) -> int | None:
+    """The thread whose doing a report is; None of an idle one, and where an interrupt ran on top of a thread."""
+    if pd.isna(report["pid"]) or int(report["pid"]) == 0:
+        return None
+    for _, line in case.lines(int(report["offset"]), int(report["end"])):
+        if any(_ON_TOP.match(part) for part in line.splitlines()):
+            return None
+    frames = [one for text in report["frames"] if (one := frame_of(text)) is not None and one.reliable]
+    names = [normal(one.name) for one in frames]
+    if any(_KERNEL_THREADS.match(name) for name in names):
+        return int(report["pid"])
+    return None if any(_HANDLES.match(name) for name in names) else int(report["pid"])
