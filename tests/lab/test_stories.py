@@ -31,8 +31,9 @@ FINDINGS = {
     *("null dereference", "bad pointer", "general protection", "execute of data", "invalid opcode", "BUG"),
     *("divide error", "stack overflow", "use after free", "double free", "out of bounds", "list corruption"),
     *("refcount", "warning", "soft lockup", "hard lockup", "RCU stall", "workqueue stall", "panic", "sysrq"),
-    *("out of memory", "memory cgroup out of memory", "memory leak", "fragmentation", "stuck I/O"),
-    *("file system error", "hung task", "deadlock"),
+    *("out of memory", "memory cgroup out of memory", "memory leak", "slab leak", "vmalloc leak"),
+    *("per-CPU memory", "fragmentation", "stuck I/O", "file system error", "hung task", "lock not released"),
+    "deadlock",
 }
 MILL = (GUEST / "modules/kernlab_mill/kernlab_mill.c").read_text()
 
@@ -163,7 +164,8 @@ def told(script: str, tmp_path: Path) -> dict[str, Any]:
 
 def test_a_verdict_is_json_with_null_for_what_is_not_said(tmp_path: Path) -> None:
     verdict = told(
-        'innocent="$innocent,billing"; verdict finding="soft lockup" pid=7 comm=till also="RCU stall,hung task"',
+        'innocent="$innocent,billing" before="$before,warning"\n'
+        'verdict finding="soft lockup" pid=7 comm=till also="RCU stall,hung task"',
         tmp_path,
     )
     assert verdict == {
@@ -175,6 +177,8 @@ def test_a_verdict_is_json_with_null_for_what_is_not_said(tmp_path: Path) -> Non
         "callers": [],
         "subject": None,
         "also": ["RCU stall", "hung task"],
+        "either": [],
+        "before": ["warning"],
         "innocent": ["accounts", "mailer", "indexer", "cron", "billing"],
     }
 
@@ -183,7 +187,7 @@ def test_a_verdict_is_json_with_null_for_what_is_not_said(tmp_path: Path) -> Non
 def test_a_story_gives_a_verdict_in_the_words_that_there_are(name: str) -> None:
     own = (GUEST / "scenarios" / f"{name}.sh").read_text()
     assert re.search(r"\bverdict finding=", own)
-    said = [found[1].strip('"') for found in re.finditer(r'\b(?:finding|also)=("[^"]*"|[\w/-]+)', own)]
+    said = [found[1].strip('"') for found in re.finditer(r'\b(?:finding|also|either)=("[^"]*"|[\w/-]+)', own)]
     words = {word for text in said if not text.startswith("$") for word in text.split(",") if word}
     assert words <= FINDINGS, words - FINDINGS
     assert words

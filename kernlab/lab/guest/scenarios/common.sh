@@ -15,20 +15,21 @@ trace_disk() { # trace_disk SUBBUF_KIB SUBBUFS: blktrace of vda, its files in /t
     done
 }
 # What a right verdict on this capture says, into verdict.json of the truth: verdict KEY=VALUE …, lists with commas.
-#   finding   what the machine died of; also: what is true beside it
+#   finding   what the machine died of; either: what is as right in its place; also: what is true beside it
 #   pid comm  whose fault it is; module function: the driver's, where it is to blame; callers: as right as function
-#   subject   the disk, cache, cgroup, lock …; innocent: who and what must not be accused
-innocent="accounts,mailer,indexer,cron"
+#   subject   the disk, cache, cgroup, lock …; innocent: who and what must not be accused; before: what was over by then
+innocent="accounts,mailer,indexer,cron" before=""
 json_text() { if [ -n "$1" ]; then printf '"%s"' "$1"; else printf null; fi; }
 json_list() { printf '['; printf %s "$1" | sed 's/^,*//; s/,*$//; s/[^,][^,]*/"&"/g; s/,/, /g'; printf ']'; }
 verdict() {
-    local finding="" pid="" comm="" module="" function="" callers="" subject="" also=""
+    local finding="" pid="" comm="" module="" function="" callers="" subject="" also="" either=""
     local "$@"
     {
         printf '{"finding": %s, "pid": %s, ' "$(json_text "$finding")" "${pid:-null}"
         printf '"comm": %s, "module": %s, ' "$(json_text "$comm")" "$(json_text "$module")"
         printf '"function": %s, "callers": %s, ' "$(json_text "$function")" "$(json_list "$callers")"
         printf '"subject": %s, "also": %s, ' "$(json_text "$subject")" "$(json_list "$also")"
+        printf '"either": %s, "before": %s, ' "$(json_list "$either")" "$(json_list "$before")"
         printf '"innocent": %s}\n' "$(json_list "$innocent")"
     } > /host/out/verdict.json
 }
@@ -61,7 +62,7 @@ decoys() {
     for decoy in $DECOYS; do
         case $decoy in
             warn)
-                told weigher scales; innocent="$innocent,weigher,scales_read"
+                told weigher scales; innocent="$innocent,weigher,scales_read" before="$before,warning"
                 story "weigher ($!) made the driver warn in scales_read; it went on, and has nothing to do with the end" ;;
             kill)
                 echo "+memory" > $top/cgroup.subtree_control
@@ -69,7 +70,7 @@ decoys() {
                 within nightly actors hog import 30 &
                 wait $!
                 grep -q '^oom_kill [1-9]' $top/nightly/memory.events || return 1
-                innocent="$innocent,import,nightly"
+                innocent="$innocent,import,nightly" before="$before,memory cgroup out of memory"
                 story "import was killed in the memory cgroup nightly, which has nothing to do with the end" ;;
             mutex)
                 for number in 1 2 3; do told porter-$number belt; innocent="$innocent,porter-$number"; done

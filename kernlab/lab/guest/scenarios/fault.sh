@@ -1,7 +1,7 @@
 # miller makes the driver kernlab_mill fail, FAULT says how. CACHE is the name of its slab cache: SLUB watches
 # mill_checked_job (poison, red zones, who took and gave back), and knows mill_job only as far as every kernel does.
 fault_known() { # what FAULT is, and where
-    function="" callers="" also="" subject="" comm=miller pid=$miller
+    function="" callers="" also="" either="" subject="" comm=miller pid=$miller
     case $FAULT in
         null) finding="null dereference" function=stone_weigh ;;
         wild) finding="general protection" function=sack_open also="bad pointer" ;;
@@ -18,13 +18,14 @@ fault_known() { # what FAULT is, and where
         double-free) finding="double free" function=job_drop also="BUG" subject=$CACHE ;;
         redzone) finding="out of bounds" function=job_label subject=$CACHE ;;
         list) finding="list corruption" function=queue_leave also="BUG" ;;
-        refcount) finding="refcount" function=job_put also="warning,use after free" ;;
+        # The last thing that job_put does is to warn: where that is a jump, its caller is all that the stack has.
+        refcount) finding="refcount" function=job_put callers=mill_write also="warning,use after free" ;;
         warn) finding="warning" function=weight_check ;;
         deliberate) finding="panic" function=mill_stop ;;
         softlock) finding="soft lockup" function=wheel_spin also="RCU stall" ;;
         hardlock) finding="hard lockup" function=wheel_jam also="soft lockup" ;;
         rcu) finding="RCU stall" function=river_read also="soft lockup" ;;
-        workqueue) finding="hung task" function=grind also="workqueue stall" subject=mill_grinders comm="" pid="" ;;
+        workqueue) finding="hung task" either="workqueue stall" function=grind also="workqueue stall" subject=mill_grinders comm="" pid="" ;;
         softirq-bug) finding="BUG" function=bell_ring comm="" pid="" ;;
         softirq-spin) finding="soft lockup" function=bell_swing comm="" pid="" also="RCU stall" ;;
         refuse) finding="sysrq" also="null dereference" comm="" pid="" ;;
@@ -53,7 +54,7 @@ prepare() {
         verdict finding="$finding" also="$also"
     else
         verdict finding="$finding" pid="$pid" comm="$comm" module=kernlab_mill function="$function" callers="$callers" \
-            subject="$subject" also="$also"
+            subject="$subject" also="$also" either="$either"
         story "miller ($miller) will make kernlab_mill fail on CPU 1: $finding, in $function${subject:+, of $subject}"
     fi
 }

@@ -9,7 +9,7 @@ prepare() {
     story "inventoryd holds the lock"
     for number in 1 2 3 4 5 6; do actors order order-$number & innocent="$innocent,order-$number"; done
     sleep 1
-    verdict finding="hung task" pid="$(pid_of inventoryd)" comm=inventoryd module=kernlab_story \
+    verdict finding="lock not released" either="hung task" also="hung task" pid="$(pid_of inventoryd)" comm=inventoryd module=kernlab_story \
         function=inventory_thread subject=inventory_lock
 }
 die() { echo 10 > /proc/sys/kernel/hung_task_timeout_secs; sleep 120; }

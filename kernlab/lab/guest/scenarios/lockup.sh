@@ -16,7 +16,7 @@ prepare() {
     act receipt-2 3 "receipt 700"; story "receipt-2 ($!) will spin for till_lock on CPU 3, behind receipt-1"
     innocent="$innocent,receipt-1,receipt-2,receipt_print"
     caller=till_open; [ "$INTERRUPTS" != off ] || caller=till_open_deaf
-    verdict finding="soft lockup" pid=$till comm=till module=kernlab_shop function=count_up callers=$caller subject=till_lock
+    verdict finding="lock not released" either="soft lockup" also="soft lockup,RCU stall" pid=$till comm=till module=kernlab_shop function=count_up callers=$caller subject=till_lock
     sleep 2
 }
 die() {

@@ -12,6 +12,6 @@ prepare() {
     done
     echo "leaking 20" > /proc/kernlab_story
     story "$((LEAK_STEPS * LEAK_SIZE)) sessions were leaked; from now on 20 more every tenth of a second"
-    verdict finding="out of memory" pid=$hog comm=reporting subject=story_session also="memory leak"
+    verdict finding="out of memory" pid=$hog comm=reporting subject=reporting also="memory leak"
 }
 die() { kill -USR1 $hog; }
