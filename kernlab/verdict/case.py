@@ -17,7 +17,10 @@ from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import Stack, normal, telling
 from kernlab.tables.block.disks import disks
 from kernlab.tables.block.inflight import inflight
+from kernlab.tables.block.volumes import volumes
+from kernlab.tables.devices.works import works
 from kernlab.tables.files.filesystems import filesystems
+from kernlab.tables.network.netdevs import netdevs
 from kernlab.tables.processes.locks import locks
 from kernlab.tables.processes.registers import registers
 from kernlab.tables.processes.stacks import stacks
@@ -27,6 +30,7 @@ from kernlab.tables.suspects.evidence import Evidence as Memory
 from kernlab.tables.system.info import info
 from kernlab.tables.system.log import log
 from kernlab.tables.system.modules import modules
+from kernlab.verdict.chains import Chains
 from kernlab.verdict.log_alone import lines_of
 
 Table = TypeVar("Table", bound=pd.DataFrame)
@@ -129,6 +133,12 @@ class Case:
             return End(str(reports["kind"].iloc[-1]), reports.iloc[-1], "")
         return End("stopped", None, "")
 
+    @property
+    def end_cpu(self) -> int | None:
+        """The CPU that the end's report is about; None where it names none."""
+        report = self.end.report
+        return None if report is None or pd.isna(report["cpu"]) else int(report["cpu"])
+
     def lines(self, first: int, end: int) -> list[tuple[int, str]]:
         """Lines of the log by their places, `end` not with them: the label in the log's index, and the text."""
         own = self.log["text"].iloc[first:end].fillna("")
@@ -159,6 +169,11 @@ class Case:
         return self._table(waits)
 
     @cached_property
+    def chains(self) -> Chains:
+        """Who stands behind whom in `dump.waits`."""
+        return Chains(self.waits, self.waits.graph())
+
+    @cached_property
     def locks(self) -> pd.DataFrame:
         """`dump.locks`."""
         return self._table(locks)
@@ -169,6 +184,16 @@ class Case:
         return self._table(modules)
 
     @cached_property
+    def works(self) -> pd.DataFrame:
+        """`dump.works`."""
+        return self._table(works)
+
+    @cached_property
+    def netdevs(self) -> pd.DataFrame:
+        """`dump.netdevs`."""
+        return self._table(netdevs)
+
+    @cached_property
     def disks(self) -> pd.DataFrame:
         """`dump.disks`."""
         return self._table(disks)
@@ -177,6 +202,11 @@ class Case:
     def inflight(self) -> pd.DataFrame:
         """`dump.inflight`."""
         return self._table(inflight)
+
+    @cached_property
+    def volumes(self) -> pd.DataFrame:
+        """`dump.volumes`."""
+        return self._table(volumes)
 
     @cached_property
     def filesystems(self) -> pd.DataFrame:

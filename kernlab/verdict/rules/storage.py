@@ -1,4 +1,4 @@
-"""Disks that do not answer, and file systems that found themselves damaged."""
+"""Disks that do not answer, and volumes that keep what they are asked for."""
 
 from __future__ import annotations
 
@@ -7,107 +7,120 @@ from collections.abc import Iterator
 import pandas as pd
 
 from kernlab.escape import show_controls, show_short
-from kernlab.linux.whatis.threads import say_several, say_thread
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
+from kernlab.verdict.chains import FOR_DISKS, say_rows, seconds
+from kernlab.verdict.disks import Unanswered, above, granted, unanswered
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
-
-#: A driver that has a request for so long has lost it: what SCSI and nvme grant a device before they reset it
-#: (drivers/scsi/sd.h, SD_TIMEOUT; drivers/nvme/host/nvme.h, NVME_IO_TIMEOUT).
-_TIMEOUT = 30.0
-#: What waits for a disk, as `waits` calls it.
-_FOR_DISKS = ("request", "folio", "jbd2")
 
 
 @rule
 def stuck_requests(case: Case) -> Iterator[Finding]:
-    """A disk whose driver has had all its requests for long, with no one ended since, does not answer any more."""
-    requests = case.inflight
-    own = requests[requests["state"] == "driver"]
-    grants = min(_TIMEOUT, float(case.hung_after))
-    for disk, rows in own.groupby("disk", sort=False):
-        ages = rows["driver_age"].dt.total_seconds()
-        if pd.isna(ages.max()) or ages.max() < grants:
-            continue
-        oldest = rows.loc[ages.idxmax()]
-        name = show_controls(str(disk))
-        evidence = [
-            Evidence(
-                "inflight",
-                f"{len(rows):,} requests are out to {name}, the oldest, a {str(oldest['op']).lower()}, for "
-                f"{human_time(ages.max())}",
-                rows_of(requests, list(rows.index)),
-            )
-        ]
-        paths = [show_short(str(path)) for path in rows["path"].dropna().unique()]
+    """A disk whose driver has had requests for longer than drivers wait does not answer any more."""
+    for stuck in unanswered(case):
+        labels = rows_of(case.inflight, list(stuck.rows.index))
+        name, number = show_controls(stuck.disk), len(stuck.rows)
+        oldest = str(stuck.rows["op"].iloc[int(stuck.rows["age"].argmax())]).lower()
+        said = f"a {oldest}, the oldest of {number:,} requests," if number > 1 else f"a {oldest}"
+        said = f"{said} is out to {name} for {human_time(stuck.oldest)}"
+        evidence = [Evidence("inflight", said, labels)]
+        paths = [show_short(str(path)) for path in stuck.rows["path"].dropna().unique()]
         if paths:
-            evidence.append(
-                Evidence("inflight", f"of {', '.join(paths[:5])}", rows_of(requests, list(rows.index)))
-            )
-        waiting = _waiting(case, rows)
-        if waiting is not None:
-            evidence.append(waiting)
-        young = int((ages < grants / 2).sum())
+            evidence.append(Evidence("inflight", f"of {', '.join(paths[:5])}", labels))
+        waiting = _waiting(case, stuck)
+        evidence += [one for one in (waiting, _state(case, stuck.disk), _carries(case, stuck.disk)) if one]
         yield Finding(
             "stuck I/O",
             name,
-            0.95 if waiting is not None else 0.8,
+            0.8 if waiting is None else 0.85 if stuck.young else 0.95,
             tuple(evidence),
-            f"dump.inflight[dump.inflight.disk == {str(disk)!r}]",
-            device=str(disk),
-            against=(f"{young:,} of the requests are younger than {human_time(grants / 2)}: it may be slow.",)
-            if young
-            else (),
-            explains=frozenset({"hung task"}) if waiting is not None else frozenset(),
-            since=float(ages.max()),
+            f"dump.inflight[dump.inflight.disk == {stuck.disk!r}]",
+            device=stuck.disk,
+            against=(_slow(case, stuck),) if stuck.young else (),
+            explains=frozenset() if waiting is None else frozenset({"hung task"}),
+            since=stuck.oldest,
         )
-
-
-def _waiting(case: Case, requests: pd.DataFrame) -> Evidence | None:
-    """The threads that sleep for a disk: those that made its requests, and those that wait for pages in them."""
-    waits = case.waits
-    asleep = waits[waits["type"].isin(_FOR_DISKS) & (waits["state"] == "D")]
-    asleep = asleep[asleep["pid"].isin(requests["pid"].dropna()) | asleep["type"].isin(("folio", "jbd2"))]
-    if asleep.empty:
-        return None
-    names = say_several(
-        [say_thread(str(comm), int(pid)) for comm, pid in zip(asleep["comm"], asleep["pid"], strict=True)]
-    )
-    said = f"{names} {'sleeps' if len(asleep) == 1 else 'sleep'} until it answers"
-    return Evidence("waits", show_controls(said), rows_of(waits, list(asleep.index)))
 
 
 @rule
-def damaged_file_systems(case: Case) -> Iterator[Finding]:
-    """A file system that reports an error of its own is damaged, or what lies below it is."""
-    reports = case.reports
-    own = reports[reports["kind"] == "file system error"]
-    ended = case.end.report is not None and case.end.kind == "file system error"
-    named: dict[str, list[int]] = {}
-    for place, row in own.iterrows():
-        device = str(row["details"].get("device", "")) or str(row["title"])
-        named.setdefault(device, []).append(int(str(place)))
-    for device, places in named.items():
-        rows = own.loc[places]
-        if (
-            ended
-            and case.end.report is not None
-            and int(case.end.report["offset"]) in rows["offset"].tolist()
-        ):
+def suspended_volumes(case: Case) -> Iterator[Finding]:
+    """A volume of device-mapper that is suspended keeps all I/O until somebody resumes it."""
+    kept = case.inflight[case.inflight["state"] == "suspended"]
+    for disk, rows in kept.groupby("disk", sort=False):
+        mine = case.volumes[(case.volumes["disk"] == disk) & (case.volumes["state"] == "suspended")]
+        asleep = case.waits[(case.waits["state"] == "D") & case.waits["pid"].isin(rows["pid"].dropna())]
+        longest = seconds(asleep["since"].max())
+        if mine.empty or longest is None or longest < case.hung_after:
             continue
-        labels = [int(case.log.index[int(offset)]) for offset in rows["offset"]]
-        first = show_short(str(case.log.loc[labels[0], "text"]).splitlines()[0], 300)
+        name = mine["name"].iloc[0]
+        called = show_short(str(disk) if pd.isna(name) else f"{name} ({disk})")
         yield Finding(
-            "file system error",
-            show_controls(device),
+            "stuck I/O",
+            called,
             0.9,
-            (Evidence("log", first, tuple(labels[:100])),),
-            f"dump.log.loc[{labels[:20]}]",
-            device=device,
-            function=None if pd.isna(rows["function"].iloc[0]) else str(rows["function"].iloc[0]),
-            explains=frozenset({"panic"})
-            if f"({device})" in case.end.panic or f"device {device})" in case.end.panic
-            else frozenset(),
-            since=case.before_end(rows["timestamp"].iloc[0]),
+            (
+                Evidence("volumes", f"{called} is suspended", rows_of(mine, list(mine.index))),
+                Evidence(
+                    "inflight", f"it keeps {len(rows):,} requests back", rows_of(rows, list(rows.index))
+                ),
+                Evidence(
+                    "waits",
+                    show_controls(
+                        f"{say_rows(asleep)} waited for that, the longest for {human_time(longest)}"
+                    ),
+                    rows_of(asleep, list(asleep.index)),
+                ),
+            ),
+            f"dump.inflight[dump.inflight.disk == {str(disk)!r}]",
+            device=str(disk),
+            against=("Who suspended it, and why it was not resumed, is not known.",),
+            explains=frozenset({"hung task"}),
+            since=longest,
         )
+
+
+def _waiting(case: Case, stuck: Unanswered) -> Evidence | None:
+    """The threads that sleep for a disk, those that made its requests or wait for pages in them, and all behind."""
+    waits = case.waits
+    asleep = waits[waits["type"].isin(FOR_DISKS) & (waits["state"] == "D")]
+    # Who waits for a page or a journal does not say of which disk: it counts where it has done so for long.
+    long = asleep["since"].dt.total_seconds() >= granted(case)
+    mine = asleep["pid"].isin(stuck.rows["pid"].dropna()) | (long & (asleep["type"] != "request"))
+    asleep = asleep[mine]
+    if asleep.empty:
+        return None
+    said = f"{say_rows(asleep)} {'sleeps' if len(asleep) == 1 else 'sleep'} until it answers"
+    pids = asleep["pid"].astype(int).tolist()
+    more = case.chains.behind(pids) - set(pids)
+    if more:
+        said += f", and {len(more):,} more wait for {'that one' if len(asleep) == 1 else 'these'}"
+    return Evidence("waits", show_controls(said), rows_of(waits, list(asleep.index)))
+
+
+def _state(case: Case, disk: str) -> Evidence | None:
+    """What the driver says of a disk, where that is not the usual."""
+    rows = case.disks[(case.disks["name"] == disk) & case.disks["state"].notna()]
+    if rows.empty or rows["state"].iloc[0] in ("running", "live"):
+        return None
+    said = f"its driver calls it {show_short(str(rows['state'].iloc[0]))}"
+    return Evidence("disks", said, rows_of(rows, list(rows.index)))
+
+
+def _carries(case: Case, disk: str) -> Evidence | None:
+    """The volumes that lie on a disk."""
+    names = above(case, disk)
+    rows = case.volumes[case.volumes["disk"].isin(names)]
+    if rows.empty:
+        return None
+    called = [
+        str(one) if pd.isna(name) else f"{name} ({one})"
+        for one, name in zip(rows["disk"], rows["name"], strict=True)
+    ]
+    said = f"{', '.join(called[:5])} {'lies' if len(called) == 1 else 'lie'} on it"
+    return Evidence("volumes", show_controls(said), rows_of(rows, list(rows.index)))
+
+
+def _slow(case: Case, stuck: Unanswered) -> str:
+    verb = "is" if stuck.young == 1 else "are"
+    return f"{stuck.young:,} of the requests {verb} younger than {human_time(granted(case) / 2)}: it may be slow."

@@ -1,0 +1,177 @@
+"""CPUs that do not go on: for which lock they spin, and who kept RCU waiting where another CPU noticed it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from kernlab.escape import show_controls
+from kernlab.linux.whatis.threads import say_thread
+from kernlab.verdict.case import Case
+from kernlab.verdict.chains import LOCKUPS, SPINNING, lock_name, say_lock, say_rows
+from kernlab.verdict.finding import Evidence, Finding, rows_of
+from kernlab.verdict.registry import rule
+
+#: Culprits that are told at most.
+_MOST = 4
+# kernel/rcu/tree_stall.h: print_cpu_stall_info, rcu_print_task_stall, rcu_check_gp_kthread_starvation; tree_exp.h,
+# synchronize_rcu_expedited_wait: "{ 1-...D P123 }".
+_STALLED_CPU = re.compile(r"(?:rcu: )?\s*(?P<cpu>\d{1,5})-[^\s:]{3,5}: \(")
+_BLOCKED = re.compile(
+    r"(?:rcu: )?\s*Tasks blocked on level-\d{1,2} rcu_node \(CPUs [\d,-]+\):(?P<tasks>[^\n]*)"
+)
+_EXPEDITED = re.compile(r"[^\n]{0,80}detected expedited stalls on CPUs/tasks: \{(?P<names>[^}\n]*)")
+_STARVED = re.compile(
+    r"(?:rcu: )?(?P<name>rcu_\w{1,16}) kthread (?:timer wakeup didn't happen|starved) for \d+ jiffies"
+)
+#: Lines of a report that can name whom RCU waits for.
+_HEAD = 64
+#: What a CPU was doing when it was interrupted lies beneath these frames.
+_ABOVE = ("irq", "nmi", "exception")
+
+
+class Named(NamedTuple):
+    """Whom RCU waits for by a report: CPUs, threads that sleep within what they read; and the lines that say so."""
+
+    cpus: dict[int, int]
+    pids: dict[int, int]
+    starved: int | None
+
+
+def interrupted(case: Case, cpu: int) -> pd.DataFrame:
+    """The frames of what a CPU did beneath the tick or NMI that the machine died in; no rows where it was idle."""
+    rows = case.stack_of_cpu(cpu)
+    kinds = rows["kind"].astype(str).tolist()
+    place = next((at for at, kind in enumerate(kinds) if kind not in _ABOVE), len(kinds))
+    return rows.iloc[place:]
+
+
+def stalled(case: Case) -> Named:
+    """Whom RCU waits for by the end's report, each with the label of the line that names it."""
+    found = Named({}, {}, None)
+    report = case.end.report
+    if report is None or case.end.kind != "RCU stall":
+        return found
+    first = int(report["offset"])
+    for label, record in case.lines(first, min(int(report["end"]), first + _HEAD)):
+        for line in record.splitlines():
+            if one := _STALLED_CPU.match(line):
+                found.cpus.setdefault(int(one["cpu"]), label)
+            elif one := _BLOCKED.match(line):
+                for pid in re.findall(r"\bP(\d{1,8})\b", one["tasks"]):
+                    found.pids.setdefault(int(pid), label)
+            elif one := _EXPEDITED.match(line):
+                for cpu in re.findall(r"(?<!\S)(\d{1,5})-\S{3,5}", one["names"]):
+                    found.cpus.setdefault(int(cpu), label)
+                for pid in re.findall(r"\bP(\d{1,8})\b", one["names"]):
+                    found.pids.setdefault(int(pid), label)
+            elif _STARVED.match(line):
+                found = found._replace(starved=label)
+    return found
+
+
+@rule
+def rcu_waits_for(case: Case) -> Iterator[Finding]:
+    """A stall of RCU that one CPU noticed is the doing of the CPU or thread that its report names."""
+    named, report = stalled(case), case.end.report
+    if report is None:
+        return
+    own = None if pd.isna(report["pid"]) else int(report["pid"])
+    for cpu, label in list(named.cpus.items())[:_MOST]:
+        if cpu != case.end_cpu:
+            yield from _on_cpu(case, cpu, label)
+    for pid, label in list(named.pids.items())[:_MOST]:
+        if pid != own:
+            yield from _blocked(case, pid, label)
+
+
+def _on_cpu(case: Case, cpu: int, label: int) -> Iterator[Finding]:
+    said = Evidence("log", f"RCU waits for CPU {cpu}", (label,))
+    if not case.has_dump:
+        yield Finding(
+            "RCU stall", f"CPU {cpu}", 0.8, (said,), f"dump.log.loc[{label}:{label}]",
+            against=("What it did is only in a dump.",), explains=frozenset({"RCU stall"}),
+        )  # fmt: skip
+        return
+    rows = interrupted(case, cpu)
+    if rows.empty or rows["pid"].iloc[0] == 0:
+        return  # it idles, or its stack is not known: why it did not answer, nothing tells
+    kind, pid = str(rows["kind"].iloc[0]), int(rows["pid"].iloc[0])
+    thread = show_controls(say_thread(str(rows["comm"].iloc[0]), pid))
+    where = case.blamed(rows, "spin")
+    borrowed = kind == "softirq"
+    who = f"a softirq on CPU {cpu}" if borrowed else thread
+    shown = f"{who} is in {show_controls(where.function or 'a function of no name')}"
+    yield Finding(
+        "RCU stall",
+        who,
+        0.9 if where.function else 0.6,
+        (said, Evidence("stacks", shown, rows_of(rows, list(rows.index)))),
+        f"dump.stacks[dump.stacks.cpu == {cpu}]",
+        pid=None if borrowed else pid,
+        module=where.module,
+        function=where.function,
+        explains=frozenset({"RCU stall"}),
+    )
+
+
+def _blocked(case: Case, pid: int, label: int) -> Iterator[Finding]:
+    said = Evidence(
+        "log", f"RCU waits for thread {pid}, which was preempted or sleeps within what it reads", (label,)
+    )
+    task = case.tasks[case.tasks["pid"] == pid] if case.has_dump else None
+    if task is None or task.empty:
+        return
+    rows = case.stack_of(pid)
+    where = case.blamed(rows, "wait")
+    thread = show_controls(say_thread(str(task["comm"].iloc[0]), pid))
+    evidence = [said]
+    if where.function:
+        shown = f"{thread} is in {show_controls(where.function)}"
+        evidence.append(Evidence("stacks", shown, rows_of(rows, list(rows.index))))
+    yield Finding(
+        "RCU stall",
+        thread,
+        0.85,
+        tuple(evidence),
+        f"dump.stack({pid})",
+        pid=pid,
+        module=where.module,
+        function=where.function,
+        explains=frozenset({"RCU stall"}),
+    )
+
+
+@rule
+def spins_for(case: Case) -> Iterator[Finding]:
+    """A CPU that spun for a lock whose holder is not known did not go on because of that lock."""
+    if case.end.kind not in LOCKUPS or case.end_cpu is None:
+        return
+    waits = case.waits
+    rows = interrupted(case, case.end_cpu)
+    if rows.empty or rows["pid"].iloc[0] == 0:
+        return
+    mine = waits[
+        (waits["pid"] == rows["pid"].iloc[0]) & waits["type"].isin(SPINNING) & waits["holder_pid"].isna()
+    ]
+    mine = mine[(mine["object"].notna()) & ~mine["note"].str.contains("nobody holds it", na=False)]
+    if mine.empty:
+        return
+    first = mine.iloc[0]
+    every = waits[(waits["object"] == first["object"]) & waits["type"].isin(SPINNING)]
+    verb = "spin" if len(every) > 1 else "spins"
+    yield Finding(
+        "lock not released",
+        lock_name(first),
+        0.7,
+        (
+            Evidence("waits", show_controls(f"{say_rows(every)} {verb} for {say_lock(first)}"),
+                     rows_of(every, list(every.index))),
+        ),
+        f"dump.waits.loc[{[int(str(label)) for label in every.index[:20]]}]",
+        against=("A spinlock does not say who holds it, and no stack tells.",),
+        explains=LOCKUPS,
+    )  # fmt: skip
