@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -31,42 +30,12 @@ from kernlab.tables.system.info import info
 from kernlab.tables.system.log import log
 from kernlab.tables.system.modules import modules
 from kernlab.verdict.chains import Chains
+from kernlab.verdict.ending import TRAPS as TRAPS
+from kernlab.verdict.ending import End as End
+from kernlab.verdict.ending import end_of
 from kernlab.verdict.log_alone import lines_of
 
 Table = TypeVar("Table", bound=pd.DataFrame)
-
-#: What a processor's trap tells, after which panic_on_oops ends the machine (arch/x86/kernel/dumpstack.c, oops_end).
-TRAPS = frozenset(
-    {
-        "null dereference",
-        "bad pointer",
-        "general protection",
-        "stack overflow",
-        "invalid opcode",
-        "divide error",
-        "double fault",
-        "execute of data",
-        "processor exception",
-        "BUG",
-        "list corruption",
-        "bad user copy",
-    }
-)
-#: Lines that other CPUs may add behind the last report.
-_BEHIND = 20
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class End:
-    """How a machine came to its end, in its own words.
-
-    `kind` is one of `kernlab.oops.forms.KINDS`, or "stopped" where nothing panicked. `report` is the row of
-    `Case.reports` that it ended with, None where there is none; `panic` the panic's line, '' where nothing panicked.
-    """
-
-    kind: str
-    report: pd.Series[Any] | None
-    panic: str
 
 
 class Blamed(NamedTuple):
@@ -120,18 +89,8 @@ class Case:
 
     @cached_property
     def end(self) -> End:
-        """How it ended: by the report that a panic followed, by one that it did not outlive, else it was stopped."""
-        reports = self.reports
-        panics = [str(details["panic"]) if "panic" in details else "" for details in reports["details"]]
-        fatal = [place for place, said in enumerate(panics) if said or reports["kind"].iloc[place] == "panic"]
-        if fatal:
-            row = reports.iloc[fatal[-1]]
-            return End(str(row["kind"]), row, panics[fatal[-1]] or str(self.log["text"].iloc[row["offset"]]))
-        # With panic_on_oops the crash kernel is started from the trap, and no panic is logged (oops_end, crash_kexec).
-        died = not self.has_dump or not pd.isna(self.info["panic_cpu"])
-        if len(reports) and died and self._is_last(reports.iloc[-1]):
-            return End(str(reports["kind"].iloc[-1]), reports.iloc[-1], "")
-        return End("stopped", None, "")
+        """How the machine came to its end."""
+        return end_of(self)
 
     @property
     def end_cpu(self) -> int | None:
@@ -143,10 +102,6 @@ class Case:
         """Lines of the log by their places, `end` not with them: the label in the log's index, and the text."""
         own = self.log["text"].iloc[first:end].fillna("")
         return list(zip(own.index.tolist(), own.tolist(), strict=True))
-
-    def _is_last(self, report: pd.Series[Any]) -> bool:
-        """Is it of the CPU that started the crash kernel, with nothing said after it?"""
-        return report["kind"] in TRAPS and len(self.log) - int(report["end"]) <= _BEHIND
 
     @cached_property
     def tasks(self) -> pd.DataFrame:

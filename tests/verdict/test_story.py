@@ -95,7 +95,7 @@ def test_words_make_whole_sentences_whatever_is_known(finding: str) -> None:
 TOLD = {
     "io": r"crashed on purpose \(SysRq\).*asked for it.*SysRq.*High \(97%\).*Ask who triggered it",
     "oom": r"Out of memory: reporting \(\d+\) holds most.*had taken most.*holds 210\.\d MiB.*not who grew",
-    "flight": r"Out of memory: billing \(\d+\) holds most.*when batch-93 \(\d+\) asked.*holds 275\.\d MiB.*not who",
+    "flight": r"Out of memory: billing \(\d+\) holds most.*when no memory was left.*holds 275\.\d MiB.*not who",
     "hung": r"inventor.*inventory_thread of the module kernlab_story.*watchdog found.*inventory_lock.*stack",
     "deadlock": r"Deadlock: checkout and refund wait for each other.*32 s before.*import .*names its owner.*same",
     "lockup": r"count_up of the module kernlab_shop.*watchdog.*till_lock.*who maintains the module kernlab_shop",

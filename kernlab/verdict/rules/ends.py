@@ -1,7 +1,8 @@
-"""The end as the machine itself saw it: the report of its log that a panic followed, a panic of its own, or SysRq."""
+"""The end as the machine itself saw it: the report of its log that a panic followed, or a panic of its own."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from kernlab.linux.whatis.threads import say_thread
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import is_boilerplate, normal
 from kernlab.verdict.case import Blamed, Case
+from kernlab.verdict.ending import CRASHING, PANIC, names_of
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 
@@ -20,38 +22,111 @@ _STOOD = frozenset({"soft lockup", "hard lockup", "RCU stall", "stack overflow"}
 #: Ends that a tick or an NMI saw, whose own frames lie above what they interrupted.
 _SEEN = frozenset({"soft lockup", "hard lockup", "RCU stall"})
 _BORROWED = {"irq": "an interrupt", "softirq": "a softirq", "nmi": "an NMI"}
+#: Ends at which whoever is named was only there when the machine ran out of something.
+_BYSTANDER = {"OOM": "memory"}
+#: What turned a report into a panic (Documentation/admin-guide: sysctl/{kernel,vm}.rst, kernel-parameters.txt).
+_SETTINGS = (
+    (re.compile(r"hung_task: "), "kernel.hung_task_panic"),
+    (re.compile(r"soft ?lockup: "), "kernel.softlockup_panic"),
+    (re.compile(r"[Hh]ard (?:LOCKUP|lockup)"), "kernel.hardlockup_panic"),
+    (re.compile(r"RCU Stall"), "kernel.panic_on_rcu_stall"),
+    (re.compile(r".{0,60}?panic_on_warn"), "kernel.panic_on_warn"),
+    (re.compile(r".{0,60}?panic_on_taint"), "panic_on_taint"),
+    (re.compile(r"Fatal exception$"), "kernel.panic_on_oops"),
+    (re.compile(r"[Oo]ut of memory: [\w-]+ panic_on_oom"), "vm.panic_on_oom"),
+    (re.compile(r"\S+ \(device \S+\): panic forced"), "the mount option errors=panic"),
+)
 
 
 @rule
 def last_report(case: Case) -> Iterator[Finding]:
     """The report that the panic followed is what the machine died of, as far as its log tells."""
     end = case.end
-    if end.report is None:
+    if end.report is None or end.asked:
         return
     report = end.report
-    place, last = int(report["offset"]), max(int(report["end"]) - 1, int(report["offset"]))
-    labels = case.log.index
-    said = str(case.log["text"].iloc[place]).splitlines()[0]
-    evidence = [Evidence("log", show_controls(said), (int(labels[place]),))]
-    if end.panic and end.panic != said:
-        evidence.append(Evidence("log", show_controls(end.panic), (int(labels[last]),)))
+    first, last = end_lines(case) or (0, 0)
     borrowed = _borrowed(case, report)
+    evidence = [*end_evidence(case), *_settings(case)]
     if borrowed is not None:
         evidence.append(borrowed)
-    blamed = _blamed(report)
+    blamed = _blamed(case, report)
+    # Of a panic's line alone, kind and thread are the watchdog's.
+    messenger = end.kind not in ("panic", str(report["kind"]))
+    bystander = _BYSTANDER.get(end.kind) or (end.panic.removeprefix(f"{PANIC}: ") if messenger else None)
+    subject = _subject(report) if borrowed is None else borrowed.says.partition(" ran")[0]
+    innocent = borrowed is not None or bystander is not None or pd.isna(report["pid"])
+    against = [f"The report is not whole: {report['why']}."] if report["corrupted"] else []
+    alone = not case.has_dump and not end.panic
+    if alone:
+        against.append("No panic is in the log: the machine may have gone on.")
     yield Finding(
         end.kind,
-        _subject(report) if borrowed is None else borrowed.says.partition(" ran")[0],
-        0.9 if report["corrupted"] else 0.97,
+        subject if bystander is None else show_controls(bystander),
+        0.8 if alone else 0.9 if report["corrupted"] else 0.97,
         tuple(evidence),
-        f"dump.log.iloc[{place}:{last + 1}]",
-        pid=None if pd.isna(report["pid"]) or borrowed is not None else int(report["pid"]),
-        module=blamed.module,
-        function=blamed.function,
-        against=(f"The report is not whole: {report['why']}.",) if report["corrupted"] else (),
+        f"dump.log.iloc[{first}:{last}]",
+        pid=None if innocent else int(report["pid"]),
+        module=None if bystander else blamed.module,
+        function=None if bystander else blamed.function,
+        against=tuple(against),
         since=case.before_end(report["timestamp"]),
         role="end",
     )
+
+
+@rule
+def end_of_stacks(case: Case) -> Iterator[Finding]:
+    """Where the log does not tell the end, the stack of the CPU that died does, or that it died at all."""
+    end = case.end
+    if end.report is not None or end.asked:
+        return
+    rows = case.stack_of_cpu(end.cpu) if end.cpu is not None else case.stacks.iloc[:0]
+    where = "a CPU" if end.cpu is None else f"CPU {end.cpu}"
+    evidence = [Evidence("info", f"{where} started the crash kernel", ("panic_cpu",))]
+    if len(rows):
+        said = f"its stack is that of {_article(end.kind)}" if end.kind != "panic" else "its stack"
+        evidence.append(Evidence("stacks", said, rows_of(rows, list(rows.index))))
+    yield Finding(
+        end.kind,
+        _BYSTANDER.get(end.kind, where),
+        0.8 if end.kind != "panic" else 0.45,
+        tuple(evidence),
+        "dump.log.tail(40)" if end.cpu is None else f"dump.stacks[dump.stacks.cpu == {end.cpu}]",
+        against=("The log does not tell how it ended.",),
+        role="end",
+    )
+
+
+def end_lines(case: Case) -> tuple[int, int] | None:
+    """The places of the lines of the report that the machine ended with: the first, and the one behind the last."""
+    report = case.end.report
+    if report is None:
+        return None
+    return int(report["offset"]), max(int(report["end"]), int(report["offset"]) + 1)
+
+
+def end_evidence(case: Case) -> Iterator[Evidence]:
+    """The first line of the report that the machine ended with, and the panic's."""
+    lines = end_lines(case)
+    if lines is None:
+        return
+    labels, panic = case.log.index, case.end.panic
+    said = str(case.log["text"].iloc[lines[0]]).splitlines()[0]
+    yield Evidence("log", show_controls(said), (int(labels[lines[0]]),))
+    if panic and panic != said:
+        own = [label for label, line in case.lines(*lines) if panic in line]
+        yield Evidence("log", show_controls(panic), (int((own or [labels[lines[1] - 1]])[-1]),))
+
+
+def _settings(case: Case) -> Iterator[Evidence]:
+    """What turned the report into a panic, where the panic's own words say so."""
+    reason = case.end.panic.removeprefix(PANIC).lstrip(":, ")
+    for words, setting in _SETTINGS:
+        if words.match(reason):
+            label = next(reversed([each.rows for each in end_evidence(case)]))
+            yield Evidence("log", f"it was set to stop then: {setting}", label)
+            return
 
 
 def _subject(report: pd.Series[Any]) -> str:
@@ -62,12 +137,19 @@ def _subject(report: pd.Series[Any]) -> str:
     return show_controls(say_thread(comm, "?" if pd.isna(report["pid"]) else int(report["pid"])))
 
 
-def _blamed(report: pd.Series[Any]) -> Blamed:
+def _blamed(case: Case, report: pd.Series[Any]) -> Blamed:
     """The function and the module that the report is about."""
     at = frame_of(str(report["details"].get("at", ""))) if report["kind"] in _STOOD else None
     if at is not None and not is_boilerplate(normal(at.name)):
         return Blamed(normal(at.name), at.module or None)
-    return Blamed(_text(report["function"]), _text(report["module"]))
+    told = Blamed(_text(report["function"]), _text(report["module"]))
+    # A panic within an oops prints no stack (kernel/panic.c, vpanic): the dump has it.
+    silent = told.function is None and report["kind"] == "panic" and not report["frames"]
+    if silent and case.has_dump and not pd.isna(case.info["panic_cpu"]):
+        rows = case.stack_of_cpu(int(case.info["panic_cpu"]))
+        crash = [place for place, name in enumerate(names_of(rows)) if name in CRASHING]
+        return case.blamed(rows.iloc[crash[-1] + 1 if crash else 0 :], "report")
+    return told
 
 
 def _borrowed(case: Case, report: pd.Series[Any]) -> Evidence | None:
@@ -87,6 +169,10 @@ def _borrowed(case: Case, report: pd.Series[Any]) -> Evidence | None:
     below = "" if comm is None else f" on top of {_subject(report)}"
     said = f"{what} on CPU {int(report['cpu'])} ran{below}, which it interrupted"
     return Evidence("stacks", show_controls(said), rows_of(rows, list(chosen)))
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeioOR' else 'a'} {kind}"
 
 
 def _text(value: object) -> str | None:

@@ -43,6 +43,13 @@ WORDS = {
             "Look at what was to be mounted (root= on the command line), and whether the driver of that disk is there.",
         ),
     ),
+    "no init": Word(
+        "The machine could not start: no first process",
+        "it found no program that could be its first process[: {subject}]",
+        (
+            "Look at what is to be started (init= on the command line), and whether it is on the root file system.",
+        ),
+    ),
     "NMI": Word(
         "The machine was stopped from outside (NMI)",
         "it was sent an interrupt that cannot be put off (an NMI), as a person, a host or a watchdog does",

@@ -1,0 +1,161 @@
+"""A log's reports and the stacks of its CPUs in, how the machine came to its end out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from kernlab.errors import KernlabError
+from kernlab.oops.frames import frame_of
+from kernlab.oops.functions import normal
+
+if TYPE_CHECKING:
+    from kernlab.verdict.case import Case
+
+#: What a processor's trap tells, after which panic_on_oops ends the machine (arch/x86/kernel/dumpstack.c, oops_end).
+TRAPS = frozenset(
+    {
+        "null dereference",
+        "bad pointer",
+        "general protection",
+        "stack overflow",
+        "invalid opcode",
+        "divide error",
+        "double fault",
+        "execute of data",
+        "processor exception",
+        "BUG",
+        "list corruption",
+        "bad user copy",
+    }
+)
+#: Ends that somebody asked for: nothing went wrong then, but it may have been asked for because something had before.
+ASKED = frozenset({"sysrq", "NMI", "stopped"})
+
+PANIC = "Kernel panic - not syncing"
+#: Lines that other CPUs may add behind the last report.
+_BEHIND = 20
+#: What says why, where a panic's line is all there is (kernel/{hung_task,watchdog,panic}.c, kernel/rcu/tree_stall.h,
+#: mm/oom_kill.c, kernel/workqueue.c).
+_WORDS = (
+    (re.compile(r"hung_task: "), "hung task"),
+    (re.compile(r"soft ?lockup: "), "soft lockup"),
+    (re.compile(r"[Hh]ard (?:LOCKUP|lockup)"), "hard lockup"),
+    (re.compile(r"RCU Stall"), "RCU stall"),
+    (re.compile(r"[Ww]orkqueue: "), "workqueue stall"),
+    (re.compile(r"sysrq triggered crash"), "sysrq"),
+)
+#: arch/x86/kernel/nmi.c, unknown_nmi_error; drivers/watchdog/hpwdt.c, hpwdt_pretimeout.
+_UNKNOWN_NMI = "NMI received for unknown reason"
+_NMI = re.compile(r"NMI: Not continuing|(?:hpwdt: )?An NMI occurred")
+#: What ends a machine, as a stack shows it (kernel/{panic,crash_core,kexec_core}.c, arch/x86/kernel/dumpstack.c).
+CRASHING = frozenset({"panic", "vpanic", "nmi_panic", "__crash_kexec", "crash_kexec", "oops_end", "die"})
+#: What calls that, and what it means.
+_CALLERS = {
+    "sysrq_handle_crash": "sysrq",
+    "check_hung_uninterruptible_tasks": "hung task",
+    "watchdog_timer_fn": "soft lockup",
+    "watchdog_overflow_callback": "hard lockup",
+    "watchdog_hardlockup_check": "hard lockup",
+    "panic_on_rcu_stall": "RCU stall",
+    "rcu_sched_clock_irq": "RCU stall",
+    "wq_watchdog_timer_fn": "workqueue stall",
+    "out_of_memory": "OOM",
+    "unknown_nmi_error": "NMI",
+    "exc_general_protection": "general protection",
+    "exc_divide_error": "divide error",
+    "exc_double_fault": "double fault",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class End:
+    """How a machine came to its end.
+
+    `kind` is one of `kernlab.oops.forms.KINDS`, "NMI" where one was sent to stop the machine, or "stopped" where
+    nothing panicked. `report` is the row of `Case.reports` that it ended with, None where the log has none; `panic` the
+    panic's line, '' where nothing panicked. `cpu` is the CPU whose stack tells it, where the log does not.
+    """
+
+    kind: str
+    report: pd.Series[Any] | None
+    panic: str
+    cpu: int | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Did somebody ask for it, a person or a host?"""
+        return self.kind in ASKED
+
+
+def end_of(case: Case) -> End:
+    """By the report that a panic followed, by one that it did not outlive, by the stack of the CPU that died; else it
+    was stopped."""
+    reports = case.reports
+    panics = [_panic(case, row) for _, row in reports.iterrows()]
+    fatal = [place for place, said in enumerate(panics) if said]
+    if fatal:
+        row = reports.iloc[fatal[-1]]
+        return End(_kind(case, row, panics[fatal[-1]]), row, panics[fatal[-1]])
+    # With panic_on_oops the crash kernel is started from the trap, and no panic is logged (oops_end, crash_kexec).
+    died = not case.has_dump or not pd.isna(case.info["panic_cpu"])
+    if len(reports) and died and _is_last(case, reports.iloc[-1]):
+        row = reports.iloc[-1]
+        return End(_kind(case, row, ""), row, "")
+    return _of_stacks(case) if case.has_dump else End("stopped", None, "")
+
+
+def _panic(case: Case, report: pd.Series[Any]) -> str:
+    """The line of the panic that followed from a report, or that it is; '' where it did not end the machine."""
+    if "panic" in report["details"]:
+        return str(report["details"]["panic"])
+    # A record may have lines of its own.
+    said = str(case.log["text"].iloc[int(report["offset"])])
+    return next((line for line in said.split("\n") if line.startswith(PANIC)), "")
+
+
+def _kind(case: Case, report: pd.Series[Any], panic: str) -> str:
+    """What ended it: a report's kind, unless the report is only the means by which somebody ended it."""
+    reason = panic.removeprefix(PANIC).lstrip(":, ")
+    # Before 5.0 SysRq c wrote through a NULL pointer (drivers/tty/sysrq.c, sysrq_handle_crash).
+    if report["function"] == "sysrq_handle_crash":
+        return "sysrq"
+    if _NMI.match(reason):
+        first = max(int(report["offset"]) - _BEHIND, 0)
+        lines = [line for _, line in case.lines(first, int(report["end"]))]
+        if "An NMI occurred" in reason or any(_UNKNOWN_NMI in line for line in lines):
+            return "NMI"
+    if report["kind"] == "panic":
+        return next((kind for words, kind in _WORDS if words.match(reason)), "panic")
+    return str(report["kind"])
+
+
+def _is_last(case: Case, report: pd.Series[Any]) -> bool:
+    """Is it of the CPU that started the crash kernel, with nothing said after it?"""
+    return report["kind"] in TRAPS and len(case.log) - int(report["end"]) <= _BEHIND
+
+
+def _of_stacks(case: Case) -> End:
+    """What the stack of the CPU that died tells, where the log does not."""
+    try:
+        stacks = case.stacks
+    except KernlabError:
+        return End("panic" if not pd.isna(case.info["panic_cpu"]) else "stopped", None, "")
+    for cpu in stacks["cpu"].dropna().unique():
+        rows = stacks[(stacks["cpu"] == cpu) & stacks["reliable"] & stacks["symbol"].notna()]
+        names = names_of(rows)
+        crash = next((place for place, name in enumerate(names) if name in CRASHING), None)
+        if crash is not None:
+            kind = next((_CALLERS[name] for name in names[crash:] if name in _CALLERS), "panic")
+            return End(kind, None, "", int(cpu))
+    if pd.isna(case.info["panic_cpu"]):
+        return End("stopped", None, "")
+    return End("panic", None, "", int(case.info["panic_cpu"]))
+
+
+def names_of(frames: pd.DataFrame) -> list[str]:
+    """The functions of rows of `stacks`, as all releases call them; '' where a row has none."""
+    return [normal(one.name) if (one := frame_of(text)) else "" for text in frames["symbol"].fillna("")]

@@ -1,0 +1,313 @@
+"""How a machine came to its end: what its log says, what its stacks say, and who asked for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from support.captures import captures
+from verdict.cases import found_by, made_case
+
+import kernlab
+from kernlab.verdict.case import Case
+from kernlab.verdict.finding import Finding
+from kernlab.verdict.rules.asked import sent_nmi, stopped, sysrq
+from kernlab.verdict.rules.ends import end_of_stacks, last_report
+from kernlab.verdict.rules.panics import init_died, nothing_to_start_from
+
+ENDS = (last_report, end_of_stacks, sysrq, sent_nmi, stopped)
+SYSRQ = """\
+[  100.000000][  T812] sysrq: Trigger a crash
+[  100.000100][  T812] Kernel panic - not syncing: sysrq triggered crash
+[  100.000200][  T812] CPU: 1 UID: 0 PID: 812 Comm: bash Not tainted 6.12.9-test #1
+"""
+
+
+def stack(*symbols: str, pid: int = 812, cpu: int = 1, kind: str = "task") -> list[dict[str, object]]:
+    """Rows of `stacks`, the innermost first."""
+    return [
+        {"pid": pid, "frame": place, "symbol": symbol, "kind": kind, "reliable": True, "cpu": cpu}
+        for place, symbol in enumerate(symbols)
+    ]
+
+
+def the_end(case: Case) -> Finding:
+    """The one row of the end."""
+    (found,) = found_by(case, *ENDS)
+    assert found.role == "end"
+    return found
+
+
+def said(finding: Finding) -> str:
+    return "\n".join(one.says for one in finding.evidence)
+
+
+@pytest.mark.parametrize("name", ["panic", "io", "debian-6.1"])
+def test_sysrq_of_a_sample(name: str) -> None:
+    """A story's init writes c to /proc/sysrq-trigger: it is the end, and nothing led to it."""
+    with kernlab.open(kernlab.sample(name)) as dump:
+        case = Case(dump.kernel)
+        found = the_end(case)
+        assert (found.finding, found.pid, found.subject) == ("sysrq", 1, "init (1)")
+        assert found.confidence >= 0.95
+        row = next(one for one in found.evidence if one.table == "stacks").rows[0]
+        assert case.stacks.loc[row, "symbol"].startswith("write_sysrq_trigger+")
+        assert "child of" not in said(found)
+
+
+@pytest.mark.in_turn
+def test_sysrq_of_a_whole_dump(dump: Any) -> None:
+    """On each kernel."""
+    found = the_end(Case(dump.kernel))
+    assert (found.finding, found.pid) == ("sysrq", 1)
+    assert "it wrote c to /proc/sysrq-trigger" in said(found)
+
+
+def test_whose_child_wrote_to_sysrq() -> None:
+    """A shell of a login; process 1 and the kernel tell nothing."""
+    family = (
+        (1, 0, "init"),
+        (0, 0, "swapper/0"),
+        (700, 1, "sshd"),
+        (800, 700, "login\x1b[31m"),
+        (812, 800, "bash"),
+    )
+    tasks = [{"pid": pid, "ppid": ppid, "comm": comm} for pid, ppid, comm in family]
+    rows = stack("panic+0x1/0x2", "sysrq_handle_crash+0x1/0x2", "write_sysrq_trigger+0x24/0x40")
+    found = the_end(made_case(SYSRQ, stacks=rows, tasks=tasks))
+    assert (found.subject, found.pid) == ("bash (812)", 812)
+    assert "it is a child of login␛[31m (800), of sshd (700)" in said(found)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "who"),
+    [("sysrq_filter+0x1/0x2", "the keyboard"), ("uart_handle_break+0x1/0x2", "a serial console")],
+)
+def test_sysrq_by_an_interrupt_is_not_the_thread_beneath(symbol: str, who: str) -> None:
+    """The thread that it interrupted asked for nothing."""
+    rows = stack("panic+0x1/0x2", "sysrq_handle_crash+0x1/0x2", symbol, kind="irq") + stack(
+        "billing_run+0x1/0x2"
+    )
+    found = the_end(made_case(SYSRQ, stacks=rows))
+    assert (found.subject, found.pid) == (who, None)
+
+
+def test_sysrq_before_5_0_is_no_null_dereference() -> None:
+    """It wrote through a NULL pointer on purpose (drivers/tty/sysrq.c before 8341f2f222d7)."""
+    log = """\
+[  100.000000] SysRq : Trigger a crash
+[  100.000010] BUG: unable to handle kernel NULL pointer dereference at 0000000000000000
+[  100.000020] Oops: 0002 [#1] SMP
+[  100.000030] CPU: 0 PID: 812 Comm: bash Not tainted 4.19.0-test #1
+[  100.000040] RIP: 0010:sysrq_handle_crash+0x12/0x20
+[  100.000050] Call Trace:
+[  100.000060]  __handle_sysrq+0x9f/0x160
+[  100.000070]  write_sysrq_trigger+0x2b/0x30
+[  100.000080] Kernel panic - not syncing: Fatal exception
+"""
+    found = the_end(made_case(log))
+    assert (found.finding, found.subject) == ("sysrq", "bash (812)")
+
+
+def test_an_nmi_that_was_sent() -> None:
+    """As `virsh inject-nmi` with unknown_nmi_panic: no hardware error."""
+    log = """\
+[  100.000000] Uhhuh. NMI received for unknown reason 30 on CPU 0.
+[  100.000010] Kernel panic - not syncing: NMI: Not continuing
+[  100.000020] CPU: 0 PID: 0 Comm: swapper/0 Not tainted 6.1.0-test #1
+"""
+    found = the_end(made_case(log))
+    assert (found.finding, found.pid, bool(found.against)) == ("NMI", None, True)
+
+
+def test_an_nmi_for_which_the_kernel_knows_a_reason() -> None:
+    """That is hardware (arch/x86/kernel/nmi.c, pci_serr_error)."""
+    log = """\
+[  100.000000] NMI: PCI system error (SERR) for reason a1 on CPU 0.
+[  100.000010] Kernel panic - not syncing: NMI: Not continuing
+"""
+    assert the_end(made_case(log)).finding == "hardware error"
+
+
+@pytest.mark.parametrize(
+    ("panic", "kind", "setting"),
+    [
+        ("hung_task: blocked tasks", "hung task", "kernel.hung_task_panic"),
+        ("softlockup: hung tasks", "soft lockup", "kernel.softlockup_panic"),
+        ("RCU Stall", "RCU stall", "kernel.panic_on_rcu_stall"),
+        ("Hard LOCKUP", "hard lockup", "kernel.hardlockup_panic"),
+    ],
+)
+def test_a_watchdogs_panic_without_its_report(panic: str, kind: str, setting: str) -> None:
+    """The thread of the panic's stack is the watchdog's: it is named nowhere."""
+    log = f"""\
+[  100.000000] Kernel panic - not syncing: {panic}
+[  100.000010] CPU: 0 PID: 33 Comm: khungtaskd Not tainted 6.1.0-test #1
+[  100.000020] Call Trace:
+[  100.000030]  panic+0x1/0x2
+[  100.000040]  watchdog+0x3/0x4
+"""
+    found = the_end(made_case(log))
+    assert (found.finding, found.pid, found.function) == (kind, None, None)
+    assert "khungtaskd" not in found.subject
+    assert f"it was set to stop then: {setting}" in said(found)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "kind"),
+    [
+        (("__crash_kexec+0x1/0x2", "panic+0x1/0x2", "check_hung_uninterruptible_tasks+0x1/0x2"), "hung task"),
+        (("__crash_kexec+0x1/0x2", "panic+0x1/0x2", "sysrq_handle_crash+0x1/0x2"), "sysrq"),
+        (("crash_kexec+0x1/0x2", "oops_end+0x1/0x2", "exc_general_protection+0x1/0x2"), "general protection"),
+    ],
+)
+def test_the_log_is_lost_but_the_stack_tells(symbols: tuple[str, ...], kind: str) -> None:
+    """The stack of who died is as good; that the log does not tell speaks against it."""
+    found = the_end(made_case("", info={"panic_cpu": 1}, stacks=stack(*symbols)))
+    assert (found.finding, bool(found.against), found.confidence >= 0.8) == (kind, True, True)
+
+
+def test_nothing_tells_how_it_ended() -> None:
+    """A CPU started the crash kernel, and that is all: a hint."""
+    case = made_case("[    1.000000] Linux", info={"panic_cpu": 1}, stacks=stack("billing_run+0x1/0x2"))
+    found = the_end(case)
+    assert (found.finding, found.function) == ("panic", None)
+    assert found.confidence < 0.5
+
+
+def test_a_frame_that_is_not_sure_tells_nothing() -> None:
+    """What lies on a stack may be of a call that has long returned."""
+    rows = [
+        row | {"reliable": False}
+        for row in stack("panic+0x1/0x2", "check_hung_uninterruptible_tasks+0x1/0x2")
+    ]
+    assert made_case("", stacks=rows).end.kind == "stopped"
+
+
+def test_an_image_of_a_machine_that_ran() -> None:
+    """Nothing panicked: it did not die, whatever was in its log before."""
+    log = """\
+[   50.000000] WARNING: CPU: 0 PID: 7 at drivers/shop.c:12 shop_check+0x1/0x2
+[   50.000010] CPU: 0 PID: 7 Comm: shop Not tainted 6.1.0-test #1
+[   50.000020] RIP: 0010:shop_check+0x1/0x2
+[   50.000030] ---[ end trace 0000000000000000 ]---
+"""
+    found = the_end(made_case(log, info={"crash_time_source": "the kernel's clock at its last tick"}))
+    assert (found.finding, found.confidence >= 0.8, found.against) == ("stopped", True, ())
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [{"crash_time_source": "the kernel's note at the panic"}, {}],
+    ids=["a panic was noted", "the log is empty"],
+)
+def test_what_speaks_against_that_it_ran(lost: dict[str, object]) -> None:
+    """Less than a hint is left."""
+    case = made_case("[    1.000000] Linux" if lost else "", info=lost)
+    found = the_end(case)
+    assert found.finding == "stopped"
+    assert found.against
+    assert found.confidence < 0.5
+
+
+def test_an_oops_at_the_end_of_a_log_alone() -> None:
+    """Nobody says that it was the end."""
+    log = """\
+[   12.000000] BUG: kernel NULL pointer dereference, address: 0000000000000010
+[   12.000001] Oops: Oops: 0002 [#1] SMP
+[   12.000002] CPU: 1 UID: 0 PID: 77 Comm: billing Tainted: G  OE  6.12.1 #1
+[   12.000003] RIP: 0010:shop_check+0x1c/0x30 [shop]
+[   12.000004] Call Trace:
+[   12.000005]  shop_write+0x5e/0xe0 [shop]
+"""
+    found = the_end(Case(None, log))
+    assert (found.finding, found.module, found.confidence) == ("null dereference", "shop", 0.8)
+    assert found.against == ("No panic is in the log: the machine may have gone on.",)
+    died = the_end(Case(None, f"{log}[   12.1] Kernel panic - not syncing: Fatal exception\n"))
+    assert died.against == ()
+    assert died.confidence > 0.95
+
+
+def test_out_of_memory_names_nobody() -> None:
+    """Who asked last is chance."""
+    log = """\
+[   12.000000] ledger invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+[   12.000001] CPU: 1 PID: 77 Comm: ledger Not tainted 6.12.1 #1
+[   12.000002] Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled
+"""
+    found = the_end(made_case(log))
+    assert (found.finding, found.subject, found.pid) == ("OOM", "memory", None)
+    assert "vm.panic_on_oom" in said(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [
+        ("0x0000000b", "signal 11 (SIGSEGV) ended it"),
+        ("0x0000008b", "signal 11 (SIGSEGV) ended it"),
+        ("0x00000100", "it ended by itself, with exit status 1"),
+        ("0x0000007f", "signal 127 ended it"),
+    ],
+)
+def test_how_init_died(code: str, how: str) -> None:
+    """Its exit code is as wait() gives it."""
+    log = f"""\
+[   12.000000] traps: systemd[1] general protection fault ip:7f00 sp:7ffc error:0 in libc.so.6[7f0000000000+100000]
+[   12.000001] Kernel panic - not syncing: Attempted to kill init! exitcode={code}
+[   12.000002] CPU: 1 PID: 1 Comm: systemd Not tainted 6.12.1 #1
+"""
+    case = made_case(log)
+    (found,) = found_by(case, init_died)
+    assert (found.finding, found.subject, found.pid) == ("init died", "systemd (1)", 1)
+    assert how in said(found)
+    assert "general protection" in said(found)
+    assert case.end.kind in found.explains
+
+
+def test_no_root_file_system() -> None:
+    """What was to be mounted is the device."""
+    log = """\
+[    1.000000] VFS: Cannot open root device "sda9" or unknown-block(0,0): error -6
+[    1.000001] Please append a correct "root=" boot option; here are the available partitions:
+[    1.000002] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)
+"""
+    (found,) = found_by(made_case(log), nothing_to_start_from)
+    assert (found.finding, found.device) == ("no root", "sda9")
+    log = (
+        "[    1.0] Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.\n"
+    )
+    (found,) = found_by(made_case(log), nothing_to_start_from)
+    assert (found.finding, found.device) == ("no init", None)
+
+
+def test_panics_of_others_are_neither() -> None:
+    """A driver's own words are the driver's."""
+    case = made_case("[    1.0] Kernel panic - not syncing: shop: Attempted to kill init!\n")
+    assert found_by(case, init_died, nothing_to_start_from) == []
+    assert the_end(case).finding == "panic"
+
+
+def test_the_driver_that_panicked() -> None:
+    """A capture of the lab: its module panics of its own will."""
+    folders = captures("fault-deliberate-*")
+    if not folders:
+        pytest.skip("no capture fault-deliberate-*: KERNLAB_LAB_CAPTURES names where they are")
+    with kernlab.open(folders[0] / "vmcore") as dump:
+        found = the_end(Case(dump.kernel))
+    assert (found.finding, found.module, found.function) == ("panic", "kernlab_mill", "mill_stop")
+
+
+def test_the_panic_of_an_oops_prints_no_stack() -> None:
+    """The dump has it: the first function above panic() is who called it."""
+    log = "[   12.0] Kernel panic - not syncing: shop: closed\n"
+    rows = stack("__crash_kexec+0x1/0x2", "vpanic+0x1/0x2", "panic+0x1/0x2", "shop_close+0x1/0x2 [shop]")
+    found = the_end(made_case(log, info={"panic_cpu": 1}, stacks=rows))
+    assert (found.module, found.function) == ("shop", "shop_close")
+
+
+def test_every_end_has_a_kind_that_is_known() -> None:
+    """What explains an end names it by this word."""
+    assert pd.isna(made_case("").info["panic_cpu"])
+    assert made_case("").end.asked
+    assert not made_case("[    1.0] Kernel panic - not syncing: shop\n").end.asked
