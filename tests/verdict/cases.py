@@ -44,7 +44,7 @@ def _contract() -> dict[str, dict[str, str]]:
 
 def made_table(name: str, rows: Rows = ()) -> pd.DataFrame:
     """A table of the contract, `log` or `waits`, of some rows; columns that these do not have are missing values."""
-    given = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    given = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), dtype=object)
     strange = [column for column in given.columns if column not in _contract()[name]]
     assert not strange, f"{name} has no columns {strange}"
     columns = {}

@@ -25,8 +25,9 @@ def noticed_at(case: Case, findings: list[Finding]) -> list[Finding]:
     """Whom a watchdog named is not who is to blame where a likely cause lies elsewhere: it was noticed there."""
     if case.end.kind not in _NOTICED:
         return findings
+    findings = [_only(case, each) for each in findings]
     causes = [each for each in findings if case.end.kind in each.explains and each.confidence >= _LIKELY]
-    return [_noticed(case, each, causes) if each.role == "end" else _only(case, each) for each in findings]
+    return [_noticed(case, each, causes) if each.role == "end" else each for each in findings]
 
 
 def _noticed(case: Case, end: Finding, causes: list[Finding]) -> Finding:
@@ -101,10 +102,17 @@ def _only(case: Case, finding: Finding) -> Finding:
         return finding
     named = reported_hung(case)
     touched = _touched(case, finding)
-    if not named or not touched or named & touched:
+    if not named or not touched or named & touched or _silenced(case):
         return finding
     why = "None of the threads that were reported as hung waits for it."
     return dataclasses.replace(finding.doubted(why, 0.6), explains=finding.explains - {"hung task"})
+
+
+def _silenced(case: Case) -> bool:
+    """Whether the detector had told as many as it may (kernel/hung_task.c, hung_task_warnings): more may hang."""
+    return bool(
+        case.log["text"].str.contains("Future hung task reports are suppressed", regex=False, na=False).any()
+    )
 
 
 def _touched(case: Case, finding: Finding) -> set[int]:

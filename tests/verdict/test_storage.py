@@ -1,0 +1,224 @@
+"""Disks that do not answer, file systems that are damaged, network queues that stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from verdict.cases import found_by, made_case, verdict_of
+
+import kernlab
+from kernlab.verdict.case import Case
+from kernlab.verdict.rules.ends import last_report
+from kernlab.verdict.rules.filesystems import damaged_file_systems, failed_requests
+from kernlab.verdict.rules.holders import kept_locks, locks_of_nobody
+from kernlab.verdict.rules.network import stuck_queues
+from kernlab.verdict.rules.storage import stuck_requests, suspended_volumes
+
+DISKS = (last_report, stuck_requests, suspended_volumes, kept_locks, locks_of_nobody)
+HUNG = """\
+[  500.000000] INFO: task sync:12 blocked for more than 120 seconds.
+[  500.000001] task:sync            state:D stack:0     pid:12    tgid:12    ppid:1      flags:0x00000002
+[  500.000002] Call Trace:
+[  500.000004]  schedule+0x27/0xc0
+[  500.000005]  folio_wait_writeback+0x2b/0x80
+[  500.000007] Kernel panic - not syncing: hung_task: blocked tasks
+"""
+
+
+def request(disk: str, seconds: float, op: str = "READ", **more: object) -> dict[str, object]:
+    """A request that a driver has."""
+    return {
+        "disk": disk, "partition": disk, "state": "driver", "op": op, "age": f"{seconds}s", "driver_age": f"{seconds}s",
+    } | more  # fmt: skip
+
+
+def sleeper(pid: int, seconds: float, kind: str = "request", **more: object) -> dict[str, object]:
+    """A thread that sleeps for a disk."""
+    row = {
+        "pid": pid,
+        "comm": f"reader-{pid}",
+        "state": "D",
+        "type": kind,
+        "since": f"{seconds}s",
+        "note": "",
+    }
+    return row | more
+
+
+def test_a_disk_that_is_only_busy_is_nothing(sample: Callable[[str], Case]) -> None:
+    """Each disk of the sample `io` has requests, none of them old."""
+    case = sample("io")
+    assert (case.inflight["state"] == "driver").any()
+    assert not found_by(case, stuck_requests, suspended_volumes, kept_locks, locks_of_nobody)
+
+
+def test_a_disk_that_does_not_answer_is_the_cause() -> None:
+    """Who waits for it, and for them, is evidence; a lock that such a thread has is no cause of its own."""
+    waits = [
+        sleeper(11, 300, name="request 3 of sda"),
+        sleeper(12, 290, "folio", name="page 0 of /shop/day.log"),
+        sleeper(
+            13,
+            280,
+            "mutex",
+            name="shop_lock",
+            object=0xFFFF888000001000,
+            holder_pid=11,
+            holder_comm="reader-11",
+        ),
+    ]
+    requests = [request("sda", 300, pid=11, path="/shop/catalog.db"), request("sda", 290, "WRITE")]
+    found = verdict_of(made_case(HUNG, waits=waits, inflight=requests), *DISKS)
+    assert [(each.finding, each.subject, each.role) for each in found] == [
+        ("stuck I/O", "sda", "cause"),
+        ("hung task", "a thread that could not go on", "end"),
+    ]
+    assert (found[0].device, found[0].since, found[0].against) == ("sda", 300.0, ())
+    assert found[0].confidence >= 0.9
+    says = [one.says for one in found[0].evidence]
+    assert says[0] == "a read, the oldest of 2 requests, is out to sda for 5 min 0 s"
+    assert "of /shop/catalog.db" in says
+    assert any("1 more wait" in one for one in says)
+
+
+def test_of_stacked_disks_the_lowest_one_is_told() -> None:
+    """A volume and a loop device wait for the disk below them, of whose partition and file they are made."""
+    disks = [{"name": "sda"}, {"name": "sda1", "parent": "sda"}, {"name": "dm-0"}, {"name": "loop0"}]
+    volumes = [
+        {"disk": "dm-0", "kind": "dm", "name": "vg-shop", "state": "active", "members": "sda1"},
+        {"disk": "loop0", "kind": "loop", "state": "bound", "path": "/shop/image"},
+    ]
+    mounts = [{"type": "ext4", "name": "dm-0", "mount": "/shop", "device": "/dev/dm-0"},
+              {"type": "ext4", "name": "vda", "mount": "/", "device": "/dev/vda"}]  # fmt: skip
+    requests = [request("loop0", 299), request("dm-0", 298), request("sda", 300), request("sdb", 0.1)]
+    case = made_case(inflight=requests, disks=disks, volumes=volumes, filesystems=mounts)
+    (found,) = found_by(case, stuck_requests)
+    assert found.subject == "sda"
+    assert any("vg-shop (dm-0), loop0 lie on it" in one.says for one in found.evidence)
+
+
+@pytest.mark.parametrize(
+    "rows", [[request("sda", 20)], [request("sda", 900, "DISCARD")], [request("sda", 5)] * 40]
+)
+def test_what_takes_its_time_is_not_stuck(rows: list[dict[str, object]]) -> None:
+    """Younger than a driver's patience, or an operation that may take minutes."""
+    assert not found_by(made_case(inflight=rows), stuck_requests)
+
+
+def test_a_disk_that_still_gets_requests_may_be_slow() -> None:
+    """That speaks against it, and it is less sure."""
+    (found,) = found_by(made_case(inflight=[request("sda", 40), request("sda", 1)]), stuck_requests)
+    assert found.confidence <= 0.85
+    assert "it may be slow" in found.against[0]
+
+
+def test_a_suspended_volume() -> None:
+    """It keeps what it is asked for; nobody says who suspended it."""
+    kept = [{"disk": "dm-0", "partition": "dm-0", "state": "suspended", "op": "WRITE", "pid": 12}]
+    volumes = [{"disk": "dm-0", "kind": "dm", "name": "vg-shop", "state": "suspended"}]
+    case = made_case(HUNG, inflight=kept, volumes=volumes, waits=[sleeper(12, 300)])
+    found = verdict_of(case, *DISKS)
+    assert next((each.finding, each.subject, each.role) for each in found) == (
+        "stuck I/O",
+        "vg-shop (dm-0)",
+        "cause",
+    )
+    active = [dict(volumes[0], state="active")]
+    assert not found_by(made_case(inflight=kept, volumes=active, waits=[sleeper(12, 300)]), suspended_volumes)
+
+
+READ_ONLY = """\
+[   20.000000] I/O error, dev sda, sector 16906 op 0x0:(READ) flags 0x3000 phys_seg 1 prio class 2
+[   20.100000] EXT4-fs error (device sda1): htree_dirblock_to_tree:1109: inode #2049: block 8453: comm ls: bad entry
+[   20.200000] EXT4-fs (sda1): Remounting filesystem read-only
+[   30.000000] sysrq: Trigger a crash
+[   30.000001] Kernel panic - not syncing: sysrq triggered crash
+"""
+
+
+def test_a_file_system_that_went_read_only() -> None:
+    """One row for the file system, with where it is mounted and what failed below; the end is another thing."""
+    mounts = [{"type": "ext4", "name": "sda1", "mount": "/shop", "device": "/dev/sda1"}]
+    disks = [{"name": "sda"}, {"name": "sda1", "parent": "sda"}]
+    case = made_case(READ_ONLY, filesystems=mounts, disks=disks)
+    found = verdict_of(case, last_report, damaged_file_systems, failed_requests)
+    assert [(each.finding, each.role) for each in found] == [
+        ("sysrq", "end"), ("file system error", "beside"), ("I/O error", "beside"),
+    ]  # fmt: skip
+    damaged = found[1]
+    assert (damaged.subject, damaged.device, round(damaged.since or 0)) == (
+        "sda1, mounted at /shop",
+        "sda1",
+        10,
+    )
+    says = [one.says for one in damaged.evidence]
+    assert "/shop takes no writes since" in says
+    assert any("failed 1 request" in one for one in says)
+
+
+def test_a_log_alone_tells_of_file_systems_and_networks() -> None:
+    """What stands in the log needs no table; without the panic's device no end is explained."""
+    table = kernlab.verdict.of_log(READ_ONLY)
+    assert table["finding"].tolist()[:2] == ["sysrq", "file system error"]
+
+
+def test_a_file_system_that_panics_is_the_cause() -> None:
+    """errors=panic: the panic's line names the device."""
+    log = (
+        "[   20.1] EXT4-fs error (device vda): ext4_lookup:1109: inode #2049: comm ls: bad entry\n"
+        "[   20.2] Kernel panic - not syncing: EXT4-fs (device vda): panic forced after error\n"
+    )
+    found = verdict_of(made_case(log), last_report, damaged_file_systems)
+    assert [(each.finding, each.role) for each in found] == [("file system error", "cause"), ("panic", "end")]
+
+
+WATCHDOG = (
+    "[  100.0] NETDEV WATCHDOG: eth0 (e1000e): transmit queue 0 timed out",
+    "[  100.0] e1000e 0000:00:1f.6 eth0: NETDEV WATCHDOG: CPU: 3: transmit queue 0 timed out 5388 ms",
+)
+
+
+@pytest.mark.parametrize("line", WATCHDOG)
+def test_the_watchdog_of_networks(line: str) -> None:
+    """Both forms of its line name device and driver."""
+    device = {
+        "name": "eth0",
+        "up": True,
+        "carrier": True,
+        "tx_queues": 4,
+        "tx_stopped": 1,
+        "queued_packets": 900,
+    }
+    case = made_case(f"{line}\n[  110.0] sysrq: Trigger a crash\n", netdevs=[device])
+    (found,) = found_by(case, stuck_queues)
+    assert (found.finding, found.device, found.module, found.against) == (
+        "network queue stuck",
+        "eth0",
+        "e1000e",
+        (),
+    )
+    assert found.since == pytest.approx(10)
+    moved = made_case(line, netdevs=[device | {"tx_stopped": 0}])
+    assert "had gone on" in found_by(moved, stuck_queues)[0].against[0]
+    (alone,) = kernlab.verdict.of_log(line).query("finding == 'network queue stuck'").to_dict("records")
+    assert alone["module"] == "e1000e"
+
+
+@pytest.mark.parametrize(
+    ("changed", "number"),
+    [
+        ({}, 1),
+        ({"carrier": False}, 0),
+        ({"tx_stopped": 0}, 0),
+        ({"last_tx": "3s"}, 0),
+        ({"queued_packets": 0}, 0),
+    ],
+)
+def test_a_stopped_queue_without_a_word(changed: dict[str, object], number: int) -> None:
+    """Stopped for long with packets in it, on a device that could send."""
+    device = {"name": "eth0", "driver": "ice", "up": True, "carrier": True, "tx_queues": 4, "tx_stopped": 1,
+              "queued_packets": 900, "queued_bytes": 90_000, "last_tx": "60s"}  # fmt: skip
+    found = found_by(made_case(netdevs=[device | changed]), stuck_queues)
+    assert [each.subject for each in found] == ["eth0"] * number
+    assert all(each.confidence < 0.8 and each.against for each in found)
