@@ -83,3 +83,32 @@ def who_did_it(case: Case, report: pd.Series[Any]) -> int | None:
     if any(_KERNEL_THREADS.match(name) for name in names):
         return int(report["pid"])
     return None if any(_HANDLES.match(name) for name in names) else int(report["pid"])
+
+
+#: What the kernel writes into memory that is free or new, and into entries that are taken off lists
+#: (include/linux/poison.h). PAGE_POISON is 0xaa.
+POISON_FREE, POISON_INUSE, PAGE_POISON = 0x6B6B6B6B6B6B6B6B, 0x5A5A5A5A5A5A5A5A, 0xAAAAAAAAAAAAAAAA
+LIST_POISON = 0xDEAD000000000100
+#: A member of a struct lies no further behind what points to it, and a struct begins no further before its list_head.
+NEAR = 1 << 12
+
+
+def is_poison(address: int) -> bool:
+    """Is it the kernel's own poison, or a member behind or before it?"""
+    return any(abs(address - each) < NEAR for each in (POISON_FREE, POISON_INUSE, PAGE_POISON, LIST_POISON))
+
+
+#: Functions of mm/slub.c: those that free, and those that check or hand out on behalf of whoever asked.
+FREES = re.compile(r"_*(?:kmem_cache_free(?:_bulk)?|slab_free\w*|do_slab_free|set_freepointer|cache_free)$")
+KFREES = re.compile(r"_*(?:kfree\w*|kvfree\w*)$")
+_SLUB = re.compile(
+    r"free_to_partial_list|free_debug_processing|alloc_debug_processing|check_\w+|object_err|slab_err|slab_bug|"
+    r"on_freelist|add_taint|panic\w*|vpanic|dump_stack\w*|_*slab_alloc\w*|_*kmem_cache_alloc\w*|_*kmalloc\w*|"
+    r"get_partial\w*|print_trailer|deactivate_slab|_*put_partials|_*unfreeze_partials|get_freepointer\w*"
+)
+
+
+def is_allocator(function: str) -> bool:
+    """Is it of the slab allocator, which checks objects on behalf of whoever asked?"""
+    name = normal(function)
+    return bool(FREES.match(name) or KFREES.match(name) or _SLUB.match(name))

@@ -13,10 +13,16 @@ from kernlab.linux.whatis.threads import say_thread
 from kernlab.verdict.case import TRAPS, Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule, weighing
-from kernlab.verdict.trap import pointed_at, registers_of, who_did_it, words_of
-
-#: A member of a struct lies no further behind what points to it, and a struct begins no further before its list_head.
-_NEAR = 1 << 12
+from kernlab.verdict.trap import (
+    LIST_POISON,
+    NEAR,
+    PAGE_POISON,
+    POISON_INUSE,
+    pointed_at,
+    registers_of,
+    who_did_it,
+    words_of,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,12 +47,10 @@ _POISONS = (
         "what SLUB writes into objects that are freed (POISON_FREE)",
         0.93,
     ),
-    Poison(0xDEAD000000000100, "list corruption", _LIST, 0.93),
+    Poison(LIST_POISON, "list corruption", _LIST, 0.93),
+    Poison(POISON_INUSE, "uninitialised value", "what SLUB writes into new objects (POISON_INUSE)", 0.9),
     Poison(
-        0x5A5A5A5A5A5A5A5A, "uninitialised value", "what SLUB writes into new objects (POISON_INUSE)", 0.9
-    ),
-    Poison(
-        0xAAAAAAAAAAAAAAAA,
+        PAGE_POISON,
         "use after free",
         "what is written into pages that are freed (PAGE_POISON)",
         0.45,
@@ -66,8 +70,8 @@ def poisoned(case: Case) -> Iterator[Finding]:
     # Until 5.4 a general protection fault did not tell its address: it is the one that no processor could map.
     wild = {name: value for name, value in registers.items() if _is_wild(value)}
     for poison in _POISONS:
-        met = {name: value for name, value in registers.items() if abs(value - poison.value) < _NEAR}
-        told = isinstance(address, int) and abs(address - poison.value) < _NEAR
+        met = {name: value for name, value in registers.items() if abs(value - poison.value) < NEAR}
+        told = isinstance(address, int) and abs(address - poison.value) < NEAR
         untold = case.end.kind == "general protection" and not isinstance(address, int)
         if not told and not (untold and met and met.keys() == wild.keys()):
             continue
@@ -105,7 +109,7 @@ def poisoned(case: Case) -> Iterator[Finding]:
 
 def _with_page_poison(case: Case, poison: Poison) -> float:
     """How sure a poison is: pages are poisoned only where the command line asks for it (mm/page_poison.c)."""
-    if poison.value != 0xAAAAAAAAAAAAAAAA:
+    if poison.value != PAGE_POISON:
         return poison.sure
     boot = case.log["text"].iloc[:400].fillna("")
     asked = boot.str.contains(r"command line: .*\bpage_poison=(?:1|on|y)", case=False).any()
@@ -146,21 +150,26 @@ def one_row_for_one_report(_: Case, findings: list[Finding]) -> list[Finding]:
         and each.explains
         and any(one.table == "log" and line in one.rows for one in each.evidence)
     ]
-    if not same:
-        return findings
     whole = end
     for each in same:
         known = {one.says for one in whole.evidence}
+        more = [one for one in each.evidence if one.says and one.says not in known]
+        if each.subject and each.subject != end.subject:
+            more.append(Evidence("log", f"{end.subject} met it", (line,)))
         whole = dataclasses.replace(
             whole,
             subject=each.subject or whole.subject,
             confidence=max(whole.confidence, each.confidence),
-            evidence=(*whole.evidence, *(one for one in each.evidence if one.says not in known)),
-            module=whole.module or each.module,
-            function=whole.function or each.function,
+            evidence=(*whole.evidence, *more),
+            cell=each.cell,
+            pid=None if whole.pid is None else each.pid,
+            module=each.module or whole.module if each.function else whole.module,
+            function=each.function or whole.function,
             against=(*whole.against, *(one for one in each.against if one not in whole.against)),
         )
-    return [whole if each is end else each for each in findings if each not in same]
+    rest = [whole if each is end else each for each in findings if each not in same]
+    # Rules that leave the subject to the end speak of whoever met it.
+    return [each if each.subject else dataclasses.replace(each, subject=end.subject) for each in rest]
 
 
 def _who(report: pd.Series[Any], pid: int | None) -> str:

@@ -15,7 +15,7 @@ from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.leads import why_it_leads
 from kernlab.verdict.registry import rule
-from kernlab.verdict.trap import pointed_at, registers_of, who_did_it
+from kernlab.verdict.trap import FREES, KFREES, is_allocator, pointed_at, registers_of, who_did_it
 
 #: What SLUB says of an object, and what that is (mm/slub.c: check_object, check_bytes_and_report,
 #: free_consistency_checks, on_freelist, list_slab_objects).
@@ -35,9 +35,6 @@ _TRACK = re.compile(
 )
 #: The line of the redzone stands above that of the report since 6.12.
 _ABOVE = 3
-#: Functions of mm/slub.c that free.
-_FREES = re.compile(r"_*(?:kmem_cache_free(?:_bulk)?|slab_free\w*|do_slab_free|set_freepointer|cache_free)$")
-_KFREES = re.compile(r"_*(?:kfree\w*|kvfree\w*)$")
 
 
 @rule
@@ -90,22 +87,11 @@ def _who(case: Case, report: pd.Series[Any], led: bool) -> Blamed:
         if source is None:
             continue
         frames = [one for text in source["frames"] if (one := frame_of(text)) is not None and one.reliable]
-        own = [one for one in frames if not is_boilerplate(normal(one.name)) and not _allocator(one.name)]
+        own = [one for one in frames if not is_boilerplate(normal(one.name)) and not is_allocator(one.name)]
         first = next((one for one in own if one.module), own[0] if own else None)
         if first is not None:
             return Blamed(normal(first.name), first.module or None)
     return Blamed(None, None)
-
-
-def _allocator(name: str) -> bool:
-    """Is it of mm/slub.c, which checks objects on behalf of whoever asked?"""
-    return bool(_FREES.match(normal(name)) or _KFREES.match(normal(name)) or _CHECKS.match(normal(name)))
-
-
-_CHECKS = re.compile(
-    r"free_to_partial_list|free_debug_processing|alloc_debug_processing|check_\w+|object_err|slab_err|slab_bug|"
-    r"on_freelist|add_taint|panic\w*|vpanic|dump_stack\w*|_*slab_alloc\w*|get_partial\w*|print_trailer"
-)
 
 
 def _pid(case: Case, report: pd.Series[Any], led: bool) -> int | None:
@@ -133,7 +119,7 @@ def freed_twice(case: Case) -> Iterator[Finding]:
     at = frame_of(str(report["details"].get("at", "")))
     if line is None or at is None:
         return
-    frees, kfrees = bool(_FREES.match(normal(at.name))), bool(_KFREES.match(normal(at.name)))
+    frees, kfrees = bool(FREES.match(normal(at.name))), bool(KFREES.match(normal(at.name)))
     if not frees and not kfrees:
         return
     evidence = [
