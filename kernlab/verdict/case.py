@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
@@ -17,8 +18,13 @@ from kernlab.oops.functions import Stack, normal, telling
 from kernlab.tables.block.disks import disks
 from kernlab.tables.block.inflight import inflight
 from kernlab.tables.block.volumes import volumes
+from kernlab.tables.containers.pressure import pressure
 from kernlab.tables.devices.works import works
 from kernlab.tables.files.filesystems import filesystems
+from kernlab.tables.memory.allocations import allocations
+from kernlab.tables.memory.hugepages import hugepages
+from kernlab.tables.memory.memory import memory
+from kernlab.tables.memory.vmalloc import vmalloc
 from kernlab.tables.network.netdevs import netdevs
 from kernlab.tables.processes.locks import locks
 from kernlab.tables.processes.registers import registers
@@ -34,6 +40,7 @@ from kernlab.verdict.ending import TRAPS as TRAPS
 from kernlab.verdict.ending import End as End
 from kernlab.verdict.ending import end_of
 from kernlab.verdict.log_alone import lines_of
+from kernlab.verdict.oom_report import OomReport, read_oom_report
 
 Table = TypeVar("Table", bound=pd.DataFrame)
 
@@ -172,6 +179,49 @@ class Case:
     def memory(self) -> Memory:
         """Who holds memory: tables by process, slab cache, file and cgroup, and pages by kind."""
         return Memory(self.kernel)
+
+    @cached_property
+    def kinds(self) -> pd.DataFrame:
+        """`dump.memory`: bytes by kind and node."""
+        return self._table(memory)
+
+    @cached_property
+    def vmalloc(self) -> pd.DataFrame:
+        """`dump.vmalloc`."""
+        return self._table(vmalloc)
+
+    @cached_property
+    def hugepages(self) -> pd.DataFrame:
+        """`dump.hugepages`."""
+        return self._table(hugepages)
+
+    @cached_property
+    def allocations(self) -> pd.DataFrame:
+        """`dump.allocations`; that a kernel does not count is no loss."""
+        return allocations(self.kernel)
+
+    @cached_property
+    def pressure(self) -> pd.DataFrame:
+        """`dump.pressure`; that a kernel does not measure is no loss."""
+        return pressure(self.kernel)
+
+    @cached_property
+    def oom(self) -> OomReport | None:
+        """What the OOM killer's report says that the machine ended with; None where it ended otherwise."""
+        report = self.end.report
+        if report is None or self.end.kind != "OOM":
+            return None
+        return read_oom_report(self.told(report))
+
+    def told(self, report: pd.Series[Any]) -> list[str]:
+        """The lines of a report, and those of the same thread behind it up to the next one: what it lists at length."""
+        first, end = int(report["offset"]), int(report["end"])
+        later = self.reports["offset"][self.reports["offset"] > first]
+        until = int(later.min()) if len(later) else len(self.log)
+        rows = self.log.iloc[first:until]
+        own = pd.Series(np.arange(first, until) < end, index=rows.index)
+        own |= (rows["caller"] == report["caller"]).fillna(False)
+        return [str(text) for text in rows["text"][own].fillna("")]
 
     @cached_property
     def hung_after(self) -> int:

@@ -1,119 +1,145 @@
-"""Memory that was there and could not be had: a cgroup's limit, and blocks of pages that nobody could make."""
+"""Memory that the machine had and that could not be had: a cgroup's limit, or a zone or a node that was full."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
+from kernlab.errors import KernlabError
 from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_thread
-from kernlab.util.text import human_bytes
-from kernlab.verdict.case import TRAPS, Case
+from kernlab.util.text import few, human_bytes
+from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
+from kernlab.verdict.oom_report import Task, Zone
+from kernlab.verdict.oom_shortage import Shortage, shortage
 from kernlab.verdict.registry import rule
 
-# mm/memcontrol.c, mem_cgroup_print_oom_meminfo; mm/oom_kill.c, dump_oom_summary and __oom_kill_process.
-_STATS = re.compile(r"Memory cgroup stats for (?P<path>/.*?):$|.*,oom_memcg=(?P<summary>/[^,]*)")
+# mm/memcontrol.c, mem_cgroup_print_oom_meminfo; mm/oom_kill.c, __oom_kill_process.
 _USAGE = re.compile(r"memory: usage (?P<usage>\d+)kB, limit (?P<limit>\d+)kB")
-_KILLED = re.compile(r"Memory cgroup out of memory: Kill(?:ed)? process (?P<pid>\d+) \((?P<comm>.*?)\)")
-#: mm/page_alloc.c, warn_alloc.
-_FAILED = re.compile(r"(?P<comm>.*?): page allocation failure: order:(?P<order>\d+), mode:(?P<mode>\S+)")
-#: Whoever got no memory dies of it within so many lines and seconds.
-_SOON_LINES, _SOON_SECONDS = 200, 5.0
+#: A limit that is none (PAGE_COUNTER_MAX of 64 bits, in kB).
+_NO_LIMIT_KB = 1 << 52
+_KILLED = re.compile(r"Memory cgroup out of memory: Kill(?:ed)? process (?P<pid>\d+),? \((?P<comm>.*?)\)")
 
 
 @rule
 def cgroup_out_of_memory(case: Case) -> Iterator[Finding]:
     """An OOM report with a cgroup's own numbers is that cgroup's limit, not the machine's memory."""
-    reports = case.reports[case.reports["kind"] == "OOM"]
-    for _, report in reports.iterrows():
-        lines = case.log["text"].iloc[int(report["offset"]) : int(report["end"])].fillna("")
-        stats = next((found for line in lines if (found := _STATS.match(line))), None)
-        if stats is None:
-            continue
-        path = stats["path"] or stats["summary"]
-        used = next((found for line in lines if (found := _USAGE.match(line))), None)
-        killed = next((found for line in lines if (found := _KILLED.match(line))), None)
-        said = f"{show_short(path)} reached its limit"
-        if used:
-            said += f": {human_bytes(int(used['usage']) << 10)} of {human_bytes(int(used['limit']) << 10)} are in use"
-        evidence = [Evidence("log", said, (int(lines.index[0]),))]
-        pid = None if pd.isna(report["pid"]) else int(report["pid"])
-        if killed:
-            pid = int(killed["pid"])
-            said = f"{say_thread(killed['comm'], pid)} was killed for it"
-            evidence.append(Evidence("log", show_controls(said), (int(lines.index[0]),)))
-        ended = case.end.report is not None and int(case.end.report["offset"]) == int(report["offset"])
-        yield Finding(
-            "memory cgroup out of memory",
-            show_short(path),
-            0.96,
-            tuple(evidence),
-            f"dump.memory_by_cgroup[dump.memory_by_cgroup.path == {path!r}]",
-            pid=pid,
-            explains=frozenset({"OOM"}) if ended else frozenset(),
-            since=case.before_end(report["timestamp"]),
+    report, oom = case.end.report, case.oom
+    if report is None or oom is None:
+        return
+    lines, path = case.told(report), oom.group
+    if not path:
+        return
+    label = (int(case.log.index[int(report["offset"])]),)
+    used = next((found for line in lines if (found := _USAGE.match(line))), None)
+    said = f"{show_short(path)} reached its limit"
+    if used and int(used["limit"]) < _NO_LIMIT_KB:
+        said += (
+            f": {human_bytes(int(used['usage']) << 10)} of {human_bytes(int(used['limit']) << 10)} are in use"
         )
+    evidence = [Evidence("log", said, label)]
+    killed = next((found for line in lines if (found := _KILLED.match(line))), None)
+    pid = None if pd.isna(report["pid"]) else int(report["pid"])
+    # The report of a cgroup lists its own processes only.
+    largest = max(oom.tasks, key=_size, default=None)
+    if killed:
+        pid = int(killed["pid"])
+        evidence.append(
+            Evidence("log", show_controls(f"{say_thread(killed['comm'], pid)} was killed for it"), label)
+        )
+    elif largest is not None and _size(largest) > 0:
+        pid = largest.pid
+        said = f"{say_thread(largest.comm, pid)} has most of it, {human_bytes(_size(largest))}"
+        evidence.append(Evidence("log", show_controls(said), label))
+    yield Finding(
+        "memory cgroup out of memory",
+        show_short(path),
+        0.97,
+        tuple(evidence),
+        _cell(case, path, report),
+        pid=pid,
+        explains=frozenset({"OOM"}),
+        since=case.before_end(report["timestamp"]),
+    )
+
+
+def _size(task: Task) -> int:
+    return max(task.resident, 0) + task.swapped
+
+
+def _cell(case: Case, path: str, report: pd.Series[Any]) -> str:
+    """What shows the cgroup, where it still is; else the report."""
+    if case.has_dump:
+        try:
+            if (case.memory.cgroups["path"] == path).any():
+                return f"dump.memory_by_cgroup[dump.memory_by_cgroup.path == {path!r}]"
+        except KernlabError:  # CONFIG_MEMCG=n
+            pass
+    return f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]"
 
 
 @rule
-def no_block_of_pages(case: Case) -> Iterator[Finding]:
-    """Where pages are free, but no block is as large as one that was asked for, memory is in pieces."""
-    text = case.log["text"].fillna("")
-    failed = [
-        (int(place), found)
-        for place in text.index[text.str.contains("page allocation failure: order:", regex=False)]
-        if (found := _FAILED.match(text[place])) and int(found["order"]) > 0
-    ]
-    if not failed:
+def part_out_of_memory(case: Case) -> Iterator[Finding]:
+    """Where only some zones or nodes might be used and others had memory left, those were full, not the machine."""
+    report, oom = case.end.report, case.oom
+    if report is None or oom is None:
         return
-    place, found = failed[-1]
-    order = int(found["order"])
-    size = case.kernel.page_size << order
-    zones = []
-    for name, free, marks, _ in case.memory.zones():
-        total, large = int(free.sum()), int(free[order:].sum())
-        if total > marks[0] and large == 0:
-            zones.append(
-                f"zone {name} has {human_bytes(total * case.kernel.page_size)} free, none of it in such blocks"
-            )
-    comm = show_controls(found["comm"])
+    lack = shortage(oom)
+    if lack.kind not in ("zone", "node"):
+        return
+    label = (int(case.log.index[int(report["offset"])]),)
     evidence = [
-        Evidence(
-            "log",
-            f"{comm} asked for 2^{order} pages ({human_bytes(size)}) in one block and got none",
-            (place,),
-        )
+        Evidence("log", f"{few([_free(zone) for zone in lack.zones], 4, between='; ')}: not enough", label),
+        Evidence("log", f"{few([_free(zone) for zone in lack.others], 4, between='; ')}: enough", label),
+        Evidence("log", show_controls(_why(lack, oom.flags, oom.cpuset, oom.mems, oom.nodes)), label),
     ]
-    if zones:
-        evidence.append(Evidence("zones", "; ".join(zones)))
-    end = case.end
-    soon = (
-        end.report is not None
-        and 0 <= int(end.report["offset"]) - int(case.log.index.searchsorted(place)) <= _SOON_LINES
-    )
-    same = end.report is not None and str(end.report["comm"]) == found["comm"]
-    since = case.before_end(case.log.loc[place, "timestamp"])
-    soon = soon and (since is None or since <= _SOON_SECONDS)
+    if case.has_dump and lack.kind == "node":
+        evidence += _on_nodes(case, {zone.node for zone in lack.zones})
+    against = () if lack.sure else ("The report does not say that other nodes were forbidden.",)
     yield Finding(
-        "fragmentation",
-        comm,
-        0.9 if zones and soon and same else 0.7 if zones else 0.45,
+        "zone out of memory",
+        show_controls(lack.subject),
+        0.93 if lack.sure else 0.8,
         tuple(evidence),
-        "dump.plot.physical()",
-        pid=int(end.report["pid"])
-        if end.report is not None and same and not pd.isna(end.report["pid"])
-        else None,
-        module=_own(case, "module") if same and soon else None,
-        function=_own(case, "function") if same and soon else None,
-        against=() if zones else ("When the machine died, blocks of that size were free.",),
-        explains=TRAPS | {"panic"} if soon and same else frozenset(),
-        since=since,
+        "dump.zones[['node', 'zone', 'free', 'min', 'low', 'high', 'managed']]",
+        pid=None if pd.isna(report["pid"]) else int(report["pid"]),
+        against=against,
+        explains=frozenset({"OOM"}),
+        since=case.before_end(report["timestamp"]),
     )
 
 
-def _own(case: Case, column: str) -> str | None:
-    report = case.end.report
-    return None if report is None or pd.isna(report[column]) else str(report[column])
+def _free(zone: Zone) -> str:
+    return (
+        f"zone {zone.name} of node {zone.node} had {human_bytes(zone.free)} free (min {human_bytes(zone.marks[0])}, "
+        f"high {human_bytes(zone.marks[2])})"
+    )
+
+
+def _why(lack: Shortage, flags: frozenset[str], cpuset: str, mems: str, nodes: str) -> str:
+    if lack.kind == "zone":
+        asked = sorted(flag for flag in flags if "DMA" in flag)
+        return f"only {lack.subject} or a lower one would do ({', '.join(asked)})"
+    parts = []
+    if mems:
+        parts.append(f"the cpuset {cpuset or '/'} allows nodes {mems}")
+    if nodes:
+        parts.append(f"the memory policy allows nodes {nodes}")
+    return " and ".join(parts) or "memory of other nodes was not taken"
+
+
+def _on_nodes(case: Case, nodes: set[int]) -> Iterator[Evidence]:
+    """What the memory of some nodes is used for."""
+    table = case.kinds
+    own = table[table["node"].isin(nodes) & ~table["kind"].isin(["free", "reserved"])]
+    size = own["bytes"].astype("float64").fillna(0.0)
+    order = [row for row in size.sort_values(ascending=False).index[:3] if size[row] > 0]
+    if order:
+        parts = [f"{human_bytes(int(size[row]))} {own['kind'][row]}" for row in order]
+        yield Evidence(
+            "memory", f"what is there is used for: {', '.join(parts)}", tuple(int(row) for row in order)
+        )

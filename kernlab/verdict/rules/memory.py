@@ -7,161 +7,157 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from kernlab.escape import show_controls, show_short
-from kernlab.linux.page.classifier import Kind
-from kernlab.linux.whatis.threads import say_thread
-from kernlab.util.text import human_bytes, percent
+from kernlab.escape import show_controls
+from kernlab.util.text import human_bytes
+from kernlab.verdict.askers import Asker, asked_for_cache, asker
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
+from kernlab.verdict.holders import Holder, files, processes
+from kernlab.verdict.kernel_holders import allocated_at, kernel_holders
+from kernlab.verdict.oom_shortage import shortage
 from kernlab.verdict.registry import rule
 
-#: Whoever holds less than this part of memory did not use it up.
-_LEAST = 0.1
-#: Who holds at least this part of what the largest holds is told beside it.
-_BESIDE = 0.25
-_MOST = 4
+#: Whoever holds less than this part of memory did not use it up; of what is usual nothing counts, and what is unusual
+#: counts twice: that processes have much is what memory is for.
+_LEAST, _UNUSUAL = 0.1, 2.0
+#: Who holds this part of memory or more is meant, where nobody else holds as much.
+_CERTAIN = 0.4
+#: Holders that are told at most; those behind the first are hints.
+_MOST, _HINT = 4, 0.45
+#: A process for which this part of what speaks for the first one speaks is told beside it.
+_BESIDE = 0.5
+#: How sure it is who took it where nothing but the last one that asked tells.
+_INFERRED = 0.92
+#: Who holds much and asked for more of it when there was none is the likelier to have grown.
+_ASKED = 1.5
+_ENOUGH = (
+    "By the report's own numbers memory was free: something that it does not say kept it from being used."
+)
+#: What nobody notes who asks for: who asks at the end is taken for who asked before.
+_UNNOTED = frozenset({"percpu", "large kmalloc"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Holder:
-    """Somebody that holds memory which the kernel cannot take back."""
+class _Weighed:
+    """A holder, and how much speaks for it, in bytes. `inferred`: nothing but its last words tells who it is."""
 
-    finding: str
-    subject: str
-    bytes: int
-    evidence: Evidence
-    cell: str
-    pid: int | None = None
-    against: tuple[str, ...] = ()
+    holder: Holder
+    weight: float
+    inferred: bool = False
 
 
 @rule
 def took_the_memory(case: Case) -> Iterator[Finding]:
     """Where memory ran out, whoever holds by far the most of what cannot be taken back used it up."""
-    if case.end.kind != "OOM" or _of_a_cgroup(case):
+    report = case.end.report
+    if report is None or case.end.kind != "OOM" or case.oom is None:
         return
-    held = sorted(_holders(case), key=lambda holder: -holder.bytes)[:_MOST]
-    if not held:
+    lack = shortage(case.oom)
+    if lack.kind != "memory":
         return
-    largest = held[0].bytes
-    for place, each in enumerate(held):
-        share = case.memory.share(each.bytes)
-        if share < _LEAST or each.bytes < _BESIDE * largest:
+    holders = [*processes(case), *files(case), *kernel_holders(case)]
+    held = sorted((_weighed(case, each, report) for each in holders), key=lambda each: -each.weight)
+    for place, each in enumerate(held[:_MOST]):
+        if each.weight < _LEAST * case.memory.managed:
+            break
+        # A process that has less than another is innocent; what the kernel has beyond what is usual is a hint.
+        if place and each.holder.usual is None and each.weight < _BESIDE * held[0].weight:
             continue
-        others = max((one.bytes for one in held if one is not each), default=0)
-        # Alone it is certain; beside one that holds as much it is one of two.
-        confidence = (
-            0.97 * each.bytes / (each.bytes + others * 0.5) if place == 0 else 0.6 * each.bytes / largest
-        )
-        against = list(each.against)
-        if others > 0.5 * each.bytes:
-            rival = next(one for one in held if one is not each)
-            against.append(
-                f"{rival.subject} holds {human_bytes(rival.bytes)}, which is {_beside(rival, each)}."
-            )
-        yield Finding(
-            each.finding,
-            each.subject,
+        rival = next((one for one in held if one is not each), None)
+        confidence = _confidence(case, each, rival)
+        if place:
+            confidence = min(max(confidence, each.weight / max(case.memory.managed, 1)), _HINT)
+        found = Finding(
+            each.holder.finding,
+            each.holder.subject,
             confidence,
-            (each.evidence,),
-            each.cell,
-            pid=each.pid,
-            against=tuple(against),
+            each.holder.evidence,
+            each.holder.cell,
+            pid=each.holder.pid,
+            module=each.holder.module,
+            function=each.holder.function,
+            against=(*each.holder.against, *_against(each, rival)),
             explains=frozenset({"OOM"}),
         )
+        yield found if lack.sure else found.doubted(_ENOUGH, 0.5)
 
 
-def _beside(rival: Holder, each: Holder) -> str:
-    return "more" if rival.bytes > each.bytes else "nearly as much"
+def _confidence(case: Case, each: _Weighed, rival: _Weighed | None) -> float:
+    """Alone it is certain; beside one for which as much speaks it is one of two."""
+    share = min(case.memory.share(each.holder.bytes) / _CERTAIN, 1.0)
+    other = max(rival.weight, 0.0) if rival is not None else 0.0
+    sure = _INFERRED if each.inferred else 0.97
+    return sure * share * each.weight**2 / (each.weight**2 + other**2)
 
 
-def _of_a_cgroup(case: Case) -> bool:
-    """Was it a cgroup's limit that was reached, and not the machine's memory?"""
-    report = case.end.report
-    if report is None:
-        return False
-    lines = case.log["text"].iloc[int(report["offset"]) : int(report["end"])].fillna("")
-    return bool(lines.str.contains("CONSTRAINT_MEMCG|Memory cgroup out of memory", regex=True).any())
-
-
-def _holders(case: Case) -> Iterator[Holder]:
-    yield from _processes(case)
-    yield from _slabs(case)
-    yield from _files(case)
-    yield from _kinds(case)
-
-
-def _processes(case: Case) -> Iterator[Holder]:
-    table = case.memory.processes
-    held = (table["anon_bytes"].astype("float64") + table["swap_bytes"].astype("float64")).fillna(0.0)
-    for row in held.nlargest(_MOST).index:
-        pid, size = int(table["pid"][row]), int(held[row])
-        name = show_controls(say_thread(str(table["comm"][row]), pid))
-        said = (
-            f"{name} holds {human_bytes(size)} of anonymous memory, {percent(case.memory.share(size))} of all"
-        )
-        yield Holder(
-            "process took the memory",
-            name,
-            size,
-            Evidence("memory_by_process", said, (int(row),)),
-            f"dump.memory_by_process[dump.memory_by_process.pid == {pid}]",
-            pid,
-        )
-
-
-def _slabs(case: Case) -> Iterator[Holder]:
-    table = case.memory.slabs
-    shrinks = table["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
-    size = table["bytes"].astype("float64").fillna(0.0).where(~shrinks, 0.0)
-    for row in size.nlargest(_MOST).index:
-        name, held = str(table["name"][row]), int(size[row])
-        used = table["active"][row]
-        parts = [
-            f"the slab cache {name} holds {human_bytes(held)}, {percent(case.memory.share(held))} of memory"
-        ]
-        if used is not pd.NA:
-            parts.append(f"{int(used):,} objects of it are in use")
-        yield Holder(
-            "slab leak",
-            show_short(name),
-            held,
-            Evidence("slabs", show_controls("; ".join(parts)), (int(row),)),
-            f"dump.slab_objects({name!r})",
-        )
-
-
-def _files(case: Case) -> Iterator[Holder]:
-    table = case.memory.files
-    if not len(table):
+def _against(each: _Weighed, rival: _Weighed | None) -> Iterator[str]:
+    if rival is None or rival.weight <= 0.5 * each.weight:
         return
-    kept = table[table["kind"] == "shmem"]
-    for row in kept["bytes"].astype("float64").nlargest(_MOST).index:
-        held, path = int(kept["bytes"][row]), show_short(str(kept["path"][row]))
-        said = f"{path} in {kept['fs'][row]} holds {human_bytes(held)}, which only swap or its deletion frees"
-        yield Holder(
-            "file in memory",
-            path,
-            held,
-            Evidence("memory_by_file", said, (int(row),)),
-            f"dump.memory_by_file.loc[[{row}]]",
+    mine, other = each.holder.bytes, rival.holder.bytes
+    size = human_bytes(other)
+    if other > mine:
+        yield f"{rival.holder.subject}: {size}, which is more."
+    elif other > 0.5 * mine:
+        yield f"{rival.holder.subject}: {size}, which is nearly as much."
+    else:
+        yield f"{rival.holder.subject}: {size}, which is more than usual."
+
+
+def _weighed(case: Case, holder: Holder, report: pd.Series) -> _Weighed:
+    """How much speaks for a holder, and who asked for its memory, as far as the dump tells."""
+    weight = float(holder.bytes)
+    if holder.usual is not None:
+        weight = _UNUSUAL * max(weight - holder.usual * case.memory.managed, 0.0)
+    if weight < _LEAST * case.memory.managed:
+        return _Weighed(holder, weight)
+    asked = asker(report["frames"])
+    pid = None if pd.isna(report["pid"]) else int(report["pid"])
+    if (counted := allocated_at(case, holder)) is not None:
+        evidence, function, module = counted
+        found = dataclasses.replace(
+            holder, evidence=(*holder.evidence, evidence), function=function, module=module or holder.module
         )
+        return _Weighed(found, weight * _ASKED)
+    if not holder.asks or asked.asks != holder.asks:
+        return _Weighed(holder, weight)
+    evidence = Evidence("log", "", (int(case.log.index[int(report["offset"])]),))
+    if holder.asks == "anonymous":
+        if _process(case, pid) not in holder.pids:
+            return _Weighed(holder, weight)
+        who = "it" if holder.pid is not None else f"one of them, {show_controls(str(report['comm']))},"
+        said = f"{who} asked for more when there was none"
+        return _Weighed(_more(holder, dataclasses.replace(evidence, says=said)), weight * _ASKED)
+    if asked.function is None:
+        return _Weighed(holder, weight)
+    said = f"when there was none left, {asked.name} asked for more of it"
+    found = _more(holder, dataclasses.replace(evidence, says=show_controls(said)))
+    named = _named(case, found, asked, pid)
+    inferred = named.function is not None and holder.function is None
+    return _Weighed(named, weight * _ASKED, inferred)
 
 
-_KINDS = (
-    ("page tables", (Kind.PAGE_TABLE,), "page tables", 'dump.memory_by_process.nlargest(10, "page_tables_bytes")'),
-    ("vmalloc leak", (Kind.VMALLOC, Kind.VMAP), "vmalloc", 'dump.vmalloc.groupby("caller").pages.sum().nlargest(10)'),
-    ("per-CPU memory", (Kind.PERCPU,), "per-CPU memory", 'dump.pages[dump.pages.kind == "percpu"]'),
-    ("kernel stacks", (Kind.KERNEL_STACK,), "kernel stacks", "dump.tasks.comm.value_counts()"),
-    ("network buffers", (Kind.NETWORK,), "network buffers", 'dump.pages[dump.pages.kind == "network"]'),
-    ("large kmalloc", (Kind.LARGE_KMALLOC,), "large kmalloc", 'dump.pages[dump.pages.kind == "large kmalloc"]'),
-    ("kernel memory leak", (Kind.OTHER,), "pages of the kernel that nobody accounts for",
-     'dump.pages[dump.pages.kind == "other kernel"]'),
-)  # fmt: skip
+def _named(case: Case, holder: Holder, asked: Asker, pid: int | None) -> Holder:
+    """A holder with the function that asked for its memory, where that is known."""
+    if holder.cache:
+        if pid is None or not asked_for_cache(case, pid, holder.cache):
+            return holder
+        rows = case.stack_of(pid)
+        said = f"what it asked for is an object of {holder.subject}: the cache's address lies in its stack"
+        holder = _more(holder, Evidence("stacks", said, tuple(int(row) for row in rows.index[:100])))
+    elif holder.asks not in _UNNOTED:
+        return holder
+    doubt = f"Nothing notes who took it all: {asked.name} is who asked for more when there was none left."
+    module = asked.module or holder.module
+    return dataclasses.replace(
+        holder, function=asked.function, module=module, against=(*holder.against, show_controls(doubt))
+    )
 
 
-def _kinds(case: Case) -> Iterator[Holder]:
-    for finding, kinds, subject, cell in _KINDS:
-        size = case.memory.kind(*kinds)
-        said = f"{subject} take {human_bytes(size)}, {percent(case.memory.share(size))} of memory"
-        yield Holder(finding, subject, size, Evidence("memory", said), cell)
+def _more(holder: Holder, evidence: Evidence) -> Holder:
+    return dataclasses.replace(holder, evidence=(*holder.evidence, evidence))
+
+
+def _process(case: Case, pid: int | None) -> int | None:
+    """The process that a thread is of."""
+    own = case.tasks.loc[case.tasks["pid"] == pid, "tgid"]
+    return int(own.iloc[0]) if len(own) and not pd.isna(own.iloc[0]) else pid

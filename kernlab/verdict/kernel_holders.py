@@ -1,0 +1,220 @@
+"""Memory that the kernel itself holds: slab caches, vmalloc areas, per-CPU memory, page tables, unused huge pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from kernlab.errors import KernlabError
+from kernlab.escape import show_controls, show_short
+from kernlab.linux.page.classifier import Kind
+from kernlab.oops.frames import frame_of
+from kernlab.oops.functions import normal
+from kernlab.util.text import human_bytes, percent
+from kernlab.verdict.case import Case
+from kernlab.verdict.finding import Evidence, rows_of
+from kernlab.verdict.holders import Holder
+
+#: Holders of a kind that are looked at, the largest first.
+_MOST = 4
+#: One slab cache, the vmalloc areas of one function, per-CPU memory …: this part of memory is nothing to wonder at.
+_USUAL = 0.05
+#: What drivers take page by page, and what kernels before types of pages do not tell from it (large kmalloc).
+_USUAL_PAGES = 0.15
+#: Who makes stacks of threads: their pages are counted as such (kernel/fork.c).
+_STACKS = frozenset(
+    {"kernel_clone", "_do_fork", "copy_process", "dup_task_struct", "fork_idle", "create_io_thread"}
+)
+#: A place in the source that allocated this part of what is held has most of it.
+_MOST_OF_IT = 0.6
+
+
+def kernel_holders(case: Case) -> Iterator[Holder]:
+    """All of them that hold anything."""
+    yield from slabs(case)
+    yield from vmalloc_areas(case)
+    yield from kinds(case)
+    yield from huge_pages(case)
+
+
+def slabs(case: Case) -> Iterator[Holder]:
+    """Slab caches that nothing shrinks."""
+    table = case.memory.slabs
+    shrinks = table["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
+    size = table["bytes"].astype("float64").fillna(0.0).where(~shrinks, 0.0)
+    for row in size.nlargest(_MOST).index:
+        name, held = str(table["name"][row]), int(size[row])
+        used = table["active"][row]
+        said = (
+            f"the slab cache {name} holds {human_bytes(held)}, {percent(case.memory.share(held))} of memory"
+        )
+        against: tuple[str, ...] = ()
+        if used is not pd.NA:
+            said += f"; {int(used):,} objects of it are in use"
+            inside = table["used_bytes"][row]
+            if inside is not pd.NA and int(inside) < 0.5 * held:
+                against = (
+                    f"Only {human_bytes(int(inside))} of it are objects in use: the rest is free in it.",
+                )
+        yield Holder(
+            "slab leak",
+            show_short(name),
+            held,
+            (Evidence("slabs", show_controls(said), (int(row),)),),
+            f"dump.slabs[dump.slabs.name == {name!r}]",
+            "slab",
+            _USUAL,
+            module=owner_module(case, int(table["address"][row])),
+            cache=int(table["address"][row]),
+            against=against,
+        )
+
+
+def owner_module(case: Case, cache: int) -> str | None:
+    """The module whose own data points to a slab cache, which is who made it; None where it is the kernel's own."""
+    for _, row in case.modules.head(1000).iterrows():
+        base, size = row["base"], row["size_bytes"]
+        if pd.isna(base) or pd.isna(size) or not 0 < int(size) <= 1 << 26:
+            continue
+        places = np.arange(int(base), int(base) + int(size), 8, dtype=np.uint64)
+        with case.kernel.quiet():
+            words, read = case.kernel.words(places, what="")
+        if (words[read] == np.uint64(cache)).any():
+            return str(row["name"])
+    return None
+
+
+def vmalloc_areas(case: Case) -> Iterator[Holder]:
+    """vmalloc areas by the function that asked for them."""
+    for (function, module), rows in _by_caller(case).items():
+        if function.startswith("pcpu_") or function in _STACKS:
+            continue
+        size = int(case.vmalloc["pages"][rows].astype("float64").sum()) * case.kernel.page_size
+        who = f"{function} of the module {module}" if module else function
+        callers = case.vmalloc["caller"][rows].dropna().unique().tolist()
+        said = (
+            f"{len(rows):,} vmalloc areas that {who} asked for hold {human_bytes(size)}, "
+            f"{percent(case.memory.share(size))} of memory"
+        )
+        yield Holder(
+            "vmalloc leak",
+            f"vmalloc of {who}",
+            size,
+            (Evidence("vmalloc", show_controls(said), rows_of(case.vmalloc, rows)),),
+            f"dump.vmalloc[dump.vmalloc.caller.isin({[str(one) for one in callers[:5]]!r})]",
+            "vmalloc",
+            _USUAL,
+            module=module or None,
+            function=function,
+        )
+
+
+def _by_caller(case: Case) -> dict[tuple[str, str], list[int]]:
+    """Rows of `vmalloc` by function and module, those with most pages first."""
+    table = case.vmalloc
+    own = table[(table["kind"].astype(str).str.startswith("vmalloc")) & table["caller"].notna()]
+    found: dict[tuple[str, str], list[int]] = {}
+    for caller, rows in own.groupby(own["caller"].astype(str)):
+        frame = frame_of(str(caller))
+        key = (show_controls(str(caller)), "") if frame is None else (normal(frame.name), frame.module)
+        found.setdefault(key, []).extend(int(row) for row in rows.index)
+    pages = table["pages"].astype("float64").fillna(0.0)
+    found = {key: sorted(rows, key=lambda row: -pages[row]) for key, rows in found.items()}
+    order = sorted(found, key=lambda key: -float(pages[found[key]].sum()))
+    return {key: found[key] for key in order[: 2 * _MOST]}
+
+
+_KINDS = (
+    ("page tables", (Kind.PAGE_TABLE,), "page tables", "page tables", _USUAL,
+     'dump.memory_by_process.nlargest(10, "page_tables_bytes")'),
+    ("kernel stacks", (Kind.KERNEL_STACK,), "kernel stacks", "stack", _USUAL, "dump.tasks.comm.value_counts()"),
+    ("network buffers", (Kind.NETWORK,), "network buffers", "network", _USUAL,
+     'dump.pages[dump.pages.kind == "network"]'),
+    ("large kmalloc", (Kind.LARGE_KMALLOC,), "large kmalloc", "large kmalloc", _USUAL,
+     'dump.pages[dump.pages.kind == "large kmalloc"]'),
+    ("kernel memory leak", (Kind.OTHER,), "pages of the kernel that nobody accounts for", "", _USUAL_PAGES,
+     'dump.pages[dump.pages.kind == "other kernel"]'),
+)  # fmt: skip
+
+
+def kinds(case: Case) -> Iterator[Holder]:
+    """Pages by what they are, where no table says whose."""
+    for finding, of, subject, asks, usual, cell in _KINDS:
+        size = case.memory.kind(*of)
+        said = f"{subject} take {human_bytes(size)}, {percent(case.memory.share(size))} of memory"
+        yield Holder(finding, subject, size, (Evidence("memory", said),), cell, asks, usual)
+    yield _percpu(case)
+
+
+def _percpu(case: Case) -> Holder:
+    """Per-CPU memory, with what the kernel keeps about it in vmalloc areas (mm/percpu-vm.c, pcpu_create_chunk)."""
+    rows = [row for (name, _), found in _by_caller(case).items() if name.startswith("pcpu_") for row in found]
+    about = int(case.vmalloc["pages"][rows].astype("float64").sum()) * case.kernel.page_size
+    own = case.memory.kind(Kind.PERCPU)
+    said = f"per-CPU memory takes {human_bytes(own)}, {percent(case.memory.share(own))} of memory"
+    evidence = [Evidence("memory", said)]
+    if about:
+        said = f"what the kernel keeps about it takes {human_bytes(about)} more, in vmalloc areas"
+        evidence.append(Evidence("vmalloc", said, rows_of(case.vmalloc, rows)))
+    return Holder(
+        "per-CPU memory",
+        "percpu memory",
+        own + about,
+        tuple(evidence),
+        'dump.memory[dump.memory.kind == "percpu"]',
+        "percpu",
+        _USUAL,
+    )
+
+
+def huge_pages(case: Case) -> Iterator[Holder]:
+    """Huge pages that were set aside and that nobody uses: for all else they are gone."""
+    try:
+        table = case.hugepages
+    except KernlabError:  # CONFIG_HUGETLBFS=n
+        return
+    for row in table.index:
+        size = table["size_bytes"][row]
+        if pd.isna(size) or pd.isna(table["free"][row]) or pd.isna(table["total"][row]):
+            continue
+        free, total = int(table["free"][row]), int(table["total"][row])
+        said = (
+            f"{total:,} huge pages of {human_bytes(int(size))} were set aside; {free:,} of them "
+            f"({human_bytes(free * int(size))}) are in use by nobody, and nothing else may have them"
+        )
+        yield Holder(
+            "huge pages",
+            f"huge pages of {human_bytes(int(size))}",
+            free * int(size),
+            (Evidence("hugepages", said, (int(row),)),),
+            f"dump.hugepages.loc[[{row}]]",
+            "",
+            0.0,
+        )
+
+
+def allocated_at(case: Case, holder: Holder) -> tuple[Evidence, str, str | None] | None:
+    """The place in the source that has allocated most of what somebody holds, where the kernel counts that: evidence,
+    function, module (None for the kernel's own)."""
+    table = case.allocations
+    if holder.usual is None or not len(table):
+        return None
+    size = table["size_bytes"].astype("float64").fillna(0.0)
+    row = int(size.to_numpy().argmax())
+    if not _MOST_OF_IT * holder.bytes <= size.iloc[row] <= 1.2 * holder.bytes or not isinstance(
+        table["function"].iloc[row], str
+    ):
+        return None
+    module = table["module"].iloc[row]
+    where = f" of the module {module}" if isinstance(module, str) and module else ""
+    said = (
+        f"{table['function'][row]}{where} has allocated {human_bytes(int(size.iloc[row]))} and not freed it"
+    )
+    evidence = Evidence("allocations", show_controls(said), (row,))
+    return (
+        evidence,
+        normal(table["function"].iloc[row]),
+        module if isinstance(module, str) and module else None,
+    )
