@@ -15,7 +15,17 @@ from kernlab.verdict.finding import Finding
 #: Ends that only say that somebody waited, or that memory ran out: what they follow from is what siblings share, and
 #: whom the watchdog named is chance. Any other end's own stack tells, and a log alone has the same.
 _FOLLOWS = frozenset(
-    {"hung task", "soft lockup", "hard lockup", "RCU stall", "workqueue stall", "OOM", "sysrq", "stopped"}
+    {
+        "hung task",
+        "soft lockup",
+        "hard lockup",
+        "RCU stall",
+        "workqueue stall",
+        "OOM",
+        "sysrq",
+        "NMI",
+        "stopped",
+    }
 )
 #: Threads of a circle whose functions are taken.
 _MOST = 3

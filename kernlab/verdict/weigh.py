@@ -5,32 +5,73 @@ from __future__ import annotations
 import dataclasses
 
 from kernlab.verdict.case import Case
+from kernlab.verdict.doubts import LIKELY, in_time, merged, of_whole_tables, rivals
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.registry import weighings
 
-#: A cause that is less sure than this stands behind what it would explain.
-_LIKELY = 0.6
+#: Findings that are told at most, the surest first.
+MOST = 20
+#: For what somebody may end a machine that does not go on.
+_HANGS = frozenset(
+    {
+        "deadlock",
+        "lock not released",
+        "stuck I/O",
+        "hung task",
+        "soft lockup",
+        "hard lockup",
+        "RCU stall",
+        "workqueue stall",
+    }
+)
+#: Tables that show what was so at the end, and not only earlier.
+_AT_THE_END = frozenset({"waits", "inflight", "works", "stacks", "locks"})
+#: Somebody ends a machine for something only if that is certain.
+_CERTAIN = 0.8
 
 
 def weigh(case: Case, findings: list[Finding]) -> list[Finding]:
     """The findings as they stand when all are known, in the order of the verdict.
 
     What explains the end of the machine (`Finding.explains`) is a cause; the surest one that is likely comes first,
-    then the end itself, then less likely causes, then what else is wrong, the surest first.
+    then the end itself, then less likely causes, then what else is wrong, the surest first. An end that somebody asked
+    for is explained by what had hung for long, and hung until then.
     """
+    findings = merged(findings)
     for each in weighings():
         findings = each(case, findings)
-    placed = [_placed(case, finding) for finding in findings]
-    return sorted(placed, key=_order)
+    findings = [of_whole_tables(case, in_time(case, finding)) for finding in findings]
+    placed = sorted(rivals([_placed(case, finding) for finding in findings]), key=_order)
+    if len(placed) > MOST and case.has_dump:
+        case.kernel.lost(f"verdict: {len(placed) - MOST:,} findings that are less sure are not told")
+    return placed[:MOST]
 
 
 def _placed(case: Case, finding: Finding) -> Finding:
-    if finding.role == "end" or case.end.kind not in finding.explains:
+    if finding.role == "end":
         return finding
-    return dataclasses.replace(finding, role="cause")
+    if case.end.kind in finding.explains:
+        return dataclasses.replace(finding, role="cause")
+    if _is_asked_for(case, finding):
+        why = "Whether that is why it was ended, no dump tells."
+        return dataclasses.replace(finding, role="cause", against=(*finding.against, why))
+    return finding
+
+
+def _is_asked_for(case: Case, finding: Finding) -> bool:
+    """Would somebody have ended the machine for it?"""
+    return (
+        case.end.asked
+        and case.has_dump
+        and finding.finding in _HANGS
+        and finding.confidence >= _CERTAIN
+        and finding.since is not None
+        and finding.since >= case.hung_after
+        and any(each.table in _AT_THE_END for each in finding.evidence)
+    )
 
 
 def _order(finding: Finding) -> tuple[int, float]:
-    likely = finding.confidence >= _LIKELY
+    likely = finding.confidence >= LIKELY
     place = {"cause": 0 if likely else 2, "end": 1, "beside": 3}[finding.role]
     return place, -finding.confidence
