@@ -135,7 +135,7 @@ def test_a_kill_by_a_memory_cgroup_names_its_victim_as_evidence() -> None:
 [   12.000000] [    T178] Memory cgroup out of memory: Killed process 178 (import) total-vm:14000kB, anon-rss:11000kB
 """
     _, earlier = _found(log + _SYSRQ)
-    assert (earlier.finding, earlier.pid) == ("OOM", None)
+    assert (earlier.finding, earlier.pid) == ("memory cgroup out of memory", None)
     assert "import" not in earlier.subject
     assert "import (178) was killed for it" in [each.says for each in earlier.evidence]
 

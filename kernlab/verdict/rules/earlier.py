@@ -13,6 +13,7 @@ from kernlab.linux.whatis.threads import say_thread
 from kernlab.util.text import human_time
 from kernlab.verdict.case import TRAPS, Case
 from kernlab.verdict.finding import Evidence, Finding
+from kernlab.verdict.oom_report import read_oom_report
 from kernlab.verdict.registry import weighing
 
 #: Kinds of reports that are told at most, the latest first.
@@ -91,7 +92,8 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
         elif last["kind"] not in _STALLS | {case.end.kind}:
             against.append("Nothing shows that the end has to do with it.")
     return Finding(
-        str(last["kind"]),
+        # The machine's memory and that of a cgroup are two things.
+        "memory cgroup out of memory" if last["details"].get("cgroup") else str(last["kind"]),
         subject,
         0.9,
         tuple(evidence),
@@ -110,6 +112,9 @@ def _consequences(case: Case, report: pd.Series, label: int) -> Iterator[Evidenc
         said = f"{say_thread(comm, int(report['pid']))} was killed for it"
         yield Evidence("log", show_controls(said), (label,))
     if report["kind"] == "OOM":
+        oom = read_oom_report(case.told(report))
+        if oom is not None and oom.group:
+            yield Evidence("log", f"the cgroup {show_short(oom.group)} reached its limit", (label,))
         for place, line in case.lines(int(report["offset"]), int(report["end"])):
             if found := _KILLED.match(line):
                 said = f"{say_thread(found['comm'], int(found['pid']))} was killed for it"
