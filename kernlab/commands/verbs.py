@@ -17,6 +17,7 @@ from kernlab.commands import help_pages
 
 EXAMPLES = """
 kernlab info vmcore                                   what died, when, and why
+kernlab verdict vmcore                                why it died, with evidence; of a log alone, too
 kernlab report vmcore -o report.html                  one page to hand on, redacted
 kernlab table vmcore tasks --where 'state == "D"'     any table, as text, CSV, JSON or Parquet
 kernlab trace vmcore timeline --since -1              the last second of the machine
@@ -44,6 +45,7 @@ _LOOK, _TAKE, _BEFORE = "Look at a dump", "Take something away", "Before a crash
 
 VERBS = {
     "info": Verb(_LOOK, "what a dump is, and how the machine died"),
+    "verdict": Verb(_LOOK, "why it died: cause, evidence, doubt; of a dump, or of a log alone"),
     "bt": Verb(_LOOK, "the stack of a thread: of who panicked, of a pid, or of who ran on a CPU"),
     "stack": Verb(_LOOK, "what bt was called at first", module="bt", hidden=True),
     "tables": Verb(_LOOK, "the tables and traces that a dump gives, each with its description"),

@@ -189,4 +189,6 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple | set | frozenset | np.ndarray):
         return [plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): plain(each) for name, each in value.items()}
     return str(value)

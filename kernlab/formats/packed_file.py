@@ -83,7 +83,7 @@ def _unpack(
 ) -> dict[str, Any]:
     """Write all that can be unpacked; what prevents the rest is reported, not raised."""
     size = os.fstat(packed.fileno()).st_size
-    damage, chunks = _opened(path, kind, packed)
+    damage, chunks = unpacking(path, kind, packed)
     chunks = _begun(chunks, damage)
     written = done = 0
     with progress(f"Unpacking {path.name}", size, "B") as bar:
@@ -134,7 +134,7 @@ def _words(problem: Exception) -> str:
     return " ".join(str(problem).split()) or type(problem).__name__
 
 
-def _opened(path: Path, kind: str, packed: BinaryIO) -> tuple[tuple[type[Exception], ...], Iterator[bytes]]:
+def unpacking(path: Path, kind: str, packed: BinaryIO) -> tuple[tuple[type[Exception], ...], Iterator[bytes]]:
     """What damage raises, and the unpacked bytes, bit by bit."""
     packed.seek(0)
     if kind == "xz":

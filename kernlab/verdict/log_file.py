@@ -1,0 +1,94 @@
+"""A file in, the text of the kernel log in it out: plain or compressed, recognised by content, never by name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from kernlab.formats.packed_file import unpacking
+from kernlab.formats.source import kind_of
+from kernlab.util import losses
+
+#: What is kept of a log, in bytes: its end, where the machine died. No ring buffer of printk is larger (LOG_BUF_SHIFT).
+_MOST = 64 << 20
+#: How many of the first bytes tell whether a file is text.
+_START = 1 << 16
+_CHUNK = 1 << 20
+#: Bytes that no text has many of: controls but tab, line feed, carriage return, escape; and those that are no ASCII.
+_CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n\r\x1b"})
+_HIGH = bytes(range(0x80, 0x100))
+_MOST_CONTROLS, _MOST_HIGH = 0.02, 0.3
+
+
+def log_text(path: str | os.PathLike[str]) -> str | None:
+    """The text of a log, unpacked where it is compressed (gzip, xz, zstd, bzip2); None where the file is no text.
+
+    Of more than 64 MiB the last ones. What is cut short gives what comes before the cut, and tells it as lost. Raises
+    MissingDependencyError where zstandard is not installed.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        file = Path(path).open("rb")  # noqa: SIM115 - closed by `with` below
+    except (OSError, ValueError):
+        # Who opens it as a dump says why it cannot be.
+        return None
+    with file:
+        kind = kind_of(file.read(_START))
+        if kind is None:
+            file.seek(0)
+            return text_of(_pieces(file))
+        damage, pieces = unpacking(Path(path), kind, file)
+        return text_of(_until(damage, pieces, str(path)))
+
+
+def text_of(pieces: Iterable[bytes]) -> str | None:
+    """The text that some bytes are, of which as many as tell are looked at first; None where they are none."""
+    start, kept, size = b"", deque[bytes](), 0
+    told = False
+    for piece in pieces:
+        kept.append(piece)
+        size += len(piece)
+        if not told:
+            start += piece
+            if told := len(start) >= _START:
+                if not is_text(start[:_START]):
+                    return None
+                start = b""
+        while size - len(kept[0]) >= _MOST:
+            size -= len(kept.popleft())
+    if not told and not is_text(start):
+        return None
+    whole = b"".join(kept)
+    if len(whole) > _MOST:
+        losses.lost(f"the log is longer than {_MOST >> 20} MiB: its beginning was not read")
+        whole = whole[-_MOST:].partition(b"\n")[2]
+    return whole.decode("utf-8", errors="backslashreplace")
+
+
+def is_text(start: bytes) -> bool:
+    """Whether bytes are text: few of them act instead of showing, and most are ASCII. None are no text."""
+    if not start:
+        return False
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    high = len(start) - len(start.translate(None, _HIGH))
+    return controls <= _MOST_CONTROLS * len(start) and high <= _MOST_HIGH * len(start)
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(_CHUNK):
+        yield piece
+
+
+def _until(damage: tuple[type[Exception], ...], pieces: Iterator[bytes], path: Any) -> Iterator[bytes]:
+    """The pieces before the damage, which is told."""
+    try:
+        yield from pieces
+    except damage as problem:
+        losses.lost(
+            f"{path} is cut short or damaged ({' '.join(str(problem).split()) or type(problem).__name__})"
+        )
