@@ -17,10 +17,11 @@ from kernlab.errors import KernlabError
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMS = {"text": (".txt",), "json": (".json",)}
+_FORMS = {"text": (".txt",), "story": (), "json": (".json",)}
 
 EXAMPLES = """
 kernlab verdict vmcore
+kernlab verdict vmcore --format story      in plain words, for people who are no kernel engineers
 kernlab verdict vmcore --json              every finding with its evidence, for scripts
 kernlab verdict vmcore-dmesg.txt           where only the log was saved
 journalctl -k -b -1 | kernlab verdict -    a log from another command
@@ -54,7 +55,8 @@ def verdict(
             metavar="FORM",
             rich_help_panel=OUTPUT,
             autocompletion=completing.offering(lambda: _FORMS),
-            help="text (default), or json: all findings, with the rows that show each",
+            help="text (default); story: in plain words, with what to do next; json: all findings, with the rows that "
+            "show each",
         ),
     ] = None,
     dump_format: DumpFormat = None,
@@ -103,9 +105,16 @@ def _show(found: pd.DataFrame, source: str, form: str, *, log_alone: bool) -> No
     if form == "json":
         sys.stdout.write(f"{json.dumps(as_json(found, source, log_alone=log_alone), indent=1)}\n")
         return
-    from kernlab.display.verdict import as_text
+    if form == "story":
+        from kernlab.escape import escape_terminal
+        from kernlab.verdict.story import story
 
-    sys.stdout.write(f"{as_text(found, coloured(sys.stdout))}\n")
+        said = escape_terminal(story(found, width=80), lines=True)
+    else:
+        from kernlab.display.verdict import as_text
+
+        said = as_text(found, coloured(sys.stdout))
+    sys.stdout.write(f"{said}\n")
     tell(found.attrs["problems"])
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from kernlab.escape import escape_terminal
 from kernlab.util.text import human_time
+from kernlab.verdict.story import title
 
 WIDTH = 80
 _MARGIN = 9
@@ -29,9 +30,8 @@ def as_text(verdict: pd.DataFrame, coloured: bool = False) -> str:
     """
     rows = verdict.to_dict("records")
     if not rows:
-        lines = ["Nothing is known to be wrong.", "The rules found neither a cause of death nor an end."]
-        return "\n".join([_styled(lines[0], _BOLD, coloured), *lines[1:]])
-    parts = [list(_first(rows[0], coloured))]
+        return _styled(title(verdict), _BOLD, coloured)
+    parts = [list(_first(rows[0], title(verdict), coloured))]
     end = [row for row in rows[1:] if row["role"] == "end"]
     other = [row for row in rows[1:] if row["role"] != "end"]
     for heading, found in (("So it ended", end), ("Also", other)):
@@ -43,16 +43,14 @@ def as_text(verdict: pd.DataFrame, coloured: bool = False) -> str:
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def _first(row: dict[Any, Any], coloured: bool) -> Iterator[str]:
+def _first(row: dict[Any, Any], headline: str, coloured: bool) -> Iterator[str]:
     """What the machine died of."""
-    sure = _sure(row["confidence"])
-    name = escape_terminal(str(row["finding"]))
-    name = name[:1].upper() + name[1:]
-    yield f"{_styled(name, _BOLD, coloured)}{sure:>{max(WIDTH - len(name), len(sure) + 2)}}"
-    yield from _wrapped(str(row["subject"]), "", "")
-    if place := _place(row):
-        yield from _wrapped(place, "", "")
+    yield from (_styled(line, _BOLD, coloured) for line in _wrapped(headline, "", ""))
     yield ""
+    yield from _listed(
+        "found", [f"{row['finding']}: {row['subject']}{'; ' if _place(row) else ''}{_place(row)}"], last=False
+    )
+    yield from _listed("sure", [_sure(row["confidence"])])
     yield from _listed("shown by", _evidence(row["evidence"], _SHOWN))
     yield from _listed("against", list(row["against"])[:_SHOWN])
     if row["cell"]:
@@ -110,10 +108,11 @@ def _cell(cell: str) -> str:
     return escape_terminal(cell)
 
 
-def _listed(label: str, said: list[str]) -> Iterator[str]:
+def _listed(label: str, said: list[str], *, last: bool = True) -> Iterator[str]:
+    """Sentences behind a label, and an empty line behind the `last` of them."""
     for number, each in enumerate(said):
         yield from _wrapped(each, _label(label if number == 0 else ""), " " * (_MARGIN + 1))
-    if said:
+    if said and last:
         yield ""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kernlab.core.kernel import Kernel
-from kernlab.errors import KernlabError
+from kernlab.errors import KernlabError, TypesLostError
 from kernlab.linux.locks.hung import hung_after
 from kernlab.oops import parse
 from kernlab.oops.frames import frame_of
@@ -35,6 +35,7 @@ from kernlab.tables.suspects.evidence import Evidence as Memory
 from kernlab.tables.system.info import info
 from kernlab.tables.system.log import log
 from kernlab.tables.system.modules import modules
+from kernlab.util import losses
 from kernlab.verdict.chains import Chains
 from kernlab.verdict.ending import TRAPS as TRAPS
 from kernlab.verdict.ending import End as End
@@ -65,7 +66,8 @@ class Case:
 
     def __init__(self, kernel: Kernel | None, text: str = ""):
         self._kernel = kernel
-        self._text = text
+        # What a file ends with is no line of its own.
+        self._text = text.removesuffix("\n")
 
     @property
     def has_dump(self) -> bool:
@@ -78,6 +80,30 @@ class Case:
         if self._kernel is None:
             raise LogAloneError("a log alone has no tables of a dump")
         return self._kernel
+
+    def has(self, *tables: str) -> bool:
+        """Can these tables (`stacks`, `waits`) be read? For a rule that concludes less without; why not is told once.
+
+        Of a log alone none can.
+        """
+        if not self.has_dump:
+            return False
+        for name in tables:
+            if name in self._unread:
+                return False
+            try:
+                getattr(self, name)
+            except TypesLostError:
+                raise
+            except KernlabError as error:
+                self._unread.add(name)
+                losses.lost(f"verdict: {name} could not be read: {error}")
+                return False
+        return True
+
+    @cached_property
+    def _unread(self) -> set[str]:
+        return set()
 
     @cached_property
     def info(self) -> pd.Series[Any]:

@@ -66,5 +66,9 @@ class Finding:
 
 def rows_of(table: pd.DataFrame, chosen: Iterable[int] | pd.Series) -> tuple[int | str, ...]:
     """Labels of rows of a table for evidence, by a mask or by labels; the first hundred are enough."""
-    labels = table.index[chosen] if isinstance(chosen, pd.Series) and chosen.dtype == bool else list(chosen)
-    return tuple(label.item() if isinstance(label, np.generic) else label for label in list(labels)[:100])
+    if isinstance(chosen, pd.Series) and pd.api.types.is_bool_dtype(chosen.dtype):
+        # A mask of what may be missing is pandas' own boolean.
+        labels = table.index[chosen.fillna(False).to_numpy(dtype=bool)].tolist()
+    else:
+        labels = list(chosen)
+    return tuple(label.item() if isinstance(label, np.generic) else label for label in labels[:100])

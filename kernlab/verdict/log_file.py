@@ -18,10 +18,10 @@ _MOST = 64 << 20
 #: How many of the first bytes tell whether a file is text.
 _START = 1 << 16
 _CHUNK = 1 << 20
-#: Bytes that no text has many of: controls but tab, line feed, carriage return, escape; and those that are no ASCII.
+#: Bytes that no text has many of: controls but tab, line feed, carriage return, escape.
 _CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n\r\x1b"})
-_HIGH = bytes(range(0x80, 0x100))
-_MOST_CONTROLS, _MOST_HIGH = 0.02, 0.3
+#: Of the bytes: controls, and what is no UTF-8.
+_MOST_CONTROLS, _MOST_STRANGE = 0.02, 0.05
 
 
 def log_text(path: str | os.PathLike[str]) -> str | None:
@@ -71,12 +71,12 @@ def text_of(pieces: Iterable[bytes]) -> str | None:
 
 
 def is_text(start: bytes) -> bool:
-    """Whether bytes are text: few of them act instead of showing, and most are ASCII. None are no text."""
+    """Whether bytes are text: few of them act instead of showing, and nearly all are UTF-8. No bytes are no text."""
     if not start:
         return False
     controls = len(start) - len(start.translate(None, _CONTROLS))
-    high = len(start) - len(start.translate(None, _HIGH))
-    return controls <= _MOST_CONTROLS * len(start) and high <= _MOST_HIGH * len(start)
+    strange = start.decode("utf-8", errors="replace").count("\ufffd")
+    return controls <= _MOST_CONTROLS * len(start) and strange <= _MOST_STRANGE * len(start)
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

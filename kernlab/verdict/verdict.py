@@ -10,7 +10,7 @@ import pandas as pd
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.dataframes import frame, nullable, objects, table
-from kernlab.errors import KernlabError
+from kernlab.errors import KernlabError, TypesLostError
 from kernlab.util import losses
 from kernlab.verdict.case import Case, LogAloneError
 from kernlab.verdict.finding import Finding
@@ -76,6 +76,9 @@ def _told(case: Case) -> pd.DataFrame:
             found += rule(case)
         except LogAloneError:
             skipped += 1
+        except TypesLostError:
+            # Then there is nothing to look at, which an empty verdict would not say.
+            raise
         except KernlabError as error:
             losses.lost(f"verdict: {_first_line(rule)} could not be asked: {error}")
     if skipped:

@@ -41,6 +41,8 @@ PAGES = [
     *sorted((ROOT / "samples").rglob("README.md")),
     ROOT / "notebooks" / "README.md",
 ]
+#: What kdump saves as vmcore-dmesg.txt, in short.
+LOG = "[   89.516] sysrq: Trigger a crash\n[   89.517] Kernel panic - not syncing: sysrq triggered crash\n"
 _BLOCK = re.compile(r"^```(?:sh|console|shell|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`(kernlab\s+[a-z][^`]*)`")
 #: What ends a command.
@@ -111,9 +113,10 @@ def parse(command: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where `vmcore` is a sample, and `samples/` those of the checkout."""
+    """Where `vmcore` is a sample, `vmcore-dmesg.txt` a log, and `samples/` those of the checkout."""
     (tmp_path / "vmcore").symlink_to(SAMPLES / "debian-6.1" / "vmcore")
     (tmp_path / "samples").symlink_to(SAMPLES)
+    (tmp_path / "vmcore-dmesg.txt").write_text(LOG, "utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -142,7 +145,7 @@ def test_every_command_of_a_page(page: Path, folder: Path, capsys: pytest.Captur
 def complete(command: str) -> bool:
     """Is it one to type, and not the name of a verb in a sentence?"""
     words = shlex.split(command)[1:]
-    needs_dump = words[0] in ("info", "bt", "stack", "table", "trace", "notebook")
+    needs_dump = words[0] in ("info", "verdict", "bt", "stack", "table", "trace", "notebook")
     alone = words in (["completion"], ["lab"], ["recorder"], ["relay"], ["capture"])
     return "…" not in command and (not needs_dump or len(words) > 1) and not alone
 

@@ -154,7 +154,7 @@ def _blamed(case: Case, report: pd.Series[Any]) -> Blamed:
 
 def _borrowed(case: Case, report: pd.Series[Any]) -> Evidence | None:
     """On whose CPU an interrupt ran: the thread beneath has no part in it. None where it was the thread's own doing."""
-    if not case.has_dump or pd.isna(report["cpu"]):
+    if pd.isna(report["cpu"]) or not case.has("stacks"):
         return None
     rows = case.stack_of_cpu(int(report["cpu"]))
     kinds = rows["kind"].astype(str).tolist()
