@@ -10,23 +10,12 @@ from kernlab.oops.frames import Frame, frame_of
 from kernlab.oops.functions import Stack, normal, telling
 from kernlab.oops.signature import signature_of
 from kernlab.verdict.case import Case
+from kernlab.verdict.ending import ASKED
 from kernlab.verdict.finding import Finding
 
 #: Ends that only say that somebody waited, or that memory ran out: what they follow from is what siblings share, and
 #: whom the watchdog named is chance. Any other end's own stack tells, and a log alone has the same.
-_FOLLOWS = frozenset(
-    {
-        "hung task",
-        "soft lockup",
-        "hard lockup",
-        "RCU stall",
-        "workqueue stall",
-        "OOM",
-        "sysrq",
-        "NMI",
-        "stopped",
-    }
-)
+_FOLLOWS = ASKED | {"hung task", "soft lockup", "hard lockup", "RCU stall", "workqueue stall", "OOM"}
 #: Threads of a circle whose functions are taken.
 _MOST = 3
 #: Characters of a name.
@@ -50,9 +39,11 @@ def signature(case: Case, findings: list[Finding]) -> str:
     first = findings[0] if findings else None
     if first is not None and first.role == "cause" and end.kind in _FOLLOWS:
         return _of_finding(case, first)
-    if end.report is not None:
-        return str(end.report["signature"])
-    if first is not None and first.role == "end":
+    if end.report is not None and not end.asked:
+        # A panic's line may say more of the kind than the report that it belongs to.
+        _, _, place = str(end.report["signature"]).split(":", 2)
+        return f"{signature_of(end.kind, []).rpartition(':kernel:')[0]}:{place}"
+    if first is not None and first.role == "end" and not end.asked:
         return _of_finding(case, first)
     return signature_of(end.kind, [])
 
