@@ -31,6 +31,9 @@ from kernlab.tables.processes.registers import registers
 from kernlab.tables.processes.stacks import stacks
 from kernlab.tables.processes.tasks import tasks
 from kernlab.tables.processes.waits import Waits, waits
+from kernlab.tables.scheduling.delays import delays
+from kernlab.tables.scheduling.grace_periods import grace_periods
+from kernlab.tables.scheduling.watchdogs import watchdogs
 from kernlab.tables.suspects.evidence import Evidence as Memory
 from kernlab.tables.system.info import info
 from kernlab.tables.system.log import log
@@ -129,7 +132,7 @@ class Case:
     def end_cpu(self) -> int | None:
         """The CPU that the end's report is about; None where it names none."""
         report = self.end.report
-        return None if report is None or pd.isna(report["cpu"]) else int(report["cpu"])
+        return self.end.cpu if report is None or pd.isna(report["cpu"]) else int(report["cpu"])
 
     def lines(self, first: int, end: int) -> list[tuple[int, str]]:
         """Lines of the log by their places, `end` not with them: the label in the log's index, and the text."""
@@ -180,6 +183,21 @@ class Case:
     def netdevs(self) -> pd.DataFrame:
         """`dump.netdevs`."""
         return self._table(netdevs)
+
+    @cached_property
+    def grace_periods(self) -> pd.DataFrame:
+        """`dump.grace_periods`."""
+        return self._table(grace_periods)
+
+    @cached_property
+    def watchdogs(self) -> pd.DataFrame:
+        """`dump.watchdogs`."""
+        return self._table(watchdogs)
+
+    @cached_property
+    def delays(self) -> pd.DataFrame:
+        """`dump.delays`."""
+        return self._table(delays)
 
     @cached_property
     def disks(self) -> pd.DataFrame:

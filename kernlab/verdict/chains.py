@@ -103,3 +103,9 @@ def guesses(rows: pd.DataFrame) -> list[str]:
     """The notes of some rows by which it is not certain who holds their locks, each once."""
     notes = [str(note) for note in rows["note"].dropna().unique() if note]
     return [note for note in notes if any(word in note for word in _GUESSED)]
+
+
+def functions(rows: pd.DataFrame) -> list[str]:
+    """The functions of rows of `stacks`, the innermost first; frames that no symbol covers are left out."""
+    names = [str(symbol).partition("+")[0] for symbol in rows["symbol"].dropna()]
+    return [name for name in names if name and not name.startswith("0x")]

@@ -142,11 +142,11 @@ def test_a_file_system_that_went_read_only() -> None:
     mounts = [{"type": "ext4", "name": "sda1", "mount": "/shop", "device": "/dev/sda1"}]
     disks = [{"name": "sda"}, {"name": "sda1", "parent": "sda"}]
     case = made_case(READ_ONLY, filesystems=mounts, disks=disks)
-    found = verdict_of(case, last_report, damaged_file_systems, failed_requests)
+    found = verdict_of(case, damaged_file_systems, failed_requests)
     assert [(each.finding, each.role) for each in found] == [
-        ("sysrq", "end"), ("file system error", "beside"), ("I/O error", "beside"),
+        ("file system error", "beside"), ("I/O error", "beside"),
     ]  # fmt: skip
-    damaged = found[1]
+    damaged = found[0]
     assert (damaged.subject, damaged.device, round(damaged.since or 0)) == (
         "sda1, mounted at /shop",
         "sda1",
@@ -161,6 +161,7 @@ def test_a_log_alone_tells_of_file_systems_and_networks() -> None:
     """What stands in the log needs no table; without the panic's device no end is explained."""
     table = kernlab.verdict.of_log(READ_ONLY)
     assert table["finding"].tolist()[:2] == ["sysrq", "file system error"]
+    assert table["role"].tolist()[:2] == ["end", "beside"]
 
 
 def test_a_file_system_that_panics_is_the_cause() -> None:

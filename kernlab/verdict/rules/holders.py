@@ -16,6 +16,7 @@ from kernlab.verdict.chains import (
     LOCKUPS,
     SLEEPING,
     SPINNING,
+    functions,
     guesses,
     lock_name,
     reported_hung,
@@ -104,6 +105,8 @@ def _doubt(case: Case, root: int, own: pd.DataFrame, direct: pd.DataFrame) -> Do
         return Doubt("lock not released", 0.9, ())
     task = case.tasks[case.tasks["pid"] == root]
     runs = len(task) > 0 and str(task["state"].iloc[0]) == "R"
+    if len(task) and bool(task["on_cpu"].iloc[0]) and (_ran_for(case, root) or 0.0) >= case.hung_after:
+        return Doubt("lock not released", 0.9, ())
     if asleep is None and not runs:
         return Doubt("lock not released", 0.8, ("How long it has slept is not known.",))
     goes = (
@@ -121,9 +124,15 @@ def _doubt(case: Case, root: int, own: pd.DataFrame, direct: pd.DataFrame) -> Do
     return Doubt("lock not released", 0.8 if len(direct) == 1 else 0.65, (f"{goes}{than}: it may go on.",))
 
 
+def _ran_for(case: Case, pid: int) -> float | None:
+    """For how many seconds a thread that runs has had its CPU without a break; None where that is not known."""
+    rows = case.delays[case.delays["pid"] == pid]
+    return seconds(rows["last_run"].iloc[0]) if len(rows) else None
+
+
 def _peers(case: Case, root: int, direct: pd.DataFrame) -> bool:
     """Whether who has a lock came by it where the others wait for it: they do the same, one after the other."""
-    names = set(case.stack_of(root)["symbol"].dropna().str.partition("+")[0])
+    names = set(functions(case.stack_of(root)))
     return bool(direct["function"].dropna().isin(names).any())
 
 

@@ -101,7 +101,7 @@ def _on_cpu(case: Case, cpu: int, label: int) -> Iterator[Finding]:
         return  # it idles, or its stack is not known: why it did not answer, nothing tells
     kind, pid = str(rows["kind"].iloc[0]), int(rows["pid"].iloc[0])
     thread = show_controls(say_thread(str(rows["comm"].iloc[0]), pid))
-    where = case.blamed(rows, "spin")
+    where = case.blamed(rows, "fault")
     borrowed = kind == "softirq"
     who = f"a softirq on CPU {cpu}" if borrowed else thread
     shown = f"{who} is in {show_controls(where.function or 'a function of no name')}"

@@ -9,7 +9,7 @@ from kernlab.linux.whatis.threads import say_thread
 from kernlab.oops.functions import normal
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
-from kernlab.verdict.chains import LOCKUPS, reported_hung, say_lock, say_rows, seconds
+from kernlab.verdict.chains import LOCKUPS, functions, reported_hung, say_lock, say_rows, seconds
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import weighing
 from kernlab.verdict.rules.spinning import interrupted
@@ -81,9 +81,7 @@ def _stood(case: Case, end: Finding) -> Finding:
     if case.end_cpu is None:
         return end
     rows = interrupted(case, case.end_cpu)
-    names = [
-        name for name in rows["symbol"].dropna().str.partition("+")[0].tolist() if not name.startswith("0x")
-    ]
+    names = functions(rows)
     if not names:
         return end
     said = f"CPU {case.end_cpu} was in {' ← '.join(names[:4])}"

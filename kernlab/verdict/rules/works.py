@@ -16,6 +16,7 @@ from kernlab.verdict.disks import unanswered
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 from kernlab.verdict.rules.holders import waits_itself
+from kernlab.verdict.rules.spinning import interrupted
 
 #: A pool that has taken up no work for so many seconds is stuck (kernel/workqueue.c, wq_watchdog_thresh).
 _STALLED = 30.0
@@ -149,7 +150,7 @@ def _culprit(
         return None
     pid = int(ran["pid"].iloc[0])
     comm = show_controls(say_thread(str(ran["comm"].iloc[0]), pid))
-    where = case.blamed(case.stack_of(pid), "spin")
+    where = case.blamed(interrupted(case, int(cpu.iloc[0])), "fault")
     said = f"{comm} runs on CPU {int(cpu.iloc[0])}, for which they are"
     return (
         pid,

@@ -1,0 +1,241 @@
+"""CPUs that do not go on, whom RCU waits for, and that a watchdog's row accuses no victim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from support.captures import captures
+from verdict.cases import found_by, made_case, verdict_of
+
+import kernlab
+from kernlab.verdict.case import Case
+from kernlab.verdict.rules.ends import last_report
+from kernlab.verdict.rules.grace import kept_grace_period, silent_cpus
+from kernlab.verdict.rules.holders import kept_locks
+from kernlab.verdict.rules.spinning import rcu_waits_for, spins_for, stalled
+from kernlab.verdict.rules.waiting import deadlocks
+
+RULES = (last_report, kept_locks, deadlocks, rcu_waits_for, spins_for, kept_grace_period, silent_cpus)
+LOCK = 0xFFFF_8880_0000_1000
+
+
+def frames(
+    pid: int, comm: str, cpu: int | None, *symbols: str, kind: str = "task"
+) -> list[dict[str, object]]:
+    """A stack; symbols that begin with `irq:` lie above what was interrupted."""
+    return [
+        {
+            "pid": pid, "comm": comm, "cpu": cpu, "frame": at, "symbol": symbol.removeprefix("irq:"),
+            "kind": "irq" if symbol.startswith("irq:") else kind, "reliable": True,
+        }
+        for at, symbol in enumerate(symbols)
+    ]  # fmt: skip
+
+
+def test_who_has_the_spinlock_is_the_cause(sample: Callable[[str], Case]) -> None:
+    """The watchdog came upon a CPU that spins for it: that one is not accused, nor are other threads that wait."""
+    found = verdict_of(sample("lockup"), *RULES)
+    assert [(each.finding, each.role) for each in found] == [
+        ("lock not released", "cause"),
+        ("soft lockup", "end"),
+    ]
+    first, end = found
+    assert (first.pid, first.module, first.function) == (137, "kernlab_shop", "count_up")
+    assert (end.subject, end.pid, end.function) == ("CPU 3, which could not go on", None, None)
+    assert any("CPU 3 was in native_queued_spin_lock_slowpath" in one.says for one in end.evidence)
+
+
+LOCKUP = """\
+[  100.0] watchdog: BUG: soft lockup - CPU#2 stuck for 26s! [mill:77]
+[  100.0] CPU: 2 PID: 77 Comm: mill Not tainted 6.1.0 #1
+[  100.0] RIP: 0010:wheel_spin+0x12/0x30 [mill]
+[  100.0] Call Trace:
+[  100.0]  <TASK>
+[  100.0]  mill_write+0x10/0x30 [mill]
+[  100.0]  </TASK>
+[  100.1] Kernel panic - not syncing: softlockup: hung tasks
+"""
+SPIN = (
+    "irq:panic+0x1/0x2",
+    "irq:watchdog_timer_fn+0x1/0x2",
+    "wheel_spin+0x12/0x30 [mill]",
+    "mill_write+0x10/0x30 [mill]",
+)
+
+
+def test_a_loop_of_its_own_is_the_end_itself() -> None:
+    """The stack beneath the interrupt shows the same function as the log."""
+    (end,) = verdict_of(made_case(LOCKUP, stacks=frames(77, "mill", 2, *SPIN)), *RULES)
+    assert (end.finding, end.pid, end.function, end.against) == ("soft lockup", 77, "wheel_spin", ())
+    assert "CPU 2 was in wheel_spin ← mill_write" in [one.says for one in end.evidence]
+
+
+def test_a_cpu_that_had_gone_on_speaks_against_it() -> None:
+    """When the machine died it was elsewhere."""
+    stack = frames(77, "mill", 2, "irq:panic+0x1/0x2", "other+0x1/0x2", "vfs_read+0x1/0x2")
+    (end,) = verdict_of(made_case(LOCKUP, stacks=stack), *RULES)
+    assert "may have gone on" in end.against[0]
+
+
+def test_a_spinlock_of_nobody() -> None:
+    """Who has it is not known, but that lock is why the CPU did not go on; free ones are not told of."""
+    row = {"pid": 77, "comm": "mill", "state": "R", "type": "spinlock", "name": "till_lock", "object": LOCK,
+           "note": "CPU 2 spins"}  # fmt: skip
+    stack = frames(77, "mill", 2, *SPIN)
+    first, end = verdict_of(made_case(LOCKUP, waits=[row], stacks=stack), *RULES)
+    assert (first.finding, first.subject, first.role) == ("lock not released", "till_lock", "cause")
+    assert first.confidence < 0.8
+    assert first.against
+    assert end.pid is None
+    free = row | {"note": "CPU 2 spins; its word says that nobody holds it"}
+    assert len(verdict_of(made_case(LOCKUP, waits=[free], stacks=stack), *RULES)) == 1
+
+
+def test_two_cpus_that_spin_for_each_other() -> None:
+    """A circle of spinlocks explains a lockup, and no hung task."""
+    row = {"state": "R", "type": "spinlock", "note": ""}
+    waits = [
+        row
+        | {"pid": 77, "comm": "mill", "name": "a", "object": LOCK, "holder_pid": 78, "holder_comm": "till"},
+        row
+        | {
+            "pid": 78,
+            "comm": "till",
+            "name": "b",
+            "object": LOCK + 8,
+            "holder_pid": 77,
+            "holder_comm": "mill",
+        },
+    ]
+    found = verdict_of(made_case(LOCKUP, waits=waits, stacks=frames(77, "mill", 2, *SPIN)), *RULES)
+    assert [(each.finding, each.role) for each in found] == [("deadlock", "cause"), ("soft lockup", "end")]
+    assert "hung task" not in found[0].explains
+
+
+STALLS = {
+    "rcu: \t1-....: (1 GPs behind) idle=7a2/1/0x4 softirq=35919/35920 fqs=20": ([1], []),
+    "\t3-...!: (10499 ticks this GP) idle=bde/1/0x4000000000000000 softirq=23/23 fqs=1": ([3], []),
+    "rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1): P8340/1:b..l P77": ([], [8340, 77]),
+    "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 2-...D P123 } 5 jiffies s: 45": (
+        [2],
+        [123],
+    ),
+    "rcu: \t(detected by 1, t=10502 jiffies, g=5905, q=81)": ([], []),
+}
+
+
+@pytest.mark.parametrize(("line", "named"), STALLS.items())
+def test_whom_a_report_of_rcu_names(line: str, named: tuple[list[int], list[int]]) -> None:
+    """Each form of the lines that name CPUs and threads."""
+    log = (
+        "[   50.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n"
+        f"[   50.0] {line}\n"
+        "[   50.1] Kernel panic - not syncing: RCU Stall\n"
+    )
+    found = stalled(made_case(log))
+    assert (list(found.cpus), list(found.pids)) == named
+
+
+STALL = """\
+[   50.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+[   50.0] rcu: \t1-....: (1 GPs behind) idle=7a2/1/0x4 softirq=35919/35920 fqs=20
+[   50.0] rcu: \t(detected by 0, t=5252 jiffies, g=5905, q=81)
+[   50.1] CPU: 0 PID: 12 Comm: innocent Not tainted 6.1.0 #1
+[   50.1] Call Trace:
+[   50.1]  <IRQ>
+[   50.1]  rcu_sched_clock_irq+0x10/0x30
+[   50.1]  </IRQ>
+[   50.1] Kernel panic - not syncing: RCU Stall
+"""
+
+
+def test_who_noticed_a_stall_of_rcu_is_not_its_cause() -> None:
+    """CPU 0 noticed that CPU 1 does not answer; without a dump the CPU is all that is known."""
+    stacks = frames(77, "mill", 1, "irq:nmi+0x1/0x2", *SPIN[2:]) + frames(12, "innocent", 0, "user+0x1/0x2")
+    first, end = verdict_of(made_case(STALL, stacks=stacks), *RULES)
+    assert (first.finding, first.pid, first.function, first.role) == ("RCU stall", 77, "wheel_spin", "cause")
+    assert "innocent" not in end.subject
+    assert end.pid is None
+    table = kernlab.verdict.of_log(STALL)
+    assert table["subject"].iloc[0] == "CPU 1"
+    assert not table["subject"].str.contains("innocent").any()
+
+
+def test_an_idle_cpu_keeps_nobody() -> None:
+    """Why it did not answer, nothing tells."""
+    stacks = frames(0, "swapper/1", 1, "irq:nmi+0x1/0x2", "default_idle+0x1/0x2", kind="idle")
+    assert [each.role for each in verdict_of(made_case(STALL, stacks=stacks), *RULES)] == ["end"]
+
+
+HUNG = """\
+[  500.0] INFO: task umount:12 blocked for more than 120 seconds.
+[  500.0] Call Trace:
+[  500.0]  schedule+0x27/0xc0
+[  500.0]  synchronize_rcu+0x12/0x40
+[  500.1] Kernel panic - not syncing: hung_task: blocked tasks
+"""
+WAITER = {"pid": 12, "comm": "umount", "state": "D", "type": "rcu", "name": "an RCU grace period", "since": "200s",
+          "note": ""}  # fmt: skip
+PERIOD = {"name": "rcu_preempt", "running": True, "started": "201s", "activity": "0s", "stalled": False,
+          "waiting_cpus": "1", "waiting_tasks": ""}  # fmt: skip
+
+
+def test_who_keeps_a_grace_period_hangs_who_waits_for_it() -> None:
+    """The CPU that RCU waits for is the cause; not where RCU's own thread did not run, or where the CPU idles."""
+    stacks = frames(77, "mill", 1, *SPIN)
+    first, end = verdict_of(made_case(HUNG, waits=[WAITER], grace_periods=[PERIOD], stacks=stacks), *RULES)
+    assert (first.finding, first.pid, first.module, first.role) == ("RCU stall", 77, "mill", "cause")
+    assert first.confidence >= 0.8
+    assert (end.role, end.pid) == ("end", None)
+    starved = PERIOD | {"activity": "150s"}
+    found = verdict_of(made_case(HUNG, waits=[WAITER], grace_periods=[starved], stacks=stacks), *RULES)
+    assert [each.role for each in found] == ["end", "cause"]
+    assert found[1].confidence < 0.5
+    idle = frames(0, "swapper/1", 1, "default_idle+0x1/0x2", kind="idle")
+    assert len(verdict_of(made_case(HUNG, waits=[WAITER], grace_periods=[PERIOD], stacks=idle), *RULES)) == 1
+
+
+def test_a_reader_that_lost_its_cpu() -> None:
+    """By its pid in the list of readers."""
+    period = PERIOD | {"waiting_cpus": "", "waiting_tasks": "77"}
+    stacks = frames(77, "mill", None, "schedule+0x1/0x2", *SPIN[2:])
+    first = verdict_of(made_case(HUNG, waits=[WAITER], grace_periods=[period], stacks=stacks), *RULES)[0]
+    assert (first.pid, first.function) == (77, "wheel_spin")
+
+
+def test_a_young_grace_period_is_nothing() -> None:
+    """Every busy machine has one."""
+    young = PERIOD | {"started": "3s"}
+    assert not found_by(
+        made_case(grace_periods=[young], stacks=frames(77, "mill", 1, *SPIN)), kept_grace_period
+    )
+
+
+def test_a_cpu_that_does_one_thing_only() -> None:
+    """By its watchdog's clock, where another thing ended the machine; who spins for a lock is a victim."""
+    late = {"cpu": 2, "since_touch": "30s", "threshold": "20s", "soft_lockup": True}
+    given = {"watchdogs": [late], "stacks": frames(77, "mill", 2, *SPIN[2:])}
+    (found,) = found_by(made_case(**given), silent_cpus)
+    assert (found.finding, found.pid, found.module, found.since) == ("soft lockup", 77, "mill", 30)
+    assert found.against
+    waits = [{"pid": 77, "comm": "mill", "state": "R", "type": "spinlock", "object": LOCK, "note": ""}]
+    assert not found_by(made_case(waits=waits, **given), silent_cpus)
+    assert not found_by(made_case(LOCKUP, **given), silent_cpus)
+
+
+@pytest.mark.parametrize("story", ["fault-rcu", "fault-softlock", "fault-softirq-spin"])
+def test_captures_of_cpus_that_spin(story: str) -> None:
+    """One row, the end; the function that spins and its module, beneath the interrupt."""
+    folders = captures(f"{story}-*")
+    if not folders:
+        pytest.skip(f"no capture of {story} (KERNLAB_LAB_CAPTURES)")
+    functions = {
+        "fault-rcu": "river_read",
+        "fault-softlock": "wheel_spin",
+        "fault-softirq-spin": "bell_swing",
+    }
+    with kernlab.open(folders[0] / "vmcore") as dump:
+        first = verdict_of(Case(dump.kernel), *RULES)[0]
+    assert (first.function, first.module, first.against) == (functions[story], "kernlab_mill", ())
+    assert any(f"was in {functions[story]}" in one.says for one in first.evidence)
