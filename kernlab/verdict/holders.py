@@ -17,7 +17,7 @@ from kernlab.verdict.finding import Evidence, rows_of
 #: Holders of a kind that are looked at, the largest first.
 _MOST = 4
 #: One that has this part of what a group has is meant, and not the group.
-_ALONE = 0.6
+ALONE = 0.6
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +42,11 @@ class Holder:
     function: str | None = None
     cache: int = 0
     against: tuple[str, ...] = ()
+
+
+def without_numbers(comm: str) -> str:
+    """The name that numbered workers share: `batch-#` of batch-1 and batch-2."""
+    return re.sub(r"\d+", "#", comm)
 
 
 def processes(case: Case) -> Iterator[Holder]:
@@ -81,7 +86,7 @@ def _groups(case: Case, table: pd.DataFrame, held: pd.Series[float]) -> Iterator
     """Processes of one name in one cgroup, else all of a cgroup, where no single one has most of what they have."""
     cgroup = table["cgroup"].fillna("/").astype(str)
     # Workers are numbered: batch-1, batch-2.
-    name = table["comm"].fillna("").astype(str).str.replace(r"\d+", "#", regex=True)
+    name = table["comm"].fillna("").astype(str).map(without_numbers)
     seen: set[int] = set()
     most: dict[str, float] = {}
     alike = [(str(path), str(words), sizes) for (path, words), sizes in held.groupby([cgroup, name])]
@@ -89,7 +94,7 @@ def _groups(case: Case, table: pd.DataFrame, held: pd.Series[float]) -> Iterator
         most[path] = max(most.get(path, 0.0), float(sizes.sum()))
     alike.sort(key=lambda group: -float(group[2].sum()))
     for path, words, sizes in alike[:_MOST]:
-        if len(sizes) < 2 or sizes.max() > _ALONE * sizes.sum():
+        if len(sizes) < 2 or sizes.max() > ALONE * sizes.sum():
             continue
         pattern = "".join(r"\d+" if one == "#" else re.escape(one) for one in re.split("(#)", words))
         seen |= set(sizes.index)
@@ -101,7 +106,7 @@ def _groups(case: Case, table: pd.DataFrame, held: pd.Series[float]) -> Iterator
     together = sorted(whole, key=lambda group: -float(group[1].sum()))
     for path, sizes in together[:_MOST]:
         # Who is told under a narrower name is not told again.
-        if path == "/" or len(sizes) < 2 or most[path] > _ALONE * sizes.sum() or seen & set(sizes.index):
+        if path == "/" or len(sizes) < 2 or most[path] > ALONE * sizes.sum() or seen & set(sizes.index):
             continue
         cell = f"dump.memory_by_process[dump.memory_by_process.cgroup == {path!r}]"
         yield _group(case, table, sizes, f"processes of {show_short(path)}", cell)
@@ -140,7 +145,7 @@ def files(case: Case) -> Iterator[Holder]:
         order = size[rows.index].sort_values(ascending=False).index
         largest, first = order[0], int(size[order[0]])
         path, fs = show_short(str(rows["path"][largest])), show_short(str(rows["fs"][largest]))
-        many = len(rows) > 1 and first < _ALONE * whole
+        many = len(rows) > 1 and first < ALONE * whole
         said = f"{path} in {fs} holds {human_bytes(first)}, which only swap or its deletion frees"
         if many:
             said = (

@@ -20,9 +20,9 @@ from kernlab.verdict.holders import Holder
 #: Holders of a kind that are looked at, the largest first.
 _MOST = 4
 #: One slab cache, the vmalloc areas of one function, per-CPU memory …: this part of memory is nothing to wonder at.
-_USUAL = 0.05
+USUAL = 0.05
 #: What drivers take page by page, and what kernels before types of pages do not tell from it (large kmalloc).
-_USUAL_PAGES = 0.15
+USUAL_PAGES = 0.15
 #: Who makes stacks of threads: their pages are counted as such (kernel/fork.c).
 _STACKS = frozenset(
     {"kernel_clone", "_do_fork", "copy_process", "dup_task_struct", "fork_idle", "create_io_thread"}
@@ -65,7 +65,7 @@ def slabs(case: Case) -> Iterator[Holder]:
             (Evidence("slabs", show_controls(said), (int(row),)),),
             f"dump.slabs[dump.slabs.name == {name!r}]",
             "slab",
-            _USUAL,
+            USUAL,
             module=owner_module(case, int(table["address"][row])),
             cache=int(table["address"][row]),
             against=against,
@@ -105,7 +105,7 @@ def vmalloc_areas(case: Case) -> Iterator[Holder]:
             (Evidence("vmalloc", show_controls(said), rows_of(case.vmalloc, rows)),),
             f"dump.vmalloc[dump.vmalloc.caller.isin({[str(one) for one in callers[:5]]!r})]",
             "vmalloc",
-            _USUAL,
+            USUAL,
             module=module or None,
             function=function,
         )
@@ -127,14 +127,14 @@ def _by_caller(case: Case) -> dict[tuple[str, str], list[int]]:
 
 
 _KINDS = (
-    ("page tables", (Kind.PAGE_TABLE,), "page tables", "page tables", _USUAL,
+    ("page tables", (Kind.PAGE_TABLE,), "page tables", "page tables", USUAL,
      'dump.memory_by_process.nlargest(10, "page_tables_bytes")'),
-    ("kernel stacks", (Kind.KERNEL_STACK,), "kernel stacks", "stack", _USUAL, "dump.tasks.comm.value_counts()"),
-    ("network buffers", (Kind.NETWORK,), "network buffers", "network", _USUAL,
+    ("kernel stacks", (Kind.KERNEL_STACK,), "kernel stacks", "stack", USUAL, "dump.tasks.comm.value_counts()"),
+    ("network buffers", (Kind.NETWORK,), "network buffers", "network", USUAL,
      'dump.pages[dump.pages.kind == "network"]'),
-    ("large kmalloc", (Kind.LARGE_KMALLOC,), "large kmalloc", "large kmalloc", _USUAL,
+    ("large kmalloc", (Kind.LARGE_KMALLOC,), "large kmalloc", "large kmalloc", USUAL,
      'dump.pages[dump.pages.kind == "large kmalloc"]'),
-    ("kernel memory leak", (Kind.OTHER,), "pages of the kernel that nobody accounts for", "", _USUAL_PAGES,
+    ("kernel memory leak", (Kind.OTHER,), "pages of the kernel that nobody accounts for", "", USUAL_PAGES,
      'dump.pages[dump.pages.kind == "other kernel"]'),
 )  # fmt: skip
 
@@ -165,7 +165,7 @@ def _percpu(case: Case) -> Holder:
         tuple(evidence),
         'dump.memory[dump.memory.kind == "percpu"]',
         "percpu",
-        _USUAL,
+        USUAL,
     )
 
 

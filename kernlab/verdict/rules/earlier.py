@@ -91,9 +91,11 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
             against.append("Nothing else ties the end to it.")
         elif last["kind"] not in _STALLS | {case.end.kind}:
             against.append("Nothing shows that the end has to do with it.")
+    finding = str(last["kind"])
+    if last["details"].get("cgroup"):  # not the machine's memory
+        finding = "memory cgroup out of memory"
     return Finding(
-        # The machine's memory and that of a cgroup are two things.
-        "memory cgroup out of memory" if last["details"].get("cgroup") else str(last["kind"]),
+        finding,
         subject,
         0.9,
         tuple(evidence),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.holders import Holder, files, processes
 from kernlab.verdict.kernel_holders import allocated_at, kernel_holders
+from kernlab.verdict.logged_holders import logged_holders, managed
 from kernlab.verdict.oom_shortage import shortage
 from kernlab.verdict.registry import rule
 
@@ -27,19 +29,21 @@ _MOST, _HINT = 4, 0.45
 #: A process for which this part of what speaks for the first one speaks is told beside it.
 _BESIDE = 0.5
 #: How sure it is who took it where nothing but the last one that asked tells.
-_INFERRED = 0.92
+_INFERRED = {"uncounted": 0.85}
 #: Who holds much and asked for more of it when there was none is the likelier to have grown.
 _ASKED = 1.5
 _ENOUGH = (
     "By the report's own numbers memory was free: something that it does not say kept it from being used."
 )
 #: What nobody notes who asks for: who asks at the end is taken for who asked before.
-_UNNOTED = frozenset({"percpu", "large kmalloc"})
+_UNNOTED = frozenset({"percpu", "large kmalloc", "uncounted"})
+#: What the report does not count.
+_UNCOUNTED = frozenset({"vmalloc", "percpu"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Weighed:
-    """A holder, and how much speaks for it, in bytes. `inferred`: nothing but its last words tells who it is."""
+    """A holder, and how much speaks for it, in bytes. `inferred`: only who asked last tells who it is."""
 
     holder: Holder
     weight: float
@@ -49,24 +53,26 @@ class _Weighed:
 @rule
 def took_the_memory(case: Case) -> Iterator[Finding]:
     """Where memory ran out, whoever holds by far the most of what cannot be taken back used it up."""
-    report = case.end.report
-    if report is None or case.end.kind != "OOM" or case.oom is None:
+    report, oom = case.end.report, case.oom
+    if report is None or oom is None or (lack := shortage(oom)).kind != "memory":
         return
-    lack = shortage(case.oom)
-    if lack.kind != "memory":
-        return
-    holders = [*processes(case), *files(case), *kernel_holders(case)]
-    held = sorted((_weighed(case, each, report) for each in holders), key=lambda each: -each.weight)
+    if case.has_dump:
+        whole, holders = case.memory.managed, [*processes(case), *files(case), *kernel_holders(case)]
+    else:
+        first, last = int(report["offset"]), int(report["end"])
+        label = int(case.log.index[first])
+        whole, holders = managed(oom), list(logged_holders(oom, label, f"dump.log.iloc[{first}:{last}]"))
+    held = sorted((_weighed(case, each, report, whole) for each in holders), key=lambda each: -each.weight)
     for place, each in enumerate(held[:_MOST]):
-        if each.weight < _LEAST * case.memory.managed:
+        if each.weight <= 0 or each.weight < _LEAST * whole:
             break
         # A process that has less than another is innocent; what the kernel has beyond what is usual is a hint.
         if place and each.holder.usual is None and each.weight < _BESIDE * held[0].weight:
             continue
         rival = next((one for one in held if one is not each), None)
-        confidence = _confidence(case, each, rival)
+        confidence = _confidence(each, rival, whole)
         if place:
-            confidence = min(max(confidence, each.weight / max(case.memory.managed, 1)), _HINT)
+            confidence = min(max(confidence, each.weight / whole), _HINT)
         found = Finding(
             each.holder.finding,
             each.holder.subject,
@@ -82,11 +88,11 @@ def took_the_memory(case: Case) -> Iterator[Finding]:
         yield found if lack.sure else found.doubted(_ENOUGH, 0.5)
 
 
-def _confidence(case: Case, each: _Weighed, rival: _Weighed | None) -> float:
+def _confidence(each: _Weighed, rival: _Weighed | None, whole: int) -> float:
     """Alone it is certain; beside one for which as much speaks it is one of two."""
-    share = min(case.memory.share(each.holder.bytes) / _CERTAIN, 1.0)
+    share = min(each.holder.bytes / whole / _CERTAIN, 1.0)
     other = max(rival.weight, 0.0) if rival is not None else 0.0
-    sure = _INFERRED if each.inferred else 0.97
+    sure = _INFERRED.get(each.holder.asks, 0.92) if each.inferred else 0.97
     return sure * share * each.weight**2 / (each.weight**2 + other**2)
 
 
@@ -103,34 +109,36 @@ def _against(each: _Weighed, rival: _Weighed | None) -> Iterator[str]:
         yield f"{rival.holder.subject}: {size}, which is more than usual."
 
 
-def _weighed(case: Case, holder: Holder, report: pd.Series) -> _Weighed:
-    """How much speaks for a holder, and who asked for its memory, as far as the dump tells."""
+def _weighed(case: Case, holder: Holder, report: pd.Series[Any], whole: int) -> _Weighed:
+    """How much speaks for a holder, and who asked for its memory, as far as dump or log tell."""
     weight = float(holder.bytes)
     if holder.usual is not None:
-        weight = _UNUSUAL * max(weight - holder.usual * case.memory.managed, 0.0)
-    if weight < _LEAST * case.memory.managed:
+        weight = _UNUSUAL * max(weight - holder.usual * whole, 0.0)
+    if weight < _LEAST * whole:
         return _Weighed(holder, weight)
-    asked = asker(report["frames"])
-    pid = None if pd.isna(report["pid"]) else int(report["pid"])
-    if (counted := allocated_at(case, holder)) is not None:
+    if case.has_dump and (counted := allocated_at(case, holder)) is not None:
         evidence, function, module = counted
         found = dataclasses.replace(
             holder, evidence=(*holder.evidence, evidence), function=function, module=module or holder.module
         )
         return _Weighed(found, weight * _ASKED)
-    if not holder.asks or asked.asks != holder.asks:
+    asked = asker(report["frames"])
+    pid = None if pd.isna(report["pid"]) else int(report["pid"])
+    label = (int(case.log.index[int(report["offset"])]),)
+    uncounted = holder.asks == "uncounted" and asked.asks in _UNCOUNTED and asked.module is not None
+    if not uncounted and (not holder.asks or asked.asks != holder.asks):
         return _Weighed(holder, weight)
-    evidence = Evidence("log", "", (int(case.log.index[int(report["offset"])]),))
     if holder.asks == "anonymous":
         if _process(case, pid) not in holder.pids:
             return _Weighed(holder, weight)
         who = "it" if holder.pid is not None else f"one of them, {show_controls(str(report['comm']))},"
         said = f"{who} asked for more when there was none"
-        return _Weighed(_more(holder, dataclasses.replace(evidence, says=said)), weight * _ASKED)
+        return _Weighed(_more(holder, Evidence("log", said, label)), weight * _ASKED)
     if asked.function is None:
         return _Weighed(holder, weight)
-    said = f"when there was none left, {asked.name} asked for more of it"
-    found = _more(holder, dataclasses.replace(evidence, says=show_controls(said)))
+    what = f"memory of vmalloc or per-CPU memory ({asked.asks})" if uncounted else "more of it"
+    said = f"when there was none left, {asked.name} asked for {what}"
+    found = _more(holder, Evidence("log", show_controls(said), label))
     named = _named(case, found, asked, pid)
     inferred = named.function is not None and holder.function is None
     return _Weighed(named, weight * _ASKED, inferred)
@@ -139,7 +147,7 @@ def _weighed(case: Case, holder: Holder, report: pd.Series) -> _Weighed:
 def _named(case: Case, holder: Holder, asked: Asker, pid: int | None) -> Holder:
     """A holder with the function that asked for its memory, where that is known."""
     if holder.cache:
-        if pid is None or not asked_for_cache(case, pid, holder.cache):
+        if pid is None or not case.has_dump or not asked_for_cache(case, pid, holder.cache):
             return holder
         rows = case.stack_of(pid)
         said = f"what it asked for is an object of {holder.subject}: the cache's address lies in its stack"
@@ -159,5 +167,7 @@ def _more(holder: Holder, evidence: Evidence) -> Holder:
 
 def _process(case: Case, pid: int | None) -> int | None:
     """The process that a thread is of."""
+    if not case.has_dump:
+        return pid
     own = case.tasks.loc[case.tasks["pid"] == pid, "tgid"]
     return int(own.iloc[0]) if len(own) and not pd.isna(own.iloc[0]) else pid
