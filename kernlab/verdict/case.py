@@ -23,7 +23,9 @@ from kernlab.tables.devices.works import works
 from kernlab.tables.files.filesystems import filesystems
 from kernlab.tables.memory.allocations import allocations
 from kernlab.tables.memory.hugepages import hugepages
+from kernlab.tables.memory.meminfo import meminfo
 from kernlab.tables.memory.memory import memory
+from kernlab.tables.memory.swap import swap
 from kernlab.tables.memory.vmalloc import vmalloc
 from kernlab.tables.network.netdevs import netdevs
 from kernlab.tables.processes.locks import locks
@@ -228,6 +230,18 @@ class Case:
     def kinds(self) -> pd.DataFrame:
         """`dump.memory`: bytes by kind and node."""
         return self._table(memory)
+
+    @cached_property
+    def meminfo(self) -> pd.Series[Any]:
+        """`dump.meminfo`."""
+        built = meminfo(self.kernel)
+        self.kernel.lost(*built.attrs["problems"])
+        return built
+
+    @cached_property
+    def swap(self) -> pd.DataFrame:
+        """`dump.swap`."""
+        return self._table(swap)
 
     @cached_property
     def vmalloc(self) -> pd.DataFrame:
