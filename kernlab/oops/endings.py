@@ -18,7 +18,7 @@ def _reason(match: re.Match[str]) -> str:
         return "sysrq"
     if "emory" in reason and ("Out of" in reason or "out of" in reason or "deadlocked" in reason):
         return "OOM"
-    if "achine check" in reason or "NMI" in reason or "Uncorrected" in reason:
+    if "achine check" in reason or "ardware error" in reason or "NMI" in reason or "Uncorrected" in reason:
         return "hardware error"
     return "panic"
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from verdict.asked import ENDS
 from verdict.cases import found_by, verdict_of
 
 from kernlab.verdict.case import Case
 from kernlab.verdict.rules.checkers import checked
-from kernlab.verdict.rules.ends import last_report
 
 _KASAN = """\
 [   40.000000] [{caller:>8}] ==================================================================
@@ -104,7 +104,7 @@ def test_kasan_says_what_whose_and_who(what: str, finding: str) -> None:
 )
 def test_it_explains_a_trap_soon_after(trap: tuple[str, int, str], role: str) -> None:
     """Of the same thread, or in the same module; not one that has nothing in common with it, or long after."""
-    found = verdict_of(Case(None, _kasan() + _trap(*trap)), last_report, checked)
+    found = verdict_of(Case(None, _kasan() + _trap(*trap)), *ENDS, checked)
     own = next(each for each in found if each.finding == "use after free")
     assert own.role == role
     assert (found[0] is own) == (role == "cause")

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.captures import captures
+from verdict.asked import ENDS
 from verdict.cases import verdict_of
 
 import kernlab
@@ -14,7 +15,6 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.rules import counts_and_lists
 from kernlab.verdict.rules.counts_and_lists import damaged_count, damaged_list
-from kernlab.verdict.rules.ends import last_report
 
 _LIST = """\
 [   21.348642] [    T176] {says}
@@ -49,7 +49,7 @@ _COUNT = """\
 
 
 def _found(log: str) -> list[Finding]:
-    return verdict_of(Case(None, log), last_report, damaged_list, damaged_count)
+    return verdict_of(Case(None, log), *ENDS, damaged_list, damaged_count)
 
 
 def test_an_entry_that_was_taken_off_already() -> None:
@@ -109,7 +109,7 @@ def test_a_capture_of_a_list() -> None:
     if not folders:
         pytest.skip("no capture of fault-list: KERNLAB_LAB_CAPTURES")
     with kernlab.open(folders[0] / "vmcore") as dump:
-        (only,) = verdict_of(Case(dump.kernel), last_report, damaged_list)
+        only, *_ = verdict_of(Case(dump.kernel), *ENDS, damaged_list)
         owners = eval(only.cell, {"dump": dump})
     assert "16 bytes into an object of mill_job, in use" in " ".join(each.says for each in only.evidence)
     assert owners["name"].tolist() == ["mill_job"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from support.captures import captures
+from verdict.asked import ENDS
 from verdict.cases import verdict_of
 
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.rules.checkers import checked
-from kernlab.verdict.rules.ends import last_report
 
 _WARN = """\
 [   {at:>10.6f}] [    T174] ------------[ cut here ]------------
@@ -54,7 +54,7 @@ _HUNG_PANIC = "[  400.000001] [     T30] Kernel panic - not syncing: hung_task: 
 
 def _found(log: str) -> list[Finding]:
     """All that rules of the log find; what is earlier is told by the weighing."""
-    return verdict_of(Case(None, log), last_report, checked)
+    return verdict_of(Case(None, log), *ENDS, checked)
 
 
 def test_an_oops_that_was_survived_is_told_beside_a_sysrq() -> None:

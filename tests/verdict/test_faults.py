@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from verdict.asked import ENDS
 from verdict.cases import found_by, verdict_of
 
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.rules.checkers import checked
-from kernlab.verdict.rules.ends import last_report
 from kernlab.verdict.rules.faults import poisoned
 
 _GENERAL = """\
@@ -51,7 +51,7 @@ def _log(
 @pytest.mark.parametrize("offset", [0, 8, 0x100, -0x40])
 def test_an_address_near_a_poison_tells(base: int, finding: str, offset: int) -> None:
     """A member behind the pointer, or a struct that begins before its list_head."""
-    first, end = verdict_of(_log(address=base + offset, register=base), last_report, poisoned)
+    first, end = verdict_of(_log(address=base + offset, register=base), *ENDS, poisoned)
     assert (first.finding, first.role, first.confidence >= 0.8) == (finding, "cause", True)
     assert (first.function, first.module, first.pid) == ("job_finish", "kernlab_mill", 172)
     assert (end.finding, end.role) == ("general protection", "end")
@@ -110,7 +110,7 @@ def test_one_report_is_one_row() -> None:
                            which belongs to the cache shop_shelf of size 64
 [   12.000000] [    T301] Kernel panic - not syncing: KASAN: panic_on_warn set ...
 """
-    found: list[Finding] = verdict_of(Case(None, log), last_report, checked)
+    found: list[Finding] = verdict_of(Case(None, log), *ENDS, checked)
     assert [(each.finding, each.subject, each.role, each.pid) for each in found] == [
         ("use after free", "shop_shelf", "end", 301)
     ]

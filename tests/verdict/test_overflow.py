@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from support.captures import captures
+from verdict.asked import ENDS
 from verdict.cases import verdict_of
 
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
-from kernlab.verdict.rules.ends import last_report
 from kernlab.verdict.rules.overflow import overflowed, overwritten_canary
 
 _GUARD = """\
@@ -40,7 +40,7 @@ _CANARY = """\
 
 
 def _found(log: str) -> list[Finding]:
-    return verdict_of(Case(None, log), last_report, overflowed, overwritten_canary)
+    return verdict_of(Case(None, log), *ENDS, overflowed, overwritten_canary)
 
 
 @pytest.mark.parametrize(("times", "says"), [(20, "sieve_pass is 21 of the 22 frames on it"), (3, None)])
@@ -74,6 +74,6 @@ def test_a_capture() -> None:
     if not folders:
         pytest.skip("no capture of fault-stack: KERNLAB_LAB_CAPTURES")
     with kernlab.open(folders[0] / "vmcore") as dump:
-        first, *_ = verdict_of(Case(dump.kernel), last_report, overflowed)
+        first, *_ = verdict_of(Case(dump.kernel), *ENDS, overflowed)
     assert (first.finding, first.function, first.pid is None) == ("stack overflow", "sieve_pass", False)
     assert "it calls itself" in " ".join(each.says for each in first.evidence)

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.captures import captures
+from verdict.asked import ENDS
 from verdict.cases import found_by, made_case, verdict_of
 
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.rules import pointers
-from kernlab.verdict.rules.ends import last_report
 from kernlab.verdict.rules.pointers import behind_an_area, where_it_led, where_it_stood
 
 _LOG = """\
@@ -33,7 +33,7 @@ _LOG = """\
 """
 _OBJECT = 0xFF1302E281F57720
 _WILD, _TEXT = 0x1122334455667780, 0x5757575757575757
-_RULES = (last_report, behind_an_area, where_it_led, where_it_stood)
+_RULES = (*ENDS, behind_an_area, where_it_led, where_it_stood)
 
 
 def _case(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from support.captures import captures
+from verdict.asked import ENDS
 from verdict.cases import verdict_of
 
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
-from kernlab.verdict.rules.ends import last_report
 from kernlab.verdict.rules.slub import freed_twice, slub_reports
 
 _REPORT = """\
@@ -56,7 +56,7 @@ _BUG = """\
 
 
 def _found(log: str) -> list[Finding]:
-    return verdict_of(Case(None, log), last_report, slub_reports, freed_twice)
+    return verdict_of(Case(None, log), *ENDS, slub_reports, freed_twice)
 
 
 @pytest.mark.parametrize(

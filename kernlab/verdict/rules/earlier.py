@@ -73,6 +73,10 @@ def _outlived(case: Case, told: set[int]) -> Iterator[Finding]:
 
 def _told(case: Case, rows: pd.DataFrame) -> Finding:
     last = rows.iloc[-1]
+    finding = kind = str(last["kind"])
+    if last["details"].get("cgroup"):
+        # The machine's memory and that of a cgroup are two things.
+        finding = "memory cgroup out of memory"
     places = [int(case.log.index[int(offset)]) for offset in rows["offset"]]
     since = case.before_end(last["timestamp"])
     when = "before the end" if since is None else f"{_ago(since)} before the end"
@@ -89,7 +93,7 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
                 Evidence("log", show_controls(f"the end is in the same module, {module}"), (places[-1],))
             )
             against.append("Nothing else ties the end to it.")
-        elif last["kind"] not in _STALLS | {case.end.kind}:
+        elif kind not in _STALLS | {case.end.kind}:
             against.append("Nothing shows that the end has to do with it.")
     finding = str(last["kind"])
     if last["details"].get("cgroup"):  # not the machine's memory
