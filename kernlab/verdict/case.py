@@ -222,11 +222,6 @@ class Case:
         return self._table(filesystems)
 
     @cached_property
-    def meminfo(self) -> pd.Series:
-        """`dump.meminfo`; what it lacks is no loss of a verdict."""
-        return meminfo(self.kernel)
-
-    @cached_property
     def memory(self) -> Memory:
         """Who holds memory: tables by process, slab cache, file and cgroup, and pages by kind."""
         return Memory(self.kernel)
