@@ -31,8 +31,8 @@ WORDS = {
     ),
     "lock not released": Word(
         "[{who} keeps a lock that others need|{what} was not given back|A lock was not given back]",
-        "[{who} keeps a lock for which others wait|a lock for which others wait was not given back: {what}][, and "
-        "stood in {where}]",
+        "[{who} keeps a lock for which others wait|a lock for which others wait was not given back: {what}|a lock for "
+        "which others wait was not given back][, and stood in {where}]",
         (
             _STACK,
             _GIVE,
