@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kernlab.display.headline import headline
 from kernlab.dump import TABLES
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_terminal, show_controls
@@ -31,11 +32,14 @@ class Summary:
     """What a dump says of itself. The strings come from the dump: whoever shows them escapes them."""
 
     title: str
+    #: What it died of, in one line: the verdict's, else the kernel's own words.
     why: str
     #: Pairs of a name and what there is to say.
     rows: tuple[tuple[str, str], ...]
     #: What is missing, as the file and the tables built so far say it.
     problems: tuple[str, ...]
+    #: Why in a sentence, and how sure that is; none where there is no verdict.
+    told: tuple[str, ...] = ()
 
 
 def summary(dump: Dump) -> Summary:
@@ -44,7 +48,15 @@ def summary(dump: Dump) -> Summary:
         facts = dump.info
     except KernlabError as error:
         return Summary("A dump without information about itself", str(error), (("file", repr(dump)),), ())
+    said = _known(
+        facts["panic_message"],
+        f"Why the machine died is unknown: {unread}"
+        if (unread := _unread(facts, "panic_message"))
+        else "The log names no cause: the machine was stopped, or its last words are lost.",
+    )
+    first = headline(dump)
     rows = (
+        *([("last words", said)] if first else []),
         ("died", _when(facts)),
         ("running", _who(facts)),
         ("machine", _machine(facts)),
@@ -54,22 +66,25 @@ def summary(dump: Dump) -> Summary:
         ("left out", left_out(facts["dump_level"])),
         *([("redacted", f"at level {facts['redacted']}")] if _known(facts["redacted"], "") else []),
     )
-    why = _known(
-        facts["panic_message"],
-        f"Why the machine died is unknown: {unread}"
-        if (unread := _unread(facts, "panic_message"))
-        else "The log names no cause: the machine was stopped, or its last words are lost.",
-    )
     title = f"Linux {_known(facts['release'])} on {_known(facts['nodename'], 'a machine without a name')}"
-    return Summary(title, why, rows, tuple(dump.problems))
+    problems = tuple(dump.problems)
+    if first is None:
+        return Summary(title, said, rows, problems)
+    return Summary(title, first.title, rows, problems, (first.because, first.sure))
 
 
 def as_text(told: Summary) -> str:
-    """A summary for a terminal: its title, why the machine died, and a line a fact; what is missing is left to who
-    shows it.
+    """A summary for a terminal: its title, why the machine died and how sure that is, and a line a fact; what is
+    missing is left to who shows it.
     """
     margin = max(len(name) for name, _ in told.rows)
-    lines = [told.title, told.why, "", *(f"{name:<{margin}}  {value}" for name, value in told.rows)]
+    lines = [
+        told.title,
+        told.why,
+        *told.told,
+        "",
+        *(f"{name:<{margin}}  {value}" for name, value in told.rows),
+    ]
     return "\n".join(map(escape_terminal, lines))
 
 
@@ -200,6 +215,7 @@ def main(arguments: list[str]) -> int:
             answer: dict[str, Any] = {
                 "title": told.title,
                 "why": told.why,
+                "told": told.told,
                 "rows": told.rows,
                 "problems": told.problems[:50],
             }
