@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab.dashboard import stack_views, views
+from kernlab.dashboard import findings, stack_views, views
 from kernlab.dashboard.export import Exports
 from kernlab.dashboard.lead_cells import PlotCell
-from kernlab.dashboard.table_view import Pages
+from kernlab.dashboard.table_view import CELLS, Pages
 from kernlab.display.summary import summary
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kernlab.dump import Dump
 
 #: Questions that take seconds on a large dump: answered beside the others, which go on meanwhile.
-SLOW = frozenset({"suspects", "traces", "lead", "stack", "stacks", "replayable", "replay"})
+SLOW = frozenset({"verdict", "suspects", "traces", "lead", "stack", "stacks", "replayable", "replay"})
 
 
 class Board:
@@ -41,7 +41,8 @@ class Board:
             "running": lambda: views.running(dump, self.pages),
             "words": lambda: views.last_words(dump, self.pages),
             "largest": lambda: views.largest(dump, self.pages),
-            "suspects": lambda: views.suspects(dump, self.pages),
+            "verdict": lambda: findings.verdict(dump, self.pages),
+            "suspects": lambda: findings.suspects(dump, self.pages),
             "traces": lambda: views.traces(dump, self.pages),
             "replayable": lambda: {"there": is_worth_playing(dump)},
             "stacks": lambda: stack_views.overview(dump, self.pages),
@@ -59,6 +60,7 @@ class Board:
         return {
             "title": visible(told.title),
             "why": visible(told.why),
+            "told": [visible(sentence) for sentence in told.told],
             "rows": [[name, visible(value)] for name, value in told.rows],
             "problems": [visible(problem) for problem in told.problems[:50]],
         }
@@ -124,18 +126,18 @@ class Board:
             self._chosen = (str(name), int(place))
         return given
 
-    def _lead(self, place: int) -> dict[str, Any]:
-        """Run the cell of a lead, by its row: what comes from the front end is a number, and no code."""
-        code, shown = self.pages.lead(int(place))
+    def _lead(self, place: int, of: str = "lead") -> dict[str, Any]:
+        """Run the cell of a lead or a finding, by its row: what comes from the front end is a number, and no code."""
+        code, shown = self.pages.cell(str(of), int(place))
         kind = "plot" if isinstance(shown, PlotCell) else "table"
-        return {"kind": kind, "code": visible(code), "view": f"lead:{int(place)}"}
+        return {"kind": kind, "code": visible(code), "view": f"{of}:{int(place)}"}
 
     def _plot(self, name: str, dark: bool = False) -> dict[str, Any]:
         kind, _, place = str(name).partition(":")
-        if kind == "lead" and place.isdecimal():
-            _, cell = self.pages.lead(int(place))
+        if kind in CELLS and place.isdecimal():
+            _, cell = self.pages.cell(kind, int(place))
             if not isinstance(cell, PlotCell):
-                raise KernlabError("this lead shows a table, and no plot")
+                raise KernlabError("this cell shows a table, and no plot")
             return views.picture(self.dump, cell.name, bool(dark), cell)
         return views.picture(self.dump, str(name), bool(dark))
 

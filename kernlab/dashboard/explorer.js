@@ -47,7 +47,7 @@ function render({ model, el, host }) {
     const summary = model.get("summary");
     const facts = Object.fromEntries(summary.rows ?? []);
     return make("header", { class: "kl-head" },
-      make("div", { class: "kl-why" }, summary.why ?? ""),
+      make("div", { class: summary.told?.length ? "kl-why kl-verdict" : "kl-why" }, summary.why ?? ""),
       make("div", { class: "kl-title" }, make("h2", {}, summary.title ?? ""), make("span", {}, [facts.died, facts.running].filter(Boolean).join(" · "))),
     );
   }
@@ -110,11 +110,11 @@ function render({ model, el, host }) {
     else table(view, search, reveal);
   }
 
-  // The cell of a lead. Its row is what is sent: the kernel knows the code.
-  async function run(place) {
-    tell("Running the lead's cell …");
+  // The cell of a lead or a finding. Its row is what is sent: the kernel knows the code.
+  async function run(place, of = "lead") {
+    tell("Running its cell …");
     try {
-      const { kind, code, view } = await ask("lead", { place }, { again: true });
+      const { kind, code, view } = await ask("lead", { place, of }, { again: true });
       tell("");
       go(kind === "plot" ? `plot:${view}` : view, { said: code });
     } catch (error) {
@@ -211,6 +211,7 @@ function render({ model, el, host }) {
     const summary = model.get("summary");
     const panel = (title, ...children) => make("section", { class: "kl-panel" }, make("h3", {}, title), ...children);
     const facts = make("dl", { class: "kl-facts" }, ...(summary.rows ?? []).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+    const died = panel("Why it died", make("div", { class: "kl-soft" }, "Weighing the evidence …"));
     const wrong = panel("What looks wrong", make("div", { class: "kl-soft" }, "Looking …"));
     const happened = panel("What is known", facts);
     const ran = panel("On the CPUs", make("div", { class: "kl-soft" }, "…"));
@@ -218,9 +219,9 @@ function render({ model, el, host }) {
     const words = panel("Last words", make("div", { class: "kl-soft" }, "…"));
     const traced = panel("Traces", make("div", { class: "kl-soft" }, "Looking …"));
     const most = make("div", { class: "kl-pair" });
-    const parts = [wrong, happened, ran, words, stacks, traced, most];
+    const parts = [died, wrong, happened, ran, words, stacks, traced, most];
     if (summary.problems?.length)
-      parts.splice(2, 0, make("section", { class: "kl-panel kl-lost" }, make("h3", {}, "Missing from this dump"), make("ul", {}, ...summary.problems.map((problem) => make("li", {}, problem)))));
+      parts.splice(3, 0, make("section", { class: "kl-panel kl-lost" }, make("h3", {}, "Missing from this dump"), make("ul", {}, ...summary.problems.map((problem) => make("li", {}, problem)))));
     main.replaceChildren(make("div", { class: "kl-overview", tabindex: "-1" }, ...parts));
 
     fill(ran, "running", (answer) => [
@@ -241,6 +242,7 @@ function render({ model, el, host }) {
     ], ".kl-words button");
     fill(most, "largest", (answer) => answer.parts.map((part) =>
       panel(part.title, part.why ? make("p", { class: "kl-bad" }, part.why) : bars(part.bars, (bar) => choose(part.table, bar.place)))));
+    fill(died, "verdict", story, ".kl-run, .kl-link");
     fill(wrong, "suspects", (answer) => [
       answer.count ? make("ul", { class: "kl-leads" }, ...answer.leads.map(lead)) : make("p", { class: "kl-soft" }, "Nothing: no rule of the suspects found anything odd about this machine."),
       answer.count > answer.leads.length ? make("button", { type: "button", class: "kl-link kl-all", onclick: () => go("suspects") }, `All ${count(answer.count)} leads`) : null,
@@ -270,6 +272,23 @@ function render({ model, el, host }) {
     return make("pre", { class: "kl-stack", tabindex: "-1" }, stack.lines.join("\n"));
   }
 
+  // The verdict in plain words: why, what shows it, how sure, what speaks against it, and what else is wrong.
+  function story(answer) {
+    const list = (title, items) => (items.length ? [make("h4", {}, title), make("ul", {}, ...items.map((item) => make("li", {}, item)))] : []);
+    const shows = (each) => [each.says, ...(each.table ? [" ", make("button", { type: "button", class: "kl-link", title: `Show it in dump.${each.table}`, onclick: () => go(each.table, { reveal: each.place }) }, each.table)] : [])];
+    return [
+      make("div", { class: "kl-story" },
+        make("p", {}, answer.died.join(" ")),
+        ...(answer.evidence.length ? [make("h4", {}, "What shows it"), make("ul", {}, ...answer.evidence.map((each) => make("li", {}, ...shows(each))))] : []),
+        make("p", {}, make("b", {}, "How sure: "), answer.sure),
+        ...list("What speaks against it", answer.doubts),
+        ...list("Beside it", answer.besides),
+        ...list("What to do next", answer.next),
+        answer.cell ? make("button", { type: "button", class: "kl-run", title: "Run this cell, and show what it gives", onclick: () => run(0, "finding") }, answer.cell) : ""),
+      answer.count > 1 ? make("button", { type: "button", class: "kl-link kl-all", onclick: () => go("verdict") }, `All ${count(answer.count)} findings`) : null,
+    ];
+  }
+
   function lead(each) {
     return make("li", {},
       make("div", { class: "kl-lead" }, make("b", {}, each.lead), ` ${each.subject}`, make("span", { class: "kl-soft kl-size" }, [each.size, each.share].filter(Boolean).join(" · "))),
@@ -285,7 +304,7 @@ function render({ model, el, host }) {
       into.replaceChildren(...[title, ...draw(answer)].filter(Boolean));
       rove(into, items);
     };
-    ask(op, {}, { quiet: ["suspects", "traces", "stacks"].includes(op) }).then(
+    ask(op, {}, { quiet: ["verdict", "suspects", "traces", "stacks"].includes(op) }).then(
       shown,
       (error) => turn === state.turn && into.replaceChildren(...[title, make("p", { class: "kl-bad" }, error.message)].filter(Boolean)),
     );
@@ -427,7 +446,7 @@ function render({ model, el, host }) {
       if (fact.cell === null) return [make("span", { class: "kl-na", title: "missing: it could not be read, or does not apply" }, "–")];
       const [text, title] = Array.isArray(fact.cell) ? fact.cell : [fact.cell, null];
       const shown = make("span", { class: `kl-k-${fact.kind}`, title }, text);
-      if (name === "suspects" && fact.name === "cell") return [make("button", { type: "button", class: "kl-run", title: "Run this cell, and show what it gives", onclick: () => run(place) }, text)];
+      if (CELLS[name] && fact.name === "cell") return [make("button", { type: "button", class: "kl-run", title: "Run this cell, and show what it gives", onclick: () => run(place, CELLS[name]) }, text)];
       if (!fact.struct || !model.get("structs")) return [shown];
       return [shown, make("button", { type: "button", class: "kl-link", title: `Open this ${fact.struct} in the struct browser`, onclick: () => browse(fact.struct, text) }, "browse")];
     };

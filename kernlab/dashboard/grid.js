@@ -1,5 +1,8 @@
 // The explorer's parts: questions to the kernel, and a table of any length. Follows elements.js in one module.
 
+// Tables whose rows have a cell that shows them, and what such a row is called.
+const CELLS = { suspects: "lead", verdict: "finding" };
+
 const count = (number) => Number(number).toLocaleString("en-US");
 
 // One Tab stop for what belongs together; arrows move within. What is given back is to be called when the items change.
@@ -245,8 +248,8 @@ function grid({ ask, table, where = {}, main = false, search = "", sort = "", ch
     if (value === null) return make("td", { class: `kl-na kl-k-${column.kind}`, title: "missing: it could not be read, or does not apply" }, "–");
     const [text, title] = Array.isArray(value) ? value : [value, null];
     if (like() === "log" && column.name === "level") return make("td", {}, LEVELS[text] ?? text);
-    if (run && table === "suspects" && column.name === "cell")
-      return make("td", {}, make("button", { type: "button", class: "kl-run", tabindex: "-1", title: `Run it: ${text}`, onclick: (event) => (event.stopPropagation(), run(place)) }, text));
+    if (run && CELLS[table] && column.name === "cell")
+      return make("td", {}, make("button", { type: "button", class: "kl-run", tabindex: "-1", title: `Run it: ${text}`, onclick: (event) => (event.stopPropagation(), run(place, CELLS[table])) }, text));
     return make("td", { class: `kl-k-${column.kind}`, title: title ?? (text.length > 30 ? text : null) }, ...(column.kind === "text" ? marked(text, words) : [text]));
   }
 

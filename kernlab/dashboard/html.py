@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.dashboard.table_view import FIRST
 from kernlab.display.card import card
 from kernlab.display.html import to_html
 from kernlab.errors import KernlabError
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 #: What is worth its room in a page that cannot ask for more: table, rows, columns (None: all).
 _SHOWN: tuple[tuple[str, str, int, tuple[str, ...] | None], ...] = (
+    (
+        "verdict",
+        "What it died of",
+        20,
+        ("finding", "subject", "module", "function", "confidence", "against", "cell"),
+    ),
     ("suspects", "What looks wrong", 20, ("lead", "subject", "bytes", "share", "evidence", "cell")),
     ("log", "The end of the log", 24, ("timestamp", "level", "text")),
     ("tasks", "Tasks", 40, ("pid", "ppid", "comm", "state", "cpu", "on_cpu", "rss_bytes", "address")),
@@ -55,11 +62,11 @@ def page(board: Board, *, complete: bool = False) -> str:
     What looks wrong takes seconds to find: where it was not asked for yet, only a `complete` page has it.
     """
     pages = board.pages
-    built = {entry["name"] for entry in pages.names() if entry["rows"] is not None}
     parts = [card(board.dump)]
+    built = {entry["name"] for entry in pages.names() if entry["rows"] is not None}
     parts += _asked_for(board)
     for name, title, rows, columns in _SHOWN:
-        if name == "suspects" and not complete and name not in built:
+        if name in FIRST and not complete and name not in built:
             continue
         try:
             table = pages.table(name)
@@ -70,7 +77,7 @@ def page(board: Board, *, complete: bool = False) -> str:
         shown = shown.tail(rows) if name == "log" else shown
         said = f"{title} ({len(shown):,} of {len(table):,} rows)" if len(shown) < len(table) else title
         parts.append(
-            _details(said, to_html(shown, max_rows=rows, title=name), is_open=name in ("suspects", "log"))
+            _details(said, to_html(shown, max_rows=rows, title=name), is_open=name in (*FIRST, "log"))
         )
     names = "".join(
         f"<tr><td>{escape_html(entry['group'])}</td><td><code>{escape_html(entry['code'])}</code></td>"

@@ -122,6 +122,8 @@ def _value(dump: Dump, node: ast.expr) -> Any:
             return _COMPARE[type(op)](_value(dump, left), _value(dump, right))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _COMBINE:
             return _COMBINE[type(op)](_value(dump, left), _value(dump, right))
+        case ast.Slice(lower=lower, upper=upper, step=None):
+            return slice(*(None if one is None else _constant(one) for one in (lower, upper)))
         case ast.UnaryOp(op=ast.Invert(), operand=inner):
             return ~_value(dump, inner)
         case _:

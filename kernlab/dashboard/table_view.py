@@ -25,8 +25,10 @@ from kernlab.util.addresses import is_missing
 if TYPE_CHECKING:
     from kernlab.dump import Dump
 
-#: What to look at first: it is in no group.
-FIRST = "suspects"
+#: What to look at first: these are in no group.
+FIRST = ("verdict", "suspects")
+#: Tables whose rows have a cell that shows them, by what the view of one is called: "lead:3".
+CELLS = {"lead": "suspects", "finding": "verdict"}
 
 #: Rows of one answer, and of one view: a browser's page cannot be higher.
 MOST_ROWS = 400
@@ -83,7 +85,7 @@ class Pages:
                 found.append(
                     _entry(
                         name,
-                        "" if name == FIRST else _GROUPS.get(entry.group, entry.group),
+                        "" if name in FIRST else _GROUPS.get(entry.group, entry.group),
                         entry.description,
                         None if pd.isna(rows) else int(rows),
                         f"dump.{name}{'(…)' if entry.is_method else ''}",
@@ -98,8 +100,8 @@ class Pages:
     def table(self, name: str) -> pd.DataFrame:
         """A table as a DataFrame: a Series becomes two columns. Raises KernlabError when there is none.
 
-        Besides the dump's tables: "relay", "ftrace", "trace:CHANNEL" (the events of a relay channel), and "lead:N",
-        what the cell of row N of the suspects shows.
+        Besides the dump's tables: "relay", "ftrace", "trace:CHANNEL" (the events of a relay channel), and "lead:N"
+        and "finding:N", what the cell of row N of the suspects and of the verdict shows.
         """
         other = self._other(name)
         if other is not None:
@@ -112,9 +114,12 @@ class Pages:
             return _framed(built)
         return self._kept(name, getattr(self._dump, name))
 
-    def lead(self, place: int) -> tuple[str, pd.DataFrame | pd.Series[Any] | PlotCell]:
-        """The cell of one row of the suspects, and what it shows. Raises KernlabError where it shows nothing."""
-        code = str(self.row(FIRST, place)["cell"])
+    def cell(self, kind: str, place: int) -> tuple[str, pd.DataFrame | pd.Series[Any] | PlotCell]:
+        """The cell of one row of the suspects ("lead") or of the verdict ("finding"), and what it shows. Raises
+        KernlabError where it shows nothing."""
+        if kind not in CELLS:
+            raise KernlabError(f"no rows have cells that are called {kind!r}")
+        code = str(self.row(CELLS[kind], place)["cell"])
         return code, show(self._dump, code)
 
     def _other(self, name: str) -> Callable[[], pd.DataFrame] | None:
@@ -124,12 +129,12 @@ class Pages:
         kind, _, rest = name.partition(":")
         if kind == "trace":
             return lambda: self._dump.relay.events(rest, mode="all")
-        if kind == "lead" and rest.isdecimal():
-            return lambda: self._of_lead(int(rest))
+        if kind in CELLS and rest.isdecimal():
+            return lambda: self._of_cell(kind, int(rest))
         return None
 
-    def _of_lead(self, place: int) -> pd.DataFrame:
-        code, shown = self.lead(place)
+    def _of_cell(self, kind: str, place: int) -> pd.DataFrame:
+        code, shown = self.cell(kind, place)
         if isinstance(shown, PlotCell):
             raise KernlabError(f"{code} draws a plot, and gives no table")
         return _framed(shown)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kernlab.dashboard.lead_cells import PlotCell
-from kernlab.dashboard.table_view import FIRST, Pages, cells
+from kernlab.dashboard.table_view import Pages, cells
 from kernlab.dump import TABLES
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _LAST_WORDS = 14
 _AFTER_PANIC = 3
 _LARGEST = 6
-_MOST_LEADS = 8
 
 #: Where a plot is listed that no table has the name of.
 _PLOT_GROUPS = {"processes": "processes", "physical": "memory"}
@@ -94,27 +93,6 @@ def last_words(dump: Dump, pages: Pages) -> dict[str, Any]:
             }
         )
     return {"start": first, "records": records}
-
-
-def suspects(dump: Dump, pages: Pages) -> dict[str, Any]:
-    """The leads, the weightiest first, each with the code that shows more."""
-    table = pages.table(FIRST)
-    return {
-        "count": len(table),
-        "leads": [
-            {
-                "place": place,
-                "lead": _text(row["lead"]),
-                "subject": text.shorten(_text(row["subject"]), 240),
-                "size": "" if pd.isna(row["bytes"]) else text.human_bytes(row["bytes"]),
-                "share": "" if pd.isna(row["share"]) else text.percent(float(row["share"])),
-                "evidence": text.shorten(_text(row["evidence"]), 400),
-                "cell": _text(row["cell"]),
-            }
-            for place, row in enumerate(table.head(_MOST_LEADS).to_dict("records"))
-        ],
-        "problems": [text.shorten(_text(said), 400) for said in list(table.attrs.get("problems", ()))[:5]],
-    }
 
 
 def traces(dump: Dump, pages: Pages) -> dict[str, Any]:
