@@ -131,6 +131,16 @@ class TestTerminal:
         inert_text(str(raised.value))
         inert_text("\n".join(raised.value._render_traceback_()))
 
+    @pytest.mark.parametrize("width", [None, 60])
+    def test_the_story(self, dump, width):
+        """Of what the machine died of, and of each finding alone, which is told first then."""
+        from kernlab.verdict.story import story
+
+        verdict = dump.verdict
+        inert_text(story(verdict, width=width))
+        for row in range(len(verdict)):
+            inert_text(story(verdict.iloc[row : row + 1].assign(role="end"), width=width))
+
     def test_problems(self, dump):
         inert_text("\n".join(dump.problems))
         for name in PLAIN_TABLES:
@@ -147,7 +157,9 @@ class TestPages:
         inert_html(table._repr_html_())
         inert_html(table.tail(100).style._repr_html_())
 
-    @pytest.mark.parametrize("name", ["tasks", "slabs", "modules", "iomem", "suspects", "waits", "maps"])
+    @pytest.mark.parametrize(
+        "name", ["tasks", "slabs", "modules", "iomem", "verdict", "suspects", "waits", "maps"]
+    )
     def test_grids(self, dump, name):
         html = kernlab.show(getattr(dump, name))._repr_html_()
         # What the grid's script reads lies in a script: a name must not end it.

@@ -12,6 +12,7 @@ from kernlab.dump import TABLES
 from kernlab.escape import show_controls
 from kernlab.util import text
 from kernlab.verdict.story import tell
+from kernlab.verdict.told import says
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -27,6 +28,8 @@ def verdict(dump: Dump, pages: Pages) -> dict[str, Any]:
     told = tell(table)
     first = table.iloc[0] if len(table) else None
     shown = [] if first is None or first["role"] == "beside" else list(first["evidence"])[:_MOST_EVIDENCE]
+    # What shows other causes of the same end is told without its tables.
+    own = set() if first is None else set(says(first))
     return {
         "count": len(table),
         "title": text.shorten(told.title, 400),
@@ -39,6 +42,9 @@ def verdict(dump: Dump, pages: Pages) -> dict[str, Any]:
                 "place": _place(pages, one),
             }
             for one in shown
+        ]
+        + [
+            {"says": text.shorten(one, 400), "table": "", "place": None} for one in told.why if one not in own
         ],
         "doubts": [text.shorten(one, 500) for one in told.doubts],
         "besides": [text.shorten(one, 500) for one in told.besides],

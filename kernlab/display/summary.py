@@ -215,7 +215,6 @@ def main(arguments: list[str]) -> int:
             answer: dict[str, Any] = {
                 "title": told.title,
                 "why": told.why,
-                "told": told.told,
                 "rows": told.rows,
                 "problems": told.problems[:50],
             }

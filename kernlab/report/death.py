@@ -12,36 +12,16 @@ from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.system.last_report import last_report
+from kernlab.verdict.case import TRAPS
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
 
-#: Kinds of ends by the line that names the cause (Dump.info.panic_message), the first that matches.
-_KINDS = (
-    ("oom", r"Out of memory|System is deadlocked on memory|out of memory"),
-    ("hung", r"hung_task|blocked for more than"),
-    ("hard lockup", r"[Hh]ard LOCKUP"),
-    ("lockup", r"soft ?lockup|RCU Stall|rcu_.*stall|rcu: INFO"),
-    ("sysrq", r"sysrq triggered crash|[Ss]ys[Rr]q ?: (?:SysRq : )?Trigger a crash"),
-    ("null pointer", r"NULL pointer dereference"),
-    ("bad pointer", r"[Uu]nable to handle|page fault|general protection fault|KASAN|stack segment"),
-    ("overflow", r"stack overflow|stack-protector|corrupted stack end|double fault|stack guard page"),
-    ("bug", r"kernel BUG at|list_(?:add|del)|usercopy|invalid opcode|refcount_t|UBSAN|dumped because"),
-    ("divide", r"divide error"),
-    ("warning", r"WARNING: |panic_on_warn"),
-    ("hardware", r"\[Hardware Error\]|Machine check|machine check|Uncorrected|NMI: Not continuing|NMI IOCK"),
-    ("no root", r"Unable to mount root|No working init|Attempted to kill init|killing init"),
-)
-#: Kinds in which the instruction that failed says where to look.
-FAULTS = frozenset({"null pointer", "bad pointer", "overflow", "bug", "divide", "warning"})
-#: Kinds in which a watchdog panicked, for what others did.
-WATCHED = frozenset({"hung", "lockup", "hard lockup"})
+#: Ends in which the instruction that failed says where to look.
+FAULTS = TRAPS | {"WARNING", "use after free", "refcount", "UBSAN"}
+#: Ends in which a watchdog panicked, for what others did.
+WATCHED = frozenset({"hung task", "soft lockup", "hard lockup", "RCU stall", "workqueue stall"})
 
-#: Where it happened, as the report in the log says it (arch/*/kernel/{dumpstack,process}.c).
-_WHERE = re.compile(
-    r"(?:RIP: 0010:|pc : |NIP \[\w+\] |epc : )(?P<function>[\w.$]+)\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?"
-    r"(?: \[(?P<module>[^\]\s]+)\])?"
-)
 _ADDRESS = re.compile(r"address:? (?P<address>(?:0x)?[0-9a-f]{8,16})")
 
 
@@ -49,7 +29,7 @@ _ADDRESS = re.compile(r"address:? (?P<address>(?:0x)?[0-9a-f]{8,16})")
 class Death:
     """How a machine died. Strings are the dump's; what is not known is '' or None."""
 
-    #: One of the kinds above; "panic" for one that is none of them, "stopped" where nothing panicked.
+    #: The finding of the verdict's row that is the end; "panic" where it has none, "stopped" where nothing panicked.
     kind: str
     #: The line of the log that names the cause.
     message: str
@@ -73,22 +53,22 @@ class Death:
 
 
 def death(dump: Dump) -> Death:
-    """How the machine of `dump` died. What cannot be read stays unknown."""
+    """How the machine of `dump` died, as its verdict has it. What cannot be read stays unknown."""
     facts = dump.info
     message = known(facts["panic_message"])
     log = dump.log
     report = last_report(log) if len(log) else None
-    kind = next((name for name, words in _KINDS if re.search(words, message)), "panic")
-    if not message and known(facts["panic_cpu"]) == "":
-        kind = "stopped"
-    told = list(log["text"].iloc[report[0] : report[1] + 1].dropna()) if report is not None else []
-    where = next((found for line in told if (found := _WHERE.search(line))), None)
+    rows = dump.verdict
+    ends = rows[rows["role"] == "end"]
+    unnamed = "panic" if message or known(facts["panic_cpu"]) else "stopped"
+    kind = str(ends["finding"].iloc[0]) if len(ends) else unnamed
+    is_fault = kind in FAULTS and len(ends) > 0
     address = _ADDRESS.search(message)
     return Death(
         kind=kind,
         message=message,
-        function=where["function"] if where and kind in FAULTS else "",
-        module=(where["module"] or "") if where and kind in FAULTS else "",
+        function=known(ends["function"].iloc[0]) if is_fault else "",
+        module=known(ends["module"].iloc[0]) if is_fault else "",
         address=address["address"] if address else "",
         comm=known(facts["panic_comm"]),
         pid=number(facts["panic_pid"]),

@@ -49,7 +49,7 @@ def _crash(dump: Dump) -> list[Lead]:
     if end.kind not in FAULTS or not end.function:
         return []
     told = story(dump)
-    return [Lead(told.title, told.why[0], "dump.stack.of_panic()")]
+    return [Lead(told.title, next(iter(told.why), ""), "dump.stack.of_panic()")]
 
 
 def _in_deadlocks(dump: Dump) -> set[int]:

@@ -53,8 +53,13 @@ def in_short(dump: Dump) -> Section:
     """The four answers that a reader comes for: what died, why, what ate the memory, what to do next."""
     told = story(dump)
     parts: list[Part] = [Heading("What died"), *map(Words, told.died)]
-    parts += [Heading("Why"), Items(told.why)]
-    parts += [Heading("How sure that is"), Words(told.sure), *([Items(told.doubts)] if told.doubts else [])]
+    if told.why:
+        parts += [Heading("What shows it"), Items(told.why)]
+    parts += [Heading("How sure that is"), Words(told.sure)]
+    if told.doubts:
+        parts += [Heading("What speaks against it"), Items(told.doubts)]
+    if told.besides:
+        parts += [Heading("What else is wrong"), Items(told.besides)]
     parts.append(Heading("What ate the memory"))
     try:
         parts += map(Words, memory_words.answer(dump))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,17 +9,15 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.report import memory_words
+from kernlab.report.details import Details
 from kernlab.report.growth import process_growth, recorded, said_of
 from kernlab.report.owners import cache_owner
 from kernlab.report.phrases import span
 from kernlab.tables.suspects.oom import kills
-from kernlab.util.text import human_bytes, percent
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
     from kernlab.report.death import Death
-
-Told = tuple[str, tuple[str, ...], tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
 
 #: The last processes that were killed are named.
 _MOST_KILLS = 3
@@ -38,47 +35,36 @@ _HOLDERS = (
 )
 
 
-def tell(dump: Dump, end: Death) -> Told:
-    """Title, what died, why, how sure, doubts and next steps of an end for lack of memory."""
+def details(dump: Dump, end: Death, first: pd.Series[Any]) -> Details:
+    """More of an end for lack of memory: who was killed before, whether who has it grew, and who has much besides.
+
+    `first` is the verdict's first row: it says who took the memory.
+    """
     leads = dump.suspects
-    large = leads[leads["lead"] == "large process"]
-    others = leads[leads["lead"].isin(_HOLDERS)]
+    others = leads[leads["lead"].isin(_HOLDERS) & (leads["subject"] != first["subject"])]
     groups = leads[leads["lead"] == "cgroup out of memory"]
     policy = "panic_on_oom" in end.message
     died = [
-        "The machine ran out of memory. Its kernel was set to panic in that case instead of killing a process "
-        "(panic_on_oom)."
+        "The kernel was set to panic in that case instead of killing a process (panic_on_oom)."
         if policy
-        else "The machine ran out of memory, and there was nobody left that the kernel could kill to get some."
+        else "There was nobody left that the kernel could kill to get some memory."
     ]
     died += _killed(dump, policy)
     why, doubts, steps = list[str](), list[str](), list[str]()
     grew = False
-    if len(large):
-        grew = _process(dump, end, large.iloc[0], why, doubts, steps)
-    holders = others if len(large) else others.sort_values("bytes", ascending=False)
-    for _, row in holders.head(2).iterrows():
-        begin = "Besides" if why else "Most of it is here"
+    is_process = first["finding"] == "process took the memory" and not pd.isna(first["pid"])
+    if is_process:
+        grew = _process(dump, end, str(first["subject"]), int(first["pid"]), why, doubts, steps)
+    for _, row in others.sort_values("bytes", ascending=False).head(2).iterrows():
         owner = cache_owner(dump, str(row["subject"])) if "slab" in str(row["lead"]) else ""
         whose = f", of the module {owner}" if owner else ""
-        why.append(f"{begin}: {row['lead']}, {row['subject']}{whose}. {row['evidence']}")
+        why.append(f"Besides: {row['lead']}, {row['subject']}{whose}. {row['evidence']}")
         steps.append(_other_step(row, owner))
     for _, row in groups.iterrows():
         why.append(f"A control group was at its limit: {row['subject']}. {row['evidence']}")
-    if not why:
-        why.append("No process and no cache stands out; memory went to many alike.")
-        steps.append(
-            "Look at the tables of memory below: many small users may be one too many for this machine."
-        )
     full = leads.loc[leads["lead"] == "swap is full", "evidence"]
     if len(full):
         why.append(f"Swap, to which memory can be moved, was no help any more: {full.iloc[0]}")
-    if len(large):
-        title = f"Out of memory: {large['subject'].iloc[0]} holds {percent(_share(large.iloc[0]))} of it"
-    elif len(others):
-        title = f"Out of memory: {holders['subject'].iloc[0]} holds {human_bytes(_bytes(holders.iloc[0]))}"
-    else:
-        title = "Out of memory, with many small users"
     if not memory_words.is_short(dump):
         doubts.append(
             "At the end much memory was free: what ran short was probably of one kind (a zone, large blocks, a limit)."
@@ -91,28 +77,15 @@ def tell(dump: Dump, end: Death) -> Told:
     steps.append(
         "Decide whether the machine has enough memory for what it does, and which limits its services need."
     )
-    return (
-        title,
-        tuple(died),
-        tuple(why),
-        _sure(len(large) > 0, grew),
-        tuple(doubts),
-        tuple(dict.fromkeys(steps)),
+    sure = (
+        "The recording shows when it was taken. Whether that is a leak or the program's work is for who knows it to "
+        "say."
+        if grew
+        else ""
     )
-
-
-def _sure(large: bool, grew: bool) -> str:
-    if grew:
-        return (
-            "High: who holds the memory was counted page by page, and the recording shows when it was taken. Whether "
-            "that is a leak or the program's work is for who knows it to say."
-        )
-    if large:
-        return (
-            "Medium: who holds the memory was counted page by page and is certain; that it took it only lately is not "
-            "known."
-        )
-    return "Low: no single process holds most of the memory; what is named is only the largest part."
+    return Details(
+        tuple(died), tuple(why), sure, tuple(doubts), tuple(dict.fromkeys(steps)), settled=is_process
+    )
 
 
 def _killed(dump: Dump, policy: bool) -> list[str]:
@@ -139,14 +112,11 @@ def _killed(dump: Dump, policy: bool) -> list[str]:
 
 
 def _process(
-    dump: Dump, end: Death, lead: pd.Series[Any], why: list[str], doubts: list[str], steps: list[str]
+    dump: Dump, end: Death, subject: str, pid: int, why: list[str], doubts: list[str], steps: list[str]
 ) -> bool:
     """What there is to say of the process that has the memory; is it known that it grew?"""
-    subject = str(lead["subject"])
-    why.append(f"{subject} has most of the memory. {lead['evidence']}")
-    pid = _pid(subject)
     asker = end.who
-    grew, since = process_growth(dump, pid) if pid is not None else ("", None)
+    grew, since = process_growth(dump, pid)
     if grew:
         why.append(grew)
         if since is not None and (heard := said_of(dump, subject.rsplit(" (", 1)[0], since)):
@@ -172,14 +142,6 @@ def _process(
             f"Ask why {subject} must not be killed (its oom_score_adj): of all processes it is the one that would have "
             "made room."
         )
-    steps.insert(
-        0,
-        f"Find out what {subject} needs so much memory for, and whether that is a leak or its work "
-        f"(dump.plot.maps({pid}) shows its mappings).",
-    )
-    steps.append(
-        f"Until then give {subject} a limit (memory.max of its control group, or MemoryMax of its service)."
-    )
     recording = recorded(dump)
     if recording is not None:
         steps.append(
@@ -188,7 +150,7 @@ def _process(
     return since is not None
 
 
-def _protected(dump: Dump, pid: int | None) -> str:
+def _protected(dump: Dump, pid: int) -> str:
     table = dump.memory_by_process
     mine = table[table["pid"] == pid]
     if not len(mine) or pd.isna(mine["oom_score_adj"].iloc[0]) or int(mine["oom_score_adj"].iloc[0]) > -500:
@@ -208,16 +170,3 @@ def _other_step(lead: pd.Series[Any], owner: str) -> str:
         )
         return f"Ask who maintains {whom} whether its objects are ever freed ({lead['cell']} lists them)."
     return f"Look at {lead['subject']}: {lead['cell']}"
-
-
-def _pid(subject: str) -> int | None:
-    found = re.search(r"\((\d+)\)$", subject)
-    return int(found[1]) if found else None
-
-
-def _share(lead: pd.Series[Any]) -> float:
-    return 0.0 if pd.isna(lead["share"]) else float(lead["share"])
-
-
-def _bytes(lead: pd.Series[Any]) -> int:
-    return 0 if pd.isna(lead["bytes"]) else int(lead["bytes"])

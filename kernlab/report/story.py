@@ -1,13 +1,8 @@
-"""A dump in, its story out: what died, why as far as that is known, what speaks against it, and what to do next.
-
-Until a verdict weighs all evidence, `dump.suspects` and the kind of the death stand in for one; what is a guess is said
-with "probably".
-"""
+"""A dump in, its story out: what its verdict says, and what the tables add to that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,31 +10,27 @@ import pandas as pd
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.report import faults, hangs, io_words, shortage
-from kernlab.report.death import FAULTS, Death, death
+from kernlab.report.death import FAULTS, WATCHED, death
+from kernlab.report.details import Details
 from kernlab.report.gaps import gaps
 from kernlab.report.phrases import listed, span
+from kernlab.verdict.story import Story, tell
+from kernlab.verdict.told import fields
+from kernlab.verdict.vocabulary import word
+from kernlab.verdict.words.word import filled
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
 
-
-@dataclass(frozen=True)
-class Story:
-    """The story of a death, in sentences. Strings of the dump in it are shown, not escaped for HTML."""
-
-    title: str
-    died: tuple[str, ...]
-    why: tuple[str, ...]
-    #: "High", "Medium" or "Low", and the reason.
-    sure: str
-    doubts: tuple[str, ...]
-    next: tuple[str, ...]
+#: Ends of which the disks may be why somebody wanted them.
+_UNCAUSED = frozenset({"sysrq", "panic", "stopped"})
 
 
 def story(dump: Dump) -> Story:
     """The story of `dump`. What could not be looked at is among its doubts; never raises for a damaged dump."""
     try:
-        end = death(dump)
+        verdict = dump.verdict
+        told = tell(verdict)
     except KernlabError as error:
         return Story(
             "A dump that does not tell how its machine died",
@@ -47,108 +38,86 @@ def story(dump: Dump) -> Story:
             (show_controls(str(error)),),
             "Low: the dump does not tell.",
             (),
+            (),
             ("See what the dump lacks, at the end of this report.",),
+            "",
         )
-    try:
-        told = _teller(end)(dump, end)
-    except KernlabError as error:
-        told = replace(
-            _plain(dump, end), doubts=(f"More could not be found out: {show_controls(str(error))}.",)
-        )
+    if len(verdict):
+        try:
+            told = _joined(told, _details(dump, verdict), verdict.iloc[0])
+            if verdict["finding"].iloc[0] in _UNCAUSED:
+                told = _uncaused(dump, told)
+        except KernlabError as error:
+            said = f"More could not be found out: {show_controls(str(error))}."
+            told = replace(told, doubts=(*told.doubts, said))
     if gaps(dump):
         said = "The dump does not hold everything: “What this dump lacks” lists what is missing."
         told = replace(told, doubts=(*told.doubts, said))
     return told
 
 
-def _teller(end: Death) -> Callable[[Dump, Death], Story]:
-    if end.kind == "oom":
-        return lambda dump, end: Story(*shortage.tell(dump, end))
-    if end.kind in ("hung", "lockup", "hard lockup"):
-        return lambda dump, end: Story(*hangs.tell(dump, end))
-    if end.kind in FAULTS:
-        return lambda dump, end: Story(*faults.tell(dump, end))
-    return _plain
+def _details(dump: Dump, verdict: pd.DataFrame) -> Details:
+    """What the tables add, by how the machine ended."""
+    end, first = death(dump), verdict.iloc[0]
+    if end.kind == "OOM":
+        return shortage.details(dump, end, first)
+    if end.kind in WATCHED or first["finding"] in ("deadlock", "lock not released"):
+        return hangs.details(dump, end, first)
+    ends = verdict[verdict["role"] == "end"]
+    if end.kind in FAULTS and len(ends):
+        return faults.details(dump, end, fields(ends.iloc[0])["during"])
+    return Details()
 
 
-#: Ends that need no more than words: a title, what died, and what to do.
-_PLAIN = {
-    "sysrq": (
-        "The machine was crashed on purpose (SysRq)",
-        "Nothing failed by itself: {who} asked the kernel to crash, through SysRq (the letter c, or "
-        "/proc/sysrq-trigger). That is how people test whether dumps work, and how they get a dump of a machine that "
-        "no longer answers.",
-        "Ask who triggered it, and what they had seen: only they know why this dump was wanted.",
-    ),
-    "hardware": (
-        "The hardware reported an error",
-        "The processor or the memory reported an error that cannot be repaired, and the kernel stopped.",
-        "Look at the machine's own error log (BMC, mcelog, rasdaemon), and test its memory: it is hardly the software.",
-    ),
-    "no root": (
-        "The machine could not start, or its first process ended",
-        "The kernel lost its first process (init), or found no file system to start from; it cannot go on without.",
-        "Look at what the kernel said last: what was mounted, and how init ended.",
-    ),
-    "stopped": (
-        "The machine did not crash: its memory was saved while it ran",
-        "No CPU had panicked. The dump is an image that was taken from outside, of a machine that ran or hung.",
-        "Ask why the image was taken, and look at what was waited for and at the largest users of memory.",
-    ),
-    "panic": (
-        "The kernel gave up: {message}",
-        "The kernel panicked: it found something with which it would not go on.",
-        "Look at what the kernel said last and at the stack of who panicked.",
-    ),
-}  # fmt: skip
-
-
-def _plain(dump: Dump, end: Death) -> Story:
-    """The story of an end that says by itself what it was: the leads are what else there is."""
-    title, died, next_step = _PLAIN.get(end.kind, _PLAIN["panic"])
-    who = end.who or "somebody"
-    words = {"who": who, "message": show_controls(end.message.removeprefix("Kernel panic - not syncing: "))}
-    leads = dump.suspects
-    slow = io_words.slow_disks(dump)
-    why, step = list[str](), list[str]()
-    if end.kind not in ("sysrq", "stopped") and end.message:
-        why.append(f"The kernel's own words are: “{show_controls(end.message)}”.")
-    if len(leads):
-        why.append(f"Something else was wrong, which may be why: {_lead(leads.iloc[0])}")
-        step.append("Follow the leads, the weightiest first.")
-    else:
-        why.append("kernlab found nothing wrong with memory, waiting threads, stacks or CPUs.")
-    why += io_words.answer(dump, notable=True)
-    if slow:
-        title = f"{title}, while {listed([_slow(disk) for disk in slow])}"
-        step.append(
-            "Look at who keeps the disk busy, below, and whether that has to be at that hour."
-            if any(disk.overloaded for disk in slow)
-            else "Look for why the disk answers so late: the disk itself, or what stands behind it (a host, a network)."
-        )
-    sure, doubts = _sure(end), list[str]()
-    if not len(leads):
-        doubts.append(
-            "That nothing was found does not mean that there was nothing: a dump shows one instant."
-        )
-    return Story(
-        title.format(**words), (died.format(**words),), tuple(why), sure, tuple(doubts), (next_step, *step)
+def _joined(told: Story, more: Details, first: pd.Series[Any]) -> Story:
+    own = told.doubts
+    if more.settled:
+        always = filled(word(first["finding"]).doubt, fields(first))
+        own = tuple(doubt for doubt in own if doubt != always)
+    whole = more.whole
+    return replace(
+        told,
+        # What was set comes behind why it stopped, what is lost comes last.
+        died=_each(told.died[:-1], more.died, told.died[-1:]),
+        why=_each(() if whole and more.why else told.why, more.why),
+        sure=f"{told.sure} {more.sure}".strip(),
+        doubts=_each(more.doubts, own),
+        next=_each(() if whole and more.next else told.next, more.next),
     )
 
 
-def _sure(end: Death) -> str:
-    if end.kind == "sysrq":
-        return "High for how the machine died: the log says so. Why somebody wanted it, no dump tells."
-    if end.kind == "stopped":
-        return "Medium: no CPU had panicked, and the log tells of no trouble."
-    return "Medium: these are the kernel's own words for why it gave up; what led there they do not tell."
+def _each(*parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Sentences one behind the other, each once."""
+    return tuple(dict.fromkeys(one for part in parts for one in part if one))
+
+
+def _uncaused(dump: Dump, told: Story) -> Story:
+    """The same of an end that no rule found a cause of: what else is known, and what a block trace tells of disks."""
+    told = _with_leads(dump, told)
+    slow = io_words.slow_disks(dump)
+    why = _each(told.why, tuple(io_words.answer(dump, notable=True)))
+    if not slow:
+        return replace(told, why=why)
+    step = (
+        "Look at who keeps the disk busy, below, and whether that has to be at that hour."
+        if any(disk.overloaded for disk in slow)
+        else "Look for why the disk answers so late: the disk itself, or what stands behind it (a host, a network)."
+    )
+    title = f"{told.title}, while {listed([_slow(disk) for disk in slow])}"
+    return replace(told, title=title, why=why, next=_each(told.next, (step,)))
+
+
+def _with_leads(dump: Dump, told: Story) -> Story:
+    if len(dump.suspects):
+        return replace(told, next=_each(told.next, ("Follow the leads, the weightiest first.",)))
+    if told.besides:
+        return told
+    said = "kernlab found nothing wrong with memory, waiting threads, stacks or CPUs."
+    doubt = "That nothing was found does not mean that there was nothing: a dump shows one instant."
+    return replace(told, why=_each(told.why, (said,)), doubts=_each((doubt,), told.doubts))
 
 
 def _slow(disk: io_words.Disk) -> str:
     if disk.overloaded:
         return f"more was asked of disk {disk.name} than it could do"
     return f"disk {disk.name} took {span(disk.middle)} for a request"
-
-
-def _lead(row: pd.Series[Any]) -> str:
-    return f"{row['lead']}, {row['subject']}: {row['evidence']}"

@@ -82,7 +82,7 @@ def tell(verdict: pd.DataFrame) -> Story:
     ]
     return Story(
         title(verdict),
-        (_stopped(first), *map(_noticed, ends), *_since(first), filled(said.lost, known) or _lost(first)),
+        (_stopped(first), *_since(first), *map(_noticed, ends), filled(said.lost, known) or _lost(first)),
         tuple(why),
         how_sure(first),
         tuple(dict.fromkeys(filter(None, doubts))),
@@ -119,6 +119,9 @@ def title(verdict: pd.DataFrame) -> str:
     if not len(verdict) or verdict["role"].iloc[0] == "beside":
         return "Nothing that ended this machine was found"
     first = verdict.iloc[0]
+    circles = [fields(row)["circle"] for _, row in verdict[verdict["finding"] == "deadlock"].iterrows()]
+    if first["finding"] == "deadlock" and len(circles) > 1:
+        return f"{len(circles):,} deadlocks: {', '.join(filter(None, circles[:3]))} wait for each other"
     return filled(word(first["finding"]).title, fields(first))
 
 

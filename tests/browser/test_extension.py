@@ -74,7 +74,7 @@ def test_a_double_click_opens_the_explorer_and_downloads_nothing(desk, dump, nam
     desk.page.on("response", lambda answer: received.append(int(answer.headers.get("content-length", 0))))
     double_click(desk, name)
     board = explorer(desk)
-    assert "sysrq triggered crash" in board.locator(".kl-why").inner_text()
+    assert "crashed on purpose (SysRq)" in board.locator(".kl-why").inner_text()
     assert desk.page.locator(".kernlab-Summary").is_hidden()
     assert desk.page.locator(".lm-TabBar-tab.lm-mod-current .lm-TabBar-tabLabel", has_text=name).count() == 1
     not_downloaded(desk, name)
@@ -109,7 +109,7 @@ def test_the_summary_comes_before_the_kernel(desk, dump):
     double_click(desk, "early.vmcore")
     summary = desk.page.locator(".kernlab-Summary")
     summary.locator("dd", has_text="sysrq_handle_crash").or_(
-        summary.locator(".kernlab-why", has_text="sysrq triggered crash")
+        summary.locator(".kernlab-why", has_text="crashed on purpose (SysRq)")
     ).first.wait_for()
     assert "Starting a kernel" in summary.inner_text()
     desk.picture("extension-summary")

@@ -33,7 +33,7 @@ def test_a_double_click_opens_the_explorer_in_its_tab(notebook7, desks, dump_fil
     desk = desks(notebook7, opened.value)
     board = desk.page.locator(".kl-explorer")
     board.locator(".kl-chip").first.wait_for(timeout=120_000)
-    assert "sysrq triggered crash" in board.locator(".kl-why").inner_text()
+    assert "crashed on purpose (SysRq)" in board.locator(".kl-why").inner_text()
     assert desk.page.locator(".kernlab-Summary").is_hidden()
     desk.picture("notebook7-explorer")
     # It works: a table, and the console on the same kernel, in this tab.

@@ -271,10 +271,10 @@ def test_listing_the_tables_builds_none(own: Any) -> None:
     assert own._built == {}
 
 
-def test_the_list_is_grouped_with_each_name_once_and_suspects_first(sample: Any, pages: Pages) -> None:
+def test_the_list_is_grouped_with_each_name_once_and_the_verdict_first(sample: Any, pages: Pages) -> None:
     listed = pages.names()
     names = [entry["name"] for entry in listed]
-    assert names[0] == "suspects"
+    assert names[:2] == ["verdict", "suspects"]
     assert len(set(names)) == len(names)
     assert set(names) == {entry["name"] for entry in listed}
     plots = views.plots(sample)

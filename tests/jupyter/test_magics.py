@@ -190,7 +190,10 @@ def printed(shell, thing):
 def test_a_terminal_shows_the_card_as_text(shell, dump):
     lines = printed(shell, dump).splitlines()
     assert lines[0] == f"Linux {dump.info['release']} on {dump.info['nodename']}"
-    assert lines[1] == dump.info["panic_message"]
+    assert lines[1] == "The machine was crashed on purpose (SysRq)"
+    assert lines[2].startswith("The machine stopped because")
+    assert lines[3].startswith("How sure: High")
+    assert any(line.startswith("last words ") and dump.info["panic_message"] in line for line in lines)
     assert any(line.startswith("died ") and "after boot" in line for line in lines)
     # What other programs print of it stays one line.
     assert repr(dump).startswith("<kernlab.Dump ")

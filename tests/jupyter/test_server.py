@@ -91,7 +91,8 @@ def test_a_dump_is_summarised(ask, root, dump_files):
     status, said = ask("crash dump.vmcore")
     assert status == 200
     assert "6.1." in said["title"]
-    assert "sysrq triggered crash" in said["why"]
+    assert said["why"] == "The machine was crashed on purpose (SysRq)"
+    assert "sysrq triggered crash" in dict(said["rows"])["last words"]
     assert {"died", "running", "machine", "kernel", "dump", "left out"} <= {name for name, _ in said["rows"]}
     assert said["problems"] == []
     # The file browser's own form of a path.

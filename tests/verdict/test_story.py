@@ -97,7 +97,7 @@ TOLD = {
     "oom": r"Out of memory: reporting \(\d+\) holds most.*had taken most.*holds 210\.\d MiB.*not who grew",
     "flight": r"Out of memory: billing \(\d+\) holds most.*when no memory was left.*holds 275\.\d MiB.*not who",
     "hung": r"inventor.*inventory_thread of the module kernlab_story.*watchdog found.*inventory_lock.*stack",
-    "deadlock": r"Deadlock: checkout and refund wait for each other.*32 s before.*import .*names its owner.*same",
+    "deadlock": r"2 deadlocks: checkout and refund, import and reprice.*32 s before.*import .*names its owner.*same",
     "lockup": r"count_up of the module kernlab_shop.*watchdog.*till_lock.*who maintains the module kernlab_shop",
     "oops": r"NULL pointer in order_check of the module kernlab_story.*billing \(1\) ran.*disassemble\('order_check'\)",
 }  # fmt: skip

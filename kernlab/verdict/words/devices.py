@@ -15,16 +15,16 @@ _UNWRITTEN = "What was on its way to [{device}|the disk] may not have been writt
 
 WORDS = {
     "stuck I/O": Word(
-        "[Disk {device}|Disk {subject}] does not answer",
-        "[the disk {device}|the disk {subject}] did not answer any more, and everybody who needed it waited",
+        "[Disk {device}|Disk {subject}|A disk] does not answer",
+        "[the disk {device}|the disk {subject}|a disk] did not answer any more, and everybody who needed it waited",
         (_BEHIND,),
         "the driver's own list shows the requests that did not come back",
         "A disk that is only very slow looks the same for a while.",
         _UNWRITTEN,
     ),
     "slow disk": Word(
-        "[Disk {device}|Disk {subject}] is slow",
-        "[the disk {device}|the disk {subject}] took very long",
+        "[Disk {device}|Disk {subject}|A disk] is slow",
+        "[the disk {device}|the disk {subject}|a disk] took very long",
         (_BEHIND,),
     ),
     "I/O error": Word(
@@ -35,26 +35,26 @@ WORDS = {
         lost=_UNWRITTEN,
     ),
     "file system error": Word(
-        "The file system on [{device}|{subject}] is damaged",
-        "the file system on [{device}|{subject}] found itself damaged",
+        "The file system on [{device}|{subject}|a disk] is damaged",
+        "the file system on [{device}|{subject}|a disk] found itself damaged",
         (
             "Check that file system before it is used again (fsck, xfs_repair, btrfs check).",
             _BEHIND,
         ),
         "the file system itself says that it found an error",
         "Whether the disk lost data, or the code wrote wrong data, the dump does not tell.",
-        "Files on [{device}|{subject}] may be damaged.",
+        "Files on [{device}|{subject}|a disk] may be damaged.",
     ),
     "remounted read-only": Word(
-        "The file system on [{device}|{subject}] was made read-only",
-        "the file system on [{device}|{subject}] let nobody write any more, after an error",
+        "The file system on [{device}|{subject}|a disk] was made read-only",
+        "the file system on [{device}|{subject}|a disk] let nobody write any more, after an error",
         ("Check that file system before it is used again (fsck).", _BEHIND),
         lost="What programs wanted to write there since then is not written.",
     ),
     "network stall": Word(
-        "The network device [{device}|{subject}] stopped sending",
-        "the network device [{device}|{subject}] did not send any more",
-        ("Look at the log for errors of [{device}|{subject}], its link and its driver.",),
+        "The network device[ {device}| {subject}] stopped sending",
+        "the network device[ {device}| {subject}] did not send any more",
+        ("Look at the log for errors of [{device}|{subject}|it], its link and its driver.",),
         "the kernel's watchdog says that nothing was sent",
     ),
     "hardware error": Word(

@@ -54,7 +54,7 @@ WORDS = {
         "memory ran out, and most of it was in objects of the kernel of one kind, {subject}",
         (
             "Ask [who maintains the module {module}, which made {subject},|who maintains the code that makes "
-            "{subject}] whether its objects are ever freed.",
+            "{subject}|who maintains your kernel] whether its objects are ever freed.",
             _ENOUGH,
         ),
         _COUNTED,

@@ -73,7 +73,7 @@ WORDS = {
     ),
     "out-of-tree module": Word(
         "A module that does not come with the kernel was at work[: {subject}]",
-        "the module [{module}|{subject}], which does not come with the kernel, was on the stack",
+        "[the module {module}|the module {subject}|a module], which does not come with the kernel, was on the stack",
         ("Ask who maintains it.",),
         doubt="To be there is not to be guilty.",
     ),

@@ -35,7 +35,8 @@ class Word:
 
 
 def filled(pattern: str, known: Mapping[str, str]) -> str:
-    """A pattern with what is known. `{field}` is a field; of `[a|b]` the first is taken whose fields are all known.
+    """A pattern with what is known. `{field}` is a field; of `[a|b]` the first is taken whose fields are all known. A
+    field that is not known, and in no choice, is "something".
 
     >>> from kernlab.verdict.words.word import filled
     >>> filled("A NULL pointer[ in {where}]", {"where": "shop_check"})
@@ -44,7 +45,7 @@ def filled(pattern: str, known: Mapping[str, str]) -> str:
     'A NULL pointer'
     """
     chosen = _CHOICE.sub(lambda choice: _first(choice[1], known), pattern)
-    return _FIELD.sub(lambda field: known.get(field[1], ""), chosen)
+    return _FIELD.sub(lambda field: known.get(field[1]) or "something", chosen)
 
 
 def _first(choice: str, known: Mapping[str, str]) -> str:
