@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab.errors import KernlabError
+from kernlab.errors import KernlabError, TypesLostError
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import normal
 
@@ -94,7 +94,13 @@ class End:
 def end_of(case: Case) -> End:
     """By the report that a panic followed, by one that it did not outlive, by the stack of the CPU that died; else it
     was stopped."""
-    reports = case.reports
+    try:
+        reports = case.reports
+    except TypesLostError:
+        raise
+    except KernlabError:
+        # A log that cannot be read tells nothing; the stacks may.
+        return _of_stacks(case)
     panics = [_panic(case, row) for _, row in reports.iterrows()]
     fatal = [place for place, said in enumerate(panics) if said]
     if fatal:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from kernlab.verdict.case import Case
+from kernlab.errors import KernlabError, TypesLostError
+from kernlab.util import losses
+from kernlab.verdict.case import Case, LogAloneError
 from kernlab.verdict.doubts import LIKELY, in_time, merged, of_whole_tables, rivals
 from kernlab.verdict.finding import Finding
-from kernlab.verdict.registry import weighings
+from kernlab.verdict.registry import Weighing, weighings
 
 #: Findings that are told at most, the surest first.
 MOST = 20
@@ -39,12 +41,23 @@ def weigh(case: Case, findings: list[Finding]) -> list[Finding]:
     """
     findings = merged(findings)
     for each in weighings():
-        findings = each(case, findings)
+        findings = _weighed(case, findings, each)
     findings = [of_whole_tables(case, in_time(case, finding)) for finding in findings]
     placed = sorted(rivals([_placed(case, finding) for finding in findings]), key=_order)
-    if len(placed) > MOST and case.has_dump:
-        case.kernel.lost(f"verdict: {len(placed) - MOST:,} findings that are less sure are not told")
+    if len(placed) > MOST:
+        losses.lost(f"verdict: {len(placed) - MOST:,} findings that are less sure are not told")
     return placed[:MOST]
+
+
+def _weighed(case: Case, findings: list[Finding], by: Weighing) -> list[Finding]:
+    """As one of those that weigh leaves them; as they are where it cannot look at what it needs."""
+    try:
+        return by(case, findings)
+    except (LogAloneError, TypesLostError):
+        return findings
+    except KernlabError as error:
+        losses.lost(f"verdict: {by.__name__.replace('_', ' ')} could not be asked: {error}")
+        return findings
 
 
 def _placed(case: Case, finding: Finding) -> Finding:

@@ -95,6 +95,9 @@ class MadeKernel:
         """As `Kernel.lost`."""
         self.losses += what
 
+    def find_symbol(self, name: str) -> None:
+        """As `Kernel.find_symbol` of a kernel without any."""
+
 
 class MadeCase(Case):
     """A `Case` of what it is given."""

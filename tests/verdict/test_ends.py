@@ -10,6 +10,7 @@ from support.captures import captures
 from verdict.cases import found_by, made_case
 
 import kernlab
+from kernlab.errors import KernlabError
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.rules.asked import sent_nmi, stopped, sysrq
@@ -166,6 +167,20 @@ def test_the_log_is_lost_but_the_stack_tells(symbols: tuple[str, ...], kind: str
     """The stack of who died is as good; that the log does not tell speaks against it."""
     found = the_end(made_case("", info={"panic_cpu": 1}, stacks=stack(*symbols)))
     assert (found.finding, bool(found.against), found.confidence >= 0.8) == (kind, True, True)
+
+
+def test_a_log_that_cannot_be_read_is_as_one_that_is_lost() -> None:
+    """A table that raises tells nothing; the stacks do."""
+    rows = stack("panic+0x1/0x2", "sysrq_handle_crash+0x1/0x2")
+    case = made_case("", info={"panic_cpu": 1}, stacks=rows)
+
+    class Unreadable(type(case)):  # type: ignore[misc]
+        @property
+        def reports(self) -> pd.DataFrame:
+            raise KernlabError("the log is damaged")
+
+    case.__class__ = Unreadable
+    assert case.end.kind == "sysrq"
 
 
 def test_nothing_tells_how_it_ended() -> None:

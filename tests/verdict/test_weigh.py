@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.captures import captures
-from verdict.cases import MadeCase, made_case, made_table, verdict_of
+from verdict.cases import made_case, made_table, verdict_of
 
 import kernlab
+from kernlab.errors import KernlabError
+from kernlab.util import losses
 from kernlab.verdict.case import Case
 from kernlab.verdict.doubts import merged
 from kernlab.verdict.finding import Evidence, Finding
@@ -174,11 +176,26 @@ def test_an_unlikely_cause_stands_behind_the_end() -> None:
 def test_a_verdict_has_a_bound() -> None:
     """The surest are told, and that there were more."""
     case = made_case(SYSRQ)
-    assert isinstance(case, MadeCase)
-    found = weigh(case, [finding(subject=str(n), confidence=n / 100) for n in range(60)])
+    with losses.scope("test") as scope:
+        found = weigh(case, [finding(subject=str(n), confidence=n / 100) for n in range(60)])
     assert [each.subject for each in found[:2]] == ["59", "58"]
     assert len(found) == MOST
-    assert case.kernel.losses == ["verdict: 40 findings that are less sure are not told"]
+    assert scope.losses == ["verdict: 40 findings that are less sure are not told"]
+
+
+def test_a_weighing_that_cannot_look_leaves_the_findings_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged table costs what it would have told, and that is said; a log alone needs no word."""
+
+    def cannot_read(_: Case, __: list[Finding]) -> list[Finding]:
+        raise KernlabError("the list is damaged")
+
+    def asks_for_tables(case: Case, found: list[Finding]) -> list[Finding]:
+        return found[: len(case.waits)]
+
+    monkeypatch.setattr("kernlab.verdict.weigh.weighings", lambda: [cannot_read, asks_for_tables])
+    with losses.scope("test") as scope:
+        assert len(weigh(Case(None, SYSRQ), [finding()])) == 1
+    assert scope.losses == ["verdict: cannot read could not be asked: the list is damaged"]
 
 
 @pytest.mark.in_turn
