@@ -41,7 +41,8 @@ def name_holders(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
     idle = (stacks.task[rows]["pid"] == 0).true
     for lock in np.unique(found.object[found.object != 0]).tolist():
         mine = np.flatnonzero(found.object == lock)
-        others = ~np.isin(rows, found.row[mine])
+        # Who spins for a lock that nothing tells may spin for this one.
+        others = ~np.isin(rows, found.row[(found.object == lock) | (found.object == 0)])
         noted = word_at(kernel, np.array([lock], dtype=np.uint64), owner)[0]
         if noted and noted != _NO_OWNER:
             found.holder[mine] = noted

@@ -121,7 +121,8 @@ def _scanned(frames: Frames, rounds: list[_Round]) -> list[_Round]:
     row, ip, sp = scan(frames, np.array(sorted(frames.why), dtype=np.int64))
     if not len(row):
         return []
-    before = np.bincount(np.concatenate([rows for rows, *_ in rounds]), minlength=len(frames.ip))
+    followed = [np.zeros(0, dtype=np.int64), *(rows for rows, *_ in rounds)]
+    before = np.bincount(np.concatenate(followed), minlength=len(frames.ip))
     number = before[row] + np.arange(len(row)) - np.searchsorted(row, row)
     no, none = np.zeros(len(row), dtype=bool), np.zeros(len(row), dtype=np.uint64)
     stack = frames.stacks.find(sp - np.uint64(8))
