@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: A driver that has a request for so long has lost it: what SCSI and nvme grant a device before they reset it
 #: (drivers/scsi/sd.h, SD_TIMEOUT; drivers/nvme/host/nvme.h, NVME_IO_TIMEOUT), in seconds.
 _TIMEOUT = 30.0
+#: No super_block is larger, in bytes.
+_SUPER_BLOCK = 2048
 #: What a healthy disk does at once; it may take minutes to discard, to format or to test itself.
 _QUICK = ("READ", "WRITE", "FLUSH")
 
@@ -101,3 +103,16 @@ def disk_of_path(case: Case, path: str) -> str | None:
         if inside:
             best, device = str(mount), None if pd.isna(name) else str(name).removeprefix("/dev/")
     return device
+
+
+def in_frozen(case: Case, waits: pd.DataFrame) -> pd.Series[Any]:
+    """For rows of `waits`, the label in `filesystems` of the frozen one whose own lock each waits for, else -1
+    (struct super_block, s_writers.rw_sem)."""
+    kept = case.filesystems["frozen"]
+    frozen = case.filesystems[kept.notna() & (kept != "no") & case.filesystems["address"].notna()]
+    found = pd.Series(-1, index=waits.index, dtype="int64")
+    for label, address in frozen["address"].items():
+        for row, kind, lock in zip(waits.index, waits["type"], waits["object"], strict=True):
+            if kind == "percpu_rwsem" and not pd.isna(lock) and 0 <= int(lock) - int(address) < _SUPER_BLOCK:
+                found[row] = int(str(label))
+    return found

@@ -11,7 +11,7 @@ from verdict.cases import found_by, made_case, verdict_of
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.rules.ends import last_report
-from kernlab.verdict.rules.grace import kept_grace_period, silent_cpus
+from kernlab.verdict.rules.grace import deaf_cpus, kept_grace_period, silent_cpus
 from kernlab.verdict.rules.holders import kept_locks
 from kernlab.verdict.rules.spinning import rcu_waits_for, spins_for, stalled
 from kernlab.verdict.rules.waiting import deadlocks
@@ -239,3 +239,33 @@ def test_captures_of_cpus_that_spin(story: str) -> None:
         first = verdict_of(Case(dump.kernel), *RULES)[0]
     assert (first.function, first.module, first.against) == (functions[story], "kernlab_mill", ())
     assert any(f"was in {functions[story]}" in one.says for one in first.evidence)
+
+
+ASKS = """\
+[  100.0] watchdog: BUG: soft lockup - CPU#2 stuck for 26s! [asker:77]
+[  100.0] CPU: 2 PID: 77 Comm: asker Not tainted 6.1.0 #1
+[  100.0] RIP: 0010:smp_call_function_many_cond+0x12/0x30
+[  100.0] Call Trace:
+[  100.0]  <TASK>
+[  100.0]  on_each_cpu_cond_mask+0x10/0x30
+[  100.0]  flush_tlb_mm_range+0x10/0x30
+[  100.0]  </TASK>
+[  100.1] Kernel panic - not syncing: softlockup: hung tasks
+"""
+
+
+def test_a_cpu_that_answers_nobody() -> None:
+    """A CPU with interrupts off is why another one waits for ever until all have answered; idle ones are not."""
+    asker = frames(77, "asker", 2, "irq:panic+0x1/0x2", "smp_call_function_many_cond+0x12/0x30",
+                   "on_each_cpu_cond_mask+0x10/0x30", "flush_tlb_mm_range+0x10/0x30")  # fmt: skip
+    deaf = frames(99, "jammer", 1, "irq:nmi+0x1/0x2", "wheel_jam+0x1/0x2 [mill]", "mill_write+0x1/0x2 [mill]")
+    late = [{"cpu": 1, "timer_late": "24s", "threshold": "20s"}, {"cpu": 2, "timer_late": "25s", "threshold": "20s"},
+            {"cpu": 0, "timer_late": "0s", "threshold": "20s"}]  # fmt: skip
+    first, end = verdict_of(made_case(ASKS, watchdogs=late, stacks=asker + deaf), *RULES, deaf_cpus)
+    assert (first.finding, first.pid, first.function, first.role) == ("hard lockup", 99, "wheel_jam", "cause")
+    assert (end.finding, end.pid) == ("soft lockup", None)
+    loop = frames(77, "asker", 2, *SPIN)
+    found = verdict_of(made_case(LOCKUP, watchdogs=late, stacks=loop + deaf), *RULES, deaf_cpus)
+    assert [each.role for each in found] == ["end", "beside"]
+    idle = frames(0, "swapper/1", 1, "default_idle+0x1/0x2", kind="idle")
+    assert len(verdict_of(made_case(ASKS, watchdogs=late, stacks=asker + idle), *RULES, deaf_cpus)) == 1

@@ -10,7 +10,12 @@ from verdict.cases import found_by, made_case, verdict_of
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.rules.ends import last_report
-from kernlab.verdict.rules.filesystems import damaged_file_systems, failed_requests
+from kernlab.verdict.rules.filesystems import (
+    damaged_file_systems,
+    failed_requests,
+    frozen_file_systems,
+    silent_servers,
+)
 from kernlab.verdict.rules.holders import kept_locks, locks_of_nobody
 from kernlab.verdict.rules.network import stuck_queues
 from kernlab.verdict.rules.storage import stuck_requests, suspended_volumes
@@ -223,3 +228,56 @@ def test_a_stopped_queue_without_a_word(changed: dict[str, object], number: int)
     found = found_by(made_case(netdevs=[device | changed]), stuck_queues)
     assert [each.subject for each in found] == ["eth0"] * number
     assert all(each.confidence < 0.8 and each.against for each in found)
+
+
+def test_a_file_system_that_was_not_thawed() -> None:
+    """Those who wait for its own lock wait for it; another percpu_rwsem, and another file system, are not told."""
+    address = 0xFFFF_8881_0000_0000
+    mounts = [{"type": "xfs", "name": "dm-1", "mount": "/shop", "device": "/dev/dm-1", "frozen": "complete",
+               "address": address},
+              {"type": "ext4", "name": "vda", "mount": "/", "device": "/dev/vda", "frozen": "no",
+               "address": address + 8192}]  # fmt: skip
+    writer = sleeper(
+        12, 300, "percpu_rwsem", object=address + 0x200, note="a percpu_rw_semaphore does not say"
+    )
+    found = verdict_of(made_case(HUNG, filesystems=mounts, waits=[writer]), frozen_file_systems, *DISKS)
+    assert [(each.finding, each.subject, each.role) for each in found] == [
+        ("file system frozen", "/shop", "cause"),
+        ("hung task", "a thread that could not go on", "end"),
+    ]
+    other = writer | {"object": address + 8192 + 0x200}
+    assert not found_by(made_case(filesystems=mounts, waits=[other]), frozen_file_systems)
+    young = writer | {"since": "2s"}
+    assert not found_by(made_case(filesystems=mounts, waits=[young]), frozen_file_systems)
+
+
+SERVER = "[  300.0] nfs: server files1 not responding, still trying\n"
+NFS = """\
+[  500.0] INFO: task reader-12:12 blocked for more than 120 seconds.
+[  500.0] Call Trace:
+[  500.0]  schedule+0x27/0xc0
+[  500.0]  rpc_wait_bit_killable+0x12/0x40 [sunrpc]
+[  500.1] Kernel panic - not syncing: hung_task: blocked tasks
+"""
+
+
+def test_a_file_server_that_does_not_answer() -> None:
+    """The cause where those who hang wait for an answer; told beside where they do not; nothing once it is back."""
+    stack = [{"pid": 12, "frame": at, "symbol": f"{name}+0x1/0x2", "kind": "task", "reliable": True}
+             for at, name in enumerate(("schedule", "rpc_wait_bit_killable", "nfs_wait_on_request"))]  # fmt: skip
+    case = made_case(SERVER + NFS, waits=[sleeper(12, 200, "bit")], stacks=stack)
+    first, end = verdict_of(case, silent_servers, *DISKS)
+    assert (first.finding, first.subject, first.role) == ("file server silent", "files1", "cause")
+    assert (first.since, end.pid) == (pytest.approx(200.1), None)
+    alone = verdict_of(made_case(SERVER + NFS, waits=[sleeper(12, 200, "bit")]), silent_servers, *DISKS)
+    assert [(each.finding, each.role) for each in alone] == [
+        ("hung task", "end"),
+        ("file server silent", "beside"),
+    ]
+    back = SERVER + "[  310.0] nfs: server files1 OK\n" + NFS
+    assert not found_by(made_case(back, waits=[sleeper(12, 200, "bit")], stacks=stack), silent_servers)
+    (smb,) = found_by(
+        made_case("[ 9.0] CIFS: VFS: \\\\files2 has not responded in 180 seconds. Reconnecting..."),
+        silent_servers,
+    )
+    assert smb.subject == "files2"

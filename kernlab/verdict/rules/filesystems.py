@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from kernlab.escape import show_controls, show_short
+from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
-from kernlab.verdict.disks import below
-from kernlab.verdict.finding import Evidence, Finding
+from kernlab.verdict.chains import functions, say_rows, seconds
+from kernlab.verdict.disks import below, in_frozen
+from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 
 #: Lines that tell that a file system takes no more writes: ext4_handle_error, xfs_do_force_shutdown,
@@ -21,6 +24,16 @@ _READ_ONLY = (
     "Filesystem has been shut down",
     "forced readonly",
 )
+# fs/nfs and net/sunrpc/clnt.c (call_timeout, call_decode); fs/smb/client/connect.c (server_unresponsive).
+_SERVERS = (
+    (re.compile(r"(?:nfs|lockd): server (?P<server>\S{1,255}) not responding"), True),
+    (re.compile(r"(?:nfs|lockd): server (?P<server>\S{1,255}) OK"), False),
+    (re.compile(r"CIFS:(?: VFS:)? \\\\(?P<server>\S{1,255}) has not responded in \d{1,6} seconds"), True),
+)
+#: Functions on the stacks of those who wait for a file server.
+_REMOTE = ("rpc_wait_bit", "nfs_", "nfs4_", "nfs3_", "cifs_", "smb2_", "wait_for_response")
+#: What is told, and looked at, at most.
+_MOST, _LOOKED_AT = 5, 200
 
 
 @rule
@@ -78,6 +91,84 @@ def failed_requests(case: Case) -> Iterator[Finding]:
             device=device,
             since=case.before_end(rows["timestamp"].iloc[0]),
         )
+
+
+@rule
+def frozen_file_systems(case: Case) -> Iterator[Finding]:
+    """A frozen file system that threads have long waited to write to was not thawed."""
+    kept = case.filesystems["frozen"]
+    if not (kept.notna() & (kept != "no")).any():
+        return
+    asleep = case.waits[case.waits["state"] == "D"]
+    of = in_frozen(case, asleep)
+    for label, rows in asleep[of >= 0].groupby(of[of >= 0], sort=True):
+        longest = seconds(rows["since"].max())
+        if longest is None or longest < case.hung_after:
+            continue
+        row = case.filesystems.loc[label]
+        where = show_short(str(row["name"] if pd.isna(row["mount"]) else row["mount"]))
+        verb = "waits" if len(rows) == 1 else "wait"
+        said = f"{say_rows(rows)} {verb} to write, the longest for {human_time(longest)}"
+        yield Finding(
+            "file system frozen",
+            where,
+            0.95,
+            (
+                Evidence(
+                    "filesystems", f"{where} is frozen: {show_short(str(row['frozen']))}", (int(str(label)),)
+                ),
+                Evidence("waits", show_controls(said), rows_of(rows, list(rows.index))),
+            ),
+            'dump.filesystems[dump.filesystems.frozen != "no"]',
+            device=None if pd.isna(row["device"]) else str(row["device"]).removeprefix("/dev/"),
+            against=("Who froze it, and why it was not thawed, is not known.",),
+            explains=frozenset({"hung task"}),
+            since=longest,
+        )
+
+
+@rule
+def silent_servers(case: Case) -> Iterator[Finding]:
+    """A file server of which the log says that it does not respond, and not that it did again, is silent."""
+    last: dict[str, tuple[int, str, bool]] = {}
+    text = case.log["text"].fillna("")
+    told = text.str.contains("server |has not responded in", regex=True)
+    for label in text.index[told].tolist():
+        for line in str(text[label]).splitlines():
+            for pattern, silent in _SERVERS:
+                if found := pattern.match(line):
+                    first = last.get(found["server"])
+                    since = first[0] if silent and first and first[2] else int(label)
+                    last[found["server"]] = (since, line, silent)
+    for server, (label, line, silent) in list(last.items())[:_MOST]:
+        if not silent:
+            continue
+        hung = _hung_by_server(case)
+        evidence = [Evidence("log", show_short(line, 200), (label,))]
+        if hung:
+            rows = case.waits[case.waits["pid"].isin(hung)]
+            said = f"{say_rows(rows)} {'waits' if len(rows) == 1 else 'wait'} for an answer"
+            evidence.append(Evidence("waits", show_controls(said), rows_of(rows, list(rows.index))))
+        yield Finding(
+            "file server silent",
+            show_short(server),
+            0.9 if hung else 0.8,
+            tuple(evidence),
+            f"dump.log.loc[{label}:{label}]",
+            device=server,
+            explains=frozenset({"hung task"}) if hung else frozenset(),
+            since=case.before_end(case.log.loc[label, "timestamp"]),
+        )
+
+
+def _hung_by_server(case: Case) -> list[int]:
+    """Threads that have long slept for a remote call (net/sunrpc, rpc_wait_bit_killable; fs/smb, wait_for_response)."""
+    if not case.has_dump:
+        return []
+    asleep = case.waits[case.waits["state"] == "D"]
+    long = asleep[asleep["since"].dt.total_seconds() >= case.hung_after]
+    names = {int(pid): functions(case.stack_of(int(pid))) for pid in long["pid"].dropna().head(_LOOKED_AT)}
+    return [pid for pid, stack in names.items() if any(name.startswith(_REMOTE) for name in stack)]
 
 
 def _by_device(case: Case, kind: str) -> Iterator[tuple[str, pd.DataFrame]]:

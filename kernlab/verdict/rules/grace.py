@@ -11,7 +11,7 @@ from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Blamed, Case
-from kernlab.verdict.chains import LOCKUPS, SPINNING, say_rows, seconds
+from kernlab.verdict.chains import LOCKUPS, SPINNING, functions, say_rows, seconds
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 from kernlab.verdict.rules.spinning import interrupted
@@ -106,6 +106,62 @@ def silent_cpus(case: Case) -> Iterator[Finding]:
             against=("The kernel's own watchdog did not end the machine for it.",),
             since=since,
         )
+
+
+@rule
+def deaf_cpus(case: Case) -> Iterator[Finding]:
+    """A CPU whose watchdog's timer has been due for long has had interrupts off: nobody who asks it gets an answer."""
+    if case.end.kind == "hard lockup":
+        return  # that is what the end says
+    busy = set(case.waits.loc[case.waits["type"].isin(SPINNING), "pid"].dropna().astype(int))
+    # Who is known to keep a lock with interrupts off is told by that lock.
+    busy |= {pid for pid in case.chains.roots if pid}
+    asks = case.end.kind in LOCKUPS and case.end_cpu is not None and _asks(case, case.end_cpu)
+    died = {case.end_cpu, None if pd.isna(case.info["panic_cpu"]) else int(case.info["panic_cpu"])}
+    for label, row in case.watchdogs[case.watchdogs["timer_late"].notna()].iterrows():
+        cpu, late, grants = int(row["cpu"]), seconds(row["timer_late"]), seconds(row["threshold"])
+        if late is None or grants is None or late < grants / 2 or cpu in died:
+            continue
+        reader = _cpu(case, cpu)
+        if reader is None or reader.pid in busy:
+            continue
+        said = f"CPU {cpu} has taken no interrupt of its watchdog's timer for {human_time(late)}"
+        evidence = [Evidence("watchdogs", said, rows_of(case.watchdogs, [int(str(label))]))]
+        if reader.where.function:
+            said = f"{reader.name} is in {show_controls(reader.where.function)}"
+            evidence.append(Evidence("stacks", said, rows_of(reader.rows, list(reader.rows.index))))
+        if asks:
+            rows = interrupted(case, case.end_cpu or 0)
+            said = f"CPU {case.end_cpu} waits until other CPUs answer"
+            evidence.append(Evidence("stacks", said, rows_of(rows, list(rows.index))))
+        yield Finding(
+            "hard lockup",
+            reader.name,
+            0.85 if reader.where.function else 0.6,
+            tuple(evidence),
+            f"dump.stacks[dump.stacks.cpu == {cpu}]",
+            pid=reader.pid,
+            module=reader.where.module,
+            function=reader.where.function,
+            against=("In a virtual machine the host may not have let that CPU run.",),
+            explains=LOCKUPS if asks else frozenset(),
+            since=late,
+        )
+
+
+#: Functions in which a CPU waits until others have answered (kernel/smp.c, csd_lock_wait and its callers;
+#: kernel/stop_machine.c).
+_ASKING = (
+    "smp_call_function",
+    "csd_lock_wait",
+    "multi_cpu_stop",
+    "on_each_cpu_cond_mask",
+    "text_poke_bp_batch",
+)
+
+
+def _asks(case: Case, cpu: int) -> bool:
+    return any(name.startswith(_ASKING) for name in functions(interrupted(case, cpu)))
 
 
 def _cpu(case: Case, cpu: int) -> Reader | None:

@@ -24,7 +24,7 @@ from kernlab.verdict.chains import (
     say_rows,
     seconds,
 )
-from kernlab.verdict.disks import unanswered
+from kernlab.verdict.disks import in_frozen, unanswered
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 
@@ -168,7 +168,8 @@ def locks_of_nobody(case: Case) -> Iterator[Finding]:
         waits["type"].isin(SLEEPING) & (waits["state"] == "D") & (waits["holder_pid"].isna() | gone)
     ]
     free = asleep["note"].str.contains("nobody holds it|says that it is free", na=False)
-    for _, rows in asleep[~free].groupby("object", sort=False):
+    told = in_frozen(case, asleep) >= 0  # by that file system's own finding
+    for _, rows in asleep[~free & ~told].groupby("object", sort=False):
         longest = seconds(rows["since"].max())
         if longest is None or longest < case.hung_after:
             continue

@@ -51,6 +51,27 @@ WORDS = {
         ("Check that file system before it is used again (fsck).", _BEHIND),
         lost="What programs wanted to write there since then is not written.",
     ),
+    "file system frozen": Word(
+        "The file system {subject} is frozen",
+        "somebody froze the file system {subject}, as backups and snapshots do, and did not thaw it",
+        (
+            "Thaw it (fsfreeze -u), and look at what froze it: a backup, a snapshot, an agent of the hypervisor.",
+        ),
+        "the file system says that it is frozen, and threads wait to write to it",
+        lost="What programs wanted to write there since then is not written.",
+    ),
+    "file server silent": Word(
+        "The file server {subject} does not answer",
+        "the file server {subject} did not answer any more, and everybody who needed its files waited",
+        ("Look at the server {subject} and at the network to it.",),
+        "the log says that the server did not respond, and never that it did again",
+    ),
+    "network queue stuck": Word(
+        "The network device [{device}|{subject}] does not send what it was given",
+        "the network device [{device}|{subject}] did not send what it was given any more",
+        ("Look at the log for errors of [{device}|{subject}], its link and its driver.",),
+        "packets lie in its queue, and the queue is stopped",
+    ),
     "network stall": Word(
         "The network device[ {device}| {subject}] stopped sending",
         "the network device[ {device}| {subject}] did not send any more",
