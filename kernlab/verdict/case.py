@@ -272,14 +272,19 @@ class Case:
         return read_oom_report(self.told(report))
 
     def told(self, report: pd.Series[Any]) -> list[str]:
-        """The lines of a report, and those of the same thread behind it up to the next one: what it lists at length."""
+        """The lines that a report's thread printed, up to the next report: also those that it lists at length."""
         first, end = int(report["offset"]), int(report["end"])
         later = self.reports["offset"][self.reports["offset"] > first]
         until = int(later.min()) if len(later) else len(self.log)
+        caller = report["caller"]
+        if pd.isna(caller) or not caller:  # CONFIG_PRINTK_CALLER=n
+            return [str(text) for text in self.log["text"].iloc[first:end].fillna("")]
         rows = self.log.iloc[first:until]
-        own = pd.Series(np.arange(first, until) < end, index=rows.index)
-        own |= (rows["caller"] == report["caller"]).fillna(False)
-        return [str(text) for text in rows["text"][own].fillna("")]
+        # A record of several lines has its prefix once, where the log is a text.
+        without = (rows["caller"].fillna("") == "").to_numpy() & (np.arange(first, until) < end)
+        return [
+            str(text) for text in rows["text"][(rows["caller"] == caller).to_numpy() | without].fillna("")
+        ]
 
     @cached_property
     def hung_after(self) -> int:

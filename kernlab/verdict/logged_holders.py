@@ -21,6 +21,11 @@ _COUNTED = (
     *("unevictable", "slab_reclaimable", "slab_unreclaimable", "pagetables", "sec_pagetables", "bounce"),
     *("free", "free_pcp"),
 )
+#: Those that every release prints.
+_ALWAYS = (
+    *("active_anon", "inactive_anon", "active_file", "inactive_file", "unevictable"),
+    *("slab_reclaimable", "slab_unreclaimable", "pagetables", "free"),
+)
 #: Where anonymous pages and shared memory are; what may not be swapped out is unevictable.
 _ANONYMOUS = ("active_anon", "inactive_anon", "isolated_anon", "unevictable")
 
@@ -91,7 +96,8 @@ def _of_kernel(report: OomReport, whole: int, holder: object) -> Iterator[Holder
     if total:
         said = f"of huge pages, {human_bytes(free)} were set aside and used by nobody"
         yield make("huge pages", "huge pages", free, said, usual=0.0)
-    if counted:
+    # What a torn report does not show would be taken for what it does not count.
+    if all(name in counted for name in _ALWAYS) and counted["free"] and "RAM" in report.machine:
         known = sum(counted.get(name, 0) for name in _COUNTED) * page + total
         missing = max(whole - known, 0)
         said = (

@@ -12,7 +12,7 @@ _MOST_ZONES, _MOST_TASKS = 1 << 12, 1 << 17
 # mm/oom_kill.c, dump_header; until v5.0 the nodes stood in this line.
 _INVOKED = re.compile(
     r"(?P<comm>.*?) invoked oom-killer: gfp_mask=(?P<mask>0x[0-9a-f]+)(?:\((?P<flags>[^)]*)\))?"
-    r"(?:, nodemask=(?P<nodes>[^ ]*?))?,? order=(?P<order>-?\d+)"
+    r"(?:, nodemask=(?P<nodes>[^ ]*?))?,? +order=(?P<order>-?\d+)"
 )
 # mm/oom_kill.c, dump_oom_summary (since v5.0); kernel/cgroup/cpuset.c, cpuset_print_current_mems_allowed.
 _CONSTRAINT = re.compile(
