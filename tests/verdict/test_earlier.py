@@ -152,3 +152,10 @@ def test_captures_with_decoys() -> None:
     assert verdict["function"].iloc[0] != "scales_read"
     assert old["role"].tolist() == ["beside"]
     assert all(len(table) for table in shown)
+
+
+def test_a_log_that_tells_no_end() -> None:
+    """What the machine did then is not known: a log may have been cut there."""
+    (only,) = _found(_WARN.format(at=10.0) + "[   12.000000] eth0: link is up\n")
+    assert only.subject == "an earlier report, 2.0 s before the log's last line"
+    assert only.against == ("What came of it is not in the log.",)

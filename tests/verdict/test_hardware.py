@@ -69,9 +69,11 @@ def test_errors_that_were_corrected_are_counted_beside() -> None:
     assert found[1].since == pytest.approx(300)
 
 
-def test_a_machine_check_long_before_is_no_cause() -> None:
-    """One that was survived; the machine was ended by somebody."""
-    found = _found(_FATAL.rpartition("[  500.000000] [     C4] Kernel panic")[0] + _SYSRQ)
+@pytest.mark.parametrize("at", ["900.000000", "501.000000"])
+def test_a_machine_check_that_was_survived_is_no_cause(at: str) -> None:
+    """The machine was ended by somebody, and that was long after it or soon."""
+    survived = _FATAL.rpartition("[  500.000000] [     C4] Kernel panic")[0]
+    found = _found(survived + _SYSRQ.replace("900.000000", at))
     assert [(each.finding, each.role) for each in found] == [("sysrq", "end"), ("machine check", "beside")]
     assert "Nothing shows that the end has to do with it." in found[1].against
 

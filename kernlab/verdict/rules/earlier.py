@@ -79,13 +79,16 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
         finding = "memory cgroup out of memory"
     places = [int(case.log.index[int(offset)]) for offset in rows["offset"]]
     since = case.before_end(last["timestamp"])
-    when = "before the end" if since is None else f"{_ago(since)} before the end"
+    # Of a log alone that tells no end, its last line is all that is known.
+    ended = case.has_dump or case.end.report is not None
+    end = "the end" if ended else "the log's last line"
+    when = f"before {end}" if since is None else f"{_ago(since)} before {end}"
     subject = (
         f"an earlier report, {when}" if len(rows) == 1 else f"{len(rows):,} earlier reports, the last {when}"
     )
     evidence = [Evidence("log", show_short(str(last["title"]), 300), tuple(places[:100]))]
     evidence += _consequences(case, last, places[-1])
-    against = ["The machine went on after it."]
+    against = ["The machine went on after it."] if ended else ["What came of it is not in the log."]
     if case.end.report is not None:
         module = _text(last["module"])
         if module is not None and module == _text(case.end.report["module"]):
