@@ -31,14 +31,6 @@ _STACKS = frozenset(
 _MOST_OF_IT = 0.6
 
 
-def kernel_holders(case: Case) -> Iterator[Holder]:
-    """All of them that hold anything."""
-    yield from slabs(case)
-    yield from vmalloc_areas(case)
-    yield from kinds(case)
-    yield from huge_pages(case)
-
-
 def slabs(case: Case) -> Iterator[Holder]:
     """Slab caches that nothing shrinks."""
     table = case.memory.slabs

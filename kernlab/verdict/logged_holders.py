@@ -37,6 +37,24 @@ def managed(report: OomReport) -> int:
     return zones or max(pages, 0) * report.page_size
 
 
+def by_class(report: OomReport) -> dict[str, int]:
+    """Bytes by what the report counts: anonymous, shmem, slab, page tables and uncounted; empty where it is torn."""
+    counted, page = report.counted, report.page_size
+    # What a torn report does not show would be taken for what it does not count.
+    if not all(name in counted for name in _ALWAYS) or not counted["free"] or "RAM" not in report.machine:
+        return {}
+    shmem = counted.get("shmem", 0)
+    anonymous = sum(counted.get(name, 0) for name in _ANONYMOUS) - shmem
+    known = sum(counted.get(name, 0) for name in _COUNTED) * page + report.huge[1]
+    return {
+        "anonymous": max(anonymous, 0) * page + sum(task.swapped for task in report.tasks),
+        "shmem": shmem * page,
+        "slab": counted["slab_unreclaimable"] * page,
+        "page tables": counted["pagetables"] * page,
+        "uncounted": max(managed(report) - known, 0),
+    }
+
+
 def logged_holders(report: OomReport, label: int, cell: str) -> Iterator[Holder]:
     """Holders by a report; `label` is that of its first line in the log's index."""
     whole = managed(report)
@@ -96,10 +114,7 @@ def _of_kernel(report: OomReport, whole: int, holder: object) -> Iterator[Holder
     if total:
         said = f"of huge pages, {human_bytes(free)} were set aside and used by nobody"
         yield make("huge pages", "huge pages", free, said, usual=0.0)
-    # What a torn report does not show would be taken for what it does not count.
-    if all(name in counted for name in _ALWAYS) and counted["free"] and "RAM" in report.machine:
-        known = sum(counted.get(name, 0) for name in _COUNTED) * page + total
-        missing = max(whole - known, 0)
+    if missing := by_class(report).get("uncounted", 0):
         said = (
             f"{human_bytes(missing)} are not counted by the report: vmalloc, per-CPU memory, pages of drivers"
         )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.errors import KernlabError
+from kernlab.escape import show_controls, show_short
 from kernlab.util.text import human_bytes
 from kernlab.verdict.askers import Asker, asked_for_cache, asker
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.holders import Holder, files, processes
-from kernlab.verdict.kernel_holders import allocated_at, kernel_holders
-from kernlab.verdict.logged_holders import logged_holders, managed
+from kernlab.verdict.kernel_holders import allocated_at, huge_pages, kinds, slabs, vmalloc_areas
+from kernlab.verdict.logged_holders import by_class, logged_holders, managed
 from kernlab.verdict.oom_shortage import shortage
 from kernlab.verdict.registry import rule
 
@@ -32,6 +33,24 @@ _BESIDE = 0.5
 _INFERRED = {"uncounted": 0.85}
 #: Who holds much and asked for more of it when there was none is the likelier to have grown.
 _ASKED = 1.5
+#: Who may hold memory, by the tables that tell of it.
+_SOURCES: tuple[tuple[str, Callable[[Case], Iterable[Holder]]], ...] = (
+    ("processes", processes),
+    ("files in memory", files),
+    ("slab caches", slabs),
+    ("vmalloc areas", vmalloc_areas),
+    ("pages of other kinds", kinds),
+    ("huge pages", huge_pages),
+)
+#: What the OOM killer counts, in words, and by how much more it must be to contradict.
+_CLASSES = {
+    "anonymous": "of anonymous memory",
+    "shmem": "of files in memory and shared memory",
+    "slab": "in slab caches that nothing shrinks",
+    "page tables": "of page tables",
+    "uncounted": "that is in none of its counters (vmalloc, per-CPU memory, pages of drivers)",
+}
+_MORE = 1.3
 _ENOUGH = (
     "By the report's own numbers memory was free: something that it does not say kept it from being used."
 )
@@ -56,12 +75,19 @@ def took_the_memory(case: Case) -> Iterator[Finding]:
     report, oom = case.end.report, case.oom
     if report is None or oom is None or (lack := shortage(oom)).kind != "memory":
         return
+    first, last = int(report["offset"]), int(report["end"])
+    label = int(case.log.index[first])
+    whole, holders, missing = managed(oom), list[Holder](), list[str]()
     if case.has_dump:
-        whole, holders = case.memory.managed, [*processes(case), *files(case), *kernel_holders(case)]
+        # Page structs that are not in the dump are not counted, but are memory all the same.
+        whole = max(whole, case.memory.managed)
+        for what, source in _SOURCES:
+            try:
+                holders += source(case)
+            except KernlabError as error:
+                missing.append(f"What {what} hold could not be looked at: {error}")
     else:
-        first, last = int(report["offset"]), int(report["end"])
-        label = int(case.log.index[first])
-        whole, holders = managed(oom), list(logged_holders(oom, label, f"dump.log.iloc[{first}:{last}]"))
+        holders += logged_holders(oom, label, f"dump.log.iloc[{first}:{last}]")
     held = sorted((_weighed(case, each, report, whole) for each in holders), key=lambda each: -each.weight)
     for place, each in enumerate(held[:_MOST]):
         if each.weight <= 0 or each.weight < _LEAST * whole:
@@ -85,7 +111,26 @@ def took_the_memory(case: Case) -> Iterator[Finding]:
             against=(*each.holder.against, *_against(each, rival)),
             explains=frozenset({"OOM"}),
         )
+        if case.has_dump:
+            found = _compared(found, each.holder, by_class(oom), label)
+        for why in missing:
+            found = found.doubted(show_short(why, 300), 0.5)
         yield found if lack.sure else found.doubted(_ENOUGH, 0.5)
+
+
+def _compared(found: Finding, holder: Holder, counted: dict[str, int], label: int) -> Finding:
+    """A finding by tables, held against what the OOM killer itself counted at the time."""
+    own = holder.asks if holder.asks in counted else "uncounted"
+    if own not in counted:
+        return found
+    said = f"the OOM killer counted {human_bytes(counted[own])} {_CLASSES[own]}"
+    if holder.bytes > _MORE * counted[own]:
+        return found.doubted(f"{said[0].upper()}{said[1:]}, which is less.", 0.5)
+    most = max(counted, key=lambda one: counted[one])
+    if counted[most] > _MORE * max(counted[own], holder.bytes):
+        more = f"{human_bytes(counted[most])} {_CLASSES[most]}"
+        return found.doubted(f"The OOM killer counted more that is something else: {more}.", 0.6)
+    return dataclasses.replace(found, evidence=(*found.evidence, Evidence("log", said, (label,))))
 
 
 def _confidence(each: _Weighed, rival: _Weighed | None, whole: int) -> float:
