@@ -188,12 +188,12 @@ def _lost(row: pd.Series[Any]) -> str:
 def _beside(row: pd.Series[Any]) -> str:
     """Another finding in one line: a hint is called one."""
     clause, since = _clause(row), row["since"]
-    when = (
-        "" if pd.isna(since) or since < _BEFORE else f", {human_time(since.total_seconds())} before the end"
-    )
+    when = "" if pd.isna(since) or since < _BEFORE else f"{human_time(since.total_seconds())} before the end"
+    if times := fields(row)["times"]:
+        when = f"{times} times, the last {when}".removesuffix(", the last ")
     hint = "" if row["confidence"] >= LIKELY else f"Only a hint ({percent(float(row['confidence']))}): "
     seen = next(iter(says(row)), "")
-    return f"{hint}{clause}{when}" + (f" ({seen})" if seen else "")
+    return f"{hint}{clause}{', ' if when else ''}{when}" + (f" ({seen})" if seen else "")
 
 
 def _unread(verdict: pd.DataFrame) -> tuple[str, ...]:

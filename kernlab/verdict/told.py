@@ -11,6 +11,12 @@ from kernlab.escape import show_controls, show_short
 
 #: A thread as people say it: `inventoryd (176)`.
 _THREAD = re.compile(r"(?P<comm>.+) \((?:\d+|\?)\)", re.DOTALL)
+#: A thread and what it keeps or does, as rules call it.
+_DOES = re.compile(
+    r"(?P<who>.+? \((?:\d+|\?)\)), which (?:has (?P<lock>.+)|works for (?P<queue>.+))", re.DOTALL
+)
+#: Reports of before the end, which have no other subject.
+_EARLIER = re.compile(r"(?:an earlier report|(?P<count>[\d,]+) earlier reports)\b")
 #: What ran on top of a thread that has no part in it, as rules call it.
 _BORROWED = re.compile(r"(?:a softirq|an interrupt|an NMI)\b")
 _PANIC = "Kernel panic - not syncing: "
@@ -22,19 +28,25 @@ _LONGEST = 300
 def fields(row: pd.Series[Any]) -> dict[str, str]:
     """What is known of a finding, by the names that patterns use (`kernlab.verdict.words.word`); '' for what is not.
 
-    subject; who: the subject, where it is a thread; what: the subject, where it is none; during: what ran meanwhile;
-    pid, module, function, device; where: function and module; maintainer: to whom to give it; circle: the threads of a
+    subject; who: the subject, where it is a thread; what: the subject, where it is none; lock: what that thread has;
+    borrowed: what ran on top of a thread; during: what ran meanwhile; times: how often, where more than once; pid,
+    module, function, device; where: function and module; maintainer: to whom to give it; circle: the threads of a
     deadlock; panic: what the panic said. Nothing in them acts on a terminal.
     """
     subject = show_short(text(row["subject"]), _LONGEST)
-    is_thread = _THREAD.fullmatch(subject) is not None and "→" not in subject
-    borrowed = _BORROWED.match(subject) is not None
+    does, earlier = _DOES.fullmatch(subject), _EARLIER.match(subject)
+    subject = "" if earlier else subject
+    who = does["who"] if does else subject if _THREAD.fullmatch(subject) and "→" not in subject else ""
+    borrowed = _BORROWED.match(subject)
     module, function = show_short(text(row["module"])), show_short(text(row["function"]))
     return {
         "subject": subject,
-        "who": subject if is_thread else "",
-        "what": "" if is_thread else subject,
-        "during": f"while {subject} ran" if is_thread else f"in {subject}" if borrowed else "",
+        "who": who,
+        "what": "" if who else subject,
+        "lock": (does["lock"] or "") if does else "",
+        "borrowed": borrowed[0] if borrowed else "",
+        "during": f"while {who} ran" if who else f"in {subject}" if borrowed else "",
+        "times": (earlier["count"] or "") if earlier else "",
         "pid": text(row["pid"]),
         "module": module,
         "function": function,

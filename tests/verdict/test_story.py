@@ -51,7 +51,9 @@ def _literals() -> dict[str, str]:
                 continue
             named = [each.value for each in node.keywords if each.arg == "finding"]
             for given in (*node.args[:1], *named):
-                for each in ast.walk(given):
+                # The condition of a choice is no word.
+                chosen = [given.body, given.orelse] if isinstance(given, ast.IfExp) else [given]
+                for each in (one for part in chosen for one in ast.walk(part)):
                     if isinstance(each, ast.Constant) and isinstance(each.value, str):
                         found[each.value] = f"{path.name}:{each.lineno}"
     return found
@@ -146,7 +148,9 @@ def test_what_is_beside_the_end_is_never_told_as_its_cause() -> None:
     )
     assert "scales_read" not in " ".join((told.title, *told.died, *told.why, *told.next))
     (line,) = told.besides
-    assert re.search(r"scales_read.*5 min 0 s before the end", line)
+    assert re.search(r"scales_read.*, 5 min 0 s before the end", line)
+    (line,) = tell(_made({}, old | {"subject": "3 earlier reports, the last 300 s before the end"})).besides
+    assert re.search(r"scales_read, 3 times, the last 5 min 0 s before the end$", line)
     alone = tell(_made(old))
     assert alone.title == "Nothing that ended this machine was found"
     assert "scales_read" not in " ".join(alone.died)

@@ -67,9 +67,9 @@ WORDS = {
         "the log says that the server did not respond, and never that it did again",
     ),
     "network queue stuck": Word(
-        "The network device [{device}|{subject}] does not send what it was given",
-        "the network device [{device}|{subject}] did not send what it was given any more",
-        ("Look at the log for errors of [{device}|{subject}], its link and its driver.",),
+        "The network device[ {device}| {subject}] does not send what it was given",
+        "the network device[ {device}| {subject}] did not send what it was given any more",
+        ("Look at the log for errors of [{device}|{subject}|it], its link and its driver.",),
         "packets lie in its queue, and the queue is stopped",
     ),
     "network stall": Word(

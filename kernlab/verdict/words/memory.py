@@ -110,7 +110,7 @@ WORDS = {
     ),
     "memory cgroup out of memory": Word(
         "A control group was out of memory[: {subject}]",
-        "the control group {subject} reached the limit of memory that it was given",
+        "[the control group {subject}|a control group] reached the limit of memory that it was given",
         (
             "Look at which of its processes needs the memory[; the one killed for it had pid {pid}].",
             "Raise its limit (memory.max), or let it do less at once.",

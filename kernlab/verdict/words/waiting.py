@@ -30,9 +30,10 @@ WORDS = {
         "each lock names its owner, and so none of them can ever go on",
     ),
     "lock not released": Word(
-        "[{who} keeps a lock that others need|{what} was not given back|A lock was not given back]",
-        "[{who} keeps a lock for which others wait|a lock for which others wait was not given back: {what}|a lock for "
-        "which others wait was not given back][, and stood in {where}]",
+        "[{who} keeps {lock}, which others need|{who} keeps a lock that others need|{what} was not given back|A lock "
+        "was not given back]",
+        "[{who} keeps {lock}, for which others wait|{who} keeps a lock for which others wait|a lock for which others "
+        "wait was not given back: {what}|a lock for which others wait was not given back][, and stood in {where}]",
         (
             _STACK,
             _GIVE,
@@ -48,7 +49,7 @@ WORDS = {
         ("Look at what is done while that lock is held, and whether it can be done without.", _GIVE),
     ),
     "hung task": Word(
-        "[{who} hung|{what}: nothing went on|A thread hung]",
+        "[{who} hung|Threads hung][ in {where}]",
         "[{who} waited|a thread waited] for so long, where no signal could wake it, that the kernel's watchdog gave up"
         "[; it stood in {where}]",
         (
@@ -62,7 +63,7 @@ WORDS = {
     ),
     "soft lockup": _lockup(
         "A CPU locked up[ in {where}]",
-        "a CPU ran[ {who}| {what}| one thread] for so long, without letting others run, that the kernel's watchdog "
+        "a CPU ran[ {who}| {borrowed}| one thread] for so long, without letting others run, that the kernel's watchdog "
         "noticed[; it stood in {where}]",
         "the kernel's watchdog says that the CPU was not given up",
     ),
@@ -74,8 +75,8 @@ WORDS = {
     ),
     "RCU stall": _lockup(
         "A CPU held up the whole kernel[ in {where}]",
-        "[{who}|{what}|a CPU or a thread] did not come to a point at which the kernel could tidy up (an RCU stall)[; "
-        "it stood in {where}]",
+        "[{who}|{borrowed}|a CPU or a thread] did not come to a point at which the kernel could tidy up (an RCU stall)"
+        "[; it stood in {where}]",
         "the kernel's own watch says so",
     ),
     "workqueue stall": Word(
