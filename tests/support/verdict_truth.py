@@ -162,6 +162,29 @@ def false(found: pd.DataFrame, truth: VerdictTruth) -> list[str]:
     return said
 
 
+#: What a verdict may add about a dump that was damaged: that it is.
+_DAMAGE = {"incomplete dump", "lost log lines"}
+
+
+def untrue(found: pd.DataFrame, whole: pd.DataFrame, truth: VerdictTruth) -> list[str]:
+    """What a verdict on a damaged twin is sure of that neither the verdict on the whole dump says nor is true."""
+    said = []
+    for _, row in found[found["confidence"] >= SURE].iterrows():
+        told = whole[whole["finding"] == row["finding"]]
+        if row["finding"] in _DAMAGE or row["subject"] in set(told["subject"]):
+            continue
+        if not pd.isna(row["pid"]) and row["pid"] in told["pid"].dropna().tolist():
+            continue
+        # Whom the kernel itself named at its end it did name, though that may be a victim.
+        end = row["role"] == "end"
+        known = row["finding"] in truth.true | truth.past | ({truth.end} if end else set())
+        other = bool(truth.pids) and not pd.isna(row["pid"]) and row["pid"] not in truth.pids
+        accused = [name for name in truth.innocent if _is_named(name, row)]
+        if not known or (not end and (other or accused)):
+            said.append(f"{row['finding']} of {row['subject']} is not so ({row['confidence']:.2f})")
+    return said
+
+
 def _is_named(name: str, row: pd.Series) -> bool:
     """Is this the name of who or what a row is about? One that ends in - begins a name."""
     words = " ".join(

@@ -132,6 +132,7 @@ def test_modules_loaded_or_removed_by_force() -> None:
     [
         ("[  500.0] a\n[  480.5] b\n[  481.0] c", 1),
         ("[  500.0] a\n[  499.5] b", 0),  # two CPUs
+        ("[  500.0] a\n[  501.0] b\n[77000.0] c\n[  502.0] d\n[  503.0] e", 0),  # one line is damaged
         ("[   20.0] a\n[    0.0] b", 0),  # while it starts
         ("[  500.0] a\n[    0.0] Linux version 6.1", 0),  # the next boot, on a console
     ],

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kernlab.escape import show_short
@@ -16,6 +17,8 @@ from kernlab.verdict.registry import rule, weighing
 
 #: CPUs write their times a little out of order; while a machine starts, its clock is set up several times.
 _APART, _STARTING = 1.0, 60.0
+#: Lines on each side of a jump that are asked.
+_LINES = 3
 #: kernel/time/clocksource.c, __clocksource_unstable and clocksource_watchdog.
 _UNSTABLE = re.compile(r".*Marking clocksource '(?P<name>[^']{1,40})' as unstable")
 #: A watchdog of CPUs looks every few seconds, and tells after twice its threshold: 20 s, of the largest that can be set
@@ -31,9 +34,8 @@ def clock_jumps(case: Case) -> Iterator[Finding]:
         return
     # A log of a console begins anew with each boot.
     back = np.diff(seconds)
-    for place in np.flatnonzero((back < -_APART) & (seconds[:-1] > _STARTING) & (seconds[1:] > _STARTING))[
-        -1:
-    ].tolist():
+    jumps = np.flatnonzero((back < -_APART) & (seconds[:-1] > _STARTING) & (seconds[1:] > _STARTING))
+    for place in [each for each in jumps.tolist() if _stays(seconds, each)][-1:]:
         labels = (int(case.log.index[place]), int(case.log.index[place + 1]))
         yield Finding(
             "clock jump",
@@ -50,6 +52,12 @@ def clock_jumps(case: Case) -> Iterator[Finding]:
             against=("Two CPUs whose clocks differ would write the same.",),
             since=case.before_end(case.log["timestamp"].iloc[place + 1]),
         )
+
+
+def _stays(seconds: npt.NDArray[np.float64], place: int) -> bool:
+    """Are the lines on both sides of a jump of these times, too? One line alone that is of another time is damaged."""
+    before = np.nanmedian(seconds[max(place - _LINES + 1, 0) : place + 1])
+    return bool(before - np.nanmedian(seconds[place + 1 : place + 1 + _LINES]) > _APART)
 
 
 @rule

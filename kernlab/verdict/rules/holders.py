@@ -96,6 +96,14 @@ def _spun(case: Case) -> float | None:
 
 def _doubt(case: Case, root: int, own: pd.DataFrame, direct: pd.DataFrame) -> Doubt:
     """Whether a holder of a lock that sleeps has it all the time, or will go on, by how long it itself has slept."""
+    task = case.tasks[case.tasks["pid"] == root]
+    if own.empty and (task.empty or str(task["state"].iloc[0]) == "D"):
+        # Every such sleep has its row: this one's could not be read, and who has what it wants is why.
+        return Doubt("lock not released", 0.45, ("It sleeps itself, and what for is not known.",))
+    if own["type"].isin((*SLEEPING, *SPINNING)).any():
+        return Doubt(
+            "lock not released", 0.45, ("It itself waits for a lock, and nothing tells who has that.",)
+        )
     asleep = seconds(own["since"].max()) if len(own) else None
     longest = seconds(direct["since"].max()) or 0.0
     timed = bool(own["left"].notna().any()) if len(own) else False
@@ -103,7 +111,6 @@ def _doubt(case: Case, root: int, own: pd.DataFrame, direct: pd.DataFrame) -> Do
         return Doubt("lock not released", 0.95, ())
     if asleep is not None and asleep >= case.hung_after and not timed:
         return Doubt("lock not released", 0.9, ())
-    task = case.tasks[case.tasks["pid"] == root]
     runs = len(task) > 0 and str(task["state"].iloc[0]) == "R"
     if len(task) and bool(task["on_cpu"].iloc[0]) and (_ran_for(case, root) or 0.0) >= case.hung_after:
         return Doubt("lock not released", 0.9, ())

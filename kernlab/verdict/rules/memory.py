@@ -29,6 +29,8 @@ _CERTAIN = 0.4
 _MOST, _HINT = 4, 0.45
 #: A process for which this part of what speaks for the first one speaks is told beside it.
 _BESIDE = 0.5
+#: What page structs say of the size of memory, by what the kernel itself said.
+_TOO_MUCH = 1.33
 #: How sure it is who took it where nothing but the last one that asked tells.
 _INFERRED = {"uncounted": 0.85}
 #: Who holds much and asked for more of it when there was none is the likelier to have grown.
@@ -79,15 +81,21 @@ def took_the_memory(case: Case) -> Iterator[Finding]:
     label = int(case.log.index[first])
     whole, holders, missing = managed(oom), list[Holder](), list[str]()
     if case.has_dump:
-        # Page structs that are not in the dump are not counted, but are memory all the same.
-        whole = max(whole, case.memory.managed)
         for what, source in _SOURCES:
             try:
                 holders += source(case)
             except KernlabError as error:
                 missing.append(f"What {what} hold could not be looked at: {error}")
+        if whole and case.memory.managed > _TOO_MUCH * whole:
+            # Page structs that make more memory than the kernel itself said there is are damaged.
+            holders = [each for each in holders if each.evidence[0].table != "memory"]
+        else:
+            # Page structs that are not in the dump are not counted, but are memory all the same.
+            whole = max(whole, case.memory.managed)
     else:
         holders += logged_holders(oom, label, f"dump.log.iloc[{first}:{last}]")
+    if not whole:
+        return
     held = sorted((_weighed(case, each, report, whole) for each in holders), key=lambda each: -each.weight)
     for place, each in enumerate(held[:_MOST]):
         if each.weight <= 0 or each.weight < _LEAST * whole:

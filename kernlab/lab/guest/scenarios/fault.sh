@@ -5,7 +5,8 @@ fault_known() { # what FAULT is, and where
     case $FAULT in
         null) finding="null dereference" function=stone_weigh ;;
         wild) finding="general protection" function=sack_open also="bad pointer" ;;
-        bad-page) finding="bad pointer" function=ledger_read also="out of bounds" ;;
+        # What lies there is the end of the driver's own area: who says that says more.
+        bad-page) finding="bad pointer" either="out of bounds" function=ledger_read also="out of bounds" ;;
         execute) finding="execute of data" function=wheel_turn also="bad pointer" ;;
         opcode) finding="invalid opcode" function=gear_check ;;
         bug) finding="BUG" function=hopper_check ;;
