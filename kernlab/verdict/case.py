@@ -306,7 +306,15 @@ class Case:
         """
         sure = frames.loc[frames["symbol"].notna() & frames["reliable"], "symbol"]
         told = telling([one for text in sure if (one := frame_of(text)) is not None], stack)
-        return Blamed(normal(told[0].name), told[0].module or None) if told else Blamed(None, None)
+        if not told:
+            return Blamed(None, None)
+        module = told[0].module or None
+        return Blamed(None if self._half_known(module) else normal(told[0].name), module)
+
+    def _half_known(self, module: str | None) -> bool:
+        """Whether symbols of a module are lost: then the one before an address may be another function's."""
+        lost = [each for each in self.modules.attrs["problems"] if "symbols of module" in each]
+        return module is not None and any(repr(module) in each for each in lost)
 
     def before_end(self, timestamp: object) -> float | None:
         """How many seconds before the log's last line something was; None where that is not known."""

@@ -218,3 +218,23 @@ def test_a_pool_whose_cpu_another_thread_keeps() -> None:
     assert not found_by(made_case(works=young, tasks=[hog], stacks=stack), *RULES)
     idle = {"pid": 0, "comm": "swapper/1", "state": "R", "cpu": 1, "on_cpu": True}
     assert not found_by(made_case(works=works, tasks=[idle]), *RULES)
+
+
+def test_a_holder_that_has_exited_is_nobody() -> None:
+    """One row: the lock, not the thread of which the kernel only has the remains."""
+    rows = [waiter(12, 300, note="its holder has exited without letting go of it")]
+    (found,) = found_by(made_case(waits=rows, tasks=[{"pid": 10, "comm": "keeper", "state": "Z"}]), *RULES)
+    assert (found.subject, found.pid) == ("shop_lock", None)
+    assert found.confidence >= 0.8
+
+
+def test_a_function_of_a_module_whose_symbols_are_lost_is_not_named() -> None:
+    """The symbol before an address may be another function's: only the module is sure."""
+    own = {"pid": 10, "comm": "keeper", "state": "D", "type": "completion", "name": "answer", "since": "400s"}
+    case = made_case(waits=[own, waiter(11, 300)], stacks=KEEPER, modules=[{"name": "shop"}])
+    assert found_by(case, kept_locks)[0].function == "keep_shop"
+    case.modules.attrs["problems"] = [
+        "the symbols of module 'shop': 55 of 59 lie on pages that the dump lacks"
+    ]
+    (found,) = found_by(case, kept_locks)
+    assert (found.module, found.function) == ("shop", None)

@@ -55,6 +55,8 @@ def kept_locks(case: Case) -> Iterator[Finding]:
         longest = seconds(direct["since"].max())
         if direct.empty or not (spins or (longest is not None and longest >= case.hung_after)):
             continue
+        if direct["note"].str.contains("its holder has exited", regex=False, na=False).all():
+            continue  # it never will: the lock is nobody's
         own = chains.of([root])
         if not spins and own["type"].isin(FOR_DISKS).any() and unanswered(case):
             continue  # the disk is why: its finding has all who wait for it
