@@ -13,6 +13,7 @@ from verdict.cases import found_by, made_case, made_table
 from verdict.oom_logs import FAULT, MIB, oom, zone
 
 import kernlab
+from kernlab.errors import KernlabError
 from kernlab.linux.page.classifier import Kind
 from kernlab.verdict.askers import asked_for_cache, asker
 from kernlab.verdict.case import Case
@@ -273,6 +274,40 @@ def test_what_a_dump_tells_in_words_is_harmless() -> None:
     for found in found_by(case, took_the_memory):
         said = "".join([found.subject, *found.against, *(each.says for each in found.evidence)])
         assert said.isprintable()
+
+
+def lost(*_: object) -> int:
+    raise KernlabError("the page is not in the dump")
+
+
+def test_what_a_table_cannot_tell_the_log_may() -> None:
+    """A dump without the page structs, but with a whole log."""
+    log = oom(zones=FULL, counted={"active_anon": 250_000, "free": 300}, tasks=[(77, "till", 900 * MIB)])
+    case = case_of([(79, "clerk", 120 * MIB, "/")], log=log)
+    case.memory.kind = lost
+    (found,) = found_in(case)
+    assert (found.subject, found.pid) == ("till (77)", 77)
+    assert found.confidence >= 0.9
+    # Without such a list it is a hint that some table is missing.
+    case = case_of([(79, "clerk", 600 * MIB, "/")], log=oom(zones=FULL))
+    assert found_in(case)[0].confidence >= 0.9
+    case.memory.kind = lost
+    (found,) = found_in(case)
+    assert found.confidence < 0.5
+    assert (
+        "What pages of other kinds hold could not be looked at: the page is not in the dump" in found.against
+    )
+
+
+def test_tables_and_the_oom_killer_disagree() -> None:
+    """Tables of a damaged dump say that a process has it; the kernel had counted slab caches."""
+    counted = {"active_anon": 30_000, "slab_unreclaimable": 220_000, "free": 300}
+    (found, *_) = found_in(case_of([(79, "clerk", 600 * MIB, "/")], log=oom(zones=FULL, counted=counted)))
+    assert found.finding == "slab leak"
+    assert found.confidence >= 0.9
+    agreed = {"active_anon": 160_000, "active_file": 90_000, "free": 300}
+    (found,) = found_in(case_of([(79, "clerk", 600 * MIB, "/")], log=oom(zones=FULL, counted=agreed)))
+    assert "the OOM killer counted 625.0 MiB of anonymous memory" in [each.says for each in found.evidence]
 
 
 # A log alone.

@@ -17,6 +17,7 @@ from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.holders import Holder, files, processes
 from kernlab.verdict.kernel_holders import allocated_at, huge_pages, kinds, slabs, vmalloc_areas
 from kernlab.verdict.logged_holders import by_class, logged_holders, managed
+from kernlab.verdict.oom_report import OomReport
 from kernlab.verdict.oom_shortage import shortage
 from kernlab.verdict.registry import rule
 
@@ -79,24 +80,52 @@ def took_the_memory(case: Case) -> Iterator[Finding]:
         return
     first, last = int(report["offset"]), int(report["end"])
     label = int(case.log.index[first])
-    whole, holders, missing = managed(oom), list[Holder](), list[str]()
-    if case.has_dump:
-        for what, source in _SOURCES:
-            try:
-                holders += source(case)
-            except KernlabError as error:
-                missing.append(f"What {what} hold could not be looked at: {error}")
+    found = _by_tables(case, report, oom, label) if case.has_dump else []
+    if all(each.confidence < 0.5 for each in found):
+        # Also a dump that lacks pages may have all of its log.
+        holders = logged_holders(oom, label, f"dump.log.iloc[{first}:{last}]")
+        told = _ranked(case, holders, report, managed(oom))
+        if any(each.confidence >= 0.5 for each in told) or not found:
+            found = told
+    for each in found:
+        yield each if lack.sure else each.doubted(_ENOUGH, 0.5)
+
+
+def _by_tables(case: Case, report: pd.Series[Any], oom: OomReport, label: int) -> list[Finding]:
+    """Who took the memory by the tables of a dump, held against what the OOM killer counted."""
+    holders, missing = list[Holder](), list[str]()
+    for what, source in _SOURCES:
+        try:
+            holders += source(case)
+        except KernlabError as error:
+            missing.append(show_short(f"What {what} hold could not be looked at: {error}", 300))
+    whole = managed(oom)
+    try:
         if whole and case.memory.managed > _TOO_MUCH * whole:
             # Page structs that make more memory than the kernel itself said there is are damaged.
             holders = [each for each in holders if each.evidence[0].table != "memory"]
         else:
             # Page structs that are not in the dump are not counted, but are memory all the same.
             whole = max(whole, case.memory.managed)
-    else:
-        holders += logged_holders(oom, label, f"dump.log.iloc[{first}:{last}]")
+    except KernlabError as error:
+        missing.append(show_short(f"How much memory there is could not be looked at: {error}", 300))
+    counted = by_class(oom)
+    result = []
+    for found in _ranked(case, holders, report, whole):
+        holder = next(one for one in holders if one.cell == found.cell)
+        found = _compared(found, holder, counted, label)
+        for why in missing:
+            found = found.doubted(why, 0.5)
+        result.append(found)
+    return result
+
+
+def _ranked(case: Case, holders: Iterable[Holder], report: pd.Series[Any], whole: int) -> list[Finding]:
+    """Holders that count, for which most speaks first; the others are hints."""
     if not whole:
-        return
+        return []
     held = sorted((_weighed(case, each, report, whole) for each in holders), key=lambda each: -each.weight)
+    result = []
     for place, each in enumerate(held[:_MOST]):
         if each.weight <= 0 or each.weight < _LEAST * whole:
             break
@@ -107,23 +136,21 @@ def took_the_memory(case: Case) -> Iterator[Finding]:
         confidence = _confidence(each, rival, whole)
         if place:
             confidence = min(max(confidence, each.weight / whole), _HINT)
-        found = Finding(
-            each.holder.finding,
-            each.holder.subject,
-            confidence,
-            each.holder.evidence,
-            each.holder.cell,
-            pid=each.holder.pid,
-            module=each.holder.module,
-            function=each.holder.function,
-            against=(*each.holder.against, *_against(each, rival)),
-            explains=frozenset({"OOM"}),
+        result.append(
+            Finding(
+                each.holder.finding,
+                each.holder.subject,
+                confidence,
+                each.holder.evidence,
+                each.holder.cell,
+                pid=each.holder.pid,
+                module=each.holder.module,
+                function=each.holder.function,
+                against=(*each.holder.against, *_against(each, rival)),
+                explains=frozenset({"OOM"}),
+            )
         )
-        if case.has_dump:
-            found = _compared(found, each.holder, by_class(oom), label)
-        for why in missing:
-            found = found.doubted(show_short(why, 300), 0.5)
-        yield found if lack.sure else found.doubted(_ENOUGH, 0.5)
+    return result
 
 
 def _compared(found: Finding, holder: Holder, counted: dict[str, int], label: int) -> Finding:
