@@ -265,8 +265,10 @@ def firmware_records(case: Case) -> Iterator[Finding]:
         if not ended and case.end.report is not None:
             against.append("Nothing shows that the end has to do with it.")
         finding = "memory failure" if part == "memory error" else "PCIe error" if device else "hardware error"
+        if severity == "corrected":
+            finding = _CORRECTED
         yield Finding(
-            _CORRECTED if severity == "corrected" else finding,
+            finding,
             show_short(where),
             0.97 if ended else 0.9,
             (
