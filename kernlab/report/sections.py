@@ -69,7 +69,9 @@ def in_short(dump: Dump) -> Section:
     if disks and not any(one in told.why for one in disks):
         parts += [Heading("What the disks did"), Items(disks)]
     parts += [Heading("What to do next"), Items(told.next, numbered=True)]
-    if any("dump." in step for step in told.next):
+    if told.cell:
+        parts += [Words("The code that shows why:"), Lines([told.cell])]
+    if told.cell or any("dump." in step for step in told.next):
         parts.append(Words(_WHO_RUNS))
     return Section("In short", parts)
 

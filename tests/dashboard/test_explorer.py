@@ -320,6 +320,8 @@ def test_a_share_is_a_percent_and_flags_are_bits(pages: Pages, own: Any) -> None
         ("dump.tasks[dump.tasks.kthread]", lambda d: d.tasks[d.tasks.kthread]),
         ("dump.tasks.nlargest(3, 'pid')", lambda d: d.tasks.nlargest(3, "pid")),
         ("dump.tasks.loc[3]", lambda d: d.tasks.loc[3]),
+        ("dump.log.iloc[3:7]", lambda d: d.log.iloc[3:7]),
+        ("dump.log.loc[[3, 7]]", lambda d: d.log.loc[[3, 7]]),
         ("dump.tasks.comm.value_counts()", lambda d: d.tasks.comm.value_counts()),
         ("dump.tasks[dump.tasks.state.isin(['S', 'D'])]", lambda d: d.tasks[d.tasks.state.isin(["S", "D"])]),
         (
@@ -398,6 +400,39 @@ def test_the_cells_of_all_leads_can_be_run(opened: Callable[[str], Any]) -> None
     for code in written:
         if code.count("(") == code.count(")") and code.count("[") == code.count("]"):
             lead_cells.show(dump, code)
+
+
+@pytest.mark.parametrize("name", ["deadlock", "oops"])
+def test_the_overview_tells_the_verdict_and_runs_its_cells(name: str) -> None:
+    with kernlab.open(kernlab.sample(name)) as dump:
+        ask = Asked(dump.explorer())
+        told = ask("verdict")["answer"]
+        assert told["title"] in (
+            "2 deadlocks: checkout and refund, import and reprice wait for each other",
+            "A NULL pointer in order_check of the module kernlab_story",
+        )
+        assert told["count"] == len(dump.verdict)
+        assert told["sure"].startswith("High")
+        shown = [each for each in told["evidence"] if each["table"]]
+        assert shown
+        for each in shown:
+            row = dump.verdict["evidence"].iloc[0][told["evidence"].index(each)]["rows"][0]
+            assert getattr(dump, each["table"]).index[each["place"]] == row
+        for place, cell in enumerate(dump.verdict["cell"]):
+            answer = ask("lead", place=place, of="finding")["answer"]
+            assert answer["code"] == cell
+            assert answer["view"] == f"finding:{place}"
+            assert ask("page", name=answer["view"], main=True)["answer"]["total"] > 0
+        for of in ("tasks", "__class__", "suspects"):
+            assert "error" in ask("lead", place=0, of=of)
+
+
+def test_where_nothing_ended_a_machine_the_overview_says_so(own: Any) -> None:
+    own._built["verdict"] = own.verdict.iloc[:0]
+    told = Asked(own.explorer())("verdict")["answer"]
+    assert told["count"] == 0
+    assert told["evidence"] == []
+    assert "Nothing that ended this machine" in told["title"]
 
 
 def test_a_name_of_the_dump_in_a_cell_stays_a_name(own: Any) -> None:
