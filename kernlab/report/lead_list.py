@@ -1,4 +1,4 @@
-"""A dump's suspects in, the leads of a report out: each told once, causes before victims, the crash itself first."""
+"""A dump's suspects in, the leads of a report out: each told once, causes before victims."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kernlab.report.death import FAULTS, death
 from kernlab.report.parts import Lead
-from kernlab.report.story import story
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -32,7 +30,7 @@ def leads_of(dump: Dump) -> list[Lead]:
     rows = dump.suspects
     rows = rows[~_told_twice(dump, rows)]
     victim = rows["lead"].isin(_VICTIMS)
-    found = [
+    return [
         Lead(
             f"{_NAMES.get(str(row['lead']), str(row['lead']))}: {row['subject']}",
             str(row["evidence"]),
@@ -40,16 +38,6 @@ def leads_of(dump: Dump) -> list[Lead]:
         )
         for _, row in pd.concat([rows[~victim], rows[victim]]).iterrows()
     ]
-    return [*_crash(dump), *found]
-
-
-def _crash(dump: Dump) -> list[Lead]:
-    """An error of the kernel's code is a lead of its own: `dump.suspects` looks at what else is wrong."""
-    end = death(dump)
-    if end.kind not in FAULTS or not end.function:
-        return []
-    told = story(dump)
-    return [Lead(told.title, next(iter(told.why), ""), "dump.stack.of_panic()")]
 
 
 def _in_deadlocks(dump: Dump) -> set[int]:

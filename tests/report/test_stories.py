@@ -126,7 +126,7 @@ def test_each_lead_is_told_once_and_causes_come_first(told: tuple[str, Any, Stor
     name, dump, _ = told
     leads = [line for line in repr(report.leads(dump)).splitlines() if re.match(r"\d+\. ", line)]
     first = {
-        "oops": (1, "A NULL pointer in order_check of the module kernlab_story"),
+        "oops": (1, "null dereference: order_check [kernlab_story]"),
         "deadlock": (2, "deadlock: checkout"),
         "hung": (2, "hung tasks: order-1"),
         "lockup": (1, "CPU not given up: till"),

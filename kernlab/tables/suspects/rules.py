@@ -12,6 +12,7 @@ from kernlab.linux.swap import has_swap
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
 from kernlab.tables.suspects.oom import out_of_memory
+from kernlab.tables.suspects.reports import error_reports
 from kernlab.tables.suspects.threads import full_stacks, long_running
 from kernlab.tables.suspects.waits import convoys, deadlocks, hung_tasks
 from kernlab.util.text import human_bytes, percent
@@ -346,4 +347,5 @@ RULES: tuple[Callable[[Evidence], list[Lead]], ...] = (
     swap,
     full_stacks,
     long_running,
+    error_reports,
 )

@@ -15,11 +15,12 @@ from kernlab.tables.suspects.rules import RULES
 
 @table
 def suspects(kernel: Kernel) -> pd.DataFrame:
-    """What looks wrong with memory, stacks, CPUs and waiting threads, the weightiest first; no rows where nothing does.
+    """What looks wrong with memory, stacks, CPUs, threads and code, the weightiest first; no rows where nothing does.
 
     lead: what kind of thing; subject: who or what; bytes: how much memory it is about, missing where that is no
     question; share: of the memory that the kernel manages; evidence: one sentence with the numbers; cell: the code that
-    shows more. A lead is a place to look, no verdict. What could not be looked at is in attrs["problems"].
+    shows more. A lead is a place to look; why the machine died is `verdict`. What could not be
+    looked at is in attrs["problems"].
 
     >>> oom = kernlab.open(kernlab.sample("oom"))
     >>> oom.suspects[["lead", "subject"]].head(3)

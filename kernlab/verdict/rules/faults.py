@@ -95,7 +95,7 @@ def poisoned(case: Case) -> Iterator[Finding]:
                 Evidence("log", f"{', '.join(names)}: {poison.says}", (_label(case, report),)),
                 *evidence,
             ),
-            f"dump.registers.query('cpu == {int(report['cpu'])}')"
+            f"dump.registers[dump.registers.cpu == {int(report['cpu'])}]"
             if case.has_dump and not pd.isna(report["cpu"])
             else f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]",
             pid=pid,
