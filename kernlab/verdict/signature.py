@@ -24,6 +24,8 @@ _LONGEST = 80
 _DISK = re.compile(r"(?P<kind>sd|vd|xvd|hd)[a-z]{1,3}\d{0,3}$|(?P<family>[a-z][a-z_]*?)[-_]?\d.*$")
 #: kworker/3:1, sender-17: which of its kind a thread is.
 _NUMBERED = re.compile(r"[-_/:#.]\d.*$")
+#: The id of a container or a pod in the path of its cgroup.
+_ID = re.compile(r"[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{12,64}")
 #: What separates the parts of a signature.
 _SEPARATORS = re.compile(r"[\s:<]+")
 
@@ -87,7 +89,8 @@ def _telling(case: Case, pid: int, stack: Stack) -> list[Frame]:
 
 
 def _what(finding: Finding) -> str:
-    """What a finding is about, without what is chance in its name: the pid, the disk's letter, a worker's number."""
+    """What a finding is about, without what is chance in its name: the pid, the disk's letter, a worker's number,
+    the id of a container."""
     if finding.device is not None:
         disk = _DISK.match(finding.device)
         name = (disk["kind"] or disk["family"]) if disk else finding.device
@@ -95,4 +98,4 @@ def _what(finding: Finding) -> str:
         name = finding.subject
         if finding.pid is not None:
             name = _NUMBERED.sub("", name.removesuffix(say_thread("", finding.pid)))
-    return _SEPARATORS.sub("-", name)[:_LONGEST]
+    return _SEPARATORS.sub("-", _ID.sub("*", name))[:_LONGEST]
