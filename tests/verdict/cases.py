@@ -56,6 +56,11 @@ def made_table(name: str, rows: Rows = ()) -> pd.DataFrame:
     return table
 
 
+@cache
+def _empty(name: str) -> pd.DataFrame:
+    return made_table(name)
+
+
 def _typed(values: list[Any], dtype: str) -> Any:
     if dtype in ("any", "object", "list", "dict"):
         return pd.Series(values, dtype=object).to_numpy()
@@ -112,7 +117,7 @@ class MadeCase(Case):
             self.__dict__[name] = made_table(name, value) if made else value  # type: ignore[arg-type]
         for name in _contract():
             if name not in self.__dict__ and isinstance(getattr(Case, name, None), cached_property):
-                self.__dict__[name] = made_table(name)
+                self.__dict__[name] = _empty(name).copy()
 
     @property
     def kernel(self) -> Any:

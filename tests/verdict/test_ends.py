@@ -44,10 +44,9 @@ def said(finding: Finding) -> str:
     return "\n".join(one.says for one in finding.evidence)
 
 
-@pytest.mark.parametrize("name", ["panic", "io", "debian-6.1"])
-def test_sysrq_of_a_sample(name: str) -> None:
+def test_sysrq_of_a_sample() -> None:
     """A story's init writes c to /proc/sysrq-trigger: it is the end, and nothing led to it."""
-    with kernlab.open(kernlab.sample(name)) as dump:
+    with kernlab.open(kernlab.sample("panic")) as dump:
         case = Case(dump.kernel)
         found = the_end(case)
         assert (found.finding, found.pid, found.subject) == ("sysrq", 1, "init (1)")
@@ -120,6 +119,33 @@ def test_an_nmi_that_was_sent() -> None:
 """
     found = the_end(made_case(log))
     assert (found.finding, found.pid, bool(found.against)) == ("NMI", None, True)
+
+
+def test_where_the_cpu_was_when_the_nmi_came() -> None:
+    """What it did then is all that such a dump tells."""
+    log = """\
+[  100.000000] Uhhuh. NMI received for unknown reason 30 on CPU 0.
+[  100.000010] Kernel panic - not syncing: NMI: Not continuing
+[  100.000020] CPU: 1 PID: 812 Comm: billing Not tainted 6.1.0-test #1
+"""
+    rows = stack("panic+0x1/0x2", "nmi_panic+0x1/0x2", "unknown_nmi_error+0x1/0x2", kind="nmi")
+    rows += stack("shop_count+0x1/0x2 [shop]", "shop_write+0x1/0x2 [shop]")
+    found = the_end(made_case(log, stacks=rows))
+    assert "CPU 1 was in shop_count ← shop_write then" in said(found)
+    assert (found.module, found.pid) == (None, None)
+
+
+def test_what_a_program_wrote_into_the_log_is_no_report() -> None:
+    """Tests write such lines to /dev/kmsg, and so may anybody who wants to mislead."""
+    case = made_case("[   99.0] Kernel panic - not syncing: Attempted to kill init!\n" + SYSRQ)
+    case.log.loc[case.log.index[0], "facility"] = 1
+    assert the_end(case).finding == "sysrq"
+    assert case.reports["kind"].tolist() == ["sysrq"]
+    alone = made_case("[   99.0] Kernel panic - not syncing: shop: closed\n")
+    assert alone.end.kind == "panic"
+    alone = made_case("[   99.0] Kernel panic - not syncing: shop: closed\n")
+    alone.log["facility"] = 1
+    assert alone.end.kind == "stopped"
 
 
 def test_an_nmi_for_which_the_kernel_knows_a_reason() -> None:

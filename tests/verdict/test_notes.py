@@ -142,6 +142,7 @@ def test_a_clock_that_went_back(log: str, told: int) -> None:
     found = found_by(made_case(log), clock.clock_jumps)
     assert len(found) == told
     assert [each.subject for each in found] == ["back by 19 s"][:told]
+    assert all(each.confidence < 0.5 for each in found_by(Case(None, log), clock.clock_jumps))
 
 
 def test_a_clock_that_was_given_up_is_a_hint() -> None:

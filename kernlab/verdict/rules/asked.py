@@ -11,9 +11,11 @@ from kernlab.linux.whatis.threads import say_thread
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import normal
 from kernlab.verdict.case import Case
+from kernlab.verdict.chains import functions
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 from kernlab.verdict.rules.ends import end_evidence, end_lines
+from kernlab.verdict.rules.spinning import interrupted
 
 #: Who can ask for SysRq (drivers/tty/sysrq.c, drivers/tty/vt/keyboard.c, include/linux/serial_core.h,
 #: drivers/xen/manage.c): frames above sysrq_handle_crash, and who that was.
@@ -73,8 +75,8 @@ def _by(case: Case) -> tuple[str, list[Evidence]]:
     if rows is not None and len(rows):
         texts = rows["symbol"].dropna().tolist()
     names = [normal(one.name) for text in texts if (one := frame_of(text)) is not None]
-    for functions, who in _ASKED_BY:
-        met = next((name for name in names if name in functions), None)
+    for entries, who in _ASKED_BY:
+        met = next((name for name in names if name in entries), None)
         if met is None:
             continue
         what = "wrote c to /proc/sysrq-trigger" if who == "a thread" else f"asked for it, through {met}"
@@ -127,12 +129,18 @@ def sent_nmi(case: Case) -> Iterator[Finding]:
     if case.end.kind != "NMI":
         return
     report = case.end.report
-    where = "" if report is None or pd.isna(report["cpu"]) else f" on CPU {int(report['cpu'])}"
+    cpu = case.end.cpu if report is None or pd.isna(report["cpu"]) else int(report["cpu"])
+    where = "" if cpu is None else f" on CPU {cpu}"
+    stood = interrupted(case, cpu) if case.has_dump and cpu is not None else None
+    evidence = list(end_evidence(case))
+    if stood is not None and (names := functions(stood)):
+        said = f"CPU {cpu} was in {' ← '.join(names[:4])} then"
+        evidence.append(Evidence("stacks", show_controls(said), rows_of(stood, list(stood.index))))
     yield Finding(
         "NMI",
         f"an NMI of unknown reason{where}",
         0.9,
-        tuple(end_evidence(case)),
+        tuple(evidence),
         _cell(case),
         against=(
             "Hosts, management controllers and buttons send such an NMI on purpose; broken hardware makes one, too.",
