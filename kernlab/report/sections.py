@@ -52,7 +52,7 @@ _WHO_RUNS = (
 def in_short(dump: Dump) -> Section:
     """The four answers that a reader comes for: what died, why, what ate the memory, what to do next."""
     told = story(dump)
-    parts: list[Part] = [Heading("What died"), *map(Words, told.died)]
+    parts: list[Part] = [Heading("What died"), Words(" ".join(filter(None, told.died)))]
     if told.why:
         parts += [Heading("What shows it"), Items(told.why)]
     parts += [Heading("How sure that is"), Words(told.sure)]

@@ -58,8 +58,7 @@ WORDS = {
         ),
         "the kernel's watchdog says that it waited",
         _MESSENGER,
-        noticed="The kernel's watchdog found[ {who}| a thread] waiting for too long, and the kernel was set to stop "
-        "then.",
+        noticed="The kernel's watchdog found[ {who}| a thread] waiting for too long.",
     ),
     "soft lockup": _lockup(
         "A CPU locked up[ in {where}]",
