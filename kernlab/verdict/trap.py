@@ -93,6 +93,16 @@ LIST_POISON = 0xDEAD000000000100
 NEAR = 1 << 12
 
 
+#: Below is the first page, and what is a few members of nothing: no pointer at all.
+LEAST_POINTER = 1 << 16
+
+
+def base_of(address: int, registers: dict[str, int]) -> int | None:
+    """The pointer that an access to an address went through: the one value of a register that it is a member of."""
+    bases = {value for value in registers.values() if 0 <= address - value < NEAR and value >= LEAST_POINTER}
+    return bases.pop() if len(bases) == 1 else None
+
+
 def is_poison(address: int) -> bool:
     """Is it the kernel's own poison, or a member behind or before it?"""
     return any(abs(address - each) < NEAR for each in (POISON_FREE, POISON_INUSE, PAGE_POISON, LIST_POISON))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -45,6 +45,7 @@ def _found(
     holder: int | None,
     killed: tuple[int, ...] = (171,),
     tasks: Mapping[int, str] = MappingProxyType({}),
+    lost: Sequence[str] = (),
 ) -> list[Finding]:
     wait: dict[str, Any] = {
         "pid": 181,
@@ -61,6 +62,7 @@ def _found(
         waits=[wait],
         tasks=[{"pid": pid, "state": state} for pid, state in {181: "D", **tasks}.items()],
     )
+    case.tasks.attrs["problems"] += lost
     return [each for each in verdict_of(case, *ENDS, killed_with_a_lock) if each.role == "cause"]
 
 
@@ -99,3 +101,8 @@ def test_a_holder_that_is_gone_may_have_been_the_only_one_killed() -> None:
 def test_other_locks_are_not_of_who_was_killed(note: str, holder: int | None, tasks: dict[int, str]) -> None:
     """A trap before a hang is no cause of it by itself."""
     assert not _found(note=note, holder=holder, tasks=tasks)
+
+
+def test_a_damaged_list_of_tasks_tells_of_nobody_who_is_gone() -> None:
+    """A holder that the list does not reach any more is no dead one."""
+    assert not _found(note=_GONE, holder=None, lost=["the list of tasks is cut short"])

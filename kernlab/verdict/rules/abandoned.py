@@ -44,7 +44,8 @@ def killed_with_a_lock(case: Case) -> Iterator[Finding]:
     for report in killed:
         own = exited[exited["holder_pid"] == int(report["pid"])]
         sure = bool(len(own))
-        if own.empty and len(killed) == 1:
+        # Where the list of tasks is damaged, a holder that is gone may be one that the list does not reach.
+        if own.empty and len(killed) == 1 and not case.tasks.attrs["problems"]:
             own = gone
         if len(own):
             yield _told(case, report, own, sure)

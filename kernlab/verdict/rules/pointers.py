@@ -13,14 +13,19 @@ from kernlab.oops.frames import frame_of
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule
-from kernlab.verdict.trap import is_allocator, is_poison, pointed_at, registers_of, who_did_it, words_of
+from kernlab.verdict.trap import (
+    LEAST_POINTER,
+    base_of,
+    is_allocator,
+    is_poison,
+    pointed_at,
+    registers_of,
+    who_did_it,
+    words_of,
+)
 
 #: Ends whose address tells of a pointer.
 _POINTERS = frozenset({"bad pointer", "general protection", "execute of data"})
-#: A member of a struct lies no further behind what points to it.
-_NEAR = 1 << 12
-#: The first page, and what is a few members of nothing: no pointer at all.
-_LEAST = 1 << 16
 #: Printable characters.
 _TEXT = frozenset(range(0x20, 0x7F))
 
@@ -103,10 +108,9 @@ def where_it_stood(case: Case) -> Iterator[Finding]:
     if report is None or address is None or not case.has_dump:
         return
     registers = registers_of(case, report)
-    bases = {value for value in registers.values() if 0 <= address - value < _NEAR and value >= _LEAST}
-    if len(bases) != 1 or is_poison(address):
+    pointer = base_of(address, registers)
+    if pointer is None or is_poison(address):
         return
-    pointer = bases.pop()
     held = _holder(case, registers, pointer)
     if held is None:
         return
@@ -216,7 +220,7 @@ def _address(case: Case) -> int | None:
     if report is None or case.end.kind not in _POINTERS:
         return None
     address = report["details"].get("address")
-    return address if isinstance(address, int) and address >= _LEAST else None
+    return address if isinstance(address, int) and address >= LEAST_POINTER else None
 
 
 def _is_text(word: int) -> bool:
