@@ -25,6 +25,7 @@ from kernlab.tables.memory.allocations import allocations
 from kernlab.tables.memory.hugepages import hugepages
 from kernlab.tables.memory.meminfo import meminfo
 from kernlab.tables.memory.memory import memory
+from kernlab.tables.memory.page_owner import page_owner
 from kernlab.tables.memory.swap import swap
 from kernlab.tables.memory.vmalloc import vmalloc
 from kernlab.tables.network.netdevs import netdevs
@@ -261,6 +262,11 @@ class Case:
     def allocations(self) -> pd.DataFrame:
         """`dump.allocations`; that a kernel does not count is no loss."""
         return allocations(self.kernel)
+
+    @cached_property
+    def page_owner(self) -> pd.DataFrame:
+        """`dump.page_owner`; that a kernel does not note it is no loss."""
+        return page_owner(self.kernel)
 
     @cached_property
     def pressure(self) -> pd.DataFrame:

@@ -27,8 +27,6 @@ USUAL_PAGES = 0.15
 _STACKS = frozenset(
     {"kernel_clone", "_do_fork", "copy_process", "dup_task_struct", "fork_idle", "create_io_thread"}
 )
-#: A place in the source that allocated this part of what is held has most of it.
-_MOST_OF_IT = 0.6
 
 
 def slabs(case: Case) -> Iterator[Holder]:
@@ -185,28 +183,3 @@ def huge_pages(case: Case) -> Iterator[Holder]:
             "",
             0.0,
         )
-
-
-def allocated_at(case: Case, holder: Holder) -> tuple[Evidence, str, str | None] | None:
-    """The place in the source that has allocated most of what somebody holds, where the kernel counts that: evidence,
-    function, module (None for the kernel's own)."""
-    table = case.allocations
-    if holder.usual is None or not len(table):
-        return None
-    size = table["size_bytes"].astype("float64").fillna(0.0)
-    row = int(size.to_numpy().argmax())
-    if not _MOST_OF_IT * holder.bytes <= size.iloc[row] <= 1.2 * holder.bytes or not isinstance(
-        table["function"].iloc[row], str
-    ):
-        return None
-    module = table["module"].iloc[row]
-    where = f" of the module {module}" if isinstance(module, str) and module else ""
-    said = (
-        f"{table['function'][row]}{where} has allocated {human_bytes(int(size.iloc[row]))} and not freed it"
-    )
-    evidence = Evidence("allocations", show_controls(said), (row,))
-    return (
-        evidence,
-        normal(table["function"].iloc[row]),
-        module if isinstance(module, str) and module else None,
-    )

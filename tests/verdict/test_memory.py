@@ -15,9 +15,11 @@ from verdict.oom_logs import FAULT, MIB, oom, zone
 import kernlab
 from kernlab.errors import KernlabError
 from kernlab.linux.page.classifier import Kind
+from kernlab.verdict.allocators import allocated_at
 from kernlab.verdict.askers import asked_for_cache, asker
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
+from kernlab.verdict.holders import Holder
 from kernlab.verdict.rules.memory import took_the_memory
 
 GIB = 1 << 30
@@ -32,6 +34,7 @@ def case_of(
     kinds: Mapping[Kind, int] = {},
     huge: Iterable[dict[str, int]] = (),
     allocations: Iterable[dict[str, object]] = (),
+    page_owner: Iterable[dict[str, object]] = (),
     log: str = oom(zones=FULL),
 ) -> Case:
     """A machine of 1 GiB: processes are (pid, comm, bytes, cgroup), slabs (name, bytes), files (path, bytes), areas of
@@ -89,7 +92,13 @@ def case_of(
     vmalloc = [{"caller": caller, "pages": size >> 12, "kind": "vmalloc"} for caller, size in areas]
     tasks = [{"pid": pid, "tgid": pid, "comm": comm} for pid, comm, _, _ in processes]
     return made_case(
-        log, memory=memory, vmalloc=vmalloc, tasks=tasks, hugepages=huge, allocations=allocations
+        log,
+        memory=memory,
+        vmalloc=vmalloc,
+        tasks=tasks,
+        hugepages=huge,
+        allocations=allocations,
+        page_owner=page_owner,
     )
 
 
@@ -200,6 +209,54 @@ def test_a_place_in_the_source_that_is_known_to_have_allocated_it() -> None:
     known[0]["size_bytes"] = 200 * MIB
     (found,) = found_in(case_of(kinds={Kind.OTHER: 700 * MIB}, allocations=known))
     assert found.function is None
+
+
+def test_who_is_known_to_have_allocated_each_page() -> None:
+    """Where the kernel notes that (page_owner=on): stacks that end in one function are one."""
+    stacks = (
+        "alloc_pages_mpol_noprof+0x1/0x2 < __vmalloc_noprof+0x1/0x2 < pcpu_alloc_noprof+0x1/0x2 < {}"
+    ).format
+    pages = [
+        {
+            "pfn": 1,
+            "size_bytes": 400 * MIB,
+            "stack": stacks("crumbs_keep+0x59/0xa0 [mill] < kthread+0x1/0x2"),
+        },
+        {
+            "pfn": 2,
+            "size_bytes": 250 * MIB,
+            "stack": stacks("crumbs_keep+0x61/0xa0 [mill] < kthread+0x1/0x2"),
+        },
+        {"pfn": 3, "size_bytes": 50 * MIB, "stack": stacks("bank_open+0x1/0x2")},
+        {"pfn": 4, "size_bytes": 700 * MIB, "stack": "vma_alloc_folio+0x1/0x2 < do_anonymous_page+0x1/0x2"},
+    ]
+    (found,) = found_in(case_of(kinds={Kind.PERCPU: 700 * MIB}, page_owner=pages))
+    assert (found.module, found.function) == ("mill", "crumbs_keep")
+    assert found.confidence >= 0.95
+    assert found.evidence[-1].rows == (0, 1)
+    assert found.cell.startswith("dump.page_owner")
+    (found,) = found_in(case_of(kinds={Kind.PERCPU: 700 * MIB}, page_owner=pages[1:]))
+    assert found.function is None
+
+
+def test_who_is_known_to_have_allocated_each_object() -> None:
+    """SLUB notes that for caches that were named at boot."""
+    folders = captures("fault-redzone-*")
+    if not folders:
+        pytest.skip("KERNLAB_LAB_CAPTURES names no folder with captures of fault-redzone")
+    for folder in folders:
+        with kernlab.open(dumps_in(folder)[0]) as dump:
+            case = Case(dump.kernel)
+            table = case.memory.slabs
+            told = {}
+            for name in ("mill_checked_job", "task_struct"):
+                row = table[table["name"] == name].iloc[0]
+                holder = Holder(
+                    "slab leak", name, int(row["bytes"]), (), "", "slab", 0.05, cache=int(row["address"])
+                )
+                found = allocated_at(case, holder)
+                told[name] = found and (found.function, found.module)
+            assert told == {"mill_checked_job": ("job_new", "kernlab_mill"), "task_struct": None}, folder.name
 
 
 KEEP = ("crumbs_keep+0x59/0xa0 [mill]", "keep_thread+0x15/0x30 [mill]", "kthread+0xd2/0x100")

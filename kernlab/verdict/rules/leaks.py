@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 import pandas as pd
 
 from kernlab.util.text import human_bytes, percent
+from kernlab.verdict.allocators import allocated_at
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.holders import Holder
-from kernlab.verdict.kernel_holders import allocated_at, kinds, slabs, vmalloc_areas
+from kernlab.verdict.kernel_holders import kinds, slabs, vmalloc_areas
 from kernlab.verdict.registry import rule
 
 #: Of these counters of /proc/meminfo, the part of memory that no machine uses that is well, and who may hold it.
@@ -49,8 +50,8 @@ def unmistakable_leak(case: Case) -> Iterator[Finding]:
         evidence = [*held.evidence, Evidence("meminfo", left, ("MemAvailable", name))]
         function, module = held.function, held.module
         if (place := allocated_at(case, held)) is not None:
-            evidence.append(place[0])
-            function, module = place[1], place[2] or module
+            evidence.append(place.evidence)
+            function, module = place.function, place.module or module
         yield Finding(
             "memory leak",
             held.subject,

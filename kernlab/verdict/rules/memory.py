@@ -11,11 +11,12 @@ import pandas as pd
 from kernlab.errors import KernlabError
 from kernlab.escape import show_controls, show_short
 from kernlab.util.text import human_bytes
+from kernlab.verdict.allocators import allocated_at
 from kernlab.verdict.askers import Asker, asked_for_cache, asker
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.holders import Holder, files, processes
-from kernlab.verdict.kernel_holders import allocated_at, huge_pages, kinds, slabs, vmalloc_areas
+from kernlab.verdict.kernel_holders import huge_pages, kinds, slabs, vmalloc_areas
 from kernlab.verdict.logged_holders import by_class, logged_holders, managed
 from kernlab.verdict.oom_report import OomReport
 from kernlab.verdict.oom_shortage import shortage
@@ -84,7 +85,7 @@ def took_the_memory(case: Case) -> Iterator[Finding]:
     if all(each.confidence < 0.5 for each in found):
         # Also a dump that lacks pages may have all of its log.
         holders = logged_holders(oom, label, f"dump.log.iloc[{first}:{last}]")
-        told = _ranked(case, holders, report, managed(oom))
+        told = [each for each, _ in _ranked(case, holders, report, managed(oom))]
         if any(each.confidence >= 0.5 for each in told) or not found:
             found = told
     for each in found:
@@ -111,8 +112,7 @@ def _by_tables(case: Case, report: pd.Series[Any], oom: OomReport, label: int) -
         missing.append(show_short(f"How much memory there is could not be looked at: {error}", 300))
     counted = by_class(oom)
     result = []
-    for found in _ranked(case, holders, report, whole):
-        holder = next(one for one in holders if one.cell == found.cell)
+    for found, holder in _ranked(case, holders, report, whole):
         found = _compared(found, holder, counted, label)
         for why in missing:
             found = found.doubted(why, 0.5)
@@ -120,7 +120,9 @@ def _by_tables(case: Case, report: pd.Series[Any], oom: OomReport, label: int) -
     return result
 
 
-def _ranked(case: Case, holders: Iterable[Holder], report: pd.Series[Any], whole: int) -> list[Finding]:
+def _ranked(
+    case: Case, holders: Iterable[Holder], report: pd.Series[Any], whole: int
+) -> list[tuple[Finding, Holder]]:
     """Holders that count, for which most speaks first; the others are hints."""
     if not whole:
         return []
@@ -136,20 +138,19 @@ def _ranked(case: Case, holders: Iterable[Holder], report: pd.Series[Any], whole
         confidence = _confidence(each, rival, whole)
         if place:
             confidence = min(max(confidence, each.weight / whole), _HINT)
-        result.append(
-            Finding(
-                each.holder.finding,
-                each.holder.subject,
-                confidence,
-                each.holder.evidence,
-                each.holder.cell,
-                pid=each.holder.pid,
-                module=each.holder.module,
-                function=each.holder.function,
-                against=(*each.holder.against, *_against(each, rival)),
-                explains=frozenset({"OOM"}),
-            )
+        told = Finding(
+            each.holder.finding,
+            each.holder.subject,
+            confidence,
+            each.holder.evidence,
+            each.holder.cell,
+            pid=each.holder.pid,
+            module=each.holder.module,
+            function=each.holder.function,
+            against=(*each.holder.against, *_against(each, rival)),
+            explains=frozenset({"OOM"}),
         )
+        result.append((told, each.holder))
     return result
 
 
@@ -197,9 +198,11 @@ def _weighed(case: Case, holder: Holder, report: pd.Series[Any], whole: int) -> 
     if weight < _LEAST * whole:
         return _Weighed(holder, weight)
     if case.has_dump and (counted := allocated_at(case, holder)) is not None:
-        evidence, function, module = counted
         found = dataclasses.replace(
-            holder, evidence=(*holder.evidence, evidence), function=function, module=module or holder.module
+            _more(holder, counted.evidence),
+            function=counted.function,
+            module=counted.module or holder.module,
+            cell=counted.cell or holder.cell,
         )
         return _Weighed(found, weight * _ASKED)
     asked = asker(report["frames"])
