@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kernlab.verdict.words.word import Word
 
+_OWN_WORDS = "these are the kernel's own words"
+
 WORDS = {
     "sysrq": Word(
         "The machine was crashed on purpose (SysRq)",
@@ -35,13 +37,15 @@ WORDS = {
         "The first process ended[: {who}]",
         "its first process, from which all others descend, ended: without it the kernel cannot go on",
         ("Look at what the kernel said last: how that process ended.",),
+        _OWN_WORDS,
     ),
     "no root": Word(
         "The machine could not start",
-        "it found no file system to start from",
+        "it found no file system to start from[ on {device}]",
         (
             "Look at what was to be mounted (root= on the command line), and whether the driver of that disk is there.",
         ),
+        _OWN_WORDS,
     ),
     "no init": Word(
         "The machine could not start: no first process",
@@ -54,6 +58,7 @@ WORDS = {
         "The machine was stopped from outside (NMI)",
         "it was sent an interrupt that cannot be put off (an NMI), as a person, a host or a watchdog does",
         ("Ask who sent it, or what watches this machine.",),
+        "the log says how the machine died. Who sent it, no dump tells",
     ),
     "stopped": Word(
         "The machine did not crash: its memory was saved while it ran",
