@@ -153,7 +153,14 @@ def test_a_lock_whose_holder_is_gone() -> None:
     gone = waiter(
         12, 300, holder=None, note="its holder is gone: 0xffff888000001234 is not the task_struct of a task"
     )
-    free = waiter(13, 300, holder=None, object=LOCK + 64, note="nobody holds it: it was being handed over")
+    free = waiter(
+        13,
+        300,
+        holder=None,
+        name="free_lock",
+        object=LOCK + 64,
+        note="nobody holds it: it was being handed over",
+    )
     first, end = verdict_of(made_case(HUNG, waits=[gone, free]), *RULES)
     assert (first.finding, first.subject, first.pid) == ("lock not released", "shop_lock", None)
     assert first.confidence >= 0.8
