@@ -109,3 +109,14 @@ def functions(rows: pd.DataFrame) -> list[str]:
     """The functions of rows of `stacks`, the innermost first; frames that no symbol covers are left out."""
     names = [str(symbol).partition("+")[0] for symbol in rows["symbol"].dropna()]
     return [name for name in names if name and not name.startswith("0x")]
+
+
+def beneath(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of the frames of a CPU, those beneath the interrupt or NMI in which the machine died; all where there is none.
+
+    Only the uppermost one is taken off: a CPU may spin in an interrupt's own handler, which an NMI then sees.
+    """
+    kinds = rows["kind"].astype(str).tolist()
+    if not kinds or kinds[0] not in ("irq", "nmi"):
+        return rows
+    return rows.iloc[next((at for at, kind in enumerate(kinds) if kind != kinds[0]), len(kinds)) :]

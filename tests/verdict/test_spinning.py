@@ -269,3 +269,26 @@ def test_a_cpu_that_answers_nobody() -> None:
     assert [each.role for each in found] == ["end", "beside"]
     idle = frames(0, "swapper/1", 1, "default_idle+0x1/0x2", kind="idle")
     assert len(verdict_of(made_case(ASKS, watchdogs=late, stacks=asker + idle), *RULES, deaf_cpus)) == 1
+
+
+def test_a_holder_that_the_watchdog_came_upon() -> None:
+    """It has the lock, and stood beneath the interrupt that ended the machine; one row for it, and the end's own."""
+    row = {"pid": 78, "comm": "till", "state": "R", "type": "spinlock", "name": "till_lock", "object": LOCK,
+           "holder_pid": 77, "holder_comm": "mill", "note": ""}  # fmt: skip
+    found = verdict_of(made_case(LOCKUP, waits=[row], stacks=frames(77, "mill", 2, *SPIN)), *RULES)
+    assert [(each.finding, each.pid, each.function) for each in found] == [
+        ("lock not released", 77, "wheel_spin"),
+        ("soft lockup", 77, "wheel_spin"),
+    ]
+
+
+def test_a_handler_of_interrupts_that_spins() -> None:
+    """An NMI sees it: the thread beneath has no part in it."""
+    stacks = frames(
+        12, "innocent", 1, "handle_mill+0x1/0x2 [mill]", "asm_common_interrupt+0x1/0x2", kind="irq"
+    )
+    nmi = [row | {"kind": "nmi"} for row in frames(12, "innocent", 1, "nmi_cpu_backtrace+0x1/0x2")]
+    beneath = frames(12, "innocent", 1, "user_loop+0x1/0x2")
+    case = made_case(STALL, stacks=[*nmi, *stacks, *beneath])
+    first = verdict_of(case, *RULES)[0]
+    assert (first.subject, first.pid, first.function) == ("an interrupt on CPU 1", None, "handle_mill")

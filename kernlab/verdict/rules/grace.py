@@ -14,7 +14,7 @@ from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.chains import LOCKUPS, SPINNING, functions, say_rows, seconds
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
-from kernlab.verdict.rules.spinning import interrupted
+from kernlab.verdict.rules.spinning import borrowed, interrupted
 
 #: Readers and CPUs that are told at most.
 _MOST = 3
@@ -169,9 +169,9 @@ def _cpu(case: Case, cpu: int) -> Reader | None:
     rows = interrupted(case, cpu)
     if rows.empty:
         return None
-    pid, softirq = int(rows["pid"].iloc[0]), str(rows["kind"].iloc[0]) == "softirq"
-    if softirq:
-        return Reader(f"a softirq on CPU {cpu}", None, case.blamed(rows, "fault"), rows)
+    pid, lent = int(rows["pid"].iloc[0]), borrowed(rows, cpu)
+    if lent is not None:
+        return Reader(lent, None, case.blamed(rows, "fault"), rows)
     if pid == 0:
         return None
     name = show_controls(say_thread(str(rows["comm"].iloc[0]), pid))

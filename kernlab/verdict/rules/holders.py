@@ -16,6 +16,7 @@ from kernlab.verdict.chains import (
     LOCKUPS,
     SLEEPING,
     SPINNING,
+    beneath,
     functions,
     guesses,
     lock_name,
@@ -71,7 +72,8 @@ def kept_locks(case: Case) -> Iterator[Finding]:
         waited = "" if longest is None else f", the longest for {human_time(longest)}"
         verb = "wait" if len(rows) > 1 else "waits"
         said = f"{show_controls(say_rows(rows))} {verb} for {say_lock(lock)}{waited}"
-        where = case.blamed(case.stack_of(root), "fault" if spins else "wait")
+        stack = case.stack_of(root)
+        where = case.blamed(beneath(stack) if spins else stack, "fault" if spins else "wait")
         yield Finding(
             doubt.finding,
             f"{holder}, which has {lock_name(lock)}",

@@ -11,7 +11,7 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.verdict.case import Case
-from kernlab.verdict.chains import LOCKUPS, SPINNING, lock_name, say_lock, say_rows
+from kernlab.verdict.chains import LOCKUPS, SPINNING, beneath, lock_name, say_lock, say_rows
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 
@@ -29,8 +29,8 @@ _STARVED = re.compile(
 )
 #: Lines of a report that can name whom RCU waits for.
 _HEAD = 64
-#: What a CPU was doing when it was interrupted lies beneath these frames.
-_ABOVE = ("irq", "nmi", "exception")
+#: What runs on top of threads that have no part in it.
+_BORROWED = {"softirq": "a softirq", "irq": "an interrupt", "nmi": "an NMI"}
 
 
 class Named(NamedTuple):
@@ -42,11 +42,14 @@ class Named(NamedTuple):
 
 
 def interrupted(case: Case, cpu: int) -> pd.DataFrame:
-    """The frames of what a CPU did beneath the tick or NMI that the machine died in; no rows where it was idle."""
-    rows = case.stack_of_cpu(cpu)
-    kinds = rows["kind"].astype(str).tolist()
-    place = next((at for at, kind in enumerate(kinds) if kind not in _ABOVE), len(kinds))
-    return rows.iloc[place:]
+    """The frames of what a CPU did beneath the tick or NMI that the machine died in; no rows where none are known."""
+    return beneath(case.stack_of_cpu(cpu))
+
+
+def borrowed(rows: pd.DataFrame, cpu: int) -> str | None:
+    """What runs on a CPU on top of a thread that has no part in it: `a softirq on CPU 1`; None where a thread does."""
+    kind = str(rows["kind"].iloc[0])
+    return f"{_BORROWED[kind]} on CPU {cpu}" if kind in _BORROWED else None
 
 
 def stalled(case: Case) -> Named:
@@ -97,13 +100,12 @@ def _on_cpu(case: Case, cpu: int, label: int) -> Iterator[Finding]:
         )  # fmt: skip
         return
     rows = interrupted(case, cpu)
-    if rows.empty or rows["pid"].iloc[0] == 0:
+    lent = None if rows.empty else borrowed(rows, cpu)
+    if rows.empty or (rows["pid"].iloc[0] == 0 and lent is None):
         return  # it idles, or its stack is not known: why it did not answer, nothing tells
-    kind, pid = str(rows["kind"].iloc[0]), int(rows["pid"].iloc[0])
-    thread = show_controls(say_thread(str(rows["comm"].iloc[0]), pid))
+    pid = int(rows["pid"].iloc[0])
+    who = lent or show_controls(say_thread(str(rows["comm"].iloc[0]), pid))
     where = case.blamed(rows, "fault")
-    borrowed = kind == "softirq"
-    who = f"a softirq on CPU {cpu}" if borrowed else thread
     shown = f"{who} is in {show_controls(where.function or 'a function of no name')}"
     yield Finding(
         "RCU stall",
@@ -111,7 +113,7 @@ def _on_cpu(case: Case, cpu: int, label: int) -> Iterator[Finding]:
         0.9 if where.function else 0.6,
         (said, Evidence("stacks", shown, rows_of(rows, list(rows.index)))),
         f"dump.stacks[dump.stacks.cpu == {cpu}]",
-        pid=None if borrowed else pid,
+        pid=None if lent else pid,
         module=where.module,
         function=where.function,
         explains=frozenset({"RCU stall"}),
