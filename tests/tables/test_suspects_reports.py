@@ -20,6 +20,10 @@ WARNING = """\
 [  100.000006]  vfs_read+0xf8/0x390
 [  100.000007] ---[ end trace 0000000000000000 ]---
 """
+CHECK = WARNING.replace(
+    "WARNING: CPU: 1 PID: 55 at drivers/scales.c:12 scales_read+0x10/0x20 [scales]",
+    "kernel BUG at drivers/scales.c:12!",
+)
 OOPS = """\
 [  200.000001] BUG: kernel NULL pointer dereference, address: 0000000000000010
 [  200.000002] Oops: Oops: 0002 [#1] SMP
@@ -47,20 +51,27 @@ def test_an_oops_is_a_lead_and_agrees_with_the_verdict() -> None:
 
 
 def test_what_the_machine_died_in_comes_before_what_it_outlived() -> None:
-    died, outlived = leads(WARNING + QUIET + OOPS)
+    died, outlived = leads(CHECK + QUIET + OOPS)
     assert (died.lead, died.subject) == ("null dereference", "shop_check [shop]")
     assert "went on" not in died.evidence
     assert "billing (77)" in died.evidence
-    assert (outlived.lead, outlived.subject) == ("WARNING", "scales_read [scales]")
+    assert (outlived.lead, outlived.subject) == ("BUG", "scales_read [scales]")
     assert "1 min 40 s before the log's end, and the machine went on" in outlived.evidence
     assert died.weight > 10 > 1 > outlived.weight
 
 
 def test_alike_reports_are_one_lead_and_many_kinds_are_bounded() -> None:
-    (lead,) = leads(WARNING * 3 + QUIET)
+    (lead,) = leads(CHECK * 3 + QUIET)
     assert "the last of 3" in lead.evidence
-    many = "".join(WARNING.replace("scales_read", f"scales_{name}") for name in "abcdefgh")
+    many = "".join(CHECK.replace("scales_read", f"scales_{name}") for name in "abcdefgh")
     assert len(leads(many + QUIET)) == 5
+
+
+def test_a_warning_is_one_where_the_machine_was_set_to_die_of_it() -> None:
+    (lead,) = leads(
+        WARNING.replace("---[ end", "Kernel panic - not syncing: kernel: panic_on_warn set ...\n---[ end")
+    )
+    assert (lead.lead, lead.subject) == ("WARNING", "scales_read [scales]")
 
 
 @pytest.mark.parametrize(
@@ -69,8 +80,9 @@ def test_alike_reports_are_one_lead_and_many_kinds_are_bounded() -> None:
         "[  1.0] sysrq: Trigger a crash\n[  1.1] Kernel panic - not syncing: sysrq triggered crash\n",
         "[  1.0] Kernel panic - not syncing: no room\n",
         "[  1.0] INFO: task a:7 blocked for more than 120 seconds.\n",
+        WARNING + QUIET,
         QUIET,
     ],
 )
-def test_ends_that_are_no_error_of_code_are_none(text: str) -> None:
+def test_what_is_no_error_of_code_or_usual_is_none(text: str) -> None:
     assert leads(text) == []

@@ -17,6 +17,8 @@ _NOT_OURS = frozenset(
         *("sysrq", "panic", "unexpected reboot", "memory leak", "network stall"),
     }
 )
+#: Healthy machines say these and go on.
+_USUAL = frozenset({"WARNING", "UBSAN", "data race"})
 #: What the machine died in stands above all; an earlier report, which it outlived, below what explains a lack.
 _DIED, _OUTLIVED = 12.0, 0.6
 #: Lines that may follow what a machine died in: with panic_on_oops no panic is logged (arch/*, oops_end).
@@ -33,6 +35,8 @@ def error_reports(memory: Evidence) -> list[Lead]:
     for _, rows in reports.groupby(["kind", "title"], sort=False):
         last = rows.iloc[-1]
         died = "panic" in last["details"] or len(log) - int(last["end"]) <= _BEHIND
+        if not died and last["kind"] in _USUAL:
+            continue
         said = [show_short(str(last["title"]), 300)]
         if isinstance(last["comm"], str) and not pd.isna(last["pid"]):
             said.append(f"on top of {show_controls(say_thread(last['comm'], int(last['pid'])))}")
