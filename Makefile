@@ -104,7 +104,7 @@ changelog: $(READY) ## what the next release's notes would say, from the fragmen
 samples: $(READY) ## make the sample dumps of samples/ that are not there, in QEMU guests (Debian packages from this machine's mirror)
 	$(BIN)/python -m kernlab lab samples
 
-test-lab: $(READY) ## check every kernel in every format against its truth, capture what is missing (an hour at first, then minutes)
+test-lab: $(READY) ## check every kernel in every format against its truth, capture what is missing (hours at first, then minutes)
 	$(BIN)/python scripts/lab_matrix.py docs/compatibility.md
 	KERNLAB_LAB_GUESTS="5.10 6.1 6.12 sid" $(BIN)/python -m pytest tests/recorder/test_in_guest.py
 

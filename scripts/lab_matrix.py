@@ -5,7 +5,8 @@
 One crash of a guest gives all of makedumpfile's formats from the same memory; one more guest, stopped and dumped by
 QEMU, gives QEMU's, and goes on to read its trace buffers: there the bytes themselves are compared. Each kernel runs
 with page tables of four levels and of five; the formats are all tried with four, which most machines have. More guests
-die where stacks are hard to follow: behind locks, with interrupts off, in an NMI, under probes. Captures are kept in
+die where stacks are hard to follow: behind locks, with interrupts off, in an NMI, under probes; and more in all the
+ways that a verdict has to tell apart, each way on two kernels. Captures are kept in
 the lab's cache: what was captured before is only compared.
 """
 
@@ -29,6 +30,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support import kinds_truth, stack_truth  # noqa: E402
 from support.truth import Truth, same_comm  # noqa: E402
+from support.verdict_truth import truth_of_capture, wrong  # noqa: E402
 
 import kernlab  # noqa: E402
 from kernlab.lab.apt_root import cache_folder  # noqa: E402
@@ -60,6 +62,39 @@ STACKS: dict[str, dict[str, str | int]] = {
     "probes": {},
 }
 
+#: The stories that end for a reason of their own, which the verdict on each has to find; dealt out to the kernels.
+DECOYS = "warn kill mutex sleepers large"
+DEATHS: list[tuple[str, dict[str, Any]]] = [
+    *(
+        ("fault", {"FAULT": fault, "DECOYS": "warn mutex"})
+        # Kernels with sheaves do not notice a double free: its place is that of two that have none.
+        for fault in (
+            *("wild", "bad-page", "execute", "opcode", "bug", "divide", "stack", "list", "double-free"),
+            *(
+                "refcount",
+                "warn",
+                "deliberate",
+                "softlock",
+                "rcu",
+                "workqueue",
+                "softirq-bug",
+                "softirq-spin",
+            ),
+            "refuse",
+        )
+    ),
+    ("fault", {"FAULT": "null", "DECOYS": DECOYS}),
+    ("fault", {"FAULT": "use-after-free", "CACHE": "mill_checked_job"}),
+    ("fault", {"FAULT": "redzone", "CACHE": "mill_checked_job"}),
+    ("memcg", {"PANIC": 1, "DECOYS": "warn large"}),
+    ("memcg", {"DECOYS": "mutex large"}),
+    ("order", {}),
+    ("stuck", {"DECOYS": "mutex large"}),
+    ("readonly", {"DECOYS": "warn kill"}),
+    ("readonly", {"ERRORS": "panic"}),
+    *(("leak", {"KIND": kind, "DECOYS": "large"}) for kind in ("kmalloc", "vmalloc", "percpu")),
+    *((story, {}) for story in ("hung", "oom", "oops", "io")),
+]
 #: Facts that hold, and all that were compared.
 Share = tuple[int, int]
 
@@ -230,6 +265,12 @@ def stacks(dump: kernlab.Dump, truth: Truth) -> Share:
     return held, compared
 
 
+def verdict(dump: kernlab.Dump, truth: Truth) -> Share:
+    """Of captures whose guest said what a right verdict is: is it that, and nothing else that is not so?"""
+    told = truth_of_capture(truth.archive.parent)
+    return (0, 0) if told is None else (int(not wrong(dump.verdict, told)), 1)
+
+
 class Told(Truth):
     """A truth that several dumps are compared with: what was read of it last is kept."""
 
@@ -251,6 +292,7 @@ FACTS: dict[str, Callable[[kernlab.Dump, Truth], Share]] = {
     "RSS": resident,
     "cgroups": cgroups,
     "stacks": stacks,
+    "verdict": verdict,
 }
 
 
@@ -288,6 +330,10 @@ def compare(folder: Path, dumps: list[Path], problems: list[str]) -> list[dict[s
                 row[fact] = percent(held, compared)
                 if held < compared:
                     problems.append(f"{folder.name}/{name}, {fact}: {held:,} of {compared:,} facts hold")
+                if fact == "verdict" and held < compared and (told := truth_of_capture(folder)) is not None:
+                    problems += [
+                        f"{folder.name}/{name}, verdict: {said}" for said in wrong(dump.verdict, told)
+                    ]
         rows.append(row)
     return rows
 
@@ -315,6 +361,10 @@ def captures(kernel: str) -> Iterator[tuple[str, Options]]:
     yield "cgroups", Options(kernel=series, flavour=flavour, la57=False)
     for story, settings in STACKS.items():
         yield story, Options(kernel=series, flavour=flavour, la57=False, settings=settings)
+    for place, (story, settings) in enumerate(DEATHS):
+        # Two of the kernels each.
+        if place % (len(MATRIX) // 2) == list(MATRIX).index(kernel) % (len(MATRIX) // 2):
+            yield story, Options(kernel=series, flavour=flavour, la57=False, settings=settings)
 
 
 def compared(capture: Capture) -> tuple[list[dict[str, str]], list[str]]:

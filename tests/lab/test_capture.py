@@ -31,6 +31,7 @@ from kernlab.lab.guest_files import find_userland
 from kernlab.lab.guest_kernel import find_kernel
 from kernlab.lab.kept_captures import kept_capture
 from kernlab.lab.qemu import find_qemu
+from kernlab.lab.scenarios import SCENARIOS
 from kernlab.lab.steps import LabError, Progress
 
 pytestmark = pytest.mark.long
@@ -130,7 +131,9 @@ def test_the_matrix_has_every_kernel_with_four_and_five_levels() -> None:
         tried = {(name, options.la57): options for name, options in script.captures(kernel)}
         both = {(name, la57) for name in ("panic", "trace") for la57 in (False, True)}
         once = {"cgroups", "deadlock", "waits", "lockup", "irq", "probes"}
-        assert set(tried) == {*both, *((name, False) for name in once)}
+        deaths = {name for name, _ in script.DEATHS}
+        assert {*both, *((name, False) for name in once)} <= set(tried)
+        assert set(tried) <= {*both, *((name, False) for name in once | deaths)}
         assert set(tried["panic", False].formats) == {"zlib", "lzo", "elf", "flattened", "split"}
         assert set(tried["trace", False].qemu_formats) == {"elf", "kdump-zlib", "kdump-raw-zlib"}
         assert all(
@@ -138,6 +141,17 @@ def test_the_matrix_has_every_kernel_with_four_and_five_levels() -> None:
             for (name, _), options in tried.items()
             if name == "trace"
         )
+
+
+def test_every_way_to_die_is_tried_on_two_kernels_of_the_matrix() -> None:
+    script = matrix()
+    tried = [
+        (name, options.settings) for kernel in script.MATRIX for name, options in script.captures(kernel)
+    ]
+    for death in script.DEATHS:
+        assert tried.count(death) == 2, death
+        known = SCENARIOS[death[0]].settings
+        assert set(death[1]) <= set(known), death
 
 
 def test_memory_cgroups_agree_with_their_truth(cache: Path) -> None:
