@@ -165,7 +165,7 @@ def _compared(found: Finding, holder: Holder, counted: dict[str, int], label: in
     most = max(counted, key=lambda one: counted[one])
     if counted[most] > _MORE * max(counted[own], holder.bytes):
         more = f"{human_bytes(counted[most])} {_CLASSES[most]}"
-        return found.doubted(f"The OOM killer counted more that is something else: {more}.", 0.6)
+        return found.doubted(f"The OOM killer counted more that is something else: {more}.", 0.5)
     return dataclasses.replace(found, evidence=(*found.evidence, Evidence("log", said, (label,))))
 
 
