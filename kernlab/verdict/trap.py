@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kernlab.oops.frames import frame_of
-from kernlab.oops.functions import normal
+from kernlab.oops.functions import is_boilerplate, normal
 from kernlab.tables.memory.owner import owner
-
-if TYPE_CHECKING:
-    from kernlab.verdict.case import Case
+from kernlab.verdict.case import Blamed, Case
 
 #: General registers as reports name them (arch/x86/kernel/process_64.c, __show_regs; arch/arm64/kernel/process.c).
 _PRINTED = re.compile(
@@ -122,3 +120,10 @@ def is_allocator(function: str) -> bool:
     """Is it of the slab allocator, which checks objects on behalf of whoever asked?"""
     name = normal(function)
     return bool(FREES.match(name) or KFREES.match(name) or _SLUB.match(name))
+
+
+def who_asked(report: pd.Series[Any]) -> Blamed:
+    """Who freed or asked for an object: the innermost function of a report's stack that is no allocator's."""
+    frames = [one for text in report["frames"] if (one := frame_of(text)) is not None and one.reliable]
+    own = [one for one in frames if not is_boilerplate(normal(one.name)) and not is_allocator(one.name)]
+    return Blamed(normal(own[0].name), own[0].module or None) if own else Blamed(None, None)

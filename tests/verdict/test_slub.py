@@ -129,3 +129,13 @@ def test_the_object_that_was_freed_twice_is_named() -> None:
 
 def _case(dump: kernlab.Dump) -> list[Finding]:
     return list(freed_twice(Case(dump.kernel)))
+
+
+def test_the_end_is_whose_object_was_checked() -> None:
+    """Not of the allocator, which looked on somebody's behalf, nor of a module further down the stack."""
+    log = _BUG.format(at="kmem_cache_free").replace(
+        "  job_drop+0x35/0x50 [kernlab_mill]\n",
+        "  free_to_partial_list+0x1cd/0x490\n[   25.3] [    T174]  sock_free+0x1/0x20\n",
+    )
+    for each in (one for one in _found(log) if one.role != "beside"):
+        assert (each.function, each.module) == ("sock_free", None), each.finding

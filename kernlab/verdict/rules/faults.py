@@ -18,8 +18,10 @@ from kernlab.verdict.trap import (
     NEAR,
     PAGE_POISON,
     POISON_INUSE,
+    is_allocator,
     pointed_at,
     registers_of,
+    who_asked,
     who_did_it,
     words_of,
 )
@@ -136,7 +138,7 @@ def _freed(case: Case, registers: dict[str, int], poison: Poison) -> tuple[str |
 
 
 @weighing
-def one_row_for_one_report(_: Case, findings: list[Finding]) -> list[Finding]:
+def one_row_for_one_report(case: Case, findings: list[Finding]) -> list[Finding]:
     """A cause that is the end itself, told by the same line of the log in more detail, and the end are one row."""
     end = next((each for each in findings if each.role == "end"), None)
     if end is None or not end.evidence or not end.evidence[0].rows:
@@ -151,6 +153,10 @@ def one_row_for_one_report(_: Case, findings: list[Finding]) -> list[Finding]:
         and any(one.table == "log" and line in one.rows for one in each.evidence)
     ]
     whole = end
+    if case.end.report is not None and end.function is not None and is_allocator(end.function):
+        # The allocator found it on behalf of whoever asked for the object, or gave it back.
+        asked = who_asked(case.end.report)
+        whole = dataclasses.replace(end, module=asked.module, function=asked.function or end.function)
     for each in same:
         known = {one.says for one in whole.evidence}
         more = [one for one in each.evidence if one.says and one.says not in known]

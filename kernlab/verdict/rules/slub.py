@@ -10,12 +10,12 @@ import pandas as pd
 
 from kernlab.escape import show_controls, show_short
 from kernlab.oops.frames import frame_of
-from kernlab.oops.functions import is_boilerplate, normal
+from kernlab.oops.functions import normal
 from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.leads import why_it_leads
 from kernlab.verdict.registry import rule
-from kernlab.verdict.trap import FREES, KFREES, is_allocator, pointed_at, registers_of, who_did_it
+from kernlab.verdict.trap import FREES, KFREES, pointed_at, registers_of, who_asked, who_did_it
 
 #: What SLUB says of an object, and what that is (mm/slub.c: check_object, check_bytes_and_report,
 #: free_consistency_checks, on_freelist, list_slab_objects).
@@ -82,16 +82,11 @@ def slub_reports(case: Case) -> Iterator[Finding]:
 
 
 def _who(case: Case, report: pd.Series[Any], led: bool) -> Blamed:
-    """Who freed or asked for the object: the innermost function of the report's stack that is no allocator's."""
-    for source in (report, case.end.report if led else None):
-        if source is None:
-            continue
-        frames = [one for text in source["frames"] if (one := frame_of(text)) is not None and one.reliable]
-        own = [one for one in frames if not is_boilerplate(normal(one.name)) and not is_allocator(one.name)]
-        first = next((one for one in own if one.module), own[0] if own else None)
-        if first is not None:
-            return Blamed(normal(first.name), first.module or None)
-    return Blamed(None, None)
+    """Who freed or asked for the object, by the report's stack, else by that of the end where it led there."""
+    told = who_asked(report)
+    return (
+        who_asked(case.end.report) if told.function is None and led and case.end.report is not None else told
+    )
 
 
 def _pid(case: Case, report: pd.Series[Any], led: bool) -> int | None:
