@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from kernlab.oops.forms import Form
 from kernlab.oops.frames import Frame, symbol_in
 from kernlab.oops.functions import Stack, is_boilerplate, normal, telling
 from kernlab.oops.report import Report
@@ -37,13 +36,15 @@ def _main(report: Report, sections: list[Section]) -> Section | None:
         return next(telling_one, cpus[0] if cpus else with_frames[0] if with_frames else None)
     if blame == "traced":
         return with_frames[0] if with_frames else None
-    for section in with_frames:
-        if section.what == "stack":
-            if blame == "top":
-                # What stands above the registers of a trap is somebody else's.
-                first = next((place for place, frame in enumerate(section.frames) if frame.register), 0)
-                del section.frames[:first]
-            return section
+    stacks = [section for section in with_frames if section.what == "stack"]
+    # Of a trap the stack with registers: another CPU that writes at once may come between.
+    stacks.sort(key=lambda section: blame == "top" and not any(frame.register for frame in section.frames))
+    for section in stacks:
+        if blame == "top":
+            # What stands above the registers of a trap is somebody else's.
+            first = next((place for place, frame in enumerate(section.frames) if frame.register), 0)
+            del section.frames[:first]
+        return section
     for section in with_frames:
         if section.what == "panic":
             return section
@@ -55,7 +56,7 @@ def blamed(report: Report, frames: list[Frame]) -> list[Frame]:
     naming, match = report.naming
     if naming.blame == "none":
         return []
-    told = telling(frames, _stack_of(report.form)) if frames else []
+    told = telling(frames, _stack_of(report)) if frames else []
     if report.form.blame == "head" or naming.blame == "head":
         head = _in_head(report, match)
         if head is not None:
@@ -92,7 +93,14 @@ def _named(name: str) -> Frame | None:
     return Frame(name) if re.fullmatch(r"[\w.$]{1,512}", name) else None
 
 
-def _stack_of(form: Form) -> Stack:
+def _stack_of(report: Report) -> Stack:
+    form = report.form
     if form.blame == "stalled":
         return "stall" if form.kind == "RCU stall" else "spin"
-    return "wait" if form.blame == "waiting" else "fault" if form.blame == "top" else "report"
+    if report.kind == "information leak":
+        return "leak"
+    if form.blame == "waiting":
+        return "wait"
+    if report.kind == "sleeping in atomic":
+        return "sleep"
+    return "fault" if form.blame == "top" else "report"

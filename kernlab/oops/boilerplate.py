@@ -70,71 +70,40 @@ REPORTING = _names(
 #: driver hands to USB's core (drivers/usb/core).
 HELPING = _names(
     """
-    add_timer* arch_atomic* arch_clear_bit arch_jump_label* arch_local_* arch_read_* arch_set_bit
-    arch_spin* arch_static_branch* arch_test_and_* arch_write_* __atomic* atomic64_* atomic_*
-    _atomic_dec_and_* autoremove_wake_function bcmp __bforget bit_spin_* __bitmap_* bitmap_alloc*
-    bitmap_clear* bitmap_find* bitmap_free* bitmap_from_* bitmap_parse* bitmap_print* bitmap_release*
-    bitmap_set* bitmap_to_* bitmap_zalloc* __brelse bsearch bstr_printf bus_add_device bus_probe_device
-    bus_remove_device __call_rcu* call_rcu* call_rwsem_* cancel_delayed_work* __cancel_work*
-    cancel_work* cleanup_device_parent cleanup_glue_dir clear_bit __clear_bit* clear_nlink clear_user*
-    cmp_ex_* cmpxchg* complete complete_all compound_head __cond_resched* _cond_resched* cond_resched*
-    const_test_bit _copy_*_iter* _copy_from_* copy_from_iter __copy_from_user* copy_from_user*
-    __copy_in_user* __copy_overflow copy_page_from_iter* copy_page_to_iter* _copy_to_* copy_to_iter*
-    __copy_to_user* copy_to_user* __copy_user* copy_user_enhanced* copy_user_generic* copy_user_handle*
-    copy_user_short* copyin copyout* __count_memcg_events cpu_relax cpus_read_lock cpus_read_unlock
-    __crc* crc* create_dir create_files csum_partial* debug_deactivate debug_timer_*
-    default_wake_function __del_timer* del_timer* depot_* destroy_workqueue detach_*timer*
-    detach_if_pending dev_pm_* device_add device_create* device_del device_destroy* device_links_*
-    device_pm_* device_register device_release* device_remove_* device_unregister devres_* do_csum
-    do_raw_* do_wait_for_common* down __down* down_* downgrade_write dpm_sysfs_* dput drain_workqueue
-    drop_nlink __dynamic_* end_page_writeback* fast_dput _find_* find_first_bit find_first_zero_bit
-    find_get_entries find_lock_entries find_next_and_bit find_next_bit find_next_zero_bit finish_wait
-    fixup_exception flush_delayed_work* __flush_work* flush_work* folio_end_* folio_get folio_put
-    __folio_put* folio_unlock* folio_wake* format_decode from_kgid* from_kuid* get_device
-    get_device_parent get_page get_random_* get_user __get_user* get_user_nocheck* hex_string
-    hrtimer_active hrtimer_cancel hrtimer_try_to_cancel hweight* ida_* idr_* inc_nlink __init_swait*
-    init_timer_* init_wait_entry __init_waitqueue_head insert_work* instrument_* __internal_add_timer
-    internal_add_timer internal_create_group* __ioremap* ioremap* iounmap iput jiffies_* __jump_label_*
-    jump_label_* __kernfs_* kernfs_activate* kernfs_add* kernfs_create* kernfs_drain* kernfs_find*
-    kernfs_get kernfs_link* kernfs_new* kernfs_put kernfs_remove* kernfs_unlink* kfree_rcu* kill_fasync*
-    klist_* kmemdup* kobject_* kset_* kstrdup* _kstrto* kstrto* kthread_park* kthread_stop* ktime_get*
-    kvfree_call_rcu* __ldsem_* ldsem_* llist_* __lock_sock* lock_sock_* lock_timer_base* lockref_*
-    logic_in* logic_out* make_kgid make_kuid mark_buffer_dirty* mas_* match_string memchr* memcmp*
-    __memcpy* memcpy* memdup_user* __memmove* memmove* memremap* memscan __memset* memset* memunmap
-    migrate_disable migrate_enable __mod_*_page_state mod_*_page_state mod_delayed_work* __mod_lruvec_*
-    __mod_timer* mod_timer* __module_get module_put __msecs_to_jiffies mtree_* __mutex_* mutex_*
-    native_apic_* native_halt native_irq_* native_queued_* native_read_* native_restore_fl
-    native_safe_halt native_save_fl native_send_* native_smp_* native_write_* net_ratelimit netdev_err
-    netdev_info netdev_notice __netdev_printk netdev_printk netdev_warn number osq_* owner_on_cpu*
-    page_ref_* PageHuge _parse_integer* pci_read_config_* pci_write_config_* __percpu_* percpu_counter_*
-    percpu_down* percpu_ref_* percpu_up* perf_trace_destroy perf_trace_init __phys_addr* __pi_* plist_*
-    __pm_runtime_* pm_runtime_* pointer prandom_* prepare_to_wait* __printk_ratelimit __proc_create*
-    proc_create* _proc_mkdir proc_mkdir* proc_net_mkdir proc_register proc_symlink put_device __put_page
-    put_page put_user __put_user* pv_native* pv_queued* __pv_queued_* pv_wait* __queue_delayed_work
-    queue_delayed_work* __queue_work* queue_work* queued_* ___ratelimit __ratelimit __raw_* _raw_*
-    raw_local_irq_* raw_read_* raw_spin_* raw_write_* __rb_erase* rb_erase* rb_first* __rb_insert*
-    rb_insert* rb_last* rb_next* rb_prev* rb_replace* __rb_rotate* __rcu_* rcu_read_* read_lock*
-    READ_ONCE* __read_once* read_seqcount* read_unlock* reiserfs_write_lock* reiserfs_write_unlock*
-    release_nodes* release_sock remove_wait_queue_* rep_movs_* rep_nop rep_stos_* retain_dentry*
-    __rhashtable_* rhashtable_* rht_* rollback_registered* *rq_lock* __rt_* rt_mutex_* rt_spin_*
-    rwlock_* __rwsem_* rwsem_* sched_clock* scnprintf search_exception_tables search_extable seq_printf
-    seq_puts seq_vprintf set_bit __set_bit* set_nlink sg_init_* sg_next simple_copy_to_iter
-    simple_strto* siphash* sized_str* sk_reset_timer sk_stop_timer* skb_copy_datagram_*
-    __skb_datagram_iter skb_pull __skb_pull* skb_push skb_put __skb_put* skb_trim skip_spaces snprintf
-    sort sort_r spin_* sprintf __srcu_* srcu_read_* sscanf __stack_depot* stack_depot_* start_flush_work
-    static_branch_* __static_key_* static_key_* strcasecmp* strcat* strchr* strcmp* strcpy* strcspn*
-    strim string string_nocheck strlcpy* strlen* strn* strrchr* strscpy* strsep* strspn* strstr*
-    swake_up* __sysfs_* sysfs_* test_and_* _test_bit test_bit __this_cpu_* this_cpu_* __ticket_*
-    __timer_delete* timer_delete* timer_init_* __timer_shutdown* timer_shutdown* trace_event_buffer_*
-    trace_event_printf __trace_trigger_soft_disabled truncate_inode_folio* truncate_inode_pages*
-    truncate_pagecache* try_module_get __try_to_del_timer* try_to_del_timer* try_to_grab_pending
-    try_to_wake_up* ttwu_* unlock_buffer unlock_page* unregister_netdev unregister_netdevice_* __up up
-    up_* __up_console_sem __up_read __up_write usb_bulk_msg usb_control_msg* usb_hcd_submit_urb
-    usb_hcd_unlink_urb usb_interrupt_msg usb_kill_urb* usb_poison_urb* usb_start_wait_urb usb_submit_urb
-    usb_unlink_urb __usecs_to_jiffies vbin_printf __virt_to_* virt_to_* vscnprintf vsnprintf vsprintf
-    vsscanf __wait_for_common* wait_for_common* __wait_for_completion* wait_for_completion* __wake_up*
-    wake_up_bit wake_up_process wake_up_q wake_up_state wakeup_source_* work_grab_pending* write_lock*
-    write_unlock* ww_mutex_* __xa_* xa_* xas_* xchg*
+    add_timer* arch_atomic* arch_clear_bit arch_jump_label* arch_local_* arch_read_* arch_spin*
+    arch_static_branch* arch_test_and_* arch_write_* __atomic* atomic64_* atomic_* __bforget
+    bit_spin_* __bitmap_* bitmap_clear* bitmap_find* bitmap_from_* bitmap_parse* bitmap_print*
+    bitmap_set* bitmap_to_* __brelse __call_rcu* call_rcu* call_rwsem_* cleanup_device_parent
+    __clear_bit* clear_nlink clear_user* cmp_ex_* cmpxchg* __cond_resched* _cond_resched*
+    cond_resched* _copy_from_* copy_from_user* __copy_in_user* copy_page_from_iter*
+    copy_page_to_iter* _copy_to_* copy_to_iter* copy_to_user* __copy_user* copy_user_handle* copyin
+    copyout* __count_memcg_events cpu_relax cpus_read_lock cpus_read_unlock __crc* crc* create_dir
+    create_files csum_partial* debug_timer_* default_wake_function __del_timer* del_timer* depot_*
+    dev_pm_* device_create* device_links_* device_pm_* device_release* device_remove_* devres_*
+    do_raw_* __down* down_* dpm_sysfs_* dput drop_nlink __dynamic_* fast_dput _find_* finish_wait
+    flush_work* folio_end_* folio_get folio_put __folio_put* folio_wake* get_page get_random_*
+    get_user __get_user* get_user_nocheck* hweight* ida_* idr_* inc_nlink init_timer_*
+    init_wait_entry __init_waitqueue_head __internal_add_timer __ioremap* ioremap* iput jiffies_*
+    __jump_label_* jump_label_* kernfs_create* kernfs_find* kernfs_remove* kfree_rcu* kill_fasync*
+    klist_* kobject_* kset_* kstrto* ktime_get* __ldsem_* llist_* lock_sock_* logic_in* logic_out*
+    mas_* memcmp* __memcpy* memcpy* __memmove* memmove* memremap* __memset* memset* memunmap
+    migrate_disable migrate_enable __mod_*_page_state mod_*_page_state __mod_lruvec_* __module_get
+    module_put mtree_* __mutex_* mutex_* native_apic_* native_halt native_irq_* native_queued_*
+    native_read_* native_restore_fl native_safe_halt native_save_fl native_send_* native_smp_*
+    native_write_* net_ratelimit __netdev_printk netdev_printk osq_* pci_read_config_*
+    pci_write_config_* __percpu_* percpu_counter_* percpu_ref_* __phys_addr* __pi_* plist_*
+    __pm_runtime_* pm_runtime_* prandom_* prepare_to_wait* proc_net_mkdir put_page put_user
+    __put_user* pv_native* pv_queued* pv_wait* queue_work* queued_* __ratelimit __raw_* _raw_*
+    raw_local_irq_* raw_read_* raw_spin_* raw_write_* rb_insert* __rcu_* rcu_read_* READ_ONCE*
+    __read_once* remove_wait_queue_* rep_nop retain_dentry* rhashtable_* rht_* *rq_lock* __rt_*
+    rt_mutex_* rwlock_* rwsem_* sched_clock* search_exception_tables __set_bit* set_nlink sg_init_*
+    simple_copy_to_iter siphash* spin_* srcu_read_* start_flush_work static_branch_* static_key_*
+    strchr* strcmp* strlcpy* strlen* strn* strsep* strspn* swake_up* sysfs_* test_and_* this_cpu_*
+    __ticket_* timer_init_* __timer_shutdown* timer_shutdown* trace_event_buffer_*
+    trace_event_printf __trace_trigger_soft_disabled try_module_get try_to_wake_up* ttwu_*
+    unlock_buffer unlock_page* up up_* __up_console_sem __up_write usb_hcd_submit_urb
+    usb_hcd_unlink_urb __virt_to_* virt_to_* __wait_for_completion* __wake_up* wake_up_process
+    wake_up_q wake_up_state wakeup_source_* write_unlock* ww_mutex_* xa_* xas_* xchg*
     """
 )
 
@@ -142,28 +111,29 @@ HELPING = _names(
 #: mm/{slab,slub,slab_common,page_alloc,vmalloc,util,percpu,mempool}.c, net/core/{skbuff,sock,page_pool}.c.
 ALLOCATING = _names(
     """
-    alloc_debug* __alloc_frozen* alloc_frozen_pages* __alloc_large* alloc_page __alloc_page*
-    alloc_page_interleave alloc_page_vma* alloc_pages* __alloc_percpu* alloc_percpu* __alloc_skb
-    alloc_skb* alloc_slab* alloc_vmap_area* allocate_slab* bio_alloc_bioset* bio_kmalloc
-    buffered_rmqueue* __build_skb* build_skb* ____cache_* ___cache_* __cache_* cache_alloc*
-    cache_flusharray cache_free* cache_grow* cache_reap check_poison_obj* compaction_alloc* consume_skb
-    deactivate_slab __dev_alloc_skb* dev_alloc_skb* dev_set_name devm_kmalloc* devm_kzalloc*
-    discard_slab* __do_cache_alloc __do_kmalloc* do_kmem_cache* __do_krealloc* do_slab_free fail_dump
-    fallback_alloc __folio_alloc* folio_alloc* __free_frozen* free_frozen* free_hot_cold* free_large_*
-    free_one_page* __free_page __free_pages* free_pages* free_pcp* free_percpu __free_slab* free_slab*
-    free_unref_* __get_free_page* get_free_pages* get_freelist* get_freepointer* get_page_from_freelist*
-    get_partial* __get_vm_area* get_zeroed_page init_object* kasprintf kcalloc* __kfree kfree kfree_bulk
-    kfree_call_rcu kfree_const kfree_debugcheck kfree_sensitive __kfree_skb kfree_skb* __kmalloc*
-    kmalloc* ___kmalloc_large* __kmem_cache_* kmem_cache_* kmemdup_* __krealloc* krealloc* __ksize ksize
-    kvasprintf* kvfree* __kvmalloc* kvmalloc* kvrealloc* kvzalloc* kzalloc* large_kmalloc* memcg_alloc*
-    memcg_charge* __memcg_kmem* memcg_kmem* __memcg_slab* memcg_slab* memdup* mempool_* __napi_alloc_skb
-    napi_alloc_skb* napi_build_skb netdev_alloc* __netdev_alloc_skb* new_slab* obj_cgroup_* __page_frag*
-    page_frag_* __page_pool_* page_pool_* pcpu_* percpu_alloc* post_alloc_hook prep_new_page*
-    put_cpu_partial __reset_page_owner* rmqueue* set_freepointer __set_page_owner* set_page_owner*
-    setup_object* __sg_alloc_* sg_alloc_* __should_fail* should_fail* sk_alloc sk_prot_alloc* ___slab_*
-    __slab_* slab_* slub_* sock_alloc_send_* __sock_kmalloc sock_kmalloc* sock_omalloc sock_wmalloc
-    __unfreeze_partials unfreeze_partials* __vfree* vfree* __vmalloc* vmalloc* vmap __vmap* vmap_*
-    __vunmap* vunmap* vzalloc* warn_alloc*
+    __alloc_frozen* alloc_frozen_pages* __alloc_large* alloc_page alloc_pages* alloc_percpu*
+    alloc_slab* allocate_slab* bio_alloc_bioset* bio_kmalloc buffered_rmqueue* build_skb* __cache_*
+    cache_alloc* cache_flusharray cache_free* cache_reap devm_kmalloc* devm_kzalloc* do_kmem_cache*
+    __do_krealloc* fail_dump folio_alloc* __free_frozen* free_frozen* free_hot_cold* __free_page
+    __free_pages* free_pages* free_pcp* free_slab* get_free_pages* get_freepointer* __kfree
+    kfree_call_rcu kfree_skb* __kmalloc* kmalloc* kmem_cache_* __krealloc* krealloc* kvfree*
+    __kvmalloc* kvmalloc* kvzalloc* large_kmalloc* memcg_alloc* memcg_charge* __memcg_kmem*
+    memcg_kmem* __memcg_slab* memcg_slab* memdup* mempool_* netdev_alloc* new_slab* obj_cgroup_*
+    __page_frag* page_frag_* __page_pool_* page_pool_* pcpu_* percpu_alloc* rmqueue* set_page_owner*
+    setup_object* sg_alloc_* __should_fail* should_fail* __slab_* slab_* slub_* __sock_kmalloc
+    unfreeze_partials* __vmalloc* vmalloc* vmap_* vunmap* warn_alloc*
+    """
+)
+
+#: A slab is asked for memory, which may sleep: mm/{slab,slub,slab_common}.c.
+SLABS = _names("__kmalloc* kmalloc* kmem_cache_* __kmem_cache_* kzalloc* slab_* __slab_* kvmalloc*")
+
+#: What carries memory out of the kernel for whoever gives it: lib/{iov_iter,usercopy}.c, include/linux/uaccess.h,
+#: net/core/datagram.c, drivers/usb/core/urb.c.
+COPYING = _names(
+    """
+    _copy_to_* copy_to_* __copy_to_user* __copy_user* copy_page_to_iter* copyout* put_user __put_user*
+    _copy_*_iter* simple_copy_to_iter skb_copy_datagram_* __skb_datagram_iter instrument_* usb_submit_urb
     """
 )
 

@@ -10,19 +10,40 @@ from typing import Literal
 
 from kernlab.oops.boilerplate import (
     ALLOCATING,
+    COPYING,
     DISPATCHING,
     ENTERING,
     HELPING,
     REPORTING,
+    SLABS,
     TICKING,
     WAITING,
     WATCHING,
 )
 from kernlab.oops.frames import Frame
+from kernlab.oops.helpers import Group, helps
+from kernlab.oops.rust import demangled
 
 #: Whose stack it is: of a fault, of a check that reports, of a CPU that spins, of one that RCU waits for, of who
-#: waits.
-Stack = Literal["fault", "report", "spin", "stall", "wait"]
+#: waits, of who called what may sleep, of who gave memory away.
+Stack = Literal["fault", "report", "spin", "stall", "wait", "sleep", "leak"]
+
+#: Helpers that a stack is never about, by their files. Who may sleep says so: only locks and slabs do for all.
+_GROUPS: dict[Stack, tuple[Group, ...]] = {
+    "wait": ("waits",),
+    "sleep": ("waits",),
+    "leak": ("copies",),
+}
+_ALL: tuple[Group, ...] = ("reports", "waits", "allocates", "copies", "serves")
+_FAMILIES_OF: dict[Stack, tuple[re.Pattern[str], ...]] = {
+    "wait": (WAITING, REPORTING, ENTERING),
+    "sleep": (REPORTING, ENTERING, SLABS),
+    "leak": (COPYING, REPORTING, ENTERING),
+}
+#: Crates of Rust's own: a panic stands in them, and what every function is made of.
+_RUST = ("core::", "alloc::", "<core::", "<alloc::", "__rustc::")
+#: Modules of which functions are helpers.
+_SERVING = ("", "usbcore")
 
 #: What compilers put behind a name (GCC's clones, Clang's ThinLTO and CFI), and the kernel's own alloc_hooks().
 _SUFFIX = re.compile(
@@ -62,12 +83,27 @@ def normal(name: str) -> str:
     return name
 
 
+def shown(name: str) -> str:
+    """A function's normal name as people write it: Rust's with its path."""
+    return demangled(normal(name))
+
+
 @lru_cache(maxsize=1 << 14)
-def is_boilerplate(name: str, stack: Stack = "report") -> bool:
-    """Whether a function, by its normal name, is never what a report is about."""
-    if stack == "wait":
-        return bool(WAITING.match(name) or REPORTING.match(name) or ENTERING.match(name))
-    return any(family.match(name) for family in (REPORTING, HELPING, ALLOCATING, ENTERING))
+def is_boilerplate(name: str, stack: Stack = "report", module: str = "") -> bool:
+    """Whether a function, by its normal name, is never what a report is about.
+
+    That a helper of the kernel's image has its name says nothing of a module's function.
+    """
+    families = _FAMILIES_OF.get(stack, (REPORTING, HELPING, ALLOCATING, ENTERING))
+    if any(family.match(name) for family in families):
+        return True
+    if name.startswith("_R") and demangled(name).startswith(_RUST):
+        return True
+    return module in _SERVING and helps(name, *_GROUPS.get(stack, _ALL))
+
+
+def _is_boilerplate(frame: Frame, stack: Stack = "report") -> bool:
+    return is_boilerplate(normal(frame.name), stack, frame.module)
 
 
 def enters(frame: Frame) -> bool:
@@ -88,10 +124,13 @@ def telling(frames: Iterable[Frame], stack: Stack = "report") -> list[Frame]:
     if stack == "spin":
         watched = bool(frames) and WATCHING.match(normal(frames[0].name))
         return _asked(_interrupted(frames) if watched else frames)
-    told = [frame for frame in frames if not is_boilerplate(normal(frame.name), stack)]
+    told = [frame for frame in frames if not _is_boilerplate(frame, stack)]
     silent = [frame for frame in frames if not REPORTING.match(normal(frame.name))]
     if not told and stack == "wait":
         told = [frame for frame in silent if not WAITING.match(normal(frame.name))]
+    if not told and stack != "wait":
+        # One helper for another: the outermost does it of its own.
+        told = [frame for frame in silent if not enters(frame)][::-1]
     return told or silent or frames
 
 
@@ -123,10 +162,15 @@ def _asked(frames: Sequence[Frame]) -> list[Frame]:
         native = names[place - 2] if place > 1 else ""
         if inner.endswith("_compat_ioctl") and native == inner.replace("_compat_ioctl", "_ioctl"):
             return list(frames[place - 2 :])
-        if inner and DISPATCHING.match(name) and not DISPATCHING.match(inner) and not is_boilerplate(inner):
+        if (
+            inner
+            and DISPATCHING.match(name)
+            and not DISPATCHING.match(inner)
+            and not _is_boilerplate(frames[place - 1])
+        ):
             return list(frames[place - 1 :])
         if name.startswith("sys_") and not (place and DISPATCHING.match(name)):
             return list(frames[place:])
         if name.startswith("smp_call_function"):
             return list(frames[place:])
-    return [frame for frame, name in zip(frames, names, strict=True) if not is_boilerplate(name)]
+    return [frame for frame in frames if not _is_boilerplate(frame)]

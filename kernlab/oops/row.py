@@ -9,7 +9,7 @@ from kernlab.oops.blame import blamed, main_stack
 from kernlab.oops.details import details_of
 from kernlab.oops.faults import FIRST_PAGE
 from kernlab.oops.frames import Frame
-from kernlab.oops.functions import normal
+from kernlab.oops.functions import shown
 from kernlab.oops.lines import Line
 from kernlab.oops.report import Report
 from kernlab.oops.sections import Section, sections_of
@@ -38,7 +38,7 @@ def row(report: Report) -> dict[str, Any]:
     return {
         "kind": kind,
         "title": _title(report, function, details.get("access")),
-        "function": normal(function.name) if function else None,
+        "function": shown(function.name) if function else None,
         "module": function.module or None if function else None,
         "cpu": said.get("cpu"),
         "pid": said.get("pid"),
@@ -71,7 +71,7 @@ def _title(report: Report, function: Frame | None, access: str | None) -> str:
     title = naming.title_of(match).replace(" {access}", f" {access.title()}" if access else "")
     if function is None:
         return re.sub(r" (?:in|on) \{function\}|\{function\}", "", title)
-    return title.replace("{function}", normal(function.name))
+    return title.replace("{function}", shown(function.name))
 
 
 def _why(report: Report, frames: list[Frame]) -> str:

@@ -6,16 +6,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kernlab.oops.frames import Frame, frame_of
-from kernlab.oops.functions import Stack, normal, telling
+from kernlab.oops.functions import Stack, shown, telling
 
 #: What a signature begins with: another version has other rules, and compares with none of this.
 VERSION = "v1"
 #: Functions of a fine signature; a coarse one has the first.
 _FINE = 3
 
+#: What divides a signature's parts.
+_NO_MARKS = str.maketrans({"<": None, ">": None, " ": "-"})
+
 _STACKS: dict[str, Stack] = {
     "hung task": "wait",
     "sleeping in atomic": "wait",
+    "information leak": "leak",
     "RCU stall": "stall",
     "soft lockup": "spin",
     "hard lockup": "spin",
@@ -54,10 +58,15 @@ def stack_signature(
 def signature_of(kind: str, told: Iterable[Frame]) -> str:
     """The signature of a kind and the frames that tell, the one to blame first."""
     told = list(told)
-    names = list(dict.fromkeys(normal(each.name) for each in told))[:_FINE]
+    names = list(dict.fromkeys(_word(each.name) for each in told))[:_FINE]
     module = told[0].module if told else ""
     slug = kind.lower().replace(" ", "-").replace("/", "-")
     return f"{VERSION}:{slug}:{module or 'kernel'}:{'<'.join(names) or '-'}"
+
+
+def _word(name: str) -> str:
+    """A function in a signature, whose own marks no path of Rust may have."""
+    return shown(name).translate(_NO_MARKS)
 
 
 def _frame(given: Frame | tuple[str, str | None] | str) -> Frame:

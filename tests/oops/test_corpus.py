@@ -155,7 +155,12 @@ def test_kinds():
 
 
 def test_functions_to_blame():
+    """Titles name the function that a fuzzer's own list of helpers leaves: some name a helper, so not all can be met.
+
+    On the fifth that was held back fewer are: what the rules of kernlab/oops/helpers.py do for logs of their own.
+    """
     logs = list(corpus())
-    assert share(functions_right([log for log in logs if not log.held_back])) >= 0.95
-    # What tells that the families of kernlab/oops/boilerplate.py are not yet all: they were found on the other logs.
-    assert share(functions_right([log for log in logs if log.held_back])) >= 0.7
+    assert share(functions_right(logs)) >= 0.9
+    assert share(functions_right([log for log in logs if log.held_back])) >= 0.8
+    for fold in range(1, 5):
+        assert share(functions_right([log for log in logs if log.number % 5 == fold])) >= 0.88

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oops import logs
+from support.seed import SEED
 
 from kernlab.oops import interleaving, parse, stack
 from kernlab.oops.heads import FORMS
@@ -47,14 +48,14 @@ def check(table: pd.DataFrame) -> None:
 
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=20), max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_text(pieces):
     for log in ("\n".join(pieces), "".join(pieces)):
         check(parse(log))
 
 
 @given(st.lists(st.text(max_size=60) | st.none() | st.sampled_from(PIECES), max_size=20), st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_any_table(texts, data):
     times = data.draw(st.lists(st.integers(0, 10**15) | st.none(), min_size=len(texts), max_size=len(texts)))
     table = pd.DataFrame(
@@ -65,13 +66,14 @@ def test_any_table(texts, data):
 
 
 def test_every_cut_of_a_report():
-    for log, *_ in list(logs.ALL.values())[:4]:
+    every = list(logs.ALL.values())
+    for log, *_ in (every[SEED % len(every)], every[(SEED + 3) % len(every)]):
         for cut in range(0, len(log), 97):
             check(parse(log[:cut]))
 
 
-#: 256 KiB each of what is hard for patterns, and for who follows many callers.
-N = 1 << 18
+#: 128 KiB each of what is hard for patterns, and for who follows many callers.
+N = 1 << 17
 HARD = {
     "newlines": "\n" * N,
     "one line": "a" * N,
@@ -103,6 +105,6 @@ def test_more_reports_than_any_log_has_are_left_out_and_told(monkeypatch):
 
 def test_shuffled_logs():
     lines = [line for log, *_ in logs.ALL.values() for line in log.split("\n")]
-    for seed in range(8):
+    for seed in range(SEED, SEED + 4):
         random.Random(seed).shuffle(lines)
         check(parse("\n".join(lines)))

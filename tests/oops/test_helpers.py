@@ -1,0 +1,128 @@
+"""Which functions work for any caller, by the files of the kernel's sources that define them; and Rust's names."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernlab.oops import parse
+from kernlab.oops.frames import Frame
+from kernlab.oops.functions import is_boilerplate, telling
+from kernlab.oops.helpers import helps
+from kernlab.oops.rust import demangled
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("__kasan_check_write", "reports"),
+        ("dump_stack_lvl", "reports"),
+        ("rwsem_down_write_slowpath", "waits"),
+        ("kmem_cache_alloc_bulk", "allocates"),
+        ("__alloc_pages", "allocates"),
+        ("skb_put", "allocates"),
+        ("strnstr", "copies"),
+        ("rb_erase", "copies"),
+        ("device_add", "serves"),
+        ("sysfs_remove_group", "serves"),
+        ("mod_timer", "serves"),
+        ("ext4_writepages", ""),
+        ("icmp_send", ""),  # where an option is off, a header has an empty one
+        ("perf_event_mmap", ""),
+        ("test_kmalloc_aligned_oob_write", ""),
+    ],
+)
+def test_a_function_is_of_the_group_of_its_file(name, group):
+    groups = ("reports", "waits", "allocates", "copies", "serves")
+    assert [each for each in groups if helps(name, each)] == ([group] if group else [])
+
+
+def test_a_familys_end_is_any_but_its_beginning_is_not():
+    assert helps("__kfence_of_another_release", "reports")
+    assert not helps("__kfence", "reports")
+    assert not helps("_", "allocates")
+
+
+def test_a_module_has_functions_of_its_own_whatever_they_are_called():
+    assert is_boilerplate("create_object")
+    stack = [Frame("device_add", module="shop"), Frame("shop_probe", module="shop")]
+    assert [frame.name for frame in telling(stack)] == ["device_add", "shop_probe"]
+    assert [frame.name for frame in telling([Frame("device_add"), stack[1]])] == ["shop_probe"]
+
+
+def test_of_helpers_alone_the_outermost_is_told():
+    stack = [Frame("_raw_spin_lock"), Frame("mod_timer"), Frame("queue_delayed_work_on"), Frame("kthread")]
+    assert telling(stack)[0].name == "queue_delayed_work_on"
+
+
+def test_who_gave_memory_away_is_no_helper_for_it():
+    leak = (
+        "BUG: KMSAN: kernel-infoleak in _copy_to_iter+0x1/0x2\n _copy_to_iter+0x1/0x2\n filemap_read+0x1/0x2"
+    )
+    assert parse(leak)["function"].tolist() == ["filemap_read"]
+
+
+def test_stacks_of_a_trap_are_those_with_registers():
+    lines = """\
+Call Trace:
+general protection fault: 0000 [#1] SMP KASAN
+ ? shop_other+0x12/0x49
+ shop_alloc+0x4f0/0x650
+CPU: 0 PID: 77 Comm: b Not tainted 4.15.0+ #221
+RIP: 0010:shop_total+0x1/0x30
+Call Trace:
+ shop_write+0x1/0x30"""
+    assert parse(lines)["function"].tolist() == ["shop_total"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "path"),
+    [
+        ("_RNvMs3_NtCshgDM7dBCdno_4shop4cartNtB5_4Cart3pay", "<shop::cart::Cart>::pay"),
+        (
+            "_RNvXs_Cs123_4shopNtB4_4CartNtNtCsabc_6kernel3foo5Trait3pay",
+            "<shop::Cart as kernel::foo::Trait>::pay",
+        ),
+        ("_RNvNtCs9jEwPDbx20M_4core9panicking9panic_fmt", "core::panicking::panic_fmt"),
+        ("_RINvCs1_4shop3paymRShE", "shop::pay"),
+        ("_RNCNvCs1_4shop3pay0B3_", "shop::pay::{closure}"),
+        ("_RNvMCs1_4shopINtB2_3VecAhj4_E3pay", "<shop::Vec::<[u8; 0x4]>>::pay"),
+    ],
+)
+def test_paths_of_rust(symbol, path):
+    assert demangled(symbol) == path
+    assert demangled(f"{symbol}.llvm.12345") == path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_R",
+        "_RB_",
+        "_RNvB_",
+        "_RNvNvNv",
+        "_RNvC9999999shop",
+        "_R" + "Nv" * 3000,
+        "_RMB0_",
+        "_RNvC4shopu3pay",
+        "pay",
+    ],
+)
+def test_what_is_no_path_stays(name):
+    assert demangled(name) == name
+
+
+def test_a_signature_has_no_hash_of_a_crate():
+    log = """\
+rust_kernel: panicked at shop.rs:1:1:
+------------[ cut here ]------------
+kernel BUG at rust/helpers/bug.c:7!
+Oops: invalid opcode: 0000 [#1] SMP
+RIP: 0010:rust_helper_BUG+0x1/0x2
+Call Trace:
+ _RNvCs{hash}_7___rustc17rust_begin_unwind+0x1/0x2
+ _RNvNtCs{hash}_4core9panicking9panic_fmt+0x1/0x2
+ _RNvMs3_NtCs{hash}_4shop4cartNtB5_4Cart3pay+0x1/0x2
+ shop_write+0x1/0x2"""
+    one, two = (parse(log.replace("{hash}", each)).iloc[0] for each in ("hgDM7dBCdno", "9jEwPDbx20M"))
+    assert one.function == two.function == "<shop::cart::Cart>::pay"
+    assert one.signature == two.signature == "v1:bug:kernel:shop::cart::Cart::pay<shop_write"
