@@ -67,6 +67,8 @@ FILES = {
 }
 #: Files that are no helpers although their folder is: tests, and work of their own.
 NONE = re.compile(r"test|/kunit/|lib/timerqueue|lib/radix-tree|mm/kasan/quarantine|memory_hotplug")
+#: What a file system hands on as its own read, write or fault (mm/filemap.c) is its work.
+OWN = re.compile(r"_*(?:generic|filemap)_")
 #: Second definitions of a name: before the kernel runs, of other machines, in programs, where an option is off.
 ASIDE = re.compile(
     r"arch/\w+/(?:boot|purgatory|realmode|um|platform|math-emu|kvm/hyp|tools)/|arch/(?:um|mips|loongarch|alpha|arc|csky|hexagon|m68k|"
@@ -169,7 +171,7 @@ def grouped(files: dict[str, set[str]], trees: list[Path]) -> dict[str, set[str]
     for name, places in files.items():
         counted = [known.get(place, "") for place in places if not ASIDE.search(place)]
         groups = [known[place] for place in places if place in known and (name, place) in stands]
-        if groups and 2 * len(groups) >= len(counted) and len(name) > 2:
+        if groups and 2 * len(groups) >= len(counted) and len(name) > 2 and not OWN.match(name):
             first = min(groups, key=lambda group: (-groups.count(group), list(FILES).index(group)))
             found[first].add(name)
     return found
