@@ -132,7 +132,7 @@ def silent_servers(case: Case) -> Iterator[Finding]:
     """A file server of which the log says that it does not respond, and not that it did again, is silent."""
     last: dict[str, tuple[int, str, bool]] = {}
     text = case.log["text"].fillna("")
-    told = text.str.contains("server |has not responded in", regex=True)
+    told = text.str.contains(r"server \S+ (?:not responding|OK)|has not responded in", regex=True)
     for label in text.index[told].tolist():
         for line in str(text[label]).splitlines():
             for pattern, silent in _SERVERS:
