@@ -17,6 +17,8 @@ from kernlab.verdict.leads import why_it_leads
 from kernlab.verdict.registry import rule
 from kernlab.verdict.trap import who_did_it
 
+#: Reports that are told at most, the last before the end.
+_MOST = 20
 _CHECKERS = ("KASAN: ", "KFENCE: ", "KMSAN: ", "UBSAN: ")
 _KINDS = frozenset(
     {
@@ -57,7 +59,7 @@ def checked(case: Case) -> Iterator[Finding]:
     """A report of KASAN, KFENCE, KMSAN or UBSAN is true as it stands: each access is checked when it is made."""
     reports = case.reports
     own = reports[reports["kind"].isin(_KINDS) & reports["title"].str.startswith(_CHECKERS)]
-    for _, report in own.head(20).iterrows():
+    for _, report in own.tail(_MOST).iterrows():
         lines = case.lines(int(report["offset"]), int(report["end"]))
         first, said = lines[0]
         evidence = [Evidence("log", show_short(said.splitlines()[0], 300), (first,))]

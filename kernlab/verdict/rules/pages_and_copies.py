@@ -16,7 +16,7 @@ from kernlab.verdict.leads import why_it_leads
 from kernlab.verdict.registry import rule
 from kernlab.verdict.trap import who_did_it
 
-#: Reports of pages that are told at most.
+#: Reports of pages that are told at most, the last before the end.
 _MOST = 5
 #: mm/page_alloc.c, bad_page; mm/debug.c, __dump_page.
 _WHY = re.compile(r"page dumped because: (?P<why>[^\n]{1,200})")
@@ -40,7 +40,7 @@ _ABOVE = 4
 def bad_pages(case: Case) -> Iterator[Finding]:
     """A page that the kernel found in a state that no page may be in was used after it was freed, or overwritten."""
     reports = case.reports
-    for _, report in reports[reports["kind"] == "bad page"].head(_MOST).iterrows():
+    for _, report in reports[reports["kind"] == "bad page"].tail(_MOST).iterrows():
         lines = case.lines(int(report["offset"]), int(report["end"]))
         first, said = lines[0]
         evidence = [Evidence("log", show_short(said.splitlines()[0], 300), (first,))]

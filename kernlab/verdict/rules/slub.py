@@ -33,6 +33,8 @@ _BUG = re.compile(
 _TRACK = re.compile(
     r"(?:INFO: )?(?P<did>Allocated|Freed) (?:in|by) (?P<where>.*?)(?: age=(?P<age>\d+))?(?: cpu=\d+)? pid=(?P<pid>\d+)"
 )
+#: Reports that are told at most, the last before the end.
+_MOST = 20
 #: The line of the redzone stands above that of the report since 6.12.
 _ABOVE = 3
 
@@ -42,7 +44,7 @@ def slub_reports(case: Case) -> Iterator[Finding]:
     """SLUB's own checks name an object that was written to where it ends, or after it was freed."""
     reports = case.reports
     kinds = ("memory corruption", "out of bounds", "use after free", "invalid free")
-    for _, report in reports[reports["kind"].isin(kinds)].iterrows():
+    for _, report in reports[reports["kind"].isin(kinds)].tail(_MOST).iterrows():
         lines = dict(case.lines(max(int(report["offset"]) - _ABOVE, 0), int(report["end"])))
         bugs = [(label, found) for label, line in lines.items() if (found := _BUG.match(line))]
         cache = next((found["cache"] for _, found in bugs if found["cache"]), None)
