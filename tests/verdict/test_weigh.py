@@ -95,6 +95,22 @@ def test_what_nobody_would_have_ended_it_for(changed: dict[str, Any]) -> None:
     assert weigh(case, [dataclasses.replace(hang, **changed), *end])[0].role == "end"
 
 
+@pytest.mark.parametrize(("seconds", "role"), [(90.0, "cause"), (30.0, "beside")])
+def test_a_cpu_that_spun_for_long_is_why_somebody_ended_it(seconds: float, role: str) -> None:
+    """So is the lock for which it spun, whose own age nothing tells."""
+    lockups = frozenset({"soft lockup", "hard lockup", "RCU stall"})
+    shown = (Evidence("watchdogs", "not touched since"),)
+    spun = finding("soft lockup", "billing (7)", 0.85, evidence=shown, since=seconds)
+    lock = finding("lock not released", "till (9)", 0.95, explains=lockups)
+    case = made_case(SYSRQ, hung_after=120)
+    end = verdict_of(case, sysrq)
+    found = {each.finding: each.role for each in weigh(case, [spun, lock, *end])}
+    assert (found["soft lockup"], found["lock not released"]) == (role, role)
+    # That the log told of one before does not make it so at the end.
+    told = dataclasses.replace(spun, evidence=(Evidence("log", "soft lockup"),))
+    assert {each.role for each in weigh(case, [told, lock])} == {"beside"}
+
+
 def test_no_hang_explains_an_end_of_its_own() -> None:
     """A panic that nobody asked for has its own reasons, however long something had hung."""
     case = made_case("[  900.0] Kernel panic - not syncing: shop: closed\n", hung_after=120)
