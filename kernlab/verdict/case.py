@@ -29,6 +29,7 @@ from kernlab.tables.memory.page_owner import page_owner
 from kernlab.tables.memory.swap import swap
 from kernlab.tables.memory.vmalloc import vmalloc
 from kernlab.tables.network.netdevs import netdevs
+from kernlab.tables.network.sockets import sockets
 from kernlab.tables.processes.locks import locks
 from kernlab.tables.processes.registers import registers
 from kernlab.tables.processes.stacks import stacks
@@ -267,6 +268,11 @@ class Case:
     def page_owner(self) -> pd.DataFrame:
         """`dump.page_owner`; that a kernel does not note it is no loss."""
         return page_owner(self.kernel)
+
+    @cached_property
+    def sockets(self) -> pd.DataFrame:
+        """`dump.sockets`."""
+        return self._table(sockets)
 
     @cached_property
     def pressure(self) -> pd.DataFrame:

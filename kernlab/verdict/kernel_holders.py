@@ -183,3 +183,27 @@ def huge_pages(case: Case) -> Iterator[Holder]:
             "",
             0.0,
         )
+
+
+def socket_memory(case: Case) -> Iterator[Holder]:
+    """What lies in sockets and nobody has taken, or cannot be sent (struct sock: sk_rmem_alloc, sk_wmem_alloc)."""
+    table = case.sockets
+    held = table["rmem_bytes"].astype("float64").fillna(0.0) + table["wmem_bytes"].astype("float64").fillna(
+        0.0
+    )
+    # A socket that several processes have open has several rows.
+    held = held.where(~table["address"].duplicated(), 0.0)
+    size = int(held.sum())
+    if not size:
+        return
+    largest = held.nlargest(100)
+    said = f"{int((held > 0).sum()):,} sockets hold {human_bytes(size)}, {percent(case.memory.share(size))} of memory"
+    yield Holder(
+        "socket memory",
+        "sockets",
+        size,
+        (Evidence("sockets", said, rows_of(table, list(largest[largest > 0].index))),),
+        "dump.sockets.nlargest(10, 'rmem_bytes')",
+        "network",
+        USUAL,
+    )

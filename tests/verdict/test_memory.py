@@ -35,6 +35,7 @@ def case_of(
     huge: Iterable[dict[str, int]] = (),
     allocations: Iterable[dict[str, object]] = (),
     page_owner: Iterable[dict[str, object]] = (),
+    sockets: Iterable[dict[str, int]] = (),
     log: str = oom(zones=FULL),
 ) -> Case:
     """A machine of 1 GiB: processes are (pid, comm, bytes, cgroup), slabs (name, bytes), files (path, bytes), areas of
@@ -99,6 +100,7 @@ def case_of(
         hugepages=huge,
         allocations=allocations,
         page_owner=page_owner,
+        sockets=sockets,
     )
 
 
@@ -180,6 +182,21 @@ def test_huge_pages_that_nobody_uses() -> None:
     found = found_in(case_of([(78, "bank", 100 * MIB, "/")], huge=huge))
     assert (found[0].finding, found[0].subject) == ("huge pages", "huge pages of 2.0 MiB")
     assert found[0].confidence >= 0.9
+
+
+def test_data_of_sockets_that_nobody_takes() -> None:
+    """A socket that two processes have counts once."""
+    queues = [
+        {"address": 64 * place, "rmem_bytes": 6 * MIB, "wmem_bytes": 0, "pid": 77} for place in range(100)
+    ]
+    (found,) = found_in(case_of([(78, "bank", 100 * MIB, "/")], sockets=queues))
+    assert (found.finding, found.subject) == ("socket memory", "sockets")
+    assert "100 sockets hold 600.0 MiB, 59% of memory" in found.evidence[0].says
+    counted = {"active_anon": 80_000, "slab_unreclaimable": 170_000, "free": 300}
+    (found,) = found_in(case_of(sockets=queues, log=oom(zones=FULL, counted=counted)))
+    assert found.confidence >= 0.9
+    shared = [{**each, "address": 64, "pid": pid} for pid, each in enumerate(queues, 77)]
+    assert found_in(case_of(sockets=shared)) == []
 
 
 @pytest.mark.parametrize(

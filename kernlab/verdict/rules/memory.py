@@ -16,7 +16,7 @@ from kernlab.verdict.askers import Asker, asked_for_cache, asker
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.holders import Holder, files, processes
-from kernlab.verdict.kernel_holders import huge_pages, kinds, slabs, vmalloc_areas
+from kernlab.verdict.kernel_holders import huge_pages, kinds, slabs, socket_memory, vmalloc_areas
 from kernlab.verdict.logged_holders import by_class, logged_holders, managed
 from kernlab.verdict.oom_report import OomReport
 from kernlab.verdict.oom_shortage import shortage
@@ -45,6 +45,7 @@ _SOURCES: tuple[tuple[str, Callable[[Case], Iterable[Holder]]], ...] = (
     ("vmalloc areas", vmalloc_areas),
     ("pages of other kinds", kinds),
     ("huge pages", huge_pages),
+    ("sockets", socket_memory),
 )
 #: What the OOM killer counts, in words, and by how much more it must be to contradict.
 _CLASSES = {
@@ -157,7 +158,8 @@ def _ranked(
 def _compared(found: Finding, holder: Holder, counted: dict[str, int], label: int) -> Finding:
     """A finding by tables, held against what the OOM killer itself counted at the time."""
     own = holder.asks if holder.asks in counted else "uncounted"
-    if own not in counted:
+    # What sockets hold lies in slab caches and in pages that nobody counts.
+    if own not in counted or holder.asks == "network":
         return found
     said = f"the OOM killer counted {human_bytes(counted[own])} {_CLASSES[own]}"
     if holder.bytes > _MORE * counted[own]:
