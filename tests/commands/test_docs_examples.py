@@ -53,7 +53,8 @@ def commands(text: str) -> Iterator[str]:
     """The commands of a page: lines of its shell blocks, and what stands in the text as `kernlab …`."""
     for block in _BLOCK.findall(text):
         for line in block.splitlines():
-            found = re.match(r'(?:\$ )?(?:eval "\$\((.*?)\)"|(.*))', line.strip())
+            # What a console printed below a command is no command, and may have a lone apostrophe.
+            found = re.match(r'(?:\$ )?(?:eval "\$\((.*?)\)"|(kernlab\b.*))', line.strip())
             words = shlex.split(found[1] or found[2], comments=True) if found else []
             end = next((at for at, word in enumerate(words) if word in _ENDS), len(words))
             if words[:1] == ["kernlab"]:
