@@ -136,11 +136,13 @@ def wrong(found: pd.DataFrame, truth: VerdictTruth) -> list[str]:
         said.append(f"the first row is only {first['confidence']:.2f} sure")
     if truth.pids and (pd.isna(first["pid"]) or first["pid"] not in truth.pids):
         said.append(f"pid is {first['pid']}, not {truth.pids}")
-    if truth.module and first["module"] != truth.module:
-        said.append(f"module is {first['module']}, not {truth.module}")
-    if truth.functions and first["function"] not in truth.functions:
-        said.append(f"function is {first['function']}, not {truth.functions}")
+    # Where somebody pressed a key, module, function and subject are of what was amiss then.
     about = found[found["finding"].isin(_words(truth.also))] if truth.finding == "sysrq" else found.head(1)
+    modules, functions = about["module"].tolist(), about["function"].tolist()
+    if truth.module and truth.module not in modules:
+        said.append(f"module is {', '.join(map(str, modules))}, not {truth.module}")
+    if truth.functions and not set(truth.functions) & set(functions):
+        said.append(f"function is {', '.join(map(str, functions))}, not {truth.functions}")
     if truth.subject and not any(truth.subject in _told(row) for _, row in about.iterrows()):
         said.append(f"{truth.subject} is not named")
     if truth.finding == "sysrq":  # What was so when somebody pressed it is all there is to tell.
