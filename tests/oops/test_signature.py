@@ -6,6 +6,7 @@ import re
 
 import pytest
 from oops import logs
+from support.captures import captures
 
 from kernlab.oops import parse, signature, stack_signature
 from kernlab.oops.frames import Frame
@@ -70,3 +71,27 @@ def test_where_all_is_boilerplate_something_is_told():
     assert [frame.name for frame in telling([Frame("panic"), Frame("mutex_lock")])] == ["mutex_lock"]
     assert [frame.name for frame in telling([Frame("panic")])] == ["panic"]
     assert telling([]) == []
+
+
+@pytest.mark.parametrize(
+    ("story", "kind", "expected"),
+    [
+        ("fault-null", "null dereference", "v1:null-dereference:kernlab_mill:stone_weigh"),
+        ("fault-list", "list corruption", "v1:list-corruption:kernlab_mill:queue_leave"),
+        (
+            "fault-use-after-free-checked",
+            "general protection",
+            "v1:general-protection:kernlab_mill:job_finish",
+        ),
+        ("fault-redzone", "panic", "v1:panic:kernlab_mill:job_label"),
+        ("readonly", "file system error", "v1:file-system-error:kernel:htree_dirblock_to_tree"),
+    ],
+)
+def test_logs_of_one_story_on_all_kernels_have_one_coarse_signature(story, kind, expected):
+    told = [path for folder in captures(f"{story}-*") if (path := folder / "vmcore-dmesg.txt").is_file()]
+    if len(told) < 2:
+        pytest.skip(f"fewer than two logs of {story}: KERNLAB_LAB_CAPTURES")
+    for path in told:
+        reports = parse(path.read_text("utf-8", "backslashreplace"))
+        first = reports[reports["kind"] == kind].iloc[0]
+        assert signature(first, coarse=True) == expected, path.parent.name
