@@ -33,7 +33,7 @@ FINDINGS = {
     *("refcount", "warning", "soft lockup", "hard lockup", "RCU stall", "workqueue stall", "panic", "sysrq"),
     *("out of memory", "memory cgroup out of memory", "memory leak", "slab leak", "vmalloc leak"),
     *("per-CPU memory", "fragmentation", "stuck I/O", "file system error", "hung task", "lock not released"),
-    "deadlock",
+    *("deadlock", "NMI"),
 }
 MILL = (GUEST / "modules/kernlab_mill/kernlab_mill.c").read_text()
 

@@ -24,7 +24,7 @@ prepare() {
     finding="null dereference" also=""
     [ "$HOW" != panic ] || finding=panic
     if [ "$WHERE" = nmi ]; then
-        verdict finding=panic subject=NMI
+        verdict finding=NMI also=panic subject=NMI
     else
         verdict finding="$finding" module=kernlab_shop function=bill_print callers="ring_hard,ring_soft,ring_tasklet"
     fi
