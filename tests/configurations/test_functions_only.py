@@ -60,6 +60,11 @@ def test_a_table_is_right_or_says_why_it_is_not_known(pair, table):
         assert set(values(found["start"])) < set(values(whole["start"]))
         return
     assert len(found) == len(whole)
+    if table == "verdict":
+        # The log tells it; what the stacks would add is said to be unknown.
+        assert found[["finding", "subject", "role"]].equals(whole[["finding", "subject", "role"]])
+        assert any(_WHY in problem for problem in found.attrs["problems"])
+        return
     for name in found.columns:
         known = found[name].notna().to_numpy()
         # Of clocks that are not known it says why.

@@ -71,7 +71,7 @@ def _by(case: Case) -> tuple[str, list[Evidence]]:
         cpu = int(report["cpu"])
     elif cpu is None and case.has_dump and not pd.isna(case.info["panic_cpu"]):
         cpu = int(case.info["panic_cpu"])
-    rows = case.stack_of_cpu(cpu) if case.has_dump and cpu is not None else None
+    rows = case.stack_of_cpu(cpu) if cpu is not None and case.has("stacks") else None
     if rows is not None and len(rows):
         texts = rows["symbol"].dropna().tolist()
     names = [normal(one.name) for text in texts if (one := frame_of(text)) is not None]
@@ -102,7 +102,7 @@ def _thread(case: Case) -> tuple[str, int | None]:
 
 def _ancestors(case: Case, pid: int) -> Iterator[Evidence]:
     """Whose child the thread's process is: of a shell the login that it belongs to."""
-    if not case.has_dump:
+    if not case.has("tasks"):
         return
     tasks = case.tasks
     known = tasks.loc[tasks["pid"].notna() & tasks["ppid"].notna(), ["pid", "ppid", "comm"]]
@@ -131,7 +131,7 @@ def sent_nmi(case: Case) -> Iterator[Finding]:
     report = case.end.report
     cpu = case.end.cpu if report is None or pd.isna(report["cpu"]) else int(report["cpu"])
     where = "" if cpu is None else f" on CPU {cpu}"
-    stood = interrupted(case, cpu) if case.has_dump and cpu is not None else None
+    stood = interrupted(case, cpu) if cpu is not None and case.has("stacks") else None
     evidence = list(end_evidence(case))
     if stood is not None and (names := functions(stood)):
         said = f"CPU {cpu} was in {' ← '.join(names[:4])} then"
