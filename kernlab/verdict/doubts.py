@@ -121,7 +121,7 @@ def rivals(findings: list[Finding]) -> list[Finding]:
 def _beside(finding: Finding, equal: list[Finding]) -> Finding:
     names = [show_short(f"{each.finding} ({each.subject})", 200) for each in equal if each is not finding]
     more = f" and {len(names) - 2:,} more" if len(names) > 2 else ""
-    said = f"As likely is: {'; '.join(names[:2])}{more}."
+    said = f"Another cause is as sure: {'; '.join(names[:2])}{more}."
     return (
         finding if said in finding.against else dataclasses.replace(finding, against=(*finding.against, said))
     )

@@ -71,6 +71,7 @@ def verdict_of_log(text: str) -> pd.DataFrame:
 def _told(case: Case) -> pd.DataFrame:
     found: list[Finding] = []
     skipped = 0
+    refused: dict[str, list[Rule]] = {}
     for rule in rules():
         try:
             found += rule(case)
@@ -80,7 +81,10 @@ def _told(case: Case) -> pd.DataFrame:
             # Then there is nothing to look at, which an empty verdict would not say.
             raise
         except KernlabError as error:
-            losses.lost(f"verdict: {_first_line(rule)} could not be asked: {error}")
+            refused.setdefault(str(error), []).append(rule)
+    for why, those in refused.items():
+        which = _first_line(those[0]) if len(those) == 1 else f"{len(those)} of {len(rules())} rules"
+        losses.lost(f"verdict: {which} could not be asked: {why}")
     if skipped:
         losses.lost(
             f"verdict: {skipped} of {len(rules())} rules could not be asked of a log alone: "

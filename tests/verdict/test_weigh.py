@@ -174,8 +174,8 @@ def test_causes_as_sure_as_each_other_name_each_other() -> None:
     three = dataclasses.replace(one, subject="mail", confidence=0.7)
     found = weigh(case, [one, two, three])
     assert [each.against for each in found] == [
-        ("As likely is: deadlock (import).",),
-        ("As likely is: deadlock (checkout).",),
+        ("Another cause is as sure: deadlock (import).",),
+        ("Another cause is as sure: deadlock (checkout).",),
         (),
     ]
 

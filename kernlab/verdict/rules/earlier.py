@@ -24,6 +24,8 @@ _ELSEWHERE = frozenset({"hardware error", "file system error", "sysrq", "panic",
 _STALLS = frozenset({"hung task", "soft lockup", "hard lockup", "RCU stall", "workqueue stall"})
 #: Stalls of one trouble are seen within this time of each other (hung tasks are looked for every two minutes).
 _ONE_TROUBLE = 300.0
+#: Of a report that is so near to an end of which the log tells nothing, it may be the end itself that is torn.
+_NEAR = 1.0
 #: mm/oom_kill.c, __oom_kill_process.
 _KILLED = re.compile(
     r"(?:Memory cgroup out|Out) of memory: Kill(?:ed)? process (?P<pid>\d+),? \((?P<comm>.*?)\)"
@@ -88,7 +90,8 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
     )
     evidence = [Evidence("log", show_short(str(last["title"]), 300), tuple(places[:100]))]
     evidence += _consequences(case, last, places[-1])
-    against = ["The machine went on after it."] if ended else ["What came of it is not in the log."]
+    outlived = case.end.report is not None or (case.has_dump and since is not None and since >= _NEAR)
+    against = ["The machine went on after it." if outlived else "What came of it is not in the log."]
     if case.end.report is not None:
         module = _text(last["module"])
         if module is not None and module == _text(case.end.report["module"]):
@@ -98,9 +101,6 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
             against.append("Nothing else ties the end to it.")
         elif kind not in _STALLS | {case.end.kind}:
             against.append("Nothing shows that the end has to do with it.")
-    finding = str(last["kind"])
-    if last["details"].get("cgroup"):  # not the machine's memory
-        finding = "memory cgroup out of memory"
     return Finding(
         finding,
         subject,
