@@ -105,6 +105,14 @@ def guesses(rows: pd.DataFrame) -> list[str]:
     return [note for note in notes if any(word in note for word in _GUESSED)]
 
 
+def any_unknown(notes: Iterable[str]) -> bool:
+    """Is one of these notes that nothing tells whether the last reader of a lock still has it?
+
+    The kernel notes who began to read last, and leaves that when it is done (kernel/locking/rwsem.c).
+    """
+    return any("whether it is still in" in note for note in notes)
+
+
 def functions(rows: pd.DataFrame) -> list[str]:
     """The functions of rows of `stacks`, the innermost first; frames that no symbol covers are left out."""
     names = [str(symbol).partition("+")[0] for symbol in rows["symbol"].dropna()]

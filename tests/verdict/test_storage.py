@@ -276,8 +276,37 @@ def test_a_file_server_that_does_not_answer() -> None:
     ]
     back = SERVER + "[  310.0] nfs: server files1 OK\n" + NFS
     assert not found_by(made_case(back, waits=[sleeper(12, 200, "bit")], stacks=stack), silent_servers)
-    (smb,) = found_by(
-        made_case("[ 9.0] CIFS: VFS: \\\\files2 has not responded in 180 seconds. Reconnecting..."),
-        silent_servers,
-    )
-    assert smb.subject == "files2"
+
+
+def test_who_waits_behind_a_file_server_is_its_victim() -> None:
+    """A thread that has a lock and waits for the server keeps nobody: the server does."""
+    stack = [
+        {"pid": 12, "frame": 0, "symbol": "rpc_wait_bit_killable+0x1/0x2", "kind": "task", "reliable": True}
+    ]
+    behind = [
+        sleeper(pid, 250, "rwsem_write", object=0xFFFF888000001000, holder_pid=12, holder_comm="reader-12")
+        for pid in range(20, 1020)
+    ]
+    case = made_case(SERVER + NFS, waits=[sleeper(12, 300, "bit"), *behind], stacks=stack)
+    found = verdict_of(case, silent_servers, *DISKS)
+    assert [each.finding for each in found] == ["file server silent", "hung task"]
+    assert "reader-12 (12) waits for an answer, and 1,000 more wait for that one" in [
+        one.says for one in found[0].evidence
+    ]
+    unsaid = verdict_of(made_case(NFS, waits=[sleeper(12, 300, "bit"), *behind], stacks=stack), *DISKS)
+    assert unsaid[0].finding == "lock not released"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[ 9.0] CIFS: VFS: \\\\files2 has not responded in 180 seconds. Reconnecting...",
+        "[ 9.0] nfs: server files2 not responding, timed out",
+    ],
+)
+def test_a_server_that_was_given_up_may_be_back(line: str) -> None:
+    """No line tells that it is: where nobody waits for it, its silence is a hint."""
+    log = line + "\n[900.0] sysrq: Trigger a crash\n"
+    (found,) = found_by(made_case(log), silent_servers)
+    assert (found.subject, found.confidence) == ("files2", 0.45)
+    assert found.against

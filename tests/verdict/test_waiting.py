@@ -245,3 +245,37 @@ def test_a_function_of_a_module_whose_symbols_are_lost_is_not_named() -> None:
     ]
     (found,) = found_by(case, kept_locks)
     assert (found.module, found.function) == ("shop", None)
+
+
+LAST_READER = "the last reader was keeper (10); whether it is still in, its stack does not tell"
+
+
+def test_the_last_reader_of_a_lock_may_have_left() -> None:
+    """The kernel leaves the last reader's name in the lock: that is a hint, for a circle and for a kept lock."""
+    own = {"pid": 10, "comm": "keeper", "state": "D", "type": "completion", "name": "answer", "since": "400s"}
+    rows = [own, waiter(11, 300, type="rwsem_write", note=LAST_READER)]
+    (kept,) = found_by(made_case(waits=rows, stacks=KEEPER), kept_locks)
+    itself = waiter(10, 300, type="rwsem_write", note=LAST_READER)
+    (circle,) = found_by(made_case(waits=[itself], stacks=KEEPER), deadlocks)
+    assert max(kept.confidence, circle.confidence) < 0.5
+    seen = "the last reader, keeper (10), is still in, by its stack"
+    (kept,) = found_by(made_case(waits=[rows[0], rows[1] | {"note": seen}], stacks=KEEPER), kept_locks)
+    assert kept.confidence >= 0.6
+
+
+def test_a_debugger_and_what_it_stopped_are_no_deadlock() -> None:
+    rows = [
+        waiter(10, 9000, holder=11, state="S", type="child", name="the end of its child", object=None),
+        waiter(11, 9000, state="t", type="ptrace", name="its tracer", object=None),
+    ]
+    assert not found_by(made_case(waits=rows), *RULES)
+
+
+def test_who_a_signal_may_wake_is_not_hung() -> None:
+    """The second reader of a terminal waits for its lock until somebody types (drivers/tty/n_tty.c, n_tty_read)."""
+    own = {"pid": 10, "comm": "keeper", "state": "S", "type": "wait_queue", "since": "9000s"}
+    tasks = [{"pid": 10, "comm": "keeper", "state": "S"}]
+    rows = [own, waiter(11, 8000, state="S"), waiter(12, 10)]
+    assert not found_by(made_case(waits=rows, tasks=tasks, stacks=KEEPER), *RULES)
+    (found,) = found_by(made_case(waits=[own, waiter(11, 8000)], tasks=tasks, stacks=KEEPER), *RULES)
+    assert found.pid == 10

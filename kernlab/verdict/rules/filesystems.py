@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +10,9 @@ import pandas as pd
 from kernlab.escape import show_controls, show_short
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
-from kernlab.verdict.chains import functions, say_rows, seconds
+from kernlab.verdict.chains import say_rows, seconds
 from kernlab.verdict.disks import below, in_frozen
+from kernlab.verdict.file_servers import hung_by_server, silent_by_log
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 
@@ -24,16 +24,8 @@ _READ_ONLY = (
     "Filesystem has been shut down",
     "forced readonly",
 )
-# fs/nfs and net/sunrpc/clnt.c (call_timeout, call_decode); fs/smb/client/connect.c (server_unresponsive).
-_SERVERS = (
-    (re.compile(r"(?:nfs|lockd): server (?P<server>\S{1,255}) not responding"), True),
-    (re.compile(r"(?:nfs|lockd): server (?P<server>\S{1,255}) OK"), False),
-    (re.compile(r"CIFS:(?: VFS:)? \\\\(?P<server>\S{1,255}) has not responded in \d{1,6} seconds"), True),
-)
-#: Functions on the stacks of those who wait for a file server.
-_REMOTE = ("rpc_wait_bit", "nfs_", "nfs4_", "nfs3_", "cifs_", "smb2_", "wait_for_response")
-#: What is told, and looked at, at most.
-_MOST, _LOOKED_AT = 5, 200
+#: What is told at most.
+_MOST = 5
 
 
 @rule
@@ -130,45 +122,29 @@ def frozen_file_systems(case: Case) -> Iterator[Finding]:
 @rule
 def silent_servers(case: Case) -> Iterator[Finding]:
     """A file server of which the log says that it does not respond, and not that it did again, is silent."""
-    last: dict[str, tuple[int, str, bool]] = {}
-    text = case.log["text"].fillna("")
-    told = text.str.contains(r"server \S+ (?:not responding|OK)|has not responded in", regex=True)
-    for label in text.index[told].tolist():
-        for line in str(text[label]).splitlines():
-            for pattern, silent in _SERVERS:
-                if found := pattern.match(line):
-                    first = last.get(found["server"])
-                    since = first[0] if silent and first and first[2] else int(label)
-                    last[found["server"]] = (since, line, silent)
-    for server, (label, line, silent) in list(last.items())[:_MOST]:
-        if not silent:
-            continue
-        hung = _hung_by_server(case)
-        evidence = [Evidence("log", show_short(line, 200), (label,))]
+    for each in silent_by_log(case)[:_MOST]:
+        hung = hung_by_server(case)
+        evidence = [Evidence("log", show_short(each.line, 200), (each.label,))]
         if hung:
             rows = case.waits[case.waits["pid"].isin(hung)]
             said = f"{say_rows(rows)} {'waits' if len(rows) == 1 else 'wait'} for an answer"
+            more = case.chains.behind(hung) - set(hung)
+            if more:
+                said += f", and {len(more):,} more wait for {'that one' if len(rows) == 1 else 'these'}"
             evidence.append(Evidence("waits", show_controls(said), rows_of(rows, list(rows.index))))
+        # A mount that gives up says so, and never that the server is back.
+        doubtful = not hung and not each.would_tell
         yield Finding(
             "file server silent",
-            show_short(server),
-            0.9 if hung else 0.8,
+            show_short(each.server),
+            0.95 if hung else 0.45 if doubtful else 0.8,
             tuple(evidence),
-            f"dump.log.loc[{label}:{label}]",
-            device=server,
+            f"dump.log.loc[{each.label}:{each.label}]",
+            device=each.server,
+            against=("The log does not say whether it has answered since.",) if doubtful else (),
             explains=frozenset({"hung task"}) if hung else frozenset(),
-            since=case.before_end(case.log.loc[label, "timestamp"]),
+            since=case.before_end(case.log.loc[each.label, "timestamp"]),
         )
-
-
-def _hung_by_server(case: Case) -> list[int]:
-    """Threads that have long slept for a remote call (net/sunrpc, rpc_wait_bit_killable; fs/smb, wait_for_response)."""
-    if not case.has_dump:
-        return []
-    asleep = case.waits[case.waits["state"] == "D"]
-    long = asleep[asleep["since"].dt.total_seconds() >= case.hung_after]
-    names = {int(pid): functions(case.stack_of(int(pid))) for pid in long["pid"].dropna().head(_LOOKED_AT)}
-    return [pid for pid, stack in names.items() if any(name.startswith(_REMOTE) for name in stack)]
 
 
 def _by_device(case: Case, kind: str) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -16,6 +16,7 @@ from kernlab.verdict.chains import (
     LOCKUPS,
     SLEEPING,
     SPINNING,
+    any_unknown,
     beneath,
     functions,
     guesses,
@@ -26,6 +27,7 @@ from kernlab.verdict.chains import (
     seconds,
 )
 from kernlab.verdict.disks import in_frozen, unanswered
+from kernlab.verdict.file_servers import waits_for_server
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 
@@ -53,6 +55,8 @@ def kept_locks(case: Case) -> Iterator[Finding]:
         rows = chains.of(chains.behind([root]) - {root})
         direct = rows[(rows["holder_pid"] == root) & rows["type"].isin((*SLEEPING, *SPINNING))]
         spins = bool((direct["state"] == "R").any() and direct["type"].isin(SPINNING).any())
+        # Who may be woken by a signal may wait for hours, such as the second who reads from a terminal.
+        direct = direct[direct["state"] == "D"] if not spins else direct
         longest = seconds(direct["since"].max())
         if direct.empty or not (spins or (longest is not None and longest >= case.hung_after)):
             continue
@@ -61,12 +65,14 @@ def kept_locks(case: Case) -> Iterator[Finding]:
         own = chains.of([root])
         if not spins and own["type"].isin(FOR_DISKS).any() and unanswered(case):
             continue  # the disk is why: its finding has all who wait for it
+        if not spins and waits_for_server(case, root):
+            continue  # so is the file server
         doubt = Doubt("lock not released", 0.95, ()) if spins else _doubt(case, root, own, direct)
         against = list(doubt.against)
         confidence = doubt.confidence
         if not spins and (guessed := guesses(direct)):
             against += [f"Who holds it is not certain: {show_controls(note)}." for note in guessed[:3]]
-            confidence = min(confidence, 0.7)
+            confidence = min(confidence, 0.45 if any_unknown(guessed) else 0.7)
         lock = direct.iloc[0]
         holder = show_controls(say_thread(str(lock["holder_comm"]), root))
         waited = "" if longest is None else f", the longest for {human_time(longest)}"

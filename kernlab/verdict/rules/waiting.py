@@ -10,7 +10,7 @@ from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
-from kernlab.verdict.chains import LOCKUPS, guesses, say_lock, seconds
+from kernlab.verdict.chains import LOCKUPS, any_unknown, guesses, say_lock, seconds
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 
@@ -30,6 +30,8 @@ def deadlocks(case: Case) -> Iterator[Finding]:
     )
     for cycle, line in circles[:_MOST]:
         rows = chains.of(cycle)
+        if (rows["type"] == "ptrace").any():
+            continue  # a debugger and what it has stopped: it goes on when whoever debugs it wants
         labels = rows_of(rows, list(rows.index))
         others = chains.of(chains.behind(cycle) - set(cycle))
         stood = seconds(rows["since"].min())
@@ -40,12 +42,13 @@ def deadlocks(case: Case) -> Iterator[Finding]:
         if len(others):
             said = f"{len(others):,} more wait behind {'them' if len(rows) > 1 else 'it'}"
             evidence.append(Evidence("waits", said, rows_of(others, list(others.index))))
-        against = [f"Who holds a lock of it is not certain: {show_controls(note)}." for note in guesses(rows)]
+        guessed = guesses(rows)
+        against = [f"Who holds a lock of it is not certain: {show_controls(note)}." for note in guessed]
         where = case.blamed(case.stack_of(cycle[0]), "wait")
         yield Finding(
             "deadlock",
             show_short(line.removeprefix("deadlock: "), 500),
-            0.97 if not against else 0.75,
+            0.97 if not guessed else 0.45 if any_unknown(guessed) else 0.75,
             tuple(evidence),
             f"dump.waits[dump.waits.pid.isin({cycle[:20]})]",
             pid=cycle[0],

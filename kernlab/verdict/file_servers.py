@@ -1,0 +1,64 @@
+"""File servers of which a log says that they do not respond, and the threads that wait for one."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from kernlab.verdict.case import Case
+from kernlab.verdict.chains import functions
+
+# fs/nfs and net/sunrpc/clnt.c (rpc_check_timeout, call_decode); fs/smb/client/connect.c (server_unresponsive).
+_SILENT = re.compile(
+    r"(?:nfs|lockd): server (?P<server>\S{1,255}) not responding, (?P<then>still trying|timed out)"
+)
+_BACK = re.compile(r"(?:nfs|lockd): server (?P<server>\S{1,255}) OK")
+_SMB = re.compile(r"CIFS:(?: VFS:)? \\\\(?P<server>\S{1,255}) has not responded in \d{1,6} seconds")
+#: Functions on the stacks of those who wait for a file server.
+_REMOTE = ("rpc_wait_bit", "nfs_", "nfs4_", "nfs3_", "cifs_", "smb2_", "wait_for_response")
+#: Threads that are looked at, at most.
+_LOOKED_AT = 200
+
+
+class Silent(NamedTuple):
+    """A server, the label and the text of the line with which its silence began, and whether the log would also say
+    that it is back: of a mount that gives up ("timed out"), and of SMB, it never does."""
+
+    server: str
+    label: int
+    line: str
+    would_tell: bool
+
+
+def silent_by_log(case: Case) -> list[Silent]:
+    """The servers that were silent when the log last spoke of them."""
+    last: dict[str, Silent | None] = {}
+    text = case.log["text"].fillna("")
+    told = text.str.contains(r"server \S+ (?:not responding|OK)|has not responded in", regex=True)
+    for label in text.index[told].tolist():
+        for line in str(text[label]).splitlines():
+            if back := _BACK.match(line):
+                last[back["server"]] = None
+            elif found := _SILENT.match(line) or _SMB.match(line):
+                would_tell = found.groupdict().get("then") == "still trying"
+                first = last.get(found["server"])
+                if first is None or (would_tell and not first.would_tell):
+                    last[found["server"]] = Silent(found["server"], int(label), line, would_tell)
+    return [each for each in last.values() if each is not None]
+
+
+def hung_by_server(case: Case) -> list[int]:
+    """Threads that have long slept for a remote call (net/sunrpc, rpc_wait_bit_killable; fs/smb, wait_for_response)."""
+    if not case.has_dump:
+        return []
+    asleep = case.waits[case.waits["state"] == "D"]
+    long = asleep[asleep["since"].dt.total_seconds() >= case.hung_after]
+    rows = long.sort_values("since", ascending=False)["pid"].dropna().head(_LOOKED_AT)
+    names = {int(pid): functions(case.stack_of(int(pid))) for pid in rows}
+    return [pid for pid, stack in names.items() if any(name.startswith(_REMOTE) for name in stack)]
+
+
+def waits_for_server(case: Case, pid: int) -> bool:
+    """Does a thread sleep for a remote call, where the log says that a server is silent?"""
+    stack = functions(case.stack_of(pid))
+    return any(name.startswith(_REMOTE) for name in stack) and bool(silent_by_log(case))
