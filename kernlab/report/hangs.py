@@ -90,7 +90,9 @@ def _deadlock(graph: Any, died: str, end: Death) -> Details:
     ]
     owners = sorted({module for circle in circles for row in circle if (module := _module(row))})
     whom = f"the module{'' if len(owners) == 1 else 's'} {listed(owners)}" if owners else "that code"
-    steps.append(f"Give the stacks below to who maintains {whom}; a restart only helps until the next time.")
+    steps.append(
+        f"Give the stacks below to whoever maintains {whom}; a restart only helps until the next time."
+    )
     return Details((died,), tuple(why), doubts=_messenger(end), next=tuple(steps), whole=True)
 
 
@@ -126,7 +128,7 @@ def _kept(dump: Dump, edges: pd.DataFrame, pid: int, died: str, end: Death) -> D
         why.append(f"{holder} did not sleep: it ran, or wanted to.")
         steps.append(f"Look at what {holder} was doing; its stack is below.")
     if (owner := _module(root)) or (len(own) and (owner := _module(own.iloc[0]))):
-        steps.append(f"Give that stack to who maintains the module {owner}.")
+        steps.append(f"Give that stack to whoever maintains the module {owner}.")
     if (stuck["pid"].isin(behind["pid"])).any():
         steps.append("Killing those who wait changes nothing: no signal wakes them, not even a kill.")
     return Details((died,), tuple(why), doubts=tuple(doubts), next=tuple(steps), whole=True)

@@ -57,9 +57,9 @@ def in_short(dump: Dump) -> Section:
         parts += [Heading("What shows it"), Items(told.why)]
     parts += [Heading("How sure that is"), Words(told.sure)]
     if told.doubts:
-        parts += [Heading("What speaks against it"), Items(told.doubts)]
+        parts += [Heading("What is in doubt"), Items(told.doubts)]
     if told.besides:
-        parts += [Heading("What else is wrong"), Items(told.besides)]
+        parts += [Heading("What else was found"), Items(told.besides)]
     parts.append(Heading("What ate the memory"))
     try:
         parts += map(Words, memory_words.answer(dump))

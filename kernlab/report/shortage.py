@@ -168,5 +168,5 @@ def _other_step(lead: pd.Series[Any], owner: str) -> str:
             if owner
             else f"the code that makes {lead['subject']}"
         )
-        return f"Ask who maintains {whom} whether its objects are ever freed ({lead['cell']} lists them)."
+        return f"Ask whoever maintains {whom} whether its objects are ever freed ({lead['cell']} lists them)."
     return f"Look at {lead['subject']}: {lead['cell']}"

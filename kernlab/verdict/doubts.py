@@ -14,6 +14,8 @@ from kernlab.verdict.finding import Finding
 
 #: A cause that is less sure than this stands behind what it would explain.
 LIKELY = 0.6
+#: How the sentence begins that tells of other causes.
+ANOTHER = "Another cause is as sure: "
 #: Causes that are as sure as each other, but for this.
 _EQUAL = 0.05
 #: What clocks and watchdogs may be apart: a share of the time, and seconds.
@@ -121,7 +123,7 @@ def rivals(findings: list[Finding]) -> list[Finding]:
 def _beside(finding: Finding, equal: list[Finding]) -> Finding:
     names = [show_short(f"{each.finding} ({each.subject})", 200) for each in equal if each is not finding]
     more = f" and {len(names) - 2:,} more" if len(names) > 2 else ""
-    said = f"Another cause is as sure: {'; '.join(names[:2])}{more}."
+    said = f"{ANOTHER}{'; '.join(names[:2])}{more}."
     return (
         finding if said in finding.against else dataclasses.replace(finding, against=(*finding.against, said))
     )

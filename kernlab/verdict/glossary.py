@@ -44,8 +44,8 @@ WORDS = (
     (
         "kernel module, taint",
         r"\bmodule\b|\btaint",
-        "code that was loaded into the kernel; the kernel is “tainted” by one that does not come with it (O),"
-        " is not signed (E) or is not free software (P)",
+        "code that was loaded into the kernel; the kernel is “tainted” by one that does not come with it (O,"
+        " out-of-tree), is not signed (E) or is not free software (P)",
     ),
     (
         "mutex",
@@ -74,6 +74,11 @@ WORDS = (
         "a lock that many readers or one writer can have",
     ),
     (
+        "RCU stall",
+        r"\bRCU\b",
+        "a CPU or a thread did not say for very long that it is done with old data, so that nobody may free these",
+    ),
+    (
         "semaphore",
         r"\bsemaphore\b",
         "a counter that threads wait for while it is zero",
@@ -83,6 +88,11 @@ WORDS = (
         r"\bslabs?\b",
         "memory that the kernel keeps for its own small objects of one kind; “unreclaimable”: it cannot take "
         "it back",
+    ),
+    (
+        "softirq",
+        r"\bsoftirq",
+        "work of the kernel, as for timers and packets, that interrupts whatever thread runs on a CPU",
     ),
     (
         "spinlock",
@@ -111,6 +121,11 @@ WORDS = (
         "a file system whose files lie in memory only",
     ),
     (
+        "vmalloc",
+        r"\bvmalloc",
+        "how the kernel's own code asks for large pieces of memory",
+    ),
+    (
         "watchdog",
         r"\bwatchdog",
         "a part of the kernel that looks whether CPUs and threads still make progress",
@@ -120,6 +135,11 @@ WORDS = (
         r"\bwatermark",
         "how much of a part of memory (a zone) is to stay free: below the low one the kernel frees some, "
         "below the min one programs wait",
+    ),
+    (
+        "workqueue",
+        r"\bworkqueue|\bkworker",
+        "how the kernel's code has work done later, by threads of the kernel that are called kworker",
     ),
 )
 

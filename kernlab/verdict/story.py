@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,11 @@ import pandas as pd
 
 from kernlab.escape import show_short
 from kernlab.util.text import human_time, percent
+from kernlab.verdict.doubts import ANOTHER
 from kernlab.verdict.glossary import explained
 from kernlab.verdict.told import fields, says, text
 from kernlab.verdict.vocabulary import word
+from kernlab.verdict.words import devices
 from kernlab.verdict.words.word import filled
 
 #: From which confidence on a finding is called sure, and likely; below it is a hint.
@@ -21,10 +24,11 @@ SURE, LIKELY = 0.8, 0.5
 _MOST, _MOST_EVIDENCE = 8, 6
 #: What began so much before the end began before it.
 _BEFORE = pd.Timedelta(seconds=2)
-_LOST = (
-    "Lost is what was in memory only: what programs had not yet written to a disk. What was written before is still "
-    "there."
-)
+_LOST = "Lost is only what programs had not yet written to a disk."
+
+
+#: What stands above the code.
+_SEE = "See it in Python (dump is the opened dump):"
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def tell(verdict: pd.DataFrame) -> Story:
             told.sure,
             _unread(verdict),
             tuple(map(_beside, rows[:_MOST])),
-            told.next,
+            (*_cared_for(rows), *told.next),
             "",
         )
     said, known = word(first["finding"]), fields(first)
@@ -74,9 +78,10 @@ def tell(verdict: pd.DataFrame) -> Story:
     why = says(first)[:_MOST_EVIDENCE]
     for row in others[:_MOST]:
         why.append(f"At the same time: {_clause(row)}.")
-        why += says(row)[:_MOST_EVIDENCE]
+        why += [said for said in says(row)[:_MOST_EVIDENCE] if said not in why or not _of_a_module(row, said)]
     doubts = [
-        *(show_short(str(one), 500) for one in first["against"]),
+        # The other causes are told above.
+        *(show_short(str(one), 500) for one in first["against"] if not str(one).startswith(ANOTHER)),
         filled(said.doubt, known),
         *_unread(verdict),
     ]
@@ -86,8 +91,12 @@ def tell(verdict: pd.DataFrame) -> Story:
         tuple(why),
         how_sure(first),
         tuple(dict.fromkeys(filter(None, doubts))),
-        tuple(map(_beside, [*hints, *besides][:_MOST])),
-        tuple(dict.fromkeys(filter(None, (filled(step, known) for step in said.steps)))),
+        tuple(_beside(row, why) for row in [*hints, *besides][:_MOST]),
+        tuple(
+            dict.fromkeys(
+                [*_steps(first), *(step for row in others for step in _steps(row)), *_cared_for(besides)]
+            )
+        ),
         text(first["cell"]),
     )
 
@@ -104,14 +113,18 @@ def story(verdict: pd.DataFrame, *, width: int | None = None) -> str:
     parts = [[told.title], [" ".join(filter(None, told.died))]]
     parts += _listed("What shows it:", told.why)
     parts.append([f"How sure: {told.sure}"])
-    parts += _listed("What speaks against it:", told.doubts)
-    parts += _listed("Beside it:", told.besides)
+    parts += _listed("What is in doubt:", told.doubts)
+    parts += _listed("What else was found:", told.besides)
     parts += _listed("What to do next:", told.next)
+    used = explained("\n".join(line for part in [*parts, [told.cell]] for line in part))
+    paragraphs = ["\n".join(_wrapped(line, width) for line in part) for part in parts]
     if told.cell:
-        parts.append([f"See it: {told.cell}"])
-    used = explained("\n".join(line for part in parts for line in part))
-    parts += _listed("Words used here:", used)
-    return "\n\n".join("\n".join(_wrapped(line, width) for line in part) for part in parts)
+        # Never broken, so that it can be copied.
+        paragraphs.append(f"{_SEE}\n{told.cell}")
+    paragraphs += [
+        "\n".join(_wrapped(line, width) for line in part) for part in _listed("Words used here:", used)
+    ]
+    return "\n\n".join(paragraphs)
 
 
 def title(verdict: pd.DataFrame) -> str:
@@ -185,15 +198,41 @@ def _lost(row: pd.Series[Any]) -> str:
     return "" if row["finding"] == "stopped" else _LOST
 
 
-def _beside(row: pd.Series[Any]) -> str:
-    """Another finding in one line: a hint is called one."""
-    clause, since = _clause(row), row["since"]
+def _beside(row: pd.Series[Any], told: Sequence[str] = ()) -> str:
+    """Another finding in one line, with what shows it, if that is not `told`: a hint is called one."""
+    since = row["since"]
+    # What would follow if a hint were true is not said of it: only what was seen.
+    clause = _clause(row) if row["confidence"] >= LIKELY else _named(row)
     when = "" if pd.isna(since) or since < _BEFORE else f"{human_time(since.total_seconds())} before the end"
     if times := fields(row)["times"]:
         when = f"{times} times, the last {when}".removesuffix(", the last ")
     hint = "" if row["confidence"] >= LIKELY else f"Only a hint ({percent(float(row['confidence']))}): "
-    seen = next(iter(says(row)), "")
+    seen = next((said for said in says(row) if said not in told), "")
     return f"{hint}{clause}{', ' if when else ''}{when}" + (f" ({seen})" if seen else "")
+
+
+def _steps(row: pd.Series[Any]) -> list[str]:
+    return [step for each in word(row["finding"]).steps if (step := filled(each, fields(row)))]
+
+
+def _cared_for(besides: list[pd.Series[Any]]) -> list[str]:
+    """What disks, file systems and hardware need, whatever ended the machine; of earlier reports nothing."""
+    return [
+        step
+        for row in besides
+        if row["finding"] in devices.WORDS and row["confidence"] >= SURE and fields(row)["subject"]
+        for step in _steps(row)[:1]
+    ]
+
+
+def _named(row: pd.Series[Any]) -> str:
+    subject = fields(row)["subject"]
+    return f"{show_short(str(row['finding']))}{': ' if subject else ''}{subject}"
+
+
+def _of_a_module(row: pd.Series[Any], said: str) -> bool:
+    """Whether a sentence of the evidence is about what kind of module it is: that is the same for all findings."""
+    return any(each["table"] == "modules" and each["says"] == said for each in row["evidence"])
 
 
 def _unread(verdict: pd.DataFrame) -> tuple[str, ...]:

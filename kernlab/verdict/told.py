@@ -29,9 +29,9 @@ def fields(row: pd.Series[Any]) -> dict[str, str]:
     """What is known of a finding, by the names that patterns use (`kernlab.verdict.words.word`); '' for what is not.
 
     subject; who: the subject, where it is a thread; what: the subject, where it is none; lock: what that thread has;
-    borrowed: what ran on top of a thread; during: what ran meanwhile; times: how often, where more than once; pid,
-    module, function, device; where: function and module; maintainer: to whom to give it; circle: the threads of a
-    deadlock; panic: what the panic said. Nothing in them acts on a terminal.
+    queue: for which it works; borrowed: what ran on top of a thread; during: what ran meanwhile; times: how often,
+    where more than once; pid, module, function, device; where: function and module; maintainer: to whom to give it;
+    circle: the threads of a deadlock; panic: what the panic said. Nothing in them acts on a terminal.
     """
     subject = show_short(text(row["subject"]), _LONGEST)
     does, earlier = _DOES.fullmatch(subject), _EARLIER.match(subject)
@@ -44,6 +44,7 @@ def fields(row: pd.Series[Any]) -> dict[str, str]:
         "who": who,
         "what": "" if who else subject,
         "lock": (does["lock"] or "") if does else "",
+        "queue": (does["queue"] or "") if does else "",
         "borrowed": borrowed[0] if borrowed else "",
         "during": f"while {who} ran" if who else f"in {subject}" if borrowed else "",
         "times": (earlier["count"] or "") if earlier else "",
@@ -52,7 +53,9 @@ def fields(row: pd.Series[Any]) -> dict[str, str]:
         "function": function,
         "where": f"{function} of the module {module}" if function and module else function,
         "device": show_short(text(row["device"])),
-        "maintainer": f"who maintains the module {module}" if module else "who maintains your kernel",
+        "maintainer": f"the maintainers of the module {module}"
+        if module
+        else "the maintainers of your kernel",
         "circle": _circle(subject),
         "panic": next((said[len(_PANIC) :] for said in says(row) if said.startswith(_PANIC)), ""),
     }

@@ -83,8 +83,8 @@ def test_a_disk_that_does_not_answer_is_the_cause() -> None:
     assert found[0].confidence >= 0.9
     says = [one.says for one in found[0].evidence]
     assert says[0] == "a read, the oldest of 2 requests, is out to sda for 5 min 0 s"
-    assert "of /shop/catalog.db" in says
-    assert any("1 more wait" in one for one in says)
+    assert "they are of /shop/catalog.db" in says
+    assert any("1 more waits for these" in one for one in says)
 
 
 def test_of_stacked_disks_the_lowest_one_is_told() -> None:

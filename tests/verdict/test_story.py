@@ -23,7 +23,7 @@ from kernlab.verdict.words.word import FIELDS, filled
 
 _ALL = {name: f"<{name}>" for name in FIELDS}
 #: To whom to give it is always known.
-_WHOM = {"maintainer": "who maintains your kernel"}
+_WHOM = {"maintainer": "the maintainers of your kernel"}
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +95,12 @@ def test_words_make_whole_sentences_whatever_is_known(finding: str) -> None:
 
 #: What a reader learns of each sample, in its order (samples/*/README.md tell what was done to the guest).
 TOLD = {
-    "io": r"crashed on purpose \(SysRq\).*asked for it.*SysRq.*High \(97%\).*Ask who triggered it",
+    "io": r"crashed on purpose \(SysRq\).*asked for it.*SysRq.*High \(97%\).*Ask who did that",
     "oom": r"Out of memory: reporting \(\d+\) holds most.*had taken most.*holds 210\.\d MiB.*not who grew",
-    "flight": r"Out of memory: billing \(\d+\) holds most.*when no memory was left.*holds 275\.\d MiB.*not who",
+    "flight": r"Out of memory: billing \(\d+\) holds most.*memory could not be met.*holds 275\.\d MiB.*not who",
     "hung": r"inventor.*inventory_thread of the module kernlab_story.*watchdog found.*inventory_lock.*stack",
     "deadlock": r"2 deadlocks: checkout and refund, import and reprice.*32 s before.*import .*names its owner.*same",
-    "lockup": r"count_up of the module kernlab_shop.*watchdog.*till_lock.*who maintains the module kernlab_shop",
+    "lockup": r"count_up of the module kernlab_shop.*watchdog.*till_lock.*the maintainers of the module kernlab_shop",
     "oops": r"NULL pointer in order_check of the module kernlab_story.*billing \(1\) ran.*disassemble\('order_check'\)",
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from kernlab.verdict.registry import rule, weighing
 #: kernel/panic.c, taint_flags: what a module brings, and what it is then.
 _FOREIGN = {
     "P": "proprietary",
-    "O": "built out of the kernel's tree",
+    "O": "out-of-tree",
     "E": "not signed",
     "F": "loaded by force",
     "C": "of the kernel's staging area",
@@ -69,7 +69,7 @@ def _marks(case: Case) -> dict[str, tuple[str, Evidence]]:
         what = ", ".join(words for letter, words in _FOREIGN.items() if letter in taint)
         found[name] = (
             what,
-            Evidence("modules", f"the module {show_short(name)} is {what} ({taint})", (label,)),
+            Evidence("modules", f"the module {show_short(name)} is {what} (taint {taint})", (label,)),
         )
     return found
 

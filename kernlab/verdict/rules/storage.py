@@ -27,7 +27,7 @@ def stuck_requests(case: Case) -> Iterator[Finding]:
         evidence = [Evidence("inflight", said, labels)]
         paths = [show_short(str(path)) for path in stuck.rows["path"].dropna().unique()]
         if paths:
-            evidence.append(Evidence("inflight", f"of {', '.join(paths[:5])}", labels))
+            evidence.append(Evidence("inflight", f"they are of {', '.join(paths[:5])}", labels))
         waiting = _waiting(case, stuck)
         evidence += [one for one in (waiting, _state(case, stuck.disk), _carries(case, stuck.disk)) if one]
         yield Finding(
@@ -94,7 +94,8 @@ def _waiting(case: Case, stuck: Unanswered) -> Evidence | None:
     pids = asleep["pid"].astype(int).tolist()
     more = case.chains.behind(pids) - set(pids)
     if more:
-        said += f", and {len(more):,} more wait for {'that one' if len(asleep) == 1 else 'these'}"
+        wait, these = "waits" if len(more) == 1 else "wait", "that one" if len(asleep) == 1 else "these"
+        said += f", and {len(more):,} more {wait} for {these}"
     return Evidence("waits", show_controls(said), rows_of(waits, list(asleep.index)))
 
 

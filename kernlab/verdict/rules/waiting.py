@@ -40,7 +40,8 @@ def deadlocks(case: Case) -> Iterator[Finding]:
             said = f"{'all of them' if len(rows) > 1 else 'it has done so'} for {human_time(stood)} or more"
             evidence.append(Evidence("waits", said, labels))
         if len(others):
-            said = f"{len(others):,} more wait behind {'them' if len(rows) > 1 else 'it'}"
+            wait, them = "waits" if len(others) == 1 else "wait", "them" if len(rows) > 1 else "it"
+            said = f"{len(others):,} more {wait} behind {them}"
             evidence.append(Evidence("waits", said, rows_of(others, list(others.index))))
         guessed = guesses(rows)
         against = [f"Who holds a lock of it is not certain: {show_controls(note)}." for note in guessed]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from kernlab.verdict.words.word import Word
 
 _MAINTAINERS = (
-    "[Give the stack and the log to who maintains the module {module}. Until they have corrected it, do not load it if "
-    "you can do without.|Look whether a newer kernel of your distribution has this corrected: search its bug tracker "
+    "[Give the log to the maintainers of the module {module}. Until they have corrected it, do not load it if you can "
+    "do without.|Look whether a newer kernel of your distribution has this corrected: search its bug tracker "
     "for {function}.|Look whether a newer kernel of your distribution has this corrected: search its bug tracker for "
     "the words of the log.]"
 )
@@ -59,7 +59,7 @@ WORDS = {
     ),
     "general protection": _trap(
         "A bad pointer",
-        "the kernel's code used an address that none can be, as where memory was overwritten or freed too early",
+        "the kernel's code used an address that cannot be (as after memory was overwritten or freed too early)",
     ),
     "stack overflow": _trap(
         "A kernel stack overflowed", "a thread used more of its kernel stack than there is", _DAMAGED

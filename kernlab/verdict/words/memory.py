@@ -18,7 +18,7 @@ def _kernel(title: str, because: str, step: str = _LEAK) -> Word:
 WORDS = {
     "OOM": Word(
         "Out of memory",
-        "memory ran out[; {who} was the one that asked for more when there was none]",
+        "memory ran out[: {who} asked for more when there was none]",
         (
             "Look at who has the memory: dump.memory_by_process and dump.slabs.",
             "Decide whether the machine should panic when memory runs out (vm.panic_on_oom): with 0 it kills a process "
@@ -26,9 +26,9 @@ WORDS = {
             _ENOUGH,
         ),
         "the kernel itself says that memory ran out",
-        "Anybody may be the one who asks last: it says nothing about it.",
-        noticed="The kernel stopped[ when {who} asked for memory and none was left| when no memory was left]: anybody "
-        "may be the one who asks last.",
+        "Who asks last need not be to blame: it may be anybody.",
+        noticed="The kernel stopped when [{who} asked for memory and got none: who asks last need not be to blame|a "
+        "request for memory could not be met].",
     ),
     "process took the memory": Word(
         "Out of memory: {subject} holds most of it",
@@ -50,61 +50,62 @@ WORDS = {
         _GREW,
     ),
     "slab leak": Word(
-        "Out of memory: the kernel's objects {subject} hold it",
+        "Out of memory: the kernel's objects {subject} hold most of it",
         "memory ran out, and most of it was in objects of the kernel of one kind, {subject}",
         (
-            "Ask [who maintains the module {module}, which made {subject},|who maintains the code that makes "
-            "{subject}|who maintains your kernel] whether its objects are ever freed.",
+            "Ask [the maintainers of the module {module}, which made {subject},|the maintainers of the code that "
+            "makes {subject}|the maintainers of your kernel] whether its objects are ever freed.",
             _ENOUGH,
         ),
         _COUNTED,
         _GREW,
     ),
     "vmalloc leak": _kernel(
-        "vmalloc areas hold it",
+        "vmalloc areas[ of the module {module}] hold most of it",
         "most of it was in large pieces that the kernel's code asked for (vmalloc)[, in {where}]",
     ),
     "per-CPU memory": _kernel(
-        "per-CPU memory holds it",
-        "most of it was in memory that the kernel has once for each CPU[, taken in {where}]",
+        "per-CPU memory holds much of it",
+        "much of it was in memory that the kernel has once for each CPU[; {where} asked for more of it]",
     ),
     "large kmalloc": _kernel(
-        "large pieces of the kernel hold it", "most of it was in large pieces of the kernel's own (kmalloc)"
+        "large pieces of the kernel hold most of it",
+        "most of it was in large pieces of the kernel's own (kmalloc)",
     ),
     "page tables": _kernel(
-        "page tables hold it",
+        "page tables hold most of it",
         "most of it was in the tables that say where each program's memory is[ ({who})]",
         "Look for programs that map much memory many times over: dump.memory_by_process has page_tables_bytes.",
     ),
     "kernel stacks": _kernel(
-        "kernel stacks hold it",
+        "kernel stacks hold most of it",
         "most of it was in the stacks of very many threads",
         "Find out who starts so many threads: dump.tasks.comm.value_counts().",
     ),
     "network buffers": _kernel(
-        "network buffers hold it",
+        "network buffers hold most of it",
         "most of it was in data of the network that nobody had taken",
         "Look for programs that do not read from their sockets: dump.sockets.",
     ),
     "socket memory": _kernel(
-        "sockets hold it",
+        "sockets hold most of it",
         "most of it was in data of sockets that nobody had taken",
         "Look for programs that do not read from their sockets: dump.sockets.",
     ),
     "huge pages": _kernel(
-        "huge pages hold it",
+        "huge pages hold most of it",
         "most of it was set aside as huge pages, which nothing else can use",
         "Set fewer huge pages aside (vm.nr_hugepages).",
     ),
     "kernel memory leak": _kernel(
-        "the kernel holds it",
+        "the kernel holds most of it",
         "most of it was taken by the kernel itself, by code that keeps no account of it",
     ),
     "memory leak": _kernel(
         "memory of the kernel was never given back", "memory of the kernel was never given back"
     ),
     "file in memory": _kernel(
-        "a file in memory holds it, {subject}",
+        "a file in memory holds most of it, {subject}",
         "most of it was in a file that lies in memory only, {subject}",
         "Find out who writes {subject}, delete what is not needed, and give its file system a size.",
     ),
@@ -112,11 +113,13 @@ WORDS = {
         "A control group was out of memory[: {subject}]",
         "[the control group {subject}|a control group] reached the limit of memory that it was given",
         (
-            "Look at which of its processes needs the memory[; the one killed for it had pid {pid}].",
+            "Find out which of its processes needs that much memory[, first of all the one with pid {pid}].",
             "Raise its limit (memory.max), or let it do less at once.",
+            "Decide whether the machine should stop for a group that is short of memory (vm.panic_on_oom): with 0 or 1 "
+            "a process of the group is killed, and the rest goes on.",
         ),
         "the kernel itself says which limit was reached",
-        "The machine itself may have had memory enough.",
+        "Only that group was short of it: the machine itself may have had enough.",
     ),
     "fragmentation": Word(
         "Memory was there, but in pieces too small[ for {where}| for {subject}]",
@@ -126,6 +129,7 @@ WORDS = {
             "Ask {maintainer} whether that much has to lie in one block: smaller ones are there for longer.",
             "Keep more memory free (vm.min_free_kbytes), or let the kernel move it together (vm.compact_memory).",
         ),
+        "what was free, and in blocks of which size, was counted",
     ),
     "memory pressure": Word(
         "Memory was short for long", "programs waited for memory much of the time before the end", (_ENOUGH,)

@@ -9,10 +9,9 @@ _OWN_WORDS = "these are the kernel's own words"
 WORDS = {
     "sysrq": Word(
         "The machine was crashed on purpose (SysRq)",
-        "[{who} asked|somebody asked] for it, through SysRq (the letter c, or /proc/sysrq-trigger). Nothing "
-        "failed by itself: that is how people test whether dumps work, and how they get a dump of a machine that no "
-        "longer answers",
-        ("Ask who triggered it, and what they had seen: only they know why this dump was wanted.",),
+        "[{who} asked|somebody asked] for it, through SysRq (the letter c, or /proc/sysrq-trigger). That is how "
+        "people test whether dumps work, and how they get a dump of a machine that no longer answers",
+        ("Ask who did that, and what they had seen: only they know why this dump was wanted.",),
         "the log says how the machine died. Why somebody wanted it, no dump tells",
     ),
     "panic": Word(
@@ -20,7 +19,7 @@ WORDS = {
         "the kernel found something with which it would not go on, and panicked[, in {where}][, {during}]",
         (
             "Look at what the kernel said last and at the stack of who panicked.",
-            "[Give both to who maintains the module {module}, whose code panicked.]",
+            "[Give the log to the maintainers of the module {module}, whose code panicked.]",
         ),
         "these are the kernel's own words. What led there they do not tell",
         noticed="Then the kernel panicked[: {panic}][, in {where}].",
@@ -30,7 +29,7 @@ WORDS = {
         "[{where}|code of the kernel] found something with which it would not go on, and panicked[, {during}]",
         (
             "Look at what the kernel said last.",
-            "[Ask who maintains the module {module}, whose code panicked.]",
+            "[Give the log to the maintainers of the module {module}, whose code panicked.]",
         ),
     ),
     "init died": Word(
@@ -79,7 +78,7 @@ WORDS = {
     "out-of-tree module": Word(
         "A module that does not come with the kernel was at work[: {subject}]",
         "[the module {module}|the module {subject}|a module], which does not come with the kernel, was on the stack",
-        ("Ask who maintains it.",),
+        ("Ask its maintainers.",),
         doubt="To be there is not to be guilty.",
     ),
     "live patch": Word(

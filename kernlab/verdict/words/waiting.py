@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from kernlab.verdict.words.word import Word
 
-_GIVE = "Give the stack of who keeps the others waiting to {maintainer}."
-_STACK = "Look at what [{who}|the thread that the cell shows] was doing: its stack says where it stood."
-_MESSENGER = (
-    "The thread that the watchdog names is the one that it caught: it may only be waiting for another."
+_GIVE = "Give the log and the stack of the one that keeps the others waiting to {maintainer}."
+_STACK = (
+    "Look at what [{who} was doing: dump.stack({pid}) says where it stood.|{who} was doing: its stack says where it "
+    "stood.|was going on there: the call trace in the log says where it stood.]"
 )
+_MESSENGER = "The watchdog names the thread that it caught: that one may only be waiting for another."
 _SPUN = (
     "A dump shows where a CPU stood at one instant, not how it came to stay there: that only its code tells."
 )
 
 
 def _lockup(title: str, because: str, sure: str) -> Word:
-    noticed = "[Its watchdog caught {who}, which need not be to blame|Its watchdog noticed it][, in {where}]."
-    return Word(title, because, (_STACK, _GIVE), sure, _SPUN, noticed=noticed)
+    noticed = (
+        "[The kernel's watchdog caught {who}, which need not be to blame|The kernel's watchdog noticed it]"
+        "[, in {where}]."
+    )
+    return Word(title, because, (_STACK, "Give the log to {maintainer}."), sure, _SPUN, noticed=noticed)
 
 
 WORDS = {
@@ -24,8 +28,8 @@ WORDS = {
         "Deadlock: [{circle} wait for each other|threads wait for each other in a circle]",
         "threads wait for each other in a circle, so that none of them will ever go on[: {subject}]",
         (
-            "Take these locks in the same order everywhere: who takes them the other way round is the bug.",
-            "Give the stacks to {maintainer}; a restart only helps until the next time.",
+            "For whoever mends that code: take these locks in the same order everywhere.",
+            "Give the log and the stacks to {maintainer}. A restart only helps until the next time.",
         ),
         "each lock names its owner, and so none of them can ever go on",
     ),
@@ -37,8 +41,9 @@ WORDS = {
         (
             _STACK,
             _GIVE,
-            "Do not wait for long while holding a lock, or wait with a time limit.",
-            "Killing those who wait changes nothing where no signal wakes them, not even a kill.",
+            "For whoever mends that code: do not wait for long while holding a lock, or wait with a time limit.",
+            "If it happens again: killing those that wait does not help where no signal wakes them. A restart does, "
+            "until the next time.",
         ),
         "it is known who has the lock, and who waits for it",
         "Why it is kept for so long only its code tells.",
@@ -50,14 +55,16 @@ WORDS = {
     ),
     "hung task": Word(
         "[{who} hung|Threads hung][ in {where}]",
-        "[{who} waited|a thread waited] for so long, where no signal could wake it, that the kernel's watchdog gave up"
-        "[; it stood in {where}]",
+        "[{who}, which does the work of {queue}, did not go on, and others waited for that work|{who} waited for so "
+        "long, where no signal could wake it, that the kernel's watchdog gave up|a thread waited for so long, where no "
+        "signal could wake it, that the kernel's watchdog gave up][; it stood in {where}]",
         (
             "Look at the stacks of those who wait, and at the log for errors of disks and networks.",
             "Find out who should have ended that wait, and why that never happened.",
+            "[Give the log to the maintainers of the module {module}, in whose code it stood.]",
         ),
-        "the kernel's watchdog says that it waited",
-        _MESSENGER,
+        "[it is known who does the work of {queue}, and who waits for it|the kernel's watchdog says that it waited]",
+        f"[Why the work of {{queue}} does not end only its code tells.|{_MESSENGER}]",
         noticed="The kernel's watchdog found[ {who}| a thread] waiting for too long.",
     ),
     "soft lockup": _lockup(
