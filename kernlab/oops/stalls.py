@@ -84,9 +84,9 @@ FORMS = (
     ),
     form(
         "I/O error",
-        "I/O error",
-        r"(?:blk_update_request: )?(?:(?:critical )?\w{1,16} error|"
-        r"I/O error), dev (?P<device>\S{1,32}), sector (?P<sector>\d{1,20})",
+        " error, dev ",
+        r"(?:blk_update_request: |print_req_error: )?(?P<error>[\w/]{1,16}(?: \w{1,16}){0,2}) error, "
+        r"dev (?P<device>\S{1,32}), sector (?P<sector>\d{1,20})",
         "I/O error on {device}",
         "block/blk-mq.c, blk_print_req_error",
         blame="none",

@@ -18,7 +18,7 @@ from kernlab.verdict.rules.filesystems import (
 )
 from kernlab.verdict.rules.holders import kept_locks, locks_of_nobody
 from kernlab.verdict.rules.network import stuck_queues
-from kernlab.verdict.rules.storage import stuck_requests, suspended_volumes
+from kernlab.verdict.rules.storage import late_disks, stuck_requests, suspended_volumes
 
 DISKS = (last_report, stuck_requests, suspended_volumes, kept_locks, locks_of_nobody)
 HUNG = """\
@@ -159,7 +159,7 @@ def test_a_file_system_that_went_read_only() -> None:
     )
     says = [one.says for one in damaged.evidence]
     assert "/shop takes no writes since" in says
-    assert any("failed 1 request" in one for one in says)
+    assert any("failed a request" in one for one in says)
 
 
 def test_a_log_alone_tells_of_file_systems_and_networks() -> None:
@@ -310,3 +310,57 @@ def test_a_server_that_was_given_up_may_be_back(line: str) -> None:
     (found,) = found_by(made_case(log), silent_servers)
     assert (found.subject, found.confidence) == ("files2", 0.45)
     assert found.against
+
+
+@pytest.mark.parametrize(
+    ("disk", "line"),
+    [
+        ("nvme0n1", "nvme nvme0: I/O 12 QID 3 timeout, aborting"),
+        ("nvme0n1", "nvme nvme0: I/O tag 12 (000c) opcode 0x2 (Read) QID 3 timeout, reset controller"),
+        ("sda", "sd 2:0:0:0: [sda] tag#7 timing out command, waited 180s"),
+        (
+            "sda",
+            "sd 2:0:0:0: [sda] tag#7 FAILED Result: hostbyte=DID_TIME_OUT driverbyte=DRIVER_OK cmd_age=190s",
+        ),
+        ("sda", "sd 2:0:0:0: attempting task abort!scmd(0x00000000f1a3c1d5), outstanding for 30516 ms"),
+        ("sda", "sd 2:0:0:0: task abort: FAILED scmd(0x00000000f1a3c1d5)"),
+    ],
+)
+def test_what_a_driver_said_bears_out_that_its_disk_is_stuck(disk: str, line: str) -> None:
+    """Of the same disk, and since the oldest request; without a dump it is a hint."""
+    begun = "[    1.0] sd 2:0:0:0: [sda] Attached SCSI disk\n"
+    end = "[  900.0] sysrq: Trigger a crash\n"
+    log = f"{begun}[  700.0] {line}\n{end}"
+    (found,) = found_by(made_case(log, inflight=[request(disk, 300)]), stuck_requests)
+    assert (found.confidence, found.evidence[-1].table, found.evidence[-1].rows) == (0.95, "log", (1,))
+    for other in (
+        made_case(log, inflight=[request("sdb", 300)]),
+        made_case(f"{begun}[  500.0] {line}\n{end}", inflight=[request(disk, 300)]),
+        made_case(f"{begun}[  700.0] nvme nvme0: I/O 1 QID 3 timeout, completion polled\n{end}",
+                  inflight=[request(disk, 300)]),
+    ):  # fmt: skip
+        assert [each.confidence for each in found_by(other, stuck_requests)] == [0.8]
+    alone = f"{begun}[  400.0] {line}\n{HUNG}"
+    (hint,) = found_by(Case(None, alone), late_disks)
+    assert (hint.device, hint.confidence, hint.explains) == (
+        disk.removesuffix("n1"), 0.45, frozenset({"hung task"}),
+    )  # fmt: skip
+    assert not found_by(Case(None, begun + HUNG), late_disks)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "critical target error, dev sda, sector 8 op 0x3:(DISCARD) flags 0x0 phys_seg 1 prio class 2",
+        "I/O error, dev sr0, sector 0 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2",
+        "blk_update_request: I/O error, dev fd0, sector 0 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 0",
+    ],
+)
+def test_what_a_drive_need_not_do_is_no_failure(line: str) -> None:
+    log = f"[    9.0] {line}\n[  900.0] sysrq: Trigger a crash\n"
+    assert all(each.confidence < 0.5 for each in verdict_of(made_case(log), failed_requests))
+    assert found_by(made_case(log), failed_requests)
+    real = (
+        "[    9.5] critical medium error, dev sda, sector 8 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2\n"
+    )
+    assert found_by(made_case(real + log), failed_requests)[0].confidence == 0.9

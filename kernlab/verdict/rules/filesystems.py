@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,12 @@ _READ_ONLY = (
     "Filesystem has been shut down",
     "forced readonly",
 )
+#: What a disk need not be able to do: file systems ask for it and do without (block/blk-core.c, blk_op_name).
+_HINTED = re.compile(
+    r"operation not supported error| op 0x[0-9a-f]{1,2}:\((?:DISCARD|SECURE_ERASE|WRITE_ZEROES)\)"
+)
+#: Drives that may have no medium in them (drivers/scsi/sr.c, drivers/block/floppy.c).
+_REMOVABLE = re.compile(r"(?:sr|fd)\d{1,3}")
 #: What is told at most.
 _MOST = 5
 
@@ -43,7 +50,8 @@ def damaged_file_systems(case: Case) -> Iterator[Finding]:
             evidence.append(Evidence("log", show_short(said), tuple(read_only[:100])))
         failed = _failed_below(case, device)
         if failed:
-            said = f"{show_short(device)} lies on a disk that failed {len(failed):,} requests"
+            number = f"{len(failed):,} requests" if len(failed) > 1 else "a request"
+            said = f"{show_short(device)} lies on a disk that failed {number}"
             evidence.append(Evidence("log", said, tuple(failed[:100])))
         since = case.before_end(rows["timestamp"].iloc[0])
         name = show_controls(device)
@@ -66,11 +74,15 @@ def failed_requests(case: Case) -> Iterator[Finding]:
     for device, rows in _by_device(case, "I/O error"):
         if _is_end(case, rows):
             continue
-        labels = _labels(case, rows)
+        every = _labels(case, rows)
+        labels = [label for label in every if not _HINTED.search(_line(case, label))]
+        against = "A drive without a medium in it says so, too." if _REMOVABLE.fullmatch(device) else ""
+        if not labels:
+            labels, against = every, "A disk need not be able to discard or to zero: file systems do without."
         yield Finding(
             "I/O error",
             show_controls(device),
-            0.9,
+            0.45 if against else 0.9,
             (
                 Evidence("log", show_short(_line(case, labels[0]), 300), (labels[0],)),
                 *(
@@ -81,7 +93,8 @@ def failed_requests(case: Case) -> Iterator[Finding]:
             ),
             f"dump.log.loc[{labels[:20]}]",
             device=device,
-            since=case.before_end(rows["timestamp"].iloc[0]),
+            against=(against,) if against else (),
+            since=case.before_end(case.log.loc[labels[0], "timestamp"]),
         )
 
 

@@ -10,9 +10,13 @@ from kernlab.escape import show_controls, show_short
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
 from kernlab.verdict.chains import FOR_DISKS, say_rows, seconds
+from kernlab.verdict.disk_timeouts import is_of, late_by_log
 from kernlab.verdict.disks import Unanswered, above, granted, unanswered
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
+
+#: Disks that are told by the log alone, at most.
+_MOST = 5
 
 
 @rule
@@ -21,7 +25,10 @@ def stuck_requests(case: Case) -> Iterator[Finding]:
     for stuck in unanswered(case):
         labels = rows_of(case.inflight, list(stuck.rows.index))
         name, number = show_controls(stuck.disk), len(stuck.rows)
-        oldest = str(stuck.rows["op"].iloc[int(stuck.rows["age"].argmax())]).lower()
+        ages = stuck.rows["driver_age"].fillna(stuck.rows["age"])
+        oldest = str(
+            stuck.rows["op"].iloc[int(ages.reset_index(drop=True).fillna(pd.Timedelta(0)).argmax())]
+        ).lower()
         said = f"a {oldest}, the oldest of {number:,} requests," if number > 1 else f"a {oldest}"
         said = f"{said} is out to {name} for {human_time(stuck.oldest)}"
         evidence = [Evidence("inflight", said, labels)]
@@ -29,17 +36,41 @@ def stuck_requests(case: Case) -> Iterator[Finding]:
         if paths:
             evidence.append(Evidence("inflight", f"they are of {', '.join(paths[:5])}", labels))
         waiting = _waiting(case, stuck)
-        evidence += [one for one in (waiting, _state(case, stuck.disk), _carries(case, stuck.disk)) if one]
+        told = _told(case, stuck)
+        evidence += [
+            one for one in (waiting, told, _state(case, stuck.disk), _carries(case, stuck.disk)) if one
+        ]
         yield Finding(
             "stuck I/O",
             name,
-            0.8 if waiting is None else 0.85 if stuck.young else 0.95,
+            0.8 if waiting is None and told is None else 0.85 if stuck.young else 0.95,
             tuple(evidence),
             f"dump.inflight[dump.inflight.disk == {stuck.disk!r}]",
             device=stuck.disk,
             against=(_slow(case, stuck),) if stuck.young else (),
             explains=frozenset() if waiting is None else frozenset({"hung task"}),
             since=stuck.oldest,
+        )
+
+
+@rule
+def late_disks(case: Case) -> Iterator[Finding]:
+    """A disk of which a driver said that it did not answer in time may be why threads hang, where no table tells."""
+    if case.end.kind != "hung task" or case.has("inflight"):
+        return
+    for name, lines in list(late_by_log(case).items())[:_MOST]:
+        labels = tuple(label for label, _ in lines)
+        said = f"{len(lines):,} such lines" if len(lines) > 1 else "once"
+        yield Finding(
+            "stuck I/O",
+            show_controls(name),
+            0.45,
+            (Evidence("log", f"{show_short(lines[0][1], 200)}: {said}", labels),),
+            f"dump.log.loc[{list(labels[:20])}]",
+            device=name,
+            against=("It may have answered since: the requests that it has are only in a dump.",),
+            explains=frozenset({"hung task"}),
+            since=case.before_end(case.log.loc[labels[0], "timestamp"]),
         )
 
 
@@ -62,7 +93,9 @@ def suspended_volumes(case: Case) -> Iterator[Finding]:
             (
                 Evidence("volumes", f"{called} is suspended", rows_of(mine, list(mine.index))),
                 Evidence(
-                    "inflight", f"it keeps {len(rows):,} requests back", rows_of(rows, list(rows.index))
+                    "inflight",
+                    f"it keeps {len(rows):,} request{'s' if len(rows) > 1 else ''} back",
+                    rows_of(rows, list(rows.index)),
                 ),
                 Evidence(
                     "waits",
@@ -97,6 +130,19 @@ def _waiting(case: Case, stuck: Unanswered) -> Evidence | None:
         wait, these = "waits" if len(more) == 1 else "wait", "that one" if len(asleep) == 1 else "these"
         said += f", and {len(more):,} more {wait} for {these}"
     return Evidence("waits", show_controls(said), rows_of(waits, list(asleep.index)))
+
+
+def _told(case: Case, stuck: Unanswered) -> Evidence | None:
+    """What the driver said in the log of a disk, or the controller that it is of, since its oldest request."""
+    lines = [each for name, own in late_by_log(case).items() if is_of(stuck.disk, name) for each in own]
+    recent = [
+        (label, line)
+        for label, line in lines
+        if (ago := case.before_end(case.log.loc[label, "timestamp"])) is not None and ago <= stuck.oldest
+    ]
+    if not recent:
+        return None
+    return Evidence("log", show_short(recent[-1][1], 200), tuple(label for label, _ in recent))
 
 
 def _state(case: Case, disk: str) -> Evidence | None:
