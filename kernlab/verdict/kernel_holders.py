@@ -174,6 +174,9 @@ def huge_pages(case: Case) -> Iterator[Holder]:
             f"{total:,} huge pages of {human_bytes(int(size))} were set aside; {free:,} of them "
             f"({human_bytes(free * int(size))}) are in use by nobody, and nothing else may have them"
         )
+        # Of a mapping, until it is touched (mm/hugetlb.c, hugetlb_acct_memory).
+        if not pd.isna(table["reserved"][row]) and int(table["reserved"][row]):
+            said += f"; {int(table['reserved'][row]):,} of them are promised to programs that have not touched them yet"
         yield Holder(
             "huge pages",
             f"huge pages of {human_bytes(int(size))}",

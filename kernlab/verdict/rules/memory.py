@@ -27,6 +27,8 @@ from kernlab.verdict.registry import rule
 _LEAST, _UNUSUAL = 0.1, 2.0
 #: Who holds this part of memory or more is meant, where nobody else holds as much.
 _CERTAIN = 0.4
+#: Of two for which nearly as much speaks, neither is accused: the larger may have been so for ever.
+_CLEARLY = 1.5
 #: Holders that are told at most; those behind the first are hints.
 _MOST, _HINT = 4, 0.45
 #: A process for which this part of what speaks for the first one speaks is told beside it.
@@ -176,7 +178,8 @@ def _confidence(each: _Weighed, rival: _Weighed | None, whole: int) -> float:
     share = min(each.holder.bytes / whole / _CERTAIN, 1.0)
     other = max(rival.weight, 0.0) if rival is not None else 0.0
     sure = _INFERRED.get(each.holder.asks, 0.92) if each.inferred else 0.97
-    return sure * share * each.weight**2 / (each.weight**2 + other**2)
+    confidence = sure * share * each.weight**2 / (each.weight**2 + other**2)
+    return confidence if each.weight >= _CLEARLY * other else min(confidence, _HINT)
 
 
 def _against(each: _Weighed, rival: _Weighed | None) -> Iterator[str]:
