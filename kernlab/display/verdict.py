@@ -3,7 +3,6 @@ it, and then what else is wrong."""
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,13 +12,12 @@ import pandas as pd
 from kernlab.escape import escape_terminal
 from kernlab.util.text import human_time
 from kernlab.verdict.story import title
+from kernlab.verdict.told import lines_of
 
 WIDTH = 80
 _MARGIN = 9
 #: Sentences of evidence that are shown, of the first finding and of each of the others.
 _SHOWN, _BESIDE = 8, 2
-#: The cell of a log alone: which lines.
-_LINES = re.compile(r"log\.iloc\[(?P<first>\d+):(?P<end>\d+)\]")
 _BOLD, _DIM, _PLAIN = "\033[1m", "\033[2m", "\033[0m"
 
 
@@ -89,7 +87,12 @@ def _place(row: dict[Any, Any]) -> str:
         parts.append(f"in the module {known['module']}")
     if "device" in known and known["device"] != row["subject"]:
         parts.append(f"device {known['device']}")
-    if not pd.isna(row["since"]) and (seconds := row["since"].total_seconds()) >= 1:
+    # An earlier report says itself when it was.
+    if (
+        row["role"] != "beside"
+        and not pd.isna(row["since"])
+        and (seconds := row["since"].total_seconds()) >= 1
+    ):
         parts.append(f"since {human_time(seconds)} before the end")
     return ", ".join(parts)
 
@@ -102,10 +105,7 @@ def _evidence(evidence: Iterable[dict[str, Any]], most: int) -> list[str]:
 
 def _cell(cell: str) -> str:
     """The line that shows it; of a log alone the lines of the file, from 1 on, as editors and sed count."""
-    lines = _LINES.fullmatch(cell)
-    if lines:
-        return f"lines {int(lines['first']) + 1} to {lines['end']} of the log"
-    return escape_terminal(cell)
+    return lines_of(cell) or escape_terminal(cell)
 
 
 def _listed(label: str, said: list[str], *, last: bool = True) -> Iterator[str]:

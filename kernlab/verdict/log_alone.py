@@ -8,6 +8,10 @@ import pandas as pd
 from kernlab.dataframes import frame
 from kernlab.oops.lines import Log
 
+#: How a verdict says that some of its rules need a dump, and that a log tells of no end.
+NEEDS_A_DUMP = "could not be asked of a log alone"
+NO_PANIC = "No panic is in the log: the machine may have gone on."
+
 _MISSING = np.iinfo("i8").min
 
 

@@ -13,7 +13,8 @@ from kernlab.escape import show_short
 from kernlab.util.text import human_time, percent
 from kernlab.verdict.doubts import ANOTHER
 from kernlab.verdict.glossary import explained
-from kernlab.verdict.told import fields, says, text
+from kernlab.verdict.log_alone import NEEDS_A_DUMP, NO_PANIC
+from kernlab.verdict.told import fields, lines_of, says, text
 from kernlab.verdict.vocabulary import word
 from kernlab.verdict.words import devices
 from kernlab.verdict.words.word import filled
@@ -27,6 +28,8 @@ _BEFORE = pd.Timedelta(seconds=2)
 _LOST = "Lost is only what programs had not yet written to a disk."
 
 
+#: How code of a dump begins.
+_CODE = "dump."
 #: What stands above the code.
 _SEE = "See it in Python (dump is the opened dump):"
 
@@ -118,7 +121,9 @@ def story(verdict: pd.DataFrame, *, width: int | None = None) -> str:
     parts += _listed("What to do next:", told.next)
     used = explained("\n".join(line for part in [*parts, [told.cell]] for line in part))
     paragraphs = ["\n".join(_wrapped(line, width) for line in part) for part in parts]
-    if told.cell:
+    if lines := lines_of(told.cell):
+        paragraphs.append(f"See it: {lines}.")
+    elif told.cell:
         # Never broken, so that it can be copied.
         paragraphs.append(f"{_SEE}\n{told.cell}")
     paragraphs += [
@@ -174,7 +179,7 @@ def _stopped(row: pd.Series[Any]) -> str:
     confidence = float(row["confidence"])
     how = (
         "stopped"
-        if confidence >= SURE
+        if confidence >= SURE and NO_PANIC not in row["against"]
         else "probably stopped"
         if confidence >= LIKELY
         else "may have stopped"
@@ -212,7 +217,13 @@ def _beside(row: pd.Series[Any], told: Sequence[str] = ()) -> str:
 
 
 def _steps(row: pd.Series[Any]) -> list[str]:
-    return [step for each in word(row["finding"]).steps if (step := filled(each, fields(row)))]
+    known, alone = fields(row), text(row["cell"]).startswith("log.")
+    steps = [filled(each, known) for each in word(row["finding"]).steps]
+    if alone:
+        # There is no dump that could be asked.
+        bare = [filled(each, known | {"pid": ""}) for each in word(row["finding"]).steps]
+        steps = [other if _CODE in step else step for step, other in zip(steps, bare, strict=True)]
+    return [step for step in steps if step and not (alone and _CODE in step)]
 
 
 def _cared_for(besides: list[pd.Series[Any]]) -> list[str]:
@@ -240,6 +251,8 @@ def _unread(verdict: pd.DataFrame) -> tuple[str, ...]:
     problems = list(verdict.attrs.get("problems", ()))
     if not problems:
         return ()
+    if NEEDS_A_DUMP in str(problems[0]) and len(problems) == 1:
+        return ("Only the log was there to look at: a dump of the machine would tell more.",)
     first = show_short(str(problems[0]), 300)
     more = f", and {len(problems) - 1:,} more" if len(problems) > 1 else ""
     return (f"Not all could be looked at: {first}{more}.",)

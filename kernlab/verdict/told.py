@@ -19,6 +19,10 @@ _DOES = re.compile(
 _EARLIER = re.compile(r"(?:an earlier report|(?P<count>[\d,]+) earlier reports)\b")
 #: What ran on top of a thread that has no part in it, as rules call it.
 _BORROWED = re.compile(r"(?:a softirq|an interrupt|an NMI)\b")
+#: The code of a log alone: which lines.
+_LINES = re.compile(
+    r"log\.(?:iloc\[(?P<place>\d+):(?P<before>\d*)\]|loc\[(?P<first>\d+):(?P<last>\d*)\]|loc\[\[(?P<each>[\d, ]+)\]\])"
+)
 _PANIC = "Kernel panic - not syncing: "
 #: Names of a circle that a title has room for.
 _MOST_NAMES = 4
@@ -70,6 +74,25 @@ def says(row: pd.Series[Any]) -> list[str]:
 def text(value: Any) -> str:
     """A cell of a table as text, '' where it is missing."""
     return "" if value is None or pd.isna(value) else show_controls(str(value))
+
+
+def lines_of(cell: str) -> str:
+    """Which lines of a log alone code shows, from 1 on, as editors and sed count; '' of any other code.
+
+    >>> from kernlab.verdict.told import lines_of
+    >>> lines_of("log.iloc[405:441]"), lines_of("log.loc[[391, 392]]"), lines_of("log.loc[405:]")
+    ('lines 406 to 441 of the log', 'lines 392 and 393 of the log', 'the log from line 406 on')
+    """
+    found = _LINES.fullmatch(cell)
+    if found is None:
+        return ""
+    if found["each"]:
+        numbers = [str(int(each) + 1) for each in found["each"].split(",")]
+        return f"line{'s' if len(numbers) > 1 else ''} {listed(numbers)} of the log"
+    begin = int(found["place"] or found["first"]) + 1
+    if not (found["before"] or found["last"]):
+        return f"the log from line {begin} on"
+    return f"lines {begin} to {found['before'] or int(found['last']) + 1} of the log"
 
 
 def listed(names: list[str]) -> str:

@@ -14,6 +14,7 @@ from kernlab.errors import KernlabError, TypesLostError
 from kernlab.util import losses
 from kernlab.verdict.case import Case, LogAloneError
 from kernlab.verdict.finding import Finding
+from kernlab.verdict.log_alone import NEEDS_A_DUMP
 from kernlab.verdict.registry import Rule, rules
 from kernlab.verdict.signature import signature
 from kernlab.verdict.weigh import weigh
@@ -87,8 +88,7 @@ def _told(case: Case) -> pd.DataFrame:
         losses.lost(f"verdict: {which} could not be asked: {why}")
     if skipped:
         losses.lost(
-            f"verdict: {skipped} of {len(rules())} rules could not be asked of a log alone: "
-            "they look at tables of a dump"
+            f"verdict: {skipped} of {len(rules())} rules {NEEDS_A_DUMP}: they look at tables of a dump"
         )
     found = weigh(case, found)
     siblings = signature(case, found)

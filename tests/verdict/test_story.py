@@ -191,7 +191,11 @@ def test_a_log_alone_has_its_story_too() -> None:
     told = story(verdict_of_log(log))
     assert told.startswith("A NULL pointer in shop_check of the module shop\n")
     assert "while billing (77) ran" in told
-    assert "could not be asked of a log alone" in told
+    assert "Only the log was there to look at" in told
+    assert "dump." not in told, "there is none that could be asked"
+    assert "See it: lines 1 to 7 of the log." in told
+    cut = story(verdict_of_log(log.partition("[   12.300007]")[0]))
+    assert "The machine probably stopped because" in cut, "that it did is not in the log"
 
 
 def test_nothing_of_a_dump_acts_on_a_terminal() -> None:

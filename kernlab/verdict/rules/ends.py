@@ -15,6 +15,7 @@ from kernlab.oops.functions import is_boilerplate, normal
 from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.ending import CRASHING, PANIC, names_of
 from kernlab.verdict.finding import Evidence, Finding, rows_of
+from kernlab.verdict.log_alone import NO_PANIC
 from kernlab.verdict.registry import rule
 
 #: Ends in which a CPU did not go on: where it stood is what it did all the time.
@@ -59,7 +60,7 @@ def last_report(case: Case) -> Iterator[Finding]:
     against = [f"The report is not whole: {report['why']}."] if report["corrupted"] else []
     alone = not case.has_dump and not end.panic
     if alone:
-        against.append("No panic is in the log: the machine may have gone on.")
+        against.append(NO_PANIC)
     yield Finding(
         end.kind,
         subject if bystander is None else show_controls(bystander),
