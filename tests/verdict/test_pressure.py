@@ -62,6 +62,20 @@ def test_what_all_waited_for(averages: tuple[str, float, float, float], finding:
     assert all(each.evidence[0].rows == (0,) and not each.explains for each in found)
 
 
+def test_what_may_be_so_on_a_machine_that_is_well_is_a_hint() -> None:
+    """A backup waits for its disk all the time; a cgroup at its limit makes tasks wait while memory is free."""
+
+    def confidence(resource: str, available: int) -> float:
+        counted = pd.Series({"MemTotal": GIB, "MemAvailable": available}, dtype=object)
+        (found,) = under_pressure(case_of((resource, 90, 90, 90), meminfo=counted), [])
+        assert bool(found.against) == (found.confidence < 0.5)
+        return found.confidence
+
+    assert confidence("io", 10 * MIB) < 0.5
+    assert confidence("memory", 600 * MIB) < 0.5
+    assert confidence("memory", 100 * MIB) == 0.9
+
+
 def test_pressure_bears_out_who_took_the_memory() -> None:
     """It is no finding of its own then, and makes nothing surer than the tables do."""
     swap = [{"size_bytes": 64 * MIB, "used_bytes": 64 * MIB}]
@@ -81,7 +95,12 @@ def test_a_log_alone_has_no_pressure() -> None:
 
 
 def leaking(
-    available: int, *, slab: int = 0, caches: tuple[tuple[str, int], ...] = (), log: str = SYSRQ
+    available: int,
+    *,
+    slab: int = 0,
+    caches: tuple[tuple[str, int], ...] = (),
+    log: str = SYSRQ,
+    felt: float = 20,
 ) -> Case:
     """A machine of 1 GiB."""
     counted = pd.Series({"MemTotal": GIB, "MemAvailable": available, "SUnreclaim": slab}, dtype=object)
@@ -90,7 +109,8 @@ def leaking(
         for place, (name, size) in enumerate(caches, 4096)
     ]
     memory = SimpleNamespace(slabs=made_table("slabs", slabs), managed=GIB, share=lambda size: size / GIB)
-    return made_case(log, meminfo=counted, memory=memory)
+    waited = {"path": "/", "resource": "memory", "kind": "some", "avg10": 9, "avg60": felt, "avg300": 1}
+    return made_case(log, meminfo=counted, memory=memory, pressure=[waited])
 
 
 def test_a_leak_is_told_where_it_is_unmistakable() -> None:
@@ -100,6 +120,24 @@ def test_a_leak_is_told_where_it_is_unmistakable() -> None:
     assert found.explains == frozenset()
     assert "The machine did not run out of memory." in found.against
     assert "100.0 MiB of 1.0 GiB are left for all else, 9.8%" in [each.says for each in found.evidence]
+
+
+def test_a_cache_that_gives_back_in_time_is_no_leak() -> None:
+    """As that of ZFS, which no counter of what is available knows: nobody had to wait for memory."""
+    case = leaking(100 * MIB, slab=700 * MIB, caches=(("zio_buf", 690 * MIB),), felt=0.5)
+    (found,) = found_by(case, unmistakable_leak)
+    assert found.confidence < 0.5
+    assert "Nothing had to wait for memory" in found.against[-1]
+
+
+def test_page_tables_of_many_processes_are_no_leak() -> None:
+    """They are what they are, and not more."""
+    counted = pd.Series({"MemTotal": GIB, "MemAvailable": 10 * MIB, "PageTables": 600 * MIB}, dtype=object)
+    memory = SimpleNamespace(
+        slabs=made_table("slabs"), kind=lambda *_: 600 * MIB, share=lambda size: size / GIB
+    )
+    found = found_by(made_case(SYSRQ, meminfo=counted, memory=memory), unmistakable_leak)
+    assert [each.finding for each in found] == ["page tables"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pandas as pd
 
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
-from kernlab.oops.frames import frames_of
+from kernlab.oops.frames import frame_of, frames_of
+from kernlab.oops.functions import normal
 from kernlab.util.text import few, human_bytes
 from kernlab.verdict.askers import Asker, asker
 from kernlab.verdict.case import TRAPS, Case
@@ -106,10 +107,12 @@ def no_block_of_pages(case: Case) -> Iterator[Finding]:
     since = case.before_end(case.log.loc[label, "timestamp"])
     soon = _soon(case, place, since) and who is not None
     tied = soon and _tied(case, asked)
+    if soon and not tied:
+        against.append("Nothing but the time and the thread ties the end to it.")
     yield Finding(
         "fragmentation",
         show_controls(found["comm"] if who is None else say_thread(found["comm"], who)),
-        (0.93 if tied else 0.75 if soon else 0.6) if broken else 0.45,
+        (0.93 if tied else 0.45 if soon else 0.6) if broken else 0.45,
         tuple(evidence),
         "dump.plot.physical()" if soon else f"dump.log.iloc[{place}:{place + len(rows)}]",
         pid=who,
@@ -163,7 +166,10 @@ def _tied(case: Case, asked: Asker) -> bool:
     end = case.end.report
     if end is None or asked.function is None:
         return False
-    return bool(end["function"] == asked.function or (asked.module and end["module"] == asked.module))
+    if end["function"] == asked.function or (asked.module and end["module"] == asked.module):
+        return True
+    frames = [one for text in end["frames"] if (one := frame_of(str(text))) is not None]
+    return any(normal(one.name) == asked.function for one in frames)
 
 
 def _pages(order: int, size: int) -> str:

@@ -26,6 +26,10 @@ _LIMITS: tuple[tuple[str, float, Callable[[Case], Iterable[Holder]], str], ...] 
 _MOSTLY = 0.6
 #: Where more than this part of memory is to be had, all of it may be as somebody wants it.
 _AVAILABLE = 0.25
+#: Tasks that waited for memory for this part of a minute or of five had too little. Percent.
+_WAITED = 5.0
+#: Counters that grow with the number of processes and threads.
+_OF_PROCESSES = frozenset({"PageTables", "KernelStack"})
 
 
 @rule
@@ -52,20 +56,36 @@ def unmistakable_leak(case: Case) -> Iterator[Finding]:
         if (place := allocated_at(case, held)) is not None:
             evidence.append(place.evidence)
             function, module = place.function, place.module or module
+        felt = _felt(case)
+        doubts = [
+            "A dump shows how much it is, and not whether it grew.",
+            "The machine did not run out of memory.",
+        ]
+        if not felt:
+            doubts.append("Nothing had to wait for memory: it may be given back when somebody needs it.")
         yield Finding(
-            "memory leak",
+            # Of processes and threads there may be that many.
+            held.finding if name in _OF_PROCESSES else "memory leak",
             held.subject,
-            0.75,
+            0.75 if felt else 0.45,
             tuple(evidence),
             held.cell,
             module=module,
             function=function,
-            against=(
-                *held.against,
-                "A dump shows how much it is, and not whether it grew.",
-                "The machine did not run out of memory.",
-            ),
+            against=(*held.against, *doubts),
         )
+
+
+def _felt(case: Case) -> bool:
+    """Was there too little memory: did the OOM killer have to kill, or tasks wait (kernel/sched/psi.c)?
+
+    What a cache keeps without the kernel's counting it so, such as that of ZFS, is given back before that.
+    """
+    if (case.reports["kind"] == "OOM").any():
+        return True
+    table = case.pressure
+    own = table[(table["path"] == "/") & (table["resource"] == "memory") & (table["kind"] == "some")]
+    return bool((own[["avg60", "avg300"]].astype("float64") >= _WAITED).any(axis=None))
 
 
 def _number(counted: pd.Series, name: str) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from kernlab.errors import KernlabError
 from kernlab.linux.swap import has_swap
 from kernlab.util.text import human_bytes
@@ -19,6 +21,10 @@ _CELL = "dump.pressure[(dump.pressure.path == '/') & (dump.pressure.kind == 'ful
 _DISKS = frozenset({"stuck I/O", "I/O error", "hung task", "lock not released", "deadlock"})
 #: Swap of which less is left is full.
 _LEFT = 0.02
+#: Where this part of memory is to be had, the machine is not short of it.
+_PLENTY = 0.25
+#: What may be so on a machine that is well is a hint.
+_HINT = 0.45
 
 
 @weighing
@@ -46,8 +52,27 @@ def under_pressure(case: Case, findings: list[Finding]) -> list[Finding]:
         if resource == "io" and any(each.finding in _DISKS for each in findings):
             continue
         more = (swap,) if swap is not None and resource == "memory" else ()
-        result.append(Finding(finding, "the whole machine", 0.9, (evidence, *more), _CELL))
+        against = _harmless(case, resource)
+        confidence = _HINT if against else 0.9
+        result.append(
+            Finding(finding, "the whole machine", confidence, (evidence, *more), _CELL, against=against)
+        )
     return result
+
+
+def _harmless(case: Case, resource: str) -> tuple[str, ...]:
+    """Why all may have waited on a machine that is well."""
+    if resource == "io":
+        return ("Where one program does nothing but read or write, such as a backup, that is always so.",)
+    try:
+        total, available = (case.meminfo.get(name) for name in ("MemTotal", "MemAvailable"))
+    except KernlabError:
+        return ()
+    if pd.isna(total) or pd.isna(available) or available < _PLENTY * total:
+        return ()
+    return (
+        f"{human_bytes(int(available))} of {human_bytes(int(total))} were to be had: it may be the limit of a cgroup.",
+    )
 
 
 def _measured(case: Case) -> Iterator[tuple[str, Evidence]]:
