@@ -48,18 +48,18 @@ def reports_of(log: Log) -> tuple[list[Report], list[str]]:
     """The reports of a log in the order of their first lines, and what was left out."""
     found = heads(log)
     collector = _Collector(log)
-    cursor = 0
-    for place in sorted(found):
+    places, left = sorted(found), []
+    if len(places) > MOST_REPORTS:
+        # A disk that fails fills a log; what the machine died of stands at its end.
+        places = places[-MOST_REPORTS:]
+        left.append(f"The log has too many reports: those before line {places[0]:,} were left out.")
+    cursor = places[0] if places else 0
+    for place in places:
         collector.follow(cursor, place)
-        if len(collector.reports) >= MOST_REPORTS:
-            left = (
-                f"The log has more than {MOST_REPORTS:,} reports; those from line {place:,} on were left out."
-            )
-            return collector.done(), [left]
         collector.head(place, found[place])
         cursor = place + 1
     collector.follow(cursor, len(log))
-    return collector.done(), []
+    return collector.done(), left
 
 
 class _Collector:

@@ -98,9 +98,10 @@ def test_hard_text(text):
 
 def test_more_reports_than_any_log_has_are_left_out_and_told(monkeypatch):
     monkeypatch.setattr(interleaving, "MOST_REPORTS", 50)
-    table = parse("BUG: memory leak\n" * 60)
+    table = parse("BUG: memory leak\n" * 60 + "Kernel panic - not syncing: Attempted to kill init!\n")
     assert len(table) == 50
-    assert "more than 50 reports" in table.attrs["problems"][0]
+    assert table["kind"].iloc[-1] == "panic"
+    assert "too many reports: those before line 11 were left out" in table.attrs["problems"][0]
 
 
 def test_shuffled_logs():
