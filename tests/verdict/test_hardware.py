@@ -190,3 +190,19 @@ def test_pages_that_were_found_faulty(size: object, found: int) -> None:
     rows = found_by(case, poisoned_pages)
     assert len(rows) == found
     assert not rows or "8.0 KiB" in rows[0].evidence[0].says
+
+
+def test_one_machine_check_that_all_cpus_tell_is_one_cause() -> None:
+    """It is sent to all of them."""
+    lines = _FATAL.splitlines(keepends=True)
+    place, said = next((place, line) for place, line in enumerate(lines) if "Bank" in line)
+    others = [said.replace("CPU 4:", f"CPU {cpu}:") for cpu in range(5, 9)]
+    found = _found("".join(lines[: place + 1] + others + lines[place + 1 :]))
+    assert [(each.finding, each.role) for each in found] == [
+        ("machine check", "cause"),
+        ("hardware error", "end"),
+    ]
+    assert found[0].subject == "CPU 4 and 4 others: parity within the processor"
+    assert "5 CPUs tell it" in [each.says for each in found[0].evidence]
+    assert not found[0].against
+    assert (found[1].pid, found[1].function) == (None, None)

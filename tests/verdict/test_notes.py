@@ -239,3 +239,31 @@ def test_captures_give_no_note_that_is_not_so() -> None:
             found = dump.verdict
         assert not {"out-of-tree module", "tainted kernel", "clock jump"} & set(found["finding"])
         assert "out-of-tree" in str(found["evidence"].iloc[0])
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ("carder(OE)", "the module carder is out-of-tree, not signed (OE)"),
+        # Being loaded, removed, not signed by who built the kernel, tried out: all of the kernel's own tree.
+        ("carder(+)", None),
+        ("carder(-)", None),
+        ("carder(E)", None),
+        ("carder(T)", None),
+    ],
+)
+def test_marks_of_modules_in_a_log_alone(listed: str, told: str | None) -> None:
+    """In "Modules linked in:" stand marks that say nothing of where a module is from."""
+    log = (
+        "[  500.000001] BUG: kernel NULL pointer dereference, address: 0000000000000010\n"
+        "[  500.000002] Oops: Oops: 0002 [#1] SMP\n"
+        "[  500.000003] CPU: 1 PID: 77 Comm: billing Not tainted 6.12.1 #1\n"
+        "[  500.000004] RIP: 0010:card_wool+0x1c/0x30 [carder]\n"
+        "[  500.000005] Call Trace:\n"
+        "[  500.000006]  vfs_write+0xf8/0x390\n"
+        f"[  500.000007] Modules linked in: loop {listed} fuse\n"
+        "[  500.000008] Kernel panic - not syncing: Fatal exception\n"
+    )
+    table = kernlab.verdict.of_log(log)
+    says = [one["says"] for evidence in table["evidence"] for one in evidence]
+    assert [one for one in says if "the module carder" in one] == ([told] if told else [])

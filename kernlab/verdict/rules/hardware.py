@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from kernlab.escape import show_controls, show_short
+from kernlab.linux.whatis.threads import say_several
 from kernlab.util.text import human_bytes
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
@@ -30,7 +31,7 @@ _PANICS = re.compile(
 @dataclasses.dataclass(frozen=True, slots=True)
 class Said:
     """What one line says: a finding, of what part, and the sentence; `times` is its own count, `fatal` that it may
-    end the machine."""
+    end the machine. One event that several CPUs tell has a `key`, and each line of it its `cpu`."""
 
     finding: str
     subject: str
@@ -38,6 +39,8 @@ class Said:
     fatal: bool = False
     device: str | None = None
     times: int = 1
+    key: str = ""
+    cpu: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,11 +59,13 @@ def _machine_check(line: re.Match[str]) -> Said:
     status = int(line["status"], 16)
     part = part_of(status)
     where = f"CPU {line['cpu']}" + (f": {part}" if part else "")
+    cpu, key = int(line["cpu"]), f"bank {line['bank']}, status {status:#x}"
     if not is_uncorrected(status):
         return Said(_CORRECTED, where, f"CPU {line['cpu']}, bank {line['bank']}: corrected")
     context = ", and the processor's state is lost" if lost_context(status) else ""
-    said = f"CPU {line['cpu']}, bank {line['bank']}, status {status:#x}: not corrected{context}"
-    return Said("machine check", where, said, fatal=True)
+    said = f"CPU {cpu}, {key}: not corrected{context}"
+    # Machine checks go to all CPUs, and each that shares the bank tells the same.
+    return Said("machine check", where, said, fatal=True, key=key, cpu=cpu)
 
 
 def _of_memory(line: re.Match[str]) -> Said:
@@ -185,7 +190,7 @@ def reported_errors(case: Case) -> Iterator[Finding]:
             match = form.pattern.match(text[label])
             said = form.made(match) if match else None
             if said is not None:
-                found.setdefault((said.finding, said.subject), []).append((int(label), said))
+                found.setdefault((said.finding, said.key or said.subject), []).append((int(label), said))
     told: dict[str, int] = {}
     for (finding, _), lines in sorted(found.items(), key=lambda each: -len(each[1])):
         told[finding] = told.get(finding, 0) + 1
@@ -198,7 +203,12 @@ def _told(case: Case, lines: list[tuple[int, Said]]) -> Finding:
     labels = tuple(label for label, _ in lines[:100])
     times = sum(said.times for _, said in lines)
     evidence = [Evidence("log", show_controls(first.says), labels)]
-    if times > 1:
+    cpus = list(dict.fromkeys(said.cpu for _, said in lines if said.cpu is not None))
+    subject = last.subject
+    if len(cpus) > 1:
+        evidence.append(Evidence("log", f"{len(cpus):,} CPUs tell it", labels))
+        subject = say_several([f"CPU {cpu}" for cpu in cpus]) + last.subject.removeprefix(f"CPU {last.cpu}")
+    elif times > 1:
         evidence.append(Evidence("log", f"{times:,} times in this log", labels))
     since = case.before_end(case.log.loc[labels[0], "timestamp"])
     final = case.before_end(case.log.loc[lines[-1][0], "timestamp"])
@@ -213,7 +223,7 @@ def _told(case: Case, lines: list[tuple[int, Said]]) -> Finding:
         against.append("Nothing shows that the end has to do with it.")
     return Finding(
         last.finding,
-        show_short(last.subject),
+        show_short(subject),
         0.97 if ended else 0.9,
         tuple(evidence),
         f"dump.log.loc[{list(labels[:20])}]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import pandas as pd
@@ -36,6 +37,10 @@ _EVENTS = {
     ),
 }
 _MOST = 3
+#: kernel/module/tracking.c, print_modules; kernel/module/main.c, module_flags.
+_LISTED = re.compile(r"([\w-]{1,64})\(([A-Z+-]{1,16})\)")
+#: No line of the kernel is longer.
+_LONGEST = 4096
 
 
 @weighing
@@ -55,12 +60,7 @@ def foreign_modules(case: Case, findings: list[Finding]) -> list[Finding]:
 def _marks(case: Case) -> dict[str, tuple[str, Evidence]]:
     """Modules that do not come with the kernel: what each is, and what shows it."""
     if not case.has_dump:
-        names = [] if case.end.report is None else case.end.report["details"].get("tainting_modules", [])
-        label = () if case.end.report is None else (int(case.log.index[int(case.end.report["offset"])]),)
-        what = "marked in the log as one that does not come with the kernel"
-        return {
-            str(name): (what, Evidence("log", f"{show_short(name)} is {what}", label)) for name in names[:100]
-        }
+        return _marks_of_log(case)
     found = {}
     table = case.modules[case.modules["taint"].fillna("") != ""]
     for label, name, taint in zip(table.index.tolist(), table["name"], table["taint"], strict=True):
@@ -71,6 +71,22 @@ def _marks(case: Case) -> dict[str, tuple[str, Evidence]]:
             what,
             Evidence("modules", f"the module {show_short(name)} is {what} (taint {taint})", (label,)),
         )
+    return found
+
+
+def _marks_of_log(case: Case) -> dict[str, tuple[str, Evidence]]:
+    """The same of "Modules linked in:", where + and - only say that a module is being loaded or removed."""
+    report, found = case.end.report, dict[str, tuple[str, Evidence]]()
+    if report is None:
+        return found
+    for label, line in case.lines(int(report["offset"]), int(report["end"])):
+        if not line.startswith("Modules linked in:"):
+            continue
+        for name, taint in _LISTED.findall(line[:_LONGEST]):
+            if not _TOLD.isdisjoint(taint):
+                what = ", ".join(words for letter, words in _FOREIGN.items() if letter in taint)
+                said = f"the module {name} is {what} ({taint})"
+                found.setdefault(name, (what, Evidence("log", said, (label,))))
     return found
 
 
@@ -103,7 +119,9 @@ def _on_the_stack(
             show_short(module),
             0.6,
             (on_it, evidence),
-            f"dump.modules[dump.modules.name == {module!r}]",
+            f"dump.modules[dump.modules.name == {module!r}]"
+            if case.has_dump
+            else f"dump.log.iloc[{place}:{int(report['end'])}]",
             module=module,
             against=("It was called, or had called, when it happened: that makes it nobody's fault.",),
         )
