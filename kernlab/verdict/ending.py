@@ -51,6 +51,12 @@ _WORDS = (
 #: arch/x86/kernel/nmi.c, unknown_nmi_error; drivers/watchdog/hpwdt.c, hpwdt_pretimeout.
 _UNKNOWN_NMI = "NMI received for unknown reason"
 _NMI = re.compile(r"NMI: Not continuing|(?:hpwdt: )?An NMI occurred")
+#: kernel/panic.c, __stack_chk_fail: one variable's end was passed, no stack is too small.
+_CANARY = re.compile(r"stack-?protector: ")
+#: Checkers report, and go on: theirs is no trap.
+_CHECKERS = ("KASAN: ", "KFENCE: ", "KMSAN: ", "UBSAN: ")
+#: A line so many seconds after a report is of a machine that went on.
+_WENT_ON = 2.0
 #: What ends a machine, as a stack shows it (kernel/{panic,crash_core,kexec_core}.c, arch/x86/kernel/dumpstack.c).
 CRASHING = frozenset({"panic", "vpanic", "nmi_panic", "__crash_kexec", "crash_kexec", "oops_end", "die"})
 #: What calls that, and what it means.
@@ -77,13 +83,15 @@ class End:
 
     `kind` is one of `kernlab.oops.forms.KINDS`, "NMI" where one was sent to stop the machine, or "stopped" where
     nothing panicked. `report` is the row of `Case.reports` that it ended with, None where the log has none; `panic` the
-    panic's line, '' where nothing panicked. `cpu` is the CPU whose stack tells it, where the log does not.
+    panic's line, '' where nothing panicked. `cpu` is the CPU whose stack tells it, where the log does not. `outlived`:
+    the log shows that the machine went on after the report, which is the last trap that it tells of.
     """
 
     kind: str
     report: pd.Series[Any] | None
     panic: str
     cpu: int | None = None
+    outlived: bool = False
 
     @property
     def asked(self) -> bool:
@@ -101,26 +109,34 @@ def end_of(case: Case) -> End:
     except KernlabError:
         # A log that cannot be read tells nothing; the stacks may.
         return _of_stacks(case)
-    panics = [_panic(case, row) for _, row in reports.iterrows()]
-    fatal = [place for place, said in enumerate(panics) if said]
-    if fatal:
-        row = reports.iloc[fatal[-1]]
-        return End(_kind(case, row, panics[fatal[-1]]), row, panics[fatal[-1]])
+    fatal = _last_panic(case, reports)
+    if fatal is not None:
+        place, panic = fatal
+        row = reports.iloc[place]
+        return End(_kind(case, row, panic), row, panic)
     # With panic_on_oops the crash kernel is started from the trap, and no panic is logged (oops_end, crash_kexec).
     died = not case.has_dump or not pd.isna(case.info["panic_cpu"])
     if len(reports) and died and _is_last(case, reports.iloc[-1]):
         row = reports.iloc[-1]
-        return End(_kind(case, row, ""), row, "")
+        return End(_kind(case, row, ""), row, "", outlived=not case.has_dump and _went_on(case, row))
     return _of_stacks(case) if case.has_dump else End("stopped", None, "")
 
 
-def _panic(case: Case, report: pd.Series[Any]) -> str:
-    """The line of the panic that followed from a report, or that it is; '' where it did not end the machine."""
-    if "panic" in report["details"]:
-        return str(report["details"]["panic"])
-    # A record may have lines of its own.
-    said = str(case.log["text"].iloc[int(report["offset"])])
-    return next((line for line in said.split("\n") if line.startswith(PANIC)), "")
+def _last_panic(case: Case, reports: pd.DataFrame) -> tuple[int, str] | None:
+    """The last report that a panic followed from, or that is one: its place, and the panic's line."""
+    texts = case.log["text"].fillna("").tolist()
+    places = zip(
+        range(len(reports) - 1, -1, -1), reports["details"][::-1], reports["offset"][::-1], strict=True
+    )
+    for place, details, offset in places:
+        if "panic" in details:
+            return place, str(details["panic"])
+        # A record may have lines of its own.
+        said = str(texts[int(offset)])
+        panic = next((line for line in said.split("\n") if line.startswith(PANIC)), "")
+        if panic:
+            return place, panic
+    return None
 
 
 def _kind(case: Case, report: pd.Series[Any], panic: str) -> str:
@@ -134,6 +150,8 @@ def _kind(case: Case, report: pd.Series[Any], panic: str) -> str:
         lines = [line for _, line in case.lines(first, int(report["end"]))]
         if "An NMI occurred" in reason or any(_UNKNOWN_NMI in line for line in lines):
             return "NMI"
+    if report["kind"] == "stack overflow" and _CANARY.match(reason):
+        return "out of bounds"
     if report["kind"] == "panic":
         return next((kind for words, kind in _WORDS if words.match(reason)), "panic")
     return str(report["kind"])
@@ -141,7 +159,23 @@ def _kind(case: Case, report: pd.Series[Any], panic: str) -> str:
 
 def _is_last(case: Case, report: pd.Series[Any]) -> bool:
     """Is it of the CPU that started the crash kernel, with nothing said after it?"""
-    return report["kind"] in TRAPS and len(case.log) - int(report["end"]) <= _BEHIND
+    if report["kind"] not in TRAPS or str(report["title"]).startswith(_CHECKERS):
+        return False
+    return len(case.log) - int(report["end"]) <= _BEHIND
+
+
+def _went_on(case: Case, report: pd.Series[Any]) -> bool:
+    """Does the log show that no panic followed from its last report?
+
+    Where a trap ends the machine, the crash kernel is started before "end trace" is printed, or the panic follows it
+    at once (arch/x86/kernel/dumpstack.c, oops_end; arch/arm64/kernel/traps.c, die).
+    """
+    lines = case.lines(int(report["offset"]), int(report["end"]))
+    if any(line.lstrip("-").startswith("[ end trace") for _, line in lines):
+        return True
+    end = case.log["timestamp"].iloc[int(report["end"]) - 1]
+    later = case.log["timestamp"].iloc[int(report["end"]) :].max()
+    return not (pd.isna(end) or pd.isna(later)) and (later - end).total_seconds() > _WENT_ON
 
 
 def _of_stacks(case: Case) -> End:

@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.verdict.ending import TRAPS
+
 if TYPE_CHECKING:
     from kernlab.verdict.case import Case
 
+#: Ends that memory which was damaged before leads to. Somebody's SysRq, or a machine without memory, is none.
+_OF_DAMAGE = TRAPS | {
+    "WARNING",
+    "use after free",
+    "out of bounds",
+    "invalid free",
+    "memory corruption",
+    "refcount",
+    "bad page",
+    "uninitialised value",
+}
 #: Settings that make a panic of a report (kernel/panic.c; mm/kfence, mm/kasan: check_panic_on_warn).
 _SET = re.compile(r"panic_on_(?:warn|taint)|KASAN|kasan\.fault|kfence")
 #: A report that ends the machine by a setting is printed in one go with the panic.
@@ -32,9 +45,13 @@ def why_it_leads(case: Case, report: pd.Series[Any]) -> str | None:
     if between is None:
         # A log without times: what stands this close together was printed in one go.
         between = 0.0 if int(end["offset"]) - int(report["end"]) <= _LINES else _SOON + 1
-    same_thread = not pd.isna(report["pid"]) and not pd.isna(end["pid"]) and report["pid"] == end["pid"]
+    # Each CPU's idle thread is number 0.
+    known = not pd.isna(report["pid"]) and not pd.isna(end["pid"])
+    same_thread = known and report["pid"] == end["pid"] != 0
     if _SET.search(case.end.panic) and between <= _AT_ONCE:
         return "the kernel is set to panic at such a report"
+    if case.end.kind not in _OF_DAMAGE:
+        return None
     if same_thread and between <= _SOON:
         return "the same thread met the end soon after it"
     module = report["module"]

@@ -62,17 +62,7 @@ def tell(verdict: pd.DataFrame) -> Story:
     rows = [row for _, row in verdict.iterrows()]
     first = rows[0]
     if first["role"] == "beside":
-        told = _nothing()
-        return Story(
-            told.title,
-            told.died,
-            (),
-            told.sure,
-            _unread(verdict),
-            tuple(map(_beside, rows[:_MOST])),
-            (*_cared_for(rows), *told.next),
-            "",
-        )
+        return _without_end(verdict, rows)
     said, known = word(first["finding"]), fields(first)
     ends = [row for row in rows[1:] if row["role"] == "end"]
     others = [row for row in rows[1:] if row["role"] == "cause" and row["confidence"] >= LIKELY]
@@ -134,9 +124,11 @@ def story(verdict: pd.DataFrame, *, width: int | None = None) -> str:
 
 def title(verdict: pd.DataFrame) -> str:
     """What a machine died of, in one line; strings of the dump in it are shown, not escaped for HTML."""
-    if not len(verdict) or verdict["role"].iloc[0] == "beside":
+    if not len(verdict):
         return "Nothing that ended this machine was found"
     first = verdict.iloc[0]
+    if first["role"] == "beside":
+        return f"No end of this machine was found, but this: {filled(word(first['finding']).title, fields(first))}"
     circles = [fields(row)["circle"] for _, row in verdict[verdict["finding"] == "deadlock"].iterrows()]
     if first["finding"] == "deadlock" and len(circles) > 1:
         return f"{len(circles):,} deadlocks: {', '.join(filter(None, circles[:3]))} wait for each other"
@@ -165,6 +157,23 @@ def _nothing() -> Story:
             "Look at the end of the log, and at who was running: dump.log.tail(40), dump.tasks[dump.tasks.on_cpu].",
         ),
         "",
+    )
+
+
+def _without_end(verdict: pd.DataFrame, rows: list[pd.Series[Any]]) -> Story:
+    """What went wrong, where nothing tells that the machine died: it may have gone on, or its last words are lost."""
+    return Story(
+        title(verdict),
+        (
+            "Nothing tells how the machine ended, or that it did: it may have gone on, or its last lines are missing.",
+            f"What went wrong before: {_beside(rows[0])}.",
+        ),
+        tuple(says(rows[0])[:_MOST_EVIDENCE]),
+        f"{how_sure(rows[0])} Whether the machine ended by it is not known.",
+        (*(show_short(str(one), 500) for one in rows[0]["against"]), *_unread(verdict)),
+        tuple(map(_beside, rows[1:_MOST])),
+        tuple(dict.fromkeys([*_steps(rows[0]), *_cared_for(rows[1:])])),
+        text(rows[0]["cell"]),
     )
 
 

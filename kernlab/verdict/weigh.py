@@ -76,6 +76,8 @@ def _is_shown(finding: Finding) -> bool:
 
 
 def _placed(case: Case, finding: Finding, stuck: float | None) -> Finding:
+    if case.end.outlived:
+        return dataclasses.replace(finding, role="beside")
     if finding.role == "end":
         return finding
     if case.end.kind in finding.explains:

@@ -6,6 +6,7 @@ import pytest
 from verdict.asked import ENDS
 from verdict.cases import found_by, verdict_of
 
+import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.rules.checkers import checked
 
@@ -165,3 +166,28 @@ def test_ubsan_says_what_was_out_of_range() -> None:
     (only,) = found_by(Case(None, log), checked)
     assert (only.finding, only.function, only.role) == ("UBSAN", "till_read", "beside")
     assert "index 12 is out of range for type 'int [8]'" in [each.says for each in only.evidence]
+
+
+@pytest.mark.parametrize(("pid", "end"), [(301, "sysrq: Trigger a crash"), (0, "")])
+def test_a_report_does_not_lead_to_what_somebody_asked_for(pid: int, end: str) -> None:
+    """A shell that loads a bad module may write to SysRq next; and each CPU has an idle thread of number 0."""
+    log = f"""\
+[   12.000000] BUG: KASAN: slab-use-after-free in shelf_read+0x1c/0x30 [shop]
+[   12.000000] Read of size 8 at addr ffff888107a8e408 by task sh/{pid}
+[   12.000000] CPU: 1 UID: 0 PID: {pid} Comm: sh Not tainted 6.12.1-amd64 #1
+[   12.000000] Call Trace:
+[   12.000000]  shelf_read+0x1c/0x30 [shop]
+[   12.000000]  vfs_read+0xf8/0x440
+[   12.000000] ==================================================================
+"""
+    if end:
+        log += f"[   14.000000] {end}\n[   14.000000] Kernel panic - not syncing: sysrq triggered crash\n"
+        log += f"[   14.000000] CPU: 1 UID: 0 PID: {pid} Comm: sh Not tainted 6.12.1-amd64 #1\n"
+    else:
+        log += "[   14.000000] kernel BUG at fs/inode.c:12!\n[   14.000000] Oops: invalid opcode: 0000 [#1] SMP\n"
+        log += f"[   14.000000] CPU: 3 UID: 0 PID: {pid} Comm: sh Not tainted 6.12.1-amd64 #1\n"
+        log += "[   14.000000] RIP: 0010:iput+0x1c/0x30\n[   14.000000] Call Trace:\n[   14.000000]  evict+0x1/0x2\n"
+        log += "[   14.000000] Kernel panic - not syncing: Fatal exception\n"
+    table = kernlab.verdict.of_log(log)
+    assert table["role"].iloc[0] == "end"
+    assert set(table.loc[table["finding"] == "use after free", "role"]) == {"beside"}

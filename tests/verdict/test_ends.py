@@ -16,6 +16,7 @@ from kernlab.verdict.finding import Finding
 from kernlab.verdict.rules.asked import sent_nmi, stopped, sysrq
 from kernlab.verdict.rules.ends import end_of_stacks, last_report
 from kernlab.verdict.rules.panics import init_died, nothing_to_start_from
+from kernlab.verdict.story import story
 
 ENDS = (last_report, end_of_stacks, sysrq, sent_nmi, stopped)
 SYSRQ = """\
@@ -352,3 +353,48 @@ def test_every_end_has_a_kind_that_is_known() -> None:
     assert pd.isna(made_case("").info["panic_cpu"])
     assert made_case("").end.asked
     assert not made_case("[    1.0] Kernel panic - not syncing: shop\n").end.asked
+
+
+_OOPS = """\
+[ 5000.000001] general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] SMP PTI
+[ 5000.000002] CPU: 5 PID: 3333 Comm: carder Not tainted 6.1.0-test #2
+[ 5000.000003] RIP: 0010:card_wool+0x55/0x200 [carder]
+[ 5000.000004] RAX: dead000000000122 RBX: ffff9d2740d18c00 RCX: dead000000000100
+[ 5000.000005] Call Trace:
+[ 5000.000006]  card_release+0x55/0x90 [carder]
+[ 5000.000007]  __fput+0xc0/0x250
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "roles"),
+    [
+        ("", {"cause", "end"}),
+        ("[ 5000.100000] device veth1 left promiscuous mode\n", {"cause", "end"}),
+        # The crash kernel starts before this is printed, a panic is said at once behind it.
+        ("[ 5000.000008] ---[ end trace 0000000000000000 ]---\n", {"beside"}),
+        ("[ 5100.000000] device veth1 left promiscuous mode\n", {"beside"}),
+        (
+            "[ 5000.000008] ---[ end trace 0000000000000000 ]---\n"
+            "[ 5000.000009] Kernel panic - not syncing: Fatal exception\n",
+            {"cause", "end"},
+        ),
+    ],
+)
+def test_a_log_alone_of_a_machine_that_went_on_tells_no_end(after: str, roles: set[str]) -> None:
+    """A trap without panic_on_oops kills one thread."""
+    table = kernlab.verdict.of_log(_OOPS + after)
+    assert set(table["role"]) == roles
+    assert set(table["finding"]) == {"general protection", "list corruption"}
+    assert table.attrs["signature"].startswith("v1:general-protection:carder:card_wool")
+    went_on = roles == {"beside"}
+    told = story(table)
+    assert ("The machine stopped because" in told) != went_on
+    assert told.startswith("No end of this machine was found, but this: ") == went_on
+
+
+def test_a_checker_that_only_reports_ends_nothing() -> None:
+    """KASAN calls an access to user memory what a trap is called, too."""
+    log = _OOPS.splitlines(keepends=True)
+    log[0] = "[ 5000.000001] BUG: KASAN: user-memory-access in card_wool+0x55/0x200 [carder]\n"
+    assert set(kernlab.verdict.of_log("".join(log))["role"]) == {"beside"}

@@ -45,7 +45,6 @@ def _log(
         (0x6B6B6B6B6B6B6B6B, "use after free"),
         (0xDEAD000000000100, "list corruption"),
         (0xDEAD000000000122, "list corruption"),
-        (0x5A5A5A5A5A5A5A5A, "uninitialised value"),
     ],
 )
 @pytest.mark.parametrize("offset", [0, 8, 0x100, -0x40])
@@ -55,6 +54,23 @@ def test_an_address_near_a_poison_tells(base: int, finding: str, offset: int) ->
     assert (first.finding, first.role, first.confidence >= 0.8) == (finding, "cause", True)
     assert (first.function, first.module, first.pid) == ("job_finish", "kernlab_mill", 172)
     assert (end.finding, end.role) == ("general protection", "end")
+
+
+@pytest.mark.parametrize(("option", "sure"), [("", False), ("slub_debug=FZPU", True), ("slab_debug", True)])
+def test_new_objects_are_poisoned_where_that_was_asked_for(option: str, sure: bool) -> None:
+    """0x5a is what testers of disks write, too: it is text."""
+    asked = f"[    0.000000] Kernel command line: root=/dev/vda1 {option} quiet\n"
+    (found,) = found_by(_log(asked + _GENERAL, address=0x5A5A5A5A5A5A5A62, register=1), poisoned)
+    assert (found.finding, found.confidence >= 0.8) == ("uninitialised value", sure)
+    assert sure or found.confidence < 0.5
+
+
+def test_a_poison_near_that_of_lists_is_not_theirs() -> None:
+    """TAIL_MAPPING is 0xdead000000000400: a page's tail, no list."""
+    (found,) = found_by(_log(address=0xDEAD000000000408, register=0xDEAD000000000400), poisoned)
+    assert found.confidence < 0.5
+    (found,) = found_by(_log(address=0xDEAD000000000408, register=0xDEAD000000000100), poisoned)
+    assert found.confidence >= 0.8
 
 
 def test_a_poison_in_a_register_alone_tells_nothing() -> None:

@@ -26,6 +26,8 @@ _STALLS = frozenset({"hung task", "soft lockup", "hard lockup", "RCU stall", "wo
 _ONE_TROUBLE = 300.0
 #: Of a report that is so near to an end of which the log tells nothing, it may be the end itself that is torn.
 _NEAR = 1.0
+#: What die() says on all architectures: "Oops: 0002 [#1] SMP". Checkers that only report do not.
+_DIED = re.compile(r" \[#\d{1,9}\]")
 #: mm/oom_kill.c, __oom_kill_process.
 _KILLED = re.compile(
     r"(?:Memory cgroup out|Out) of memory: Kill(?:ed)? process (?P<pid>\d+),? \((?P<comm>.*?)\)"
@@ -117,7 +119,8 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
 def _consequences(case: Case, report: pd.Series, label: int) -> Iterator[Evidence]:
     """What became of the thread: one that traps in the kernel is killed, and out of memory says whom it killed."""
     comm = _text(report["comm"])
-    if report["kind"] in TRAPS and comm is not None and not pd.isna(report["pid"]):
+    died = any(_DIED.search(line) for _, line in case.lines(int(report["offset"]), int(report["end"])))
+    if report["kind"] in TRAPS and died and comm is not None and not pd.isna(report["pid"]):
         said = f"{say_thread(comm, int(report['pid']))} was killed for it"
         yield Evidence("log", show_controls(said), (label,))
     if report["kind"] == "OOM":

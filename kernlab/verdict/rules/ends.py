@@ -25,6 +25,8 @@ _SEEN = frozenset({"soft lockup", "hard lockup", "RCU stall"})
 _BORROWED = {"irq": "an interrupt", "softirq": "a softirq", "nmi": "an NMI"}
 #: Ends at which whoever is named was only there when the machine ran out of something.
 _BYSTANDER = {"OOM": "memory"}
+#: Ends of which no thread and no function is to blame: the panic's words are all that is known.
+_NOBODY = frozenset({"hardware error"})
 #: What turned a report into a panic (Documentation/admin-guide: sysctl/{kernel,vm}.rst, kernel-parameters.txt).
 _SETTINGS = (
     (re.compile(r"hung_task: "), "kernel.hung_task_panic"),
@@ -53,14 +55,17 @@ def last_report(case: Case) -> Iterator[Finding]:
         evidence.append(borrowed)
     blamed = _blamed(case, report)
     # Of a panic's line alone, kind and thread are the watchdog's.
-    messenger = end.kind not in ("panic", str(report["kind"]))
+    messenger = end.kind not in ("panic", str(report["kind"])) and report["kind"] == "panic"
+    messenger = messenger or (end.kind in _NOBODY and bool(end.panic))
     bystander = _BYSTANDER.get(end.kind) or (end.panic.removeprefix(f"{PANIC}: ") if messenger else None)
     subject = _subject(report) if borrowed is None else borrowed.says.partition(" ran")[0]
     innocent = borrowed is not None or bystander is not None or pd.isna(report["pid"])
     against = [f"The report is not whole: {report['why']}."] if report["corrupted"] else []
-    alone = not case.has_dump and not end.panic
+    alone = not case.has_dump and not end.panic and not end.outlived
     if alone:
         against.append(NO_PANIC)
+    if end.outlived:
+        against.append("The machine went on after it.")
     yield Finding(
         end.kind,
         subject if bystander is None else show_controls(bystander),

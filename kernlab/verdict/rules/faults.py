@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,9 @@ class Poison:
     against: str = ""
 
 
+#: LIST_POISON1 and LIST_POISON2, as list_del() writes them; what lies further behind them may be another poison.
+_ENTRIES = frozenset({LIST_POISON, LIST_POISON + 0x22})
+_OF_A_LIST = 0x1FF
 _LIST = "what list_del() leaves in an entry that it takes off a list (LIST_POISON)"
 _POISONS = (
     Poison(
@@ -92,7 +96,7 @@ def poisoned(case: Case) -> Iterator[Finding]:
         yield Finding(
             poison.finding,
             show_short(cache) if cache else _who(report, pid),
-            _with_page_poison(case, poison) if told else min(poison.sure, 0.9),
+            min(_as_set_up(case, poison, registers, address), 0.93 if told else 0.9),
             (
                 Evidence("log", f"{', '.join(names)}: {poison.says}", (_label(case, report),)),
                 *evidence,
@@ -109,13 +113,25 @@ def poisoned(case: Case) -> Iterator[Finding]:
         )
 
 
-def _with_page_poison(case: Case, poison: Poison) -> float:
-    """How sure a poison is: pages are poisoned only where the command line asks for it (mm/page_poison.c)."""
-    if poison.value != PAGE_POISON:
-        return poison.sure
+def _as_set_up(case: Case, poison: Poison, registers: dict[str, int], address: object) -> float:
+    """How sure a poison is on this machine: what it writes only where it was told to may else be data."""
+    if poison.value == LIST_POISON and isinstance(address, int) and address - LIST_POISON > _OF_A_LIST:
+        # Other poisons lie near: of tails of pages, of timers, of mutexes.
+        return poison.sure if not _ENTRIES.isdisjoint(registers.values()) else 0.45
+    if poison.value == PAGE_POISON:
+        return 0.85 if _was_asked_for(case, r"\bpage_poison=(?:1|on|y)") else poison.sure
+    if poison.value == POISON_INUSE:
+        # "ZZZZZZZZ" is what testers of disks and memory write, too.
+        return poison.sure if _was_asked_for(case, r"\bsl[au]b_debug\b") else 0.45
+    return poison.sure
+
+
+def _was_asked_for(case: Case, option: str) -> bool:
+    """Does the kernel's command line have an option? Of a log alone, as it begins with it."""
+    if case.has_dump and not pd.isna(case.info["cmdline"]):
+        return re.search(option, str(case.info["cmdline"])) is not None
     boot = case.log["text"].iloc[:400].fillna("")
-    asked = boot.str.contains(r"command line: .*\bpage_poison=(?:1|on|y)", case=False).any()
-    return 0.85 if asked else poison.sure
+    return bool(boot.str.contains(f"command line: .*{option}", case=False).any())
 
 
 def _is_wild(value: int) -> bool:

@@ -96,7 +96,7 @@ def overwritten_canary(case: Case) -> Iterator[Finding]:
             module=_text(report["module"]),
             function=function,
             against=("A function that this one called may have written there.",),
-            explains=frozenset({"stack overflow"}),
+            explains=frozenset({case.end.kind}),
             since=case.before_end(report["timestamp"]),
         )
         return
