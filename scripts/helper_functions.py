@@ -56,6 +56,7 @@ FILES = {
     # Pages of files, timers, works, and the devices and files of whoever registers some.
     "serves": """
         mm/folio-compat.c mm/filemap.c mm/truncate.c mm/backing-dev.c mm/vmstat.c mm/swap.c mm/ioremap.c mm/highmem.c
+        fs/buffer.c kernel/trace/trace_event_perf.c
         arch/*/mm/physaddr.c arch/*/mm/ioremap.c include/linux/page-flags.h include/linux/page_ref.h
         kernel/rcu/*.c kernel/rcu/*.h kernel/time/*.c kernel/workqueue.c kernel/kthread.c kernel/smp.c
         kernel/jump_label.c kernel/notifier.c kernel/user_namespace.c kernel/trace/trace_preemptirq.c
@@ -67,8 +68,14 @@ FILES = {
 }
 #: Files that are no helpers although their folder is: tests, and work of their own.
 NONE = re.compile(r"test|/kunit/|lib/timerqueue|lib/radix-tree|mm/kasan/quarantine|memory_hotplug")
-#: What a file system hands on as its own read, write or fault (mm/filemap.c) is its work.
-OWN = re.compile(r"_*(?:generic|filemap)_")
+#: What a file system hands on as its own read, write or fault (mm/filemap.c, fs/buffer.c) is its work.
+OWN = re.compile(r"_*(?:generic_|filemap_(?:read|readahead|fault|map_pages|splice_read|page_mkwrite)$)")
+#: What cores of subsystems export to their drivers for the end of what those registered: a driver that calls it twice,
+#: too late, or with what it has freed is at fault. No file tells: a core has work of its own as well.
+UNREGISTERING = re.compile(
+    r"(?:^|_)unregister(?:_|$)|_(?:del|remove)_(?:adapter|bus|controller|dev|device|driver|host)$"
+)
+_EXPORTED = re.compile(r"^EXPORT_SYMBOL(?:_GPL|_NS|_NS_GPL)?\((\w+)", re.MULTILINE)
 #: Second definitions of a name: before the kernel runs, of other machines, in programs, where an option is off.
 ASIDE = re.compile(
     r"arch/\w+/(?:boot|purgatory|realmode|um|platform|math-emu|kvm/hyp|tools)/|arch/(?:um|mips|loongarch|alpha|arc|csky|hexagon|m68k|"
@@ -158,6 +165,17 @@ def met(trees: Iterable[Path], places: set[str]) -> set[tuple[str, str]]:
     return found
 
 
+def unregistering(trees: Iterable[Path]) -> set[str]:
+    """Functions that the trees export to drivers for what these registered."""
+    found: set[str] = set()
+    for tree in trees:
+        for path in tree.rglob("*.c"):
+            if path.relative_to(tree).parts[0] not in LEFT_OUT and not path.is_symlink():
+                names = _EXPORTED.findall(path.read_text("utf-8", "replace"))
+                found.update(name for name in names if UNREGISTERING.search(name))
+    return found
+
+
 def grouped(files: dict[str, set[str]], trees: list[Path]) -> dict[str, set[str]]:
     """Names by group: those of which at least half of the definitions are in files of helpers."""
     patterns = group_of()
@@ -208,7 +226,11 @@ def main(arguments: list[str]) -> None:
         f"# Names of functions in Linux {', '.join(map(version, trees))}, and nothing else of the sources; made by",
         "# scripts/helper_functions.py. A line is what begins several names, and how each goes on; a star is any end.",
     ]
-    for group, names in grouped(files, trees).items():
+    groups = grouped(files, trees)
+    for group, names in {
+        **groups,
+        "unregisters": unregistering(trees).difference(*groups.values()),
+    }.items():
         lines += [f"[{group}]", *written(folded(names, files))]
     OUT.write_bytes(lzma.compress("".join(f"{line}\n" for line in lines).encode("ascii"), preset=9))
     print(f"{OUT.name}: {len(lines):,} lines, {OUT.stat().st_size:,} bytes")

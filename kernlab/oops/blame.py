@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
-from kernlab.oops.frames import Frame, symbol_in
+from kernlab.oops.boilerplate import REPORTING
+from kernlab.oops.frames import Frame, frames_of, symbol_in
 from kernlab.oops.functions import Stack, is_boilerplate, normal, telling
 from kernlab.oops.report import Report
 from kernlab.oops.sections import Section, sections_of
+
+#: The program counter of x86 in no function, in the kernel's code segment.
+_NOWHERE = re.compile(r" *+[RE]?IP: (?:0010:|0060:)? *+(?:0x[0-9a-f]{1,16}|\(null\))")
 
 
 def main_stack(report: Report, sections: list[Section]) -> list[Frame]:
@@ -39,8 +43,11 @@ def _main(report: Report, sections: list[Section]) -> Section | None:
     stacks = [section for section in with_frames if section.what == "stack"]
     # Of a trap the stack with registers: another CPU that writes at once may come between.
     stacks.sort(key=lambda section: blame == "top" and not any(frame.register for frame in section.frames))
+    if blame == "head":
+        # A place that the first lines name ("at: [<…>] lock+0x1/0x2") is no stack.
+        stacks.sort(key=lambda section: not section.head)
     for section in stacks:
-        if blame == "top":
+        if blame == "top" and not _is_nowhere(report):
             # What stands above the registers of a trap is somebody else's.
             first = next((place for place, frame in enumerate(section.frames) if frame.register), 0)
             del section.frames[:first]
@@ -57,6 +64,10 @@ def blamed(report: Report, frames: list[Frame]) -> list[Frame]:
     if naming.blame == "none":
         return []
     told = telling(frames, _stack_of(report)) if frames else []
+    if report.form.blame == "top" and _is_nowhere(report):
+        # Who called through a bad pointer: a dispatcher, too, that was given one.
+        sure = [frame for frame in frames if frame.reliable and not REPORTING.match(normal(frame.name))]
+        return sure or told
     if report.form.blame == "head" or naming.blame == "head":
         head = _in_head(report, match)
         if head is not None:
@@ -80,13 +91,25 @@ def _in_head(report: Report, match: re.Match[str]) -> Frame | None:
         return _named(last.partition("last function: ")[2].strip())
     where = match.groupdict().get("where")
     if where:
-        return symbol_in(where) or _named(re.split(r"[\s/]", where.strip())[0])
+        found = symbol_in(where) or _named(re.split(r"[\s/]", where.strip())[0])
+        return None if found is not None and is_boilerplate(normal(found.name)) else found
     for line in report.lines[1:24]:
         if ", at: " in line.text or line.text.startswith((" at: ", "[<")) or "at:" in line.text:
             found = symbol_in(line.text)
             if found is not None and not is_boilerplate(normal(found.name)):
                 return found
     return None
+
+
+def _is_nowhere(report: Report) -> bool:
+    """Whether the CPU stood in no function: it jumped there."""
+    for line in report.lines[:40]:
+        if _NOWHERE.match(line.text):
+            return True
+        frame = frames_of(line.text)
+        if frame is not None and frame.register:
+            return False
+    return False
 
 
 def _named(name: str) -> Frame | None:
@@ -99,6 +122,8 @@ def _stack_of(report: Report) -> Stack:
         return "stall" if form.kind == "RCU stall" else "spin"
     if report.kind == "information leak":
         return "leak"
+    if report.kind == "memory leak":
+        return "lost"
     if form.blame == "waiting":
         return "wait"
     if report.kind == "sleeping in atomic":

@@ -49,8 +49,8 @@ REPORTING = _names(
     __lock_release* __lock_set_class lockdep_* look_up_lock_class mark_held_locks mark_lock* mark_usage
     match_held_lock* __might_fault __might_resched ___might_sleep __might_sleep __msan_* nmi nmi_*
     __no_context no_context object_err on_freelist oops_* __pabt_svc page_fault page_fault_oops __panic
-    panic print_* _printk printk rcu_dynticks_curr_cpu_in_eqs reacquire_held_locks __refcount_*
-    refcount_* register_lock_class repeat_nmi report_addr* __report_bug report_bug report_enabled
+    panic __*_panic print_* _printk printk printk_safe_* rcu_dynticks_curr_cpu_in_eqs reacquire_held_locks
+    __refcount_* refcount_* register_lock_class repeat_nmi report_addr* __report_bug report_bug report_enabled
     report_usercopy restore_bytes* retbleed_* _RNv*4core9panicking* _RNvCs*rust_begin_unwind __rust_*
     rust_begin_unwind rust_helper_BUG rust_panic* rwlock_bug __sanitizer_* save_stack* save_trace
     __schedule_bug __seqprop_* set_track* __show_regs show_regs* show_stack* show_trace* skb_over_panic
@@ -66,13 +66,16 @@ REPORTING = _names(
 
 #: What fails for whoever calls it: locks, copies, strings, counters, trees and lists (kernel/locking, lib,
 #: arch/*/lib), timers and works (kernel/time, kernel/workqueue.c, kernel/rcu), devices and their files
-#: (drivers/base, lib/kobject.c, fs/{sysfs,kernfs, proc}), pages of files (mm/{filemap,truncate}.c), and what a
-#: driver hands to USB's core (drivers/usb/core).
+#: (drivers/base, lib/kobject.c, fs/{sysfs,kernfs, proc}), pages of files (mm/{filemap,truncate}.c), what a driver
+#: hands to USB's core (drivers/usb/core) or takes back from those of networks and I2C (net/core/dev.c, drivers/i2c),
+#: and the probes that macros make of each tracepoint (include/trace/{trace_events,perf,bpf_probe}.h).
 HELPING = _names(
     """
+    *_from_user *_read_lock *_read_unlock *_to_user *_write_lock *_write_unlock
     add_timer* arch_atomic* arch_clear_bit arch_jump_label* arch_local_* arch_read_* arch_spin*
     arch_static_branch* arch_test_and_* arch_write_* __atomic* atomic64_* atomic_* __bforget
-    bit_spin_* __bitmap_* bitmap_clear* bitmap_find* bitmap_from_* bitmap_parse* bitmap_print*
+    bit_spin_* __bpf_trace_* bpf_trace_run* perf_trace_* trace_event_raw_event_* __unregister_client
+    rollback_registered* __bitmap_* bitmap_clear* bitmap_find* bitmap_from_* bitmap_parse* bitmap_print*
     bitmap_set* bitmap_to_* __brelse __call_rcu* call_rcu* call_rwsem_* cleanup_device_parent
     __clear_bit* clear_nlink clear_user* cmp_ex_* cmpxchg* __cond_resched* _cond_resched*
     cond_resched* _copy_from_* copy_from_user* __copy_in_user* copy_page_from_iter*
@@ -124,6 +127,9 @@ ALLOCATING = _names(
     unfreeze_partials* __vmalloc* vmalloc* vmap_* vunmap* warn_alloc*
     """
 )
+
+#: What is lost was given to the caller of these: by the word that a function's name ends with.
+GIVING = _names("*_alloc *_zalloc")
 
 #: A slab is asked for memory, which may sleep: mm/{slab,slub,slab_common}.c.
 SLABS = _names("__kmalloc* kmalloc* kmem_cache_* __kmem_cache_* kzalloc* slab_* __slab_* kvmalloc*")

@@ -13,6 +13,7 @@ from kernlab.oops.boilerplate import (
     COPYING,
     DISPATCHING,
     ENTERING,
+    GIVING,
     HELPING,
     REPORTING,
     SLABS,
@@ -25,8 +26,8 @@ from kernlab.oops.helpers import Group, helps
 from kernlab.oops.rust import demangled
 
 #: Whose stack it is: of a fault, of a check that reports, of a CPU that spins, of one that RCU waits for, of who
-#: waits, of who called what may sleep, of who gave memory away.
-Stack = Literal["fault", "report", "spin", "stall", "wait", "sleep", "leak"]
+#: waits, of who called what may sleep, of who gave memory away, of who asked for memory that nobody freed.
+Stack = Literal["fault", "report", "spin", "stall", "wait", "sleep", "leak", "lost"]
 
 #: Helpers that a stack is never about, by their files. Who may sleep says so: only locks and slabs do for all.
 _GROUPS: dict[Stack, tuple[Group, ...]] = {
@@ -34,11 +35,12 @@ _GROUPS: dict[Stack, tuple[Group, ...]] = {
     "sleep": ("waits",),
     "leak": ("copies",),
 }
-_ALL: tuple[Group, ...] = ("reports", "waits", "allocates", "copies", "serves")
+_ALL: tuple[Group, ...] = ("reports", "waits", "allocates", "copies", "serves", "unregisters")
 _FAMILIES_OF: dict[Stack, tuple[re.Pattern[str], ...]] = {
     "wait": (WAITING, REPORTING, ENTERING),
     "sleep": (REPORTING, ENTERING, SLABS),
     "leak": (COPYING, REPORTING, ENTERING),
+    "lost": (GIVING, REPORTING, HELPING, ALLOCATING, ENTERING),
 }
 #: Crates of Rust's own: a panic stands in them, and what every function is made of.
 _RUST = ("core::", "alloc::", "<core::", "<alloc::", "__rustc::")
@@ -99,7 +101,11 @@ def is_boilerplate(name: str, stack: Stack = "report", module: str = "") -> bool
         return True
     if name.startswith("_R") and demangled(name).startswith(_RUST):
         return True
-    return module in _SERVING and helps(name, *_GROUPS.get(stack, _ALL))
+    groups = _GROUPS.get(stack, _ALL)
+    if module in _SERVING:
+        return helps(name, *groups)
+    # What a module exports has a name of its own in all of the kernel.
+    return "unregisters" in groups and helps(name, "unregisters")
 
 
 def _is_boilerplate(frame: Frame, stack: Stack = "report") -> bool:
@@ -114,7 +120,7 @@ def enters(frame: Frame) -> bool:
 def telling(frames: Iterable[Frame], stack: Stack = "report") -> list[Frame]:
     """The frames that say what was done, the innermost first: all but boilerplate, and those that are sure.
 
-    Where all is boilerplate, what is left without what reports.
+    Where all is boilerplate, what is left without what reports; where all reports, the outermost first.
     """
     frames = list(frames)
     frames = [frame for frame in frames if not _past_its_end(frame)] or frames
@@ -131,7 +137,7 @@ def telling(frames: Iterable[Frame], stack: Stack = "report") -> list[Frame]:
     if not told and stack != "wait":
         # One helper for another: the outermost does it of its own.
         told = [frame for frame in silent if not enters(frame)][::-1]
-    return told or silent or frames
+    return told or silent or frames[::-1]
 
 
 def _past_its_end(frame: Frame) -> bool:

@@ -10,9 +10,9 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-#: What a helper is for: it reports, waits, allocates, copies (strings, trees, counters, users' memory), or serves
-#: whoever registers something (works, timers, devices, pages of files).
-Group = Literal["reports", "waits", "allocates", "copies", "serves"]
+#: What a helper is for: it reports, waits, allocates, copies (strings, trees, counters, users' memory), serves
+#: whoever registers something (works, timers, devices, pages of files), or unregisters what a driver had registered.
+Group = Literal["reports", "waits", "allocates", "copies", "serves", "unregisters"]
 
 
 def helps(name: str, *groups: Group) -> bool:

@@ -194,6 +194,8 @@ def _belongs(report: Report, form: Form) -> bool:
         return form.role == "says" or form.mark in _NAMED or mine.kind == "execute of data"
     if form.role == "says":
         return mine.mark in _NAMED or mine.mark in _FAULTS
+    if mine.mark == "BUG: memory leak":
+        return form.kind == mine.kind and form.mark != mine.mark  # the object that was lost
     if mine.kind in ("RCU stall", "hardware error"):
         return form.kind == mine.kind
     # One line of a fault after the other: "BUG: unable to handle …", "Unhandled fault: …".

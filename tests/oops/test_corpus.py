@@ -114,8 +114,10 @@ def table(number: int) -> pd.DataFrame:
 
 
 def first(log: Log, column: str) -> str:
+    """Of the first report but for errors of disks: the fuzzer causes those itself, and has no title for any."""
     found = table(log.number)
-    return str(found[column][0]) if len(found) else ""
+    found = found[found["kind"] != "I/O error"]
+    return str(found[column].iloc[0]) if len(found) else ""
 
 
 def bare(name: str) -> str:
@@ -160,7 +162,7 @@ def test_functions_to_blame():
     On the fifth that was held back fewer are: what the rules of kernlab/oops/helpers.py do for logs of their own.
     """
     logs = list(corpus())
-    assert share(functions_right(logs)) >= 0.9
-    assert share(functions_right([log for log in logs if log.held_back])) >= 0.8
+    assert share(functions_right(logs)) >= 0.945
+    assert share(functions_right([log for log in logs if log.held_back])) >= 0.88
     for fold in range(1, 5):
-        assert share(functions_right([log for log in logs if log.number % 5 == fold])) >= 0.88
+        assert share(functions_right([log for log in logs if log.number % 5 == fold])) >= 0.93

@@ -25,6 +25,13 @@ from kernlab.oops.rust import demangled
         ("device_add", "serves"),
         ("sysfs_remove_group", "serves"),
         ("mod_timer", "serves"),
+        ("mark_buffer_dirty", "serves"),
+        ("filemap_add_folio", "serves"),
+        ("perf_trace_init", "serves"),
+        ("tty_unregister_device", "unregisters"),
+        ("i2c_del_adapter", "unregisters"),
+        ("blk_mq_unregister_disk", ""),  # no driver can call it
+        ("filemap_read", ""),  # is what a file system hands on as its own
         ("ext4_writepages", ""),
         ("icmp_send", ""),  # where an option is off, a header has an empty one
         ("perf_event_mmap", ""),
@@ -32,7 +39,7 @@ from kernlab.oops.rust import demangled
     ],
 )
 def test_a_function_is_of_the_group_of_its_file(name, group):
-    groups = ("reports", "waits", "allocates", "copies", "serves")
+    groups = ("reports", "waits", "allocates", "copies", "serves", "unregisters")
     assert [each for each in groups if helps(name, each)] == ([group] if group else [])
 
 
@@ -54,11 +61,113 @@ def test_of_helpers_alone_the_outermost_is_told():
     assert telling(stack)[0].name == "queue_delayed_work_on"
 
 
+def test_of_reporting_functions_alone_the_outermost_is_told():
+    stack = [Frame("dump_stack"), Frame("check_preemption_disabled"), Frame("__dabt_svc")]
+    assert telling(stack)[0].name == "__dabt_svc"
+
+
+@pytest.mark.parametrize("core", ["", "videodev"])
+def test_a_driver_that_unregisters_is_told_and_not_who_does_it_for_all(core):
+    stack = [
+        Frame("device_del"),
+        Frame("video_unregister_device", module=core),
+        Frame("shop_exit", module="shop"),
+    ]
+    assert [frame.name for frame in telling(stack)] == ["shop_exit"]
+    assert [frame.name for frame in telling(stack, "wait")] == [
+        "device_del",
+        "video_unregister_device",
+        "shop_exit",
+    ]
+    own = [Frame("shop_unregister_counter", module="shop"), Frame("shop_exit", module="shop")]
+    assert telling(own)[0].name == "shop_unregister_counter"
+
+
+def test_probes_of_a_tracepoint_work_for_whoever_has_it():
+    stack = [
+        Frame("perf_trace_lock"),
+        Frame("trace_event_raw_event_lock"),
+        Frame("bpf_trace_run3"),
+        Frame("shop_pay"),
+    ]
+    assert [frame.name for frame in telling(stack)] == ["shop_pay"]
+
+
+NOWHERE = """\
+BUG: unable to handle {what}
+PGD 0 P4D 0
+Oops: 0010 [#1] SMP
+CPU: 1 PID: 77 Comm: b Not tainted 4.15.0+ #221
+RIP: 0010:{place}
+RSP: 0018:ffff88021fd07d10 EFLAGS: 00010006
+Call Trace:
+ <IRQ>
+ ? call_timer_fn+0x2b1/0x630
+ __run_timers+0xeef/0x1390
+ run_timer_softirq+0x45/0xb0
+ apic_timer_interrupt+0x86/0x90
+RIP: 0010:shop_total+0x163/0x260
+RSP: 0018:ffff8801aa906f20 EFLAGS: 00000297 ORIG_RAX: ffffffffffffff10
+ </IRQ>
+ shop_close+0x1/0x30
+ entry_SYSCALL_64_fastpath+0x1e/0xa0"""
+
+
+@pytest.mark.parametrize(
+    ("what", "place", "told"),
+    [
+        ("kernel paging request at ffffffffffffffff", "0xffffffffffffffff", "__run_timers"),
+        ("kernel NULL pointer dereference at           (null)", "          (null)", "__run_timers"),
+        ("kernel paging request at ffffffffffffffff", "memcpy+0x1/0x10", "run_timer_softirq"),
+    ],
+)
+def test_who_calls_through_a_bad_pointer_is_told_even_if_it_calls_for_all(what, place, told):
+    assert parse(NOWHERE.format(what=what, place=place))["function"].tolist() == [told]
+
+
+def test_a_check_that_a_lock_report_names_is_not_who_took_the_lock():
+    log = """\
+=====================================
+WARNING: bad unlock balance detected!
+5.9.0-1 #15 Not tainted
+-------------------------------------
+b/77 is trying to release lock (&mm->mmap_lock) at:
+[<ffffa00010726344>] {at}+0x154/0x1b0
+but there are no more locks to release!
+
+other info that might help us debug this:
+no locks held by b/77.
+
+stack backtrace:
+CPU: 1 PID: 77 Comm: b Not tainted 5.9.0-1 #15
+Call trace:
+ dump_stack+0x1b0/0x254
+ lock_release+0x69c/0xa68
+ __might_fault+0x170/0x1b0
+ shop_pay+0x418/0x798"""
+    tables = [parse(log.format(at=name)) for name in ("__might_fault", "shop_lock_cart")]
+    assert [table["function"].tolist() for table in tables] == [["shop_pay"], ["shop_lock_cart"]]
+    assert "__might_fault+0x170/0x1b0" in tables[0]["frames"][0]
+
+
 def test_who_gave_memory_away_is_no_helper_for_it():
     leak = (
         "BUG: KMSAN: kernel-infoleak in _copy_to_iter+0x1/0x2\n _copy_to_iter+0x1/0x2\n filemap_read+0x1/0x2"
     )
     assert parse(leak)["function"].tolist() == ["filemap_read"]
+
+
+def test_who_asked_for_memory_that_nobody_freed_is_told_and_not_who_gave_it():
+    leak = """\
+BUG: memory leak
+unreferenced object 0xffff8881112c5000 (size 1024):
+  comm "b", pid 77, jiffies 4294937296 (age 12.345s)
+  backtrace:
+    [<00000000a1b2c3d4>] __kmalloc+0x1/0x2
+    [<00000000a1b2c3d4>] shop_cart_alloc+0x1/0x2
+    [<00000000a1b2c3d4>] shop_pay+0x1/0x2"""
+    assert parse(leak)["function"].tolist() == ["shop_pay"]
+    assert telling([Frame("shop_cart_alloc"), Frame("shop_pay")])[0].name == "shop_cart_alloc"
 
 
 def test_stacks_of_a_trap_are_those_with_registers():
