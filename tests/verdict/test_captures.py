@@ -1,6 +1,7 @@
-"""The verdict on every dump whose end is known: the first row is the true cause, and nothing that is false is told.
+"""The verdict on every capture whose end is known: the first row is the true cause, and nothing that is false is told.
 
-The lab's captures lie where KERNLAB_LAB_CAPTURES says; those whose guest said what a right verdict is are tried.
+Samples and whole dumps are tried in test_verdict_table.py. The lab's captures lie where KERNLAB_LAB_CAPTURES says;
+those whose guest said what a right verdict is are tried.
 """
 
 from __future__ import annotations
@@ -9,14 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import SAMPLES, find_dump
 from support.captures import captures, dumps_in
-from support.verdict_truth import HERE, VerdictTruth, false, truth_of, truth_of_capture, wrong
+from support.verdict_truth import VerdictTruth, false, truth_of_capture, wrong
 
 import kernlab
 from kernlab.verdict.verdict import verdict
 
-KNOWN = sorted(file.stem for file in HERE.glob("*.json"))
 CAPTURES = [folder for folder in captures() if truth_of_capture(folder) is not None]
 
 
@@ -24,17 +23,6 @@ def judged(dump: Path) -> pd.DataFrame:
     """The verdict on a dump in a file."""
     with kernlab.open(dump) as opened:
         return verdict(opened.kernel)
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_the_verdict_on_a_known_dump_is_what_happened(name: str) -> None:
-    sample = dumps_in(SAMPLES / name)
-    dump = sample[0] if sample else find_dump(name).vmcore
-    assert wrong(judged(dump), truth_of(name, dump.parent)) == []
-
-
-def test_every_sample_is_known() -> None:
-    assert {sample.name for sample in SAMPLES.iterdir() if sample.is_dir()} <= set(KNOWN)
 
 
 @pytest.mark.parametrize("folder", CAPTURES or [None], ids=[folder.name for folder in CAPTURES] or ["none"])

@@ -5,8 +5,7 @@ Each way of hurting is tried on one of the samples, with damage that follows fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import cache
 from random import Random
 
@@ -17,7 +16,6 @@ from support.damaged_twins import HURTS, Frames, frames_read, hurt
 from support.seed import SEED
 from support.verdict_truth import VerdictTruth, truth_of, untrue
 
-import kernlab
 from kernlab.dump import Dump
 from kernlab.errors import KernlabError
 from kernlab.verdict.verdict import verdict
@@ -30,18 +28,17 @@ Whole = tuple[Dump, pd.DataFrame, Frames]
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Callable[[str], Whole]]:
+def whole(opened: Callable[[str], Dump]) -> Callable[[str], Whole]:
     """A sample, the verdict on it, and the frames that this took."""
-    with ExitStack() as stack:
 
-        @cache
-        def judged(name: str) -> Whole:
-            dump = stack.enter_context(kernlab.open(kernlab.sample(name)))
-            found: list[pd.DataFrame] = []
-            frames = frames_read(dump, lambda twin: found.append(verdict(twin.kernel)))
-            return dump, found[0], frames
+    @cache
+    def judged(name: str) -> Whole:
+        dump = opened(name)
+        found: list[pd.DataFrame] = []
+        frames = frames_read(dump, lambda twin: found.append(verdict(twin.kernel)))
+        return dump, found[0], frames
 
-        yield judged
+    return judged
 
 
 @pytest.mark.parametrize(("name", "how"), CASES)

@@ -45,16 +45,15 @@ def said(finding: Finding) -> str:
     return "\n".join(one.says for one in finding.evidence)
 
 
-def test_sysrq_of_a_sample() -> None:
+def test_sysrq_of_a_sample(sample: Any) -> None:
     """A story's init writes c to /proc/sysrq-trigger: it is the end, and nothing led to it."""
-    with kernlab.open(kernlab.sample("panic")) as dump:
-        case = Case(dump.kernel)
-        found = the_end(case)
-        assert (found.finding, found.pid, found.subject) == ("sysrq", 1, "init (1)")
-        assert found.confidence >= 0.95
-        row = next(one for one in found.evidence if one.table == "stacks").rows[0]
-        assert case.stacks.loc[row, "symbol"].startswith("write_sysrq_trigger+")
-        assert "child of" not in said(found)
+    case = sample("panic")
+    found = the_end(case)
+    assert (found.finding, found.pid, found.subject) == ("sysrq", 1, "init (1)")
+    assert found.confidence >= 0.95
+    row = next(one for one in found.evidence if one.table == "stacks").rows[0]
+    assert case.stacks.loc[row, "symbol"].startswith("write_sysrq_trigger+")
+    assert "child of" not in said(found)
 
 
 @pytest.mark.in_turn

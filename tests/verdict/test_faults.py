@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from verdict.asked import ENDS
 from verdict.cases import found_by, verdict_of
 
-import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.rules.checkers import checked
@@ -102,10 +103,9 @@ def test_an_interrupt_is_not_the_thread_below_it() -> None:
     assert "miller" not in one.subject
 
 
-def test_a_null_dereference_is_no_use_after_free() -> None:
+def test_a_null_dereference_is_no_use_after_free(sample: Callable[[str], Case]) -> None:
     """The bundled one."""
-    with kernlab.open(kernlab.sample("oops")) as dump:
-        assert not found_by(Case(dump.kernel), poisoned)
+    assert not found_by(sample("oops"), poisoned)
 
 
 def test_one_report_is_one_row() -> None:

@@ -473,28 +473,26 @@ def test_a_log_alone_names_the_slab_cache() -> None:
 
 
 @pytest.mark.parametrize(("name", "subject"), [("oom", "reporting (124)"), ("flight", "billing (239)")])
-def test_samples(name: str, subject: str) -> None:
-    with kernlab.open(kernlab.sample(name)) as dump:
-        case = Case(dump.kernel)
-        found = found_in(case)
-        assert found[0].subject == subject
-        assert found[0].confidence >= 0.9
-        rows = case.memory.processes.loc[list(found[0].evidence[0].rows)]
-        assert rows["pid"].tolist() == [found[0].pid]
-        shown = eval(found[0].cell, {"dump": dump})
-        assert shown["pid"].tolist() == [found[0].pid]
-        hints = {each.subject: each for each in found[1:]}
-        assert set(hints) <= {"story_session"}
-        if hints:
-            assert hints["story_session"].module == "kernlab_story"
-        alone = found_in(Case(None, (SAMPLES / name / "vmcore-dmesg.txt").read_text()))
-        assert (alone[0].finding, alone[0].pid) == (found[0].finding, found[0].pid)
+def test_samples(sample: Any, opened: Any, name: str, subject: str) -> None:
+    case = sample(name)
+    found = found_in(case)
+    assert found[0].subject == subject
+    assert found[0].confidence >= 0.9
+    rows = case.memory.processes.loc[list(found[0].evidence[0].rows)]
+    assert rows["pid"].tolist() == [found[0].pid]
+    shown = eval(found[0].cell, {"dump": opened(name)})
+    assert shown["pid"].tolist() == [found[0].pid]
+    hints = {each.subject: each for each in found[1:]}
+    assert set(hints) <= {"story_session"}
+    if hints:
+        assert hints["story_session"].module == "kernlab_story"
+    alone = found_in(Case(None, (SAMPLES / name / "vmcore-dmesg.txt").read_text()))
+    assert (alone[0].finding, alone[0].pid) == (found[0].finding, found[0].pid)
 
 
 @pytest.mark.parametrize("name", ["debian-6.1", "deadlock"])
-def test_machines_that_did_not_run_out_of_memory(name: str) -> None:
-    with kernlab.open(kernlab.sample(name)) as dump:
-        assert found_in(Case(dump.kernel)) == []
+def test_machines_that_did_not_run_out_of_memory(sample: Any, name: str) -> None:
+    assert found_in(sample(name)) == []
 
 
 def test_captures_of_leaks() -> None:

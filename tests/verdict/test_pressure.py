@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from verdict.cases import found_by, made_case, made_table
 
-import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.rules import pressure
@@ -155,11 +154,9 @@ def test_what_is_no_unmistakable_leak(case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", ["debian-6.1", "deadlock", "io"])
-def test_samples_are_well(name: str) -> None:
-    with kernlab.open(kernlab.sample(name)) as dump:
-        case = Case(dump.kernel)
-        assert found_by(case, unmistakable_leak) == []
-        assert under_pressure(case, []) == []
+def test_samples_are_well(sample: Any, name: str) -> None:
+    assert found_by(sample(name), unmistakable_leak) == []
+    assert under_pressure(sample(name), []) == []
 
 
 @pytest.mark.in_turn

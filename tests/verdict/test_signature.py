@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
@@ -11,7 +10,6 @@ from support.captures import captures, dumps_in
 from verdict.cases import made_case
 
 import kernlab
-from kernlab.oops.signature import signature as report_signature
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.signature import signature
 
@@ -95,29 +93,6 @@ def test_a_name_has_nothing_that_is_chance(subject: str, pid: int | None, name: 
 )
 def test_a_disk_is_one_of_its_kind(device: str, name: str) -> None:
     assert of_memory("stuck I/O", device, device=device) == f"v1:stuck-i-o:kernel:{name}"
-
-
-def test_an_end_that_tells_has_the_signature_of_its_report(opened_sample: Callable[[str], Any]) -> None:
-    dump = opened_sample("oops")
-    report = kernlab.oops.parse(dump.log).iloc[-1]
-    assert dump.signature == report["signature"]
-    assert report_signature(dump.signature, coarse=True) == "v1:null-dereference:kernlab_story:order_check"
-
-
-@pytest.mark.parametrize(
-    ("name", "signed"),
-    [
-        ("deadlock", "v1:deadlock:kernlab_shop:checkout_pay<refund_pay"),
-        ("hung", "v1:lock-not-released:kernlab_story:inventory_thread"),
-        ("lockup", "v1:lock-not-released:kernlab_shop:count_up<till_open_deaf<shop_write"),
-        ("oom", "v1:process-took-the-memory:kernel:reporting"),
-        ("panic", "v1:sysrq:kernel:-"),
-    ],
-)
-def test_the_cause_signs_where_the_end_only_followed(
-    opened_sample: Callable[[str], Any], name: str, signed: str
-) -> None:
-    assert opened_sample(name).signature == signed
 
 
 @pytest.mark.long

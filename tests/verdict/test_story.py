@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-import kernlab
 from kernlab.oops.forms import KINDS
 from kernlab.verdict import rules
 from kernlab.verdict.story import story, tell
@@ -24,13 +20,6 @@ from kernlab.verdict.words.word import FIELDS, filled
 _ALL = {name: f"<{name}>" for name in FIELDS}
 #: To whom to give it is always known.
 _WHOM = {"maintainer": "the maintainers of your kernel"}
-
-
-@pytest.fixture(scope="module")
-def verdict_of() -> Iterator[Callable[[str], pd.DataFrame]]:
-    """The verdict of a sample, built once."""
-    with ExitStack() as stack:
-        yield cache(lambda name: stack.enter_context(kernlab.open(kernlab.sample(name))).verdict)
 
 
 def _made(*rows: dict[str, Any], problems: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -91,38 +80,6 @@ def test_words_make_whole_sentences_whatever_is_known(finding: str) -> None:
         assert all(
             step.endswith((".", "?")) for step in (filled(one, _WHOM | known) for one in said.steps) if step
         )
-
-
-#: What a reader learns of each sample, in its order (samples/*/README.md tell what was done to the guest).
-TOLD = {
-    "io": r"crashed on purpose \(SysRq\).*asked for it.*SysRq.*High \(97%\).*Ask who did that",
-    "oom": r"Out of memory: reporting \(\d+\) holds most.*had taken most.*holds 210\.\d MiB.*not who grew",
-    "flight": r"Out of memory: billing \(\d+\) holds most.*memory could not be met.*holds 275\.\d MiB.*not who",
-    "hung": r"inventor.*inventory_thread of the module kernlab_story.*watchdog found.*inventory_lock.*stack",
-    "deadlock": r"2 deadlocks: checkout and refund, import and reprice.*32 s before.*import .*names its owner.*same",
-    "lockup": r"count_up of the module kernlab_shop.*watchdog.*till_lock.*the maintainers of the module kernlab_shop",
-    "oops": r"NULL pointer in order_check of the module kernlab_story.*billing \(1\) ran.*disassemble\('order_check'\)",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", list(TOLD))
-def test_the_story_of_a_sample_says_what_was_done_to_its_guest(
-    verdict_of: Callable[[str], pd.DataFrame], name: str
-) -> None:
-    verdict = verdict_of(name)
-    assert set(verdict["finding"]) <= set(VOCABULARY)
-    told = story(verdict)
-    assert re.search(TOLD[name], told, re.DOTALL), told
-    assert verdict["cell"].iloc[0] in told
-    for row in verdict["evidence"].iloc[0][:3]:
-        assert row["says"] in told
-
-
-def test_lines_are_as_wide_as_asked_and_lose_no_word(verdict_of: Callable[[str], pd.DataFrame]) -> None:
-    verdict = verdict_of("deadlock")
-    narrow = story(verdict, width=60)
-    assert max(map(len, narrow.splitlines())) <= 60
-    assert narrow.split() == story(verdict).split()
 
 
 def test_how_sure_it_is_changes_what_is_said() -> None:
