@@ -2,7 +2,7 @@
 saying so.
 
 The dumps lie in ../shared/dumps beside the checkout, or in the folder that KERNLAB_TEST_DUMPS names;
-debian-6.1 is also bundled in samples/. The whole server's lies beside that folder, in server/debian-13, as
+those of samples/ are there by their names, too. The whole server's lies beside that folder, in server/debian-13, as
 support sends one: compressed. It costs 3 s and 300 MB of the disk cache: keep its tests in few files.
 """
 
@@ -28,7 +28,7 @@ DUMPS = Path(os.environ.get("KERNLAB_TEST_DUMPS", ROOT.parent / "shared" / "dump
 SERVERS = DUMPS.parent / "server"
 SAMPLES = ROOT / "samples"
 #: What a dump may be called in its folder.
-VMCORES = ("vmcore", "vmcore.zst")
+VMCORES = ("vmcore", "vmcore.xz", "vmcore.zst")
 #: A dump's name, where it is not its folder's.
 FOLDERS = {"server": SERVERS / "debian-13"}
 
