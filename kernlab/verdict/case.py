@@ -43,6 +43,7 @@ from kernlab.tables.system.info import info
 from kernlab.tables.system.log import log
 from kernlab.tables.system.modules import modules
 from kernlab.util import losses
+from kernlab.verdict.boots import one_boot
 from kernlab.verdict.chains import Chains
 from kernlab.verdict.ending import TRAPS as TRAPS
 from kernlab.verdict.ending import End as End
@@ -74,7 +75,7 @@ class Case:
     def __init__(self, kernel: Kernel | None, text: str = ""):
         self._kernel = kernel
         # What a file ends with is no line of its own.
-        self._text = text.removesuffix("\n")
+        self._text = one_boot(text.removesuffix("\n"))
 
     @property
     def has_dump(self) -> bool:

@@ -47,7 +47,10 @@ _WORDS = (
     (re.compile(r"RCU Stall"), "RCU stall"),
     (re.compile(r"[Ww]orkqueue: "), "workqueue stall"),
     (re.compile(r"sysrq triggered crash"), "sysrq"),
+    (re.compile(r"Timeout: Not all CPUs entered broadcast exception handler"), "hardware error"),
 )
+#: mm/oom_kill.c, out_of_memory; others that were given no memory say so, too.
+_OOM = re.compile(r"[Oo]ut of memory|System is deadlocked on memory")
 #: arch/x86/kernel/nmi.c, unknown_nmi_error; drivers/watchdog/hpwdt.c, hpwdt_pretimeout.
 _UNKNOWN_NMI = "NMI received for unknown reason"
 _NMI = re.compile(r"NMI: Not continuing|(?:hpwdt: )?An NMI occurred")
@@ -152,9 +155,16 @@ def _kind(case: Case, report: pd.Series[Any], panic: str) -> str:
             return "NMI"
     if report["kind"] == "stack overflow" and _CANARY.match(reason):
         return "out of bounds"
+    if report["kind"] == "OOM" and _says_panic(case, report) and not _OOM.match(reason):
+        return "panic"
     if report["kind"] == "panic":
         return next((kind for words, kind in _WORDS if words.match(reason)), "panic")
     return str(report["kind"])
+
+
+def _says_panic(case: Case, report: pd.Series[Any]) -> bool:
+    """Is the panic's line all that the report is?"""
+    return PANIC in str(case.log["text"].iloc[int(report["offset"])])
 
 
 def _is_last(case: Case, report: pd.Series[Any]) -> bool:

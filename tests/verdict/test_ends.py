@@ -397,3 +397,31 @@ def test_a_checker_that_only_reports_ends_nothing() -> None:
     log = _OOPS.splitlines(keepends=True)
     log[0] = "[ 5000.000001] BUG: KASAN: user-memory-access in card_wool+0x55/0x200 [carder]\n"
     assert set(kernlab.verdict.of_log("".join(log))["role"]) == {"beside"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "finding", "subject"),
+    [
+        ("audit: out of memory in audit_log_start", "panic", "sshd (55)"),
+        ("Out of memory and no killable processes...", "OOM", "memory"),
+        ("Fatal local machine check", "hardware error", "Fatal local machine check"),
+        (
+            "Timeout: Not all CPUs entered broadcast exception handler",
+            "hardware error",
+            "Timeout: Not all CPUs entered broadcast exception handler",
+        ),
+    ],
+)
+def test_what_a_panic_alone_says(reason: str, finding: str, subject: str) -> None:
+    """Who ran when the hardware spoke has no part in it, and not all that got no memory is the end of memory."""
+    log = (
+        f"[ 9000.000000] Kernel panic - not syncing: {reason}\n"
+        "[ 9000.000003] CPU: 0 PID: 55 Comm: sshd Not tainted 6.1.0-test #1\n"
+        "[ 9000.000004] Call Trace:\n"
+        "[ 9000.000005]  panic+0x102/0x2d4\n"
+        "[ 9000.000006]  audit_panic+0x10/0x20\n"
+    )
+    table = kernlab.verdict.of_log(log)
+    end = table[table["role"] == "end"].iloc[0]
+    assert (end["finding"], end["subject"]) == (finding, subject)
+    assert pd.isna(end["pid"]) == (finding != "panic")

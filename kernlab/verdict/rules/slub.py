@@ -119,9 +119,9 @@ def freed_twice(case: Case) -> Iterator[Finding]:
     frees, kfrees = bool(FREES.match(normal(at.name))), bool(KFREES.match(normal(at.name)))
     if not frees and not kfrees:
         return
-    evidence = [
-        Evidence("log", f"SLUB found it in {at.name}: what it was to free was the first free object", (line,))
-    ]
+    # kfree() has BUG() for a pointer that is no slab's, too (before 5.17).
+    what = "was the first free object" if frees else "was no object that is in use"
+    evidence = [Evidence("log", f"SLUB found it in {at.name}: what it was to free {what}", (line,))]
     freed = _free_object(case, report)
     subject, cell = "a slab object", f"dump.log.loc[{line}:]"
     if freed is not None:
@@ -130,7 +130,6 @@ def freed_twice(case: Case) -> Iterator[Finding]:
         said = f"the object of {subject} at {address:#x} was free already"
         evidence.append(Evidence("owner", show_controls(said)))
     told = _who(case, report, True)
-    # kfree() has BUG() for a pointer that is no slab's, too (before 5.17).
     sure = freed is not None or frees
     yield Finding(
         "double free" if sure else "invalid free",

@@ -1,0 +1,81 @@
+"""The text of a log in, the same with one boot of the machine in it out: a console's log goes over several."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from kernlab.oops.lines import split
+from kernlab.util import losses
+from kernlab.verdict.ending import PANIC
+
+#: init/main.c, start_kernel: the first line that all architectures log, and nobody else does.
+_BEGINS = "Linux version "
+_FIRST = re.compile(r"Linux version \d{1,3}\.\d{1,4}\S{0,100} \(")
+#: Lines that come before it.
+_ABOVE = re.compile(r"Booting Linux on physical CPU|microcode: |Booting the kernel|-- (?:Boot|Reboot)\b")
+#: What only a kernel that saves a dump is given (Documentation/admin-guide/kdump/kdump.rst).
+_CRASH_KERNEL = re.compile(r"[Cc]ommand line: [^\n]{0,4000}?\belfcorehdr=\S")
+
+
+class Boot(NamedTuple):
+    """One boot: the places of its first line and behind its last one, whether it panicked, and whether it was to save
+    the dump of the one before."""
+
+    first: int
+    end: int
+    panicked: bool
+    saves: bool
+
+
+def one_boot(text: str) -> str:
+    """The boot of a log that died: of those that panicked the last, but not a crash kernel's where another did.
+
+    The lines of the others are empty, so that each line keeps its number. Where none panicked, or there is one boot
+    only, it is the whole text; that lines were not looked at is told as lost.
+    """
+    if _BEGINS not in text or PANIC not in text:
+        return text
+    lines = text.split("\n")
+    boots = _boots(lines)
+    died = [boot for boot in boots if boot.panicked and not boot.saves] or [
+        boot for boot in boots if boot.panicked
+    ]
+    if len(boots) < 2 or not died:
+        return text
+    one = died[-1]
+    losses.lost(
+        f"the log is of {len(boots)} boots: only that of lines {one.first + 1:,} to {one.end:,}, which panicked, was "
+        "looked at"
+    )
+    kept = ["" if not one.first <= place < one.end else line for place, line in enumerate(lines)]
+    return "\n".join(kept)
+
+
+def _boots(lines: list[str]) -> list[Boot]:
+    """All boots, in order; what comes before the first one that begins here is of one, too."""
+    begins = [place for place, line in enumerate(lines) if _BEGINS in line and _FIRST.match(split(line)[0])]
+    firsts = [_from(lines, place) for place in begins]
+    if firsts and any(PANIC in line for line in lines[: firsts[0]]):
+        firsts.insert(0, 0)
+    elif firsts:
+        # What a loader wrote, or the end of a boot of which no more is known.
+        firsts[0] = 0
+    ends = [*firsts[1:], len(lines)]
+    return [_boot(lines, first, end) for first, end in zip(firsts, ends, strict=True)]
+
+
+def _from(lines: list[str], place: int) -> int:
+    """Where a boot begins: a few lines may stand above its first own one."""
+    while place > 0 and _ABOVE.match(split(lines[place - 1])[0]):
+        place -= 1
+    return place
+
+
+def _boot(lines: list[str], first: int, end: int) -> Boot:
+    panicked = any(PANIC in line for line in lines[first:end])
+    # The command line stands among the first lines.
+    saves = any(
+        _CRASH_KERNEL.search(line) for line in lines[first : min(first + 100, end)] if "ommand line: " in line
+    )
+    return Boot(first, end, panicked, saves)
