@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from kernlab.verdict.case import Case
-from kernlab.verdict.chains import functions
+from kernlab.verdict.chains import functions, reported_hung
 
 # fs/nfs and net/sunrpc/clnt.c (rpc_check_timeout, call_decode); fs/smb/client/connect.c (server_unresponsive).
 _SILENT = re.compile(
@@ -16,8 +16,6 @@ _BACK = re.compile(r"(?:nfs|lockd): server (?P<server>\S{1,255}) OK")
 _SMB = re.compile(r"CIFS:(?: VFS:)? \\\\(?P<server>\S{1,255}) has not responded in \d{1,6} seconds")
 #: Functions on the stacks of those who wait for a file server.
 _REMOTE = ("rpc_wait_bit", "nfs_", "nfs4_", "nfs3_", "cifs_", "smb2_", "wait_for_response")
-#: Threads that are looked at, at most.
-_LOOKED_AT = 200
 
 
 class Silent(NamedTuple):
@@ -48,14 +46,16 @@ def silent_by_log(case: Case) -> list[Silent]:
 
 
 def hung_by_server(case: Case) -> list[int]:
-    """Threads that have long slept for a remote call (net/sunrpc, rpc_wait_bit_killable; fs/smb, wait_for_response)."""
+    """Threads that have long slept for a remote call (net/sunrpc, rpc_wait_bit_killable; fs/smb, wait_for_response),
+    those that the kernel itself called hung first."""
     if not case.has_dump:
         return []
     asleep = case.waits[case.waits["state"] == "D"]
     long = asleep[asleep["since"].dt.total_seconds() >= case.hung_after]
-    rows = long.sort_values("since", ascending=False)["pid"].dropna().head(_LOOKED_AT)
-    names = {int(pid): functions(case.stack_of(int(pid))) for pid in rows}
-    return [pid for pid, stack in names.items() if any(name.startswith(_REMOTE) for name in stack)]
+    remote = case.stacks["symbol"].fillna("").str.startswith(_REMOTE)
+    pids = long.loc[long["pid"].isin(case.stacks.loc[remote, "pid"]), "pid"].dropna().astype(int).tolist()
+    named = reported_hung(case)
+    return sorted(pids, key=lambda pid: pid not in named)
 
 
 def waits_for_server(case: Case, pid: int) -> bool:

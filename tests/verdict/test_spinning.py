@@ -292,3 +292,30 @@ def test_a_handler_of_interrupts_that_spins() -> None:
     case = made_case(STALL, stacks=[*nmi, *stacks, *beneath])
     first = verdict_of(case, *RULES)[0]
     assert (first.subject, first.pid, first.function) == ("an interrupt on CPU 1", None, "handle_mill")
+
+
+SPINS = {"pid": 77, "comm": "mill", "state": "R", "type": "spinlock", "object": LOCK, "note": ""}
+ASKER = frames(77, "mill", 1, "smp_call_function_many_cond+0x12/0x30", "on_each_cpu_cond_mask+0x10/0x30")
+
+
+@pytest.mark.parametrize(
+    ("waits", "stack", "why"),
+    [
+        ([SPINS], frames(77, "mill", 1, *SPIN), "It spins for a lock"),
+        ([], ASKER, "It waits until other CPUs answer"),
+    ],
+)
+def test_a_victim_that_a_watchdog_came_upon_is_a_hint(
+    waits: list[dict[str, object]], stack: list[dict[str, object]], why: str
+) -> None:
+    """A CPU that cannot go on for somebody else's sake is accused by no rule of RCU's, nor of its own watchdog's."""
+    for case, rule in (
+        (made_case(STALL, waits=waits, stacks=stack), rcu_waits_for),
+        (made_case(HUNG, waits=[WAITER, *waits], grace_periods=[PERIOD], stacks=stack), kept_grace_period),
+    ):
+        (found,) = found_by(case, rule)
+        assert found.confidence < 0.5
+        assert why in found.against[-1]
+    late = {"cpu": 1, "since_touch": "30s", "threshold": "20s", "soft_lockup": True}
+    found = found_by(made_case(watchdogs=[late], waits=waits, stacks=stack), silent_cpus)
+    assert all(each.confidence < 0.5 for each in found)

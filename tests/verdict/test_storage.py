@@ -364,3 +364,23 @@ def test_what_a_drive_need_not_do_is_no_failure(line: str) -> None:
         "[    9.5] critical medium error, dev sda, sector 8 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2\n"
     )
     assert found_by(made_case(real + log), failed_requests)[0].confidence == 0.9
+
+
+def test_of_many_that_wait_for_many_servers_the_reported_ones_are_told() -> None:
+    """A thousand wait, of which the kernel called one hung: it is among the evidence. Which server it waits for is not
+    known where several are silent, and that is said."""
+    pids = [*range(100, 1099), 12]
+    waits = [sleeper(pid, 300, "bit") for pid in pids]
+    stack = [{"pid": pid, "frame": 0, "symbol": "rpc_wait_bit_killable+0x1/0x2", "kind": "task", "reliable": True}
+             for pid in pids]  # fmt: skip
+    found = verdict_of(made_case(SERVER + NFS, waits=waits, stacks=stack), silent_servers, *DISKS)
+    assert [(each.finding, each.role, each.confidence) for each in found] == [
+        ("file server silent", "cause", 0.95), ("hung task", "end", 0.9),
+    ]  # fmt: skip
+    assert len(found[0].evidence[1].rows) == 100
+    assert found[0].evidence[1].rows[-1] == len(pids) - 1
+    assert found[0].evidence[1].says == "1,000 threads wait for an answer"
+    two = SERVER + SERVER.replace("files1", "files2") + NFS
+    for each in found_by(made_case(two, waits=waits, stacks=stack), silent_servers):
+        assert each.confidence < 0.8
+        assert each.against == ("2 servers are silent: who waits for which is not known.",)

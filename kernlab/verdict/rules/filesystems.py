@@ -135,26 +135,31 @@ def frozen_file_systems(case: Case) -> Iterator[Finding]:
 @rule
 def silent_servers(case: Case) -> Iterator[Finding]:
     """A file server of which the log says that it does not respond, and not that it did again, is silent."""
-    for each in silent_by_log(case)[:_MOST]:
-        hung = hung_by_server(case)
+    silent = silent_by_log(case)
+    hung = hung_by_server(case) if silent else []
+    for each in silent[:_MOST]:
         evidence = [Evidence("log", show_short(each.line, 200), (each.label,))]
         if hung:
-            rows = case.waits[case.waits["pid"].isin(hung)]
-            said = f"{say_rows(rows)} {'waits' if len(rows) == 1 else 'wait'} for an answer"
+            rows = case.waits[case.waits["pid"].isin(hung[:100])]
+            many = f"{len(hung):,} threads" if len(hung) > len(rows) else say_rows(rows)
+            said = f"{many} {'waits' if len(hung) == 1 else 'wait'} for an answer"
             more = case.chains.behind(hung) - set(hung)
             if more:
-                said += f", and {len(more):,} more wait for {'that one' if len(rows) == 1 else 'these'}"
+                said += f", and {len(more):,} more wait for {'that one' if len(hung) == 1 else 'these'}"
             evidence.append(Evidence("waits", show_controls(said), rows_of(rows, list(rows.index))))
         # A mount that gives up says so, and never that the server is back.
         doubtful = not hung and not each.would_tell
+        against = ["The log does not say whether it has answered since."] if doubtful else []
+        if hung and len(silent) > 1:
+            against.append(f"{len(silent):,} servers are silent: who waits for which is not known.")
         yield Finding(
             "file server silent",
             show_short(each.server),
-            0.95 if hung else 0.45 if doubtful else 0.8,
+            0.45 if doubtful else 0.8 if not hung else 0.95 if len(silent) == 1 else 0.7,
             tuple(evidence),
             f"dump.log.loc[{each.label}:{each.label}]",
             device=each.server,
-            against=("The log does not say whether it has answered since.",) if doubtful else (),
+            against=tuple(against),
             explains=frozenset({"hung task"}) if hung else frozenset(),
             since=case.before_end(case.log.loc[each.label, "timestamp"]),
         )

@@ -14,7 +14,7 @@ from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.chains import LOCKUPS, SPINNING, functions, say_rows, seconds
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
-from kernlab.verdict.rules.spinning import borrowed, interrupted
+from kernlab.verdict.rules.spinning import ASKING, HINT, borrowed, interrupted, victim
 
 #: Readers and CPUs that are told at most.
 _MOST = 3
@@ -62,16 +62,18 @@ def kept_grace_period(case: Case) -> Iterator[Finding]:
             if reader.where.function:
                 said = f"it is in {show_controls(reader.where.function)}"
                 evidence.append(Evidence("stacks", said, rows_of(reader.rows, list(reader.rows.index))))
+            why = victim(case, reader.rows)
+            sure = HINT if why else 0.9 if reader.where.function else 0.6
             yield Finding(
                 "RCU stall",
                 reader.name,
-                (0.9 if reader.where.function else 0.6) * (0.5 if against else 1.0),
+                sure * (0.5 if against else 1.0),
                 tuple(evidence),
                 f"dump.stacks.loc[{[int(row) for row in reader.rows.index[:30]]}]",
                 pid=reader.pid,
                 module=reader.where.module,
                 function=reader.where.function,
-                against=against,
+                against=(*against, *([why] if why else [])),
                 explains=frozenset({"hung task"}) if hung else frozenset(),
                 since=waited,
             )
@@ -94,16 +96,17 @@ def silent_cpus(case: Case) -> Iterator[Finding]:
         if reader.where.function:
             said = f"{reader.name} is in {show_controls(reader.where.function)}"
             evidence.append(Evidence("stacks", said, rows_of(reader.rows, list(reader.rows.index))))
+        why = victim(case, reader.rows)
         yield Finding(
             "soft lockup",
             reader.name,
-            0.85 if reader.where.function else 0.6,
+            HINT if why else 0.85 if reader.where.function else 0.6,
             tuple(evidence),
             f"dump.stacks[dump.stacks.cpu == {cpu}]",
             pid=reader.pid,
             module=reader.where.module,
             function=reader.where.function,
-            against=("The kernel's own watchdog did not end the machine for it.",),
+            against=("The kernel's own watchdog did not end the machine for it.", *([why] if why else [])),
             since=since,
         )
 
@@ -149,19 +152,8 @@ def deaf_cpus(case: Case) -> Iterator[Finding]:
         )
 
 
-#: Functions in which a CPU waits until others have answered (kernel/smp.c, csd_lock_wait and its callers;
-#: kernel/stop_machine.c).
-_ASKING = (
-    "smp_call_function",
-    "csd_lock_wait",
-    "multi_cpu_stop",
-    "on_each_cpu_cond_mask",
-    "text_poke_bp_batch",
-)
-
-
 def _asks(case: Case, cpu: int) -> bool:
-    return any(name.startswith(_ASKING) for name in functions(interrupted(case, cpu)))
+    return any(name.startswith(ASKING) for name in functions(interrupted(case, cpu)))
 
 
 def _cpu(case: Case, cpu: int) -> Reader | None:

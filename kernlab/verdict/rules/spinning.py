@@ -11,7 +11,7 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.verdict.case import Case
-from kernlab.verdict.chains import LOCKUPS, SPINNING, beneath, lock_name, say_lock, say_rows
+from kernlab.verdict.chains import LOCKUPS, SPINNING, beneath, functions, lock_name, say_lock, say_rows
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 
@@ -29,6 +29,17 @@ _STARVED = re.compile(
 )
 #: Lines of a report that can name whom RCU waits for.
 _HEAD = 64
+#: Functions in which a CPU waits until others have answered (kernel/smp.c, csd_lock_wait and its callers;
+#: kernel/stop_machine.c).
+ASKING = (
+    "smp_call_function",
+    "csd_lock_wait",
+    "multi_cpu_stop",
+    "on_each_cpu_cond_mask",
+    "text_poke_bp_batch",
+)
+#: A victim is told as a hint.
+HINT = 0.45
 #: What runs on top of threads that have no part in it.
 _BORROWED = {"softirq": "a softirq", "irq": "an interrupt", "nmi": "an NMI"}
 
@@ -50,6 +61,17 @@ def borrowed(rows: pd.DataFrame, cpu: int) -> str | None:
     """What runs on a CPU on top of a thread that has no part in it: `a softirq on CPU 1`; None where a thread does."""
     kind = str(rows["kind"].iloc[0])
     return f"{_BORROWED[kind]} on CPU {cpu}" if kind in _BORROWED else None
+
+
+def victim(case: Case, rows: pd.DataFrame) -> str | None:
+    """Why who runs on a CPU does not go on for somebody else's sake: it spins for a lock, or asks other CPUs; None
+    where neither shows."""
+    waits = case.waits
+    if ((waits["pid"] == rows["pid"].iloc[0]) & waits["type"].isin(SPINNING)).any():
+        return "It spins for a lock: who has that is why."
+    if any(name.startswith(ASKING) for name in functions(rows)):
+        return "It waits until other CPUs answer: one that does not is why."
+    return None
 
 
 def stalled(case: Case) -> Named:
@@ -107,15 +129,17 @@ def _on_cpu(case: Case, cpu: int, label: int) -> Iterator[Finding]:
     who = lent or show_controls(say_thread(str(rows["comm"].iloc[0]), pid))
     where = case.blamed(rows, "fault")
     shown = f"{who} is in {show_controls(where.function or 'a function of no name')}"
+    why = victim(case, rows)
     yield Finding(
         "RCU stall",
         who,
-        0.9 if where.function else 0.6,
+        HINT if why else 0.9 if where.function else 0.6,
         (said, Evidence("stacks", shown, rows_of(rows, list(rows.index)))),
         f"dump.stacks[dump.stacks.cpu == {cpu}]",
         pid=None if lent else pid,
         module=where.module,
         function=where.function,
+        against=(why,) if why else (),
         explains=frozenset({"RCU stall"}),
     )
 

@@ -16,6 +16,8 @@ from kernlab.verdict.rules.spinning import interrupted
 
 #: A cause that is less sure than this takes nobody's blame away.
 _LIKELY = 0.6
+#: So many rows of evidence may not be all.
+_CUT = 100
 #: Ends in which a watchdog names whom it came upon.
 _NOTICED = frozenset({"hung task", "soft lockup", "hard lockup", "RCU stall", "workqueue stall"})
 
@@ -39,14 +41,17 @@ def _noticed(case: Case, end: Finding, causes: list[Finding]) -> Finding:
     others = [each for each in causes if each.pid is None or each.pid != end.pid]
     if not others or len(others) < len(causes):
         return end
+    # A panic's line alone names nobody.
+    known = end.pid is not None or case.end_cpu is not None
     said = f"noticed at {end.subject}, which is not the cause"
+    noticed = (Evidence("log", said, end.evidence[0].rows),) if known else ()
     return dataclasses.replace(
         end,
         subject=_many(case),
         pid=None,
         module=None,
         function=None,
-        evidence=(*end.evidence, Evidence("log", said, end.evidence[0].rows)),
+        evidence=(*end.evidence, *noticed),
     )
 
 
@@ -100,7 +105,9 @@ def _only(case: Case, finding: Finding) -> Finding:
         return finding
     named = reported_hung(case)
     touched = _touched(case, finding)
-    if not named or not touched or named & touched or _silenced(case):
+    # Evidence has only the first of many.
+    cut = any(one.table == "waits" and len(one.rows) >= _CUT for one in finding.evidence)
+    if not named or not touched or named & touched or cut or _silenced(case):
         return finding
     why = "None of the threads that were reported as hung waits for it."
     return dataclasses.replace(finding.doubted(why, 0.6), explains=finding.explains - {"hung task"})
