@@ -124,6 +124,8 @@ def _stack_of(report: Report) -> Stack:
         return "leak"
     if report.kind == "memory leak":
         return "lost"
+    if report.kind == "lock bug":
+        return "lock"
     if form.blame == "waiting":
         return "wait"
     if report.kind == "sleeping in atomic":

@@ -26,14 +26,17 @@ from kernlab.oops.helpers import Group, helps
 from kernlab.oops.rust import demangled
 
 #: Whose stack it is: of a fault, of a check that reports, of a CPU that spins, of one that RCU waits for, of who
-#: waits, of who called what may sleep, of who gave memory away, of who asked for memory that nobody freed.
-Stack = Literal["fault", "report", "spin", "stall", "wait", "sleep", "leak", "lost"]
+#: waits, of who called what may sleep, of who gave memory away, of who asked for memory that nobody freed,
+#: of who takes a lock.
+Stack = Literal["fault", "report", "spin", "stall", "wait", "sleep", "leak", "lost", "lock"]
 
-#: Helpers that a stack is never about, by their files. Who may sleep says so: only locks and slabs do for all.
+#: Helpers that a stack is never about, by their files. Who may sleep says so: only locks and slabs do for all. An
+#: allocator has locks of its own.
 _GROUPS: dict[Stack, tuple[Group, ...]] = {
     "wait": ("waits",),
     "sleep": ("waits",),
     "leak": ("copies",),
+    "lock": ("reports", "waits", "copies", "serves", "unregisters"),
 }
 _ALL: tuple[Group, ...] = ("reports", "waits", "allocates", "copies", "serves", "unregisters")
 _FAMILIES_OF: dict[Stack, tuple[re.Pattern[str], ...]] = {

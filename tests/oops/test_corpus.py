@@ -162,7 +162,7 @@ def test_functions_to_blame():
     On the fifth that was held back fewer are: what the rules of kernlab/oops/helpers.py do for logs of their own.
     """
     logs = list(corpus())
-    assert share(functions_right(logs)) >= 0.945
+    assert share(functions_right(logs)) >= 0.95
     assert share(functions_right([log for log in logs if log.held_back])) >= 0.88
     for fold in range(1, 5):
-        assert share(functions_right([log for log in logs if log.number % 5 == fold])) >= 0.93
+        assert share(functions_right([log for log in logs if log.number % 5 == fold])) >= 0.94

@@ -125,6 +125,37 @@ def test_who_calls_through_a_bad_pointer_is_told_even_if_it_calls_for_all(what, 
     assert parse(NOWHERE.format(what=what, place=place))["function"].tolist() == [told]
 
 
+def test_an_allocator_that_takes_a_lock_of_its_own_is_told_but_not_what_all_ask_for_memory():
+    stack = [
+        Frame("lock_acquire"),
+        Frame("_raw_spin_lock"),
+        Frame("deactivate_slab"),
+        Frame("kmem_cache_alloc"),
+    ]
+    assert [frame.name for frame in telling([*stack, Frame("shop_pay")], "lock")] == [
+        "deactivate_slab",
+        "shop_pay",
+    ]
+    assert [frame.name for frame in telling([*stack, Frame("shop_pay")])] == ["shop_pay"]
+    log = """\
+================================
+WARNING: inconsistent lock state
+5.9.0-1 #15 Not tainted
+--------------------------------
+inconsistent {IN-SOFTIRQ-W} -> {SOFTIRQ-ON-W} usage.
+
+stack backtrace:
+CPU: 1 PID: 77 Comm: b Not tainted 5.9.0-1 #15
+Call Trace:
+ dump_stack+0x1b0/0x254
+ print_usage_bug+0x1/0x2
+ lock_acquire+0x69c/0xa68
+ fs_reclaim_acquire+0x170/0x1b0
+ kmem_cache_alloc_node+0x1/0x2
+ shop_pay+0x418/0x798"""
+    assert parse(log)["function"].tolist() == ["fs_reclaim_acquire"]
+
+
 def test_a_check_that_a_lock_report_names_is_not_who_took_the_lock():
     log = """\
 =====================================
