@@ -375,7 +375,7 @@ def test_of_many_that_wait_for_many_servers_the_reported_ones_are_told() -> None
              for pid in pids]  # fmt: skip
     found = verdict_of(made_case(SERVER + NFS, waits=waits, stacks=stack), silent_servers, *DISKS)
     assert [(each.finding, each.role, each.confidence) for each in found] == [
-        ("file server silent", "cause", 0.95), ("hung task", "end", 0.9),
+        ("file server silent", "cause", 0.95), ("hung task", "end", 0.97),
     ]  # fmt: skip
     assert len(found[0].evidence[1].rows) == 100
     assert found[0].evidence[1].rows[-1] == len(pids) - 1
