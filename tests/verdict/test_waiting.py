@@ -214,6 +214,25 @@ def test_a_work_without_an_end() -> None:
     assert not any("miller" in each.subject for each in found)
 
 
+def test_a_work_that_waits_for_a_device_for_half_a_minute_is_nothing() -> None:
+    """As long as drivers grant one, or until a timer wakes it: the next work of its queue only has to wait."""
+    worker = {
+        "pid": 10,
+        "comm": "kworker/u8:0",
+        "state": "D",
+        "type": "completion",
+        "name": "probe",
+        "since": "45s",
+    }
+    works = [work("running", pid=10), work("inactive")]
+    tasks = [{"pid": 10, "comm": "kworker/u8:0"}]
+    assert not found_by(made_case(waits=[worker], works=works, tasks=tasks), stalled_pools)
+    timed = worker | {"since": "400s", "left": "9s"}
+    assert not found_by(made_case(waits=[timed], works=works, tasks=tasks), stalled_pools)
+    long = worker | {"since": "400s"}
+    assert found_by(made_case(waits=[long], works=works, tasks=tasks), stalled_pools)
+
+
 def test_a_pool_whose_cpu_another_thread_keeps() -> None:
     """No worker of it is at anything: what runs on the CPU keeps it from its works."""
     works = [work("pending", "vmstat_update", workqueue="mm_percpu_wq", cpu=1, unbound=False, stalled="45s")]

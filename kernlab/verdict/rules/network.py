@@ -48,10 +48,11 @@ def stuck_queues(case: Case) -> Iterator[Finding]:
             evidence.append(Evidence("netdevs", _says(row), rows_of(case.netdevs, [row.name])))  # type: ignore[list-item]
             if not _stands(row):
                 against = ("When the machine died, its queues were not stopped any more: it had gone on.",)
+        gone_on = bool(against) and not _is_end(case, device)
         yield _finding(
             case,
             device,
-            0.95,
+            0.45 if gone_on else 0.95,
             evidence,
             module,
             against,
@@ -81,8 +82,6 @@ def _finding(
     against: tuple[str, ...],
     since: float | None,
 ) -> Finding:
-    ended = case.end.kind == "network stall" and case.end.report is not None
-    ended = ended and case.end.report["details"].get("device") == device  # type: ignore[index]
     row = _device(case, device)
     if module is None and row is not None and not pd.isna(row["driver"]) and row["driver"]:
         module = str(row["driver"])
@@ -97,9 +96,17 @@ def _finding(
         module=module,
         device=device,
         against=against,
-        explains=frozenset({"network stall"}) if ended else frozenset(),
+        explains=frozenset({"network stall"}) if _is_end(case, device) else frozenset(),
         since=since,
     )
+
+
+def _is_end(case: Case, device: str) -> bool:
+    """Did the machine end for what the watchdog said of a device (with panic_on_warn)?"""
+    report = case.end.report
+    if report is None or case.end.kind != "network stall":
+        return False
+    return bool(report["details"].get("device") == device)
 
 
 def _device(case: Case, name: str) -> pd.Series[Any] | None:

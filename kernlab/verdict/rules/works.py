@@ -87,7 +87,9 @@ def stalled_pools(case: Case) -> Iterator[Finding]:
         running = works[(works["pool"] == pool) & (works["state"] == "running")]
         stalled = seconds(rows["stalled"].max())
         # The kernel counts only works that wait for a worker; others wait for the work before them.
-        behind = _behind(case, rows, running, grants)
+        behind = _behind(
+            case, rows, running, grants if case.end.kind == "workqueue stall" else case.hung_after
+        )
         if (stalled is None or stalled < grants) and behind is None:
             continue
         since = max(each for each in (stalled, behind[1] if behind else None) if each is not None)
@@ -121,7 +123,8 @@ def _behind(
     """The running works, of workqueues of which works wait, whose worker has slept for too long; and for how long."""
     mine = running[running["workqueue"].isin(rows.loc[rows["state"] != "pending", "workqueue"].dropna())]
     asleep = case.waits[case.waits["pid"].isin(mine["pid"].dropna()) & (case.waits["state"] == "D")]
-    long = asleep[asleep["since"].dt.total_seconds() >= grants]
+    # Drivers may grant a device half a minute; who is woken by a timer goes on.
+    long = asleep[(asleep["since"].dt.total_seconds() >= grants) & asleep["left"].isna()]
     if long.empty:
         return None
     return mine[mine["pid"].isin(long["pid"])], float(long["since"].max().total_seconds())
