@@ -173,7 +173,7 @@ def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
 
     Each is file, title, variable (its name in `namespace`, None where it has none) and tables: [name, rows, how
     Python asks the dump for it], rows None where the table was not built yet. Nothing is built for it, and what
-    needs to be told more is left out.
+    needs to be told more is left out. The title says why the machine died, too, once the verdict was asked for.
     """
     from kernlab.dataframes import origin
 
@@ -185,7 +185,7 @@ def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
         found.append(
             {
                 "file": text.shorten(show_controls(str(dump.kernel.source)), 300),
-                "title": text.shorten(show_controls(f"Linux {release}"), 120),
+                "title": f"{_why(dump, listed)}{text.shorten(show_controls(f'Linux {release}'), 120)}",
                 "variable": names.get(id(dump)),
                 "tables": [
                     [name, int(rows) if rows >= 0 else None, f"{name}()" if TABLES[name].is_method else name]
@@ -195,6 +195,15 @@ def open_dumps(namespace: dict[str, Any] | None = None) -> Any:
             }
         )
     return _Listing(found)
+
+
+def _why(dump: Dump, listed: pd.DataFrame) -> str:
+    """What the machine died of, where that is known already."""
+    if not (listed.loc[listed["name"] == "verdict", "rows"].fillna(-1) >= 0).any():
+        return ""
+    from kernlab.verdict.story import title
+
+    return f"{text.shorten(title(dump.verdict), 160)} · "
 
 
 def main(arguments: list[str]) -> int:
