@@ -127,6 +127,8 @@ def title(verdict: pd.DataFrame) -> str:
     if not len(verdict):
         return "Nothing that ended this machine was found"
     first = verdict.iloc[0]
+    if first["role"] == "beside" and first["confidence"] < LIKELY:
+        return "Nothing that ended this machine was found"
     if first["role"] == "beside":
         return f"No end of this machine was found, but this: {filled(word(first['finding']).title, fields(first))}"
     circles = [fields(row)["circle"] for _, row in verdict[verdict["finding"] == "deadlock"].iterrows()]

@@ -425,3 +425,16 @@ def test_what_a_panic_alone_says(reason: str, finding: str, subject: str) -> Non
     end = table[table["role"] == "end"].iloc[0]
     assert (end["finding"], end["subject"]) == (finding, subject)
     assert pd.isna(end["pid"]) == (finding != "panic")
+
+
+@pytest.mark.parametrize(("last", "told"), [("usb 1-1: new device", 1), ("reboot: Restarting system", 0)])
+def test_a_log_that_goes_on_with_another_boot(last: str, told: int) -> None:
+    """Nothing above says that it would: a hint, for whoever kept the log may have left that out."""
+    log = (
+        f"[  500.000000] eth0: link is up\n[  500.720639] {last}\nBooting from Hard Disk 0...\n"
+        "[    0.000000] Linux version 6.1.0-test (builder@here) (gcc 12) #1 SMP\n[    1.000000] usb 1-1: new device\n"
+    )
+    table = kernlab.verdict.of_log(log)
+    assert table["finding"].tolist() == ["unexpected reboot"] * told
+    assert (table["confidence"] < 0.5).all()
+    assert story(table).startswith("Nothing that ended this machine was found\n")

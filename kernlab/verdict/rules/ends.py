@@ -104,6 +104,33 @@ def end_of_stacks(case: Case) -> Iterator[Finding]:
     )
 
 
+@rule
+def started_again(case: Case) -> Iterator[Finding]:
+    """A log alone that goes on with another boot, where nothing before tells of an end: a hint that power was lost."""
+    if case.has_dump or case.end.report is not None:
+        return
+    reports = case.reports
+    for _, report in reports[reports["kind"] == "unexpected reboot"].tail(1).iterrows():
+        place = int(report["offset"])
+        label = int(case.log.index[place])
+        yield Finding(
+            "unexpected reboot",
+            "another boot begins in the log",
+            0.45,
+            (
+                Evidence(
+                    "log",
+                    "another boot begins here, and nothing above tells of a panic or a restart",
+                    (label,),
+                ),
+            ),
+            f"dump.log.iloc[{max(place - 20, 0)}:{place + 1}]",
+            against=(
+                "Where the last words of an ordinary restart were not kept, as by a journal, a log looks the same.",
+            ),
+        )
+
+
 def end_lines(case: Case) -> tuple[int, int] | None:
     """The places of the lines of the report that the machine ended with: the first, and the one behind the last."""
     report = case.end.report
