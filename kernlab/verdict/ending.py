@@ -146,7 +146,8 @@ def _kind(case: Case, report: pd.Series[Any], panic: str) -> str:
     """What ended it: a report's kind, unless the report is only the means by which somebody ended it."""
     reason = panic.removeprefix(PANIC).lstrip(":, ")
     # Before 5.0 SysRq c wrote through a NULL pointer (drivers/tty/sysrq.c, sysrq_handle_crash).
-    if report["function"] == "sysrq_handle_crash":
+    at = frame_of(str(report["details"].get("at", "")))
+    if "sysrq_handle_crash" in (report["function"], at and normal(at.name)):
         return "sysrq"
     if _NMI.match(reason):
         first = max(int(report["offset"]) - _BEHIND, 0)

@@ -438,3 +438,27 @@ def test_a_log_that_goes_on_with_another_boot(last: str, told: int) -> None:
     assert table["finding"].tolist() == ["unexpected reboot"] * told
     assert (table["confidence"] < 0.5).all()
     assert story(table).startswith("Nothing that ended this machine was found\n")
+
+
+@pytest.mark.parametrize(
+    ("pid", "mark", "subject"),
+    [(77, "IRQ", "an interrupt on CPU 2"), (77, "TASK", "billing (77)"), (0, "IRQ", "billing (0)")],
+)
+def test_of_a_log_alone_whom_an_interrupt_interrupted_is_not_accused(
+    pid: int, mark: str, subject: str
+) -> None:
+    """The report's own stack says on what it ran."""
+    log = (
+        "[  500.000001] BUG: kernel NULL pointer dereference, address: 0000000000000010\n"
+        "[  500.000002] Oops: Oops: 0002 [#1] SMP\n"
+        f"[  500.000003] CPU: 2 PID: {pid} Comm: billing Not tainted 6.12.1 #1\n"
+        "[  500.000004] RIP: 0010:card_wool+0x1c/0x30 [carder]\n"
+        "[  500.000005] Call Trace:\n"
+        f"[  500.000006]  <{mark}>\n"
+        "[  500.000006]  call_timer_fn+0xf8/0x390\n"
+        f"[  500.000006]  </{mark}>\n"
+        "[  500.000008] Kernel panic - not syncing: Fatal exception in interrupt\n"
+    )
+    (end,) = kernlab.verdict.of_log(log).to_dict("records")
+    assert (end["subject"], end["function"], end["module"]) == (subject, "card_wool", "carder")
+    assert pd.isna(end["pid"]) == (subject != "billing (77)")

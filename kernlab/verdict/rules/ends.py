@@ -17,6 +17,7 @@ from kernlab.verdict.ending import CRASHING, PANIC, names_of
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.log_alone import NO_PANIC
 from kernlab.verdict.registry import rule
+from kernlab.verdict.trap import who_did_it
 
 #: Ends in which a CPU did not go on: where it stood is what it did all the time.
 _STOOD = frozenset({"soft lockup", "hard lockup", "RCU stall", "stack overflow"})
@@ -59,7 +60,8 @@ def last_report(case: Case) -> Iterator[Finding]:
     messenger = messenger or (end.kind in _NOBODY and bool(end.panic))
     bystander = _BYSTANDER.get(end.kind) or (end.panic.removeprefix(f"{PANIC}: ") if messenger else None)
     subject = _subject(report) if borrowed is None else borrowed.says.partition(" ran")[0]
-    innocent = borrowed is not None or bystander is not None or pd.isna(report["pid"])
+    # Number 0 is each CPU's idle thread.
+    innocent = borrowed is not None or bystander is not None or pd.isna(report["pid"]) or report["pid"] == 0
     against = [f"The report is not whole: {report['why']}."] if report["corrupted"] else []
     alone = not case.has_dump and not end.panic and not end.outlived
     if alone:
@@ -187,8 +189,10 @@ def _blamed(case: Case, report: pd.Series[Any]) -> Blamed:
 
 def _borrowed(case: Case, report: pd.Series[Any]) -> Evidence | None:
     """On whose CPU an interrupt ran: the thread beneath has no part in it. None where it was the thread's own doing."""
-    if pd.isna(report["cpu"]) or not case.has("stacks"):
+    if pd.isna(report["cpu"]):
         return None
+    if not case.has("stacks"):
+        return _borrowed_by_text(case, report)
     rows = case.stack_of_cpu(int(report["cpu"]))
     kinds = rows["kind"].astype(str).tolist()
     above = {"irq", "nmi"} if report["kind"] in _SEEN else {"exception"}
@@ -202,6 +206,22 @@ def _borrowed(case: Case, report: pd.Series[Any]) -> Evidence | None:
     below = "" if comm is None else f" on top of {_subject(report)}"
     said = f"{what} on CPU {int(report['cpu'])} ran{below}, which it interrupted"
     return Evidence("stacks", show_controls(said), rows_of(rows, list(chosen)))
+
+
+def _borrowed_by_text(case: Case, report: pd.Series[Any]) -> Evidence | None:
+    """The same by the marks of the report's own stack."""
+    # An idle thread does nothing by itself, but what it was in may be its own.
+    if (
+        report["kind"] in _SEEN
+        or pd.isna(report["pid"])
+        or report["pid"] == 0
+        or who_did_it(case, report) is not None
+    ):
+        return None
+    comm = _text(report["comm"])
+    below = "" if comm is None else f" on top of {_subject(report)}"
+    said = f"an interrupt on CPU {int(report['cpu'])} ran{below}, which it interrupted"
+    return Evidence("log", show_controls(said), (int(case.log.index[int(report["offset"])]),))
 
 
 def _article(kind: str) -> str:
