@@ -138,6 +138,15 @@ def test_a_keeper_that_goes_on_is_doubted() -> None:
     assert "A timer will wake it" in first.against[0]
 
 
+def test_a_keeper_that_was_hung_once_may_go_on() -> None:
+    """The log says so of it an hour before the end; by now it has slept for a second."""
+    own = {"pid": 10, "comm": "keeper", "state": "D", "type": "completion", "name": "answer", "since": "1s"}
+    once = "[    9.000000] INFO: task keeper:10 blocked for more than 120 seconds.\n[   10.000000] eth0: up\n"
+    case = made_case(once + HUNG, waits=[own, waiter(11, 300), waiter(12, 200)], stacks=KEEPER)
+    (found,) = found_by(case, kept_locks)
+    assert (found.confidence, bool(found.against)) == (0.65, True)
+
+
 def test_a_guessed_holder_is_doubted() -> None:
     """A semaphore does not say who has it."""
     note = "a semaphore has no owner: this is who last took it"

@@ -117,7 +117,9 @@ def _doubt(case: Case, root: int, own: pd.DataFrame, direct: pd.DataFrame) -> Do
     asleep = seconds(own["since"].max()) if len(own) else None
     longest = seconds(direct["since"].max()) or 0.0
     timed = bool(own["left"].notna().any()) if len(own) else False
-    if root in reported_hung(case) or (asleep is not None and asleep >= longest and not timed):
+    # Of what the log says of it earlier it may have woken since.
+    reported = asleep is None and root in reported_hung(case)
+    if reported or (asleep is not None and asleep >= longest and not timed):
         return Doubt("lock not released", 0.95, ())
     if asleep is not None and asleep >= case.hung_after and not timed:
         return Doubt("lock not released", 0.9, ())
