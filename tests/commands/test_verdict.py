@@ -70,7 +70,9 @@ def saved(tmp_path: Path) -> Callable[..., str]:
 @pytest.mark.parametrize("written", WRITTEN)
 def test_a_log_alone_by_its_content(capsys: Any, saved: Any, written: str) -> None:
     # Nothing of the name says what it is.
-    out, _ = told(capsys, saved(WRITTEN[written], "vmcore"), "--json")
+    path = saved(WRITTEN[written], "vmcore")
+    out, err = told(capsys, path, "--json")
+    assert (out, err) == told(capsys, path, "--format", "json")
     found = json.loads(out)
     assert found["log_alone"] is True
     first = found["findings"][0]
@@ -155,13 +157,11 @@ def test_a_dump_as_text(capsys: Any) -> None:
     assert "\x1b" not in out
 
 
-def test_a_dump_as_json(capsys: Any) -> None:
+def test_a_dump_as_json(capsys: Any, opened: Any) -> None:
     path = str(SAMPLES / "deadlock" / "vmcore.xz")
     out, _ = told(capsys, path, "--json")
-    assert (out, "") == told(capsys, path, "--format", "json")
     found = json.loads(out)
-    with kernlab.open(path) as dump:
-        table = dump.verdict
+    table = opened("deadlock").verdict
     assert found["log_alone"] is False
     assert found["signature"] == table.attrs["signature"]
     assert found["problems"] == table.attrs["problems"]

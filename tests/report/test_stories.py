@@ -35,14 +35,14 @@ def told(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any, Story]]:
 
 #: A title, and what must be said of why, of doubt and of what to do next (samples/*/README.md tell what was done).
 EXPECTED = {
-    "debian-6.1": (r"on purpose \(SysRq\)", r"nothing wrong", r"one instant", r"who triggered it"),
-    "panic": (r"on purpose \(SysRq\)", r"nothing wrong", r"one instant", r"who triggered it"),
+    "debian-6.1": (r"on purpose \(SysRq\)", r"nothing wrong", r"one instant", r"Ask who did that"),
+    "panic": (r"on purpose \(SysRq\)", r"nothing wrong", r"one instant", r"Ask who did that"),
     "io": (
         r"on purpose \(SysRq\), while disk vda \(254:0\) took 39 ms for a request",
         r"Disk vda \(254:0\): 789 requests .* not the queue: a request that found the disk idle took as long "
         r"\(38 ms\).*6 requests were under way .* nothing is wrong with that",
         r"one instant.*does not hold everything",
-        r"triggered.*answers so late",
+        r"Ask who did that.*answers so late",
     ),
     "oom": (
         r"Out of memory: reporting \(\d+\) holds most of it",
@@ -74,13 +74,13 @@ EXPECTED = {
         r"till \(\d+\) has .*till_lock.*known that it holds the lock.*stands in count_up .*called by till_open_deaf.*"
         r"receipt-1 \(\d+\) and receipt-2 \(\d+\) only wait.*victims",
         r"receipt-2 \(\d+\) panicked, since the watchdog caught it first",
-        r"maintains the module kernlab_shop",
+        r"maintainers of the module kernlab_shop",
     ),
     "oops": (
         r"A NULL pointer in order_check of the module kernlab_story",
         r"billing \(1\) ran on CPU 1.*system call write.*called by story_write.*taint O.*taint E",
         r"not always where it was made",
-        r"maintains the module kernlab_story.*disassemble\('order_check'\)",
+        r"maintainers of the module kernlab_story.*disassemble\('order_check'\)",
     ),
 }  # fmt: skip
 
