@@ -206,3 +206,18 @@ def test_one_machine_check_that_all_cpus_tell_is_one_cause() -> None:
     assert "5 CPUs tell it" in [each.says for each in found[0].evidence]
     assert not found[0].against
     assert (found[1].pid, found[1].function) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "panic"),
+    [
+        ("NMI: PCI system error (SERR) for reason b1 on CPU 0.", "NMI: Not continuing"),
+        ("NMI: IOCK error (debug interrupt?) for reason 61 on CPU 0.", "NMI IOCK error: Not continuing"),
+    ],
+)
+def test_an_nmi_that_a_device_sent(said: str, panic: str) -> None:
+    """arch/x86/kernel/nmi.c, pci_serr_error and io_check_error: the reason is known."""
+    log = f"[   90.000000] {said}\n[   90.000010] Kernel panic - not syncing: {panic}\n"
+    first, end = _found(log + "[   90.000020] CPU: 0 PID: 700 Comm: java Not tainted 6.1.0-test #1\n")
+    assert (first.finding, first.role, end.role) == ("hardware error", "cause", "end")
+    assert (end.finding, end.pid, end.subject) == ("hardware error", None, panic)

@@ -24,7 +24,7 @@ _AT_ONCE = 5.0
 #: __ghes_panic; drivers/edac/edac_mc.c, edac_ue_error; arch/x86/kernel/nmi.c; drivers/pci/pcie/aer.c).
 _PANICS = re.compile(
     r"[Mm]achine check|Fatal hardware error|[Mm]emory error|Memory failure|EDAC MC|not syncing: UE |"
-    r"NMI: (?:PCI|IOCK|Not continuing)|entered broadcast exception handler|\bAER: "
+    r"NMI: (?:PCI|IOCK|Not continuing)|NMI IOCK error|entered broadcast exception handler|\bAER: "
 )
 
 
