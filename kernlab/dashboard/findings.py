@@ -11,7 +11,7 @@ from kernlab.display.summary import opens_alone
 from kernlab.dump import TABLES
 from kernlab.escape import show_controls
 from kernlab.util import text
-from kernlab.verdict.story import tell
+from kernlab.verdict.story import MOST_EVIDENCE, tell
 from kernlab.verdict.told import says
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def verdict(dump: Dump, pages: Pages) -> dict[str, Any]:
     first = table.iloc[0] if len(table) else None
     shown = [] if first is None or first["role"] == "beside" else list(first["evidence"])[:_MOST_EVIDENCE]
     # What shows other causes of the same end is told without its tables.
-    own = set() if first is None else set(says(first))
+    rest = told.why if first is None else told.why[len(says(first)[:MOST_EVIDENCE]) :]
     return {
         "count": len(table),
         "title": text.shorten(told.title, 400),
@@ -43,9 +43,7 @@ def verdict(dump: Dump, pages: Pages) -> dict[str, Any]:
             }
             for one in shown
         ]
-        + [
-            {"says": text.shorten(one, 400), "table": "", "place": None} for one in told.why if one not in own
-        ],
+        + [{"says": text.shorten(one, 400), "table": "", "place": None} for one in rest],
         "doubts": [text.shorten(one, 500) for one in told.doubts],
         "besides": [text.shorten(one, 500) for one in told.besides],
         "next": [text.shorten(one, 500) for one in told.next],

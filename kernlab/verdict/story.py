@@ -22,7 +22,7 @@ from kernlab.verdict.words.word import filled
 #: From which confidence on a finding is called sure, and likely; below it is a hint.
 SURE, LIKELY = 0.8, 0.5
 #: Other findings that are told, and rows of evidence of each.
-_MOST, _MOST_EVIDENCE = 8, 6
+_MOST, MOST_EVIDENCE = 8, 6
 #: What began so much before the end began before it.
 _BEFORE = pd.Timedelta(seconds=2)
 _LOST = "Lost is only what programs had not yet written to a disk."
@@ -68,10 +68,10 @@ def tell(verdict: pd.DataFrame) -> Story:
     others = [row for row in rows[1:] if row["role"] == "cause" and row["confidence"] >= LIKELY]
     hints = [row for row in rows[1:] if row["role"] == "cause" and row["confidence"] < LIKELY]
     besides = [row for row in rows[1:] if row["role"] == "beside"]
-    why = says(first)[:_MOST_EVIDENCE]
+    why = says(first)[:MOST_EVIDENCE]
     for row in others[:_MOST]:
         why.append(f"At the same time: {_clause(row)}.")
-        why += [said for said in says(row)[:_MOST_EVIDENCE] if said not in why or not _of_a_module(row, said)]
+        why += [said for said in says(row)[:MOST_EVIDENCE] if said not in why or not _of_a_module(row, said)]
     doubts = [
         # The other causes are told above.
         *(show_short(str(one), 500) for one in first["against"] if not str(one).startswith(ANOTHER)),
@@ -170,7 +170,7 @@ def _without_end(verdict: pd.DataFrame, rows: list[pd.Series[Any]]) -> Story:
             "Nothing tells how the machine ended, or that it did: it may have gone on, or its last lines are missing.",
             f"What went wrong before: {_beside(rows[0])}.",
         ),
-        tuple(says(rows[0])[:_MOST_EVIDENCE]),
+        tuple(says(rows[0])[:MOST_EVIDENCE]),
         f"{how_sure(rows[0])} Whether the machine ended by it is not known.",
         (*(show_short(str(one), 500) for one in rows[0]["against"]), *_unread(verdict)),
         tuple(map(_beside, rows[1:_MOST])),

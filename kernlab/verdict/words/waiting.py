@@ -28,8 +28,8 @@ WORDS = {
         "Deadlock: [{circle} wait for each other|threads wait for each other in a circle]",
         "threads wait for each other in a circle, so that none of them will ever go on[: {subject}]",
         (
-            "For whoever mends that code: take these locks in the same order everywhere.",
             "Give the log and the stacks to {maintainer}. A restart only helps until the next time.",
+            "For whoever mends that code: take these locks in the same order everywhere.",
         ),
         "each lock names its owner, and so none of them can ever go on",
     ),
