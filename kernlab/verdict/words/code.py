@@ -27,7 +27,7 @@ _BLAME = (
     "be to blame."
 )
 _DAMAGED = (
-    "Memory was damaged before the end. What was written to disks in that time may be damaged, too: check what "
+    "Memory may have been damaged before the end, and so may what was written to disks in that time: check what "
     "matters."
 )
 
@@ -61,9 +61,7 @@ WORDS = {
         "A bad pointer",
         "the kernel's code used an address that cannot be (as after memory was overwritten or freed too early)",
     ),
-    "stack overflow": _trap(
-        "A kernel stack overflowed", "a thread used more of its kernel stack than there is", _DAMAGED
-    ),
+    "stack overflow": _trap("A kernel stack overflowed", "a thread ran out of its kernel stack"),
     "invalid opcode": _trap("An invalid instruction", "the processor came to bytes that are no instruction"),
     "divide error": _trap("A division by zero", "the kernel's code divided by zero"),
     "double fault": _trap(

@@ -36,7 +36,7 @@ WORDS = {
     ),
     "file system error": Word(
         "The file system on [{device}|{subject}|a disk] is damaged",
-        "the file system on [{device}|{subject}|a disk] found that it is damaged",
+        "the kernel found the file system on [{device}|{subject}|a disk] damaged",
         (
             "Check that file system before it is used again (fsck, xfs_repair, btrfs check).",
             _BEHIND,
