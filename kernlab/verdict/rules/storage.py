@@ -17,6 +17,9 @@ from kernlab.verdict.registry import rule
 
 #: Disks that are told by the log alone, at most.
 _MOST = 5
+#: A loaded disk may leave a request for later so many times as long as a driver grants; then it would be tried again
+#: (drivers/scsi/sd.h, SD_MAX_RETRIES).
+_SLOW = 4
 
 
 @rule
@@ -43,7 +46,7 @@ def stuck_requests(case: Case) -> Iterator[Finding]:
         yield Finding(
             "stuck I/O",
             name,
-            0.8 if waiting is None and told is None else 0.85 if stuck.young else 0.95,
+            _sure(case, stuck, waiting is not None, told is not None),
             tuple(evidence),
             f"dump.inflight[dump.inflight.disk == {stuck.disk!r}]",
             device=stuck.disk,
@@ -130,6 +133,15 @@ def _waiting(case: Case, stuck: Unanswered) -> Evidence | None:
         wait, these = "waits" if len(more) == 1 else "wait", "that one" if len(asleep) == 1 else "these"
         said += f", and {len(more):,} more {wait} for {these}"
     return Evidence("waits", show_controls(said), rows_of(waits, list(asleep.index)))
+
+
+def _sure(case: Case, stuck: Unanswered, waited_for: bool, told: bool) -> float:
+    """How sure it is that a disk does not answer: one that got other requests since may only be slow."""
+    if stuck.young and not told and stuck.oldest < _SLOW * granted(case):
+        return 0.45
+    if not waited_for and not told:
+        return 0.8
+    return 0.85 if stuck.young else 0.95
 
 
 def _told(case: Case, stuck: Unanswered) -> Evidence | None:
