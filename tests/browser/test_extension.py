@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from support.jupyterlab import BUNDLE, ROOT
 
+import kernlab
+
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(
@@ -372,3 +374,14 @@ def test_the_tour_exported_without_javascript_shows_its_trees(offline, lab, tmp_
     assert "inode 1, size 500, rootfs" in page.locator(".kernlab-tree").inner_text()
     assert page.locator(".kernlab-frame").count() >= 3
     assert page.get_by_text("This is the explorer without its widget").count() == 1
+
+
+def test_the_explorer_of_a_packed_dump_fills_its_tab(desk, lab):
+    """A bar of progress stood before it, and half of the tab stayed empty."""
+    lab.dump(kernlab.sample("deadlock"), "packed.vmcore")
+    desk.open()
+    desk.run("docmanager:open", {"path": "packed.vmcore"})
+    board = explorer(desk)
+    board.locator(".kl-story").wait_for()
+    tab = desk.page.locator(".kernlab-Document:not(.lm-mod-hidden) .kernlab-Top")
+    assert abs(board.bounding_box()["height"] - tab.bounding_box()["height"]) < 3
