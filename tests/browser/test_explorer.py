@@ -54,9 +54,9 @@ def test_the_keyboard_goes_everywhere_in_few_steps(board, desk):
     assert len(shown.evaluate(STOPS)) <= 10, "there were 37 in the list alone"
     nav = "document.activeElement?.dataset?.view"
     shown.locator(".kl-entry[data-view=overview]").focus()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    assert page.evaluate(nav) == "tasks"
+    for name in ("verdict", "suspects", "tasks"):
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate(nav) == name
     page.keyboard.press("Enter")
     shown.locator(".kl-main h3", has_text="tasks").wait_for()
     shown.locator(".kl-count", has_text="rows").first.wait_for()
