@@ -51,6 +51,25 @@ KINDS = (
     "unexpected reboot",
 )
 
+#: Kinds that a processor's trap tells, after which panic_on_oops ends the machine (arch/x86/kernel/dumpstack.c,
+#: oops_end).
+TRAPS = frozenset(
+    {
+        "null dereference",
+        "bad pointer",
+        "general protection",
+        "stack overflow",
+        "invalid opcode",
+        "divide error",
+        "double fault",
+        "execute of data",
+        "processor exception",
+        "BUG",
+        "list corruption",
+        "bad user copy",
+    }
+)
+
 #: What a line does: it begins a report; it is the line of a trap, which follows the cause where that has a line; it
 #: is said just before or after the mark of a BUG or a warning, and names it; it stops the machine; it ends a
 #: report.

@@ -4,36 +4,23 @@ not told."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from kernlab.oops.forms import TRAPS
 from kernlab.oops.lines import Line
 from kernlab.oops.report import Report
 
-_FAULTS = (
-    "null dereference",
-    "bad pointer",
-    "general protection",
-    "stack overflow",
-    "invalid opcode",
-    "divide error",
-    "double fault",
-    "execute of data",
-    "processor exception",
-    "BUG",
-    "list corruption",
-    "bad user copy",
-)
 #: What a panic says that follows from a report, and of which kinds that is; () is any.
 #: kernel/{panic,exit,hung_task,watchdog, workqueue,sched/core}.c, arch/*/kernel/traps.c, kernel/rcu/tree_stall.h,
 #: mm/oom_kill.c, mm/{kasan,kmsan,kfence}/report.c, lib/ubsan.c, arch/x86/kernel/{nmi,cpu/mce/core}.c,
 #: drivers/tty/sysrq.c.
-_FOLLOWS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
+_FOLLOWS: tuple[tuple[re.Pattern[str], Collection[str]], ...] = (
     (
         re.compile(
             r".{0,40}?Fatal exception|Aiee, killing interrupt handler|Machine halted|Oops|Attempted to kill|"
             r"Unrecoverable"
         ),
-        _FAULTS,
+        TRAPS,
     ),
     (re.compile(r".{0,60}?panic_on_(?:warn|kmsan)|kernel: |UBSAN: |KASAN: "), ()),
     (re.compile(r"hung_task: "), ("hung task",)),
@@ -62,7 +49,7 @@ def cause_of(reason: str, panic: Line, reports: Sequence[Report]) -> Report | No
     if kinds is None:
         return None
     for report in reversed(reports[-_BETWEEN:]):
-        if not kinds or report.kind in kinds or (report.trapped and kinds is _FAULTS):
+        if not kinds or report.kind in kinds or (report.trapped and kinds is TRAPS):
             return report if _is_soon(report.lines[-1], panic) else None
     return None
 

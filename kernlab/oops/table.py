@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kernlab.dataframes import frame
+from kernlab.dataframes import frame, objects
 from kernlab.errors import KernlabError
 from kernlab.oops.frames import frame_of
 from kernlab.oops.interleaving import reports_of
@@ -110,10 +110,7 @@ def stack(report: Mapping[str, Any] | pd.Series[Any]) -> pd.DataFrame:
 
 def _column(dtype: str, values: list[Any]) -> Any:
     if dtype == "object":
-        column = np.empty(len(values), dtype=object)
-        for place, value in enumerate(values):
-            column[place] = value
-        return column
+        return objects(values)
     if dtype.startswith("timedelta"):
         missing = np.iinfo("i8").min
         return np.array([missing if value is None else value for value in values], dtype="i8").view("m8[ns]")

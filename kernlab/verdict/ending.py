@@ -9,33 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kernlab.errors import KernlabError, TypesLostError
+from kernlab.oops.endings import PANIC as PANIC
+from kernlab.oops.forms import TRAPS as TRAPS
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import normal
 
 if TYPE_CHECKING:
     from kernlab.verdict.case import Case
 
-#: What a processor's trap tells, after which panic_on_oops ends the machine (arch/x86/kernel/dumpstack.c, oops_end).
-TRAPS = frozenset(
-    {
-        "null dereference",
-        "bad pointer",
-        "general protection",
-        "stack overflow",
-        "invalid opcode",
-        "divide error",
-        "double fault",
-        "execute of data",
-        "processor exception",
-        "BUG",
-        "list corruption",
-        "bad user copy",
-    }
-)
 #: Ends that somebody asked for: nothing went wrong then, but it may have been asked for because something had before.
 ASKED = frozenset({"sysrq", "NMI", "stopped"})
 
-PANIC = "Kernel panic - not syncing"
 #: Lines that other CPUs may add behind the last report.
 _BEHIND = 20
 #: What says why, where a panic's line is all there is (kernel/{hung_task,watchdog,panic}.c, kernel/rcu/tree_stall.h,

@@ -13,6 +13,7 @@ from kernlab.util.text import human_time
 from kernlab.verdict.case import TRAPS, Case
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, text_or_none
 
 #: What `waits` says of a lock whose holder is over.
 _EXITED, _GONE = "its holder has exited", "its holder is gone"
@@ -65,7 +66,7 @@ def _killed(case: Case) -> list[pd.Series[Any]]:
 
 def _told(case: Case, report: pd.Series[Any], own: pd.DataFrame, sure: bool) -> Finding:
     pid, comm = int(report["pid"]), "" if pd.isna(report["comm"]) else str(report["comm"])
-    label = int(case.log.index[int(report["offset"])])
+    label = label_of(case, report)
     names = say_several(
         [say_thread(str(one), int(each)) for one, each in zip(own["comm"], own["pid"], strict=True)]
     )
@@ -86,8 +87,8 @@ def _told(case: Case, report: pd.Series[Any], own: pd.DataFrame, sure: bool) -> 
         ),
         f"dump.waits[dump.waits.pid.isin({own['pid'].astype(int).tolist()[:20]})]",
         pid=pid,
-        module=_text(report["module"]),
-        function=_text(report["function"]),
+        module=text_or_none(report["module"]),
+        function=text_or_none(report["function"]),
         against=()
         if sure
         else (
@@ -96,7 +97,3 @@ def _told(case: Case, report: pd.Series[Any], own: pd.DataFrame, sure: bool) -> 
         explains=frozenset({"hung task", "soft lockup"}),
         since=case.before_end(report["timestamp"]),
     )
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

@@ -14,6 +14,7 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.chains import functions
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, pid_of
 from kernlab.verdict.rules.ends import end_evidence, end_lines
 from kernlab.verdict.rules.spinning import interrupted
 
@@ -82,7 +83,7 @@ def _by(case: Case) -> tuple[str, list[Evidence]]:
         what = "wrote c to /proc/sysrq-trigger" if who == "a thread" else f"asked for it, through {met}"
         said = f"{'it' if who == 'a thread' else who} {what}"
         if rows is None or rows.empty:
-            label = () if report is None else (int(case.log.index[int(report["offset"])]),)
+            label = () if report is None else (label_of(case, report),)
             return who, [Evidence("log", said, label)]
         at = rows["symbol"].fillna("").str.startswith((f"{met}+", f"{met}."))
         return who, [Evidence("stacks", said, rows_of(rows, list(rows.index[at])))]
@@ -93,7 +94,7 @@ def _thread(case: Case) -> tuple[str, int | None]:
     """The thread that died: its comm, '' where it is not known, and its pid."""
     report = case.end.report
     if report is not None and not pd.isna(report["comm"]):
-        return str(report["comm"]), None if pd.isna(report["pid"]) else int(report["pid"])
+        return str(report["comm"]), pid_of(report)
     if case.has_dump and not pd.isna(case.info["panic_pid"]):
         return str(case.info["panic_comm"]), int(case.info["panic_pid"])
     caller = "" if report is None else str(report["caller"] or "")

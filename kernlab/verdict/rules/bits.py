@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pandas as pd
-
 from kernlab.escape import show_controls
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import text_or_none
 from kernlab.verdict.trap import base_of, is_poison, pointed_at, registers_of, who_did_it
 
 #: Bits that an address has beyond those of an object's own first bytes: the smallest objects are of 8 bytes.
@@ -48,8 +47,8 @@ def flipped_bit(case: Case) -> Iterator[Finding]:
         (Evidence("owner", show_controls(said)),),
         f"dump.owner([{pointer:#x}, {int(row['start']):#x}])",
         pid=who_did_it(case, report),
-        module=None if pd.isna(report["module"]) else str(report["module"]),
-        function=None if pd.isna(report["function"]) else str(report["function"]),
+        module=text_or_none(report["module"]),
+        function=text_or_none(report["function"]),
         against=("Code that writes one byte too many, or sets a bit of it, makes the same difference.",),
         explains=frozenset({case.end.kind}),
         since=case.before_end(report["timestamp"]),

@@ -15,6 +15,7 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.leads import why_it_leads
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import lines_cell, text_or_none
 from kernlab.verdict.trap import who_did_it
 
 #: Reports that are told at most, the last before the end.
@@ -82,10 +83,10 @@ def checked(case: Case) -> Iterator[Finding]:
             subject,
             0.9 if report["corrupted"] else 0.97,
             tuple(evidence),
-            f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]",
+            lines_cell(report),
             pid=who_did_it(case, report),
-            module=_text(report["module"]),
-            function=_text(report["function"]),
+            module=text_or_none(report["module"]),
+            function=text_or_none(report["function"]),
             against=tuple(against),
             explains=frozenset({case.end.kind}) if leads is not None else frozenset(),
             since=case.before_end(report["timestamp"]),
@@ -153,7 +154,3 @@ def _history(report: pd.Series[Any], label: int) -> Iterator[Evidence]:
 _ALLOCATOR = re.compile(
     r"_*(?:kasan|asan|kmsan|msan|kfence|slab_|save_stack|stack_trace_save|kmem_cache_|kmalloc|kfree)"
 )
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

@@ -12,6 +12,7 @@ from kernlab.escape import show_controls, show_short
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, lines_cell, text_or_none
 from kernlab.verdict.trap import pointed_at, who_did_it
 
 #: lib/list_debug.c: what is wrong with which entry; "(prev=…)", "(next=…)" name its neighbours since 4.12.
@@ -61,8 +62,8 @@ def damaged_list(case: Case) -> Iterator[Finding]:
             evidence.append(Evidence("owner", show_controls(said)))
     common: dict[str, Any] = {
         "pid": who_did_it(case, report),
-        "module": _text(report["module"]),
-        "function": _text(report["function"]),
+        "module": text_or_none(report["module"]),
+        "function": text_or_none(report["function"]),
         "since": case.before_end(report["timestamp"]),
     }
     addresses = ", ".join(f"{value:#x}" for value in entries.values())
@@ -71,7 +72,7 @@ def damaged_list(case: Case) -> Iterator[Finding]:
         "list corruption",
         "",
         0.97,
-        (Evidence("log", "", _label(case, report)), *evidence),
+        (Evidence("log", "", (label_of(case, report),)), *evidence),
         cell,
         against=("Who damaged the list is not known: this function only met it.",),
         explains=frozenset({case.end.kind}),
@@ -106,7 +107,7 @@ def damaged_count(case: Case) -> Iterator[Finding]:
     found = _COUNT.search(text)
     words = found["said"].strip().rstrip(".") if found is not None else ""
     evidence = [
-        Evidence("log", "", _label(case, report)),
+        Evidence("log", "", (label_of(case, report),)),
         Evidence("log", show_controls(text.strip()), (label,)),
     ]
     if words in _COUNTS:
@@ -116,10 +117,10 @@ def damaged_count(case: Case) -> Iterator[Finding]:
         "",
         0.97,
         tuple(evidence),
-        f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]",
+        lines_cell(report),
         pid=who_did_it(case, report),
-        module=_text(report["module"]),
-        function=_text(report["function"]),
+        module=text_or_none(report["module"]),
+        function=text_or_none(report["function"]),
         against=("Who took or gave back one reference too many before is not known.",),
         explains=frozenset({case.end.kind}),
         since=case.before_end(report["timestamp"]),
@@ -134,11 +135,3 @@ def _said(case: Case, report: pd.Series[Any], pattern: re.Pattern[str]) -> tuple
             if pattern.match(line):
                 return label, line
     return None
-
-
-def _label(case: Case, report: pd.Series[Any]) -> tuple[int, ...]:
-    return (int(case.log.index[int(report["offset"])]),)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

@@ -15,6 +15,7 @@ from kernlab.verdict.case import TRAPS, Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.oom_report import read_oom_report
 from kernlab.verdict.registry import weighing
+from kernlab.verdict.reported import lines_cell, text_or_none
 
 #: Kinds of reports that are told at most, the latest first.
 _MOST = 8
@@ -55,7 +56,7 @@ def _outlived(case: Case, told: set[int]) -> Iterator[Finding]:
         reports = reports[reports["offset"] < int(end["offset"])]
         # A report within another is told with it; the same once more is what went on until the end.
         same = (reports["kind"] == end["kind"]) & (
-            reports["function"].fillna("") == (_text(end["function"]) or "")
+            reports["function"].fillna("") == (text_or_none(end["function"]) or "")
         )
         reports = reports[~same & ~reports["offset"].isin([end["details"].get("inside")])]
     reports = reports[~reports["kind"].isin(_ELSEWHERE)]
@@ -95,8 +96,8 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
     outlived = case.end.report is not None or (case.has_dump and since is not None and since >= _NEAR)
     against = ["The machine went on after it." if outlived else "What came of it is not in the log."]
     if case.end.report is not None:
-        module = _text(last["module"])
-        if module is not None and module == _text(case.end.report["module"]):
+        module = text_or_none(last["module"])
+        if module is not None and module == text_or_none(case.end.report["module"]):
             evidence.append(
                 Evidence("log", show_controls(f"the end is in the same module, {module}"), (places[-1],))
             )
@@ -108,9 +109,9 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
         subject,
         0.9,
         tuple(evidence),
-        f"dump.log.iloc[{int(last['offset'])}:{int(last['end'])}]",
-        module=_text(last["module"]),
-        function=_text(last["function"]),
+        lines_cell(last),
+        module=text_or_none(last["module"]),
+        function=text_or_none(last["function"]),
         against=tuple(against),
         since=since,
     )
@@ -118,7 +119,7 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
 
 def _consequences(case: Case, report: pd.Series, label: int) -> Iterator[Evidence]:
     """What became of the thread: one that traps in the kernel is killed, and out of memory says whom it killed."""
-    comm = _text(report["comm"])
+    comm = text_or_none(report["comm"])
     died = any(_DIED.search(line) for _, line in case.lines(int(report["offset"]), int(report["end"])))
     if report["kind"] in TRAPS and died and comm is not None and not pd.isna(report["pid"]):
         said = f"{say_thread(comm, int(report['pid']))} was killed for it"
@@ -138,7 +139,3 @@ def _ago(seconds: float) -> str:
     if seconds < 0.1:
         return "less than 0.1 s"
     return f"{seconds:.1f} s" if seconds < 60 else human_time(seconds)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

@@ -17,6 +17,7 @@ from kernlab.verdict.ending import CRASHING, PANIC, names_of
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.log_alone import NO_PANIC
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, text_or_none
 from kernlab.verdict.trap import who_did_it
 
 #: Ends in which a CPU did not go on: where it stood is what it did all the time.
@@ -166,7 +167,7 @@ def _settings(case: Case) -> Iterator[Evidence]:
 
 def _subject(report: pd.Series[Any]) -> str:
     """Who was there: the thread, else the title."""
-    comm = _text(report["comm"])
+    comm = text_or_none(report["comm"])
     if comm is None:
         return show_controls(str(report["title"]))
     return show_controls(say_thread(comm, "?" if pd.isna(report["pid"]) else int(report["pid"])))
@@ -177,7 +178,7 @@ def _blamed(case: Case, report: pd.Series[Any]) -> Blamed:
     at = frame_of(str(report["details"].get("at", ""))) if report["kind"] in _STOOD else None
     if at is not None and not is_boilerplate(normal(at.name)):
         return Blamed(normal(at.name), at.module or None)
-    told = Blamed(_text(report["function"]), _text(report["module"]))
+    told = Blamed(text_or_none(report["function"]), text_or_none(report["module"]))
     # A panic within an oops prints no stack (kernel/panic.c, vpanic): the dump has it.
     silent = told.function is None and report["kind"] == "panic" and not report["frames"]
     if silent and case.has_dump and not pd.isna(case.info["panic_cpu"]):
@@ -199,7 +200,7 @@ def _borrowed(case: Case, report: pd.Series[Any]) -> Evidence | None:
     while kinds and kinds[0] in above:
         kinds.pop(0)
     what = _BORROWED.get(kinds[0]) if kinds else None
-    comm = _text(report["comm"])
+    comm = text_or_none(report["comm"])
     if what is None:
         return None
     chosen = rows.index[len(rows) - len(kinds) :]
@@ -218,15 +219,11 @@ def _borrowed_by_text(case: Case, report: pd.Series[Any]) -> Evidence | None:
         or who_did_it(case, report) is not None
     ):
         return None
-    comm = _text(report["comm"])
+    comm = text_or_none(report["comm"])
     below = "" if comm is None else f" on top of {_subject(report)}"
     said = f"an interrupt on CPU {int(report['cpu'])} ran{below}, which it interrupted"
-    return Evidence("log", show_controls(said), (int(case.log.index[int(report["offset"])]),))
+    return Evidence("log", show_controls(said), (label_of(case, report),))
 
 
 def _article(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeioOR' else 'a'} {kind}"
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

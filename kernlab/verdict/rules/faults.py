@@ -14,6 +14,7 @@ from kernlab.linux.whatis.threads import say_thread
 from kernlab.verdict.case import TRAPS, Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule, weighing
+from kernlab.verdict.reported import label_of, lines_cell, text_or_none
 from kernlab.verdict.trap import (
     LIST_POISON,
     NEAR,
@@ -98,15 +99,15 @@ def poisoned(case: Case) -> Iterator[Finding]:
             show_short(cache) if cache else _who(report, pid),
             min(_as_set_up(case, poison, registers, address), 0.93 if told else 0.9),
             (
-                Evidence("log", f"{', '.join(names)}: {poison.says}", (_label(case, report),)),
+                Evidence("log", f"{', '.join(names)}: {poison.says}", (label_of(case, report),)),
                 *evidence,
             ),
             f"dump.registers[dump.registers.cpu == {int(report['cpu'])}]"
             if case.has_dump and not pd.isna(report["cpu"])
-            else f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]",
+            else lines_cell(report),
             pid=pid,
-            module=_text(report["module"]),
-            function=_text(report["function"]),
+            module=text_or_none(report["module"]),
+            function=text_or_none(report["function"]),
             against=tuple(against),
             explains=TRAPS,
             since=case.before_end(report["timestamp"]),
@@ -195,15 +196,7 @@ def one_row_for_one_report(case: Case, findings: list[Finding]) -> list[Finding]
 
 
 def _who(report: pd.Series[Any], pid: int | None) -> str:
-    comm = _text(report["comm"])
+    comm = text_or_none(report["comm"])
     if comm is None or pid is None:
         return show_controls(str(report["title"]))
     return show_controls(say_thread(comm, pid))
-
-
-def _label(case: Case, report: pd.Series[Any]) -> int:
-    return int(case.log.index[int(report["offset"])])
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

@@ -19,6 +19,7 @@ from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.oom_report import Zone, read_zones
 from kernlab.verdict.oom_shortage import shortage
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, pid_of
 
 #: mm/page_alloc.c, warn_alloc.
 _FAILED = re.compile(
@@ -39,14 +40,14 @@ def out_of_blocks(case: Case) -> Iterator[Finding]:
     report, oom = case.end.report, case.oom
     if report is None or oom is None or (lack := shortage(oom)).kind != "blocks":
         return
-    label = (int(case.log.index[int(report["offset"])]),)
+    label = (label_of(case, report),)
     asked = asker(report["frames"])
     size = oom.page_size << oom.order
     evidence = [
         Evidence("log", f"{show_controls(oom.comm)} asked for {_pages(oom.order, size)} and got none", label),
         Evidence("log", few([_pieces(zone) for zone in lack.zones], 4, between="; "), label),
     ]
-    pid = None if pd.isna(report["pid"]) else int(report["pid"])
+    pid = pid_of(report)
     yield Finding(
         "fragmentation",
         show_controls(oom.comm if pid is None else say_thread(oom.comm, pid)),

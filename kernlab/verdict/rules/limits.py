@@ -17,6 +17,7 @@ from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.oom_report import Task, Zone
 from kernlab.verdict.oom_shortage import Shortage, shortage
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, lines_cell, pid_of
 
 # mm/memcontrol.c, mem_cgroup_print_oom_meminfo; mm/oom_kill.c, __oom_kill_process.
 _USAGE = re.compile(r"memory: usage (?P<usage>\d+)kB, limit (?P<limit>\d+)kB")
@@ -34,7 +35,7 @@ def cgroup_out_of_memory(case: Case) -> Iterator[Finding]:
     lines, path = case.told(report), oom.group
     if not path:
         return
-    label = (int(case.log.index[int(report["offset"])]),)
+    label = (label_of(case, report),)
     used = next((found for line in lines if (found := _USAGE.match(line))), None)
     said = f"{show_short(path)} reached its limit"
     if used and int(used["limit"]) < _NO_LIMIT_KB:
@@ -43,7 +44,7 @@ def cgroup_out_of_memory(case: Case) -> Iterator[Finding]:
         )
     evidence = [Evidence("log", said, label)]
     killed = next((found for line in lines if (found := _KILLED.match(line))), None)
-    pid = None if pd.isna(report["pid"]) else int(report["pid"])
+    pid = pid_of(report)
     # The report of a cgroup lists its own processes only.
     largest = max(oom.tasks, key=_size, default=None)
     if killed:
@@ -79,7 +80,7 @@ def _cell(case: Case, path: str, report: pd.Series[Any]) -> str:
                 return f"dump.memory_by_cgroup[dump.memory_by_cgroup.path == {path!r}]"
         except KernlabError:  # CONFIG_MEMCG=n
             pass
-    return f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]"
+    return lines_cell(report)
 
 
 @rule
@@ -91,7 +92,7 @@ def part_out_of_memory(case: Case) -> Iterator[Finding]:
     lack = shortage(oom)
     if lack.kind not in ("zone", "node"):
         return
-    label = (int(case.log.index[int(report["offset"])]),)
+    label = (label_of(case, report),)
     evidence = [
         Evidence("log", f"{few([_free(zone) for zone in lack.zones], 4, between='; ')}: not enough", label),
         Evidence("log", f"{few([_free(zone) for zone in lack.others], 4, between='; ')}: enough", label),
@@ -106,7 +107,7 @@ def part_out_of_memory(case: Case) -> Iterator[Finding]:
         0.93 if lack.sure else 0.8,
         tuple(evidence),
         "dump.zones[['node', 'zone', 'free', 'min', 'low', 'high', 'managed']]",
-        pid=None if pd.isna(report["pid"]) else int(report["pid"]),
+        pid=pid_of(report),
         against=against,
         explains=frozenset({"OOM"}),
         since=case.before_end(report["timestamp"]),

@@ -21,6 +21,7 @@ from kernlab.verdict.logged_holders import by_class, logged_holders, managed
 from kernlab.verdict.oom_report import OomReport
 from kernlab.verdict.oom_shortage import shortage
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, pid_of
 
 #: Whoever holds less than this part of memory did not use it up; of what is usual nothing counts, and what is unusual
 #: counts twice: that processes have much is what memory is for.
@@ -211,8 +212,8 @@ def _weighed(case: Case, holder: Holder, report: pd.Series[Any], whole: int) -> 
         )
         return _Weighed(found, weight * _ASKED)
     asked = asker(report["frames"])
-    pid = None if pd.isna(report["pid"]) else int(report["pid"])
-    label = (int(case.log.index[int(report["offset"])]),)
+    pid = pid_of(report)
+    label = (label_of(case, report),)
     uncounted = holder.asks == "uncounted" and asked.asks in _UNCOUNTED and asked.module is not None
     if not uncounted and (not holder.asks or asked.asks != holder.asks):
         return _Weighed(holder, weight)

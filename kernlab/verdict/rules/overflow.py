@@ -15,6 +15,7 @@ from kernlab.oops.functions import normal
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import lines_cell, text_or_none
 from kernlab.verdict.trap import who_did_it
 
 #: A function that is so many times on a stack, and at least half of its frames, calls itself.
@@ -51,7 +52,7 @@ def overflowed(case: Case) -> Iterator[Finding]:
             said = f"the access was {below:,} bytes below the stack, which has {size >> 10:,} KiB"
             evidence.append(Evidence("log", said, (label,)))
     told = _recursion(case, report)
-    function, module = _text(report["function"]), _text(report["module"])
+    function, module = text_or_none(report["function"]), text_or_none(report["module"])
     if told is not None:
         function, module, said = told
         evidence.append(Evidence("log", show_controls(said), (lines[0][0],)))
@@ -62,7 +63,7 @@ def overflowed(case: Case) -> Iterator[Finding]:
         "",
         0.97 if guard is not None else 0.9,
         tuple(evidence),
-        f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]",
+        lines_cell(report),
         pid=who_did_it(case, report),
         module=module,
         function=function,
@@ -81,7 +82,7 @@ def overwritten_canary(case: Case) -> Iterator[Finding]:
         if not (found := _CANARY.match(line)):
             continue
         at = frame_of(found["where"])
-        function = _text(report["function"]) or (normal(at.name) if at is not None else None)
+        function = text_or_none(report["function"]) or (normal(at.name) if at is not None else None)
         yield Finding(
             "out of bounds",
             "a variable on the stack",
@@ -91,9 +92,9 @@ def overwritten_canary(case: Case) -> Iterator[Finding]:
                     "log", show_controls(f"the canary on the stack was overwritten: {line.strip()}"), (label,)
                 ),
             ),
-            f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]",
+            lines_cell(report),
             pid=who_did_it(case, report),
-            module=_text(report["module"]),
+            module=text_or_none(report["module"]),
             function=function,
             against=("A function that this one called may have written there.",),
             explains=frozenset({case.end.kind}),
@@ -128,7 +129,3 @@ def _largest(case: Case, report: pd.Series[Any]) -> Iterator[Evidence]:
     if size >= _LARGE and isinstance(symbol, str):
         said = f"the largest frame on it is of {symbol}, {size:,} bytes"
         yield Evidence("stacks", show_controls(said), (int(rows.index[place]),))
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
-
-import pandas as pd
 
 from kernlab.escape import show_controls, show_short
 from kernlab.util.text import human_bytes
@@ -14,6 +11,7 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.leads import why_it_leads
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, lines_cell, text_or_none
 from kernlab.verdict.trap import who_did_it
 
 #: Reports of pages that are told at most, the last before the end.
@@ -61,10 +59,10 @@ def bad_pages(case: Case) -> Iterator[Finding]:
             f"page frame {found['number']}" if found else show_short(str(report["title"])),
             0.92,
             tuple(evidence),
-            f"dump.log.iloc[{int(report['offset'])}:{int(report['end'])}]",
+            lines_cell(report),
             pid=who_did_it(case, report),
-            module=_text(report["module"]),
-            function=_text(report["function"]),
+            module=text_or_none(report["module"]),
+            function=text_or_none(report["function"]),
             against=tuple(against),
             explains=frozenset({case.end.kind}) if leads is not None else frozenset(),
             since=case.before_end(report["timestamp"]),
@@ -94,19 +92,15 @@ def bad_user_copy(case: Case) -> Iterator[Finding]:
             show_short(whose),
             0.97,
             (
-                Evidence("log", "", (int(case.log.index[int(report["offset"])]),)),
+                Evidence("log", "", (label_of(case, report),)),
                 Evidence("log", show_controls(record.strip()), (label,)),
                 Evidence("log", show_controls(said), (label,)),
             ),
             f"dump.log.iloc[{first}:{int(report['end'])}]",
             pid=who_did_it(case, report),
-            module=_text(report["module"]),
-            function=_text(report["function"]),
+            module=text_or_none(report["module"]),
+            function=text_or_none(report["function"]),
             explains=frozenset({case.end.kind}),
             since=case.before_end(report["timestamp"]),
         )
         return
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)

@@ -13,6 +13,7 @@ from kernlab.oops.frames import frame_of
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of, text_or_none
 from kernlab.verdict.trap import (
     LEAST_POINTER,
     base_of,
@@ -58,13 +59,15 @@ def behind_an_area(case: Case) -> Iterator[Finding]:
                 ),
             ),
             Evidence(
-                "log", "nothing is mapped there, so that an access traps (a guard page)", _label(case, report)
+                "log",
+                "nothing is mapped there, so that an access traps (a guard page)",
+                (label_of(case, report),),
             ),
         ),
         f"dump.owner({address:#x})",
         pid=who_did_it(case, report),
-        module=_text(report["module"]),
-        function=_text(report["function"]),
+        module=text_or_none(report["module"]),
+        function=text_or_none(report["function"]),
         explains=frozenset({"bad pointer"}),
         since=case.before_end(report["timestamp"]),
     )
@@ -89,13 +92,13 @@ def where_it_led(case: Case) -> Iterator[Finding]:
         "",
         0.9,
         (
-            Evidence("log", "", _label(case, report)),
+            Evidence("log", "", (label_of(case, report),)),
             Evidence("owner", show_controls(f"the address {address:#x} is in {what}")),
         ),
         f"dump.owner({address:#x})",
         pid=who_did_it(case, report),
-        module=_text(report["module"]),
-        function=_text(report["function"]),
+        module=text_or_none(report["module"]),
+        function=text_or_none(report["function"]),
         explains=frozenset({case.end.kind}),
         since=case.before_end(report["timestamp"]),
     )
@@ -130,13 +133,12 @@ def where_it_stood(case: Case) -> Iterator[Finding]:
     )
     common: dict[str, Any] = {
         "pid": who_did_it(case, report),
-        "module": _text(report["module"]),
-        "function": _text(report["function"]),
+        "module": text_or_none(report["module"]),
+        "function": text_or_none(report["function"]),
         "since": case.before_end(report["timestamp"]),
     }
-    said = Evidence(
-        "log", str(case.log["text"].iloc[int(report["offset"])]).splitlines()[0], _label(case, report)
-    )
+    first = str(case.log["text"].iloc[int(report["offset"])]).splitlines()[0]
+    said = Evidence("log", show_controls(first), (label_of(case, report),))
     yield Finding(
         case.end.kind,
         show_short(f"an object of {cache}"),
@@ -229,11 +231,3 @@ def _is_text(word: int) -> bool:
 
 def _as_text(word: int) -> str:
     return word.to_bytes(8, "little").decode("ascii")
-
-
-def _label(case: Case, report: pd.Series[Any]) -> tuple[int, ...]:
-    return (int(case.log.index[int(report["offset"])]),)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]

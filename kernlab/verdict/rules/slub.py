@@ -15,6 +15,7 @@ from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.leads import why_it_leads
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import label_of
 from kernlab.verdict.trap import FREES, KFREES, pointed_at, registers_of, who_asked, who_did_it
 
 #: What SLUB says of an object, and what that is (mm/slub.c: check_object, check_bytes_and_report,
@@ -162,4 +163,4 @@ def _free_object(case: Case, report: pd.Series[Any]) -> tuple[int, str] | None:
 
 
 def _label(case: Case, report: pd.Series[Any] | None) -> tuple[int, ...]:
-    return () if report is None else (int(case.log.index[int(report["offset"])]),)
+    return () if report is None else (label_of(case, report),)

@@ -14,6 +14,7 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.chains import LOCKUPS, SPINNING, beneath, functions, lock_name, say_lock, say_rows
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import pid_of
 
 #: Culprits that are told at most.
 _MOST = 4
@@ -104,7 +105,7 @@ def rcu_waits_for(case: Case) -> Iterator[Finding]:
     named, report = stalled(case), case.end.report
     if report is None:
         return
-    own = None if pd.isna(report["pid"]) else int(report["pid"])
+    own = pid_of(report)
     for cpu, label in list(named.cpus.items())[:_MOST]:
         if cpu != case.end_cpu:
             yield from _on_cpu(case, cpu, label)
