@@ -319,3 +319,38 @@ def test_a_victim_that_a_watchdog_came_upon_is_a_hint(
     late = {"cpu": 1, "since_touch": "30s", "threshold": "20s", "soft_lockup": True}
     found = found_by(made_case(watchdogs=[late], waits=waits, stacks=stack), silent_cpus)
     assert all(each.confidence < 0.5 for each in found)
+
+
+BLOCKED = """\
+[   50.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+[   50.0] rcu: \tTasks blocked on level-0 rcu_node (CPUs 0-1): P77/1:b..l
+[   50.1] Kernel panic - not syncing: RCU Stall
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "on_cpu", "last_run", "sure"),
+    [
+        ("R", False, "25s", False),
+        ("R", False, None, False),
+        ("R", False, "0.1s", True),
+        ("R", True, "25s", True),
+        ("S", False, "25s", True),
+    ],
+)
+def test_a_reader_that_gets_no_cpu_is_a_hint(state: str, on_cpu: bool, last_run: str, sure: bool) -> None:
+    """Who was made to leave its CPU while it read, and has not got one since, is the victim of what has it."""
+    given = {
+        "tasks": [{"pid": 77, "comm": "mill", "state": state, "on_cpu": on_cpu, "cpu": 1}],
+        "delays": [{"pid": 77, "comm": "mill", "last_run": last_run}],
+        "stacks": frames(77, "mill", None, "schedule+0x1/0x2", *SPIN[2:]),
+    }
+    period = PERIOD | {"waiting_cpus": "", "waiting_tasks": "77"}
+    for case, rule in (
+        (made_case(BLOCKED, **given), rcu_waits_for),
+        (made_case(HUNG, waits=[WAITER], grace_periods=[period], **given), kept_grace_period),
+    ):
+        (found,) = found_by(case, rule)
+        assert (found.pid, found.function) == (77, "wheel_spin")
+        assert (found.confidence >= 0.8) == sure
+        assert any("what has CPU 1 may be why" in each for each in found.against) == (not sure)

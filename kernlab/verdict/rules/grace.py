@@ -14,7 +14,7 @@ from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.chains import LOCKUPS, SPINNING, functions, say_rows, seconds
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
-from kernlab.verdict.rules.spinning import ASKING, HINT, borrowed, interrupted, victim
+from kernlab.verdict.rules.spinning import ASKING, HINT, borrowed, interrupted, robbed, victim
 
 #: Readers and CPUs that are told at most.
 _MOST = 3
@@ -62,7 +62,7 @@ def kept_grace_period(case: Case) -> Iterator[Finding]:
             if reader.where.function:
                 said = f"it is in {show_controls(reader.where.function)}"
                 evidence.append(Evidence("stacks", said, rows_of(reader.rows, list(reader.rows.index))))
-            why = victim(case, reader.rows)
+            why = victim(case, reader.rows) or (None if reader.pid is None else robbed(case, reader.pid))
             sure = HINT if why else 0.9 if reader.where.function else 0.6
             yield Finding(
                 "RCU stall",

@@ -10,8 +10,18 @@ import pandas as pd
 
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
+from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
-from kernlab.verdict.chains import LOCKUPS, SPINNING, beneath, functions, lock_name, say_lock, say_rows
+from kernlab.verdict.chains import (
+    LOCKUPS,
+    SPINNING,
+    beneath,
+    functions,
+    lock_name,
+    say_lock,
+    say_rows,
+    seconds,
+)
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import pid_of
@@ -41,6 +51,8 @@ ASKING = (
 )
 #: A victim is told as a hint.
 HINT = 0.45
+#: A fair scheduler gives a CPU to everyone that is ready to run within so many seconds.
+_FAIR = 2.0
 #: What runs on top of threads that have no part in it.
 _BORROWED = {"softirq": "a softirq", "irq": "an interrupt", "nmi": "an NMI"}
 
@@ -73,6 +85,21 @@ def victim(case: Case, rows: pd.DataFrame) -> str | None:
     if any(name.startswith(ASKING) for name in functions(rows)):
         return "It waits until other CPUs answer: one that does not is why."
     return None
+
+
+def robbed(case: Case, pid: int) -> str | None:
+    """Why a thread that RCU waits for does not go on for somebody else's sake: it is ready to run, and gets no CPU;
+    None where it sleeps or runs, or got one lately."""
+    task = case.tasks[case.tasks["pid"] == pid]
+    if task.empty or str(task["state"].iloc[0]) != "R" or bool(task["on_cpu"].iloc[0]):
+        return None
+    last = seconds(case.delays.loc[case.delays["pid"] == pid, "last_run"].max())
+    if last is not None and last < _FAIR:
+        return None
+    waited = "" if last is None else f" for {human_time(last)}"
+    cpu = task["cpu"].iloc[0]
+    where = "the CPU that it waits for" if pd.isna(cpu) else f"CPU {int(cpu)}"
+    return f"It is ready to run, and has got no CPU{waited}: what has {where} may be why."
 
 
 def stalled(case: Case) -> Named:
@@ -159,15 +186,18 @@ def _blocked(case: Case, pid: int, label: int) -> Iterator[Finding]:
     if where.function:
         shown = f"{thread} is in {show_controls(where.function)}"
         evidence.append(Evidence("stacks", shown, rows_of(rows, list(rows.index))))
+    why = victim(case, rows) if len(rows) else None
+    why = why or robbed(case, pid)
     yield Finding(
         "RCU stall",
         thread,
-        0.85,
+        HINT if why else 0.85 if where.function else 0.6,
         tuple(evidence),
         f"dump.stack({pid})",
         pid=pid,
         module=where.module,
         function=where.function,
+        against=(why,) if why else (),
         explains=frozenset({"RCU stall"}),
     )
 
