@@ -61,7 +61,7 @@ _SHARE: dict[str, tuple[str, ...]] = {
     "timers": ("comm",),
     "tmpfs": ("mount",),
     "volumes": ("path",),
-    "verdict": ("subject", "evidence", "against", "cell"),
+    "verdict": ("subject", "device", "evidence", "against", "cell"),
     "waits": ("comm", "name", "holder_comm", "note"),
 }
 #: What is unknown of freed objects is zeroed there, too.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -111,8 +112,10 @@ def in_frozen(case: Case, waits: pd.DataFrame) -> pd.Series[Any]:
     kept = case.filesystems["frozen"]
     frozen = case.filesystems[kept.notna() & (kept != "no") & case.filesystems["address"].notna()]
     found = pd.Series(-1, index=waits.index, dtype="int64")
+    mine = waits[(waits["type"] == "percpu_rwsem") & waits["object"].notna()]
+    locks = np.array([int(lock) for lock in mine["object"]], dtype=np.uint64)
     for label, address in frozen["address"].items():
-        for row, kind, lock in zip(waits.index, waits["type"], waits["object"], strict=True):
-            if kind == "percpu_rwsem" and not pd.isna(lock) and 0 <= int(lock) - int(address) < _SUPER_BLOCK:
-                found[row] = int(str(label))
+        # An address below wraps round to a large number.
+        inside = locks - np.uint64(int(address)) < _SUPER_BLOCK
+        found[mine.index[inside]] = int(str(label))
     return found

@@ -24,7 +24,7 @@ _CONSTRAINT = re.compile(
 _GROUP = re.compile(
     r"Memory cgroup stats for (?P<stats>/.*?):(?:$| )|Task in .* killed as a result of limit of (?P<limit>/.*)$"
 )
-_CPUSET = re.compile(r".*? cpuset=(?P<cpuset>.*?) mems_allowed=(?P<mems>[\d,-]+)$")
+_CPUSET = re.compile(r".{0,80}? cpuset=(?P<cpuset>.*?) mems_allowed=(?P<mems>[\d,-]+)$")
 # mm/show_mem.c (until v6.3 mm/page_alloc.c), show_free_areas.
 _ZONE = re.compile(
     r"Node (?P<node>\d+) (?P<zone>\w+) free:(?P<free>\d+)kB (?:boost:\d+kB )?min:(?P<min>\d+)kB "
@@ -45,7 +45,7 @@ _TASKS = re.compile(r"\[ *pid *\] +uid +tgid (?P<numbers>[a-z_ ]+) name$")
 _TASK = re.compile(r"\[ *\d+\] +(?P<rest>\d+ +\d+ .*)")
 _NUMBER = re.compile(r"-?\d{1,20}$")
 # mm/slab_common.c, dump_unreclaimable_slab.
-_SLAB = re.compile(r"(?P<name>\S.*?) +(?P<used>\d+)KB +(?P<total>\d+)KB$")
+_SLAB = re.compile(r"(?P<name>\S(?:.*\S)?) +(?P<used>\d+)KB +(?P<total>\d+)KB$")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def test_a_report_is_read_whole() -> None:
             zones=[zone("DMA32", 8 * MIB, largest=4096), zone("Normal", MIB, node=1, cma=MIB)],
             counted={"active_anon": 1000, "free": 20},
             tasks=[(77, "till", 5 * MIB), (78, "a name with 7 blanks", MIB)],
-            slabs={"kmalloc-4k": 30 * MIB},
+            slabs={"kmalloc-4k": 30 * MIB, "a cache of 2 KB": MIB},
         )
     )
     assert (report.comm, report.order, report.page_size) == ("till", 2, 4096)
@@ -41,7 +41,7 @@ def test_a_report_is_read_whole() -> None:
         (77, "till", 5 * MIB),
         (78, "a name with 7 blanks", MIB),
     ]
-    assert report.slabs == {"kmalloc-4k": 30 * MIB}
+    assert report.slabs == {"kmalloc-4k": 30 * MIB, "a cache of 2 KB": MIB}
 
 
 OLD = """\

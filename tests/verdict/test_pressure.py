@@ -129,6 +129,21 @@ def test_a_cache_that_gives_back_in_time_is_no_leak() -> None:
     assert "Nothing had to wait for memory" in found.against[-1]
 
 
+KILLED = """\
+[   50.0] indexer invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+[   50.1] {what}ut of memory: Killed process 99 (indexer) total-vm:9kB, anon-rss:8kB, file-rss:0kB, shmem-rss:0kB
+"""
+
+
+@pytest.mark.parametrize(("what", "felt"), [("O", True), ("Memory cgroup o", False)])
+def test_a_kill_in_a_cgroup_is_no_lack_of_the_machine(what: str, felt: bool) -> None:
+    """Only what the OOM killer did for the machine shows that somebody needed the memory."""
+    log = KILLED.format(what=what) + SYSRQ
+    case = leaking(100 * MIB, slab=700 * MIB, caches=(("till_job", 690 * MIB),), felt=0, log=log)
+    (found,) = found_by(case, unmistakable_leak)
+    assert (found.confidence > 0.5) == felt
+
+
 def test_page_tables_of_many_processes_are_no_leak() -> None:
     """They are what they are, and not more."""
     counted = pd.Series({"MemTotal": GIB, "MemAvailable": 10 * MIB, "PageTables": 600 * MIB}, dtype=object)

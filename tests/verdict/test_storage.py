@@ -250,6 +250,13 @@ def test_a_file_system_that_was_not_thawed() -> None:
         ("file system frozen", "/shop", "cause"),
         ("hung task", "a thread that could not go on", "end"),
     ]
+    both = made_case(
+        filesystems=[mounts[0], mounts[1] | {"frozen": "complete"}],
+        waits=[writer, writer | {"pid": 13, "object": address + 8192 + 0x200}],
+    )
+    assert [each.subject for each in found_by(both, frozen_file_systems)] == ["/shop", "/"]
+    below = made_case(filesystems=mounts, waits=[writer | {"object": address - 8}])
+    assert not found_by(below, frozen_file_systems)
     other = writer | {"object": address + 8192 + 0x200}
     assert not found_by(made_case(filesystems=mounts, waits=[other]), frozen_file_systems)
     young = writer | {"since": "2s"}

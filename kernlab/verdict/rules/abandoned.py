@@ -15,6 +15,8 @@ from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import label_of, text_or_none
 
+#: Threads that were killed which are asked, the last ones.
+_MOST = 20
 #: What `waits` says of a lock whose holder is over.
 _EXITED, _GONE = "its holder has exited", "its holder is gone"
 #: Locks that only the thread which took one gives back.
@@ -61,7 +63,9 @@ def _killed(case: Case) -> list[pd.Series[Any]]:
         reports = reports[reports["offset"] < int(end["offset"])]
     tasks = case.tasks
     alive = set(tasks.loc[~tasks["state"].isin(("Z", "X")), "pid"].dropna().astype(int))
-    return [row for _, row in reports.iterrows() if int(row["pid"]) not in alive | {0}]
+    gone = ~reports["pid"].isin(alive | {0})
+    # Threads that the kernel kills one after the other are few: the last ones are enough.
+    return [row for _, row in reports[gone.to_numpy(dtype=bool)].tail(_MOST).iterrows()]
 
 
 def _told(case: Case, report: pd.Series[Any], own: pd.DataFrame, sure: bool) -> Finding:

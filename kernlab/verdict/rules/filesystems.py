@@ -38,17 +38,19 @@ _MOST = 5
 @rule
 def damaged_file_systems(case: Case) -> Iterator[Finding]:
     """A file system that reports an error of its own is damaged, or what lies below it is."""
+    failures = dict(_by_device(case, "I/O error"))
     for device, rows in _by_device(case, "file system error"):
         if _is_end(case, rows):
             continue
         labels = _labels(case, rows)
-        evidence = [Evidence("log", show_short(_line(case, labels[0]), 300), tuple(labels[:100]))]
-        read_only = [label for label in labels if any(word in _line(case, label) for word in _READ_ONLY)]
+        lines = _lines(case, labels)
+        evidence = [Evidence("log", show_short(lines[labels[0]], 300), tuple(labels[:100]))]
+        read_only = [label for label, line in lines.items() if any(word in line for word in _READ_ONLY)]
         where = _mounted(case, device)
         if read_only:
             said = f"{where} takes no writes since" if where else "it takes no writes since"
             evidence.append(Evidence("log", show_short(said), tuple(read_only[:100])))
-        failed = _failed_below(case, device)
+        failed = _failed_below(case, device, failures)
         if failed:
             number = f"{len(failed):,} requests" if len(failed) > 1 else "a request"
             said = f"{show_short(device)} lies on a disk that failed {number}"
@@ -74,17 +76,20 @@ def failed_requests(case: Case) -> Iterator[Finding]:
     for device, rows in _by_device(case, "I/O error"):
         if _is_end(case, rows):
             continue
-        every = _labels(case, rows)
-        labels = [label for label in every if not _HINTED.search(_line(case, label))]
+        lines = _lines(case, _labels(case, rows))
+        labels = [label for label, line in lines.items() if not _HINTED.search(line)]
         against = "A drive without a medium in it says so, too." if _REMOVABLE.fullmatch(device) else ""
         if not labels:
-            labels, against = every, "A disk need not be able to discard or to zero: file systems do without."
+            labels, against = (
+                list(lines),
+                "A disk need not be able to discard or to zero: file systems do without.",
+            )
         yield Finding(
             "I/O error",
             show_controls(device),
             0.45 if against else 0.9,
             (
-                Evidence("log", show_short(_line(case, labels[0]), 300), (labels[0],)),
+                Evidence("log", show_short(lines[labels[0]], 300), (labels[0],)),
                 *(
                     [Evidence("log", f"{len(labels):,} such errors", tuple(labels[:100]))]
                     if len(labels) > 1
@@ -183,9 +188,13 @@ def _labels(case: Case, rows: pd.DataFrame) -> list[int]:
     return [int(case.log.index[int(offset)]) for offset in rows["offset"]]
 
 
-def _line(case: Case, label: int) -> str:
-    lines = str(case.log.loc[label, "text"]).splitlines()
-    return lines[0].strip() if lines else ""
+def _lines(case: Case, labels: list[int]) -> dict[int, str]:
+    """The first line of some records of the log, by their labels."""
+    texts = case.log["text"].loc[labels].fillna("")
+    return {
+        label: (text.splitlines() or [""])[0].strip()
+        for label, text in zip(labels, texts.tolist(), strict=True)
+    }
 
 
 def _mounted(case: Case, device: str) -> str | None:
@@ -196,18 +205,14 @@ def _mounted(case: Case, device: str) -> str | None:
     return None if rows.empty else str(rows["mount"].iloc[0])
 
 
-def _failed_below(case: Case, device: str) -> list[int]:
-    """The I/O errors of a device and of the disks below it, by their places in the log."""
-    names = {device, *(below(case, device) if case.has_dump else ())}
+def _failed_below(case: Case, device: str, failures: dict[str, pd.DataFrame]) -> list[int]:
+    """The I/O errors (`failures`, by device) of a device and of the disks below it, by their labels in the log."""
+    names = {device}
     if case.has_dump:
+        names |= below(case, device)
         parents = case.disks.loc[case.disks["name"].isin(names), "parent"].dropna()
         names |= {str(parent) for parent in parents}
-    return [
-        label
-        for name, rows in _by_device(case, "I/O error")
-        if name in names
-        for label in _labels(case, rows)
-    ]
+    return [label for name in sorted(names & failures.keys()) for label in _labels(case, failures[name])]
 
 
 def _panicked(case: Case, device: str) -> bool:

@@ -79,9 +79,11 @@ def unmistakable_leak(case: Case) -> Iterator[Finding]:
 def _felt(case: Case) -> bool:
     """Was there too little memory: did the OOM killer have to kill, or tasks wait (kernel/sched/psi.c)?
 
-    What a cache keeps without the kernel's counting it so, such as that of ZFS, is given back before that.
+    What a cache keeps without the kernel's counting it so, such as that of ZFS, is given back before that. A cgroup
+    that reached its limit says nothing of the machine's memory.
     """
-    if (case.reports["kind"] == "OOM").any():
+    kills = case.reports.loc[case.reports["kind"] == "OOM", "details"]
+    if any(details.get("cgroup") is False for details in kills):
         return True
     table = case.pressure
     own = table[(table["path"] == "/") & (table["resource"] == "memory") & (table["kind"] == "some")]

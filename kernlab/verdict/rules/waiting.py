@@ -44,7 +44,7 @@ def deadlocks(case: Case) -> Iterator[Finding]:
             said = f"{len(others):,} more {wait} behind {them}"
             evidence.append(Evidence("waits", said, rows_of(others, list(others.index))))
         guessed = guesses(rows)
-        against = [f"Who holds a lock of it is not certain: {show_controls(note)}." for note in guessed]
+        against = [f"Who holds a lock of it is not certain: {show_controls(note)}." for note in guessed[:3]]
         where = case.blamed(case.stack_of(cycle[0]), "wait")
         yield Finding(
             "deadlock",
