@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-from kernlab.oops.boilerplate import REPORTING
+from kernlab.oops.boilerplate import REPORTING, TICKING
 from kernlab.oops.frames import Frame, frames_of, symbol_in
 from kernlab.oops.functions import Stack, is_boilerplate, normal, telling
 from kernlab.oops.report import Report
 from kernlab.oops.sections import Section, sections_of
 
+#: What an NMI calls on the CPU that is locked up (kernel/watchdog_perf.c, arch/powerpc/kernel/watchdog.c).
+_OF_THE_LOCKED = {"watchdog_overflow_callback", "soft_nmi_interrupt"}
 #: The program counter of x86 in no function, in the kernel's code segment.
 _NOWHERE = re.compile(r" *+[RE]?IP: (?:0010:|0060:)? *+(?:0x[0-9a-f]{1,16}|\(null\))")
 
@@ -30,7 +32,12 @@ def _main(report: Report, sections: list[Section]) -> Section | None:
     blame = report.form.blame
     with_frames = [section for section in sections if section.frames]
     if blame == "stalled":
-        cpus = [section for section in with_frames if section.what in ("cpu", "stack")]
+        if not panic_is_of_it(report, sections):
+            with_frames = [section for section in with_frames if section.what != "panic"]
+        cpu = report.match.groupdict().get("cpu")
+        if cpu is not None:
+            with_frames = [section for section in with_frames if section.cpu in (None, int(cpu))]
+        cpus = [section for section in with_frames if section.what in ("cpu", "stack", "panic")]
         # A stack that a tick interrupted, or of another CPU, before that of RCU's own thread.
         telling_one = (
             section
@@ -56,6 +63,31 @@ def _main(report: Report, sections: list[Section]) -> Section | None:
         if section.what == "panic":
             return section
     return None
+
+
+def panic_is_of_it(report: Report, sections: list[Section]) -> bool:
+    """Whether the stack behind a report's "Kernel panic" is of the thread that the report is about.
+
+    kernel/panic.c, vpanic, prints the stack of whoever panics: of a watchdog's it is its own, unless it had
+    interrupted whom it watched. Where a console shows urgent lines only, it is the only stack that is seen.
+    """
+    if report.kind in ("hung task", "workqueue stall"):
+        return False
+    if report.form.mark == "detected" and report.kind == "RCU stall":
+        return "self-detected" in report.match[0]  # others are detected by any CPU (kernel/rcu/tree_stall.h)
+    if report.kind not in ("soft lockup", "hard lockup"):
+        return report.form.blame != "waiting"
+    panic = next((section for section in sections if section.what == "panic"), None)
+    if panic is None:
+        return True
+    names = {normal(frame.name) for frame in panic.frames}
+    if not any(TICKING.match(name) for name in names):
+        return False
+    cpu = report.match.groupdict().get("cpu")
+    if cpu is not None and panic.cpu is not None:
+        return int(cpu) == panic.cpu
+    # Since 6.5 another CPU's tick may have seen it (kernel/watchdog_buddy.c).
+    return report.kind == "soft lockup" or not names.isdisjoint(_OF_THE_LOCKED)
 
 
 def blamed(report: Report, frames: list[Frame]) -> list[Frame]:

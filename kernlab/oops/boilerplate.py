@@ -221,7 +221,7 @@ TICKING = _names(
 #: What a tick does to report on what it interrupted.
 WATCHING = _names(
     """
-    dump_cpu_task* dump_stack* nmi_* panic rcu_* _sched_show_task* sched_show_task* show_stack*
-    watchdog_*
+    dump_backtrace* dump_cpu_task* __dump_stack dump_stack* nmi_* panic rcu_* _sched_show_task* sched_show_task*
+    show_stack* vpanic watchdog_*
     """
 )

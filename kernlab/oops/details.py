@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kernlab.oops.frames import Frame
 from kernlab.oops.lines import Line
 from kernlab.oops.report import Report
 from kernlab.oops.sections import Section
@@ -28,8 +29,8 @@ _MODULES = re.compile(r"Modules linked in:(?P<modules>[^\n]{0,4096})")
 _HEAD = 40
 
 
-def details_of(report: Report, sections: list[Section]) -> dict[str, Any]:
-    """What only some reports say."""
+def details_of(report: Report, sections: list[Section], frames: list[Frame]) -> dict[str, Any]:
+    """What only some reports say; `frames` are those of the stack that it is about."""
     details: dict[str, Any] = {}
     for source in (report.naming[1], report.match):
         for name, value in source.groupdict().items():
@@ -65,7 +66,9 @@ def details_of(report: Report, sections: list[Section]) -> dict[str, Any]:
             pid = re.search(r"by task (\d{1,8})", section.head)
             if pid:
                 details[f"{section.what}_by"] = int(pid[1])
-    register = next((frame for section in sections[:1] for frame in section.frames if frame.register), None)
+    # Below a lockup's panic stands the stack that the watchdog interrupted.
+    places = [sections[0].frames, frames if report.form.blame == "stalled" else []]
+    register = next((frame for place in places for frame in place if frame.register), None)
     if register:
         details["at"] = str(register)
     tainting = _tainting(report.lines)

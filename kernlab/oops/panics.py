@@ -25,7 +25,7 @@ _FOLLOWS: tuple[tuple[re.Pattern[str], Collection[str]], ...] = (
     (re.compile(r".{0,60}?panic_on_(?:warn|kmsan)|kernel: |UBSAN: |KASAN: "), ()),
     (re.compile(r"hung_task: "), ("hung task",)),
     (re.compile(r"soft ?lockup: "), ("soft lockup",)),
-    (re.compile(r"[Hh]ard (?:LOCKUP|lockup)"), ("hard lockup",)),
+    (re.compile(r"(?:Watchdog detected )?[Hh]ard (?:LOCKUP|lockup)"), ("hard lockup",)),
     (re.compile(r"RCU Stall"), ("RCU stall",)),
     (re.compile(r"[Ww]orkqueue"), ("workqueue stall",)),
     (re.compile(r"sysrq triggered crash"), ("sysrq",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kernlab.oops.blame import blamed, main_stack
+from kernlab.oops.blame import blamed, main_stack, panic_is_of_it
 from kernlab.oops.details import details_of
 from kernlab.oops.faults import FIRST_PAGE
 from kernlab.oops.frames import Frame
@@ -22,8 +22,8 @@ def row(report: Report) -> dict[str, Any]:
     sections = _sections(report)
     frames = main_stack(report, sections)
     told = blamed(report, frames)
-    details = details_of(report, sections)
-    said = who(report)
+    details = details_of(report, sections, frames)
+    said = who(report, panic_is_of_it(report, sections))
     kind = report.kind
     if kind == "bad pointer" and details.get("access") == "execute":
         kind = "execute of data"

@@ -62,6 +62,10 @@ _HEADS: tuple[tuple[What, re.Pattern[str]], ...] = (
         ),
     ),
 )
+#: Which CPU a stack says that it is of.
+_OF_CPU = re.compile(
+    r"\s*+(?:CPU: (?P<cpu>\d{1,5}) (?:UID: \d{1,10} )?PID: |NMI backtrace for cpu (?P<asked>\d{1,5})\b)"
+)
 #: The program counter of arm and arm64 in no function, and the register that says who called.
 _NOWHERE = re.compile(r" *+(?:PC is at|pc :) 0x[0-9a-f]{1,16}")
 _RETURNS = re.compile(r" *+(?:LR is at|lr :) (?P<symbol>[A-Za-z_]\S{0,600})")
@@ -75,6 +79,7 @@ class Section:
     head: str
     frames: list[Frame] = dataclasses.field(default_factory=list)
     user: bool = False  # ended in user space: whole
+    cpu: int | None = None  # that it says it is of
 
 
 def sections_of(lines: Iterable[Line]) -> list[Section]:
@@ -113,6 +118,8 @@ def sections_of(lines: Iterable[Line]) -> list[Section]:
                     break
                 found.append(Section(what, text))
                 break
+        if found[-1].cpu is None and (of := _OF_CPU.match(text)):
+            found[-1].cpu = int(of["cpu"] or of["asked"])
     return found
 
 

@@ -55,7 +55,23 @@ FORMS = (
         r"(?:(?:NMI )?watchdog: )?(?:CPU(?P<by>\d{1,5}): )?Watchdog (?:CPU:\d{1,5} )?detected hard LOCKUP on "
         r"cpu (?P<cpu>\d{1,5})",
         "watchdog: hard LOCKUP in {function}",
-        "kernel/watchdog.c, watchdog_hardlockup_check; arch/powerpc/kernel/watchdog.c",
+        "kernel/watchdog.c, watchdog_hardlockup_check",
+        blame="stalled",
+    ),
+    form(
+        "hard lockup",
+        "ard LOCKUP",
+        r"(?:watchdog: )?CPU (?P<cpu>\d{1,5}) self-detected hard LOCKUP @ ",
+        "watchdog: hard LOCKUP in {function}",
+        "arch/powerpc/kernel/watchdog.c, soft_nmi_interrupt",
+        blame="stalled",
+    ),
+    form(
+        "hard lockup",
+        "ard LOCKUP",
+        r"(?:watchdog: )?CPU (?P<by>\d{1,5}) detected hard LOCKUP on other CPUs (?P<cpu>\d{1,5})?",
+        "watchdog: hard LOCKUP in {function}",
+        "arch/powerpc/kernel/watchdog.c, watchdog_smp_panic; of several CPUs the first",
         blame="stalled",
     ),
     form(

@@ -57,8 +57,12 @@ _WORTH = re.compile(
 )
 
 
-def who(report: Report) -> dict[str, Any]:
-    """cpu, pid, comm, release and taint, each by the first line that says it."""
+def who(report: Report, panic_is_of_it: bool = True) -> dict[str, Any]:
+    """cpu, pid, comm, release and taint, each by the first line that says it.
+
+    Of a stack that is of another CPU than the report, or of who found it and panicked (not `panic_is_of_it`), release
+    and taint only.
+    """
     said: dict[str, Any] = {}
     groups = report.match.groupdict()
     for name in ("cpu", "pid"):
@@ -68,17 +72,21 @@ def who(report: Report) -> dict[str, Any]:
     if comm:
         said["comm"] = comm
     fixed = set(said)
+    of_another = False
     for line in report.lines:
-        if report.form.blame == "waiting" and line.text.startswith("Kernel panic"):
-            break  # who waits does not run, and what follows is of who found it
+        of_another = of_another or (not panic_is_of_it and line.text.startswith("Kernel panic"))
         if not _WORTH.search(line.text):
             continue
         for teller in _TELLERS:
             match = teller.match(line.text)
             if not match:
                 continue
-            for name, value in match.groupdict().items():
+            found = match.groupdict()
+            elsewhere = "cpu" in fixed and found.get("cpu") is not None and int(found["cpu"]) != said["cpu"]
+            for name, value in found.items():
                 if value is None or name in fixed or name in ("access", "size", "address") or name in said:
+                    continue
+                if (of_another or elsewhere) and name not in ("release", "taint"):
                     continue
                 said[name] = int(value) if name in ("cpu", "pid") else value.strip()
         if len(said) >= 5:

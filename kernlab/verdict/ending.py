@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Ends that somebody asked for: nothing went wrong then, but it may have been asked for because something had before.
 ASKED = frozenset({"sysrq", "NMI", "stopped"})
 
+#: Reports among which those of one look at all threads are, and seconds from one to the next (kernel/hung_task.c).
+_ONE_LOOK, _APART = 200, 5.0
 #: Lines that other CPUs may add behind the last report.
 _BEHIND = 20
 #: What says why, where a panic's line is all there is (kernel/{hung_task,watchdog,panic}.c, kernel/rcu/tree_stall.h,
@@ -27,7 +29,7 @@ _BEHIND = 20
 _WORDS = (
     (re.compile(r"hung_task: "), "hung task"),
     (re.compile(r"soft ?lockup: "), "soft lockup"),
-    (re.compile(r"[Hh]ard (?:LOCKUP|lockup)"), "hard lockup"),
+    (re.compile(r"(?:Watchdog detected )?[Hh]ard (?:LOCKUP|lockup)"), "hard lockup"),
     (re.compile(r"RCU Stall"), "RCU stall"),
     (re.compile(r"[Ww]orkqueue: "), "workqueue stall"),
     (re.compile(r"sysrq triggered crash"), "sysrq"),
@@ -71,7 +73,8 @@ class End:
     `kind` is one of `kernlab.oops.forms.KINDS`, "NMI" where one was sent to stop the machine, or "stopped" where
     nothing panicked. `report` is the row of `Case.reports` that it ended with, None where the log has none; `panic` the
     panic's line, '' where nothing panicked. `cpu` is the CPU whose stack tells it, where the log does not. `outlived`:
-    the log shows that the machine went on after the report, which is the last trap that it tells of.
+    the log shows that the machine went on after the report, which is the last trap that it tells of. `others`: places
+    in `Case.reports` of those that the panic is for, too: all threads that one look found hung.
     """
 
     kind: str
@@ -79,6 +82,7 @@ class End:
     panic: str
     cpu: int | None = None
     outlived: bool = False
+    others: tuple[int, ...] = ()
 
     @property
     def asked(self) -> bool:
@@ -98,9 +102,10 @@ def end_of(case: Case) -> End:
         return _of_stacks(case)
     fatal = _last_panic(case, reports)
     if fatal is not None:
-        place, panic = fatal
+        last, panic = fatal
+        place, *others = _hung_together(reports, last, panic)
         row = reports.iloc[place]
-        return End(_kind(case, row, panic), row, panic)
+        return End(_kind(case, row, panic), row, panic, others=tuple(others))
     # With panic_on_oops the crash kernel is started from the trap, and no panic is logged (oops_end, crash_kexec).
     died = not case.has_dump or not pd.isna(case.info["panic_cpu"])
     if len(reports) and died and _is_last(case, reports.iloc[-1]):
@@ -124,6 +129,35 @@ def _last_panic(case: Case, reports: pd.DataFrame) -> tuple[int, str] | None:
         if panic:
             return place, panic
     return None
+
+
+def _hung_together(reports: pd.DataFrame, last: int, panic: str) -> list[int]:
+    """The places of the reports that a panic is for, `last` the last of them: of threads that one look found hung the
+    one that had waited longest comes first.
+
+    kernel/hung_task.c, check_hung_uninterruptible_tasks, panics when it has looked at all; it tells each thread once.
+    """
+    if reports["kind"].iloc[last] != "hung task" or "hung_task: " not in panic:
+        return [last]
+    hung = reports.iloc[: last + 1]
+    hung = hung[hung["kind"] == "hung task"]
+    first: dict[int | None, int] = {}
+    told = [None if pd.isna(pid) else int(pid) for pid in hung["pid"]]
+    for pid, offset in zip(told, hung["offset"].tolist(), strict=True):
+        first.setdefault(pid, offset)
+    places = hung.index.tolist()
+    count = 1
+    while count < min(len(places), _ONE_LOOK):
+        one, next_one = hung.iloc[-count - 1], hung.iloc[-count]
+        apart = next_one["timestamp"] - one["timestamp"]
+        if told[-count - 1] in told[len(told) - count :] or (
+            not pd.isna(apart) and apart.total_seconds() > _APART
+        ):
+            break
+        count += 1
+    waited = [int(details.get("seconds", 0)) for details in hung["details"]]
+    chosen = range(len(places) - count, len(places))
+    return [places[each] for each in sorted(chosen, key=lambda each: (-waited[each], first[told[each]]))]
 
 
 def _kind(case: Case, report: pd.Series[Any], panic: str) -> str:

@@ -143,3 +143,86 @@ def test_offsets_lead_back_to_the_lines():
     lines = log.split("\n")
     assert lines[report.offset].startswith("BUG: kernel NULL pointer")
     assert lines[report.end - 1].startswith("---[ end trace")
+
+
+#: What panic() prints below its line, of an NMI that came upon a CPU that spins: all that a console shows which is
+#: set to urgent lines only (kernel/panic.c, vpanic).
+NMI_STACK = """\
+CPU: 3 PID: 812 Comm: billing Tainted: G           OE      6.1.0 #1
+Call Trace:
+ <NMI>
+ dump_stack_lvl+0x37/0x50
+ panic+0x107/0x280
+ nmi_panic.cold+0xc/0xc
+ {watchdog}+0x63/0x63
+ __perf_event_overflow+0x52/0xf0
+ nmi_handle+0x5e/0x120
+ end_repeat_nmi+0x16/0x67
+RIP: 0010:shop_spin+0x14/0x20 [shop]
+RSP: 0018:ffffc90000a07d90 EFLAGS: 00000046
+ </NMI>
+ <TASK>
+ shop_ioctl+0x5e/0xe0 [shop]
+ __x64_sys_ioctl+0x8d/0xd0
+ entry_SYSCALL_64_after_hwframe+0x6e/0xd8
+ </TASK>"""
+LOCKUPS = [
+    "NMI watchdog: Watchdog detected hard LOCKUP on cpu 3",
+    "watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 3",
+    "watchdog: CPU 3 self-detected hard LOCKUP @ shop_spin+0x14/0x20 [shop]",
+]
+
+
+@pytest.mark.parametrize("panic", ["Hard LOCKUP", "Watchdog detected hard LOCKUP on cpu 3"])
+@pytest.mark.parametrize("head", [*LOCKUPS, ""])
+def test_the_stack_below_a_lockups_panic_is_of_whom_the_nmi_interrupted(head, panic):
+    stack = NMI_STACK.format(watchdog="watchdog_overflow_callback")
+    report = parse("\n".join([*filter(None, [head]), logs.PANIC + panic, stack])).iloc[0]
+    assert (report.kind, report.function, report.module) == ("hard lockup", "shop_ioctl", "shop")
+    assert (report.cpu, report.pid, report.comm) == (3, 812, "billing")
+    assert report.details["at"] == "shop_spin+0x14/0x20 [shop]"
+
+
+@pytest.mark.parametrize(
+    ("head", "panic", "watchdog"),
+    [
+        (
+            "watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 2",
+            "Hard LOCKUP",
+            "watchdog_hardlockup_check",
+        ),
+        ("watchdog: CPU 3 detected hard LOCKUP on other CPUs 2", "Hard LOCKUP", "watchdog_timer_interrupt"),
+        ("", "Hard LOCKUP", "watchdog_hardlockup_check"),
+        ("rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "RCU Stall", "rcu_sched_clock_irq"),
+    ],
+)
+def test_the_stack_of_a_cpu_that_found_another_accuses_nobody(head, panic, watchdog):
+    """Since 6.5 the next CPU may be who looks (kernel/watchdog_buddy.c); of RCU any."""
+    stack = NMI_STACK.format(watchdog=watchdog)
+    report = parse("\n".join([*filter(None, [head]), logs.PANIC + panic, stack])).iloc[0]
+    assert report.kind == ("RCU stall" if "RCU" in panic else "hard lockup")
+    assert pd.isna(report.function)
+    assert pd.isna(report.pid)
+    assert report.release == "6.1.0"
+
+
+def test_of_the_backtraces_of_many_cpus_that_of_the_locked_one_is_told():
+    one = NMI_STACK.partition("Call Trace:\n")[2].partition("RIP: ")[2]
+    parts = [
+        f"NMI backtrace for cpu {cpu}\nCPU: {cpu} PID: {cpu + 70} Comm: b Not tainted 6.7.0 #1\nRIP: "
+        + one.replace("shop", name)
+        for cpu, name in ((1, "other"), (2, "shop"))
+    ]
+    head = "watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 2"
+    report = parse("\n".join([head, "Sending NMI from CPU 3 to CPUs 1,2:", *parts])).iloc[0]
+    assert (report.function, report.cpu, report.pid) == ("shop_ioctl", 2, 72)
+
+
+@pytest.mark.parametrize("panic", ["hung_task: blocked tasks", "RCU Stall"])
+def test_a_watchdogs_panic_alone_blames_no_function_of_the_watchdog(panic):
+    stack = (
+        "CPU: 0 PID: 33 Comm: khungtaskd Not tainted 6.1.0 #1\nCall Trace:\n panic+0x1/0x2\n watchdog+0x3/0x4"
+    )
+    report = parse(f"{logs.PANIC}{panic}\n{stack}").iloc[0]
+    assert (report.kind, report.title) == ("panic", f"kernel panic: {panic}")
+    assert pd.isna(report.function)

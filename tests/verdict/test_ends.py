@@ -462,3 +462,51 @@ def test_of_a_log_alone_whom_an_interrupt_interrupted_is_not_accused(
     (end,) = kernlab.verdict.of_log(log).to_dict("records")
     assert (end["subject"], end["function"], end["module"]) == (subject, "card_wool", "carder")
     assert pd.isna(end["pid"]) == (subject != "billing (77)")
+
+
+def _hung(comm: str, pid: int, waited: int, time: float) -> str:
+    return f"""\
+[{time:12.6f}] INFO: task {comm}:{pid} blocked for more than {waited} seconds.
+[{time:12.6f}]       Not tainted 6.1.0-test #1
+[{time:12.6f}] Call Trace:
+[{time:12.6f}]  __schedule+0x1/0x2
+[{time:12.6f}]  {comm}_pay+0x1/0x2 [shop]
+"""
+
+
+@pytest.mark.parametrize(
+    ("waited", "earlier", "first"),
+    [((121, 241, 200), "", "beta"), ((120, 120, 120), "", "alpha"), ((120, 120, 120), "gamma", "gamma")],
+    ids=["the kernel says for how long", "it does not", "one was told of before"],
+)
+def test_of_all_that_one_look_found_hung_who_waited_longest_is_told(
+    waited: tuple[int, ...], earlier: str, first: str
+) -> None:
+    """The panic is for all of them (kernel/hung_task.c): who hung first is nearer to the cause than the last."""
+    names = dict(zip(("alpha", "beta", "gamma"), (11, 12, 13), strict=True))
+    log = "".join(_hung(name, names[name], 120, 300.0) for name in [earlier] if name)
+    log += "".join(
+        _hung(name, pid, each, 500 + pid / 100)
+        for (name, pid), each in zip(names.items(), waited, strict=True)
+    )
+    log += "[  500.200000] Kernel panic - not syncing: hung_task: blocked tasks\n"
+    found = the_end(made_case(log))
+    assert (found.subject, found.pid, found.function) == (
+        f"{first} ({names[first]})",
+        names[first],
+        f"{first}_pay",
+    )
+    others = [f"{name} ({pid})" for name, pid in names.items() if name != first]
+    others.sort(key=lambda other: -dict(zip(names, waited, strict=True))[other.partition(" ")[0]])
+    assert f"{' and '.join(others)} hung, too" in said(found)
+    panic = next(each for each in found.evidence if "Kernel panic" in each.says)
+    assert panic.rows == (log.count("\n") - 1,)
+
+
+def test_who_was_found_hung_long_before_is_not_told_with_the_end() -> None:
+    """It went on in between, or nothing tells that it did not."""
+    log = _hung("alpha", 11, 120, 300.0) + _hung("beta", 12, 120, 500.0)
+    log += "[  500.100000] Kernel panic - not syncing: hung_task: blocked tasks\n"
+    found = the_end(made_case(log))
+    assert found.subject == "beta (12)"
+    assert "hung, too" not in said(found)

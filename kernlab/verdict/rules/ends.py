@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kernlab.escape import show_controls
-from kernlab.linux.whatis.threads import say_thread
+from kernlab.linux.whatis.threads import say_several, say_thread
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import is_boilerplate, normal
 from kernlab.verdict.case import Blamed, Case
@@ -33,7 +33,7 @@ _NOBODY = frozenset({"hardware error"})
 _SETTINGS = (
     (re.compile(r"hung_task: "), "kernel.hung_task_panic"),
     (re.compile(r"soft ?lockup: "), "kernel.softlockup_panic"),
-    (re.compile(r"[Hh]ard (?:LOCKUP|lockup)"), "kernel.hardlockup_panic"),
+    (re.compile(r"(?:Watchdog detected )?[Hh]ard (?:LOCKUP|lockup)"), "kernel.hardlockup_panic"),
     (re.compile(r"RCU Stall"), "kernel.panic_on_rcu_stall"),
     (re.compile(r".{0,60}?panic_on_warn"), "kernel.panic_on_warn"),
     (re.compile(r".{0,60}?panic_on_taint"), "panic_on_taint"),
@@ -52,7 +52,7 @@ def last_report(case: Case) -> Iterator[Finding]:
     report = end.report
     first, last = end_lines(case) or (0, 0)
     borrowed = _borrowed(case, report)
-    evidence = [*end_evidence(case), *_settings(case)]
+    evidence = [*end_evidence(case), *_settings(case), *_hung_too(case)]
     if borrowed is not None:
         evidence.append(borrowed)
     blamed = _blamed(case, report)
@@ -151,8 +151,20 @@ def end_evidence(case: Case) -> Iterator[Evidence]:
     said = str(case.log["text"].iloc[lines[0]]).splitlines()[0]
     yield Evidence("log", show_controls(said), (int(labels[lines[0]]),))
     if panic and panic != said:
-        own = [label for label, line in case.lines(*lines) if panic in line]
-        yield Evidence("log", show_controls(panic), (int((own or [labels[lines[1] - 1]])[-1]),))
+        own = [label for label, line in case.lines(*lines) if panic in line][-1:]
+        # Where several threads hung the panic stands below the last of their reports.
+        own = own or [label for label, line in case.lines(lines[1], len(case.log)) if panic in line][:1]
+        yield Evidence("log", show_controls(panic), (int((own or [labels[lines[1] - 1]])[0]),))
+
+
+def _hung_too(case: Case) -> Iterator[Evidence]:
+    """The other threads that the same look found hung, before the machine panicked for all of them."""
+    others = case.reports.iloc[list(case.end.others)]
+    if others.empty:
+        return
+    names = [_subject(each) for _, each in others.iterrows()]
+    labels = tuple(int(case.log.index[int(offset)]) for offset in others["offset"].iloc[:100])
+    yield Evidence("log", f"{say_several(names)} hung, too", labels)
 
 
 def _settings(case: Case) -> Iterator[Evidence]:
