@@ -65,7 +65,8 @@ WORDS = (
     ),
     (
         "request",
-        r"\brequests?\b.*\bdisk|\bDisk\b",
+        # One request alone may be for memory.
+        r"\brequests\b",
         "an order to a disk to read or to write something",
     ),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +26,16 @@ SURE, LIKELY = 0.8, 0.5
 _MOST, MOST_EVIDENCE = 8, 6
 #: What began so much before the end began before it.
 _BEFORE = pd.Timedelta(seconds=2)
-_LOST = "Lost is only what programs had not yet written to a disk."
+_LOST = "Only what programs had not yet written to a disk is lost."
 
 
+#: Hints that are weaker are not told: others hold more, or nearly all speaks against them.
+_FAINT = 0.1
+#: How it is told of holders of memory where memory ran out; where it did not, only that they hold it.
+_RAN_OUT = "memory ran out, and "
+_OF_IT = re.compile(r"\b(most|much) of it\b")
+#: What stands still at the end, whatever ended the machine, and does so again after the next start.
+_STANDS_STILL = frozenset({"deadlock", "lock not released"})
 #: How code of a dump begins.
 _CODE = "dump."
 #: What stands above the code.
@@ -66,8 +74,8 @@ def tell(verdict: pd.DataFrame) -> Story:
     said, known = word(first["finding"]), fields(first)
     ends = [row for row in rows[1:] if row["role"] == "end"]
     others = [row for row in rows[1:] if row["role"] == "cause" and row["confidence"] >= LIKELY]
-    hints = [row for row in rows[1:] if row["role"] == "cause" and row["confidence"] < LIKELY]
-    besides = [row for row in rows[1:] if row["role"] == "beside"]
+    hints = [row for row in rows[1:] if row["role"] == "cause" and _FAINT <= row["confidence"] < LIKELY]
+    besides = [row for row in rows[1:] if row["role"] == "beside" and row["confidence"] >= _FAINT]
     why = says(first)[:MOST_EVIDENCE]
     for row in others[:_MOST]:
         why.append(f"At the same time: {_clause(row)}.")
@@ -133,7 +141,9 @@ def title(verdict: pd.DataFrame) -> str:
         return f"No end of this machine was found, but this: {filled(word(first['finding']).title, fields(first))}"
     circles = [fields(row)["circle"] for _, row in verdict[verdict["finding"] == "deadlock"].iterrows()]
     if first["finding"] == "deadlock" and len(circles) > 1:
-        return f"{len(circles):,} deadlocks: {', '.join(filter(None, circles[:3]))} wait for each other"
+        first_of_them, *others = [one for one in circles[:3] if one] or ["threads"]
+        also = f", and so do {', and '.join(others)}" if others else ""
+        return f"{len(circles):,} deadlocks: {first_of_them} wait for each other{also}"
     return filled(word(first["finding"]).title, fields(first))
 
 
@@ -216,15 +226,26 @@ def _lost(row: pd.Series[Any]) -> str:
 
 def _beside(row: pd.Series[Any], told: Sequence[str] = ()) -> str:
     """Another finding in one line, with what shows it, if that is not `told`: a hint is called one."""
-    since = row["since"]
+    since, known = row["since"], fields(row)
     # What would follow if a hint were true is not said of it: only what was seen.
-    clause = _clause(row) if row["confidence"] >= LIKELY else _named(row)
+    clause = _held(_clause(row)) if row["confidence"] >= LIKELY else _named(row)
     when = "" if pd.isna(since) or since < _BEFORE else f"{human_time(since.total_seconds())} before the end"
-    if times := fields(row)["times"]:
-        when = f"{times} times, the last {when}".removesuffix(", the last ")
+    if known["times"]:
+        when = f"{known['times']} times, the last {when}".removesuffix(", the last ")
+    elif when and any(each["table"] != "log" for each in row["evidence"]):
+        # Tables show it at the end: it went on until then.
+        when = f"since {when}"
     hint = "" if row["confidence"] >= LIKELY else f"Only a hint ({percent(float(row['confidence']))}): "
-    seen = next((said for said in says(row) if said not in told), "")
-    return f"{hint}{clause}{', ' if when else ''}{when}" + (f" ({seen})" if seen else "")
+    # The clause names the circle and the function already.
+    new = [said for said in says(row) if said not in told and not said.endswith(f" in {known['function']}")]
+    seen = "" if known["circle"] else "; ".join(new[: 3 if known["earlier"] else 1])
+    return f"{hint}{clause}{', ' if when else ''}{when}" + (f" – {seen}" if seen else "")
+
+
+def _held(clause: str) -> str:
+    """What is said of who holds memory, where it did not run out."""
+    held = clause.removeprefix(_RAN_OUT)
+    return clause if held == clause else _OF_IT.sub(r"\1 of memory", held, count=1)
 
 
 def _steps(row: pd.Series[Any]) -> list[str]:
@@ -238,11 +259,13 @@ def _steps(row: pd.Series[Any]) -> list[str]:
 
 
 def _cared_for(besides: list[pd.Series[Any]]) -> list[str]:
-    """What disks, file systems and hardware need, whatever ended the machine; of earlier reports nothing."""
+    """What disks, file systems, hardware and locks that nobody will give back need, whatever ended the machine."""
     return [
         step
         for row in besides
-        if row["finding"] in devices.WORDS and row["confidence"] >= SURE and fields(row)["subject"]
+        if (row["finding"] in devices.WORDS or row["finding"] in _STANDS_STILL)
+        and row["confidence"] >= SURE
+        and fields(row)["subject"]
         for step in _steps(row)[:1]
     ]
 

@@ -34,8 +34,9 @@ def fields(row: pd.Series[Any]) -> dict[str, str]:
 
     subject; who: the subject, where it is a thread; what: the subject, where it is none; lock: what that thread has;
     queue: for which it works; borrowed: what ran on top of a thread; during: what ran meanwhile; times: how often,
-    where more than once; pid, module, function, device; where: function and module; maintainer: to whom to give it;
-    circle: the threads of a deadlock; panic: what the panic said. Nothing in them acts on a terminal.
+    where more than once; earlier: such a report; pid, module, function, device; where: function and module;
+    maintainer: to whom to give it; circle: the threads of a deadlock; panic: what the panic said. Nothing in them
+    acts on a terminal.
     """
     subject = show_short(text(row["subject"]), _LONGEST)
     does, earlier = _DOES.fullmatch(subject), _EARLIER.match(subject)
@@ -52,6 +53,7 @@ def fields(row: pd.Series[Any]) -> dict[str, str]:
         "borrowed": borrowed[0] if borrowed else "",
         "during": f"while {who} ran" if who else f"in {subject}" if borrowed else "",
         "times": (earlier["count"] or "") if earlier else "",
+        "earlier": earlier[0] if earlier else "",
         "pid": text(row["pid"]),
         "module": module,
         "function": function,

@@ -14,7 +14,7 @@ from kernlab.errors import KernlabError, TypesLostError
 from kernlab.util import losses
 from kernlab.verdict.case import Case, LogAloneError
 from kernlab.verdict.finding import Finding
-from kernlab.verdict.log_alone import NEEDS_A_DUMP
+from kernlab.verdict.log_alone import NEEDS_A_DUMP, NO_LOG, is_of_a_kernel
 from kernlab.verdict.registry import Rule, rules
 from kernlab.verdict.signature import signature
 from kernlab.verdict.weigh import weigh
@@ -66,7 +66,10 @@ def verdict_of_log(text: str) -> pd.DataFrame:
             "Of bytes it takes what decode() gives, of a dump dump.verdict is the verdict."
         )
     with losses.scope("verdict"):
-        return _told(Case(None, text))
+        case = Case(None, text)
+        if not is_of_a_kernel(text, case.log, case.reports):
+            losses.lost(f"verdict: {NO_LOG}")
+        return _told(case)
 
 
 def _told(case: Case) -> pd.DataFrame:

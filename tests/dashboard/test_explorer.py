@@ -408,7 +408,7 @@ def test_the_overview_tells_the_verdict_and_runs_its_cells(name: str) -> None:
         ask = Asked(dump.explorer())
         told = ask("verdict")["answer"]
         assert told["title"] in (
-            "2 deadlocks: checkout and refund, import and reprice wait for each other",
+            "2 deadlocks: checkout and refund wait for each other, and so do import and reprice",
             "A NULL pointer in order_check of the module kernlab_story",
         )
         assert told["count"] == len(dump.verdict)

@@ -64,7 +64,7 @@ EXPECTED = {
         r"ended the wait for the completion answer",
     ),
     "deadlock": (
-        r"2 deadlocks: checkout and refund, import and reprice wait for each other",
+        r"2 deadlocks: checkout and refund wait for each other, and so do import and reprice",
         r"checkout \(\d+\) waits \(in checkout_pay\) for the mutex ledger_lock.*victims",
         r"khungtaskd \(\d+\) panicked.*messenger",
         r"ledger_lock .*and the mutex stock_lock .*same order",

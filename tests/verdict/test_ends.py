@@ -61,7 +61,7 @@ def test_sysrq_of_a_whole_dump(dump: Any) -> None:
     """On each kernel."""
     found = the_end(Case(dump.kernel))
     assert (found.finding, found.pid) == ("sysrq", 1)
-    assert "it wrote c to /proc/sysrq-trigger" in said(found)
+    assert "init (1) wrote c to /proc/sysrq-trigger" in said(found)
 
 
 def test_whose_child_wrote_to_sysrq() -> None:

@@ -105,13 +105,71 @@ def test_what_is_beside_the_end_is_never_told_as_its_cause() -> None:
     )
     assert "scales_read" not in " ".join((told.title, *told.died, *told.why, *told.next))
     (line,) = told.besides
-    assert re.search(r"scales_read.*, 5 min 0 s before the end", line)
+    assert re.search(r"scales_read.*, 5 min 0 s before the end$", line)
+    titled = {"table": "log", "rows": [1], "says": "WARNING in scales_read"}
+    killed = titled | {"says": "weigher (99) was killed for it"}
+    (line,) = tell(
+        _made({}, old | {"subject": "an earlier report, 300 s before the end", "evidence": [titled, killed]})
+    ).besides
+    assert line.endswith(", 5 min 0 s before the end – weigher (99) was killed for it"), (
+        "the title says no more"
+    )
     (line,) = tell(_made({}, old | {"subject": "3 earlier reports, the last 300 s before the end"})).besides
     assert re.search(r"scales_read, 3 times, the last 5 min 0 s before the end$", line)
     alone = tell(_made(old))
     assert alone.title == "No end of this machine was found, but this: A warning of the kernel in scales_read"
     assert alone.died[0].startswith("Nothing tells how the machine ended, or that it did")
     assert "because" not in " ".join(alone.died)
+
+
+def test_what_stands_still_beside_the_end_is_cared_for() -> None:
+    waits = {"table": "waits", "rows": [1, 2], "says": "for 16 s or more"}
+    stands = {
+        "finding": "deadlock", "subject": "a (1) → x → b (2) → y → a (1)", "role": "beside", "module": "shop",
+        "since": pd.Timedelta(seconds=16), "evidence": [waits],
+    }  # fmt: skip
+    told = tell(_made({"finding": "sysrq"}, stands))
+    assert told.besides[0].endswith(": a (1) → x → b (2) → y → a (1), since 16 s before the end")
+    assert any("stacks to the maintainers of the module shop" in step for step in told.next)
+    unsure = tell(_made({"finding": "sysrq"}, stands | {"confidence": 0.3}))
+    assert "shop" not in " ".join(unsure.next)
+
+
+def test_memory_did_not_run_out_where_the_end_was_another() -> None:
+    held = {"finding": "page tables", "subject": "page tables", "confidence": 0.75}
+    (line,) = tell(_made({}, held | {"role": "beside"})).besides
+    assert line.startswith("most of memory was in the tables that say where each program's memory is")
+    assert "memory ran out" in tell(_made(held | {"role": "cause"})).died[0]
+
+
+def test_a_hint_against_which_nearly_all_speaks_is_not_told() -> None:
+    first = {"finding": "process took the memory", "subject": "reporting (124)", "role": "cause"}
+    faint, hint = (
+        {"finding": "slab leak", "subject": "story", "role": "cause", "confidence": c} for c in (0.06, 0.3)
+    )
+    assert not tell(_made(first, faint)).besides
+    assert tell(_made(first, hint)).besides == ("Only a hint (30%): slab leak: story",)
+
+
+def test_two_deadlocks_are_two_in_the_title() -> None:
+    two = [
+        {"finding": "deadlock", "subject": f"{a} (1) → x → {b} (2) → y → {a} (1)", "role": "cause"}
+        for a, b in ("ab", "cd", "ef")
+    ]
+    assert tell(_made(*two[:2])).title == "2 deadlocks: a and b wait for each other, and so do c and d"
+    assert tell(_made(*two)).title.endswith(", and so do c and d, and e and f")
+
+
+def test_only_a_text_that_is_no_log_of_a_kernel_is_doubted() -> None:
+    """A wrong file would else be told to be a machine that is well."""
+    for text, known in (
+        ("Dear all,\nthe kernel panicked yesterday.\n", False),
+        ("Linux version 6.12.1 (shop)\nCommand line: quiet\n", True),
+        ("[    0.000000] Command line: quiet\n", True),
+        ("Nov 30 19:00:01 shop kernel: Command line: quiet\n", True),
+    ):
+        doubted = any("no line of this text" in one for one in verdict_of_log(text).attrs["problems"])
+        assert doubted is not known, text
 
 
 def test_no_findings_and_no_end_are_said_to_be_that() -> None:
@@ -121,7 +179,8 @@ def test_no_findings_and_no_end_are_said_to_be_that() -> None:
     live = story(_made({"finding": "stopped", "confidence": 0.9}))
     assert "did not crash" in live
     assert "The machine stopped because" not in live
-    assert "Lost is" not in live
+    assert "lost" not in live
+    assert "not yet written to a disk is lost" in story(_made({}))
 
 
 def test_what_could_not_be_looked_at_is_a_doubt() -> None:

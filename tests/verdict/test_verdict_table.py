@@ -134,7 +134,7 @@ TOLD = {
     "oom": r"Out of memory: reporting \(\d+\) holds most.*had taken most.*holds 210\.\d MiB.*not who grew",
     "flight": r"Out of memory: billing \(\d+\) holds most.*memory could not be met.*holds 275\.\d MiB.*not who",
     "hung": r"inventor.*inventory_thread of the module kernlab_story.*watchdog found.*inventory_lock.*stack",
-    "deadlock": r"2 deadlocks: checkout and refund, import and reprice.*32 s before.*import .*names its owner.*same",
+    "deadlock": r"2 deadlocks: checkout and refund .*, and so do import.*32 s before.*import .*names its owner.*same",
     "lockup": r"count_up of the module kernlab_shop.*watchdog.*till_lock.*the maintainers of the module kernlab_shop",
     "oops": r"NULL pointer in order_check of the module kernlab_story.*billing \(1\) ran.*disassemble\('order_check'\)",
 }  # fmt: skip

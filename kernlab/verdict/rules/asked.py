@@ -41,10 +41,10 @@ def sysrq(case: Case) -> Iterator[Finding]:
     if end.kind != "sysrq":
         return
     by, evidence = _by(case)
-    comm, pid = _thread(case)
+    _, pid = _thread(case)
     said = list(end_evidence(case))
     if by in ("", "a thread"):
-        subject = show_controls(say_thread(comm, "?" if pid is None else pid)) if comm else "somebody"
+        subject = show_controls(_name(case)) or "somebody"
         said += evidence
         if by and pid is not None:
             said += _ancestors(case, pid)
@@ -81,13 +81,20 @@ def _by(case: Case) -> tuple[str, list[Evidence]]:
         if met is None:
             continue
         what = "wrote c to /proc/sysrq-trigger" if who == "a thread" else f"asked for it, through {met}"
-        said = f"{'it' if who == 'a thread' else who} {what}"
+        named = _name(case) or "it"
+        said = show_controls(f"{named if who == 'a thread' else who} {what}")
         if rows is None or rows.empty:
             label = () if report is None else (label_of(case, report),)
             return who, [Evidence("log", said, label)]
         at = rows["symbol"].fillna("").str.startswith((f"{met}+", f"{met}."))
         return who, [Evidence("stacks", said, rows_of(rows, list(rows.index[at])))]
     return "", []
+
+
+def _name(case: Case) -> str:
+    """The thread that died, as people say it; '' where it is not known."""
+    comm, pid = _thread(case)
+    return say_thread(comm, "?" if pid is None else pid) if comm else ""
 
 
 def _thread(case: Case) -> tuple[str, int | None]:

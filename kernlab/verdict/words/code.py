@@ -61,14 +61,31 @@ WORDS = {
         "A bad pointer",
         "the kernel's code used an address that cannot be (as after memory was overwritten or freed too early)",
     ),
-    "stack overflow": _trap("A kernel stack overflowed", "a thread ran out of its kernel stack"),
+    "stack overflow": Word(
+        "A kernel stack overflowed[ in {where}]",
+        "[{who}|a thread] ran out of its kernel stack[ in {where}]",
+        (
+            _MAINTAINERS,
+            "See who took the room: [dump.stack({pid})|the call trace in the log] shows whether a function calls "
+            "itself, again and again.",
+        ),
+        "the processor itself reported it, at the end of the stack",
+        "The function that took the last of it need not be the one that took most.",
+        noticed="The kernel met it when [{who}|a thread] ran out of its stack[ in {where}].",
+    ),
     "invalid opcode": _trap("An invalid instruction", "the processor came to bytes that are no instruction"),
     "divide error": _trap("A division by zero", "the kernel's code divided by zero"),
     "double fault": _trap(
         "A double fault", "the processor met an error while it still handled one, mostly for want of stack"
     ),
-    "execute of data": _trap(
-        "The kernel jumped to where no code is", "the kernel's code jumped to a place that holds no code"
+    "execute of data": Word(
+        "The kernel jumped to where no code is[, from {where}]",
+        "the kernel's code jumped to a place that holds no code[, from {where}][, {during}]",
+        _STEPS,
+        "the processor itself reported it",
+        "Where an error is found is not always where it was made: whoever wrote the address to which it jumped may be "
+        "to blame.",
+        noticed="The kernel met it when its code jumped to a place that holds no code[, from {where}][, {during}].",
     ),
     "processor exception": _trap(
         "An error that the processor found", "the processor found an error in the kernel's code"
@@ -110,7 +127,7 @@ WORDS = {
         "Memory was freed that could not be", "code gave back memory that was not its to give back"
     ),
     "out of bounds": _damage(
-        "A write past the end of an object", "code reached past the end of its piece of memory"
+        "Code reached past the end of its memory", "code reached past the end of its piece of memory"
     ),
     "memory corruption": _damage(
         "Memory was overwritten", "memory was overwritten by code that did not own it"

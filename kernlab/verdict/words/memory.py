@@ -50,11 +50,11 @@ WORDS = {
         _GREW,
     ),
     "slab leak": Word(
-        "Out of memory: the kernel's objects {subject} hold most of it",
-        "memory ran out, and most of it was in objects of the kernel of one kind, {subject}",
+        "Out of memory: objects of the kernel ({subject}) hold most of it",
+        "memory ran out, and most of it was in objects of the kernel of one kind, {subject}"
+        "[; {where} asked for more of it]",
         (
-            "Ask [the maintainers of the module {module}, which made {subject},|the maintainers of the code that "
-            "makes {subject}|the maintainers of your kernel] whether its objects are ever freed.",
+            "Ask {maintainer} whether objects of {subject} are ever freed.",
             _ENOUGH,
         ),
         _COUNTED,
@@ -101,8 +101,12 @@ WORDS = {
         "the kernel holds most of it",
         "most of it was taken by the kernel itself, by code that keeps no account of it",
     ),
-    "memory leak": _kernel(
-        "memory of the kernel was never given back", "memory of the kernel was never given back"
+    "memory leak": Word(
+        "The kernel holds most of memory[: {subject}]",
+        "the kernel holds most of memory, as where it is never given back[: {subject}]",
+        (_LEAK, _ENOUGH),
+        _COUNTED,
+        _GREW,
     ),
     "file in memory": _kernel(
         "a file in memory holds most of it, {subject}",
