@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from kernlab.oops.forms import TRAPS
 from kernlab.oops.lines import Line
 from kernlab.oops.report import Report
+from kernlab.oops.who import who
 
 #: What a panic says that follows from a report, and of which kinds that is; () is any.
 #: kernel/{panic,exit,hung_task,watchdog, workqueue,sched/core}.c, arch/*/kernel/traps.c, kernel/rcu/tree_stall.h,
@@ -22,7 +23,7 @@ _FOLLOWS: tuple[tuple[re.Pattern[str], Collection[str]], ...] = (
         ),
         TRAPS,
     ),
-    (re.compile(r".{0,60}?panic_on_(?:warn|kmsan)|kernel: |UBSAN: |KASAN: "), ()),
+    (re.compile(r".{0,60}?panic_on_(?:warn|kmsan)|kernel: |UBSAN: |KASAN: |kasan\.fault=panic"), ()),
     (re.compile(r"hung_task: "), ("hung task",)),
     (re.compile(r"soft ?lockup: "), ("soft lockup",)),
     (re.compile(r"(?:Watchdog detected )?[Hh]ard (?:LOCKUP|lockup)"), ("hard lockup",)),
@@ -41,6 +42,8 @@ _FOLLOWS: tuple[tuple[re.Pattern[str], Collection[str]], ...] = (
 _SOON, _LINES = 5 * 10**9, 400
 #: Reports that came in between: tasks that hang are told one by one.
 _BETWEEN = 8
+#: kernel/exit.c, do_exit: whose end this is, by number. An oops of any other thread does not end it.
+_KILLED = ((re.compile(r"Attempted to kill init!"), 1), (re.compile(r"Attempted to kill the idle task!"), 0))
 
 
 def cause_of(reason: str, panic: Line, reports: Sequence[Report]) -> Report | None:
@@ -49,9 +52,22 @@ def cause_of(reason: str, panic: Line, reports: Sequence[Report]) -> Report | No
     if kinds is None:
         return None
     for report in reversed(reports[-_BETWEEN:]):
+        if not kinds and report.trapped:  # no trap is a warning
+            continue
         if not kinds or report.kind in kinds or (report.trapped and kinds is TRAPS):
+            if kinds in (TRAPS, ()) and not _is_by_the_same(reason, report, panic):
+                continue
             return report if _is_soon(report.lines[-1], panic) else None
     return None
+
+
+def _is_by_the_same(reason: str, report: Report, panic: Line) -> bool:
+    """Can the thread or CPU that panicked be the one that reported? A report and its panic have one context."""
+    caller = report.lines[0].caller
+    if caller and panic.caller:
+        return caller == panic.caller
+    pid = next((pid for words, pid in _KILLED if words.match(reason)), None)
+    return pid is None or who(report).get("pid", pid) == pid
 
 
 def _is_soon(last: Line, panic: Line) -> bool:

@@ -96,7 +96,8 @@ def test_two_messages_on_one_line():
     [
         (logs.NULL_WRITE, "Fatal exception"),
         (logs.NULL_WRITE, "Fatal exception in interrupt"),
-        (logs.NULL_WRITE, "Attempted to kill init! exitcode=0x0000000b"),
+        (logs.NULL_WRITE.replace("PID: 812", "PID: 1"), "Attempted to kill init! exitcode=0x0000000b"),
+        (logs.NULL_WRITE.replace("PID: 812", "PID: 0"), "Attempted to kill the idle task!"),
         (logs.WARNING, "panic_on_warn set ..."),
         (logs.HUNG, "hung_task: blocked tasks"),
         (logs.SOFT_LOCKUP, "softlockup: hung tasks"),
@@ -112,10 +113,6 @@ def test_a_panic_that_follows_belongs_to_its_report(log, panic):
         " panic+0x1/0x2",
     ]
     found = parse("\n".join([log, logs.PANIC + panic, *stack]))
-    if "kasan.fault" in panic:
-        # Words that the forms do not know are a reason of their own.
-        assert found["kind"].tolist() == ["use after free", "panic"]
-        return
     assert len(found) == 1
     assert found["details"][0]["panic"] == logs.PANIC + panic
     assert found["pid"][0] != 9
@@ -129,6 +126,31 @@ def test_a_panic_long_after_or_of_another_kind_is_its_own(panic):
     found = parse("\n".join(later))
     assert found["kind"].tolist() == ["refcount", "panic"]
     assert "panic" not in found["details"][0]
+
+
+@pytest.mark.parametrize(
+    ("log", "panic"),
+    [
+        (logs.NULL_WRITE, "Attempted to kill init! exitcode=0x0000000b"),
+        (logs.NULL_WRITE, "Attempted to kill the idle task!"),
+        # Whose report is lost: no trap is a warning.
+        (logs.NULL_WRITE, "kernel: panic_on_warn set ..."),
+    ],
+)
+def test_the_panic_of_another_is_its_own(log, panic):
+    """A thread that traps is killed, and the machine goes on: what ends within seconds need not end by it."""
+    found = parse(f"{log}\n{logs.PANIC}{panic}")
+    assert found["kind"].tolist() == ["null dereference", "panic"]
+    assert "panic" not in found["details"][0]
+
+
+def test_of_two_reports_the_panic_is_of_its_own_thread():
+    """Two CPUs trap at once; the one that was first panics."""
+    first, other = stamped(logs.NULL_WRITE, "T812", 5.0), stamped(logs.NULL_OLD, "T90", 5.1)
+    found = parse("\n".join([*first, *other, f"[    5.200000][  T812] {logs.PANIC}Fatal exception"]))
+    assert ["panic" in details for details in found["details"]] == [True, False]
+    found = parse("\n".join([*first, f"[    5.200000][   T90] {logs.PANIC}Fatal exception"]))
+    assert found["kind"].tolist() == ["null dereference", "panic"]
 
 
 def test_no_panic_is_of_a_report_that_was_over():
