@@ -77,10 +77,14 @@ def who_did_it(case: Case, report: pd.Series[Any]) -> int | None:
         if any(_ON_TOP.match(part) for part in line.splitlines()):
             return None
     frames = [one for text in report["frames"] if (one := frame_of(text)) is not None and one.reliable]
-    names = [normal(one.name) for one in frames]
+    return None if in_interrupt([normal(one.name) for one in frames]) else int(report["pid"])
+
+
+def in_interrupt(names: list[str]) -> bool:
+    """Are the functions of a stack an interrupt's, and not those of the threads that work for interrupts?"""
     if any(_KERNEL_THREADS.match(name) for name in names):
-        return int(report["pid"])
-    return None if any(_HANDLES.match(name) for name in names) else int(report["pid"])
+        return False
+    return any(_HANDLES.match(name) for name in names)
 
 
 #: What the kernel writes into memory that is free or new, and into entries that are taken off lists

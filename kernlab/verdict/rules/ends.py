@@ -18,6 +18,7 @@ from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.log_alone import NO_PANIC
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import label_of, text_or_none
+from kernlab.verdict.stood import waited_for_others, was_interrupted
 from kernlab.verdict.trap import who_did_it
 
 #: Ends in which a CPU did not go on: where it stood is what it did all the time.
@@ -69,6 +70,8 @@ def last_report(case: Case) -> Iterator[Finding]:
         against.append(NO_PANIC)
     if end.outlived:
         against.append("The machine went on after it.")
+    if end.kind in _SEEN and not case.has_dump and (why := waited_for_others(report)):
+        against.append(why)
     yield Finding(
         end.kind,
         subject if bystander is None else show_controls(bystander),
@@ -224,12 +227,10 @@ def _borrowed(case: Case, report: pd.Series[Any]) -> Evidence | None:
 def _borrowed_by_text(case: Case, report: pd.Series[Any]) -> Evidence | None:
     """The same by the marks of the report's own stack."""
     # An idle thread does nothing by itself, but what it was in may be its own.
-    if (
-        report["kind"] in _SEEN
-        or pd.isna(report["pid"])
-        or report["pid"] == 0
-        or who_did_it(case, report) is not None
-    ):
+    if pd.isna(report["pid"]) or report["pid"] == 0:
+        return None
+    seen = report["kind"] in _SEEN
+    if not was_interrupted(report) if seen else who_did_it(case, report) is not None:
         return None
     comm = text_or_none(report["comm"])
     below = "" if comm is None else f" on top of {_subject(report)}"
