@@ -67,6 +67,9 @@ _FAMILIES = (
     (re.compile(r"synchronize_(?:rcu_\w+|sched\w*)$"), "synchronize_rcu"),
     (re.compile(r"smp_call_function_(?:single|many|many_cond|single_async|any)$"), "smp_call_function"),
     (re.compile(r"__(?:cfi|pfx)_+(?=\w)"), ""),
+    # A program's tag is a hash of its instructions (kernel/bpf/core.c, bpf_prog_ksym_set_name; trampoline.c).
+    (re.compile(r"bpf_prog_[0-9a-f]{16}(?=_|$)"), "bpf_prog"),
+    (re.compile(r"bpf_trampoline_\d{1,20}(?:_\d{1,3})?$"), "bpf_trampoline"),
 )
 
 

@@ -3,12 +3,10 @@ disks."""
 
 from __future__ import annotations
 
-import re
-
-from kernlab.linux.whatis.threads import say_thread
 from kernlab.oops.frames import Frame, frame_of
 from kernlab.oops.functions import Stack, normal, telling
 from kernlab.oops.signature import signature_of
+from kernlab.verdict.alike import alike
 from kernlab.verdict.case import Case
 from kernlab.verdict.ending import ASKED
 from kernlab.verdict.finding import Finding
@@ -18,16 +16,6 @@ from kernlab.verdict.finding import Finding
 _FOLLOWS = ASKED | {"hung task", "soft lockup", "hard lockup", "RCU stall", "workqueue stall", "OOM"}
 #: Threads of a circle whose functions are taken.
 _MOST = 3
-#: Characters of a name.
-_LONGEST = 80
-#: sda3, vdb, nvme0n1p2, dm-0: which of its kind a disk is.
-_DISK = re.compile(r"(?P<kind>sd|vd|xvd|hd)[a-z]{1,3}\d{0,3}$|(?P<family>[a-z][a-z_]*?)[-_]?\d.*$")
-#: kworker/3:1, sender-17: which of its kind a thread is.
-_NUMBERED = re.compile(r"[-_/:#.]\d.*$")
-#: The id of a container or a pod in the path of its cgroup.
-_ID = re.compile(r"[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{12,64}")
-#: What separates the parts of a signature.
-_SEPARATORS = re.compile(r"[\s:<]+")
 
 
 def signature(case: Case, findings: list[Finding]) -> str:
@@ -63,7 +51,7 @@ def _of_finding(case: Case, finding: Finding) -> str:
     if not told and finding.function is not None:
         told = [Frame(finding.function, module=finding.module or "")]
     if not told:
-        told = [Frame(name, module=finding.module or "") for name in [_what(finding)] if name]
+        told = [Frame(name, module=finding.module or "") for name in [alike(finding)] if name]
     return signature_of(finding.finding, told)
 
 
@@ -86,16 +74,3 @@ def _telling(case: Case, pid: int, stack: Stack) -> list[Frame]:
     frames = [frame for text in sure if (frame := frame_of(text)) is not None]
     told = telling(frames, stack) if frames else []
     return [Frame(normal(frame.name), module=frame.module) for frame in told]
-
-
-def _what(finding: Finding) -> str:
-    """What a finding is about, without what is chance in its name: the pid, the disk's letter, a worker's number,
-    the id of a container."""
-    if finding.device is not None:
-        disk = _DISK.match(finding.device)
-        name = (disk["kind"] or disk["family"]) if disk else finding.device
-    else:
-        name = finding.subject
-        if finding.pid is not None:
-            name = _NUMBERED.sub("", name.removesuffix(say_thread("", finding.pid)))
-    return _SEPARATORS.sub("-", _ID.sub("*", name))[:_LONGEST]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from oops import logs
 from support.captures import captures
 
@@ -48,6 +50,40 @@ def test_a_stack_of_a_dump_has_the_signature_of_its_log():
     assert stack_signature("I/O error", []) == "v1:i-o-error:kernel:-"
 
 
+#: What releases, builds and machines make of the same report, as (pattern, what it becomes).
+CHANGES = {
+    "offsets": (r"\+0x\w+/0x\w+", lambda draw: f"+0x{draw(1, 0xFFF):x}/0x{draw(0x1000, 0xFFFF):x}"),
+    "CPUs": (r"(?<=CPU[:#])( ?)\d+", lambda draw: f" {draw(0, 4095)}"),
+    "pids": (r"(?<=PID: )\d+|(?<=by task )\d+", lambda draw: str(draw(1, 10**6))),
+    "addresses": (r"\bffff[0-9a-f]{12}\b", lambda draw: f"ffff{draw(0, (1 << 48) - 1):012x}"),
+    "builds": (r"(?<=\[shop)(?=\])", lambda draw: f" {draw(0, (1 << 128) - 1):032x}"),
+    "releases": (r"\b\d+\.\d+\.\d+(?:-test|-56-test)?(?= #)", lambda draw: f"{draw(4, 9)}.{draw(0, 30)}.1-a"),
+    "clones": (
+        r"(?<=shop_)(\w+)(?:\.\w+\.\d)?(?=\+0x)",
+        lambda draw: (
+            r"\1" + (".constprop.7", ".isra.0", ".cold", ".part.3.isra.1", ".llvm.77", "")[draw(0, 5)]
+        ),
+    ),
+    "seconds": (r"(?<=stuck for )\d+(?=s)|(?<=more than )\d+(?= seconds)", lambda draw: str(draw(1, 9999))),
+}
+
+
+@given(st.sampled_from(sorted(logs.ALL)), st.sets(st.sampled_from(sorted(CHANGES)), min_size=1), st.data())
+@settings(max_examples=50, deadline=None)
+def test_what_differs_by_chance_is_not_in_a_signature(name, changes, data):
+    log, _, _, function, module = logs.ALL[name]
+    signed = of(log)
+    changed = log
+    for each in sorted(changes):
+        pattern, become = CHANGES[each]
+        new = become(lambda low, high: data.draw(st.integers(low, high)))
+        changed = re.sub(pattern, new, changed)
+    assert of(changed) == signed
+    # Another function, and another module, is another trouble.
+    assert of(re.sub(rf"\b{function}\b", "some_other_function", changed)) != signed
+    assert of(changed.replace(f"[{module}", "[other")) != signed
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -61,6 +97,10 @@ def test_a_stack_of_a_dump_has_the_signature_of_its_log():
         ("compat_SyS_mount", "sys_mount"),
         ("synchronize_rcu_expedited", "synchronize_rcu"),
         ("my_sys_read", "my_sys_read"),
+        ("bpf_prog_6deef7357e7b4530_shop_filter", "bpf_prog_shop_filter"),
+        ("bpf_prog_6deef7357e7b4530", "bpf_prog"),
+        ("bpf_trampoline_6442536467_0", "bpf_trampoline"),
+        ("bpf_prog_run", "bpf_prog_run"),
     ],
 )
 def test_names_of_all_releases(name, expected):

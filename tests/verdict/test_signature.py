@@ -6,10 +6,13 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.captures import captures, dumps_in
 from verdict.cases import made_case
 
 import kernlab
+from kernlab.verdict.alike import alike
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.signature import signature
 
@@ -67,11 +70,34 @@ def of_memory(finding: str, subject: str, **more: Any) -> str:
         ("reporting (124)", 124, "reporting"),
         ("worker/3:1 (9)", 9, "worker"),
         ("sender-17 (9)", 9, "sender"),
-        ("python3 (9)", 9, "python3"),
+        ("python3 (9)", 9, "python"),
         ("two words: x<y (9)", 9, "two-words-x-y"),
+        ("nginx: worker (9)", 9, "nginx-worker"),
+        ("kworker/u8:2+flush-259:0 (9)", 9, "kworker"),
+        ("jbd2/sda1-8 (9)", 9, "jbd2/sd"),
+        ("md127_raid1 (9)", 9, "md_raid"),
+        ("kswapd1 (9)", 9, "kswapd"),
+        ("sddm (9)", 9, "sddm"),
+        ("0 (9)", 9, "*"),
         ("/system.slice/shop.service", None, "/system.slice/shop.service"),
         (f"/docker/{'0123456789ab' * 5}cdef", None, "/docker/*"),
         ("/kubepods/pod8a5bafe3-7f51-4c2e-9a0d-000000000001/x", None, "/kubepods/pod*/x"),
+        # A finding of a cgroup may have the pid of whom its limit struck.
+        (f"/docker/{'0123456789ab' * 5}cdef", 9, "/docker/*"),
+        ("/user.slice/user-1000.slice/session-3.scope", None, "/user.slice/user-*.slice/session-*.scope"),
+        (f"/system.slice/run-r{'a1' * 16}.scope", None, "/system.slice/run-r*.scope"),
+        ("/machine.slice/machine-qemu\\x2d1\\x2dvm.scope", None, "/machine.slice/machine-qemu-*-vm.scope"),
+        ("/lxc/103", None, "/lxc/*"),
+        ("/slurm/uid_1000/job_77/step_batch", None, "/slurm/uid_*/job_*/step_batch"),
+        ("/system.slice/getty@tty1.service", None, "/system.slice/getty@tty1.service"),
+        ("/kubepods.slice/pod8a5bafe3_7f51_4c2…", None, "/kubepods.slice/…"),
+        ("/srv/deadbeef/facade", None, "/srv/deadbeef/facade"),
+        ("1,234 processes batch-N of /system.slice/x", None, "processes-batch-N-of-/system.slice/x"),
+        ("kmalloc-rnd-07-64", None, "kmalloc-64"),
+        ("kmalloc-64(123:session.scope)", None, "kmalloc-64"),
+        ("mutex 0xffff888003b5e018", None, "mutex-*"),
+        ("10.0.0.3", None, "*"),
+        ("shop-7d9c5b6f4x-x2x4z", None, "shop-*"),
     ],
 )
 def test_a_name_has_nothing_that_is_chance(subject: str, pid: int | None, name: str) -> None:
@@ -89,10 +115,56 @@ def test_a_name_has_nothing_that_is_chance(subject: str, pid: int | None, name: 
         ("nvme1n1p2", "nvme"),
         ("dm-0", "dm"),
         ("nullb0", "nullb"),
+        ("enp3s0f1", "enp"),
+        ("veth1a2b3c4", "veth"),
+        ("vethabcdef1", "veth"),
+        ("br-abcdef012345", "br"),
+        ("0000:03:00.0", "*.*"),
     ],
 )
 def test_a_disk_is_one_of_its_kind(device: str, name: str) -> None:
     assert of_memory("stuck I/O", device, device=device) == f"v1:stuck-i-o:kernel:{name}"
+
+
+#: What is chance in a name, each of which an id of its own stands in for.
+_HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
+_UUID = st.uuids().map(str)
+_NUMBER = st.integers(0, 10**6).map(str)
+MADE = (
+    ("/docker/{}/shop", _HEX),
+    ("/kubepods.slice/kubepods-pod{}.slice", _UUID.map(lambda uuid: uuid.replace("-", "_"))),
+    ("/kubepods/burstable/pod{}/shop", _UUID),
+    ("/system.slice/docker-{}.scope", _HEX),
+    ("/user.slice/user-{}.slice/shop.service", _NUMBER),
+    ("/system.slice/run-u{}.scope", _NUMBER),
+    ("shop/{}:1", _NUMBER),
+    ("shop-{}", _NUMBER),
+    ("lock 0x{}", _HEX.map(lambda digits: digits[:16])),
+)
+
+
+@given(st.sampled_from(MADE), st.data())
+@settings(max_examples=60, deadline=None)
+def test_another_id_is_the_same_and_another_name_another(made: tuple[str, Any], data: st.DataObject) -> None:
+    pattern, ids = made
+    pid = 9 if pattern.startswith("shop") else None
+
+    def signed(name: str) -> str:
+        subject = name if pid is None else f"{name} ({pid})"
+        return alike(Finding("stuck I/O", subject, 0.9, (), "", pid=pid))
+
+    one, other = (pattern.format(data.draw(ids)) for _ in range(2))
+    assert signed(one) == signed(other)
+    renamed = one
+    for was, now in (
+        ("shop", "till"),
+        ("docker", "podman"),
+        ("kubepods", "pods"),
+        ("-u", "-made"),
+        ("lock", "door"),
+    ):
+        renamed = renamed.replace(was, now)
+    assert signed(renamed) != signed(one)
 
 
 @pytest.mark.long
