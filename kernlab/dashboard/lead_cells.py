@@ -1,7 +1,7 @@
-"""A lead's cell in, what it shows out: its code is walked, step by step, and never evaluated.
+"""The cell of a lead or a finding in, what it shows out: its code is walked, step by step, and never evaluated.
 
-The cells of `suspects` are kernlab's own, but they quote names that stand in the dump. What is known here are the
-dump's tables, stacks and plots, and the few ways in which a cell picks rows of them.
+The cells of `suspects` and `verdict` are kernlab's own, but they quote names that stand in the dump. What is known here
+are the dump's tables, stacks and plots, and the few ways in which a cell picks rows of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _METHODS: tuple[tuple[type | tuple[type, ...], frozenset[str]], ...] = (
     (pd.Series, _PICKS | _SUMS | {"loc", "iloc", "str", "isin"}),
     ((DataFrameGroupBy, SeriesGroupBy), _SUMS),
 )
-_TEXT_METHODS = frozenset({"contains", "startswith", "endswith"})
+_TEXT_METHODS = frozenset({"contains", "startswith", "endswith", "fullmatch"})
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -68,6 +68,8 @@ def show(dump: Dump, code: str) -> pd.DataFrame | pd.Series[Any] | PlotCell:
         return plot
     if (given := _called(body, "stack", _is_dump)) is not None:
         return dump.stack(*given[0], **given[1]).frames
+    if isinstance(body, ast.Attribute) and _is_dump(body.value) and body.attr == "problems":
+        return pd.DataFrame({"problem": list(dump.problems)}, dtype="str")
     shown = _value(dump, body)
     if isinstance(shown, pd.DataFrame | pd.Series):
         return shown
