@@ -82,6 +82,10 @@ class Log:
     def _of_records(self, log: pd.Series[str] | pd.DataFrame) -> None:
         texts = log["text"] if isinstance(log, pd.DataFrame) else log
         records = [text if isinstance(text, str) else "" for text in texts.tolist()]
+        if isinstance(log, pd.DataFrame) and "facility" in log:
+            # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write).
+            own = (log["facility"] == 0).tolist()
+            records = [text if is_own else "" for text, is_own in zip(records, own, strict=True)]
         self.text = "\n".join(records)
         first, rows = 0, []
         for record in records:

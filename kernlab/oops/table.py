@@ -45,7 +45,8 @@ def parse(log: Text) -> pd.DataFrame:
     """The reports of a kernel log, one row each, in the log's order.
 
     `log` is text with any prefix (dmesg, a serial console, syslog, journalctl -k), a table such as `dump.log`, or a
-    Series of records; an index of timedeltas tells their times.
+    Series of records; an index of timedeltas tells their times. Rows of a facility that is not the kernel's (0) are
+    what programs wrote, and begin no report.
 
     kind (one of `kernlab.oops.forms.KINDS`), title (as syzbot gives them), function and module (to blame: not where a
     lock or a copy failed but who asked for it), cpu, pid, comm, offset and end (of its first line and behind its last

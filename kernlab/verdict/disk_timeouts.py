@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from kernlab.verdict.case import Case
+from kernlab.verdict.reported import kernel_text
 
 #: Lines that are kept of each disk, and disks.
 _MOST_LINES, _MOST_DISKS = 100, 1000
@@ -36,7 +37,7 @@ _WORDS = r"timeout,|timing out command|DID_TIME_OUT|offlined|offline device|atte
 def late_by_log(case: Case) -> dict[str, list[tuple[int, str]]]:
     """The lines that say that a disk did not answer in time, each with its label in the log, by the disk's name; of
     nvme by the controller's (`nvme0`)."""
-    text = case.log["text"].fillna("")
+    text = kernel_text(case)
     said = text.index[text.str.contains(_WORDS, regex=True, case=False)].tolist()
     if not said:
         return {}

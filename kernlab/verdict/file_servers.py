@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kernlab.verdict.case import Case
 from kernlab.verdict.chains import functions, reported_hung
+from kernlab.verdict.reported import kernel_text
 
 # fs/nfs and net/sunrpc/clnt.c (rpc_check_timeout, call_decode); fs/smb/client/connect.c (server_unresponsive).
 _SILENT = re.compile(
@@ -31,7 +32,7 @@ class Silent(NamedTuple):
 def silent_by_log(case: Case) -> list[Silent]:
     """The servers that were silent when the log last spoke of them."""
     last: dict[str, Silent | None] = {}
-    text = case.log["text"].fillna("")
+    text = kernel_text(case)
     told = text.str.contains(r"server \S+ (?:not responding|OK)|has not responded in", regex=True)
     for label in text.index[told].tolist():
         for line in str(text[label]).splitlines():

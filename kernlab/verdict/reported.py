@@ -1,4 +1,4 @@
-"""A row of `Case.reports` in, what findings quote of it out: names, its first line, the code that shows it."""
+"""A log and the rows of its reports in, what findings quote of them out: the kernel's words, names, labels, code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 def text_or_none(value: object) -> str | None:
     """A cell of a table as text (module, function, comm …), None where it is missing or ''."""
     return None if value is None or pd.isna(value) or not value else str(value)  # type: ignore[call-overload]
+
+
+def kernel_text(case: Case) -> pd.Series[str]:
+    """What the kernel said, by the labels of `log`: '' for rows that are not known, and for what programs wrote."""
+    text = case.log["text"].fillna("")
+    # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write).
+    return text.where(case.log["facility"] == 0, "") if "facility" in case.log else text
 
 
 def pid_of(report: pd.Series[Any]) -> int | None:

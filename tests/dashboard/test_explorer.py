@@ -404,9 +404,9 @@ _NOT_HERE = ("HardwareCorrupted",)
 @pytest.mark.parametrize(
     "modules", [[Path(rules.__file__)], sorted(Path(verdict_rules.__file__).parent.glob("*.py"))]
 )
-def test_each_cell_that_a_rule_writes_can_be_run(modules: list[Path]) -> None:
+def test_each_cell_that_a_rule_writes_can_be_run(opened: Callable[[str], Any], modules: list[Path]) -> None:
     """As they stand in the source of the rules of leads, and of the verdict's."""
-    dump = kernlab.open(kernlab.sample("oom"))
+    dump = opened("oom")
     written = [
         node.value
         for module in modules

@@ -89,9 +89,10 @@ def made_log(text: str) -> pd.DataFrame:
 
 
 class MadeKernel:
-    """What rules ask of a kernel itself: the size of a page, and to whom losses are told."""
+    """What rules ask of a kernel itself: the size of a page, what its file lacks, and to whom losses are told."""
 
     page_size = 4096
+    file = SimpleNamespace(problems=[])
 
     def __init__(self) -> None:
         self.losses: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.captures import captures
-from verdict.cases import found_by, made_case
+from verdict.cases import found_by, made_case, verdict_of
 
 import kernlab
 from kernlab.errors import KernlabError
@@ -146,6 +146,26 @@ def test_what_a_program_wrote_into_the_log_is_no_report() -> None:
     alone = made_case("[   99.0] Kernel panic - not syncing: shop: closed\n")
     alone.log["facility"] = 1
     assert alone.end.kind == "stopped"
+
+
+WRITTEN = (
+    "mce: [Hardware Error]: CPU 0: Machine Check Exception: 5 Bank 4: be00000000800400",
+    "NETDEV WATCHDOG: eth0 (ice): transmit queue 3 timed out",
+    "nfs: server files1 not responding, timed out",
+    "blk_update_request: I/O error, dev sda, sector 4096 op 0x0:(READ) flags 0x0",
+    "EXT4-fs error (device sda1): ext4_find_entry:1455: inode #2: comm sh: reading directory lblock 0",
+    "clocksource: timekeeping watchdog on CPU1: Marking clocksource 'tsc' as unstable because the skew is too large:",
+    "crashkernel reservation failed - No suitable area found.",
+    "shop: page allocation failure: order:4, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
+)
+
+
+def test_no_rule_takes_a_program_s_words_for_the_kernel_s() -> None:
+    log = "".join(f"[   9{place}.0] {line}\n" for place, line in enumerate(WRITTEN)) + SYSRQ
+    theirs = made_case(log)
+    theirs.log.loc[theirs.log.index[: len(WRITTEN)], "facility"] = 1
+    assert [each.finding for each in verdict_of(theirs)] == ["sysrq"]
+    assert len(verdict_of(made_case(log))) > len(WRITTEN) - 1
 
 
 def test_an_nmi_for_which_the_kernel_knows_a_reason() -> None:

@@ -13,6 +13,7 @@ from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import kernel_text
 
 #: kexec gives this to no kernel but one that saves a dump (Documentation/admin-guide/kdump/kdump.rst).
 _OF_CRASH_KERNELS = re.compile(r"(?:^|\s)elfcorehdr=\S")
@@ -45,7 +46,7 @@ def crash_kernel_itself(case: Case) -> Iterator[Finding]:
 @rule
 def no_crash_kernel(case: Case) -> Iterator[Finding]:
     """Where no memory could be reserved for a crash kernel, the machine could not save a dump by itself."""
-    text = case.log["text"].fillna("")
+    text = kernel_text(case)
     own = text.index[text.str.contains(_NOT_RESERVED)].tolist()
     if own and not _noted_a_panic(case):
         yield Finding(

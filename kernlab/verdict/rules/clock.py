@@ -14,6 +14,7 @@ from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule, weighing
+from kernlab.verdict.reported import kernel_text
 
 #: CPUs write their times a little out of order; while a machine starts, its clock is set up several times.
 _APART, _STARTING = 1.0, 60.0
@@ -64,7 +65,7 @@ def _stays(seconds: npt.NDArray[np.float64], place: int) -> bool:
 @rule
 def clock_unstable(case: Case) -> Iterator[Finding]:
     """A clock source that the kernel gave up went wrong, or the machine stood still for a while: a hint."""
-    text = case.log["text"].fillna("")
+    text = kernel_text(case)
     places = np.flatnonzero(text.str.contains(_UNSTABLE.pattern.replace("?P<name>", "?:")))
     for place in places[-1:].tolist():
         line = str(text.iloc[place])

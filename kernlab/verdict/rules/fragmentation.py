@@ -19,7 +19,7 @@ from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.oom_report import Zone, read_zones
 from kernlab.verdict.oom_shortage import shortage
 from kernlab.verdict.registry import rule
-from kernlab.verdict.reported import label_of, pid_of
+from kernlab.verdict.reported import kernel_text, label_of, pid_of
 
 #: mm/page_alloc.c, warn_alloc.
 _FAILED = re.compile(
@@ -65,7 +65,7 @@ def out_of_blocks(case: Case) -> Iterator[Finding]:
 @rule
 def no_block_of_pages(case: Case) -> Iterator[Finding]:
     """Who got no block of pages though pages were free, and dies of it soon after, dies of fragmentation."""
-    text = case.log["text"].fillna("")
+    text = kernel_text(case)
     places = np.flatnonzero(
         text.str.contains("page allocation failure: order:", regex=False).to_numpy(dtype=bool)
     )

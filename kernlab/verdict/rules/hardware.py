@@ -15,6 +15,7 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.machine_check import is_uncorrected, lost_context, part_of
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import kernel_text
 
 #: Findings of one kind that are told, those of the most lines first.
 _MOST = 4
@@ -184,7 +185,7 @@ FORMS = (
 def reported_errors(case: Case) -> Iterator[Finding]:
     """What the hardware reports of itself is true; it ended the machine where the panic says so at once."""
     found: dict[tuple[str, str], list[tuple[int, Said]]] = {}
-    text = case.log["text"].fillna("")
+    text = kernel_text(case)
     for form in FORMS:
         for label in text.index[text.str.contains(form.mark, regex=False)]:
             match = form.pattern.match(text[label])
@@ -244,7 +245,7 @@ _FIELD = re.compile(
 @rule
 def firmware_records(case: Case) -> Iterator[Finding]:
     """A record of an error that the firmware hands to the kernel (APEI) says what part failed and how badly."""
-    text = case.log["text"].fillna("")
+    text = kernel_text(case)
     records: dict[str, list[tuple[int, str]]] = {}
     for label in text.index[text.str.contains("}[Hardware Error]: ", regex=False)]:
         for line in text[label].splitlines():
@@ -298,7 +299,7 @@ def firmware_records(case: Case) -> Iterator[Finding]:
 def poisoned_pages(case: Case) -> Iterator[Finding]:
     """Pages that the kernel took out of use as faulty are counted, where the log does not tell of them any more."""
     size = case.meminfo.get("HardwareCorrupted", pd.NA)
-    if pd.isna(size) or size <= 0 or case.log["text"].str.contains("Memory failure: 0x", regex=False).any():
+    if pd.isna(size) or size <= 0 or kernel_text(case).str.contains("Memory failure: 0x", regex=False).any():
         return
     yield Finding(
         "memory failure",

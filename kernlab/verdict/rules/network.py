@@ -14,6 +14,7 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.chains import seconds
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
+from kernlab.verdict.reported import kernel_text
 
 #: A queue that is stopped for so many seconds is stuck: twice what a device may take by default before the kernel's
 #: watchdog calls it so (net/sched/sch_generic.c, dev_watchdog: watchdog_timeo of 5 seconds).
@@ -33,7 +34,7 @@ _NEW = re.compile(
 def stuck_queues(case: Case) -> Iterator[Finding]:
     """A transmit queue that the kernel's watchdog called stuck, or that is stopped for long with packets in it."""
     reported: dict[str, list[tuple[int, str, str | None]]] = {}
-    text = case.log["text"].fillna("")
+    text = kernel_text(case)
     for label in text.index[text.str.contains("NETDEV WATCHDOG: ", regex=False)].tolist():
         for line in str(text[label]).splitlines():
             if found := _OLD.match(line) or _NEW.match(line):
