@@ -12,7 +12,7 @@ from kernlab.errors import KernlabError
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.system.last_report import last_report
-from kernlab.verdict.case import TRAPS
+from kernlab.verdict.ending import TRAPS
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump

@@ -12,7 +12,8 @@ from kernlab.core.kernel import Kernel
 from kernlab.dataframes import frame, nullable, objects, table
 from kernlab.errors import KernlabError, TypesLostError
 from kernlab.util import losses
-from kernlab.verdict.case import Case, LogAloneError
+from kernlab.verdict.case import Case
+from kernlab.verdict.case_tables import LogAloneError
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.log_alone import NEEDS_A_DUMP, NO_LOG, is_of_a_kernel
 from kernlab.verdict.registry import Rule, rules

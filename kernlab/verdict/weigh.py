@@ -6,7 +6,8 @@ import dataclasses
 
 from kernlab.errors import KernlabError, TypesLostError
 from kernlab.util import losses
-from kernlab.verdict.case import Case, LogAloneError
+from kernlab.verdict.case import Case
+from kernlab.verdict.case_tables import LogAloneError
 from kernlab.verdict.chains import LOCKUPS
 from kernlab.verdict.doubts import LIKELY, in_time, merged, of_whole_tables, rivals
 from kernlab.verdict.finding import Finding

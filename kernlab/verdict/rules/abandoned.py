@@ -10,7 +10,8 @@ import pandas as pd
 from kernlab.escape import show_controls
 from kernlab.linux.whatis.threads import say_several, say_thread
 from kernlab.util.text import human_time
-from kernlab.verdict.case import TRAPS, Case
+from kernlab.verdict.case import Case
+from kernlab.verdict.ending import TRAPS
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import label_of, text_or_none

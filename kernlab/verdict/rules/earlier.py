@@ -11,7 +11,8 @@ import pandas as pd
 from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.util.text import human_time
-from kernlab.verdict.case import TRAPS, Case
+from kernlab.verdict.case import Case
+from kernlab.verdict.ending import TRAPS
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.oom_report import read_oom_report
 from kernlab.verdict.registry import weighing

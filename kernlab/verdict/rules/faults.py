@@ -11,7 +11,8 @@ import pandas as pd
 
 from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_thread
-from kernlab.verdict.case import TRAPS, Case
+from kernlab.verdict.case import Case
+from kernlab.verdict.ending import TRAPS
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule, weighing
 from kernlab.verdict.reported import label_of, lines_cell, text_or_none

@@ -14,7 +14,8 @@ from kernlab.oops.frames import frame_of, frames_of
 from kernlab.oops.functions import normal
 from kernlab.util.text import few, human_bytes
 from kernlab.verdict.askers import Asker, asker
-from kernlab.verdict.case import TRAPS, Case
+from kernlab.verdict.case import Case
+from kernlab.verdict.ending import TRAPS
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.oom_report import Zone, read_zones
 from kernlab.verdict.oom_shortage import shortage

@@ -11,7 +11,8 @@ import pandas as pd
 from kernlab.escape import show_short
 from kernlab.oops.frames import frame_of
 from kernlab.util.text import human_time
-from kernlab.verdict.case import TRAPS, Case
+from kernlab.verdict.case import Case
+from kernlab.verdict.ending import TRAPS
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule, weighing
 
