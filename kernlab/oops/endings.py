@@ -10,17 +10,27 @@ from kernlab.oops.forms import form
 PANIC = "Kernel panic - not syncing"
 
 
+#: Panics in the words of who handles hardware (arch/x86/kernel/{nmi,cpu/mce/core}.c, drivers/{acpi/apei/ghes,
+#: edac/edac_mc,watchdog/hpwdt}.c, arch/powerpc/kernel/traps.c); a driver's own words come behind its name.
+_HARDWARE = re.compile(
+    r"(?:\w{1,16} ){0,3}[Mm]achine [Cc]heck|(?:Fatal|Uncorrected) hardware|NMI\b|(?:[0-9a-f]{2}: )?An NMI occurred|"
+    r"UE |Timeout: Not all CPUs entered"
+)
+
+
 def _reason(match: re.Match[str]) -> str:
     reason = match["reason"] or ""
-    if "stack is corrupted" in reason or "stack-protector" in reason:
+    if (
+        "stack is corrupted" in reason
+        or "stack-protector" in reason
+        or reason.startswith("kernel stack overflow")
+    ):
         return "stack overflow"
     if "sysrq triggered" in reason:
         return "sysrq"
     if "emory" in reason and ("Out of" in reason or "out of" in reason or "deadlocked" in reason):
         return "OOM"
-    if "achine check" in reason or "ardware error" in reason or "NMI" in reason or "Uncorrected" in reason:
-        return "hardware error"
-    return "panic"
+    return "hardware error" if _HARDWARE.match(reason) else "panic"
 
 
 def _panic_title(match: re.Match[str]) -> str:

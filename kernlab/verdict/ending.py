@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kernlab.verdict.case import Case
 
 #: Ends that somebody asked for: nothing went wrong then, but it may have been asked for because something had before.
-ASKED = frozenset({"sysrq", "NMI", "stopped"})
+ASKED = frozenset({"sysrq", "NMI", "watchdog", "stopped"})
 
 #: Reports among which those of one look at all threads are, and seconds from one to the next (kernel/hung_task.c).
 _ONE_LOOK, _APART = 200, 5.0
@@ -34,12 +34,22 @@ _WORDS = (
     (re.compile(r"[Ww]orkqueue: "), "workqueue stall"),
     (re.compile(r"sysrq triggered crash"), "sysrq"),
     (re.compile(r"Timeout: Not all CPUs entered broadcast exception handler"), "hardware error"),
+    # drivers/watchdog/{softdog,pretimeout_panic,sbsa_gwdt,orion_wdt,aspeed_wdt}.c, drivers/char/ipmi/ipmi_watchdog.c.
+    (
+        re.compile(
+            r"Software Watchdog Timer expired|(?:IPMI Watchdog: )?pre-timeout$|[Ww]atchdog (?:pre-?timeout|[Tt]imeout)|"
+            r"SBSA Generic Watchdog timeout"
+        ),
+        "watchdog",
+    ),
 )
 #: mm/oom_kill.c, out_of_memory; others that were given no memory say so, too.
 _OOM = re.compile(r"[Oo]ut of memory|System is deadlocked on memory")
 #: arch/x86/kernel/nmi.c, unknown_nmi_error; drivers/watchdog/hpwdt.c, hpwdt_pretimeout.
 _UNKNOWN_NMI = "NMI received for unknown reason"
-_NMI = re.compile(r"NMI: Not continuing|(?:hpwdt: )?An NMI occurred")
+_NMI = re.compile(r"NMI: Not continuing|(?:hpwdt: |[0-9a-f]{2}: )?An NMI occurred")
+#: NMIs of which the kernel knows why they came (arch/x86/kernel/nmi.c, pci_serr_error, io_check_error).
+_KNOWN_NMI = re.compile(r"NMI: (?:PCI system error|IOCK error|memory parity error)")
 #: kernel/panic.c, __stack_chk_fail: one variable's end was passed, no stack is too small.
 _CANARY = re.compile(r"stack-?protector: ")
 #: Checkers report, and go on: theirs is no trap.
@@ -60,6 +70,12 @@ _CALLERS = {
     "wq_watchdog_timer_fn": "workqueue stall",
     "out_of_memory": "OOM",
     "unknown_nmi_error": "NMI",
+    "hpwdt_pretimeout": "NMI",
+    "softdog_fire": "watchdog",
+    "ipmi_nmi": "watchdog",
+    "ipmi_wdog_pretimeout_handler": "watchdog",
+    "pretimeout_panic": "watchdog",
+    "sbsa_gwdt_interrupt": "watchdog",
     "exc_general_protection": "general protection",
     "exc_divide_error": "divide error",
     "exc_double_fault": "double fault",
@@ -70,11 +86,12 @@ _CALLERS = {
 class End:
     """How a machine came to its end.
 
-    `kind` is one of `kernlab.oops.forms.KINDS`, "NMI" where one was sent to stop the machine, or "stopped" where
-    nothing panicked. `report` is the row of `Case.reports` that it ended with, None where the log has none; `panic` the
-    panic's line, '' where nothing panicked. `cpu` is the CPU whose stack tells it, where the log does not. `outlived`:
-    the log shows that the machine went on after the report, which is the last trap that it tells of. `others`: places
-    in `Case.reports` of those that the panic is for, too: all threads that one look found hung.
+    `kind` is one of `kernlab.oops.forms.KINDS`, "NMI" where one was sent to stop the machine, "watchdog" where one that
+    was not told in time that the machine works stopped it, or "stopped" where nothing panicked. `report` is the row of
+    `Case.reports` that it ended with, None where the log has none; `panic` the panic's line, '' where nothing panicked.
+    `cpu` is the CPU whose stack tells it, where the log does not. `outlived`: the log shows that the machine went on
+    after the report, which is the last trap that it tells of. `others`: places in `Case.reports` of those that the
+    panic is for, too: all threads that one look found hung.
     """
 
     kind: str
@@ -86,7 +103,7 @@ class End:
 
     @property
     def asked(self) -> bool:
-        """Did somebody ask for it, a person or a host?"""
+        """Did somebody ask for it, a person, a host or a watchdog?"""
         return self.kind in ASKED
 
 
@@ -170,7 +187,8 @@ def _kind(case: Case, report: pd.Series[Any], panic: str) -> str:
     if _NMI.match(reason):
         first = max(int(report["offset"]) - _BEHIND, 0)
         lines = [line for _, line in case.lines(first, int(report["end"]))]
-        if "An NMI occurred" in reason or any(_UNKNOWN_NMI in line for line in lines):
+        unknown = any(_UNKNOWN_NMI in line for line in lines)
+        if "An NMI occurred" in reason or unknown or not any(_KNOWN_NMI.match(line) for line in lines):
             return "NMI"
     if report["kind"] == "stack overflow" and _CANARY.match(reason):
         return "out of bounds"

@@ -422,7 +422,7 @@ def test_a_checker_that_only_reports_ends_nothing() -> None:
 @pytest.mark.parametrize(
     ("reason", "finding", "subject"),
     [
-        ("audit: out of memory in audit_log_start", "panic", "sshd (55)"),
+        ("audit: out of memory in audit_log_start", "panic", "audit: out of memory in audit_log_start"),
         ("Out of memory and no killable processes...", "OOM", "memory"),
         ("Fatal local machine check", "hardware error", "Fatal local machine check"),
         (

@@ -1,4 +1,4 @@
-"""Ends that somebody asked for: SysRq, an NMI that was sent, an image taken of a machine that had not died."""
+"""Ends that somebody asked for: SysRq, an NMI that was sent, a watchdog, an image of a machine that had not died."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import normal
@@ -152,6 +152,33 @@ def sent_nmi(case: Case) -> Iterator[Finding]:
         _cell(case),
         against=(
             "Hosts, management controllers and buttons send such an NMI on purpose; broken hardware makes one, too.",
+        ),
+        since=None if report is None else case.before_end(report["timestamp"]),
+        role="end",
+    )
+
+
+@rule
+def unfed_watchdog(case: Case) -> Iterator[Finding]:
+    """A watchdog that panics was not told in time that the machine still works: the program that does so did not."""
+    report = case.end.report
+    if case.end.kind != "watchdog":
+        return
+    words = case.end.panic.partition(": ")[2]
+    evidence = list(end_evidence(case))
+    if report is None and case.end.cpu is not None:
+        rows = case.stack_of_cpu(case.end.cpu)
+        evidence.append(
+            Evidence("stacks", "its stack is that of a watchdog", rows_of(rows, list(rows.index)))
+        )
+    yield Finding(
+        "watchdog",
+        show_short(words or "a watchdog"),
+        0.97 if report is not None else 0.8,
+        tuple(evidence),
+        _cell(case),
+        against=(
+            "Why nobody told it, the panic does not say: a hang, a lack of memory, or a program that had ended.",
         ),
         since=None if report is None else case.before_end(report["timestamp"]),
         role="end",

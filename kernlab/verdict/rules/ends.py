@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from kernlab.escape import show_controls
+from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_several, say_thread
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import is_boilerplate, normal
@@ -30,6 +30,7 @@ _BORROWED = {"irq": "an interrupt", "softirq": "a softirq", "nmi": "an NMI"}
 _BYSTANDER = {"OOM": "memory"}
 #: Ends of which no thread and no function is to blame: the panic's words are all that is known.
 _NOBODY = frozenset({"hardware error"})
+_DEVICE = re.compile(r"[\w-]{2,16}(?:-fs \((?:device )?|(?::| panic)? \(device )(?P<device>[\w/!-]{1,32})\)")
 #: What turned a report into a panic (Documentation/admin-guide: sysctl/{kernel,vm}.rst, kernel-parameters.txt).
 _SETTINGS = (
     (re.compile(r"hung_task: "), "kernel.hung_task_panic"),
@@ -39,8 +40,11 @@ _SETTINGS = (
     (re.compile(r".{0,60}?panic_on_warn"), "kernel.panic_on_warn"),
     (re.compile(r".{0,60}?panic_on_taint"), "panic_on_taint"),
     (re.compile(r"Fatal exception$"), "kernel.panic_on_oops"),
+    (re.compile(r"Oopsed too often"), "kernel.oops_limit"),
+    (re.compile(r".{0,60}?system warned too often"), "kernel.warn_limit"),
+    (re.compile(r"kasan\.fault=panic"), "kasan.fault=panic on the command line"),
     (re.compile(r"[Oo]ut of memory: [\w-]+ panic_on_oom"), "vm.panic_on_oom"),
-    (re.compile(r"\S+ \(device \S+\): panic forced"), "the mount option errors=panic"),
+    (re.compile(r"\S+ \((?:device )?\S+\): (?:fs )?panic (?:forced|from)"), "the mount option errors=panic"),
 )
 
 
@@ -62,6 +66,9 @@ def last_report(case: Case) -> Iterator[Finding]:
     messenger = messenger or (end.kind in _NOBODY and bool(end.panic))
     bystander = _BYSTANDER.get(end.kind) or (end.panic.removeprefix(f"{PANIC}: ") if messenger else None)
     subject = _subject(report) if borrowed is None else borrowed.says.partition(" ran")[0]
+    words = end.panic.removeprefix(f"{PANIC}: ") if end.kind == "panic" else ""
+    if words and borrowed is None and text_or_none(report["comm"]) and report["pid"] != 0:
+        evidence.append(Evidence("log", f"the thread that panicked is {subject}", (label_of(case, report),)))
     # Number 0 is each CPU's idle thread.
     innocent = borrowed is not None or bystander is not None or pd.isna(report["pid"]) or report["pid"] == 0
     against = [f"The report is not whole: {report['why']}."] if report["corrupted"] else []
@@ -74,13 +81,14 @@ def last_report(case: Case) -> Iterator[Finding]:
         against.append(why)
     yield Finding(
         end.kind,
-        subject if bystander is None else show_controls(bystander),
+        show_short(words) if words else subject if bystander is None else show_controls(bystander),
         0.8 if alone else 0.9 if report["corrupted"] else 0.97,
         tuple(evidence),
         f"dump.log.iloc[{first}:{last}]",
         pid=None if innocent else int(report["pid"]),
         module=None if bystander else blamed.module,
         function=None if bystander else blamed.function,
+        device=_device(words),
         against=tuple(against),
         since=case.before_end(report["timestamp"]),
         role="end",
@@ -178,6 +186,12 @@ def _settings(case: Case) -> Iterator[Evidence]:
             label = next(reversed([each.rows for each in end_evidence(case)]))
             yield Evidence("log", f"it was set to stop then: {setting}", label)
             return
+
+
+def _device(words: str) -> str | None:
+    """The device that a file system's panic names (ext4_handle_error, btrfs_panic, fat_fs_error)."""
+    found = _DEVICE.match(words)
+    return found["device"] if found else None
 
 
 def _subject(report: pd.Series[Any]) -> str:

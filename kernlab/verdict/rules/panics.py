@@ -21,10 +21,17 @@ _INIT = re.compile(rf"{PANIC}: Attempted to kill init! ?(?:exitcode=(?P<code>0x[
 #: arch/x86/{kernel/traps,mm/fault}.c, show_unhandled_signals: what the first process did before.
 _TRAPPED = re.compile(r"(?:traps: )?\S{1,16}\[1\]:? (?:segfault at|trap |general protection|bad frame)")
 #: init/do_mounts.c, mount_root_generic; init/main.c, kernel_init.
-_NO_ROOT = re.compile(rf"{PANIC}: VFS: Unable to mount root fs")
-_NO_INIT = re.compile(rf"{PANIC}: (?:No working init found|Requested init (?P<init>\S+) failed)")
-_NOT_OPENED = re.compile(r"VFS: (?:Cannot open|Unable to mount) root (?:device|fs).*")
+_NO_ROOT = re.compile(
+    rf'{PANIC}: VFS: Unable to mount root fs(?: on)?(?: "(?P<device>[^"]{{1,200}})")?(?: or)? ?'
+    r"(?P<where>[^\n]{0,100})"
+)
+_NO_INIT = re.compile(rf"{PANIC}: (?:No (?:working )?init found|Requested init (?P<init>\S+) failed)")
+_NOT_OPENED = re.compile(
+    r"VFS: (?:Cannot open|Unable to mount) root (?:device|fs).*|Initramfs unpacking failed: .*"
+)
 _NAMED_ROOT = re.compile(r'VFS: Cannot open root device "(?P<device>[^"]{1,200})"')
+#: The kernel's command line, as the log begins with it.
+_ROOT = re.compile(r"(?:^|.*\s)root=(?P<device>\S{1,200})")
 #: Lines before a panic in which its reason stands.
 _BEFORE = 60
 
@@ -79,12 +86,18 @@ def nothing_to_start_from(case: Case) -> Iterator[Finding]:
     if no_init is not None:
         wanted = no_init["init"] or "any of /sbin/init, /etc/init, /bin/init and /bin/sh"
         finding, subject, device = "no init", show_short(wanted), None
-    elif _NO_ROOT.match(panic):
+    elif (no_root := _NO_ROOT.match(panic)) is not None:
         said = [(label, line) for label, line in _lines_before(case) if _NOT_OPENED.match(line)]
         evidence += [Evidence("log", show_short(line, 300), (label,)) for label, line in said[-2:]]
-        named = next((found for _, line in reversed(said) if (found := _NAMED_ROOT.match(line))), None)
-        device = named["device"] if named and named["device"] not in ("(null)", "") else None
-        finding, subject = "no root", show_short(device or "no root file system is named")
+        named = next(
+            (found["device"] for _, line in reversed(said) if (found := _NAMED_ROOT.match(line))), None
+        )
+        names = (no_root["device"], named, _root_of_the_command_line(case))
+        device = next((name for name in names if name and name != "(null)"), None)
+        finding, subject = (
+            "no root",
+            show_short(device or no_root["where"].rstrip(". ") or "the root file system"),
+        )
     else:
         return
     yield Finding(
@@ -97,6 +110,16 @@ def nothing_to_start_from(case: Case) -> Iterator[Finding]:
         explains=frozenset({"panic"}),
         since=case.before_end(report["timestamp"]),
     )
+
+
+def _root_of_the_command_line(case: Case) -> str | None:
+    """What root= on the kernel's command line names."""
+    if case.has_dump and not pd.isna(case.info["cmdline"]):
+        lines = [str(case.info["cmdline"])]
+    else:
+        text = case.log["text"].iloc[:400].fillna("")
+        lines = text[text.str.contains("ommand line: ", regex=False)].tolist()
+    return next((found["device"] for line in lines if (found := _ROOT.match(line))), None)
 
 
 def _lines_before(case: Case) -> list[tuple[int, str]]:

@@ -59,6 +59,16 @@ WORDS = {
         ("Ask who sent it, or what watches this machine.",),
         "the log says how the machine died. Who sent it, no dump tells",
     ),
+    "watchdog": Word(
+        "A watchdog stopped the machine",
+        "its watchdog was not told in time that the machine still works. A program does that every few seconds, and "
+        "where it no longer can, the watchdog stops the machine",
+        (
+            "Look at what the program that feeds the watchdog did, and at who waited or kept a CPU: dump.waits, "
+            "dump.tasks.",
+        ),
+        "the log says how the machine died",
+    ),
     "stopped": Word(
         "The machine did not crash: its memory was saved while it ran",
         "It did not stop by itself: no CPU had panicked. The dump is an image that was taken from outside, of a "
