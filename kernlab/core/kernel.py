@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core import regions, telling
+from kernlab.core import page_structs, regions, telling
 from kernlab.core.budget import Budget
 from kernlab.core.told import settled
 from kernlab.debuginfo.types import ForwardType
@@ -217,12 +217,15 @@ class Kernel:
         """Address of the array of all `struct page`s. Raises KernlabError for a kernel that has no such array."""
         kind, size = self.type_or_none("struct mem_section"), self.vmcoreinfo.size("mem_section")
         size = settled(self, "SIZE(mem_section)", size, kind.size if kind is not None else None)
-        return regions.vmemmap(self.memory, self.symbols, self.section_table, size)
+        found, doubt = page_structs.vmemmap(self.memory, self.symbols, self.section_table, size)
+        if doubt:
+            self.dump_lost(doubt)
+        return found
 
     @cached_property
     def section_table(self) -> int | None:
         """Address of the array of pointers to pages full of `struct mem_section`s; None where nothing says it."""
-        table, doubt = regions.section_table(self.memory, self.symbols, self.vmcoreinfo)
+        table, doubt = page_structs.section_table(self.memory, self.symbols, self.vmcoreinfo)
         if doubt:
             self.dump_lost(doubt)
         return table

@@ -1,4 +1,4 @@
-"""Where the regions of a kernel's address space begin: its image, the direct map, vmalloc space, page structs."""
+"""Where the regions of a kernel's address space begin: its image, the direct map, the vmalloc space."""
 
 from __future__ import annotations
 
@@ -17,17 +17,6 @@ from kernlab.memory.arch import Architecture, Layout, Region, architecture
 
 if TYPE_CHECKING:
     from kernlab.debuginfo.symbols import SymbolTable
-
-#: include/linux/mmzone.h, SECTION_HAS_MEM_MAP: a flag in the low bits of mem_section.section_mem_map.
-_SECTION_HAS_MEM_MAP = np.uint64(2)
-
-#: struct mem_section without CONFIG_PAGE_EXTENSION.
-_SECTION_BYTES = 16
-
-#: Without the array of page structs a section's own need not begin at a whole GiB.
-_VMEMMAP_STEP = 1 << 30
-#: Bytes of a struct page, at most.
-_LARGEST_PAGE_STRUCT = 256
 
 
 def first_layout(file: DumpFile, info: Vmcoreinfo) -> Layout:
@@ -135,7 +124,7 @@ def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> list[str]:
         layout.image_start, layout.image_end = start, end
     arch = layout.arch
     direct, doubts = _direct_map(memory, symbols)
-    vmalloc = _told(memory, symbols, arch.vmalloc) or 0
+    vmalloc = told_start(memory, symbols, arch.vmalloc) or 0
     max_pfn = symbols.get("max_pfn")
     frames = memory.file.max_pfn
     if max_pfn is not None:
@@ -149,7 +138,7 @@ def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> list[str]:
 
 def _direct_map(memory: AddressSpace, symbols: SymbolTable) -> tuple[int, list[str]]:
     """Where the direct map begins, by the first witness with which the page tables map the image's own memory."""
-    told = _told(memory, symbols, memory.arch.direct_map)
+    told = told_start(memory, symbols, memory.arch.direct_map)
     if told is not None and _maps_image(memory, told):
         return told, []
     mapped = memory.direct_map_start()
@@ -158,7 +147,7 @@ def _direct_map(memory: AddressSpace, symbols: SymbolTable) -> tuple[int, list[s
             f"{memory.arch.direct_map.variable} is {told:#x}, but the page tables map all of memory at {mapped:#x}: "
             "that was believed"
         ]
-    return told or _fixed(symbols, memory.arch.direct_map), []
+    return told or fixed_start(symbols, memory.arch.direct_map), []
 
 
 def _maps_image(memory: AddressSpace, direct: int) -> bool:
@@ -178,8 +167,8 @@ def vmalloc_base(memory: AddressSpace, symbols: SymbolTable) -> int | None:
     """
     region = memory.arch.vmalloc
     try:
-        base = _told(memory, symbols, region)
-        base = _fixed(symbols, region) if base is None else base
+        base = told_start(memory, symbols, region)
+        base = fixed_start(symbols, region) if base is None else base
     except KernlabError:
         return None
     if not memory.arch.kernel_start <= base <= (1 << 64) - memory.arch.vmalloc_bytes:
@@ -187,76 +176,13 @@ def vmalloc_base(memory: AddressSpace, symbols: SymbolTable) -> int | None:
     return base
 
 
-def vmemmap(
-    memory: AddressSpace, symbols: SymbolTable, sections: int | None, section_size: int | None
-) -> int:
-    """Address of the array of all `struct page`s (CONFIG_SPARSEMEM_VMEMMAP).
-
-    The first section of memory tells it as well: `sections` is their table, `section_size` the bytes of one. Raises
-    KernlabError for a kernel that has no such array, or where nothing says where it lies.
-    """
-    layout, region = memory.layout, memory.arch.vmemmap
-    assert layout is not None
-    told, mapped = _told(memory, symbols, region), _first_section_map(memory, sections, section_size)
-    if mapped is None:
-        found = _fixed(symbols, region) if told is None else told
-        if found + memory.file.max_pfn * _LARGEST_PAGE_STRUCT >> 64:
-            raise KernlabError(f"where the page structs lie is not known: {region.variable} says {found:#x}")
-        return found
-    direct = layout.direct_start <= mapped < layout.direct_end
-    # Without the array each section has page structs of its own, in the direct map.
-    if direct or mapped % _VMEMMAP_STEP or told not in (None, mapped):
-        raise KernlabError(
-            "this kernel's page structs lie section by section (CONFIG_SPARSEMEM_VMEMMAP is off), which kernlab "
-            "does not read: what pages hold is not known"
-        )
-    return mapped
-
-
-def section_table(
-    memory: AddressSpace, symbols: SymbolTable, info: Vmcoreinfo
-) -> tuple[int | None, str | None]:
-    """Where the table of memory sections lies, None where nothing says it; and what contradicts VMCOREINFO there.
-
-    CONFIG_SPARSEMEM_EXTREME: `mem_section` points to an array of pointers to pages full of sections; VMCOREINFO has
-    what it points to.
-    """
-    said, at = info.symbol("mem_section"), symbols.get("mem_section")
-    value, status = memory.gather([at or 0], 8)
-    found = said if at is None or status[0] else int(value.view("<u8")[0, 0])
-    if found is None or said in (None, found):
-        return found, None
-    right = said if _first_section_map(memory, found, info.size("mem_section")) is None else found
-    return right, (
-        f"VMCOREINFO says SYMBOL(mem_section)={said:#x}, the kernel's own variable {found:#x}: {right:#x} was believed"
-    )
-
-
-def _first_section_map(memory: AddressSpace, table: int | None, size: int | None) -> int | None:
-    """What the first section with page structs says of where they lie, as if it began with frame 0 (mm/sparse.c,
-    sparse_encode_mem_map); None where that cannot be read."""
-    if not table:
-        return None
-    page = memory.arch.page_size
-    size = size if size and size <= page and size % 8 == 0 else _SECTION_BYTES
-    root, status = memory.gather([table], 8)
-    rows, read = memory.gather(root.view("<u8")[:, 0], page // size * size)
-    if status[0] or read[0]:
-        return None
-    words = rows.view("<u8").reshape(-1, size // 8)[:, 0]
-    there = words[(words & _SECTION_HAS_MEM_MAP) != 0]
-    # What is not an address of the kernel's is not a section.
-    there = there[memory.arch.is_kernel(there)]
-    return int(there[0]) & ~(page - 1) if len(there) else None
-
-
-def _told(memory: AddressSpace, symbols: SymbolTable, region: Region) -> int | None:
+def told_start(memory: AddressSpace, symbols: SymbolTable, region: Region) -> int | None:
     """Where a region begins, by the variable that moves it; None for a kernel without it."""
     address = symbols.get(region.variable) if region.variable else None
     return None if address is None else int.from_bytes(memory.read(address, 8), "little")
 
 
-def _fixed(symbols: SymbolTable, region: Region) -> int:
+def fixed_start(symbols: SymbolTable, region: Region) -> int:
     """Where it begins in a kernel that never moves it (without CONFIG_RANDOMIZE_MEMORY)."""
     if region.variable and symbols.functions_only:
         symbols.address(region.variable)

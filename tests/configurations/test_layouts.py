@@ -10,7 +10,8 @@ from support.absent import Absence
 from support.overlay import Overlay
 
 from kernlab.errors import KernlabError
-from kernlab.linux.page.mem_sections import pageblock_order, sections
+from kernlab.linux.page.mem_sections import sections
+from kernlab.linux.page.pageblocks import pageblock_order
 from kernlab.linux.vm_counters import vmstat_names
 from kernlab.linux.zones import most_nodes, node_ids
 

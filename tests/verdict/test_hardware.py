@@ -10,7 +10,8 @@ from verdict.cases import found_by, made_case, verdict_of
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.machine_check import is_uncorrected, part_of
-from kernlab.verdict.rules.hardware import firmware_records, poisoned_pages, reported_errors
+from kernlab.verdict.rules.faulty_pages import poisoned_pages
+from kernlab.verdict.rules.hardware import firmware_records, reported_errors
 
 # arch/x86/kernel/cpu/mce/core.c, print_mce and mce_panic.
 _FATAL = """\
@@ -183,13 +184,29 @@ def test_lines_of_a_healthy_machine(line: str) -> None:
     assert not found_by(case, reported_errors, firmware_records)
 
 
-@pytest.mark.parametrize(("size", "found"), [(8192, 1), (0, 0), (pd.NA, 0)])
-def test_pages_that_were_found_faulty(size: object, found: int) -> None:
-    """/proc/meminfo counts them, where the log is over by now."""
-    case = made_case(_SYSRQ, meminfo=pd.Series({"HardwareCorrupted": size}, dtype="Int64"))
+@pytest.mark.parametrize(
+    ("counted", "marked", "sure"),
+    [
+        (8192, 8192, 0.9),
+        # A huge page of hugetlbfs counts by the part that is faulty.
+        (4096, 2 << 20, 0.9),
+        # A count or marks that are damaged: neither bears out the other.
+        (8192, 0, 0.45),
+        (1 << 62, 8192, 0.45),
+        (4096, 176_793 << 12, 0.45),
+        (0, 8192, None),
+        (pd.NA, 8192, None),
+    ],
+)
+def test_pages_that_were_found_faulty(counted: object, marked: int, sure: float | None) -> None:
+    """/proc/meminfo counts them, where the log is over by now; the pages themselves are marked."""
+    kinds = pd.DataFrame({"kind": ["free", "hwpoison"], "bytes": pd.array([1 << 30, marked], dtype="Int64")})
+    case = made_case(_SYSRQ, meminfo=pd.Series({"HardwareCorrupted": counted}, dtype="Int64"), kinds=kinds)
     rows = found_by(case, poisoned_pages)
-    assert len(rows) == found
-    assert not rows or "8.0 KiB" in rows[0].evidence[0].says
+    assert [each.confidence for each in rows] == ([] if sure is None else [sure])
+    for each in rows:
+        assert (each.evidence[-1].table == "memory") == (sure == 0.9)
+        assert (len(each.against) == 2) == (sure != 0.9)
 
 
 def test_one_machine_check_that_all_cpus_tell_is_one_cause() -> None:

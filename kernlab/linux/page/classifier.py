@@ -257,21 +257,26 @@ def _headless(layout: PageLayout, chunk: PageChunk, result: Classified, largest_
     tails, heads = chunk.tails()
     headless = tails[~chunk.valid[heads]]
     kind[headless[kind[headless] == Kind.OTHER]] = Kind.EXCLUDED
-    # A free block that goes on behind a page of structs begins with it: no page of less structs is aligned to its size.
-    per_page = layout.kernel.page_size // layout.size
-    behind = np.arange(0, len(kind), per_page)[1:]
-    # Of neighbouring pages that are lost the last one.
-    behind = behind[~chunk.valid[behind - per_page] & chunk.valid[behind]]
+    # Where what is lost ends, a free block may go on that begins in it.
+    behind = np.flatnonzero(chunk.valid[1:] & ~chunk.valid[:-1]) + 1
     if not len(behind):
         return
-    pfn, largest = behind - per_page + chunk.first_pfn, 1 << largest_order
-    size = np.where(pfn == 0, largest, np.minimum(pfn & -pfn, largest))
     # No page of a block but its head has a reference, a type, a mapping or an owner.
-    busy = np.flatnonzero((kind != Kind.OTHER) | (layout.refcount(chunk) != 0))
-    ends = np.append(busy, len(kind))[np.searchsorted(busy, behind)]
-    count = np.clip(np.minimum(ends, behind - per_page + size) - behind, 0, None)
+    busy = np.flatnonzero(chunk.valid & ((kind != Kind.OTHER) | (layout.refcount(chunk) != 0)))
+    place = np.searchsorted(busy, behind)
+    before = np.append(busy, -1)[place - 1]
+    until = np.append(busy, len(kind))[place]
+    end = behind.copy()
+    for order in range(1, largest_order + 1):
+        head = (behind - 1 + chunk.first_pfn & -(1 << order)) - chunk.first_pfn
+        lost = (head >= 0) & (head > before)
+        lost[lost] = ~chunk.valid[head[lost]]
+        end = np.where(lost, np.maximum(end, head + (1 << order)), end)
+    count = np.clip(np.minimum(until, end) - behind, 0, None)
     before = np.cumsum(count) - count
-    kind[np.repeat(behind - before, count) + np.arange(int(count.sum()))] = Kind.EXCLUDED
+    rows = np.repeat(behind - before, count) + np.arange(int(count.sum()))
+    # What is lost lies among them.
+    kind[rows[kind[rows] == Kind.OTHER]] = Kind.EXCLUDED
 
 
 def _free_blocks(

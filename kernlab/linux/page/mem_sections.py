@@ -1,8 +1,9 @@
-"""Sections of the sparse memory map: which frames have a page struct, which are online, their pageblocks' types."""
+"""Sections of the sparse memory map: which frames have a page struct, and which of them are online."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,8 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.told import array_length
 from kernlab.debuginfo.member_path import resolve
-from kernlab.linux.page.backed import backed_sections
-from kernlab.linux.zones import orders
+from kernlab.errors import KernlabError
+from kernlab.linux.page.backed import Backed, backed_sections
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -27,9 +28,6 @@ _WORD_OF_SUBSECTIONS = 27
 
 #: Pages of the section table that are read at a time.
 _PIECE = 1 << 10
-
-#: Bits of a pageblock's flags that hold its type (PB_migrate to PB_migrate_end).
-_TYPE_MASK = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +69,9 @@ class Sections:
 def sections(kernel: Kernel) -> Sections:
     """The sections with page structs (mm/sparse.c, __nr_to_section), read from the kernel's own table.
 
-    Where that table cannot be read, or says of more page structs than the file can hold, those count whose page structs
-    the kernel's page tables map; a problem says what was not believed.
+    Of what that table does not tell, as it cannot be read or says what cannot be, those count whose page structs the
+    kernel's page tables map; and no others where it tells of more than the file can hold. A problem says what was not
+    believed.
     """
     frames = (1 << section_bits(kernel)) // kernel.page_size
     own = _own_max_pfn(kernel)
@@ -89,22 +88,36 @@ def sections(kernel: Kernel) -> Sections:
             numbers = np.arange(count, dtype=np.int64)
             return _all_online(numbers, np.ones(count, dtype=bool), frames)
         return _all_online(backed.mapped, np.isin(backed.mapped, backed.held), frames)
-    numbers, mem_map, usage = listed
-    online = (mem_map & _ONLINE) != 0
-    held = np.ones(len(numbers), dtype=bool)
-    beyond = len(numbers) and int(numbers[-1]) * frames >= kernel.file.max_pfn
-    if beyond or not kernel.budget.holds(len(numbers), bytes_each):
-        backed = backed_sections(kernel, frames)
-        if backed is not None:
-            real = np.isin(numbers, backed.mapped)
-            kernel.lost(
-                "sections of memory are left out",
-                mask=~real,
-                why="nothing is mapped where their page structs should lie",
-            )
-            numbers, online, usage = numbers[real], online[real], usage[real]
-            held = np.isin(numbers, backed.held)
-    return Sections(numbers, online, usage, frames, held)
+    found = Sections(
+        listed.numbers, listed.online, listed.usage, frames, np.ones(len(listed.numbers), dtype=bool)
+    )
+    beyond = len(found.numbers) and int(found.numbers[-1]) * frames >= kernel.file.max_pfn
+    if not beyond and not len(listed.unknown) and kernel.budget.holds(len(found.numbers), bytes_each):
+        return found
+    backed = backed_sections(kernel, frames)
+    return found if backed is None else _as_mapped(kernel, found, listed.unknown, backed)
+
+
+def _as_mapped(kernel: Kernel, listed: Sections, unknown: I64, backed: Backed) -> Sections:
+    """Those that are listed and have page structs in the page tables, and those of `unknown` that have."""
+    real = np.isin(listed.numbers, backed.mapped)
+    kernel.lost(
+        "sections of memory are left out",
+        mask=~real,
+        why="nothing is mapped where their page structs should lie",
+    )
+    more = np.intersect1d(unknown, backed.mapped)
+    if len(more):
+        kernel.lost(
+            f"the table does not tell of {len(more):,} sections of memory: their page structs are mapped, so they "
+            "count as memory that is online"
+        )
+    numbers = np.concatenate([listed.numbers[real], more])
+    order = np.argsort(numbers)
+    online = np.concatenate([listed.online[real], np.ones(len(more), dtype=bool)])
+    usage = np.concatenate([listed.usage[real], np.zeros(len(more), dtype=np.uint64)])
+    held = np.isin(numbers, backed.held)
+    return Sections(numbers[order], online[order], usage[order], listed.frames, held[order])
 
 
 def _all_online(numbers: I64, held: Mask, frames: int) -> Sections:
@@ -112,9 +125,18 @@ def _all_online(numbers: I64, held: Mask, frames: int) -> Sections:
     return Sections(numbers, np.ones(count, dtype=bool), np.zeros(count, dtype=np.uint64), frames, held)
 
 
-def _listed(kernel: Kernel, wanted: int) -> tuple[I64, U64, U64] | None:
-    """What the section table has of the first `wanted` sections: the numbers of those with page structs, and their
-    words section_mem_map and usage. None where it cannot be found."""
+class _Listed(NamedTuple):
+    """What the section table says: the numbers of sections with page structs, ascending, whether each is online, where
+    its usage lies; and the numbers of those of which it does not tell anything that can be so."""
+
+    numbers: I64
+    online: Mask
+    usage: U64
+    unknown: I64
+
+
+def _listed(kernel: Kernel, wanted: int) -> _Listed | None:
+    """What the section table has of the first `wanted` sections; None where it has none, as no machine has."""
     section = kernel.find_type("struct mem_section")
     top = kernel.section_table
     per_root = kernel.page_size // section.size
@@ -124,28 +146,52 @@ def _listed(kernel: Kernel, wanted: int) -> tuple[I64, U64, U64] | None:
     pointers, readable = kernel.words(
         np.uint64(top) + np.arange(roots, dtype=np.uint64) * np.uint64(8), what=""
     )
-    if not readable[:1].all():
-        # Every machine has memory there.
-        return None
     kernel.lost("pages of the section table cannot be read", mask=~readable)
     used = np.flatnonzero(pointers)
     # Each page of the table has sections of its own: one that is met again is damage.
     _, first = np.unique(pointers[used], return_index=True)
+    again = np.setdiff1d(used, used[first])
     used = used[np.sort(first)]
     places = [resolve(section, member).hops[-1] // 8 for member in ("section_mem_map", "usage")]
+    array = _array(kernel)
     numbers, words = [np.zeros(0, dtype=np.int64)], [np.zeros((2, 0), dtype=np.uint64)]
+    wrong = [np.zeros(0, dtype=np.int64)]
     lost = np.zeros(len(used), dtype=bool)
     for start in range(0, len(used), _PIECE):
         piece = used[start : start + _PIECE]
         rows, status = kernel.gather(pointers[piece], per_root * section.size, "")
-        lost[start : start + _PIECE] = status != 0
         both = rows.view("<u8").reshape(-1, section.size // 8)[:, places].T
+        own = (piece[:, None] * per_root + np.arange(per_root)).reshape(-1)
         there = (both[0] & _HAS_MEM_MAP) != 0
-        numbers.append((piece[:, None] * per_root + np.arange(per_root)).reshape(-1)[there])
-        words.append(both[:, there])
-    kernel.lost("pages of the section table cannot be read", mask=lost)
+        # Each section says where the array of all page structs begins (mm/sparse.c, sparse_encode_mem_map).
+        right = (
+            there & ((both[0] & ~np.uint64(kernel.page_size - 1)) == array) if array is not None else there
+        )
+        numbers.append(own[right])
+        words.append(both[:, right])
+        wrong.append(own[there & ~right])
+        # A page of the table comes into being with its first section (sparse_index_init).
+        empty = ~there.reshape(len(piece), per_root).any(axis=1)
+        lost[start : start + _PIECE] = (status != 0) | empty
+    found = np.concatenate(numbers)
+    if not len(found):
+        return None
+    kernel.lost("pages of the section table cannot be read, or are empty", mask=lost)
+    bad = np.concatenate(wrong)
+    if len(bad):
+        kernel.lost(f"{len(bad):,} sections of the table say of their page structs what cannot be")
+    pages = np.concatenate([np.flatnonzero(~readable), again, used[lost]])
+    unknown = (pages[:, None] * per_root + np.arange(per_root)).reshape(-1)
     mem_map, usage = np.concatenate(words, axis=1)
-    return np.concatenate(numbers), mem_map, usage.copy()
+    return _Listed(found, (mem_map & _ONLINE) != 0, usage.copy(), np.union1d(unknown, bad))
+
+
+def _array(kernel: Kernel) -> np.uint64 | None:
+    """Where the array of all page structs begins; None where that is not known, or there is none."""
+    try:
+        return np.uint64(kernel.vmemmap)
+    except KernlabError:
+        return None
 
 
 def section_bits(kernel: Kernel) -> int:
@@ -172,83 +218,3 @@ def _own_max_pfn(kernel: Kernel) -> int:
     symbol = kernel.symbols.get("max_pfn")
     own = kernel.words([symbol], what="counts of frames (max_pfn)")[0][0] if symbol is not None else 0
     return min(int(own), 1 << kernel.arch.physical_bits - kernel.arch.page_shift)
-
-
-@dataclass(frozen=True, slots=True)
-class Pageblocks:
-    """The type of each pageblock: `types` int8[m, blocks] per section of `Sections`, -1 where it cannot be read."""
-
-    types: npt.NDArray[np.int8]
-    order: int
-
-    def of(self, sections_: Sections, pfns: I64, place: I64) -> npt.NDArray[np.int8]:
-        """The migratetype of frames int64[n] whose sections are `place`; -1 where unknown."""
-        if not self.types.size:
-            return np.full(len(pfns), -1, dtype=np.int8)
-        block = (pfns % sections_.frames) >> self.order
-        return np.where(place >= 0, self.types[place, block], np.int8(-1))
-
-
-def pageblock_order(kernel: Kernel, known: Sections | None = None) -> int:
-    """Frames of a pageblock as a power of two (include/linux/pageblock-flags.h); `known` are the sections if read."""
-    largest = orders(kernel) - 1
-    found = _order_of_usage(kernel, sections(kernel) if known is None else known, largest)
-    if found is not None:
-        return found
-    # With huge pages a pageblock is one of these, else the largest block that the buddy allocator has.
-    huge = kernel.types.get("struct hstate") is not None
-    return min(kernel.arch.huge_order, largest) if huge else largest
-
-
-def _order_of_usage(kernel: Kernel, known: Sections, largest: int) -> int | None:
-    """The order by the room that a section's flags take: those of sections that were there at boot lie side by side
-    (mm/sparse.c, sparse_init_nid). None where no order alone explains it.
-
-    Which configurations make pageblocks of huge pages has changed, and no type says it.
-    """
-    kind = kernel.types.get("struct mem_section_usage")
-    steps = np.diff(known.usage)[np.diff(known.numbers) == 1]
-    if kind is None or not len(steps):
-        return None
-    step, times = np.unique(steps, return_counts=True)
-    room = int(step[times.argmax()]) - kind.size
-    width = _pageblock_bits(kernel)
-    # usemap_size(): whole words.
-    fits = [n for n in range(largest + 1) if -(-(known.frames >> n) * width // 64) * 8 == room]
-    usual = [n for n in (largest, min(kernel.arch.huge_order, largest)) if n in fits]
-    return usual[0] if len(set(usual)) == 1 else fits[0] if len(fits) == 1 else None
-
-
-def _pageblock_bits(kernel: Kernel) -> int:
-    """Bits that a pageblock has of its section's flags."""
-    types = kernel.types
-    # Linux commit 42f46ed99ac6 ("mm/page_alloc: pageblock flags functions clean up") (in v6.17) let the bits grow.
-    bits = types.enumerator_or_none("__NR_PAGEBLOCK_BITS") or types.enumerator_or_none("NR_PAGEBLOCK_BITS")
-    return 4 if bits is None or bits <= 4 else 8
-
-
-def pageblocks(kernel: Kernel, known: Sections) -> Pageblocks:
-    """The migratetype of each pageblock (mm/page_alloc.c, get_pageblock_migratetype)."""
-    order = pageblock_order(kernel, known)
-    count = known.frames >> order
-    types = kernel.types
-    width = _pageblock_bits(kernel)
-    usage_type = types.get("struct mem_section_usage")
-    if usage_type is None or not len(known.numbers):
-        return Pageblocks(np.zeros((0, 0), dtype=np.int8), order)
-    offset = np.uint64(usage_type.member("pageblock_flags").offset)  # type: ignore[attr-defined]
-    rows, status = kernel.gather(known.usage + offset, count * width // 8, "sections' types of pageblocks")
-    if width == 4:
-        flags = np.empty((len(rows), count), dtype=np.uint8)
-        flags[:, 0::2] = rows & 0xF
-        flags[:, 1::2] = rows >> 4
-    else:
-        flags = rows
-    found = (flags & _TYPE_MASK).astype(np.int8)
-    # Linux commit e904bce2d9d4 ("mm/page_isolation: make page isolation a standalone bit") (in v6.17).
-    isolated = types.enumerator_or_none("PB_migrate_isolate")
-    number = types.enumerator_or_none("MIGRATE_ISOLATE")
-    if isolated is not None and number is not None:
-        found[(flags >> isolated & 1).astype(bool)] = number
-    found[(status != 0) | (known.usage == 0)] = -1
-    return Pageblocks(found, order)

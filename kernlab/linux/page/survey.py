@@ -28,9 +28,11 @@ from kernlab.linux.page.classifier import (
     spread,
 )
 from kernlab.linux.page.layout import PageLayout
-from kernlab.linux.page.mem_sections import Pageblocks, Sections, pageblocks, sections
+from kernlab.linux.page.mem_sections import Sections, sections
 from kernlab.linux.page.network import NetworkPages, NetworkSearch
+from kernlab.linux.page.own_zone import without, zone_codes, zone_spans
 from kernlab.linux.page.owners import each_once, kernel_owned
+from kernlab.linux.page.pageblocks import Pageblocks, pageblocks
 from kernlab.linux.page.pcp_lists import Candidates, PcpSearch
 from kernlab.linux.page.vmemmap import CHUNK, PageChunk, read_pages
 from kernlab.util.threads import Spare, ahead, processors
@@ -45,11 +47,13 @@ _KEPT_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One chunk as it was read, and what its page structs alone say, where asked for."""
+    """One chunk as it was read, and what its page structs alone say, where asked for; `foreign`, how many of these are
+    none."""
 
     pieces: list[Piece]
     chunk: PageChunk
     found: Classified | None
+    foreign: int
 
 
 class PageSurvey:
@@ -67,11 +71,13 @@ class PageSurvey:
         self._pooled: I64 = np.zeros(0, dtype=np.int64)
         self.sections: Sections = sections(kernel)
         self.pageblocks: Pageblocks = pageblocks(kernel, self.sections)
-        self.node = zone_walk.nodes(kernel)
+        with kernel.watched() as losses:
+            self.node = zone_walk.nodes(kernel)
         #: Every zone of every node, and the index of its node in `node`.
         self.zone_node, self.zone = zone_walk.zones(kernel, self.node)
         self.zone_shift, zone_bits, node_bits = zone_walk.flag_shifts(kernel)
-        self.zone_of_code = self._zone_codes(zone_bits, node_bits)
+        self.zone_of_code = zone_codes(self.node, self.zone_node, zone_bits, node_bits)
+        self._spans = zone_spans(kernel, self.zone, self.zone_of_code, self.zone_shift, all_known=not losses)
         #: int16[zones + 1]: the zones' indexes, and -1 for an unknown one.
         self.every_zone = np.append(np.arange(len(self.zone)), -1).astype(np.int16)
         self.largest_order = zone_walk.orders(kernel) - 1
@@ -80,16 +86,6 @@ class PageSurvey:
         self.left_out: list[Piece] = []
         #: Are all vmalloc areas known? Where not, what vmap maps may count as vmalloc. Known once `owned` is.
         self.areas_known = True
-
-    def _zone_codes(self, zone_bits: int, node_bits: int) -> npt.NDArray[np.int16]:
-        """What the bits above `zone_shift` of a page's flags mean: node and zone to an index into `zone`, or -1."""
-        found = np.full(1 << (zone_bits + node_bits), -1, dtype=np.int16)
-        numbers = self.node.numbers[self.zone_node]
-        per_node = len(self.zone) // max(len(self.node), 1)
-        code = (numbers << zone_bits) | (np.arange(len(self.zone)) % max(per_node, 1))
-        known = (numbers >= 0) & (code < len(found))
-        found[code[known]] = np.flatnonzero(known)
-        return found
 
     def _memory(self) -> tuple[I64, I64]:
         """The frames of the machine that have page structs, as ranges: (first pfn, pfn behind the last)."""
@@ -184,8 +180,13 @@ class PageSurvey:
     ) -> _Look:
         first, last = pieces[0].first_pfn - pieces[0].rows.start, pieces[-1].last_pfn
         chunk = read_pages(self.kernel, first, last, once=self._once, room=room)
+        foreign = self._spans.foreign(self.layout, chunk, [(piece.rows, piece.first_pfn) for piece in pieces])
+        offline = self.offline(first, len(chunk)) if len(foreign) else None
+        # What lies where no page struct was made yet is none of theirs.
+        foreign = foreign if offline is None else foreign[~offline[foreign]]
+        chunk = without(chunk, foreign)
         found = classify(self.layout, chunk, largest_order=self.largest_order) if classified else None
-        return _Look(pieces, chunk, found)
+        return _Look(pieces, chunk, found, len(foreign))
 
     @cached_property
     def _once(self) -> bool:
@@ -197,27 +198,33 @@ class PageSurvey:
         _ = self.pcp, self.owned
         kept, self._kept = self._kept, deque()
         again = ahead(lambda pieces: self._look(pieces, True), self._held_chunks(), processors())
-        wild = lost = 0
+        wild = lost = foreign = 0
         for look in self._drained(kept) if kept else again:
             found = look.found
             assert found is not None
             wild += found.wild
+            foreign += look.foreign
             chunk = PageKinds(self, look.chunk, look.pieces, found)
             self._complete(chunk)
             lost += chunk.unknown
             yield chunk
-        self._tell(wild, lost + self.unheld)
+        self._tell(wild, lost + self.unheld - foreign, foreign)
 
     @staticmethod
     def _drained(kept: deque[_Look]) -> Iterator[_Look]:
         while kept:
             yield kept.popleft()
 
-    def _tell(self, wild: int, lost: int) -> None:
+    def _tell(self, wild: int, lost: int, foreign: int) -> None:
         if lost:
             self.kernel.lost(
                 f"the page structs of {lost:,} of {self.frames:,} frames, or of the heads of their blocks, are not in "
                 "the dump: what they hold is unknown, and counted as nothing else"
+            )
+        if foreign:
+            self.kernel.lost(
+                f"the page structs of {foreign:,} of {self.frames:,} frames name a zone that does not reach there, so "
+                "something else lies where they should: what the frames hold is unknown, and counted as nothing else"
             )
         if wild:
             self.kernel.lost(
@@ -247,7 +254,7 @@ class PageSurvey:
         """
         rooms = Spare(lambda: np.empty(self._room, dtype=np.uint64))
 
-        def work(place: tuple[list[Piece], int]) -> tuple[Candidates, NetworkPages, int, int]:
+        def work(place: tuple[list[Piece], int]) -> tuple[Candidates, NetworkPages, int, int, int]:
             pieces, row = place
             room = rooms.take()
             look = self._look(pieces, True, room)
@@ -259,6 +266,7 @@ class PageSurvey:
                 self._network.pages(look.chunk),
                 look.found.wild,
                 chunk.unknown,
+                look.foreign,
             )
             rooms.give(room)
             return found
@@ -266,9 +274,10 @@ class PageSurvey:
         # Not beside the threads: they ask for Python's lock after every page, and would wait long for it.
         _ = self._search, self._network.caches, self._mapped
         looks = list(ahead(work, self._placed(), processors()))
-        self._tell(sum(wild for _, _, wild, _ in looks), sum(lost for *_, lost in looks))
-        self.pcp = self._on_lists([found for found, *_ in looks])
-        self._network_pages = [found for _, found, *_ in looks]
+        candidates, network, wild, lost, foreign = zip(*looks, strict=True) if looks else ([], [], [], [], [])
+        self._tell(sum(wild), sum(lost) - sum(foreign), sum(foreign))
+        self.pcp = self._on_lists(list(candidates))
+        self._network_pages = list(network)
 
     @property
     def _room(self) -> int:

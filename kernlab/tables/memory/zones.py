@@ -13,7 +13,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, nullable, spread, table
 from kernlab.linux import zones as walk
-from kernlab.linux.page.mem_sections import pageblock_order
+from kernlab.linux.page.pageblocks import pageblock_order
 from kernlab.linux.page.pcp_lists import pcp_lists
 from kernlab.linux.vm_counters import Counters, in_pages, node_counters, numa_counters, zone_counters
 from kernlab.linux.zones import zone_names

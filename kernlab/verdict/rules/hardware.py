@@ -6,11 +6,8 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 
-import pandas as pd
-
 from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_several
-from kernlab.util.text import human_bytes
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.machine_check import is_uncorrected, lost_context, part_of
@@ -293,25 +290,3 @@ def firmware_records(case: Case) -> Iterator[Finding]:
             explains=frozenset({case.end.kind}) if ended else frozenset(),
             since=case.before_end(case.log.loc[lines[0][0], "timestamp"]),
         )
-
-
-@rule
-def poisoned_pages(case: Case) -> Iterator[Finding]:
-    """Pages that the kernel took out of use as faulty are counted, where the log does not tell of them any more."""
-    size = case.meminfo.get("HardwareCorrupted", pd.NA)
-    if pd.isna(size) or size <= 0 or kernel_text(case).str.contains("Memory failure: 0x", regex=False).any():
-        return
-    yield Finding(
-        "memory failure",
-        "pages of memory",
-        0.9,
-        (
-            Evidence(
-                "meminfo",
-                f"{human_bytes(int(size))} of memory were found faulty and taken out of use",
-                ("HardwareCorrupted",),
-            ),
-        ),
-        'dump.meminfo[["HardwareCorrupted"]]',
-        against=("Nothing shows that the end has to do with it.",),
-    )
