@@ -201,15 +201,17 @@ def read_pages(
     uint64[at least the words of all pages] is what the chunk's words are put in, instead of memory of its own.
     """
     size = kernel.find_type("struct page").size
-    per_page = kernel.page_size // size
+    # As the file has them.
+    page_size = kernel.memory.page_size
+    per_page = page_size // size
     pages = -(-(last - first) // per_page)
     start = kernel.vmemmap + first * size
-    addresses = np.uint64(start) + np.arange(pages, dtype=np.uint64) * np.uint64(kernel.page_size)
+    addresses = np.uint64(start) + np.arange(pages, dtype=np.uint64) * np.uint64(page_size)
     shape = size // 8, pages * per_page
     words = np.empty(shape, dtype=np.uint64) if room is None else room[: shape[0] * shape[1]].reshape(shape)
     status = np.empty(pages, dtype=np.uint8)
     # Pages that were just unpacked still lie in the processor's cache when their words are put in order.
-    buffer = np.empty((min(_BATCH, pages), kernel.page_size), dtype=np.uint8)
+    buffer = np.empty((min(_BATCH, pages), page_size), dtype=np.uint8)
     located = kernel.locate(addresses)
     for begin in range(0, pages, _BATCH):
         part = located[begin : begin + _BATCH]
