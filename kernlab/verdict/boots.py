@@ -55,10 +55,12 @@ def one_boot(text: str) -> str:
 def _boots(lines: list[str]) -> list[Boot]:
     """All boots, in order; what comes before the first one that begins here is of one, too."""
     begins = [place for place, line in enumerate(lines) if _BEGINS in line and _FIRST.match(split(line)[0])]
+    if not begins:
+        return []
     firsts = [_from(lines, place) for place in begins]
-    if firsts and any(PANIC in line for line in lines[: firsts[0]]):
+    if any(PANIC in line for line in lines[: firsts[0]]):
         firsts.insert(0, 0)
-    elif firsts:
+    else:
         # What a loader wrote, or the end of a boot of which no more is known.
         firsts[0] = 0
     ends = [*firsts[1:], len(lines)]

@@ -71,8 +71,9 @@ def test_a_crash_kernel_alone_is_told_of() -> None:
         _DIED,
         _DIED + "[ 5000.100000] app: Linux version 6.1.0 (x)\n",
         "[    1.000000] random text\n" + _DIED,
+        "[    1.000000] app: Linux version 6.1.0 (x)\n[    2.000000] Kernel panic - not syncing: Fatal exception\n",
     ],
-    ids=["none panicked", "one boot", "a line of a program", "a beginning that is no boot"],
+    ids=["none panicked", "one boot", "a line of a program", "a beginning that is no boot", "no boot at all"],
 )
 def test_other_logs_stay_whole(text: str) -> None:
     """Where it is not known which boot is asked for, all are."""
