@@ -179,7 +179,9 @@ def untrue(found: pd.DataFrame, whole: pd.DataFrame, truth: VerdictTruth) -> lis
             continue
         # Whom the kernel itself named at its end it did name, though that may be a victim.
         end = row["role"] == "end"
-        known = row["finding"] in truth.true | truth.past | ({truth.end} if end else set())
+        # And a panic is one, also where the line that says of what kind is torn.
+        ends = {truth.end} | ({"panic"} if truth.end else set()) if end else set()
+        known = row["finding"] in truth.true | truth.past | ends
         other = bool(truth.pids) and not pd.isna(row["pid"]) and row["pid"] not in truth.pids
         accused = [name for name in truth.innocent if _is_named(name, row)]
         if not known or (not end and (other or accused)):

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from support.captures import captures
+from support.overlay import Overlay
 from verdict.cases import found_by, made_case, verdict_of
 
 import kernlab
+from kernlab.core.column import Column
+from kernlab.linux.scheduling.steal import stolen_since_tick
 from kernlab.verdict.case import Case
+from kernlab.verdict.deafness import taken_by_host
 from kernlab.verdict.rules.ends import last_report
 from kernlab.verdict.rules.grace import deaf_cpus, kept_grace_period, silent_cpus
 from kernlab.verdict.rules.holders import kept_locks
 from kernlab.verdict.rules.spinning import rcu_waits_for, spins_for, stalled
 from kernlab.verdict.rules.waiting import deadlocks
+from kernlab.walk.cpus import percpu
 
 RULES = (last_report, kept_locks, deadlocks, rcu_waits_for, spins_for, kept_grace_period, silent_cpus)
 LOCK = 0xFFFF_8880_0000_1000
@@ -254,21 +260,75 @@ ASKS = """\
 """
 
 
+JAM = frames(99, "jammer", 1, "wheel_jam+0x1/0x2 [mill]", "mill_write+0x1/0x2 [mill]")
+LATE = [{"cpu": 1, "timer_late": "24s", "threshold": "20s"}, {"cpu": 2, "timer_late": "25s", "threshold": "20s"},
+        {"cpu": 0, "timer_late": "0s", "threshold": "20s"}]  # fmt: skip
+#: As the NMI that stopped a CPU saves them (X86_EFLAGS_IF is 0x200).
+OFF, ON = [{"cpu": 1, "flags": 0x10002}], [{"cpu": 1, "flags": 0x10202}]
+
+
 def test_a_cpu_that_answers_nobody() -> None:
     """A CPU with interrupts off is why another one waits for ever until all have answered; idle ones are not."""
     asker = frames(77, "asker", 2, "irq:panic+0x1/0x2", "smp_call_function_many_cond+0x12/0x30",
                    "on_each_cpu_cond_mask+0x10/0x30", "flush_tlb_mm_range+0x10/0x30")  # fmt: skip
-    deaf = frames(99, "jammer", 1, "irq:nmi+0x1/0x2", "wheel_jam+0x1/0x2 [mill]", "mill_write+0x1/0x2 [mill]")
-    late = [{"cpu": 1, "timer_late": "24s", "threshold": "20s"}, {"cpu": 2, "timer_late": "25s", "threshold": "20s"},
-            {"cpu": 0, "timer_late": "0s", "threshold": "20s"}]  # fmt: skip
-    first, end = verdict_of(made_case(ASKS, watchdogs=late, stacks=asker + deaf), *RULES, deaf_cpus)
+    case = made_case(ASKS, watchdogs=LATE, registers=OFF, stacks=asker + JAM)
+    first, end = verdict_of(case, *RULES, deaf_cpus)
     assert (first.finding, first.pid, first.function, first.role) == ("hard lockup", 99, "wheel_jam", "cause")
     assert (end.finding, end.pid) == ("soft lockup", None)
+    assert "CPU 1 had interrupts off when it was stopped" in [each.says for each in first.evidence]
     loop = frames(77, "asker", 2, *SPIN)
-    found = verdict_of(made_case(LOCKUP, watchdogs=late, stacks=loop + deaf), *RULES, deaf_cpus)
-    assert [each.role for each in found] == ["end", "beside"]
+    case = made_case(LOCKUP, watchdogs=LATE, registers=OFF, stacks=loop + JAM)
+    assert [each.role for each in verdict_of(case, *RULES, deaf_cpus)] == ["end", "beside"]
     idle = frames(0, "swapper/1", 1, "default_idle+0x1/0x2", kind="idle")
-    assert len(verdict_of(made_case(ASKS, watchdogs=late, stacks=asker + idle), *RULES, deaf_cpus)) == 1
+    case = made_case(ASKS, watchdogs=LATE, registers=OFF, stacks=asker + idle)
+    assert len(verdict_of(case, *RULES, deaf_cpus)) == 1
+
+
+@pytest.mark.parametrize(
+    ("registers", "above", "taken"),
+    [
+        (ON, (), 0),
+        # No registers: the CPU did not answer, or nobody saved them.
+        ([], (), 0),
+        # They are those of the handler that stopped the CPU.
+        (OFF, ("irq:stop_this_cpu+0x1/0x2",), 0),
+        # The host let it wait.
+        (OFF, (), 20 * 10**9),
+    ],
+)
+def test_a_late_timer_alone_accuses_nobody(
+    registers: list[dict[str, object]], above: tuple[str, ...], taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual machine's CPU that the host did not let run looks the same."""
+    monkeypatch.setattr(
+        "kernlab.verdict.deafness.stolen_since_tick",
+        lambda kernel, cpus: Column.ints([taken], "what the host took"),
+    )
+    stack = [*frames(99, "jammer", 1, *above), *JAM]
+    asker = frames(77, "asker", 2, "smp_call_function_many_cond+0x12/0x30")
+    case = made_case(ASKS, watchdogs=LATE, registers=registers, stacks=asker + stack)
+    (found,) = found_by(case, deaf_cpus)
+    assert (found.confidence, len(found.against)) == (0.45, 1)
+    assert found.against[0].startswith("The host of this" if taken else "Nothing shows")
+
+
+def test_what_the_host_took_is_what_no_tick_has_counted(opened: Callable[[str], kernlab.Dump]) -> None:
+    """Of a CPU that the host let wait for 20 s more than the CPU itself has heard of."""
+    dump = opened("lockup")
+    cpus = np.arange(4)
+    kernel, overlay = dump.kernel, Overlay(dump)
+    assert (stolen_since_tick(kernel, cpus).filled(-1) < 2 * 10**9).all()
+    (where,) = percpu(kernel, kernel.find_symbol("steal_time"), np.array([1]))
+    (queue,) = percpu(kernel, kernel.symbol("runqueues"), np.array([1]))
+    overlay.set("struct rq", int(queue), "prev_steal_time", 5 * 10**9)
+    overlay.set("struct kvm_steal_time", int(where), "version", 6)
+    overlay.set("struct kvm_steal_time", int(where), "steal", 25 * 10**9)
+    twin = overlay.dump()
+    assert stolen_since_tick(twin.kernel, cpus).filled(0)[1] == 20 * 10**9
+    said = taken_by_host(Case(twin.kernel), 1, 24.0)
+    assert said == "The host of this virtual machine has not let CPU 1 run for 20 s of that."
+    assert taken_by_host(Case(twin.kernel), 1, 60.0) is None
+    assert taken_by_host(Case(kernel), 1, 24.0) is None
 
 
 def test_a_holder_that_the_watchdog_came_upon() -> None:

@@ -12,6 +12,7 @@ from kernlab.linux.whatis.threads import say_thread
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.chains import LOCKUPS, SPINNING, functions, say_rows, seconds
+from kernlab.verdict.deafness import interrupts_off, taken_by_host
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 from kernlab.verdict.rules.spinning import ASKING, HINT, borrowed, interrupted, robbed, victim
@@ -96,7 +97,7 @@ def silent_cpus(case: Case) -> Iterator[Finding]:
         if reader.where.function:
             said = f"{reader.name} is in {show_controls(reader.where.function)}"
             evidence.append(Evidence("stacks", said, rows_of(reader.rows, list(reader.rows.index))))
-        why = victim(case, reader.rows)
+        why = victim(case, reader.rows) or taken_by_host(case, cpu, since)
         yield Finding(
             "soft lockup",
             reader.name,
@@ -113,7 +114,7 @@ def silent_cpus(case: Case) -> Iterator[Finding]:
 
 @rule
 def deaf_cpus(case: Case) -> Iterator[Finding]:
-    """A CPU whose watchdog's timer has been due for long has had interrupts off: nobody who asks it gets an answer."""
+    """A CPU whose watchdog's timer has been due for long, and that had interrupts off, answers nobody who asks it."""
     if case.end.kind == "hard lockup":
         return  # that is what the end says
     busy = set(case.waits.loc[case.waits["type"].isin(SPINNING), "pid"].dropna().astype(int))
@@ -130,6 +131,8 @@ def deaf_cpus(case: Case) -> Iterator[Finding]:
             continue
         said = f"CPU {cpu} has taken no interrupt of its watchdog's timer for {human_time(late)}"
         evidence = [Evidence("watchdogs", said, rows_of(case.watchdogs, [int(str(label))]))]
+        off, taken = interrupts_off(case, cpu), taken_by_host(case, cpu, late)
+        evidence += [off] if off else []
         if reader.where.function:
             said = f"{reader.name} is in {show_controls(reader.where.function)}"
             evidence.append(Evidence("stacks", said, rows_of(reader.rows, list(reader.rows.index))))
@@ -137,16 +140,21 @@ def deaf_cpus(case: Case) -> Iterator[Finding]:
             rows = interrupted(case, case.end_cpu or 0)
             said = f"CPU {case.end_cpu} waits until other CPUs answer"
             evidence.append(Evidence("stacks", said, rows_of(rows, list(rows.index))))
+        against = [taken] if taken else []
+        if off is None:
+            against.append(
+                "Nothing shows that interrupts were off there: the timer may be late for another reason."
+            )
         yield Finding(
             "hard lockup",
             reader.name,
-            0.85 if reader.where.function else 0.6,
+            HINT if against else 0.85 if reader.where.function else 0.6,
             tuple(evidence),
             f"dump.stacks[dump.stacks.cpu == {cpu}]",
             pid=reader.pid,
             module=reader.where.module,
             function=reader.where.function,
-            against=("In a virtual machine the host may not have let that CPU run.",),
+            against=tuple(against),
             explains=LOCKUPS if asks else frozenset(),
             since=late,
         )
