@@ -140,6 +140,22 @@ def test_a_kill_by_a_memory_cgroup_names_its_victim_as_evidence() -> None:
     assert "import (178) was killed for it" in [each.says for each in earlier.evidence]
 
 
+@pytest.mark.parametrize("cgroup", [True, False])
+def test_an_old_kill_by_a_memory_cgroup_is_another_story_than_the_machines_memory(cgroup: bool) -> None:
+    """Both are the OOM killer's; an earlier one of the same kind is what went on until the end."""
+    log = """\
+[   12.000000] [    T178] import invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+[   12.000000] [    T178] memory: usage 12288kB, limit 12288kB, failcnt 33
+[   12.000000] [    T178] {words}ut of memory: Killed process 178 (import) total-vm:14000kB, anon-rss:11000kB
+[  500.000000] [    T300] billing invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+[  500.000000] [    T300] CPU: 0 UID: 0 PID: 300 Comm: billing Not tainted 6.12.1 #1
+[  500.000000] [    T300] Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled
+""".replace("{words}", "Memory cgroup o" if cgroup else "O")
+    first, *beside = _found(log)
+    assert (first.finding, first.subject) == ("OOM", "memory")
+    assert [each.finding for each in beside] == ["memory cgroup out of memory"] * cgroup
+
+
 def test_captures_with_decoys() -> None:
     """An old warning beside the end that is another one; it is never first."""
     folders = captures("fault-*decoys*") + captures("fault-refuse-*")

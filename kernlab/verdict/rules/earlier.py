@@ -59,6 +59,9 @@ def _outlived(case: Case, told: set[int]) -> Iterator[Finding]:
         same = (reports["kind"] == end["kind"]) & (
             reports["function"].fillna("") == (text_or_none(end["function"]) or "")
         )
+        # The limit of a cgroup is not the machine's memory.
+        of_cgroup = [bool(details.get("cgroup")) for details in reports["details"]]
+        same &= np.array(of_cgroup, dtype=bool) == _is_of_a_cgroup(case)
         reports = reports[~same & ~reports["offset"].isin([end["details"].get("inside")])]
     reports = reports[~reports["kind"].isin(_ELSEWHERE)]
     if case.end.kind in _STALLS:
@@ -75,6 +78,11 @@ def _outlived(case: Case, told: set[int]) -> Iterator[Finding]:
     groups.sort(key=lambda rows: -int(rows["offset"].iloc[-1]))
     for rows in groups[:_MOST]:
         yield _told(case, rows)
+
+
+def _is_of_a_cgroup(case: Case) -> bool:
+    """Did the machine end for a cgroup's limit?"""
+    return bool(case.oom is not None and case.oom.group)
 
 
 def _told(case: Case, rows: pd.DataFrame) -> Finding:
