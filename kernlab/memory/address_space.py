@@ -15,6 +15,7 @@ from kernlab.formats.base import DumpFile, FrameStatus
 from kernlab.memory.arch import Architecture, Layout
 from kernlab.memory.arena import DEFAULT_BOUND, FrameArena
 from kernlab.memory.page_tables import PageTableWalker, Touches, Walk
+from kernlab.memory.translations import Translations
 from kernlab.util import losses
 from kernlab.util.addresses import wrapped
 from kernlab.util.work import Work, rows_of
@@ -25,6 +26,8 @@ U8 = npt.NDArray[np.uint8]
 #: A read gives no more bytes than the file holds, whatever a damaged dump says, and a gather, which may ask for one
 #: place many times, no more than four times as many; but in any case so many, and never more than 4 GiB.
 LARGEST_READ, _LEAST_READ, _LEAST_GATHER, _GATHERED = 1 << 32, 1 << 28, 1 << 30, 4
+
+_NO_LAYOUT = "this dump says nothing of its address space: only physical addresses can be read"
 
 #: What takes more than this part of the arena is not worth the room, nor the first touch of that much memory.
 _LARGE_SHARE = 16
@@ -70,6 +73,7 @@ class AddressSpace:
         self._mask = np.uint64(self.page_size - 1)
         self._arena = FrameArena(file, bound)
         self._lock = threading.RLock()
+        self._translations = Translations()
         #: How many gathers were made: tests hold walks to their depth with it.
         self.gathers = 0
         held = file.frame_count * file.page_size
@@ -91,9 +95,7 @@ class AddressSpace:
     def walker(self) -> PageTableWalker:
         """Walks page tables in this memory, under no lock. Raises FaultError as `arch` does."""
         if self.layout is None:
-            raise FaultError(
-                "this dump says nothing of its address space: only physical addresses can be read"
-            )
+            raise FaultError(_NO_LAYOUT)
         # Not kept: it refers to this memory, which would not go with its last user.
         return PageTableWalker(self.layout.arch, self._read_physical)
 
@@ -195,8 +197,9 @@ class AddressSpace:
 
     def _translate(self, addresses: U64) -> tuple[U64, U8]:
         """By the fixed maps where they hold, and by page tables elsewhere."""
-        walker, layout = self.walker, self.layout
-        assert layout is not None
+        layout = self.layout
+        if layout is None:
+            raise FaultError(_NO_LAYOUT)
         status = np.zeros(len(addresses), dtype=np.uint8)
         direct = layout.in_direct_map(addresses)
         if direct.all():
@@ -207,13 +210,18 @@ class AddressSpace:
         physical[image] = addresses[image] + wrapped(layout.image_offset)
         walked = np.flatnonzero(~(direct | image))
         if len(walked):
-            size = np.uint64(self.arch.page_size - 1)
+            size = np.uint64(layout.arch.page_size - 1)
             pages, inverse = np.unique(addresses[walked] & ~size, return_inverse=True)
-            tables = np.full(len(pages), layout.page_table, dtype=np.uint64)
-            frames, walk_status = walker.lookup(tables, pages, Status.UNMAPPED)
+            frames, walk_status = self._translations.lookup(layout, pages, self._walk)
             physical[walked] = frames[inverse] | (addresses[walked] & size)
             status[walked] = walk_status[inverse]
         return physical, status
+
+    def _walk(self, pages: U64) -> tuple[U64, U8]:
+        """Pages by the kernel's own page tables."""
+        assert self.layout is not None
+        tables = np.full(len(pages), self.layout.page_table, dtype=np.uint64)
+        return self.walker.lookup(tables, pages, Status.UNMAPPED)
 
     def _count(self, rows: int, size: int = 0) -> None:
         """Count one call as work of the scope that is open. Raises KernlabError of a closed dump, WorkSpentError."""
