@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,6 @@ class Origin(Protocol):
         ...
 
 
-@runtime_checkable
 class ColumnLike(Protocol):
     """One value per row and which of them could be read; `structs.Column` is one."""
 
@@ -61,7 +60,6 @@ class ColumnLike(Protocol):
     type: Type | None
 
 
-@runtime_checkable
 class StructsLike(Protocol):
     """One struct per row; `structs.StructArray` is one."""
 
@@ -227,9 +225,9 @@ def build(token: str, name: str, values: Any) -> Any:
     always = isinstance(values, Nullable)
     valid = values.valid if isinstance(values, Nullable) else None
     column = values.values if isinstance(values, Nullable) else values
-    if isinstance(column, ColumnLike):
+    if _is_column(column):
         return _from_column(token, name, column, always)
-    if isinstance(column, StructsLike):
+    if _is_structs(column):
         return _addresses(token, column.addresses, column.valid, _struct_name(column.type))
     if isinstance(column, pd.Series | pd.Index):
         column = column.array
@@ -247,6 +245,15 @@ def build(token: str, name: str, values: Any) -> Any:
     elif not isinstance(column, pd.api.extensions.ExtensionArray):
         raise KernlabError(f"column {name!r} is a {type(column).__name__}, which holds no value per row")
     return column
+
+
+# isinstance() of a protocol that is checked at run time costs Python 3.11 more than the rest of a small column.
+def _is_column(values: Any) -> TypeGuard[ColumnLike]:
+    return all(hasattr(values, name) for name in ("values", "valid", "kind", "type"))
+
+
+def _is_structs(values: Any) -> TypeGuard[StructsLike]:
+    return all(hasattr(values, name) for name in ("addresses", "valid", "type"))
 
 
 def _from_column(token: str, name: str, column: ColumnLike, always: bool) -> Any:

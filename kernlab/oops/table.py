@@ -81,7 +81,9 @@ def parse(log: Text) -> pd.DataFrame:
         )
     reports, problems = reports_of(Log(log))
     rows = [row(report) for report in reports]
-    columns = {name: _column(dtype, [each[name] for each in rows]) for name, dtype in _DTYPES.items()}
+    # Looking a dtype up by its name takes longer than a column of a few rows.
+    known = {dtype: pd.api.types.pandas_dtype(dtype) for dtype in set(_DTYPES.values())}
+    columns = {name: _column(known[dtype], [each[name] for each in rows]) for name, dtype in _DTYPES.items()}
     table = frame(None, "oops", **columns)
     table.attrs["problems"] += problems
     return table
@@ -98,21 +100,24 @@ def stack(report: Mapping[str, Any] | pd.Series[Any]) -> pd.DataFrame:
     """
     frames = [frame_of(text) for text in report["frames"]]
     found = [each for each in frames if each is not None]
+    text, number = pd.api.types.pandas_dtype("str"), pd.Int64Dtype()
     return frame(
         None,
         "stack",
-        name=_column("str", [each.name for each in found]),
-        offset=_column("Int64", [each.offset for each in found]),
-        size=_column("Int64", [each.size for each in found]),
-        module=_column("str", [each.module for each in found]),
-        reliable=_column("bool", [each.reliable for each in found]),
+        name=_column(text, [each.name for each in found]),
+        offset=_column(number, [each.offset for each in found]),
+        size=_column(number, [each.size for each in found]),
+        module=_column(text, [each.module for each in found]),
+        reliable=_column(np.dtype(bool), [each.reliable for each in found]),
     )
 
 
-def _column(dtype: str, values: list[Any]) -> Any:
-    if dtype == "object":
+def _column(dtype: Any, values: list[Any]) -> Any:
+    if dtype.kind == "O" and isinstance(dtype, np.dtype):
         return objects(values)
-    if dtype.startswith("timedelta"):
+    if dtype.kind == "m":
         missing = np.iinfo("i8").min
-        return np.array([missing if value is None else value for value in values], dtype="i8").view("m8[ns]")
-    return pd.array([pd.NA if value is None else value for value in values], dtype=dtype)  # type: ignore[call-overload]
+        return np.array([missing if value is None else value for value in values], dtype="i8").view(dtype)
+    if isinstance(dtype, np.dtype):
+        return np.array(values, dtype=dtype)
+    return pd.array([pd.NA if value is None else value for value in values], dtype=dtype)
