@@ -109,10 +109,12 @@ def disk_of_path(case: Case, path: str) -> str | None:
 def in_frozen(case: Case, waits: pd.DataFrame) -> pd.Series[Any]:
     """For rows of `waits`, the label in `filesystems` of the frozen one whose own lock each waits for, else -1
     (struct super_block, s_writers.rw_sem)."""
-    kept = case.filesystems["frozen"]
-    frozen = case.filesystems[kept.notna() & (kept != "no") & case.filesystems["address"].notna()]
     found = pd.Series(-1, index=waits.index, dtype="int64")
     mine = waits[(waits["type"] == "percpu_rwsem") & waits["object"].notna()]
+    if mine.empty:
+        return found  # the table of file systems counts all inodes of the machine, which takes long
+    kept = case.filesystems["frozen"]
+    frozen = case.filesystems[kept.notna() & (kept != "no") & case.filesystems["address"].notna()]
     locks = np.array([int(lock) for lock in mine["object"]], dtype=np.uint64)
     for label, address in frozen["address"].items():
         # An address below wraps round to a large number.

@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from kernlab import replay, tables, traces
+from kernlab import replay, tables, traces, verdict
 from kernlab.dataframes import origin
 from kernlab.dataframes import registry as registry_module
 from kernlab.dataframes.lazy import lazy, method
@@ -108,7 +108,7 @@ def test_every_line_has_its_table_and_every_table_its_line():
         listed.add((entry.module, entry.attribute))
     modules = [
         found.name
-        for room in (tables, traces, replay)
+        for room in (tables, traces, replay, verdict)
         for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")
     ]
     written = {(name, one) for name in modules for one in declared(name)}

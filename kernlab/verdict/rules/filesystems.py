@@ -106,9 +106,6 @@ def failed_requests(case: Case) -> Iterator[Finding]:
 @rule
 def frozen_file_systems(case: Case) -> Iterator[Finding]:
     """A frozen file system that threads have long waited to write to was not thawed."""
-    kept = case.filesystems["frozen"]
-    if not (kept.notna() & (kept != "no")).any():
-        return
     asleep = case.waits[case.waits["state"] == "D"]
     of = in_frozen(case, asleep)
     for label, rows in asleep[of >= 0].groupby(of[of >= 0], sort=True):
