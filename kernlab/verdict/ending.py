@@ -117,7 +117,7 @@ def end_of(case: Case) -> End:
     except KernlabError:
         # A log that cannot be read tells nothing; the stacks may.
         return _of_stacks(case)
-    fatal = _last_panic(case, reports)
+    fatal = _the_panic(case, reports)
     if fatal is not None:
         last, panic = fatal
         place, *others = _hung_together(reports, last, panic)
@@ -131,21 +131,32 @@ def end_of(case: Case) -> End:
     return _of_stacks(case) if case.has_dump else End("stopped", None, "")
 
 
-def _last_panic(case: Case, reports: pd.DataFrame) -> tuple[int, str] | None:
-    """The last report that a panic followed from, or that is one: its place, and the panic's line."""
+def _the_panic(case: Case, reports: pd.DataFrame) -> tuple[int, str] | None:
+    """The report that a panic followed from, or that is one: its place, and the panic's line. Of several the first: no
+    machine comes back from panic(), and what goes wrong on its way out is no cause (kernel/panic.c, vpanic).
+
+    Where the time goes back in between, another boot began: then it is the first after that.
+    """
     texts = case.log["text"].fillna("").tolist()
+    found: tuple[int, str] | None = None
+    later = None
     places = zip(
         range(len(reports) - 1, -1, -1), reports["details"][::-1], reports["offset"][::-1], strict=True
     )
     for place, details, offset in places:
-        if "panic" in details:
-            return place, str(details["panic"])
         # A record may have lines of its own.
         said = str(texts[int(offset)])
-        panic = next((line for line in said.split("\n") if line.startswith(PANIC)), "")
-        if panic:
-            return place, panic
-    return None
+        panic = str(details.get("panic", "")) or next(
+            (line for line in said.split("\n") if line.startswith(PANIC)), ""
+        )
+        if not panic:
+            continue
+        time = reports["timestamp"].iloc[place]
+        if later is not None and not pd.isna(time) and time > later:
+            break
+        found = place, panic
+        later = later if pd.isna(time) else time
+    return found
 
 
 def _hung_together(reports: pd.DataFrame, last: int, panic: str) -> list[int]:

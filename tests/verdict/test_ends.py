@@ -110,6 +110,24 @@ def test_sysrq_before_5_0_is_no_null_dereference() -> None:
     assert (found.finding, found.subject) == ("sysrq", "bash (812)")
 
 
+_ON_THE_WAY_OUT = """\
+[  {at}.000000][  T812] BUG: kernel NULL pointer dereference, address: 0000000000000010
+[  {at}.000001][  T812] Oops: Oops: 0002 [#1] SMP
+[  {at}.000002][  T812] CPU: 1 UID: 0 PID: 812 Comm: bash Tainted: G  OE  6.12.1 #1
+[  {at}.000003][  T812] RIP: 0010:shop_notified+0x1c/0x30 [shop]
+[  {at}.000004][  T812] Call Trace:
+[  {at}.000005][  T812]  notifier_call_chain+0x5e/0xe0
+[  {at}.000006][  T812]  panic+0xf8/0x390
+[  {at}.000007][  T812] Kernel panic - not syncing: Fatal exception
+"""
+
+
+@pytest.mark.parametrize(("at", "kind"), [(101, "sysrq"), (900, "sysrq"), (50, "null dereference")])
+def test_what_goes_wrong_on_the_way_out_is_no_cause(at: int, kind: str) -> None:
+    """A notifier that traps panics once more; where the time goes back it is another boot, and that died of it."""
+    assert made_case(SYSRQ + _ON_THE_WAY_OUT.format(at=at)).end.kind == kind
+
+
 def test_an_nmi_that_was_sent() -> None:
     """As `virsh inject-nmi` with unknown_nmi_panic: no hardware error."""
     log = """\
