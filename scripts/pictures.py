@@ -47,9 +47,13 @@ class Shot:
 
 
 def _settle_explorer(board: Any) -> None:
-    for title in ("What looks wrong", "Traces"):
+    for title, meanwhile in (
+        ("Why it died", "Weighing the evidence …"),
+        ("What looks wrong", "Looking …"),
+        ("Traces", "Looking …"),
+    ):
         panel = board.locator(".kl-panel", has_text=title).first
-        panel.get_by_text("Looking …").wait_for(state="detached", timeout=60_000)
+        panel.get_by_text(meanwhile).wait_for(state="detached", timeout=60_000)
 
 
 def _open_struct(browser: Any) -> None:

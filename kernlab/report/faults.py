@@ -9,7 +9,6 @@ from kernlab.report.death import callers
 from kernlab.report.details import Details
 from kernlab.report.explain import in_words, request, split_symbol
 from kernlab.report.owners import setting
-from kernlab.report.phrases import listed
 
 if TYPE_CHECKING:
     from kernlab.dump import Dump
@@ -23,20 +22,16 @@ def details(dump: Dump, end: Death, during: str) -> Details:
     """
     # What the compiler made of a function is still that function.
     function = show_controls(end.function.split(".")[0])
-    where = f"{function} of the module {show_controls(end.module)}" if end.module else function
     who = end.who if during.startswith("while ") else ""
     why = list[str]()
     called = callers(dump, end.function) if function else []
-    if function:
-        spelt = (
-            f" ({show_controls(end.function)}: a copy that the compiler made)" if "." in end.function else ""
-        )
-        meanwhile = f", {during} on CPU {end.cpu}" if who else f", {during}" if during else ""
-        why.append(f"It happened in {where}{spelt}{meanwhile}.")
     asked = request(called)
-    if asked and who:
+    if who:
         what = next((said for one in called if (said := in_words(one)) and said.startswith("a program ")), "")
-        why.append(f"{who} was in the system call {asked}{f' ({what})' if what else ''}.")
+        within = f", in the system call {asked}{f' ({what})' if what else ''}" if asked else ""
+        why.append(f"{who} ran on CPU {end.cpu}{within}.")
+    if function and "." in end.function:
+        why.append(f"It was {show_controls(end.function)}, a copy of {function} that the compiler made.")
     if called:
         near, near_module = split_symbol(called[0])
         why.append(
@@ -57,10 +52,7 @@ def details(dump: Dump, end: Death, during: str) -> Details:
             )
         )
     if end.module:
-        why.append(
-            f"The fault is probably in the module {show_controls(end.module)}, whose code it was."
-            f"{_foreign(dump, end.module)}"
-        )
+        why.append(f"The fault is probably in the module {show_controls(end.module)}, whose code it was.")
     return Details((_why_panic(dump, end),), tuple(why))
 
 
@@ -83,16 +75,3 @@ def _why_panic(dump: Dump, end: Death) -> str:
         first
         or "After such an error the kernel's own data may be damaged, and it panicked rather than go on."
     )
-
-
-#: What the letters of a taint mean that matter here (Documentation/admin-guide/tainted-kernels.rst).
-_TAINTS = {"O": "does not come with the kernel", "E": "is not signed", "P": "is not free software"}
-
-
-def _foreign(dump: Dump, module: str) -> str:
-    """What the kernel holds against a module, by its own taint."""
-    table = dump.modules
-    taint = table.loc[table["name"] == module, "taint"]
-    letters = str(taint.iloc[0]) if len(taint) == 1 and isinstance(taint.iloc[0], str) else ""
-    said = [f"{what} (taint {letter})" for letter, what in _TAINTS.items() if letter in letters]
-    return f" The kernel notes that it {listed(said)}." if said else ""

@@ -50,9 +50,12 @@ _WHO_RUNS = (
 
 
 def in_short(dump: Dump) -> Section:
-    """The four answers that a reader comes for: what died, why, what ate the memory, what to do next."""
+    """The answers that a reader comes for: why it died, how sure that is, what to do next, what ate the memory.
+
+    Where memory was short, who has it is told before what to do.
+    """
     told = story(dump)
-    parts: list[Part] = [Heading("What died"), Words(" ".join(filter(None, told.died)))]
+    parts: list[Part] = [Heading("Why it died"), Words(" ".join(filter(None, told.died)))]
     if told.why:
         parts += [Heading("What shows it"), Items(told.why)]
     parts += [Heading("How sure that is"), Words(told.sure)]
@@ -60,11 +63,9 @@ def in_short(dump: Dump) -> Section:
         parts += [Heading("What is in doubt"), Items(told.doubts)]
     if told.besides:
         parts += [Heading("What else was found"), Items(told.besides)]
-    parts.append(Heading("What ate the memory"))
-    try:
-        parts += map(Words, memory_words.answer(dump))
-    except KernlabError as error:
-        parts.append(Words(f"The dump does not tell: {error}"))
+    short, memory = _memory(dump)
+    if short:
+        parts += memory
     disks = io_words.answer(dump, notable=True)
     if disks and not any(one in told.why for one in disks):
         parts += [Heading("What the disks did"), Items(disks)]
@@ -73,7 +74,17 @@ def in_short(dump: Dump) -> Section:
         parts += [Words("The code that shows why:"), Lines([told.cell])]
     if told.cell or any("dump." in step for step in told.next):
         parts.append(Words(_WHO_RUNS))
-    return Section("In short", parts)
+    return Section("In short", parts if short else parts + memory)
+
+
+def _memory(dump: Dump) -> tuple[bool, list[Part]]:
+    """Whether memory was short, and what had it, in sentences under their heading."""
+    try:
+        short = memory_words.is_short(dump)
+        head = Heading("What ate the memory" if short else "How much memory was free")
+        return short, [head, *map(Words, memory_words.answer(dump))]
+    except KernlabError as error:
+        return False, [Heading("How much memory was free"), Words(f"The dump does not tell: {error}")]
 
 
 def leads(dump: Dump) -> Section:

@@ -78,7 +78,7 @@ EXPECTED = {
     ),
     "oops": (
         r"A NULL pointer in order_check of the module kernlab_story",
-        r"billing \(1\) ran on CPU 1.*system call write.*called by story_write.*taint O.*taint E",
+        r"not signed \(taint OE\).*billing \(1\) ran on CPU 1, in the system call write.*called by story_write",
         r"not always where it was made",
         r"maintainers of the module kernlab_story.*disassemble\('order_check'\)",
     ),
@@ -120,6 +120,25 @@ def test_what_the_machine_was_set_to_do_is_told(told: tuple[str, Any, Story]) ->
         "oops": r"set to panic after such an error \(kernel\.panic_on_oops\).*process 1, billing",
     }
     assert re.search(wanted.get(name, ""), died)
+
+
+def test_memory_comes_before_what_to_do_where_it_was_short(told: tuple[str, Any, Story]) -> None:
+    """Elsewhere nothing ate it, and who reads on for what to do finds that first."""
+    name, dump, _ = told
+    lines = repr(report.in_short(dump)).splitlines()
+    eaten, free, steps = (
+        next((place for place, line in enumerate(lines) if head in line), None)
+        for head in ("What ate the memory", "How much memory was free", "What to do next")
+    )
+    assert steps is not None
+    if name in ("oom", "flight"):
+        assert free is None
+        assert eaten is not None
+        assert eaten < steps
+    else:
+        assert eaten is None
+        assert free is not None
+        assert free > steps
 
 
 def test_each_lead_is_told_once_and_causes_come_first(told: tuple[str, Any, Story]) -> None:
