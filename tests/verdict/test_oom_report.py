@@ -6,12 +6,14 @@ import re
 
 import pytest
 from conftest import SAMPLES
+from verdict.cases import found_by
 from verdict.oom_logs import MIB, counters, oom, zone
 
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.oom_report import OomReport, read_oom_report
 from kernlab.verdict.oom_shortage import shortage
+from kernlab.verdict.rules.ends import last_report
 
 
 def read(log: str) -> OomReport:
@@ -132,6 +134,32 @@ def test_no_report() -> None:
 def test_what_there_was_too_little_of(log: str, kind: str, subject: str) -> None:
     found = shortage(read(log))
     assert (found.kind, found.subject) == (kind, subject)
+
+
+@pytest.mark.parametrize(
+    ("log", "subject", "pieces"),
+    [
+        (oom(zones=[zone("Normal", MIB)]), "memory", None),
+        (
+            oom(flags="GFP_DMA32", zones=[zone("DMA32", MIB), zone("Normal", 900 * MIB)]),
+            "memory of zone DMA32",
+            None,
+        ),
+        (
+            oom(order=3, zones=[zone("Normal", 300 * MIB, largest=8192)]),
+            "memory in blocks of 32.0 KiB",
+            "32.0 KiB",
+        ),
+        (oom(order=3, zones=[zone("Normal", 3 * MIB)]), "memory", "32.0 KiB"),
+        # By its numbers no node was short for sure.
+        (oom(zones=[zone("Normal", MIB), zone("Normal", 800 * MIB, node=1)]), "memory", None),
+    ],
+)
+def test_the_end_says_what_memory_ran_out(log: str, subject: str, pieces: str | None) -> None:
+    (end,) = found_by(Case(None, log), last_report)
+    assert (end.finding, end.subject, end.pid, end.function) == ("OOM", subject, None, None)
+    told = [each.says for each in end.evidence if each.says.endswith("asked for in one piece")]
+    assert told == ([f"{pieces} were asked for in one piece"] if pieces else [])
 
 
 def test_a_report_by_whose_numbers_memory_was_free_is_doubted() -> None:

@@ -12,10 +12,12 @@ from kernlab.escape import show_controls, show_short
 from kernlab.linux.whatis.threads import say_several, say_thread
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import is_boilerplate, normal
+from kernlab.util.text import human_bytes
 from kernlab.verdict.case import Blamed, Case
 from kernlab.verdict.ending import CRASHING, PANIC, names_of
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.log_alone import NO_PANIC
+from kernlab.verdict.oom_shortage import shortage
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import label_of, text_or_none
 from kernlab.verdict.stood import waited_for_others, was_interrupted
@@ -26,8 +28,10 @@ _STOOD = frozenset({"soft lockup", "hard lockup", "RCU stall", "stack overflow"}
 #: Ends that a tick or an NMI saw, whose own frames lie above what they interrupted.
 _SEEN = frozenset({"soft lockup", "hard lockup", "RCU stall"})
 _BORROWED = {"irq": "an interrupt", "softirq": "a softirq", "nmi": "an NMI"}
-#: Ends at which whoever is named was only there when the machine ran out of something.
-_BYSTANDER = {"OOM": "memory"}
+#: What the memory was of that ran out, by what there was too little of.
+_OF = {"cgroup": "memory of the cgroup", "zone": "memory of", "node": "memory of", "blocks": "memory in"}
+#: No block of the page allocator is larger, by far (include/linux/mmzone.h, MAX_PAGE_ORDER).
+_MOST_ORDER = 30
 #: Ends of which no thread and no function is to blame: the panic's words are all that is known.
 _NOBODY = frozenset({"hardware error"})
 _DEVICE = re.compile(r"[\w-]{2,16}(?:-fs \((?:device )?|(?::| panic)? \(device )(?P<device>[\w/!-]{1,32})\)")
@@ -60,11 +64,14 @@ def last_report(case: Case) -> Iterator[Finding]:
     evidence = [*end_evidence(case), *_settings(case), *_hung_too(case)]
     if borrowed is not None:
         evidence.append(borrowed)
+    evidence += _asked_for(case, report)
     blamed = _blamed(case, report)
     # Of a panic's line alone, kind and thread are the watchdog's.
     messenger = end.kind not in ("panic", str(report["kind"])) and report["kind"] == "panic"
     messenger = messenger or (end.kind in _NOBODY and bool(end.panic))
-    bystander = _BYSTANDER.get(end.kind) or (end.panic.removeprefix(f"{PANIC}: ") if messenger else None)
+    # Whoever asked was only there when the machine ran out of memory.
+    bystander = _ran_out(case) if end.kind == "OOM" else None
+    bystander = bystander or (end.panic.removeprefix(f"{PANIC}: ") if messenger else None)
     subject = _subject(report) if borrowed is None else borrowed.says.partition(" ran")[0]
     words = end.panic.removeprefix(f"{PANIC}: ") if end.kind == "panic" else ""
     if words and borrowed is None and text_or_none(report["comm"]) and report["pid"] != 0:
@@ -109,7 +116,7 @@ def end_of_stacks(case: Case) -> Iterator[Finding]:
         evidence.append(Evidence("stacks", said, rows_of(rows, list(rows.index))))
     yield Finding(
         end.kind,
-        _BYSTANDER.get(end.kind, where),
+        _ran_out(case) if end.kind == "OOM" else where,
         0.8 if end.kind != "panic" else 0.45,
         tuple(evidence),
         "dump.log.tail(40)" if end.cpu is None else f"dump.stacks[dump.stacks.cpu == {end.cpu}]",
@@ -143,6 +150,20 @@ def started_again(case: Case) -> Iterator[Finding]:
                 "Where the last words of an ordinary restart were not kept, as by a journal, a log looks the same.",
             ),
         )
+
+
+def _ran_out(case: Case) -> str:
+    """What ran out where memory did, by the OOM killer's own numbers: all of it, or what a cgroup, zone or node has."""
+    lack = shortage(case.oom) if case.oom is not None else None
+    return f"{_OF[lack.kind]} {lack.subject}" if lack and lack.sure and lack.kind in _OF else "memory"
+
+
+def _asked_for(case: Case, report: pd.Series[Any]) -> Iterator[Evidence]:
+    """That more than a page was asked for in one piece."""
+    oom = case.oom
+    if oom is not None and 0 < oom.order <= _MOST_ORDER:
+        said = f"{human_bytes(oom.page_size << oom.order)} were asked for in one piece"
+        yield Evidence("log", said, (label_of(case, report),))
 
 
 def end_lines(case: Case) -> tuple[int, int] | None:
