@@ -396,3 +396,19 @@ def test_of_many_that_wait_for_many_servers_the_reported_ones_are_told() -> None
     for each in found_by(made_case(two, waits=waits, stacks=stack), silent_servers):
         assert each.confidence < 0.8
         assert each.against == ("2 servers are silent: who waits for which is not known.",)
+
+
+def test_of_many_devices_those_that_matter_are_told() -> None:
+    """A log may name thousands: the one that the panic is of is told, then those of the most errors."""
+    error = (
+        "[   20.0] EXT4-fs error (device {}): ext4_find_entry:1455: inode #2: reading directory lblock 0\n"
+    )
+    stuck = "[   20.0] NETDEV WATCHDOG: {} (ice): transmit queue 3 timed out\n"
+    panic = "[   20.2] Kernel panic - not syncing: EXT4-fs (device vda): panic forced after error\n"
+    for line, rule in ((error, damaged_file_systems), (stuck, stuck_queues)):
+        many = "".join(line.format(f"x{number}") for number in range(60))
+        case = Case(None, many + line.format("x59") + line.format("vda") + panic)
+        told = [each.device for each in found_by(case, rule)]
+        assert "x59" in told
+        assert len(told) == 20
+        assert ("vda" in told) == (rule is damaged_file_systems)

@@ -31,14 +31,14 @@ _HINTED = re.compile(
 )
 #: Drives that may have no medium in them (drivers/scsi/sr.c, drivers/block/floppy.c).
 _REMOVABLE = re.compile(r"(?:sr|fd)\d{1,3}")
-#: What is told at most.
-_MOST = 5
+#: What is told at most: file servers, and devices of a kind of report.
+_MOST, _MOST_DEVICES = 5, 20
 
 
 @rule
 def damaged_file_systems(case: Case) -> Iterator[Finding]:
     """A file system that reports an error of its own is damaged, or what lies below it is."""
-    failures = dict(_by_device(case, "I/O error"))
+    failures = _failures(case)
     for device, rows in _by_device(case, "file system error"):
         if _is_end(case, rows):
             continue
@@ -168,12 +168,19 @@ def silent_servers(case: Case) -> Iterator[Finding]:
 
 
 def _by_device(case: Case, kind: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The reports of a kind by the device that they name, the first one first; those that name none are left out."""
+    """The reports of a kind by the device that they name, the first one first: of many devices those that the panic is
+    of, and those of the most reports. Reports that name none are left out."""
     own = case.reports[case.reports["kind"] == kind]
-    named = own["details"].map(lambda details: str(details.get("device", "")))
-    for device, rows in own.groupby(named, sort=False):
-        if device:
-            yield str(device), rows
+    named = _devices(own)
+    often = named[named != ""].value_counts()
+    most = sorted(often.index, key=lambda device: (not _panicked(case, device), -int(often[device])))
+    for device, rows in own.groupby(named.where(named.isin(most[:_MOST_DEVICES])), sort=False):
+        yield str(device), rows
+
+
+def _devices(reports: pd.DataFrame) -> pd.Series[str]:
+    """The device that each report names, '' where it names none."""
+    return reports["details"].map(lambda details: str(details.get("device", "")))
 
 
 def _is_end(case: Case, rows: pd.DataFrame) -> bool:
@@ -182,7 +189,8 @@ def _is_end(case: Case, rows: pd.DataFrame) -> bool:
 
 
 def _labels(case: Case, rows: pd.DataFrame) -> list[int]:
-    return [int(case.log.index[int(offset)]) for offset in rows["offset"]]
+    labels: list[int] = case.log.index[rows["offset"].to_numpy()].tolist()
+    return labels
 
 
 def _lines(case: Case, labels: list[int]) -> dict[int, str]:
@@ -202,14 +210,23 @@ def _mounted(case: Case, device: str) -> str | None:
     return None if rows.empty else str(rows["mount"].iloc[0])
 
 
-def _failed_below(case: Case, device: str, failures: dict[str, pd.DataFrame]) -> list[int]:
-    """The I/O errors (`failures`, by device) of a device and of the disks below it, by their labels in the log."""
+def _failures(case: Case) -> dict[str, list[int]]:
+    """The labels in the log of I/O errors, by device."""
+    own = case.reports[case.reports["kind"] == "I/O error"]
+    found: dict[str, list[int]] = {}
+    for device, label in zip(_devices(own), _labels(case, own), strict=True):
+        found.setdefault(device, []).append(label)
+    return found
+
+
+def _failed_below(case: Case, device: str, failures: dict[str, list[int]]) -> list[int]:
+    """The labels of those I/O errors that are of a device, or of the disks below it."""
     names = {device}
     if case.has_dump:
         names |= below(case, device)
         parents = case.disks.loc[case.disks["name"].isin(names), "parent"].dropna()
         names |= {str(parent) for parent in parents}
-    return [label for name in sorted(names & failures.keys()) for label in _labels(case, failures[name])]
+    return [label for name in sorted(names & failures.keys()) for label in failures[name]]
 
 
 def _panicked(case: Case, device: str) -> bool:

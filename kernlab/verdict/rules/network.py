@@ -19,6 +19,8 @@ from kernlab.verdict.reported import kernel_text
 #: A queue that is stopped for so many seconds is stuck: twice what a device may take by default before the kernel's
 #: watchdog calls it so (net/sched/sch_generic.c, dev_watchdog: watchdog_timeo of 5 seconds).
 _STOPPED = 10.0
+#: Devices that are told at most, those of the most lines.
+_MOST = 20
 # net/sched/sch_generic.c, dev_watchdog, until 6.4 and since (netdev_crit: driver, bus address and name of the device).
 _OLD = re.compile(
     r"NETDEV WATCHDOG: (?:CPU: \d{1,5}: )?(?P<device>\S{1,32}) \((?P<driver>[^)\s]{1,64})\): "
@@ -39,7 +41,9 @@ def stuck_queues(case: Case) -> Iterator[Finding]:
         for line in str(text[label]).splitlines():
             if found := _OLD.match(line) or _NEW.match(line):
                 reported.setdefault(found["device"], []).append((int(label), line, found["driver"]))
-    for device, lines in reported.items():
+    often = sorted(reported, key=lambda device: (not _is_end(case, device), -len(reported[device])))
+    for device in often[:_MOST]:
+        lines = reported[device]
         labels = tuple(label for label, _, _ in lines[:100])
         said, module = lines[0][1], lines[0][2]
         evidence = [Evidence("log", show_short(said, 200), labels)]
