@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import bisect
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-#: No line of the kernel is longer (kernel/printk: PRINTKRB_RECORD_MAX, 2048 with its prefix); the rest is not read.
-MOST_CHARACTERS = 4096
+from kernlab.oops.prefixes import MOST_CHARACTERS, PROMPT, STAMP, split
 
-#: printk's stamp: "[   12.345678]" (kernel/printk/printk.c, print_time).
-_STAMP = re.compile(r"\[ *+(?P<seconds>\d{1,10})\.(?P<part>\d{1,9})\]")
-#: The caller's id behind it: "[  T123]", "[    C0]" (print_caller); and what some vendors print there.
-_CALLER = re.compile(r" ?\[ *+(?P<caller>[TC]\d{1,10})\]")
-_VENDOR = re.compile(r" *+\[\d{1,4}: *+[^\]\n]{1,24}: *+\d{1,10}\]")
-#: A level where there is no stamp, the time of syslog, journalctl or dmesg -T, and the program that wrote.
-_OTHER = re.compile(
-    r"(?:<\d{1,3}>)?+"
-    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d |\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] |"
-    r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?+(?:Z|[+-]\d\d:?\d\d)?+ )?+"
-    r"(?:[^\s\[]{1,64} kernel(?:\[\d{1,10}\])?+: )?+"
-)
-#: Colours, as dmesg and systemd write them.
-_COLOUR = re.compile(r"\x1b\[[\d;]{0,16}[mK]")
-#: A stamp stands so early in a line, behind what a syslog or a prompt of the console wrote.
-_PROMPT = 160
+#: Blanks before each line of a log that was pasted.
+_DEEPEST = 64
 
 
 class Line(NamedTuple):
@@ -37,32 +21,6 @@ class Line(NamedTuple):
     text: str  # without prefix
     time: int | None  # ns since boot
     caller: str  # T12, C0; '' where the log does not say
-
-
-def split(raw: str, anywhere: bool = True) -> tuple[str, int | None, str]:
-    """What a line says, its time in ns since boot, and its caller; the stamp may stand behind a prompt (`anywhere`).
-
-    >>> split("<4>[   12.000005][  T123]  ? foo+0x1/0x2")
-    (' ? foo+0x1/0x2', 12000005000, 'T123')
-    """
-    raw = raw[:MOST_CHARACTERS].rstrip("\r")
-    if "\x1b" in raw:
-        raw = _COLOUR.sub("", raw)
-    time, caller = None, ""
-    stamp = _STAMP.search(raw, 0, _PROMPT) if anywhere else _STAMP.match(raw)
-    if stamp:
-        time = int(stamp["seconds"]) * 10**9 + int(stamp["part"].ljust(9, "0"))
-        end = stamp.end()
-    else:
-        end = _OTHER.match(raw).end()  # type: ignore[union-attr]  # nothing matches, too
-    by = _CALLER.match(raw, end)
-    if by:
-        caller, end = by["caller"], by.end()
-    elif stamp and (vendor := _VENDOR.match(raw, end)):
-        end = vendor.end()
-    if end and raw[end : end + 1] == " ":
-        end += 1
-    return raw[end:], time, caller
 
 
 class Log:
@@ -77,6 +35,9 @@ class Log:
         else:
             self._of_records(log)
         self.raw = self.text.split("\n")
+        if isinstance(log, str) and (indent := _indent(self.raw)):
+            self.raw = [line.removeprefix(indent) for line in self.raw]
+            self.text = "\n".join(self.raw)
         self._known: dict[int, Line] = {}
 
     def _of_records(self, log: pd.Series[str] | pd.DataFrame) -> None:
@@ -121,10 +82,24 @@ class Log:
     def tail(self, index: int) -> bool:
         """A line in which another stamp stands, because two CPUs wrote at once, becomes what follows the last one."""
         raw = self.raw[index][:MOST_CHARACTERS]
-        stamps = list(_STAMP.finditer(raw, 1)) if "]" in raw else []
+        stamps = list(STAMP.finditer(raw, 1)) if "]" in raw else []
         last = stamps[-1] if stamps else None
-        if last is None or (last.start() <= _PROMPT and not raw[: last.start()].strip()):
+        if last is None or (last.start() <= PROMPT and not raw[: last.start()].strip()):
             return False
         text, time, caller = split(raw[last.start() :])
         self._known[index] = self.line(index)._replace(text=text, time=time, caller=caller)
         return True
+
+
+def _indent(lines: list[str]) -> str:
+    """The blanks with which all lines begin, as of a log that was pasted into a page."""
+    common: str | None = None
+    for line in lines:
+        if line.strip():
+            if common is None:
+                common = line[: min(len(line) - len(line.lstrip(" \t")), _DEEPEST)]
+            while not line.startswith(common):
+                common = common[:-1]
+            if not common:
+                break
+    return common or ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from kernlab.oops.lines import split
+from kernlab.oops.prefixes import split
 from kernlab.util import losses
 from kernlab.verdict.ending import PANIC
 

@@ -7,7 +7,7 @@ import pytest
 from oops import logs
 
 from kernlab.oops import parse
-from kernlab.oops.lines import split
+from kernlab.oops.prefixes import split
 
 PREFIXES = {
     "stamp": "[   12.345678] ",
@@ -26,6 +26,35 @@ PREFIXES = {
     "prompt": "login: [   12.345678] ",
     "vendor": "[   12.345678]  [3:    billing:  812] ",
     "colour": "\x1b[32m[   12.345678] \x1b[0m",
+    "dmesg -x -T": "kern  :warn  : [Mon Nov 30 12:24:53 2026] ",
+    "dmesg -x -t": "kern  :warn  : ",
+    "dmesg -x iso": "kern  :warn  : 2026-11-30T12:24:53,123456+00:00 ",
+    "dmesg -d": "[   12.345678 <    0.000012>] ",
+    "dmesg delta": "[<    0.000012>] ",
+    "dmesg -H": "[  +0.000012] ",
+    "dmesg -H, a minute's first": "[Nov30 12:24] ",
+    "journalctl short-monotonic": "[   12.345678] host kernel: ",
+    "journalctl short-precise": "Nov 30 12:24:53.123456 host kernel: ",
+    "journalctl short-full": "Mon 2026-11-30 12:24:53 UTC host kernel: ",
+    "journalctl short-unix": "1795000000.123456 host kernel: ",
+    "journalctl short-delta": "[   12.345678 <    0.000012 >] host kernel: ",
+    "RFC 3164": "<4>Nov 30 12:24:53 host kernel: ",
+    "RFC 5424": "<4>1 2026-11-30T12:24:53.123456Z host kernel - - - ",
+    "/dev/kmsg": "4,1234,12345678,-;",
+    "/dev/kmsg with caller": "4,1234,12345678,-,caller=T812;",
+    "netconsole": "4,1234,12345678,-,ncfrag=0/33;",
+    "netconsole with release": "6.1.0-test,4,1234,12345678,-;",
+    "logread": "Mon Nov 30 12:24:53 2026 kern.warn kernel: ",
+    "logread with stamp": "Mon Nov 30 12:24:53 2026 kern.warn kernel: [   12.345678] ",
+    "logcat -b kernel": "11-30 12:24:53.123     0     0 W kernel  : ",
+    "MediaTek": "<4>[   12.345678] .(0)[812:billing]",
+    "Samsung": "[   12.345678] I[0:  billing:  812] ",
+    "Nexus": "<4>[   12.345678] c0    812 ",
+    "container's log": "2026-11-30T12:24:53.123456789Z [   12.345678] ",
+    "Xen": "(d1) [2026-11-30 12:24:53] ",
+    "mail": "> ",
+    "page": "    ",
+    "tab": "\t",
 }
 
 
@@ -56,6 +85,13 @@ def test_prefixes_change_nothing(prefix, end):
         "[<ffffffff81000000>] a+0x1/0x2",
         "[ 1] a",
         "Nov b",
+        ">ffff888003b5df00: fc fc fc",
+        "[<0000000012345678>] a+0x1/0x2",
+        "Mem-Info:",
+        "kern: a",
+        "4,1,2: a",
+        "rust_kernel: panicked at a.rs:1:1:",
+        "2026-11-30 was a day",
         "",
     ],
 )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kernlab.oops.lines import split
+from kernlab.oops.prefixes import split
 from kernlab.tables.processes.waits import Waits
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding

@@ -167,15 +167,38 @@ def test_another_id_is_the_same_and_another_name_another(made: tuple[str, Any], 
     assert signed(renamed) != signed(one)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "story", ["deadlock", "hung", "fault-null", "fault-use-after-free-checked", "fault-list", "leak-vmalloc"]
+STORIES = (
+    "deadlock-verdict",
+    "hung-verdict",
+    "fault-double-free",
+    "fault-list",
+    "fault-null",
+    "fault-rcu",
+    "fault-redzone",
+    "fault-softirq-spin",
+    "fault-softlock",
+    "fault-stack",
+    "fault-use-after-free-checked",
+    "fault-workqueue",
+    "leak-kmalloc",
+    "leak-percpu",
+    "leak-vmalloc",
+    "memcg-panic",
+    "stuck",
 )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("story", STORIES)
 def test_one_story_is_signed_alike_on_all_kernels(story: str) -> None:
-    signed = {}
-    for folder in captures(f"{story}-*"):
-        with kernlab.open(dumps_in(folder)[0]) as dump:
-            signed[folder.name] = dump.signature
-    if len(signed) < 2:
+    """On each release by the dump, and by the log that was saved with it."""
+    signed: dict[str, set[str]] = {"dump": set(), "log": set()}
+    folders = captures(f"{story}-*")
+    if len(folders) < 2:
         pytest.skip(f"fewer than two captures of {story}: KERNLAB_LAB_CAPTURES")
-    assert len(set(signed.values())) == 1, signed
+    for folder in folders:
+        with kernlab.open(dumps_in(folder)[0]) as dump:
+            signed["dump"].add(dump.signature)
+        log = (folder / "vmcore-dmesg.txt").read_text("utf-8", "backslashreplace")
+        signed["log"].add(kernlab.verdict.of_log(log).attrs["signature"])
+    assert [len(each) for each in signed.values()] == [1, 1], signed
