@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,12 +92,13 @@ def verdict(
 
 def _log(names: list[str]) -> str | None:
     """The text of a log; None where a dump is named."""
-    from kernlab.verdict.log_file import log_text, text_of
+    from kernlab.verdict.log_file import log_text, text_of, why_no_text
 
     if names == ["-"]:
-        text = text_of(iter(lambda: sys.stdin.buffer.read(1 << 20), b""))
+        first = sys.stdin.buffer.read(1 << 20)
+        text = text_of(chain([first], iter(lambda: sys.stdin.buffer.read(1 << 20), b"")))
         if text is None:
-            raise KernlabError("standard input has no text of a kernel log; name a dump by its file")
+            raise KernlabError(f"standard input is no log: {why_no_text(first)}")
         return text
     return log_text(names[0]) if len(names) == 1 else None
 

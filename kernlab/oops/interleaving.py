@@ -69,7 +69,7 @@ class _Collector:
         self.log = log
         self.reports: list[Report] = []
         self.open: dict[str, Report] = {}  # by caller
-        self.booted = False
+        self.booted: int | None = None  # the last line with which a kernel began
 
     def follow(self, begin: int, end: int) -> None:
         """Lines that begin nothing: each is of its caller's open report, until none is open."""
@@ -170,13 +170,14 @@ class _Collector:
 
     def _reboot(self, line: Line, place: int, head: Head) -> None:
         """A kernel that begins in the middle of a log, where nothing said that it would."""
-        above = [self.log.line(each) for each in range(max(0, place - _ABOVE), place)]
+        begin = max(0, place - _ABOVE) if self.booted is None else max(self.booted + 1, place - _ABOVE)
+        above = [self.log.line(each) for each in range(begin, place)]
         expected = any(_STOPS.search(each.text) for each in above) or any(
             each.panic for each in self.reports[-1:]
         )
-        if not self.booted and not expected and any(each.time for each in above):
+        if not expected and any(each.time for each in above):
             self._begin(self.open.get(line.caller), line, head)
-        self.booted = True
+        self.booted = place
 
     def _close(self, caller: str) -> None:
         report = self.open.pop(caller)

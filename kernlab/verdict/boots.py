@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from kernlab.oops.prefixes import split
@@ -28,28 +29,37 @@ class Boot(NamedTuple):
     saves: bool
 
 
-def one_boot(text: str) -> str:
-    """The boot of a log that died: of those that panicked the last, but not a crash kernel's where another did.
+def one_boot(text: str) -> tuple[str, bool]:
+    """The boot of a log that died, and whether what is left is of one boot.
 
-    The lines of the others are empty, so that each line keeps its number. Where none panicked, or there is one boot
-    only, it is the whole text; that lines were not looked at is told as lost.
+    It is the last of those that panicked or that a crash kernel took over from, but not a crash kernel's own where
+    another died. The lines of the others are empty, so that each line keeps its number. Where none is known to have
+    died it is the whole text. What was not looked at is told as lost.
     """
-    if _BEGINS not in text or PANIC not in text:
-        return text
+    if _BEGINS not in text:
+        return text, True
     lines = text.split("\n")
     boots = _boots(lines)
-    died = [boot for boot in boots if boot.panicked and not boot.saves] or [
+    if len(boots) < 2:
+        return text, True
+    # Nothing but a crash starts the kernel that saves a dump.
+    left = [next_one.saves and not boot.saves for boot, next_one in pairwise(boots)]
+    ends = [boot.panicked or crashed for boot, crashed in zip(boots, [*left, False], strict=True)]
+    died = [boot for boot, end in zip(boots, ends, strict=True) if end and not boot.saves] or [
         boot for boot in boots if boot.panicked
     ]
-    if len(boots) < 2 or not died:
-        return text
+    if not died:
+        losses.lost(
+            f"the log is of {len(boots)} boots, none of which is known to have died: all were looked at"
+        )
+        return text, False
     one = died[-1]
     losses.lost(
-        f"the log is of {len(boots)} boots: only that of lines {one.first + 1:,} to {one.end:,}, which panicked, was "
+        f"the log is of {len(boots)} boots: only that of lines {one.first + 1:,} to {one.end:,}, which died, was "
         "looked at"
     )
     kept = ["" if not one.first <= place < one.end else line for place, line in enumerate(lines)]
-    return "\n".join(kept)
+    return "\n".join(kept), True
 
 
 def _boots(lines: list[str]) -> list[Boot]:
@@ -58,7 +68,8 @@ def _boots(lines: list[str]) -> list[Boot]:
     if not begins:
         return []
     firsts = [_from(lines, place) for place in begins]
-    if any(PANIC in line for line in lines[: firsts[0]]):
+    before = lines[: firsts[0]]
+    if any(PANIC in line for line in before) or (any(before) and _saves(lines, firsts[0])):
         firsts.insert(0, 0)
     else:
         # What a loader wrote, or the end of a boot of which no more is known.
@@ -76,8 +87,9 @@ def _from(lines: list[str], place: int) -> int:
 
 def _boot(lines: list[str], first: int, end: int) -> Boot:
     panicked = any(PANIC in line for line in lines[first:end])
-    # The command line stands among the first lines.
-    saves = any(
-        _CRASH_KERNEL.search(line) for line in lines[first : min(first + 100, end)] if "ommand line: " in line
-    )
-    return Boot(first, end, panicked, saves)
+    return Boot(first, end, panicked, _saves(lines[:end], first))
+
+
+def _saves(lines: list[str], first: int) -> bool:
+    """Whether the kernel that begins here was to save a dump: its command line stands among its first lines."""
+    return any(_CRASH_KERNEL.search(line) for line in lines[first : first + 100] if "ommand line: " in line)

@@ -39,7 +39,7 @@ class Case(CaseTables):
     def __init__(self, kernel: Kernel | None, text: str = ""):
         super().__init__(kernel)
         # What a file ends with is no line of its own.
-        self._text = one_boot(text.removesuffix("\n"))
+        self._text, self._of_one_boot = one_boot(text.removesuffix("\n"))
 
     @cached_property
     def log(self) -> pd.DataFrame:
@@ -131,6 +131,8 @@ class Case(CaseTables):
 
     def before_end(self, timestamp: object) -> float | None:
         """How many seconds before the log's last line something was; None where that is not known."""
+        if not self._of_one_boot:
+            return None  # each boot has a clock of its own
         last = self.log["timestamp"].max()
         if pd.isna(last) or timestamp is None or pd.isna(timestamp):  # type: ignore[call-overload]
             return None

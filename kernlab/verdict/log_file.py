@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections import deque
@@ -12,12 +13,15 @@ from typing import IO, Any
 from kernlab.formats.packed_file import unpacking
 from kernlab.formats.source import kind_of
 from kernlab.util import losses
+from kernlab.verdict.log_json import lines_of_json
 
 #: What is kept of a log, in bytes: its end, where the machine died. No ring buffer of printk is larger (LOG_BUF_SHIFT).
 _MOST = 64 << 20
 #: How many of the first bytes tell whether a file is text.
 _START = 1 << 16
 _CHUNK = 1 << 20
+#: How UTF-16 begins, as PowerShell writes what a command says.
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 #: Bytes that no text has many of: controls but tab, line feed, carriage return, escape.
 _CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n\r\x1b"})
 #: Of the bytes: controls, and what is no UTF-8.
@@ -48,7 +52,7 @@ def log_text(path: str | os.PathLike[str]) -> str | None:
 
 def text_of(pieces: Iterable[bytes]) -> str | None:
     """The text that some bytes are, of which as many as tell are looked at first; None where they are none."""
-    start, kept, size = b"", deque[bytes](), 0
+    start, kept, size, above = b"", deque[bytes](), 0, 0
     told = False
     for piece in pieces:
         kept.append(piece)
@@ -60,20 +64,45 @@ def text_of(pieces: Iterable[bytes]) -> str | None:
                     return None
                 start = b""
         while size - len(kept[0]) >= _MOST:
-            size -= len(kept.popleft())
+            size -= len(kept[0])
+            above += kept.popleft().count(b"\n")
     if not told and not is_text(start):
         return None
     whole = b"".join(kept)
     if len(whole) > _MOST:
-        losses.lost(f"the log is longer than {_MOST >> 20} MiB: its beginning was not read")
-        whole = whole[-_MOST:].partition(b"\n")[2]
-    return whole.decode("utf-8", errors="backslashreplace")
+        cut = whole.find(b"\n", len(whole) - _MOST) + 1
+        above += whole.count(b"\n", 0, cut)
+        losses.lost(
+            f"the log is longer than {_MOST >> 20} MiB: its first {above:,} lines were not read, and lines are counted "
+            "from there on"
+        )
+        whole = whole[cut:]
+    text = _decoded(whole)
+    return lines_of_json(text) or text
+
+
+def why_no_text(start: bytes) -> str:
+    """Why some bytes are no log, by the first of them, and what to do about it."""
+    if not start:
+        return "there is nothing in it"
+    packed = kind_of(start)
+    if packed is not None:
+        return f"it is compressed ({packed}); name it as a file, or unpack it first"
+    return "it has no text of a kernel log; name a dump by its file"
+
+
+def _decoded(whole: bytes) -> str:
+    if whole.startswith(_WIDE):
+        return whole.decode("utf-16", errors="backslashreplace").replace("\r\n", "\n")
+    return whole.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="backslashreplace")
 
 
 def is_text(start: bytes) -> bool:
     """Whether bytes are text: few of them act instead of showing, and nearly all are UTF-8. No bytes are no text."""
     if not start:
         return False
+    if start.startswith(_WIDE):
+        start = start[: len(start) // 2 * 2].decode("utf-16", errors="replace").encode()
     controls = len(start) - len(start.translate(None, _CONTROLS))
     strange = start.decode("utf-8", errors="replace").count("\ufffd")
     return controls <= _MOST_CONTROLS * len(start) and strange <= _MOST_STRANGE * len(start)

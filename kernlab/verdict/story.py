@@ -66,7 +66,7 @@ class Story:
 def tell(verdict: pd.DataFrame) -> Story:
     """The story of a verdict (`dump.verdict`), from its findings only."""
     if not len(verdict):
-        return _nothing()
+        return _nothing(verdict)
     rows = [row for _, row in verdict.iterrows()]
     first = rows[0]
     if first["role"] == "beside":
@@ -157,17 +157,20 @@ def how_sure(row: pd.Series[Any]) -> str:
     return f"{level} ({percent(confidence)}): {of or 'tables of the dump show it'}."
 
 
-def _nothing() -> Story:
+def _nothing(verdict: pd.DataFrame) -> Story:
+    alone = any(NEEDS_A_DUMP in str(each) for each in verdict.attrs.get("problems", ()))
+    step = "Look at the end of the log, and at who was running: dump.log.tail(40), dump.tasks[dump.tasks.on_cpu]."
     return Story(
         "Nothing that ended this machine was found",
         ("Its log tells of no end, and nothing that kernlab looks at was out of the ordinary.",),
         (),
-        "Low: that nothing was found does not mean that there was nothing. A dump shows one instant.",
+        "Low: that nothing was found does not mean that there was nothing. "
+        + ("A log may lack its last lines." if alone else "A dump shows one instant."),
+        _unread(verdict) if alone else (),
         (),
-        (),
-        (
-            "Look at the end of the log, and at who was running: dump.log.tail(40), dump.tasks[dump.tasks.on_cpu].",
-        ),
+        ("Look at the last lines of the log, and whether it is of the time when the machine stopped.",)
+        if alone
+        else (step,),
         "",
     )
 

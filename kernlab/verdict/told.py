@@ -94,7 +94,8 @@ def lines_of(cell: str) -> str:
     begin = int(found["place"] or found["first"]) + 1
     if not (found["before"] or found["last"]):
         return f"the log from line {begin} on"
-    return f"lines {begin} to {found['before'] or int(found['last']) + 1} of the log"
+    last = int(found["before"] or int(found["last"]) + 1)
+    return f"lines {begin} to {last} of the log" if last > begin else f"line {begin} of the log"
 
 
 def listed(names: list[str]) -> str:

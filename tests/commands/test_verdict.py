@@ -19,6 +19,7 @@ from conftest import SAMPLES
 
 import kernlab
 from kernlab.commands import main
+from kernlab.util import losses
 from kernlab.verdict.log_file import is_text, log_text, text_of
 
 OOPS = """\
@@ -44,10 +45,34 @@ WRITTEN = {
     "dmesg": OOPS,
     "dmesg -T": shifted(lambda n: f"[Mon Nov 30 15:51:{n:02d} 2026] "),
     "journalctl -k": shifted(lambda n: f"Nov 30 15:51:{n:02d} till kernel: "),
+    "dmesg --json": json.dumps(
+        {
+            "dmesg": [
+                {"pri": 4, "time": float(line[1:13]), "caller": "T77", "msg": line[15:]}
+                for line in OOPS.splitlines()
+            ]
+        },
+        indent=3,
+    ),
+    "journalctl -o json": "".join(
+        f"{json.dumps({'_TRANSPORT': transport, '_SOURCE_MONOTONIC_TIMESTAMP': '12300001', 'MESSAGE': line})}\n"
+        for transport, line in [
+            ("kernel", [ord(each) for each in OOPS.splitlines()[0][15:]]),
+            ("syslog", "Kernel panic - not syncing: said by a program"),
+            *(("kernel", line[15:]) for line in OOPS.splitlines()[1:]),
+        ]
+    ),
     "a serial console": "\0\x1b[0mBooting\r\n" * 9 + OOPS.replace("\n", "\r\n"),
     "nothing": shifted(lambda n: ""),
 }
-PACKERS = {"plain": bytes, "gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress}
+PACKERS = {
+    "plain": bytes,
+    "UTF-16": lambda text: text.decode().replace("\n", "\r\n").encode("utf-16"),
+    "UTF-8 with a mark": lambda text: b"\xef\xbb\xbf" + text,
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+}
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> tuple[str, str]:
@@ -217,3 +242,49 @@ def test_a_log_that_is_not_there_is_none(tmp_path: Path) -> None:
 def test_of_log_takes_text_only() -> None:
     with pytest.raises(kernlab.KernlabError, match=r"not bytes\. Of bytes it takes"):
         kernlab.verdict.of_log(OOPS.encode())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (b"", "there is nothing in it"),
+        (bytes(5000), "it has no text of a kernel log; name a dump by its file"),
+        (gzip.compress(OOPS.encode()), "it is compressed (gzip); name it as a file, or unpack it first"),
+    ],
+    ids=["empty", "binary", "packed"],
+)
+def test_what_is_no_log_on_standard_input_is_refused_with_why(
+    given: bytes, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    assert told(capsys, "-", status=2)[1] == f"kernlab: standard input is no log: {why}\n"
+
+
+def test_of_json_that_was_cut_the_whole_records_are_read() -> None:
+    whole = WRITTEN["dmesg --json"].replace("\n         ", " ").replace("\n      }", " }")
+    with losses.scope("log") as lost:
+        text = text_of([whole[: whole.rindex("Kernel panic")].encode()])
+    assert text is not None
+    assert text.splitlines()[-1].endswith(" vfs_write+0xf8/0x390")
+    assert lost.losses == ["1 line of the log cut within JSON"]
+
+
+def test_lines_of_a_log_that_is_longer_are_counted_from_where_it_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kernlab.verdict.log_file._MOST", 1000)
+    with losses.scope("log") as lost:
+        text = text_of(f"line {number}\n".encode() for number in range(20_000))
+    assert text is not None
+    above = 20_000 - text.count("\n")
+    assert text.startswith(f"line {above}\n")
+    assert f"its first {above:,} lines were not read" in lost.losses[0]
+
+
+def test_where_there_is_no_dump_nobody_is_told_to_look_at_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[    1.000000] all is well\n")))
+    out, _ = told(capsys, "-", "--format", "story")
+    assert "dump." not in out
+    assert "Look at the last lines of the log" in out

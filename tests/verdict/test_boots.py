@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import kernlab
+from kernlab.oops.endings import PANIC
 from kernlab.verdict.boots import one_boot
 
 _DIED = """\
@@ -68,13 +69,46 @@ def test_a_crash_kernel_alone_is_told_of() -> None:
     "text",
     [
         _RUNS + _RUNS,
+        _SAVES.replace(PANIC, "panic") + _SAVES.replace(PANIC, "panic"),
         _DIED,
         _DIED + "[ 5000.100000] app: Linux version 6.1.0 (x)\n",
         "[    1.000000] random text\n" + _DIED,
         "[    1.000000] app: Linux version 6.1.0 (x)\n[    2.000000] Kernel panic - not syncing: Fatal exception\n",
     ],
-    ids=["none panicked", "one boot", "a line of a program", "a beginning that is no boot", "no boot at all"],
+    ids=[
+        "none panicked",
+        "crash kernels",
+        "one boot",
+        "a line of a program",
+        "a beginning that is no boot",
+        "no boot at all",
+    ],
 )
 def test_other_logs_stay_whole(text: str) -> None:
     """Where it is not known which boot is asked for, all are."""
-    assert one_boot(text) == text
+    assert one_boot(text)[0] == text
+
+
+#: panic_on_oops starts the crash kernel from the trap: no panic is logged (arch/x86/kernel/dumpstack.c, oops_end).
+_TRAPPED = _DIED[: _DIED.index("[ 5000.000006]")]
+
+
+@pytest.mark.parametrize("before", ["", _RUNS])
+@pytest.mark.parametrize("after", ["", _RUNS])
+@pytest.mark.parametrize("begin", [True, False], ids=["from the beginning", "its beginning is lost"])
+def test_a_boot_died_if_the_next_is_a_crash_kernel(before: str, after: str, begin: bool) -> None:
+    """Only a crash starts one; it saves the dump, and the machine starts again."""
+    died = _TRAPPED if begin or before else _TRAPPED.partition("crashkernel=256M\n")[2]
+    saves = _SAVES.partition("[    8.000000]")[0]
+    table = kernlab.verdict.of_log(before + died + saves + after)
+    assert [(one.finding, one.role) for one in table.itertuples()] == [("null dereference", "end")]
+    assert table["since"].iloc[0].total_seconds() < 1
+
+
+def test_of_boots_that_did_not_die_no_time_before_an_end_is_told() -> None:
+    """Each has a clock of its own: a later boot's last line is no end of an earlier one's day."""
+    shorter = _RUNS.replace("90000.", "  400.").replace("foo", "bar")
+    table = kernlab.verdict.of_log(_RUNS + shorter)
+    assert set(table["finding"]) == {"WARNING", "unexpected reboot"}
+    assert table["since"].isna().all()
+    assert any("none of which is known to have died" in one for one in table.attrs["problems"])
