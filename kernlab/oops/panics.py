@@ -11,6 +11,8 @@ from kernlab.oops.lines import Line
 from kernlab.oops.report import Report
 from kernlab.oops.who import who
 
+#: mm/oom_kill.c, out_of_memory: it panics before it kills, or because there is nobody to kill.
+_OOM, _A_KILL = ("OOM",), "ut of memory: Kill"
 #: What a panic says that follows from a report, and of which kinds that is; () is any.
 #: kernel/{panic,exit,hung_task,watchdog, workqueue,sched/core}.c, arch/*/kernel/traps.c, kernel/rcu/tree_stall.h,
 #: mm/oom_kill.c, mm/{kasan,kmsan,kfence}/report.c, lib/ubsan.c, arch/x86/kernel/{nmi,cpu/mce/core}.c,
@@ -30,7 +32,7 @@ _FOLLOWS: tuple[tuple[re.Pattern[str], Collection[str]], ...] = (
     (re.compile(r"RCU Stall"), ("RCU stall",)),
     (re.compile(r"[Ww]orkqueue"), ("workqueue stall",)),
     (re.compile(r"sysrq triggered crash"), ("sysrq",)),
-    (re.compile(r"[Oo]ut of memory|System is deadlocked on memory"), ("OOM",)),
+    (re.compile(r"[Oo]ut of memory|System is deadlocked on memory"), _OOM),
     (
         re.compile(r"NMI: |Fatal machine check|Fatal local machine check|Timeout: Not all CPUs"),
         ("hardware error",),
@@ -43,7 +45,7 @@ _SOON, _LINES = 5 * 10**9, 400
 #: Reports that came in between: tasks that hang are told one by one.
 _BETWEEN = 8
 #: kernel/exit.c, do_exit: whose end this is, by number. An oops of any other thread does not end it.
-_KILLED = ((re.compile(r"Attempted to kill init!"), 1), (re.compile(r"Attempted to kill the idle task!"), 0))
+_ENDED = ((re.compile(r"Attempted to kill init!"), 1), (re.compile(r"Attempted to kill the idle task!"), 0))
 
 
 def cause_of(reason: str, panic: Line, reports: Sequence[Report]) -> Report | None:
@@ -55,7 +57,9 @@ def cause_of(reason: str, panic: Line, reports: Sequence[Report]) -> Report | No
         if not kinds and report.trapped:  # no trap is a warning
             continue
         if not kinds or report.kind in kinds or (report.trapped and kinds is TRAPS):
-            if kinds in (TRAPS, ()) and not _is_by_the_same(reason, report, panic):
+            if kinds in (TRAPS, (), _OOM) and not _is_by_the_same(reason, report, panic):
+                continue
+            if kinds is _OOM and any(_A_KILL in line.text for line in report.lines):
                 continue
             return report if _is_soon(report.lines[-1], panic) else None
     return None
@@ -66,7 +70,7 @@ def _is_by_the_same(reason: str, report: Report, panic: Line) -> bool:
     caller = report.lines[0].caller
     if caller and panic.caller:
         return caller == panic.caller
-    pid = next((pid for words, pid in _KILLED if words.match(reason)), None)
+    pid = next((pid for words, pid in _ENDED if words.match(reason)), None)
     return pid is None or who(report).get("pid", pid) == pid
 
 
