@@ -110,6 +110,7 @@ class MadeCase(Case):
 
     def __init__(self, log: str, info: Mapping[str, object], given: Mapping[str, object]) -> None:
         self._kernel = MadeKernel()  # type: ignore[assignment]
+        self._of_one_boot = True
         keys = dict.fromkeys(_contract()["info"], pd.NA)
         self.__dict__ |= {"log": made_log(log), "info": pd.Series({**keys, **info}, dtype=object)}
         for name, value in given.items():

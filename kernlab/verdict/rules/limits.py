@@ -19,11 +19,10 @@ from kernlab.verdict.oom_shortage import Shortage, shortage
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import label_of, lines_cell, pid_of
 
-# mm/memcontrol.c, mem_cgroup_print_oom_meminfo; mm/oom_kill.c, __oom_kill_process.
+# mm/memcontrol.c, mem_cgroup_print_oom_meminfo.
 _USAGE = re.compile(r"memory: usage (?P<usage>\d+)kB, limit (?P<limit>\d+)kB")
 #: A limit that is none (PAGE_COUNTER_MAX of 64 bits, in kB).
 _NO_LIMIT_KB = 1 << 52
-_KILLED = re.compile(r"Memory cgroup out of memory: Kill(?:ed)? process (?P<pid>\d+),? \((?P<comm>.*?)\)")
 
 
 @rule
@@ -43,16 +42,10 @@ def cgroup_out_of_memory(case: Case) -> Iterator[Finding]:
             f": {human_bytes(int(used['usage']) << 10)} of {human_bytes(int(used['limit']) << 10)} are in use"
         )
     evidence = [Evidence("log", said, label)]
-    killed = next((found for line in lines if (found := _KILLED.match(line))), None)
-    pid = pid_of(report)
-    # The report of a cgroup lists its own processes only.
+    # The report of a cgroup lists its own processes only; who asked last is chance.
     largest = max(oom.tasks, key=_size, default=None)
-    if killed:
-        pid = int(killed["pid"])
-        evidence.append(
-            Evidence("log", show_controls(f"{say_thread(killed['comm'], pid)} was killed for it"), label)
-        )
-    elif largest is not None and _size(largest) > 0:
+    pid = None
+    if largest is not None and _size(largest) > 0:
         pid = largest.pid
         said = f"{say_thread(largest.comm, pid)} has most of it, {human_bytes(_size(largest))}"
         evidence.append(Evidence("log", show_controls(said), label))
