@@ -109,6 +109,14 @@ FORMS = (
     ),
     form(
         "I/O error",
+        ": failed command: ",
+        r"(?P<device>ata\d{1,5}\.\d\d): failed command: (?P<command>[^\n]{1,60})",
+        "{command} failed on {device}",
+        "drivers/ata/libata-eh.c, ata_eh_link_report",
+        blame="none",
+    ),
+    form(
+        "I/O error",
         "Buffer I/O error",
         r"Buffer I/O error on dev(?:ice)? (?P<device>[^\s,]{1,32})",
         "Buffer I/O error on {device}",
@@ -158,6 +166,15 @@ FORMS = (
         "NETDEV WATCHDOG: transmit queue timed out",
         "net/sched/sch_generic.c, dev_watchdog",
         role="says",
+        blame="none",
+    ),
+    form(
+        "network stall",
+        "NETDEV WATCHDOG: ",
+        r"(?:\S{1,64} \S{1,64} )?(?P<device>[^\s:]{1,32})(?: \([\w ]{1,20}\))?: NETDEV WATCHDOG: CPU: \d{1,5}: "
+        r"transmit queue \d{1,6} timed out",
+        "NETDEV WATCHDOG: transmit queue timed out",
+        "net/sched/sch_generic.c, dev_watchdog since 6.8: no warning, and no stack",
         blame="none",
     ),
     form(

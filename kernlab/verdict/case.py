@@ -14,12 +14,14 @@ from kernlab.oops import parse
 from kernlab.oops.frames import frame_of
 from kernlab.oops.functions import Stack, normal, telling
 from kernlab.tables.system.log import log
+from kernlab.verdict.ata_disks import ata_disks
 from kernlab.verdict.boots import one_boot
 from kernlab.verdict.case_tables import CaseTables
 from kernlab.verdict.chains import Chains
 from kernlab.verdict.ending import End, end_of
 from kernlab.verdict.log_alone import lines_of
 from kernlab.verdict.oom_report import OomReport, read_oom_report
+from kernlab.verdict.reported import kernel_text
 
 
 class Blamed(NamedTuple):
@@ -35,6 +37,9 @@ class Case(CaseTables):
     A rule that can conclude from the log asks `has_dump` before it looks at tables: of a log alone they raise, and a
     rule that raises is not asked.
     """
+
+    #: A log may be of several boots, none of which died.
+    _of_one_boot = True
 
     def __init__(self, kernel: Kernel | None, text: str = ""):
         super().__init__(kernel)
@@ -128,6 +133,12 @@ class Case(CaseTables):
         """Whether symbols of a module are lost: then the one before an address may be another function's."""
         lost = [each for each in self.modules.attrs["problems"] if "symbols of module" in each]
         return module is not None and any(repr(module) in each for each in lost)
+
+    @cached_property
+    def ata_disks(self) -> dict[str, str]:
+        """Disks by the name of an ATA port's device (`ata1.00`), where the log tells."""
+        text = kernel_text(self)
+        return ata_disks(text[text.str.startswith(("ata", "sd ", "scsi "))])
 
     def before_end(self, timestamp: object) -> float | None:
         """How many seconds before the log's last line something was; None where that is not known."""

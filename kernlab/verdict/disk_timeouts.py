@@ -28,10 +28,15 @@ _LATE = (
         r"(?:attempting (?:task|target|device|host|bus|lun) (?:abort|reset)|task abort: FAILED)",
         re.IGNORECASE,
     ),
+    # drivers/ata/libata-eh.c, ata_eh_link_report: nothing is wrong with the link, but a command took too long.
+    re.compile(r"(?P<ata>ata\d{1,5}\.\d\d): (?:exception Emask 0x0 .{0,80}action 0x6 frozen|qc timeout )"),
 )  # fmt: skip
 #: drivers/scsi/sd.c: which disk lies at an address.
 _NAMED = re.compile(r"sd (?P<address>\d+:\d+:\d+:\d+): \[(?P<disk>\w{1,32})\] ")
-_WORDS = r"timeout,|timing out command|DID_TIME_OUT|offlined|offline device|attempting |task abort"
+_WORDS = (
+    r"timeout,|timing out command|DID_TIME_OUT|offlined|offline device|attempting |task abort|action 0x6 frozen|"
+    r"qc timeout "
+)
 
 
 def late_by_log(case: Case) -> dict[str, list[tuple[int, str]]]:
@@ -53,6 +58,7 @@ def late_by_log(case: Case) -> dict[str, list[tuple[int, str]]]:
                 continue
             parts = found.groupdict()
             disk = parts.get("controller") or parts.get("disk") or names.get(parts.get("address") or "")
+            disk = disk or case.ata_disks.get(parts.get("ata") or "")
             if disk and (disk in late or len(late) < _MOST_DISKS):
                 late.setdefault(disk, []).append((int(label), line))
     return {disk: lines[-_MOST_LINES:] for disk, lines in late.items()}

@@ -142,6 +142,13 @@ unreferenced object 0xffff888003b5e018 (size 64):
     [<00000000ad758d10>] a+0x1/0x2
 # I/O error | I/O error on vda
 blk_update_request: I/O error, dev vda, sector 77 op 0x0:(READ)
+# I/O error | READ DMA failed on ata1.00
+ata1.00: failed command: READ DMA
+ata1.00: cmd c8/00:08:00:00:00/00:00:00:00:00/e0 tag 0 dma 4096 in
+# network stall | NETDEV WATCHDOG: transmit queue timed out
+virtio_net virtio0 eth0: NETDEV WATCHDOG: CPU: 3: transmit queue 0 timed out 5120 ms
+# network stall | NETDEV WATCHDOG: transmit queue timed out
+eth0 (unregistering): NETDEV WATCHDOG: CPU: 3: transmit queue 0 timed out 5120 ms
 # file system error | EXT4-fs error in a
 EXT4-fs error (device vda1): a:77: inode #2: comm b: bad
 # hardware error | hardware error
@@ -268,6 +275,13 @@ def test_who_was_killed_and_whose_limit_it_was():
 
 def test_lines_of_one_machine_check_are_one_report():
     assert one(machines.MCE).details["panic"] == f"{logs.PANIC}Fatal machine check"
+
+
+def test_since_6_8_a_network_that_stalls_is_no_warning():
+    report = one(
+        "mlx5_core 0000:03:00.0 enp3s0f0: NETDEV WATCHDOG: CPU: 12: transmit queue 3 timed out 5000 ms"
+    )
+    assert (report.kind, report.details["device"], report.why) == ("network stall", "enp3s0f0", "")
 
 
 def test_a_warning_that_is_a_devices_has_no_function():

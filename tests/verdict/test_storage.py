@@ -8,7 +8,9 @@ import pytest
 from verdict.cases import found_by, made_case, verdict_of
 
 import kernlab
+from kernlab.verdict.ata_disks import ata_disks
 from kernlab.verdict.case import Case
+from kernlab.verdict.disk_timeouts import late_by_log
 from kernlab.verdict.rules.ends import last_report
 from kernlab.verdict.rules.filesystems import (
     damaged_file_systems,
@@ -412,3 +414,46 @@ def test_of_many_devices_those_that_matter_are_told() -> None:
         assert "x59" in told
         assert len(told) == 20
         assert ("vda" in told) == (rule is damaged_file_systems)
+
+
+ATA = """\
+[    1.000001] scsi host0: ahci
+[    1.000002] scsi host1: ahci
+[    1.000003] ata1: SATA max UDMA/133 abar m2048@0xfebf0000 port 0xfebf0100 irq 24
+[    1.000004] ata2: DUMMY
+[    1.000005] scsi host2: ata_piix
+[    1.000006] scsi host3: ata_piix
+[    1.000007] ata3: PATA max MWDMA2 cmd 0x1f0 ctl 0x3f6 bmdma 0xc040 irq 14
+[    1.000008] ata4: PATA max MWDMA2 cmd 0x170 ctl 0x376 bmdma 0xc048 irq 15
+[    1.100000] scsi host4: usb-storage 1-1:1.0
+[    1.200000] sd 0:0:0:0: [sda] 1953525168 512-byte logical blocks: (1.00 TB/932 GiB)
+[    1.200001] sd 2:0:1:0: [sdb] 1953525168 512-byte logical blocks: (1.00 TB/932 GiB)
+[    1.200002] sd 4:0:0:0: [sdc] 1953525168 512-byte logical blocks: (1.00 TB/932 GiB)
+[   50.000000] ata1.00: exception Emask 0x0 SAct 0x0 SErr 0x0 action 0x6 frozen
+[   50.000001] ata1.00: failed command: READ DMA EXT
+[   50.000002] ata1.00: cmd 25/00:08:00:00:00/00:00:00:00:00/e0 tag 0 dma 4096 in
+[   50.000003]          res 40/00:00:00:00:00/00:00:00:00:00/00 Emask 0x4 (timeout)
+[   51.000000] ata9.00: failed command: WRITE DMA
+[   52.000000] I/O error, dev sda, sector 16906 op 0x0:(READ) flags 0x3000 phys_seg 1 prio class 2
+"""
+
+
+def test_an_error_of_an_ata_port_is_of_the_disk_that_hangs_at_it() -> None:
+    """Ports and hosts are numbered each for themselves: of one controller they are told in the same order."""
+    assert ata_disks(line[15:] for line in ATA.splitlines()) == {"ata1.00": "sda", "ata3.01": "sdb"}
+    found = {each.device: each for each in verdict_of(made_case(ATA), failed_requests)}
+    assert set(found) == {"sda", "ata9.00"}
+    assert found["sda"].evidence[0].says == "ata1.00: failed command: READ DMA EXT"
+    assert found["sda"].evidence[1].says == "2 such errors"
+
+
+def test_ports_that_cannot_be_told_apart_have_no_disk() -> None:
+    """Two controllers that were found at once: the numbers of their hosts are mixed."""
+    mixed = ATA.replace("scsi host1: ahci", "scsi host1: sata_sil24").splitlines()
+    assert ata_disks(line[15:] for line in mixed) == {"ata3.01": "sdb"}
+
+
+def test_a_command_that_an_ata_disk_did_not_end_in_time_is_told_of_the_disk() -> None:
+    assert list(late_by_log(made_case(ATA))) == ["sda"]
+    link = ATA.replace("Emask 0x0 SAct", "Emask 0x10 SAct")  # a cable that was pulled is no slow disk
+    assert late_by_log(made_case(link)) == {}

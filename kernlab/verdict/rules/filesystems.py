@@ -171,7 +171,7 @@ def _by_device(case: Case, kind: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The reports of a kind by the device that they name, the first one first: of many devices those that the panic is
     of, and those of the most reports. Reports that name none are left out."""
     own = case.reports[case.reports["kind"] == kind]
-    named = _devices(own)
+    named = _devices(own).replace(case.ata_disks if kind == "I/O error" else {})
     often = named[named != ""].value_counts()
     most = sorted(often.index, key=lambda device: (not _panicked(case, device), -int(often[device])))
     for device, rows in own.groupby(named.where(named.isin(most[:_MOST_DEVICES])), sort=False):
