@@ -74,6 +74,7 @@ _JOURNALS = ("Journals of ext4 are not known",)
 _NO_JOURNALS: dict[str, Expected] = {
     "locks": Changed(other=("name",), may_be_told=_JOURNALS),
     "suspects": Changed(other=("name",), told=_JOURNALS),
+    "verdict": Changed(may_be_told=_JOURNALS),
     "waits": Changed(other=("name",), told=_JOURNALS),
 }
 
@@ -714,6 +715,10 @@ OPTIONS: dict[str, Option] = {
             "suspects": Changed(told=_NO_LOG),
             # The last line of the log is nearer to the end than the run queues' clocks.
             "pressure": Changed(other=("avg10", "avg60", "avg300", "total")),
+            # The stacks tell it, too, but less surely, and not when it began.
+            "verdict": Changed(
+                missing=("since",), other=("confidence", "evidence", "against", "cell"), told=_NO_LOG
+            ),
         },
     ),
     "PROC_FS": Option(
@@ -926,6 +931,11 @@ OPTIONS: dict[str, Option] = {
         {
             "stacks": Others(told=(_NO_UNWINDER, "nothing leads from its frame to the caller's")),
             **dict.fromkeys(("locks", "suspects", "waits"), Others(told=(_NO_UNWINDER,))),
+            # Other rows of stacks show it.
+            "verdict": Changed(
+                other=("evidence",),
+                may_be_told=(_NO_UNWINDER, "nothing leads from its frame to the caller's"),
+            ),
         },
     ),
     "VIRTIO": Option(
