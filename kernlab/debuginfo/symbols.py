@@ -20,6 +20,9 @@ _LONGEST = 1 << 20
 #: In a table of functions only, what follows a function may be data, which covers nothing: no function is longer.
 _LONGEST_FUNCTION = 1 << 16
 
+#: No name has so many bytes (KSYM_NAME_LEN is 512): what has is none, and not looked for.
+_LONGEST_NAME = 0xFFFF
+
 #: So few names are compared one by one.
 _FEW_NAMES = 16
 
@@ -104,7 +107,7 @@ class SymbolTable:
 
     def _rows(self, name: str, *, first: bool = False) -> list[int]:
         raw = name.encode("utf-8", "replace")
-        rows = np.flatnonzero(self._lengths == len(raw)) if raw else np.zeros(0, dtype=np.int64)
+        rows = self._of_length(len(raw))
         letters = np.frombuffer(self._blob, dtype=np.uint8)
         # Of names of one length the last letters tell most apart.
         for place in range(len(raw) - 1, -1, -1):
@@ -114,10 +117,19 @@ class SymbolTable:
         found = [row for row in rows.tolist() if self._blob.startswith(raw, int(self._starts[row]))]
         return found[:1] if first else found
 
+    def _of_length(self, length: int) -> npt.NDArray[np.int64]:
+        """Rows of the names that have so many bytes, in order: a search through all takes ten times as long."""
+        rows, ends = self._by_length
+        if not 0 < length < min(len(ends), _LONGEST_NAME):
+            return np.zeros(0, dtype=np.int64)
+        return rows[ends[length - 1] : ends[length]]
+
     @cached_property
-    def _lengths(self) -> npt.NDArray[np.int32]:
-        """Bytes of each name: a search through all of them takes ten times as long as one among those of its length."""
-        return (np.diff(self._starts, append=len(self._blob)) - 1).astype(np.int32)
+    def _by_length(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """All rows, those of shorter names first, and where those of each length end among them."""
+        # Numbers of 16 bits sort forty times as fast.
+        lengths = (np.diff(self._starts, append=len(self._blob)) - 1).clip(0, _LONGEST_NAME).astype(np.uint16)
+        return np.argsort(lengths, kind="stable"), np.cumsum(np.bincount(lengths))
 
     def get(self, name: str, default: int | None = None) -> int | None:
         """Address of the first symbol of that name, or `default`."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.single import number_of, value_of
 from kernlab.core.struct_array import StructArray
@@ -200,6 +201,7 @@ def string_at(kernel: Kernel, address: int) -> str:
     return text.decode(raw)
 
 
+@fact
 def absent_kernel_frames(kernel: Kernel) -> dict[str, int]:
     """How many frames of each type that no dump level leaves out the dump lacks; types that the kernel marks only.
 
