@@ -83,6 +83,22 @@ def test_that_the_end_is_in_the_same_module_is_said(module: str) -> None:
     assert ("the end is in the same module, till" in said) == (module == "till")
 
 
+@pytest.mark.parametrize(
+    ("at", "thread", "tied"), [(33.0, 174, True), (31.0, 174, False), (33.0, 175, False)]
+)
+def test_that_the_same_thread_ended_the_machine_at_once_is_said(at: float, thread: int, tied: bool) -> None:
+    """A reference count that was wrong, and the use of what it freed: no proof, but nearer than the module alone."""
+    oops = _OOPS.format(at=33.5, module="mill").replace("171", str(thread))
+    log = (
+        _WARN.format(at=at)
+        + oops
+        + f"[   33.600000] [    T{thread}] Kernel panic - not syncing: Fatal exception\n"
+    )
+    _, earlier = _found(log)
+    assert ("the end is of the same thread" in [each.says for each in earlier.evidence]) == tied
+    assert ("Nothing shows that the end has to do with it." in earlier.against) != tied
+
+
 def test_several_alike_are_one_row() -> None:
     """With a count, and the last one's time."""
     log = "".join(_WARN.format(at=float(at)) for at in range(10, 31, 5)) + _SYSRQ

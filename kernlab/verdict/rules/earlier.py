@@ -105,11 +105,13 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
     outlived = case.end.report is not None or (case.has_dump and since is not None and since >= _NEAR)
     against = ["The machine went on after it." if outlived else "What came of it is not in the log."]
     if case.end.report is not None:
-        module = text_or_none(last["module"])
+        module, ties = text_or_none(last["module"]), list[str]()
         if module is not None and module == text_or_none(case.end.report["module"]):
-            evidence.append(
-                Evidence("log", show_controls(f"the end is in the same module, {module}"), (places[-1],))
-            )
+            ties.append(f"the end is in the same module, {module}")
+        if _is_of_the_same_thread(last, case.end.report):
+            ties.append("the end is of the same thread")
+        evidence += [Evidence("log", show_controls(each), (places[-1],)) for each in ties]
+        if ties:
             against.append("Nothing else ties the end to it.")
         elif kind not in _STALLS | {case.end.kind}:
             against.append("Nothing shows that the end has to do with it.")
@@ -124,6 +126,15 @@ def _told(case: Case, rows: pd.DataFrame) -> Finding:
         against=tuple(against),
         since=since,
     )
+
+
+def _is_of_the_same_thread(report: pd.Series, end: pd.Series) -> bool:
+    """Did a thread report, and end the machine at once? Of an interrupt a report names whom it interrupted."""
+    if pd.isna(report["pid"]) or pd.isna(end["pid"]) or report["pid"] != end["pid"] or report["pid"] == 0:
+        return False
+    if str(report["caller"] or "C").startswith("C") or pd.isna(report["timestamp"]):
+        return False
+    return bool(0 <= (end["timestamp"] - report["timestamp"]).total_seconds() < _NEAR)
 
 
 def _consequences(case: Case, report: pd.Series, label: int) -> Iterator[Evidence]:
