@@ -36,8 +36,6 @@ _RAN_OUT = "memory ran out, and "
 _OF_IT = re.compile(r"\b(most|much) of it\b")
 #: What stands still at the end, whatever ended the machine, and does so again after the next start.
 _STANDS_STILL = frozenset({"deadlock", "lock not released"})
-#: How code of a dump begins.
-_CODE = "dump."
 #: What stands above the code.
 _SEE = "See it in Python (dump is the opened dump):"
 
@@ -148,7 +146,7 @@ def title(verdict: pd.DataFrame) -> str:
 
 
 def how_sure(row: pd.Series[Any]) -> str:
-    """How sure a finding is, and of what: `High (97%): who holds the memory was counted page by page.`"""
+    """How sure a finding is, and of what: `High (97%): the kernel itself says that memory ran out.`"""
     confidence = float(row["confidence"])
     level = "High" if confidence >= SURE else "Medium" if confidence >= LIKELY else "Low"
     of = filled(word(row["finding"]).sure, fields(row))
@@ -252,13 +250,8 @@ def _held(clause: str) -> str:
 
 
 def _steps(row: pd.Series[Any]) -> list[str]:
-    known, alone = fields(row), text(row["cell"]).startswith("log.")
-    steps = [filled(each, known) for each in word(row["finding"]).steps]
-    if alone:
-        # There is no dump that could be asked.
-        bare = [filled(each, known | {"pid": ""}) for each in word(row["finding"]).steps]
-        steps = [other if _CODE in step else step for step, other in zip(steps, bare, strict=True)]
-    return [step for step in steps if step and not (alone and _CODE in step)]
+    known = fields(row)
+    return [step for each in word(row["finding"]).steps if (step := filled(each, known))]
 
 
 def _cared_for(besides: list[pd.Series[Any]]) -> list[str]:

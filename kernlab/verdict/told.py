@@ -23,6 +23,10 @@ _BORROWED = re.compile(r"(?:a softirq|an interrupt|an NMI)\b")
 _LINES = re.compile(
     r"log\.(?:iloc\[(?P<place>\d+):(?P<before>\d*)\]|loc\[(?P<first>\d+):(?P<last>\d*)\]|loc\[\[(?P<each>[\d, ]+)\]\])"
 )
+#: The code of a finding of a dump.
+_OF_A_DUMP = re.compile(r"dump\b")
+#: What is known without tables of a dump.
+_LOG = ("log", "info")
 _PANIC = "Kernel panic - not syncing: "
 #: Names of a circle that a title has room for.
 _MOST_NAMES = 4
@@ -35,8 +39,8 @@ def fields(row: pd.Series[Any]) -> dict[str, str]:
     subject; who: the subject, where it is a thread; what: the subject, where it is none; lock: what that thread has;
     queue: for which it works; borrowed: what ran on top of a thread; during: what ran meanwhile; times: how often,
     where more than once; earlier: such a report; pid, module, function, device; where: function and module;
-    maintainer: to whom to give it; circle: the threads of a deadlock; panic: what the panic said. Nothing in them
-    acts on a terminal.
+    maintainer: to whom to give it; circle: the threads of a deadlock; panic: what the panic said; dump: what code calls
+    the dump, where there is one; counted: how, where tables of a dump show it. Nothing in them acts on a terminal.
     """
     subject = show_short(text(row["subject"]), _LONGEST)
     does, earlier = _DOES.fullmatch(subject), _EARLIER.match(subject)
@@ -64,6 +68,8 @@ def fields(row: pd.Series[Any]) -> dict[str, str]:
         else "the maintainers of your kernel",
         "circle": _circle(subject),
         "panic": next((said[len(_PANIC) :] for said in says(row) if said.startswith(_PANIC)), ""),
+        "dump": "dump" if _OF_A_DUMP.match(text(row["cell"])) else "",
+        "counted": "page by page" if any(one["table"] not in _LOG for one in row["evidence"]) else "",
     }
 
 

@@ -17,6 +17,7 @@ from kernlab.verdict.verdict import verdict_of_log
 from kernlab.verdict.vocabulary import VOCABULARY, word
 from kernlab.verdict.words.word import FIELDS, filled
 
+_SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 _ALL = {name: f"<{name}>" for name in FIELDS}
 #: To whom to give it is always known.
 _WHOM = {"maintainer": "the maintainers of your kernel"}
@@ -228,3 +229,11 @@ def test_nothing_of_a_dump_acts_on_a_terminal() -> None:
     )  # fmt: skip
     assert not {c for c in told if not c.isprintable()} - {"\n"}
     assert "␛[2J" in told
+
+
+@pytest.mark.parametrize("sample", ["oom", "deadlock", "oops", "lockup"])
+def test_the_story_of_a_log_alone_asks_for_no_dump(sample):
+    """Nor does it say that anything was counted which the log only tells."""
+    text = story(verdict_of_log((_SAMPLES / sample / "vmcore-dmesg.txt").read_text()))
+    assert not re.search(r"\bdump\.\w", text)
+    assert "counted page by page" not in text

@@ -11,7 +11,7 @@ _MAINTAINERS = (
     "the words of the log.]"
 )
 _INSTRUCTION = (
-    "[See which instruction it was: dump.disassemble('{function}'). Open the dump with the kernel's or the module's "
+    "[See which instruction it was: {dump}.disassemble('{function}'). Open the dump with the kernel's or the module's "
     "debug file (vmlinux=) for lines of the source.]"
 )
 _STEPS = (_MAINTAINERS, _INSTRUCTION)
@@ -66,7 +66,7 @@ WORDS = {
         "[{who}|a thread] ran out of its kernel stack[ in {where}]",
         (
             _MAINTAINERS,
-            "See who took the room: [dump.stack({pid})|the call trace in the log] shows whether a function calls "
+            "See who took the room: [{dump}.stack({pid})|the call trace in the log] shows whether a function calls "
             "itself, again and again.",
         ),
         "the processor itself reported it, at the end of the stack",

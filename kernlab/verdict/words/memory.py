@@ -7,7 +7,7 @@ from kernlab.verdict.words.word import Word
 _LIMIT = "Until then give it a limit (memory.max of its control group, or MemoryMax of its service)."
 _ENOUGH = "Decide whether the machine has enough memory for what it does, and which limits its services need."
 _GREW = "A dump shows who has memory at the end, not who grew: it may have had as much for long."
-_COUNTED = "who holds the memory was counted page by page"
+_COUNTED = "who holds the memory [was counted {counted}|stands in the kernel's own report]"
 _LEAK = "[Ask {maintainer} whether that memory is ever given back.]"
 
 
@@ -20,7 +20,7 @@ WORDS = {
         "Out of memory",
         "memory ran out[: {who} asked for more when there was none]",
         (
-            "Look at who has the memory: dump.memory_by_process and dump.slabs.",
+            "Look at who has the memory[: {dump}.memory_by_process and {dump}.slabs|: the kernel's report lists it].",
             "Decide whether the machine should panic when memory runs out (vm.panic_on_oom): with 0 it kills a process "
             "and goes on.",
             _ENOUGH,
@@ -35,7 +35,7 @@ WORDS = {
         "memory ran out, and {subject} had taken most of it",
         (
             "Find out what {subject} needs so much memory for, and whether that is a leak or its work"
-            "[ (dump.plot.maps({pid}) shows its mappings)].",
+            "[ ({dump}.plot.maps({pid}) shows its mappings)].",
             _LIMIT,
             _ENOUGH,
         ),
@@ -75,22 +75,22 @@ WORDS = {
     "page tables": _kernel(
         "page tables hold most of it",
         "most of it was in the tables that say where each program's memory is[ ({who})]",
-        "Look for programs that map much memory many times over: dump.memory_by_process has page_tables_bytes.",
+        "Look for programs that map much memory many times over[: {dump}.memory_by_process has page_tables_bytes].",
     ),
     "kernel stacks": _kernel(
         "kernel stacks hold most of it",
         "most of it was in the stacks of very many threads",
-        "Find out who starts so many threads: dump.tasks.comm.value_counts().",
+        "Find out who starts so many threads[: {dump}.tasks.comm.value_counts()].",
     ),
     "network buffers": _kernel(
         "network buffers hold most of it",
         "most of it was in data of the network that nobody had taken",
-        "Look for programs that do not read from their sockets: dump.sockets.",
+        "Look for programs that do not read from their sockets[: {dump}.sockets].",
     ),
     "socket memory": _kernel(
         "sockets hold most of it",
         "most of it was in data of sockets that nobody had taken",
-        "Look for programs that do not read from their sockets: dump.sockets.",
+        "Look for programs that do not read from their sockets[: {dump}.sockets].",
     ),
     "huge pages": _kernel(
         "huge pages hold most of it",
@@ -150,6 +150,6 @@ WORDS = {
     "zone out of memory": Word(
         "One part of memory ran out[: {subject}]",
         "the part of memory {subject} ran out, while others had some free",
-        ("Look at who needs memory of that part: dump.zones.",),
+        ("Look at who needs memory of that part[: {dump}.zones].",),
     ),
 }

@@ -64,8 +64,8 @@ WORDS = {
         "its watchdog was not told in time that the machine still works. A program does that every few seconds, and "
         "where it no longer can, the watchdog stops the machine",
         (
-            "Look at what the program that feeds the watchdog did, and at who waited or kept a CPU: dump.waits, "
-            "dump.tasks.",
+            "Look at what the program that feeds the watchdog did, and at who waited or kept a CPU[: {dump}.waits, "
+            "{dump}.tasks].",
         ),
         "the log says how the machine died",
     ),

@@ -6,7 +6,7 @@ from kernlab.verdict.words.word import Word
 
 _GIVE = "Give the log and the stack of the one that keeps the others waiting to {maintainer}."
 _STACK = (
-    "Look at what [{who} was doing: dump.stack({pid}) says where it stood.|{who} was doing: its stack says where it "
+    "Look at what [{who} was doing: {dump}.stack({pid}) says where it stood.|{who} was doing: its stack says where it "
     "stood.|was going on there: the call trace in the log says where it stood.]"
 )
 _MESSENGER = "The watchdog names the thread that it caught: that one may only be waiting for another."

@@ -12,7 +12,7 @@ _FIELD = re.compile(r"\{(\w+)\}")
 #: What a pattern can name: see `kernlab.verdict.told.fields`.
 FIELDS = (
     *("subject", "who", "what", "during", "pid", "module", "function", "where", "device", "maintainer"),
-    *("lock", "queue", "borrowed", "times", "earlier", "circle", "panic"),
+    *("lock", "queue", "borrowed", "times", "earlier", "circle", "panic", "dump", "counted"),
 )
 
 
