@@ -195,6 +195,12 @@ def test_a_machine_that_could_save_no_dump() -> None:
     noted = {"crash_time_source": "the kernel's note at the panic"}
     assert found_by(made_case(log, info=noted), capture.no_crash_kernel) == []
     assert found_by(made_case("[    0.0] crashkernel reserved: 0x1 - 0x2"), capture.no_crash_kernel) == []
+    for taken_back in (
+        "crashkernel reserved: 0x00000000b0000000 - 0x00000000c0000000 (256 MB)",
+        "Reserving 256MB of memory at 2816MB for crashkernel (System RAM: 8191MB)",
+    ):
+        assert found_by(made_case(f"{log}\n[    0.1] {taken_back}"), capture.no_crash_kernel) == []
+        assert found_by(made_case(f"[    0.0] {taken_back}\n{log}"), capture.no_crash_kernel) != []
 
 
 @pytest.mark.parametrize(

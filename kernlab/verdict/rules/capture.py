@@ -21,6 +21,10 @@ _OF_CRASH_KERNELS = re.compile(r"(?:^|\s)elfcorehdr=\S")
 _NOT_RESERVED = re.compile(
     r"crashkernel:? reservation failed|[Cc]annot (?:reserve|allocate) crashkernel|crashkernel: memory value expected"
 )
+#: The same: that it was, as by a second try elsewhere.
+_RESERVED = re.compile(
+    r"crashkernel(?: low memory)? reserved: 0x|[Rr]eserv(?:ing|ed) \d{1,9} ?[MK]B of memory at .{1,60} for crashkernel"
+)
 #: What `problems` of a file say where it was not written to its end.
 _CUT = re.compile(r" is incomplete: | was not written to its end|ends at byte ")
 #: A log that tells of less than this, of a machine that ran for longer, was flooded.
@@ -48,7 +52,8 @@ def no_crash_kernel(case: Case) -> Iterator[Finding]:
     """Where no memory could be reserved for a crash kernel, the machine could not save a dump by itself."""
     text = kernel_text(case)
     own = text.index[text.str.contains(_NOT_RESERVED)].tolist()
-    if own and not _noted_a_panic(case):
+    later = text.loc[own[-1] :].str.contains(_RESERVED).any() if own else False
+    if own and not later and not _noted_a_panic(case):
         yield Finding(
             "crash kernel",
             "no memory was reserved for one",
