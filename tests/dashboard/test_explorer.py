@@ -383,8 +383,7 @@ def test_nothing_else_of_a_cell_is_run(own: Any, code: str) -> None:
 
 
 def test_the_cells_of_all_leads_can_be_run(opened: Callable[[str], Any]) -> None:
-    dump = kernlab.open(kernlab.sample("oom"))
-    ask = Asked(dump.explorer())
+    ask = Asked(opened("oom").explorer())
     leads = ask("suspects")["answer"]["leads"]
     assert len(leads) >= 3
     for lead in leads:
@@ -421,32 +420,32 @@ def test_each_cell_that_a_rule_writes_can_be_run(opened: Callable[[str], Any], m
 
 
 @pytest.mark.parametrize("name", ["deadlock", "oops"])
-def test_the_overview_tells_the_verdict_and_runs_its_cells(name: str) -> None:
-    with kernlab.open(kernlab.sample(name)) as dump:
-        ask = Asked(dump.explorer())
-        told = ask("verdict")["answer"]
-        assert told["title"] in (
-            "2 deadlocks: checkout and refund wait for each other, and so do import and reprice",
-            "A NULL pointer in order_check of the module kernlab_story",
-        )
-        assert told["count"] == len(dump.verdict)
-        assert told["sure"].startswith("High")
-        shown = [each for each in told["evidence"] if each["table"]]
-        assert shown
-        for each in shown:
-            row = dump.verdict["evidence"].iloc[0][told["evidence"].index(each)]["rows"][0]
-            assert getattr(dump, each["table"]).index[each["place"]] == row
-        for place, cell in enumerate(dump.verdict["cell"]):
-            answer = ask("lead", place=place, of="finding")["answer"]
-            assert answer["code"] == cell
-            assert answer["view"] == f"finding:{place}"
-            assert ask("page", name=answer["view"], main=True)["answer"]["total"] > 0
-        for of in ("tasks", "__class__", "suspects"):
-            assert "error" in ask("lead", place=0, of=of)
+def test_the_overview_tells_the_verdict_and_runs_its_cells(opened: Callable[[str], Any], name: str) -> None:
+    dump = opened(name)
+    ask = Asked(dump.explorer())
+    told = ask("verdict")["answer"]
+    assert told["title"] in (
+        "2 deadlocks: checkout and refund wait for each other, and so do import and reprice",
+        "A NULL pointer in order_check of the module kernlab_story",
+    )
+    assert told["count"] == len(dump.verdict)
+    assert told["sure"].startswith("High")
+    shown = [each for each in told["evidence"] if each["table"]]
+    assert shown
+    for each in shown:
+        row = dump.verdict["evidence"].iloc[0][told["evidence"].index(each)]["rows"][0]
+        assert getattr(dump, each["table"]).index[each["place"]] == row
+    for place, cell in enumerate(dump.verdict["cell"]):
+        answer = ask("lead", place=place, of="finding")["answer"]
+        assert answer["code"] == cell
+        assert answer["view"] == f"finding:{place}"
+        assert ask("page", name=answer["view"], main=True)["answer"]["total"] > 0
+    for of in ("tasks", "__class__", "suspects"):
+        assert "error" in ask("lead", place=0, of=of)
 
 
-def test_where_nothing_ended_a_machine_the_overview_says_so(own: Any) -> None:
-    own._built["verdict"] = own.verdict.iloc[:0]
+def test_where_nothing_ended_a_machine_the_overview_says_so(own: Any, sample: Any) -> None:
+    own._built["verdict"] = sample.verdict.iloc[:0]
     told = Asked(own.explorer())("verdict")["answer"]
     assert told["count"] == 0
     assert told["evidence"] == []
@@ -470,8 +469,7 @@ def test_last_words_begin_with_the_report(opened: Callable[[str], Any]) -> None:
         ("oops", "BUG: kernel NULL pointer dereference", ""),
         ("panic", "sysrq: ", "Kernel panic - not syncing: sysrq triggered crash"),
     ):
-        dump = kernlab.open(kernlab.sample(name))
-        answer = Asked(dump.explorer())("words")["answer"]
+        answer = Asked(opened(name).explorer())("words")["answer"]
         said = [record["text"] for record in answer["records"]]
         assert said[0].startswith(begins), name
         assert any(text.startswith(ends) for text in said)
@@ -480,8 +478,10 @@ def test_last_words_begin_with_the_report(opened: Callable[[str], Any]) -> None:
             assert record["place"] == before["place"] + 1 + record["skipped"]
 
 
-def test_the_overview_counts_what_is_blocked_and_names_the_traces(sample: Any) -> None:
-    dump = kernlab.open(kernlab.sample("hung"))
+def test_the_overview_counts_what_is_blocked_and_names_the_traces(
+    opened: Callable[[str], Any], sample: Any
+) -> None:
+    dump = opened("hung")
     answer = Asked(dump.explorer())("running")["answer"]
     assert answer["blocked"] == int((dump.tasks["state"] == "D").sum()) > 3
     held = {trace["name"]: trace for trace in Asked(sample.explorer())("traces")["answer"]["traces"]}
