@@ -65,7 +65,7 @@ WRITTEN = {
     "a serial console": "\0\x1b[0mBooting\r\n" * 9 + OOPS.replace("\n", "\r\n"),
     "nothing": shifted(lambda n: ""),
 }
-PACKERS = {
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "UTF-16": lambda text: text.decode().replace("\n", "\r\n").encode("utf-16"),
     "UTF-8 with a mark": lambda text: b"\xef\xbb\xbf" + text,

@@ -75,7 +75,9 @@ def _typed(values: list[Any], dtype: str) -> Any:
         return pd.Categorical([None if pd.isna(value) else value for value in values])
     if dtype == "float64":
         return np.array([np.nan if pd.isna(value) else value for value in values], dtype=dtype)
-    return pd.array(values, dtype="str" if dtype == "str" else dtype)
+    # pandas' own types know its names of dtypes as literals only.
+    named: Any = dtype
+    return pd.array(values, dtype=named)
 
 
 def made_log(text: str) -> pd.DataFrame:

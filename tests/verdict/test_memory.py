@@ -368,14 +368,14 @@ def test_what_a_table_cannot_tell_the_log_may() -> None:
     """A dump without the page structs, but with a whole log."""
     log = oom(zones=FULL, counted={"active_anon": 250_000, "free": 300}, tasks=[(77, "till", 900 * MIB)])
     case = case_of([(79, "clerk", 120 * MIB, "/")], log=log)
-    case.memory.kind = lost
+    case.memory.kind = lost  # type: ignore[method-assign]
     (found,) = found_in(case)
     assert (found.subject, found.pid) == ("till (77)", 77)
     assert found.confidence >= 0.9
     # Without such a list it is a hint that some table is missing.
     case = case_of([(79, "clerk", 600 * MIB, "/")], log=oom(zones=FULL))
     assert found_in(case)[0].confidence >= 0.9
-    case.memory.kind = lost
+    case.memory.kind = lost  # type: ignore[method-assign]
     (found,) = found_in(case)
     assert found.confidence < 0.5
     assert (

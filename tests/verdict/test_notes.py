@@ -214,7 +214,7 @@ def test_a_machine_that_could_save_no_dump() -> None:
 def test_a_file_that_was_not_written_to_its_end(problem: str, told: int) -> None:
     """What a verdict does not find may be in the part that is missing."""
     case = made_case("")
-    case.kernel.file = SimpleNamespace(problems=[problem])  # type: ignore[misc]
+    case.kernel.file = SimpleNamespace(problems=[problem])  # type: ignore[assignment]
     assert len(found_by(case, capture.dump_not_whole)) == told
 
 

@@ -62,7 +62,7 @@ def _case(
                     "offset": value - _OBJECT,
                 }
                 row |= {"size_bytes": 96, "allocated": allocated}
-            rows.append(row | (there if name == "the address" else {}))
+            rows.append(row | dict(there if name == "the address" else {}))
         return pd.DataFrame(rows, index=list(registers))
 
     monkeypatch.setattr(pointers, "pointed_at", pointed_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,7 +222,7 @@ def test_a_young_grace_period_is_nothing() -> None:
 def test_a_cpu_that_does_one_thing_only() -> None:
     """By its watchdog's clock, where another thing ended the machine; who spins for a lock is a victim."""
     late = {"cpu": 2, "since_touch": "30s", "threshold": "20s", "soft_lockup": True}
-    given = {"watchdogs": [late], "stacks": frames(77, "mill", 2, *SPIN[2:])}
+    given: dict[str, Any] = {"watchdogs": [late], "stacks": frames(77, "mill", 2, *SPIN[2:])}
     (found,) = found_by(made_case(**given), silent_cpus)
     assert (found.finding, found.pid, found.module, found.since) == ("soft lockup", 77, "mill", 30)
     assert found.against
@@ -318,7 +319,7 @@ def test_what_the_host_took_is_what_no_tick_has_counted(opened: Callable[[str], 
     cpus = np.arange(4)
     kernel, overlay = dump.kernel, Overlay(dump)
     assert (stolen_since_tick(kernel, cpus).filled(-1) < 2 * 10**9).all()
-    (where,) = percpu(kernel, kernel.find_symbol("steal_time"), np.array([1]))
+    (where,) = percpu(kernel, kernel.symbol("steal_time"), np.array([1]))
     (queue,) = percpu(kernel, kernel.symbol("runqueues"), np.array([1]))
     overlay.set("struct rq", int(queue), "prev_steal_time", 5 * 10**9)
     overlay.set("struct kvm_steal_time", int(where), "version", 6)
@@ -377,8 +378,8 @@ def test_a_victim_that_a_watchdog_came_upon_is_a_hint(
         assert found.confidence < 0.5
         assert why in found.against[-1]
     late = {"cpu": 1, "since_touch": "30s", "threshold": "20s", "soft_lockup": True}
-    found = found_by(made_case(watchdogs=[late], waits=waits, stacks=stack), silent_cpus)
-    assert all(each.confidence < 0.5 for each in found)
+    told = found_by(made_case(watchdogs=[late], waits=waits, stacks=stack), silent_cpus)
+    assert all(each.confidence < 0.5 for each in told)
 
 
 BLOCKED = """\
@@ -400,7 +401,7 @@ BLOCKED = """\
 )
 def test_a_reader_that_gets_no_cpu_is_a_hint(state: str, on_cpu: bool, last_run: str, sure: bool) -> None:
     """Who was made to leave its CPU while it read, and has not got one since, is the victim of what has it."""
-    given = {
+    given: dict[str, Any] = {
         "tasks": [{"pid": 77, "comm": "mill", "state": state, "on_cpu": on_cpu, "cpu": 1}],
         "delays": [{"pid": 77, "comm": "mill", "last_run": last_run}],
         "stacks": frames(77, "mill", None, "schedule+0x1/0x2", *SPIN[2:]),

@@ -36,8 +36,9 @@ def _literals() -> dict[str, str]:
     found = {}
     for path in sorted(Path(rules.__path__[0]).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-            if not called or node.func.id not in ("Finding", "Holder"):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id not in ("Finding", "Holder"):
                 continue
             named = [each.value for each in node.keywords if each.arg == "finding"]
             for given in (*node.args[:1], *named):

@@ -196,7 +196,8 @@ def test_the_log_alone_says_less_and_nothing_else(opened: Callable[[str], Any], 
     assert ends["finding"].tolist() == whole[whole["role"] == "end"]["finding"].tolist()
     assert len(ends) == 1
     log = kernlab.verdict.lines(text)
-    for row in alone.itertuples():
+    rows: Iterator[Any] = alone.itertuples()
+    for row in rows:
         assert row.cell.startswith("log."), row.cell
         assert len(eval(row.cell, {"log": log}))
         assert all(set(each["rows"]) <= set(log.index) for each in row.evidence if each["table"] == "log")
