@@ -100,6 +100,8 @@ def test_noise_where_page_structs_should_be_is_unknown(opened, name):
     ]
     start = int(plain["address"].iloc[len(plain) // 2])
     overlay = Overlay(below).write(start, Random(3).randbytes(PAGE))
+    # What is wrong with a node leaves it, and all zones, known.
+    overlay.set("struct pglist_data", int(nodes(below.kernel).addresses[0]), "node_id", 9)
     broken = overlay.dump()
     first = (start - below.kernel.vmemmap) // size
     mine = broken.pages[broken.pages["pfn"].between(first, first + PAGE // size - 1)]

@@ -60,6 +60,27 @@ def test_what_the_machine_died_in_comes_before_what_it_outlived() -> None:
     assert died.weight > 10 > 1 > outlived.weight
 
 
+@pytest.mark.parametrize(
+    ("time", "caller", "died"),
+    [("250.000200", "T77", True), ("250.000200", "T78", False), ("290.000000", "T77", False)],
+)
+def test_a_report_that_its_thread_panicked_for_is_what_the_machine_died_in(
+    time: str, caller: str, died: bool
+) -> None:
+    """As with panic_on_taint, and also where more than a screen of lines stands behind the panic."""
+    bug = (
+        f"[  250.000099] [   T77] {'=' * 77}\n"
+        "[  250.000100] [   T77] BUG mill_job (Tainted: G           OE    ): Right Redzone overwritten\n"
+        f"[  250.000101] [   T77] {'-' * 77}\n"
+    )
+    panic = f"[  {time}] [   {caller}] Kernel panic - not syncing: panic_on_taint set ...\n"
+    after = "".join(f"[  {time}] [   {caller}]  frame_{number}+0x1/0x2\n" for number in range(40))
+    (lead,) = leads(bug + panic + after)
+    assert lead.lead == "memory corruption"
+    assert ("the machine went on" in lead.evidence) != died
+    assert (lead.weight > 10) == died
+
+
 def test_alike_reports_are_one_lead_and_many_kinds_are_bounded() -> None:
     (lead,) = leads(CHECK * 3 + QUIET)
     assert "the last of 3" in lead.evidence

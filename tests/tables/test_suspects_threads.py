@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pytest
 from conftest import SAMPLES
 from support.captures import captures, dumps_in, told
@@ -84,6 +85,23 @@ def test_a_cpu_that_others_waited_for(sample):
 def test_a_cpu_whose_clock_stood_still(sample):
     (lead,) = leads(held(sample, seconds=24, behind=23), "CPU held")
     assert "clock had not gone on for 23 s" in lead["evidence"]
+
+
+def test_whom_a_softirq_interrupted_holds_no_cpu(sample, monkeypatch):
+    """Nor whom an interrupt did, beneath the NMI that the machine died in: what runs on top of a thread is not it."""
+    for kinds, subject in (
+        (("softirq", "task"), "a softirq on CPU 1"),
+        (("nmi", "nmi", "irq", "task"), "an interrupt on CPU 1"),
+        (("nmi", "task"), "init (1)"),
+        (("irq", "task"), "init (1)"),
+        ((), "init (1)"),
+    ):
+        stack = pd.DataFrame({"cpu": [1] * len(kinds), "kind": list(kinds)})
+        stack.attrs["problems"] = []
+        monkeypatch.setattr("kernlab.tables.suspects.evidence.stacks", lambda kernel, stack=stack: stack)
+        (lead,) = leads(held(sample, seconds=24, others=3), "CPU held")
+        assert lead["subject"] == subject
+        assert lead["evidence"].startswith("It runs on top of init (1), which") == (subject != "init (1)")
 
 
 def test_who_works_alone_or_briefly_holds_nothing(sample):

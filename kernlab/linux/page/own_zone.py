@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.errors import KernlabError
 from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.vmemmap import PageChunk
-from kernlab.linux.zones import Nodes
+from kernlab.linux.zones import MOST_NODES, Nodes, node_ids, zones_per_node
 
 I64 = npt.NDArray[np.int64]
 
@@ -65,12 +66,17 @@ def zone_codes(node: Nodes, zone_node: I64, zone_bits: int, node_bits: int) -> n
 
 
 def zone_spans(
-    kernel: Kernel, zone: StructArray, zone_of_code: npt.NDArray[np.int16], shift: int, *, all_known: bool
+    kernel: Kernel,
+    node: Nodes,
+    zone: StructArray,
+    zone_of_code: npt.NDArray[np.int16],
+    shift: int,
+    zone_bits: int,
 ) -> ZoneSpans:
     """The spans of the zones, by the bits of a page's flags that name them: `zone_of_code` gives the index of each.
 
     A zone whose own numbers cannot be (mm/page_alloc.c: managed pages are some of the present ones, these some of the
-    span) may lie anywhere, and so may one that is not known, unless `all_known`.
+    span) may lie anywhere, and so may one of a node that cannot be read.
     """
     with kernel.quiet():
         start, spanned = zone["zone_start_pfn"].int64, zone["spanned_pages"].int64
@@ -81,10 +87,25 @@ def zone_spans(
     sane = known & (first >= 0) & (first <= most) & (count <= most)
     sane &= (managed.filled(0) >= 0) & (managed.filled(0) <= present.filled(0)) & (present.filled(0) <= count)
     anywhere = np.iinfo("i8").max
-    # The index -1, of an unknown zone, is the last element.
-    low = np.append(np.where(sane, first, 0), 0)
-    high = np.append(np.where(sane, first + count, anywhere), 0 if all_known else anywhere)
-    return ZoneSpans(np.uint64(shift), low[zone_of_code], high[zone_of_code])
+    # The index -1, of a code that names no zone, is the last element.
+    low = np.append(np.where(sane, first, 0), 0)[zone_of_code]
+    high = np.append(np.where(sane, first + count, anywhere), 0)[zone_of_code]
+    code = np.arange(len(zone_of_code))
+    lost = _unread(kernel, node)[np.minimum(code >> zone_bits, MOST_NODES)]
+    high[lost & (code & (1 << zone_bits) - 1 < zones_per_node(kernel))] = anywhere
+    return ZoneSpans(np.uint64(shift), low, high)
+
+
+def _unread(kernel: Kernel, node: Nodes) -> npt.NDArray[np.bool_]:
+    """Of which numbers there may be nodes that cannot be read: bool[MOST_NODES + 1]."""
+    try:
+        with kernel.quiet():
+            count = node_ids(kernel)
+    except KernlabError:
+        count = MOST_NODES
+    found = np.arange(MOST_NODES + 1) < count
+    found[node.numbers] = False
+    return found
 
 
 def without(chunk: PageChunk, rows: I64) -> PageChunk:

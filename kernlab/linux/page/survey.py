@@ -71,13 +71,12 @@ class PageSurvey:
         self._pooled: I64 = np.zeros(0, dtype=np.int64)
         self.sections: Sections = sections(kernel)
         self.pageblocks: Pageblocks = pageblocks(kernel, self.sections)
-        with kernel.watched() as losses:
-            self.node = zone_walk.nodes(kernel)
+        self.node = zone_walk.nodes(kernel)
         #: Every zone of every node, and the index of its node in `node`.
         self.zone_node, self.zone = zone_walk.zones(kernel, self.node)
         self.zone_shift, zone_bits, node_bits = zone_walk.flag_shifts(kernel)
         self.zone_of_code = zone_codes(self.node, self.zone_node, zone_bits, node_bits)
-        self._spans = zone_spans(kernel, self.zone, self.zone_of_code, self.zone_shift, all_known=not losses)
+        self._spans = zone_spans(kernel, self.node, self.zone, self.zone_of_code, self.zone_shift, zone_bits)
         #: int16[zones + 1]: the zones' indexes, and -1 for an unknown one.
         self.every_zone = np.append(np.arange(len(self.zone)), -1).astype(np.int16)
         self.largest_order = zone_walk.orders(kernel) - 1

@@ -20,6 +20,7 @@ from kernlab.tables.memory.memory_by_cgroup import memory_by_cgroup
 from kernlab.tables.memory.memory_by_file import memory_by_file
 from kernlab.tables.memory.memory_by_process import memory_by_process
 from kernlab.tables.memory.slabs import slabs
+from kernlab.tables.processes.stacks import stacks
 from kernlab.tables.processes.waits import Waits, waits
 from kernlab.tables.system.log import log
 
@@ -78,6 +79,11 @@ class Evidence:
         built = waits(self.kernel)
         self.kernel.lost(*built.attrs["problems"])
         return built
+
+    @cached_property
+    def stacks(self) -> pd.DataFrame:
+        """`dump.stacks`."""
+        return self._keep(stacks(self.kernel))
 
     @cached_property
     def uninterruptible(self) -> list[int]:

@@ -29,6 +29,8 @@ _LEAST_LEFT = 1 / 8
 #: Whoever runs for so long without giving way, with others waiting, holds its CPU: half of what the watchdog grants.
 _LONG_SECONDS = 10
 _MOST = 10
+#: What runs on top of threads that have no part in it, by the kinds of frames.
+_BORROWED = {"softirq": "a softirq", "irq": "an interrupt", "nmi": "an NMI"}
 
 
 def full_stacks(memory: Evidence) -> list[Lead]:
@@ -88,8 +90,13 @@ def long_running(memory: Evidence) -> list[Lead]:
     spinning = _spinning(memory) if rows else pd.DataFrame()
     for row in rows:
         name, _ = _thread(task, row)
-        cpu = int(numbers[row])
-        parts = [f"It ran on CPU {cpu} for {human_time(int(ran.values[row]) / 1e9)} without giving way"]
+        cpu, span = int(numbers[row]), human_time(int(ran.values[row]) / 1e9)
+        parts = [f"It ran on CPU {cpu} for {span} without giving way"]
+        lent = _on_top(memory, cpu)
+        if lent is not None:
+            # Whom it interrupted has no part in it.
+            parts = [f"It runs on top of {name}, which has had that CPU for {span} without giving way"]
+            name = f"{lent} on CPU {cpu}"
         if others[row]:
             count = int(waiting.values[row]) - 1
             parts.append(f"{count:,} other{'' if count == 1 else 's'} waited to run there")
@@ -111,6 +118,16 @@ def long_running(memory: Evidence) -> list[Lead]:
         weight = 2.0 + min(len(kept), 100) * 1e-2
         found.append(Lead("CPU held", name, said, f"dump.stack(cpu={cpu})", weight))
     return found
+
+
+def _on_top(memory: Evidence, cpu: int) -> str | None:
+    """What runs on a CPU on top of its thread, beneath the interrupt or NMI that the machine died in."""
+    try:
+        kinds = memory.stacks.loc[memory.stacks["cpu"] == cpu, "kind"].astype(str).tolist()
+    except KernlabError:
+        return None
+    first = kinds[0] if kinds and kinds[0] in ("irq", "nmi") else None
+    return _BORROWED.get(next((kind for kind in kinds if kind != first), ""))
 
 
 def _spinning(memory: Evidence) -> pd.DataFrame:
