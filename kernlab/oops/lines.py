@@ -44,8 +44,9 @@ class Log:
         texts = log["text"] if isinstance(log, pd.DataFrame) else log
         records = [text if isinstance(text, str) else "" for text in texts.tolist()]
         if isinstance(log, pd.DataFrame) and "facility" in log:
-            # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write).
-            own = (log["facility"] == 0).tolist()
+            # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write). Of a record whose
+            # descriptor is lost nobody knows.
+            own = (log["facility"] == 0).fillna(False).tolist()
             records = [text if is_own else "" for text, is_own in zip(records, own, strict=True)]
         self.text = "\n".join(records)
         first, rows = 0, []

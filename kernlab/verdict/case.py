@@ -54,11 +54,7 @@ class Case(CaseTables):
     @cached_property
     def reports(self) -> pd.DataFrame:
         """The reports of the log (`kernlab.oops.parse`): by the kernel, not by programs that wrote into its log."""
-        if self._kernel is None:
-            return parse(self._text)
-        # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write).
-        own = self.log["facility"] == 0
-        return parse(self.log if own.all() else self.log.assign(text=self.log["text"].where(own, "")))
+        return parse(self._text if self._kernel is None else self.log)
 
     @cached_property
     def end(self) -> End:

@@ -93,7 +93,7 @@ def vmalloc_areas(case: Case) -> Iterator[Holder]:
             f"vmalloc of {who}",
             size,
             (Evidence("vmalloc", show_controls(said), rows_of(case.vmalloc, rows)),),
-            f"dump.vmalloc[dump.vmalloc.caller.isin({[str(one) for one in callers[:5]]!r})]",
+            f"dump.vmalloc[dump.vmalloc.caller.isin({[str(one) for one in callers[:5]]!r})].nlargest(20, 'size_bytes')",
             "vmalloc",
             USUAL,
             module=module or None,

@@ -19,7 +19,7 @@ def kernel_text(case: Case) -> pd.Series[str]:
     """What the kernel said, by the labels of `log`: '' for rows that are not known, and for what programs wrote."""
     text = case.log["text"].fillna("")
     # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write).
-    return text.where(case.log["facility"] == 0, "") if "facility" in case.log else text
+    return text.where((case.log["facility"] == 0).fillna(False), "") if "facility" in case.log else text
 
 
 def pid_of(report: pd.Series[Any]) -> int | None:

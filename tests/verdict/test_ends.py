@@ -178,10 +178,13 @@ WRITTEN = (
 )
 
 
-def test_no_rule_takes_a_program_s_words_for_the_kernel_s() -> None:
+@pytest.mark.parametrize("facility", [1, pd.NA])
+def test_no_rule_takes_a_program_s_words_for_the_kernel_s(facility: object) -> None:
+    """Nor those of whom nobody knows, as the record's descriptor is lost."""
     log = "".join(f"[   9{place}.0] {line}\n" for place, line in enumerate(WRITTEN)) + SYSRQ
     theirs = made_case(log)
-    theirs.log.loc[theirs.log.index[: len(WRITTEN)], "facility"] = 1
+    theirs.log["facility"] = theirs.log["facility"].astype("Int64")
+    theirs.log.loc[theirs.log.index[: len(WRITTEN)], "facility"] = facility
     assert [each.finding for each in verdict_of(theirs)] == ["sysrq"]
     assert len(verdict_of(made_case(log))) > len(WRITTEN) - 1
 
