@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _SHOWN: tuple[tuple[str, str, int, tuple[str, ...] | None], ...] = (
     (
         "verdict",
-        "What it died of",
+        "Why it died",
         20,
-        ("finding", "subject", "module", "function", "confidence", "against", "cell"),
+        ("finding", "subject", "module", "function", "confidence", "evidence", "against", "cell"),
     ),
     ("suspects", "What looks wrong", 20, ("lead", "subject", "bytes", "share", "evidence", "cell")),
     ("log", "The end of the log", 24, ("timestamp", "level", "text")),

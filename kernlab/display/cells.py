@@ -43,7 +43,7 @@ def _number(name: str, is_integer: bool) -> Kind:
     if _is_called(name, "bytes"):
         return "bytes"
     if not is_integer:
-        return "share" if _is_called(name, "share") else "number"
+        return "share" if _is_called(name, "share") or name == "confidence" else "number"
     return "flags" if _is_called(name, "flags") else "number"
 
 
@@ -69,7 +69,24 @@ def readable(kind: Kind, value: Any) -> tuple[str, str]:
         return duration(pd.Timedelta(value)), ""
     if kind == "number":
         return _digits(value), ""
+    if (said := sentences(value)) is not None:
+        return " · ".join(said), ""
     return value if isinstance(value, str) else str(value), ""
+
+
+def sentences(value: Any) -> list[str] | None:
+    """The sentences of a cell that holds a list of them, or of objects that say one of a table; None of others."""
+    if not isinstance(value, list):
+        return None
+    said = []
+    for each in value:
+        if isinstance(each, dict) and "says" in each:
+            said.append(f"{each.get('table', '')}: {each['says']}".removeprefix(": "))
+        elif isinstance(each, str):
+            said.append(each)
+        else:
+            return None
+    return said
 
 
 def _digits(value: Any) -> str:

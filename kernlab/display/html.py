@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from kernlab.display.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable
+from kernlab.display.cells import AT_RIGHT, Kind, kind_of_column, kind_of_value, readable, sentences
 from kernlab.escape import NO_MATH, escape_attribute, escape_html, show_short
 from kernlab.util.addresses import is_missing
 from kernlab.util.text import shorten
@@ -17,6 +17,8 @@ _LONGEST_CELL = 120
 _LONGEST_TOOLTIP = 2000
 #: Lines in a cell of a column of lines (attrs["lines"]).
 _MOST_LINES = 64
+#: Sentences in a cell of a column of lists of them (attrs["sentences"]), and characters of each.
+_MOST_SENTENCES, _LONGEST_SENTENCE = 8, 300
 _MOST_COLUMNS = 60
 _PROBLEMS_SHOWN = 3
 
@@ -36,6 +38,12 @@ overflow-wrap:anywhere}
 .kernlab-frame .na,.kernlab-frame tbody th{opacity:.75;font-weight:normal}
 .kernlab-frame .problems{border-left:3px solid var(--jp-warn-color1,#d80);padding:2px 8px;margin-top:6px}
 .kernlab-frame ul{margin:0;padding-left:1.2em}"""
+# Beside sentences all text is wrapped, so that none of a row's columns is far.
+_SAID_STYLE = """
+.kernlab-frame tr:has(.said)>*{vertical-align:top}
+.kernlab-frame.kernlab-frame tr:has(.said)>td:not(.n,.said){white-space:normal;max-width:16em;overflow-wrap:break-word}
+.kernlab-frame.kernlab-frame .said{white-space:normal;min-width:20em;max-width:40em;overflow-wrap:break-word}
+.kernlab-frame .said div{margin:0 0 3px;padding-left:1em;text-indent:-1em}"""
 
 
 def is_ours(thing: Any) -> bool:
@@ -54,7 +62,8 @@ def to_html(
 
     Of more than `max_rows` rows (None: all are shown) the first and the last half; `title` is the table's own
     name unless given. Columns whose names end in `_bytes` are in human units, the exact number as a tooltip (or as
-    exact numbers, without `human_sizes`). Columns that attrs["lines"] names hold text of several lines, shown as such.
+    exact numbers, without `human_sizes`). Columns that attrs["lines"] names hold text of several lines, shown as such,
+    those that attrs["sentences"] names lists of sentences.
     A Series is shown as names and values.
     """
     attrs = table.attrs
@@ -72,10 +81,12 @@ def to_html(
         ]
         size = f"{rows:,} {'entry' if rows == 1 else 'entries'}"
     else:
-        lines = attrs.get("lines", ())
+        lines, said = attrs.get("lines", ()), attrs.get("sentences", ())
         cells = [
             list(map(_lines, shown.iloc[:, i]))
             if key in lines
+            else list(map(_said, shown.iloc[:, i]))
+            if key in said
             else _column(_name(key), shown.iloc[:, i], human_sizes)
             for i, key in enumerate(shown.columns)
         ]
@@ -95,7 +106,7 @@ def to_html(
         body.insert(cut, f"<tr>{'<td>…</td>' * (len(cells) + len(levels))}</tr>")
     caption = f"<b>{escape_html(shorten(name, _LONGEST_CELL))}</b> · {size}" if name else size
     return (
-        f'<div class="kernlab-frame {NO_MATH}"><style>{_STYLE}</style><table><caption>{caption}</caption>'
+        f'<div class="kernlab-frame {NO_MATH}"><style>{_style(cells)}</style><table><caption>{caption}</caption>'
         f"{_head(table, shown)}<tbody>{''.join(body)}</tbody></table>"
         f"{_problems(attrs.get('problems', ()))}</div>"
     )
@@ -157,6 +168,22 @@ def _lines(value: Any) -> str:
     shown = [escape_html(show_short(line, _LONGEST_CELL)) for line in lines[:_MOST_LINES]]
     more = len(lines) - _MOST_LINES
     return '<td class="lines">' + "<br>".join([*shown, *([f"… {more:,} more"] if more > 0 else [])]) + "</td>"
+
+
+def _said(value: Any) -> str:
+    said = sentences(value)
+    if said is None:
+        return _cell("text", value, False)
+    shown = [escape_html(show_short(one, _LONGEST_SENTENCE)) for one in said[:_MOST_SENTENCES]]
+    more = len(said) - _MOST_SENTENCES
+    shown += [f"… {more:,} more"] if more > 0 else []
+    return f'<td class="said">{"".join(f"<div>{one}</div>" for one in shown)}</td>'
+
+
+def _style(cells: list[list[str]]) -> str:
+    """The style of a frame with these cells, a list a column."""
+    said = any(column and column[0].startswith('<td class="said"') for column in cells)
+    return _STYLE + _SAID_STYLE if said else _STYLE
 
 
 def _class(kind: Kind) -> str:

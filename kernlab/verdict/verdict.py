@@ -113,6 +113,8 @@ def _told(case: Case) -> pd.DataFrame:
         cell=[each.cell if case.has_dump else _of_log(each) for each in found],
     )
     result.attrs["signature"] = siblings
+    # Shown as such.
+    result.attrs["sentences"] = ["evidence", "against"]
     return result
 
 

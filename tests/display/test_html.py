@@ -84,6 +84,25 @@ def test_hostile_strings_are_inert_everywhere():
     harmless(to_html(table, title=HOSTILE[1]))
 
 
+def test_lists_of_sentences_are_one_below_the_other():
+    """As of a verdict's evidence; a list of something else, and a table that names no such column, stay as they are."""
+    says = [{"table": "waits", "rows": [1], "says": said} for said in HOSTILE]
+    table = pd.DataFrame({"name": ["a", "b"], "evidence": [says, []], "against": [["Old news."], [1, 2]]})
+    table.attrs["sentences"] = ["evidence", "against"]
+    html = to_html(table)
+    page = harmless(html)
+    assert html.count('<td class="said">') == 3
+    assert html.count("<div>waits: ") == 8
+    assert f"… {len(HOSTILE) - 8} more" in html
+    assert "<div>waits: abc" in html
+    assert "[1, 2]" in page.cells
+    assert "'says'" not in page.text
+    del table.attrs["sentences"]
+    plain = to_html(table)
+    assert ".said" not in plain
+    assert "waits: abc" in plain, "one behind the other"
+
+
 def test_a_long_text_is_cut_and_says_its_length():
     page = harmless(to_html(frame(None, "t", path=["/" + "n" * 10_000])))
     title = dict(page.attributes)["title"]
@@ -204,6 +223,10 @@ def test_shares_are_percents_and_flags_are_bits():
     titles = [value for name, value in page.attributes if name == "title"]
     assert "0.4567" in titles
     assert f"{0x17FFFFC0010200:,}" in titles
+
+
+def test_how_sure_is_a_percent():
+    assert harmless(to_html(frame(None, "t", confidence=np.array([0.959184])))).cells[-1] == "96%"
 
 
 @pytest.mark.parametrize(
