@@ -11,10 +11,10 @@ PANIC = "Kernel panic - not syncing"
 
 
 #: Panics in the words of who handles hardware (arch/x86/kernel/{nmi,cpu/mce/core}.c, drivers/{acpi/apei/ghes,
-#: edac/edac_mc,watchdog/hpwdt}.c, arch/powerpc/kernel/traps.c); a driver's own words come behind its name.
+#: edac/edac_mc,watchdog/hpwdt}.c, arch/{arm64,powerpc}/kernel/traps.c); a driver's own words come behind its name.
 _HARDWARE = re.compile(
     r"(?:\w{1,16} ){0,3}[Mm]achine [Cc]heck|(?:Fatal|Uncorrected) hardware|NMI\b|(?:[0-9a-f]{2}: )?An NMI occurred|"
-    r"UE |Timeout: Not all CPUs entered"
+    r"UE |Timeout: Not all CPUs entered|Asynchronous SError"
 )
 
 

@@ -93,6 +93,44 @@ def test_sysrq_by_an_interrupt_is_not_the_thread_beneath(symbol: str, who: str) 
     assert (found.subject, found.pid) == (who, None)
 
 
+@pytest.mark.parametrize(
+    ("caller", "pid", "stack", "subject"),
+    [
+        ("T812", 812, " <TASK>\n write_sysrq_trigger+0x1/0x2\n </TASK>", "billing (812)"),
+        ("T812", 812, "", "billing (812)"),
+        # The driver of a console that nobody knows, or a key: billing was only interrupted.
+        ("C1", 812, "", "somebody"),
+        ("C1", 0, "", "somebody"),
+        (
+            "",
+            812,
+            " <IRQ>\n shop_console_rx+0x1/0x2 [shop]\n </IRQ>\n <TASK>\n vfs_read+0x1/0x2\n </TASK>",
+            "somebody",
+        ),
+        ("", 812, " shop_console_rx+0x1/0x2\n gic_handle_irq+0x1/0x2\n el0_svc+0x1/0x2", "somebody"),
+        ("", 812, " shop_console_thread+0x1/0x2\n kthread+0x1/0x2", "billing (812)"),
+        ("", 812, "", "somebody"),
+    ],
+)
+def test_of_a_log_alone_who_asked_is_not_whom_an_interrupt_met(
+    caller: str, pid: int, stack: str, subject: str
+) -> None:
+    """A key is read by an interrupt."""
+    lines = [
+        "sysrq: Trigger a crash",
+        "Kernel panic - not syncing: sysrq triggered crash",
+        f"CPU: 1 UID: 0 PID: {pid} Comm: billing Not tainted 6.12.9 #1",
+        "Call Trace:",
+        *stack.splitlines(),
+    ]
+    mark = f"[{caller:>8}]" if caller else ""
+    (end,) = kernlab.verdict.of_log("".join(f"[  100.000000]{mark} {line}\n" for line in lines)).to_dict(
+        "records"
+    )
+    assert (end["finding"], end["subject"]) == ("sysrq", subject)
+    assert pd.isna(end["pid"]) == (subject == "somebody")
+
+
 def test_sysrq_before_5_0_is_no_null_dereference() -> None:
     """It wrote through a NULL pointer on purpose (drivers/tty/sysrq.c before 8341f2f222d7)."""
     log = """\

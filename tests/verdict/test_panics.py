@@ -57,7 +57,7 @@ panic           | Fatal exception in interrupt
 panic           | Machine halted.
 panic           | scheduling while atomic
 panic           | CFI failure (target: shop_close+0x0/0x10)
-panic           | Asynchronous SError Interrupt
+hardware error  | Asynchronous SError Interrupt
 panic           | Unhandled exception
 NMI             | NMI: Not continuing
 NMI             | An NMI occurred, but unable to determine source.

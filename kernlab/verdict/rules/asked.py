@@ -17,6 +17,7 @@ from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import label_of, pid_of
 from kernlab.verdict.rules.ends import end_evidence, end_lines
 from kernlab.verdict.rules.spinning import interrupted
+from kernlab.verdict.trap import who_did_it
 
 #: Who can ask for SysRq (drivers/tty/sysrq.c, drivers/tty/vt/keyboard.c, include/linux/serial_core.h,
 #: drivers/xen/manage.c): frames above sysrq_handle_crash, and who that was.
@@ -43,7 +44,9 @@ def sysrq(case: Case) -> Iterator[Finding]:
     by, evidence = _by(case)
     _, pid = _thread(case)
     said = list(end_evidence(case))
-    if by in ("", "a thread"):
+    if not by and not _may_be_a_thread(case):
+        subject, pid = "somebody", None
+    elif by in ("", "a thread"):
         subject = show_controls(_name(case)) or "somebody"
         said += evidence
         if by and pid is not None:
@@ -95,6 +98,18 @@ def _name(case: Case) -> str:
     """The thread that died, as people say it; '' where it is not known."""
     comm, pid = _thread(case)
     return say_thread(comm, "?" if pid is None else pid) if comm else ""
+
+
+def _may_be_a_thread(case: Case) -> bool:
+    """Where no frame tells who asked: can it have been the thread, and was it not on top of one that a key or a
+    console was read? An interrupt's report names whom it interrupted, and its caller is a CPU."""
+    report = case.end.report
+    if report is None:
+        return True
+    caller = str(report["caller"] or "")
+    if report["frames"] or caller:
+        return not caller.startswith("C") and (pd.isna(report["pid"]) or who_did_it(case, report) is not None)
+    return False
 
 
 def _thread(case: Case) -> tuple[str, int | None]:
