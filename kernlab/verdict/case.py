@@ -120,7 +120,8 @@ class Case(CaseTables):
         """
         sure = frames.loc[frames["symbol"].notna() & frames["reliable"], "symbol"]
         told = telling([one for text in sure if (one := frame_of(text)) is not None], stack)
-        if not told:
+        # Code that no symbol covers, as of a module whose own are lost, is somebody's all the same.
+        if not told or told[0].name.startswith("0x"):
             return Blamed(None, None)
         module = told[0].module or None
         return Blamed(None if self._half_known(module) else normal(told[0].name), module)

@@ -50,7 +50,7 @@ def waited_for_others(report: pd.Series[Any]) -> str:
     """Why a CPU did not go on for somebody else's sake, as a sentence; '' where its stack does not show that."""
     names = beneath_the_look(report)[:8]
     if any(_FOR_A_LOCK.fullmatch(name) for name in names):
-        return "It spins for a lock: who has that is why, and no log tells who that is."
+        return "It spins for a lock: who has that is why, and nothing here tells who that is."
     if any(_FOR_OTHERS.fullmatch(name) for name in names):
         return "It waits until other CPUs answer: one that does not is why."
     return ""

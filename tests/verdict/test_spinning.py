@@ -85,6 +85,33 @@ def test_a_cpu_that_had_gone_on_speaks_against_it() -> None:
     assert "may have gone on" in end.against[0]
 
 
+@pytest.mark.parametrize(
+    ("inside", "why"),
+    [
+        ("native_queued_spin_lock_slowpath", "It spins for a lock"),
+        ("smp_call_function_many_cond", "It waits until other CPUs answer"),
+    ],
+)
+def test_whom_a_watchdog_came_upon_is_told_as_a_victim_where_the_cause_is_lost(inside: str, why: str) -> None:
+    """As where the table of waits is not whole: the log's own stack shows that somebody else is why."""
+    log = LOCKUP.replace("wheel_spin+0x12/0x30 [mill]", f"{inside}+0x12/0x30")
+    (end,) = verdict_of(made_case(log), *RULES)
+    assert [each.startswith(why) for each in end.against] == [True]
+    row = {"pid": 77, "comm": "mill", "state": "R", "type": "spinlock", "name": "till_lock", "object": LOCK,
+           "note": ""}  # fmt: skip
+    stack = frames(77, "mill", 2, f"{inside}+0x12/0x30", "mill_write+0x10/0x30 [mill]")
+    _, end = verdict_of(made_case(log, waits=[row], stacks=stack), *RULES)
+    assert end.against == ()
+
+
+def test_code_that_no_symbol_covers_has_no_name() -> None:
+    """Its address is no function, and who called it is not to blame."""
+    loop = frames(99, "jammer", 1, "0xffffffffc0417019", "mill_write+0x1/0x2 [mill]")
+    (found,) = found_by(made_case(watchdogs=LATE[:1], registers=OFF, stacks=loop), deaf_cpus)
+    assert (found.function, found.module) == (None, None)
+    assert found.confidence < 0.85
+
+
 def test_a_spinlock_of_nobody() -> None:
     """Who has it is not known, but that lock is why the CPU did not go on; free ones are not told of."""
     row = {"pid": 77, "comm": "mill", "state": "R", "type": "spinlock", "name": "till_lock", "object": LOCK,

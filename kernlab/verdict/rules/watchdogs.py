@@ -13,6 +13,7 @@ from kernlab.verdict.chains import LOCKUPS, functions, reported_hung, say_lock, 
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import weighing
 from kernlab.verdict.rules.spinning import interrupted
+from kernlab.verdict.stood import waited_for_others
 
 #: A cause that is less sure than this takes nobody's blame away.
 _LIKELY = 0.6
@@ -38,6 +39,9 @@ def _noticed(case: Case, end: Finding, causes: list[Finding]) -> Finding:
         end = dataclasses.replace(end, evidence=(*end.evidence, *_waited(case, end)))
     if case.has_dump and case.end.kind in LOCKUPS:
         end = _stood(case, end)
+        why = "" if causes or case.end.report is None else waited_for_others(case.end.report)
+        if why and why not in end.against:
+            end = dataclasses.replace(end, against=(*end.against, why))
     others = [each for each in causes if each.pid is None or each.pid != end.pid]
     if not others or len(others) < len(causes):
         return end
