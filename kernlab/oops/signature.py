@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernlab.oops.frames import Frame, frame_of
 from kernlab.oops.functions import Stack, shown, telling
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What a signature begins with: another version has other rules, and compares with none of this.
 VERSION = "v1"
@@ -27,7 +30,7 @@ _STACKS: dict[str, Stack] = {
 }
 
 
-def signature(report: Mapping[str, Any] | str, coarse: bool = False) -> str:
+def signature(report: Mapping[str, Any] | pd.Series[Any] | str, coarse: bool = False) -> str:
     """The signature of a report, a row of `parse`: version, kind, module, and the first three functions that tell.
 
     A coarse one has the first function only, so that it is how the fine one begins.

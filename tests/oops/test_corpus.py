@@ -87,7 +87,9 @@ def corpus() -> tuple[Log, ...]:
     logs = []
     with tarfile.open(ARCHIVE, "r:xz") as files:
         for member in filter(tarfile.TarInfo.isfile, files):
-            text = files.extractfile(member).read().decode("utf-8", "backslashreplace")
+            file = files.extractfile(member)
+            assert file is not None
+            text = file.read().decode("utf-8", "backslashreplace")
             head, _, body = text.partition("\n\n")
             said = {
                 key: re.search(rf"^{key}: ?(.*)", head, re.MULTILINE)

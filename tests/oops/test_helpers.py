@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from kernlab.oops import parse
 from kernlab.oops.frames import Frame
 from kernlab.oops.functions import is_boilerplate, telling
-from kernlab.oops.helpers import helps
+from kernlab.oops.helpers import Group, helps
 from kernlab.oops.rust import demangled
 
 
@@ -39,8 +41,7 @@ from kernlab.oops.rust import demangled
     ],
 )
 def test_a_function_is_of_the_group_of_its_file(name, group):
-    groups = ("reports", "waits", "allocates", "copies", "serves", "unregisters")
-    assert [each for each in groups if helps(name, each)] == ([group] if group else [])
+    assert [each for each in get_args(Group) if helps(name, each)] == ([group] if group else [])
 
 
 def test_a_familys_end_is_any_but_its_beginning_is_not():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 from oops import logs, machines
@@ -161,7 +163,7 @@ Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)
 """
 
 
-def seen() -> list:
+def seen() -> list[Any]:
     parts = FORMS_SEEN.strip("\n").removeprefix("# ").split("\n# ")
     heads = [(*part.partition("\n")[0].split(" | "), part.partition("\n")[2]) for part in parts]
     return [pytest.param(lines, kind, title, id=title) for kind, title, lines in heads]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from kernlab.oops.functions import normal, telling
 
 
 def of(log: str) -> str:
-    return parse(log)["signature"][0]
+    return str(parse(log)["signature"][0])
 
 
 def test_two_releases_and_two_cpus_give_one_signature():
@@ -51,7 +52,7 @@ def test_a_stack_of_a_dump_has_the_signature_of_its_log():
 
 
 #: What releases, builds and machines make of the same report, as (pattern, what it becomes).
-CHANGES = {
+CHANGES: dict[str, tuple[str, Callable[[Callable[[int, int], int]], str]]] = {
     "offsets": (r"\+0x\w+/0x\w+", lambda draw: f"+0x{draw(1, 0xFFF):x}/0x{draw(0x1000, 0xFFFF):x}"),
     "CPUs": (r"(?<=CPU[:#])( ?)\d+", lambda draw: f" {draw(0, 4095)}"),
     "pids": (r"(?<=PID: )\d+|(?<=by task )\d+", lambda draw: str(draw(1, 10**6))),
