@@ -33,6 +33,8 @@ _LOST = "Only what programs had not yet written to a disk is lost."
 _FAINT = 0.1
 #: How it is told of holders of memory where memory ran out; where it did not, only that they hold it.
 _RAN_OUT = "memory ran out, and "
+#: Reports of a kernel that checks each access to memory already.
+_CHECKED = re.compile(r"\b(?:KASAN|KMSAN|KCSAN): ")
 _OF_IT = re.compile(r"\b(most|much) of it\b")
 #: What stands still at the end, whatever ended the machine, and does so again after the next start.
 _STANDS_STILL = frozenset({"deadlock", "lock not released"})
@@ -179,7 +181,7 @@ def _without_end(verdict: pd.DataFrame, rows: list[pd.Series[Any]]) -> Story:
         title(verdict),
         (
             "Nothing tells how the machine ended, or that it did: it may have gone on, or its last lines are missing.",
-            f"What went wrong before: {_beside(rows[0])}.",
+            f"What went wrong before: {_beside(rows[0], says(rows[0]))}.",
         ),
         tuple(says(rows[0])[:MOST_EVIDENCE]),
         f"{how_sure(rows[0])} Whether the machine ended by it is not known.",
@@ -251,7 +253,9 @@ def _held(clause: str) -> str:
 
 def _steps(row: pd.Series[Any]) -> list[str]:
     known = fields(row)
-    return [step for each in word(row["finding"]).steps if (step := filled(each, known))]
+    steps = [step for each in word(row["finding"]).steps if (step := filled(each, known))]
+    checked = any(_CHECKED.search(said) for said in says(row))
+    return [step for step in steps if not (checked and "KASAN" in step)]
 
 
 def _cared_for(besides: list[pd.Series[Any]]) -> list[str]:

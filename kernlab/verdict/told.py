@@ -19,6 +19,8 @@ _DOES = re.compile(
 _EARLIER = re.compile(r"(?:an earlier report|(?P<count>[\d,]+) earlier reports)\b")
 #: What ran on top of a thread that has no part in it, as rules call it.
 _BORROWED = re.compile(r"(?:a softirq|an interrupt|an NMI)\b")
+#: Checkers that are built into a kernel, as they begin their reports (mm/kasan, mm/kmsan, kernel/kcsan, mm/kfence).
+_CHECKER = re.compile(r"(?:KASAN|KMSAN|KCSAN|KFENCE): ")
 #: The code of a log alone: which lines.
 _LINES = re.compile(
     r"log\.(?:iloc\[(?P<place>\d+):(?P<before>\d*)\]|loc\[(?P<first>\d+):(?P<last>\d*)\]|loc\[\[(?P<each>[\d, ]+)\]\])"
@@ -51,7 +53,8 @@ def fields(row: pd.Series[Any]) -> dict[str, str]:
     return {
         "subject": subject,
         "who": who,
-        "what": "" if who else subject,
+        # The head of a checker's report is no object.
+        "what": "" if who or _CHECKER.match(subject) else subject,
         "lock": (does["lock"] or "") if does else "",
         "queue": (does["queue"] or "") if does else "",
         "borrowed": borrowed[0] if borrowed else "",

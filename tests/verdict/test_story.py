@@ -153,6 +153,28 @@ def test_a_hint_against_which_nearly_all_speaks_is_not_told() -> None:
     assert tell(_made(first, hint)).besides == ("Only a hint (30%): slab leak: story",)
 
 
+def test_a_kernel_that_checks_each_access_is_not_asked_to() -> None:
+    log = (
+        "[   12.300001] BUG: KASAN: use-after-free in shop_pay+0x1c/0x30 [shop]\n"
+        "[   12.300002] Read of size 8 at addr ffff888100a0b2c8 by task billing/77\n"
+        "[   12.300003] CPU: 1 PID: 77 Comm: billing Tainted: G  OE  6.12.1 #1\n"
+        "[   12.300004] Call Trace:\n"
+        "[   12.300005]  dump_stack_lvl+0x34/0x44\n"
+        "[   12.300006]  print_report+0xcc/0x620\n"
+        "[   12.300007]  kasan_report+0xaf/0xe0\n"
+        "[   12.300008]  shop_pay+0x1c/0x30 [shop]\n"
+        "[   12.300009]  shop_write+0x5e/0xe0 [shop]\n"
+        "[   12.300010]  vfs_write+0xf8/0x390\n"
+    )
+    told = story(verdict_of_log(log))
+    assert "found in shop_pay of the module shop" in told
+    assert "(of KASAN" not in told, "that is no object"
+    assert told.count("use-after-free in shop_pay") == 1, "once, as what shows it"
+    assert "Run the same work on a kernel that checks" not in told
+    bare = {"finding": "use after free", "subject": "shop_cart", "role": "end"}
+    assert "Run the same work on a kernel that checks" in story(_made(bare))
+
+
 def test_two_deadlocks_are_two_in_the_title() -> None:
     two = [
         {"finding": "deadlock", "subject": f"{a} (1) → x → {b} (2) → y → {a} (1)", "role": "cause"}
