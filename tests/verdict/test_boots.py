@@ -112,3 +112,10 @@ def test_of_boots_that_did_not_die_no_time_before_an_end_is_told() -> None:
     assert set(table["finding"]) == {"WARNING", "unexpected reboot"}
     assert table["since"].isna().all()
     assert any("none of which is known to have died" in one for one in table.attrs["problems"])
+
+
+def test_a_machine_that_started_again_and_died_later_died_of_that() -> None:
+    """Its second boot has an end of its own."""
+    trap = "\n".join(_DIED.splitlines()[:-2]) + "\n"
+    table = kernlab.verdict.of_log("[  900.000000] shop: open\n" + trap)
+    assert table["finding"].tolist() == ["null dereference"]

@@ -191,3 +191,12 @@ def test_a_report_does_not_lead_to_what_somebody_asked_for(pid: int, end: str) -
     table = kernlab.verdict.of_log(log)
     assert table["role"].iloc[0] == "end"
     assert set(table.loc[table["finding"] == "use after free", "role"]) == {"beside"}
+
+
+def test_a_report_that_is_torn_is_less_sure() -> None:
+    """Of its stack nothing is left."""
+    whole = _KASAN.format(caller="T301", what="slab-use-after-free", stack="TASK")
+    (sure,) = found_by(Case(None, whole), checked)
+    (torn,) = found_by(Case(None, "".join(whole.splitlines(keepends=True)[:3])), checked)
+    assert (sure.confidence, torn.confidence) == (0.97, 0.9)
+    assert "The report is not whole: no stack." in torn.against

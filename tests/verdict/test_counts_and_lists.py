@@ -89,6 +89,18 @@ def test_a_neighbour_that_is_free_was_freed_on_its_list(
     )
 
 
+def test_an_entry_that_is_free_itself_may_have_been_taken_off_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a neighbour points to what is on the list."""
+
+    def pointed_at(_: Case, entries: dict[str, int]) -> pd.DataFrame:
+        row = {"kind": "slab object", "name": "mill_job", "start": 0, "offset": 16}
+        rows = [row | {"allocated": name in ("prev", "next")} for name in entries]
+        return pd.DataFrame(rows, index=list(entries)).astype({"allocated": "boolean"})
+
+    monkeypatch.setattr(counts_and_lists, "pointed_at", pointed_at)
+    assert [each.finding for each in _found(_LIST.format(says=_OTHER))] == ["list corruption"]
+
+
 @pytest.mark.parametrize(
     ("says", "means"),
     [

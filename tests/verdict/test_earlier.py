@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.captures import captures
 from verdict.asked import ENDS
-from verdict.cases import verdict_of
+from verdict.cases import made_case, verdict_of
 
 import kernlab
 from kernlab.verdict.case import Case
@@ -191,3 +191,21 @@ def test_a_log_that_tells_no_end() -> None:
     (only,) = _found(_WARN.format(at=10.0) + "[   12.000000] eth0: link is up\n")
     assert only.subject == "an earlier report, 2.0 s before the log's last line"
     assert only.against == ("What came of it is not in the log.",)
+
+
+@pytest.mark.parametrize(("function", "told"), [("scales_read", 0), ("scales_write", 1)])
+def test_the_same_once_more_is_the_end_and_no_earlier_report(function: str, told: int) -> None:
+    """What went on until the machine stopped for it."""
+    panic = "[   20.000000] [    T174] Kernel panic - not syncing: kernel: panic_on_warn set ...\n"
+    log = _WARN.format(at=10.0).replace("scales_read", function) + _WARN.format(at=20.0) + panic
+    assert [each.finding for each in _found(log)] == ["WARNING"] * (1 + told)
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [("10.5", "What came of it is not in the log."), ("12.0", "The machine went on after it.")],
+)
+def test_a_report_just_before_a_log_breaks_off_may_be_the_end(last: str, says: str) -> None:
+    """Of a dump without a panic."""
+    found = verdict_of(made_case(_WARN.format(at=10.0) + f"[   {last}00000] [      T1] shop: open\n"), *ENDS)
+    assert [each.against[0] for each in found if each.finding == "WARNING"] == [says]

@@ -238,3 +238,14 @@ def test_an_nmi_that_a_device_sent(said: str, panic: str) -> None:
     first, end = _found(log + "[   90.000020] CPU: 0 PID: 700 Comm: java Not tainted 6.1.0-test #1\n")
     assert (first.finding, first.role, end.role) == ("hardware error", "cause", "end")
     assert (end.finding, end.pid, end.subject) == ("hardware error", None, panic)
+
+
+def test_what_a_machine_check_is_not_of() -> None:
+    """What was corrected just before, and what was not corrected long before."""
+    soft = _CORRECTED.format(at=499)
+    old = _FATAL.splitlines(keepends=True)[0].replace("500.000000", "400.000000").replace("070005", "070001")
+    found = _found(old + soft + _FATAL)
+    causes = [each for each in found if each.role == "cause"]
+    assert [each.subject for each in causes] == ["CPU 4: parity within the processor"]
+    beside = {each.finding for each in found if each.role == "beside"}
+    assert beside == {"machine check", "corrected hardware error"}

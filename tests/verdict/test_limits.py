@@ -163,6 +163,12 @@ def test_who_dies_for_want_of_a_block_dies_of_fragmentation() -> None:
             0.6,
             False,
         ),
+        # Of the same name, but another one.
+        (
+            failure(PIECES, end=(PANIC[0], PANIC[1].replace("171", "172"), *PANIC[2:]), caller="T172"),
+            0.6,
+            False,
+        ),
         # The same thread, but the panic is of something else.
         (failure(PIECES, end=(*PANIC[:4], " clerk_write+0x1/0x2 [clerk]")), 0.45, True),
         # It died further up, in what had called who got nothing.

@@ -77,8 +77,16 @@ def test_a_module_that_is_only_not_signed_is_nothing() -> None:
 
 def test_modules_that_are_only_loaded_are_nothing() -> None:
     """Whoever asked for SysRq did not die of a module."""
+    stack = "".join(f"[  900.0] {line}\n" for line in (
+        "CPU: 1 PID: 9 Comm: till Not tainted 6.1.0 #1", "Call Trace:", " shop_poke+0x1/0x2 [shop]",
+        " vfs_write+0x1/0x2",
+    ))  # fmt: skip
     log = "[  900.0] sysrq: Trigger a crash\n[  900.0] Kernel panic - not syncing: sysrq triggered crash\n"
-    assert [each.finding for each in verdict_of(made_case(log, modules=MODULES), sysrq)] == ["sysrq"]
+    assert [each.finding for each in verdict_of(made_case(log + stack, modules=MODULES), sysrq)] == ["sysrq"]
+    asked = "[  900.0] till invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n"
+    out = "[  900.0] Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled\n"
+    found = verdict_of(made_case(asked + stack + out, modules=MODULES), last_report)
+    assert [each.finding for each in found] == ["OOM"]
 
 
 def test_a_log_alone_names_modules_that_taint() -> None:
@@ -225,6 +233,11 @@ def test_a_log_that_was_flooded() -> None:
     assert (found.finding, found.since) == ("lost log lines", 60.0)
     assert found_by(made_case(text), capture.overwritten_log) == []
     assert found_by(lost_beginning(text.replace(" 9060", "99060")), capture.overwritten_log) == []
+    # A machine says much while it starts.
+    assert (
+        found_by(lost_beginning("[  100.0] shop: open\n[  160.0] shop: closed"), capture.overwritten_log)
+        == []
+    )
 
 
 @pytest.mark.in_turn

@@ -241,9 +241,12 @@ def test_a_reader_that_lost_its_cpu() -> None:
 def test_a_young_grace_period_is_nothing() -> None:
     """Every busy machine has one."""
     young = PERIOD | {"started": "3s"}
+    stacks = frames(77, "mill", 1, *SPIN[2:])
+    assert not found_by(made_case(grace_periods=[young], stacks=stacks), kept_grace_period)
     assert not found_by(
-        made_case(grace_periods=[young], stacks=frames(77, "mill", 1, *SPIN)), kept_grace_period
+        made_case(HUNG, waits=[WAITER], grace_periods=[young], stacks=stacks), kept_grace_period
     )
+    assert found_by(made_case(grace_periods=[young | {"stalled": True}], stacks=stacks), kept_grace_period)
 
 
 def test_a_cpu_that_does_one_thing_only() -> None:
@@ -310,6 +313,9 @@ def test_a_cpu_that_answers_nobody() -> None:
     idle = frames(0, "swapper/1", 1, "default_idle+0x1/0x2", kind="idle")
     case = made_case(ASKS, watchdogs=LATE, registers=OFF, stacks=asker + idle)
     assert len(verdict_of(case, *RULES, deaf_cpus)) == 1
+    spins = [SPINS | {"pid": 99, "comm": "jammer"}]
+    case = made_case(ASKS, watchdogs=LATE, registers=OFF, stacks=asker + JAM, waits=spins)
+    assert not found_by(case, deaf_cpus)
 
 
 @pytest.mark.parametrize(

@@ -411,7 +411,10 @@ def test_of_many_devices_those_that_matter_are_told() -> None:
     for line, rule in ((error, damaged_file_systems), (stuck, stuck_queues)):
         many = "".join(line.format(f"x{number}") for number in range(60))
         case = Case(None, many + line.format("x59") + line.format("vda") + panic)
-        told = [each.device for each in found_by(case, rule)]
+        found = found_by(case, rule)
+        told = [each.device for each in found]
+        assert all("panic" in each.explains for each in found if each.device == "vda")
+        assert not any(each.explains for each in found if each.device != "vda")
         assert "x59" in told
         assert len(told) == 20
         assert ("vda" in told) == (rule is damaged_file_systems)

@@ -307,3 +307,24 @@ def test_who_a_signal_may_wake_is_not_hung() -> None:
     assert not found_by(made_case(waits=rows, tasks=tasks, stacks=KEEPER), *RULES)
     (found,) = found_by(made_case(waits=[own, waiter(11, 8000)], tasks=tasks, stacks=KEEPER), *RULES)
     assert found.pid == 10
+
+
+@pytest.mark.parametrize(("own", "sure"), [("mutex", False), ("spinlock", False), ("completion", True)])
+def test_a_keeper_that_waits_for_a_lock_itself_is_a_hint(own: str, sure: bool) -> None:
+    """Who has that lock is why, and nothing tells who that is."""
+    keeper = waiter(10, 400, None, comm="keeper", type=own, name="other", object=LOCK + 64)
+    found = found_by(made_case(HUNG, waits=[waiter(12, 300), keeper], stacks=KEEPER), kept_locks)
+    assert [(each.pid, each.confidence >= 0.8) for each in found] == [(10, sure)]
+    assert sure or found[0].confidence < 0.5
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_crowd_that_does_something_else_is_no_convoy(same: bool) -> None:
+    """Only who came by the lock where the others wait for it takes it in turn with them."""
+    stack = frames(
+        10, "keep_shop+0x5/0x20 [shop]", "order_place+0x5/0x20 [shop]" if same else "close+0x1/0x2"
+    )
+    tasks = [{"pid": 10, "comm": "keeper", "state": "R", "on_cpu": False}]
+    waits = [waiter(pid, 300) for pid in (12, 13, 14)]
+    (found,) = found_by(made_case(HUNG, waits=waits, stacks=stack, tasks=tasks), kept_locks)
+    assert found.finding == ("lock convoy" if same else "lock not released")

@@ -9,7 +9,7 @@ from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import text_or_none
-from kernlab.verdict.trap import base_of, is_poison, pointed_at, registers_of, who_did_it
+from kernlab.verdict.trap import base_of, pointed_at, registers_of, who_did_it
 
 #: Bits that an address has beyond those of an object's own first bytes: the smallest objects are of 8 bytes.
 _BITS = range(3, 64)
@@ -22,7 +22,7 @@ def flipped_bit(case: Case) -> Iterator[Finding]:
     if report is None or case.end.kind not in ("bad pointer", "general protection") or not case.has_dump:
         return
     address = report["details"].get("address")
-    if not isinstance(address, int) or is_poison(address):
+    if not isinstance(address, int):
         return
     pointer = base_of(address, registers_of(case, report))
     if pointer is None:
