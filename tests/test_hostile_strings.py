@@ -10,13 +10,15 @@ import contextlib
 import csv
 import io
 import json
+import re
 import warnings
 import zipfile
 
 import pandas as pd
 import pytest
-from support.hostile import ACTING, COMMS, FORMULA, IMG, MORE_COMMS, hostile
+from support.hostile import ACTING, COMMS, FORMULA, IMG, MORE_COMMS, POINTED, hostile
 from support.inert import inert_html, inert_text
+from support.seed import SEED
 
 import kernlab
 from kernlab.commands.main import main
@@ -369,3 +371,55 @@ def _strings(message):
                 yield from _strings(each)
             elif isinstance(each, str):
                 yield each
+
+
+#: Reports in which a log has names of its own: of threads, disks, networks, cgroups, files, and a driver's last words.
+LOGS = (
+    "BUG: kernel NULL pointer dereference, address: 0000000000000018\n"
+    "Oops: Oops: 0002 [#1] SMP\n"
+    "CPU: 3 UID: 0 PID: 812 Comm: {0} Tainted: G           OE       6.12.9-test #1\n"
+    "RIP: 0010:shop_total+0x1c/0x30 [shop]\n"
+    "Kernel panic - not syncing: Fatal exception",
+    "Kernel panic - not syncing: {0}",
+    "INFO: task {0}:12 blocked for more than 120 seconds.\nINFO: task {0}:13 blocked for more than 120 seconds.\n"
+    "Kernel panic - not syncing: hung_task: blocked tasks",
+    "watchdog: BUG: soft lockup - CPU#2 stuck for 23s! [{0}:143]\n"
+    "Kernel panic - not syncing: softlockup: hung tasks",
+    "{0} invoked oom-killer: gfp_mask=0x1(A), order=0, oom_score_adj=0\n"
+    "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/{0},task_memcg=/{0}\n"
+    "Memory cgroup out of memory: Killed process 165 ({0}) total-vm:131kB\n"
+    "Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled",
+    "I/O error, dev {1}, sector 77 op 0x0:(READ)\nEXT4-fs error (device {1}): shop:77: inode #2: comm {0}: {0}",
+    "BUG: KASAN: slab-use-after-free in shop_total+0x1/0x2 [shop]\nRead of size 8 at addr ffff by task {0}/7\n"
+    " shop_total+0x1/0x2 [shop]",
+    "NETDEV WATCHDOG: {1} ({1}): transmit queue 0 timed out",
+)
+
+
+@pytest.mark.parametrize("log", LOGS, ids=[log[:24] for log in LOGS])
+def test_a_log_alone(log, capsys, tmp_path):
+    """The titles of its reports, its verdict, its story and its signature, on a terminal and on a page."""
+    from kernlab.display.html import to_html
+
+    names = [*COMMS, *MORE_COMMS, *POINTED]
+    for name in names[SEED % 6 :: 6]:
+        said = name.decode("utf-8", "backslashreplace").replace("\n", " ").replace("\r", " ")
+        text = "random: crng init done\n" * 20 + log.replace("{0}", said)
+        # No device has a name with blanks or brackets, or a long one.
+        text = text.replace("{1}", re.sub(r"[\s():]", "", said)[:32] or "x")
+        found = kernlab.oops.parse(text)
+        verdict = kernlab.verdict.of_log(text)
+        assert len(verdict)
+        for table in (found, verdict):
+            inert_html(to_html(table, max_rows=None))
+            inert_text(repr(table))
+        inert_text(kernlab.verdict.story(verdict))
+        signature = verdict.attrs["signature"]
+        assert len(signature) < 1000
+        assert len(signature.split()) == 1
+        path = tmp_path / "vmcore-dmesg.txt"
+        path.write_text(text, "utf-8", "backslashreplace")
+        assert main(["verdict", str(path)]) == 0
+        captured = capsys.readouterr()
+        inert_text(captured.out)
+        inert_text(captured.err)
