@@ -69,6 +69,8 @@ def _circle(case: Case, finding: Finding) -> list[int]:
 
 def _telling(case: Case, pid: int, stack: Stack) -> list[Frame]:
     """The frames of a thread that tell, the innermost first, with names as all releases have them."""
+    if not case.has("stacks"):
+        return []
     rows = case.stack_of(pid)
     sure = rows.loc[rows["symbol"].notna() & rows["reliable"], "symbol"]
     frames = [frame for text in sure if (frame := frame_of(text)) is not None]

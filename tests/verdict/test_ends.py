@@ -13,12 +13,12 @@ import kernlab
 from kernlab.errors import KernlabError
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
-from kernlab.verdict.rules.asked import sent_nmi, stopped, sysrq
+from kernlab.verdict.rules.asked import sent_nmi, stopped, sysrq, unfed_watchdog
 from kernlab.verdict.rules.ends import end_of_stacks, last_report
 from kernlab.verdict.rules.panics import init_died, nothing_to_start_from
 from kernlab.verdict.story import story
 
-ENDS = (last_report, end_of_stacks, sysrq, sent_nmi, stopped)
+ENDS = (last_report, end_of_stacks, sysrq, sent_nmi, unfed_watchdog, stopped)
 SYSRQ = """\
 [  100.000000][  T812] sysrq: Trigger a crash
 [  100.000100][  T812] Kernel panic - not syncing: sysrq triggered crash
@@ -266,6 +266,12 @@ def test_a_watchdogs_panic_without_its_report(panic: str, kind: str, setting: st
         (("__crash_kexec+0x1/0x2", "panic+0x1/0x2", "check_hung_uninterruptible_tasks+0x1/0x2"), "hung task"),
         (("__crash_kexec+0x1/0x2", "panic+0x1/0x2", "sysrq_handle_crash+0x1/0x2"), "sysrq"),
         (("crash_kexec+0x1/0x2", "oops_end+0x1/0x2", "exc_general_protection+0x1/0x2"), "general protection"),
+        (
+            ("vpanic+0x1/0x2", "check_panic_on_warn+0x1/0x2", "__warn+0x1/0x2", "shop_check+0x1/0x2"),
+            "WARNING",
+        ),
+        (("panic+0x1/0x2", "mce_panic+0x1/0x2", "do_machine_check+0x1/0x2"), "hardware error"),
+        (("vpanic+0x1/0x2", "softdog_fire+0x1/0x2", "__hrtimer_run_queues+0x1/0x2"), "watchdog"),
     ],
 )
 def test_the_log_is_lost_but_the_stack_tells(symbols: tuple[str, ...], kind: str) -> None:
