@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
-from kernlab.errors import KernlabError
+from kernlab.errors import FaultError, KernlabError
 from kernlab.escape import show_controls, show_short
 from kernlab.linux.page.classifier import Kind
 from kernlab.oops.frames import frame_of
@@ -23,6 +23,8 @@ _MOST = 4
 USUAL = 0.05
 #: What drivers take page by page, and what kernels before types of pages do not tell from it (large kmalloc).
 USUAL_PAGES = 0.15
+#: No module is larger, and all of a machine together are not (bytes).
+_MODULE_BYTES, _MODULES_BYTES = 1 << 26, 1 << 28
 #: Who makes stacks of threads: their pages are counted as such (kernel/fork.c).
 _STACKS = frozenset(
     {"kernel_clone", "_do_fork", "copy_process", "dup_task_struct", "fork_idle", "create_io_thread"}
@@ -34,7 +36,9 @@ def slabs(case: Case) -> Iterator[Holder]:
     table = case.memory.slabs
     shrinks = table["flags"].str.contains("SLAB_RECLAIM_ACCOUNT", na=False)
     size = table["bytes"].astype("float64").fillna(0.0).where(~shrinks, 0.0)
-    for row in size.nlargest(_MOST).index:
+    largest = size.nlargest(_MOST).index
+    owners = owner_modules(case, (int(table["address"][row]) for row in largest))
+    for row in largest:
         name, held = str(table["name"][row]), int(size[row])
         used = table["active"][row]
         said = (
@@ -56,24 +60,30 @@ def slabs(case: Case) -> Iterator[Holder]:
             f"dump.slabs[dump.slabs.name == {name!r}]",
             "slab",
             USUAL,
-            module=owner_module(case, int(table["address"][row])),
+            module=owners.get(int(table["address"][row])),
             cache=int(table["address"][row]),
             against=against,
         )
 
 
-def owner_module(case: Case, cache: int) -> str | None:
-    """The module whose own data points to a slab cache, which is who made it; None where it is the kernel's own."""
-    for _, row in case.modules.head(1000).iterrows():
-        base, size = row["base"], row["size_bytes"]
-        if pd.isna(base) or pd.isna(size) or not 0 < int(size) <= 1 << 26:
+def owner_modules(case: Case, caches: Iterable[int]) -> dict[int, str]:
+    """The module whose own data points to a slab cache is who made it: cache -> module, without the kernel's own."""
+    found: dict[int, str] = {}
+    left, wanted = _MODULES_BYTES, [np.uint64(cache) for cache in set(caches) if cache]
+    for name, base, size in case.modules.head(1000)[["name", "base", "size_bytes"]].itertuples(index=False):
+        if not wanted or pd.isna(base) or pd.isna(size) or not 0 < int(size) <= min(left, _MODULE_BYTES):
             continue
-        places = np.arange(int(base), int(base) + int(size), 8, dtype=np.uint64)
-        with case.kernel.quiet():
-            words, read = case.kernel.words(places, what="")
-        if (words[read] == np.uint64(cache)).any():
-            return str(row["name"])
-    return None
+        left -= int(size)
+        try:
+            # What cannot be read is zero, which is no cache.
+            data, _ = case.kernel.memory.read_partial(int(base), int(size) & ~7)
+        except FaultError:  # no module lies there
+            continue
+        words = data.view(np.uint64)
+        found |= {
+            int(cache): str(name) for cache in wanted if int(cache) not in found and (words == cache).any()
+        }
+    return found
 
 
 def vmalloc_areas(case: Case) -> Iterator[Holder]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import SAMPLES
 from support.captures import captures, dumps_in
@@ -20,6 +21,7 @@ from kernlab.verdict.askers import asked_for_cache, asker
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
 from kernlab.verdict.holders import Holder
+from kernlab.verdict.kernel_holders import owner_modules
 from kernlab.verdict.rules.memory import took_the_memory
 
 GIB = 1 << 30
@@ -488,6 +490,24 @@ def test_samples(sample: Any, opened: Any, name: str, subject: str) -> None:
         assert hints["story_session"].module == "kernlab_story"
     alone = found_in(Case(None, (SAMPLES / name / "vmcore-dmesg.txt").read_text()))
     assert (alone[0].finding, alone[0].pid) == (found[0].finding, found[0].pid)
+
+
+@pytest.mark.parametrize(
+    ("base", "size"),
+    [(None, 4096), ((1 << 64) - 4096, 1 << 20), (4096, 1 << 20), (0xFFFFFFFFC0000000, 1 << 40)],
+)
+def test_a_slab_cache_is_of_the_module_whose_data_points_to_it(
+    sample: Any, base: int | None, size: int
+) -> None:
+    """Modules in whose place is nothing, as in a list that was damaged, are passed over."""
+    whole = sample("oom")
+    case = Case(whole.kernel)
+    modules = pd.concat([whole.modules.head(1), whole.modules], ignore_index=True)
+    modules.loc[0, ["base", "size_bytes"]] = [pd.NA if base is None else base, size]
+    vars(case)["modules"] = modules
+    address = whole.memory.slabs.set_index("name")["address"]
+    own, kernels = int(address["story_session"]), int(address["task_struct"])
+    assert owner_modules(case, [own, kernels, 0]) == {own: "kernlab_story"}
 
 
 @pytest.mark.parametrize("name", ["debian-6.1", "deadlock"])
