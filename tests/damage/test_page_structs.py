@@ -10,6 +10,8 @@ import pytest
 from support.overlay import PAGE, Overlay
 
 from kernlab.errors import KernlabError
+from kernlab.linux.page.classifier import KIND_NAMES
+from kernlab.linux.whatis.frames import use_of_frames
 from kernlab.linux.zones import nodes, zones
 
 #: What nothing but the lists of per-CPU chunks tells, of which some lie where the section table does.
@@ -51,6 +53,23 @@ def test_without_the_section_table_memory_is_where_page_structs_are_mapped(sampl
     told = broken.memory.attrs["problems"]
     assert any("the table of memory sections cannot be read" in each for each in told)
     assert broken.pages["pfn"].tolist() == sample.pages["pfn"].tolist()
+
+
+def test_what_the_kernel_maps_behind_the_page_structs_is_none(opened):
+    """With page tables of four levels its text and its modules lie behind the array, which ends where memory does."""
+    whole = opened("oops")
+    assert len(whole.kernel.arch.levels) == 4
+    broken = Overlay(whole).lose(tables(whole)[1]).dump()
+    assert (
+        kinds(broken).drop([*_BESIDE], errors="ignore").equals(kinds(whole).drop([*_BESIDE], errors="ignore"))
+    )
+    # Without the page tables that map it nothing is left.
+    top = int.from_bytes(
+        whole.read(whole.kernel.layout.page_table + 8 * (whole.kernel.vmemmap >> 39 & 511), 8, physical=True),
+        "little",
+    )
+    lost = Overlay(whole).lose(tables(whole)[1]).lose(top & 0xF_FFFF_FFFF_F000, physical=True).dump()
+    assert kinds(lost).empty
 
 
 def test_one_section_that_the_table_lies_about_is_where_its_page_structs_are(sample):
@@ -112,6 +131,12 @@ def test_noise_where_page_structs_should_be_is_unknown(opened, name):
     assert mine.loc[mine["kind"] == "excluded", ["flags", "refcount", "mapping"]].isna().all(axis=None)
     same = ~broken.pages["pfn"].between(first, first + PAGE // size - 1)
     assert broken.pages.loc[same, "kind"].equals(pages.loc[same, "kind"])
+    # Page by page it is the same, and where nothing says what is a hole no hole is taken for that.
+    frames = mine["pfn"].to_numpy()
+    assert [KIND_NAMES[kind] for kind in use_of_frames(broken.kernel, frames).kind] == mine["kind"].tolist()
+    overlay.set("struct resource", below.symbol("iomem_resource"), "child", 0xDEAD)
+    (told,) = [each for each in overlay.dump().memory.attrs["problems"] if "name a zone" in each]
+    assert told.startswith(f"the page structs of {unknown:,} of")
     (told,) = [each for each in broken.memory.attrs["problems"] if "name a zone" in each]
     assert told.startswith(f"the page structs of {unknown:,} of {len(pages):,} frames")
 

@@ -75,7 +75,8 @@ def sections(kernel: Kernel) -> Sections:
     """
     frames = (1 << section_bits(kernel)) // kernel.page_size
     own = _own_max_pfn(kernel)
-    listed = _listed(kernel, -(-max(kernel.file.max_pfn, own) // frames))
+    most = -(-kernel.file.max_pfn // frames)
+    listed = _listed(kernel, max(most, -(-own // frames)), most)
     bytes_each = frames * kernel.find_type("struct page").size
     if listed is None:
         kernel.lost(
@@ -84,10 +85,12 @@ def sections(kernel: Kernel) -> Sections:
         )
         backed = backed_sections(kernel, frames)
         if backed is None:
-            count = kernel.budget.count(-(-kernel.file.max_pfn // frames), bytes_each, "sections of memory")
+            count = kernel.budget.count(most, bytes_each, "sections of memory")
             numbers = np.arange(count, dtype=np.int64)
             return _all_online(numbers, np.ones(count, dtype=bool), frames)
-        return _all_online(backed.mapped, np.isin(backed.mapped, backed.held), frames)
+        # Behind the array the kernel maps other things, which are no page structs.
+        mapped = backed.mapped[backed.mapped < most]
+        return _all_online(mapped, np.isin(mapped, backed.held), frames)
     found = Sections(
         listed.numbers, listed.online, listed.usage, frames, np.ones(len(listed.numbers), dtype=bool)
     )
@@ -135,8 +138,9 @@ class _Listed(NamedTuple):
     unknown: I64
 
 
-def _listed(kernel: Kernel, wanted: int) -> _Listed | None:
-    """What the section table has of the first `wanted` sections; None where it has none, as no machine has."""
+def _listed(kernel: Kernel, wanted: int, most: int) -> _Listed | None:
+    """What the section table has of the first `wanted` sections, and of which of the first `most` it does not tell;
+    None where it has none, as no machine has."""
     section = kernel.find_type("struct mem_section")
     top = kernel.section_table
     per_root = kernel.page_size // section.size
@@ -181,9 +185,11 @@ def _listed(kernel: Kernel, wanted: int) -> _Listed | None:
     if len(bad):
         kernel.lost(f"{len(bad):,} sections of the table say of their page structs what cannot be")
     pages = np.concatenate([np.flatnonzero(~readable), again, used[lost]])
+    # Of what lies behind all frames of the file nothing is asked.
+    pages = pages[pages * per_root < most]
     unknown = (pages[:, None] * per_root + np.arange(per_root)).reshape(-1)
     mem_map, usage = np.concatenate(words, axis=1)
-    return _Listed(found, (mem_map & _ONLINE) != 0, usage.copy(), np.union1d(unknown, bad))
+    return _Listed(found, (mem_map & _ONLINE) != 0, usage.copy(), np.union1d(unknown, bad[bad < most]))
 
 
 def _array(kernel: Kernel) -> np.uint64 | None:

@@ -7,14 +7,16 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.vmemmap import PageChunk
-from kernlab.linux.zones import MOST_NODES, Nodes, node_ids, zones_per_node
+from kernlab.linux.zones import MOST_NODES, Nodes, flag_shifts, node_ids, nodes, zones, zones_per_node
 
 I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,8 +49,24 @@ class ZoneSpans:
             if not outside:
                 return np.zeros(0, dtype=np.int64)
         pfns = np.arange(first_pfn, first_pfn + len(flags), dtype=np.int64)
-        place = code.view(np.int64)
-        return np.flatnonzero((pfns < self.low[place]) | (pfns >= self.high[place]))
+        return np.flatnonzero(self.outside(flags, pfns))
+
+    def outside(self, flags: npt.NDArray[np.uint64], pfns: I64) -> Mask:
+        """Which frames lie where the zone that their page's flags name does not reach."""
+        place = (flags >> self.shift).view(np.int64)
+        found: Mask = (pfns < self.low[place]) | (pfns >= self.high[place])
+        return found
+
+    def reached(self, pfns: I64) -> Mask:
+        """Which frames lie within some zone. A hole that does not has page structs of the zone behind it (mm/mm_init.c,
+        init_unavailable_range)."""
+        low, high = np.unique(np.stack([self.low, self.high]), axis=1)
+        some = high > low
+        low, high = low[some], np.maximum.accumulate(high[some])
+        place = np.searchsorted(low, pfns, side="right") - 1
+        found: Mask = place >= 0
+        found[found] = pfns[found] < high[place[found]]
+        return found
 
 
 def zone_codes(node: Nodes, zone_node: I64, zone_bits: int, node_bits: int) -> npt.NDArray[np.int16]:
@@ -63,6 +81,15 @@ def zone_codes(node: Nodes, zone_node: I64, zone_bits: int, node_bits: int) -> n
     known = (numbers >= 0) & (code < len(found))
     found[code[known]] = np.flatnonzero(known)
     return found
+
+
+@fact
+def own_zones(kernel: Kernel) -> ZoneSpans:
+    """The spans of all zones of the machine."""
+    node = nodes(kernel)
+    zone_node, zone = zones(kernel, node)
+    shift, zone_bits, node_bits = flag_shifts(kernel)
+    return zone_spans(kernel, node, zone, zone_codes(node, zone_node, zone_bits, node_bits), shift, zone_bits)
 
 
 def zone_spans(

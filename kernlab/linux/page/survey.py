@@ -30,7 +30,7 @@ from kernlab.linux.page.classifier import (
 from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.mem_sections import Sections, sections
 from kernlab.linux.page.network import NetworkPages, NetworkSearch
-from kernlab.linux.page.own_zone import without, zone_codes, zone_spans
+from kernlab.linux.page.own_zone import own_zones, without, zone_codes
 from kernlab.linux.page.owners import each_once, kernel_owned
 from kernlab.linux.page.pageblocks import Pageblocks, pageblocks
 from kernlab.linux.page.pcp_lists import Candidates, PcpSearch
@@ -76,7 +76,7 @@ class PageSurvey:
         self.zone_node, self.zone = zone_walk.zones(kernel, self.node)
         self.zone_shift, zone_bits, node_bits = zone_walk.flag_shifts(kernel)
         self.zone_of_code = zone_codes(self.node, self.zone_node, zone_bits, node_bits)
-        self._spans = zone_spans(kernel, self.node, self.zone, self.zone_of_code, self.zone_shift, zone_bits)
+        self._spans = own_zones(kernel)
         #: int16[zones + 1]: the zones' indexes, and -1 for an unknown one.
         self.every_zone = np.append(np.arange(len(self.zone)), -1).astype(np.int16)
         self.largest_order = zone_walk.orders(kernel) - 1
@@ -90,6 +90,7 @@ class PageSurvey:
         """The frames of the machine that have page structs, as ranges: (first pfn, pfn behind the last)."""
         first, last = self.sections.ranges()
         memory = memory_frames(self.kernel)
+        self._with_holes = memory is None
         if memory is None or not len(first):
             return first, last
         # Both are sorted and apart: each range of memory is cut by the runs of sections that it meets.
@@ -181,6 +182,8 @@ class PageSurvey:
         chunk = read_pages(self.kernel, first, last, once=self._once, room=room)
         foreign = self._spans.foreign(self.layout, chunk, [(piece.rows, piece.first_pfn) for piece in pieces])
         offline = self.offline(first, len(chunk)) if len(foreign) else None
+        if self._with_holes:
+            foreign = foreign[self._spans.reached(foreign + first)]
         # What lies where no page struct was made yet is none of theirs.
         foreign = foreign if offline is None else foreign[~offline[foreign]]
         chunk = without(chunk, foreign)

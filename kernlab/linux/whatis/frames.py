@@ -13,6 +13,7 @@ from kernlab.linux.page.chunk_kinds import MAPPED
 from kernlab.linux.page.classifier import Kind, classify
 from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.mem_sections import sections
+from kernlab.linux.page.own_zone import own_zones
 from kernlab.linux.page.survey import PageSurvey
 from kernlab.linux.page.vmemmap import CHUNK, PageChunk, compound_heads, page_type_is, read_pages
 from kernlab.linux.zones import orders
@@ -142,6 +143,9 @@ def _of_run(kernel: Kernel, frames: I64, rows: I64, use: FrameUse, first: int, l
     use.kind[rows] = found.kind[at]
     mapping = layout.mapping(chunk)[found.head_row[at]] & ~np.uint64(3)
     use.mapping[rows] = np.where(MAPPED[found.kind[at]], mapping, np.uint64(0))
+    spans, pfns = own_zones(kernel), frames[rows]
+    foreign = chunk.valid[at] & spans.outside(layout.flags(chunk)[at], pfns) & spans.reached(pfns)
+    use.kind[rows[foreign]], use.mapping[rows[foreign]] = Kind.EXCLUDED, 0
     section = sections(kernel)
     place = section.place(frames[rows])
     if len(section.online):
