@@ -402,6 +402,11 @@ def test_tables_and_the_oom_killer_disagree() -> None:
         found_in(case_of([(79, "clerk", 500 * MIB, "/")], log=oom(zones=FULL, counted=counted)))[0].finding
         == "process took the memory"
     )
+    # It counted less of that, and nothing else more.
+    less = {"active_anon": 100_000, "slab_unreclaimable": 20_000, "active_file": 100_000, "free": 300}
+    (found,) = found_in(case_of([(79, "clerk", 600 * MIB, "/")], log=oom(zones=FULL, counted=less)))
+    assert found.confidence < 0.5
+    assert "The OOM killer counted 390.6 MiB of anonymous memory, which is less." in found.against
     agreed = {"active_anon": 160_000, "active_file": 90_000, "free": 300}
     (found,) = found_in(case_of([(79, "clerk", 600 * MIB, "/")], log=oom(zones=FULL, counted=agreed)))
     assert "the OOM killer counted 625.0 MiB of anonymous memory" in [each.says for each in found.evidence]
@@ -536,3 +541,10 @@ def test_captures_of_leaks() -> None:
                     if asked_for_cache(case, int(report["pid"]), int(caches[name]))
                 ]
                 assert told == [found.subject]
+
+
+@pytest.mark.parametrize(("whole", "told"), [(GIB, 1), (GIB // 2, 0)])
+def test_page_structs_that_make_more_memory_than_there_is_are_damaged(whole: int, told: int) -> None:
+    """The kernel itself said how much there is: what they say is not counted."""
+    log = oom(zones=[zone("Normal", MIB, managed=whole)])
+    assert len(found_in(case_of(kinds={Kind.OTHER: 700 * MIB}, log=log))) == told

@@ -76,3 +76,22 @@ def test_a_capture() -> None:
         first, *_ = verdict_of(Case(dump.kernel), *ENDS, overflowed)
     assert (first.finding, first.function, first.pid is None) == ("stack overflow", "sieve_pass", False)
     assert "it calls itself" in " ".join(each.says for each in first.evidence)
+
+
+def test_a_function_that_is_often_on_a_long_stack_does_not_fill_it() -> None:
+    """Ten of fifty frames."""
+    own = "[   24.280000] [      C1]  sieve_pass+0xb9/0xd0 [mill]\n" * 10
+    others = "".join(
+        f"[   24.280000] [      C1]  step_{chr(97 + place % 26) * (place + 1)}+0x1/0x2\n"
+        for place in range(40)
+    )
+    (only,) = _found(_GUARD.format(frames=own + others))
+    assert "calls itself" not in " ".join(each.says for each in only.evidence)
+
+
+def test_a_double_fault_is_no_overflow_by_itself() -> None:
+    """Only the guard page shows that one."""
+    log = _GUARD.format(frames="").splitlines(keepends=True)
+    log[0] = "[   24.265900] [      C1] traps: PANIC: double fault, error_code: 0x0\n"
+    log[1] = "[   24.265901] [      C1] double fault: 0000 [#1] PREEMPT SMP NOPTI\n"
+    assert [each.finding for each in _found("".join(log))] == ["double fault"]

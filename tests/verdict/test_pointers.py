@@ -168,3 +168,11 @@ def test_captures(story: str, finding: str, says: str) -> None:
     assert found[0].finding == finding
     assert says in " ".join(each.says for each in found[0].evidence)
     assert len(shown)
+
+
+def test_poison_stands_in_whatever_was_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it fills the object says no more than that: the rule of poison tells it."""
+    poison = 0x6B6B6B6B6B6B6B6B
+    words = dict.fromkeys(range(0, 96, 8), poison)
+    case = _case(monkeypatch, address=poison + 8, pointer=poison, words=words, allocated=False)
+    assert not found_by(case, where_it_stood)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,6 +84,15 @@ def test_pressure_bears_out_who_took_the_memory() -> None:
     assert found.confidence == OOM.confidence
     half = [{"size_bytes": 64 * MIB, "used_bytes": 32 * MIB}]
     assert under_pressure(case_of(log=ENDED, swap=half), [OOM]) == [OOM]
+
+
+def test_what_did_not_take_the_memory_is_not_borne_out_by_its_want() -> None:
+    """Neither what else is wrong, nor a hint."""
+    case = case_of(("memory", 90, 90, 90), log=ENDED)
+    hint = dataclasses.replace(OOM, confidence=0.45)
+    assert under_pressure(case, [STUCK, hint]) == [STUCK, hint]
+    (borne_out,) = under_pressure(case, [OOM])
+    assert len(borne_out.evidence) == 1
 
 
 def test_a_stuck_disk_says_more_than_its_slowness() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from support.captures import captures
 from verdict.asked import ENDS
@@ -10,6 +11,7 @@ from verdict.cases import verdict_of
 import kernlab
 from kernlab.verdict.case import Case
 from kernlab.verdict.finding import Finding
+from kernlab.verdict.rules import slub
 from kernlab.verdict.rules.slub import freed_twice, slub_reports
 
 _REPORT = """\
@@ -139,3 +141,18 @@ def test_the_end_is_whose_object_was_checked() -> None:
     )
     for each in (one for one in _found(log) if one.role != "beside"):
         assert (each.function, each.module) == ("sock_free", None), each.finding
+
+
+@pytest.mark.parametrize(("free", "subject"), [(1, "mill_job"), (2, "a slab object"), (0, "a slab object")])
+def test_which_object_was_freed_twice(free: int, subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is free and that a register points to: of two it is not known which."""
+
+    def pointed_at(_: Case, registers: dict[str, int]) -> pd.DataFrame:
+        rows = [{"kind": "slab object", "name": "mill_job", "offset": 0, "allocated": place >= free}
+                for place in range(len(registers))]  # fmt: skip
+        return pd.DataFrame(rows, index=list(registers)).astype({"allocated": "boolean"})
+
+    monkeypatch.setattr(slub, "pointed_at", pointed_at)
+    monkeypatch.setattr(slub, "registers_of", lambda *_: {"ax": 4096, "cx": 8192, "dx": 12288})
+    (found,) = freed_twice(Case(None, _BUG.format(at="kmem_cache_free")))
+    assert found.subject == subject

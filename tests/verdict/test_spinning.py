@@ -448,3 +448,17 @@ def test_a_reader_that_gets_no_cpu_is_a_hint(state: str, on_cpu: bool, last_run:
         assert (found.pid, found.function) == (77, "wheel_spin")
         assert (found.confidence >= 0.8) == sure
         assert any("what has CPU 1 may be why" in each for each in found.against) == (not sure)
+
+
+def test_who_noticed_its_own_stall_is_told_by_the_end() -> None:
+    """RCU names the CPU, or the thread, that the report is of: that is one row, and no other."""
+    own = STALL.replace("detected stalls on CPUs/tasks", "self-detected stall on CPU").replace("\t1-", "\t0-")
+    stacks = frames(12, "innocent", 0, *SPIN[2:])
+    assert not found_by(made_case(own, stacks=stacks), rcu_waits_for)
+    reader = BLOCKED.replace(
+        "[   50.1]", "[   50.0] CPU: 0 PID: 77 Comm: mill Not tainted 6.1.0 #1\n[   50.1]", 1
+    )
+    tasks = [{"pid": 77, "comm": "mill", "state": "S", "cpu": 0}]
+    assert not found_by(
+        made_case(reader, tasks=tasks, stacks=frames(77, "mill", None, *SPIN[2:])), rcu_waits_for
+    )

@@ -136,6 +136,8 @@ def test_a_suspended_volume() -> None:
     )
     active = [dict(volumes[0], state="active")]
     assert not found_by(made_case(inflight=kept, volumes=active, waits=[sleeper(12, 300)]), suspended_volumes)
+    # Somebody takes a snapshot: that takes a moment.
+    assert not found_by(made_case(inflight=kept, volumes=volumes, waits=[sleeper(12, 3)]), suspended_volumes)
 
 
 READ_ONLY = """\
@@ -361,6 +363,8 @@ def test_what_a_driver_said_bears_out_that_its_disk_is_stuck(disk: str, line: st
         disk.removesuffix("n1"), 0.45, frozenset({"hung task"}),
     )  # fmt: skip
     assert not found_by(Case(None, begun + HUNG), late_disks)
+    # A dump tells which requests are out.
+    assert not found_by(made_case(alone), late_disks)
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,8 @@ def test_a_work_without_an_end() -> None:
     ]  # fmt: skip
     assert (found[0].pid, found[0].module, found[0].function) == (10, "mill", "grind")
     assert "grinders" in found[0].subject
+    young = made_case(HUNG, waits=[worker, flusher | {"since": "3s"}], works=works, tasks=case.tasks)
+    assert not found_by(young, endless_works)
     assert (found[2].subject, found[2].function) == ("grinders", "grind")
     assert not any("miller" in each.subject for each in found)
 
@@ -328,3 +330,23 @@ def test_a_crowd_that_does_something_else_is_no_convoy(same: bool) -> None:
     waits = [waiter(pid, 300) for pid in (12, 13, 14)]
     (found,) = found_by(made_case(HUNG, waits=waits, stacks=stack, tasks=tasks), kept_locks)
     assert found.finding == ("lock convoy" if same else "lock not released")
+
+
+def test_of_many_that_wait_any_may_be_the_one_that_was_reported() -> None:
+    """Evidence has the first hundred only."""
+    waits = [waiter(pid, 300, None, note="its holder has exited") for pid in (*range(100, 250), 12)]
+    first, *_ = verdict_of(made_case(HUNG, waits=waits), *RULES)
+    assert (first.finding, first.role, len(first.evidence[0].rows)) == ("lock not released", "cause", 100)
+
+
+def test_a_cpu_that_spins_does_no_works_either() -> None:
+    """The lockup says so itself."""
+    log = HUNG.replace("INFO: task order-2:12 blocked for more than 120 seconds.",
+                       "watchdog: BUG: soft lockup - CPU#1 stuck for 45s! [hog:77]")  # fmt: skip
+    works = [work("pending", "vmstat_update", workqueue="mm_percpu_wq", cpu=1, unbound=False, stalled="45s")]
+    hog = {"pid": 77, "comm": "hog", "state": "R", "cpu": 1, "on_cpu": True}
+    stack = [row | {"cpu": 1} for row in frames(77, "spin_on+0x1/0x2 [hog]", "hog_write+0x2/0x20 [hog]")]
+    panic = log.replace("hung_task: blocked tasks", "softlockup: hung tasks")
+    assert not found_by(made_case(panic, works=works, tasks=[hog], stacks=stack), stalled_pools)
+    elsewhere = panic.replace("CPU#1", "CPU#3")
+    assert found_by(made_case(elsewhere, works=works, tasks=[hog], stacks=stack), stalled_pools)
