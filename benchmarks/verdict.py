@@ -48,7 +48,12 @@ class Clock:
 
 def timed(kind: type[Kind], clock: Clock) -> type[Kind]:
     """`Case`, or what it asks of memory, whose tables are built on a clock."""
-    tables = {name: one for name, one in vars(kind).items() if isinstance(one, cached_property)}
+    tables = {
+        name: one
+        for each in reversed(kind.__mro__)
+        for name, one in vars(each).items()
+        if isinstance(one, cached_property)
+    }
 
     def on_clock(name: str, one: cached_property[Any]) -> cached_property[Any]:
         return cached_property(lambda case: clock.run(f"table {name}", one.func, case))
