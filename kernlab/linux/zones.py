@@ -72,6 +72,17 @@ def nodes(kernel: Kernel) -> Nodes:
     return Nodes(kernel, found.addresses, index)
 
 
+def unread_nodes(kernel: Kernel, node: Nodes) -> I64:
+    """The numbers of places of node_data that cannot be read, or lead to what is none of the nodes known."""
+    table = kernel.symbols.get("node_data")
+    if table is None:
+        return np.zeros(0, dtype=np.int64)
+    pointers, read = kernel.words(
+        _node_data(kernel, min(most_nodes(kernel), kernel.symbols.room(table) // 8)), what=""
+    )
+    return np.setdiff1d(np.flatnonzero(~read | (pointers != 0)), node.numbers)
+
+
 @fact
 def node_ids(kernel: Kernel) -> int:
     """How many numbers of nodes there are (nr_node_ids): arrays of an element a node are cut to so many.

@@ -119,7 +119,8 @@ def test_noise_where_page_structs_should_be_is_unknown(opened, name):
     ]
     start = int(plain["address"].iloc[len(plain) // 2])
     overlay = Overlay(below).write(start, Random(3).randbytes(PAGE))
-    # What is wrong with a node leaves it, and all zones, known.
+    # What is wrong with a node leaves it, and all zones, known; so does one that is none.
+    overlay.word(below.symbol("node_data") + 8 * 700, 0xFFFF_8881_2345_6000)
     overlay.set("struct pglist_data", int(nodes(below.kernel).addresses[0]), "node_id", 9)
     broken = overlay.dump()
     first = (start - below.kernel.vmemmap) // size

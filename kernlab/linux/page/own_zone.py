@@ -10,13 +10,15 @@ import numpy.typing as npt
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.errors import KernlabError
 from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.vmemmap import PageChunk
-from kernlab.linux.zones import MOST_NODES, Nodes, flag_shifts, node_ids, nodes, zones, zones_per_node
+from kernlab.linux.zones import Nodes, flag_shifts, nodes, unread_nodes, zones, zones_per_node
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+#: Behind every frame.
+_ANYWHERE = np.iinfo("i8").max
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class ZoneSpans:
         """Which frames lie within some zone. A hole that does not has page structs of the zone behind it (mm/mm_init.c,
         init_unavailable_range)."""
         low, high = np.unique(np.stack([self.low, self.high]), axis=1)
-        some = high > low
+        # Of one that may lie anywhere nothing is known.
+        some = (high > low) & (high < _ANYWHERE)
         low, high = low[some], np.maximum.accumulate(high[some])
         place = np.searchsorted(low, pfns, side="right") - 1
         found: Mask = place >= 0
@@ -113,26 +116,13 @@ def zone_spans(
     most = kernel.arch.most_frames
     sane = known & (first >= 0) & (first <= most) & (count <= most)
     sane &= (managed.filled(0) >= 0) & (managed.filled(0) <= present.filled(0)) & (present.filled(0) <= count)
-    anywhere = np.iinfo("i8").max
     # The index -1, of a code that names no zone, is the last element.
     low = np.append(np.where(sane, first, 0), 0)[zone_of_code]
-    high = np.append(np.where(sane, first + count, anywhere), 0)[zone_of_code]
+    high = np.append(np.where(sane, first + count, _ANYWHERE), 0)[zone_of_code]
     code = np.arange(len(zone_of_code))
-    lost = _unread(kernel, node)[np.minimum(code >> zone_bits, MOST_NODES)]
-    high[lost & (code & (1 << zone_bits) - 1 < zones_per_node(kernel))] = anywhere
+    lost = np.isin(code >> zone_bits, unread_nodes(kernel, node))
+    high[lost & (code & (1 << zone_bits) - 1 < zones_per_node(kernel))] = _ANYWHERE
     return ZoneSpans(np.uint64(shift), low, high)
-
-
-def _unread(kernel: Kernel, node: Nodes) -> npt.NDArray[np.bool_]:
-    """Of which numbers there may be nodes that cannot be read: bool[MOST_NODES + 1]."""
-    try:
-        with kernel.quiet():
-            count = node_ids(kernel)
-    except KernlabError:
-        count = MOST_NODES
-    found = np.arange(MOST_NODES + 1) < count
-    found[node.numbers] = False
-    return found
 
 
 def without(chunk: PageChunk, rows: I64) -> PageChunk:
