@@ -126,7 +126,7 @@ FORMS = (
     form(
         "file system error",
         "-fs error",
-        r"(?P<fs>EXT[234])-fs error \(device (?P<device>[^)\n]{1,32})\): (?P<function>\w{1,64}):\d{1,7}: "
+        r"(?P<fs>EXT[234])-fs error \(device (?P<device>[^)\n]{1,32})\)(?::| in) (?P<function>\w{1,64}):\d{1,7}: "
         r"[^\n]{0,200}",
         "{fs}-fs error in {function}",
         "fs/ext4/super.c, __ext4_error",
@@ -153,8 +153,9 @@ FORMS = (
     form(
         "file system error",
         "BTRFS",
-        r"BTRFS (?:critical|error|:)[^\n]{0,80}?: (?P<what>forced readonly|corrupt leaf|corrupt node|"
-        r"errno=-?\d{1,4})",
+        # "BTRFS error (device sda1: state EA): …", and "BTRFS: error (device sda1) in …" of btrfs_handle_fs_error.
+        r"BTRFS:? (?:critical|error|info)(?: \(device (?P<device>[^\s):]{1,32})[^)\n]{0,24}\))?[^\n]{0,120}?"
+        r"[): ] ?(?P<what>forced readonly|corrupt leaf|corrupt node|errno=-?\d{1,4})",
         "BTRFS: {what}",
         "fs/btrfs/{fs,messages,tree-checker}.c",
         blame="none",

@@ -153,6 +153,14 @@ virtio_net virtio0 eth0: NETDEV WATCHDOG: CPU: 3: transmit queue 0 timed out 512
 eth0 (unregistering): NETDEV WATCHDOG: CPU: 3: transmit queue 0 timed out 5120 ms
 # file system error | EXT4-fs error in a
 EXT4-fs error (device vda1): a:77: inode #2: comm b: bad
+# file system error | EXT4-fs error in a
+EXT4-fs error (device vda1) in a:77: Journal has aborted
+# file system error | BTRFS: errno=-5
+BTRFS: error (device dm-1: state A) in a:77: errno=-5 IO failure
+# file system error | BTRFS: forced readonly
+BTRFS info (device dm-1: state EA): forced readonly
+# file system error | BTRFS: corrupt leaf
+BTRFS critical (device sda1): corrupt leaf: root=2 block=1
 # hardware error | hardware error
 mce: [Hardware Error]: CPU 1: Machine Check Exception: 5 Bank 1
 # sysrq | sysrq triggered crash

@@ -176,6 +176,18 @@ def test_a_log_alone_tells_of_file_systems_and_networks() -> None:
     assert table["role"].tolist()[:2] == ["end", "beside"]
 
 
+def test_a_btrfs_that_went_read_only() -> None:
+    """Its lines name the device in another way, and end with another sentence."""
+    log = (
+        "[   10.0] BTRFS: error (device dm-1: state A) in __btrfs_free_extent:3092: errno=-5 IO failure\n"
+        "[   10.1] BTRFS info (device dm-1: state EA): forced readonly\n"
+        "[   10.2] BTRFS info (device dm-2): using crc32c\n"
+    )
+    (found,) = found_by(Case(None, log), damaged_file_systems)
+    assert (found.finding, found.device) == ("file system error", "dm-1")
+    assert any("takes no writes since" in one.says for one in found.evidence)
+
+
 def test_a_file_system_that_panics_is_the_cause() -> None:
     """errors=panic: the panic's line names the device."""
     log = (
