@@ -595,3 +595,24 @@ def test_who_was_found_hung_long_before_is_not_told_with_the_end() -> None:
     found = the_end(made_case(log))
     assert found.subject == "beta (12)"
     assert "hung, too" not in said(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO: task alpha:11 is blocked on a mutex likely owned by task till:7.",
+        "INFO: task alpha:11 blocked on a semaphore likely last held by task till:7",
+        "INFO: task alpha:11 <writer> blocked on an rw-semaphore likely owned by task till:7 <reader>",
+    ],
+)
+def test_whom_the_kernel_itself_names_is_told(line: str) -> None:
+    """Since 6.15 it says who has the lock (kernel/hung_task.c, debug_show_blocker), and shows that one's stack."""
+    log = (
+        f"{_hung('alpha', 11, 120, 500.0)}[  500.000000] {line}\n"
+        "[  500.000000] task:till            state:S stack:0     pid:7     tgid:7     ppid:1\n"
+        "[  500.000000] Call Trace:\n[  500.000000]  schedule+0x1/0x2\n[  500.000000]  till_count+0x1/0x2 [shop]\n"
+        "[  500.100000] Kernel panic - not syncing: hung_task: blocked tasks\n"
+    )
+    found = the_end(made_case(log))
+    assert (found.subject, found.pid, found.function) == ("alpha (11)", 11, "alpha_pay")
+    assert line in said(found)

@@ -35,6 +35,10 @@ _MOST_ORDER = 30
 #: Ends of which no thread and no function is to blame: the panic's words are all that is known.
 _NOBODY = frozenset({"hardware error"})
 _DEVICE = re.compile(r"[\w-]{2,16}(?:-fs \((?:device )?|(?::| panic)? \(device )(?P<device>[\w/!-]{1,32})\)")
+#: kernel/hung_task.c, debug_show_blocker (since 6.15, CONFIG_DETECT_HUNG_TASK_BLOCKER).
+_OWNED = re.compile(
+    r"INFO: task [^\n]{1,80}? (?:is )?blocked on an? [\w-]{1,20} likely (?:owned|last held) by task [^\n]{1,80}:\d"
+)
 #: What turned a report into a panic (Documentation/admin-guide: sysctl/{kernel,vm}.rst, kernel-parameters.txt).
 _SETTINGS = (
     (re.compile(r"hung_task: "), "kernel.hung_task_panic"),
@@ -190,7 +194,13 @@ def end_evidence(case: Case) -> Iterator[Evidence]:
 
 
 def _hung_too(case: Case) -> Iterator[Evidence]:
-    """The other threads that the same look found hung, before the machine panicked for all of them."""
+    """Who has what the thread waits for, as the kernel says it, and the others that the same look found hung: the
+    machine panicked for all of them."""
+    lines = end_lines(case)
+    if lines is not None and case.end.kind == "hung task":
+        for label, line in case.lines(*lines):
+            if _OWNED.match(line):
+                yield Evidence("log", show_controls(line), (int(label),))
     others = case.reports.iloc[list(case.end.others)]
     if others.empty:
         return
