@@ -12,6 +12,7 @@ from verdict.cases import made_case, verdict_of
 from kernlab.verdict.case import Case
 from kernlab.verdict.rules import bits
 from kernlab.verdict.rules.bits import flipped_bit
+from kernlab.verdict.trap import base_of, registers_of
 
 _GOOD = 0xFF1302E281F57720
 _LOG = """\
@@ -71,3 +72,22 @@ def test_one_bit_off(
     assert [each.finding for each in hints] == ["bit flip"] * found
     assert all(each.confidence < 0.5 and each.against for each in hints)
     assert all("with bit 58 the other way" in each.evidence[0].says for each in hints)
+
+
+def test_of_two_registers_neither_is_the_base_of_an_access() -> None:
+    """Which of them the instruction used is not known; small numbers are no pointers."""
+    near = 0xFF11_0000_0000_1000
+    assert base_of(near + 24, {"ax": near, "bx": near + 9000}) == near
+    assert base_of(near + 24, {"ax": near, "bx": near + 8}) is None
+    assert base_of(0x28, {"ax": 0x10}) is None
+
+
+def test_registers_that_a_report_does_not_print_are_those_of_the_dump() -> None:
+    """Of its CPU."""
+    log = "[   50.0] BUG: unable to handle page fault for address: ff11000000001018\n"
+    log += "[   50.0] CPU: 1 UID: 0 PID: 77 Comm: till Not tainted 6.12.1 #1\n"
+    kept = [{"cpu": 0, "ax": 1}, {"cpu": 1, "ax": 0xFF11_0000_0000_1000}]
+    case = made_case(log, registers=kept)
+    assert registers_of(case, case.reports.iloc[0]) == {"ax": 0xFF11_0000_0000_1000}
+    printed = made_case(log + "[   50.0] RAX: 0000000000000007 RBX: 0000000000000008\n", registers=kept)
+    assert registers_of(printed, printed.reports.iloc[0]) == {"ax": 7, "bx": 8}

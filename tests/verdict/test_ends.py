@@ -616,3 +616,18 @@ def test_whom_the_kernel_itself_names_is_told(line: str) -> None:
     found = the_end(made_case(log))
     assert (found.subject, found.pid, found.function) == ("alpha (11)", 11, "alpha_pay")
     assert line in said(found)
+
+
+@pytest.mark.parametrize(("lines", "kind"), [(3, "null dereference"), (40, "panic")])
+def test_a_trap_that_a_log_goes_on_after_was_outlived(lines: int, kind: str) -> None:
+    """Where the crash kernel was started from a trap, nothing but other CPUs' last words follow it."""
+    trap = """\
+[   50.000000] BUG: kernel NULL pointer dereference, address: 0000000000000010
+[   50.000001] Oops: Oops: 0002 [#1] SMP
+[   50.000002] CPU: 1 UID: 0 PID: 77 Comm: till Not tainted 6.12.1 #1
+[   50.000003] RIP: 0010:till_open+0x1c/0x30 [till]
+[   50.000004] Call Trace:
+[   50.000005]  vfs_write+0xf8/0x390
+"""
+    later = "".join(f"[   51.0000{number:02}] eth0: link {number}\n" for number in range(lines))
+    assert made_case(trap + later, info={"panic_cpu": 1}).end.kind == kind

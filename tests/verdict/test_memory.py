@@ -548,3 +548,37 @@ def test_page_structs_that_make_more_memory_than_there_is_are_damaged(whole: int
     """The kernel itself said how much there is: what they say is not counted."""
     log = oom(zones=[zone("Normal", MIB, managed=whole)])
     assert len(found_in(case_of(kinds={Kind.OTHER: 700 * MIB}, log=log))) == told
+
+
+def test_a_module_s_function_is_no_helper_of_the_kernel_s() -> None:
+    """Whatever it is called."""
+    frames = [
+        "out_of_memory+0x1/0x2",
+        "__kmalloc_noprof+0x1/0x2",
+        "memcpy+0x1/0x2{of}",
+        "till_open+0x1/0x2 [till]",
+    ]
+    assert asker(each.format(of="") for each in frames).function == "till_open"
+    assert asker(each.format(of=" [till]") for each in frames).function == "memcpy"
+
+
+@pytest.mark.parametrize(("size", "told"), [(580 * MIB, True), (800 * MIB, False), (100 * MIB, False)])
+def test_what_was_counted_has_to_be_what_is_held(size: int, told: bool) -> None:
+    """More is something else, and so is less."""
+    counted = [{"size_bytes": size, "function": "crumbs_keep", "module": "mill", "line": 7}]
+    held = Holder("vmalloc leak", "vmalloc of mill", 600 * MIB, (), "dump.vmalloc", "vmalloc", usual=0.05)
+    found = allocated_at(case_of(allocations=counted), held)
+    assert (found is not None and found.function == "crumbs_keep") == told
+
+
+def test_workers_of_which_one_has_nearly_all_are_no_group() -> None:
+    found = found_in(case_of([(81, "batch-1", 600 * MIB, "/"), (82, "batch-2", 20 * MIB, "/")]))
+    assert [(each.finding, each.pid) for each in found] == [("process took the memory", 81)]
+
+
+def test_a_cache_that_the_kernel_shrinks_is_no_leak() -> None:
+    """As that of dentries: it gives back what it can before memory runs out."""
+    case = case_of(slabs=[("dentry", 700 * MIB)])
+    assert [each.subject for each in found_by(case, took_the_memory)][:1] == ["dentry"]
+    case.memory.slabs["flags"] = "SLAB_RECLAIM_ACCOUNT"
+    assert "dentry" not in [each.subject for each in found_by(case, took_the_memory)]

@@ -221,6 +221,10 @@ def test_a_work_without_an_end() -> None:
     assert "grinders" in found[0].subject
     young = made_case(HUNG, waits=[worker, flusher | {"since": "3s"}], works=works, tasks=case.tasks)
     assert not found_by(young, endless_works)
+    goes_on = made_case(HUNG, waits=[worker | {"since": "3s"}, flusher], works=works, tasks=case.tasks)
+    assert [(each.confidence, bool(each.against)) for each in found_by(goes_on, endless_works)] == [
+        (0.7, True)
+    ]
     assert (found[2].subject, found[2].function) == ("grinders", "grind")
     assert not any("miller" in each.subject for each in found)
 
