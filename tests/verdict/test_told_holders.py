@@ -1,4 +1,4 @@
-"""Who has the locks for which threads hang, by a log alone: as kernels since 6.16 tell it themselves."""
+"""Who has the locks for which threads hang, by a log alone: as kernels since 6.15 tell it themselves."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from kernlab.verdict.finding import Evidence, Finding
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import kernel_text
 
-#: kernel/hung_task.c, debug_show_blocker (CONFIG_DETECT_HUNG_TASK_BLOCKER, since 6.16).
+#: kernel/hung_task.c, debug_show_blocker (CONFIG_DETECT_HUNG_TASK_BLOCKER, since 6.15).
 _TOLD = re.compile(
     r"INFO: task (?P<comm>[^\n]{1,64}?):(?P<pid>\d{1,8}) (?:is |<(?:reader|writer)> )?blocked on an? "
     r"(?P<lock>mutex|semaphore|rw-semaphore),? likely (?P<how>owned|last held) by task "
