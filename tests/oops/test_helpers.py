@@ -7,10 +7,12 @@ from typing import get_args
 import pytest
 
 from kernlab.oops import parse
-from kernlab.oops.frames import Frame
+from kernlab.oops.frames import Frame, frames_of
 from kernlab.oops.functions import is_boilerplate, telling
 from kernlab.oops.helpers import Group, helps
+from kernlab.oops.lines import Line
 from kernlab.oops.rust import demangled
+from kernlab.oops.sections import sections_of
 
 
 @pytest.mark.parametrize(
@@ -267,3 +269,33 @@ Call Trace:
     one, two = (parse(log.replace("{hash}", each)).iloc[0] for each in ("hgDM7dBCdno", "9jEwPDbx20M"))
     assert one.function == two.function == "<shop::cart::Cart>::pay"
     assert one.signature == two.signature == "v1:bug:kernel:shop::cart::Cart::pay<shop_write"
+
+
+def test_a_return_address_behind_a_function_is_not_of_it():
+    """Its caller does not return: the name is that of what lies behind."""
+    frames = [Frame("shop_next", 0x20, 0x20, "shop"), Frame("shop_pay", 1, 0x20, "shop")]
+    assert telling(frames)[0].name == "shop_pay"
+
+
+def test_what_a_tick_interrupted_lasts_and_what_ran_above_it_does_not():
+    names = (
+        "bell_ring",
+        "sysvec_apic_timer_interrupt",
+        "asm_sysvec_apic_timer_interrupt",
+        "shop_spin",
+        "shop_write",
+    )
+    frames = [Frame(name, 1, 2, "shop" if name.startswith(("bell", "shop")) else "") for name in names]
+    assert telling(frames, "stall")[0].name == "shop_spin"
+
+
+def test_frames_that_a_machine_is_not_sure_of():
+    """arch/powerpc/kernel/process.c, show_stack."""
+    assert not frames_of("[c000000001234567] [c000000000012345] shop_pay+0x1/0x2 (unreliable)").reliable
+    assert frames_of("[c000000001234567] [c000000000012345] shop_pay+0x1/0x2").reliable
+
+
+def test_what_follows_the_registers_of_user_space_is_another_stack():
+    lines = (" shop_pay+0x1/0x2", "RIP: 0033:0x7f12", " other+0x1/0x2")
+    (section,) = sections_of(Line(number, text, None, "") for number, text in enumerate(lines))
+    assert [frame.name for frame in section.frames] == ["shop_pay"]

@@ -259,3 +259,26 @@ def test_a_watchdogs_panic_alone_blames_no_function_of_the_watchdog(panic):
     report = parse(f"{logs.PANIC}{panic}\n{stack}").iloc[0]
     assert (report.kind, report.title) == ("panic", f"kernel panic: {panic}")
     assert pd.isna(report.function)
+
+
+WARNED = """\
+[   10.000000] [    T5] WARNING: CPU: 0 PID: 5 at shop.c:7 shop_count+0x1/0x2 [shop]
+[   10.000000] [    T5] CPU: 0 UID: 0 PID: 5 Comm: till Not tainted 6.12.1 #1
+[   10.000000] [    T5] Call Trace:
+[   10.000000] [    T5]  shop_count+0x1/0x2 [shop]
+"""
+
+
+@pytest.mark.parametrize(("at", "end"), [("   10.500000", 5), ("  100.000000", 4)])
+def test_who_was_silent_for_long_says_something_else(at, end):
+    (report,) = parse(WARNED + f"[{at}] [    T5]  shop_open+0x1/0x2 [shop]\n").to_dict("records")
+    assert report["end"] == end
+
+
+@pytest.mark.parametrize(("lines", "end"), [(3, 8), (80, 4)])
+def test_many_lines_of_something_else_end_a_report(lines, end):
+    noise = "".join(f"[   10.100000] [    T5] shop: customer {number}\n" for number in range(lines))
+    (report,) = parse(WARNED + noise + "[   10.200000] [    T5]  shop_open+0x1/0x2 [shop]\n").to_dict(
+        "records"
+    )
+    assert report["end"] == end
