@@ -80,7 +80,7 @@ def settle_page_tables(memory: AddressSpace, symbols: SymbolTable, info: Vmcorei
             f"{memory.file.path}: neither its VMCOREINFO nor its symbol table says where the kernel's page tables lie "
             f"({arch.needs}). Pass a whole VMCOREINFO as vmcoreinfo=PATH"
         )
-    layout.page_table = tables[0]
+    memory.layout = replace(layout, page_table=tables[0])
     return []
 
 
