@@ -137,11 +137,15 @@ class Case(CaseTables):
         text = kernel_text(self)
         return ata_disks(text[text.str.startswith(("ata", "sd ", "scsi "))])
 
+    @cached_property
+    def _last_time(self) -> Any:
+        return self.log["timestamp"].max()
+
     def before_end(self, timestamp: object) -> float | None:
         """How many seconds before the log's last line something was; None where that is not known."""
         if not self._of_one_boot:
             return None  # each boot has a clock of its own
-        last = self.log["timestamp"].max()
+        last = self._last_time
         if pd.isna(last) or timestamp is None or pd.isna(timestamp):  # type: ignore[call-overload]
             return None
         return float((last - pd.Timedelta(timestamp)).total_seconds())  # type: ignore[arg-type]
