@@ -57,7 +57,7 @@ test-seeds: $(READY) ## the large matrices of the tests (kernel options, damage)
 	for seed in 1 2 3; do KERNLAB_SEED=$$seed $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/configurations tests/damage tests/fuzz/test_known.py \
 	    tests/formats/test_open.py tests/linux/stacks/test_trampolines.py tests/linux/stacks/test_return_addresses.py \
 	    tests/linux/locks/test_spinning.py tests/debuginfo/test_real_dumps.py tests/redaction/test_seeded.py tests/redacted_dump/test_redact.py \
-	    tests/verdict/test_damaged.py || exit 1; done
+	    tests/verdict/test_damaged.py tests/redaction/test_verdict.py || exit 1; done
 
 fuzz: $(READY) ## damaged dumps by the thousand (tests/fuzz/README.md): CASES=1000 or SECONDS=600, SEED=7, CASE='name'
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(CASES),--cases $(CASES)) $(if $(SECONDS),--seconds $(SECONDS)) \
