@@ -116,3 +116,16 @@ def test_what_was_told_long_before_is_no_cause() -> None:
     table = kernlab.verdict.of_log(before + log(*hung("beta", 12, ""), PANIC))
     assert table["finding"].tolist() == ["hung task", "hung task"]
     assert "keeper" not in " ".join(table["subject"])
+
+
+def test_long_chains_and_circles_have_an_end_each() -> None:
+    """A chain of thousands ends with who waits for nobody; what leads into a circle is no part of it."""
+    chain = [owned(f"c{place}", place, f"c{place + 1}", place + 1) for place in range(100, 3100)]
+    circle = [owned(name, pid, other, at) for name, pid, other, at in (("x", 7, "y", 8), ("y", 8, "x", 7))]
+    text = log(*hung("alpha", 11, owned("alpha", 11, "x", 7)), *chain, *circle, PANIC)
+    found = kernlab.verdict.of_log(text)
+    kept = found[found["finding"] == "lock not released"]
+    assert kept["subject"].tolist() == ["c3100 (3100), which has a mutex"]
+    assert "2,999 more behind it" in kept["evidence"].iloc[0][0]["says"]
+    (subject,) = found.loc[found["finding"] == "deadlock", "subject"]
+    assert subject == "x (7) → a mutex → y (8) → a mutex →"

@@ -29,6 +29,8 @@ _SHOWN = re.compile(r"task:.{1,64}? state:\S .{0,80}?\bpid: ?(?P<pid>\d{1,8})\b"
 _STACK = 80
 #: The kernel looks at all threads at once.
 _ONE_LOOK = 10.0
+#: Circles that are told at most.
+_MOST_CIRCLES = 5
 
 
 class Wait(NamedTuple):
@@ -49,10 +51,11 @@ def told_by_the_kernel(case: Case) -> Iterator[Finding]:
     if case.end.kind != "hung task" or case.end.report is None or case.has("waits"):
         return
     waits = {each.pid: each for each in _waits(case)}
-    behind = Counter(root for pid in waits if (root := _root(waits, pid)) is not None)
+    roots, circles = _ends(waits)
+    behind = Counter(root for root in roots.values() if root is not None)
     for root, count in behind.most_common(1):
         yield _kept(case, root, [each for each in waits.values() if each.holder_pid == root], count)
-    for circle in _circles(waits):
+    for circle in circles[:_MOST_CIRCLES]:
         yield _deadlock(case, circle)
 
 
@@ -74,24 +77,22 @@ def _waits(case: Case) -> Iterator[Wait]:
                 )
 
 
-def _root(waits: dict[int, Wait], pid: int) -> int | None:
-    """Whom a thread waits for in the end; None in a circle."""
-    seen = set[int]()
-    while pid in waits and pid not in seen:
-        seen.add(pid)
-        pid = waits[pid].holder_pid
-    return None if pid in seen else pid
-
-
-def _circles(waits: dict[int, Wait]) -> Iterator[list[Wait]]:
-    told = set[int]()
+def _ends(waits: dict[int, Wait]) -> tuple[dict[int, int | None], list[list[Wait]]]:
+    """Whom each thread waits for in the end, None for those that lead into a circle; and the circles."""
+    roots: dict[int, int | None] = {}
+    circles = []
     for pid in waits:
-        circle = [pid]
-        while circle[-1] in waits and (after := waits[circle[-1]].holder_pid) not in circle:
-            circle.append(after)
-        if circle[-1] in waits and waits[circle[-1]].holder_pid == pid and not told & set(circle):
-            told |= set(circle)
-            yield [waits[each] for each in circle]
+        place: dict[int, int] = {}
+        at = pid
+        while at in waits and at not in roots and at not in place:
+            place[at] = len(place)
+            at = waits[at].holder_pid
+        path = list(place)
+        if at in place:
+            circles.append([waits[each] for each in path[place[at] :]])
+        end = None if at in place else roots.get(at, at)
+        roots |= dict.fromkeys(path, end)
+    return roots, circles
 
 
 def _kept(case: Case, root: int, direct: list[Wait], count: int) -> Finding:
