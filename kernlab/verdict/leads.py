@@ -29,6 +29,8 @@ _SET = re.compile(r"panic_on_(?:warn|taint)|KASAN|kasan\.fault|kfence")
 _AT_ONCE = 2.0
 #: What was damaged is met again soon, by the same thread or in the same module.
 _SOON = 10.0
+#: Lines between two reports that are one event.
+_LINES = 30
 
 
 def why_it_leads(case: Case, report: pd.Series[Any]) -> str | None:
@@ -58,10 +60,6 @@ def why_it_leads(case: Case, report: pd.Series[Any]) -> str | None:
     if not pd.isna(module) and module and module == end["module"] and between <= _SOON:
         return f"the end came soon after it, in the same module, {module}"
     return None
-
-
-#: Lines between two reports that are one event.
-_LINES = 30
 
 
 def _seconds(first: object, last: object) -> float | None:
