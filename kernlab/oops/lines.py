@@ -41,13 +41,8 @@ class Log:
         self._known: dict[int, Line] = {}
 
     def _of_records(self, log: pd.Series[str] | pd.DataFrame) -> None:
-        texts = log["text"] if isinstance(log, pd.DataFrame) else log
+        texts = own_text(log) if isinstance(log, pd.DataFrame) else log
         records = [text if isinstance(text, str) else "" for text in texts.tolist()]
-        if isinstance(log, pd.DataFrame) and "facility" in log:
-            # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write). Of a record whose
-            # descriptor is lost nobody knows.
-            own = (log["facility"] == 0).fillna(False).tolist()
-            records = [text if is_own else "" for text, is_own in zip(records, own, strict=True)]
         self.text = "\n".join(records)
         first, rows = 0, []
         for record in records:
@@ -90,6 +85,17 @@ class Log:
         text, time, caller = split(raw[last.start() :])
         self._known[index] = self.line(index)._replace(text=text, time=time, caller=caller)
         return True
+
+
+def own_text(log: pd.DataFrame) -> pd.Series[str]:
+    """What the kernel itself said, by the labels of a `log`: '' for rows whose text is missing, and for what programs
+    wrote, where the log tells these apart."""
+    text: pd.Series[str] = log["text"].fillna("")
+    if "facility" not in log:
+        return text
+    # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write). Of a record whose descriptor
+    # is lost nobody knows.
+    return text.where((log["facility"] == 0).fillna(False), "")
 
 
 def _indent(lines: list[str]) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kernlab.oops.lines import own_text
+
 if TYPE_CHECKING:
     from kernlab.verdict.case import Case
 
@@ -17,9 +19,7 @@ def text_or_none(value: object) -> str | None:
 
 def kernel_text(case: Case) -> pd.Series[str]:
     """What the kernel said, by the labels of `log`: '' for rows that are not known, and for what programs wrote."""
-    text = case.log["text"].fillna("")
-    # /dev/kmsg takes no line for the kernel's own (kernel/printk/printk.c, devkmsg_write).
-    return text.where((case.log["facility"] == 0).fillna(False), "") if "facility" in case.log else text
+    return own_text(case.log)
 
 
 def pid_of(report: pd.Series[Any]) -> int | None:

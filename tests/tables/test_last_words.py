@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from conftest import DUMPS
 
+from kernlab.tables.system import info
+from kernlab.tables.system.last_report import last_report
 from kernlab.tables.system.last_words import panic_message
 
 CUT = "------------[ cut here ]------------"
@@ -170,3 +172,17 @@ def test_logs_of_real_crashes_give_the_line_that_their_title_is_made_of():
                 missed.append((title[1], panic_message(texts)))
     # Of the rest two are cut in the middle of their line, and one machine died of something else afterwards.
     assert len(missed) <= 3, missed
+
+
+def test_what_a_program_wrote_into_the_log_is_not_what_the_machine_died_of(opened, monkeypatch):
+    """/dev/kmsg takes any words, but none for the kernel's own."""
+    dump = opened("oops")
+    log = dump.log.copy()
+    fake = log.iloc[[-1]].assign(text=f"{PANIC}the disk is fine", facility=1)
+    early = fake.assign(timestamp=log["timestamp"].iloc[9])
+    more = pd.concat([log.iloc[:10], early, log.iloc[10:], fake], ignore_index=True)
+    more.attrs = log.attrs
+    first, end = last_report(log)
+    assert last_report(more) == (first + 1, end + 2)
+    monkeypatch.setattr(info, "log", lambda kernel: more)
+    assert info._last_words(dump.kernel) == dump.info["panic_message"]

@@ -19,6 +19,7 @@ from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
 from kernlab.linux.scheduling.load import load_averages
 from kernlab.linux.timekeeping import monotonic, timekeeper
 from kernlab.linux.zones import nodes, zones
+from kernlab.oops.lines import own_text
 from kernlab.tables.system.last_words import panic_message
 from kernlab.tables.system.log import log
 from kernlab.util import integers, text
@@ -121,7 +122,7 @@ def info(kernel: Kernel) -> pd.Series[Any]:
 def _last_words(kernel: Kernel) -> str | None:
     """`panic_message` of the log. Raises KernlabError where it has none and is not whole."""
     found = log(kernel)
-    message = panic_message(found["text"])
+    message = panic_message(own_text(found))
     # What the dump lacks is told before them.
     lost = [problem for problem in found.attrs["problems"] if "the log" in problem]
     if message is None and lost:

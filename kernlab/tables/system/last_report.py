@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kernlab.oops.interleaving import reports_of
-from kernlab.oops.lines import Log
+from kernlab.oops.lines import Log, own_text
 from kernlab.tables.system.last_words import cause_row
 
 #: What stands above the first line of some reports (kernel/panic.c).
@@ -25,7 +25,7 @@ def last_report(log: pd.DataFrame) -> tuple[int, int] | None:
     `log` is `dump.log`. Where nothing panicked the second is the log's last record; None where the log tells of no
     trouble. Reports that follow each other within five seconds count as one: tasks that hang are told one by one.
     """
-    text = log["text"].fillna("")
+    text = own_text(log)
     panics = np.flatnonzero(text.str.startswith(_PANIC))
     end = int(panics[0]) if len(panics) else len(log) - 1
     top = max(0, end - _FARTHEST)
