@@ -81,6 +81,7 @@ _LOG_STRUCTS = {
     "prb_data_blk_lpos": ("begin", "next"),
     "printk_info": ("seq", "ts_nsec", "text_len", "caller_id"),
     "atomic_long_t": ("counter",),
+    "printk_log": ("ts_nsec", "len", "text_len", "dict_len", "caller_id"),
 }
 
 #: Every value that kernlab uses. What is outside is told as a problem of the dump.

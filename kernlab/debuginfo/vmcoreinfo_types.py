@@ -40,8 +40,36 @@ _STRUCTS: dict[str, dict[str, str | Type]] = {
 }
 
 
+# kernel/printk/printk.c, log_buf_vmcoreinfo_setup() before v5.10: of these it writes the last only where there is one
+# (CONFIG_PRINTK_CALLER, since v5.1).
+_RECORD: dict[str, Type] = {
+    "ts_nsec": _LONG,
+    "len": _SHORT,
+    "text_len": _SHORT,
+    "dict_len": _SHORT,
+    "caller_id": _INT,
+}
+
+
 def log_types(info: Vmcoreinfo) -> dict[str, StructType]:
     """The log's structs by their C names; none where this VMCOREINFO does not describe them all."""
+    return {f"struct {name}": struct for name, struct in {**_ring_types(info), **_record_type(info)}.items()}
+
+
+def _record_type(info: Vmcoreinfo) -> dict[str, StructType]:
+    """The record of the log before v5.10."""
+    size = info.size("printk_log")
+    known = {member: info.offset(f"printk_log.{member}") for member in _RECORD}
+    offsets = {member: offset for member, offset in known.items() if offset is not None}
+    if size is None or not {*_RECORD} - {"caller_id"} <= offsets.keys():
+        return {}
+    found = [Member(name, lambda kind=_RECORD[name]: kind, 8 * at) for name, at in offsets.items()]  # type: ignore[misc]
+    found += _behind_length(8 * offsets["dict_len"])
+    return {"printk_log": StructType("printk_log", size, False, lambda: found)}
+
+
+def _ring_types(info: Vmcoreinfo) -> dict[str, StructType]:
+    """The structs of the ring of records since v5.10."""
     made: dict[str, StructType] = {}
     for name, members in _STRUCTS.items():
         size = info.size(name)
@@ -58,7 +86,7 @@ def log_types(info: Vmcoreinfo) -> dict[str, StructType]:
         made[name] = StructType(name, size, False, lambda found=found: found)  # type: ignore[misc]
     block = [Member("id", lambda: _LONG, 0), Member("data", lambda: ArrayType(lambda: _CHAR, 0), 64)]
     made["prb_data_block"] = StructType("prb_data_block", 8, False, lambda: block)
-    return {f"struct {name}": struct for name, struct in made.items()}
+    return made
 
 
 def _member(made: dict[str, StructType], name: str, kind: str | Type, bits: int) -> Member:
@@ -67,7 +95,7 @@ def _member(made: dict[str, StructType], name: str, kind: str | Type, bits: int)
 
 
 def _behind_length(bits: int) -> list[Member]:
-    """facility, flags:5 and level:3 follow text_len in every kernel with this log; VMCOREINFO does not name them."""
+    """facility, flags:5 and level:3 follow the last length in every kernel; VMCOREINFO does not name them."""
     return [
         Member("facility", lambda: _BYTE, bits + 16),
         Member("flags", lambda: _BYTE, bits + 24, 5),

@@ -1,4 +1,4 @@
-"""The kernel's log: the records of its lockless ring buffer and their texts (kernel/printk/printk_ringbuffer.c)."""
+"""The kernel's log since Linux 5.10: the records of its lockless ring buffer (kernel/printk/printk_ringbuffer.c)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import Type
 from kernlab.debuginfo.vmcoreinfo_types import log_types
-from kernlab.errors import KernlabError, TypesLostError
+from kernlab.errors import KernlabError, TypeNotFoundError, TypesLostError
 from kernlab.util import text
 
 #: Larger rings are taken for damage (CONFIG_LOG_BUF_SHIFT ends at 25, log_buf_len= at 2 GiB).
@@ -25,7 +25,6 @@ _RESERVED, _COMMITTED, _FINALIZED, _REUSABLE = 0, 1, 2, 3
 _ID_MASK = np.uint64((1 << _STATE_SHIFT) - 1)
 _NO_TEXT = np.uint64(1)
 _FAILED = np.uint64(1)
-_CALLER_IS_CPU = 0x80000000
 
 #: A text block begins with an id of 8 bytes.
 _ID_BITS = 3
@@ -34,30 +33,18 @@ _ID_BITS = 3
 _MOST_WRITERS = 64
 
 
-def _type(kernel: Kernel, name: str) -> Type:
-    """A type of the log: the kernel's own, or where these are lost what VMCOREINFO says of it, as makedumpfile does."""
+def log_type(kernel: Kernel, name: str) -> Type:
+    """A type of the log: the kernel's own, or where these are lost what VMCOREINFO says of it, as makedumpfile does.
+
+    Raises TypesLostError, TypeNotFoundError where neither is there.
+    """
     try:
         return kernel.find_type(name)
-    except TypesLostError:
+    except (TypesLostError, TypeNotFoundError):
         known = log_types(kernel.vmcoreinfo).get(name)
         if known is None:
             raise
         return known
-
-
-def callers(infos: StructArray) -> Column:
-    """`T12` or `C0` per record, '' where the kernel was built without CONFIG_PRINTK_CALLER (print_caller)."""
-    if not infos.has("caller_id"):
-        return Column.texts([""] * len(infos))
-    number = infos["caller_id"]
-    found, which = np.unique(number.filled(0), return_inverse=True)
-    names = np.array([_caller(each) for each in found.tolist()], dtype=object)[which]
-    names[~number.valid] = ""
-    return Column(names, number.valid, "text")
-
-
-def _caller(number: int) -> str:
-    return f"C{number & ~_CALLER_IS_CPU}" if number & _CALLER_IS_CPU else f"T{number}"
 
 
 @dataclass(frozen=True)
@@ -88,11 +75,9 @@ class Ring:
     def read(cls, kernel: Kernel) -> Ring:
         """The ring that `prb` points to. Raises KernlabError where its frame is damaged."""
         if kernel.find_symbol("prb") is None:
-            raise KernlabError(
-                "this kernel keeps no log (CONFIG_PRINTK is off), or keeps it as kernels before Linux 5.10 did"
-            )
+            raise KernlabError("this kernel keeps no log (CONFIG_PRINTK is off)")
         pointer = kernel.word("prb")
-        prb = StructArray(kernel, _type(kernel, "struct printk_ringbuffer"), [pointer])
+        prb = StructArray(kernel, log_type(kernel, "struct printk_ringbuffer"), [pointer])
 
         def number(path: str) -> int:
             column = prb[path]
@@ -103,7 +88,7 @@ class Ring:
             return int(column.values[0])
 
         count_bits, size_bits = number("desc_ring.count_bits"), number("text_data_ring.size_bits")
-        each = sum(_type(kernel, name).size for name in ("struct prb_desc", "struct printk_info"))
+        each = sum(log_type(kernel, name).size for name in ("struct prb_desc", "struct printk_info"))
         records = 0 < count_bits <= _MOST_DESCRIPTOR_BITS and kernel.budget.holds(1 << count_bits, each)
         texts = _ID_BITS <= size_bits <= _LARGEST_TEXT_BITS and kernel.budget.holds(1 << size_bits, 1)
         if not (records and texts):
@@ -209,7 +194,7 @@ class Ring:
 
     def _ring(self, path: str, type_name: str, slots: npt.NDArray[np.uint64]) -> StructArray:
         base = self.prb[path]
-        element = _type(self.kernel, type_name)
+        element = log_type(self.kernel, type_name)
         start = np.uint64(base.values[0])
         where = start + slots * np.uint64(element.size)
         return StructArray(self.kernel, element, where, np.repeat(base.valid, len(slots)))
@@ -224,7 +209,7 @@ class Ring:
         wrapped = (begin + size) >> np.uint64(self.size_bits) == after >> np.uint64(self.size_bits)
         wrapped &= last != 0
         # Each block begins with its descriptor's id.
-        before = resolve(_type(self.kernel, "struct prb_data_block"), "data").hops[-1]
+        before = resolve(log_type(self.kernel, "struct prb_data_block"), "data").hops[-1]
         start = np.where(wrapped, np.uint64(0), first).astype(np.int64) + before
         end = np.where((last == 0) & ~wrapped, size, last).astype(np.int64)
         words = self.data.view("<u8")

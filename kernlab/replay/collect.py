@@ -13,7 +13,7 @@ import pandas as pd
 
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
-from kernlab.linux.printk import Ring, callers
+from kernlab.linux.kernel_log import callers, read_log
 from kernlab.linux.tasks import find_tasks
 from kernlab.replay.parts import NAT, Part
 from kernlab.tables.system.last_words import panic_message
@@ -157,19 +157,18 @@ class Sources:
         """The log's records."""
         if not self.chosen.has(PRINTK, LOG):
             return None
-        ring = Ring.read(self.kernel)
-        records = ring.records()
-        stamps = records.infos["ts_nsec"]
+        log = read_log(self.kernel)
+        stamps = log.infos["ts_nsec"]
         time = self._placed("printk", stamps.filled(np.uint64(1 << 63)), LOG)
         rows = np.flatnonzero(self._inside(time))
-        said = callers(records.infos)
+        said = callers(log.infos)
         who = np.array([said[row] or "" for row in rows.tolist()], dtype=object)
 
         def number(letter: str) -> I64:
             return np.array([int(one[1:]) if one.startswith(letter) else -1 for one in who], dtype=np.int64)
 
         def texts(wanted: I64) -> Sequence[str | None]:
-            lines = ring.texts(records).tolist()
+            lines = log.texts().tolist()
             return [lines[row] for row in rows[wanted].tolist()]
 
         return Part(LOG, time[rows], _same(len(rows), PRINTK), texts, cpu=number("C"), pid=number("T"))
@@ -207,8 +206,7 @@ class Sources:
             return None
 
         def texts(wanted: I64) -> list[str | None]:
-            ring = Ring.read(self.kernel)
-            said = panic_message(pd.Series(ring.texts(ring.records()).tolist(), dtype="str"))
+            said = panic_message(pd.Series(read_log(self.kernel).texts().tolist(), dtype="str"))
             return [said for _ in wanted]
 
         self.errors[CRASH] = {"clock": "printk", "error_ns": 0}

@@ -18,17 +18,17 @@ from kernlab.core.kernel import Kernel
 from kernlab.dump import Dump
 
 
-class Heap:
-    """`pages` pages of zeros, from frame `first` on, handed out in order; `dump()` takes them as they are then."""
+class Room:
+    """Memory of zeros from an address on, handed out in order, and written to by what lies there."""
 
-    def __init__(self, below: Dump, pages: int = 256, first: int | None = None):
-        self.overlay = Overlay(below)
+    def __init__(self, base: int, pages: int):
+        self.base = base
         self.bytes = bytearray(pages * PAGE)
-        self.base = self.overlay.make(pages, self._page, first)
         self._used = 0
 
-    def _page(self, number: int) -> bytes:
-        return bytes(self.bytes[number * PAGE : (number + 1) * PAGE])
+    def where(self, type_name: str, address: int, path: str) -> tuple[int, int]:
+        """Address and size of a member of a struct."""
+        raise NotImplementedError
 
     def alloc(self, size: int, align: int = 8) -> int:
         """An address with `size` bytes behind it."""
@@ -54,17 +54,31 @@ class Heap:
 
     def member(self, type_name: str, address: int, path: str, value: int) -> None:
         """Write a number at a member path."""
-        where, size = self.overlay.where(type_name, address, path)
+        where, size = self.where(type_name, address, path)
         self.word(where, value, size)
 
-    def list(self, nodes: Sequence[int]) -> int:
+    def list(self, nodes: Sequence[int], head: int | None = None) -> int:
         """Link `struct list_head` nodes in this order behind a head; its address."""
-        head = self.alloc(16)
+        head = self.alloc(16) if head is None else head
         ring = [head, *nodes]
         for here, following in zip(ring, [*ring[1:], head], strict=True):
             self.word(here, following)
             self.word(following + 8, here)
         return head
+
+
+class Heap(Room):
+    """`pages` pages of zeros, from frame `first` on; `dump()` takes them as they are then."""
+
+    def __init__(self, below: Dump, pages: int = 256, first: int | None = None):
+        self.overlay = Overlay(below)
+        super().__init__(self.overlay.make(pages, self._page, first), pages)
+
+    def _page(self, number: int) -> bytes:
+        return bytes(self.bytes[number * PAGE : (number + 1) * PAGE])
+
+    def where(self, type_name: str, address: int, path: str) -> tuple[int, int]:
+        return self.overlay.where(type_name, address, path)
 
     def dump(self) -> Dump:
         return self.overlay.dump()

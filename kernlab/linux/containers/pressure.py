@@ -17,7 +17,7 @@ from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError
 from kernlab.linux.containers.cgroups import find_cgroups, has_cgroups
-from kernlab.linux.printk import Ring
+from kernlab.linux.kernel_log import read_log
 from kernlab.linux.sched_clock import is_stable, offsets
 from kernlab.linux.scheduling.run_queues import latest_clock
 from kernlab.linux.timekeeping import tick
@@ -147,7 +147,7 @@ def _now(kernel: Kernel) -> int | None:
         with suppress(KernlabError):
             told.append(latest_clock(kernel))
         with suppress(KernlabError):
-            times = Ring.read(kernel).records().infos["ts_nsec"].int64
+            times = read_log(kernel).infos["ts_nsec"].int64
             told.append(int(times.values[times.valid].max(initial=-1)))
     possible = sorted(ns for ns in told if ns is not None and 0 < ns < 1 << 62)
     # A line of the log that is damaged may claim any time; after the last tick come seconds at most.

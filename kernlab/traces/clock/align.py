@@ -20,7 +20,7 @@ import pandas as pd
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.errors import KernlabError
-from kernlab.linux.printk import Ring
+from kernlab.linux.kernel_log import read_log
 from kernlab.linux.tasks import find_tasks
 from kernlab.traces.blktrace.names import device_name
 from kernlab.traces.clock.relation import FAR, Relation
@@ -167,10 +167,9 @@ def _lines(kernel: Kernel, rows: Rows, to_raw: ToRaw, _: Relation) -> Points | N
     mine = _of(rows, "console", ("msg",))
     if mine is None:
         return None
-    ring = Ring.read(kernel)
-    records = ring.records()
-    said = [_line(str(text)) for text in ring.texts(records).tolist()]
-    stamps = records.infos["ts_nsec"].int64
+    log = read_log(kernel)
+    said = [_line(str(text)) for text in log.texts().tolist()]
+    stamps = log.infos["ts_nsec"].int64
     mine["line"] = [_line(str(text)) for text in mine["msg"]]
     theirs = pd.DataFrame({"line": said, "then": stamps.filled(0)})[stamps.valid]
     return _joined(mine, theirs, ["line"], to_raw, Relation(0, 0))

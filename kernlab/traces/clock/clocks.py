@@ -22,7 +22,7 @@ from kernlab.core.single import number_of
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
 from kernlab.linux import sched_clock
-from kernlab.linux.printk import Ring
+from kernlab.linux.kernel_log import read_log
 from kernlab.linux.timekeeping import jiffies, reading, tick, timekeeper
 from kernlab.traces.clock.align import aligned, drift
 from kernlab.traces.clock.relation import FAR, I64, Relation
@@ -273,7 +273,7 @@ def _crash(kernel: Kernel, known: dict[str, Clock]) -> int:
     # What log and traces lack is their tables' to tell.
     with kernel.scope("the crash"), kernel.quiet():
         with suppress(KernlabError):
-            told["the log"] = _latest(Ring.read(kernel).records().infos["ts_nsec"])
+            told["the log"] = _latest(read_log(kernel).infos["ts_nsec"])
         mono = known["mono"].relation
         if mono is not None:
             told["the last tick"] = mono.axis
