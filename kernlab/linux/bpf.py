@@ -70,9 +70,12 @@ def short_names(column: Column, prefix: str) -> Column:
 def statistics(program: StructArray) -> tuple[Column, Column]:
     """How often each program ran and for how many ns, all CPUs added; 0 while nobody counts (bpf_stats_enabled)."""
     kernel = program.kernel
+    # Linux commit 492ecee892c2 ("bpf: enable program stats") (in v5.1).
+    kind = kernel.type_or_none("struct bpf_prog_stats")
+    if kind is None:
+        return Column.missing(len(program), "int"), Column.missing(len(program), "int")
     # Linux commit 700d4796ef59 ("bpf: Optimize program stats") (in v5.12) took it from the program's other half.
     pointer = program.first("stats", "aux->stats")
-    kind = kernel.find_type("struct bpf_prog_stats")
     numbers = possible_cpus(kernel)
     where = percpu_many(kernel, pointer.filled(0).astype(np.uint64), numbers)
     rows = np.flatnonzero(pointer.true)
@@ -132,9 +135,9 @@ def attachments(kernel: Kernel) -> list[list[str]]:
         if row is not None and words not in found[row]:
             found[row].append(words)
 
-    function = c_strings(kernel, program["aux->attach_func_name"], 256).tolist()
     link = links(kernel)
     if len(link):
+        function = c_strings(kernel, program["aux->attach_func_name"], 256).tolist()
         kinds = short_names(link["type"], "BPF_LINK_TYPE_").tolist()
         for address, kind in zip(link["prog"].filled(0).tolist(), kinds, strict=True):
             row = row_of.get(address)
@@ -170,8 +173,9 @@ def _of_cgroups(kernel: Kernel) -> list[tuple[int, str]]:
         index, node = list_nodes(kernel, head.addresses[made], what="programs of cgroups")
         index = made[index]
     entry = StructArray(kernel, "struct bpf_prog_list", node)
-    linked = entry.follow("link")["link.prog"]
     direct = entry["prog"]
+    # Linux commit af6eea57437a ("bpf: Implement bpf_link-based cgroup BPF program attachment") (in v5.7).
+    linked = entry.follow("link")["link.prog"] if entry.has("link") else direct
     paths, found = groups.path.tolist(), []
     for place, one, other in zip(
         index.tolist(), direct.filled(0).tolist(), linked.filled(0).tolist(), strict=True

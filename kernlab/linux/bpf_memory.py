@@ -31,6 +31,9 @@ def map_bytes(map_: StructArray) -> Column:
     # Linux commit 80ee81e0403c ("bpf: Eliminate rlimit-based memory accounting infra for bpf maps") (in v5.11).
     if map_.has("memory.pages"):
         return map_["memory.pages"] * page
+    # Linux commit 3539b96e041c ("bpf: group memory related fields in struct bpf_map_memory") (in v5.3).
+    if map_.has("pages"):
+        return map_["pages"] * page
     # Linux commit 90a5527d7686 ("bpf: add new map ops ->map_mem_usage") (in v6.4); before, an estimate.
     if not map_.has("ops->map_mem_usage"):
         return _estimate(map_)

@@ -115,8 +115,17 @@ def _is_on(kernel: Kernel, name: str) -> bool:
     return bool(value[0])
 
 
+def _shared(kernel: Kernel) -> bool:
+    """Do security modules share one piece of memory of each struct cred?"""
+    # Linux commit bbd3662a8348 ("Infrastructure management of the cred security blob") (in v5.1): before, the pointer
+    # is the one module's own.
+    return kernel.types.get("struct lsm_blob_sizes") is not None
+
+
 def _blob(kernel: Kernel, cred: StructArray, sizes: str) -> U64:
     """Where one security module keeps its own of each struct cred; 0 where it is not known."""
+    if not _shared(kernel):
+        return cred["security"].filled(0).astype(np.uint64)
     offset = StructArray(kernel, "struct lsm_blob_sizes", [kernel.symbol(sizes)])["lbs_cred"].int64
     pointer = cred["security"]
     if not offset.valid[0] or not 0 <= int(offset.values[0]) < kernel.page_size:
@@ -130,6 +139,8 @@ def apparmor_labels(kernel: Kernel, cred: StructArray) -> StructArray | None:
     if kind is None or not cred.has("security") or not _is_on(kernel, "apparmor_initialized"):
         return None
     slots = _blob(kernel, cred, "apparmor_blob_sizes")
+    if not _shared(kernel):
+        return StructArray(kernel, kind, slots)
     known = slots != 0
     label = np.zeros(len(slots), dtype=np.uint64)
     label[known], _ = kernel.words(slots[known], what="labels of AppArmor")

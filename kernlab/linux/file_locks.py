@@ -73,14 +73,19 @@ def file_locks(kernel: Kernel) -> FileLocks:
         [np.full(len(found), -1, dtype=np.int64)],
         [np.zeros(len(found), np.int64)],
     )
+    # Linux commit fd7732e033e3 ("fs/locks: create a tree of dependent requests.") (in v5.0): before, all who wait stand
+    # in one list behind the lock itself, in which they are by the member that is its head.
+    head, member = f"{prefix}blocked_requests", f"{prefix}blocked_member"
+    levels_most = _MOST_LEVELS
+    if not kernel.types.has_member(kind, head):
+        head = member = f"{prefix}block"
+        levels_most = 2
     known, frontier, base = found, found, 0
-    for level in range(1, _MOST_LEVELS):
+    for level in range(1, levels_most):
         if not len(frontier):
             break
-        heads = StructArray(kernel, kind, frontier).follow(f"{prefix}blocked_requests").addresses
-        owner, request = list_entries(
-            kernel, heads, kind, f"{prefix}blocked_member", what="who waits for file locks"
-        )
+        heads = StructArray(kernel, kind, frontier).follow(head).addresses
+        owner, request = list_entries(kernel, heads, kind, member, what="who waits for file locks")
         # Each waits for one.
         fresh = ~np.isin(request.addresses, known)
         owner, frontier_next = owner[fresh], request.addresses[fresh]

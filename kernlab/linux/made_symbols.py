@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.symbols import MoreSymbols
@@ -40,27 +41,39 @@ def made_symbols(kernel: Kernel) -> list[MoreSymbols]:
 
 def _bpf(kernel: Kernel) -> list[MoreSymbols]:
     """Programs, trampolines and dispatchers of BPF (kernel/bpf/core.c)."""
-    entry = _bpf_symbols(kernel)
-    if entry is None:
-        return []
-    start, end, name = entry["start"], entry["end"], entry["name"]
+    start, end, name = _bpf_symbols(kernel)
     good = name.valid & (end > start).true
     return _part("bpf", name.values[good].tolist(), start.values[good], (end.values - start.values)[good])
 
 
 def bpf_code(kernel: Kernel) -> tuple[U64, U64]:
     """Where the JIT's code lies, and how long each piece is: uint64[n] both; programs, trampolines and dispatchers."""
-    entry = _bpf_symbols(kernel)
-    if entry is None:
-        return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64)
-    start, end = entry["start"], entry["end"]
+    start, end, _ = _bpf_symbols(kernel)
     good = (end > start).true
     return start.values[good], (end.values - start.values)[good]
 
 
-def _bpf_symbols(kernel: Kernel) -> StructArray | None:
-    # In v5.7 struct bpf_ksym joined what programs (bpf_prog_aux.ksym_lnode) and images had kept each by itself.
-    return _listed(kernel, "bpf_kallsyms", "struct bpf_ksym", "lnode", "the list of BPF symbols")
+def _bpf_symbols(kernel: Kernel) -> tuple[Column, Column, Column]:
+    """Where each piece of the JIT's code begins and ends, and its name."""
+    what = "the list of BPF symbols"
+    entry = _listed(kernel, "bpf_kallsyms", "struct bpf_ksym", "lnode", what)
+    if entry is not None:
+        return entry["start"], entry["end"], entry["name"]
+    # Linux commit 535911c80ad4 ("bpf: Add struct bpf_ksym") (in v5.7): before, the programs themselves are listed.
+    program = _listed(kernel, "bpf_kallsyms", "struct bpf_prog_aux", "ksym_lnode", what)
+    if program is None:
+        none = Column.of(np.zeros(0, dtype=np.uint64))
+        return none, none, Column.of([], kind="text")
+    start, tag, name = program["prog->bpf_func"], program["prog->tag"], program["name"].text
+    # include/linux/filter.h, bpf_jit_binary_hdr: what begins the page says how many there are.
+    first = start & ~(kernel.page_size - 1)
+    header = StructArray(kernel, "struct bpf_binary_header", first.filled(0).astype(np.uint64), start.true)
+    # bpf_get_prog_name: the hash of its instructions, and what user space called it.
+    words = [
+        f"bpf_prog_{bytes(row).hex()}{'_' if own else ''}{own or ''}"
+        for row, own in zip(tag.values.astype(np.uint8), name.tolist(), strict=True)
+    ]
+    return start, first + header["pages"] * kernel.page_size, Column.of(words, tag.valid & name.valid, "text")
 
 
 def _init_functions(kernel: Kernel) -> list[MoreSymbols]:

@@ -115,7 +115,7 @@ def _labels(kernel: Kernel, block: StructArray) -> tuple[npt.NDArray[np.object_]
     nothing = np.full(len(block), "", dtype=object), np.ones(len(block), dtype=bool)
     address = kernel.symbols.get("selinux_state")
     kind = kernel.type_or_none("struct superblock_security_struct")
-    if address is None or kind is None:
+    if address is None or kind is None or kernel.type_or_none("struct selinux_state") is None:
         return nothing
     if not StructArray(kernel, "struct selinux_state", [address])["initialized"].true[0]:
         return nothing

@@ -13,7 +13,7 @@ from kernlab.debuginfo.member_path import resolve
 from kernlab.errors import KernlabError, MemberNotFoundError
 from kernlab.linux.network.fib4 import fib4
 from kernlab.linux.network.fib6 import fib6
-from kernlab.linux.network.nexthops import next_hops
+from kernlab.linux.network.nexthops import gateways, next_hops
 from kernlab.redaction.found import Found
 from kernlab.redaction.reading import complete_type
 from kernlab.walk.lists import chain_nodes, list_entries
@@ -192,7 +192,11 @@ def _routes(found: Found) -> None:
     info = StructArray(kernel, "struct fib_info", np.unique(info.addresses[info.valid]))
     _four(found, info, "fib_prefsrc")
     hop = next_hops(kernel, info, "fib_nh", info["fib_nhs"]).common
-    _four(found, hop[np.flatnonzero((hop["nhc_gw_family"] == _INET).true)], "nhc_gw.ipv4")
+    # The structs of before v5.2 have one family each, and zeros for no gateway.
+    if hop.has("nhc_gw_family"):
+        _four(found, hop[np.flatnonzero((hop["nhc_gw_family"] == _INET).true)], "nhc_gw.ipv4")
+    else:
+        _four(found, hop, "nh_gw")
     base = info.addresses + np.uint64(resolve(info.type, "fib_nh").hops[-1])
     _four(found, StructArray(kernel, "struct fib_nh", base, info.valid), "nh_saddr")
     route = StructArray(
@@ -218,8 +222,10 @@ def _routes6(found: Found) -> None:
             _rewrite(found, info.addresses + np.uint64(resolve(info.type, member).hops[-1]))
     one = Column.of(np.ones(len(info), dtype=np.int64))
     hop = next_hops(kernel, info, "fib6_nh", one).common
-    hop = hop[np.flatnonzero((hop["nhc_gw_family"] == _INET6).true)]
-    _rewrite(found, hop.addresses + np.uint64(resolve(hop.type, "nhc_gw").hops[-1]))
+    common = hop.has("nhc_gw_family")
+    some = (hop["nhc_gw_family"] == _INET6).true if common else gateways(hop).true
+    hop = hop[np.flatnonzero(some)]
+    _rewrite(found, hop.addresses + np.uint64(resolve(hop.type, "nhc_gw" if common else "nh_gw").hops[-1]))
 
 
 def _rewrite(found: Found, where: U64) -> None:

@@ -118,6 +118,20 @@ def _placed(kernel: Kernel, request: StructArray, lists: dict[str, U64]) -> Requ
     return Requests(request[~spare], state[~spare], task[~spare])
 
 
+def hardware_queue_numbers(kernel: Kernel, request: StructArray) -> Column:
+    """Which of its disk's hardware queues each request belongs to."""
+    # Linux commit ea4f995ee8b8 ("blk-mq: cache request hardware queue mapping") (in v5.0): before, that of the CPU.
+    if request.has("mq_hctx"):
+        return request["mq_hctx->queue_num"]
+    table, cpu = request["q->mq_map"], request["mq_ctx->cpu"].int64
+    good = table.true & cpu.valid & (cpu.values >= 0) & (cpu.values < len(kernel.percpu_offsets))
+    where = table.values[good].astype(np.uint64) + np.uint64(4) * cpu.values[good].astype(np.uint64)
+    number = np.zeros(len(request), dtype=np.int64)
+    number[good], read = kernel.words(where, 4, "which hardware queue is a CPU's")
+    good[good] = read
+    return Column.of(number, good)
+
+
 def counted(requests: Requests) -> Mask:
     """bool[n]: which requests /sys/block/*/inflight counts (block/blk-mq.c, blk_mq_check_inflight)."""
     bit = requests.request.kernel.types.enumerator_or_none("__RQF_IO_STAT")

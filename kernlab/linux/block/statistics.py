@@ -50,6 +50,9 @@ def statistics(kernel: Kernel, part: StructArray) -> Statistics:
         }
 
     def signed(index: int) -> Column:
+        # Linux commit 1226b8dd0e91 ("block: switch to per-cpu in-flight counters") (in v5.0).
+        if not copies.has("in_flight"):
+            return part[f"in_flight[{index}].counter"].int64.where(there).clip(0)
         # A request may be counted on one CPU when it starts and on another when it ends.
         one = copies[f"in_flight[{index}].a.counter"]
         return one.added_by(owner, len(part)).where(there).clip(0)

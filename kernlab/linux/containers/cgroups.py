@@ -140,7 +140,7 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
         top = further
     top = np.where(top < len(root), top, 0)
     path = kernfs_paths(kernel, group["kn"])
-    order = in_tree(parent, level, group["kn->id"].filled(0).astype(np.uint64))
+    order = in_tree(parent, level, group_ids(group).filled(0).astype(np.uint64))
     place = np.empty(len(group), dtype=np.int64)
     place[order] = np.arange(len(group))
     group, moved = group[order], parent[order]
@@ -161,6 +161,12 @@ def find_cgroups(kernel: Kernel) -> Cgroups:
         css["ss->id"].filled(-1).astype(np.int64),
         css["flags"].has(online).filled(True).astype(bool),
     )
+
+
+def group_ids(group: StructArray) -> Column:
+    """The number of each cgroup's folder."""
+    # Linux commit 67c0496e87d1 ("kernfs: convert kernfs_node->id from union kernfs_node_id to u64") (in v5.5).
+    return group.first("kn->id.ino", "kn->id")
 
 
 def in_tree(parent: I64, level: I64, number: U64) -> I64:

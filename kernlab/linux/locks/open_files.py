@@ -22,6 +22,8 @@ I64 = npt.NDArray[np.int64]
 _QUEUES = (
     ("struct pipe_inode_info", "rd_wait"),
     ("struct pipe_inode_info", "wr_wait"),
+    # Linux commit 0ddad21d3e99 ("pipe: use exclusive waits when reading or writing") (in v5.6): one for both before.
+    ("struct pipe_inode_info", "wait"),
     ("struct eventfd_ctx", "wqh"),
 )
 

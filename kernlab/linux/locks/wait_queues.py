@@ -165,7 +165,11 @@ def _percpu_rwsems(kernel: Kernel, found: Found) -> None:
 
 def _draining(kernel: Kernel, stacks: LiveStacks) -> Found:
     """Writers that have a percpu_rw_semaphore, and wait until the last reader has left (its `writer`)."""
-    writer, queue = (member_offset(kernel, _PERCPU, name) for name in ("writer", "waiters.head"))
+    # Linux commit 7f26482a872c ("locking/percpu-rwsem: Remove the embedded rwsem") (in v5.7).
+    writer, queue, old = (
+        member_offset(kernel, _PERCPU, name) for name in ("writer", "waiters.head", "rw_sem.wait_list")
+    )
+    queue = old if queue is None else queue
     rows = [
         row
         for row, names in stacks.functions().items()

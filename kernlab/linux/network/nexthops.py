@@ -1,4 +1,8 @@
-"""Next hops of routes: in the route itself, in a nexthop object, or in a group of those; struct fib_nh_common out."""
+"""Next hops of routes: in the route itself, in a nexthop object, or in a group of those; struct fib_nh_common out.
+
+Older kernels have a struct of each version's own, fib_nh and fib6_nh, with the same members by other names
+(`hop_member`).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,8 @@ I64 = npt.NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class NextHops:
     """All next hops of some routes, of equal lengths n, by route: its index, the number among its hops, struct
-    fib_nh_common, its weight, and the id of the nexthop object that it comes from, 0 for none."""
+    fib_nh_common (or an older one: `hop_member`), its weight, and the id of the nexthop object that it comes from, 0
+    for none."""
 
     route: I64
     number: I64
@@ -49,8 +54,12 @@ def next_hops(kernel: Kernel, info: StructArray, own: str, count: Column) -> Nex
     where = (
         info.addresses[route] + np.uint64(access.hops[-1]) + number.astype(np.uint64) * np.uint64(kind.size)
     )
-    routes, commons = [route], [where + np.uint64(resolve(kind, "nh_common").hops[-1])]
-    weights: list[Column] = [StructArray(kernel, "struct fib_nh_common", commons[0])["nhc_weight"].int64]
+    # Linux commit f1741730dd18 ("net: Add fib_nh_common and update fib_nh and fib6_nh") (in v5.2).
+    shared = kernel.types.has_member(kind.c_name, "nh_common")
+    common = kernel.find_type("struct fib_nh_common") if shared else kind
+    inside = resolve(kind, "nh_common").hops[-1] if shared else 0
+    routes, commons = [route], [where + np.uint64(inside)]
+    weights: list[Column] = [_weights(StructArray(kernel, common, commons[0]))]
     ids: list[Column] = [Column.of(np.zeros(len(route), dtype=np.int64))]
     linked = np.flatnonzero(pointer)
     if len(linked):
@@ -78,10 +87,22 @@ def next_hops(kernel: Kernel, info: StructArray, own: str, count: Column) -> Nex
     return NextHops(
         every,
         np.arange(len(every)) - begin[of.reshape(-1)],
-        StructArray(kernel, "struct fib_nh_common", np.concatenate(commons)[order]),
+        StructArray(kernel, common, np.concatenate(commons)[order]),
         _concatenated(weights)[order],
         _concatenated(ids)[order],
     )
+
+
+def hop_member(common: StructArray, member: str) -> Column:
+    """A member of next hops by its name without its prefix: `dev`, `flags`, `weight`."""
+    return common.first(f"nhc_{member}", f"nh_{member}")
+
+
+def _weights(common: StructArray) -> Column:
+    """Of kernels without CONFIG_IP_ROUTE_MULTIPATH 1 each: they take one hop of each route."""
+    if common.has("nhc_weight") or common.has("nh_weight"):
+        return hop_member(common, "weight").int64
+    return Column.of(np.ones(len(common), dtype=np.int64))
 
 
 def _concatenated(columns: list[Column]) -> Column:
@@ -111,6 +132,8 @@ def _members(kernel: Kernel, group: StructArray) -> tuple[I64, StructArray]:
 
 def gateways(common: StructArray) -> Column:
     """The address of each gateway as text, '' where a route leads to its device's own network."""
+    if not common.has("nhc_gw_family"):
+        return _old_gateways(common)
     family = common["nhc_gw_family"]
     words = np.full(len(common), "", dtype=object)
     valid = family.valid | (common.addresses == 0)
@@ -120,3 +143,11 @@ def gateways(common: StructArray) -> Column:
         words[rows] = ipv4(raw.reshape(-1).view("<u4")) if size == 4 else ipv6(raw)
         valid[rows] &= good
     return Column.of(words, valid)
+
+
+def _old_gateways(common: StructArray) -> Column:
+    """The same of struct fib_nh and fib6_nh, in which no gateway is one of zeros."""
+    size = 4 if common.type.c_name == "struct fib_nh" else 16
+    raw, good = bytes_at(common, "nh_gw", size)
+    words = ipv4(raw.reshape(-1).view("<u4")) if size == 4 else ipv6(raw)
+    return Column.of(np.where(raw.any(axis=1), words, ""), good | (common.addresses == 0))

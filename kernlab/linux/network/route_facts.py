@@ -16,7 +16,7 @@ from kernlab.linux.network.fib6 import fib6
 from kernlab.linux.network.interfaces import device_names
 from kernlab.linux.network.names import named
 from kernlab.linux.network.namespaces import net_namespaces, numbers
-from kernlab.linux.network.nexthops import NextHops, gateways, next_hops
+from kernlab.linux.network.nexthops import NextHops, gateways, hop_member, next_hops
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -58,6 +58,8 @@ _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 _HOP_FLAGS = ("dead", "pervasive", "onlink", "offload", "linkdown", "unresolved", "trap")
 #: include/uapi/linux/rtnetlink.h, RTAX_MTU, which counts from 1.
 _MTU = 2
+#: include/uapi/linux/ipv6_route.h, RTF_GATEWAY, which the flags themselves held before v5.2.
+_GATEWAY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def routes6(kernel: Kernel) -> Routes | None:
     """Those of version 6, by namespace and table; several gateways to one network are a route each, as the kernel has
     them. None where there are none."""
     # Version 6 has the next hops of version 4.
-    if kernel.types.get("struct fib_nh_common") is None:
+    if all(kernel.types.get(name) is None for name in ("struct fib_nh_common", "struct fib_nh")):
         return None
     found = fib6(kernel)
     if not len(found.info):
@@ -163,13 +165,14 @@ def routes6(kernel: Kernel) -> Routes | None:
         tos=Column.missing(len(row), "int"),
         mtu=_mtu(info.follow("fib6_metrics"))[row],
         **_of_hops(hops),
-        flags6=info["fib6_flags"].int64[row],
-        refcount=info["fib6_ref.refs.counter"].int64[row],
+        flags6=(info["fib6_flags"].int64 & ~_GATEWAY)[row],
+        # Linux commit f05713e0916c ("ipv6: convert fib6_ref to refcount_t") (in v5.2).
+        refcount=info.first("fib6_ref.refs.counter", "fib6_ref.counter").int64[row],
     )
 
 
 def _of_hops(hops: NextHops) -> dict[str, Column]:
-    flags = hops.common["nhc_flags"]
+    flags = hop_member(hops.common, "flags")
     unique, of = np.unique(flags.values, return_inverse=True)
     texts = [
         ",".join(word for bit, word in enumerate(_HOP_FLAGS) if bits >> bit & 1) for bits in unique.tolist()
@@ -197,13 +200,15 @@ def _netns(kernel: Kernel, net: U64) -> Column:
 
 def _devices(kernel: Kernel, net: U64, common: StructArray) -> Column:
     """By the device itself; '' for none, as of a blackhole."""
-    pointer = common["nhc_dev"]
-    name = common["nhc_dev->name"].text
+    pointer = hop_member(common, "dev")
+    name = hop_member(common, "dev->name").text
     none = (common.addresses == 0) | (pointer.valid & ~pointer.true)
     words = np.where(none, "", name.values)
     valid = name.valid | none
-    # Only its number is left of a device that goes.
-    number = common["nhc_oif"]
+    # Only its number is left of a device that goes; version 6 had none before v5.2.
+    if not (common.has("nhc_oif") or common.has("nh_oif")):
+        return Column.of(words, valid, "text")
+    number = hop_member(common, "oif")
     late = np.flatnonzero(~valid & number.valid)
     if len(late):
         found = device_names(kernel, net[late], number[late])

@@ -39,11 +39,22 @@ class Rcu:
     leaf: StructArray
 
 
+#: The variables of RCU. Up to v4.19 each flavour had its own: the one is call_rcu()'s with CONFIG_PREEMPT_RCU, the
+#: other without (kernel/rcu/tree_plugin.h, rcu_state_p).
+_FLAVOURS = ("rcu", "rcu_preempt", "rcu_sched")
+
+
 @fact
 def rcu(kernel: Kernel) -> Rcu | None:
-    """What there is of RCU; None of a kernel whose RCU is for a single CPU (CONFIG_TINY_RCU)."""
-    state, data = kernel.find_symbol("rcu_state"), kernel.find_symbol("rcu_data")
-    if state is None or data is None or kernel.types.get("struct rcu_state") is None:
+    """What there is of RCU, where there are several flavours of that of call_rcu(); None of a kernel whose RCU is for
+    a single CPU (CONFIG_TINY_RCU)."""
+    if kernel.types.get("struct rcu_state") is None:
+        return None
+    for flavour in _FLAVOURS:
+        state, data = kernel.find_symbol(f"{flavour}_state"), kernel.find_symbol(f"{flavour}_data")
+        if state is not None and data is not None:
+            break
+    else:
         return None
     cpus = possible_cpus(kernel)
     each = StructArray(kernel, "struct rcu_data", percpu(kernel, data, cpus))

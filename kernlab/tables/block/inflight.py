@@ -17,7 +17,7 @@ from kernlab.errors import KernlabError
 from kernlab.linux.block.bios import Pieces, bios_of_requests, first_frames, names_of, pieces
 from kernlab.linux.block.disks import disks
 from kernlab.linux.block.held_bios import held_bios
-from kernlab.linux.block.requests import requests
+from kernlab.linux.block.requests import hardware_queue_numbers, requests
 from kernlab.linux.block.submitters import waiters
 from kernlab.linux.files import mapping_paths
 from kernlab.linux.kernfs import kernfs_paths
@@ -126,7 +126,7 @@ def inflight(kernel: Kernel) -> pd.DataFrame:
         bytes=nullable(rows.both(request["__data_len"], loose["bi_iter.bi_size"])[order]),
         tag=nullable(rows.only(_tag(request["tag"]))[order]),
         scheduler_tag=nullable(rows.only(_tag(request["internal_tag"]))[order]),
-        hw_queue=nullable(rows.only(request["mq_hctx->queue_num"])[order]),
+        hw_queue=nullable(rows.only(hardware_queue_numbers(kernel, request))[order]),
         cpu=nullable(rows.only(request["mq_ctx->cpu"])[order]),
         age=_age(now, made[order]),
         driver_age=_age(now, rows.only(request["io_start_time_ns"])[order]),

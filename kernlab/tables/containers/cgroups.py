@@ -11,7 +11,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import empty, frame, nullable, table
 from kernlab.linux.containers.cgroup_state import controllers_of, cpus_and_nodes, frozen, members, populated
-from kernlab.linux.containers.cgroups import Cgroups, find_cgroups, has_cgroups
+from kernlab.linux.containers.cgroups import Cgroups, find_cgroups, group_ids, has_cgroups
 from kernlab.linux.containers.cpu_stat import cpu_stat
 from kernlab.linux.containers.memory_counters import counted, events, limit
 from kernlab.linux.containers.memory_stat import memory_stat
@@ -74,7 +74,7 @@ def cgroups(kernel: Kernel) -> pd.DataFrame:
         "cgroups",
         hierarchy=found.hierarchy,
         path=found.path,
-        id=nullable(group["kn->id"]),
+        id=nullable(group_ids(group)),
         level=found.level,
         controllers=controllers_of(kernel, found),
         populated=nullable(populated(found)),

@@ -18,6 +18,7 @@ from kernlab.linux.bpf import (
     used_maps,
 )
 from kernlab.linux.bpf_memory import map_bytes
+from kernlab.linux.scheduling.optional import optional
 
 
 @table(rows="struct bpf_map")
@@ -59,10 +60,11 @@ def bpf_maps(kernel: Kernel) -> pd.DataFrame:
         max_entries=nullable(every["max_entries"].int64),
         memory_bytes=nullable(map_bytes(every)),
         flags=nullable(every["map_flags"].int64),
-        frozen=nullable(every["frozen"] != 0),
+        # Linux commit 87df15de441b ("bpf: add syscall side map freeze support") (in v5.2).
+        frozen=nullable(optional(every, "frozen", kind="bool") != 0),
         programs=Column.of(_users(kernel, number), kind="text"),
         pids=Column.of(held_by(every, holders(kernel)), kind="text"),
-        btf_id=nullable(every["btf->id"].int64),
+        btf_id=nullable(optional(every, "btf->id")),
         address=every,
     )
 

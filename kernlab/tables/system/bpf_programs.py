@@ -20,6 +20,7 @@ from kernlab.linux.bpf import (
     type_names,
     used_maps,
 )
+from kernlab.linux.scheduling.optional import optional
 
 #: sizeof(struct bpf_insn).
 _INSTRUCTION = 8
@@ -77,6 +78,7 @@ def bpf_programs(kernel: Kernel) -> pd.DataFrame:
         maps=Column.of(joined(*used_maps(program), count), kind="text"),
         attached=Column.of(["; ".join(words) for words in attachments(kernel)], kind="text"),
         pids=Column.of(held_by(program, holders(kernel)), kind="text"),
-        btf_id=nullable(program["aux->btf->id"].int64),
+        # Linux commit 838e96904ff3 ("bpf: Introduce bpf_func_info") (in v5.0).
+        btf_id=nullable(optional(program, "aux->btf->id")),
         address=program,
     )

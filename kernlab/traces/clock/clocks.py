@@ -319,7 +319,11 @@ def _last_written(kernel: Kernel, known: dict[str, Clock]) -> int:
             if ring.buffer == MAIN and len(ring.pages) and ring.counters.get("entries")
         ]
         if where:
-            written = StructArray(kernel, "struct ring_buffer_per_cpu", where)["write_stamp.time.a.a.counter"]
+            # Linux commit 10464b4aa605 ("ring-buffer: Add rb_time_t 64 bit operations for speeding up 32 bit") (in
+            # v5.10): a plain number before.
+            written = StructArray(kernel, "struct ring_buffer_per_cpu", where).first(
+                "write_stamp.time.a.a.counter", "write_stamp"
+            )
             ns, error = relation.apply(written.filled(0)[written.valid])
             last = max(last, int(ns[error < FAR].max(initial=-1)))
     return last

@@ -72,7 +72,9 @@ def _describe(kernel: Kernel, arrays: StructArray, top: int | None) -> list[Inst
                 range_start=0 if range_start is None else range_start[row],
             )
         )
-    _buffers(kernel, arrays, instances, MAIN, "array_buffer")
+    # Linux commit 1c5eb4481e01 ("tracing: Rename trace_buffer to array_buffer") (in v5.6).
+    main = "array_buffer" if arrays.has("array_buffer") else "trace_buffer"
+    _buffers(kernel, arrays, instances, MAIN, main)
     # 7.2 calls it what it is; before, it has the name of the latency tracers' use.
     for member in ("snapshot_buffer", "max_buffer"):
         if arrays.has(member):
@@ -83,7 +85,7 @@ def _describe(kernel: Kernel, arrays: StructArray, top: int | None) -> list[Inst
 
 def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kind: str, member: str) -> None:
     pointer = arrays[f"{member}.buffer"]
-    buffers = StructArray(kernel, "struct trace_buffer", pointer.values, pointer.valid)
+    buffers = StructArray(kernel, _buffer_type(kernel), pointer.values, pointer.valid)
     labels = [_label(instance.name, kind) for instance in instances]
     sizes = subbuf_sizes(kernel, labels, buffers)
     flags, disabled = buffers["flags"], buffers["record_disabled.counter"]
@@ -106,6 +108,17 @@ def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kin
             instance.clock_id = number
 
 
+def _buffer_type(kernel: Kernel) -> str:
+    """The C name of what holds the rings of all CPUs."""
+    # Linux commit 13292494379f ("tracing: Make struct ring_buffer less ambiguous") (in v5.6): what was called
+    # trace_buffer until then is another struct, around this one.
+    return (
+        "struct ring_buffer"
+        if kernel.types.has_member("struct ring_buffer", "buffers")
+        else "struct trace_buffer"
+    )
+
+
 def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
     """Fill in `rings` of all instances, walking all CPUs' lists together."""
     cpus = len(kernel.percpu_offsets)
@@ -116,7 +129,7 @@ def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
         return
     trace = StructArray(
         kernel,
-        "struct trace_buffer",
+        _buffer_type(kernel),
         [instance.buffers[kind][0] for instance, kind, _ in owners],
     )
     slots = trace["buffers"]
