@@ -1,7 +1,7 @@
 """Registers of a CPU in notes: bytes of NT_PRSTATUS and of QEMU's own notes in, registers by the kernel's names out.
 
-The kernel writes one NT_PRSTATUS a CPU (kernel/crash_core.c, crash_save_cpu), QEMU one and a note of its own, which
-has the control registers and the true bases of segments (target/i386/arch_dump.c).
+The kernel writes one NT_PRSTATUS a CPU (kernel/crash_core.c, crash_save_cpu), QEMU one and of x86-64 a note of its own,
+which has the control registers and the true bases of segments (target/i386/arch_dump.c, target/arm/arch_dump.c).
 """
 
 from __future__ import annotations
@@ -12,24 +12,7 @@ import numpy as np
 
 from kernlab.formats.base import Note
 from kernlab.formats.notes import NT_PRSTATUS
-
-#: struct user_regs_struct (arch/x86/include/asm/user_64.h); up to ss it is struct pt_regs.
-REGISTERS = (
-    *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di"),
-    *("orig_ax", "ip", "cs", "flags", "sp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
-)
-#: What QEMU's notes have besides.
-CONTROL = ("cr0", "cr2", "cr3", "cr4", "kernel_gs_base")
-
-#: struct elf_prstatus (include/linux/elfcore.h) of a 64-bit machine.
-_PRSTATUS = np.dtype(
-    {
-        "names": ["pid", "registers"],
-        "formats": ["<i4", ("<u8", len(REGISTERS))],
-        "offsets": [32, 112],
-        "itemsize": 336,
-    }
-)
+from kernlab.formats.register_sets import BY_NOTE, X86_64, RegisterSet
 
 #: QEMUCPUSegment and QEMUCPUState.
 _SEGMENT = np.dtype(
@@ -55,27 +38,44 @@ _QEMU_NAME = "QEMU"
 
 @dataclass(frozen=True, slots=True)
 class CpuNote:
-    """The registers of one CPU by their names, and who says so: "NT_PRSTATUS" or "QEMU"; `pid` of the former."""
+    """The registers of one CPU by their names, and who says so: "NT_PRSTATUS" or "QEMU"; `pid` of the former. `set`
+    tells what they mean."""
 
     source: str
     registers: dict[str, int]
     pid: int | None
     raw: bytes
+    set: RegisterSet
+
+    @property
+    def ip(self) -> int:
+        """The instruction pointer."""
+        return self.registers[self.set.ip]
+
+    @property
+    def sp(self) -> int:
+        """The stack pointer."""
+        return self.registers[self.set.sp]
+
+    @property
+    def user(self) -> bool:
+        """Was the CPU in user mode?"""
+        return self.set.is_user(self.registers)
 
 
 def cpu_notes(notes: list[Note]) -> list[CpuNote]:
-    """Those of the notes that hold the registers of an x86-64 CPU, in their order."""
+    """Those of the notes that hold the registers of a CPU, in their order."""
     return [found for note in notes if (found := _prstatus(note) or _qemu(note)) is not None]
 
 
 def _prstatus(note: Note) -> CpuNote | None:
-    if note.name != "CORE" or note.type != NT_PRSTATUS or len(note.desc) != _PRSTATUS.itemsize:
+    kind = BY_NOTE.get(len(note.desc))
+    if note.name != "CORE" or note.type != NT_PRSTATUS or kind is None:
         return None
-    status = np.frombuffer(note.desc, _PRSTATUS)[0]
+    status = np.frombuffer(note.desc, kind.status)[0]
     values = status["registers"].tolist()
-    return CpuNote(
-        "NT_PRSTATUS", dict(zip(REGISTERS, values, strict=True)), int(status["pid"]), bytes(note.desc)
-    )
+    registers = dict(zip(kind.names, values, strict=True))
+    return CpuNote("NT_PRSTATUS", registers, int(status["pid"]), bytes(note.desc), kind)
 
 
 def _qemu(note: Note) -> CpuNote | None:
@@ -89,12 +89,7 @@ def _qemu(note: Note) -> CpuNote | None:
     registers |= {f"cr{number}": int(state["cr"][number]) for number in (0, 2, 3, 4)}
     if len(note.desc) >= _QEMU.itemsize:
         registers["kernel_gs_base"] = int(state["kernel_gs_base"])
-    return CpuNote("QEMU", registers, None, bytes(note.desc))
-
-
-#: What stays of a program's registers: where it was, and in which mode.
-_PLACE = ("ip", "sp", "flags", "cs", "ss", "orig_ax")
-_USER = 3
+    return CpuNote("QEMU", registers, None, bytes(note.desc), X86_64)
 
 
 def user_mode_note(note: Note) -> bytes | None:
@@ -103,17 +98,17 @@ def user_mode_note(note: Note) -> bytes | None:
     None for a note that needs no change: it is none of a CPU's, or the CPU was in the kernel.
     """
     found = _prstatus(note) or _qemu(note)
-    if found is None or found.registers["cs"] & _USER != _USER:
+    if found is None or not found.user:
         return None
     data = bytearray(note.desc)
     if found.source == "NT_PRSTATUS":
-        status = np.frombuffer(data, _PRSTATUS)
-        for place, name in enumerate(REGISTERS):
-            if name not in _PLACE and not name.endswith(("_base", "s")):
+        status = np.frombuffer(data, found.set.status)
+        for place, name in enumerate(found.set.names):
+            if name not in found.set.place:
                 status["registers"][0, place] = 0
     else:
         state = np.frombuffer(memoryview(data)[: len(data) // _QEMU.itemsize * _QEMU.itemsize], _QEMU)
         for name in _GENERAL:
-            if name not in _PLACE:
+            if name not in X86_64.place:
                 state[name] = 0
     return bytes(data)

@@ -11,7 +11,6 @@ import numpy as np
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.formats.cpu_notes import REGISTERS
 from kernlab.formats.elf_core import (
     NT_AUXV,
     NT_FILE,
@@ -22,6 +21,7 @@ from kernlab.formats.elf_core import (
     CoreWriter,
     note,
 )
+from kernlab.formats.register_sets import X86_64
 from kernlab.linux.page_cache import WORDS, PageState
 from kernlab.linux.user_memory import BATCH, LARGEST, Area, UserMemory
 from kernlab.linux.user_registers import ThreadRegisters, user_registers
@@ -182,7 +182,7 @@ def _statuses(task: StructArray, registers: list[ThreadRegisters]) -> list[bytes
         spent = [
             part for time in times for part in (max(time[row], 0) // _NS, max(time[row], 0) % _NS // _US)
         ]
-        values = [general.get(name, 0) & (1 << 64) - 1 for name in REGISTERS]
+        values = [general.get(name, 0) & (1 << 64) - 1 for name in X86_64.names]
         result.append(
             _PRSTATUS.pack(
                 *(0, 0, 0, 0),

@@ -12,9 +12,9 @@ from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
-from kernlab.formats.cpu_notes import REGISTERS
+from kernlab.formats.register_sets import X86_64
+from kernlab.linux.stacks.machines.x86_64 import modes
 from kernlab.linux.stacks.registers import cpu_registers
-from kernlab.linux.stacks.saved_registers import modes
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.thread_stacks import thread_size
 
@@ -23,7 +23,7 @@ U64 = npt.NDArray[np.uint64]
 #: Between a stack's end and a task's registers: with CONFIG_X86_FRED (v6.9) 16 bytes (TOP_OF_KERNEL_STACK_PADDING).
 _PADDINGS = (0, 16)
 #: struct pt_regs has them in the order of struct user_regs_struct.
-_SAVED = REGISTERS[: REGISTERS.index("ss") + 1]
+_SAVED = X86_64.names[: X86_64.names.index("ss") + 1]
 #: arch/x86/include/asm/fpu/types.h: struct fxregs_state; the header of XSAVE behind it, and AVX behind that.
 _FXSAVE, _AVX_AT, _AVX_BYTES, _TASK_ALIGNED = 512, 576, 256, 64
 _X87, _SSE, _AVX = 1, 2, 4
@@ -91,7 +91,7 @@ def _on_cpus(kernel: Kernel) -> dict[int, dict[str, int]]:
     for row in np.flatnonzero(found.thread >= 0).tolist():
         user = bool(found.user[row])
         ran[int(tasks[found.thread[row]])] = (
-            {name: int(found.values[name][row]) for name in REGISTERS if found.known[name][row]}
+            {name: int(found.values[name][row]) for name in X86_64.names if found.known[name][row]}
             if user
             else {}
         )

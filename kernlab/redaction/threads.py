@@ -8,8 +8,8 @@ import numpy.typing as npt
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import StructType
+from kernlab.linux.stacks.machines import machine_of
 from kernlab.linux.stacks.registers import cpu_registers
-from kernlab.linux.stacks.starts import saved_context
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.thread_stacks import thread_size
 from kernlab.redaction.found import Found
@@ -98,7 +98,7 @@ def dead_stacks(found: Found) -> None:
     on_cpu = cpus.thread >= 0
     running[cpus.thread[on_cpu]] = True
     told = on_cpu & cpus.told
-    below = np.maximum(cpus.values["sp"], np.uint64(_BELOW)) - np.uint64(_BELOW)
+    below = np.maximum(cpus.sp, np.uint64(_BELOW)) - np.uint64(_BELOW)
     end[cpus.thread[told]] = below[told]
     # In user mode nothing is on the kernel's stack but where it came from.
     regs = stack.values.astype(np.uint64) + np.uint64(
@@ -106,9 +106,9 @@ def dead_stacks(found: Found) -> None:
     )
     in_user = on_cpu & cpus.user
     end[cpus.thread[in_user]] = regs[cpus.thread[in_user]]
-    _, sp, _, known = saved_context(kernel, task, stack.true & ~running)
-    frame = kernel.type_or_none("struct inactive_task_frame")
-    saved = sp - np.uint64(frame.size if frame is not None else 0)
+    machine = machine_of(kernel)
+    _, sp, _, known = machine.saved_context(kernel, task, stack.true & ~running)
+    saved = sp - np.uint64(machine.saved_bytes(kernel))
     end = np.where(known & ~running, saved, end)
     start = stack.values.astype(np.uint64) + np.uint64(_MARK)
     inside = stack.true & (end > start) & (end - start < np.uint64(max(size, _MARK)))

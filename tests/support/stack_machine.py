@@ -20,7 +20,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.linux.stacks.areas import StackKind, Stacks
 from kernlab.linux.stacks.code import behind_call
 from kernlab.linux.stacks.frames import Frames
-from kernlab.linux.stacks.starts import REALIGNED, Starts
+from kernlab.linux.stacks.starts import OTHERS, Starts
 
 BASE = 0xFFFFC90000F00000
 STACK = 16384
@@ -155,7 +155,7 @@ class Machine:
             *word,
             np.array([exact]),
             np.array([exact]),
-            np.zeros((1, len(REALIGNED)), dtype=np.uint64),
+            np.zeros((1, len(OTHERS)), dtype=np.uint64),
         )
         return Frames(self.kernel, self.stacks, starts)  # type: ignore[arg-type]
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from kernlab.debuginfo.source_lines import SourceFrame
 from kernlab.display.stacks.parts import Frame
-from kernlab.display.stacks.text import registers, segment
+from kernlab.display.stacks.text import registers
 from kernlab.errors import KernlabError
 from kernlab.escape import NO_MATH, escape_attribute, escape_html
-from kernlab.linux.stacks.saved_registers import spelt
 from kernlab.util.text import shorten
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def _frame(frame: Frame, instructions: Instructions | None) -> str:
     if module:
         shown += f' <span class="module">[{escape_html(shorten(module, _LONGEST))}</span>'
     if frame.interrupted:
-        shown = f"RIP: {segment(frame)}{shown}"
+        shown = f"{frame.machine.headline(frame.registers, '')}{shown}"
     if not frame.reliable:
         shown = f'<span class="guess" title="a guess: nothing proves that this was called">? {shown}</span>'
     calls = "".join(f'<span class="at"></span> {_inlined(one)}<br>' for one in frame.lines[:-1])
@@ -121,7 +120,7 @@ def _inside(frame: Frame, instructions: Instructions) -> Iterator[str]:
         yield from (f"<p>{escape_html(line)}</p>" for line in registers(frame))
     else:
         yield from (
-            f"<p>{spelt(name)} {value:#018x} = {escape_html(shorten(label, _LONGEST))}</p>"
+            f"<p>{frame.machine.spelt(name)} {value:#018x} = {escape_html(shorten(label, _LONGEST))}</p>"
             for name, value, label in frame.known
         )
     try:

@@ -12,7 +12,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.source_lines import SourceFrame
 from kernlab.errors import KernlabError
 from kernlab.linux.source_lines import lines_of
-from kernlab.linux.stacks import saved_registers
+from kernlab.linux.stacks.machines import X86_64, StackMachine, machine_of
 from kernlab.linux.stacks.registers import cpu_registers
 from kernlab.linux.stacks.unwind import unwound
 from kernlab.linux.whatis.engine import what_lies_at
@@ -43,6 +43,8 @@ class Frame:
     interrupted: bool
     registers: dict[str, int] = field(default_factory=dict)
     known: tuple[tuple[str, int, str], ...] = ()
+    #: Whose registers those are.
+    machine: StackMachine = X86_64
     #: Where it is in the source, what was inlined there first; () where no debug file tells.
     lines: tuple[SourceFrame, ...] = ()
 
@@ -51,6 +53,11 @@ class Frame:
         """What the kernel calls this part of the stack: TASK, IRQ, NMI …"""
         return _MARKS.get(self.kind, self.kind.upper())
 
+    @property
+    def headline(self) -> str:
+        """Of one that was interrupted: where, as the kernel's reports say it."""
+        return self.machine.headline(self.registers, f"{'' if self.reliable else '? '}{self.symbol}")
+
 
 def frames_of(kernel: Kernel, rows: pd.DataFrame, thread: int) -> list[Frame]:
     """The frames of one thread, innermost first; it is row `thread` of `find_tasks`.
@@ -58,6 +65,7 @@ def frames_of(kernel: Kernel, rows: pd.DataFrame, thread: int) -> list[Frame]:
     Where it came from user mode, what it was doing there is the last one.
     """
     found: list[Frame] = []
+    machine = machine_of(kernel)
     columns = ("frame", "address", "symbol", "sp", "kind", "reliable", "regs", "task", "cpu")
     below = 0
     for number, address, symbol, sp, kind, reliable, regs, task, cpu in rows[list(columns)].itertuples(
@@ -67,11 +75,11 @@ def frames_of(kernel: Kernel, rows: pd.DataFrame, thread: int) -> list[Frame]:
         where = _number(regs)
         if where:
             # Where the code that was interrupted had not saved them yet, they would begin below its own frame.
-            registers = saved_registers.interrupted(kernel, where, whole=where >= below)
+            registers = machine.interrupted(kernel, where, whole=where >= below)
         elif not found and _number(cpu) is not None:
             registers = _of_cpu(kernel, thread)
         elif not found and _number(task):
-            registers = saved_registers.switched_from(kernel, _number(task) or 0)
+            registers = machine.switched_from(kernel, _number(task) or 0)
         below = int(sp)
         found.append(
             Frame(
@@ -84,13 +92,14 @@ def frames_of(kernel: Kernel, rows: pd.DataFrame, thread: int) -> list[Frame]:
                 bool(where) or (bool(registers) and _number(cpu) is not None and not found),
                 registers,
                 tuple(_recognised(kernel, registers)),
+                machine,
             )
         )
     user = unwound(kernel).user.get(thread)
     if user:
-        registers = saved_registers.interrupted(kernel, user)
-        ip, sp = registers.get("ip", 0), registers.get("sp", 0)
-        found.append(Frame(len(found), ip, f"{ip:#x}", sp, "task", True, True, registers))
+        registers = machine.interrupted(kernel, user)
+        ip, sp = (registers.get(name, 0) for name in (machine.registers.ip, machine.registers.sp))
+        found.append(Frame(len(found), ip, f"{ip:#x}", sp, "task", True, True, registers, machine=machine))
     return _with_lines(kernel, found)
 
 
@@ -118,10 +127,11 @@ def _number(value: Any) -> int | None:
 
 def _recognised(kernel: Kernel, registers: dict[str, int]) -> Iterator[tuple[str, int, str]]:
     """The registers that point to something with a name. What is no address of the kernel's is a number."""
+    without = machine_of(kernel).not_data
     named = [
         (name, value)
         for name, value in registers.items()
-        if value >= kernel.arch.kernel_start and name not in ("ip", "sp", "flags", "cs", "ss", "orig_ax")
+        if value >= kernel.arch.kernel_start and name not in without
     ]
     if not named:
         return

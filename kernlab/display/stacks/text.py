@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from kernlab.display.stacks.parts import Frame
 from kernlab.escape import escape_terminal
-from kernlab.linux.stacks.saved_registers import LINES, spelt
 
 #: The states as /proc/PID/status says them (fs/proc/array.c, task_state_array), by ps' letters.
 STATES = {
@@ -52,9 +51,9 @@ def _trace(frames: Sequence[Frame], whole: bool) -> Iterator[str]:
 
 
 def _interrupted(frame: Frame, whole: bool) -> Iterator[str]:
-    rip, *more = registers(frame)
+    first, *more = registers(frame)
     yield from _inlined(frame)
-    yield f"{rip}{_line(frame)}"
+    yield f"{first}{_line(frame)}"
     if whole:
         yield from more
 
@@ -71,27 +70,7 @@ def _line(frame: Frame) -> str:
 
 def registers(frame: Frame) -> Iterator[str]:
     """What was interrupted, in the kernel's own format, and which of its registers point to something known."""
-    values = frame.registers
-    yield f"RIP: {segment(frame)}{'' if frame.reliable else '? '}{frame.symbol}"
-    if "sp" in values:
-        stack = f"{values['ss'] & 0xFFFF:04x}:" if "ss" in values else ""
-        flags = f" EFLAGS: {values['flags']:08x}" if "flags" in values else ""
-        call = values.get("orig_ax", _NO_CALL)
-        yield f"RSP: {stack}{values['sp']:016x}{flags}" + (
-            "" if call == _NO_CALL else f" ORIG_RAX: {call:016x}"
-        )
-    for names in LINES:
-        known = [f"{spelt(name)}: {values[name]:016x}" for name in names if name in values]
-        if known:
-            yield " ".join(known)
+    yield frame.headline
+    yield from frame.machine.report(frame.registers)
     for name, _, label in frame.known:
-        yield f"     {spelt(name)} = {label}"
-
-
-def segment(frame: Frame) -> str:
-    """`0010:` of the kernel's code, `0033:` of a program's; '' where it is not known."""
-    return f"{frame.registers['cs'] & 0xFFFF:04x}:" if "cs" in frame.registers else ""
-
-
-#: pt_regs.orig_ax where no system call was made and no error code was pushed.
-_NO_CALL = (1 << 64) - 1
+        yield f"     {frame.machine.spelt(name)} = {label}"

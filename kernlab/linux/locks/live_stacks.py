@@ -12,6 +12,7 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.stacks.areas import StackKind, find_stacks
+from kernlab.linux.stacks.machines import machine_of
 from kernlab.linux.stacks.unwind import unwound
 from kernlab.linux.whatis.areas import bare
 
@@ -123,15 +124,17 @@ def live_stacks(kernel: Kernel) -> LiveStacks:
     # Linux commit 2f064a59a11f ("sched: Change task_struct::state") (in v5.14) renamed state to __state.
     state, gone = task.first("__state", "state"), task["exit_state"]
     asleep = off & state.has(_ASLEEP).true & (~state.has(_WAKING)).true & (gone == 0).true
-    top = task["thread.sp"]
-    at = stacks.find(top.filled(0))
+    machine = machine_of(kernel)
+    _, sp, _, known = machine.saved_context(kernel, task, (task["stack"] != 0).true)
+    top = np.where(known, sp - np.uint64(machine.saved_bytes(kernel)), np.uint64(0))
+    at = stacks.find(top)
     mine = off & (at >= 0) & (stacks.kind[at] == StackKind.TASK) & (stacks.owner[at] == np.arange(len(task)))
     lost = asleep & ~mine
     if lost.any():
         kernel.lost("the saved stack pointers of sleeping tasks are on no stack of their own", mask=lost)
     rows = np.flatnonzero(mine)
-    order = rows[np.argsort(top.values[rows], kind="stable")]
-    address, word, row = stack_words(kernel, top.values[order], stacks.end[at[order]], order)
+    order = rows[np.argsort(top[rows], kind="stable")]
+    address, word, row = stack_words(kernel, top[order], stacks.end[at[order]], order)
     frame_order = np.argsort(every.sp, kind="stable")
     unique, of = np.unique(every.ip, return_inverse=True)
     symbols = kernel.symbolize(unique)

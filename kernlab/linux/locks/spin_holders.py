@@ -14,10 +14,10 @@ from kernlab.linux.locks.found import UNKNOWN, Found
 from kernlab.linux.locks.live_stacks import LiveStacks, function_name, stack_words
 from kernlab.linux.locks.waiters import member_offset, word_at
 from kernlab.linux.stacks.areas import find_stacks
+from kernlab.linux.stacks.machines import machine_of
 from kernlab.linux.stacks.registers import cpu_registers, on_or_behind
 from kernlab.linux.stacks.unwind import unwound
 from kernlab.linux.whatis.threads import say_thread
-from kernlab.util.addresses import wrapped
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -110,38 +110,14 @@ def _taker(kernel: Kernel, row: int, lock: int) -> str | None:
 
 def _takes(kernel: Kernel, code: bytes, start: int, lock: int) -> bool:
     """Does code that ran to its end leave with the lock? What it last did with it is a call that takes."""
-    used = max(_uses(code, start, lock), default=-1)
+    machine = machine_of(kernel)
+    used = max(machine.uses(code, start, lock), default=-1)
     if used < 0:
         return False
-    calls = _calls(code[used + 4 :], start + used + 4)
+    calls = machine.called(code[used:], start + used)
     # What is no call but looks like one leads to the beginning of no function.
     symbol, offset, _ = kernel.symbols.lookup(calls)
     names = [function_name(name) for name in kernel.symbolize(calls[(symbol >= 0) & (offset == 0)])]
     return (
         bool(names) and names[0].startswith(_TAKES) and not any(name.startswith(_LETS_GO) for name in names)
     )
-
-
-def _uses(code: bytes, start: int, lock: int) -> list[int]:
-    """Where in x86-64 code an address is meant: 32 bits of it, or its distance to the next instruction."""
-    whole = np.frombuffer(code, dtype=np.uint8)
-    if len(whole) < 4:
-        return []
-    each = np.lib.stride_tricks.sliding_window_view(whole, 4).copy().view("<u4")[:, 0].astype(np.uint64)
-    after = wrapped(start + 4) + np.arange(len(each), dtype=np.uint64)
-    low = np.uint64(0xFFFF_FFFF)
-    hit = (each == (np.uint64(lock) & low)) | (each == ((np.uint64(lock) - after) & low))
-    found: list[int] = np.flatnonzero(hit).tolist()
-    return found
-
-
-def _calls(code: bytes, start: int) -> U64:
-    """Where the calls by distance in x86-64 code lead (e8 rel32), those to no function among them."""
-    whole = np.frombuffer(code, dtype=np.uint8)
-    if len(whole) < 5:
-        return np.zeros(0, dtype=np.uint64)
-    window = np.lib.stride_tricks.sliding_window_view(whole, 5)
-    at = np.flatnonzero(window[:, 0] == 0xE8)
-    distance = np.ascontiguousarray(window[at, 1:]).view("<i4")[:, 0].astype(np.int64).view(np.uint64)
-    target: U64 = wrapped(start + 5) + at.astype(np.uint64) + distance
-    return target

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.core.struct_array import StructArray
 from kernlab.linux.locks.found import Found
 from kernlab.linux.locks.live_stacks import LiveStacks, function_name
 from kernlab.linux.locks.spin_holders import name_holders
 from kernlab.linux.locks.spin_queues import LOCKED, PENDING, SpinQueues, spin_queues
 from kernlab.linux.locks.waiters import member_offset
+from kernlab.linux.stacks.machines import machine_of
 from kernlab.linux.stacks.registers import cpu_registers
 from kernlab.linux.stacks.unwind import Unwound, unwound
 from kernlab.linux.whatis.threads import say_thread
@@ -30,8 +30,6 @@ I64 = npt.NDArray[np.int64]
 
 _SPINS = ("native_queued_spin_lock_slowpath", "queued_spin_lock_slowpath", "__pv_queued_spin_lock_slowpath")
 _RW_SPINS = {"queued_read_lock_slowpath": "rwlock_read", "queued_write_lock_slowpath": "rwlock_write"}
-#: A lock's first argument comes in the first of these; compilers keep it in one of the others.
-_REGISTERS = ("di", "bx", "bp", "r12", "r13", "r14", "r15", "ax", "cx", "dx", "si", "r8", "r9", "r10", "r11")
 #: So many frames around the one that spins have the lock's address, and no frame of them is larger.
 _FRAMES, _LARGEST = 3, 512
 #: A lock is held, or held and the first in line sleeps until it is let go (_Q_LOCKED_VAL, _Q_SLOW_VAL); and pending.
@@ -132,7 +130,11 @@ def spinners(kernel: Kernel) -> list[Spinner]:
             kind = _RW_SPINS.get(names[outer], kind)
             outer += 1
         caller = next((name for name in names[outer:] if name and not _is_lock_function(name)), None)
-        given = {name: registers.values[name][at] for name in _REGISTERS if registers.known[name][at]}
+        given = {
+            name: registers.values[name][at]
+            for name in machine_of(kernel).holders
+            if registers.known[name][at]
+        }
         found.append(Spinner(cpu, row, caller, kind, node, *_words(kernel, every, frames, inner, given)))
     return found
 
@@ -152,13 +154,9 @@ def _words(
     if inner == 0:
         registers = list(given.values())
     elif every.regs[at]:
-        saved = StructArray(kernel, "struct pt_regs", every.regs[at : at + 1])
-        with kernel.quiet():
-            registers = [
-                np.uint64(saved[name].values[0])
-                for name in _REGISTERS
-                if saved.has(name) and saved[name].valid[0]
-            ]
+        machine = machine_of(kernel)
+        saved = machine.interrupted(kernel, int(every.regs[at]))
+        registers = [np.uint64(saved[name]) for name in machine.holders if name in saved]
     else:
         registers = []
     start = every.sp[at] & ~np.uint64(7)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType
-from kernlab.linux.stacks.areas import StackKind
 from kernlab.linux.stacks.code import behind_call, kernel_code
-from kernlab.linux.stacks.frames import Frames
-from kernlab.linux.stacks.saved_registers import NO_REGISTERS, modes
+from kernlab.linux.stacks.frames import NO_REGISTERS, Frames
+from kernlab.linux.stacks.machines.x86_64 import modes
+from kernlab.linux.stacks.stack_kinds import StackKind
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

@@ -1,7 +1,9 @@
 """One step up many stacks at once, by frame records on arm64 (arch/arm64/kernel/stacktrace.c, kunwind_next).
 
 A record on the stack has the caller's frame pointer (x29) and the return address (x30), which may be signed. Where a
-task was interrupted the record lies within the registers that were saved.
+task was interrupted the record lies within the registers that were saved. A function that was interrupted before it
+made its record, or that makes none, returns to what the link register holds: the kernel's own traces pass over that
+caller, kernlab asks the function's code.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.types import StructType
-from kernlab.linux.stacks.areas import StackKind
-from kernlab.linux.stacks.code import signature_bits, without_signatures
+from kernlab.linux.stacks.code import is_return_address, kernel_code
 from kernlab.linux.stacks.frame_pointers import NO_STACK, NOT_ABOVE, NOT_ALIGNED
 from kernlab.linux.stacks.frames import Frames
+from kernlab.linux.stacks.machines import ARM64
+from kernlab.linux.stacks.machines.arm64 import without_signatures
+from kernlab.linux.stacks.machines.arm64_code import has_record
+from kernlab.linux.stacks.stack_kinds import StackKind
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -29,6 +34,9 @@ _FINAL, _PT_REGS = 1, 2
 #: The mode in a saved PSTATE: EL0t, and in the kernel EL1 or EL2 with one of two stack pointers.
 _MODE, _USER_MODE, _KERNEL_MODES = np.uint64(0x1F), 0x0, (0x4, 0x5, 0x8, 0x9)
 _AARCH32 = np.uint64(0x10)
+
+#: No function is longer that is looked at; so much of it behind an address is enough to see which ways lead there.
+_LONGEST, _BEHIND = np.uint64(1 << 14), 1 << 12
 
 #: Where exceptions enter the kernel (arch/arm64/kernel/entry.S): since v5.14, and before.
 _EXCEPTIONS = tuple(
@@ -58,6 +66,7 @@ class RecordLayout:
     size: int
     record: int
     fp: int
+    lr: int
     sp: int
     pc: int
     pstate: int
@@ -74,11 +83,12 @@ def layout_of(kernel: Kernel) -> RecordLayout:
         size=kind.size,
         record=offset["stackframe"],
         fp=offset["regs"] + 29 * 8,
+        lr=offset["regs"] + 30 * 8,
         sp=offset["sp"],
         pc=offset["pc"],
         pstate=offset["pstate"],
         marked=kernel.type_or_none("struct frame_record_meta") is not None,
-        signed=signature_bits(kernel),
+        signed=ARM64.signature_bits(kernel),
     )
 
 
@@ -98,6 +108,7 @@ class FrameRecordUnwinder:
     def step(self, frames: Frames) -> None:
         """Every frame that is not done becomes its caller's; where that cannot be known it is marked as failed."""
         rows = np.flatnonzero(frames.running)
+        rows = rows[~self._by_link_register(frames, rows)]
         at = frames.bp[rows]
         # Before v5.13 the outermost frame's own record had no caller, and nothing lay above it.
         frames.finish(rows[(at == 0) & _within(self._outermost, frames.ip[rows])])
@@ -132,6 +143,41 @@ class FrameRecordUnwinder:
         rows, ip, sp, bp, regs, ok = rows[going], ip[going], sp[going], bp[going], regs[going], ok[going]
         saved = regs != 0
         frames.advance(rows, ip, sp, bp, exact=saved, regs=regs, full=saved, ok=ok)
+
+    def _by_link_register(self, frames: Frames, rows: I64) -> Mask:
+        """Take those to their callers' that were interrupted where their function had no record: which those are."""
+        done = np.zeros(len(rows), dtype=bool)
+        at = np.flatnonzero(frames.exact[rows] & frames.full[rows])
+        if not len(at):
+            return done
+        link, known = frames.register(rows[at], "x30", self._layout.lr)
+        link = without_signatures(link, self._layout.signed)
+        bare = known & self._without_record(frames.ip[rows[at]])
+        at, link = at[bare], link[bare]
+        called = is_return_address(self._kernel, link)
+        at, link = at[called], link[called]
+        done[at] = True
+        no, yes = np.zeros(len(at), dtype=bool), np.ones(len(at), dtype=bool)
+        # Of the stack it may have used nothing yet, and what it used is not known.
+        here = rows[at]
+        sp, bp, none = frames.sp[here], frames.bp[here], np.zeros(len(at), dtype=np.uint64)
+        frames.advance(here, link, sp, bp, exact=no, regs=none, full=no, ok=yes, level=yes)
+        return done
+
+    def _without_record(self, ip: U64) -> Mask:
+        """Which of the instructions uint64[k] that were to come have no record of their function: bool[k].
+
+        What is no code at all was called there. Where nothing tells, there is one.
+        """
+        bare = ~kernel_code(self._kernel).holds(ip)
+        row, offset, _ = self._kernel.symbols.lookup(ip)
+        for one in np.flatnonzero(~bare & (row >= 0) & (offset < _LONGEST)).tolist():
+            start, where = ip[one] - offset[one], int(offset[one])
+            size = min(where + _BEHIND, int(self._kernel.symbols.room(int(start))) or where + 4)
+            code, status = self._kernel.gather(start[None], max(size, where + 4), what="")
+            if status[0] == 0:
+                bare[one] = has_record(code[0].tobytes(), where) is False
+        return bare
 
     def _ends(self, frames: Frames, rows: I64, at: U64, stack: I64, last: Mask) -> Mask:
         """Finish stacks whose records say that they end; which of the records are of saved registers instead."""

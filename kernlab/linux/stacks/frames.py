@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.linux.stacks.areas import StackKind, Stacks
+from kernlab.linux.stacks.areas import Stacks
 from kernlab.linux.stacks.code import is_return_address, kernel_code
-from kernlab.linux.stacks.saved_registers import fetched
-from kernlab.linux.stacks.starts import REALIGNED, Starts
+from kernlab.linux.stacks.machines import machine_of
+from kernlab.linux.stacks.stack_kinds import StackKind
+from kernlab.linux.stacks.starts import OTHERS, Starts
 from kernlab.linux.stacks.trampolines import Trampolines
 
 U64 = npt.NDArray[np.uint64]
@@ -22,6 +23,8 @@ _MOST_STACKS = 12
 
 #: Why a frame that leads nowhere was not followed.
 NO_RETURN = "the return address of its frame is behind no call"
+#: Why a frame is not followed whose caller's registers are none.
+NO_REGISTERS = "it leads to what is not saved registers"
 
 
 class Frames:
@@ -39,6 +42,7 @@ class Frames:
         count = len(starts)
         self.kernel, self.stacks = kernel, stacks
         self.trampolines = Trampolines(kernel)
+        self._machine = machine_of(kernel)
         self.thread, self.cpu = starts.thread, starts.cpu
         self.ip, self.sp, self.bp = starts.ip.copy(), starts.sp.copy(), starts.bp.copy()
         self.exact, self.full, self._given = starts.exact.copy(), starts.full.copy(), starts.others
@@ -60,6 +64,8 @@ class Frames:
     def on_stack(self, rows: I64, addresses: U64) -> I64:
         """The stack (row of `stacks`) on which an address of each row lies, -1 where that is not one it may use."""
         at = self.stacks.find(addresses)
+        if not len(self.stacks.owner):
+            return at
         owner = self.stacks.owner[at]
         mine = np.where(
             self.stacks.kind[at] == StackKind.TASK, owner == self.thread[rows], owner == self.cpu[rows]
@@ -91,7 +97,7 @@ class Frames:
         known = read & (where != 0)
         first = self._first[rows] & self.full[rows]
         if first.any():
-            value = np.where(first, self._given[rows, REALIGNED.index(name)], value)
+            value = np.where(first, self._given[rows, OTHERS.index(name)], value)
             known |= first
         return value, known
 
@@ -106,9 +112,21 @@ class Frames:
         self.why.update(dict.fromkeys(rows.tolist(), why))
 
     def advance(
-        self, rows: I64, ip: U64, sp: U64, bp: U64, *, exact: Mask, regs: U64, full: Mask, ok: Mask
+        self,
+        rows: I64,
+        ip: U64,
+        sp: U64,
+        bp: U64,
+        *,
+        exact: Mask,
+        regs: U64,
+        full: Mask,
+        ok: Mask,
+        level: Mask | None = None,
     ) -> None:
         """The next frames of some rows; those not `ok` could not be read, and those on the same stack have to go up.
+
+        Not so those that are `level` bool[k], of which the caller had stored nothing yet: they may stay where they are.
 
         regs uint64[k]: where registers were saved, 0 of calls; full bool[k]: all of them. Where a trampoline is to be
         returned to `ip` becomes the true caller, or the frame a guess. What no call can have left there ends the stack.
@@ -130,10 +148,12 @@ class Frames:
         # What was interrupted was code, or what was called was none and there the fault is; else nothing is sure.
         saved = np.flatnonzero(ok & (regs != 0))
         wild = saved[~kernel_code(self.kernel).holds(ip[saved])]
-        self.guessed[rows[wild[~fetched(self.kernel, regs[wild])]]] = True
+        self.guessed[rows[wild[~self._machine.fetched(self.kernel, regs[wild])]]] = True
         lost = ok & (stack < 0)
         self.fail(rows[lost], "the caller's stack pointer is on no stack of its own")
         back = ok & ~lost & (stack == self.stack[rows]) & (sp <= self.sp[rows])
+        if level is not None:
+            back &= ~level | (sp < self.sp[rows])
         self.fail(rows[back], "the caller's frame does not lie above it")
         ok &= ~lost & ~back
         ok &= self._visit(rows, stack, ok)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.linux.stacks.areas import StackKind
+from kernlab.linux.stacks.machines import StackMachine, machine_of
+from kernlab.linux.stacks.stack_kinds import StackKind
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -39,21 +40,6 @@ _OF_STACK = {
 #: Where softirqs are handled: since v6.11 a function of its own, before that inlined into __do_softirq.
 _SOFTIRQ = ("handle_softirqs", "__do_softirq", "__softirqentry_text_start")
 
-#: How entries of interrupts and of NMIs begin in assembler, since v5.8 (arch/x86/include/asm/idtentry.h) and before
-#: (arch/x86/entry/entry_64.S); all others are exceptions'.
-_IRQ_ENTRIES = (
-    *(
-        "asm_sysvec_",
-        "asm_common_interrupt",
-        "asm_spurious_interrupt",
-        "irq_entries_start",
-        "spurious_entries",
-    ),
-    *("common_interrupt", "common_spurious", "ret_from_intr", "apic_timer_interrupt", "reschedule_interrupt"),
-    *("call_function_", "irq_work_interrupt", "x86_platform_ipi", "reboot_interrupt", "error_interrupt"),
-)
-_NMI_ENTRIES = ("asm_exc_nmi", "end_repeat_nmi", "nmi_restore", "repeat_nmi", "first_nmi", "nmi")
-
 
 def frame_kinds(
     kernel: Kernel, thread: I64, ip: U64, stack_kind: U8, regs: U64, exact: Mask, idle: Mask
@@ -75,22 +61,23 @@ def frame_kinds(
     interrupted = interrupted[~np.isin(interrupted, first)]
     names = kernel.symbolize(ip[interrupted - 1])
     begins = np.union1d(first, interrupted)
+    machine = machine_of(kernel)
     for row, name in zip(interrupted.tolist(), names, strict=True):
         begin = int(begins[np.searchsorted(begins, row) - 1])
         inside = np.arange(begin, row)
         own = inside[stack_kind[inside] == StackKind.TASK]
-        kind[own] = _of_entry(name)
+        kind[own] = _of_entry(machine, name)
     _mark_softirqs(kernel, thread, ip, exact, kind)
     return kind
 
 
-def _of_entry(name: str | None) -> FrameKind:
+def _of_entry(machine: StackMachine, name: str | None) -> FrameKind:
     """What an entry's function is for."""
     if name is None:
         return FrameKind.EXCEPTION
-    if name.startswith(_NMI_ENTRIES):
+    if name.startswith(machine.nmi_entries):
         return FrameKind.NMI
-    return FrameKind.IRQ if name.startswith(_IRQ_ENTRIES) else FrameKind.EXCEPTION
+    return FrameKind.IRQ if name.startswith(machine.irq_entries) else FrameKind.EXCEPTION
 
 
 def _mark_softirqs(kernel: Kernel, thread: I64, ip: U64, exact: Mask, kind: U8) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.linux.stacks.code import has_frame_records
 from kernlab.linux.stacks.frame_pointers import BEGINNING, FramePointerUnwinder, setup_of
 from kernlab.linux.stacks.frame_records import FrameRecordUnwinder
 from kernlab.linux.stacks.frames import Frames
+from kernlab.linux.stacks.machines import ARM64, machine_of
 from kernlab.linux.stacks.orc import OrcUnwinder
 from kernlab.linux.stacks.orc_tables import orc_tables
 
@@ -29,7 +29,7 @@ class Unwinder(Protocol):
 @fact
 def unwinder_of(kernel: Kernel) -> Unwinder | None:
     """How this kernel's stacks are unwound; None, and told, where nothing leads from a frame to its caller."""
-    if has_frame_records(kernel):
+    if machine_of(kernel) is ARM64:
         return FrameRecordUnwinder.of(kernel)
     table = orc_tables(kernel)
     if table is not None and len(table):

@@ -9,9 +9,9 @@ from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.orc import Base, Entries, Kind, OrcTable
 from kernlab.debuginfo.types import StructType
 from kernlab.linux.stacks.callers import callers
-from kernlab.linux.stacks.frames import Frames
+from kernlab.linux.stacks.frames import NO_REGISTERS, Frames
+from kernlab.linux.stacks.machines.x86_64 import modes
 from kernlab.linux.stacks.made_code import made_code
-from kernlab.linux.stacks.saved_registers import NO_REGISTERS, modes
 from kernlab.linux.stacks.starts import REALIGNED
 
 U64 = npt.NDArray[np.uint64]

@@ -7,7 +7,7 @@ behind it move up (kernel/crash_core.c, crash_save_cpu; fs/proc/vmcore.c).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,12 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
-from kernlab.formats.cpu_notes import CONTROL, REGISTERS, CpuNote, cpu_notes
+from kernlab.formats.cpu_notes import CpuNote, cpu_notes
 from kernlab.formats.notes import parse_notes
-from kernlab.linux.stacks.areas import StackKind, Stacks, find_stacks
+from kernlab.formats.register_sets import RegisterSet
+from kernlab.linux.stacks.areas import Stacks, find_stacks
+from kernlab.linux.stacks.machines import machine_of
+from kernlab.linux.stacks.stack_kinds import StackKind
 from kernlab.linux.tasks import find_tasks
 from kernlab.walk.cpus import cpus, percpu, possible_cpus
 
@@ -26,12 +29,11 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-#: Bytes of a CPU's note in memory: its head, "CORE" and struct elf_prstatus.
-_NOTE = 12 + 8 + 336
+#: Before the registers of a CPU's note in memory: its head, and "CORE"; struct elf_prstatus follows.
+_NOTE_HEAD = 12 + 8
 _CRASH_NOTES = "crash_notes"
-
-#: Requested privilege level: 3 in user mode.
-_USER = 3
+#: Registers besides by which two notes are told to be of one CPU.
+_TELLING = ("flags", "ax", "di", "pstate", "x0", "x30")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class CpuRegisters:
 
     cpu int64[c]; thread int64[c]: which row of `find_tasks` ran there, -1 where that is not known; source: who tells
     the registers ("crash_notes", "QEMU", "NT_PRSTATUS"; '' where nobody does). `values` has the registers by the
-    kernel's names, uint64[c], and `known` which were told, bool[c].
+    kernel's names, uint64[c], and `known` which were told, bool[c]; `set` says which they are, and what they mean.
     """
 
     cpu: I64
@@ -48,9 +50,25 @@ class CpuRegisters:
     source: list[str]
     values: dict[str, U64]
     known: dict[str, Mask]
+    set: RegisterSet
 
     def __len__(self) -> int:
         return len(self.cpu)
+
+    @property
+    def ip(self) -> U64:
+        """Instruction pointers, uint64[c]."""
+        return self.values[self.set.ip]
+
+    @property
+    def sp(self) -> U64:
+        """Stack pointers, uint64[c]."""
+        return self.values[self.set.sp]
+
+    @property
+    def fp(self) -> U64:
+        """Frame pointers, uint64[c]."""
+        return self.values[self.set.fp]
 
     @property
     def told(self) -> Mask:
@@ -60,8 +78,7 @@ class CpuRegisters:
     @property
     def user(self) -> Mask:
         """Which were in user mode, bool[c]."""
-        user: Mask = self.told & (self.values["cs"] & np.uint64(_USER) == _USER)
-        return user
+        return self.told & self.set.are_user(self.values[self.set.state])
 
 
 @fact
@@ -71,7 +88,8 @@ def cpu_registers(kernel: Kernel) -> CpuRegisters:
     found = machine.match()
     online = _online(kernel)
     shown = [cpu for cpu in machine.numbers.tolist() if cpu in online or cpu in found]
-    names = (*REGISTERS, *CONTROL)
+    kind = machine.set
+    names = (*kind.names, *kind.control)
     values = {name: np.zeros(len(shown), dtype=np.uint64) for name in names}
     known = {name: np.zeros(len(shown), dtype=bool) for name in names}
     for row, cpu in enumerate(shown):
@@ -86,7 +104,7 @@ def cpu_registers(kernel: Kernel) -> CpuRegisters:
     threads = [machine.thread_on(cpu, found.get(cpu)) for cpu in shown]
     source = [found[cpu].source if cpu in found else "" for cpu in shown]
     return CpuRegisters(
-        np.array(shown, dtype=np.int64), np.array(threads, dtype=np.int64), source, values, known
+        np.array(shown, dtype=np.int64), np.array(threads, dtype=np.int64), source, values, known, kind
     )
 
 
@@ -102,7 +120,7 @@ class _Machine:
     """What tells whose a note is: each CPU's per-CPU area, its stacks, and the thread that it runs."""
 
     def __init__(self, kernel: Kernel):
-        self.kernel = kernel
+        self.kernel, self.set = kernel, machine_of(kernel).registers
         self.numbers = possible_cpus(kernel)
         self.tasks, self.stacks = find_tasks(kernel), find_stacks(kernel)
         self.base = dict(
@@ -122,7 +140,7 @@ class _Machine:
     def match(self) -> dict[int, CpuNote]:
         """The note of each CPU that has one."""
         own = self._in_memory()
-        file = cpu_notes(self.kernel.file.notes)
+        file = [note for note in cpu_notes(self.kernel.file.notes) if note.set is self.set]
         # The file's copies of what is in memory say nothing more.
         copied = {note.raw for note in own.values()}
         left = [note for note in file if note.raw not in copied]
@@ -135,7 +153,7 @@ class _Machine:
         tests = (self._by_base, self._by_stack)
         left = [
             *self._assign(by_qemu, found, tests),
-            *self._assign(plain, found, tests if by_qemu else (*tests, self._by_pid)),
+            *self._assign(plain, found, self._tests_of_plain(own, by_qemu, plain)),
         ]
         for cpu, note in doubted.items():
             self.kernel.lost(
@@ -146,9 +164,24 @@ class _Machine:
         if left:
             self.kernel.lost(
                 f"{len(left):,} of {len(file):,} notes hold registers of which nothing tells whose they are "
-                f"(the first: ip {left[0].registers['ip']:#x}, sp {left[0].registers['sp']:#x})"
+                f"(the first: {self.set.ip} {left[0].ip:#x}, sp {left[0].sp:#x})"
             )
         return found
+
+    def _tests_of_plain(
+        self, own: dict[int, CpuNote], by_qemu: list[CpuNote], plain: list[CpuNote]
+    ) -> tuple[Callable[[CpuNote], list[int]], ...]:
+        """What tells whose the NT_PRSTATUS are: the kernel names the thread in them, QEMU numbers CPUs from 1 on."""
+        if by_qemu:
+            return self._by_base, self._by_stack
+        # Where QEMU wrote no notes of its own (arm64) and the kernel left none, all numbers in their order are QEMU's.
+        if not own and [note.pid for note in plain] == list(range(1, len(self.numbers) + 1)):
+            return self._by_stack, self._by_number
+        return self._by_base, self._by_stack, self._by_pid
+
+    def _by_number(self, note: CpuNote) -> list[int]:
+        """The CPU that QEMU numbers so (dump/dump.c, cpu_index)."""
+        return [int(self.numbers[note.pid - 1])] if note.pid else []
 
     def _assign(
         self,
@@ -181,17 +214,19 @@ class _Machine:
         if not read[0] or not pointer[0]:
             return {}
         where = percpu(self.kernel, int(pointer[0]), self.numbers)
-        rows, status = self.kernel.gather(where, _NOTE, "notes of CPUs (crash_notes)")
+        rows, status = self.kernel.gather(
+            where, _NOTE_HEAD + self.set.note_bytes, "notes of CPUs (crash_notes)"
+        )
         found = {}
         for cpu, row, lost in zip(self.numbers.tolist(), rows, status.tolist(), strict=True):
             notes = [] if lost else cpu_notes(parse_notes(row.tobytes(), 0))
-            if notes:
-                found[cpu] = CpuNote(_CRASH_NOTES, notes[0].registers, notes[0].pid, notes[0].raw)
+            if notes and notes[0].set is self.set:
+                found[cpu] = replace(notes[0], source=_CRASH_NOTES)
         return found
 
     def _possible(self, cpu: int, note: CpuNote) -> bool:
         """Can these be the registers of that CPU? In the kernel they point to one of its stacks."""
-        return note.registers["cs"] & _USER == _USER or cpu in self._by_stack(note)
+        return note.user or cpu in self._by_stack(note)
 
     def _by_base(self, note: CpuNote) -> list[int]:
         """The CPU whose per-CPU area a note's GS base is, which is swapped out in user mode."""
@@ -200,7 +235,7 @@ class _Machine:
 
     def _by_stack(self, note: CpuNote) -> list[int]:
         """The CPU on whose stack, or on the stack of whose thread, a note's stack pointer is."""
-        if note.registers["cs"] & _USER == _USER:
+        if note.user:
             return []
         row = self._stack(note)
         if row < 0:
@@ -223,14 +258,14 @@ class _Machine:
 
     def thread_on(self, cpu: int, note: CpuNote | None) -> int:
         """The row of the thread on whose stack a CPU was, else of the one that its queue calls current."""
-        row = self._stack(note) if note is not None and note.registers["cs"] & _USER != _USER else -1
+        row = self._stack(note) if note is not None and not note.user else -1
         if row >= 0 and self.stacks.kind[row] == StackKind.TASK:
             # While it switches the queue names the next one already.
             return int(self.stacks.owner[row])
         return self.current[cpu]
 
     def _stack(self, note: CpuNote) -> int:
-        sp = np.array([note.registers["sp"]], dtype=np.uint64)
+        sp = np.array([note.sp], dtype=np.uint64)
         return int(on_or_behind(self.stacks, sp)[0])
 
 
@@ -241,7 +276,8 @@ def on_or_behind(stacks: Stacks, sp: U64) -> I64:
 
 
 def _essence(note: CpuNote) -> tuple[int, ...]:
-    return tuple(note.registers[name] for name in ("ip", "sp", "bp", "flags", "ax", "di"))
+    names = (note.set.ip, note.set.sp, note.set.fp, *_TELLING)
+    return tuple(note.registers[name] for name in names if name in note.registers)
 
 
 def _named_cpus(numbers: list[int]) -> str:

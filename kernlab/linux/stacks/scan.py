@@ -8,16 +8,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.core.kernel import Kernel
-from kernlab.debuginfo.types import StructType
-from kernlab.linux.stacks.areas import StackKind
-from kernlab.linux.stacks.code import (
-    behind_call,
-    kernel_code,
-    signature_bits,
-    without_signatures,
-)
+from kernlab.linux.stacks.code import behind_call, kernel_code
 from kernlab.linux.stacks.frames import Frames
+from kernlab.linux.stacks.machines import machine_of
+from kernlab.linux.stacks.machines.arm64 import without_signatures
+from kernlab.linux.stacks.stack_kinds import StackKind, size_of
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -80,7 +75,7 @@ def _on_stacks(frames: Frames, rows: I64, stack: I64, start: U64) -> Found:
     kernel, size, thread = frames.kernel, np.uint64(frames.kernel.page_size), frames.thread[rows]
     # A task's registers of user mode are no kernel's.
     own = frames.stacks.kind[stack] == StackKind.TASK
-    above = np.where(own, np.uint64(_registers_bytes(kernel)), np.uint64(0))
+    above = np.where(own, np.uint64(size_of(kernel, "struct pt_regs")), np.uint64(0))
     end = np.maximum(frames.stacks.end[stack] - above, frames.stacks.start[stack])
     start = (start + _WORD - np.uint64(1)) & ~(_WORD - np.uint64(1))
     first = start & ~(size - np.uint64(1))
@@ -103,7 +98,7 @@ def _on_pages(frames: Frames, thread: I64, owner: I64, page: U64, start: U64, en
     kernel = frames.kernel
     code = kernel_code(kernel)
     data, status = kernel.gather(page, kernel.page_size, "pages of stacks")
-    words = without_signatures(data.view("<u8"), signature_bits(kernel))
+    words = without_signatures(data.view("<u8"), machine_of(kernel).signature_bits(kernel))
     where = page[:, None] + np.arange(words.shape[1], dtype=np.uint64) * _WORD
     looked = (where >= start[owner][:, None]) & (where < end[owner][:, None]) & (status == 0)[:, None]
     low, high = (code.start[0], code.end[-1]) if len(code.start) else (np.uint64(1), np.uint64(0))
@@ -127,25 +122,11 @@ def _on_pages(frames: Frames, thread: I64, owner: I64, page: U64, start: U64, en
 
 
 def _left_at(frames: Frames, rows: I64, stack: I64) -> U64:
-    """Where each stack was come to from, by what lies at its end: uint64[n], 0 where nothing says it.
-
-    The last word of an interrupt's is the stack pointer of before (arch/x86/include/asm/irq_stack.h), the last on an
-    exception's are registers (arch/x86/kernel/dumpstack_64.c, in_exception_stack).
-    """
-    kind, end = frames.stacks.kind[stack], frames.stacks.end[stack]
+    """Where each stack was come to from, by what lies at its end: uint64[n], 0 where nothing says it."""
+    kernel = frames.kernel
+    where = machine_of(kernel).left_at(kernel, frames.stacks.kind[stack], frames.stacks.end[stack])
+    at = np.flatnonzero(where)
     result = np.zeros(len(rows), dtype=np.uint64)
-    regs = frames.kernel.type_or_none("struct pt_regs")
-    offset = regs.member("sp").offset if isinstance(regs, StructType) else 0
-    for kinds, back in (
-        ((StackKind.IRQ,), 8),
-        ((StackKind.EXCEPTION, StackKind.NMI), _registers_bytes(frames.kernel) - offset),
-    ):
-        at = np.flatnonzero(np.isin(kind, kinds))
-        value, read = frames.read(rows[at], end[at] - np.uint64(back))
-        result[at] = np.where(read, value, np.uint64(0))
+    value, read = frames.read(rows[at], where[at])
+    result[at] = np.where(read, value, np.uint64(0))
     return result
-
-
-def _registers_bytes(kernel: Kernel) -> int:
-    kind = kernel.type_or_none("struct pt_regs")
-    return kind.size if kind is not None else 0

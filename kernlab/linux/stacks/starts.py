@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.linux.stacks.code import has_frame_records, is_return_address
+from kernlab.linux.stacks.code import is_return_address
+from kernlab.linux.stacks.machines import machine_of
 from kernlab.linux.stacks.registers import CpuRegisters
 
 U64 = npt.NDArray[np.uint64]
@@ -19,17 +20,16 @@ Mask = npt.NDArray[np.bool_]
 
 #: Registers besides ip, sp and bp that may lead to a caller's frame: where a function realigned its stack.
 REALIGNED = ("ax", "dx", "di", "r10", "r13")
+#: All that are kept of the innermost frame: those, and arm64's link register.
+OTHERS = (*REALIGNED, "x30")
 
 #: Where a thread goes that has never run: the one in assembler, and before v6.6 the only one.
 _FORK = ("ret_from_fork_asm", "ret_from_fork")
 
-#: arch/arm64/kernel/process.c
-_ARM64_SWITCH = "__switch_to"
-
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """N stacks at their innermost frames: ip, sp, bp uint64[n], and `others` uint64[n, len(REALIGNED)].
+    """N stacks at their innermost frames: ip, sp, bp uint64[n], and `others` uint64[n, len(OTHERS)].
 
     thread int64[n] is a row of `find_tasks`, cpu int64[n] the CPU that ran it (-1: none); exact bool[n]: ip is an
     instruction yet to be done; full bool[n]: all registers are known. `why` says by
@@ -73,7 +73,8 @@ def running(registers: CpuRegisters) -> Starts:
     """The threads that ran on CPUs; those that were in user mode, or of which nothing is known, have no frame."""
     rows = np.flatnonzero(registers.thread >= 0)
     told, user = registers.told[rows], registers.user[rows]
-    values = {name: registers.values[name][rows] for name in ("ip", "sp", "bp", *REALIGNED)}
+    none = np.zeros(len(rows), dtype=np.uint64)
+    others = [registers.values[name][rows] if name in registers.values else none for name in OTHERS]
     why = {
         row: f"it was running on CPU {int(registers.cpu[rows[row]]):,}, whose registers are not known"
         for row in np.flatnonzero(~told).tolist()
@@ -82,12 +83,12 @@ def running(registers: CpuRegisters) -> Starts:
     return Starts(
         registers.thread[rows],
         registers.cpu[rows],
-        values["ip"],
-        values["sp"],
-        values["bp"],
+        registers.ip[rows],
+        registers.sp[rows],
+        registers.fp[rows],
         np.ones(len(rows), dtype=bool),
         told,
-        np.stack([values[name] for name in REALIGNED], axis=1),
+        np.stack(others, axis=1),
         why,
     )
 
@@ -96,7 +97,7 @@ def sleeping(kernel: Kernel, task: StructArray, rows: I64) -> Starts:
     """The threads of some rows, which do not run."""
     task = task[rows]
     gone = (task["stack"] == 0).true
-    ip, sp, bp, known = saved_context(kernel, task, ~gone)
+    ip, sp, bp, known = machine_of(kernel).saved_context(kernel, task, ~gone)
     fork = np.isin(ip, [start for name in _FORK if (start := kernel.symbols.get(name))])
     why = dict.fromkeys(np.flatnonzero(~known).tolist(), "where it was switched from cannot be read")
     # Those of the dead are given back before they are.
@@ -112,7 +113,7 @@ def sleeping(kernel: Kernel, task: StructArray, rows: I64) -> Starts:
         bp,
         fork,
         np.zeros(count, dtype=bool),
-        np.zeros((count, len(REALIGNED)), dtype=np.uint64),
+        np.zeros((count, len(OTHERS)), dtype=np.uint64),
         why,
     )
 
@@ -124,25 +125,6 @@ def _switches(kernel: Kernel, ip: U64) -> Mask:
     if start is None or end is None:
         return found
     inside = (ip >= np.uint64(start)) & (ip < np.uint64(end))
-    # arm64's last step is one of its own, which counted to the scheduler's code only since v5.17.
-    own = kernel.symbols.get(_ARM64_SWITCH) if has_frame_records(kernel) else None
-    if own is not None:
+    for own in filter(None, map(kernel.symbols.get, machine_of(kernel).switches)):
         inside |= ip - np.uint64(own) < np.uint64(kernel.symbols.room(own))
     return found & inside
-
-
-def saved_context(kernel: Kernel, task: StructArray, there: Mask) -> tuple[U64, U64, U64, Mask]:
-    """(ip, sp, bp, known) of threads that do not run, by what they saved when they were switched from.
-
-    there bool[n]: which of them have a stack.
-
-    On x86-64 struct inactive_task_frame (arch/x86/include/asm/switch_to.h), on arm64 struct cpu_context.
-    """
-    if has_frame_records(kernel):
-        pc, sp, fp = (task[f"thread.cpu_context.{name}"] for name in ("pc", "sp", "fp"))
-        return pc.values.copy(), sp.values.copy(), fp.values.copy(), pc.true & sp.true & fp.valid & there
-    where = task["thread.sp"].where(there)
-    frame = StructArray(kernel, "struct inactive_task_frame", where.values, where.true)
-    ip, bp = frame["ret_addr"], frame["bp"]
-    size = np.uint64(kernel.find_type("struct inactive_task_frame").size)
-    return ip.values.copy(), where.values + size, bp.values.copy(), ip.valid & bp.valid & there

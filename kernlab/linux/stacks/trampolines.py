@@ -19,7 +19,7 @@ from kernlab.core.struct_array import StructArray, container
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.errors import KernlabError
-from kernlab.linux.stacks.code import has_frame_records
+from kernlab.linux.stacks.machines import machine_of
 from kernlab.linux.tasks import find_tasks
 from kernlab.walk.lists import chain_nodes
 
@@ -72,8 +72,7 @@ class Trampolines:
 
     def __init__(self, kernel: Kernel):
         self._kernel = kernel
-        # arch/arm64/kernel/ftrace.c, prepare_ftrace_return; arch/arm64/kernel/probes/kprobes.c, arch_prepare_kretprobe.
-        self._by_frame = has_frame_records(kernel)
+        self._by_frame = machine_of(kernel).traced_by_frame
         found = [(kernel.find_symbol(name), name, read) for name, read in _TRAMPOLINES]
         self._known = [(start, name, read) for start, name, read in found if start]
         self._starts = np.array([start for start, _, _ in self._known], dtype=np.uint64)

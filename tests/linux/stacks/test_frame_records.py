@@ -16,18 +16,17 @@ from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.linux.stacks import scan, trampolines
-from kernlab.linux.stacks.code import has_frame_records
 from kernlab.linux.stacks.frame_records import (
     FrameRecordUnwinder,
     RecordLayout,
     layout_of,
 )
-from kernlab.linux.stacks.starts import saved_context
+from kernlab.linux.stacks.machines import ARM64, X86_64, machine_of
 from kernlab.linux.stacks.trampolines import Notes
 
 #: struct pt_regs of v6.12, and since v6.13 (arch/arm64/include/asm/ptrace.h).
-OLD = RecordLayout(336, 304, 232, 248, 256, 264, marked=False, signed=(1 << 64) - (1 << 48))
-NEW = RecordLayout(336, 304, 232, 248, 256, 264, marked=True, signed=0xFF7F << 48)
+OLD = RecordLayout(336, 304, 232, 240, 248, 256, 264, marked=False, signed=(1 << 64) - (1 << 48))
+NEW = RecordLayout(336, 304, 232, 240, 248, 256, 264, marked=True, signed=0xFF7F << 48)
 EL1H, EL0T = 0x5, 0x0
 FINAL, PT_REGS = 1, 2
 IRQ = 1
@@ -172,7 +171,7 @@ def traced(kernel, monkeypatch):
     def frames_of(machine):
         noted = np.array(machine.noted[::-1], dtype=np.uint64).reshape(-1, 2)
         notes = Notes(np.full(len(noted), THREAD), noted[:, 0], noted[:, 1])
-        monkeypatch.setattr(trampolines, "has_frame_records", lambda _: True)
+        monkeypatch.setattr(trampolines, "machine_of", lambda _: ARM64)
         monkeypatch.setattr(trampolines, "_TRAMPOLINES", (("return_to_handler", lambda _: notes),))
         return machine.frames()
 
@@ -209,7 +208,7 @@ def test_the_scan_finds_signed_addresses_and_true_callers(
     for number, address in enumerate(code[:9]):
         machine.call(address, number, tracer=handler if number % 2 else 0)
     frames = traced(machine)
-    monkeypatch.setattr(scan, "signature_bits", lambda _: layout.signed)
+    monkeypatch.setattr(type(X86_64), "signature_bits", lambda *_: layout.signed)
     row, ip, sp = scan.scan(frames, np.array([0]))
     found = list(zip(ip.tolist(), sp.tolist(), strict=True))
     # Each address lies behind the record's frame pointer, which begins the frame.
@@ -310,18 +309,18 @@ def test_the_layout_is_what_types_and_vmcoreinfo_say(marked):
             types=types_, find_type=types_.find, type_or_none=types_.get, vmcoreinfo=info
         )
         wanted = NEW if marked else OLD
-        assert has_frame_records(kernel)
+        assert machine_of(kernel) is ARM64
         assert layout_of(kernel) == RecordLayout(
             **{
                 name: getattr(wanted, name)
-                for name in ("size", "record", "fp", "sp", "pc", "pstate", "marked")
+                for name in ("size", "record", "fp", "lr", "sp", "pc", "pstate", "marked")
             },
             signed=signed,
         )
 
 
 def test_no_dump_here_is_of_arm64(dump):
-    assert not has_frame_records(dump.kernel)
+    assert machine_of(dump.kernel) is X86_64
 
 
 def test_where_a_sleeping_thread_goes_on(opened):
@@ -330,6 +329,6 @@ def test_where_a_sleeping_thread_goes_on(opened):
     kernel = heap.kernel()
     kernel.types = types(True)
     tasks = StructArray(kernel, "struct task_struct", np.array([task, 8, task], dtype="u8"))
-    ip, sp, fp, known = saved_context(kernel, tasks, np.array([True, True, False]))
+    ip, sp, fp, known = ARM64.saved_context(kernel, tasks, np.array([True, True, False]))
     assert (ip[0], sp[0], fp[0]) == (0xFFFF800080001234, 0x1100, 0x1110)
     assert known.tolist() == [True, False, False]

@@ -14,7 +14,7 @@ from kernlab.debuginfo.orc import OrcPart, OrcTable
 from kernlab.linux.stacks import orc
 from kernlab.linux.stacks.frames import Frames
 from kernlab.linux.stacks.orc import OrcUnwinder
-from kernlab.linux.stacks.starts import REALIGNED, Starts
+from kernlab.linux.stacks.starts import OTHERS, Starts
 
 #: Where members of struct pt_regs lie, in words.
 BP, IP, CS, FLAGS, SP = 4, 16, 17, 18, 19
@@ -226,8 +226,8 @@ def test_registers_that_lead_to_a_realigned_frame_are_those_of_the_cpu_itself(ke
     above = machine.sp + 8
     machine.sp -= 128
     by_r10 = Entry("R10", "UNDEFINED", 0, 0, "CALL", False)
-    others = np.zeros((1, len(REALIGNED)), dtype=np.uint64)
-    others[0, REALIGNED.index("r10")] = above
+    others = np.zeros((1, len(OTHERS)), dtype=np.uint64)
+    others[0, OTHERS.index("r10")] = above
     one = [np.array([value], dtype=np.uint64) for value in (code[1], machine.sp, 0)]
     for full, reached in ((True, [code[1], code[0]]), (False, [code[1]])):
         starts = Starts(np.array([THREAD]), np.array([CPU]), *one, np.array([True]), np.array([full]), others)
