@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kernlab.contents import Contents
 from kernlab.core.kernel import Kernel
+from kernlab.core.regions import as_its_kernel
 from kernlab.core.struct import Struct, value_at
 from kernlab.core.struct_array import StructArray, whole
 from kernlab.dataframes import origin
 from kernlab.dataframes.lazy import Method
 from kernlab.dataframes.registry import Entry, Registry
 from kernlab.debuginfo import global_variables
+from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, FaultError, KernlabError, PageExcluded
 from kernlab.formats import DumpFile, open_dump_file
@@ -337,6 +339,7 @@ def open(  # noqa: A001
         note, doubts = _note(vmcoreinfo), list[str]()
         if note is None and file.vmcoreinfo is None:
             note, doubts = find_vmcoreinfo(file)
+        file = as_its_kernel(file, Vmcoreinfo.parse(note or file.vmcoreinfo or b""))
         redaction = None
         if check_level(redact) != NONE:
             file, redaction = redacted(

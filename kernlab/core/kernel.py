@@ -117,6 +117,7 @@ class Kernel:
     def _open(cls, file: DumpFile, info: Vmcoreinfo, arena_bound: int, problems: list[str]) -> Self:
         from kernlab.debuginfo.kallsyms.read import read_kallsyms
 
+        file = regions.as_its_kernel(file, info)
         memory = AddressSpace(file, regions.first_layout(file, info), arena_bound)
         doubts = list(problems)
         symbols = read_kallsyms(memory, info, doubts)

@@ -22,8 +22,6 @@ SECTION_HAS_MEM_MAP = np.uint64(2)
 #: struct mem_section without CONFIG_PAGE_EXTENSION.
 _SECTION_BYTES = 16
 
-#: Without the array of page structs a section's own need not begin at a whole GiB.
-_VMEMMAP_STEP = 1 << 30
 #: Bytes of a struct page, at most, and mostly.
 _LARGEST_PAGE_STRUCT, _USUAL_PAGE_STRUCT = 256, 64
 
@@ -37,7 +35,7 @@ def vmemmap(
     one. Where these differ the page tables decide. Raises KernlabError for a kernel that has no such array, or where
     nothing says where it lies.
     """
-    layout, region = memory.layout, memory.arch.vmemmap
+    layout, region, step = memory.layout, memory.arch.vmemmap, memory.arch.vmemmap_step
     assert layout is not None
     maps = _section_maps(memory, sections, section_size)
     try:
@@ -57,16 +55,14 @@ def vmemmap(
     mapped = int(values[times.argmax()])
     direct = (maps >= np.uint64(layout.direct_start)) & (maps < np.uint64(layout.direct_end))
     if told is not None and not direct.any():
-        right = next(
-            (one for one in (told, mapped) if one % _VMEMMAP_STEP == 0 and _is_mapped(memory, one)), None
-        )
+        right = next((one for one in (told, mapped) if one % step == 0 and _is_mapped(memory, one)), None)
         if right is not None:
             return right, (
                 f"{region.variable} says {told:#x}, the sections of memory {mapped:#x}: {right:#x} was believed, as "
                 "the page tables map page structs there"
             )
     # Without the array each section has page structs of its own, in the direct map.
-    if direct.any() or mapped % _VMEMMAP_STEP or told is not None:
+    if direct.any() or mapped % step or told is not None:
         raise KernlabError(
             "this kernel's page structs lie section by section (CONFIG_SPARSEMEM_VMEMMAP is off), which kernlab "
             "does not read: what pages hold is not known"

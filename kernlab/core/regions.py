@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from kernlab.debuginfo.symbols import SymbolTable
 
 
+def as_its_kernel(file: DumpFile, info: Vmcoreinfo) -> DumpFile:
+    """A dump file in pages of the size that its kernel has, by VMCOREINFO, and of the kernel's machine.
+
+    Raises DumpFormatError for a machine that kernlab does not know, and where the file cannot be cut so.
+    """
+    arch = architecture(file, info)
+    file.machine = arch.machine
+    return file.repaged(arch.page_size)
+
+
 def first_layout(file: DumpFile, info: Vmcoreinfo) -> Layout:
     """What VMCOREINFO alone says of the address space: enough to read the kernel image.
 
@@ -110,6 +120,20 @@ class _Assuming:
         """See Vmcoreinfo.number."""
         return self.info.number(name)
 
+    def size(self, name: str) -> int | None:
+        """See Vmcoreinfo.size."""
+        return self.info.size(name)
+
+    @property
+    def page_size(self) -> int | None:
+        """See Vmcoreinfo.page_size."""
+        return self.info.page_size
+
+    @property
+    def kerneloffset(self) -> int | None:
+        """See Vmcoreinfo.kerneloffset."""
+        return self.info.kerneloffset
+
 
 def complete_layout(memory: AddressSpace, symbols: SymbolTable) -> list[str]:
     """Add the direct map, and narrow the image's map to what is the image, once symbols can be looked up.
@@ -179,7 +203,9 @@ def vmalloc_base(memory: AddressSpace, symbols: SymbolTable) -> int | None:
 def told_start(memory: AddressSpace, symbols: SymbolTable, region: Region) -> int | None:
     """Where a region begins, by the variable that moves it; None for a kernel without it."""
     address = symbols.get(region.variable) if region.variable else None
-    return None if address is None else int.from_bytes(memory.read(address, 8), "little")
+    if address is None:
+        return None
+    return memory.arch.region_start(region, int.from_bytes(memory.read(address, 8), "little"))
 
 
 def fixed_start(symbols: SymbolTable, region: Region) -> int:

@@ -76,6 +76,11 @@ class Vmcoreinfo(Mapping[str, str]):
         return self._numbers.get(f"LENGTH({name})")
 
     @property
+    def page_size(self) -> int | None:
+        """Bytes of a page: PAGESIZE."""
+        return self._numbers.get("PAGESIZE")
+
+    @property
     def release(self) -> str | None:
         """The kernel's release, as uname -r has it."""
         return self._lines.get("OSRELEASE")

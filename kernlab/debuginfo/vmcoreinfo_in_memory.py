@@ -19,6 +19,8 @@ from kernlab.util.text import few
 
 #: Frames at a time.
 _BATCH = 2048
+#: No kernel's pages are smaller, and blocks of the file may be larger than its kernel's pages.
+_PAGE = 4096
 #: As much of each frame as tells.
 _START = b"OSRELEASE="
 #: kernel/vmcore_info.c (crash_core.c before 6.9): the text has a page of its own (vmcoreinfo_data), the note that is
@@ -85,9 +87,11 @@ def _scan(file: DumpFile) -> list[bytes]:
             indices = file.find(pfns.astype(np.uint64))
             part = rows[: len(indices)]
             file.read_into(indices, part)
+            pages = part.reshape(-1, _PAGE)
             for place in _PLACES:
-                for row in np.flatnonzero(_begins(part[:, place:])).tolist():
-                    found[part[row, place:].tobytes().split(b"\0")[0]] = None
+                for row in np.flatnonzero(_begins(pages[:, place:])).tolist():
+                    frame, page = divmod(row, file.page_size // _PAGE)
+                    found[part[frame, page * _PAGE + place :].tobytes().split(b"\0")[0]] = None
             bar.advance(len(indices))
             if len(found) > _MOST:
                 break

@@ -58,6 +58,19 @@ class OneBit(Range):
         return f"0, or one bit of {self.low} to {self.high}"
 
 
+class PageSize(Range):
+    """4, 16 or 64 KiB."""
+
+    __slots__ = ()
+
+    def holds(self, value: int) -> bool:
+        """One of the sizes."""
+        return value in (4096, 16384, 65536)
+
+    def __str__(self) -> str:
+        return "4096, 16384 or 65536"
+
+
 _ADDRESS = Range(_KERNEL_HALF, (1 << 64) - 1, base=16)
 _PAGE_ADDRESS = Range(_KERNEL_HALF, (1 << 64) - 1, 4096, base=16)
 _WORD_ADDRESS = Range(_KERNEL_HALF, (1 << 64) - 1, 4, base=16)
@@ -93,8 +106,17 @@ USED: Mapping[str, Range] = {
     "NUMBER(pgtable_l5_enabled)": Range(0, 1),
     "NUMBER(sme_mask)": OneBit(32, 62),
     "NUMBER(VMALLOC_START)": Range(_KERNEL_HALF, (1 << 64) - 1, 4096),
-    # arch/arm64/kernel/vmcore_info.c: how many bits an address has, and which of them a signature takes.
+    # kernel/vmcore_info.c; no kernel that is read here has others.
+    "PAGESIZE": PageSize(4096, 65536),
+    # arch/arm64/kernel/vmcore_info.c: how many bits an address has as built and as used (64 less it), how far the image
+    # lies above its memory, and which bits a signature takes. PHYS_OFFSET may be below 0 and printed as if unsigned.
     "NUMBER(VA_BITS)": Range(36, 52),
+    "NUMBER(TCR_EL1_T1SZ)": Range(12, 28),
+    "NUMBER(kimage_voffset)": Range(1 << 62, (1 << 64) - 1, 4096),
+    "NUMBER(VMALLOC_END)": Range(_KERNEL_HALF, (1 << 64) - 1, 4096),
+    "NUMBER(VMEMMAP_START)": Range(_KERNEL_HALF, (1 << 64) - 1, 4096),
+    "NUMBER(PHYS_OFFSET)": Range(-(1 << 63), (1 << 64) - 1, 4096),
+    "NUMBER(MAX_PHYSMEM_BITS)": Range(36, 52),
     "NUMBER(KERNELPACMASK)": Range(0, (1 << 64) - 1, 1 << 36),
     "KERNELOFFSET": Range(0, 1 << 47, 4096, base=16),
     # include/linux/mmzone.h: a section holds a block of the buddy allocator; what is there today is 2^24 to 2^34 bytes.

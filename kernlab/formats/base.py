@@ -20,13 +20,17 @@ from kernlab.util.closing import Closing
 if TYPE_CHECKING:
     from kernlab.formats.source import Source
 
-#: No machine has more bytes of physical addresses: x86-64 has 52 bits.
+#: No machine has more bytes of physical addresses: x86-64 and arm64 have 52 bits.
 PHYSICAL_END = 1 << 52
+
+#: Machines whose dumps kernlab reads, as uname -m names them.
+READ_MACHINES = ("x86_64", "aarch64")
+#: The same in a sentence.
+READ_MACHINES_ONLY = "kernlab reads dumps of x86_64 and aarch64 (arm64) machines only so far"
 
 #: Other machines of which there are dumps, as uname -m names them: kernlab refuses their dumps by name.
 MACHINES = frozenset(
     {
-        "aarch64",
         "alpha",
         "armv6l",
         "armv7l",
@@ -74,6 +78,8 @@ class DumpFile(Closing):
     format: str
     page_size: int
     machine: str
+    #: Does the file itself say which machine it is of? Else VMCOREINFO tells.
+    names_machine: bool = True
     vmcoreinfo: bytes | None
     header: dict[str, object]
     notes: list[Note]
@@ -101,6 +107,17 @@ class DumpFile(Closing):
     @abstractmethod
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Read frames int64[n] into `out` uint8[n, page_size]; returns PRESENT or LOST per row, lost rows zeroed."""
+
+    def repaged(self, page_size: int) -> DumpFile:
+        """The same memory in pages of `page_size` bytes: this file, or another one around it.
+
+        Raises DumpFormatError where the file's blocks are no multiple of them.
+        """
+        if page_size == self.page_size:
+            return self
+        from kernlab.formats.repaged import Repaged
+
+        return Repaged(self, page_size)
 
 
 @dataclass(frozen=True, slots=True)

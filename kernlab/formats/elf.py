@@ -12,9 +12,9 @@ from kernlab.formats.source import Source
 def open_elf(source: Source, zero_excluded: bool = False) -> SegmentedFile:
     """An ELF core of a machine's physical memory; of memory that it has no bytes for, `zero_excluded` reads zeros.
 
-    Raises DumpFormatError for what is not a core of an x86-64 machine's memory.
+    Raises DumpFormatError for what is not a core of a machine's memory, or of one that kernlab does not read.
     """
-    segments, notes, problems = read_headers(source)
+    segments, notes, problems, machine = read_headers(source)
     cpus = sum(note.type == NT_PRSTATUS and note.name == "CORE" for note in notes)
     return SegmentedFile(
         "elf",
@@ -23,6 +23,7 @@ def open_elf(source: Source, zero_excluded: bool = False) -> SegmentedFile:
         notes=notes,
         header={"cpus": cpus},
         problems=problems,
+        machine=machine,
         zero_excluded=zero_excluded,
     )
 

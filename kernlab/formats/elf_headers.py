@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import DumpFormatError
-from kernlab.formats.base import PHYSICAL_END, Note
+from kernlab.formats.base import PHYSICAL_END, READ_MACHINES_ONLY, Note
 from kernlab.formats.notes import MOST_NOTES, NT_AUXV, parse_notes, refuse_xen, vmcoreinfo_of
 from kernlab.formats.source import Source
 
@@ -25,12 +25,15 @@ _SEGMENT = np.dtype(
     }
 )
 _PT_LOAD, _PT_NOTE = 1, 4
-_INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags, which x86-64 uses for nothing
+_INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags, which x86-64 and arm64 use for nothing
 #: No machine has more ranges of memory, nor does makedumpfile -E make more runs of pages of those of today.
 MOST_SEGMENTS = 1 << 23
 _AT_A_TIME = 1 << 16
 #: All notes together: a few KiB a CPU.
 _LARGEST_NOTES = 64 << 20
+
+#: As pyelftools names those that are read, and as uname -m does.
+_MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
 
 _TYPES = {
     "ET_EXEC": "an executable, such as a vmlinux",
@@ -40,14 +43,14 @@ _TYPES = {
 }
 
 
-def read_headers(source: Source) -> tuple[npt.NDArray[np.void], list[Note], list[str]]:
-    """Segments of physical memory (fields physical, offset, file_size, size), notes, and problems.
+def read_headers(source: Source) -> tuple[npt.NDArray[np.void], list[Note], list[str], str]:
+    """Segments of physical memory (fields physical, offset, file_size, size), notes, problems, and the machine.
 
     pyelftools reads the file header; the program headers, of which there may be more than 65,535, are one array.
-    Raises DumpFormatError for what is not a core of an x86-64 machine.
+    Raises DumpFormatError for what is not a core of a machine that kernlab reads.
     """
     path = source.path
-    table, count, incomplete = _locate(source)
+    table, count, incomplete, machine = _locate(source)
     segments, there = _program_headers(source, table, count)
     problems: list[str] = []
     if incomplete:
@@ -69,7 +72,7 @@ def read_headers(source: Source) -> tuple[npt.NDArray[np.void], list[Note], list
     if vmcoreinfo_of(notes) is None and any(note.type == NT_AUXV for note in notes):
         raise DumpFormatError(f"{path} is the core of a process, not of a kernel; open it with gdb")
     loads = segments[segments["type"] == _PT_LOAD].copy()
-    return _of_memory(path, loads, problems), notes, problems
+    return _of_memory(path, loads, problems), notes, problems, machine
 
 
 def _program_headers(source: Source, table: int, count: int) -> tuple[npt.NDArray[np.void], int]:
@@ -90,8 +93,8 @@ def _program_headers(source: Source, table: int, count: int) -> tuple[npt.NDArra
     return np.concatenate(parts), there
 
 
-def _locate(source: Source) -> tuple[int, int, bool]:
-    """Where the program headers are, how many, and whether makedumpfile marked the file as incomplete."""
+def _locate(source: Source) -> tuple[int, int, bool, str]:
+    """Where the program headers are, how many, whether makedumpfile marked the file as incomplete; the machine."""
     path = source.path
     from elftools.common.exceptions import ELFError
     from elftools.construct import ConstructError
@@ -121,18 +124,18 @@ def _locate(source: Source) -> tuple[int, int, bool]:
             f"{path} is an ELF file that is {_TYPES.get(kind, f'of type {kind}')}, not a core dump; open the vmcore "
             "itself, kernlab needs no vmlinux"
         )
-    if machine != "EM_X86_64" or elf.elfclass != 64 or not elf.little_endian:
+    if machine not in _MACHINES or elf.elfclass != 64 or not elf.little_endian:
         name = str(machine).removeprefix("EM_").lower()
         raise DumpFormatError(
             f"{path} is an ELF core of another machine ({name}, {elf.elfclass} bits, "
-            f"{'little' if elf.little_endian else 'big'} endian); kernlab reads dumps of x86_64 machines only so far"
+            f"{'little' if elf.little_endian else 'big'} endian); {READ_MACHINES_ONLY}"
         )
     if count and (size != _SEGMENT.itemsize or table >= 1 << 63):
         raise DumpFormatError(
             f"{path} is an ELF core whose header is damaged: it claims {count:,} program headers of {size:,} bytes at "
             f"byte {table:,}. Copy the dump again"
         )
-    return table, count, incomplete
+    return table, count, incomplete, _MACHINES[machine]
 
 
 def _notes(source: Source, segments: npt.NDArray[np.void], problems: list[str]) -> list[Note]:
@@ -173,9 +176,7 @@ def _of_memory(path: Path, loads: npt.NDArray[np.void], problems: list[str]) -> 
         usable &= ~at_zero | real
     dropped = int(beyond.sum()) + int((at_zero & ~usable).sum())
     if dropped:
-        problems.append(
-            f"{path} has {dropped:,} segments that name no physical memory of x86-64; they were skipped"
-        )
+        problems.append(f"{path} has {dropped:,} segments that name no physical memory; they were skipped")
     if not usable.any():
         raise DumpFormatError(
             f"{path} is an ELF core without a segment of physical memory ({len(loads):,} loadable segments in all); "

@@ -20,24 +20,21 @@ U64 = npt.NDArray[np.uint64]
 #: of them should be there, and how large it is in memory; all in bytes.
 SEGMENT = np.dtype([("physical", "<u8"), ("offset", "<u8"), ("file_size", "<u8"), ("size", "<u8")])
 
+#: Frames that a file is cut into until its kernel says how large its pages are.
 _PAGE = 4096
-_SHIFT = np.uint64(12)
-_MASK = np.uint64(_PAGE - 1)
 
 
 class SegmentedFile(DumpFile):
-    """An image of an x86-64 machine's physical memory in segments, which may overlap, in any order.
+    """An image of a machine's physical memory in segments, which may overlap, in any order.
 
     A frame has data if any segment has bytes of it in the file; what no segment has of it (at the edges of RAM) reads
     as zeros. With `zero_excluded` the tails of segments that the file has no bytes for share one frame of zeros.
 
     `segments` has the fields of SEGMENT, and ends before PHYSICAL_END. `stored` says how many bytes of each the source
     really has, where that is not what lies before its end; `damage` what the format found wrong, to follow the path in
-    a sentence. Raises DumpFormatError where the segments claim more page frames than the source can hold.
+    a sentence; `machine` which machine it says that it is of. Raises DumpFormatError where the segments claim more page
+    frames than the source can hold.
     """
-
-    page_size = _PAGE
-    machine = "x86_64"
 
     def __init__(
         self,
@@ -51,7 +48,10 @@ class SegmentedFile(DumpFile):
         problems: Sequence[str] = (),
         damage: str | None = None,
         zero_excluded: bool = False,
+        machine: str | None = None,
     ):
+        self.page_size = _PAGE
+        self.machine, self.names_machine = machine or "x86_64", machine is not None
         self.path, self.format = source.path, named(kind, source.wrapping)
         self.notes, self.vmcoreinfo = list(notes), vmcoreinfo_of(list(notes))
         self._source = source
@@ -66,7 +66,8 @@ class SegmentedFile(DumpFile):
         self._offsets = segments["offset"].copy()
         # Segments may overlap, so the ends so far, not each one's own, tell where to stop looking back.
         self._reach = np.maximum.accumulate(self._starts + self._sizes)
-        self._lay_out(segments["size"])
+        self._whole = segments["size"].copy()
+        self._lay_out(self._whole)
         self.header = {
             "file_bytes": source.file_bytes,
             "timestamp": None,
@@ -78,28 +79,43 @@ class SegmentedFile(DumpFile):
 
     def _lay_out(self, whole: U64) -> None:
         """Runs of frames: with bytes in the file, with bytes that the file lacks, and with none."""
+        self._shift = np.uint64(self.page_size.bit_length() - 1)
         start, size, there = self._starts, self._sizes, self._stored
-        first = start >> _SHIFT
+        first = start >> self._shift
         held, cut = there > 0, size > there
         # The frame that the file ends in is lost with what is missing of it.
-        end = np.where(cut, start + there >> _SHIFT, _up(start + there))
+        end = np.where(cut, start + there >> self._shift, self._up(start + there))
         # One page may belong to two segments (a hole inside it); in a list of runs it stands once.
         self._held = _merged(first[held], end[held])
-        self._cut = _merged(end[cut], _up(start + size)[cut])
+        self._cut = _merged(end[cut], self._up(start + size)[cut])
         empty = whole > size
-        after = np.where(size > 0, _up(start + size), first)
-        self._empty = _merged(after[empty], _up(start + whole)[empty])
+        after = np.where(size > 0, self._up(start + size), first)
+        self._empty = _merged(after[empty], self._up(start + whole)[empty])
         frames = (self._held[1] - self._held[0]).astype(np.int64)
         self._index = np.concatenate([[0], np.cumsum(frames)])
         self._held_count = int(self._index[-1])
         # Damaged headers may lay one byte of the file over and over into memory; what reads on sizes arrays by frames.
-        if self._held_count > self._source.stored // _PAGE + 2 * len(start):
+        if self._held_count > self._source.stored // self.page_size + 2 * len(start):
             raise DumpFormatError(
                 f"{self.path} is damaged: its {len(start):,} segments claim {self._held_count:,} page frames, more "
                 f"than its {self._source.size:,} bytes can hold. Copy the dump again"
             )
         self.frame_count = self._held_count + self._zero_excluded
-        self.max_pfn = int(_up(start + whole).max())
+        self.max_pfn = int(self._up(start + whole).max())
+
+    def repaged(self, page_size: int) -> SegmentedFile:
+        """This file, its memory cut into frames of another size from now on. Raises DumpFormatError as when opened."""
+        if page_size != self.page_size:
+            self.page_size = page_size
+            self.__dict__.pop("_filled", None)
+            self._lay_out(self._whole)
+            self.header["max_pfn"] = self.max_pfn
+        return self
+
+    def _up(self, addresses: U64) -> U64:
+        """Addresses to page frame numbers, rounded up."""
+        answer: U64 = (addresses + np.uint64(self.page_size - 1)) >> self._shift
+        return answer
 
     def _tell_lost(self, damage: str | None) -> None:
         """Say so where the file is damaged, or ends before its segments do."""
@@ -163,14 +179,16 @@ class SegmentedFile(DumpFile):
             self._starts.tolist(), self._offsets.tolist(), self._stored.tolist(), strict=True
         ):
             for begin, end in self._source.filled(offset, offset + size):
-                starts.append(start + begin - offset >> int(_SHIFT))
-                ends.append(start + end - offset + _PAGE - 1 >> int(_SHIFT))
+                starts.append(start + begin - offset >> int(self._shift))
+                ends.append(start + end - offset + self.page_size - 1 >> int(self._shift))
         return _merged(np.array(starts, dtype=np.uint64), np.array(ends, dtype=np.uint64))
 
     def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """See DumpFile.read_into; bytes of a frame that no segment has (at the edges of RAM) are zero."""
-        if out.shape != (len(indices), _PAGE) or not out.flags.c_contiguous:
-            raise ValueError(f"out must be contiguous uint8[{len(indices)}, {_PAGE}], not {out.shape}")
+        if out.shape != (len(indices), self.page_size) or not out.flags.c_contiguous:
+            raise ValueError(
+                f"out must be contiguous uint8[{len(indices)}, {self.page_size}], not {out.shape}"
+            )
         status = np.zeros(len(indices), dtype=np.uint8)
         zero = indices == self._held_count
         if zero.any():
@@ -180,34 +198,42 @@ class SegmentedFile(DumpFile):
             return status
         index = indices[rows]
         run = np.searchsorted(self._index, index, side="right") - 1
-        physical = (self._held[0][run] + (index - self._index[run]).astype(np.uint64)) << _SHIFT
+        physical = (self._held[0][run] + (index - self._index[run]).astype(np.uint64)) << self._shift
         segment = np.searchsorted(self._starts, physical, side="right") - 1
         inner = physical - self._starts[segment]
         offset = self._offsets[segment] + inner
         # One segment has all of the frame.
-        simple = (segment >= 0) & (inner < self._stored[segment]) & (self._stored[segment] - inner >= _PAGE)
+        simple = (
+            (segment >= 0)
+            & (inner < self._stored[segment])
+            & (self._stored[segment] - inner >= self.page_size)
+        )
         target = out.reshape(-1).data
         # Frames that follow each other here and in the file are one copy.
-        follows = (np.diff(rows) == 1) & (np.diff(offset) == _PAGE) & simple[1:] & simple[:-1]
+        follows = (np.diff(rows) == 1) & (np.diff(offset) == self.page_size) & simple[1:] & simple[:-1]
         begins = np.flatnonzero(np.concatenate([[True], ~follows]))
-        lengths = np.diff(np.append(begins, len(rows))) * _PAGE
+        lengths = np.diff(np.append(begins, len(rows))) * self.page_size
         for at, length in zip(begins.tolist(), lengths.tolist(), strict=True):
             row = int(rows[at])
             if not simple[at]:
-                status[row] = self._compose(int(physical[at]), target[row * _PAGE : (row + 1) * _PAGE])
-            elif not self._source.copy(int(offset[at]), target[row * _PAGE : row * _PAGE + length]):
+                status[row] = self._compose(
+                    int(physical[at]), target[row * self.page_size : (row + 1) * self.page_size]
+                )
+            elif not self._source.copy(
+                int(offset[at]), target[row * self.page_size : row * self.page_size + length]
+            ):
                 # Somewhere among them is a hole of a flattened file, or a place that cannot be read.
-                for frame in range(length // _PAGE):
-                    page = target[(row + frame) * _PAGE : (row + frame + 1) * _PAGE]
-                    if not self._source.copy(int(offset[at]) + frame * _PAGE, page):
-                        page[:] = bytes(_PAGE)
+                for frame in range(length // self.page_size):
+                    page = target[(row + frame) * self.page_size : (row + frame + 1) * self.page_size]
+                    if not self._source.copy(int(offset[at]) + frame * self.page_size, page):
+                        page[:] = bytes(self.page_size)
                         status[row + frame] = FrameStatus.LOST
         return status
 
     def _compose(self, physical: int, page: memoryview) -> int:
         """Put a frame together from the segments that have a part of it."""
-        page[:] = bytes(_PAGE)
-        last = int(np.searchsorted(self._starts, np.uint64(physical + _PAGE), side="left"))
+        page[:] = bytes(self.page_size)
+        last = int(np.searchsorted(self._starts, np.uint64(physical + self.page_size), side="left"))
         first = int(np.searchsorted(self._reach, np.uint64(physical), side="right"))
         near = (
             np.flatnonzero(self._starts[first:last] + self._sizes[first:last] > np.uint64(physical)) + first
@@ -215,11 +241,11 @@ class SegmentedFile(DumpFile):
         for segment in near.tolist():
             start, offset = int(self._starts[segment]), int(self._offsets[segment])
             begin = max(start, physical)
-            end = min(start + int(self._sizes[segment]), physical + _PAGE)
+            end = min(start + int(self._sizes[segment]), physical + self.page_size)
             part = page[begin - physical : end - physical]
             there = end - start <= int(self._stored[segment])
             if not there or not self._source.copy(offset + begin - start, part):
-                page[:] = bytes(_PAGE)
+                page[:] = bytes(self.page_size)
                 return int(FrameStatus.LOST)
         return int(FrameStatus.PRESENT)
 
@@ -229,12 +255,6 @@ class SegmentedFile(DumpFile):
 
 
 _Runs = tuple[U64, U64]
-
-
-def _up(addresses: U64) -> U64:
-    """Addresses to page frame numbers, rounded up."""
-    answer: U64 = (addresses + _MASK) >> _SHIFT
-    return answer
 
 
 def _merged(starts: U64, ends: U64) -> _Runs:

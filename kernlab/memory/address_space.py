@@ -200,6 +200,7 @@ class AddressSpace:
         layout = self.layout
         if layout is None:
             raise FaultError(_NO_LAYOUT)
+        addresses = layout.arch.untagged(addresses)
         status = np.zeros(len(addresses), dtype=np.uint8)
         direct = layout.in_direct_map(addresses)
         if direct.all():
@@ -221,7 +222,19 @@ class AddressSpace:
         """Pages by the kernel's own page tables."""
         assert self.layout is not None
         tables = np.full(len(pages), self.layout.page_table, dtype=np.uint64)
-        return self.walker.lookup(tables, pages, Status.UNMAPPED)
+        return self._lookup(tables, pages)
+
+    def _lookup(self, tables: U64, addresses: U64) -> tuple[U64, U8]:
+        """As `lookup`. Where each half has a table of its own, the kernel's maps nothing of the other half."""
+        assert self.layout is not None
+        arch = self.layout.arch
+        if not arch.separate_halves:
+            return self.walker.lookup(tables, addresses, Status.UNMAPPED)
+        rows = np.flatnonzero(arch.is_kernel(addresses) == (tables == np.uint64(self.layout.page_table)))
+        physical = np.zeros(len(addresses), dtype=np.uint64)
+        status = np.full(len(addresses), Status.UNMAPPED, dtype=np.uint8)
+        physical[rows], status[rows] = self.walker.lookup(tables[rows], addresses[rows], Status.UNMAPPED)
+        return physical, status
 
     def _count(self, rows: int, size: int = 0) -> None:
         """Count one call as work of the scope that is open. Raises KernlabError of a closed dump, WorkSpentError."""
@@ -275,7 +288,7 @@ class AddressSpace:
         wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
         with self._lock:
             self._count(len(wanted))
-        return self.walker.lookup(np.ascontiguousarray(tables, dtype=np.uint64), wanted, Status.UNMAPPED)
+        return self._lookup(np.ascontiguousarray(tables, dtype=np.uint64), self.walker.arch.untagged(wanted))
 
     def holds(self, pfns: U64) -> npt.NDArray[np.bool_]:
         """Which page frames uint64[n] the file has data of: bool[n]."""

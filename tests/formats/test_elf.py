@@ -164,12 +164,14 @@ class TestRefused:
         with pytest.raises(KernlabError, match=f"{what}.*not a core dump"):
             opened(tmp_path, [Segment(0, content(PAGE))], kind=kind)
 
-    @pytest.mark.parametrize(
-        ("machine", "name"), [(183, "aarch64"), (22, "s390"), (21, "ppc64"), (243, "riscv")]
-    )
+    @pytest.mark.parametrize(("machine", "name"), [(40, "arm"), (22, "s390"), (21, "ppc64"), (243, "riscv")])
     def test_other_machines(self, tmp_path, machine, name):
         with pytest.raises(KernlabError, match=f"(?i)another machine .{name}"):
             opened(tmp_path, [Segment(0, content(PAGE))], machine=machine)
+
+    def test_arm64_is_read(self, tmp_path):
+        with opened(tmp_path, [Segment(0, content(PAGE))], machine=183) as dump:
+            assert (dump.machine, dump.names_machine) == ("aarch64", True)
 
     def test_32_bits_and_big_endian(self, tmp_path):
         for at, value in ((4, 1), (5, 2)):

@@ -1,6 +1,6 @@
 """The walker takes everything from the architecture: other page sizes, levels and entries, against a slow walk.
 
-The formats are x86-64's, one like it with other shifts, and arm64 with 64 KiB pages, which is CONTRIBUTING's example.
+The formats are x86-64's, one like it with other shifts, arm64's, and CONTRIBUTING's example, a part of arm64's.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from kernlab.formats.base import FrameStatus
 from kernlab.memory import AddressSpace, arch
 from kernlab.memory.address_space import Status
 from kernlab.memory.arch import Architecture, Layout, Level, architecture
+from kernlab.memory.arch.arm64 import Arm64
 from kernlab.memory.arch.x86_64 import X86_64
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 #: The first frame with tables: its address needs more than 48 bits where pages are of 64 KiB.
-FIRST = 1 << 34
+FIRST = 1 << 33
 
 
 def example() -> type[Architecture]:
@@ -58,13 +59,15 @@ class Format:
     """An architecture, and its entries by plain arithmetic that shares nothing with it."""
 
     arch: Architecture
-    arm: bool = False
+    #: Where an entry of arm64 has the bits of an address above the others: (their number, first bit, bit of address).
+    arm: tuple[int, int, int] | None = None
     mask: int = 0
 
     def encode(self, physical: int, is_table: bool, is_last: bool) -> int:
         if self.arm:
             kind = 3 if is_table or is_last else 1
-            return physical & (1 << 48) - 1 | (physical >> 48) << 12 | 0x400 | kind
+            _, at, top = self.arm
+            return physical & (1 << top) - 1 | physical >> top << at | 0x400 | kind
         return physical | self.mask | (0x63 if is_table or is_last else 0xE3)
 
     def decode(self, level: int, entry: int) -> tuple[str, int] | None:
@@ -74,7 +77,9 @@ class Format:
         if not entry & 1:
             return None
         if self.arm:
-            physical = entry & 0xFFFF_FFFF_0000 | (entry >> 12 & 0xF) << 48
+            bits, at, top = self.arm
+            low = (1 << top) - self.arch.page_size
+            physical = entry & low | (entry >> at & (1 << bits) - 1) << top
             block = not entry & 2
         else:
             physical = entry & 0x000F_FFFF_FFFF_F000 & ~self.mask
@@ -84,12 +89,23 @@ class Format:
         return None if block else ("table", physical)
 
 
+#: Arm Architecture Reference Manual, "Translation table descriptor formats": bits 12 to 15 are bits 48 to 51 of an
+#: address with 64 KiB pages, bits 8 and 9 are bits 50 and 51 with smaller ones and addresses of 52 bits.
+_HIGH_64K, _HIGH_LPA2, _HIGH_NONE = (4, 12, 48), (2, 8, 50), (0, 0, 48)
+
 FORMATS = {
     "four levels": Format(X86_64(4)),
     "five levels": Format(X86_64(5)),
     "encrypted": Format(X86_64(4, 1 << 51), mask=1 << 51),
     "other shifts": Format(OtherShifts()),
-    "arm64, 64 KiB": Format(example()(), arm=True),
+    "arm64, 64 KiB": Format(example()(), arm=_HIGH_64K),
+    "arm64, 4 KiB": Format(Arm64(12, 48), arm=_HIGH_NONE),
+    "arm64, 4 KiB, 39 bits": Format(Arm64(12, 39), arm=_HIGH_NONE),
+    "arm64, 4 KiB, 52 bits": Format(Arm64(12, 52), arm=_HIGH_LPA2),
+    "arm64, 16 KiB": Format(Arm64(14, 47), arm=_HIGH_NONE),
+    "arm64, 16 KiB, 52 bits": Format(Arm64(14, 52), arm=_HIGH_LPA2),
+    "arm64, 64 KiB, 42 bits": Format(Arm64(16, 42), arm=_HIGH_64K),
+    "arm64, 64 KiB, 52 bits": Format(Arm64(16, 52), arm=_HIGH_64K),
 }
 
 
@@ -152,6 +168,12 @@ class Tables:
     def slow_lookup(self, address: int) -> tuple[int, int]:
         arch = self.form.arch
         table = FIRST * self.size
+        if isinstance(arch, Arm64):
+            # The uppermost byte may be a tag; the table is of the kernel's half.
+            sign = 0xFF if address >> 55 & 1 else 0
+            address = address & (1 << 56) - 1 | sign << 56
+            if not sign:
+                return 0, Status.UNMAPPED
         if not (address < 1 << arch.half_bits or address >= (1 << 64) - (1 << arch.half_bits)):
             return 0, Status.UNMAPPED
         for number, level in enumerate(arch.levels):
@@ -301,7 +323,7 @@ def test_sizes_follow_from_the_levels(form):
 
 def test_an_unknown_machine_is_refused_by_its_name():
     with pytest.raises(
-        DumpFormatError, match=r"synthetic: a dump of a vax machine; kernlab .* of x86_64 only"
+        DumpFormatError, match=r"synthetic: a dump of a vax machine; kernlab .* of aarch64, x86_64 only"
     ):
         architecture(MemoryFile({}, machine="vax"), Vmcoreinfo({}))
 

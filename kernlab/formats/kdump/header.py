@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kernlab.errors import DumpFormatError
-from kernlab.formats.base import MACHINES, PHYSICAL_END
+from kernlab.formats.base import MACHINES, PHYSICAL_END, READ_MACHINES, READ_MACHINES_ONLY
 from kernlab.formats.notes import NT_PRSTATUS, parse_notes
 from kernlab.formats.source import Source
 
@@ -177,14 +177,12 @@ def read_header(source: Source) -> Header:
     if machine == _UNTOLD_MACHINE:
         raise DumpFormatError(
             f"{path} does not say which machine it is of (its header has {machine!r}, as QEMU writes it, and there are "
-            "no registers of a CPU to tell); kernlab reads dumps of x86_64 machines only so far"
+            f"no registers of a CPU to tell); {READ_MACHINES_ONLY}"
         )
-    if machine != "x86_64":
+    if machine not in READ_MACHINES:
         if machine not in MACHINES and machine != _NARROW:
             raise damaged(f"it names {machine!r} as the machine" if machine else "it names no machine")
-        raise DumpFormatError(
-            f"{path} is a kdump of a {machine} machine; kernlab reads dumps of x86_64 machines only so far"
-        )
+        raise DumpFormatError(f"{path} is a kdump of a {machine} machine; {READ_MACHINES_ONLY}")
     if not 0 <= version <= 100:
         raise damaged(f"its version is {version}")
     if block_size not in _BLOCK_SIZES:

@@ -26,6 +26,17 @@ class Facts(Protocol):
     def symbol(self, name: str) -> int | None:
         """SYMBOL(name), an address; None where it is not there."""
 
+    def size(self, name: str) -> int | None:
+        """SIZE(name), of a type in bytes; None where it is not there."""
+
+    @property
+    def page_size(self) -> int | None:
+        """PAGESIZE, in bytes; None where it is not there."""
+
+    @property
+    def kerneloffset(self) -> int | None:
+        """KERNELOFFSET: how far the image was moved, in bytes; None where it is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -51,7 +62,8 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of the kernel's half: it begins where the global `variable` says, and at `fixed` in kernels without it."""
+    """A part of the kernel's half: it begins where the global `variable` says (`Architecture.region_start`), and at
+    `fixed` in kernels without it."""
 
     variable: str | None
     fixed: int
@@ -68,22 +80,25 @@ class Architecture(ABC):
     machine: ClassVar[str]
     #: What VMCOREINFO must say for `layout`, for an error's text.
     needs: ClassVar[str]
-    #: Where the kernel's image may lie, at the earliest; and the most bytes that it and its room take.
-    image_start: ClassVar[int]
+    #: The most bytes that the kernel's image and its room take.
     image_bytes: ClassVar[int]
     #: No kernel can be built for more CPUs: a bound for damaged counts.
     most_cpus: ClassVar[int]
     #: Bits of a physical address that no machine goes beyond.
     most_physical_bits: ClassVar[int]
-    #: Bits of a section of the sparse memory map, where VMCOREINFO does not say (SECTION_SIZE_BITS).
-    section_bits: ClassVar[int]
     #: Bytes of a cache line.
     cache_line: ClassVar[int]
     #: Types that are as large as a thread's stack (THREAD_SIZE), beside union thread_union.
     stack_types: ClassVar[tuple[str, ...]] = ()
     #: Capstone's names of the instruction set and its mode; none where kernlab does not disassemble it.
     instructions: ClassVar[tuple[str, ...]] = ()
+    #: Has each half of the address space a top-level table of its own? Else one table has both.
+    separate_halves: ClassVar[bool] = False
 
+    #: Where the kernel's image may lie, at the earliest.
+    image_start: int
+    #: Bits of a section of the sparse memory map, where VMCOREINFO does not say (SECTION_SIZE_BITS).
+    section_bits: int
     #: Bits of an address that a page covers, and of each half of the address space.
     page_shift: int
     half_bits: int
@@ -149,6 +164,23 @@ class Architecture(ABC):
     @abstractmethod
     def kept_frame(self, entries: U64) -> U64:
         """Of such an entry: the frame that it names but does not map for now, as one that moves (swp_offset_pfn)."""
+
+    def region_start(self, region: Region, value: int) -> int:
+        """Where a region begins if its variable holds `value`: there, unless the variable says it in another way."""
+        return value
+
+    @property
+    def vmemmap_step(self) -> int:
+        """The array of all page structs begins at a multiple of this; a section's own need not."""
+        return 1 << 30
+
+    def untagged(self, addresses: U64) -> U64:
+        """Addresses as page tables have them, without what pointers may hold in bits that the machine ignores."""
+        return addresses
+
+    def strip_code_pointer(self, addresses: U64) -> U64:
+        """Addresses of code, without a signature that the machine put into them."""
+        return addresses
 
     def direct_map_start(self, virtual: int, physical: int) -> int | None:
         """Where the direct map begins if the first thing that the kernel's half maps is `physical` at `virtual`.
