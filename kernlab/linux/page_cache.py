@@ -11,6 +11,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.shmem import is_shmem
+from kernlab.linux.swap import as_swp_entry
 from kernlab.walk.xarray import xarray_spans
 
 U64 = npt.NDArray[np.uint64]
@@ -126,7 +127,7 @@ class PageCache:
         many = own.valid & ~value & (length == 1) & (start <= first) & (behind < np.uint64(1 << 18))
         frame += np.where(many & (not self.is_hugetlb), behind, np.uint64(0))[row]
         # Of a swapped folio the entries of all its pages follow one another (mm/shmem.c, shmem_split_large_entry).
-        self.frame = np.where(value[row], (entry >> np.uint64(1))[row] + inside, frame)
+        self.frame = np.where(value[row], as_swp_entry(kernel, entry)[row] + inside, frame)
         # Each page of a large folio has a struct page of its own.
         self.page = np.where(value[row], np.uint64(0), base + frame * size)
         uptodate, dirty, writeback = (

@@ -35,6 +35,7 @@ _TYPE_OF_CACHE = {
     "mnt_cache": "struct mount",
     "net_namespace": "struct net",
     "pid_2": "struct pid",
+    # Before v4.20 the struct had the name of the cache.
     "radix_tree_node": "struct xa_node",
     "sighand_cache": "struct sighand_struct",
     "signal_cache": "struct signal_struct",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
+from kernlab.walk.radix_tree import has_radix_trees
 
 # include/linux/swap.h
 SWP_USED, SWP_WRITEOK, SWP_DISCARDABLE = 0x1, 0x2, 0x4
 
 #: MAX_SWAPFILES_SHIFT is 5.
 MOST_AREAS = 32
+
+_OLD_TYPE = np.uint64(57)
 
 #: Since 6.13 inuse_pages has a mark in this bit (SWAP_USAGE_OFFLIST_BIT).
 _USAGE = (1 << 30) - 1
@@ -45,6 +49,15 @@ def swap_areas(kernel: Kernel) -> StructArray:
     if lost:
         kernel.lost(f"swap: {lost:,} areas cannot be read")
     return area[flags.has(SWP_USED).true]
+
+
+def as_swp_entry(kernel: Kernel, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Values of a page cache uint64[n] as swp_entry_t with the area's number in bits 58 to 62 (radix_to_swp_entry)."""
+    entry = values >> np.uint64(1)
+    if has_radix_trees(kernel):
+        # An exceptional entry had a bit less room (include/linux/swapops.h before v4.20).
+        entry = entry >> _OLD_TYPE << np.uint64(58) | entry & ((np.uint64(1) << _OLD_TYPE) - np.uint64(1))
+    return entry
 
 
 def pages_in_use(area: StructArray) -> Column:

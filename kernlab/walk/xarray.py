@@ -1,4 +1,4 @@
-"""XArrays, and what is built on them (idr, ida, radix trees): all entries of many trees, one level a round."""
+"""XArrays, idrs, and the radix trees before them: all entries of many trees, one level a round."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.walk.radix_tree import as_xarray, has_radix_trees, slots_offset
 from kernlab.walk.shared import fan_out, unique_roots
 
 # include/linux/xarray.h: bit 1 marks an internal entry; above 4096 it is a node, below a sibling, retry or zero entry.
 _INTERNAL = np.uint64(2)
 _LOWEST_NODE = np.uint64(4096)
+#: The types of a root, its member that leads to the tree, and of a node.
+_XARRAY = ("struct xarray", "xa_head", "struct xa_node")
+_RADIX = ("struct radix_tree_root", "rnode", "struct radix_tree_node")
 _MOST_LEVELS = 16  # 64 bits of index, 6 a level, or 4 with CONFIG_BASE_SMALL
 
 
@@ -31,23 +35,28 @@ def xarray_entries(
 def xarray_spans(
     kernel: Kernel, xarrays: npt.ArrayLike, *, what: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """All entries of many `struct xarray` (also `struct radix_tree_root`, its old name, and `idr.idr_rt`).
+    """All entries of many `struct xarray` (also `struct radix_tree_root` and `idr.idr_rt`).
 
-    Parameters: xarrays uint64[n], their addresses; `what` names them in what is reported as lost when nodes
-    could not be read. Value entries (bit 0 set) are given as they are stored; a multi-index entry once, at its first
-    index. A node that is met again (no tree has one twice) is not entered again, and all trees together have no more
-    nodes than the dump's file can hold.
+    Parameters: xarrays uint64[n], their addresses (of a kernel without XArrays, of its radix trees, whose entries are
+    given as an XArray would have them: kernlab/walk/radix_tree.py); `what` names them in what is reported as lost when
+    nodes could not be read. Value entries (bit 0 set) are given as they are stored; a multi-index entry once, at its
+    first index. A node that is met again (no tree has one twice) is not entered again, and all trees together have no
+    more nodes than the dump's file can hold.
     Returns (owner int64[m], index uint64[m], length uint64[m]: how many indexes the entry stands for, entry
     uint64[m]), by owner and index. Mirrors lib/xarray.c, xas_load, xas_get_order; idr's base (`idr_base`) is the
     caller's to add.
     """
     tops, shared = unique_roots(xarrays)
-    roots = StructArray(kernel, "struct xarray", tops)
+    is_radix = has_radix_trees(kernel)
+    root_type, head_name, node_name = _RADIX if is_radix else _XARRAY
+    roots = StructArray(kernel, root_type, tops)
     with kernel.quiet():
-        head = roots["xa_head"]
-    node_type = kernel.find_type("struct xa_node")
+        head = roots[head_name]
+    node_type = kernel.find_type(node_name)
     owner = np.flatnonzero(head.true)
     entries = head.values[owner]
+    if is_radix:
+        entries = as_xarray(entries, np.zeros(len(entries), dtype=np.uint64), 0)
     index = np.zeros(len(owner), dtype=np.uint64)
     length = np.ones(len(owner), dtype=np.uint64)
     # The height of each entry's subtree in bits: 64 at the root, so that any root's own shift lies below.
@@ -88,6 +97,8 @@ def xarray_spans(
             step = np.arange(width, dtype=np.uint64)[None, :] << shifts.astype(np.uint64)[:, None]
             index = (index[sane][:, None] | step).reshape(-1)
             values = slots.values[sane]
+            if is_radix:
+                values = as_xarray(values, nodes.addresses[sane] + np.uint64(slots_offset(kernel)), width)
             length = (_slots(values) << shifts.astype(np.uint64)[:, None]).reshape(-1)
             entries = values.reshape(-1)
     if lost:

@@ -22,9 +22,9 @@ NAMES = {
 }
 
 
-@lru_cache(maxsize=1)
+@lru_cache
 def types(name: str) -> Btf:
-    """The types of one of NAMES; skips the test where they are not on this machine. The last one is kept."""
+    """The types of one of NAMES; skips the test where they are not on this machine."""
     path = FOLDER / f"{NAMES[name]}.btf.tar.xz"
     if not path.is_file():
         pytest.skip(f"needs {path}")

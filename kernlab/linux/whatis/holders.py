@@ -78,7 +78,8 @@ def _of_anon_vma_chain(kernel: Kernel, chain: StructArray) -> Texts:
 
 def _of_node(kernel: Kernel, node: StructArray) -> Texts:
     """Of a node of the page cache's trees (lib/xarray.c): the file; of another tree None."""
-    mapping = container(kernel, "struct address_space", "i_pages", node["array"].filled(0))
+    # A radix tree's node (before v4.20) names its root.
+    mapping = container(kernel, "struct address_space", "i_pages", node.first("array", "root").filled(0))
     return _texts(mapping_paths(kernel, mapping.addresses))
 
 
@@ -124,6 +125,7 @@ _SAY: dict[str, Callable[[Kernel, StructArray], Texts]] = {
     "struct pglist_data": lambda kernel, node: _texts(
         Column.texts([None if number is None else f"of node {number}" for number in node["node_id"]])
     ),
+    "struct radix_tree_node": _of_node,
     "struct socket_alloc": _of_socket,
     "struct super_block": _of_super_block,
     "struct vm_area_struct": _of_vma,
