@@ -1,6 +1,7 @@
 """sched_clock: what the log and ftrace's "local" clock take their times by, and how it follows from the CPU's counter.
 
-Mirrors kernel/sched/clock.c, arch/x86/kernel/tsc.c (cyc2ns) and the clocks that hypervisors bring.
+Mirrors kernel/sched/clock.c, arch/x86/kernel/tsc.c (cyc2ns) and the clocks that hypervisors bring, and
+kernel/time/sched_clock.c, by which all other machines read one counter for all CPUs.
 """
 
 from __future__ import annotations
@@ -91,8 +92,11 @@ def pairs(kernel: Kernel) -> list[Pair]:
 @fact
 def counter(kernel: Kernel) -> Counter:
     """The counter that sched_clock reads. Raises KernlabError where that is not known, or is not one."""
-    function = _function(kernel)
-    if function == "native_sched_clock":
+    generic = _generic(kernel)
+    function = "" if generic is not None else _function(kernel)
+    if generic is not None:
+        found = generic
+    elif function == "native_sched_clock":
         found = _native(kernel)
     elif function == "vmware_sched_clock":
         data = StructArray(kernel, "struct cyc2ns_data", [kernel.symbol("vmware_cyc2ns")])
@@ -121,6 +125,9 @@ def counter(kernel: Kernel) -> Counter:
 #: Clock sources that are the TSC (arch/x86/kernel/tsc.c).
 _TSC = ("tsc", "tsc-early")
 
+#: What reads arm's counter (drivers/clocksource/arm_arch_timer.c), and the clock source that does the same.
+_ARM_COUNTER = ("arch_counter_get_cnt", "arch_sys_counter")
+
 _FUNCTIONS = (
     "native_sched_clock", "kvm_sched_clock_read", "vmware_sched_clock", "xen_sched_clock", "read_hv_sched_clock_tsc",
     "read_hv_sched_clock_msr",
@@ -137,6 +144,34 @@ def _function(kernel: Kernel) -> str:
     else:
         return "native_sched_clock"
     return next((name for name in _FUNCTIONS if kernel.find_symbol(name) == called), "")
+
+
+def _generic(kernel: Kernel) -> Counter | None:
+    """A counter that drivers register (sched_clock_register); None of kernels that do not read theirs so."""
+    if kernel.types.get("struct clock_data") is None:
+        return None
+    for where in kernel.symbols.all("cd"):
+        data = StructArray(kernel, "struct clock_data", [where])
+        with kernel.quiet():
+            reads = data["actual_read_sched_clock"]
+        (name,) = kernel.symbolize(reads.values[:1].astype(np.uint64)) if reads.true[0] else (None,)
+        # Another variable of that name leads to no function's begin.
+        if name is None or "+0x0/" not in name:
+            continue
+        function = name.partition("+")[0]
+        if not function.startswith(_ARM_COUNTER[0]):
+            raise KernlabError(f"sched_clock goes by what {function} reads, which is not known")
+        with kernel.quiet():
+            turn = data.first("seq.seqcount.sequence", "seq.sequence")
+        _, both = data.elements("read_data")
+        which = int(turn.values[0]) & 1 if turn.valid[0] else 0
+        used = both[which : which + 1]
+        mult, shift = number_of(used, "mult"), number_of(used, "shift")
+        since, epoch = number_of(used, "epoch_cyc"), number_of(used, "epoch_ns")
+        return Counter(
+            "the arm timer", _ARM_COUNTER[1:], mult, shift, epoch - (since * mult >> min(shift, 64))
+        )
+    return None
 
 
 def _native(kernel: Kernel) -> Counter:

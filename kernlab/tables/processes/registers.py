@@ -13,13 +13,18 @@ from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.stacks.registers import cpu_registers
 from kernlab.linux.tasks import find_tasks
 
-_ADDRESSES = (
-    *("ip", "sp", "bp", "ax", "bx", "cx", "dx", "si", "di"),
-    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
-)
-_NUMBERS = ("flags", "cs", "ss", "ds", "es", "fs", "gs", "orig_ax")
-_BASES = ("fs_base", "gs_base", "kernel_gs_base")
-_CONTROL = ("cr0", "cr2", "cr3", "cr4")
+#: In the order of the columns; an address is what may point to something.
+_COLUMNS = {
+    "x86_64": (
+        *("ip", "sp", "bp", "ax", "bx", "cx", "dx", "si", "di"),
+        *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
+        *("flags", "cs", "ss", "ds", "es", "fs", "gs", "orig_ax"),
+        *("fs_base", "gs_base", "kernel_gs_base"),
+        *("cr0", "cr2", "cr3", "cr4"),
+    ),
+    "aarch64": ("pc", "sp", *(f"x{number}" for number in range(31)), "pstate"),
+}
+_NUMBERS = ("flags", "cs", "ss", "ds", "es", "fs", "gs", "orig_ax", "cr0", "cr4", "pstate")
 
 
 @table
@@ -28,7 +33,8 @@ def registers(kernel: Kernel) -> pd.DataFrame:
 
     source is who tells them: the kernel's own notes in memory (crash_notes), QEMU's, or the file's (NT_PRSTATUS); a
     register that it does not tell is missing. Of the CPU that panicked they are those of the panic, of the others those
-    at which they were stopped. In user mode (cs & 3 is 3) they are the program's. Mirrors kernel/crash_core.c.
+    at which they were stopped. In user mode (cs & 3 is 3, on arm64 pstate & 15 is 0) they are the program's. Mirrors
+    kernel/crash_core.c.
 
     >>> dump.registers[["cpu", "pid", "comm", "source", "ip"]]
        cpu  pid       comm       source                  ip
@@ -42,12 +48,9 @@ def registers(kernel: Kernel) -> pd.DataFrame:
     def column(name: str, kind: str) -> Column:
         return Column.of(found.values[name], found.known[name], kind)
 
-    columns: dict[str, Any] = {name: column(name, "address") for name in _ADDRESSES}
-    columns |= {name: nullable(column(name, "uint")) for name in _NUMBERS}
-    columns |= {name: column(name, "address") for name in _BASES}
-    columns |= {
-        name: column(name, "address") if name in ("cr2", "cr3") else nullable(column(name, "uint"))
-        for name in _CONTROL
+    columns: dict[str, Any] = {
+        name: nullable(column(name, "uint")) if name in _NUMBERS else column(name, "address")
+        for name in _COLUMNS[found.set.machine]
     }
     return frame(
         kernel,
