@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from kernlab.contents import Contents
 from kernlab.core.kernel import Kernel
@@ -21,6 +21,7 @@ from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, FaultError, KernlabError, PageExcluded
 from kernlab.formats import DumpFile, open_dump_file
+from kernlab.formats.live import LIVE, LiveFile
 from kernlab.linux import kernel_modules
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
@@ -33,6 +34,13 @@ from kernlab.util.text import Spelt, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: A machine that runs has other use for its memory.
+_LIVE_BOUND = 256 << 20
+_NOT_REDACTED = (
+    "a running machine cannot be redacted: what is private is found first, and would be other things by the time that "
+    "a table is read. Save a dump of it, and redact that (kernlab redact)"
+)
 
 #: A VMCOREINFO is one page; a file larger than this is something else.
 _LARGEST_VMCOREINFO = 1 << 20
@@ -264,6 +272,23 @@ class Dump(Contents, Spelt, Closing):
 
         return AddressArray(physical, (status != 0) | wanted.missing)
 
+    def refresh(self) -> Self:
+        """Of a running machine: let go of the tables that were built, so that they are made of its memory as it is now.
+
+        What is kept elsewhere (`before = dump.tasks`) stays what it was. Gives the dump: `dump.refresh().tasks`. A dump
+        in a file does not change, and keeps its tables.
+
+        >>> dump.refresh() is dump
+        True
+        """
+        kernel = self._open_kernel()
+        if kernel.changes:
+            kernel.anew(modules=True)
+            with self._lock:
+                self._built.clear()
+                self._views.clear()
+        return self
+
     def close(self) -> None:
         """Close the dump's files. Tables that were built stay.
 
@@ -317,10 +342,11 @@ def open(  # noqa: A001
     """Open a crash dump.
 
     Parameters: path of a dump file, plain, flattened or compressed (of a split dump the list of its pieces, in any
-    order); vmcoreinfo: the note's text, or a file that holds it, for dumps that lack it (else it is looked for in the
-    machine's memory); format: "kdump", "elf", "lime", "avml" or "raw" for a file that its content does not tell (a raw
-    image of physical memory never does); zero_excluded: in ELF, LiME and AVML files read memory that was left out as
-    zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for source lines in stacks, which nothing else
+    order), or "live" for the running kernel, which only root may read (docs/how-to/live.md; a file of that name is
+    "./live"); vmcoreinfo: the note's text, or a file that holds it, for dumps that lack it (else it is looked for in
+    the machine's memory); format: "kdump", "elf", "lime", "avml" or "raw" for a file that its content does not tell (a
+    raw image of physical memory never does); zero_excluded: in ELF, LiME and AVML files read memory that was left out
+    as zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for source lines in stacks, which nothing else
     needs: the kernel's vmlinux or .debug file with DWARF, a module's .ko.debug, a folder that has them, or a list of
     these. KERNLAB_DEBUG_PATH names folders where they are looked for without it; redact: "share" or "strict" hides what
     is nobody else's business (docs/redaction.md) from every table, widget and report of this dump, and `dump.redaction`
@@ -334,10 +360,17 @@ def open(  # noqa: A001
     pieces = (
         path if isinstance(path, str | bytes | os.PathLike) or not isinstance(path, Iterable) else list(path)
     )
-    file = open_dump_file(pieces, format=format, zero_excluded=zero_excluded)
+    file: DumpFile
+    # By that name only: what touches the running kernel is asked for. Of a path (Path("live"), "./live") it is a file.
+    if isinstance(path, str) and path == LIVE:
+        if redact != NONE:
+            raise KernlabError(_NOT_REDACTED)
+        file, arena_bytes = LiveFile(), min(arena_bytes, _LIVE_BOUND)
+    else:
+        file = open_dump_file(pieces, format=format, zero_excluded=zero_excluded)
     try:
         note, doubts = _note(vmcoreinfo), list[str]()
-        if note is None and file.vmcoreinfo is None:
+        if note is None and file.vmcoreinfo is None and not file.changes:
             note, doubts = find_vmcoreinfo(file)
         file = as_its_kernel(file, Vmcoreinfo.parse(note or file.vmcoreinfo or b""))
         redaction = None

@@ -26,6 +26,7 @@ from kernlab.util import addresses, losses
 from kernlab.util.losses import Scope
 
 if TYPE_CHECKING:
+    from kernlab.core.journal import Journal
     from kernlab.core.struct import Struct
     from kernlab.core.struct_array import StructArray
     from kernlab.debuginfo.symbols import SymbolTable
@@ -77,6 +78,9 @@ class Kernel:
         self._types_lost = ""
         self._own = Scope("the dump")
         self._kept: dict[str, tuple[Any, Scope]] = {}
+        #: Notes what is read of structs while a table of a running machine is made; None of a dump, and otherwise.
+        self.journal: Journal | None = None
+        self._at_first: tuple[SymbolTable, list[str]] | None = None
         self._lock = threading.RLock()
 
     @classmethod
@@ -132,6 +136,11 @@ class Kernel:
         """Where the fixed maps of the kernel's address space lie."""
         assert self.memory.layout is not None
         return self.memory.layout
+
+    @property
+    def changes(self) -> bool:
+        """Is this a running machine's kernel, whose memory changes while it is read?"""
+        return self.memory.changes
 
     @property
     def problems(self) -> list[str]:
@@ -408,7 +417,9 @@ class Kernel:
             with losses.scope(name, apart=True) as here:
                 made = make(self)
             with self._lock:
-                known = self._kept.setdefault(name, (made, here))
+                # What was found of a machine that runs is true while a table is made, not longer.
+                keeps = not self.memory.changes or self.memory.is_held
+                known = self._kept.setdefault(name, (made, here)) if keeps else (made, here)
         kept, told = known
         if (asking := losses.current()) is not None:
             told.tell(asking)
@@ -420,6 +431,18 @@ class Kernel:
         """Drop what `once` keeps: it refers to this kernel, which therefore would not go with its last user."""
         with self._lock:
             self._kept.clear()
+
+    def anew(self, *, modules: bool) -> None:
+        """Of a running machine: forget what was found, and what was lost on the way; `modules`: and their symbols."""
+        with self._lock:
+            self._kept.clear()
+            if self._at_first is None:
+                self._at_first = self.symbols, self._own.losses
+            if modules:
+                self.symbols, losses_then = self._at_first
+                self.module_types, self._has_modules = (), False
+                self._own = Scope("the dump")
+                self._own.lost(*losses_then)
 
     def check_open(self) -> None:
         """Raise KernlabError once the dump is closed."""

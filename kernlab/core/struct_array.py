@@ -186,6 +186,8 @@ class StructArray(NotANumber):
 
         `path` names it, in what is told of it.
         """
+        if self.kernel.journal is not None:
+            self.kernel.journal.member(self.type, path, access)
         read = partial(self._bytes, path)
         base, valid = members.locate(read, self.addresses, self.valid, access)
         if isinstance(access.type, StructType):

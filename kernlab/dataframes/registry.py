@@ -95,6 +95,12 @@ def table(function: Any = None, /, *, rows: str = "", widens: Callable[..., Any]
 
         @functools.wraps(function)
         def called(kernel: Kernel, *args: Any, **kwargs: Any) -> Any:
+            if getattr(kernel, "changes", False):
+                from kernlab.dataframes.moments import in_a_window, is_inside
+
+                if not is_inside(kernel):
+                    made = functools.partial(function, kernel, *args, **kwargs)
+                    return in_a_window(kernel, name, rows, made, function.__module__)
             with losses.scope(name), no_attribute_error(f"the table {name}", function.__module__):
                 return function(kernel, *args, **kwargs)
 

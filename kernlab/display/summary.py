@@ -52,18 +52,23 @@ def summary(dump: Dump) -> Summary:
         facts["panic_message"],
         f"Why the machine died is unknown: {unread}"
         if (unread := _unread(facts, "panic_message"))
+        else "The machine is running; its log tells of nothing that went wrong."
+        if dump.kernel.changes
         else "The log names no cause: the machine was stopped, or its last words are lost.",
     )
     first = headline(dump)
     rows = (
         *([("last words", said)] if first else []),
-        ("died", _when(facts)),
-        ("running", _who(facts)),
+        *(
+            [("running", _up(facts))]
+            if dump.kernel.changes
+            else [("died", _when(facts)), ("running", _who(facts))]
+        ),
         ("machine", _machine(facts)),
         ("kernel", f"{_told(facts, 'version')} · taint: {_told(facts, 'taint')}"),
         ("command line", _told(facts, "cmdline")),
         ("dump", _file(dump, facts)),
-        ("left out", left_out(facts["dump_level"])),
+        *([] if dump.kernel.changes else [("left out", left_out(facts["dump_level"]))]),
         *([("redacted", f"at level {facts['redacted']}")] if _known(facts["redacted"], "") else []),
     )
     title = f"Linux {_known(facts['release'])} on {_known(facts['nodename'], 'a machine without a name')}"
@@ -120,6 +125,13 @@ def _when(facts: pd.Series[Any]) -> str:
     return (
         f"{when}, {text.human_time(up.total_seconds())} after boot" if up is not None and up == up else when
     )
+
+
+def _up(facts: pd.Series[Any]) -> str:
+    """Since when a machine runs, and when it was looked at."""
+    up = facts["uptime"]
+    since = f" for {text.human_time(up.total_seconds())}" if up is not None and up == up else ""
+    return f"live{since}, as of {facts.attrs['window']['end'][:19].replace('T', ' ')} UTC"
 
 
 def _who(facts: pd.Series[Any]) -> str:

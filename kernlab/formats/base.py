@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,15 @@ class DumpFile(Closing):
     problems: list[str]
     frame_count: int
     max_pfn: int
+
+    #: Do its bytes change while they are read, as a running machine's do?
+    changes: ClassVar[bool] = False
+
+    #: How often its frames were found to be others than before, and numbered anew.
+    generation: int = 0
+
+    def refresh(self) -> None:
+        """Of one that changes: look again which frames there are."""
 
     @abstractmethod
     def find(self, pfns: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kernlab.errors import DumpFileError, DumpFormatError
 from kernlab.formats.base import DumpFile, Format
+from kernlab.formats.live import KCORE, LIVE
 from kernlab.formats.source import SIGNATURE, Source, kind_of, open_source
 from kernlab.util.text import nearest
 
@@ -221,6 +222,13 @@ def _open(path: Path) -> tuple[int, int, bytes]:
 def _refuse_irregular(path: Path, status: os.stat_result) -> None:
     mode = status.st_mode
     if stat.S_ISREG(mode):
+        if path.name == KCORE.name and os.path.realpath(path) == str(KCORE):
+            raise DumpFileError(
+                errno.EINVAL,
+                f"this is the running kernel's memory, which changes while it is read: kernlab.open({LIVE!r}), or "
+                f"{LIVE} on the command line",
+                str(path),
+            )
         return
     if stat.S_ISDIR(mode):
         raise DumpFileError(errno.EISDIR, "this is a directory; name the dump file in it", str(path))

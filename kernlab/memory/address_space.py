@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -71,7 +72,11 @@ class AddressSpace:
         self.page_size = file.page_size
         self._shift = np.uint64(self.page_size.bit_length() - 1)
         self._mask = np.uint64(self.page_size - 1)
-        self._arena = FrameArena(file, bound)
+        self._arena, self._bound = FrameArena(file, bound), bound
+        #: Does the memory change while it is read? Then no read sees what an earlier one saw, but within `held`.
+        self.changes = file.changes
+        self._generation = file.generation
+        self.is_held = False
         self._lock = threading.RLock()
         self._translations = Translations()
         #: How many gathers were made: tests hold walks to their depth with it.
@@ -99,6 +104,48 @@ class AddressSpace:
         # Not kept: it refers to this memory, which would not go with its last user.
         return PageTableWalker(self.layout.arch, self._read_physical)
 
+    def drop(self) -> None:
+        """Forget what was read of memory that changes, and look again which memory there is."""
+        with self._lock:
+            self.check_open()
+            self.file.refresh()
+            if self.file.generation == self._generation:
+                self._arena.forget()
+            else:
+                self._generation = self.file.generation
+                self._arena.close()
+                self._arena = FrameArena(self.file, self._bound)
+            self._translations = Translations()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the block memory that changes stays, page by page, as it was when it was first read in it."""
+        self.drop()
+        self.is_held = True
+        try:
+            yield
+        finally:
+            self.is_held = False
+
+    def _renew(self) -> None:
+        """Of memory that changes, and is not held: see to it that the next read is of memory as it is now."""
+        if self.changes and not self.is_held:
+            self._arena.forget()
+            self._translations = Translations()
+
+    def kept(
+        self, frames: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], size: int
+    ) -> tuple[U8, npt.NDArray[np.bool_]]:
+        """`size` bytes at offsets of frames, as they were read before (uint8[n, size]), and which are still here."""
+        rows = np.zeros((len(frames), size), dtype=np.uint8)
+        with self._lock:
+            here = self._arena.resident(frames)
+            found = np.empty((int(here.sum()), size), dtype=np.uint8)
+            read = self._arena.copy_rows(frames[here], offsets[here], size, found) == 0
+            rows[here] = found
+            here[here] = read
+        return rows, here
+
     def gather(self, addresses: npt.ArrayLike, size: int, *, physical: bool = False) -> tuple[U8, U8]:
         """Read `size` bytes at each address.
 
@@ -116,6 +163,7 @@ class AddressSpace:
         with self._lock:
             self._count(len(wanted), size)
             self.gathers += 1
+            self._renew()
             status = self._gather(wanted, size, physical, out)
         return out, status
 
@@ -171,6 +219,7 @@ class AddressSpace:
         with self._lock:
             self._count(len(wanted))
             self.gathers += 1
+            self._renew()
             physical, status = self._translate(wanted)
             return Located(self.file.find(physical >> self._shift), status)
 
@@ -184,6 +233,7 @@ class AddressSpace:
         frames, status = pages.frames, pages.status.copy()
         with self._lock:
             self._count(len(frames), self.page_size)
+            self._renew()
             if keep or self._arena.holds(frames[frames >= 0]):
                 return _fill(frames, status, out, lambda rows, into: self._kept(frames[rows], into))
         return _fill(frames, status, out, lambda rows, into: self.file.read_into(frames[rows], into))
@@ -258,6 +308,7 @@ class AddressSpace:
         wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
         with self._lock:
             self._count(len(wanted))
+            self._renew()
             return self._translate(wanted)
 
     def maps_image(self, arch: Architecture, table: int, address: int | None) -> bool:
@@ -288,6 +339,7 @@ class AddressSpace:
         wanted = np.ascontiguousarray(addresses, dtype=np.uint64)
         with self._lock:
             self._count(len(wanted))
+            self._renew()
         return self._lookup(np.ascontiguousarray(tables, dtype=np.uint64), self.walker.arch.untagged(wanted))
 
     def holds(self, pfns: U64) -> npt.NDArray[np.bool_]:

@@ -118,7 +118,7 @@ class FrameArena:
         )
         self._frame_at = np.full(self.capacity, -1, dtype=np.int64)
         self._status = np.zeros(self.capacity, dtype=np.uint8)
-        self._hand = 0
+        self._hand, self._wrapped = 0, False
 
     def copy_rows(
         self,
@@ -146,6 +146,18 @@ class FrameArena:
     def holds(self, frames: npt.NDArray[np.int64]) -> bool:
         """Are all these frames here already?"""
         return bool(self._slot_of[frames].all())
+
+    def forget(self) -> None:
+        """Let go of all frames, so that each is read again when it is asked for; the memory stays."""
+        held = self._frame_at[self._frame_at >= 0] if self._wrapped else self._frame_at[: self._hand]
+        self._slot_of[held[held >= 0]] = 0
+        self._frame_at[: self.capacity if self._wrapped else self._hand] = -1
+        self._hand, self._wrapped = 0, False
+
+    def resident(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of these frames are here: bool[n]."""
+        here: npt.NDArray[np.bool_] = self._slot_of[frames] != 0
+        return here
 
     def _copy_piece(
         self,
@@ -205,7 +217,9 @@ class FrameArena:
             self._status[rows] = self._file.read_into(batch, self._rows[rows])
             self._frame_at[rows] = batch
             self._slot_of[batch] = np.arange(self._hand + 1, self._hand + count + 1, dtype=np.int32)
-            self._hand = (self._hand + count) % self.capacity
+            self._hand += count
+            if self._hand == self.capacity:
+                self._hand, self._wrapped = 0, True
             done += count
 
     def close(self) -> None:

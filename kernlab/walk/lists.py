@@ -102,6 +102,8 @@ def _walk(
     with kernel.budget.walk(what):
         while len(rows) and total < most:
             following, read = kernel.words(current + step if link else current, what="")
+            if kernel.journal is not None:
+                kernel.journal.links(current[read] + step, following[read], link)
             broken += current[~read].tolist()
             going = read & (following != ends)
             if odd_ends:

@@ -46,10 +46,10 @@ def info(kernel: Kernel) -> pd.Series[Any]:
     """Facts about dump, kernel, machine and crash; what the dump does not say is missing (None or NaT).
 
     crash_time is UTC and crash_time_source who says it: the kernel's note at the panic, the file's header, or where
-    neither does (QEMU's dumps) the kernel's clock at its last tick. uptime is since boot (suspend included),
-    load1, load5 and load15 are the load averages of as many minutes, as /proc/loadavg has them;
-    memory_bytes what /proc/meminfo calls MemTotal, taint as the kernel prints it. panic_* tell of the CPU that
-    panicked; a guest that was merely stopped has none. What could not be read is missing as well: attrs["unknown"]
+    neither does (QEMU's dumps) the kernel's clock at its last tick; a running machine (format "live") has none. uptime
+    is since boot (suspend included), load1, load5 and load15 are the load averages of as many minutes, as /proc/loadavg
+    has them; memory_bytes what /proc/meminfo calls MemTotal, taint as the kernel prints it. panic_* tell of the CPU
+    that panicked; a guest that was merely stopped has none. What could not be read is missing as well: attrs["unknown"]
     says why, by fact.
     slab_frames_absent, kmalloc_frames_absent (of allocations too large for a slab; missing before 6.14, where nothing
     marks them) and table_frames_absent count kernel pages that no dump level leaves out but this dump lacks.
@@ -73,7 +73,8 @@ def info(kernel: Kernel) -> pd.Series[Any]:
 
     file, header = kernel.file, kernel.file.header
     uts = known("version", lambda: StructArray(kernel, "struct new_utsname", [_utsname(kernel)]))
-    absent = known("slab_frames_absent", lambda: absent_kernel_frames(kernel)) or {}
+    # A running machine was saved by nobody, and to look at all of its page structs would be no small thing.
+    absent = {} if kernel.changes else known("slab_frames_absent", lambda: absent_kernel_frames(kernel)) or {}
     cpu = known("panic_cpu", lambda: _panic_cpu(kernel))
     current = known("panic_pid", lambda: _current(kernel, cpu)) if cpu is not None else None
     load = known("load1", lambda: load_averages(kernel))
@@ -166,6 +167,8 @@ def _memory_bytes(kernel: Kernel) -> int:
 
 def _died(kernel: Kernel) -> tuple[pd.Timestamp | None, str | None]:
     """When the machine died, and who says so; that the kernel's own clock was far from it is reported as lost."""
+    if kernel.changes:
+        return None, "nobody: the machine is running"
     told = (
         (kernel.vmcoreinfo.get("CRASHTIME"), "the kernel's note at the panic"),
         (kernel.file.header.get("timestamp"), "the file's header"),
