@@ -13,6 +13,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.regions import as_its_kernel
 from kernlab.core.struct import Struct, value_at
 from kernlab.core.struct_array import StructArray, whole
+from kernlab.core.variables import percpu_type, variable_type
 from kernlab.dataframes import origin
 from kernlab.dataframes.lazy import Method
 from kernlab.dataframes.registry import Entry, Registry
@@ -22,7 +23,8 @@ from kernlab.debuginfo.vmcoreinfo_in_memory import find_vmcoreinfo
 from kernlab.errors import DumpFileError, FaultError, KernlabError, PageExcluded
 from kernlab.formats import DumpFile, open_dump_file
 from kernlab.formats.live import LIVE, LiveFile
-from kernlab.linux import kernel_modules
+from kernlab.linux import debug_types, kernel_modules
+from kernlab.linux.debug_files import use_debug_files
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.redaction import NONE, Redaction, check_level, redacted
@@ -190,12 +192,14 @@ class Dump(Contents, Spelt, Closing):
         kernel = self._open_kernel()
         address = kernel.symbol(name)
         c_type = type or global_variables.TYPES.get(name)
-        if c_type is None:
+        described = variable_type(kernel, name) if c_type is None else kernel.find_type(c_type)
+        if described is None:
             raise KernlabError(
                 f"{name} lies at {address:#018x}, but dumps do not say what type a global variable has; "
-                f"name it: dump.variable({name!r}, 'struct …')"
+                f"name it: dump.variable({name!r}, 'struct …'), or open the dump with the kernel's vmlinux=, which has "
+                "the types of all (with drgn: pip install 'kernlab[dwarf]')"
             )
-        return value_at(kernel, kernel.find_type(c_type), address)
+        return value_at(kernel, described, address)
 
     def percpu(self, name: str, type: str | None = None) -> Any:  # noqa: A002
         """A per-CPU variable on every possible CPU, in ascending order: a `StructArray`, or a `Column` of scalars.
@@ -209,14 +213,14 @@ class Dump(Contents, Spelt, Closing):
 
         kernel = self._open_kernel()
         address = kernel.symbol(name)
-        described = kernel.types.variable(name) if type is None else None
+        described = percpu_type(kernel, name) if type is None else kernel.find_type(type)
         if described is None:
-            c_type = type or global_variables.PERCPU_TYPES.get(name)
-            if c_type is None:
-                raise KernlabError(
-                    f"{name} is not a per-CPU variable whose type this dump tells; name it: dump.percpu({name!r}, '…')"
-                )
-            described = kernel.find_type(c_type)
+            if c_type := global_variables.PERCPU_TYPES.get(name):
+                # It says why not.
+                kernel.find_type(c_type)
+            raise KernlabError(
+                f"{name} is not a per-CPU variable whose type this dump tells; name it: dump.percpu({name!r}, '…')"
+            )
         return whole(StructArray(kernel, described, percpu(kernel, address, cpus(kernel))))
 
     def struct(self, type: str, address: Any) -> Struct:  # noqa: A002
@@ -338,6 +342,7 @@ def open(  # noqa: A001
     arena_bytes: int = DEFAULT_BOUND,
     redact: str = "none",
     redaction_map: str | os.PathLike[str] | None = None,
+    any_build: bool = False,
 ) -> Dump:
     """Open a crash dump.
 
@@ -346,9 +351,11 @@ def open(  # noqa: A001
     "./live"); vmcoreinfo: the note's text, or a file that holds it, for dumps that lack it (else it is looked for in
     the machine's memory); format: "kdump", "elf", "lime", "avml" or "raw" for a file that its content does not tell (a
     raw image of physical memory never does); zero_excluded: in ELF, LiME and AVML files read memory that was left out
-    as zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for source lines in stacks, which nothing else
-    needs: the kernel's vmlinux or .debug file with DWARF, a module's .ko.debug, a folder that has them, or a list of
-    these. KERNLAB_DEBUG_PATH names folders where they are looked for without it; redact: "share" or "strict" hides what
+    as zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for kernels without types of their own (BTF),
+    for the types of all global variables, and for source lines in stacks: the kernel's vmlinux or .debug file with
+    DWARF, a module's .ko.debug, a folder that has them, or a list of these. KERNLAB_DEBUG_PATH names folders where they
+    are looked for without it; any_build: take such a file though it is of another build, and say so in
+    `dump.problems`; redact: "share" or "strict" hides what
     is nobody else's business (docs/redaction.md) from every table, widget and report of this dump, and `dump.redaction`
     says what; redaction_map: the map of an earlier redaction, so that the same names get the same pseudonyms.
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
@@ -383,9 +390,7 @@ def open(  # noqa: A001
         dump = Dump(kernel)
         dump.redaction = redaction
         if vmlinux is not None:
-            from kernlab.linux.source_lines import use_debug_files
-
-            use_debug_files(kernel, vmlinux)
+            use_debug_files(kernel, vmlinux, any_build=any_build)
         return dump
     except BaseException as error:
         file.close()
@@ -422,6 +427,9 @@ class _Host:
     """What a kernel asks of rooms below its own. It knows its dump by the token: else both would never go."""
 
     load_modules = staticmethod(kernel_modules.load)
+    other_types = staticmethod(debug_types.other_types)
+    variable_types = staticmethod(debug_types.variable_types)
+    module_types = staticmethod(debug_types.types_of_module)
 
     def __init__(self, token: str):
         self._token = token

@@ -47,6 +47,15 @@ class Host(Protocol):
     def load_modules(self, kernel: Kernel) -> None:
         """Put the modules' symbols and types in; asked for once, when a look-up misses."""
 
+    def other_types(self, kernel: Kernel) -> Types | None:
+        """The kernel's types from a file with debug information; None where there is none for this kernel."""
+
+    def variable_types(self, kernel: Kernel) -> Types | None:
+        """Types that know global variables, too, from such a file."""
+
+    def module_types(self, kernel: Kernel, module: str) -> Types | None:
+        """A module's types from such a file."""
+
 
 class Kernel:
     """What is known of the kernel in one dump: `memory`, `symbols`, `types`, and the handful of facts they rest on.
@@ -74,6 +83,8 @@ class Kernel:
         self.no_module_types = ""
         #: Files and folders with debug information that the user named (`kernlab.linux.source_lines` uses them).
         self.debug_paths: tuple[Path, ...] = ()
+        #: Were those to be taken even if they are of another build?
+        self.any_build = False
         self._types = types
         self._types_lost = ""
         self._own = Scope("the dump")
@@ -186,17 +197,19 @@ class Kernel:
     # with_modules) would wait for that one for ever.
     @property
     def types(self) -> Types:
-        """The kernel's types (BTF between __start_BTF and __stop_BTF, or found by its shape); looked for once."""
+        """The kernel's types: its own BTF, else those of a file with debug information; looked for once.
+
+        Raises TypesLostError where there are neither.
+        """
         if self._types is None:
             from kernlab.core.own_types import read_types
-            from kernlab.debuginfo.btf import Btf
 
             with self._lock:
                 if self._types_lost:
                     raise TypesLostError(self._types_lost)
                 if self._types is None:
                     try:
-                        self._types = Btf(read_types(self))
+                        self._types = read_types(self)
                     except TypesLostError as error:
                         self._types_lost = str(error)
                         raise

@@ -322,12 +322,25 @@ class DebugFile:
     @property
     def has_lines(self) -> bool:
         """Does it have DWARF with line tables?"""
-        there = {
+        return {".debug_info", ".debug_line", ".debug_abbrev"} <= self._there()
+
+    @property
+    def has_types(self) -> bool:
+        """Does it have BTF, or DWARF that describes types?"""
+        return ".BTF" in self._there() or self.has_dwarf
+
+    @property
+    def has_dwarf(self) -> bool:
+        """Does it have DWARF?"""
+        return {".debug_info", ".debug_abbrev"} <= self._there()
+
+    def _there(self) -> set[str]:
+        """The names of the sections that have bytes in this file."""
+        return {
             name.replace(".zdebug", ".debug")
             for name, kind in zip(self._names, self._sections["type"].tolist(), strict=True)
             if kind != _NOBITS
         }
-        return {".debug_info", ".debug_line", ".debug_abbrev"} <= there
 
 
 def _zstd(data: bytes, size: int) -> bytes:

@@ -59,6 +59,7 @@ class DebugSearch:
     def _first(self, build_id: str, named: Callable[[Path], Iterator[Path]]) -> DebugFile | None:
         if not _HEXADECIMAL.fullmatch(build_id):
             return None
+        stripped: DebugFile | None = None
         for folder in self._places:
             for path in (*_by_build_id(folder, build_id), *named(folder)):
                 if not os.path.isfile(path):
@@ -73,9 +74,10 @@ class DebugSearch:
                     if file.has_lines:
                         return file
                     self._tell(f"{path} was stripped of its line tables")
+                    stripped = stripped or (file if file.has_types else None)
                 else:
                     self._tell(f"{path} has build id {file.build_id or 'unknown'}, not {build_id}")
-        return None
+        return stripped
 
     def _tell(self, other: str) -> None:
         if other not in self.others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
@@ -320,6 +321,14 @@ def _parameter_list(function: FunctionType, depth: int) -> str:
     return ", ".join(texts + ["…"] * (len(function.parameters) > len(shown))) or "void"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file has a variable, and its `_text`: addresses as the kernel was linked."""
+
+    address: int
+    text: int
+
+
 class Types(ABC):
     """All types of a kernel, by their C names."""
 
@@ -345,7 +354,11 @@ class Types(ABC):
 
     @abstractmethod
     def variable(self, name: str) -> Type | None:
-        """The type of a variable, where the type information tells it (BTF: per-CPU variables)."""
+        """The type of a variable, where it is told (BTF: of per-CPU ones, of all since pahole 1.30)."""
+
+    def place(self, name: str) -> Place | None:
+        """Where the variable lies that `variable` describes, where the type information tells it (BTF does not)."""
+        return None
 
     def find(self, name: str) -> Type:
         """`get`, but raises TypeNotFoundError naming types spelt alike."""

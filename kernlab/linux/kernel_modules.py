@@ -15,7 +15,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.symbols import MoreSymbols
-from kernlab.debuginfo.types import StructType
+from kernlab.debuginfo.types import StructType, Types
 from kernlab.errors import KernlabError
 from kernlab.linux.made_symbols import made_symbols
 from kernlab.walk.lists import list_entries
@@ -254,7 +254,7 @@ def _exported(kernel: Kernel, module: StructArray) -> set[tuple[int, int, str]]:
     )
 
 
-def module_types(kernel: Kernel) -> list[Btf]:
+def module_types(kernel: Kernel) -> list[Types]:
     """The modules' own type information, which continues the kernel's (kernel/bpf/btf.c, btf_modules)."""
     # Linux commit 36e68442d1af ("bpf: Load and verify kernel module BTFs") (in v5.11).
     if kernel.find_symbol("btf_modules") is None or kernel.types.get("struct btf_module") is None:
@@ -263,7 +263,7 @@ def module_types(kernel: Kernel) -> list[Btf]:
             "this kernel keeps no type information of its modules (Linux 5.11 began to, with "
             "CONFIG_DEBUG_INFO_BTF_MODULES)"
         )
-        return []
+        return _by_files(kernel)
     head = kernel.symbol("btf_modules")
     _, entry = list_entries(
         kernel,
@@ -275,7 +275,8 @@ def module_types(kernel: Kernel) -> list[Btf]:
     btf = entry.follow("btf")
     data, size, name = btf["data"], btf["data_size"], btf["name"]
     base = kernel.types
-    assert isinstance(base, Btf)
+    if not isinstance(base, Btf):
+        return _by_files(kernel)
     # As with symbols: types that stand with another module are those of a copy of its struct.
     there = np.flatnonzero(data.true)
     _, copies = _each_once(there, data.values[there].astype(np.uint64))
@@ -285,7 +286,7 @@ def module_types(kernel: Kernel) -> list[Btf]:
         kernel.lost(f"the types of module {str(name.values[copies[0]])!r}{more}: they are another module's")
     claimed = size.where((size <= _LARGEST_BTF).true).int64.filled(0)[rows]
     believed = kernel.budget.counts(claimed, 1, "bytes of the modules' types")
-    found = []
+    found: list[Types] = []
     for row, fits in zip(rows.tolist(), believed.tolist(), strict=True):
         who = str(name.values[row])
         try:
@@ -297,6 +298,19 @@ def module_types(kernel: Kernel) -> list[Btf]:
             found.append(Btf(kernel.read(where, length), base))
         except KernlabError as error:
             kernel.lost(f"the types of module {who!r} are not known: {error}")
+    return found
+
+
+def _by_files(kernel: Kernel) -> list[Types]:
+    """Types of the loaded modules that have a debug file."""
+    found: list[Types] = []
+    for name in loaded(kernel)["name"].values.tolist() if has_modules(kernel) else ():
+        try:
+            types = kernel.host.module_types(kernel, str(name)) if kernel.host is not None else None
+        except KernlabError as error:
+            kernel.lost(f"the types of module {str(name)!r} are not known: {error}")
+            continue
+        found += [types] if types is not None else []
     return found
 
 

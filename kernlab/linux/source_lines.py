@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,80 +12,16 @@ import numpy.typing as npt
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.debug_file import DebugFile, DebugInfoError
-from kernlab.debuginfo.debug_search import DebugSearch, folders, module_of
 from kernlab.debuginfo.source_lines import SourceFrame, SourceLines
 from kernlab.errors import KernlabError
-from kernlab.linux.build_ids import kernel_build_id, module_build_ids
+from kernlab.linux.debug_files import debug_files
 from kernlab.linux.kernel_modules import module_ranges
 
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 #: What a kernel's image begins with, by preference; and no image is larger.
 _BEGINS, _LARGEST_IMAGE = ("_text", "_stext"), 1 << 30
-
-
-def use_debug_files(kernel: Kernel, given: Paths) -> None:
-    """Have source lines come from these files (of the kernel or of modules) or folders, before any others.
-
-    Raises DebugInfoError for what does not belong to this dump: a file of another build id, a folder that has neither
-    the kernel's file nor a module's.
-    """
-    listed = [given] if isinstance(given, str | os.PathLike) else list(given)
-    paths = [Path(os.path.expanduser(path)) for path in listed]
-    own = kernel_build_id(kernel)
-    for path in paths:
-        if os.path.isdir(path):
-            _check_folder(kernel, path, own)
-        else:
-            _check_file(kernel, path, own)
-    kernel.debug_paths = tuple(paths)
-
-
-def _check_file(kernel: Kernel, path: Path, own: str) -> None:
-    file = DebugFile(path)
-    if not file.build_id:
-        raise DebugInfoError(
-            f"{path} has no build id, so whether it belongs to {kernel.source} cannot be known; take the file from the "
-            "kernel's debug package"
-        )
-    if file.machine != kernel.arch.machine:
-        raise DebugInfoError(
-            f"{path} is of a {file.machine} machine, {kernel.source} of a {kernel.arch.machine} one"
-        )
-    modules = module_build_ids(kernel)
-    if file.build_id != own and file.build_id not in modules.values():
-        named = module_of(path)
-        if named in modules:
-            known = (
-                f"{named} of {kernel.source} has {modules[named]}, and neither the kernel nor another module"
-            )
-        elif own:
-            known = f"the kernel of {kernel.source} has {own}, and none of its modules"
-        else:
-            known = f"{kernel.source} does not say its kernel's, and none of its modules"
-        raise DebugInfoError(
-            f"{path} is of another build: its build id is {file.build_id}, but {known} has it (the ids of "
-            f"{len(modules):,} modules are known). The debug package of exactly "
-            f"{kernel.vmcoreinfo.release or 'that kernel'} has the right file"
-        )
-    SourceLines(file)
-
-
-def _check_folder(kernel: Kernel, path: Path, own: str) -> None:
-    search = DebugSearch([path], kernel.vmcoreinfo.release or "")
-    if search.kernel(own) is not None:
-        return
-    modules = module_build_ids(kernel)
-    if any(search.module(name, build_id) is not None for name, build_id in modules.items()):
-        return
-    known = f"build id {own}" if own else "whose build id the dump does not say"
-    more = f" ({search.others[0]})" if search.others else ""
-    raise DebugInfoError(
-        f"{path} has no debug file of the kernel of {kernel.source} ({known}) or of its modules{more}; it is looked "
-        "for as .build-id/ab/cdef….debug, BUILD-ID/debuginfo, vmlinux, vmlinux-RELEASE and MODULE.ko.debug"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +36,14 @@ class _Placed:
 
 
 class _Files:
-    """The debug files of one kernel, each opened when first asked for."""
+    """The debug files of one kernel as source lines need them: each placed when first asked for."""
 
     def __init__(self, kernel: Kernel):
         self._lock = threading.RLock()
-        self._given: dict[str, DebugFile] = {}
         self._opened: dict[str, _Placed | None] = {}
-        self.problems: list[str] = []
-        given = [path for path in kernel.debug_paths if os.path.isdir(path)]
-        for path in kernel.debug_paths:
-            if path not in given:
-                try:
-                    file = DebugFile(path)
-                except DebugInfoError as error:
-                    # It was a good one when the dump was opened.
-                    self.problems.append(f"source lines of {path.name} are not known: {error}")
-                    continue
-                self._given[file.build_id] = file
-        places = [*given, *folders()]
-        self._search = DebugSearch(places, kernel.vmcoreinfo.release or "")
-        self.may_have_any = bool(places or self._given or self.problems)
+        self._files = debug_files(kernel)
+        self.problems = list(self._files.problems)
+        self.may_have_any = self._files.may_have_any
 
     def of(self, kernel: Kernel, module: str) -> _Placed | None:
         """The file of a module, of the kernel itself for "", where there is one."""
@@ -141,14 +63,10 @@ class _Files:
             return [*self.problems, *(text for placed in opened for text in placed.lines.problems)]
 
     def _open(self, kernel: Kernel, module: str) -> _Placed | None:
-        build_id = module_build_ids(kernel).get(module, "") if module else kernel_build_id(kernel)
-        file = self._given.get(build_id)
-        if file is None:
-            file = self._search.module(module, build_id) if module else self._search.kernel(build_id)
-        if file is None:
+        file = self._files.of(kernel, module)
+        # What was found for its types only was not given for lines.
+        if file is None or not (file.has_lines or kernel.debug_paths):
             return None
-        if file.machine != kernel.arch.machine:
-            raise DebugInfoError(f"{file.path} is of a {file.machine} machine")
         return _place_module(kernel, file, module) if module else _place_kernel(kernel, file)
 
 

@@ -8,6 +8,7 @@ from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.single import number_of
 from kernlab.core.struct_array import StructArray
+from kernlab.core.variables import nameless_type
 from kernlab.errors import KernlabError
 from kernlab.walk.strings import c_strings
 
@@ -23,7 +24,7 @@ def timekeeper(kernel: Kernel) -> StructArray:
     # Linux commit 22c62b9a84b8 ("timekeeping: Introduce auxiliary timekeepers") (in v6.17) made an array of struct
     # tk_data of it; 6.13 had one of these, and before that it was a nameless struct of a sequence count and the rest.
     start = kernel.symbols.get("timekeeper_data") or kernel.symbol("tk_core")
-    kind = kernel.types.get("struct tk_data") or kernel.types.nameless("seq", "timekeeper")
+    kind = kernel.types.get("struct tk_data") or nameless_type(kernel, "tk_core", "seq", "timekeeper")
     if kind is None:
         raise KernlabError(
             "uptime and time of day are not known: the kernel's types do not say where its timekeeper lies"

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import container
+from kernlab.core.variables import percpu_type, variable_type
 from kernlab.debuginfo import global_variables
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type, VoidType
 from kernlab.errors import FaultError, KernlabError
 from kernlab.linux.whatis.answers import SLAB_OBJECT
-from kernlab.linux.whatis.areas import percpu_type
 from kernlab.struct_browser.identify import identify, type_of
 from kernlab.struct_browser.page_reader import PageReader
 from kernlab.struct_browser.rows import Location
@@ -336,9 +336,10 @@ class _Parser:
             return self._per_cpu(name, int(numbers[0]))
         address = kernel.symbol(name)
         known = global_variables.TYPES.get(name)
-        if known is None:
+        described = kernel.find_type(known) if known is not None else variable_type(kernel, name)
+        if described is None:
             return Value(None, address, False)
-        return Value(kernel.find_type(known), address, True, ("", name), code=f"dump.variable({name!r})")
+        return Value(described, address, True, ("", name), code=f"dump.variable({name!r})")
 
     def _tail(self, value: Value) -> Value:
         if not _TAIL.match(self.text, self.at):

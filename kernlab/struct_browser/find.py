@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kernlab import dataframes
 from kernlab.core.column import Column
+from kernlab.core.variables import percpu_type, spelt
 from kernlab.debuginfo import global_variables
-from kernlab.errors import TypesLostError
 from kernlab.struct_browser.pahole import StructLayout, layout
 
 if TYPE_CHECKING:
@@ -54,14 +54,12 @@ class FindSymbols:
         return cast("Frame", made)
 
     def _type(self, name: str) -> str | None:
-        try:
-            described = self._dump.kernel.types.variable(name)
-        except TypesLostError:
-            described = None
+        described = percpu_type(self._dump.kernel, name)
         if described is not None:
             return f"{described.c_name} (per CPU)"
         per_cpu = global_variables.PERCPU_TYPES.get(name)
-        return global_variables.TYPES.get(name) or (f"{per_cpu} (per CPU)" if per_cpu else None)
+        known = global_variables.TYPES.get(name) or spelt(self._dump.kernel, name)
+        return known or (f"{per_cpu} (per CPU)" if per_cpu else None)
 
 
 class TypeLayout:

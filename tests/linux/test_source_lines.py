@@ -184,7 +184,7 @@ class TestRefused:
         assert str(KEPT) in str(error.value)
 
     def test_a_kernel_whose_id_is_not_known(self):
-        from kernlab.linux.source_lines import use_debug_files
+        from kernlab.linux.debug_files import use_debug_files
 
         with kernlab.open(sample()) as dump:
             kernel = dump.kernel
@@ -210,9 +210,10 @@ class TestRefused:
         ):
             pass
 
-    def test_a_file_of_the_kernel_without_lines(self, tmp_path):
+    def test_a_file_of_the_kernel_without_lines_or_types(self, tmp_path):
         vmlinux = own_vmlinux(tmp_path)
-        vmlinux.write_bytes(vmlinux.read_bytes().replace(b".debug_line\0", b".gone_lines\0"))
+        stripped = vmlinux.read_bytes().replace(b".debug_line\0", b".gone_lines\0")
+        vmlinux.write_bytes(stripped.replace(b".debug_info\0", b".gone_types\0"))
         with pytest.raises(KernlabError, match="has no line tables"), kernlab.open(sample(), vmlinux=vmlinux):
             pass
 

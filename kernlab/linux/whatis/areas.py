@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.debuginfo import global_variables
-from kernlab.debuginfo.types import Type
+from kernlab.core.variables import percpu_type
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.owners import area_kinds
 from kernlab.linux.thread_stacks import thread_size
@@ -132,15 +131,6 @@ def percpu_variables(kernel: Kernel) -> PercpuVariables | None:
         np.uint64(low),
         np.uint64(high - low),
     )
-
-
-def percpu_type(kernel: Kernel, name: str) -> Type | None:
-    """The type of a per-CPU variable, None where it is none or not known."""
-    described = kernel.types.variable(name)
-    if described is not None:
-        return described
-    known = global_variables.PERCPU_TYPES.get(name)
-    return kernel.types.get(known) if known else None
 
 
 def bare(name: str | None) -> str | None:

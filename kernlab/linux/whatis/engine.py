@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
-from kernlab.debuginfo import global_variables
+from kernlab.core.variables import spelt
 from kernlab.errors import KernlabError
 from kernlab.linux.files import mapping_paths
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
@@ -190,9 +190,7 @@ class _Finder:
         names, types = np.empty(len(unique), dtype=object), np.full(len(unique), "", dtype=object)
         names[:] = [bare(name) for name in kernel.symbols.symbolize(unique)]
         for row, name in enumerate(names.tolist()):
-            known = global_variables.TYPES.get(name)
-            if known is not None and kernel.type_or_none(known) is not None:
-                types[row] = known
+            types[row] = spelt(kernel, name)
         self._say(rows, SYMBOL, names[of], start, size.astype(np.int64), types[of])
 
     def _stacks(self) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.core.variables import nameless_type
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import PointerType
 from kernlab.walk.bitmaps import bitmap_bits
@@ -34,7 +35,10 @@ _PAGE_HEADER, _EVENT_HEADER = 16, 8
 
 def _clocks(kernel: Kernel) -> StructArray | None:
     """The table of trace clocks; None where it is not known where it lies."""
-    table, kind = kernel.symbols.get("trace_clocks"), kernel.types.nameless("func", "name", "in_ns")
+    table, kind = (
+        kernel.symbols.get("trace_clocks"),
+        nameless_type(kernel, "trace_clocks", "func", "name", "in_ns"),
+    )
     if table is None or kind is None:
         return None
     count = min(kernel.symbols.room(table) // kind.size, _MOST_CLOCKS)
