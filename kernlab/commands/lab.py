@@ -47,6 +47,7 @@ def _end_cleanly(number: int, frame: object) -> None:
 kernlab lab run oom --kernel 6.1 -o /tmp/oom
 kernlab lab run panic --dump-format kdump --dump-format split
 kernlab lab run deadlock --kernel 6.12 --set DIE=sysrq
+kernlab lab run panic --kernel 6.12 --machine arm64
 kernlab lab run panic --kernel sid --dry-run
 """,
 )
@@ -80,9 +81,18 @@ def run(
             "--flavour",
             metavar="FLAVOUR",
             rich_help_panel=_GUEST,
-            help="cloud, generic or rt (default: as the story needs it)",
+            help="cloud, generic or rt, of arm64 also 16k, with pages of 16 KiB (default: as the story needs it)",
         ),
     ] = None,
+    machine: Annotated[
+        str,
+        typer.Option(
+            "--machine",
+            metavar="NAME",
+            rich_help_panel=_GUEST,
+            help="amd64 or arm64, as Debian names them; arm64 is emulated",
+        ),
+    ] = "amd64",
     memory: Annotated[
         int | None, typer.Option("--memory", metavar="MIB", rich_help_panel=_GUEST, help="its memory")
     ] = None,
@@ -94,7 +104,11 @@ def run(
     ] = 1,
     no_la57: Annotated[
         bool,
-        typer.Option("--no-la57", rich_help_panel=_GUEST, help="page tables of four levels, not five"),
+        typer.Option(
+            "--no-la57",
+            rich_help_panel=_GUEST,
+            help="page tables of four levels, not five; of arm64: addresses of 48 bits, not 52",
+        ),
     ] = False,
     no_kaslr: Annotated[
         bool,
@@ -165,6 +179,15 @@ def run(
         bool,
         typer.Option("--no-vmcoreinfo", rich_help_panel=_DUMP, help="QEMU without its vmcoreinfo device"),
     ] = False,
+    makedumpfile: Annotated[
+        Path | None,
+        typer.Option(
+            "--makedumpfile",
+            metavar="FILE",
+            rich_help_panel=_DUMP,
+            help="a makedumpfile of your own (scripts/build_makedumpfile.py), not Debian's",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -190,6 +213,7 @@ def run(
     options = Options(
         kernel=kernel,
         flavour=flavour,
+        machine=machine,
         memory_mib=memory,
         cpus=cpus,
         nodes=nodes,
@@ -201,13 +225,15 @@ def run(
         formats=tuple(dump_format or ["kdump"]),
         qemu_formats=tuple(qemu or []),
         vmcoreinfo_device=not no_vmcoreinfo,
+        makedumpfile=str(makedumpfile.absolute()) if makedumpfile else None,
         settings=settings,
         cmdline=cmdline,
     )
     progress = Progress(None) if quiet else Progress()
     if dry_run:
         return _say_plan(scenario, options, cache, progress)
-    folder = out or Path(f"{scenario}-{kernel.replace('/', '-')}")
+    kind = f"-{machine}" if machine != Options.machine else ""
+    folder = out or Path(f"{scenario}-{kernel.replace('/', '-')}{kind}")
     capture = run_scenario(scenario, options, folder, cache=cache, progress=progress)
     sys.stdout.writelines(f"{dump}\n" for dump in capture.dumps)
     if not quiet:
@@ -234,10 +260,19 @@ def what_next(capture: Capture) -> str:
 
 def _say_plan(scenario: str, options: Options, cache: Path | None, progress: Progress) -> int:
     from kernlab.lab.fetch_plan import fetch_plan
+    from kernlab.lab.machine import machine_named
     from kernlab.lab.scenarios import scenario_named
 
     story = scenario_named(scenario)
-    plan = fetch_plan(options.kernel, story, options.flavour or story.flavour, cache, progress)
+    options.check()
+    plan = fetch_plan(
+        options.kernel,
+        story,
+        options.flavour or story.flavour,
+        cache,
+        progress,
+        machine_named(options.machine),
+    )
     for part in plan:
         print(f"{part.what:22} {part.packages:4} packages {part.size_bytes / 1e6:8,.1f} MB")
     print(

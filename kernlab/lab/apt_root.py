@@ -44,13 +44,21 @@ class Package:
 
 
 class AptRoot:
-    """A private apt root of one Debian release (`bookworm`, `sid` …) for amd64; one in the same folder equals it."""
+    """A private apt root of one Debian release (`bookworm` …) and architecture; one in the same folder equals it."""
 
-    def __init__(self, release: str, cache: Path | None = None, progress: Progress | None = None):
+    def __init__(
+        self,
+        release: str,
+        cache: Path | None = None,
+        progress: Progress | None = None,
+        architecture: str = "amd64",
+    ):
         self.release = release
+        self.architecture = architecture
         self.cache = (cache or cache_folder()).absolute()
         self.progress = progress or Progress(None)
-        self.folder = self.cache / "apt" / release
+        self.suffix = "" if architecture == "amd64" else f"-{architecture}"
+        self.folder = self.cache / "apt" / f"{release}{self.suffix}"
         self.archives = self.cache / "packages"
 
     def __eq__(self, other: object) -> bool:
@@ -69,7 +77,7 @@ class AptRoot:
         for name in ("lists/partial", "cache/archives/partial", "empty"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "status").touch()
-        write_new(self.folder / "apt.conf", configuration(self.release, self.folder))
+        write_new(self.folder / "apt.conf", configuration(self.release, self.folder, self.architecture))
         try:
             wanted = sources(self.release, configured_mirror())
             fresh = before == wanted and time.time() - stamp.stat().st_mtime < LIST_SECONDS
@@ -157,7 +165,11 @@ class AptRoot:
     def _archive(self, package: Package) -> Path | None:
         """The .deb file in the cache; apt writes an epoch's colon as %3a."""
         version = package.version.replace(":", "%3a")
-        return next(self.archives.glob(f"{package.name}_{version}_*.deb"), None)
+        places = (
+            self.archives / f"{package.name}_{version}_{architecture}.deb"
+            for architecture in (self.architecture, "all")
+        )
+        return next((place for place in places if place.exists()), None)
 
     def _download(self, packages: list[Package]) -> None:
         self.archives.mkdir(parents=True, exist_ok=True)
@@ -183,7 +195,7 @@ class AptRoot:
     def unpacked(self, package: Package) -> Path:
         """A folder with the package's files, unpacked into the cache once."""
         epochless = package.version.split(":", 1)[-1]
-        folder = self.cache / "unpacked" / f"{package.name}_{epochless}"
+        folder = self.cache / "unpacked" / f"{package.name}_{epochless}{self.suffix}"
         if not folder.exists():
             unpack([self.fetch(package)], folder)
         return folder

@@ -78,7 +78,7 @@ def sources(release: str, mirror: Mirror) -> str:
     return "".join(lines)
 
 
-def configuration(release: str, folder: Path) -> str:
+def configuration(release: str, folder: Path, architecture: str = "amd64") -> str:
     """The apt.conf of a root in `folder`: to the network as the machine goes, everything else of its own."""
     own = {
         "Dir::State": folder,
@@ -93,8 +93,8 @@ def configuration(release: str, folder: Path) -> str:
         "Dir::Etc::preferences": "/dev/null",
         "Dir::Etc::preferencesparts": folder / "empty",
         "Dir::Log": folder,
-        "APT::Architecture": "amd64",
-        "APT::Architectures": "amd64",
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
         # Nothing is installed, so no other user's rights are needed to write the lab's own folders.
         "APT::Sandbox::User": "",
         "Acquire::Languages": "none",

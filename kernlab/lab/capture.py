@@ -34,9 +34,11 @@ from kernlab.lab.guest_files import (
 )
 from kernlab.lab.guest_kernel import GuestKernel
 from kernlab.lab.guest_python import RECORDER, guest_python
+from kernlab.lab.machine import machine_named
 from kernlab.lab.notes import NOTES, read_notes
 from kernlab.lab.own_kernel import kernel_named
 from kernlab.lab.qemu import Guest, Qemu, SilentGuestError, find_qemu
+from kernlab.lab.qemu_words import GuestMachine
 from kernlab.lab.scenarios import Scenario, scenario_named
 from kernlab.lab.server_image import server_image
 from kernlab.lab.steps import LabError, Progress
@@ -46,8 +48,6 @@ _SLOW = {"tcg": 1.0, "kvm": 0.35}  # of the time limits
 _BOOT_SECONDS, _SAVE_SECONDS, _TRUTH_SECONDS = 240, 600, 600
 _RESULTS_SPARE_MIB = 256
 _LARGER_MIB = 256
-#: A kernel gives up where its timer does not tick in time, which it does not on a machine that is busy.
-_CLOCKS = "no_timer_check"
 
 
 def run_scenario(
@@ -96,6 +96,7 @@ class _Run:
 
     def __init__(self, scenario: Scenario, options: Options, cache: Path, progress: Progress):
         self.scenario, self.options, self.cache, self.progress = scenario, options, cache, progress
+        self.machine = machine_named(options.machine)
         self.memory_mib = options.memory_mib or 0
         self.cpus = options.cpus or scenario.cpus
         self.flavour = options.flavour or scenario.flavour
@@ -110,11 +111,13 @@ class _Run:
         """Every step from the packages to the finished folder; None for a dump that lacks pages and must not."""
         plan: list[Fetch] = []
         with contextlib.suppress(LabError):  # what cannot be found is told by the step that needs it
-            plan = fetch_plan(self.options.kernel, self.scenario, self.flavour, self.cache, self.progress)
+            plan = fetch_plan(
+                self.options.kernel, self.scenario, self.flavour, self.cache, self.progress, self.machine
+            )
         tell_plan(plan, self.cache, self.progress)
-        qemu = find_qemu(self.cache, self.progress)
-        kernel = kernel_named(self.options.kernel, self.flavour, self.cache, self.progress)
-        userland = find_userland(self.cache, self.progress)
+        qemu = find_qemu(self.cache, self.progress, self.machine)
+        kernel = kernel_named(self.options.kernel, self.flavour, self.cache, self.progress, self.machine)
+        userland = find_userland(self.cache, self.progress, self.machine, self.options.makedumpfile)
         self.progress(
             f"Guest: {kernel.release} ({kernel.package.version}), QEMU {qemu.version} with {qemu.accelerator}, "
             f"makedumpfile {userland.makedumpfile}"
@@ -133,7 +136,8 @@ class _Run:
         self._prepare(work, kernel, userland)
         console = scratch / "console.log"
         self.progress(f"The console can be followed: tail -f {console}")
-        self._boot(qemu, self._qemu_words(qemu, kernel, work), console, result)
+        words = self._hardware().qemu_words(qemu.accelerator, kernel, work, self.disk)
+        self._boot(qemu, words, console, result)
         self.progress("Reading the results disk")
         read_results_disk(work / "results.ext4", userland, work)
         read_notes(work / NOTES, work / "out")
@@ -163,6 +167,17 @@ class _Run:
                     raise
                 self.progress("The guest did not boot in time. Once more")
 
+    def _hardware(self) -> GuestMachine:
+        return GuestMachine(
+            self.machine,
+            self.scenario,
+            self.options,
+            self.memory_mib,
+            self.cpus,
+            self.nodes,
+            self.crashkernel if self.crash else None,
+        )
+
     def _prepare(self, work: Path, kernel: GuestKernel, userland: Userland) -> None:
         modules = [*self.scenario.modules, *(["qemu_fw_cfg"] if self.options.vmcoreinfo_device else [])]
         self.progress("Making the RAM disks")
@@ -173,7 +188,7 @@ class _Run:
             "SETTLE": 0,
             "KEEP_PROC": 1,
             "TRUTH_FLAGS": self.scenario.truth_flags,
-            "CRASH_CMDLINE": f"console=ttyS0 nr_cpus=1 reset_devices panic=-1 rdinit=/init loglevel=5 {_CLOCKS}",
+            "CRASH_CMDLINE": self._hardware().crash_cmdline(),
             **self.scenario.settings,
             **self.options.settings,
         }
@@ -186,7 +201,7 @@ class _Run:
             **{name: Path(path) for name, path in self.options.files.items()},
         }
         if self.scenario.python:
-            boot["python"] = guest_python(userland.release, self.cache, self.progress)
+            boot["python"] = guest_python(userland.release, self.cache, self.progress, self.machine)
             boot["recorder"] = RECORDER
         size = (self.memory_mib * (2 + len(self.options.formats)) + _RESULTS_SPARE_MIB) << 20
         size += sum(Path(path).stat().st_size for path in self.options.files.values())
@@ -203,61 +218,6 @@ class _Run:
         for name, size_mib in (("vda.raw", self.scenario.disk_mib), (NOTES, self.scenario.notes_mib), *more):
             with open(work / name, "wb") as stream:
                 stream.truncate(size_mib << 20)
-
-    def _qemu_words(self, qemu: Qemu, kernel: GuestKernel, work: Path) -> list[str]:
-        options = self.options
-        cpu = "host" if qemu.accelerator == "kvm" else "max"
-        cmdline = ["console=ttyS0", "panic=-1", "rdinit=/init", "loglevel=6", _CLOCKS]
-        if self.crash:
-            cmdline.append(f"crashkernel={self.crashkernel}")
-        if not options.kaslr:
-            cmdline.append("nokaslr")
-        cmdline += [self.scenario.cmdline, options.cmdline]
-        words = [
-            "-machine",
-            "pc",
-            "-accel",
-            qemu.accelerator,
-            "-m",
-            str(self.memory_mib),
-            "-smp",
-            str(self.cpus),
-        ]
-        without = [
-            name
-            for name, there in (("la57", options.la57), ("hypervisor", not self.scenario.bare))
-            if not there
-        ]
-        words += ["-cpu", ",".join([cpu, *(f"{name}=off" for name in without)])]
-        if self.nodes > 1:
-            share = self.memory_mib // self.nodes
-            for node in range(self.nodes):
-                size = share if node else self.memory_mib - share * (self.nodes - 1)
-                words += ["-object", f"memory-backend-ram,id=node{node},size={size}M"]
-                cpus = ",".join(f"cpus={cpu}" for cpu in range(self.cpus) if cpu % self.nodes == node)
-                words += ["-numa", f"node,nodeid={node},memdev=node{node}" + (f",{cpus}" if cpus else "")]
-        if options.vmcoreinfo_device:
-            words += ["-device", "vmcoreinfo"]
-        drives = [
-            ("vda", f"{self.disk}{self.scenario.disk_options}"),
-            ("vdb", f"file={work}/results.ext4"),
-        ]
-        if self.scenario.notes_mib:
-            drives.append(("vdc", f"file={work}/{NOTES}"))
-        for name, drive in drives:
-            words += ["-drive", f"{drive},format=raw,if=none,id={name},cache=unsafe,werror=stop,rerror=stop"]
-            words += ["-device", f"virtio-blk-pci,drive={name}"]
-        for device in self.scenario.devices:
-            words += ["-device", device]
-        for number, (device, limits) in enumerate(self.scenario.more_disks):
-            drive = f"file={work}/more{number}.raw{limits}"
-            words += [
-                "-drive",
-                f"{drive},format=raw,if=none,id=more{number},cache=unsafe,werror=stop,rerror=stop",
-            ]
-            words += ["-device", f"{device},drive=more{number}"]
-        words += ["-kernel", str(kernel.vmlinuz), "-initrd", str(work / "first.cpio")]
-        return [*words, "-append", " ".join(word for word in cmdline if word)]
 
     def _follow(self, guest: Guest, slow: float, result: Path) -> None:
         """Hear what the guest says until it is done; each step has its time."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernlab.lab.machine import machine_named
 from kernlab.lab.steps import LabError
 
 #: The highest level, and the one that keeps user data: makedumpfile's guess of what is user data can be wrong.
@@ -25,10 +26,11 @@ class Options:
 
     kernel: str = "6.1"
     flavour: str | None = None
+    machine: str = "amd64"  # as Debian names it
     memory_mib: int | None = None
     cpus: int | None = None
     nodes: int = 1
-    la57: bool = True
+    la57: bool = True  # page tables of five levels; on arm64 addresses of 52 bits
     kaslr: bool = True
     crashkernel: str | None = None
     level: int | None = None  # the highest that loses no kernel page
@@ -36,6 +38,7 @@ class Options:
     formats: tuple[str, ...] = ("kdump",)
     qemu_formats: tuple[str, ...] = ()
     vmcoreinfo_device: bool = True
+    makedumpfile: str | None = None  # a file of this machine, built for the guest's; None is Debian's
     settings: dict[str, str | int] = field(default_factory=dict)
     cmdline: str = ""
     files: dict[str, str] = field(
@@ -44,6 +47,7 @@ class Options:
 
     def check(self) -> None:
         """A LabError for what does not go together."""
+        machine_named(self.machine)
         for given, known, what in (
             (self.formats, FORMATS, "format"),
             (self.qemu_formats, QEMU_FORMATS, "QEMU format"),

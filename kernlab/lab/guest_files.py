@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from kernlab.lab.apt_root import AptRoot
 from kernlab.lab.cpio import write_cpio
 from kernlab.lab.guest_kernel import GuestKernel
+from kernlab.lab.machine import AMD64, Machine
 from kernlab.lab.private_root import environment, libraries_of, original, private_root, program
 from kernlab.lab.steps import LabError, Progress, run
 
@@ -33,12 +35,22 @@ class Userland:
     root: Path
     release: str
     makedumpfile: str
+    machine: Machine = AMD64
+    native: Path | None = (
+        None  # the root of the same programs for this machine, where guests' do not run here
+    )
+    own: Path | None = None  # the makedumpfile that takes the place of Debian's
+
+    @property
+    def tools(self) -> Path:
+        """A root whose programs run here."""
+        return self.native or self.root
 
     def files(self, *names: str) -> dict[str, Path | bytes | str]:
         """Programs and their libraries, by their paths in a guest."""
-        found: dict[str, Path | bytes | str] = {"lib64": "usr/lib64"}
+        found: dict[str, Path | bytes | str] = dict(self.machine.links)
         for name in names:
-            path = original(self.root, name)
+            path = self.own if self.own and name == "makedumpfile" else original(self.root, name)
             found[f"usr/bin/{name}"] = path
             found.update(libraries_of(self.root, path))
         return found
@@ -46,22 +58,49 @@ class Userland:
     def busybox(self) -> dict[str, Path | bytes | str]:
         """busybox and a link to it for each of its applets."""
         path = program(self.root, "busybox")
-        applets = run([path, "--list"], what="Asking busybox for its applets", limit_seconds=30).split()
+        own = program(self.tools, "busybox")
+        applets = run([own, "--list"], what="Asking busybox for its applets", limit_seconds=30).split()
         links: dict[str, Path | bytes | str] = {f"bin/{applet}": "busybox" for applet in applets}
         return {**links, "bin/busybox": path}
 
 
-def find_userland(cache: Path | None, progress: Progress) -> Userland:
-    """The newest release that can be resolved gives the guests' programs."""
+def find_userland(
+    cache: Path | None,
+    progress: Progress,
+    machine: Machine = AMD64,
+    own_makedumpfile: str | None = None,
+) -> Userland:
+    """The newest release that can be resolved gives the guests' programs; `own_makedumpfile` replaces one of them."""
     problems = []
+    own = Path(own_makedumpfile).absolute() if own_makedumpfile else None
+    version = _version_of_own(own, machine) if own else ""
     for release in USERLAND_RELEASES:
-        apt = AptRoot(release, cache, progress)
+        apt = AptRoot(release, cache, progress, machine.name)
         try:
             root = private_root(apt, *USERLAND)
-            return Userland(root, release, apt.require("makedumpfile").version)
+            native = None if machine.native else private_root(AptRoot(release, cache, progress), *USERLAND)
+            version = version or apt.require("makedumpfile").version
+            return Userland(root, release, version, machine, native, own)
         except LabError as error:
             problems.append(str(error))
     raise LabError("No Debian release gave the guests' programs:\n" + "\n".join(problems))
+
+
+def _version_of_own(file: Path, machine: Machine) -> str:
+    """What is written of a makedumpfile of the user's own: nothing says its version but running it, in a guest."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with open(file, "rb") as stream:
+            found = ELFFile(stream).get_machine_arch()
+            stream.seek(0)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ELFError) as error:
+        raise LabError(f"{file} cannot be read as a program: {error}") from error
+    if found != machine.elf:
+        raise LabError(f"{file} is a program of {found}, and the guest is one of {machine.name}.")
+    return f"own, SHA-256 {digest[:12]}"
 
 
 def write_ram_disks(
@@ -119,16 +158,16 @@ def write_results_disk(
             (tree / "boot" / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with open(path, "wb") as stream:
         stream.truncate(size_bytes)
-    command: list[str | Path] = [program(userland.root, "mke2fs"), "-q", "-F", "-t", "ext4", "-d", tree]
+    command: list[str | Path] = [program(userland.tools, "mke2fs"), "-q", "-F", "-t", "ext4", "-d", tree]
     command += ["-E", "root_owner=0:0", "-O", "^metadata_csum_seed,^orphan_file", path]
-    run(command, what="Making the results disk", limit_seconds=300, env=environment(userland.root))
+    run(command, what="Making the results disk", limit_seconds=300, env=environment(userland.tools))
     shutil.rmtree(tree)
 
 
 def read_results_disk(path: Path, userland: Userland, folder: Path) -> None:
     """What guests left in out/ of a results disk, into `folder`/out."""
-    command: list[str | Path] = [program(userland.root, "debugfs"), "-R"]
+    command: list[str | Path] = [program(userland.tools, "debugfs"), "-R"]
     command += [f"rdump /out {shlex.quote(str(folder))}", path]
-    run(command, what="Reading the results disk", limit_seconds=900, env=environment(userland.root))
+    run(command, what="Reading the results disk", limit_seconds=900, env=environment(userland.tools))
     if not (folder / "out").is_dir():
         raise LabError(f"The results disk {path} could not be read.")

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from kernlab.lab.apt_root import AptRoot, Package
-from kernlab.lab.kernel_image import unpacked_image, unpacked_module
+from kernlab.lab.kernel_image import types_in, unpacked_image, unpacked_module
+from kernlab.lab.machine import AMD64, Machine, machine_named
 from kernlab.lab.private_root import environment, private_root, program
 from kernlab.lab.steps import LabError, Progress, run
 
@@ -26,7 +27,6 @@ KERNELS = {
     "sid": ("sid", "linux-image-"),
     "backports": ("trixie-backports", "linux-image-"),
 }
-FLAVOURS = {"cloud": "-cloud-amd64", "generic": "-amd64", "rt": "-rt-amd64"}
 _PREFIX = "linux-image-"
 
 #: A release whose make and QEMU run for all of them.
@@ -53,6 +53,11 @@ class GuestKernel:
     def release(self) -> str:
         """As `uname -r` says it."""
         return release_of(self.package)
+
+    @property
+    def machine(self) -> Machine:
+        """What it runs on."""
+        return machine_named(self.apt.architecture)
 
     @cached_property
     def vmlinuz(self) -> Path:
@@ -92,7 +97,8 @@ class GuestKernel:
 
     def toolchain(self) -> Path:
         """A private root with this kernel's headers and the compiler that its release builds it with."""
-        return private_root(self.apt, *toolchain_names(self.apt, self.release))
+        apt, names, foreign = toolchain_parts(self.apt, self.release)
+        return private_root(apt, *names, foreign=foreign)
 
     def build(self, name: str) -> Path:
         """A file of guest/ built for this kernel: NAME.c or programs/NAME.c, static, or modules/NAME as `NAME.ko`."""
@@ -114,8 +120,12 @@ class GuestKernel:
                     private_root(AptRoot(TOOLS_RELEASE, self.apt.cache, self.apt.progress), "make"), "make"
                 )
                 command: list[str | Path] = [make, "-C", headers, f"M={scratch}", "modules"]
+                if not self.machine.native:
+                    words = [f"ARCH={self.machine.kernel_name}", f"CROSS_COMPILE={self.machine.triplet}-"]
+                    command += words
             else:
-                compiler = max((root / "usr/bin").glob("x86_64-linux-gnu-gcc-[0-9]*[0-9]"), key=_version_of)
+                pattern = f"{self.machine.triplet}-gcc-[0-9]*[0-9]"
+                compiler = max((root / "usr/bin").glob(pattern), key=_version_of)
                 command = [
                     compiler,
                     f"--sysroot={root}",
@@ -142,7 +152,8 @@ class GuestKernel:
         vmlinux = headers / ("vmlinux" if complete else "vmlinux.types")
         if not vmlinux.exists():
             partial = vmlinux.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(unpacked_image(self.vmlinuz))
+            image = unpacked_image(self.vmlinuz)
+            partial.write_bytes(image if image.startswith(b"\x7fELF") else types_in(image))
             partial.rename(vmlinux)
         return vmlinux
 
@@ -153,20 +164,22 @@ class GuestKernel:
         commands: list[list[str | Path]] = []
         if vmlinux.exists():
             commands.append([root / "usr/bin/pahole", "-J", "--btf_base", vmlinux, module])
-        commands.append([root / "usr/bin/x86_64-linux-gnu-strip", "--strip-debug", module])
+        commands.append([root / f"usr/bin/{self.machine.triplet}-strip", "--strip-debug", module])
         for command in commands:
             run(command, what=what, limit_seconds=_BUILD_LIMIT_SECONDS, env=environment(root))
 
 
-def find_kernel(kernel: str, flavour: str, cache: Path | None, progress: Progress) -> GuestKernel:
+def find_kernel(
+    kernel: str, flavour: str, cache: Path | None, progress: Progress, machine: Machine = AMD64
+) -> GuestKernel:
     """A kernel, fetched and unpacked; its parts are fetched by the way.
 
-    `kernel`: a series (a key of KERNELS), of which the newest package of a flavour (of FLAVOURS) is taken that can be
-    fetched, or the name of a package, `linux-image-NAME` or `linux-image-NAME/RELEASE` as apt writes it. LabError:
+    `kernel`: a series (a key of KERNELS), of which the newest package of a flavour (of the machine's) is taken that can
+    be fetched, or the name of a package, `linux-image-NAME` or `linux-image-NAME/RELEASE` as apt writes it. LabError:
     there is none.
     """
     failed: list[LabError] = []
-    for apt, package in itertools.islice(_packages(kernel, flavour, cache, progress), _MOST_TRIED):
+    for apt, package in itertools.islice(_packages(kernel, flavour, cache, progress, machine), _MOST_TRIED):
         try:
             parts = kernel_parts(apt, package)
             apt.fetch_all(parts)
@@ -186,11 +199,24 @@ def release_of(package: Package) -> str:
     return package.name.removeprefix(_PREFIX).removesuffix("-unsigned")
 
 
-def toolchain_names(apt: AptRoot, release: str) -> list[str]:
-    """The packages that build for a kernel."""
+Toolchain = tuple[AptRoot, list[str], tuple[AptRoot, list[Package]] | None]
+
+
+def toolchain_parts(apt: AptRoot, release: str) -> Toolchain:
+    """What builds for a kernel: the root and the names of its packages, and packages of the kernel's own machine."""
+    machine = machine_named(apt.architecture)
+    host = apt if machine.native else AptRoot(apt.release, apt.cache, apt.progress)
     # pahole writes a module's types (BTF); bullseye has none, nor do its kernels read it.
-    pahole = ["pahole"] if apt.newest("pahole") else []
-    return [f"linux-headers-{release}", "libc6-dev", "gcc", *pahole]
+    pahole = ["pahole"] if host.newest("pahole") else []
+    headers = f"linux-headers-{release}"
+    if machine.native:
+        return host, [headers, "libc6-dev", "gcc", *pahole], None
+    # The headers are the machine's; the programs that a build of modules runs are this machine's, of the same version.
+    parts = [part for part in apt.closure(headers) if part.name.startswith("linux-")]
+    tools = [part.name for part in parts if part.name.startswith("linux-kbuild-")]
+    own = [part for part in parts if part.name.startswith("linux-headers-")]
+    compiler = [f"gcc-{machine.triplet}", f"libc6-dev-{machine.name}-cross"]
+    return host, [*compiler, *tools, *pahole], (apt, own)
 
 
 def built_place(cache: Path, package: Package, name: str) -> Path:
@@ -215,27 +241,29 @@ def kernel_parts(apt: AptRoot, package: Package) -> list[Package]:
 
 
 def find_package(
-    kernel: str, flavour: str, cache: Path | None, progress: Progress
+    kernel: str, flavour: str, cache: Path | None, progress: Progress, machine: Machine = AMD64
 ) -> tuple[AptRoot, Package]:
     """The package of a kernel, and the root of the release that has it (see find_kernel)."""
-    return next(_packages(kernel, flavour, cache, progress))
+    return next(_packages(kernel, flavour, cache, progress, machine))
 
 
 def _packages(
-    kernel: str, flavour: str, cache: Path | None, progress: Progress
+    kernel: str, flavour: str, cache: Path | None, progress: Progress, machine: Machine
 ) -> Iterator[tuple[AptRoot, Package]]:
     """The packages that a kernel may be, the one that is meant first: of a series the older ones follow."""
     if kernel.startswith(_PREFIX):
-        yield _named(kernel, cache, progress)
+        yield _named(kernel, cache, progress, machine)
         return
-    if kernel not in KERNELS or flavour not in FLAVOURS:
+    known = dict(machine.flavours)
+    if kernel not in KERNELS or flavour not in known:
         raise LabError(
             f"The lab knows no kernel {kernel!r} of flavour {flavour!r}: kernels are {', '.join(KERNELS)} or the "
-            f"name of a package ({_PREFIX}NAME or {_PREFIX}NAME/RELEASE), flavours {', '.join(FLAVOURS)}."
+            f"name of a package ({_PREFIX}NAME or {_PREFIX}NAME/RELEASE), flavours of {machine.name} "
+            f"{', '.join(known)}."
         )
     release, prefix = KERNELS[kernel]
-    apt = AptRoot(release, cache, progress)
-    ending = FLAVOURS[flavour]
+    apt = AptRoot(release, cache, progress, machine.name)
+    ending = known[flavour]
     # What stands between the version and the flavour is a number (5.10.0-46) or a candidate's (7.3-rc5).
     pattern = re.compile(rf"{_PREFIX}\d[\w.+~]*(-(rc)?\d[\w.+~]*)*{ending}")
     names = [name for name in apt.names(prefix) if pattern.fullmatch(name)]
@@ -249,17 +277,17 @@ def _packages(
     yield from ((apt, package) for package in packages)
 
 
-def _named(kernel: str, cache: Path | None, progress: Progress) -> tuple[AptRoot, Package]:
+def _named(kernel: str, cache: Path | None, progress: Progress, machine: Machine) -> tuple[AptRoot, Package]:
     """The package of this name, in the release that is said, or in the first of the lab's that has it."""
     name, slash, release = kernel.partition("/")
     if slash:
-        apt = AptRoot(release, cache, progress)
+        apt = AptRoot(release, cache, progress, machine.name)
         return apt, apt.require(name)
     if not name[len(_PREFIX) :][:1].isdigit():
         raise LabError(f"Every release has a package {name}: say which one is meant, as in {name}/trixie.")
     # Those of the series first: each other release costs its package lists.
     for release, _ in sorted(KERNELS.values(), key=lambda known: not name.startswith(f"{known[1]}")):
-        apt = AptRoot(release, cache, progress)
+        apt = AptRoot(release, cache, progress, machine.name)
         package = apt.newest(name)
         if package is not None:
             return apt, package

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from kernlab.lab.apt_root import AptRoot
+from kernlab.lab.machine import AMD64, Machine
 from kernlab.lab.private_root import environment, libraries_of, original, private_root, program
 from kernlab.lab.steps import LabError, Progress, run
 from kernlab.util.files import whole_folder
@@ -26,28 +27,28 @@ _LEFT_OUT = (
     "__pycache__",
     "EXTERNALLY-MANAGED",
 )
-_LIBRARY = "usr/lib/x86_64-linux-gnu"
 #: Its own loader with its own libraries: the guest's may be of another day.
 _RUN = """#!/bin/sh
 here=${{0%/*}}
 export PYTHONHOME=$here PYTHONDONTWRITEBYTECODE=1
-exec $here/lib/ld-linux-x86-64.so.2 --library-path $here/lib $here/bin/{name} "$@"
+exec $here/lib/{loader} --library-path $here/lib $here/bin/{name} "$@"
 """
 
 
-def guest_python(release: str, cache: Path | None, progress: Progress) -> Path:
+def guest_python(release: str, cache: Path | None, progress: Progress, machine: Machine = AMD64) -> Path:
     """The folder with Debian's Python of a release, made once per set of versions; LabError where there is none."""
-    apt = AptRoot(release, cache, progress)
+    apt = AptRoot(release, cache, progress, machine.name)
     root = private_root(apt, *PACKAGES)
+    native = root if machine.native else private_root(AptRoot(release, cache, progress), *PACKAGES)
     folder = apt.cache / "built" / f"guest-python-{root.name}"
     if folder.is_dir():
         return folder
     with whole_folder(folder) as partial:
-        _fill(root, partial)
+        _fill(root, partial, machine, native)
     return folder
 
 
-def _fill(root: Path, folder: Path) -> None:
+def _fill(root: Path, folder: Path, machine: Machine, native: Path) -> None:
     binary = original(root, "python3")
     name = binary.name.removesuffix(".elf")
     library = root / "usr" / "lib" / name
@@ -63,11 +64,11 @@ def _fill(root: Path, folder: Path) -> None:
             if not target.exists():
                 shutil.copyfile(source, target)
                 target.chmod(0o755)
-    (folder / "python3").write_text(_RUN.format(name=name))
+    (folder / "python3").write_text(_RUN.format(name=name, loader=Path(machine.loader).name))
     (folder / "python3").chmod(0o755)
     # Under emulation compiling what the recorder imports takes longer than anything that it does.
     words: list[str | Path] = [
-        program(root, name),
+        program(native, name),
         "-m",
         "compileall",
         "-q",
@@ -78,5 +79,5 @@ def _fill(root: Path, folder: Path) -> None:
         [*words, folder / "lib" / name],
         what="Compiling Python's library",
         limit_seconds=300,
-        env=environment(root),
+        env=environment(native),
     )

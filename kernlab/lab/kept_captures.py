@@ -20,6 +20,7 @@ from kernlab.lab.capture_options import Capture, Options
 from kernlab.lab.guest_files import GUEST, find_userland
 from kernlab.lab.guest_kernel import find_package, kernel_parts
 from kernlab.lab.guest_python import RECORDER
+from kernlab.lab.machine import machine_named
 from kernlab.lab.own_kernel import is_tree, own_kernel
 from kernlab.lab.qemu import find_qemu
 from kernlab.lab.scenarios import Scenario, scenario_named
@@ -60,7 +61,8 @@ def slot_of(name: str, options: Options) -> str:
     """What was asked for, as the beginning of a folder's name; its end says what it was made of."""
     flavour = options.flavour or scenario_named(name).flavour
     kernel = options.kernel.replace("/", "-")
-    return f"{name}-{kernel}-{flavour}-{5 if options.la57 else 4}levels-{_digest(_said(options), 6)}"
+    machine = f"-{options.machine}" if not machine_named(options.machine).native else ""
+    return f"{name}-{kernel}-{flavour}{machine}-{5 if options.la57 else 4}levels-{_digest(_said(options), 6)}"
 
 
 def ingredients(
@@ -69,14 +71,16 @@ def ingredients(
     """Everything that a capture's contents depend on: packages and their versions, sources, options."""
     progress = progress or Progress(None)
     scenario = scenario_named(name)
+    machine = machine_named(options.machine)
     if is_tree(options.kernel):
         own = own_kernel(Path(options.kernel), cache, progress)
         apt, parts = own.apt, [own.package]
     else:
-        apt, package = find_package(options.kernel, options.flavour or scenario.flavour, cache, progress)
+        flavour = options.flavour or scenario.flavour
+        apt, package = find_package(options.kernel, flavour, cache, progress, machine)
         parts = kernel_parts(apt, package)
-    qemu = find_qemu(cache, progress)
-    image = image_ingredients(apt.cache, progress) if scenario.image else None
+    qemu = find_qemu(cache, progress, machine)
+    image = image_ingredients(apt.cache, progress, machine) if scenario.image else None
     sources = [*GUEST.glob("*.*"), *GUEST.glob(f"modules/{scenario.driver}/*")]
     sources += [GUEST / "programs" / f"{name}.c" for name in scenario.programs]
     sources += RECORDER.glob("*.py") if scenario.python else []
@@ -84,7 +88,7 @@ def ingredients(
         "made": _MADE,
         "kernel": sorted(f"{part.name} {part.version}" for part in parts),
         "qemu": f"{qemu.version} {qemu.accelerator}",
-        "makedumpfile": find_userland(cache, progress).makedumpfile,
+        "makedumpfile": find_userland(cache, progress, machine, options.makedumpfile).makedumpfile,
         "scenario": _said(scenario),
         "script": scenario.script,
         "guest": {path.name: _digest(path.read_text(), 16) for path in sorted(sources)},

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kernlab.lab.apt_root import AptRoot, Package
 from kernlab.lab.guest_kernel import TOOLS_RELEASE, GuestKernel, built_place, find_kernel, source_of
+from kernlab.lab.machine import AMD64, Machine
 from kernlab.lab.steps import LabError, Progress, run
 
 _IMAGE = Path("arch/x86/boot/bzImage")
@@ -69,11 +70,17 @@ class OwnKernel(GuestKernel):
         return place
 
 
-def kernel_named(kernel: str, flavour: str, cache: Path | None, progress: Progress) -> GuestKernel:
+def kernel_named(
+    kernel: str, flavour: str, cache: Path | None, progress: Progress, machine: Machine = AMD64
+) -> GuestKernel:
     """The kernel of `--kernel`: one that was built here, or of a package (`find_kernel`). LabError: there is none."""
     if is_tree(kernel):
+        if not machine.native:
+            raise LabError(
+                f"{kernel} was built for {AMD64.name}, and a guest of {machine.name} was asked for."
+            )
         return own_kernel(Path(kernel), cache, progress)
-    return find_kernel(kernel, flavour, cache, progress)
+    return find_kernel(kernel, flavour, cache, progress, machine)
 
 
 def own_kernel(tree: Path, cache: Path | None, progress: Progress) -> OwnKernel:

@@ -3,6 +3,7 @@
 Comes in: package names. Goes out: a folder that holds them and all they depend on, in the cache, in which every
 program was replaced by a short script that runs it with its own release's loader and libraries. So a compiler of
 Debian sid works on Debian 12, and QEMU from backports beside the machine's. Nothing in it names where it lies.
+A root of another architecture holds programs for guests only: they stay as they are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shlex
 from pathlib import Path
 
 from kernlab.lab.apt_root import AptRoot, Package
+from kernlab.lab.machine import MACHINES
 from kernlab.lab.steps import LabError, run
 from kernlab.util.files import whole_folder
 
@@ -27,22 +29,28 @@ _PROGRAM_FOLDERS = (
     "usr/sbin",
     "usr/libexec",
     "usr/lib/gcc",
+    "usr/lib/gcc-cross",
     "usr/lib/linux-kbuild-*",
     "usr/src/*",
 )
 
 
-def private_root(apt: AptRoot, *names: str) -> Path:
-    """A folder with these packages and their dependencies; made once per set of versions."""
+def private_root(apt: AptRoot, *names: str, foreign: tuple[AptRoot, list[Package]] | None = None) -> Path:
+    """A folder with these packages and their dependencies; made once per set of versions.
+
+    `foreign` are packages of another architecture that lie in it too, without their dependencies (a kernel's headers).
+    """
     packages = apt.closure(*names)
     if not packages:
         raise LabError(
             f"Debian {apt.release} has none of the packages {', '.join(names)} on this machine's mirror."
         )
-    folder = root_folder(apt, packages, names[0])
+    folder = root_folder(apt, packages, names[0], foreign[1] if foreign else [])
     if folder.is_dir():
         return folder
     files = apt.fetch_all(packages)
+    if foreign:
+        files += foreign[0].fetch_all(foreign[1])
     apt.progress(f"Unpacking {len(files)} packages of {apt.release} for {names[0]}")
     with whole_folder(folder) as partial:
         unpack_merged(files, partial)
@@ -52,10 +60,11 @@ def private_root(apt: AptRoot, *names: str) -> Path:
     return folder
 
 
-def root_folder(apt: AptRoot, packages: list[Package], name: str) -> Path:
+def root_folder(apt: AptRoot, packages: list[Package], name: str, foreign: list[Package]) -> Path:
     """Where the private root of these packages lies, or will."""
-    key = repr((_LAYOUT, apt.release, [(package.name, package.version) for package in packages]))
-    return apt.cache / "roots" / f"{apt.release}-{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    key = repr((_LAYOUT, apt.release, [(package.name, package.version) for package in packages + foreign]))
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return apt.cache / "roots" / f"{apt.release}{apt.suffix}-{name}-{digest}"
 
 
 def unpack_merged(files: list[Path], folder: Path) -> None:
@@ -104,22 +113,26 @@ def libraries_of(root: Path, file: Path) -> dict[str, Path]:
     wanted = [file]
     while wanted:
         with open(wanted.pop(), "rb") as stream:
-            for section in ELFFile(stream).iter_sections():
+            elf = ELFFile(stream)
+            machine = next(each for each in MACHINES.values() if each.elf == elf.get_machine_arch())
+            for section in elf.iter_sections():
                 if not isinstance(section, DynamicSection):
                     continue
                 for tag in section.iter_tags("DT_NEEDED"):
                     name: str = tag.needed  # type: ignore[attr-defined]
                     if name in found:
                         continue
-                    places = [root / folder / name for folder in _LIBRARIES]
+                    places = [root / folder / name for folder in (f"usr/lib/{machine.triplet}", *_LIBRARIES)]
                     library = next((place for place in places if place.exists()), None)
                     if library is None:
                         raise LabError(f"{file.name} needs {name}, which no package in {root} holds.")
                     found[name] = library.resolve()
                     wanted.append(library)
-    result = {f"usr/lib/x86_64-linux-gnu/{name}": path for name, path in found.items()}
+    result = {f"usr/lib/{machine.triplet}/{name}": path for name, path in found.items()}
     if found:
-        result["usr/lib64/ld-linux-x86-64.so.2"] = (root / _LOADER).resolve()
+        # Both /lib64 and /lib are links into /usr, in a guest as here.
+        loader = root / "usr/lib" / machine.triplet / Path(machine.loader).name
+        result[f"usr/{machine.loader}"] = loader.resolve()
     return result
 
 

@@ -23,12 +23,9 @@ from typing import Any, Self
 from kernlab.escape import escape_terminal
 from kernlab.lab.apt_root import AptRoot
 from kernlab.lab.guest_kernel import TOOLS_RELEASE
+from kernlab.lab.machine import AMD64, Machine
 from kernlab.lab.private_root import environment, private_root, program
 from kernlab.lab.steps import LabError, Progress, end_group
-
-#: QEMU 7.2's TCG crashes guests of kernel 6.12; 10.0 ran all that were tried.
-OLDEST_QEMU = (9, 0)
-QEMU_PACKAGES = ("qemu-system-x86", "seabios", "ipxe-qemu")
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,13 @@ class Qemu:
     words: tuple[str, ...]
     version: str
     env: dict[str, str]
+    machine: Machine = AMD64
 
     @functools.cached_property
     def accelerator(self) -> str:
         """`kvm` where a guest really runs under it, else `tcg`; KERNLAB_LAB_ACCEL decides for itself."""
+        if not self.machine.native:
+            return "tcg"
         chosen = os.environ.get("KERNLAB_LAB_ACCEL")
         if chosen in ("kvm", "tcg"):
             return chosen
@@ -86,34 +86,33 @@ class Qemu:
             return done.returncode == (0x10 << 1) | 1
 
 
-def installed_qemu() -> Qemu | None:
-    """The machine's own QEMU, where it is there and new enough."""
-    installed = shutil.which("qemu-system-x86_64")
-    if installed and (version := _version(installed, {**os.environ})) and version[0] >= OLDEST_QEMU:
-        return Qemu(Path(installed), (), version[1], {**os.environ})
+def installed_qemu(machine: Machine) -> Qemu | None:
+    """This machine's own QEMU for guests of `machine`, where it is there and new enough."""
+    installed = shutil.which(machine.qemu)
+    if installed and (version := _version(installed, {**os.environ})) and version[0] >= machine.oldest_qemu:
+        return Qemu(Path(installed), (), version[1], {**os.environ}, machine)
     return None
 
 
-def find_qemu(cache: Path | None, progress: Progress) -> Qemu:
+def find_qemu(cache: Path | None, progress: Progress, machine: Machine = AMD64) -> Qemu:
     """The machine's QEMU when it is new enough, else a newer one of Debian's in a private root."""
-    installed = installed_qemu()
+    installed = installed_qemu(machine)
     if installed is not None:
         return installed
     try:
-        root = private_root(AptRoot(TOOLS_RELEASE, cache, progress), *QEMU_PACKAGES)
+        root = private_root(AptRoot(TOOLS_RELEASE, cache, progress), *machine.qemu_packages)
     except LabError as error:
-        oldest = ".".join(map(str, OLDEST_QEMU))
+        oldest = ".".join(map(str, machine.oldest_qemu))
         raise LabError(
-            f"This machine has no QEMU {oldest} or newer (qemu-system-x86_64), and Debian's "
+            f"This machine has no QEMU {oldest} or newer ({machine.qemu}), and Debian's "
             f"could not be fetched:\n{error}"
         ) from error
-    path, env = program(root, "qemu-system-x86_64"), environment(root)
+    path, env = program(root, machine.qemu), environment(root)
     version = _version(str(path), env)
     if version is None:
         raise LabError(f"QEMU of Debian {TOOLS_RELEASE} ({path}) does not run on this machine.")
-    return Qemu(
-        path, ("-L", str(root / "usr/share/qemu"), "-L", str(root / "usr/share/seabios")), version[1], env
-    )
+    words = ("-L", str(root / "usr/share/qemu"), "-L", str(root / "usr/share/seabios"))
+    return Qemu(path, words, version[1], env, machine)
 
 
 def _version(path: str, env: dict[str, str]) -> tuple[tuple[int, int], str] | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from kernlab.lab.apt_root import AptRoot, Package, cache_folder
 from kernlab.lab.guest_files import GUEST, Userland
+from kernlab.lab.machine import AMD64, Machine
 from kernlab.lab.private_root import environment, program, unpack_merged
 from kernlab.lab.steps import Progress, run
 
@@ -42,19 +43,21 @@ _SIZE_MIB = 1536
 _LAYOUT = 1  # of what this module makes
 
 
-def server_packages(cache: Path | None, progress: Progress) -> tuple[AptRoot, list[Package]]:
+def server_packages(
+    cache: Path | None, progress: Progress, machine: Machine = AMD64
+) -> tuple[AptRoot, list[Package]]:
     """What the image is made of, and the root that it comes from."""
-    apt = AptRoot(IMAGE_RELEASE, cache, progress)
+    apt = AptRoot(IMAGE_RELEASE, cache, progress, machine.name)
     packages = apt.closure(*SERVER_PACKAGES)
     return apt, [package for package in packages if not package.name.startswith(_LEFT_OUT)]
 
 
-def image_ingredients(cache: Path | None, progress: Progress) -> dict[str, Any]:
+def image_ingredients(cache: Path | None, progress: Progress, machine: Machine = AMD64) -> dict[str, Any]:
     """Everything that the image's contents depend on."""
-    _, packages = server_packages(cache, progress)
+    apt, packages = server_packages(cache, progress, machine)
     ours = sorted(path for path in (GUEST / "server").rglob("*") if path.is_file() and path.suffix != ".pyc")
     return {
-        "layout": _LAYOUT,
+        "layout": f"{_LAYOUT}{apt.suffix}" if apt.suffix else _LAYOUT,
         "packages": [f"{package.name} {package.version}" for package in packages],
         "files": {
             str(path.relative_to(GUEST)): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in ours
@@ -62,19 +65,24 @@ def image_ingredients(cache: Path | None, progress: Progress) -> dict[str, Any]:
     }
 
 
-def image_place(cache: Path | None, progress: Progress) -> Path:
+def image_place(cache: Path | None, progress: Progress, machine: Machine = AMD64) -> Path:
     """Where the image lies, or will."""
-    made_of = json.dumps(image_ingredients(cache, progress))
-    name = f"server-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.ext4"
+    made_of = json.dumps(image_ingredients(cache, progress, machine))
+    name = f"{_image_name(machine)}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.ext4"
     return (cache or cache_folder()).absolute() / "images" / name
+
+
+def _image_name(machine: Machine) -> str:
+    return "server" if machine.native else f"server_{machine.name}"
 
 
 def server_image(cache: Path | None, userland: Userland, progress: Progress) -> Path:
     """The image, from the cache or made now."""
-    image = image_place(cache, progress)
+    machine = userland.machine
+    image = image_place(cache, progress, machine)
     if image.exists():
         return image
-    apt, packages = server_packages(cache, progress)
+    apt, packages = server_packages(cache, progress, machine)
     files = apt.fetch_all(packages)
     progress(f"Making the server's disk of {len(files)} packages of {apt.release}")
     image.parent.mkdir(parents=True, exist_ok=True)
@@ -101,11 +109,11 @@ def server_image(cache: Path | None, userland: Userland, progress: Progress) -> 
         partial = Path(scratch) / "image"
         with open(partial, "wb") as stream:
             stream.truncate(_SIZE_MIB << 20)
-        command: list[str | Path] = [program(userland.root, "mke2fs"), "-q", "-F", "-t", "ext4", "-d", tree]
+        command: list[str | Path] = [program(userland.tools, "mke2fs"), "-q", "-F", "-t", "ext4", "-d", tree]
         command += ["-E", "root_owner=0:0", "-O", "^metadata_csum_seed,^orphan_file", partial]
-        run(command, what="Making the server's disk", limit_seconds=600, env=environment(userland.root))
+        run(command, what="Making the server's disk", limit_seconds=600, env=environment(userland.tools))
         partial.rename(image)
-    for older in image.parent.glob("server-*.ext4"):
+    for older in image.parent.glob(f"{_image_name(machine)}-*.ext4"):
         if older != image:
             older.unlink(missing_ok=True)
     return image

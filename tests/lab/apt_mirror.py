@@ -18,32 +18,38 @@ class Made:
     needs: str = ""
     files: dict[str, str | Path] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    architecture: str = "amd64"
 
 
 def write_mirror(folder: Path, suites: dict[str, list[Made]]) -> str:
     """The packages and the lists of each suite below `folder`; the mirror as KERNLAB_LAB_MIRROR names it."""
     for suite, packages in suites.items():
-        listing = "".join(_package(folder, made) for made in packages).encode()
         lists = folder / "dists" / suite
-        (lists / "main/binary-amd64").mkdir(parents=True)
-        (lists / "main/binary-amd64/Packages").write_bytes(listing)
+        architectures = sorted({"amd64", *(made.architecture for made in packages)} - {"all"})
+        digests = ""
+        for architecture in architectures:
+            mine = [made for made in packages if made.architecture in (architecture, "all")]
+            listing = "".join(_package(folder, made) for made in mine).encode()
+            name = f"main/binary-{architecture}/Packages"
+            (lists / name).parent.mkdir(parents=True)
+            (lists / name).write_bytes(listing)
+            digests += f" {hashlib.sha256(listing).hexdigest()} {len(listing)} {name}\n"
         # As Debian has it: backports are taken only where they are asked for.
         quiet = "NotAutomatic: yes\nButAutomaticUpgrades: yes\n" if suite.endswith("-backports") else ""
-        digest = hashlib.sha256(listing).hexdigest()
         (lists / "Release").write_text(
             f"Origin: Debian\nLabel: Debian\nSuite: {suite}\nCodename: {suite}\nComponents: main\n{quiet}"
-            "Architectures: amd64\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n"
-            f"SHA256:\n {digest} {len(listing)} main/binary-amd64/Packages\n"
+            f"Architectures: {' '.join(architectures)}\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n"
+            f"SHA256:\n{digests}"
         )
     return f"[trusted=yes] file:{folder}"
 
 
 def _package(folder: Path, made: Made) -> str:
     """Build a .deb in pool/, once for all suites; its paragraph of Packages."""
-    control = f"Package: {made.name}\nVersion: {made.version}\nArchitecture: amd64\n"
+    control = f"Package: {made.name}\nVersion: {made.version}\nArchitecture: {made.architecture}\n"
     control += "Maintainer: nobody <nobody@example.org>\nDescription: of a test\n"
     control += f"Depends: {made.needs}\n" if made.needs else ""
-    place = folder / "pool" / f"{made.name}_{made.version.replace(':', '%3a')}_amd64.deb"
+    place = folder / "pool" / f"{made.name}_{made.version.replace(':', '%3a')}_{made.architecture}.deb"
     if not place.exists():
         _build(folder / "build" / place.stem, made, control, place)
     packed = place.read_bytes()

@@ -37,16 +37,16 @@ class Lab:
     def __init__(self) -> None:
         self.made: list[str] = []
 
-    def find_package(self, kernel, flavour, cache, progress):
+    def find_package(self, kernel, flavour, cache, progress, machine):
         return None, Package(f"linux-image-{kernel}-{flavour}-amd64", self.kernel, "bookworm")
 
     def kernel_parts(self, apt, package):
         return [package]
 
-    def find_qemu(self, cache, progress):
+    def find_qemu(self, cache, progress, machine):
         return SimpleNamespace(version=self.qemu, accelerator="tcg")
 
-    def find_userland(self, cache, progress):
+    def find_userland(self, cache, progress, machine, own):
         return SimpleNamespace(makedumpfile=self.makedumpfile)
 
     def run_scenario(self, name, options, folder, *, cache, progress):

@@ -6,6 +6,7 @@ import pytest
 
 from kernlab.lab import fetch_plan as plan_module
 from kernlab.lab import own_kernel as module
+from kernlab.lab.machine import AMD64
 from kernlab.lab.own_kernel import is_tree, own_kernel
 from kernlab.lab.scenarios import SCENARIOS
 from kernlab.lab.steps import LabError, Progress
@@ -77,10 +78,9 @@ def test_a_build_that_ended_early_is_refused(tree, tmp_path):
 
 def test_nothing_is_fetched_for_it_but_what_runs_it(tree, tmp_path, monkeypatch):
     def fetches(kernel):
-        monkeypatch.setattr(plan_module, "_root", lambda what, *_: [(what, None, [])])
-        monkeypatch.setattr(plan_module, "installed_qemu", lambda: None)
-        return [
-            what for what, *_ in plan_module._wanted(kernel, SCENARIOS["panic"], "cloud", tmp_path, QUIET)
-        ]
+        monkeypatch.setattr(plan_module, "_root", lambda what, *_, **words: [(what, None, [])])
+        monkeypatch.setattr(plan_module, "installed_qemu", lambda machine: None)
+        wanted = plan_module._wanted(kernel, SCENARIOS["panic"], "cloud", tmp_path, QUIET, AMD64)
+        return [what for what, *_ in wanted]
 
     assert fetches(str(tree)) == ["QEMU", "guest's programs"]

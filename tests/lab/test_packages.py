@@ -176,7 +176,7 @@ def test_what_a_capture_would_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "bookworm-updates": [],
     }
     monkeypatch.setenv("KERNLAB_LAB_MIRROR", write_mirror(tmp_path / "mirror", suites))
-    monkeypatch.setattr("kernlab.lab.fetch_plan.installed_qemu", lambda: "this machine's")
+    monkeypatch.setattr("kernlab.lab.fetch_plan.installed_qemu", lambda machine: "this machine's")
     cache = tmp_path / "cache"
 
     def planned() -> dict[str, tuple[int, int]]:

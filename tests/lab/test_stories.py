@@ -81,11 +81,9 @@ def test_a_guest_has_its_disk_slowed_when_it_asks(tmp_path: Path) -> None:
 
 def test_only_who_writes_notes_has_a_disk_for_them(tmp_path: Path) -> None:
     kernel: Any = SimpleNamespace(vmlinuz=tmp_path / "vmlinuz", release="6.12-cloud")
-    qemu: Any = SimpleNamespace(accelerator="tcg")
     for name, there in (("flight", True), ("oom", False)):
-        words = capture._Run(SCENARIOS[name], Options(), tmp_path, Progress(None))._qemu_words(
-            qemu, kernel, tmp_path
-        )
+        run = capture._Run(SCENARIOS[name], Options(), tmp_path, Progress(None))
+        words = run._hardware().qemu_words("tcg", kernel, tmp_path, "")
         assert any("id=vdc" in word for word in words) is there
         assert ("sampler /dev/vdc" in SCENARIOS[name].script) is there
 
@@ -103,8 +101,7 @@ def test_neither_kernel_gives_up_for_a_timer_that_is_late(
     crash_cmdline = re.search(r"CRASH_CMDLINE='(.*)'", boot["settings"])
     assert crash_cmdline is not None
     assert "no_timer_check" in crash_cmdline[1].split()
-    qemu: Any = SimpleNamespace(accelerator="tcg")
-    words = run._qemu_words(qemu, kernel, tmp_path)
+    words = run._hardware().qemu_words("tcg", kernel, tmp_path, "")
     assert "no_timer_check" in words[words.index("-append") + 1].split()
 
 
@@ -122,7 +119,7 @@ def test_a_story_that_asks_for_python_finds_it_and_the_recorder(
     boot: dict[str, Any] = {}
     monkeypatch.setattr(capture, "write_ram_disks", lambda *words: None)
     monkeypatch.setattr(capture, "write_results_disk", lambda path, size, userland, files: boot.update(files))
-    monkeypatch.setattr(capture, "guest_python", lambda release, cache, progress: tmp_path / release)
+    monkeypatch.setattr(capture, "guest_python", lambda release, *words: tmp_path / release)
     kernel: Any = SimpleNamespace(vmlinuz=tmp_path / "vmlinuz", release="6.12-cloud")
     userland: Any = SimpleNamespace(release="sid")
     for scenario, named in ((SCENARIOS["irq"], False), (replace(SCENARIOS["irq"], python=True), True)):
@@ -144,7 +141,7 @@ def test_a_folder_is_put_on_the_results_disk_whole(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(guest_files, "run", make)
     monkeypatch.setattr(guest_files, "program", lambda root, name: tmp_path / name)
-    userland: Any = SimpleNamespace(root=tmp_path)
+    userland: Any = SimpleNamespace(tools=tmp_path)
     guest_files.write_results_disk(
         tmp_path / "disk", 1 << 20, userland, {"python": tmp_path / "tool", "settings": "A=1"}
     )

@@ -6,11 +6,14 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 exec < /dev/console > /dev/console 2>&1
-stty -F /dev/ttyS1 raw -echo 115200
-say() { echo "KERNLAB $*" > /dev/ttyS1; }
+# arm64's serial ports have names of their own.
+export port=/dev/ttyS1
+[ ! -c /dev/ttyAMA1 ] || port=/dev/ttyAMA1
+stty -F $port raw -echo 115200
+say() { echo "KERNLAB $*" > $port; }
 # Without -n it would write back every disk first, and a story's may answer no more.
 fail() { say failed "$*"; sleep 5; poweroff -n -f; }
-ask() { exec 8<> /dev/ttyS1; echo "KERNLAB $*" >&8; read -r answer <&8; exec 8>&-; }
+ask() { exec 8<> $port; echo "KERNLAB $*" >&8; read -r answer <&8; exec 8>&-; }
 
 while read -r module; do
     insmod "/modules/$module" || fail "kernel module $module does not load"
@@ -37,11 +40,22 @@ ip link set lo up
 hostname kernlab-guest
 . /host/boot/settings
 
+# kexec asks for the symbol _text, which kernels of arm64 without KALLSYMS_ALL (Debian's to 6.1) do not list: it is the
+# segment's start, 64 KiB before _stext (arch/arm64/kernel/vmlinux.lds.S).
+tell_text() {
+    [ -c /dev/ttyAMA1 ] && ! grep -q ' _text$' /proc/kallsyms || return 0
+    stext=$(awk '$3 == "_stext" {print $1; exit}' /proc/kallsyms)
+    { printf '%x T _text\n' $((0x$stext - 0x10000)); cat /proc/kallsyms; } > /tmp/kallsyms
+    mount --bind /tmp/kallsyms /proc/kallsyms
+}
+
 arm() {
+    tell_text
     # The loader of either kind: Debian signs its kernels, but a guest without Secure Boot asks for no signature.
     for kind in -s -c; do
         kexec $kind -p /host/boot/vmlinuz --initrd=/host/boot/crash.cpio --command-line="$CRASH_CMDLINE" && break
     done
+    [ ! -e /tmp/kallsyms ] || { umount /proc/kallsyms && rm /tmp/kallsyms; }
     [ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ] || fail "kexec could not load the crash kernel"
 }
 

@@ -12,7 +12,7 @@ prepare() {
 die() { story "sysrq c"; echo c > /proc/sysrq-trigger; }
 
 # What follows runs in the image: dash and Debian's own programs.
-told() { echo "KERNLAB $*" > /dev/ttyS1; }
+told() { echo "KERNLAB $*" > $port; }
 gave_up() {
     journalctl -b --no-pager -o cat -n 12 > /dev/console 2>&1; sleep 1
     told failed "$*"; sleep 5; /opt/kernlab/busybox poweroff -n -f
@@ -100,7 +100,7 @@ inside() {
     sync -f /host/out
     if [ "$PAUSE" = 1 ]; then
         mkdir -p /host/out/after
-        exec 8<> /dev/ttyS1; echo "KERNLAB pause" >&8; read -r answer <&8
+        exec 8<> $port; echo "KERNLAB pause" >&8; read -r answer <&8
         umount /host || mount -o remount,ro /host
         told finished; sleep 1; /opt/kernlab/busybox poweroff -n -f
     fi
