@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _LIVE_BOUND = 256 << 20
 _NOT_REDACTED = (
     "a running machine cannot be redacted: what is private is found first, and would be other things by the time that "
-    "a table is read. Save a dump of it, and redact that (kernlab redact)"
+    "a table is read. Save a dump of it, and redact that (kernlab redact); redact='none' shows it as it is"
 )
 
 #: A VMCOREINFO is one page; a file larger than this is something else.

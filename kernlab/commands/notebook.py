@@ -14,6 +14,7 @@ import typer
 from kernlab.commands.options import OUTPUT, DumpFormat, Quiet, Redact, open_dump
 from kernlab.commands.telling import note
 from kernlab.errors import KernlabError, MissingDependencyError
+from kernlab.formats.live import LIVE
 from kernlab.util.files import write_whole
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def notebook(
 def opening(vmcore: list[str], notebook: Path, dump_format: str | None, redact: str) -> str:
     """The call that opens the dump from a notebook, which runs in its own folder."""
     folder = notebook.resolve().parent
-    paths = [_seen_from(folder, Path(piece).resolve()) for piece in vmcore]
+    paths = [LIVE] if vmcore == [LIVE] else [_seen_from(folder, Path(piece).resolve()) for piece in vmcore]
     words = [repr(paths[0]) if len(paths) == 1 else repr(paths)]
     if dump_format is not None:
         words.append(f"format={dump_format!r}")
@@ -104,7 +105,8 @@ def opening(vmcore: list[str], notebook: Path, dump_format: str | None, redact: 
 
 def _seen_from(folder: Path, path: Path) -> str:
     # What lies beside a notebook moves with it; what lies elsewhere does not.
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    seen = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    return f"./{seen}" if seen == LIVE else seen
 
 
 def document(dump: Dump, call: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from kernlab.core.journal import Journal
 from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError, no_attribute_error
 from kernlab.linux.kernel_modules import has_modules
+from kernlab.linux.stacks.starts import UNKNOWN_REGISTERS
 from kernlab.memory.second_look import SecondLook
 from kernlab.util import losses
 from kernlab.walk.lists import list_nodes
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 #: How often a table is made, at most, where what it is made of changes under it.
 MOST_TIMES = 4
+_NUMBERS = re.compile(r"0x[0-9a-f]+|[0-9][0-9,]*")
 
 #: The kernel whose window is open in this context: what a table asks of another belongs to the same moment.
 _inside: ContextVar[object] = ContextVar("kernlab_window", default=None)
@@ -63,6 +66,17 @@ class _Attempt:
     seconds: float
 
     @property
+    def raced(self) -> list[str]:
+        """What may have been a race: an error, and losses that not every moment of a running machine has."""
+        lost = [sentence for sentence in self.lost if UNKNOWN_REGISTERS not in sentence]
+        return lost if self.error is None else [str(self.error), *lost]
+
+    @property
+    def kinds(self) -> set[str]:
+        """The same without numbers: how many rows something is said of differs from one moment to the next."""
+        return {_NUMBERS.sub("", sentence) for sentence in self.raced}
+
+    @property
     def window(self) -> dict[str, Any]:
         """Plain JSON: start and end, ISO 8601 in UTC, and seconds between them."""
         # The clock of the day may be set meanwhile: the end is as much later as the other clock says.
@@ -87,17 +101,16 @@ def in_a_window(kernel: Kernel, name: str, rows: str, make: Callable[[], Any], m
     with machine.lock:
         while True:
             now = _attempt(kernel, machine, name, rows, make, module)
-            same = [one for one in tried if one.lost == now.lost and str(one.error) == str(now.error)]
+            same = any(one.raced == now.raced for one in tried)
             tried.append(now)
-            if (not now.lost and now.error is None) or same or len(tried) == MOST_TIMES:
+            if not now.raced or same or len(tried) == MOST_TIMES:
                 break
-    best = min(reversed(tried), key=lambda one: (one.error is not None, len(one.lost)))
+    best = min(reversed(tried), key=lambda one: (one.error is not None, len(one.raced)))
     if best.error is not None:
         raise best.error
     attrs = getattr(best.made, "attrs", None)
     if attrs is not None:
-        raced = len(tried) - 1 - bool(same)
-        if raced > 0:
+        if any(one.kinds != best.kinds for one in tried):
             attrs.setdefault("problems", []).append(
                 f"{name} was read {len(tried):,} times, as the machine changed it meanwhile: this is the "
                 f"{'last' if best is tried[-1] else 'best'} of them"

@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kernlab.display.headline import headline
@@ -231,7 +232,8 @@ def main(arguments: list[str]) -> int:
     from kernlab.dump import open as open_dump
 
     try:
-        with open_dump(arguments[0], arena_bytes=256 << 20) as dump:
+        # A path: what is called "live" there is a file.
+        with open_dump(Path(arguments[0]), arena_bytes=256 << 20) as dump:
             told = summary(dump)
             answer: dict[str, Any] = {
                 "title": told.title,

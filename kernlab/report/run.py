@@ -13,6 +13,7 @@ from typing import Any
 
 from kernlab.errors import KernlabError, MissingDependencyError
 from kernlab.escape import NO_MATH, escape_html, escape_terminal
+from kernlab.formats.live import LIVE
 from kernlab.report import notebook_paths, templates
 from kernlab.report.execute import FAILED, execute, parameterized
 from kernlab.report.hashes import sha256_of
@@ -23,6 +24,10 @@ from kernlab.util.files import write_whole
 
 Told = Callable[[int, int, str], None]
 
+_NOT_LIVE = (
+    "a report tells of a machine that died, and its sections of one moment: of one that runs look at the tables "
+    "(kernlab table live NAME, kernlab notebook live), or make a report of a file of that name: ./live"
+)
 _FORMATS = (".html", ".htm", ".ipynb", ".pdf")
 
 
@@ -58,6 +63,8 @@ def make(
     Raises KernlabError where the dump, the template or the output cannot be used, and where the kernel dies. A section
     that fails is shown as such, and named in the result.
     """
+    if vmcore == LIVE or vmcore == [LIVE]:
+        raise KernlabError(_NOT_LIVE)
     pieces = [Path(one) for one in ([vmcore] if isinstance(vmcore, str | os.PathLike) else vmcore)]
     debug = [Path(one).resolve() for one in vmlinux]
     where = Path(output) if output is not None else default_output(pieces)
@@ -149,7 +156,8 @@ def _link(pieces: Sequence[Path], folder: Path) -> list[str]:
         name = piece.name if piece.name not in names else f"{number}-{piece.name}"
         (folder / name).symlink_to(piece.resolve())
         names.append(name)
-    return names
+    # "live" is the running kernel's name, "./live" a file's.
+    return [f"./{name}" if name == LIVE else name for name in names]
 
 
 def _add_finish(notebook: Any, redact: str, secret: Path | None) -> None:

@@ -296,3 +296,44 @@ class TestByName:
         with pytest.raises(KernlabError, match="closed"):
             live.refresh()
         assert np.count_nonzero(tasks.torn) == 0
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def run(self, kcore, capsys):
+        from kernlab.commands.main import main
+
+        def run(*words):
+            with kcore.running():
+                status = main([str(word) for word in words])
+            said = capsys.readouterr()
+            return status, said.out, said.err
+
+        return run
+
+    def test_a_table(self, run):
+        status, out, _ = run("table", "live", "tasks", "--where", "pid == 1", "--columns", "pid,comm,torn")
+        assert status == 0
+        assert out.split() == ["pid", "comm", "torn", "1", "init", "False"]
+
+    def test_it_says_that_it_runs(self, run):
+        status, out, _ = run("info", "live")
+        assert status == 0
+        assert "live for" in out
+        assert not [line for line in out.splitlines() if line.startswith(("died", "left out"))]
+
+    def test_a_notebook_of_it(self, run, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert run("notebook", "live")[0] == 0
+        assert "kernlab.open('live')" in Path("live.ipynb").read_text()
+
+    def test_a_notebook_of_a_file_of_that_name(self, run, tmp_path, monkeypatch, dump_files):
+        monkeypatch.chdir(tmp_path)
+        Path("live").write_bytes(dump_files("panic").vmcore.read_bytes())
+        assert run("notebook", "./live")[0] == 0
+        assert "kernlab.open('./live')" in Path("live.ipynb").read_text()
+
+    def test_no_report(self, run):
+        status, _, err = run("report", "live")
+        assert status == 2
+        assert "kernlab table live" in err

@@ -25,7 +25,8 @@ from kernlab.lab.capture_options import Options
 from kernlab.lab.guest_kernel import KERNELS
 from kernlab.lab.scenarios import SCENARIOS, Scenario
 
-ROOT = Path(__file__).resolve().parents[2]
+_HERE = Path(__file__).resolve().parent
+ROOT = _HERE.parents[1]
 _STORY = """
 prepare() {
     apps
@@ -62,9 +63,13 @@ def python() -> Path:
     return Path(sys.executable).resolve()
 
 
-def python_tar(path: Path) -> None:
-    """This Python and what kernlab.relay and kernlab.ftrace import, with the libraries that they need."""
-    code = "import kernlab, sys; kernlab.relay; kernlab.ftrace\n"
+def python_tar(
+    path: Path,
+    uses: str = "kernlab.relay; kernlab.ftrace",
+    scripts: tuple[Path, ...] = (_HERE / "live_inside.py", _HERE / "live_ftrace_inside.py"),
+) -> None:
+    """This Python and what is imported for what `uses` says, with the libraries that they need, and the scripts."""
+    code = f"import kernlab, sys; {uses}\n"
     code += "print('\\n'.join(sorted({m.partition('.')[0] for m in sys.modules})))"
     names = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -88,8 +93,8 @@ def python_tar(path: Path) -> None:
                 if ".so" in file.name:
                     binaries.append(file)
         archive.add(ROOT / "kernlab", "kernlab-root/kernlab")
-        for name in ("live_inside.py", "live_ftrace_inside.py"):
-            archive.add(Path(__file__).with_name(name), name)
+        for script in scripts:
+            archive.add(script, script.name)
         archive.add(python())
         for library in libraries(binaries):
             archive.add(library.resolve(), str(library))

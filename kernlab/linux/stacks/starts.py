@@ -26,6 +26,9 @@ OTHERS = (*REALIGNED, "x30")
 #: Where a thread goes that has never run: the one in assembler, and before v6.6 the only one.
 _FORK = ("ret_from_fork_asm", "ret_from_fork")
 
+#: Why a thread that ran has no stack; of a running machine that is always so.
+UNKNOWN_REGISTERS = "whose registers are not known"
+
 
 @dataclass(frozen=True, slots=True)
 class Starts:
@@ -76,7 +79,7 @@ def running(registers: CpuRegisters) -> Starts:
     none = np.zeros(len(rows), dtype=np.uint64)
     others = [registers.values[name][rows] if name in registers.values else none for name in OTHERS]
     why = {
-        row: f"it was running on CPU {int(registers.cpu[rows[row]]):,}, whose registers are not known"
+        row: f"it was running on CPU {int(registers.cpu[rows[row]]):,}, {UNKNOWN_REGISTERS}"
         for row in np.flatnonzero(~told).tolist()
     }
     why |= dict.fromkeys(np.flatnonzero(user).tolist(), "")
