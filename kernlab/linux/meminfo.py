@@ -230,8 +230,7 @@ class Summary:
         return total
 
     def _vmalloc_total(self) -> Value:
-        # The space ends one byte early, so it is one kB less.
-        return self.kernel.arch.vmalloc_bytes - 1
+        return self.kernel.arch.vmalloc_total
 
     def _configured(self) -> dict[str, Value]:
         """Keys of features that a kernel may be built without."""

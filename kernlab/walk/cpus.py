@@ -16,6 +16,7 @@ from kernlab.walk.bitmaps import bitmap_bits
 def cpus(kernel: Kernel, which: str = "possible") -> npt.NDArray[np.int64]:
     """The CPU numbers in one of the kernel's masks, ascending: "possible", "online" or "present".
 
+    Online is what was so until the machine died: a CPU that a panic stopped leaves that mask, and stays active.
     Mirrors include/linux/cpumask.h (`__cpu_possible_mask` and its siblings, since v4.5); a kernel for a single CPU
     (CONFIG_SMP is off) has CPU 0. Raises FaultError, PageExcluded, SymbolNotFoundError.
     """
@@ -25,6 +26,11 @@ def cpus(kernel: Kernel, which: str = "possible") -> npt.NDArray[np.int64]:
     _, numbers, valid = bitmap_bits(kernel, [mask], len(kernel.percpu_offsets))
     if not valid[0]:
         raise fault(int(kernel.gather([mask], 8, "")[1][0]), mask)
+    if which == "online" and (active := kernel.symbols.get("__cpu_active_mask")) is not None:
+        # arch/arm64/kernel/smp.c, ipi_cpu_crash_stop and local_cpu_stop; arch/x86/kernel/process.c, stop_this_cpu. Else
+        # a CPU is active only while it is online (kernel/sched/core.c, sched_cpu_deactivate).
+        with kernel.quiet():
+            numbers = np.union1d(numbers, bitmap_bits(kernel, [active], len(kernel.percpu_offsets))[1])
     return numbers
 
 

@@ -1,6 +1,6 @@
 """Interrupts that have no descriptor: the lines of /proc/interrupts that begin with NMI, LOC, RES …
 
-Mirrors arch/x86/kernel/irq.c, arch_show_interrupts.
+Mirrors arch/x86/kernel/irq.c, arch_show_interrupts; arm64 has none but those of processor_interrupts.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
+from kernlab.linux.devices.processor_interrupts import asked
 from kernlab.util.addresses import wrapped
 from kernlab.walk.cpus import percpu
 from kernlab.walk.strings import c_strings
@@ -73,12 +74,22 @@ def arch_lines(kernel: Kernel, numbers: I64) -> list[Line]:
     if symbol is None or kernel.type_or_none("irq_cpustat_t") is None:
         return []
     stat = StructArray(kernel, "irq_cpustat_t", percpu(kernel, symbol, numbers))
+    if not stat.has("__nmi_count"):
+        return _of_arm64(kernel, numbers)
     lines = []
     for name, source, text in _LINES:
         if _is_shown(kernel, name, _VECTORS.get(name, 0)):
             line = _line(kernel, stat, numbers, name, source, text)
             if line is not None:
                 lines.append(line)
+    return lines
+
+
+def _of_arm64(kernel: Kernel, numbers: I64) -> list[Line]:
+    lines = [Line(f"IPI{kind.number}", kind.text, kind.counts, None) for kind in asked(kernel, numbers)]
+    if lines and kernel.symbols.get("irq_err_count") is not None:
+        none = Column.missing(len(numbers), "int")
+        lines.append(Line("Err", "", none, kernel.word("irq_err_count", 4)))
     return lines
 
 

@@ -170,6 +170,11 @@ class Architecture(ABC):
         return value
 
     @property
+    def vmalloc_total(self) -> int:
+        """VMALLOC_TOTAL, as the kernel shows it: VMALLOC_END less VMALLOC_START."""
+        return self.vmalloc_bytes
+
+    @property
     def vmemmap_step(self) -> int:
         """The array of all page structs begins at a multiple of this; a section's own need not."""
         return 1 << 30

@@ -136,6 +136,11 @@ class X86_64(Architecture):  # noqa: N801 - the machine's own name
         # Linux commit 0d206b5d2e0d ("mm/swap: add swp_offset_pfn() to fetch PFN from swap entry") (in v6.1).
         return offset & np.uint64((1 << self.physical_bits - self.page_shift) - 1)
 
+    @property
+    def vmalloc_total(self) -> int:
+        """VMALLOC_END is the last byte here, so that it is one less (arch/x86/include/asm/pgtable_64_types.h)."""
+        return self.vmalloc_bytes - 1
+
     def direct_map_start(self, virtual: int, physical: int) -> int | None:
         """The kernel's half maps nothing below but the hypervisor's hole (Documentation/arch/x86/x86_64/mm.rst)."""
         start = virtual - physical

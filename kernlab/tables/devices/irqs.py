@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kernlab.core.column import Column
@@ -13,12 +14,15 @@ from kernlab.linux.devices.arch_interrupts import Line, arch_lines
 from kernlab.linux.devices.cpu_lists import cpu_lists, online_cpus
 from kernlab.linux.devices.functions import function_names
 from kernlab.linux.devices.interrupts import Actions, actions, counts, descriptors, summed
+from kernlab.linux.devices.processor_interrupts import own_descriptors
+from kernlab.walk.bitmaps import bitmap_bits
 from kernlab.walk.cpus import possible_cpus
 from kernlab.walk.strings import c_strings
 
 # include/linux/irq.h, IRQD_*: what state_use_accessors says, in words.
 _LEVEL = 1 << 13
 _STATES = ((1 << 16, "disabled"), (1 << 17, "masked"), (1 << 18, "in progress"))
+_OF_ALL_CPUS = (1 << 16, 1 << 17)
 # kernel/irq/internals.h, IRQS_*: it came while it could not be handled; and the kernel gave up on it.
 _PENDING, _SPURIOUS_DISABLED = 0x200, 0x2
 _INNER_STATE = "core_internal_state__do_not_mess_with_it"
@@ -26,7 +30,8 @@ _INNER_STATE = "core_internal_state__do_not_mess_with_it"
 
 @table(rows="struct irq_desc")
 def irqs(kernel: Kernel) -> pd.DataFrame:
-    """One row per interrupt, by number, and behind them the machine's own lines (NMI, LOC, RES …).
+    """One row per interrupt, by number, and behind them the machine's own lines (NMI, LOC, RES …; IPI0 …
+    and Err on arm64).
 
     name is how its line in /proc/interrupts begins, irq its number (missing of the machine's own). actions are the
     names of who asked for it, joined by ", " ('' where nobody did; of the machine's own the words of their line),
@@ -36,7 +41,8 @@ def irqs(kernel: Kernel) -> pd.DataFrame:
     progress, pending), threaded whether a thread handles it. unhandled is how often nobody wanted it of late, spurious
     whether the kernel gave up on it for that.
 
-    Mirrors kernel/irq/proc.c (show_interrupts) and arch/x86/kernel/irq.c (arch_show_interrupts).
+    Mirrors kernel/irq/proc.c (show_interrupts), arch/x86/kernel/irq.c and arch/arm64/kernel/smp.c
+    (arch_show_interrupts).
 
     >>> dump.irqs.query("count > 0")[["name", "actions", "chip", "flow", "type", "count"]].head(3)
       name actions     chip  flow  type  count
@@ -47,6 +53,9 @@ def irqs(kernel: Kernel) -> pd.DataFrame:
     number, found = descriptors(kernel)
     online, possible = online_cpus(kernel), possible_cpus(kernel)
     lines = arch_lines(kernel, online)
+    if any(line.name.startswith("IPI") for line in lines):
+        shown = ~np.isin(found.addresses, own_descriptors(kernel, possible))
+        number, found = number[shown], found[shown]
     # Rows without a descriptor have NULL for one: all of its members are missing.
     own = np.zeros(len(lines), dtype=np.uint64)
     desc = StructArray(kernel, found.type, np.concatenate([found.addresses, own]))
@@ -78,7 +87,7 @@ def irqs(kernel: Kernel) -> pd.DataFrame:
             if cpu in every
         ),
         depth=nullable(desc["depth"].int64),
-        state=_states(bits, inner),
+        state=_states(bits, inner, _enabled_on_cpus(desc)),
         threaded=nullable(_threaded(acts, len(desc))),
         unhandled=nullable(desc["irqs_unhandled"].int64),
         spurious=nullable(inner.has(_SPURIOUS_DISABLED)),
@@ -108,10 +117,23 @@ def _joined(acts: Actions, rows: int, words: list[str | None]) -> Column:
     return Column.texts(texts)
 
 
-def _states(bits: Column, inner: Column) -> Column:
+def _enabled_on_cpus(desc: StructArray) -> npt.NDArray[np.bool_]:
+    """Which interrupts some CPU enabled for itself: all CPUs' state says nothing of these (irq_percpu_enable)."""
+    found = np.zeros(len(desc), dtype=bool)
+    if not desc.has("percpu_enabled"):
+        return found
+    enabled = desc["percpu_enabled"]
+    rows = np.flatnonzero(enabled.true)
+    if len(rows):
+        cpus = len(desc.kernel.percpu_offsets)
+        found[rows[bitmap_bits(desc.kernel, enabled.values[rows], cpus)[0]]] = True
+    return found
+
+
+def _states(bits: Column, inner: Column, on_cpus: npt.NDArray[np.bool_]) -> Column:
     """What holds for each interrupt, in words joined by ", "."""
     known = bits.valid & inner.valid
-    words = [(bits.has(bit).true, word) for bit, word in _STATES]
+    words = [(bits.has(bit).true & ~(on_cpus & (bit in _OF_ALL_CPUS)), word) for bit, word in _STATES]
     words.append((inner.has(_PENDING).true, "pending"))
     texts = [
         ", ".join(word for mask, word in words if mask[row]) if there else None

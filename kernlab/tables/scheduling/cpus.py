@@ -11,6 +11,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.dataframes import frame, nullable, table
 from kernlab.linux.devices.cpu_lists import listed
+from kernlab.linux.scheduling import arm64_processors
 from kernlab.linux.scheduling.optional import optional
 from kernlab.linux.scheduling.processors import (
     capability_texts,
@@ -35,8 +36,11 @@ def cpus(kernel: Kernel) -> pd.DataFrame:
     idle, missing where it did not), since_tick (since its timer's tick came last; missing where the tick is stopped: a
     CPU that handles no interrupts shows here), tick_stopped; user, nice, system, softirq, irq, idle, iowait, steal,
     guest, guest_nice (time in each since boot), flags, bugs (with blanks between), address (struct cpuinfo_x86).
+    On arm64 vendor is who made the core, family the architecture (8), model its part number, variant and stepping N
+    and M of its revision rNpM, flags what /proc/cpuinfo calls Features; microcode, cache_bytes and bugs are missing,
+    and address is a struct cpuinfo_arm64.
 
-    Mirrors arch/x86/kernel/cpu/proc.c, fs/proc/stat.c and kernel/time/tick-sched.c.
+    Mirrors arch/x86/kernel/cpu/proc.c, arch/arm64/kernel/cpuinfo.c, fs/proc/stat.c and kernel/time/tick-sched.c.
 
     >>> dump.cpus[["cpu", "online", "vendor", "model_name", "khz", "since_tick", "user"]]
        cpu  online        vendor                 model_name      khz since_tick                   user
@@ -45,15 +49,10 @@ def cpus(kernel: Kernel) -> pd.DataFrame:
     """
     found = run_queues(kernel)
     numbers, queue = found.cpu, found.queue
-    info = processors(kernel, numbers)
-    vendor = info["x86_vendor_id"].text
-    started = vendor.true
+    is_x86 = kernel.type_or_none("struct cpuinfo_x86") is not None
+    info, made = (_x86 if is_x86 else _arm64)(kernel, numbers)
+    package, die, core = (made[name] for name in ("package", "die", "core"))
     at, times = ticks(kernel, numbers), cpu_times(kernel, numbers)
-    flags, bugs = capability_texts(kernel, info)
-    # Linux commit 02fb601d27a7 ("x86/cpu: Move phys_proc_id into topology info") (in v6.7), and others with it.
-    package = info.first("topo.pkg_id", "phys_proc_id").int64.where(started)
-    die = optional(info, "topo.die_id", "cpu_die_id").where(started)
-    core = info.first("topo.core_id", "cpu_core_id").int64.where(started)
     state = queue["idle_state"] if queue.has("idle_state") else Column.missing(len(queue), "int")
     return frame(
         kernel,
@@ -64,25 +63,72 @@ def cpus(kernel: Kernel) -> pd.DataFrame:
         package=nullable(package),
         die=nullable(die),
         core=nullable(core),
-        siblings=_siblings(numbers, package, die, core),
-        node=nullable(numa_nodes(kernel, numbers)),
-        vendor=vendor.where(started),
-        family=nullable(info["x86"].int64.where(started)),
-        model=nullable(info["x86_model"].int64.where(started)),
-        stepping=nullable(info["x86_stepping"].int64.where(started)),
-        model_name=info["x86_model_id"].text.where(started),
-        microcode=nullable(info["microcode"].int64.where(started)),
+        siblings=_siblings(numbers, package, made.pop("cluster", die), core),
+        node=nullable(made["node"]),
+        vendor=made["vendor"],
+        family=nullable(made["family"]),
+        model=nullable(made["model"]),
+        **({"variant": nullable(made["variant"])} if "variant" in made else {}),
+        stepping=nullable(made["stepping"]),
+        model_name=made["model_name"],
+        microcode=nullable(made["microcode"]),
         khz=nullable(frequencies(kernel, numbers)),
-        cache_bytes=nullable((info["x86_cache_size"] * 1024).where(started)),
+        cache_bytes=nullable(made["cache_bytes"]),
         idle_state=_idle_states(kernel, state),
         idle_for=at.idle_for.timedelta,
         since_tick=at.since_tick.timedelta,
         tick_stopped=nullable(at.stopped),
         **{name: column.timedelta for name, column in times.items()},
-        flags=flags.where(started),
-        bugs=bugs.where(started),
+        flags=made["flags"],
+        bugs=made["bugs"],
         address=info,
     )
+
+
+def _x86(kernel: Kernel, numbers: npt.NDArray[np.int64]) -> tuple[StructArray, dict[str, Column]]:
+    """Each CPU's struct, and its columns that tell what it is; missing of a CPU that was never started."""
+    info = processors(kernel, numbers)
+    vendor = info["x86_vendor_id"].text
+    started = vendor.true
+    flags, bugs = capability_texts(kernel, info)
+    # Linux commit 02fb601d27a7 ("x86/cpu: Move phys_proc_id into topology info") (in v6.7), and others with it.
+    return info, {
+        "package": info.first("topo.pkg_id", "phys_proc_id").int64.where(started),
+        "die": optional(info, "topo.die_id", "cpu_die_id").where(started),
+        "core": info.first("topo.core_id", "cpu_core_id").int64.where(started),
+        "node": numa_nodes(kernel, numbers),
+        "vendor": vendor.where(started),
+        "family": info["x86"].int64.where(started),
+        "model": info["x86_model"].int64.where(started),
+        "stepping": info["x86_stepping"].int64.where(started),
+        "model_name": info["x86_model_id"].text.where(started),
+        "microcode": info["microcode"].int64.where(started),
+        "cache_bytes": (info["x86_cache_size"] * 1024).where(started),
+        "flags": flags.where(started),
+        "bugs": bugs.where(started),
+    }
+
+
+def _arm64(kernel: Kernel, numbers: npt.NDArray[np.int64]) -> tuple[StructArray, dict[str, Column]]:
+    """… of arm64, which has no microcode that is told, nor a list of bugs."""
+    info = arm64_processors.processors(kernel, numbers)
+    made = arm64_processors.identity(info)
+    started = made["model"].valid
+    flags = arm64_processors.features(kernel)
+    count, none = len(numbers), Column.missing(len(numbers), "int")
+    texts = Column.of(np.full(count, flags or "", dtype=object), started & (flags is not None), "text")
+    return info, {
+        **made,
+        **{
+            name: column.where(started) for name, column in arm64_processors.topology(kernel, numbers).items()
+        },
+        "die": none,
+        "node": arm64_processors.numa_nodes(kernel, numbers),
+        "microcode": none,
+        "cache_bytes": none,
+        "flags": texts,
+        "bugs": Column.missing(count),
+    }
 
 
 def _idle_states(kernel: Kernel, pointer: Column) -> Column:
