@@ -46,6 +46,7 @@ TYPES = {
     "tainted_mask": "unsigned long",
     "tcp_hashinfo": "struct inet_hashinfo",
     "total_forks": "unsigned long",
+    "totalram_pages": "unsigned long",
     "udp_table": "struct udp_table",
     "vm_numa_event": "atomic_long_t [0]",
     "vm_zone_stat": "atomic_long_t [0]",

@@ -119,7 +119,7 @@ def _to_the_end(addresses: U64, start: U64, end: U64) -> U64:
 @dataclass(frozen=True, slots=True)
 class _Tables:
     """Symbol tables of modules: each one's number, whose it is, how many symbols it has, and where its arrays lie:
-    entries, strings, letters."""
+    entries, strings, letters (0 where these stand in the entries)."""
 
     number: I64
     names: npt.NDArray[Any]
@@ -146,7 +146,7 @@ def _tables(kernel: Kernel, module: StructArray) -> tuple[I64, _Tables]:
     table = module.follow("kallsyms")
     count, symtab, strtab = table["num_symtab"], table["symtab"], table["strtab"]
     # Linux commit 1c7651f43777 ("kallsyms: store type information in its own array") (in v5.2).
-    typetab = table["typetab"]
+    typetab = table["typetab"] if table.has("typetab") else Column.of(np.zeros(len(table), dtype=np.uint64))
     there = count.valid & symtab.valid & strtab.valid & typetab.valid
     _tell_modules(kernel, names[~there], "a symbol table lies on pages that the dump lacks")
     number = count.int64.values
@@ -191,7 +191,10 @@ def _read_symbols(kernel: Kernel, tables: _Tables, exported: set[tuple[int, int,
         symbols = StructArray(kernel, entry, tables.symtab[owner] + index * np.uint64(entry.size))
         symbols = symbols.prefetch("st_name", "st_shndx", "st_value")
         offset, section, value = symbols["st_name"], symbols["st_shndx"], symbols["st_value"]
-        letters, lettered = kernel.words(tables.typetab[owner] + index, 1)
+        if (tables.typetab != 0).any():
+            letters, lettered = kernel.words(tables.typetab[owner] + index, 1)
+        else:
+            letters, lettered = _letters_within(symbols)
         there = offset.valid & value.valid & lettered
         used = np.flatnonzero(there & (section != _UNDEFINED).true)
         text = c_strings(
@@ -225,6 +228,19 @@ def _read_symbols(kernel: Kernel, tables: _Tables, exported: set[tuple[int, int,
         for name, (first, last) in zip(tables.names, itertools.pairwise(ends), strict=True)
         if last > first
     ]
+
+
+def _letters_within(symbols: StructArray) -> tuple[U64, npt.NDArray[np.bool_]]:
+    """The letters of symbols whose entries hold them, uint64[n], and bool[n] of what could be read.
+
+    Linux commit 5439c985c5a8 ("module: Overwrite st_size instead of st_info") (in v5.0) moved them: where st_info has
+    them, every one is a letter, which no ELF symbol's own is.
+    """
+    info = symbols["st_info"]
+    known = info.values[info.valid & (symbols["st_name"] != 0).true]
+    inside = (known >= ord("A")) & (known <= ord("z")) | (known == ord("?"))
+    kept = info if inside.all() else symbols["st_size"]
+    return kept.values.astype(np.uint64) & np.uint64(0xFF), kept.valid
 
 
 def _exported(kernel: Kernel, module: StructArray) -> set[tuple[int, int, str]]:

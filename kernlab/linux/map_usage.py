@@ -11,11 +11,11 @@ from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.linux.frames import zero_pfns
 from kernlab.linux.page.mapcounts import mapped
 from kernlab.linux.shmem import SharedSwap
 from kernlab.linux.swap import has_swap
 from kernlab.linux.tasks import find_tasks
-from kernlab.linux.vm_counters import global_word
 from kernlab.linux.vmas import find_vmas
 from kernlab.memory.page_tables import Entries
 from kernlab.util.progress import progress
@@ -37,7 +37,6 @@ _MOST_OWNERS = 1 << 20
 #: Frames whose page structs are looked at together; a block of 2 MiB entries is cut to fit.
 _MOST_FRAMES = 1 << 20
 
-_NO_FRAME = (1 << 64) - 1
 
 #: What a VMA is found to hold, in bytes (pss in bytes << 12); swap is its own, not that of shared memory that it maps.
 _SUMS = ("rss", "pss", "uss", "anon", "shmem", "swap", "shmem_swap", "hugetlb")
@@ -115,12 +114,7 @@ class _Book:
         self._hugetlb = (flags & np.uint64(_VM_HUGETLB)) != 0
         self._pfnmap = (flags & np.uint64(_VM_PFNMAP)) != 0
         self._why: list[str] = []
-        # In 7.x zero_pfn became zero_page_pfn; without CONFIG_TRANSPARENT_HUGEPAGE there is no huge one.
-        self._zero = {
-            found
-            for name in ("zero_page_pfn", "zero_pfn", "huge_zero_pfn")
-            if (found := global_word(kernel, name, why=self._why, absent=_NO_FRAME)) is not None
-        }
+        self._zero = zero_pfns(kernel, self._why)
         self._swap_files = min(kernel.word("nr_swapfiles", 4), 32) if has_swap(kernel) else 0
         #: What is swapped out of the shared memory that VMAs map; nothing where there is no swap.
         self._shared_swap = SharedSwap(kernel, vma) if self._swap_files else None

@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 
-from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
@@ -70,7 +69,7 @@ class Summary:
         misc = self.pages("nr_kernel_misc_reclaimable")
         swap_total, swap_free = self._swap()
         found: dict[str, Value] = {
-            "MemTotal": self.in_bytes("_totalram_pages"),
+            "MemTotal": self.in_bytes(vm_counters.total_ram(self.kernel)),
             "MemFree": self.pages("nr_free_pages"),
             "MemAvailable": self._available(lru, plus(reclaimable, misc)),
             "Buffers": buffers,
@@ -114,7 +113,8 @@ class Summary:
             "VmallocTotal": self._vmalloc_total(),
             "VmallocUsed": self.pages("nr_vmalloc")
             if self.has_counter("nr_vmalloc")
-            else self.in_bytes("nr_vmalloc_pages"),
+            # Linux commit 97105f0ab7b8 ("mm: vmalloc: show number of vmalloc pages in /proc/meminfo") (in v5.3).
+            else times(self.word("nr_vmalloc_pages", absent=0), kernel.page_size),
             "VmallocChunk": 0,
             "Percpu": times(self.in_bytes("pcpu_nr_populated"), self.word("pcpu_nr_units", 4)),
         }
@@ -131,12 +131,14 @@ class Summary:
 
     def _available(self, lru: dict[str, Value], reclaimable: Value) -> Value:
         """mm/show_mem.c, si_mem_available."""
-        marks, managed = self.zone["_watermark"], self.zone["managed_pages.counter"]
+        low_mark, managed = zones.watermark(self.zone, 1), zones.managed_pages(self.zone)
         free, reserve = self.pages("nr_free_pages"), self.in_bytes("totalreserve_pages")
         cache = plus(lru["active_file"], lru["inactive_file"])
-        if free is None or reserve is None or cache is None or reclaimable is None or not marks.valid.all():
+        if free is None or reserve is None or cache is None or reclaimable is None:
             return None
-        mark = Column.of(marks.values[:, 1], marks.valid)[managed.true].sum()
+        if low_mark is None or not low_mark.valid.all():
+            return None
+        mark = low_mark[managed.true].sum()
         low = (mark or 0) * self.kernel.page_size
         available = free - reserve + cache - min(cache // 2, low) + reclaimable - min(reclaimable // 2, low)
         return max(available, 0)
@@ -211,7 +213,7 @@ class Summary:
 
     def _commit_limit(self) -> Value:
         """mm/util.c, vm_commit_limit."""
-        ram, swap = self.word("_totalram_pages"), self.word("total_swap_pages", absent=0)
+        ram, swap = self.word(vm_counters.total_ram(self.kernel)), self.word("total_swap_pages", absent=0)
         ratio = self.word("sysctl_overcommit_ratio", 4)
         fixed = self.word("sysctl_overcommit_kbytes")
         huge = self._hugetlb_bytes()

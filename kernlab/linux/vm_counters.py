@@ -235,6 +235,13 @@ def in_pages(kernel: Kernel) -> bool:
     return tables_per_node(kernel)
 
 
+def total_ram(kernel: Kernel) -> str:
+    """The variable that says how many pages of memory the page allocator was given."""
+    # Linux commit ca79b0c211af ("mm: convert totalram_pages and totalhigh_pages variables to atomic") (in v5.0).
+    new, old = "_totalram_pages", "totalram_pages"
+    return old if kernel.symbols.get(new) is None and kernel.symbols.get(old) is not None else new
+
+
 def global_word(
     kernel: Kernel, name: str, size: int = 8, *, why: list[str] | None = None, absent: int | None = None
 ) -> int | None:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.core import told
+from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
@@ -124,6 +125,20 @@ def _node_data(kernel: Kernel, count: int) -> npt.NDArray[np.uint64]:
 def zones(kernel: Kernel, node: StructArray) -> tuple[I64, StructArray]:
     """All zones of the nodes, empty ones too: (index into node int64[m], StructArray of `struct zone`)."""
     return node.elements("node_zones")
+
+
+def managed_pages(zone: StructArray) -> Column:
+    """How many pages of each zone the page allocator was given."""
+    # Linux commit 9705bea5f833 ("mm: convert zone->managed_pages to atomic variable") (in v5.0).
+    return zone.first("managed_pages.counter", "managed_pages").int64
+
+
+def watermark(zone: StructArray, level: int) -> Column | None:
+    """The mark of each zone without its boost: 0 min, 1 low, 2 high, 3 promo; None where this kernel has no such."""
+    # Linux commit a921444382b4 ("mm: move zone watermark accesses behind an accessor") (in v5.0).
+    return next(
+        (zone[path] for path in (f"_watermark[{level}]", f"watermark[{level}]") if zone.has(path)), None
+    )
 
 
 def zone_names(kernel: Kernel, zone: StructArray) -> list[str]:

@@ -13,7 +13,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.linux.page.chunk_kinds import Piece
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.survey import PageSurvey
-from kernlab.linux.zones import zone_names
+from kernlab.linux.zones import managed_pages, watermark, zone_names
 from kernlab.plots.style import Theme
 
 I64 = npt.NDArray[np.int64]
@@ -116,8 +116,9 @@ def count(kernel: Kernel) -> Frames:
     if len(numbers) > 1:
         nodes = np.asarray(survey.zone_node).tolist()
         names = [f"node {numbers[node]} {name}" for node, name in zip(nodes, names, strict=True)]
-    marks = [survey.zone[f"_watermark[{level}]"].int64.filled(0) for level in range(3)]
-    marks.append(survey.zone["managed_pages.counter"].int64.filled(0))
+    levels = (watermark(survey.zone, level) for level in range(3))
+    marks = [mark.int64.filled(0) for mark in levels if mark is not None]
+    marks.append(managed_pages(survey.zone).filled(0))
     watermarks = np.stack(marks, axis=1)
     return Frames(kinds, numbers, zones, names, free, cells, per_cell, end, watermarks, kernel.page_size)
 

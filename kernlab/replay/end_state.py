@@ -53,7 +53,7 @@ def memory_at_end(kernel: Kernel) -> EndState:
         return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool)
 
     values, known = kinds.from_counters(counter, 1, kernel.page_size)
-    total = vm_counters.global_word(kernel, "_totalram_pages")
+    total = vm_counters.global_word(kernel, vm_counters.total_ram(kernel))
     total = None if total is None else total * kernel.page_size
     by_page = _by_page(kernel)
     if by_page is not None:

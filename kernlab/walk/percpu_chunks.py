@@ -32,7 +32,9 @@ def percpu_units(kernel: Kernel) -> tuple[U64, U64]:
     nothing = np.zeros(0, dtype=np.uint64)
     try:
         slots = kernel.word("pcpu_nr_slots", 4)
-        lists = kernel.word("pcpu_chunk_lists")
+        # Linux commit 3c7be18ac9a0 ("mm: memcg/percpu: account percpu memory to memory cgroups") (in v5.9).
+        old = kernel.symbols.get("pcpu_chunk_lists") is None and kernel.symbols.get("pcpu_slot") is not None
+        lists = kernel.word("pcpu_slot" if old else "pcpu_chunk_lists")
         offsets = kernel.word("pcpu_unit_offsets")
         units = kernel.word("pcpu_nr_units", 4)
         pages = kernel.word("pcpu_unit_pages", 4)

@@ -908,7 +908,8 @@ OPTIONS: dict[str, Option] = {
         },
     ),
     "TRANSPARENT_HUGEPAGE": Option(
-        Absence(symbols=("transparent_hugepage_flags", "huge_zero_pfn")), {"meminfo": Changed(gone=_THP_KEYS)}
+        Absence(symbols=("transparent_hugepage_flags", "huge_zero_pfn", "huge_zero_page")),
+        {"meminfo": Changed(gone=_THP_KEYS)},
     ),
     "UNIX": Option(
         Absence(

@@ -43,6 +43,7 @@ class Machine(Room):
         self.symbols: dict[str, int] = {"_text": IMAGE, "_stext": IMAGE}
         self._variables = PAGE
         self.top = self.alloc(PAGE, PAGE)
+        self.pages = 0
         #: Frames that the dump does not have: number -> why.
         self.gone: dict[int, object] = {}
 
@@ -96,6 +97,29 @@ class Machine(Room):
                     self.word(entry, below)
                 table = self.direct + (below & ~0xFFF)
             self.word(table + 8 * (where >> 12 & 511), self.physical(at) + number * PAGE | SMALL)
+
+    def page_structs(self) -> None:
+        """Page structs of zeros for all frames, mapped as an array, in one section of memory that is online."""
+        size = self.types.find("struct page").strip().size
+        frames = len(self.image) // PAGE + len(self.bytes) // PAGE
+        self.pages = self.alloc(-(-frames * size // PAGE) * PAGE, PAGE)
+        array = self.arch.vmemmap.fixed
+        self.map(array, self.pages, -(-frames * size // PAGE))
+        section = self.alloc(PAGE, PAGE)
+        # include/linux/mmzone.h: present, has a memory map, is online; the map is as if frame 0 were its first.
+        self.member("struct mem_section", section, "section_mem_map", array | 7)
+        if self.types.has_member("struct mem_section", "pageblock_flags"):
+            self.member("struct mem_section", section, "pageblock_flags", self.alloc(256))
+        self.variable("mem_section", 8, self.words([section]))
+        self.variable("max_pfn", 8, frames)
+
+    def page(self, address: int) -> int:
+        """The page struct of the frame that memory at an address lies in, where it was written (`page_structs`)."""
+        return self.pages + self.physical(address) // PAGE * self.types.find("struct page").strip().size
+
+    def page_address(self, address: int) -> int:
+        """The same, as the kernel points to it."""
+        return self.arch.vmemmap.fixed + self.page(address) - self.pages
 
     def read(self, address: int, size: int) -> bytes:
         """What was written there."""

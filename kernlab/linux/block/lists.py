@@ -91,4 +91,7 @@ def _software(kernel: Kernel, queue: StructArray) -> U64:
     pointer = queue["queue_ctx"]
     each = percpu_many(kernel, pointer.values[pointer.true].astype(np.uint64), possible_cpus(kernel))
     context = StructArray(kernel, "struct blk_mq_ctx", each.reshape(-1))
+    # Linux commit c16d6b5a9f47 ("blk-mq: fix dispatch from sw queue") (in v5.0) made a list for each kind of queue.
+    if not context.has("rq_lists"):
+        return context.follow("rq_list").addresses
     return context.elements("rq_lists")[1].addresses

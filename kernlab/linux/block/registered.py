@@ -25,19 +25,21 @@ def registered(kernel: Kernel, kind: str, name: str) -> StructArray:
     """
     sets, node = _SETS[kind]
     kset = kernel.word(sets)
+    # Linux commit 570d020012e9 ("driver core: move device->knode_class to device_private") (in v5.1).
+    of_device = kernel.types.has_member("struct device", node)
     _, member = list_entries(kernel, [kset], "struct kobject", "entry", what=f"the {kind}es of devices")
     named = c_strings(kernel, member["name"], _LONGEST_NAME) == name
     found = member[named.true].container("struct kset", "kobj").container("struct subsys_private", "subsys")
     _, private = list_entries(
         kernel,
         found.follow("klist_devices.k_list").addresses,
-        "struct device_private",
+        "struct device" if of_device else "struct device_private",
         f"{node}.n_node",
         what=f"the devices of the {kind} {name}",
     )
     # lib/klist.c, KNODE_DEAD.
     dead = private[f"{node}.n_klist"].has(1).true
-    device = private[~dead].follow("device")
+    device = private[~dead] if of_device else private[~dead].follow("device")
     return device[device.valid & first_met(device.addresses)]
 
 

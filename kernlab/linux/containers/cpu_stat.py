@@ -90,7 +90,14 @@ def _unified(kernel: Kernel, cgroups: Cgroups) -> tuple[I64, Mask]:
     # Seen in 7.2, not in 6.12: what CPUs count of a cgroup itself has a struct of its own.
     member = "rstat_base_cpu" if group.has("rstat_base_cpu") else "rstat_cpu"
     kind = "struct cgroup_rstat_base_cpu" if member == "rstat_base_cpu" else "struct cgroup_rstat_cpu"
-    here, given = _base(group, "bstat"), _base(group, "last_bstat")
+    here = _base(group, "bstat")
+    # Linux commit 1bb5ec2eec48 ("cgroup: use cgroup->last_bstat instead of cgroup->pending_bstat") (in v5.8): the later
+    # way keeps what was handed up, the former what was not yet added.
+    if group.has("last_bstat"):
+        given = _base(group, "last_bstat")
+    else:
+        waiting = _base(group, "pending_bstat")
+        given, here = here, (here[0] + waiting[0], here[1] & waiting[1])
     parts, known = np.zeros((len(group), len(_TIMES)), dtype=np.int64), np.ones(len(group), dtype=bool)
     for index, name in enumerate(_TIMES):
         part, read = percpu_added(

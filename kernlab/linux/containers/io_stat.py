@@ -77,15 +77,24 @@ def io_stat(kernel: Kernel, cgroups: Cgroups) -> IoStat:
     if old.any() and throttle.has("stat_bytes"):
         before, counted = _old(kernel, throttle)
         values[old], known[old] = before[old], counted[old]
-    name = info["dev_name"].text
     return IoStat(
         group,
         row,
-        name.where(name.true),
+        _device_name(kernel, info),
         c_strings(kernel, device["kobj.name"], _LONGEST_NAME),
         {key: Column.of(values[:, index], known) for index, key in enumerate(COUNTS)},
         _limits(kernel, throttle),
     )
+
+
+def _device_name(kernel: Kernel, info: StructArray) -> Column:
+    """How each `struct backing_dev_info` is called, "8:0"; missing where it has no name."""
+    # Linux commit 6bd87eec23cb ("bdi: add a ->dev_name field to struct backing_dev_info") (in v5.7).
+    if info.has("dev_name"):
+        name = info["dev_name"].text
+    else:
+        name = c_strings(kernel, info.follow("dev", to="struct device")["kobj.name"], _LONGEST_NAME)
+    return name.where(name.true)
 
 
 def _numbers(column: Column) -> tuple[I64, Mask]:

@@ -35,6 +35,14 @@ _EVENTS = (
     "pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd", "pgsteal_direct", "pgfault", "pgmajfault", "pgrefill",
     "pgactivate", "pgdeactivate", "pglazyfree", "pglazyfreed", "thp_fault_alloc", "thp_collapse_alloc",
 )  # fmt: skip
+#: What memory.stat shows by enumerators before v5.10.
+_OLD_ITEMS = (
+    ("anon", "MEMCG_RSS"), ("file", "MEMCG_CACHE"), ("kernel_stack", "MEMCG_KERNEL_STACK_KB"), ("sock", "MEMCG_SOCK"),
+    ("shmem", "NR_SHMEM"), ("file_mapped", "NR_FILE_MAPPED"), ("file_dirty", "NR_FILE_DIRTY"),
+    ("file_writeback", "NR_WRITEBACK"), ("anon_thp", "MEMCG_RSS_HUGE"), ("slab_reclaimable", "NR_SLAB_RECLAIMABLE"),
+    ("slab_unreclaimable", "NR_SLAB_UNRECLAIMABLE"), ("workingset_refault", "WORKINGSET_REFAULT"),
+    ("workingset_activate", "WORKINGSET_ACTIVATE"), ("workingset_nodereclaim", "WORKINGSET_NODERECLAIM"),
+)  # fmt: skip
 _LONGEST_NAME, _MOST_NAMES = 64, 512
 
 
@@ -103,18 +111,34 @@ def _whole(kernel: Kernel, cgroups: Cgroups, group: StructArray, member: str) ->
         )
         parts += np.where(pending.valid[:, None], pending.values.astype(np.int64), 0)
     else:
-        old, own = ("vmstats", "stat") if member == "state" else ("vmevents", "events")
+        old, pointer, part, own = _old_layout(kernel, group, member)
         total, known = _atomics(group, old)
-        parts, whole = percpu_added(
-            kernel, group["vmstats_percpu"], part, lambda cpu: (cpu[own],), total.shape[1]
-        )
+        parts, whole = percpu_added(kernel, group[pointer], part, lambda cpu: (cpu[own],), total.shape[1])
+        # Linux commit 42a300353577 ("mm: memcontrol: fix recursive statistics correctness & scalabilty") (in v5.2) and
+        # its kin: before, a cgroup counted itself alone, and who read the file added what is below it.
+        if not group.has("vmstats_local"):
+            parts, total = parts + np.where(none[:, None], 0, total), np.zeros_like(total)
+            whole = whole & known
     parts = np.where(none[:, None], 0, parts)
     below, sure = cgroups.summed(parts, whole | none)
     # Before Linux commit bef8620cd8e0 ("mm: memcg: deprecate the non-hierarchical mode") (in v5.11) a cgroup of version
     # 1 counted what is below it only where told to; what CPUs keep there is left out.
     if group.has("use_hierarchy"):
-        below = np.where(cgroups.unified[:, None], below, parts)
+        told = cgroups.unified
+        if not group.has("vmstats_local"):
+            told = told | group["use_hierarchy"].true
+        below = np.where(told[:, None], below, parts)
     return total + below, known & sure
+
+
+def _old_layout(kernel: Kernel, group: StructArray, member: str) -> tuple[str, str, str, str]:
+    """Before v5.13: the names of a cgroup's counters, the pointer to its CPUs' structs, their type, their counters."""
+    # The later names came with v5.2, and with some 4.19 kernels of distributions.
+    if group.has("vmstats"):
+        old, own = ("vmstats", "stat") if member == "state" else ("vmevents", "events")
+        return old, "vmstats_percpu", "struct memcg_vmstats_percpu", own
+    old, own = ("stat", "count") if member == "state" else ("events", "events")
+    return old, "stat_cpu", "struct mem_cgroup_stat_cpu", own
 
 
 def _atomics(group: StructArray, member: str) -> tuple[I64, Mask]:
@@ -128,6 +152,8 @@ def _atomics(group: StructArray, member: str) -> tuple[I64, Mask]:
 def _stat_items(kernel: Kernel) -> list[tuple[str, int, int, bool]]:
     """The kernel's list of what memory.stat shows (memory_stats): (name, index of its counter, unit, is it bytes?)."""
     kind, where = kernel.types.get("struct memory_stat"), kernel.find_symbol("memory_stats")
+    if kind is None and kernel.types.enumerator_or_none("MEMCG_RSS") is not None:
+        return _old_items(kernel)
     if kind is None or where is None or not kind.size:
         kernel.lost("statistics of memory cgroups are not known: there is no list of them (memory_stats)")
         return []
@@ -146,6 +172,22 @@ def _stat_items(kernel: Kernel) -> list[tuple[str, int, int, bool]]:
         times = text.startswith(_COUNTS)
         unit = given or (1 if times else unit_of.get(number, kernel.page_size))
         found.append((text, place.get(number, -1) if place else number, unit, not times))
+    return found
+
+
+def _old_items(kernel: Kernel) -> list[tuple[str, int, int, bool]]:
+    """As `_stat_items`, of kernels that have no list: what their memory_stat_show prints, in its order.
+
+    Linux commit 5f9a4f4a7096 ("mm: memcontrol: add the missing numa_stat interface for cgroup v2") (in v5.10) brought
+    the list.
+    """
+    found = []
+    for name, enumerator in _OLD_ITEMS:
+        number = kernel.types.enumerator_or_none(enumerator)
+        if number is not None:
+            times = name.startswith(_COUNTS)
+            unit = 1 if times else 1024 if enumerator == "MEMCG_KERNEL_STACK_KB" else kernel.page_size
+            found.append((name, number, unit, not times))
     return found
 
 

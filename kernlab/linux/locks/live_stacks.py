@@ -128,7 +128,9 @@ def live_stacks(kernel: Kernel) -> LiveStacks:
     _, sp, _, known = machine.saved_context(kernel, task, (task["stack"] != 0).true)
     top = np.where(known, sp - np.uint64(machine.saved_bytes(kernel)), np.uint64(0))
     at = stacks.find(top)
-    mine = off & (at >= 0) & (stacks.kind[at] == StackKind.TASK) & (stacks.owner[at] == np.arange(len(task)))
+    mine = off & (at >= 0)
+    its = np.flatnonzero(mine)
+    mine[its] = (stacks.kind[at[its]] == StackKind.TASK) & (stacks.owner[at[its]] == its)
     lost = asleep & ~mine
     if lost.any():
         kernel.lost("the saved stack pointers of sleeping tasks are on no stack of their own", mask=lost)

@@ -33,8 +33,8 @@ _PIECE = 1 << 10
 @dataclass(frozen=True, slots=True)
 class Sections:
     """The sections that have page structs: their numbers int64[m], ascending, whether each is online, and `usage`
-    uint64[m], the addresses of their `struct mem_section_usage`; `frames` in each; `held` bool[m], whether the file
-    can hold any of their page structs."""
+    uint64[m], the addresses of their `struct mem_section_usage` (before v5.3 of its flags alone); `frames` in each;
+    `held` bool[m], whether the file can hold any of their page structs."""
 
     numbers: I64
     online: Mask
@@ -156,7 +156,9 @@ def _listed(kernel: Kernel, wanted: int, most: int) -> _Listed | None:
     _, first = np.unique(pointers[used], return_index=True)
     again = np.setdiff1d(used, used[first])
     used = used[np.sort(first)]
-    places = [resolve(section, member).hops[-1] // 8 for member in ("section_mem_map", "usage")]
+    # Linux commit f1eca35a0dc7 ("mm/sparsemem: introduce struct mem_section_usage") (in v5.3).
+    usage_name = "usage" if kernel.types.has_member(section.c_name, "usage") else "pageblock_flags"
+    places = [resolve(section, member).hops[-1] // 8 for member in ("section_mem_map", usage_name)]
     array = _array(kernel)
     numbers, words = [np.zeros(0, dtype=np.int64)], [np.zeros((2, 0), dtype=np.uint64)]
     wrong = [np.zeros(0, dtype=np.int64)]

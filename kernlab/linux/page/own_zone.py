@@ -12,7 +12,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.page.layout import PageLayout
 from kernlab.linux.page.vmemmap import PageChunk
-from kernlab.linux.zones import Nodes, flag_shifts, nodes, unread_nodes, zones, zones_per_node
+from kernlab.linux.zones import Nodes, flag_shifts, managed_pages, nodes, unread_nodes, zones, zones_per_node
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -110,7 +110,7 @@ def zone_spans(
     """
     with kernel.quiet():
         start, spanned = zone["zone_start_pfn"].int64, zone["spanned_pages"].int64
-        present, managed = zone["present_pages"].int64, zone["managed_pages.counter"].int64
+        present, managed = zone["present_pages"].int64, managed_pages(zone)
     known = start.valid & spanned.valid & present.valid & managed.valid
     first, count = start.filled(0), spanned.filled(0)
     most = kernel.arch.most_frames

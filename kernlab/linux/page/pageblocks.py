@@ -49,17 +49,26 @@ def _order_of_usage(kernel: Kernel, known: Sections, largest: int) -> int | None
 
     Which configurations make pageblocks of huge pages has changed, and no type says it.
     """
-    kind = kernel.types.get("struct mem_section_usage")
+    before = _flags_place(kernel)
     steps = np.diff(known.usage)[np.diff(known.numbers) == 1]
-    if kind is None or not len(steps):
+    if before is None or not len(steps):
         return None
     step, times = np.unique(steps, return_counts=True)
-    room = int(step[times.argmax()]) - kind.size
+    room = int(step[times.argmax()]) - before
     width = _pageblock_bits(kernel)
     # usemap_size(): whole words.
     fits = [n for n in range(largest + 1) if -(-(known.frames >> n) * width // 64) * 8 == room]
     usual = [n for n in (largest, min(kernel.arch.huge_order, largest)) if n in fits]
     return usual[0] if len(set(usual)) == 1 else fits[0] if len(fits) == 1 else None
+
+
+def _flags_place(kernel: Kernel) -> int | None:
+    """Where the flags of pageblocks begin in what `Sections.usage` leads to, in bytes: at its end; None for nowhere."""
+    kind = kernel.types.get("struct mem_section_usage")
+    if kind is not None:
+        return kind.strip().member("pageblock_flags").offset  # type: ignore[attr-defined,no-any-return]
+    # Before v5.3 the section leads to the flags themselves.
+    return 0 if kernel.types.has_member("struct mem_section", "pageblock_flags") else None
 
 
 def _pageblock_bits(kernel: Kernel) -> int:
@@ -76,11 +85,12 @@ def pageblocks(kernel: Kernel, known: Sections) -> Pageblocks:
     count = known.frames >> order
     types = kernel.types
     width = _pageblock_bits(kernel)
-    usage_type = types.get("struct mem_section_usage")
-    if usage_type is None or not len(known.numbers):
+    offset = _flags_place(kernel)
+    if offset is None or not len(known.numbers):
         return Pageblocks(np.zeros((0, 0), dtype=np.int8), order)
-    offset = np.uint64(usage_type.member("pageblock_flags").offset)  # type: ignore[attr-defined]
-    rows, status = kernel.gather(known.usage + offset, count * width // 8, "sections' types of pageblocks")
+    rows, status = kernel.gather(
+        known.usage + np.uint64(offset), count * width // 8, "sections' types of pageblocks"
+    )
     if width == 4:
         flags = np.empty((len(rows), count), dtype=np.uint8)
         flags[:, 0::2] = rows & 0xF

@@ -31,15 +31,18 @@ _CGROUP1 = (
 
 def proc(kernel: Kernel, block: StructArray, root: StructArray) -> list[str | None]:
     """fs/proc/root.c, proc_show_options."""
-    info = block.follow("s_fs_info", to="struct proc_fs_info")
+    # Linux commit fa10fed30f25 ("proc: allow to mount many instances of proc in one pid namespace") (in v5.8).
+    old = not kernel.types.has_member("struct proc_fs_info", "hide_pid")
+    info = block.follow("s_fs_info", to="struct pid_namespace" if old else "struct proc_fs_info")
     texts: list[str | None] = []
-    for row in rows_of(info, "pid_gid.val", "hide_pid", "pidonly"):
+    for row in rows_of(info, "pid_gid.val", "hide_pid", *(() if old else ("pidonly",))):
         if row is None:
             texts.append(None)
             continue
-        group, hidden, only = row
+        group, hidden, only = (*row, 0) if old else row
         text = f",gid={group}" if group else ""
-        text += f",hidepid={_HIDEPID.get(hidden, hidden)}" if hidden else ""
+        said = hidden if old else _HIDEPID.get(hidden, hidden)
+        text += f",hidepid={said}" if hidden else ""
         texts.append(text + (",subset=pid" if only else ""))
     return texts
 

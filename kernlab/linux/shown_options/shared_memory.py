@@ -5,6 +5,7 @@ from __future__ import annotations
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.shown_options.texts import number, owner, rows_of, word_or_none
+from kernlab.linux.vm_counters import total_ram
 
 #: mm/shmem.c, shmem_format_huge; as an unsigned char, -1 and -2 are 255 and 254.
 _HUGE = {1: "always", 2: "within_size", 3: "advise", 255: "deny", 254: "force"}
@@ -18,7 +19,7 @@ _QUOTAS = tuple(
 def shmem(kernel: Kernel, block: StructArray, root: StructArray) -> list[str | None]:
     """mm/shmem.c, shmem_show_options; not known with a memory policy."""
     info = block.follow("s_fs_info", to="struct shmem_sb_info")
-    pages = word_or_none(kernel, "_totalram_pages", 8) or 0
+    pages = word_or_none(kernel, total_ram(kernel), 8) or 0
     page_kib = kernel.page_size >> 10
     more = [number(info, name) for name in ("noswap", "mpol", "huge", "full_inums")]
     quotas = [number(info, f"qlimits.{name}") for name, _ in _QUOTAS]

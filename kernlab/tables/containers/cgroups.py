@@ -156,7 +156,8 @@ def _pids(kernel: Kernel, found: Cgroups) -> dict[str, Column]:
     group, below = found.part("pids", "struct pids_cgroup"), ~found.is_root
     if not group.has("counter"):
         return dict.fromkeys(("pids", "pids_max", "pids_max_events"), Column.missing(len(found), "int"))
-    most = group["limit.counter"]
+    # A plain number in some 4.18 kernels.
+    most = group.first("limit.counter", "limit")
     # Linux commit 73e75e6fc352 ("cgroup/pids: Separate semantics of pids.events related to pids.max") (in v6.11).
     number = kernel.types.enumerator_or_none("PIDCG_MAX")
     path = "events_limit.counter" if group.has("events_limit") else f"events[{number}].counter"

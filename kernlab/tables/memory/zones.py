@@ -67,7 +67,7 @@ def zones(kernel: Kernel) -> pd.DataFrame:
         **_watermarks(zone),
         spanned=nullable(zone["spanned_pages"].int64),
         present=nullable(present.int64),
-        managed=nullable(zone["managed_pages.counter"].int64),
+        managed=nullable(walk.managed_pages(zone)),
         cma=nullable(_member(zone, "cma_pages")),
         start_pfn=nullable(zone["zone_start_pfn"].int64.where(present.true)),
         pcp=nullable(pcp),
@@ -96,8 +96,9 @@ def _watermarks(zone: StructArray) -> dict[str, Any]:
     boost = _member(zone, "watermark_boost")
     columns: dict[str, Any] = {"boost": nullable(boost)}
     for index, name in enumerate(_WATERMARKS):
-        if zone.has(f"_watermark[{index}]"):
-            columns[name] = nullable(zone[f"_watermark[{index}]"] + boost)
+        mark = walk.watermark(zone, index)
+        if mark is not None:
+            columns[name] = nullable(mark + boost)
     return columns
 
 
@@ -122,7 +123,7 @@ def nodes(kernel: Kernel) -> pd.DataFrame:
     owner, zone = walk.zones(kernel, node)
     counters = node_counters(kernel, node)
     free = _free(zone_counters(kernel, zone))
-    managed = zone["managed_pages.counter"]
+    managed = walk.managed_pages(zone)
     return frame(
         kernel,
         "nodes",

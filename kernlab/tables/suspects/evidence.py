@@ -15,7 +15,7 @@ from kernlab.core.struct_array import StructArray
 from kernlab.linux.locks.hung import hung_after
 from kernlab.linux.page.classifier import KIND_NAMES, Kind
 from kernlab.linux.page.survey import PageSurvey
-from kernlab.linux.zones import zone_names
+from kernlab.linux.zones import managed_pages, watermark, zone_names
 from kernlab.tables.memory.memory_by_cgroup import memory_by_cgroup
 from kernlab.tables.memory.memory_by_file import memory_by_file
 from kernlab.tables.memory.memory_by_process import memory_by_process
@@ -134,8 +134,9 @@ class Evidence:
     def zones(self) -> Iterator[tuple[str, I64, I64, int]]:
         """Zones with memory: (name, free pages by order, watermarks min, low, high in pages, managed pages)."""
         _, free, survey = self._counted
-        managed = survey.zone["managed_pages.counter"]
-        marks = [survey.zone[f"_watermark[{level}]"].int64 for level in range(3)]
+        managed = managed_pages(survey.zone)
+        told = (watermark(survey.zone, level) for level in range(3))
+        marks = [mark.int64 for mark in told if mark is not None]
         names = zone_names(self.kernel, survey.zone)
         known = np.logical_and.reduce([mark.valid for mark in marks])
         several = len(survey.node) > 1

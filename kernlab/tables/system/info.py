@@ -18,7 +18,8 @@ from kernlab.linux.build_ids import kernel_build_id
 from kernlab.linux.page.vmemmap import page_chunks, page_type, page_type_is
 from kernlab.linux.scheduling.load import load_averages
 from kernlab.linux.timekeeping import monotonic, timekeeper
-from kernlab.linux.zones import nodes, zones
+from kernlab.linux.vm_counters import total_ram
+from kernlab.linux.zones import managed_pages, nodes, zones
 from kernlab.oops.lines import own_text
 from kernlab.tables.system.last_words import panic_message
 from kernlab.tables.system.log import log
@@ -151,17 +152,18 @@ def uptime(kernel: Kernel) -> pd.Timedelta:
 
 def _memory_bytes(kernel: Kernel) -> int:
     """What /proc/meminfo calls MemTotal: the pages that the allocator was given, which its zones count, too."""
-    pages = kernel.word("_totalram_pages")
+    name = total_ram(kernel)
+    pages = kernel.word(name)
     if pages * kernel.page_size > integers.I64_RANGE[1]:
-        raise KernlabError(f"the size of memory (_totalram_pages) {integers.TOO_LARGE}")
+        raise KernlabError(f"the size of memory ({name}) {integers.TOO_LARGE}")
     try:
         _, zone = zones(kernel, nodes(kernel))
-        managed = zone["managed_pages.counter"].sum()
+        managed = managed_pages(zone).sum()
     except KernlabError:
         # Without types there is no second voice.
         managed = None
     if managed is not None and managed != pages:
-        kernel.lost(f"memory_bytes: _totalram_pages is {pages:,}, but the zones manage {managed:,} pages")
+        kernel.lost(f"memory_bytes: {name} is {pages:,}, but the zones manage {managed:,} pages")
     return pages * kernel.page_size
 
 
