@@ -11,7 +11,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.allocations.kfence import sampled_pages
 from kernlab.linux.page.vmemmap import page_chunks, page_type_is
-from kernlab.linux.slub import LONGEST_FREELIST, slab_type
+from kernlab.linux.slub import LONGEST_FREELIST, decoded, slab_type
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -204,7 +204,9 @@ class ObjectStates:
             where = current + self._link[cache]
             stored, read = self._words(where, what="")
             good[lists[~read]] = False
-            following = stored ^ self._secret[cache] ^ where.byteswap() if self._hardened else stored
+            following = (
+                decoded(self.slabs.kernel, stored, self._secret[cache], where) if self._hardened else stored
+            )
             going = read & (following != 0)
             lists, current = lists[going], following[going]
         good[lists] = False

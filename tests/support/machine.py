@@ -58,10 +58,9 @@ class Machine(Room):
         return address
 
     def put(self, address: int, data: bytes) -> None:
-        if IMAGE <= address < IMAGE + len(self.image):
-            self.image[address - IMAGE : address - IMAGE + len(data)] = data
-        else:
-            super().put(address, data)
+        area, start = self._place(address)
+        assert start + len(data) <= len(area)
+        area[start : start + len(data)] = data
 
     def new(self, type_name: str, /, **members: int) -> int:
         """A struct of zeros but for these members (paths are given as **{"se.vruntime": 1}); its address."""
@@ -114,17 +113,24 @@ class Machine(Room):
         self.variable("max_pfn", 8, frames)
 
     def page(self, address: int) -> int:
-        """The page struct of the frame that memory at an address lies in, where it was written (`page_structs`)."""
-        return self.pages + self.physical(address) // PAGE * self.types.find("struct page").strip().size
-
-    def page_address(self, address: int) -> int:
-        """The same, as the kernel points to it."""
-        return self.arch.vmemmap.fixed + self.page(address) - self.pages
+        """The page struct of the frame that memory at an address lies in, in the array (`page_structs`)."""
+        size = self.types.find("struct page").strip().size
+        return self.arch.vmemmap.fixed + self.physical(address) // PAGE * size
 
     def read(self, address: int, size: int) -> bytes:
         """What was written there."""
-        start = address - self.base
-        return bytes(self.bytes[start : start + size])
+        area, start = self._place(address)
+        return bytes(area[start : start + size])
+
+    def _place(self, address: int) -> tuple[bytearray, int]:
+        if IMAGE <= address < IMAGE + len(self.image):
+            return self.image, address - IMAGE
+        array = self.arch.vmemmap.fixed
+        start = (
+            self.pages + address - array if array <= address < array + (1 << 30) else address
+        ) - self.base
+        assert 0 <= start < len(self.bytes)
+        return self.bytes, start
 
     def dump(self, **vmcoreinfo: str) -> Dump:
         """The machine as it is now; `vmcoreinfo` are lines of the note beside those that every kernel has."""
