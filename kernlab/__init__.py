@@ -15,6 +15,7 @@ from kernlab.errors import FaultError, KernlabError, PageExcluded
 
 if TYPE_CHECKING:
     from kernlab import oops, verdict
+    from kernlab.compatibility.check import kernel_check
     from kernlab.dataframes.plain import plain
     from kernlab.dataframes.spreadsheets import for_spreadsheets
     from kernlab.display.grid import show
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "for_spreadsheets",
     "ftrace",
+    "kernel_check",
     "oops",
     "open",
     "plain",
@@ -48,6 +50,7 @@ _LATER = {
     "Dump": "kernlab.dump:Dump",
     "for_spreadsheets": "kernlab.dataframes.spreadsheets:for_spreadsheets",
     "ftrace": "kernlab.traces.ftrace.files:",
+    "kernel_check": "kernlab.compatibility.check:kernel_check",
     "oops": "kernlab.oops:",
     "open": "kernlab.dump:open",
     "plain": "kernlab.dataframes.plain:plain",

@@ -58,6 +58,9 @@ VERBS = {
     "redact": Verb(_TAKE, "a copy of a dump without what is private in it"),
     "demo": Verb(_TAKE, "a sample dump, from first look to report"),
     "capture": Verb(_BEFORE, "is this machine ready to leave a dump?"),
+    "kernel-check": Verb(
+        _BEFORE, "will kernlab read dumps of this kernel? each table, before any crash", module="kernel_check"
+    ),
     "recorder": Verb(_BEFORE, "keep the last seconds of this machine for the dump"),
     "relay": Verb(_BEFORE, "record relay channels of this machine"),
     "lab": Verb(_BEFORE, "crash a throw-away Debian guest, and keep its dump with the truth about it"),

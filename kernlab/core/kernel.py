@@ -15,6 +15,7 @@ import numpy.typing as npt
 from kernlab.core import page_structs, regions, telling
 from kernlab.core.budget import Budget
 from kernlab.core.told import settled
+from kernlab.debuginfo import asking
 from kernlab.debuginfo.types import ForwardType
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import AddressError, DumpFormatError, KernlabError, TypeNotFoundError, TypesLostError
@@ -26,9 +27,11 @@ from kernlab.util import addresses, losses
 from kernlab.util.losses import Scope
 
 if TYPE_CHECKING:
+    from kernlab.core.column import Column
     from kernlab.core.journal import Journal
     from kernlab.core.struct import Struct
     from kernlab.core.struct_array import StructArray
+    from kernlab.debuginfo.member_path import Access
     from kernlab.debuginfo.symbols import SymbolTable
     from kernlab.debuginfo.types import Type, Types
 
@@ -77,6 +80,8 @@ class Kernel:
         self.token = ""
         #: What rooms below this one do for it; set by who owns them all (dump.py).
         self.host: Host | None = None
+        #: Of a kernel without memory (compatibility/hollow.py): what stands for the values of members. A dump has None.
+        self.answer: Callable[[Access, npt.NDArray[np.bool_]], Column] | None = None
         self._has_modules = False
         self.module_types: Sequence[Types] = ()
         #: Why no module's types can be known, where that is so by the kernel's making.
@@ -269,6 +274,8 @@ class Kernel:
 
         Raises SymbolNotFoundError, naming symbols that are spelt alike.
         """
+        if asking.notes is not None:
+            asking.insist("symbol", name)
         address = self.symbols.get(name)
         if address is None:
             self.with_modules()
@@ -332,6 +339,8 @@ class Kernel:
 
     def find_type(self, name: str) -> Type:
         """`type_anywhere`, but raises TypeNotFoundError naming types spelt alike, for which it looks at all names."""
+        if asking.notes is not None:
+            asking.insist("type", name)
         found = self.type_anywhere(name)
         if found is not None:
             return found

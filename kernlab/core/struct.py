@@ -131,7 +131,11 @@ def value_at(kernel: Kernel, type: Type, address: int, bit_offset: int = 0, bit_
         return [value_at(kernel, element, address + i * element.size) for i in range(final.count or 0)]
     where = np.array([address % (1 << 64)], dtype=np.uint64)
     read = partial(members.read_bytes, kernel)
-    column = members.column(read, where, where != 0, Access((0,), final, bit_offset, bit_size))
+    access = Access((0,), final, bit_offset, bit_size)
+    if kernel.answer is not None:
+        column = kernel.answer(access, where != 0)
+    else:
+        column = members.column(read, where, where != 0, access)
     if not column.valid[0]:
         _, status = kernel.gather([address], max(final.size, 1), "")
         raise fault(int(status[0]) or Status.UNMAPPED, address)

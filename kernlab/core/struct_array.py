@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,6 +16,7 @@ from kernlab.core.kernel import Kernel
 from kernlab.core.operators import NotANumber
 from kernlab.core.prefetch import Place, Prefetched, prefetch
 from kernlab.core.struct import Struct, explore
+from kernlab.debuginfo import asking
 from kernlab.debuginfo.member_path import Access, resolve
 from kernlab.debuginfo.types import ArrayType, PointerType, StructType, Type
 from kernlab.errors import AddressError, BudgetError, KernlabError, MemberNotFoundError
@@ -99,7 +101,8 @@ class StructArray(NotANumber):
         (True, False)
         """
         try:
-            resolve(self.type, path)
+            with asking.softly() if asking.notes is not None else nullcontext():
+                resolve(self.type, path)
         except MemberNotFoundError:
             return False
         return True
@@ -192,6 +195,8 @@ class StructArray(NotANumber):
         base, valid = members.locate(read, self.addresses, self.valid, access)
         if isinstance(access.type, StructType):
             return StructArray(self.kernel, access.type, base, valid)
+        if self.kernel.answer is not None:
+            return self.kernel.answer(access, valid)
         return members.column(read, base, valid, access)
 
     def prefetch(self, *paths: str) -> StructArray:
@@ -204,7 +209,8 @@ class StructArray(NotANumber):
     def _place(self, path: str) -> Place | None:
         """Offset and size of a plain member; None for one that the type does not have or that lies behind a pointer."""
         try:
-            access = resolve(self.type, path)
+            with asking.softly() if asking.notes is not None else nullcontext():
+                access = resolve(self.type, path)
         except MemberNotFoundError:
             return None
         # Of a bit-field the bytes up to its last bit are asked for.

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from kernlab.debuginfo import c_names
+from kernlab.debuginfo import asking, c_names
 from kernlab.debuginfo.types import (
     AliasType,
     ArrayType,
@@ -246,7 +246,10 @@ class Btf(Types):
         with self._lock:
             if name not in self._by_name:
                 self._by_name[name] = self._look_up(name)
-            return self._by_name[name]
+            found = self._by_name[name]
+        if asking.notes is not None:
+            asking.note("type", name, found is not None, soft=True)
+        return found
 
     def _look_up(self, name: str) -> Type | None:
         wanted = c_names.parse(name)
@@ -334,7 +337,10 @@ class Btf(Types):
         """See Types.enumerator_or_none; of enums that share a name the first one counts."""
         if name not in self._enumerator_values:
             self._enumerator_values[name] = self._find_enumerator(name)
-        return self._enumerator_values[name]
+        value = self._enumerator_values[name]
+        if asking.notes is not None:
+            asking.note("enumerator", name, value is not None, soft=True)
+        return value
 
     def _find_enumerator(self, name: str) -> int | None:
         offset = self._offset_of(name)

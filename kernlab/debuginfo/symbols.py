@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from kernlab.debuginfo import asking
 from kernlab.errors import SymbolNotFoundError
 
 U64 = npt.NDArray[np.uint64]
@@ -95,7 +96,10 @@ class SymbolTable:
             if name not in self._found:
                 rows = self._rows(name, first=True)
                 self._found[name] = rows[0] if rows else None
-            return self._found[name]
+            row = self._found[name]
+        if asking.notes is not None:
+            asking.note("symbol", name, row is not None, soft=True)
+        return row
 
     @cached_property
     def functions_only(self) -> bool:
@@ -138,6 +142,8 @@ class SymbolTable:
 
     def address(self, name: str) -> int:
         """Address of the first symbol of that name. Raises SymbolNotFoundError, naming symbols spelt alike."""
+        if asking.notes is not None:
+            asking.insist("symbol", name)
         row = self.index(name)
         if row is None:
             if self.functions_only:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
+from kernlab.debuginfo import asking
 from kernlab.errors import KernlabError, MemberNotFoundError, TypeNotFoundError
 
 #: Deeper chains (typedef of typedef, array of array, nameless struct in nameless struct) are damage.
@@ -159,6 +160,8 @@ class StructType(Type):
     def member(self, name: str) -> Member:
         """A member by name, those of nameless members too. Raises MemberNotFoundError naming the nearest."""
         found = self._reachable.get(name)
+        if asking.notes is not None:
+            asking.note("member", f"{self.c_name}.{name}", found is not None)
         if found is None:
             near = difflib.get_close_matches(name, self._reachable, 3)
             hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
@@ -362,6 +365,8 @@ class Types(ABC):
 
     def find(self, name: str) -> Type:
         """`get`, but raises TypeNotFoundError naming types spelt alike."""
+        if asking.notes is not None:
+            asking.insist("type", name)
         found = self.get(name)
         if found is None:
             near = self.near(name)
@@ -373,10 +378,15 @@ class Types(ABC):
         """Does the type exist, and have the member?"""
         found = self.get(type_name)
         struct = found.strip() if found is not None else None
-        return isinstance(struct, StructType) and member in struct.member_names()
+        has = isinstance(struct, StructType) and member in struct.member_names()
+        if asking.notes is not None:
+            asking.note("member", f"{type_name}.{member}", has, soft=True)
+        return has
 
     def enumerator(self, name: str) -> int:
         """The value of an enumerator of any enum. Raises TypeNotFoundError."""
+        if asking.notes is not None:
+            asking.insist("enumerator", name)
         value = self.enumerator_or_none(name)
         if value is None:
             raise TypeNotFoundError(f"no enum of this kernel has {name}")

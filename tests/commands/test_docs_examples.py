@@ -25,6 +25,7 @@ NOT_RUN = {
     r"recorder (start|stop|status|install|uninstall|read)\b": "changes, or asks, the machine that runs the tests",
     r"relay record\b": "reads the running kernel's debugfs",
     r"notebook .*--open": "starts JupyterLab; tests/commands/test_notebook.py tells what it becomes",
+    r"kernel-check(?! vmcore)": "asks the machine that runs the tests, or needs types that are not bundled",
     r"demo\b": "tests/report has it run",
     r"report\b": "a report takes long; tests/report makes those of all samples",
     r"redact\b": "tests/redacted_dump writes and compares redacted dumps",

@@ -1,54 +1,10 @@
-"""What tables ask of a kernel by name, noted while they are built."""
+"""Names that tables ask of a kernel, and whether an absence hides them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from support.absent import Absence
 
-from kernlab.debuginfo.btf import Btf
-from kernlab.debuginfo.symbols import SymbolTable
-from kernlab.debuginfo.types import StructType
-
-#: "symbol", "type" or "enumerator" and its name, or "member" and "struct page.flags".
-Name = tuple[str, str]
-
-
-@contextmanager
-def noted() -> Iterator[set[Name]]:
-    """Fill a set with all names that are asked for in the block."""
-    names: set[Name] = set()
-    kept = {
-        (owner, method): getattr(owner, method)
-        for owner, method in (
-            (SymbolTable, "index"),
-            (Btf, "get"),
-            (Btf, "enumerator_or_none"),
-            (Btf, "has_member"),
-            (StructType, "member"),
-        )
-    }
-
-    def note(owner, method, name_of):
-        original = kept[owner, method]
-
-        def asked(self, *arguments):
-            names.add(name_of(self, *arguments))
-            return original(self, *arguments)
-
-        setattr(owner, method, asked)
-
-    note(SymbolTable, "index", lambda table, name: ("symbol", name))
-    note(Btf, "get", lambda types, name: ("type", name))
-    note(Btf, "enumerator_or_none", lambda types, name: ("enumerator", name))
-    note(Btf, "has_member", lambda types, owner, name: ("member", f"{owner}.{name}"))
-    note(StructType, "member", lambda kind, name: ("member", f"{kind.c_name}.{name}"))
-    try:
-        yield names
-    finally:
-        for (owner, method), original in kept.items():
-            setattr(owner, method, original)
+from kernlab.debuginfo.asking import Name
 
 
 def hidden(name: Name, absence: set[Name]) -> bool:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from configurations.asked import Name, hidden, noted, of_absence
+from configurations.asked import hidden, of_absence
 from configurations.options import LAYOUTS, OPTIONS, Changed, Empty, Expected, Others, Refused
 from support.absent import Absence
 from support.seed import SEED, in_turn
 
+from kernlab.debuginfo.asking import Name, noted
 from kernlab.dump import TABLES as EVERY
 from kernlab.errors import KernlabError
 
@@ -122,9 +123,9 @@ def asked(opened):
             found[name] = {}
             for table in TABLES:
                 dump = Absence().of(opened(name))
-                with noted() as names:
+                with noted() as notes:
                     build(dump, table)
-                found[name][table] = names
+                found[name][table] = set(notes.found)
         return found[name]
 
     return once
@@ -159,9 +160,9 @@ def test_without(opened, asked, name, option):
 def test_what_makes_each_name_is_known(opened, asked, name):
     below = opened(name)
     dump = Absence().of(below)
-    with noted() as names:
+    with noted() as notes:
         dump.owner([below.symbol("init_task"), int(below.tasks["address"].iloc[5])])
-    names = names.union(*asked(name).values())
+    names = set(notes.found).union(*asked(name).values())
     # Of types also those of the names that caches and variables of this dump have.
     named = {f"struct {name}" for name in (*below.slabs["name"], *below.kernel.symbols.names())}
     found = {name for name in names if "{…}" not in name[1] and not (name[0] == "type" and name[1] in named)}
