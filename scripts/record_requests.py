@@ -19,6 +19,7 @@ from kernlab.compatibility import record as records
 from kernlab.compatibility.record import Record, Run, Step, words_of
 from kernlab.compatibility.subjects import of_kernel
 from kernlab.compatibility.trial import Trial, trial, tried
+from kernlab.core.kernel import Kernel
 from kernlab.debuginfo.asking import Name
 from kernlab.dump import Dump
 
@@ -40,16 +41,18 @@ class Recorded:
 
 
 def recorded(folder: Path) -> Recorded:
-    """Try every table on a dump, opened anew for each, and all on its kernel without memory."""
+    """Try every table on a dump, each on a kernel of its own, and all on its kernel without memory."""
     path = next(
         one for one in sorted(folder.iterdir()) if one.name.startswith("vmcore") and one.suffix != ".txt"
     )
-    real = {}
-    for name in tried():
-        with kernlab.open(path) as dump:
-            real[name] = trial(dump, name)
     with kernlab.open(path) as dump:
-        subject = of_kernel(dump.kernel)
+        kernel, symbols = dump.kernel, dump.kernel.symbols
+
+        def anew() -> Dump:
+            return Dump(Kernel(kernel.memory, symbols, kernel.vmcoreinfo, types=kernel.types))
+
+        real = {name: trial(anew(), name) for name in tried()}
+        subject = of_kernel(kernel)
     hollow = Dump(subject.kernel())
     return Recorded(subject.release, real, {name: trial(hollow, name) for name in tried()})
 
@@ -112,13 +115,13 @@ def _can_lack(table: str, kernels: list[Recorded]) -> frozenset[Name]:
 
 
 def _columns(table: str, kernels: list[Recorded]) -> frozenset[str]:
-    """Columns that had values both on a dump and without memory, of a kernel."""
-    filled = [
-        {name for name, there in kernel.hollow[table].columns.items() if there}
-        & set(kernel.real[table].columns)
-        for kernel in kernels
-    ]
-    return frozenset().union(*filled)
+    """Columns that had values both on a dump and without memory of a kernel, and on no dump only."""
+    filled, unsure = set[str](), set[str]()
+    for kernel in kernels:
+        real, hollow = kernel.real[table].columns, kernel.hollow[table].columns
+        filled |= {name for name, there in hollow.items() if there and name in real}
+        unsure |= {name for name, there in real.items() if there and not hollow.get(name)}
+    return frozenset(filled - unsure)
 
 
 def _made_up(table: str, kernels: list[Recorded]) -> frozenset[str]:

@@ -23,7 +23,7 @@ from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
 from kernlab.errors import KernlabError
 from kernlab.formats.base import DumpFile
 from kernlab.memory import AddressSpace, Located
-from kernlab.memory.arch import ARCHITECTURES, Layout
+from kernlab.memory.arch import ARCHITECTURES, Architecture, Layout
 from kernlab.memory.page_tables import Touches, Walk
 
 U64 = npt.NDArray[np.uint64]
@@ -38,6 +38,8 @@ _SOMEWHERE = 0x4000
 _NUMBER = 4
 #: What is read as bytes, not as a pointer: little-endian words of 1.
 _ONE = np.array([1, 0, 0, 0, 0, 0, 0, 0], dtype=np.uint8)
+#: What VMCOREINFO would say.
+_LINES = {"NUMBER(phys_base)": "0", "PAGESIZE": "4096"}
 #: Longer reads than this are of sizes that are made up, too.
 _LONGEST = 1 << 22
 
@@ -49,12 +51,8 @@ def hollow_kernel(
 
     `name` stands where a dump's path does. Raises KernlabError for a machine that kernlab does not know.
     """
-    if machine not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise KernlabError(f"a kernel of a {machine} machine; kernlab reads dumps of {known}")
-    lines = {"OSRELEASE": release, "NUMBER(phys_base)": "0", "PAGESIZE": "4096"}
-    info = Vmcoreinfo(lines)
-    arch = ARCHITECTURES[machine].of(info)
+    arch = architecture_of(machine)
+    info = Vmcoreinfo({"OSRELEASE": release, **_LINES})
     file = HollowFile(name or "a kernel that has not crashed", machine, arch.page_size)
     start = arch.image_start
     layout = Layout(arch, 0, start, start + arch.image_bytes, -start)
@@ -66,9 +64,17 @@ def hollow_kernel(
     return kernel
 
 
+def architecture_of(machine: str) -> Architecture:
+    """The architecture as most kernels use it. Raises KernlabError for a machine that kernlab does not know."""
+    if machine not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise KernlabError(f"a kernel of a {machine} machine; kernlab reads dumps of {known}")
+    return ARCHITECTURES[machine].of(Vmcoreinfo(_LINES))
+
+
 def hollow_symbols(names: list[str], letters: str, machine: str) -> SymbolTable:
     """A symbol table of these names, each 64 bytes behind the one before; `letters` are kallsyms', one a name."""
-    arch = ARCHITECTURES[machine]
+    arch = architecture_of(machine)
     raw = [name.encode("utf-8", "replace").replace(b"\0", b"") for name in names]
     lengths = np.array([len(name) + 1 for name in raw], dtype=np.int64)
     addresses = np.uint64(arch.image_start) + np.arange(len(names), dtype=np.uint64) * np.uint64(64)

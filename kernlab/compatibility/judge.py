@@ -21,11 +21,12 @@ State = Literal["reads", "reads without", "cannot"]
 _LACKING = (SymbolNotFoundError, TypeNotFoundError, MemberNotFoundError)
 #: Words with which tables tell of a kernel's making, not of its memory.
 _OF_KERNEL = re.compile(r"CONFIG_|[Tt]his kernel|kernel was built")
+_IS_OFF = re.compile(r"CONFIG_|has no |is off|are off")
 _WORDS = re.compile(r"[A-Za-z_]\w*")
 #: Shorter names are words of sentences.
 _SHORTEST_NAME = 4
 #: So many guesses about symbols that nobody listed are made for a table.
-_MOST_GUESSES = 6
+_MOST_GUESSES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +70,36 @@ class _Judge:
             return Judged(name, state, tuple(columns), "; ".join(told), tuple(self._untried(name)))
         if _is_of_kernel(error, made_up):
             return Judged(name, "cannot", (), _words(error))
-        untried = [] if words_of(str(error)) in made_up else [_words(error)]
+        # What names an address tells of memory, which is made up.
+        untried = [] if words_of(str(error)) in made_up or "0x" in str(error) else [_words(error)]
         return Judged(name, "reads", (), "", (*untried, *self._untried(name)))
 
     def _guessing(self, failed: Trial, made_up: frozenset[str]) -> Trial:
-        """The table with other symbols assumed, where no list says which there are: with those that it must have, if
-        the recorded kernel was not asked for them, and without those whose own types are not there."""
-        subject, attempt = self._subject, failed
+        """The table with other symbols assumed, where no list says which there are: with those that it asks for, if the
+        recorded kernel was not asked for them, and without one that leads to types which are not there.
+
+        A guess that only makes the table say that an option is off is none.
+        """
+        symbols, attempt = self._subject.symbols.names()[1:-1], failed
+        dropped: list[str] = []
         for _ in range(_MOST_GUESSES):
-            wanted, doubted = attempt.absent_symbol, attempt.doubted_symbol
-            if wanted is not None and not self._known_absent(wanted):
-                subject = subject.with_symbol(wanted)
-            elif doubted is not None and isinstance(attempt.error, TypeNotFoundError):
-                subject = subject.without_symbol(doubted)
+            unknown = [
+                name
+                for name in attempt.absent_symbols
+                if name not in dropped and not self._known_absent(name)
+            ]
+            if unknown:
+                symbols = [*symbols, *unknown]
+            elif isinstance(attempt.error, TypeNotFoundError) and (last := attempt.last_symbol) is not None:
+                symbols = [name for name in symbols if name != last]
+                dropped.append(last)
             else:
                 return failed
-            attempt = trial(Dump(subject.kernel()), failed.name)
+            attempt = trial(Dump(self._subject.of_symbols(symbols).kernel()), failed.name)
             if attempt.error is None or not _is_of_kernel(attempt.error, made_up):
+                off = dropped and any(_IS_OFF.search(told) for told in self._parts_gone(attempt, made_up))
+                if off and not any(failed.lacks_type_like(name) for name in dropped):
+                    return failed
                 self._found |= attempt.notes.found
                 return attempt
         return failed

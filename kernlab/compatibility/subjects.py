@@ -59,15 +59,8 @@ class Subject:
         made._has_modules = True
         return made
 
-    def with_symbol(self, name: str) -> Subject:
-        """The same kernel with one more symbol."""
-        return self._of_symbols([*self.symbols.names()[1:-1], name])
-
-    def without_symbol(self, name: str) -> Subject:
-        """The same kernel without a symbol."""
-        return self._of_symbols([one for one in self.symbols.names()[1:-1] if one != name])
-
-    def _of_symbols(self, names: list[str]) -> Subject:
+    def of_symbols(self, names: Sequence[str]) -> Subject:
+        """The same kernel with other symbols."""
         return replace(self, symbols=_assumed(names, self.machine))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kernlab.debuginfo.asking import Notes, noted
 from kernlab.dump import TABLES, Dump
-from kernlab.errors import KernlabError, SymbolNotFoundError
+from kernlab.errors import KernlabError
 
 #: Tables that no kernel's layouts hinder, as they are of symbols and of bytes; the timeline is made of other tables.
 NOT_TRIED = frozenset({"symbols", "search", "timeline", "holders"})
@@ -39,26 +39,25 @@ class Trial:
     error: Exception | None = None
 
     @property
-    def absent_symbol(self) -> str | None:
-        """The symbol that it failed for."""
-        if not isinstance(self.error, SymbolNotFoundError):
-            return None
-        absent = (name for (kind, name), found in self.notes.found.items() if kind == "symbol" and not found)
-        return next((name for name in absent if repr(name) in str(self.error)), None)
+    def absent_symbols(self) -> list[str]:
+        """The symbols that it asked for and that are not there."""
+        return [name for (kind, name), found in self.notes.found.items() if kind == "symbol" and not found]
 
     @property
-    def doubted_symbol(self) -> str | None:
-        """The last symbol that was there, need not have been, and shares a word with the type that it failed for."""
-        asked = self.notes.found.items()
-        lacking = set().union(
-            *(_words(name) for (kind, name), found in asked if kind == "type" and not found)
-        )
-        there = [
+    def last_symbol(self) -> str | None:
+        """The last symbol that was there, and need not have been."""
+        soft = (
             name
-            for (kind, name), found in asked
-            if kind == "symbol" and found and (kind, name) in self.notes.soft and lacking & _words(name)
-        ]
-        return there[-1] if there else None
+            for (kind, name), found in reversed(self.notes.found.items())
+            if kind == "symbol" and found and (kind, name) in self.notes.soft
+        )
+        return next(soft, None)
+
+    def lacks_type_like(self, symbol: str) -> bool:
+        """Does a type that is not there share a word with a symbol?"""
+        asked = self.notes.found.items()
+        lacking = (_words(name) for (kind, name), found in asked if kind == "type" and not found)
+        return any(words & _words(symbol) for words in lacking)
 
 
 def _words(name: str) -> set[str]:
