@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
@@ -168,7 +169,27 @@ class Kernel:
 
         Yields the `Scope`; `k.losses` are its sentences. `@table` opens one for each table.
         """
-        return losses.scope(name)
+        return self._scope_of_one_moment(name) if self.changes else losses.scope(name)
+
+    @contextmanager
+    def _scope_of_one_moment(self, name: str) -> Iterator[Scope]:
+        """Of a running machine: what is made in a scope is made of memory that is held meanwhile."""
+        held = self.memory.is_held
+        with self.memory.held(), losses.scope(name) as here:
+            try:
+                yield here
+            finally:
+                if not held:
+                    self.anew(modules=False)
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """When the memory that is held was read, until now: plain JSON (start, end: ISO 8601 in UTC; seconds)."""
+        now = datetime.now(tz=UTC)
+        # The clock of the day may be set back meanwhile.
+        since = min(self.memory.held_since or now, now)
+        start, end = (moment.isoformat(timespec="microseconds")[:-6] + "Z" for moment in (since, now))
+        return {"start": start, "end": end, "seconds": (now - since).total_seconds()}
 
     def watched(self) -> AbstractContextManager[Scope]:
         """A scope that passes on what it collects, to ask whether a step lost anything: `if k:`, then look closer."""

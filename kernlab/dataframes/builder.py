@@ -187,7 +187,10 @@ def describe(kernel: Origin | None, table: str) -> dict[str, Any]:
     if len(known) > MOST_PROBLEMS:
         more = len(known) - MOST_PROBLEMS + 1
         known = [*known[: MOST_PROBLEMS - 1], f"and {more:,} more problems of this kind"]
-    return {"kernlab": 1, "table": table, "source": kernel.source if kernel else "", "problems": known}
+    told = {"kernlab": 1, "table": table, "source": kernel.source if kernel else "", "problems": known}
+    if getattr(kernel, "changes", False):
+        told["window"] = kernel.window  # type: ignore[union-attr]
+    return told
 
 
 def addresses(

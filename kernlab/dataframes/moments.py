@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -57,13 +55,12 @@ def is_inside(kernel: Kernel) -> bool:
 
 @dataclass
 class _Attempt:
-    """A table, or why there is none; what was lost in making it, and when it was made."""
+    """A table, or why there is none; what was lost in making it, and when memory was read for it (`Kernel.window`)."""
 
     made: Any
     error: KernlabError | None
     lost: list[str]
-    began: datetime
-    seconds: float
+    window: dict[str, Any]
 
     @property
     def raced(self) -> list[str]:
@@ -75,17 +72,6 @@ class _Attempt:
     def kinds(self) -> set[str]:
         """The same without numbers: how many rows something is said of differs from one moment to the next."""
         return {_NUMBERS.sub("", sentence) for sentence in self.raced}
-
-    @property
-    def window(self) -> dict[str, Any]:
-        """Plain JSON: start and end, ISO 8601 in UTC, and seconds between them."""
-        # The clock of the day may be set meanwhile: the end is as much later as the other clock says.
-        end = datetime.fromtimestamp(self.began.timestamp() + self.seconds, tz=UTC)
-        return {"start": _iso(self.began), "end": _iso(end), "seconds": round(self.seconds, 6)}
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def in_a_window(kernel: Kernel, name: str, rows: str, make: Callable[[], Any], module: str) -> Any:
@@ -126,13 +112,12 @@ def _attempt(
     made, error = None, None
     with _window(kernel, machine) as journal, losses.scope(name) as here:
         frames = kernel.file.generation
-        began, since = datetime.now(tz=UTC), time.monotonic()
         try:
             with no_attribute_error(f"the table {name}", module):
                 made = make()
         except KernlabError as raised:
             error = raised
-        seconds = time.monotonic() - since
+        window = kernel.window
         if error is None:
             _mark(kernel, journal, rows, made)
         lost = here.losses
@@ -140,7 +125,7 @@ def _attempt(
         if kernel.file.generation != frames:
             # Its places were numbered anew: what was read meanwhile may have been other memory.
             lost = [*lost, "memory was plugged or unplugged while it was read"]
-    return _Attempt(made, error, lost, began, seconds)
+    return _Attempt(made, error, lost, window)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernlab.errors import DumpFileError, DumpFormatError
-from kernlab.formats.base import Note
+from kernlab.formats.base import FrameStatus, Note
 from kernlab.formats.elf_headers import read_headers
 from kernlab.formats.notes import vmcoreinfo_of
 from kernlab.formats.segments import SegmentedFile
@@ -38,8 +38,8 @@ _LARGEST_NOTE = 1 << 16
 class LiveFile(SegmentedFile):
     """The running machine's memory. Frames are read when they are asked for, and differ from one read to the next.
 
-    Pages that the kernel does not give (offline, poisoned, taken out of its map of memory) are zeros or LOST, as it
-    answers. `refresh` takes in memory that was plugged or unplugged.
+    Pages that the kernel does not give (offline, poisoned, taken out of its map of memory) are zeros or ABSENT, as
+    it answers. `refresh` takes in memory that was plugged or unplugged.
     """
 
     changes = True
@@ -83,6 +83,12 @@ class LiveFile(SegmentedFile):
                 begin = address % self.page_size
                 return parse_notes(rows.reshape(-1)[begin : begin + size].tobytes(), 0)
         return []
+
+    def read_into(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """See DumpFile.read_into; no file is damaged here: what the kernel does not give is not there."""
+        status = super().read_into(indices, out)
+        status[status == FrameStatus.LOST] = FrameStatus.ABSENT
+        return status
 
     def refresh(self) -> None:
         """Take in memory that was plugged or unplugged since: then there is another `generation` of frames.

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
 
 import numpy as np
@@ -76,7 +77,8 @@ class AddressSpace:
         #: Does the memory change while it is read? Then no read sees what an earlier one saw, but within `held`.
         self.changes = file.changes
         self._generation = file.generation
-        self.is_held = False
+        #: Since when it is held; None where it is not, and of memory that does not change.
+        self.held_since: datetime | None = None
         self._lock = threading.RLock()
         self._translations = Translations()
         #: How many gathers were made: tests hold walks to their depth with it.
@@ -117,15 +119,26 @@ class AddressSpace:
                 self._arena = FrameArena(self.file, self._bound)
             self._translations = Translations()
 
+    @property
+    def is_held(self) -> bool:
+        """Does memory that changes stay as it was first read, for now?"""
+        return self.held_since is not None
+
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within the block memory that changes stays, page by page, as it was when it was first read in it."""
+        """Within the block memory that changes stays, page by page, as it was when it was first read in it.
+
+        Where it is held already it stays as it was read there. Raises KernlabError once the dump is closed.
+        """
+        if not self.changes or self.is_held:
+            yield
+            return
         self.drop()
-        self.is_held = True
+        self.held_since = datetime.now(tz=UTC)
         try:
             yield
         finally:
-            self.is_held = False
+            self.held_since = None
 
     def _renew(self) -> None:
         """Of memory that changes, and is not held: see to it that the next read is of memory as it is now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -169,6 +169,8 @@ class Losing:
 
     problems: list[str]
     _losses: Scope | None = None
+    #: What is open around each method, such as a moment in which memory that changes is held.
+    _around: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @contextmanager
     def _scope(self) -> Iterator[Scope]:
@@ -189,7 +191,7 @@ def telling(
 
     @functools.wraps(method)
     def told(self: Any, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with self._scope():
+        with self._around(), self._scope():
             return method(self, *args, **kwargs)
 
     return cast("Callable[Concatenate[Any, Parameters], Result]", told)

@@ -77,7 +77,9 @@ def main() -> int:
     parser.add_argument("--kernel", default="6.12", choices=list(KERNELS))
     parser.add_argument("--out", type=Path, help="keep the capture there")
     arguments = parser.parse_args()
-    SCENARIOS["live"] = Running("live", "kernlab reads the kernel that it runs on", memory_mib=2048)
+    SCENARIOS["live"] = Running(
+        "live", "kernlab reads the kernel that it runs on", 2048, prepare_seconds=1200
+    )
     with tempfile.TemporaryDirectory() as name:
         tar = Path(name) / "python.tar"
         python_tar(tar, _USES, (HERE / "guest_inside.py",))

@@ -337,3 +337,34 @@ class TestCommandLine:
         status, _, err = run("report", "live")
         assert status == 2
         assert "kernlab table live" in err
+
+
+class TestViews:
+    """Traces, and frames of structs: made of one moment, too, and each says of which."""
+
+    def test_each_has_its_window(self, live):
+        seen = [
+            live.relay.channels,
+            live.relay.events("vda/trace"),
+            live.ftrace.counts,
+            live.ftrace.all,
+            live.structs(TASK, live.tasks.address).frame(["pid"]),
+            live.timeline(),
+        ]
+        for each in seen:
+            assert each.attrs["window"]["start"] <= each.attrs["window"]["end"]
+
+    def test_they_are_of_one_moment(self, live, kcore):
+        """What is read twice for one of them is read once of the machine."""
+        address = some_task(live)
+        with live.kernel.scope("a trace"):
+            was = live.struct(TASK, address).comm
+            with member(kcore, address, "comm", b"renamed"):
+                assert live.struct(TASK, address).comm == was
+                assert live.tasks.attrs["window"]["start"] <= live.kernel.window["end"]
+        assert live.kernel.memory.held_since is None
+
+    def test_asked_for_anew(self, live):
+        relay = live.relay
+        assert live.relay is relay
+        assert live.refresh().relay is not relay

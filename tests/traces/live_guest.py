@@ -41,9 +41,7 @@ prepare() {
 }
 die() { echo c > /proc/sysrq-trigger; }
 """
-_LEFT_OUT = re.compile(
-    r"/(tests?|idlelib|lib2to3|tkinter|ensurepip|turtledemo|__pycache__|config-[^/]*)(/|$)"
-)
+_LEFT_OUT = re.compile(r"/(tests?|idlelib|lib2to3|tkinter|ensurepip|turtledemo|config-[^/]*)(/|$)")
 
 
 class Live(Scenario):

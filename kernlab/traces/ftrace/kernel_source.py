@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,16 @@ class KernelSource:
     def problems(self) -> list[str]:
         """See Source.problems."""
         return self._kernel.problems
+
+    @property
+    def changes(self) -> bool:
+        """Is it a running machine's, whose memory changes while it is read?"""
+        return self._kernel.changes
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """When its memory was read (`Kernel.window`)."""
+        return self._kernel.window
 
     def check_open(self) -> None:
         """See Source.check_open."""

@@ -49,6 +49,8 @@ class Ftrace(Losing, Spelt):
 
     def __init__(self, source: Source | Kernel, buffer: str = MAIN, parent: Ftrace | None = None):
         self._source: Source = KernelSource(source) if isinstance(source, Kernel) else source
+        if isinstance(source, Kernel):
+            self._around = source.memory.held
         self._buffer = buffer
         self._parent = parent
         self.problems: list[str] = [] if parent is None else parent.problems

@@ -251,7 +251,10 @@ class Relay(Spelt):
         1 0 days 00:00:13.207738664      G   WS   65538   dd
         """
         with self._kernel.scope(f"relay {name}"):
-            return self._events(name, type, cpu, mode, header)
+            events = self._events(name, type, cpu, mode, header)
+            if self._kernel.changes:
+                events.attrs["window"] = self._kernel.window
+            return events
 
     def _events(self, name: str | int, type: Any, cpu: int | None, mode: str, header: int) -> pd.DataFrame:  # noqa: A002
         channel = self._find(name)
