@@ -52,6 +52,8 @@ class Kallsyms:
     tokens: dict[int, bytes] = field(default_factory=dict)
     tables_after_index: bool = False
     align: int = 8
+    #: Bytes of a marker and of the number of symbols: 8 before Linux 4.20.
+    width: int = 4
     places: dict[str, int] = field(default_factory=dict)
 
     def token_of(self) -> dict[int, bytes]:
@@ -114,9 +116,10 @@ class Kallsyms:
 
         if not self.tables_after_index:
             offsets()
-        put("num_syms", struct.pack("<I", len(self.symbols)))
+        number = {4: "<I", 8: "<Q"}[self.width]
+        put("num_syms", struct.pack(number, len(self.symbols)))
         put("names", bytes(names), self.align)
-        put("markers", b"".join(struct.pack("<I", marker) for marker in markers), self.align)
+        put("markers", b"".join(struct.pack(number, marker) for marker in markers), self.align)
         index, tokens = [], b""
         for code in range(256):
             index.append(len(tokens))

@@ -42,6 +42,14 @@ def test_tables_are_found_by_their_shape(generation, after, align):
         assert rows(read_kallsyms(Image(data), kallsyms.vmcoreinfo(tables=False))) == kallsyms.symbols
 
 
+@pytest.mark.parametrize("generation", ["percpu", "unsigned"])
+def test_tables_of_wider_numbers_are_found(generation):
+    """Before Linux 4.20 markers and the number of symbols took 8 bytes; VMCOREINFO names none of the tables."""
+    for count in (700, 700 + 256):
+        kallsyms, data = made(generation, count, width=8)
+        assert rows(read_kallsyms(Image(data), kallsyms.vmcoreinfo(tables=False))) == kallsyms.symbols
+
+
 def test_the_search_passes_over_holes_and_decoys():
     kallsyms, data = made()
     decoy = b"".join(b"%d\0" % digit for digit in range(10))

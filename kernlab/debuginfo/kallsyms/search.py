@@ -73,12 +73,25 @@ def _names_before(image: Image, table: int, token_index: int, lowest: int) -> Ta
     start = max(table - _NAMES_BEFORE, lowest) & ~7
     # The markers may end right where the tokens begin, which is aligned to 4 (7.2).
     data, _ = image.read_partial(start, (table - start) & ~3)
-    words = data.view("<u4")
-    marks = _markers(words)
+    # Linux commit 80ffbaa5b1bd ("kallsyms: reduce size a little on 64-bit") (in v4.20) halved markers and num_syms.
+    for width in (4, 8):
+        found = _names_by_markers(data, start, width, table, token_index)
+        if found is not None:
+            return found
+    return None
+
+
+def _names_by_markers(
+    data: npt.NDArray[np.uint8], start: int, width: int, table: int, token_index: int
+) -> Tables | None:
+    """num_syms and names in bytes from `start` on, by markers of `width` bytes."""
+    numbers = data[: len(data) // width * width].view(f"<u{width}")
+    marks = _markers(numbers)
     if marks is None:
         return None
     first, count = marks
-    markers = words[first : first + count].astype(np.int64)
+    markers = numbers[first : first + count].astype(np.int64)
+    words, first = data.view("<u4"), first * width // 4
     fewest, most = _PER_MARKER * (count - 1) + 1, _PER_MARKER * count
     claims = np.flatnonzero((words[:first] >= fewest) & (words[:first] <= most))
     raw = data.data
@@ -105,12 +118,14 @@ def _names_before(image: Image, table: int, token_index: int, lowest: int) -> Ta
     return None
 
 
-def _markers(words: npt.NDArray[np.uint32]) -> tuple[int, int] | None:
+def _markers(words: npt.NDArray[np.uint32] | npt.NDArray[np.uint64]) -> tuple[int, int] | None:
     """(first word, number) of the longest run that begins with 0 and ascends as markers do."""
     # Unsigned: where the words descend, the step is larger than any of the markers'.
     good = np.zeros(len(words) + 1, dtype=bool)
     np.less_equal(
-        words[1:] - words[:-1] - np.uint32(_SMALLEST_STEP), _LARGEST_STEP - _SMALLEST_STEP, out=good[1:-1]
+        words[1:] - words[:-1] - words.dtype.type(_SMALLEST_STEP),
+        words.dtype.type(_LARGEST_STEP - _SMALLEST_STEP),
+        out=good[1:-1],
     )
     edges = np.flatnonzero(good[1:] != good[:-1])
     begins, ends = edges[::2], edges[1::2]
