@@ -348,16 +348,16 @@ def open(  # noqa: A001
 
     Parameters: path of a dump file, plain, flattened or compressed (of a split dump the list of its pieces, in any
     order), or "live" for the running kernel, which only root may read (docs/how-to/live.md; a file of that name is
-    "./live"); vmcoreinfo: the note's text, or a file that holds it, for dumps that lack it (else it is looked for in
-    the machine's memory); format: "kdump", "elf", "lime", "avml" or "raw" for a file that its content does not tell (a
-    raw image of physical memory never does); zero_excluded: in ELF, LiME and AVML files read memory that was left out
-    as zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for kernels without types of their own (BTF),
-    for the types of all global variables, and for source lines in stacks: the kernel's vmlinux or .debug file with
-    DWARF, a module's .ko.debug, a folder that has them, or a list of these. KERNLAB_DEBUG_PATH names folders where they
-    are looked for without it; any_build: take such a file though it is of another build, and say so in
-    `dump.problems`; redact: "share" or "strict" hides what
-    is nobody else's business (docs/redaction.md) from every table, widget and report of this dump, and `dump.redaction`
-    says what; redaction_map: the map of an earlier redaction, so that the same names get the same pseudonyms.
+    "./live"); vmcoreinfo: the note's text, or a file that holds it, for dumps that lack it (else it is looked for
+    in the machine's memory); format: "kdump", "elf", "lime", "avml", "vmware", "qemu-saved" or "raw" for a file
+    that its content does not tell (a raw image of physical memory never does); zero_excluded: in ELF, LiME and AVML
+    files read memory that was left out as zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for
+    kernels without types of their own (BTF), for the types of all global variables, and for source lines in stacks:
+    the kernel's vmlinux or .debug file with DWARF, a module's .ko.debug, a folder that has them, or a list of
+    these. KERNLAB_DEBUG_PATH names folders where they are looked for without it; any_build: take such a file though
+    it is of another build, and say so in `dump.problems`; redact: "share" or "strict" hides what is nobody else's
+    business (docs/redaction.md) from every table, widget and report of this dump, and `dump.redaction` says what;
+    redaction_map: the map of an earlier redaction, so that the same names get the same pseudonyms.
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
 
     >>> with kernlab.open(kernlab.sample("panic")) as panic:

@@ -6,6 +6,7 @@ which has the control registers and the true bases of segments (target/i386/arch
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,3 +113,27 @@ def user_mode_note(note: Note) -> bytes | None:
             if name not in X86_64.place:
                 state[name] = 0
     return bytes(data)
+
+
+def x86_64_notes(cpus: Sequence[Mapping[str, int]]) -> list[Note]:
+    """Notes as QEMU writes them, of registers that a file has in another form: one mapping a CPU, by the names above.
+
+    What a mapping lacks is 0 in the notes. They lie nowhere in a file, so that their offsets are 0.
+    """
+    notes = []
+    for registers in cpus:
+        status = np.zeros(1, _PRSTATUS)
+        status["registers"] = [registers.get(name, 0) for name in REGISTERS]
+        notes.append(Note("CORE", NT_PRSTATUS, status.tobytes(), 0))
+    for registers in cpus:
+        state = np.zeros(1, _QEMU)
+        state["version"], state["size"] = 1, _QEMU.itemsize
+        for name in _GENERAL:
+            state[name] = registers.get(name, 0)
+        for name in _SEGMENTS:
+            state[name]["selector"] = registers.get(name, 0)
+            state[name]["base"] = registers.get(f"{name}_base", 0)
+        state["cr"] = [registers.get(f"cr{number}", 0) for number in range(5)]
+        state["kernel_gs_base"] = registers.get("kernel_gs_base", 0)
+        notes.append(Note(_QEMU_NAME, 0, state.tobytes(), 0))
+    return notes

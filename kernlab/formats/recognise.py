@@ -9,14 +9,14 @@ import errno
 import functools
 import importlib
 import os
-import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from kernlab.errors import DumpFileError, DumpFormatError
 from kernlab.formats.base import DumpFile, Format
-from kernlab.formats.live import KCORE, LIVE
+from kernlab.formats.live import LIVE
+from kernlab.formats.regular_file import open_regular
 from kernlab.formats.source import SIGNATURE, Source, kind_of, open_source
 from kernlab.util.text import nearest
 
@@ -26,18 +26,16 @@ MODULES = (
     "kernlab.formats.elf",
     "kernlab.formats.lime",
     "kernlab.formats.avml",
+    "kernlab.formats.vmware",
+    "kernlab.formats.qemu_saved",
     "kernlab.formats.raw",
 )
 
 _ONLY = "kernlab reads FORMATS only"
 _UNPACK = "which kernlab does not unpack; do so first:"
-_VMWARE = (
-    "a VMware state file (vmss, vmsn), which kernlab does not read; turn it into an ELF dump with vmss2core"
-)
 _LKCD = f"an LKCD dump, which kernlab does not read; {_ONLY}"
 _S390 = f"an s390 dump (zipl, vmdump), which kernlab does not read; {_ONLY}, all of x86_64 machines"
 _XEN = f"a Xen dump (xl dump-core), which kernlab does not read; {_ONLY}"
-_LIBVIRT = "a libvirt save file, which kernlab does not read; dump the guest with virsh dump --memory-only"
 _NAME = "not a dump; name the dump file itself"
 
 #: The first bytes of files that are not dumps kernlab reads, what they are, and what to do about it.
@@ -51,25 +49,19 @@ _KNOWN = [
     # zdump's df_s390.h: DF_S390_MAGIC, DF_S390_MAGIC_EXT
     ((0xA8190173618F23FD).to_bytes(8, "big"), _S390),
     ((0xA8190173618F23FE).to_bytes(8, "big"), _S390),
-    # crash's vmware_vmss.h: CPTDUMP_*_MAGIC_NUMBER
-    ((0xBED0BED0).to_bytes(4, "little"), _VMWARE),
-    ((0xBED2BED2).to_bytes(4, "little"), _VMWARE),
-    ((0xBED3BED3).to_bytes(4, "little"), _VMWARE),
-    ((0xBAD1BAD1).to_bytes(4, "little"), _VMWARE),
-    ((0xBAD2BAD2).to_bytes(4, "little"), _VMWARE),
     # Xen's xenctrl.h: XC_CORE_MAGIC, XC_CORE_MAGIC_HVM
     ((0xF00FEBED).to_bytes(4, "little"), _XEN),
     ((0xF00FEBEE).to_bytes(4, "little"), _XEN),
-    (b"LibvirtQemud", _LIBVIRT),
     # trace-cmd.dat(5)
     (b"\x17\x08\x44tracing", "a trace of trace-cmd, not a dump: kernlab.ftrace.open('FILE') reads it"),
     (
-        b"QEVM",
-        "a QEMU migration or suspend file, which kernlab does not read; dump the guest with dump-guest-memory",
-    ),
-    (
         b"sadump\0\0",
         "a Fujitsu sadump, which kernlab does not read; turn it into a kdump: makedumpfile -c -d 31",
+    ),
+    # dissect.hypervisor's c_hyperv.py: SIGNATURE_STORAGE_HEADER
+    (
+        (0x01282014).to_bytes(4, "little"),
+        "a saved Hyper-V machine (vmrs), which kernlab does not read; capture the guest with its own kdump",
     ),
     (b"PAGEDU", "a crash dump of Windows, which kernlab does not read; open it with WinDbg"),
     (b"\x04\x22\x4d\x18", f"a file compressed with lz4, {_UNPACK} lz4 -d FILE"),
@@ -102,8 +94,8 @@ def open_dump_file(
 ) -> DumpFile:
     """Open a dump by what its file holds, or by its files if it was split (in any order).
 
-    `format` names its format ("kdump", "elf", "lime", "avml", "raw"), for a file that is not recognised.
-    `zero_excluded` concerns formats that leave out memory: what the file has no bytes for is read as zeros.
+    `format` names its format ("kdump", "elf", "lime", "avml", "vmware", "qemu-saved", "raw"), for a file that is not
+    recognised. `zero_excluded` concerns formats that leave out memory: what the file has no bytes for is read as zeros.
     Raises DumpFileError (an OSError, too) where there is no file to read, DumpFormatError for what is not a dump that
     kernlab reads, and for a name of a format that is none.
     """
@@ -135,7 +127,7 @@ def _open_one(path: Path, name: str | None, zero_excluded: bool) -> DumpFile:
 
 def _source(path: Path, name: str | None = None) -> Source:
     """The dump's bytes, out of what may lie around them: a compressed file, a flattened one."""
-    descriptor, size, start = _open(path)
+    descriptor, size, start = open_regular(path, _LOOKED_AT)
     kind = kind_of(start)
     if kind is None:
         source = open_source(path, descriptor, size)
@@ -195,55 +187,6 @@ def _paths(path: object) -> list[Path]:
         ) from error
 
 
-def _open(path: Path) -> tuple[int, int, bytes]:
-    """The file's descriptor, its size as the system tells it, and its first bytes."""
-    try:
-        # Looked at before it is opened: to open a pipe may block, and to open a device may do something.
-        _refuse_irregular(path, os.stat(path))
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except DumpFileError:
-        raise
-    except OSError as error:
-        raise DumpFileError(error.errno, f"cannot open the dump: {error.strerror}", str(path)) from error
-    except ValueError as error:
-        raise DumpFileError(errno.EINVAL, f"cannot open the dump: {error}", str(path)) from error
-    try:
-        status = os.fstat(descriptor)
-        _refuse_irregular(path, status)
-        start = os.pread(descriptor, _LOOKED_AT, 0)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, DumpFileError):
-            raise
-        raise DumpFileError(error.errno, f"cannot read the dump: {error.strerror}", str(path)) from error
-    return descriptor, status.st_size, start
-
-
-def _refuse_irregular(path: Path, status: os.stat_result) -> None:
-    mode = status.st_mode
-    if stat.S_ISREG(mode):
-        if path.name == KCORE.name and os.path.realpath(path) == str(KCORE):
-            raise DumpFileError(
-                errno.EINVAL,
-                f"this is the running kernel's memory, which changes while it is read: kernlab.open({LIVE!r}), or "
-                f"{LIVE} on the command line",
-                str(path),
-            )
-        return
-    if stat.S_ISDIR(mode):
-        raise DumpFileError(errno.EISDIR, "this is a directory; name the dump file in it", str(path))
-    if stat.S_ISBLK(mode):
-        raise DumpFileError(
-            errno.EINVAL,
-            "this is a block device; copy the dump from it into a file first, with dd",
-            str(path),
-        )
-    what = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-    raise DumpFileError(
-        errno.EINVAL, f"this is {what}, not a file; copy the dump into a file first", str(path)
-    )
-
-
 def _readable() -> str:
     """The formats by what such files are called."""
     *most, last = (entry.title for entry in formats().values())
@@ -262,6 +205,14 @@ def _refusal(path: Path, start: bytes, size: int | None) -> str:
         return f"is a tar archive, {_UNPACK} tar -xf {path}"
     if start[4096:4104] == b"KDUMP   ":
         return "holds a kdump header at byte 4,096 instead of 0: its first block is extra; cut it off"
+    if path.suffix == ".vmem":
+        beside = [path.with_suffix(end) for end in (".vmss", ".vmsn")]
+        state = next(
+            (str(each) for each in beside if each.exists()), "the .vmss or .vmsn that lies beside it"
+        )
+        return (
+            f"is the memory of a VMware machine (by its name), which does not say where it lies: open {state}"
+        )
     long = "" if size is None else f" ({size:,} bytes in all)"
     start = start[:64]
     raw = "A raw image of physical memory, which begins with anything, is opened with format='raw'"

@@ -25,13 +25,13 @@ from kernlab.formats.source import PlainFile, open_source
 @pytest.fixture
 def sizeless(monkeypatch):
     """Files do not say how long they are, as some in /proc do not."""
-    real = recognise._open
+    real = recognise.open_regular
 
-    def opened(path):
-        descriptor, _, start = real(path)
+    def opened(path, looked_at):
+        descriptor, _, start = real(path, looked_at)
         return descriptor, 0, start
 
-    monkeypatch.setattr(recognise, "_open", opened)
+    monkeypatch.setattr(recognise, "open_regular", opened)
 
 
 @pytest.mark.parametrize("how", ["sizeless"])

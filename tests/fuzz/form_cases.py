@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import zstandard
 from formats import make_dump as make
+from formats import make_saved
 
 import kernlab
 from fuzz.cases import NONE, Damaged, Kind, within
@@ -56,6 +57,24 @@ def _small() -> dict[str, Callable[[], list[bytes]]]:
     found["lime"] = lambda: [make.lime(_SEGMENTS)]
     found["avml"] = lambda: [make.avml(_SEGMENTS)]
     found["raw"] = lambda: [make.raw(_SEGMENTS)]
+    found["qemu-saved"] = lambda: [
+        make_saved.stream(
+            {"pc.ram": {**dict(enumerate(_SOME.values())), 50: 0}, "vga.vram": {0: 3}},
+            {"pc.ram": 64 * PAGE, "vga.vram": PAGE},
+            later=[("pc.ram", 1, make.page(7))],
+        )
+    ]
+    found["vmware"] = lambda: [
+        make_saved.state_file(
+            {
+                "cpu": [make_saved.tag("rip", bytes(8), 0), make_saved.tag("CR64", bytes(8), 0, 3)],
+                "memory": [
+                    *make_saved.regions([(0, 0, 20), (20, 0x100, 20)]),
+                    make_saved.block("Memory", b"".join(_SOME.values()), 0, 0, padding=5),
+                ],
+            }
+        )
+    ]
     whole = bytes(make.kdump(_SOME).data)
     found["xz"] = lambda: [lzma.compress(whole)]
     found["gzip"] = lambda: [gzip.compress(whole, mtime=0)]
