@@ -54,7 +54,7 @@ endif
 types-and-notebooks: types run-notebooks
 
 test-seeds: $(READY) ## the large matrices of the tests (kernel options, damage) on every dump, not each case on one of them
-	for seed in 1 2 3; do KERNLAB_SEED=$$seed $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/configurations tests/damage tests/fuzz/test_known.py \
+	for seed in 1 2 3 4 5 6; do KERNLAB_SEED=$$seed $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/configurations tests/damage tests/fuzz/test_known.py \
 	    tests/formats/test_open.py tests/linux/stacks/test_trampolines.py tests/linux/stacks/test_return_addresses.py \
 	    tests/linux/locks/test_spinning.py tests/debuginfo/test_real_dumps.py tests/redaction/test_seeded.py tests/redacted_dump/test_redact.py \
 	    tests/verdict/test_damaged.py tests/redaction/test_verdict.py || exit 1; done

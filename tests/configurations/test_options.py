@@ -136,9 +136,9 @@ def is_turn(option: str, seeds: int) -> bool:
     return (list(OPTIONS).index(option) // len(DUMPS) + SEED) % seeds == 0
 
 
-@pytest.mark.parametrize(("name", "option"), in_turn(DUMPS, OPTIONS))
+@pytest.mark.parametrize(("name", "option"), in_turn(DUMPS, OPTIONS)[SEED % 2 :: 2])
 def test_without(opened, asked, name, option):
-    """One option at a time, each on one of the dumps (support/seed.py).
+    """One option at a time, every second one, each on one of the dumps (support/seed.py): six seeds have all of them.
 
     Nothing raises what is no KernlabError, no number is another, no problem is false.
     """

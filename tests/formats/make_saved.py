@@ -59,7 +59,7 @@ def stream(
 
     `later` are pages that are sent once more in a section of their own, `tail` the state of devices.
     """
-    out = b"QEVM" + struct.pack(">I", 3)
+    out = bytearray(b"QEVM" + struct.pack(">I", 3))
     out += b"\x07" + struct.pack(">I", len(machine)) + machine.encode() + capabilities
     out += b"\x01" + struct.pack(">I", 2) + b"\x03ram" + struct.pack(">II", 0, 4)
     out += struct.pack(">Q", sum(sizes.values()) | 4)
@@ -78,4 +78,4 @@ def stream(
             out += bytes([data]) if isinstance(data, int) else data
             last = name
         out += struct.pack(">Q", 0x10) + b"\x7e" + struct.pack(">I", 2)
-    return out + tail
+    return bytes(out) + tail
