@@ -115,25 +115,27 @@ def user_mode_note(note: Note) -> bytes | None:
     return bytes(data)
 
 
-def x86_64_notes(cpus: Sequence[Mapping[str, int]]) -> list[Note]:
+def made_notes(registers: Sequence[Mapping[str, int]], kind: RegisterSet) -> list[Note]:
     """Notes as QEMU writes them, of registers that a file has in another form: one mapping a CPU, by the names above.
 
     What a mapping lacks is 0 in the notes. They lie nowhere in a file, so that their offsets are 0.
     """
     notes = []
-    for registers in cpus:
-        status = np.zeros(1, _PRSTATUS)
-        status["registers"] = [registers.get(name, 0) for name in REGISTERS]
+    for own in registers:
+        status = np.zeros(1, kind.status)
+        status["registers"] = [own.get(name, 0) for name in kind.names]
         notes.append(Note("CORE", NT_PRSTATUS, status.tobytes(), 0))
-    for registers in cpus:
-        state = np.zeros(1, _QEMU)
-        state["version"], state["size"] = 1, _QEMU.itemsize
-        for name in _GENERAL:
-            state[name] = registers.get(name, 0)
-        for name in _SEGMENTS:
-            state[name]["selector"] = registers.get(name, 0)
-            state[name]["base"] = registers.get(f"{name}_base", 0)
-        state["cr"] = [registers.get(f"cr{number}", 0) for number in range(5)]
-        state["kernel_gs_base"] = registers.get("kernel_gs_base", 0)
-        notes.append(Note(_QEMU_NAME, 0, state.tobytes(), 0))
-    return notes
+    return [*notes, *map(_made_qemu, registers)] if kind is X86_64 else notes
+
+
+def _made_qemu(registers: Mapping[str, int]) -> Note:
+    state = np.zeros(1, _QEMU)
+    state["version"], state["size"] = 1, _QEMU.itemsize
+    for name in _GENERAL:
+        state[name] = registers.get(name, 0)
+    for name in _SEGMENTS:
+        state[name]["selector"] = registers.get(name, 0)
+        state[name]["base"] = registers.get(f"{name}_base", 0)
+    state["cr"] = [registers.get(f"cr{number}", 0) for number in range(5)]
+    state["kernel_gs_base"] = registers.get("kernel_gs_base", 0)
+    return Note(_QEMU_NAME, 0, state.tobytes(), 0)

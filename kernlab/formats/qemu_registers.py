@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernlab.formats.base import Note
-from kernlab.formats.cpu_notes import x86_64_notes
+from kernlab.formats.cpu_notes import made_notes
+from kernlab.formats.register_sets import AARCH64, X86_64, RegisterSet
 
 _DESCRIPTION = re.compile(rb'\x06(....)\{"', re.DOTALL)
 #: Devices' state takes some MiB; what lies behind the memory and is larger than this is not looked through.
@@ -29,19 +30,24 @@ _SEGMENT = struct.Struct(">IQII")
 _SINGLE = {"env.eip": "ip", "env.eflags": "flags", "env.kernelgsbase": "kernel_gs_base"} | {
     f"env.cr[{number}]": f"cr{number}" for number in (0, 2, 3, 4)
 }
+# target/arm/machine.c, vmstate_arm_cpu: x0 to x30 and the stack pointer; cpsr is PSTATE in 64-bit mode.
+_ARM = (*AARCH64.names[:31], "sp")
+_SINGLE |= {"env.pc": "pc", "cpsr": "pstate"}
+_KINDS: dict[str, RegisterSet] = {"x86_64": X86_64, "aarch64": AARCH64}
 
 
-def registers_of(state: bytes) -> list[Note]:
-    """Notes of the CPUs of an x86-64 machine; none where the stream does not describe them."""
+def registers_of(state: bytes, machine: str) -> list[Note]:
+    """Notes of the CPUs of a machine ("x86_64", "aarch64"); none where the stream does not describe them."""
+    kind = _KINDS[machine]
     fields = _cpu_fields(state)
     # The number of the instance and the version stand behind the device's name.
     found = [] if fields is None else list(re.finditer(rb"\x04....\x03cpu(....)....", state, re.DOTALL))
     cpus: dict[int, dict[str, int]] = {}
     for match in found:
         registers = _registers(state, match.end(), fields or [])
-        if "cr3" in registers:
+        if kind.ip in registers:
             cpus.setdefault(int.from_bytes(match[1], "big"), registers)
-    return x86_64_notes([cpus[number] for number in sorted(cpus)])
+    return made_notes([cpus[number] for number in sorted(cpus)], kind)
 
 
 def _cpu_fields(state: bytes) -> list[Any] | None:
@@ -78,7 +84,9 @@ def _registers(state: bytes, place: int, fields: list[Any]) -> dict[str, int]:
         elif name == "env.segs" and len(data) == _SEGMENT.size * len(_SEGMENTS):
             for own, (selector, base, _, _) in zip(_SEGMENTS, _SEGMENT.iter_unpack(data), strict=True):
                 found |= {own: selector, f"{own}_base": base}
-        elif name in _SINGLE and size == 8:
-            found[_SINGLE[name]] = int.from_bytes(data[:8], "big")
+        elif name == "env.xregs" and len(data) == 8 * len(_ARM):
+            found |= dict(zip(_ARM, struct.unpack(f">{len(_ARM)}Q", data), strict=True))
+        elif name in _SINGLE and size in (4, 8):
+            found[_SINGLE[name]] = int.from_bytes(data[:size], "big")
         place += size * count
     return found

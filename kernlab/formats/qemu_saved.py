@@ -236,7 +236,7 @@ def open_qemu_saved(source: Source, zero_excluded: bool = False) -> SavedMachine
     state = (
         source.read(stream.rest, min(max(source.size - stream.rest, 0), _MOST_STATE)) if stream.rest else b""
     )
-    notes = registers_of(state) if board.machine == "x86_64" else []
+    notes = registers_of(state, board.machine)
     return SavedMachine(source, stream, board, notes)
 
 

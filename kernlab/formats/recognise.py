@@ -15,7 +15,6 @@ from pathlib import Path
 
 from kernlab.errors import DumpFileError, DumpFormatError
 from kernlab.formats.base import DumpFile, Format
-from kernlab.formats.live import LIVE
 from kernlab.formats.regular_file import open_regular
 from kernlab.formats.source import SIGNATURE, Source, kind_of, open_source
 from kernlab.util.text import nearest

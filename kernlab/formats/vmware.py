@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from kernlab.errors import DumpFileError, DumpFormatError
 from kernlab.formats.base import PHYSICAL_END, Format
-from kernlab.formats.cpu_notes import x86_64_notes
+from kernlab.formats.cpu_notes import made_notes
+from kernlab.formats.register_sets import X86_64
 from kernlab.formats.regular_file import open_regular
 from kernlab.formats.segments import SEGMENT, SegmentedFile
 from kernlab.formats.source import Source, open_source
@@ -217,7 +218,7 @@ def open_vmware(source: Source, zero_excluded: bool = False) -> SegmentedFile:
             f"{source.path} is a VMware state file without the machine's memory: a snapshot taken without it"
         )
     memory = _memory(source, found["memory"][0])
-    notes = x86_64_notes(_registers(source, found["cpu"][0])) if "cpu" in found else []
+    notes = made_notes(_registers(source, found["cpu"][0]), X86_64) if "cpu" in found else []
     if memory.block is not None:
         if memory.block.packed:
             raise DumpFormatError(

@@ -300,6 +300,16 @@ class TestWhatQemuWrote:
         assert (registers["ip"], registers["cs"], registers["flags"]) == (0xFFF0, 0xF000, 2)
         assert (registers["cr0"], registers["cr3"]) == (0x60000010, 0)
 
+    def test_an_arm_machine(self):
+        """Of two CPUs the first was to begin at 0x40200000, in EL1 with all interrupts masked."""
+        with open_dump_file(RECORDED.with_name("qemu-10.0-virt.qevm.xz")) as dump:
+            assert (dump.machine, dump.frame_count) == ("aarch64", 4096)
+            assert b"".join(frames(dump, list(range(0x40100, 0x40110))).values()) == PATTERN
+            first, second = cpu_notes(dump.notes)
+        assert (first.ip, second.ip) == (0x40200000, 0)
+        assert first.registers["pstate"] & 0x3FF == 0x3C5
+        assert not first.user
+
     def test_a_description_that_is_damaged_costs_the_registers_only(self, tmp_path):
         data = lzma.decompress(RECORDED.read_bytes())
         cut = data.rindex(b'"env.eip"')
