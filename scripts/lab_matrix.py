@@ -1,13 +1,18 @@
 """Every kernel of the lab in every format, each dump's tables against what its guest said of itself.
 
     python scripts/lab_matrix.py docs/compatibility.md [--kernels 6.1 6.1-rt …] [--captures FOLDER] [--capture-only]
+        [--makedumpfile FILE] [--also FOLDER …]
 
 One crash of a guest gives all of makedumpfile's formats from the same memory; one more guest, stopped and dumped by
 QEMU, gives QEMU's, and goes on to read its trace buffers: there the bytes themselves are compared. Each kernel runs
-with page tables of four levels and of five; the formats are all tried with four, which most machines have. More guests
+with page tables of four levels and of five (of arm64: with addresses of 48 bits and of 52); the formats are all tried
+with four, which most machines have. More guests
 die where stacks are hard to follow: behind locks, with interrupts off, in an NMI, under probes; and more in all the
 ways that a verdict has to tell apart, each way on two kernels. Captures are kept in
 the lab's cache: what was captured before is only compared.
+
+The report has a section for each machine, and one of what every suite of the mirror had on that day; a run of some
+kernels leaves the sections of other machines, and all that others wrote into the file, as they are.
 """
 
 from __future__ import annotations
@@ -16,12 +21,14 @@ import argparse
 import functools
 import multiprocessing
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -36,22 +43,44 @@ import kernlab  # noqa: E402
 from kernlab.lab.apt_root import cache_folder  # noqa: E402
 from kernlab.lab.capture_options import Capture, Options  # noqa: E402
 from kernlab.lab.dump_check import absent_of, split_sets  # noqa: E402
-from kernlab.lab.kept_captures import kept_capture  # noqa: E402
+from kernlab.lab.guest_kernel import KERNELS, find_package  # noqa: E402
+from kernlab.lab.kept_captures import kept_capture, read_capture  # noqa: E402
+from kernlab.lab.machine import AMD64, ARM64, MACHINES  # noqa: E402
 from kernlab.lab.steps import LabError, Progress  # noqa: E402
 
-#: The kernels: a series of the lab's and a flavour each. 7.3 is in backports only.
+
+class Row(NamedTuple):
+    """One kernel of the matrix: a series of the lab's, a flavour, a machine; has it larger addresses as well?"""
+
+    series: str
+    flavour: str
+    machine: str = AMD64.name
+    larger: bool = True
+
+
+#: The kernels. 7.3 is in backports only.
 MATRIX = {
-    "5.10": ("5.10", "cloud"),
-    "6.1": ("6.1", "cloud"),
-    "6.12": ("6.12", "cloud"),
-    "sid": ("sid", "cloud"),
-    "backports": ("backports", "generic"),
-    "6.1-rt": ("6.1", "rt"),
+    "5.10": Row("5.10", "cloud"),
+    "6.1": Row("6.1", "cloud"),
+    "6.12": Row("6.12", "cloud"),
+    "sid": Row("sid", "cloud"),
+    "backports": Row("backports", "generic"),
+    "6.1-rt": Row("6.1", "rt"),
+    "6.1-arm64": Row("6.1", "cloud", ARM64.name, larger=False),
+    "6.12-arm64": Row("6.12", "cloud", ARM64.name),
+    "sid-arm64": Row("sid", "cloud", ARM64.name),
+    "backports-arm64": Row("backports", "cloud", ARM64.name),
+    "6.12-16k-arm64": Row("6.12", "16k", ARM64.name),
+    "6.12-rt-arm64": Row("6.12", "rt", ARM64.name),
 }
 #: The first of each is what is tried with five levels too.
 CRASH_FORMATS = ("zlib", "lzo", "elf", "flattened", "split")
 #: Those of QEMU's that Debian's is built with.
 QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-raw-zlib")
+
+#: What each machine is called, and its larger addresses and the usual ones.
+TITLES = {"amd64": "x86-64", "arm64": "arm64"}
+ADDRESSES = {"amd64": ("5 levels", "4 levels"), "arm64": ("52 bits", "48 bits")}
 
 #: The stories whose stacks are hard to follow, and how they are told.
 STACKS: dict[str, dict[str, str | int]] = {
@@ -353,8 +382,16 @@ def table(rows: list[dict[str, str]]) -> str:
 
 def captures(kernel: str) -> Iterator[tuple[str, Options]]:
     """The guests of one kernel: scenario and options."""
-    series, flavour = MATRIX[kernel]
-    for la57 in (False, True):
+    series, flavour, machine, larger = MATRIX[kernel]
+    for scenario, options in _guests(kernel, series, flavour, larger):
+        settings = dict(options.settings)
+        if machine == ARM64.name and settings.get("WHERE") == "nmi":
+            settings["WHERE"] = "hardirq"  # an emulated arm64 has no NMI
+        yield scenario, replace(options, machine=machine, settings=settings)
+
+
+def _guests(kernel: str, series: str, flavour: str, larger: bool) -> Iterator[tuple[str, Options]]:
+    for la57 in (False, True) if larger else (False,):
         crash, qemu = (CRASH_FORMATS[:1], QEMU_FORMATS[:1]) if la57 else (CRASH_FORMATS, QEMU_FORMATS)
         yield "panic", Options(kernel=series, flavour=flavour, la57=la57, formats=crash)
         yield "trace", Options(kernel=series, flavour=flavour, la57=la57, qemu_formats=qemu)
@@ -362,8 +399,9 @@ def captures(kernel: str) -> Iterator[tuple[str, Options]]:
     for story, settings in STACKS.items():
         yield story, Options(kernel=series, flavour=flavour, la57=False, settings=settings)
     for place, (story, settings) in enumerate(DEATHS):
-        # Two of the kernels each.
-        if place % (len(MATRIX) // 2) == list(MATRIX).index(kernel) % (len(MATRIX) // 2):
+        # Two of the machine's kernels each.
+        mine = [name for name, row in MATRIX.items() if row.machine == MATRIX[kernel].machine]
+        if place % (len(mine) // 2) == mine.index(kernel) % (len(mine) // 2):
             yield story, Options(kernel=series, flavour=flavour, la57=False, settings=settings)
 
 
@@ -372,18 +410,31 @@ def compared(capture: Capture) -> tuple[list[dict[str, str]], list[str]]:
     problems: list[str] = []
     rows = compare(capture.folder, list(capture.dumps), problems)
     told = capture.description
-    levels = "5" if told["options"]["la57"] else "4"
-    return [
-        {"kernel": capture.kernel_release, "levels": levels, "story": told["scenario"], **row} for row in rows
-    ], problems
+    machine = _machine_of(capture)
+    addresses = ADDRESSES[machine][0 if told["options"]["la57"] else 1]
+    if not any(row.larger for row in MATRIX.values() if _is_row(row, told)):
+        addresses = ADDRESSES[machine][1]
+    named = {"kernel": capture.kernel_release, "addresses": addresses, "story": told["scenario"]}
+    return [{"machine": machine, **named, **row} for row in rows], problems
+
+
+def _machine_of(capture: Capture) -> str:
+    # What was captured before there were others says nothing of it.
+    return str(capture.description["options"].get("machine", AMD64.name))
+
+
+def _is_row(row: Row, told: dict[str, Any]) -> bool:
+    options: dict[str, Any] = told["options"]
+    return bool(row.series == options["kernel"] and row.machine == options.get("machine", AMD64.name))
 
 
 def made_with(capture: Capture) -> str:
     """The packages that a capture was made with."""
     told = capture.description
     saved = f"makedumpfile {told['makedumpfile']}, level {told['dump_level']}"
+    day = time.strftime("%d %B %Y", time.localtime((capture.folder / "truth.tar.xz").stat().st_mtime))
     return (
-        f"{told['kernel']['package']} {told['kernel']['version']}, {told['scenario']}: "
+        f"{told['kernel']['package']} {told['kernel']['version']}, {told['scenario']}, {day.lstrip('0')}: "
         f"QEMU {told['qemu']['version']} ({told['qemu']['accelerator']}), "
         f"{'saved by QEMU' if told['dump_level'] is None else saved}"
     )
@@ -397,6 +448,10 @@ def main() -> int:
         "--captures", type=Path, help="where captures are kept (default: captures/ in the lab's cache)"
     )
     parser.add_argument("--cache", type=Path, help="where packages are kept")
+    parser.add_argument(
+        "--makedumpfile", help="for guests of arm64 (scripts/build_makedumpfile.py); without, they are copied"
+    )
+    parser.add_argument("--also", type=Path, nargs="+", default=[], help="captures that lie elsewhere")
     parser.add_argument("--capture-only", action="store_true", help="make what is missing, compare nothing")
     arguments = parser.parse_args()
     progress = Progress()
@@ -406,19 +461,27 @@ def main() -> int:
     # Each dump takes a core for some seconds; while a guest runs it shares the machine with them.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         for kernel in arguments.kernels:
-            for scenario, options in captures(kernel):
+            for scenario, asked in captures(kernel):
+                options = asked
+                if options.machine == ARM64.name and not options.qemu_formats:
+                    own = arguments.makedumpfile
+                    formats = options.formats if own or not MATRIX[kernel].larger else ("vmcore",)
+                    options = replace(options, makedumpfile=own, formats=formats)
                 try:
                     capture = kept_capture(
                         scenario, options, folder=place, cache=arguments.cache, progress=progress
                     )
                 except LabError as error:
-                    levels = 5 if options.la57 else 4
+                    addresses = ADDRESSES[options.machine][0 if options.la57 else 1]
                     problems.append(
-                        f"{scenario} on {kernel} ({levels} levels) was not captured: {str(error).splitlines()[0]}"
+                        f"{scenario} on {kernel} ({addresses}) was not captured: {str(error).splitlines()[0]}"
                     )
                     progress(str(error))
                     continue
                 done.append((capture, None if arguments.capture_only else pool.submit(compared, capture)))
+        for folder in arguments.also:
+            capture = read_capture(folder)
+            done.append((capture, None if arguments.capture_only else pool.submit(compared, capture)))
         failed = len(problems)
         rows: list[dict[str, str]] = []
         for capture, future in done:
@@ -432,16 +495,60 @@ def main() -> int:
     if arguments.capture_only:
         print("\n".join([*(str(capture.folder) for capture, _ in done), *problems]))
         return 1 if failed else 0
-    versions = list(dict.fromkeys(made_with(capture) for capture, _ in done))
+    parts = {SUITES: suites_seen(arguments.cache, progress)}
+    for machine in dict.fromkeys(_machine_of(capture) for capture, _ in done):
+        mine = [capture for capture, _ in done if _machine_of(capture) == machine]
+        theirs = {capture.folder.name for capture, _ in done} - {capture.folder.name for capture in mine}
+        parts[TITLES[machine]] = section(
+            [row for row in rows if row["machine"] == machine],
+            [
+                problem
+                for problem in problems
+                if _about(problem, machine) and problem.partition("/")[0] not in theirs
+            ],
+            list(dict.fromkeys(made_with(capture) for capture in mine)),
+        )
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
-    arguments.report.write_text(report(rows, problems, versions), encoding="utf-8")
+    before = arguments.report.read_text(encoding="utf-8") if arguments.report.exists() else ""
+    arguments.report.write_text(report(before, parts), encoding="utf-8")
     print(table(rows) if rows else "Nothing was captured.")
     print("\n".join(problems))
     return 1 if failed or any(row[fact] == "error" for row in rows for fact in FACTS) else 0
 
 
-def report(rows: list[dict[str, str]], problems: list[str], versions: list[str]) -> str:
-    """docs/compatibility.md: what was run, the table, and each share below 100 %."""
+def _about(problem: str, machine: str) -> bool:
+    """Is a problem a machine's? What was not captured is told by the kernel's name in the matrix."""
+    lost = re.search(r" on (\S+) \(.*was not captured", problem)
+    return lost is None or MATRIX[lost[1]].machine == machine
+
+
+SUITES = "What the mirror had"
+
+
+def suites_seen(cache: Path | None, progress: Progress) -> str:
+    """The newest kernel of each suite that the lab knows, of each machine: a table, with the day."""
+    rows = []
+    for series, (suite, _) in KERNELS.items():
+        row = {"kernel": series, "suite": suite}
+        for machine in MACHINES.values():
+            try:
+                package = find_package(series, "cloud", cache, progress, machine)[1]
+                row[machine.name] = package.version
+            except LabError:
+                row[machine.name] = "–"
+        rows.append(row)
+    return (
+        f"The newest `linux-image-…-cloud-…` of each suite on {_today()}, by the lab's names of them. Of each that has "
+        f"a section below guests were run.\n\n{table(rows)}"
+    )
+
+
+def _today() -> str:
+    return time.strftime("%d %B %Y").lstrip("0")
+
+
+def section(rows: list[dict[str, str]], problems: list[str], versions: list[str]) -> str:
+    """A machine's part of the report: the table, each share below 100 %, and what it was captured with."""
     # The formats of one capture are one memory: they miss the same.
     formats: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
@@ -457,23 +564,10 @@ def report(rows: list[dict[str, str]], problems: list[str], versions: list[str])
     )
     kernels = len({row["kernel"] for row in rows})
     ran = "\n".join(f"- {version}" for version in versions)
-    facts = "\n".join(
-        f"- **{name}**: {' '.join((measure.__doc__ or '').split())}" for name, measure in FACTS.items()
-    )
-    return f"""# Kernels and formats
+    shown = [{name: value for name, value in row.items() if name != "machine"} for row in rows]
+    return f"""Seen on {_today()}: guests of {kernels} kernels.
 
-What `make test-lab` saw last ({time.strftime("%d %B %Y")}): guests of {kernels} kernels crashed or were stopped and
-were saved, and each dump's tables were compared with what the guest had said of itself. Every kernel ran with page
-tables of four levels, saved in every format, and of five, saved by makedumpfile and by QEMU in one each. A share is
-the part of the facts that hold, rounded down; "absent" counts frames of slabs, large kmallocs and page tables that the
-dump should hold and does not. Guests went on for some seconds between the truth and the end, so what moves can differ
-there.
-
-{table(rows) if rows else "Nothing was captured."}
-
-What is compared:
-
-{facts}
+{table(shown) if shown else "Nothing was captured."}
 
 Below 100 %:
 
@@ -481,8 +575,32 @@ Below 100 %:
 
 Captured with:
 
-{ran}
+{ran}"""
+
+
+def report(before: str, parts: dict[str, str]) -> str:
+    """docs/compatibility.md: its sections of these names are replaced or appended, those of other names stay."""
+    facts = "\n".join(
+        f"- **{name}**: {' '.join((measure.__doc__ or '').split())}" for name, measure in FACTS.items()
+    )
+    head = f"""# Kernels and formats
+
+What `make test-lab` saw last, machine by machine: guests crashed or were stopped and were saved, and each dump's tables
+were compared with what the guest had said of itself. Every kernel ran with page tables of four levels, saved in every
+format, and of five, saved by makedumpfile and by QEMU in one each (of arm64: with addresses of 48 bits and of 52). A
+share is the part of the facts that hold, rounded down; "absent" counts frames of slabs, large kmallocs and page tables
+that the dump should hold and does not. Guests went on for some seconds between the truth and the end, so what moves can
+differ there.
+
+What is compared:
+
+{facts}
 """
+    sections = dict(re.findall(r"^## (.+)\n\n?((?:(?!## ).*\n?)*)", before, re.MULTILINE))
+    sections |= parts
+    first = [name for name in (*TITLES.values(), SUITES) if name in sections]
+    order = [*first, *(name for name in sections if name not in first)]
+    return head + "".join(f"\n## {name}\n\n{sections[name].strip()}\n" for name in order)
 
 
 if __name__ == "__main__":

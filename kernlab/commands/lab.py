@@ -70,9 +70,9 @@ def run(
             "--kernel",
             metavar="KERNEL",
             rich_help_panel=_GUEST,
-            help="5.10, 6.1, 6.12, sid or backports (the newest of each), or the name of a package: linux-image-NAME, "
-            "or linux-image-NAME/RELEASE where several releases have it; or the folder, with a / in it, in which you "
-            "built a kernel (scripts/build_guest_kernel.sh)",
+            help="5.10, 6.1, 6.12, sid, backports, testing or experimental (the newest of each), or the name of a "
+            "package: linux-image-NAME, or linux-image-NAME/RELEASE where several releases have it; or the folder, "
+            "with a / in it, in which you built a kernel (scripts/build_guest_kernel.sh)",
         ),
     ] = "6.1",
     flavour: Annotated[
@@ -299,6 +299,14 @@ def make_samples(
         list[str] | None, typer.Argument(metavar="NAME", help="only these (default: all)")
     ] = None,
     folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="where")] = Path("samples"),
+    makedumpfile: Annotated[
+        Path | None,
+        typer.Option(
+            "--makedumpfile",
+            metavar="FILE",
+            help="for the sample of arm64, which Debian's cannot save (scripts/build_makedumpfile.py)",
+        ),
+    ] = None,
     cache: Cache = None,
     quiet: Quiet = False,
 ) -> int:
@@ -317,5 +325,7 @@ def make_samples(
         if (folder / name).exists():
             progress(f"Sample {name} is there; remove {folder / name} to make it anew")
             continue
-        print(make_sample(name, folder, cache=cache, progress=progress))
+        # A program of arm64: the others are saved by Debian's.
+        own = str(makedumpfile) if makedumpfile and SAMPLES[name].machine == "arm64" else None
+        print(make_sample(name, folder, cache=cache, progress=progress, makedumpfile=own))
     return 0

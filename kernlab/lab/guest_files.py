@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ def find_userland(
 
 
 def _version_of_own(file: Path, machine: Machine) -> str:
-    """What is written of a makedumpfile of the user's own: nothing says its version but running it, in a guest."""
+    """What is said of a makedumpfile of the user's own, which runs in a guest only: the version that stands in it."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
@@ -95,12 +96,14 @@ def _version_of_own(file: Path, machine: Machine) -> str:
         with open(file, "rb") as stream:
             found = ELFFile(stream).get_machine_arch()
             stream.seek(0)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            content = stream.read()
     except (OSError, ELFError) as error:
         raise LabError(f"{file} cannot be read as a program: {error}") from error
     if found != machine.elf:
         raise LabError(f"{file} is a program of {found}, and the guest is one of {machine.name}.")
-    return f"own, SHA-256 {digest[:12]}"
+    version = re.search(rb"\0(\d+\.\d+\.\d+\+*)\0", content)
+    name = version[1].decode() if version else "of no version"
+    return f"{name} (SHA-256 {hashlib.sha256(content).hexdigest()[:12]}…)"
 
 
 def write_ram_disks(

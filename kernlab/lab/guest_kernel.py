@@ -19,13 +19,15 @@ from kernlab.lab.machine import AMD64, Machine, machine_named
 from kernlab.lab.private_root import environment, private_root, program
 from kernlab.lab.steps import LabError, Progress, run
 
-#: The lab's names of kernels: the release whose newest package of a series is taken (the last two: of all).
+#: The lab's names of kernels: the release whose newest package of a series is taken (where it names none: of all).
 KERNELS = {
     "5.10": ("bullseye", "linux-image-5.10."),
     "6.1": ("bookworm", "linux-image-6.1."),
     "6.12": ("trixie", "linux-image-6.12."),
     "sid": ("sid", "linux-image-"),
     "backports": ("trixie-backports", "linux-image-"),
+    "testing": ("forky", "linux-image-"),
+    "experimental": ("experimental", "linux-image-"),
 }
 _PREFIX = "linux-image-"
 

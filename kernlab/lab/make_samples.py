@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kernlab.lab.capture import run_scenario
 from kernlab.lab.capture_options import ALL_LEFT_OUT, Capture, Options
+from kernlab.lab.machine import AMD64, machine_named
 from kernlab.lab.scenarios import scenario_named
 from kernlab.lab.steps import LabError, Progress
 
@@ -27,6 +28,7 @@ class Sample:
     happened: str
     to_find: tuple[str, ...]
     la57: bool = True
+    machine: str = AMD64.name
 
 
 SAMPLES = {
@@ -123,13 +125,35 @@ SAMPLES = {
         "A machine that somebody crashed on purpose by SysRq, with an old kernel: no BTF of modules, VMAs in a tree.",
         ("a quiet machine: four programs asleep, blktrace on `vda` with a few records that nobody had read",),
     ),
+    "arm64": Sample(
+        "io",
+        "6.12",
+        "An arm64 machine with a slow disk that has more requests than it can do; blktrace stopped reading, so the end "
+        "lies in the dump only. Pages of 4 KiB, addresses of 52 bits, and a CPU that signs return addresses.",
+        (
+            "the relay channel `vda/trace`, read half-way: what blktrace had written by then is in truth.tar.xz (blk/; "
+            "its files end in zeros, since blktrace maps them before it fills them)",
+            "`database` (8 KiB at random), `backup` (128 KiB reads, one after the other), `import` (32 KiB writes), "
+            "asleep in the block layer behind frames whose return addresses are signed",
+            "requests that were on their way to the disk when the kernel died",
+        ),
+        machine="arm64",
+    ),
 }
 
 
 def make_sample(
-    name: str, folder: Path, *, cache: Path | None = None, progress: Progress | None = None
+    name: str,
+    folder: Path,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    makedumpfile: str | None = None,
 ) -> Path:
-    """Capture sample `name` into `folder`/`name`, which must not exist; it appears only when whole."""
+    """Capture sample `name` into `folder`/`name`, which must not exist; it appears only when whole.
+
+    `makedumpfile`: the path of one built for the sample's machine (scripts/build_makedumpfile.py), not Debian's.
+    """
     if name not in SAMPLES:
         raise LabError(f"There is no sample {name!r}: {', '.join(SAMPLES)}.")
     place = folder / name
@@ -138,7 +162,13 @@ def make_sample(
     progress = progress or Progress()
     sample = SAMPLES[name]
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
-        options = Options(kernel=sample.kernel, compression="none", la57=sample.la57)
+        options = Options(
+            kernel=sample.kernel,
+            compression="none",
+            la57=sample.la57,
+            machine=sample.machine,
+            makedumpfile=makedumpfile,
+        )
         capture = run_scenario(
             sample.scenario, options, Path(scratch) / "capture", cache=cache, progress=progress
         )
@@ -164,6 +194,15 @@ def _pack(dump: Path, place: Path) -> int:
     return place.stat().st_size
 
 
+#: The names that kernlab gives the lab's machines.
+_MACHINES = {"amd64": "x86-64", "arm64": "arm64"}
+
+
+def _options(sample: Sample) -> str:
+    machine = "" if machine_named(sample.machine).native else f" --machine {sample.machine}"
+    return machine + ("" if sample.la57 else " --no-la57")
+
+
 def _readme(name: str, sample: Sample, capture: Capture) -> str:
     told = capture.description
     level = told["dump_level"]
@@ -180,7 +219,8 @@ def _readme(name: str, sample: Sample, capture: Capture) -> str:
         scenario=sample.scenario,
         driver=scenario_named(sample.scenario).driver,
         kernel=sample.kernel,
-        levels="" if sample.la57 else " --no-la57",
+        options=_options(sample),
+        machine=_MACHINES[sample.machine],
         finds="\n".join(f"- {find}" for find in sample.to_find),
         release=told["kernel"]["release"],
         version=told["kernel"]["version"],

@@ -13,6 +13,12 @@ while read -r name way words; do
         copy) cat /proc/vmcore > "$name" 2> /tmp/log ;;
     esac
     status=$?
+    # As kdump-tools does: makedumpfile to 1.7.8 knows no kernel of arm64 that was built for addresses of 52 bits.
+    if [ $status != 0 ] && [ "$way" != split ] && grep -q 'VA Bits .* not supported' /tmp/log; then
+        say note "makedumpfile does not know this kernel's page tables: $name is a plain copy"
+        cat /proc/vmcore > "$name" 2> /tmp/log
+        status=$?
+    fi
     tail -n 20 /tmp/log
     if [ $status != 0 ]; then
         full=""; [ "$(df -m . | awk 'END {print $4}')" -gt 1 ] || full=" (the results disk is full)"

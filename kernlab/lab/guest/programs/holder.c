@@ -119,10 +119,17 @@ static void *work(void *which) {
 __attribute__((noinline)) int turn(uint64_t rounds) {
     volatile uint64_t mark = 0x5eed5eed5eed5eedULL;
     __atomic_add_fetch(&ready, 1, __ATOMIC_SEQ_CST);
+#ifdef __aarch64__
+    __asm__ volatile(
+        "ldr x20, =0x1122334455667788\n ldr x21, =0x99aabbccddeeff00\n"
+        "fmov d8, x20\n fmov d9, x21\n"
+        "1: yield\n b 1b\n" : : : "x20", "x21", "v8", "v9", "memory");
+#else
     __asm__ volatile(
         "movabs $0x1122334455667788, %%r12\n movabs $0x99aabbccddeeff00, %%r13\n"
         "movq %%r12, %%xmm7\n movq %%r13, %%xmm8\n"
         "1: pause\n jmp 1b\n" : : : "r12", "r13", "xmm7", "xmm8", "memory");
+#endif
     return (int)(mark + rounds);
 }
 

@@ -224,11 +224,21 @@ static void *in_registers(void *unused)
     prctl(PR_SET_NAME, the("COMM"));
     memcpy(vector, the("REGISTERS"), strlen(the("REGISTERS")));
     memcpy(general, the("GENERAL"), sizeof general);
+#ifdef __aarch64__
+    /* ppoll(NULL, 0, NULL, NULL): there is no pause(). */
+    register char *from asm("x20") = vector, *and_from asm("x21") = general;
+    __asm__ volatile("ldr q13, [%0]\n\tldr q2, [%0]\n\tldr x22, [%1]\n\tldr x9, [%1]\n"
+                     "1:\tmov x0, #0\n\tmov x1, #0\n\tmov x2, #0\n\tmov x3, #0\n\tmov x8, #73\n\tsvc #0\n\tb 1b"
+                     :
+                     : "r"(from), "r"(and_from)
+                     : "x0", "x1", "x2", "x3", "x8", "x9", "x22", "v2", "v13", "memory");
+#else
     __asm__ volatile("movups (%0), %%xmm13\n\tmovups (%0), %%xmm2\n\tmovq (%1), %%r12\n\tmovq (%1), %%r9\n"
                      "1:\tmovl $34, %%eax\n\tsyscall\n\tjmp 1b"
                      :
                      : "D"(vector), "S"(general)
                      : "rax", "rcx", "r11", "r9", "r12", "xmm2", "xmm13", "memory");
+#endif
     return NULL;
 }
 

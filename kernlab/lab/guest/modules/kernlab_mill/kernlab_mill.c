@@ -98,7 +98,11 @@ static noinline void wheel_turn(void)
 
 static noinline void gear_check(void)
 {
+#ifdef CONFIG_ARM64
+	asm volatile(".inst 0"); /* udf #0 */
+#else
 	asm volatile("ud2");
+#endif
 	counted++;
 }
 
