@@ -17,7 +17,8 @@ from support.truth import Truth
 from kernlab import Dump
 from kernlab.linux.stacks.unwind import Unwound, unwound
 
-_FRAME = re.compile(r"\s*(\? )?(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)\s*")
+_FRAME = re.compile(r"\s*(\? )?(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)\s*(?:\([A-Z]+\))?\s*")
+_BEGINS = ("Call Trace:", "Call trace:")
 _INTERRUPTED = re.compile(r"RIP: 0010:(\S+\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\S+\])?)")
 _REGISTERS = re.compile(r"\s*RIP: (00\S+.*)")
 _REGISTER = re.compile(r"\b(R[0-9A-Z][0-9A-Z]|EFLAGS|ORIG_RAX): ((?:[0-9a-f]{4}:)?[0-9a-f]{8,16})\b")
@@ -175,12 +176,12 @@ def _lines_of_trace(dump: Dump) -> list[str] | None:
     log = dump.log
     ends = log["text"].str.startswith("Kernel panic - not syncing")
     if not ends.any():
-        ends = log["text"].str.startswith("Call Trace:")
+        ends = log["text"].str.startswith(_BEGINS)
     if not ends.any():
         return None
     own = log["text"][log["caller"] == log["caller"][ends].iloc[-1]]
     lines = [line for text in own for line in str(text).split("\n")]
-    begins = [row for row, line in enumerate(lines) if line.startswith("Call Trace:")]
+    begins = [row for row, line in enumerate(lines) if line.startswith(_BEGINS)]
     if not begins:
         return None
     # Each report begins with who ran where.
@@ -204,6 +205,16 @@ def registers_in(lines: list[str]) -> list[dict[str, str]]:
         elif found:
             found[-1] |= dict(_REGISTER.findall(line))
     return found
+
+
+def with_records(found: Unwound, rows: list[int]) -> list[int]:
+    """Those of a thread's frames that arm64's kernel tells of: not who is known by the link register only, so that it
+    is where the one that it called is."""
+    return [
+        row
+        for before, row in zip([-1, *rows], rows, strict=False)
+        if before < 0 or not found.exact[before] or found.sp[before] != found.sp[row]
+    ]
 
 
 def without_last_calls(frames: list[str]) -> list[str]:
