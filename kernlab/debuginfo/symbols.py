@@ -33,6 +33,7 @@ _DATA_LETTERS = np.frombuffer(b"bBdDrRgGsS", dtype=np.uint8)
 _FEWEST_DATA = 0.02
 #: nm's letter for a symbol of unknown type, and what such a one covers.
 _UNTOLD_LETTER, _UNTOLD_BYTES = ord("?"), 8
+_MARK = ord("$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,9 @@ class SymbolTable:
         if kernel_end is not None:
             # What the linker script places behind the image (__init_scratch_begin) covers nothing of it.
             usable &= (self._module_of != 0) | (self.addresses <= np.uint64(kernel_end))
+        # What arm's linkers mark in modules ($x code, $d data) names nothing (kernel/module/kallsyms.c).
+        others = np.flatnonzero(self._module_of)
+        usable[others] &= np.frombuffer(self._blob, dtype=np.uint8)[self._starts[others]] != _MARK
         rows = np.flatnonzero(usable & ~self._gone)
         gone = np.flatnonzero(usable & self._gone)
         if len(gone) and len(rows):

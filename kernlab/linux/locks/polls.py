@@ -42,10 +42,10 @@ def polls(kernel: Kernel, stacks: LiveStacks) -> Found:
     found.type[:] = kinds
     if not len(found):
         return found
-    owner, files, heads = _entries(kernel, every.at)
+    owner, files, heads, broken = _entries(kernel, every.at)
     there = kernel.arch.is_kernel(files)
     # What only looked like one waits for files that cannot be; a true one that is damaged is the only one of its task.
-    odd = np.isin(np.arange(len(found)), owner[~there])
+    odd = np.isin(np.arange(len(found)), np.concatenate([owner[~there], broken]))
     sole = ~odd | ~np.isin(found.row, found.row[~odd])
     found.say(odd, "its table of files is damaged")
     entries = members(np.where(there, owner, -1), len(found))
@@ -87,8 +87,11 @@ def say_files(names: list[str | None], count: int) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
-def _entries(kernel: Kernel, tables: U64) -> tuple[I64, U64, U64]:
-    """The entries of each poll_wqueues: (owner int64[m], the struct file, the wait queue, uint64[m] each)."""
+def _entries(kernel: Kernel, tables: U64) -> tuple[I64, U64, U64, I64]:
+    """The entries of each poll_wqueues: (owner int64[m], the struct file, the wait queue, uint64[m] each).
+
+    Last come the tables whose pages lead to what can be none.
+    """
     table = StructArray(kernel, "struct poll_wqueues", tables)
     owner, inline = table.elements("inline_entries")
     used = table["inline_index"].int64.clip(0).filled(0)
@@ -99,8 +102,10 @@ def _entries(kernel: Kernel, tables: U64) -> tuple[I64, U64, U64]:
     size = kernel.find_type("struct poll_table_entry").size
     first = member_offset(kernel, "struct poll_table_page", "entries") or 0
     page, row = table["table"].filled(0).astype(np.uint64), np.arange(len(table))
+    broken = []
     for _ in range(_MOST_PAGES):
-        going = page != 0
+        going = kernel.arch.is_kernel(page) & (page % np.uint64(kernel.page_size) == 0)
+        broken.append(row[~going & (page != 0)])
         page, row = page[going], row[going]
         if not len(page):
             break
@@ -118,6 +123,7 @@ def _entries(kernel: Kernel, tables: U64) -> tuple[I64, U64, U64]:
         np.concatenate(owners),
         entry["filp"].filled(0).astype(np.uint64),
         entry["wait_address"].filled(0).astype(np.uint64),
+        np.concatenate(broken),
     )
 
 
