@@ -129,6 +129,8 @@ class Parser:
             # Pointers go on by what they point to.
             stride = self._strides.get(left, 1) if op in ("+", "-") else 1
             left = _operation(op, left, self._binary(level + 1), stride)
+            if stride != 1:
+                self._strides[left] = stride
         return left
 
     def _unary(self) -> Compiled:
@@ -251,9 +253,10 @@ class Parser:
         size = self._size_of(" ".join(word for word in words if word != "const"))
         if "*" in words:
             size = (self._machine.word, False)
-        if size is None:
+        if size is None and (self._report or words[:1] not in (["struct"], ["union"])):
             raise NotUnderstood(f"sizeof({' '.join(words)}) is not known")
-        return _constant(size[0])
+        # What is made with it is not known, the rest of the text is.
+        return _constant(f"sizeof({' '.join(words)})" if size is None else size[0])
 
     def _call(self, name: str) -> Compiled:
         self._expect("(")

@@ -36,7 +36,11 @@ _CHUNK = 64 << 20
 _MOST_PRINTK = 1 << 20
 
 #: Variables that macros in print formats look at.
-_VARIABLES = ("jiffies", "tick_nsec", "vmemmap_base", "page_offset_base", "phys_base")
+_VARIABLES = (
+    *("jiffies", "tick_nsec", "vmemmap_base", "page_offset_base", "phys_base"),
+    # arm64's
+    *("memstart_addr", "kimage_voffset", "vabits_actual"),
+)
 
 _TYPES = {"bool": (1, False), "size_t": (8, False), "ssize_t": (8, True), "loff_t": (8, True)}
 

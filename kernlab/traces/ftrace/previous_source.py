@@ -17,7 +17,10 @@ from kernlab.traces.ftrace.shift import Shift
 U64 = npt.NDArray[np.uint64]
 
 #: Where the kernel put its memory differs from boot to boot, and time goes on.
-_OF_ONE_BOOT = ("jiffies", "vmemmap_base", "page_offset_base", "phys_base")
+_OF_ONE_BOOT = (
+    *("jiffies", "vmemmap_base", "page_offset_base", "phys_base"),
+    *("memstart_addr", "kimage_voffset", "vabits_actual"),
+)
 
 
 class PreviousSource(KernelSource):
