@@ -24,7 +24,8 @@ from kernlab.errors import DumpFileError, FaultError, KernlabError, PageExcluded
 from kernlab.formats import DumpFile, open_dump_file
 from kernlab.formats.live import LIVE, LiveFile
 from kernlab.linux import debug_types, kernel_modules
-from kernlab.linux.debug_files import use_debug_files
+from kernlab.linux.debug_files import Paths, use_debug_files
+from kernlab.linux.given_files import Path_, symbol_source, use_types
 from kernlab.memory.address_space import fault
 from kernlab.memory.arena import DEFAULT_BOUND
 from kernlab.redaction import NONE, Redaction, check_level, redacted
@@ -342,6 +343,8 @@ def open(  # noqa: A001
     arena_bytes: int = DEFAULT_BOUND,
     redact: str = "none",
     redaction_map: str | os.PathLike[str] | None = None,
+    types: str | os.PathLike[str] | None = None,
+    symbols: str | os.PathLike[str] | None = None,
     any_build: bool = False,
 ) -> Dump:
     """Open a crash dump.
@@ -354,8 +357,10 @@ def open(  # noqa: A001
     files read memory that was left out as zeros; arena_bytes: how much decompressed memory to keep; vmlinux: for
     kernels without types of their own (BTF), for the types of all global variables, and for source lines in stacks:
     the kernel's vmlinux or .debug file with DWARF, a module's .ko.debug, a folder that has them, or a list of
-    these. KERNLAB_DEBUG_PATH names folders where they are looked for without it; any_build: take such a file though
-    it is of another build, and say so in `dump.problems`; redact: "share" or "strict" hides what is nobody else's
+    these. KERNLAB_DEBUG_PATH names folders where they are looked for without it; types: another file that has the
+    kernel's types, of BTF or of Volatility (ISF), packed or not; symbols: a System.map (or kallsyms, ISF, vmlinux) for
+    kernels whose own table names no variables, or is lost; any_build: take such a file though it is of another build,
+    and say so in `dump.problems` (docs/how-to/without-btf.md); redact: "share" or "strict" hides what is nobody else's
     business (docs/redaction.md) from every table, widget and report of this dump, and `dump.redaction` says what;
     redaction_map: the map of an earlier redaction, so that the same names get the same pseudonyms.
     Raises KernlabError (an OSError too where the file cannot be opened) that says what was found.
@@ -380,17 +385,17 @@ def open(  # noqa: A001
         if note is None and file.vmcoreinfo is None and not file.changes:
             note, doubts = find_vmcoreinfo(file)
         file = as_its_kernel(file, Vmcoreinfo.parse(note or file.vmcoreinfo or b""))
-        redaction = None
+        redaction, source = None, symbol_source(symbols, types, vmlinux, any_build)
         if check_level(redact) != NONE:
-            file, redaction = redacted(
-                _plain(file, note, arena_bytes), file, redact, redaction_map=redaction_map
-            )
-        kernel = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes)
+            plain = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes, symbols=source)
+            plain.host = _Host("")
+            _use(plain, vmlinux, types, any_build)
+            file, redaction = redacted(plain, file, redact, redaction_map=redaction_map)
+        kernel = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes, symbols=source)
         kernel.dump_lost(*doubts)
         dump = Dump(kernel)
         dump.redaction = redaction
-        if vmlinux is not None:
-            use_debug_files(kernel, vmlinux, any_build=any_build)
+        _use(kernel, vmlinux, types, any_build)
         return dump
     except BaseException as error:
         file.close()
@@ -404,11 +409,12 @@ def open(  # noqa: A001
         raise
 
 
-def _plain(file: DumpFile, note: bytes | None, arena_bytes: int) -> Kernel:
-    """A kernel that reads a file as it is, its modules' types, too."""
-    kernel = Kernel.open(file, vmcoreinfo=note, arena_bound=arena_bytes)
-    kernel.host = _Host("")
-    return kernel
+def _use(kernel: Kernel, vmlinux: Paths | None, types: Path_ | None, any_build: bool) -> None:
+    """Have a kernel read the files that were given with its dump; first the types, which the others may need."""
+    if types is not None:
+        use_types(kernel, types, any_build=any_build)
+    if vmlinux is not None:
+        use_debug_files(kernel, vmlinux, any_build=any_build)
 
 
 def _note(given: str | os.PathLike[str] | bytes | None) -> bytes | None:

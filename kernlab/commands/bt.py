@@ -36,15 +36,6 @@ def bt(
         int | None, typer.Option("-c", "--cpu", metavar="CPU", help="the thread that ran on this CPU")
     ] = None,
     every: Annotated[bool, typer.Option("-a", "--all", help="all threads, equal stacks together")] = False,
-    vmlinux: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--vmlinux",
-            metavar="PATH",
-            help="for source lines: the kernel's vmlinux or .debug file, a module's .ko.debug, or a folder that has "
-            "them; may be given several times. Without it they are looked for in KERNLAB_DEBUG_PATH",
-        ),
-    ] = None,
     dump_format: DumpFormat = None,
     redact: Redact = "none",
     quiet: Quiet = False,
@@ -52,7 +43,7 @@ def bt(
     """Print one thread's stack, or those of all, as the kernel prints a call trace."""
     if every + (thread is not None) + (cpu is not None) > 1:
         raise KernlabError("name a thread or a CPU, or ask for --all")
-    with open_dump(vmcore, dump_format, redact, vmlinux=vmlinux) as dump:
+    with open_dump(vmcore, dump_format, redact) as dump:
         if every:
             groups = dump.stacks.groups()
             sys.stdout.write("\n".join(map(_group, groups.to_dict("records"))))

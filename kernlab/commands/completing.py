@@ -231,7 +231,9 @@ def _of_dump(ctx: typer.Context, ask: Callable[[Any], list[str]]) -> list[str]:
     from kernlab.errors import KernlabError
 
     try:
-        with open_dump(ctx.params["vmcore"], ctx.params.get("dump_format")) as dump:
+        given = ("vmlinux", "types", "symbols", "any_build")
+        more = {name: value for name in given if (value := ctx.params.get(name))}
+        with open_dump(ctx.params["vmcore"], ctx.params.get("dump_format"), **more) as dump:
             return plain(ask(dump))
     except (KernlabError, OSError, KeyError):
         return []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kernlab.commands.given import files
 from kernlab.commands.options import OUTPUT, DumpFormat, Quiet, Redact, open_dump
 from kernlab.commands.telling import note
 from kernlab.errors import KernlabError, MissingDependencyError
@@ -100,7 +101,15 @@ def opening(vmcore: list[str], notebook: Path, dump_format: str | None, redact: 
         words.append(f"format={dump_format!r}")
     if redact != "none":
         words.append(f"redact={redact!r}")
+    words += [f"{name}={_shown(folder, value)!r}" for name, value in files().items()]
     return f"kernlab.open({', '.join(words)})"
+
+
+def _shown(folder: Path, value: Any) -> Any:
+    """An option's value, its paths as the notebook sees them."""
+    if isinstance(value, list):
+        return [_shown(folder, one) for one in value]
+    return _seen_from(folder, Path(value).resolve()) if isinstance(value, str) else value
 
 
 def _seen_from(folder: Path, path: Path) -> str:

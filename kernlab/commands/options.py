@@ -113,6 +113,9 @@ def open_dump(
         raise KernlabError(f"--redact takes {', '.join(LEVELS)}, not {redact!r}")
     if redact != "none":
         more["redact"] = redact
+    from kernlab.commands.given import files
+
+    more = files() | more
     names = [path] if isinstance(path, str) else list(path)
     return kernlab.open(names[0] if len(names) == 1 else names, format=dump_format, **more)
 

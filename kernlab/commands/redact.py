@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kernlab.commands import completing, telling
+from kernlab.commands.given import files
 from kernlab.commands.options import OUTPUT, DumpFormat, Quiet, form_of
 from kernlab.escape import escape_terminal
 
@@ -95,7 +96,7 @@ def redact(
     chosen = form_of(form, None, _FORMS)
     given: Any = vmcore[0] if len(vmcore) == 1 else vmcore
     done = redacted_dump.redact(
-        given, output, level=level, map_path=map_, verify=verify, force=force, format=dump_format
+        given, output, level=level, map_path=map_, verify=verify, force=force, format=dump_format, **files()
     )
     if chosen == "json":
         sys.stdout.write(f"{json.dumps(done.manifest, indent=1)}\n")

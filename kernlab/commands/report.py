@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kernlab.commands import completing, telling
+from kernlab.commands.given import files
 from kernlab.commands.options import LEVELS, OPENING, OUTPUT, DumpFormat, Quiet
 
 _TEMPLATES = ("triage", "memory", "io", "hang")
@@ -71,16 +72,6 @@ def report(
             "used, and names become what they became in the report before",
         ),
     ] = None,
-    vmlinux: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--vmlinux",
-            metavar="PATH",
-            rich_help_panel=OPENING,
-            help="for source lines in stacks: vmlinux or .debug file, a module's .ko.debug, or a folder with them; may "
-            "be given several times",
-        ),
-    ] = None,
     dump_format: DumpFormat = None,
     quiet: Quiet = False,
 ) -> int:
@@ -99,8 +90,8 @@ def report(
         redact=redact,
         redaction_map=redaction_map,
         format=dump_format,
-        vmlinux=vmlinux or (),
         told=told,
+        **files(),
     )
     telling.note(f"kernlab: {made.title or 'the report'}")
     telling.note(f"kernlab: {made.path} ({made.path.stat().st_size / 1e6:.1f} MB) is written")

@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command, get_group
 
 import kernlab
-from kernlab.commands import help_pages
+from kernlab.commands import given, help_pages
 
 EXAMPLES = """
 kernlab info vmcore                                   what died, when, and why
@@ -84,7 +84,7 @@ def load(name: str) -> Any:
     function = getattr(module, (VERBS[name].module or name).replace("-", "_"))
     help_pages.verb(
         app, name, examples=getattr(module, "EXAMPLES", ""), epilog=getattr(module, "EPILOG", None)
-    )(function)
+    )(given.with_files(function))
     return get_command(app)
 
 

@@ -30,6 +30,7 @@ from kernlab.util.losses import Scope
 if TYPE_CHECKING:
     from kernlab.core.column import Column
     from kernlab.core.journal import Journal
+    from kernlab.core.own_symbols import SymbolSource
     from kernlab.core.struct import Struct
     from kernlab.core.struct_array import StructArray
     from kernlab.debuginfo.member_path import Access
@@ -102,9 +103,16 @@ class Kernel:
 
     @classmethod
     def open(
-        cls, file: DumpFile, *, vmcoreinfo: bytes | None = None, arena_bound: int = DEFAULT_BOUND
+        cls,
+        file: DumpFile,
+        *,
+        vmcoreinfo: bytes | None = None,
+        arena_bound: int = DEFAULT_BOUND,
+        symbols: SymbolSource | None = None,
     ) -> Self:
         """The kernel in a dump file: its address space laid out and its symbol table (kallsyms) read.
+
+        `symbols` has what that lacks, from a file.
 
         Raises DumpFormatError for a machine or a VMCOREINFO that kernlab cannot use, KernlabError where the dump holds
         no symbol table that decodes.
@@ -122,7 +130,7 @@ class Kernel:
                 "names and addresses are others than they were"
             )
         try:
-            return cls._open(file, info, arena_bound, info.problems)
+            return cls._open(file, info, arena_bound, info.problems, symbols)
         except KernlabError as error:
             # Nothing could be read where it says that the kernel lies; the file may say so, too.
             other = regions.as_the_file_says(file, info)
@@ -130,18 +138,25 @@ class Kernel:
                 raise
             corrected, doubt = other
             try:
-                return cls._open(file, corrected, arena_bound, [*info.problems, doubt])
+                return cls._open(file, corrected, arena_bound, [*info.problems, doubt], symbols)
             except KernlabError:
                 raise error from None
 
     @classmethod
-    def _open(cls, file: DumpFile, info: Vmcoreinfo, arena_bound: int, problems: list[str]) -> Self:
-        from kernlab.debuginfo.kallsyms.read import read_kallsyms
+    def _open(
+        cls,
+        file: DumpFile,
+        info: Vmcoreinfo,
+        arena_bound: int,
+        problems: list[str],
+        source: SymbolSource | None,
+    ) -> Self:
+        from kernlab.core.own_symbols import read_symbols
 
         file = regions.as_its_kernel(file, info)
         memory = AddressSpace(file, regions.first_layout(file, info), arena_bound)
         doubts = list(problems)
-        symbols = read_kallsyms(memory, info, doubts)
+        symbols = read_symbols(memory, info, doubts, source)
         doubts += regions.settle_page_tables(memory, symbols, info)
         doubts += regions.complete_layout(memory, symbols)
         kernel = cls(memory, symbols, info)

@@ -121,6 +121,11 @@ class Btf(Types):
             )
         return found
 
+    @property
+    def end_id(self) -> int:
+        """The number that a module's first type has, behind the last of these."""
+        return self._end_id
+
     def __len__(self) -> int:
         return len(self._starts)
 
@@ -256,11 +261,7 @@ class Btf(Types):
         if wanted is None:
             return None
         found = self._plain(wanted)
-        for _ in range(wanted.pointers if found else 0):
-            found = PointerType(lambda inner=found: inner)  # type: ignore[misc]
-        for count in reversed(wanted.counts if found else ()):
-            found = ArrayType(lambda inner=found: inner, count)  # type: ignore[misc]
-        return found
+        return c_names.wrapped(wanted, found) if found is not None else None
 
     def _plain(self, wanted: c_names.TypeName) -> Type | None:
         """The type without pointers and arrays."""

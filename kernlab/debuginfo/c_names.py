@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kernlab.debuginfo.types import ArrayType, PointerType, Type
+
 _NAME = re.compile(r"\s*(?:(struct|union|enum)\s+)?([A-Za-z_][\w ]*?)\s*((?:\*\s*)*)((?:\[\s*\d*\s*\]\s*)*)$")
 _COUNT = re.compile(r"\[\s*(\d*)\s*\]")
 _LONGEST = 1000
@@ -42,3 +44,12 @@ def _spellings(name: str) -> tuple[str, ...]:
     length = ["short"] if "short" in words else ["long"] * min(words.count("long"), 2)
     gcc, clang = [*length, *sign, "int"], [*sign, *(length or ["int"])]
     return tuple(dict.fromkeys((plain, " ".join(gcc), " ".join(clang))))
+
+
+def wrapped(wanted: TypeName, plain: Type) -> Type:
+    """A type with the pointers and arrays that a name has behind it."""
+    for _ in range(wanted.pointers):
+        plain = PointerType(lambda inner=plain: inner)  # type: ignore[misc]
+    for count in reversed(wanted.counts):
+        plain = ArrayType(lambda inner=plain: inner, count)  # type: ignore[misc]
+    return plain

@@ -77,7 +77,8 @@ _SYMBOL = np.dtype(
 )
 _RELOCATION = np.dtype([("offset", "<u8"), ("type", "<u4"), ("symbol", "<u4"), ("addend", "<i8")])
 _SYMTAB, _RELA, _NOTE, _NOBITS = 2, 4, 7, 8
-_ALLOCATED, _COMPRESSED = 2, 0x800
+_WRITABLE, _ALLOCATED, _EXECUTABLE, _COMPRESSED = 1, 2, 4, 0x800
+_UNTYPED, _OBJECT, _FUNCTION = range(3)
 _ABSOLUTE = 0xFFF1  # SHN_ABS
 _ZLIB, _ZSTD = 1, 2  # ELFCOMPRESS_*
 #: No file of these sizes unpacks to more than so many times as much with zlib.
@@ -314,6 +315,36 @@ class DebugFile:
             chosen = np.array([row for row, _ in found], dtype=np.int64)
             names = [name.decode("utf-8", "surrogateescape") for _, name in found]
             return FileSymbols(names, self._placed(entries[chosen]))
+
+    def all_symbols(self) -> tuple[list[str], U64, npt.NDArray[np.uint8]]:
+        """All symbols that have a name and a place, as kallsyms would list them: names, addresses uint64[n], letters
+        uint8[n]. Raises DebugInfoError where the file has no table of them."""
+        with damage(f"{self.path}: its symbol table"):
+            numbers = np.flatnonzero(self._sections["type"] == _SYMTAB)
+            if not len(numbers):
+                raise DebugInfoError(f"{self.path} has no symbol table; {_NEED}")
+            entries, text = self._symbol_table(int(numbers[0]))
+            section = entries["section"].astype(np.int64)
+            is_absolute = section == _ABSOLUTE
+            in_file = (section > 0) & (section < len(self._sections))
+            flags = self._sections["flags"][np.where(in_file, section, 0)]
+            kind = self._sections["type"][np.where(in_file, section, 0)]
+            kept = entries["name"] != 0
+            kept &= (in_file & (flags & _ALLOCATED != 0)) | is_absolute
+            # Sections and source files have symbols, too.
+            kept &= np.isin(entries["info"] & 15, (_UNTYPED, _OBJECT, _FUNCTION))
+            letters = np.full(len(entries), ord("r"), dtype=np.uint8)
+            letters[flags & _WRITABLE != 0] = ord("d")
+            letters[(flags & _WRITABLE != 0) & (kind == _NOBITS)] = ord("b")
+            letters[flags & _EXECUTABLE != 0] = ord("t")
+            letters[is_absolute] = ord("a")
+            letters[entries["info"] >> 4 != 0] -= ord("a") - ord("A")
+            rows = np.flatnonzero(kept)
+            names = [
+                text[at : text.index(b"\0", at)].decode("utf-8", "backslashreplace")
+                for at in entries["name"][rows].tolist()
+            ]
+            return names, self._placed(entries[rows]), letters[rows]
 
     def sections_of(self, addresses: U64) -> npt.NDArray[np.int64]:
         """The number of the section that each address of a relocatable file lies in."""

@@ -112,11 +112,7 @@ class DrgnTypes(Types):
             if name not in self._by_name:
                 wanted = c_names.parse(name)
                 found = self._plain(wanted) if wanted is not None else None
-                for _ in range(wanted.pointers if found and wanted else 0):
-                    found = PointerType(lambda inner=found: inner)  # type: ignore[misc]
-                for count in reversed(wanted.counts if found and wanted else ()):
-                    found = ArrayType(lambda inner=found: inner, count)  # type: ignore[misc]
-                self._by_name[name] = found
+                self._by_name[name] = c_names.wrapped(wanted, found) if wanted and found else None
             return self._by_name[name]
 
     def _plain(self, wanted: c_names.TypeName) -> Type | None:

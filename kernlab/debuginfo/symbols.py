@@ -150,7 +150,8 @@ class SymbolTable:
             if self.functions_only:
                 raise SymbolNotFoundError(
                     f"where {name!r} lies is not known: this kernel's symbol table names functions only "
-                    "(CONFIG_KALLSYMS_ALL is off)"
+                    "(CONFIG_KALLSYMS_ALL is off). The kernel's System.map as symbols= (--symbols), or its vmlinux as "
+                    "vmlinux=, has it"
                 )
             near = difflib.get_close_matches(name, self.names(), 3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -182,7 +183,11 @@ class SymbolTable:
         count = len(names)
         letters = np.full(count, _UNTOLD_LETTER, dtype=np.uint8)
         sizes = np.full(count, _UNTOLD_BYTES, dtype=np.uint64)
-        whole = self.extended([MoreSymbols("", names, np.array(addresses, dtype=np.uint64), letters, sizes)])
+        return self.with_own(MoreSymbols("", names, np.array(addresses, dtype=np.uint64), letters, sizes))
+
+    def with_own(self, more: MoreSymbols) -> SymbolTable:
+        """A new table with more symbols of the kernel itself after these."""
+        whole = self.extended([more])
         whole._module_of[len(self) :] = 0
         return whole
 

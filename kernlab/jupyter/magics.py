@@ -48,8 +48,14 @@ class KernlabMagics(Magics):
     @argument(
         "--vmlinux",
         action="append",
-        help="for source lines in stacks: a vmlinux, .debug or .ko.debug file, or a folder that has them",
+        help="for kernels without BTF, types of variables, and source lines: a vmlinux, .debug or .ko.debug file, or a "
+        "folder that has them",
     )
+    @argument(
+        "--types", help="a file with the kernel's types, for kernels without BTF: BTF, or Volatility's ISF"
+    )
+    @argument("--symbols", help="a System.map, for kernels whose own symbol table has no variables")
+    @argument("--any-build", action="store_true", help="take these files though they are of another build")
     @line_magic
     def vmcore(self, line: str) -> Any:
         """Open a crash dump: `%vmcore crash.vmcore` puts it into the variable `dump` and shows its summary."""
@@ -60,7 +66,17 @@ class KernlabMagics(Magics):
             raise UsageError(f"--name {arguments.name}: not a name that a variable can have")
         path = self._path(arguments.path)
         vmlinux = [self._path(word) for word in arguments.vmlinux] if arguments.vmlinux else None
-        dump = _told(lambda: kernlab.open(path, format=arguments.format, vmlinux=vmlinux))
+        types, symbols = (self._path(word) if word else None for word in (arguments.types, arguments.symbols))
+        dump = _told(
+            lambda: kernlab.open(
+                path,
+                format=arguments.format,
+                vmlinux=vmlinux,
+                types=types,
+                symbols=symbols,
+                any_build=arguments.any_build,
+            )
+        )
         replaced = self._namespace.get(arguments.name)
         self._namespace[arguments.name] = dump
         if isinstance(replaced, Dump):

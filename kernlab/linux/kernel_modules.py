@@ -272,6 +272,9 @@ def _exported(kernel: Kernel, module: StructArray) -> set[tuple[int, int, str]]:
 
 def module_types(kernel: Kernel) -> list[Types]:
     """The modules' own type information, which continues the kernel's (kernel/bpf/btf.c, btf_modules)."""
+    base = kernel.types
+    if not isinstance(base, Btf):
+        return _by_files(kernel)
     # Linux commit 36e68442d1af ("bpf: Load and verify kernel module BTFs") (in v5.11).
     if kernel.find_symbol("btf_modules") is None or kernel.types.get("struct btf_module") is None:
         # No loss of this dump, so no problem of its tables: who asks for a module's type is told.
@@ -290,8 +293,12 @@ def module_types(kernel: Kernel) -> list[Types]:
     )
     btf = entry.follow("btf")
     data, size, name = btf["data"], btf["data_size"], btf["name"]
-    base = kernel.types
-    if not isinstance(base, Btf):
+    first = btf["start_id"] if btf.has("start_id") else None
+    if first is not None and (first != base.end_id).true.any():
+        kernel.no_module_types = (
+            "what modules keep of their types goes on where the kernel's own BTF ends, and the types that were given "
+            "are not that"
+        )
         return _by_files(kernel)
     # As with symbols: types that stand with another module are those of a copy of its struct.
     there = np.flatnonzero(data.true)

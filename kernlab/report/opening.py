@@ -16,6 +16,8 @@ from kernlab.errors import KernlabError
 LEVELS = ("none", "share", "strict")
 #: Tells a report's kernel of the map of an earlier redaction; a path in a cell would be in the report.
 MAP_VARIABLE = "KERNLAB_REPORT_MAP"
+#: The same of files of types and symbols, as JSON: what else kernlab.open takes.
+FILES_VARIABLE = "KERNLAB_REPORT_FILES"
 
 
 def open_dump(
@@ -37,6 +39,7 @@ def open_dump(
     known = os.environ.get(MAP_VARIABLE, "")
     if redact != "none" and known:
         options["redaction_map"] = known
+    options |= json.loads(os.environ.get(FILES_VARIABLE, "") or "{}")
     return open_any(vmcore, **options)
 
 

@@ -17,7 +17,7 @@ from kernlab.formats.live import LIVE
 from kernlab.report import notebook_paths, templates
 from kernlab.report.execute import FAILED, execute, parameterized
 from kernlab.report.hashes import sha256_of
-from kernlab.report.opening import LEVELS, MAP_VARIABLE
+from kernlab.report.opening import FILES_VARIABLE, LEVELS, MAP_VARIABLE
 from kernlab.report.page.report_data import REPORT_MIME
 from kernlab.report.page_head import made
 from kernlab.util.files import write_whole
@@ -50,6 +50,9 @@ def make(
     redaction_map: str | os.PathLike[str] | None = None,
     format: str | None = None,  # noqa: A002
     vmlinux: Sequence[str | os.PathLike[str]] = (),
+    types: str | os.PathLike[str] | None = None,
+    symbols: str | os.PathLike[str] | None = None,
+    any_build: bool = False,
     told: Told | None = None,
 ) -> Report:
     """Make a report of a dump, and write it in one go.
@@ -57,8 +60,8 @@ def make(
     vmcore: a dump file, or the list of a split dump's pieces; output: FILE.html, FILE.ipynb or FILE.pdf (without one
     VMCORE-report.html in the current folder); template: "triage", "memory", "io", "hang", or the path of a notebook;
     redact: "none", "share" or "strict"; redaction_map: where to write what became what, which stays at home (a map that
-    is there already is used: names become what they became in the report before); format, vmlinux: as for
-    `kernlab.open`; told(number, of how many, heading) is called before each cell.
+    is there already is used: names become what they became in the report before); format, vmlinux, types,
+    symbols, any_build: as for `kernlab.open`; told(number, of how many, heading) is called before each cell.
 
     Raises KernlabError where the dump, the template or the output cannot be used, and where the kernel dies. A section
     that fails is shown as such, and named in the result.
@@ -70,7 +73,9 @@ def make(
     where = Path(output) if output is not None else default_output(pieces)
     source = templates.find(os.fspath(template))
     secret = Path(redaction_map).resolve() if redaction_map is not None else None
-    _check(pieces, where, [source, *debug], secret, redact)
+    described = {"types": types, "symbols": symbols}
+    beside = {name: str(Path(one).resolve()) for name, one in described.items() if one is not None}
+    _check(pieces, where, [source, *debug, *map(Path, beside.values())], secret, redact)
     notebook, template_hash = templates.load(source)
     own = source.parent != Path(templates.__file__).resolve().parent
     with tempfile.TemporaryDirectory(prefix="kernlab-report-") as scratch, _Hashing(pieces) as hashing:
@@ -86,6 +91,8 @@ def make(
         notebook = parameterized(notebook, parameters)
         _add_finish(notebook, redact, secret)
         known = {MAP_VARIABLE: str(secret)} if secret is not None and secret.is_file() else {}
+        if beside or any_build:
+            known[FILES_VARIABLE] = json.dumps(beside | ({"any_build": True} if any_build else {}))
         execute(notebook, folder, told or (lambda number, count, heading: None), known)
         _finished(notebook, redact, own)
         hashes = hashing.hashes()
