@@ -41,15 +41,16 @@ def samples() -> pd.DataFrame:
 
     >>> kernlab.samples()[["name", "file_bytes"]]
              name  file_bytes
-    0    deadlock    10354728
-    1  debian-6.1    18570819
-    2      flight    11713464
-    3        hung    10482364
-    4          io    15554516
-    5      lockup     9331960
-    6         oom     9830288
-    7        oops    15231732
-    8       panic     7808804
+    0       arm64    10301336
+    1    deadlock    10354728
+    2  debian-6.1    18570819
+    3      flight    11713464
+    4        hung    10482364
+    5          io    15554516
+    6      lockup     9331960
+    7         oom     9830288
+    8        oops    15231732
+    9       panic     7808804
     """
     import pandas as pd
 

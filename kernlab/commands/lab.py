@@ -312,7 +312,7 @@ def make_samples(
 ) -> int:
     """Make the sample dumps of samples/ that are not there; print the folders made."""
     signal.signal(signal.SIGTERM, _end_cleanly)
-    from kernlab.lab.make_samples import SAMPLES, make_sample
+    from kernlab.lab.make_samples import SAMPLES, make_sample, needs_makedumpfile
     from kernlab.lab.steps import LabError, Progress
 
     unknown = [name for name in names or [] if name not in SAMPLES]
@@ -325,7 +325,10 @@ def make_samples(
         if (folder / name).exists():
             progress(f"Sample {name} is there; remove {folder / name} to make it anew")
             continue
+        if not names and makedumpfile is None and needs_makedumpfile(name):
+            progress(f"Sample {name} is left out: it needs --makedumpfile (scripts/build_makedumpfile.py)")
+            continue
         # A program of arm64: the others are saved by Debian's.
-        own = str(makedumpfile) if makedumpfile and SAMPLES[name].machine == "arm64" else None
+        own = str(makedumpfile) if makedumpfile and needs_makedumpfile(name) else None
         print(make_sample(name, folder, cache=cache, progress=progress, makedumpfile=own))
     return 0

@@ -328,7 +328,11 @@ class _Run:
             "nodes": self.nodes,
             "crashkernel": self.crashkernel if self.crash else None,
             "dump_level": self.level if self.crash else None,
-            "options": asdict(self.options),
+            # The truth travels with the dump: where a file lay on this machine is nobody's business.
+            "options": {
+                **asdict(self.options),
+                "makedumpfile": Path(self.options.makedumpfile).name if self.options.makedumpfile else None,
+            },
         }
 
 

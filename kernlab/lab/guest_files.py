@@ -101,9 +101,10 @@ def _version_of_own(file: Path, machine: Machine) -> str:
         raise LabError(f"{file} cannot be read as a program: {error}") from error
     if found != machine.elf:
         raise LabError(f"{file} is a program of {found}, and the guest is one of {machine.name}.")
-    version = re.search(rb"\0(\d+\.\d+\.\d+\+*)\0", content)
-    name = version[1].decode() if version else "of no version"
-    return f"{name} (SHA-256 {hashlib.sha256(content).hexdigest()[:12]}…)"
+    version = re.search(rb"makedumpfile: version ([\w.+~-]{1,40}) ", content)
+    if version is None:
+        raise LabError(f"{file} is no makedumpfile: it says no version.")
+    return f"{version[1].decode()} (SHA-256 {hashlib.sha256(content).hexdigest()[:12]}…)"
 
 
 def write_ram_disks(

@@ -161,6 +161,11 @@ def make_sample(
         raise LabError(f"{place} is already there; remove it to make it anew.")
     progress = progress or Progress()
     sample = SAMPLES[name]
+    if makedumpfile is None and needs_makedumpfile(name):
+        raise LabError(
+            f"Sample {name} is of {sample.machine}, whose dump Debian's makedumpfile cannot make small: name a newer "
+            "one (--makedumpfile; scripts/build_makedumpfile.py builds it)."
+        )
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
         options = Options(
             kernel=sample.kernel,
@@ -188,6 +193,11 @@ def make_sample(
     return place
 
 
+def needs_makedumpfile(name: str) -> bool:
+    """Is there no package with a makedumpfile that can save this sample?"""
+    return not machine_named(SAMPLES[name].machine).native
+
+
 def _pack(dump: Path, place: Path) -> int:
     with open(dump, "rb") as source, lzma.open(place, "wb", preset=9 | lzma.PRESET_EXTREME) as packed:
         shutil.copyfileobj(source, packed, 1 << 20)
@@ -198,8 +208,13 @@ def _pack(dump: Path, place: Path) -> int:
 _MACHINES = {"amd64": "x86-64", "arm64": "arm64"}
 
 
+_ANEW = "`kernlab lab samples {name} --makedumpfile makedumpfile.arm64`, as docs/lab.md has it"
+
+
 def _options(sample: Sample) -> str:
-    machine = "" if machine_named(sample.machine).native else f" --machine {sample.machine}"
+    machine = ""
+    if not machine_named(sample.machine).native:
+        machine = f" --machine {sample.machine} --makedumpfile makedumpfile.{sample.machine}"
     return machine + ("" if sample.la57 else " --no-la57")
 
 
@@ -220,6 +235,7 @@ def _readme(name: str, sample: Sample, capture: Capture) -> str:
         driver=scenario_named(sample.scenario).driver,
         kernel=sample.kernel,
         options=_options(sample),
+        again="`make samples`" if machine_named(sample.machine).native else _ANEW.format(name=name),
         machine=_MACHINES[sample.machine],
         finds="\n".join(f"- {find}" for find in sample.to_find),
         release=told["kernel"]["release"],

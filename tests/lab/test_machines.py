@@ -22,6 +22,7 @@ from kernlab.lab.guest_files import find_userland
 from kernlab.lab.guest_kernel import find_kernel, find_package, toolchain_parts
 from kernlab.lab.kernel_image import types_in, unpacked_image
 from kernlab.lab.machine import AMD64, ARM64
+from kernlab.lab.make_samples import make_sample
 from kernlab.lab.own_kernel import kernel_named
 from kernlab.lab.private_root import private_root
 from kernlab.lab.scenarios import SCENARIOS
@@ -191,6 +192,11 @@ def test_a_capture_of_another_machine_is_kept_under_its_name() -> None:
     assert kept_captures.slot_of("panic", Options(kernel="6.12")).startswith("panic-6.12-cloud-5levels-")
 
 
+def test_the_sample_of_arm64_is_not_made_by_a_makedumpfile_that_cannot(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"Sample arm64 is of arm64, .*scripts/build_makedumpfile\.py"):
+        make_sample("arm64", tmp_path, progress=QUIET)
+
+
 def test_a_makedumpfile_of_another_machine_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "makedumpfile"
     place.write_text("#!/bin/sh\n")
@@ -198,3 +204,5 @@ def test_a_makedumpfile_of_another_machine_is_refused(tmp_path: Path) -> None:
         find_userland(tmp_path, QUIET, ARM64, str(place))
     with pytest.raises(LabError, match="is a program of x64, and the guest is one of arm64"):
         find_userland(tmp_path, QUIET, ARM64, "/bin/ls")
+    with pytest.raises(LabError, match="is no makedumpfile"):
+        find_userland(tmp_path, QUIET, AMD64, "/bin/ls")
