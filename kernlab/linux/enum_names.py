@@ -34,15 +34,16 @@ def names_in(kernel: Kernel, symbol: str, known: Sequence[str], limit: int = 64)
 def told_names(kernel: Kernel, what: str, given: Sequence[str | None], known: Sequence[str]) -> list[str]:
     """What each thing is called: as it is `given`, or where that cannot be, as it is `known` by its enumerator.
 
-    A name is lost where it could not be read, is not one, or is that of another enumerator.
+    A name is lost where it could not be read, is not one, or is that of another enumerator. An empty one is what the
+    kernel does not show (nr_indirectly_reclaimable, until v4.20): it goes by its enumerator.
     """
     others = set(known)
     lost = [
-        name is None or not _A_NAME.fullmatch(name) or (name != own and name in others)
+        name is None or (name != "" and not _A_NAME.fullmatch(name)) or (name != own and name in others)
         for name, own in zip(given, known, strict=True)
     ]
     kernel.lost(f"names of {what} are lost; the enumerators' stand for them", mask=np.array(lost, dtype=bool))
-    return [own if gone or name is None else name for name, own, gone in zip(given, known, lost, strict=True)]
+    return [own if gone or not name else name for name, own, gone in zip(given, known, lost, strict=True)]
 
 
 def enum_names(kernel: Kernel, enum: str, count: int, shown: Mapping[str, str], other: str) -> list[str]:

@@ -44,6 +44,11 @@ class Summary:
                     return times(counters.total(name), self.kernel.page_size * scale)
         return 0
 
+    def _total(self, name: str) -> Value:
+        """A counter that is of nodes, and was of zones once (until v5.8, nr_kernel_stack)."""
+        of = self.of_nodes if self.of_nodes.get(name) is not None else self.of_zones
+        return of.total(name)
+
     def word(self, name: str, size: int = 8, absent: Value = None) -> Value:
         """A global number; `absent` where this kernel does not have it, None where it cannot be read."""
         return vm_counters.global_word(self.kernel, name, size, why=self.why, absent=absent)
@@ -97,7 +102,7 @@ class Summary:
             "Slab": plus(reclaimable, unreclaimable),
             "SReclaimable": reclaimable,
             "SUnreclaim": unreclaimable,
-            "KernelStack": times(self.of_nodes.total("nr_kernel_stack"), 1024),
+            "KernelStack": times(self._total("nr_kernel_stack"), 1024),
         }
         if self.has_counter("nr_shadow_call_stack"):
             found["ShadowCallStack"] = times(self.of_nodes.total("nr_shadow_call_stack"), 1024)

@@ -97,7 +97,9 @@ def _throttled(kernel: Kernel) -> tuple[U64, U64]:
         # Linux 6.16 gave each kind of limit a list of its own.
         lists = [name for name in ("bios", "bios_bps", "bios_iops") if node.has(f"{name}.head")]
         found += [_from_list(kernel, node[f"{name}.head"].filled(0).astype(np.uint64)) for name in lists]
-        roots = service.follow("pending_tree.rb_root").addresses
+        # A rb_root_cached; in kernels of 4.19 a plain tree.
+        cached = service.has("pending_tree.rb_root")
+        roots = service.follow("pending_tree.rb_root" if cached else "pending_tree").addresses
         _, group = rbtree_entries(kernel, roots, "struct throtl_grp", "rb_node", what="groups with limits")
         service = group.follow("service_queue")
         service = service[~np.isin(service.addresses, seen)]

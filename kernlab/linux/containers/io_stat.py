@@ -74,8 +74,10 @@ def io_stat(kernel: Kernel, cgroups: Cgroups) -> IoStat:
     own, read = _disks(kernel, device)
     values[root], known[root] = own[root], read[root]
     old = ~cgroups.unified[row]
-    if old.any() and throttle.has("stat_bytes"):
-        before, counted = _old(kernel, throttle)
+    # Linux commit 7ca464383185 ("blk-throttle: stop using blkg->stat_bytes and ->stat_ios") (in v5.5).
+    counting = throttle if throttle.has("stat_bytes") else group
+    if old.any() and counting.has("stat_bytes"):
+        before, counted = _old(kernel, counting)
         values[old], known[old] = before[old], counted[old]
     return IoStat(
         group,
@@ -105,7 +107,11 @@ def _unified(kernel: Kernel, cgroups: Cgroups, group: StructArray, row: I64) -> 
     """What version 2 counts: int64[n, counts], and bool[n] (blkcg_rstat_flush, blkcg_iostat_update)."""
     parts, known = np.zeros((len(group), 2 * _WAYS), dtype=np.int64), np.ones(len(group), dtype=bool)
     handed = parts.copy()
-    for first, member in ((0, "bytes"), (_WAYS, "ios")):
+    # Linux commit f73316482977 ("blk-cgroup: reimplement basic IO stats using cgroup rstat") (in v5.5): before, each
+    # pair counted itself, and what those below it had counted that are gone (blkg_rwstat_recursive_sum).
+    if not group.has("iostat_cpu"):
+        parts, known = _old(kernel, group, gone=True)
+    for first, member in ((0, "bytes"), (_WAYS, "ios")) if group.has("iostat_cpu") else ():
         pending, whole = percpu_added(
             kernel,
             group["iostat_cpu"],
@@ -155,14 +161,17 @@ def _throttled(kernel: Kernel, group: StructArray) -> StructArray:
     return group.follow(f"pd[{number}]").container("struct throtl_grp", "pd")
 
 
-def _old(kernel: Kernel, throttle: StructArray) -> tuple[I64, Mask]:
-    """What version 1 counts of each pair: struct blkg_rwstat, per-CPU counters by way."""
-    values, known = np.zeros((len(throttle), 2 * _WAYS), dtype=np.int64), throttle.valid.copy()
+def _old(kernel: Kernel, counting: StructArray, *, gone: bool = False) -> tuple[I64, Mask]:
+    """What version 1 counts of each pair: struct blkg_rwstat, per-CPU counters by way; `gone`: with what was counted
+    below it by those that are no more."""
+    values, known = np.zeros((len(counting), 2 * _WAYS), dtype=np.int64), counting.valid.copy()
     for first, member in ((0, "stat_bytes"), (_WAYS, "stat_ios")):
         for index, name in enumerate(_OLD_WAYS):
             number = kernel.types.enumerator_or_none(name)
             if number is not None:
-                total = percpu_sums(kernel, throttle.follow(f"{member}.cpu_cnt[{number}]"))
+                total = percpu_sums(kernel, counting.follow(f"{member}.cpu_cnt[{number}]"))
+                if gone:
+                    total += counting[f"{member}.aux_cnt[{number}].counter"].int64
                 values[:, first + index] = total.values
                 known &= total.valid
     return values, known

@@ -106,7 +106,8 @@ def hrtimers(kernel: Kernel) -> Timers:
     place = percpu(kernel, kernel.symbol("hrtimer_bases"), numbers)
     owner, base = StructArray(kernel, "struct hrtimer_cpu_base", place).elements("clock_base")
     # A rb_root_cached, or where nodes are linked, too (seen in v7.2), a rb_root_linked: both begin with the tree.
-    roots = base.follow("active.rb_root.rb_root")
+    # Before Linux commit 511885d7061e ("lib/timerqueue: Rely on rbtree semantics for next timer") (in v5.4): the tree.
+    roots = base.follow("active.rb_root.rb_root" if base.has("active.rb_root") else "active.head")
     row, found = rbtree_entries(kernel, roots.addresses, "struct hrtimer", "node", what="hrtimers")
     runs = base["running"]
     busy = np.flatnonzero(runs.true & ~np.isin(runs.values, found.addresses))
