@@ -105,6 +105,9 @@ def fixed_records(chunks: Sequence[Chunk], size: int, *, header: int = 0) -> tup
 class _Records:
     """Stands where structs expect the memory of a dump: record i lies at address 1 + i × size."""
 
+    #: What else a StructArray asks its kernel for: nobody notes what is read here, nor answers for it.
+    journal = answer = None
+
     def __init__(self, rows: U8):
         self._flat = np.ascontiguousarray(rows).reshape(-1)
 
