@@ -22,6 +22,9 @@ SYSCTLS = (
     "kernel/panic_on_warn",
 )
 
+#: Where a kernel shows its types, which its dumps hold, too (CONFIG_DEBUG_INFO_BTF).
+TYPES = "/sys/kernel/btf/vmlinux"
+
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 _IOMEM = re.compile(r"(\s*)([0-9a-f]+)-([0-9a-f]+) : (.*)")
@@ -61,6 +64,8 @@ class Machine:
     usage: dict[str, int]
     #: Bytes of free pages that CPUs' own lists may take from the free ones that are left out, beyond what they hold.
     percpu_lists: int = 0
+    #: Does the kernel carry its types (BTF)? None in a recorded tree that does not have them.
+    types: bool | None = None
     unread: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -111,6 +116,7 @@ def read(root: Root) -> Machine:
         makedumpfile=found[1] if found else None,
         usage=_usage(root.run("makedumpfile", "--mem-usage", "/proc/kcore") or "") if crash_size else {},
         percpu_lists=_percpu_lists(root.text("/proc/zoneinfo") or ""),
+        types=root.exists(TYPES) or (False if root.live else None),
         unread=root.unread,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kernlab.kdump_status.machine import Machine
+from kernlab.kdump_status.machine import TYPES, Machine
 from kernlab.kdump_status.needs import dump_size
 from kernlab.kdump_status.report import Check, State
 from kernlab.util.text import human_bytes
@@ -157,6 +157,23 @@ def makedumpfile(machine: Machine) -> Check | None:
 def _numbers(version: str) -> tuple[int, ...]:
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def types(machine: Machine) -> Check | None:
+    """Will the dump hold the kernel's own types, without which its structs are read by a debug file only?"""
+    if machine.types is None:
+        return None
+    name, title, wanted = "types", "kernel's types", "types in the kernel (CONFIG_DEBUG_INFO_BTF)"
+    if machine.types:
+        return Check(name, title, "ok", f"{TYPES}: kernlab kernel-check says what it reads of them", wanted)
+    return Check(
+        name,
+        title,
+        "warn",
+        f"none: there is no {TYPES}",
+        wanted,
+        f"keep the vmlinux with debug information of {machine.release or 'this kernel'}: its dumps need it",
+    )
 
 
 def panics(machine: Machine) -> list[Check]:

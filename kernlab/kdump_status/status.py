@@ -37,7 +37,7 @@ def status(root: str | os.PathLike[str] = "/") -> Report:
             saving.target(machine),
             *saving.panics(machine),
         ]
-    found.append(saving.makedumpfile(machine))
+    found += [saving.makedumpfile(machine), saving.types(machine)]
     return Report(
         machine.release, machine.inside, tuple(check for check in found if check is not None), machine.unread
     )

@@ -17,8 +17,12 @@ from configurations.options import LAYOUTS, OPTIONS, Changed, Empty, Expected, O
 from support.absent import Absence
 from support.seed import SEED, in_turn
 
+from kernlab.compatibility.record import record
+from kernlab.compatibility.subjects import of_kernel
+from kernlab.compatibility.trial import trial, tried
 from kernlab.debuginfo.asking import Name, noted
 from kernlab.dump import TABLES as EVERY
+from kernlab.dump import Dump
 from kernlab.errors import KernlabError
 
 pytestmark = pytest.mark.long
@@ -168,6 +172,24 @@ def test_what_makes_each_name_is_known(opened, asked, name):
     found = {name for name in names if "{…}" not in name[1] and not (name[0] == "type" and name[1] in named)}
     new = sorted(f"{kind} {what}" for kind, what in found - ALWAYS if not hidden((kind, what), OPTIONAL))
     assert new == [], "what configuration makes these? See this file's first lines"
+
+
+@pytest.mark.parametrize("name", [DUMPS[SEED % len(DUMPS)]])
+def test_kernel_check_knows_what_they_ask_for(opened, asked, name):
+    """Without memory, or by its record: else `python -m scripts.record_requests` writes that anew."""
+    hollow = Dump(of_kernel(opened(name).kernel).kernel())
+    known = set().union(*(trial(hollow, table).notes.found for table in tried()))
+    steps = {
+        table: {step.name for run in runs for step in run.steps} for table, runs in record().runs.items()
+    }
+    # It asks more here than there.
+    new = {
+        table: names - known - steps.get(table, set())
+        for table, names in asked(name).items()
+        if table != "slab_objects"
+    }
+    found = {table: sorted(one for one in names if "{…}" not in one[1]) for table, names in new.items()}
+    assert {table: names for table, names in found.items() if names} == {}
 
 
 def test_no_name_is_both():

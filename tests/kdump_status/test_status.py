@@ -10,6 +10,7 @@ from kdump_status.status_trees import tree
 
 from kernlab.errors import KernlabError
 from kernlab.kdump_status.report import Check, Report
+from kernlab.kdump_status.root import Root
 from kernlab.kdump_status.status import status
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -307,3 +308,23 @@ def test_links_do_not_lead_out_of_a_recorded_tree(tmp_path: Path) -> None:
     (place / "proc/cmdline").symlink_to("../../outside")
     report = status(place)
     assert "999M" not in check(report, "crashkernel").found
+
+
+def test_whether_the_kernel_has_types_is_said_where_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tree("armed", tmp_path)
+    assert "types" not in {check.name for check in status(root).checks}
+    btf = root / "sys/kernel/btf/vmlinux"
+    btf.parent.mkdir(parents=True)
+    btf.write_bytes(b"")
+    assert check(status(root), "types").state == "ok"
+    btf.unlink()
+    monkeypatch.setattr(Root, "__init__", _as_if_it_ran)
+    found = check(status(root), "types")
+    assert found.state == "warn"
+    assert "vmlinux with debug information" in found.remedy
+
+
+def _as_if_it_ran(self: Root, path: Path) -> None:
+    self.path, self.live, self.unread, self.recorded = Path(path), True, {}, {}
