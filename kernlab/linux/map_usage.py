@@ -15,6 +15,7 @@ from kernlab.linux.frames import zero_pfns
 from kernlab.linux.page.mapcounts import mapped
 from kernlab.linux.shmem import SharedSwap
 from kernlab.linux.swap import has_swap
+from kernlab.linux.swap_entries import settle_swap_entries
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.vmas import find_vmas
 from kernlab.memory.page_tables import Entries
@@ -115,6 +116,7 @@ class _Book:
         self._pfnmap = (flags & np.uint64(_VM_PFNMAP)) != 0
         self._why: list[str] = []
         self._zero = zero_pfns(kernel, self._why)
+        settle_swap_entries(kernel)
         self._swap_files = min(kernel.word("nr_swapfiles", 4), 32) if has_swap(kernel) else 0
         #: What is swapped out of the shared memory that VMAs map; nothing where there is no swap.
         self._shared_swap = SharedSwap(kernel, vma) if self._swap_files else None

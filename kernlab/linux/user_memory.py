@@ -20,6 +20,7 @@ from kernlab.linux.frames import read_frames, zero_frames
 from kernlab.linux.page.mapcounts import mapped
 from kernlab.linux.page_cache import WORDS, PageCache, PageState
 from kernlab.linux.swap import has_swap
+from kernlab.linux.swap_entries import settle_swap_entries
 from kernlab.linux.swapped import Swapped, entry_of
 from kernlab.linux.vmas import find_vmas
 from kernlab.memory.page_tables import Entries
@@ -140,6 +141,7 @@ class UserMemory:
 
     @cached_property
     def _swap_files(self) -> int:
+        settle_swap_entries(self.kernel)
         try:
             return min(self.kernel.word("nr_swapfiles", 4), 32) if has_swap(self.kernel) else 0
         except KernlabError:
@@ -216,7 +218,9 @@ class UserMemory:
         return Pages(address, state, np.zeros(len(address), dtype=np.uint64))
 
     def _of_entries(self, entries: Entries, start: int, end: int) -> Pages:
-        present, swapped = entries.present, entries.swapped(self._swap_files)
+        # How many areas there are is found out first: with that, how entries are to be read.
+        swap_files = self._swap_files
+        present, swapped = entries.present, entries.swapped(swap_files)
         kept = ~present & ~swapped
         state = np.full(len(entries.address), PageState.HERE, dtype=np.uint8)
         where = np.where(present, entries.pfns, entries.kept_pfns)

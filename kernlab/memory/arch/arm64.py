@@ -61,6 +61,7 @@ class Arm64(Architecture):
     cache_line = 64
     instructions = ("CS_ARCH_ARM64", "CS_MODE_LITTLE_ENDIAN")
     separate_halves = True
+    swap_ways = SWAP_ENTRIES
 
     def __init__(
         self,
@@ -82,8 +83,7 @@ class Arm64(Architecture):
         self.physical_bits = (facts and facts.number("MAX_PHYSMEM_BITS")) or 48
         # arch/arm64/include/asm/sparsemem.h, as VMCOREINFO would say otherwise: Linux commit f0b13ee23241 (in v5.12).
         self.section_bits = 29 if page_shift == 16 else 27
-        #: How entries that are not present are to be read: see `settle_swap`.
-        self.swap_entries = SWAP_ENTRIES[0]
+        self.swap_entries: SwapEntries = SWAP_ENTRIES[0]
         self._lay_out(facts)
 
     def _lay_out(self, facts: Facts | None) -> None:

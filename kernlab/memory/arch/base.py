@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,10 @@ class Architecture(ABC):
     instructions: ClassVar[tuple[str, ...]] = ()
     #: Has each half of the address space a top-level table of its own? Else one table has both.
     separate_halves: ClassVar[bool] = False
+    #: Ways in which entries that are not present may be laid out, the newest first, where kernels differ in it; and the
+    #: one by which `swap_type`, `kept_frame` and `is_present` read them (linux/swap_entries.py finds it out).
+    swap_ways: ClassVar[tuple[Any, ...]] = ()
+    swap_entries: Any = None
 
     #: Where the kernel's image may lie, at the earliest.
     image_start: int
