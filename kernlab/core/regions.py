@@ -84,14 +84,14 @@ def settle_page_tables(memory: AddressSpace, symbols: SymbolTable, info: Vmcorei
         for table in dict.fromkeys([*tables, *is_so.running_tables(memory.file.notes)]):
             if memory.maps_image(is_so, table, symbols.get("_stext") or info.symbol("_stext")):
                 memory.layout = replace(layout, arch=is_so, page_table=table)
-                return _contradictions(arch, said, is_so, table)
+                return [*arch.doubts, *_contradictions(arch, said, is_so, table)]
     if not tables:
         raise DumpFormatError(
             f"{memory.file.path}: neither its VMCOREINFO nor its symbol table says where the kernel's page tables lie "
             f"({arch.needs}). Pass a whole VMCOREINFO as vmcoreinfo=PATH"
         )
     memory.layout = replace(layout, page_table=tables[0])
-    return []
+    return [*arch.doubts]
 
 
 def _contradictions(told: Architecture, said: Layout | None, arch: Architecture, table: int) -> list[str]:

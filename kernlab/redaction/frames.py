@@ -127,8 +127,9 @@ def page_structs(kernel: Kernel, frames: Frames) -> Mask:
     """Which frames (bool[n]) hold the array of page structs, in which there is no text."""
     found = np.zeros(len(frames.pfn), dtype=bool)
     base = kernel.vmemmap
-    # No further than the machine's memory: with page tables of four levels the kernel's image lies close behind.
-    end = min(base + kernel.file.max_pfn * kernel.find_type("struct page").size, kernel.layout.image_start)
+    # No further than the machine's memory: with four levels on x86-64 the kernel's image lies close behind.
+    after = kernel.layout.image_start if kernel.layout.image_start > base else (1 << 64) - 1
+    end = min(base + kernel.file.max_pfn * kernel.find_type("struct page").size, after)
     mapped = mapped_frames(kernel, np.array([base], dtype=np.uint64), np.array([end], dtype=np.uint64))
     # What begins before the array is mapped by an entry of the upper levels, which holds other things, too.
     inside = mapped.virtual >= np.uint64(base)

@@ -53,6 +53,8 @@ _UNIT = re.compile(
     rb"[\w.:\\-]*\.(?:service|slice|scope|socket|mount|automount|timer|target|device|swap|path)\b", re.I
 )
 _DOTTED = re.compile(rb"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
+#: What stands behind the @ of a device tree's nodes, as virtio_mmio@a000800.
+_UNIT_ADDRESS = re.compile(rb"(?=[a-f]*[0-9])[0-9a-f]{4,16}")
 _PLAIN = re.compile(rb"[a-z][a-z0-9_.-]{2,}")
 _NO_HOST = re.compile(rb"(?:tty\w*|[shv]d[a-z]\d*|nvme\w*|plt|got\w*|GLIBC\w*|LIBC\w*|OPENSSL\w*)\Z", re.I)
 _SECRET_NAME = re.compile(
@@ -208,7 +210,9 @@ class Patterns:
                 continue
             # Without a domain only what can be nothing else; the names of this host and its users are known anyhow.
             if not _DOTTED.fullmatch(right[0]) and not (
-                _PLAIN.fullmatch(left[0]) and _PLAIN.fullmatch(right[0])
+                _PLAIN.fullmatch(left[0])
+                and _PLAIN.fullmatch(right[0])
+                and not _UNIT_ADDRESS.fullmatch(right[0])
             ):
                 continue
             if _UNIT.match(data, place + 1, min(end, place + 80)):

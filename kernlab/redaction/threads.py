@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
-from kernlab.debuginfo.types import StructType
+from kernlab.debuginfo.types import PointerType, StructType
 from kernlab.linux.stacks.machines import machine_of
 from kernlab.linux.stacks.registers import cpu_registers
 from kernlab.linux.tasks import find_tasks
@@ -30,6 +30,11 @@ _MARK, _BELOW = 16, 1024
 _NOTE_REGISTERS = 12 + 8 + 112
 #: No FPU's state is larger (AMX has 8 KiB), and its alignment behind a task_struct.
 _LARGEST_STATE, _ALIGNED = 1 << 15, 64
+#: What arm64's struct thread_struct has of it: structs, and pointers to what is larger; most go with an option.
+_ARM64_STATE = (
+    *("uw.fpsimd_state", "kernel_fpsimd_state", "sve_state", "sme_state", "za_state"),
+    *("keys_user", "keys_kernel"),
+)
 
 
 def user_registers(found: Found) -> None:
@@ -61,6 +66,9 @@ def fpu_registers(found: Found) -> None:
     """The state of every thread's FPU."""
     kernel = found.kernel
     task = find_tasks(kernel)
+    if task.has("thread.uw.fpsimd_state"):
+        _arm64_state(found, task)
+        return
     kind, whole = kernel.find_type("struct fpu"), task.type.size
     if task.has("thread.fpu") and isinstance(resolve(task.type, "thread.fpu").type, StructType):
         inner = resolve(task.type, "thread.fpu").hops[-1]
@@ -85,6 +93,25 @@ def fpu_registers(found: Found) -> None:
         size = state["size"].int64.filled(0)
         at = resolve(state.type, "regs").hops[-1]
         found.edits.zero(state.addresses + np.uint64(at), np.clip(size, 0, _LARGEST_STATE), "state of an FPU")
+
+
+def _arm64_state(found: Found, task: StructArray) -> None:
+    """arm64's vector registers, in the thread and beside it, and the keys that it signs pointers with
+    (arch/arm64/include/asm/processor.h, struct thread_struct)."""
+    for member in _ARM64_STATE:
+        if not task.has(f"thread.{member}"):
+            continue
+        access = resolve(task.type, f"thread.{member}")
+        if not isinstance(access.type, PointerType):
+            found.edits.zero(task.addresses + np.uint64(access.hops[-1]), access.type.size, "state of an FPU")
+            continue
+        pointer = task[f"thread.{member}"]
+        where = pointer.values[pointer.true].astype(np.uint64)
+        slab, _, rest = found.slabs.locate(where)
+        room = found.slabs.caches["object_size"].int64.filled(0)[found.slabs.cache[np.maximum(slab, 0)]]
+        # What is too large for a slab has pages of its own.
+        size = np.where((slab >= 0) & (rest == 0), room, found.kernel.page_size)
+        found.edits.zero(where, np.clip(size, 0, _LARGEST_STATE), "state of an FPU")
 
 
 def dead_stacks(found: Found) -> None:

@@ -75,6 +75,7 @@ def test_secrets_go(text: bytes, secret: bytes, kind: str) -> None:
         b"1.2.3.4.5 and 300.1.2.3 and 1.2.3",
         b"pci 0000:00:1f.2 at 12:34:56, 2026-11-30",
         b"getty@tty1.service user@1000.service cpu@0",
+        b"virtio_mmio@a000800 uart@fe201000 timer@0",
         b"password=%s",
         b"core::fmt and :: and ::1",
         b"/homes/x /home /usr/home",

@@ -18,7 +18,7 @@ from conftest import ALL_DUMPS, SAMPLES, find_dump
 from support.truth import Truth
 
 #: Samples of a crash story; in some of them much happens between the truth and the end.
-STORIES = ("hung", "io", "oom", "oops", "panic")
+STORIES = ("hung", "io", "oom", "oops", "panic", "arm64")
 
 
 #: Captures from elsewhere: NUMA nodes, huge pages and more that no dump of the checkout has.

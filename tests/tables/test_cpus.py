@@ -37,12 +37,30 @@ def test_cpus_are_those_of_cpuinfo(machine_or_server):
     assert rows["cpu"][rows["online"]].tolist() == list(theirs)
     for row in rows[rows["online"]].to_dict("records"):
         said = theirs[row["cpu"]]
+        if "CPU implementer" in said:
+            arm64_cpu_is_that_of_cpuinfo(row, said)
+            continue
         assert {name: str(row[name]) for name in LINES} == {name: said[line] for name, line in LINES.items()}
         assert hex(row["microcode"]) == said["microcode"]
         assert f"{row['khz'] // 1000}.{row['khz'] % 1000:03d}" == said["cpu MHz"]
         assert f"{row['cache_bytes'] // 1024} KB" == said["cache size"]
         assert row["siblings"] == str(row["cpu"])
     assert rows["present"].all()
+
+
+def arm64_cpu_is_that_of_cpuinfo(row, said) -> None:
+    """As arch/arm64/kernel/cpuinfo.c prints it: numbers where x86-64 has names."""
+    lines = {
+        "family": "CPU architecture",
+        "model": "CPU part",
+        "variant": "CPU variant",
+        "stepping": "CPU revision",
+    }
+    assert {name: row[name] for name in lines} == {name: int(said[line], 0) for name, line in lines.items()}
+    assert row["flags"] == said["Features"]
+    if row["vendor"].startswith("0x"):
+        assert int(row["vendor"], 0) == int(said["CPU implementer"], 0)
+    assert pd.isna(row["microcode"])
 
 
 def test_threads_of_a_core(server):

@@ -129,10 +129,18 @@ class Arm64(Architecture):
         page = page if page in _POSSIBLE_BITS else 12
         used = facts.number("TCR_EL1_T1SZ")
         actual = None if used is None else 64 - used
-        bits = facts.number("VA_BITS") or actual or 48
-        if actual is not None and not 36 <= actual <= bits:
-            actual = None
-        return cls(page, bits, actual, facts)
+        # Where the image lies an address can reach, and no machine gives more bits than the kernel was built for.
+        least = max(actual or 0, _reach(facts.symbol("_stext")))
+        told = bits = facts.number("VA_BITS") or 0
+        if bits < least or bits not in _POSSIBLE_BITS[page]:
+            bits = min((each for each in _POSSIBLE_BITS[page] if each >= max(least, 48)), default=48)
+        arch = cls(page, bits, actual, facts)
+        if told not in (0, bits):
+            arch.doubts = (
+                f"VMCOREINFO says NUMBER(VA_BITS)={told}, which does not reach to where the image should lie, or "
+                f"is less than the machine gives: {bits} was believed",
+            )
+        return arch
 
     @classmethod
     def possible(cls, facts: Facts) -> list[Self]:
@@ -248,6 +256,11 @@ def _levels(page_shift: int, bits: int) -> tuple[Level, ...]:
     return tuple(
         Level(shift, min(each, bits - shift), maps=shift in _LARGE[page_shift]) for shift in reversed(shifts)
     )
+
+
+def _reach(address: int | None) -> int:
+    """How many bits an address of the kernel's half needs."""
+    return 0 if address is None else ((1 << 64) - 1 - address).bit_length()
 
 
 def _signed(value: int) -> int:

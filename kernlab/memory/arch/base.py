@@ -106,6 +106,8 @@ class Architecture(ABC):
     #: Bits of an address that a page covers, and of each half of the address space.
     page_shift: int
     half_bits: int
+    #: What of VMCOREINFO contradicts itself, and was not believed: a sentence each.
+    doubts: tuple[str, ...] = ()
     #: From the top level down.
     levels: tuple[Level, ...]
     #: Bits of a physical address that page structs can be numbered by (MAX_PHYSMEM_BITS).
