@@ -144,7 +144,9 @@ class _Run:
         description = self._description(qemu, kernel, userland)
         dumps = self._collect(work / "out", result)
         shutil.copyfile(console, result / "console.log")
-        if lost := self._check(dumps, description):
+        if kernel.debug_file is not None:
+            _link(kernel.debug_file, result / "vmlinux")
+        if lost := self._check(dumps, description, kernel.debug_file):
             # design.md, Capture: a makedumpfile older than the kernel takes kernel pages for user data.
             if must_be_whole and self.level & USER_DATA:
                 self.progress(f"{lost}. Once more with level {USER_DATA_KEPT}, which keeps user data")
@@ -299,10 +301,10 @@ class _Run:
                 shutil.copytree(out / name, result / name)
         return [result / path.name for path in dumps]
 
-    def _check(self, dumps: list[Path], description: dict[str, Any]) -> str:
+    def _check(self, dumps: list[Path], description: dict[str, Any], vmlinux: Path | None) -> str:
         """Look for frames that no level leaves out; a sentence on what is absent, or nothing."""
         self.progress("Checking the dump for kernel pages that are absent")
-        absent = absent_frames(dumps)
+        absent = absent_frames(dumps, vmlinux)
         description["absent_frames"] = absent
         counts = "; ".join(
             f"{name}: {', '.join(f'{count:,} {what}' for what, count in counts.items() if count)} frames"
@@ -353,6 +355,14 @@ def _said(word: str, rest: str) -> str:
         "finished": "The guest read what was left, and is done",
     }
     return known.get(word, f"{word} {rest}")
+
+
+def _link(file: Path, place: Path) -> None:
+    """The same file at another place: a large one is not copied."""
+    try:
+        place.hardlink_to(file)
+    except OSError:  # another file system
+        place.symlink_to(file)
 
 
 def _keep_log(scratch: Path, cache: Path) -> str:

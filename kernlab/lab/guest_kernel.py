@@ -70,6 +70,11 @@ class GuestKernel:
                     return found
         raise LabError(f"The package {self.package.name} {self.package.version} holds no vmlinuz.")
 
+    @property
+    def debug_file(self) -> Path | None:
+        """The vmlinux that its dumps need to be read: None for a kernel that has its types (BTF) in its memory."""
+        return None
+
     @cached_property
     def modules(self) -> dict[str, Path]:
         """The modules by name (with _ for -)."""

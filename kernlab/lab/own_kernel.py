@@ -19,6 +19,7 @@ from kernlab.lab.steps import LabError, Progress, run
 
 _IMAGE = Path("arch/x86/boot/bzImage")
 _RELEASE = Path("include/config/kernel.release")
+_CONFIG, _BTF = Path(".config"), "CONFIG_DEBUG_INFO_BTF=y"
 _BUILD_LIMIT_SECONDS = 600.0
 
 
@@ -40,6 +41,14 @@ class OwnKernel(GuestKernel):
     def vmlinuz(self) -> Path:
         """The image to boot."""
         return self.tree / _IMAGE
+
+    @property
+    def debug_file(self) -> Path | None:
+        """As GuestKernel.debug_file: the tree's own vmlinux, where its configuration says that there is no BTF."""
+        config, vmlinux = self.tree / _CONFIG, self.tree / "vmlinux"
+        if not vmlinux.is_file() or not config.is_file() or _BTF in config.read_text().splitlines():
+            return None
+        return vmlinux
 
     def toolchain(self) -> Path:
         """The machine's own root."""

@@ -70,6 +70,17 @@ def test_what_was_built_for_another_image_is_built_again(tree, tmp_path, monkeyp
     assert len(asked) == 2
 
 
+def test_a_kernel_without_types_of_its_own_comes_with_its_vmlinux(tree, tmp_path):
+    kernel = own_kernel(tree, tmp_path / "cache", QUIET)
+    assert kernel.debug_file is None
+    vmlinux = tree / "vmlinux"
+    vmlinux.write_bytes(b"\x7fELF")
+    (tree / ".config").write_text("# CONFIG_DEBUG_INFO_BTF is not set\nCONFIG_BPF=y\n")
+    assert kernel.debug_file == vmlinux
+    (tree / ".config").write_text("CONFIG_DEBUG_INFO_BTF=y\n")
+    assert kernel.debug_file is None
+
+
 def test_a_build_that_ended_early_is_refused(tree, tmp_path):
     (tree / "include/config/kernel.release").unlink()
     with pytest.raises(LabError, match="ended early"):
