@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
-from kernlab.debuginfo.types import ArrayType, StructType
+from kernlab.debuginfo.types import StructType
 from kernlab.formats import register_sets
 from kernlab.linux.stacks.machines.base import StackMachine
 from kernlab.linux.stacks.machines.named_members import members_of
-from kernlab.linux.stacks.stack_kinds import Part, StackKind, part, percpu_pointer, size_of
+from kernlab.linux.stacks.machines.x86_64_stacks import exception_stacks, interrupt_stacks
+from kernlab.linux.stacks.stack_kinds import Part, StackKind, size_of
 from kernlab.util.addresses import wrapped
-from kernlab.walk.cpus import percpu
 
 if TYPE_CHECKING:
     from kernlab.linux.stacks.code import Code
@@ -31,9 +31,6 @@ _LONGEST_CALL, _CALL, _INT3 = 7, 0xE8, 0xCC
 #: What becomes of the call of a static call without function, and of ftrace's: a NOP (arch/x86/include/asm/nops.h, of
 #: 64-bit CPUs of old, too, before v5.13), or a zeroing of the result (arch/x86/kernel/static_call.c).
 _NO_CALL = tuple(map(bytes.fromhex, ("0f1f440000", "6666666690", "2e2e2e31c0", "66664831c0")))
-
-#: Members of struct cea_exception_stacks (arch/x86/include/asm/cpu_entry_area.h) that are stacks end so.
-_STACK = "_stack"
 
 #: What CS of saved registers can be in kernel mode: __KERNEL_CS, and what Xen gives a guest of its own kind.
 _KERNEL_CS, _SELECTOR, _USER = (0x10, 0xE030), np.uint64(0xFFFF), np.uint64(3)
@@ -144,7 +141,7 @@ class _X86(StackMachine):
 
     def cpu_stacks(self, kernel: Kernel, numbers: I64) -> list[Part]:
         """The stacks of interrupts, those of the interrupt stack table, and the one of the entry from user mode."""
-        return [*_of_interrupts(kernel, numbers), *_of_exceptions(kernel, numbers)]
+        return [*interrupt_stacks(kernel, numbers), *exception_stacks(kernel, numbers)]
 
     def left_at(self, kernel: Kernel, kind: U8, end: U64) -> U64:
         """At its end: an interrupt's last word is the stack pointer of before (arch/x86/include/asm/irq_stack.h),
@@ -234,43 +231,3 @@ class _X86(StackMachine):
 
 
 X86_64 = _X86()
-
-
-def _of_interrupts(kernel: Kernel, numbers: I64) -> list[Part]:
-    """The stack of each CPU's interrupts, which ends at most a word behind where hardirq_stack_ptr points."""
-    top = percpu_pointer(kernel, numbers, "hardirq_stack_ptr")
-    backing = kernel.symbols.get("irq_stack_backing_store")
-    size = size_of(kernel, "struct irq_stack")
-    if size:
-        found = []
-        if top is not None:
-            rows = np.flatnonzero(top != 0)
-            # Since v5.12 it points to the last word (irq_init_percpu_irqstack); with VMAP_STACK it is mapped elsewhere.
-            end = (top[rows] + np.uint64(kernel.page_size - 1)) & ~np.uint64(kernel.page_size - 1)
-            found.append(part(end - np.uint64(size), size, StackKind.IRQ, numbers[rows]))
-        if backing is not None:
-            found.append(part(percpu(kernel, backing, numbers), size, StackKind.IRQ, numbers))
-        return found
-    return []
-
-
-def _of_exceptions(kernel: Kernel, numbers: I64) -> list[Part]:
-    """The stacks of the interrupt stack table, in each CPU's entry area, and the one of the entry from user mode."""
-    areas = percpu_pointer(kernel, numbers, "cea_exception_stacks")
-    kind = kernel.type_or_none("struct cea_exception_stacks")
-    if areas is None or not isinstance(kind, StructType):
-        return []
-    rows = np.flatnonzero(areas != 0)
-    first, owner = areas[rows], numbers[rows]
-    found = []
-    for member in kind.members:
-        inner = member.type.strip()
-        if isinstance(inner, ArrayType) and member.name.endswith(_STACK) and inner.size:
-            which = StackKind.NMI if member.name.startswith("NMI") else StackKind.EXCEPTION
-            found.append(part(first + np.uint64(member.offset), inner.size, which, owner))
-    whole, entry = kernel.type_or_none("struct cpu_entry_area"), size_of(kernel, "struct entry_stack")
-    if isinstance(whole, StructType) and entry:
-        base = first - np.uint64(whole.member("estacks").offset)
-        page = base + np.uint64(whole.member("entry_stack_page").offset)
-        found.append(part(page, size_of(kernel, "struct entry_stack_page") or entry, StackKind.ENTRY, owner))
-    return found
