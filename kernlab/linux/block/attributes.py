@@ -57,7 +57,9 @@ def schedulers(every: Disks) -> Column:
     """The I/O scheduler of each; "none" where requests go straight to the driver, missing where there are none."""
     queue = every.queue
     kind = queue.follow("elevator").follow("type")
-    name = c_strings(queue.kernel, kind["elevator_name"], _LONGEST_NAME).values.copy()
+    # Up to v4.19 the name stands in the struct, later it is pointed to.
+    own = kind["elevator_name"]
+    name = (own.text if own.kind == "text" else c_strings(queue.kernel, own, _LONGEST_NAME)).values.copy()
     scheduled = queue["elevator"]
     name[(scheduled == 0).true] = "none"
     good = scheduled.valid & (name != "") & queue["mq_ops"].true

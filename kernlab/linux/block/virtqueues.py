@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import StructType
 from kernlab.linux.block.registered import registered
 from kernlab.walk.lists import list_entries
@@ -84,11 +85,15 @@ def _readable(kernel: Kernel, ring: StructArray, bus: StructArray) -> npt.NDArra
         split = np.isin(
             ring["layout"].int64.filled(-1), [0 if number is None else number for number in known]
         )
-    else:
+    elif ring.has("packed_ring"):
         split = (ring["packed_ring"] == 0).true
+    else:
+        # Linux commit 1ce9e6055fa0 ("virtio_ring: introduce packed ring support") (in v5.0).
+        split = np.ones(len(ring), dtype=bool)
     kernel.lost("queues of virtio devices have packed rings, which are not read", mask=~split)
     # Linux commit bee8c7c24b73 ("virtio: introduce map ops in virtio core") (in v6.18).
-    mapped = ring.first("use_map_api", "use_dma_api").true
+    api = next((name for name in ("use_map_api", "use_dma_api") if ring.has(name)), None)
+    mapped = np.ones(len(ring), dtype=bool) if api is None else ring[api].true
     parent = bus.follow("dev.parent")
     translated = np.zeros(len(ring), dtype=bool)
     for member in ("dma_iommu", "dma_ops"):
@@ -102,18 +107,24 @@ def _readable(kernel: Kernel, ring: StructArray, bus: StructArray) -> npt.NDArra
 
 def _descriptors(kernel: Kernel, ring: StructArray) -> tuple[U64, I64, I64]:
     """What the descriptors of some rings that are put up may be written by the device: start, length, whose."""
-    count = ring["split.vring.num"].clip(0, _MOST_DESCRIPTORS).filled(0)
+    # Linux commit e593bf975171 ("virtio_ring: put split ring fields in a sub struct") (in v5.0): before, the states
+    # stand at the end of the struct itself.
+    split = ring.has("split")
+    count = ring.first("split.vring.num", "vring.num").clip(0, _MOST_DESCRIPTORS).filled(0)
     state_kind, kind = (
-        kernel.find_type("struct vring_desc_state_split"),
+        kernel.find_type("struct vring_desc_state_split" if split else "struct vring_desc_state"),
         kernel.find_type("struct vring_desc"),
     )
     count = kernel.budget.counts(count, state_kind.size, "descriptors of virtio devices")
     of = np.repeat(np.arange(len(ring)), count)
     base = np.cumsum(count) - count
     index = (np.arange(len(of)) - base[of]).astype(np.uint64)
-    states = ring["split.desc_state"].filled(0).astype(np.uint64)
+    if split:
+        states = ring["split.desc_state"].filled(0).astype(np.uint64)
+    else:
+        states = ring.addresses + np.uint64(resolve(ring.type, "desc_state").hops[-1])
     state = StructArray(kernel, state_kind, states[of] + index * np.uint64(state_kind.size))
-    table = ring["split.vring.desc"].filled(0).astype(np.uint64)
+    table = ring.first("split.vring.desc", "vring.desc").filled(0).astype(np.uint64)
     # All of each ring at once: chains are followed in what was read.
     every = StructArray(kernel, kind, table[of] + index * np.uint64(kind.size))
     flags, following = every["flags"], every["next"].int64

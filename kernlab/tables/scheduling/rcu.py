@@ -49,8 +49,8 @@ def rcu(kernel: Kernel) -> pd.DataFrame:
     latest = number_of_period(found.state["gp_seq"])
     behind = int(latest.values[0]) - period if latest.valid[0] else Column.missing(len(data), "int")
     counts = callbacks(found) | {
-        # Linux commit 77a40f97030b ("rcu: Remove kfree_rcu() special casing and lazy-callback handling") (in v5.7)
-        # took lazy callbacks away, which v6.2 has anew.
+        # Linux commit 77a40f97030b ("rcu: Remove kfree_rcu() special casing and lazy-callback handling") took away the
+        # lazy callbacks of v5.4, and v6.2 has others.
         "lazy": optional(data, "lazy_len", "cblist.len_lazy"),
         "bypass": optional(data, "nocb_bypass.len"),
         # Not in v5.4.
