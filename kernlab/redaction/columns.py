@@ -7,6 +7,7 @@ from kernlab.redaction.levels import NONE, STRICT
 #: The general registers, of CPUs that were in user mode.
 _REGISTERS = (
     *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di"),
+    *(f"x{number}" for number in range(31)),
 )
 
 #: A program, a control group or a file may bear a user's, a host's or a customer's name, so every name may differ.

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.member_path import resolve
 from kernlab.debuginfo.types import PointerType, StructType
-from kernlab.linux.stacks.machines import machine_of
+from kernlab.linux.stacks.machines import ARM64, machine_of
 from kernlab.linux.stacks.registers import cpu_registers
 from kernlab.linux.tasks import find_tasks
 from kernlab.linux.thread_stacks import thread_size
@@ -20,8 +20,8 @@ Mask = npt.NDArray[np.bool_]
 
 REGISTERS, STACK = "set of registers", "dead part of a stack"
 
-#: The general registers come first in struct pt_regs, 15 of 8 bytes; the segments of user mode (asm/segment.h).
-_GENERAL, _CODE, _DATA = 15 * 8, (0x33, 0x23), 0x2B
+#: The segments of user mode (asm/segment.h).
+_CODE, _DATA = (0x33, 0x23), 0x2B
 #: With FRED two words more lie behind struct pt_regs (TOP_OF_KERNEL_STACK_PADDING, since v6.9).
 _PADDINGS = (0, 16)
 #: A stack's end is marked (STACK_END_MAGIC), and below a running thread's stack pointer interrupts may have been taken.
@@ -40,6 +40,37 @@ _ARM64_STATE = (
 def user_registers(found: Found) -> None:
     """The general registers of every thread's user mode; ip, sp, flags and the number of the system call stay."""
     kernel = found.kernel
+    machine = machine_of(kernel)
+    if machine is ARM64:
+        _of_arm64(found)
+    else:
+        _of_x86(found)
+    cpus = cpu_registers(kernel)
+    notes = kernel.symbols.get("crash_notes")
+    if notes is not None and cpus.user.any():
+        pointer, read = kernel.words([notes], what="")
+        if read[0] and pointer[0]:
+            where = percpu(kernel, int(pointer[0]), cpus.cpu[cpus.user])
+            first = where + np.uint64(_NOTE_REGISTERS)
+            found.edits.zero(first, machine.general_bytes, REGISTERS)
+
+
+def _of_arm64(found: Found) -> None:
+    kernel = found.kernel
+    kind = kernel.find_type("struct pt_regs")
+    stack = find_tasks(kernel)["stack"]
+    regs = stack.values[stack.true].astype(np.uint64) + np.uint64(thread_size(kernel) - kind.size)
+    state, read = kernel.words(regs + np.uint64(resolve(kind, "pstate").hops[0]), what="")
+    pc, there = kernel.words(regs + np.uint64(resolve(kind, "pc").hops[0]), what="")
+    # A kernel thread's are all zero.
+    user = regs[read & there & machine_of(kernel).registers.are_user(state) & (pc != 0)]
+    found.edits.zero(user, ARM64.general_bytes, REGISTERS)
+    # The first argument of a system call is kept beside.
+    found.edits.zero(user + np.uint64(resolve(kind, "orig_x0").hops[0]), 8, REGISTERS)
+
+
+def _of_x86(found: Found) -> None:
+    kernel = found.kernel
     task, size = find_tasks(kernel), thread_size(kernel)
     kind = kernel.find_type("struct pt_regs")
     cs, ss = (resolve(kind, name).hops[0] for name in ("cs", "ss"))
@@ -51,15 +82,8 @@ def user_registers(found: Found) -> None:
         data, there = kernel.words(regs + np.uint64(ss), what="")
         # The upper bits are of other things where FRED delivers events.
         user = read & there & np.isin(code & np.uint64(0xFFFF), _CODE) & (data & np.uint64(0xFFFF) == _DATA)
-        found.edits.zero(regs[user], _GENERAL, REGISTERS)
+        found.edits.zero(regs[user], machine_of(kernel).general_bytes, REGISTERS)
         top = top[~user]
-    cpus = cpu_registers(kernel)
-    notes = kernel.symbols.get("crash_notes")
-    if notes is not None and cpus.user.any():
-        pointer, read = kernel.words([notes], what="")
-        if read[0] and pointer[0]:
-            where = percpu(kernel, int(pointer[0]), cpus.cpu[cpus.user])
-            found.edits.zero(where + np.uint64(_NOTE_REGISTERS), _GENERAL, REGISTERS)
 
 
 def fpu_registers(found: Found) -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from kernlab.linux.scheduling.steal import stolen_since_tick
+from kernlab.linux.stacks.machines import machine_of
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
 from kernlab.verdict.chains import beneath
 from kernlab.verdict.finding import Evidence, rows_of
 
-#: The processor takes interrupts (arch/x86/include/uapi/asm/processor-flags.h, X86_EFLAGS_IF).
-_INTERRUPTS = 1 << 9
+#: Registers that say whether the processor takes interrupts: x86-64's, arm64's.
+_STATES = ("flags", "pstate")
 
 
 def interrupts_off(case: Case, cpu: int) -> Evidence | None:
@@ -20,9 +21,14 @@ def interrupts_off(case: Case, cpu: int) -> Evidence | None:
     its registers are not known or are those of an interrupt that stopped it."""
     rows = case.registers[case.registers["cpu"] == cpu] if case.has("registers") else None
     stack = case.stack_of_cpu(cpu)
-    if rows is None or rows.empty or pd.isna(rows["flags"].iloc[0]) or len(beneath(stack)) < len(stack):
+    if rows is None or rows.empty or len(beneath(stack)) < len(stack):
         return None
-    if int(rows["flags"].iloc[0]) & _INTERRUPTS:
+    known = {
+        str(name): int(rows[name].iloc[0])
+        for name in _STATES
+        if name in rows and pd.notna(rows[name].iloc[0])
+    }
+    if not machine_of(case.kernel).interrupts_off(known):
         return None
     said = f"CPU {cpu} had interrupts off when it was stopped"
     return Evidence("registers", said, rows_of(rows, list(rows.index)))

@@ -19,7 +19,10 @@ _PRINTED = re.compile(
 )
 #: What stands behind the registers of the kernel; those of user space may follow.
 _OVER = re.compile(r"\s*+(?:Call [Tt]race|RIP: 0033|<TASK>|<IRQ>|Modules linked in)")
-_KEPT = ("ax", "bx", "cx", "dx", "si", "di", "bp", *(f"r{number}" for number in range(8, 16)))
+_KEPT = (
+    *("ax", "bx", "cx", "dx", "si", "di", "bp", *(f"r{number}" for number in range(8, 16))),
+    *(f"x{number}" for number in range(31)),
+)
 
 
 def registers_of(case: Case, report: pd.Series[Any]) -> dict[str, int]:

@@ -62,6 +62,7 @@ class _Arm64(StackMachine):
     # arch/arm64/kernel/ftrace.c, prepare_ftrace_return; arch/arm64/kernel/probes/kprobes.c, arch_prepare_kretprobe.
     traced_by_frame = True
     holders = ("x0", *(f"x{number}" for number in (*range(19, 29), *range(1, 19))))
+    general_bytes = _GENERAL * 8
     not_data = ("pc", "sp", "pstate")
 
     def calls(self, kernel: Kernel, code: Code, rows: U8, addresses: U64) -> tuple[Mask, Mask]:

@@ -38,6 +38,8 @@ class StackMachine(ABC):
     traced_by_frame: ClassVar[bool] = False
     #: Where a function's first argument is, then where compilers keep it: the likelier first.
     holders: ClassVar[tuple[str, ...]]
+    #: Bytes of the general registers, with which struct pt_regs and the registers of a CPU's note begin.
+    general_bytes: ClassVar[int]
     #: What of a set of saved registers points to no data: where the code was and its mode.
     not_data: ClassVar[tuple[str, ...]]
 

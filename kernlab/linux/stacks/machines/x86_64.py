@@ -94,6 +94,7 @@ class _X86(StackMachine):
     )
     nmi_entries = ("asm_exc_nmi", "end_repeat_nmi", "nmi_restore", "repeat_nmi", "first_nmi", "nmi")
     holders = ("di", "bx", "bp", "r12", "r13", "r14", "r15", "ax", "cx", "dx", "si", "r8", "r9", "r10", "r11")
+    general_bytes = 15 * 8
     not_data = ("ip", "sp", "flags", "cs", "ss", "orig_ax")
 
     def calls(self, kernel: Kernel, code: Code, rows: U8, addresses: U64) -> tuple[Mask, Mask]:
