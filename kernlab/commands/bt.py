@@ -9,7 +9,7 @@ import typer
 
 from kernlab.commands import completing
 from kernlab.commands.options import DumpFormat, Quiet, Redact, Vmcore, open_dump
-from kernlab.commands.telling import tell
+from kernlab.commands.telling import tell, told_of
 from kernlab.errors import KernlabError
 from kernlab.escape import escape_terminal
 
@@ -47,7 +47,7 @@ def bt(
         if every:
             groups = dump.stacks.groups()
             sys.stdout.write("\n".join(map(_group, groups.to_dict("records"))))
-            tell(groups.attrs.get("problems", []))
+            tell(told_of(groups.attrs))
             return 0
         if cpu is not None:
             found = dump.stack(cpu=cpu)

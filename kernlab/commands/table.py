@@ -24,7 +24,7 @@ from kernlab.commands.options import (
     form_of,
     open_dump,
 )
-from kernlab.commands.telling import tell
+from kernlab.commands.telling import tell, told_of
 from kernlab.errors import KernlabError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def table(
     )
     with open_dump(vmcore, dump_format, redact) as dump:
         found = find(dump, name, arguments or [])
-        problems = list(found.attrs.get("problems", []))
+        problems = told_of(found.attrs)
         frame = select(as_frame(found), selection)
         write(frame, chosen, output)
     tell(problems)

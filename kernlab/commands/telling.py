@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from kernlab.errors import KernlabWarning
 from kernlab.escape import escape_terminal
@@ -48,6 +48,13 @@ def tell(problems: Iterable[str]) -> None:
     if not _quiet:
         for problem in problems:
             print(f"kernlab: {escape_terminal(problem)}", file=sys.stderr)
+
+
+def told_of(attrs: Mapping[Hashable, Any]) -> list[str]:
+    """What a table's attrs have to say: its problems, and of a running machine when it was read."""
+    window = attrs.get("window")
+    when = [f"read live, {window['start']} to {window['end']} ({window['seconds']:.3f} s)"] if window else []
+    return [*attrs.get("problems", []), *when]
 
 
 def note(sentence: str) -> None:

@@ -22,7 +22,7 @@ from kernlab.commands.options import (
     form_of,
     open_dump,
 )
-from kernlab.commands.telling import tell
+from kernlab.commands.telling import tell, told_of
 from kernlab.errors import KernlabError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def trace(
             problems = _save(dump, wanted, selection, chosen, output)
         else:
             found = tracing.table(dump, wanted)
-            problems = list(found.attrs.get("problems", []))
+            problems = told_of(found.attrs)
             write(select(as_frame(found), selection), chosen, output)
     tell(problems)
     return 0

@@ -88,26 +88,19 @@ class Journal:
 
     def _taken_off(self, look: SecondLook) -> U64:
         """Nodes that no link leads to now of those that were followed, nor the entry that came before them; sorted."""
-        found = [np.zeros(0, dtype=np.uint64)]
-        for where, led_to, link in self._links:
-            _, now, known = look.bytes(where, 8)
-            leads = now.view("<u8")[:, 0]
-            other = np.flatnonzero(known & (leads != led_to))
-            if not len(other):
-                continue
-            # What was put in between leads on to it.
-            onward, read = look.words(leads[other] + np.uint64(link))
-            between = read & (onward == led_to[other])
-            found.append(led_to[other[~between]])
-        still = [now[known] for now, known in self._leading(look)] if any(map(len, found)) else []
-        gone = np.unique(np.concatenate(found))
-        answer: U64 = gone[~np.isin(gone, np.concatenate(still))] if still else gone
+        if not self._links:
+            return np.zeros(0, dtype=np.uint64)
+        # All at once: of one long list each link was followed by itself.
+        where, led_to = (np.concatenate([part[which] for part in self._links]) for which in (0, 1))
+        link = np.repeat([part[2] for part in self._links], [len(part[0]) for part in self._links])
+        _, now, known = look.bytes(where, 8)
+        leads = now.view("<u8")[:, 0]
+        other = np.flatnonzero(known & (leads != led_to))
+        # What was put in between leads on to it.
+        onward, read = look.words(leads[other] + link[other].astype(np.uint64))
+        gone = led_to[other[~(read & (onward == led_to[other]))]]
+        answer: U64 = np.setdiff1d(gone, leads[known])
         return answer
-
-    def _leading(self, look: SecondLook) -> list[tuple[U64, Mask]]:
-        """Where all links lead now."""
-        looked = [look.bytes(where, 8) for where, _, _ in self._links]
-        return [(now.view("<u8")[:, 0], known) for _, now, known in looked]
 
 
 def _place(of: Type, path: str, access: Access) -> Place | None:

@@ -34,7 +34,7 @@ prepare() {
     mkdir -p /tmp/py/proc /tmp/py/sys /tmp/py/dev /tmp/py/tmp
     mount --bind /proc /tmp/py/proc; mount --rbind /sys /tmp/py/sys; mount --bind /dev /tmp/py/dev
     mkdir -p /host/out/blk
-    ( while :; do ( sleep 0.01; /bin/true ) & sleep 0.03; done ) &
+    ( while :; do ( sleep 0.01; /bin/true ) & sleep 0.1; done ) &
     churn=$!
     PYTHONPATH=@PATH@ PYTHONHOME=@HOME@ PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 \\
         chroot /tmp/py @PYTHON@ /guest_inside.py > /host/out/blk/live.json 2> /host/out/blk/live.err

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 #: Under emulation everything takes twenty times as long.
-_ROUNDS, _EVERY_SECONDS = 8, 400
+_ROUNDS, _EVERY_SECONDS = 5, 300
 _KB = 1024
 
 

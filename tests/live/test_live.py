@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -312,8 +313,9 @@ class TestCommandLine:
         return run
 
     def test_a_table(self, run):
-        status, out, _ = run("table", "live", "tasks", "--where", "pid == 1", "--columns", "pid,comm,torn")
+        status, out, err = run("table", "live", "tasks", "--where", "pid == 1", "--columns", "pid,comm,torn")
         assert status == 0
+        assert re.fullmatch(r"kernlab: read live, \S+Z to \S+Z \(\d+\.\d{3} s\)\n", err)
         assert out.split() == ["pid", "comm", "torn", "1", "init", "False"]
 
     def test_it_says_that_it_runs(self, run):
@@ -368,3 +370,17 @@ class TestViews:
         relay = live.relay
         assert live.relay is relay
         assert live.refresh().relay is not relay
+
+
+def test_threads_come_and_go(live, kcore):
+    """Their number moves while they are read: no loss that a search of all memory would mend."""
+    where, size = kcore.kernel.symbol("nr_threads"), 4
+    was = kcore.kernel.read(where, size)
+    kcore.write(where, (int.from_bytes(was, "little") + 2).to_bytes(4, "little"))
+    with mock.patch("kernlab.linux.tasks._by_slab", side_effect=AssertionError):
+        tasks = live.refresh().tasks
+    kcore.write(where, was)
+    assert tasks.attrs["problems"] == [
+        f"the kernel counted {len(tasks):,} threads (nr_threads), and {len(tasks) - 2:,} were found: some came or went "
+        "while they were read"
+    ]
