@@ -169,3 +169,13 @@ def test_a_bio_that_waits_for_its_part_is_shown(io):
     assert waiting["address"].isna().tolist() == [True]
     assert waiting["disk"].tolist() == [io.structs("bio", [whole])["bi_bdev->bd_disk->disk_name"][0]]
     assert len(found) == 7
+
+
+def test_the_iterator_of_newer_kernels_names_its_offset_otherwise(io):
+    """bi_bvec_done became bi_offset (seen in v7.3)."""
+    with kernlab.open(kernlab.sample("io")) as dump:
+        members = dump.kernel.find_type("struct bvec_iter").members
+        (done,) = (member for member in members if member.name == "bi_bvec_done")
+        done.name = "bi_offset"
+        assert len(dump.inflight) > 0
+        assert dump.inflight.astype(str).equals(io.inflight.astype(str))

@@ -62,14 +62,15 @@ def has_data(operations: Column) -> tuple[Mask, Mask]:
 def pieces(bio: StructArray) -> Pieces:
     """The pieces of memory that each bio has still to be read into or written from (block/bio.c, bio_for_each_bvec).
 
-    Each `bvec_iter` begins at bi_idx, bi_bvec_done bytes into it, and ends when bi_size bytes are through.
+    Each `bvec_iter` begins at bi_idx, bi_offset bytes into it, and ends when bi_size bytes are through.
     """
     kernel = bio.kernel
     kind = kernel.find_type("struct bio_vec")
     read, written = has_data(bio["bi_opf"])
     left = np.where(read | written, bio["bi_iter.bi_size"].int64.filled(0), 0)
     at = bio["bi_iter.bi_idx"].int64.filled(0)
-    done = bio["bi_iter.bi_bvec_done"].int64.filled(0)
+    # Another name of the same, seen in v7.3.
+    done = bio.first("bi_iter.bi_offset", "bi_iter.bi_bvec_done").int64.filled(0)
     array = bio["bi_io_vec"].filled(0).astype(np.uint64)
     rows = np.flatnonzero((left > 0) & (array != 0))
     found = [(rows[:0], array[:0], left[:0], left[:0])]
