@@ -209,6 +209,62 @@ class TestDwarf:
         ):
             dump.variable("panic_print")
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["-gz=zlib"],
+            ["-gdwarf-4", "-gz=zlib"],
+            ["-gsplit-dwarf"],
+            ["-gdwarf-3"],
+            ["-fdebug-types-section"],
+        ],
+    )
+    def test_forms_of_dwarf(self, tmp_path, options):
+        pytest.importorskip("drgn")
+        if shutil.which("gcc") is None:
+            pytest.skip("no gcc to make files with DWARF (apt-get install gcc)")
+        (tmp_path / "a.c").write_text(
+            "struct inner { int a[2][3]; unsigned b : 3, c : 5; }; typedef struct inner inner_t;\n"
+            "struct outer { inner_t held; struct { _Bool d; char e[4]; }; int (*call)(struct outer *, ...); } it;\n"
+            "enum sign { LESS = -1, MORE = 1 } sign; void _start(void) {}\n"
+        )
+        done = subprocess.run(
+            ["gcc", "-g", *options, "-nostdlib", "-static", "-no-pie", "-o", "made", "a.c"], cwd=tmp_path
+        )
+        assert done.returncode == 0
+        types = DrgnTypes(DebugFile(tmp_path / "made"))
+        outer = types.variable("it").strip()
+        # As BTF has it, an array of arrays is one of all their elements.
+        inner = [("a", 0, 0, "int [6]"), ("b", 192, 3, "unsigned int"), ("c", 195, 5, "unsigned int")]
+        assert [
+            (one.name, one.bit_offset, one.bit_size, one.type.c_name)
+            for one in types.get("inner_t").strip().members
+        ] == inner
+        assert outer.member_names() == ["held", "d", "e", "call"]
+        assert outer.member("call").type.c_name == "int (*)(struct outer *, ...)"
+        assert outer.member("e").bit_offset == 28 * 8 + 8
+        assert outer.member("d").type.strip().is_bool
+        assert types.enumerator("LESS") == -1
+        assert types.get("enum sign").signed
+
+    def test_structs_that_share_a_name(self, tmp_path):
+        pytest.importorskip("drgn")
+        if shutil.which("gcc") is None:
+            pytest.skip("no gcc to make files with DWARF (apt-get install gcc)")
+        for folder, member in (("events", "pages"), ("trace", "buffers")):
+            (tmp_path / "kernel" / folder).mkdir(parents=True)
+            (tmp_path / "kernel" / folder / "ring_buffer.c").write_text(
+                f"struct ring_buffer {{ int {member}; }} {folder};\n"
+            )
+        for order in (("events", "trace"), ("trace", "events")):
+            sources = [f"kernel/{folder}/ring_buffer.c" for folder in order]
+            subprocess.run(
+                ["gcc", "-g", "-nostdlib", "-no-pie", "-w", "-o", "made", *sources], cwd=tmp_path, check=True
+            )
+            types = DrgnTypes(DebugFile(tmp_path / "made"))
+            assert types.describing("struct ring_buffer", "buffers").member_names() == ["buffers"]
+            assert types.describing("struct ring_buffer", "nothing") is None
+
     def test_pahole_where_drgn_is_not(self, whole, vmlinux, monkeypatch):
         if shutil.which("pahole") is None:
             pytest.skip("no pahole (apt-get install pahole)")

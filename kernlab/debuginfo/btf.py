@@ -286,6 +286,17 @@ class Btf(Types):
                 return self.by_id(self._first_id + int(same[0]))
         return None
 
+    def describing(self, name: str, member: str) -> StructType | None:
+        """See Types.describing."""
+        wanted = c_names.parse(name)
+        offset = self._offset_of(wanted.names[0]) if wanted is not None else None
+        if offset is not None:
+            for row in np.flatnonzero((self._names == offset) & (self._kinds == STRUCT)).tolist():
+                found = self.by_id(self._first_id + row)
+                if isinstance(found, StructType) and member in found.member_names():
+                    return found
+        return self._base.describing(name, member) if self._base is not None else None
+
     def nameless(self, *members: str) -> StructType | None:
         """See Types.nameless; of the kernel itself, as a module's BTF only adds to it."""
         if self._base is not None:

@@ -10,7 +10,7 @@ import difflib
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,9 @@ _TRIED = {
 }
 _BASES = ("char", "unsigned char", "_Bool", "int", "unsigned int", *_GCC_NAMES.values())
 _KINDS = ("struct", "union", "enum", "typedef", "base")
+#: Where the one is declared that is asked for, of structs that share a name: drgn gives any, or that of a file. perf
+#: has a struct ring_buffer, too, until v5.6 (13292494379f, "tracing: Make struct ring_buffer less ambiguous").
+_DECLARED_IN = {"struct ring_buffer": "kernel/trace/ring_buffer.c"}
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 #: No kernel has more names in its DWARF (some 160,000), nor bytes of them.
 _MOST_NAMES, _LARGEST_STRINGS = 1 << 21, 1 << 27
@@ -131,6 +134,16 @@ class DrgnTypes(Types):
         except (LookupError, SyntaxError):
             return None
         # "int" and its like drgn knows of every machine; "size_t" of none.
+        return found
+
+    def describing(self, name: str, member: str) -> StructType | None:
+        """See Types.describing; of the files that have a struct of the name, by those of `_DECLARED_IN`."""
+        found = super().describing(name, member)
+        if found is None and name in _DECLARED_IN:
+            with self._reading(), suppress(LookupError):
+                other = self._type(self._program.type(name, _DECLARED_IN[name]))
+                if isinstance(other, StructType) and member in other.member_names():
+                    return other
         return found
 
     def nameless(self, *members: str) -> StructType | None:

@@ -374,6 +374,12 @@ class Types(ABC):
             raise TypeNotFoundError(f"this kernel has no type {name!r}{hint}")
         return found
 
+    def describing(self, name: str, member: str) -> StructType | None:
+        """The struct of a C name that has a member, where a kernel has several of that name; None where none has it."""
+        found = self.get(name)
+        struct = found.strip() if found is not None else None
+        return struct if isinstance(struct, StructType) and member in struct.member_names() else None
+
     def has_member(self, type_name: str, member: str) -> bool:
         """Does the type exist, and have the member?"""
         found = self.get(type_name)

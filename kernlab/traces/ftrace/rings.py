@@ -13,6 +13,7 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
+from kernlab.debuginfo.types import StructType
 from kernlab.errors import KernlabError
 from kernlab.traces.ftrace.buffers import COUNTERS, MAIN, SNAPSHOT, Instance, Ring
 from kernlab.traces.ftrace.previous_boot import part_boots, tell_untaken
@@ -108,15 +109,12 @@ def _buffers(kernel: Kernel, arrays: StructArray, instances: list[Instance], kin
             instance.clock_id = number
 
 
-def _buffer_type(kernel: Kernel) -> str:
-    """The C name of what holds the rings of all CPUs."""
+def _buffer_type(kernel: Kernel) -> StructType | str:
+    """What holds the rings of all CPUs."""
     # Linux commit 13292494379f ("tracing: Make struct ring_buffer less ambiguous") (in v5.6): what was called
     # trace_buffer until then is another struct, around this one.
-    return (
-        "struct ring_buffer"
-        if kernel.types.has_member("struct ring_buffer", "buffers")
-        else "struct trace_buffer"
-    )
+    # perf has a struct ring_buffer, too.
+    return kernel.types.describing("struct ring_buffer", "buffers") or "struct trace_buffer"
 
 
 def _find_rings(kernel: Kernel, instances: list[Instance]) -> None:
