@@ -98,7 +98,11 @@ class Summary:
             "AnonPages": self.pages("nr_anon_pages"),
             "Mapped": self.pages("nr_mapped"),
             "Shmem": self.pages("nr_shmem"),
-            "KReclaimable": plus(reclaimable, misc),
+            **(
+                {"KReclaimable": plus(reclaimable, misc)}
+                if self.has_counter("nr_kernel_misc_reclaimable")
+                else {}
+            ),
             "Slab": plus(reclaimable, unreclaimable),
             "SReclaimable": reclaimable,
             "SUnreclaim": unreclaimable,
@@ -257,7 +261,9 @@ class Summary:
                 ("FileHugePages", "nr_file_hugepages"),
                 ("FilePmdMapped", "nr_file_pmdmapped"),
             ):
-                found[key] = self.pages(name, scale=self.huge_scale)
+                # Files' came with v5.4.
+                if self.has_counter(name):
+                    found[key] = self.pages(name, scale=self.huge_scale)
         if types.enumerator_or_none("MIGRATE_CMA") is not None:
             found["CmaTotal"] = self.in_bytes("totalcma_pages")
             found["CmaFree"] = self.pages("nr_free_cma")

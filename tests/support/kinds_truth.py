@@ -97,7 +97,9 @@ def _of_node(
 def _of_vmalloc(dump: Any, of_node: pd.DataFrame) -> Iterator[Compared]:
     total = of_node.sum()
     used = int(dump.meminfo["VmallocUsed"]) // PAGE
-    yield Compared("vmalloc", "machine", used, *[int(total["vmalloc"] + total["kernel stack"])] * 2)
+    # Before v5.3 nobody counted them, and the line said 0.
+    if used:
+        yield Compared("vmalloc", "machine", used, *[int(total["vmalloc"] + total["kernel stack"])] * 2)
     stack, threads = int(total["kernel stack"]), dump.tasks["pid"].gt(0).sum()
     counters = dump.nodes if "nr_kernel_stack" in dump.nodes else dump.zones
     per_thread = int(counters["nr_kernel_stack"].sum()) * 1024 // PAGE // max(int(threads), 1)

@@ -28,10 +28,12 @@ def counted(kernel: Kernel, group: StructArray, path: str) -> Column:
 
 
 def limit(kernel: Kernel, group: StructArray, path: str) -> Column:
-    """A limit in bytes, missing where there is none ("max")."""
+    """A limit in bytes, missing where there is none ("max"), or no such limit in this kernel."""
     # PAGE_COUNTER_MAX (include/linux/page_counter.h).
     # Linux commit d1663a907b9e ("mm/memcg: move cgroup high memory limit setting into struct page_counter") (in v5.8).
-    path = "high" if path == "memory.high" and not group.has(path) and group.has("high") else path
+    path = "high" if path == "memory.high" and not group.has(path) else path
+    if not group.has(path):
+        return Column.missing(len(group), "int")
     unlimited, pages = np.int64((1 << 63) - 1) // kernel.page_size, group[path]
     return (pages * kernel.page_size).where(((pages >= 0) & (pages < unlimited)).true)
 

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from kernlab.core.column import Column
 from kernlab.core.facts import fact
 from kernlab.core.kernel import Kernel
-from kernlab.core.struct_array import StructArray
+from kernlab.core.struct_array import StructArray, whole
 from kernlab.core.told import array_length
 from kernlab.linux.containers.cgroups import Cgroups, find_cgroups
 from kernlab.linux.containers.percpu_parts import percpu_added
 from kernlab.linux.vm_counters import vmstat_names
+from kernlab.linux.zones import node_ids
 from kernlab.walk.strings import c_strings
 
 I64 = npt.NDArray[np.int64]
@@ -43,6 +44,8 @@ _OLD_ITEMS = (
     ("slab_unreclaimable", "NR_SLAB_UNRECLAIMABLE"), ("workingset_refault", "WORKINGSET_REFAULT"),
     ("workingset_activate", "WORKINGSET_ACTIVATE"), ("workingset_nodereclaim", "WORKINGSET_NODERECLAIM"),
 )  # fmt: skip
+#: enum lru_list.
+_LISTS = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
 _LONGEST_NAME, _MOST_NAMES = 64, 512
 
 
@@ -74,6 +77,7 @@ def memory_stat(kernel: Kernel) -> MemoryStat:
         if 0 <= index < states.shape[1]:
             columns[name] = _column(states, known, index) * unit
             in_bytes |= {name} if is_bytes else set()
+    columns |= _old_lists(kernel, cgroups, group)
     if "slab_reclaimable" in columns and "slab_unreclaimable" in columns:
         columns["slab"] = columns["slab_reclaimable"] + columns["slab_unreclaimable"]
     events, known = _whole(kernel, cgroups, group, "events")
@@ -129,6 +133,28 @@ def _whole(kernel: Kernel, cgroups: Cgroups, group: StructArray, member: str) ->
             told = told | group["use_hierarchy"].true
         below = np.where(told[:, None], below, parts)
     return total + below, known & sure
+
+
+def _old_lists(kernel: Kernel, cgroups: Cgroups, group: StructArray) -> dict[str, Column]:
+    """Pages on each list of reclaim, in bytes, of kernels that count them apart from all else (before v5.2)."""
+    node = "struct mem_cgroup_per_node"
+    if group.has("vmstats_local") or not kernel.types.has_member(node, "lru_zone_size"):
+        return {}
+    if kernel.types.get("struct memcg_vmstats") is not None or not group.has("nodeinfo[0]"):
+        return {}
+    total, known = np.zeros((len(group), len(_LISTS)), dtype=np.int64), group.valid.copy()
+    for number in range(node_ids(kernel)):
+        here = group.follow(f"nodeinfo[{number}]", to=node)
+        _, sizes = here.elements("lru_zone_size")
+        counted = whole(sizes)
+        assert isinstance(counted, Column)
+        values = counted.values.astype(np.int64).reshape(len(group), -1, len(_LISTS))
+        total += np.where(here.valid[:, None], values.sum(axis=1), 0)
+        known &= counted.valid.reshape(len(group), -1).all(axis=1) | ~here.valid
+    below, sure = cgroups.summed(total, known | ~group.valid)
+    told = cgroups.unified | (group["use_hierarchy"].true if group.has("use_hierarchy") else False)
+    shown = np.where(told[:, None], below, total) * kernel.page_size
+    return {name: Column.of(shown[:, index], known & sure) for index, name in enumerate(_LISTS)}
 
 
 def _old_layout(kernel: Kernel, group: StructArray, member: str) -> tuple[str, str, str, str]:

@@ -125,7 +125,7 @@ def _memory(kernel: Kernel, found: Cgroups) -> dict[str, Column]:
     missing = Column.missing(len(found), "int")
 
     def limited(path: str) -> Column:
-        return limit(kernel, group, path).where(below) if group.has(path) else missing
+        return limit(kernel, group, path).where(below)
 
     columns: dict[str, Column] = {
         "usage_bytes": memory.where(below),
