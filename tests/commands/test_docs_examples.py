@@ -30,7 +30,7 @@ NOT_RUN = {
     r"report\b": "a report takes long; tests/report makes those of all samples",
     r"redact\b": "tests/redacted_dump writes and compares redacted dumps",
     r".*vmcore\.split\.": "no split dump is bundled; tests/formats opens them",
-    r".*(--vmlinux|--dump-format raw)": "no debug file and no raw image is bundled",
+    r".*(--vmlinux|--types|--symbols|--dump-format raw)": "no debug file and no raw image is bundled",
     r".*(DUMP|VMCORE|FOLDER|SCENARIO|NAME|VERB)\b": "says what stands there, not what to type",
 }
 #: Pages with commands; design.md and CHANGELOG.md tell of them in passing only.
