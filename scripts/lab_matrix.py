@@ -41,7 +41,7 @@ from support.verdict_truth import truth_of_capture, wrong  # noqa: E402
 
 import kernlab  # noqa: E402
 from kernlab.lab.apt_root import cache_folder  # noqa: E402
-from kernlab.lab.capture_options import Capture, Options  # noqa: E402
+from kernlab.lab.capture_options import SYMBOLS, Capture, Options  # noqa: E402
 from kernlab.lab.dump_check import absent_of, split_sets  # noqa: E402
 from kernlab.lab.guest_kernel import KERNELS, find_package  # noqa: E402
 from kernlab.lab.kept_captures import kept_capture, read_capture  # noqa: E402
@@ -350,7 +350,8 @@ def compare(folder: Path, dumps: list[Path], problems: list[str]) -> list[dict[s
     rows = []
     for name, pieces in split_sets(dumps).items():
         row = {"file": name, "format": "", "absent": ""}
-        with kernlab.open(pieces if len(pieces) > 1 else pieces[0]) as dump:
+        symbols = folder / SYMBOLS if (folder / SYMBOLS).exists() else None
+        with kernlab.open(pieces if len(pieces) > 1 else pieces[0], symbols=symbols) as dump:
             row["format"] = f"{dump.info['format']} -d {dump.info['dump_level']}".replace(
                 " -d None", ""
             ).replace(" -d <NA>", "")

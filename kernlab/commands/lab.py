@@ -243,16 +243,21 @@ def run(
 
 def what_next(capture: Capture) -> str:
     """What somebody who has a capture can do with it, in lines to copy."""
+    from kernlab.lab.capture_options import SYMBOLS
     from kernlab.lab.dump_check import split_sets
 
     sets = split_sets(list(capture.dumps))
     pieces = [str(piece) for piece in sets.get("vmcore") or next(iter(sets.values()))]
     words = shlex.join(pieces)
+    symbols = capture.folder / SYMBOLS
+    if symbols.exists():
+        words += f" --symbols {shlex.quote(str(symbols))}"
     lines = [f"kernlab info {words}    # what it died of"]
     if len(pieces) == 1:
         lines.append(f"kernlab table {words} tasks    # or any other table of it")
         lines.append(f"%load_ext kernlab, then %vmcore {words}    # in Jupyter")
-    lines.append(f"kernlab.open({pieces if len(pieces) > 1 else pieces[0]!r})    # in Python")
+    named = f", symbols={str(symbols)!r}" if symbols.exists() else ""
+    lines.append(f"kernlab.open({pieces if len(pieces) > 1 else pieces[0]!r}{named})    # in Python")
     truth = shlex.quote(str(capture.folder / "truth.tar.xz"))
     lines.append(f"tar -tf {truth}    # what the guest said of itself before its end")
     return "\nWhat next:\n" + "\n".join(f"  {line}" for line in lines)

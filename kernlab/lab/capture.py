@@ -17,6 +17,7 @@ from typing import Any
 from kernlab.lab.apt_root import cache_folder
 from kernlab.lab.capture_options import (
     ALL_LEFT_OUT,
+    SYMBOLS,
     USER_DATA,
     USER_DATA_KEPT,
     Capture,
@@ -133,6 +134,7 @@ class _Run:
         result = scratch / "result"
         work.mkdir()
         result.mkdir()
+        symbols = kernel.system_map()
         self._prepare(work, kernel, userland)
         console = scratch / "console.log"
         self.progress(f"The console can be followed: tail -f {console}")
@@ -146,7 +148,9 @@ class _Run:
         shutil.copyfile(console, result / "console.log")
         if kernel.debug_file is not None:
             _link(kernel.debug_file, result / "vmlinux")
-        if lost := self._check(dumps, description, kernel.debug_file):
+        if symbols is not None:
+            shutil.copyfile(symbols, result / SYMBOLS)
+        if lost := self._check(dumps, description, kernel.debug_file, symbols):
             # design.md, Capture: a makedumpfile older than the kernel takes kernel pages for user data.
             if must_be_whole and self.level & USER_DATA:
                 self.progress(f"{lost}. Once more with level {USER_DATA_KEPT}, which keeps user data")
@@ -301,10 +305,12 @@ class _Run:
                 shutil.copytree(out / name, result / name)
         return [result / path.name for path in dumps]
 
-    def _check(self, dumps: list[Path], description: dict[str, Any], vmlinux: Path | None) -> str:
+    def _check(
+        self, dumps: list[Path], description: dict[str, Any], vmlinux: Path | None, symbols: Path | None
+    ) -> str:
         """Look for frames that no level leaves out; a sentence on what is absent, or nothing."""
         self.progress("Checking the dump for kernel pages that are absent")
-        absent = absent_frames(dumps, vmlinux)
+        absent = absent_frames(dumps, vmlinux, symbols)
         description["absent_frames"] = absent
         counts = "; ".join(
             f"{name}: {', '.join(f'{count:,} {what}' for what, count in counts.items() if count)} frames"

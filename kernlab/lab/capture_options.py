@@ -13,6 +13,9 @@ from kernlab.lab.steps import LabError
 ALL_LEFT_OUT, USER_DATA_KEPT = 31, 23
 USER_DATA = 8
 
+#: The kernel's System.map beside its dumps, where they name functions only.
+SYMBOLS = "System.map"
+
 COMPRESSIONS = {"zlib": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z", "none": ""}
 #: The ways to save a crash, and QEMU's of dumping a guest that was only stopped.
 FORMATS = ("kdump", "flattened", "split", "elf", "elf-flattened", "vmcore", "zlib", "lzo", "snappy", "zstd")

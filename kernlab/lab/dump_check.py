@@ -26,18 +26,21 @@ _COUNTED = {
 }
 
 
-def absent_frames(dumps: list[Path], vmlinux: Path | None = None) -> dict[str, dict[str, int | None]]:
+def absent_frames(
+    dumps: list[Path], vmlinux: Path | None = None, symbols: Path | None = None
+) -> dict[str, dict[str, int | None]]:
     """Absent frames of each dump, by its name (pieces of a split set under the set's): how many of what.
 
     None where the kernel does not mark its frames of that kind, or does not say. `vmlinux` has the types of a kernel
-    that has none in its memory.
+    that has none in its memory, `symbols` (a System.map) those of one whose own table names functions only.
     """
     from kernlab.dump import open as open_dump
 
     found: dict[str, dict[str, int | None]] = {}
     for name, pieces in split_sets(dumps).items():
         try:
-            with open_dump(pieces if len(pieces) > 1 else pieces[0], vmlinux=vmlinux) as dump:
+            given = pieces if len(pieces) > 1 else pieces[0]
+            with open_dump(given, vmlinux=vmlinux, symbols=symbols) as dump:
                 found[name] = absent_of(dump.info)
         except KernlabError as error:
             raise LabError(f"The capture was saved, but kernlab cannot read {name}: {error}") from error

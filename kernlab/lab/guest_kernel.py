@@ -84,6 +84,34 @@ class GuestKernel:
                 found[path.name.split(".ko")[0].replace("-", "_")] = path
         return found
 
+    def system_map(self) -> Path | None:
+        """The System.map where the kernel's own symbol table names functions only, from the package with its debug
+        files (of some hundred MB, which is not kept); None where it names all, or there is no such package."""
+        configs = [
+            *(found for folder in self.folders for found in folder.rglob("config-*") if found.is_file()),
+            *(found for folder in self.folders for found in folder.glob("usr/lib/modules/*/config")),
+        ]
+        if not any("# CONFIG_KALLSYMS_ALL is not set" in config.read_text() for config in configs):
+            return None
+        place = self.apt.cache / "unpacked" / f"{self.release}_{self.package.version}-System.map"
+        if place.exists():
+            return place
+        package = self.apt.newest(f"{_PREFIX}{self.release}-dbg")
+        if package is None or package.version != self.package.version:
+            self.apt.progress(
+                f"No package has the symbols of {self.release}: its dumps will need a System.map"
+            )
+            return None
+        archive = self.apt.fetch(package)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".symbols-") as scratch:
+            name = f"./usr/lib/debug/boot/System.map-{self.release}"
+            script = 'dpkg-deb --fsys-tarfile "$1" | tar -C "$2" -x "$3"'
+            command: list[str | Path] = ["sh", "-c", script, "sh", archive, scratch, name]
+            run(command, what=f"Unpacking {name}", limit_seconds=600)
+            (Path(scratch) / name).rename(place)
+        archive.unlink()
+        return place
+
     def with_dependencies(self, names: list[str]) -> dict[str, bytes]:
         """Modules and what they need, unpacked, in the order to load them; names that are built in are left out."""
         ordered: dict[str, bytes] = {}

@@ -52,6 +52,13 @@ class OwnKernel(GuestKernel):
             return None
         return vmlinux
 
+    def system_map(self) -> Path | None:
+        """As GuestKernel.system_map: the tree's own."""
+        config, symbols = self.tree / _CONFIG, self.tree / "System.map"
+        if not symbols.is_file() or not config.is_file():
+            return None
+        return symbols if "# CONFIG_KALLSYMS_ALL is not set" in config.read_text().splitlines() else None
+
     def toolchain(self) -> Path:
         """The machine's own root."""
         return Path("/")

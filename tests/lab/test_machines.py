@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from lab.apt_mirror import Made, write_mirror
 
+from kernlab.commands.lab import what_next
 from kernlab.lab import capture, kept_captures
 from kernlab.lab.apt_root import AptRoot
 from kernlab.lab.capture_options import Options
@@ -34,9 +35,9 @@ VERSION = "6.12.5-1"
 
 def kernel(abi: str) -> list[Made]:
     """A kernel of arm64 and its headers, which need programs of the machine that builds."""
-    image = Made(
-        f"linux-image-{abi}", VERSION, files={f"boot/vmlinuz-{abi}": "an image"}, architecture="arm64"
-    )
+    lists_all = "CONFIG_KALLSYMS_ALL=y" if "rt" not in abi else "# CONFIG_KALLSYMS_ALL is not set"
+    files: dict[str, str | Path] = {f"boot/vmlinuz-{abi}": "an image", f"boot/config-{abi}": lists_all}
+    image = Made(f"linux-image-{abi}", VERSION, files=files, architecture="arm64")
     headers = Made(
         f"linux-headers-{abi}",
         VERSION,
@@ -67,6 +68,12 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     trixie = [*both, common, *cross, *(made for abi in abis for made in kernel(abi))]
     trixie.append(Made("linux-image-6.12.9+deb13-cloud-amd64", VERSION))
+    # The package of an image has a System.map that says where the real one is.
+    for abi in abis:
+        place = f"usr/lib/debug/boot/System.map-{abi}"
+        trixie.append(
+            Made(f"linux-image-{abi}-dbg", VERSION, files={place: f"of {abi}"}, architecture="arm64")
+        )
     return write_mirror(tmp_path_factory.mktemp("mirror"), {"trixie": trixie, "trixie-updates": []})
 
 
@@ -126,6 +133,24 @@ def test_modules_are_built_by_this_machines_programs_and_the_guests_headers(
     # Of another kernel it is another root.
     other = toolchain_parts(foreign[0], "6.12.5+deb13-rt-arm64")
     assert private_root(host, *other[1], foreign=other[2]) != root
+
+
+def test_a_kernel_that_names_functions_only_comes_with_its_symbols(there: str, tmp_path: Path) -> None:
+    assert find_kernel("6.12", "generic", tmp_path, QUIET, ARM64).system_map() is None
+    found = find_kernel("6.12", "rt", tmp_path, QUIET, ARM64)
+    symbols = found.system_map()
+    assert symbols is not None
+    assert symbols.read_text() == "of 6.12.5+deb13-rt-arm64"
+    # The package is large, and is fetched once.
+    assert not list((tmp_path / "packages").glob("*-dbg_*"))
+    shutil.move(tmp_path / "apt", tmp_path / "gone")
+    assert found.system_map() == symbols
+    capture: Any = SimpleNamespace(folder=tmp_path, dumps=(tmp_path / "vmcore",))
+    assert "symbols" not in what_next(capture)
+    shutil.copy(symbols, tmp_path / "System.map")
+    told = what_next(capture)
+    assert f"kernlab info {tmp_path}/vmcore --symbols {tmp_path}/System.map " in told
+    assert f", symbols='{tmp_path}/System.map')" in told
 
 
 def test_packages_of_two_machines_lie_side_by_side_in_the_cache(there: str, tmp_path: Path) -> None:

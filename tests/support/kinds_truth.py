@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from support.truth import Truth
 
-PAGE = 4096
 #: Pages that a CPU's batch holds of a process that is done with them (include/linux/pagevec.h).
 BATCH = 31
 #: Stacks that a CPU keeps for its next threads (kernel/fork.c, NR_CACHED_STACKS), and some wait for a grace period.
@@ -96,15 +95,16 @@ def _of_node(
 
 def _of_vmalloc(dump: Any, of_node: pd.DataFrame) -> Iterator[Compared]:
     total = of_node.sum()
-    used = int(dump.meminfo["VmallocUsed"]) // PAGE
+    page = dump.kernel.page_size
+    used = int(dump.meminfo["VmallocUsed"]) // page
     # Before v5.3 nobody counted them, and the line said 0.
     if used:
         yield Compared("vmalloc", "machine", used, *[int(total["vmalloc"] + total["kernel stack"])] * 2)
     stack, threads = int(total["kernel stack"]), dump.tasks["pid"].gt(0).sum()
     counters = dump.nodes if "nr_kernel_stack" in dump.nodes else dump.zones
-    per_thread = int(counters["nr_kernel_stack"].sum()) * 1024 // PAGE // max(int(threads), 1)
+    per_thread = int(counters["nr_kernel_stack"].sum()) * 1024 // page // max(int(threads), 1)
     kept = per_thread * (KEPT_STACKS * int(dump.info["cpus"]) + WAITING_STACKS)
-    counted = int(counters["nr_kernel_stack"].sum()) * 1024 // PAGE
+    counted = int(counters["nr_kernel_stack"].sum()) * 1024 // page
     yield Compared("kernel stack", "machine", counted, stack - kept, stack)
 
 
