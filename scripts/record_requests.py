@@ -2,8 +2,8 @@
 
     python -m scripts.record_requests [FOLDER …]
 
-Folders each hold a vmcore; without any those of ../shared/dumps that are whole. Run it after a change of what a table
-asks for: tests/configurations/test_options.py fails until the record is that of the code.
+Folders each hold a vmcore; without any those of ../shared/dumps that are whole, and the samples. Run it after a change
+of what a table asks for: tests/configurations/test_options.py fails until the record is that of the code.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ from kernlab.dump import Dump
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "kernlab" / "compatibility" / "record.json.xz"
-DUMPS = tuple(
-    ROOT.parent / "shared" / "dumps" / name
-    for name in ("debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2")
+#: Kernels without a list of symbols are taken to have those of a dump of this machine.
+MACHINE = "x86_64"
+DUMPS = (
+    *(
+        ROOT.parent / "shared" / "dumps" / name
+        for name in ("debian-5.10", "debian-6.1", "debian-6.12", "debian-7.2")
+    ),
+    *sorted(path.parent for path in (ROOT / "samples").glob("*/truth.tar.xz")),
 )
 
 
@@ -36,6 +41,7 @@ class Recorded:
     """The trials of one kernel: on its dump, and without memory."""
 
     release: str
+    machine: str
     real: dict[str, Trial]
     hollow: dict[str, Trial]
 
@@ -54,16 +60,18 @@ def recorded(folder: Path) -> Recorded:
         real = {name: trial(anew(), name) for name in tried()}
         subject = of_kernel(kernel)
     hollow = Dump(subject.kernel())
-    return Recorded(subject.release, real, {name: trial(hollow, name) for name in tried()})
+    return Recorded(subject.release, subject.machine, real, {name: trial(hollow, name) for name in tried()})
 
 
 def made(kernels: list[Recorded]) -> Record:
     """The record of some kernels."""
-    answers = _answers(kernels)
-    every = (1 << len(kernels)) - 1
+    # Symbols of one machine say nothing of another's.
+    alike = [one for one in kernels if one.machine == MACHINE]
+    answers = _answers(alike)
+    every = (1 << len(alike)) - 1
     can_lack = {name: _can_lack(name, kernels) for name in tried()}
     return Record(
-        tuple(one.release for one in kernels),
+        tuple(one.release for one in alike),
         {name: rows for name in tried() if (rows := _runs(name, kernels))},
         {name: _columns(name, kernels) for name in tried()},
         {name: said for name in tried() if (said := _made_up(name, kernels))},

@@ -61,7 +61,20 @@ def hollow_kernel(
     memory = HollowMemory(file, layout)
     kernel = Kernel(memory, symbols, info, types=types)
     kernel.answer = Answers(layout.direct_start + _SOMEWHERE)
+    _place_page_structs(kernel)
     return kernel
+
+
+def _place_page_structs(kernel: Kernel) -> None:
+    """Where made-up memory does not say where page structs lie, they lie where they mostly do."""
+    known = vars(kernel)
+    try:
+        assert kernel.vmemmap
+        # Tables shall ask for it by themselves.
+        del known["vmemmap"]
+    except KernlabError:
+        known["vmemmap"] = kernel.arch.vmemmap.fixed
+    known.pop("section_table", None)
 
 
 def architecture_of(machine: str) -> Architecture:

@@ -67,12 +67,14 @@ class _Judge:
         if error is None:
             columns, told = self._columns_gone(tried_one), self._parts_gone(tried_one, made_up)
             state: State = "reads without" if columns or told else "reads"
-            return Judged(name, state, tuple(columns), "; ".join(told), tuple(self._untried(name)))
+            # What is off has no data that could lead further.
+            untried = () if any(_IS_OFF.search(one) for one in told) else tuple(self._untried(name))
+            return Judged(name, state, tuple(columns), "; ".join(told), untried)
         if _is_of_kernel(error, made_up):
             return Judged(name, "cannot", (), _words(error))
         # What names an address tells of memory, which is made up.
-        untried = [] if words_of(str(error)) in made_up or "0x" in str(error) else [_words(error)]
-        return Judged(name, "reads", (), "", (*untried, *self._untried(name)))
+        doubt = [] if words_of(str(error)) in made_up or "0x" in str(error) else [_words(error)]
+        return Judged(name, "reads", (), "", (*doubt, *self._untried(name)))
 
     def _guessing(self, failed: Trial, made_up: frozenset[str]) -> Trial:
         """The table with other symbols assumed, where no list says which there are: with those that it asks for, if the

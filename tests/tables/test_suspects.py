@@ -274,6 +274,9 @@ def test_cgroups_that_are_dying_or_full():
     assert [lead.lead for lead in found] == ["dying cgroups", "cgroup at its limit"]
     assert found[0].bytes == 119 * 4 * 4096
     assert "17 times" in found[1].evidence
+    # Before Linux 5.2 what is counted of a cgroup is its own; where nothing is, a full one is told all the same.
+    assert "17 times" in rules.cgroups(memory(cgroups=table.rename(columns={"max_local": "max"})))[1].evidence
+    assert rules.cgroups(memory(cgroups=table.drop(columns="max_local")))[1].lead == "cgroup at its limit"
     # Page cache of files goes when memory is needed: oneshot units leave it behind on any server.
     table.loc[20:, "dying"] = False
     table["file_bytes"] = GIB // 64

@@ -164,8 +164,21 @@ def _events(memory: Evidence) -> tuple[list[dict[str, Any]], bool]:
         return [], False
     # A new cgroup may have the name of one that was removed: the one in use comes last.
     known = table[table["path"].notna()].sort_values("dying", kind="stable", ascending=False)
+    known = known.assign(**{f"{name}_local": own_events(known, name) for name in ("max", "oom_kill")})
     rows = [dict(zip(map(str, known), values, strict=True)) for values in known.itertuples(index=False)]
-    return rows, "oom_kill_local" in table
+    return rows, bool(known["oom_kill_local"].notna().any())
+
+
+def own_events(table: pd.DataFrame, name: str) -> pd.Series[int]:
+    """How often something befell each cgroup itself: "max", "oom_kill".
+
+    Linux commit 1e577f970f66 ("mm, memcg: introduce memory.events.local") (in v5.2) counted those below apart; before,
+    each counted its own only. Missing where a kernel counts none.
+    """
+    for column in (f"{name}_local", name):
+        if column in table:
+            return table[column]
+    return pd.Series(pd.array([None] * len(table), dtype="Int64"), table.index)
 
 
 def _next_victim(memory: Evidence) -> list[Lead]:

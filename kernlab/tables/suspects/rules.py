@@ -11,7 +11,7 @@ from kernlab.linux.page.classifier import Kind
 from kernlab.linux.swap import has_swap
 from kernlab.linux.whatis.threads import say_thread
 from kernlab.tables.suspects.evidence import Evidence, Lead, size_of, times
-from kernlab.tables.suspects.oom import out_of_memory
+from kernlab.tables.suspects.oom import out_of_memory, own_events
 from kernlab.tables.suspects.reports import error_reports
 from kernlab.tables.suspects.threads import full_stacks, long_running
 from kernlab.tables.suspects.waits import convoys, deadlocks, hung_tasks
@@ -204,6 +204,7 @@ def cgroups(memory: Evidence) -> list[Lead]:
                 size,
             )
         )
+    hits = own_events(table, "max")
     full = table["usage_bytes"].astype("float64") >= 0.97 * table["limit_bytes"].astype("float64")
     for row in table.index[full].tolist()[:10]:
         used = size_of(table["usage_bytes"][row])
@@ -212,7 +213,7 @@ def cgroups(memory: Evidence) -> list[Lead]:
                 "cgroup at its limit",
                 show_short(str(table["path"][row])),
                 f"It uses {human_bytes(used)} of the {human_bytes(size_of(table['limit_bytes'][row]))} that it may, "
-                f"and hit the limit {times(size_of(table['max_local'][row]))}.",
+                f"and hit the limit {times(size_of(hits[row]))}.",
                 f"dump.memory_by_cgroup.loc[{row}]",
                 memory.share(used) + 0.5,
                 used,

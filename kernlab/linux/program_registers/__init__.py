@@ -1,1 +1,0 @@
-"""Registers of programs, a machine a module."""
