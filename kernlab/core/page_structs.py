@@ -90,6 +90,9 @@ def section_table(
     what it points to.
     """
     said, at = info.symbol("mem_section"), symbols.get("mem_section")
+    if at == said:
+        # A table of functions only, to which VMCOREINFO's symbols were added: that is what the variable points to.
+        return said, None
     value, status = memory.gather([at or 0], 8)
     found = said if at is None or status[0] else int(value.view("<u8")[0, 0])
     if found is None or said in (None, found):

@@ -17,10 +17,11 @@ import numpy.typing as npt
 U8 = npt.NDArray[np.uint8]
 
 # include/uapi/linux/elf.h
-_PT_LOAD, _PT_NOTE, _ET_CORE, _EM_X86_64 = 1, 4, 4, 62
+_PT_LOAD, _PT_NOTE, _ET_CORE = 1, 4, 4
 _PN_XNUM = 0xFFFF
 NT_PRSTATUS, NT_FPREGSET, NT_PRPSINFO, NT_AUXV = 1, 2, 3, 6
 NT_FILE, NT_X86_XSTATE = 0x46494C45, 0x202
+NT_ARM_TLS, NT_ARM_PAC_MASK = 0x401, 0x406
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _PROGRAM = struct.Struct("<IIQQQQQQ")
@@ -50,10 +51,13 @@ class Segment:
 
 
 class CoreWriter:
-    """Writes a core file into `stream`, which can seek: notes first, then runs of pages, then `finish`."""
+    """Writes a core file into `stream`, which can seek: notes first, then runs of pages, then `finish`.
 
-    def __init__(self, stream: BinaryIO, notes: bytes, page_size: int = 4096):
-        self._stream, self._page = stream, page_size
+    `machine` is the number of ELF headers (e_machine): x86-64's is 62, arm64's 183.
+    """
+
+    def __init__(self, stream: BinaryIO, notes: bytes, page_size: int = 4096, machine: int = 62):
+        self._stream, self._page, self._machine = stream, page_size, machine
         stream.seek(_START)
         stream.write(notes)
         self._notes = len(notes)
@@ -113,7 +117,7 @@ class CoreWriter:
             _HEADER.pack(
                 ident,
                 _ET_CORE,
-                _EM_X86_64,
+                self._machine,
                 1,
                 0,
                 self._at,

@@ -14,25 +14,25 @@ from kernlab.core.struct_array import StructArray
 from kernlab.formats.elf_core import (
     NT_AUXV,
     NT_FILE,
-    NT_FPREGSET,
     NT_PRPSINFO,
     NT_PRSTATUS,
-    NT_X86_XSTATE,
     CoreWriter,
     note,
 )
-from kernlab.formats.register_sets import X86_64
 from kernlab.linux.page_cache import WORDS, PageState
+from kernlab.linux.stacks.machines import machine_of
 from kernlab.linux.user_memory import BATCH, LARGEST, Area, UserMemory
 from kernlab.linux.user_registers import ThreadRegisters, user_registers
 from kernlab.util.progress import progress
 
-# include/linux/elfcore.h on x86-64: struct elf_prstatus, struct elf_prpsinfo.
-_PRSTATUS = struct.Struct("<iii hxx QQ iiii QQQQQQQQ 27Q i4x")
+# include/linux/elfcore.h on 64-bit machines: struct elf_prstatus without registers, struct elf_prpsinfo.
+_PRSTATUS = "<iii hxx QQ iiii QQQQQQQQ"
 _PRPSINFO = struct.Struct("<cccb4x Q IIiiii 16s 80s")
 _NS, _US = 1_000_000_000, 1000
 #: fs/binfmt_elf.c, fill_psinfo; include/linux/sched.h: states by the bit, as ps names them.
 _STATES = "RSDTtXZPI"
+#: e_machine (include/uapi/linux/elf-em.h).
+_ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 _AT_NULL = 0
 
 
@@ -65,7 +65,7 @@ def write_core(
 
     `threads` are its task_structs, the one first that a debugger shall select; `names` the paths of mapped files by
     their struct file; `arguments` its command line with spaces; `auxv` the words of its auxiliary vector. Memory is
-    read and written in pieces. Raises KernlabError for a machine that is not x86-64, OSError.
+    read and written in pieces. Raises OSError.
     """
     kernel = memory.kernel
     registers = user_registers(kernel, threads)
@@ -75,7 +75,7 @@ def write_core(
         if one.why
     ]
     notes = _notes(kernel, memory, threads, registers, names, arguments, auxv)
-    writer = CoreWriter(stream, notes, kernel.page_size)
+    writer = CoreWriter(stream, notes, kernel.page_size, _ELF_MACHINES[machine_of(kernel).registers.machine])
     saved = SavedPages()
     total = sum(area.end - area.start for area in memory.areas)
     with progress("writing the core", total, "B") as bar:
@@ -153,10 +153,7 @@ def _notes(
             parts.append(note("CORE", NT_PRPSINFO, _prpsinfo(threads[row : row + 1], arguments)))
             parts.append(note("CORE", NT_AUXV, struct.pack(f"<{len(auxv)}Q", *auxv)))
             parts.append(note("CORE", NT_FILE, _files(memory, names)))
-        if one.fpu is not None:
-            parts.append(note("CORE", NT_FPREGSET, one.fpu))
-        if one.xstate is not None:
-            parts.append(note("LINUX", NT_X86_XSTATE, one.xstate))
+        parts += [note(name, kind, desc) for name, kind, desc in one.notes]
     return b"".join(parts)
 
 
@@ -176,22 +173,24 @@ def _statuses(task: StructArray, registers: list[ThreadRegisters]) -> list[bytes
     times = [
         task[path].int64.filled(0).tolist() for path in ("utime", "stime", "signal->cutime", "signal->cstime")
     ]
+    names = machine_of(task.kernel).registers.names
+    status = struct.Struct(f"{_PRSTATUS} {len(names)}Q i4x")
     result = []
     for row, (identity, one) in enumerate(zip(_identity(task), registers, strict=True)):
         general = one.general or {}
         spent = [
             part for time in times for part in (max(time[row], 0) // _NS, max(time[row], 0) % _NS // _US)
         ]
-        values = [general.get(name, 0) & (1 << 64) - 1 for name in X86_64.names]
+        values = [general.get(name, 0) & (1 << 64) - 1 for name in names]
         result.append(
-            _PRSTATUS.pack(
+            status.pack(
                 *(0, 0, 0, 0),
                 int(pending.filled(0)[row]),
                 int(held.filled(0)[row]),
                 *identity,
                 *spent,
                 *values,
-                int(one.fpu is not None),
+                int(bool(one.notes)),
             )
         )
     return result

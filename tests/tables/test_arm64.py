@@ -11,6 +11,7 @@ from support.overlay import Overlay
 from support.seed import SEED
 
 from kernlab.core.kernel import Kernel
+from kernlab.core.page_structs import section_table
 from kernlab.dump import Dump
 from kernlab.memory.arch.arm64 import Arm64
 
@@ -84,6 +85,14 @@ def test_interrupts_are_those_of_proc(arm64):
     # A timer that each CPU has for itself is on, though the interrupt as a whole is not.
     assert rows[rows["actions"] == "arch_timer"]["state"].tolist() == [""]
     assert not set(rows.index[rows["actions"] == "IPI"])
+
+
+def test_the_memory_sections_of_a_kernel_whose_variable_only_vmcoreinfo_names(arm64):
+    """Where kallsyms has functions only its symbols are added: of mem_section that is what the variable points to."""
+    kernel = arm64.dump.kernel
+    said = kernel.vmcoreinfo.symbol("mem_section")
+    assert section_table(kernel.memory, {"mem_section": said}, kernel.vmcoreinfo) == (said, None)
+    assert kernel.section_table == said != kernel.symbol("mem_section")
 
 
 #: What is damaged of VMCOREINFO, and what is said then.

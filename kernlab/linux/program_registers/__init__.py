@@ -1,0 +1,1 @@
+"""Registers of programs, a machine a module."""
