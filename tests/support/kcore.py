@@ -28,6 +28,8 @@ PAGE = 4096
 #: Where the places of addresses begin in the file.
 _DATA = 1 << 16
 _NONE = 2**64 - 1
+#: EM_X86_64, EM_AARCH64.
+_MACHINES = {"x86_64": 62, "aarch64": 183}
 
 
 class Kcore:
@@ -59,15 +61,31 @@ class Kcore:
         loads = [
             (text, inside, _DATA + inside, end - text),
             (0xFFFFC90000000000, _NONE, 1 << 40, 1 << 45),
-            (layout.direct_start, 0, _DATA, half),
-            (layout.direct_start + half, half, _DATA + half, frames * PAGE - half),
+            (layout.direct_start % (1 << 64), 0, _DATA, half),
+            ((layout.direct_start + half) % (1 << 64), half, _DATA + half, frames * PAGE - half),
         ]
         table = 64 + 56 * (len(loads) + 1)
         rows = [struct.pack("<IIQQQQQQ", 4, 0, table, 0, 0, len(self.notes), 0, 0)]
         for virtual, physical, offset, size in loads:
             rows.append(struct.pack("<IIQQQQQQ", 1, 7, offset, virtual, physical, size, size, PAGE))
         ident = b"\x7fELF\2\1\1" + bytes(9)
-        header = struct.pack("<16sHHIQQQIHHHHHH", ident, 4, 62, 1, 0, 64, 0, 0, 64, 56, len(rows), 0, 0, 0)
+        header = struct.pack(
+            "<16sHHIQQQIHHHHHH",
+            ident,
+            4,
+            _MACHINES[self.kernel.file.machine],
+            1,
+            0,
+            64,
+            0,
+            0,
+            64,
+            56,
+            len(rows),
+            0,
+            0,
+            0,
+        )
         with self.path.open("r+b") as file:
             file.write(header + b"".join(rows) + self.notes)
 
