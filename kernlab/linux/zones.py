@@ -136,9 +136,8 @@ def managed_pages(zone: StructArray) -> Column:
 def watermark(zone: StructArray, level: int) -> Column | None:
     """The mark of each zone without its boost: 0 min, 1 low, 2 high, 3 promo; None where this kernel has no such."""
     # Linux commit a921444382b4 ("mm: move zone watermark accesses behind an accessor") (in v5.0).
-    return next(
-        (zone[path] for path in (f"_watermark[{level}]", f"watermark[{level}]") if zone.has(path)), None
-    )
+    path = f"_watermark[{level}]" if zone.has("_watermark") else f"watermark[{level}]"
+    return zone[path] if zone.has(path) else None
 
 
 def zone_names(kernel: Kernel, zone: StructArray) -> list[str]:

@@ -600,7 +600,13 @@ OPTIONS: dict[str, Option] = {
     "MODULES": Option(
         Absence(
             symbols=("modules", "btf_modules"),
-            types=("struct module", "struct module_use", "struct mod_kallsyms", "struct btf_module"),
+            types=(
+                "struct module",
+                "struct module_use",
+                "struct mod_kallsyms",
+                "struct module_notes_attrs",
+                "struct btf_module",
+            ),
             members=("struct module_layout.text_size",),
             enumerators=("MOD_TEXT", "MOD_INIT_TEXT", "MOD_MEM_NUM_TYPES"),
         ),

@@ -26,7 +26,7 @@ def registered(kernel: Kernel, kind: str, name: str) -> StructArray:
     sets, node = _SETS[kind]
     kset = kernel.word(sets)
     # Linux commit 570d020012e9 ("driver core: move device->knode_class to device_private") (in v5.1).
-    of_device = kernel.types.has_member("struct device", node)
+    of_device = not kernel.types.has_member("struct device_private", node)
     _, member = list_entries(kernel, [kset], "struct kobject", "entry", what=f"the {kind}es of devices")
     named = c_strings(kernel, member["name"], _LONGEST_NAME) == name
     found = member[named.true].container("struct kset", "kobj").container("struct subsys_private", "subsys")

@@ -138,9 +138,9 @@ def _whole(kernel: Kernel, cgroups: Cgroups, group: StructArray, member: str) ->
 def _old_lists(kernel: Kernel, cgroups: Cgroups, group: StructArray) -> dict[str, Column]:
     """Pages on each list of reclaim, in bytes, of kernels that count them apart from all else (before v5.2)."""
     node = "struct mem_cgroup_per_node"
-    if group.has("vmstats_local") or not kernel.types.has_member(node, "lru_zone_size"):
+    if group.has("vmstats_local") or kernel.types.get("struct memcg_vmstats") is not None:
         return {}
-    if kernel.types.get("struct memcg_vmstats") is not None or not group.has("nodeinfo[0]"):
+    if not group.has("nodeinfo[0]") or not kernel.types.has_member(node, "lru_zone_size"):
         return {}
     total, known = np.zeros((len(group), len(_LISTS)), dtype=np.int64), group.valid.copy()
     for number in range(node_ids(kernel)):

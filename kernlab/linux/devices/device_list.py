@@ -150,7 +150,7 @@ def _of_subsystems(kernel: Kernel, known: U64) -> U64:
     )
     found = [known]
     for mine, knot in ((~of_class, "knode_bus"), (of_class, "knode_class")):
-        if kernel.types.has_member("struct device", knot):
+        if not kernel.types.has_member("struct device_private", knot):
             # Linux commit 570d020012e9 ("driver core: move device->knode_class to device_private") (in v5.1).
             device = node[mine[at]].container("struct device", knot)
             found.append(device.addresses[device.valid])
