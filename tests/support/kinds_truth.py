@@ -43,7 +43,9 @@ def kinds(dump: Any) -> list[Compared]:
     of_node = by_zone.groupby("node", observed=False).sum()
     for node, row in of_node.iterrows():
         result += _of_node(dump, pages[pages["node"] == node], f"node {node}", row, _counters(dump, node))
-    if not any("vmalloc" in problem for problem in dump.memory.attrs["problems"]):
+    # Linux commit 97105f0ab7b8 ("mm: vmalloc: show number of vmalloc pages in /proc/meminfo") (in v5.3): none before.
+    told = dump.kernel.find_symbol("nr_vmalloc_pages") is not None or "nr_vmalloc" in dump.vmstat.index
+    if told and not any("vmalloc" in problem for problem in dump.memory.attrs["problems"]):
         result += _of_vmalloc(dump, of_node)
     return result
 

@@ -67,7 +67,12 @@ def sleeping_threads(truth: Truth) -> dict[int, tuple[int, list[str], str]]:
             continue
         status = dict(line.split(":", 1) for line in truth.lines(f"{folder}/status") if ":" in line)
         switches = int(status["voluntary_ctxt_switches"]) + int(status["nonvoluntary_ctxt_switches"])
-        frames = [line.split(None, 1)[1] for line in truth.lines(f"{folder}/stack") if line.startswith("[<")]
+        # Before v5.2 the end of a stack is a line, too: "[<0>] 0xffffffffffffffff".
+        frames = [
+            line.split(None, 1)[1]
+            for line in truth.lines(f"{folder}/stack")
+            if line.startswith("[<") and not line.endswith(" 0xffffffffffffffff")
+        ]
         found[int(number)] = (switches, frames, truth.files.get(f"{folder}/wchan", b"").decode())
     return found
 

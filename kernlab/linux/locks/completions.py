@@ -46,18 +46,29 @@ def completions(kernel: Kernel, stacks: LiveStacks) -> Found:
     ends, _ = heads_of(kernel, nodes, None, "waiters for completions")
     queue = np.where(ends != 0, ends - np.uint64(head), np.uint64(0))
     found = Found.alike(every.row, every.at, "wait_queue", queue)
-    # Before Linux 5.7 completions had ordinary wait queues.
-    wait = member_offset(kernel, "struct completion", "wait")
+    if member_offset(kernel, "struct completion", "wait.task_list") is not None:
+        _told(kernel, stacks, found)
+    return found
+
+
+def old_completions(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
+    """Of waits on ordinary wait queues those for completions."""
+    # Linux commit a5c6234e1028 ("completion: Use simple wait queues") (in v5.7).
+    if member_offset(kernel, "struct completion", "wait.head") is not None:
+        _told(kernel, stacks, found)
+
+
+def _told(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:
+    """Which waits on queues are for completions, as their functions tell, and what these are the end of."""
+    wait = member_offset(kernel, "struct completion", "wait") or 0
     names = stacks.functions()
     waiting = np.array(
-        [any("wait_for_co" in name for name in names.get(row, [])) for row in every.row.tolist()], dtype=bool
+        [any("wait_for_co" in name for name in names.get(row, [])) for row in found.row.tolist()], dtype=bool
     )
-    if wait is not None:
-        rows = waiting & (queue != 0)
-        found.object[rows] -= np.uint64(wait)
-        found.type[waiting] = "completion"
-        _name(kernel, stacks, found)
-    return found
+    rows = waiting & (found.object != 0)
+    found.object[rows] -= np.uint64(wait)
+    found.type[waiting] = "completion"
+    _name(kernel, stacks, found)
 
 
 def _name(kernel: Kernel, stacks: LiveStacks, found: Found) -> None:

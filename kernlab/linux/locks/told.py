@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from kernlab.core.kernel import Kernel
@@ -16,9 +18,12 @@ from kernlab.linux.locks.workqueues import find_workers
 _PF_KTHREAD = 0x00200000
 _STOPPED, _TRACED, _UNINTERRUPTIBLE, _NOLOAD = 0x4, 0x8, 0x2, 0x400
 
+#: How a system call's function is called since v4.17: by which of its wrappers it became one with is the compiler's
+#: choice (include/linux/syscalls.h, arch/*/include/asm/syscall_wrapper.h).
+_WRAPPED = re.compile(r"^__(x64|ia32|arm64|se|do)_(compat_)?sys_")
+
 #: By the function that sleeps: the type, and what is waited for.
 _BY_FUNCTION = {
-    "__do_sys_pause": ("signal", "a signal"),
     "sys_pause": ("signal", "a signal"),
     "sigsuspend": ("signal", "a signal"),
     "do_sigtimedwait": ("signal", "a signal"),
@@ -87,6 +92,7 @@ def _told(state: int, functions: list[str]) -> tuple[str, str | None] | None:
     if state & _STOPPED:
         return "stopped", "SIGCONT"
     for name in functions:
+        name = _WRAPPED.sub("sys_", name)
         if name in _BY_FUNCTION:
             return _BY_FUNCTION[name]
     # do_freezer_trap is part of it where the compiler put it there.

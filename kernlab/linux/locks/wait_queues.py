@@ -11,6 +11,7 @@ import numpy.typing as npt
 from kernlab.core.kernel import Kernel
 from kernlab.core.struct_array import StructArray
 from kernlab.linux.files import mapping_paths
+from kernlab.linux.locks.completions import old_completions
 from kernlab.linux.locks.found import UNKNOWN, Found
 from kernlab.linux.locks.live_stacks import LiveStacks, function_name
 from kernlab.linux.locks.rings import heads_of, linked
@@ -81,6 +82,7 @@ def wait_queues(kernel: Kernel, stacks: LiveStacks) -> Found:
     _folios(kernel, every, found)
     _bits(kernel, every, found)
     _percpu_rwsems(kernel, found)
+    old_completions(kernel, stacks, found)
     return Found.of([found, _draining(kernel, stacks)])
 
 
