@@ -121,7 +121,15 @@ _MEMCG_EVENTS = tuple(
 )
 _MEMCG = Absence(
     symbols=("root_mem_cgroup", "memory_stats", "memcg_vm_event_stat", "mem_cgroup_stats_index"),
-    types=(*_CGROUP_TYPES, "struct memcg_vmstats", "struct memcg_vmstats_percpu", "struct memory_stat"),
+    types=(
+        *_CGROUP_TYPES,
+        *(
+            "struct memcg_vmstats",
+            "struct memcg_vmstats_percpu",
+            "struct mem_cgroup_per_node",
+            "struct memory_stat",
+        ),
+    ),
     members=_CGROUP_MEMBERS,
     enumerators=("memory_cgrp_id", "MEMCG_NR_STAT", "MEMCG_PERCPU_B", "MEMCG_ZSWAP_B", *_MEMCG_EVENTS),
 )
@@ -903,7 +911,12 @@ OPTIONS: dict[str, Option] = {
             symbols=("ftrace_trace_arrays", "global_trace", "trace_clocks"),
             types=(
                 *("struct trace_array", "struct array_buffer", "struct trace_buffer", "struct tracer"),
-                *("struct ring_buffer_per_cpu", "struct buffer_page", "struct buffer_data_page"),
+                *(
+                    "struct ring_buffer",
+                    "struct ring_buffer_per_cpu",
+                    "struct buffer_page",
+                    "struct buffer_data_page",
+                ),
                 *("struct rb_time_struct", "struct tracefs_fs_info", "struct tracefs_mount_opts"),
             ),
             enumerators=("RB_FL_OVERWRITE",),
