@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _LONGEST = 1 << 16
 #: Instructions are shown for so many bytes where no symbol says where the code ends.
 _WITHOUT_SYMBOL = 256
+#: add x0, x0, #0x448
+_ADDED = re.compile(r"(x\d+), (x\d+), #(0x[0-9a-f]+|\d+)")
 _RELATIVE = re.compile(r"\[rip ([+-]) 0x([0-9a-f]+)\]")
 
 
@@ -32,8 +34,8 @@ class Disassemble:
         """The instructions of the function that a name, an address or an expression lies in.
 
         `size` in bytes begins at the address itself instead. Returns a DataFrame: address, offset (into the function),
-        bytes (hexadecimal), instruction (Intel's notation), target (the symbol that a call, a jump or a memory operand
-        names; missing elsewhere).
+        bytes (hexadecimal), instruction (Intel's notation; Arm's on arm64), target (the symbol that a call, a jump or a
+        memory operand names; missing elsewhere).
         Raises MissingDependencyError without capstone, KernlabError for what is not code of this dump.
 
         >>> dump.disassemble("native_halt")["instruction"].tolist()[2:4]
@@ -59,11 +61,12 @@ class Disassemble:
         if not 0 < end - start <= _LONGEST:
             raise KernlabError(f"{end - start:,} bytes of code are refused: at most {_LONGEST:,} at once")
         code = kernel.read(start, end - start)
-        engine = capstone.Cs(*(getattr(capstone, name) for name in kernel.arch.instructions))
+        engine = capstone.Cs(*(_constant(capstone, name) for name in kernel.arch.instructions))
         # What is not an instruction (data between functions) is shown as bytes, and decoding goes on behind it.
         engine.skipdata = True
         found = list(engine.disasm_lite(code, start))
-        named = kernel.symbolize(np.array([_target(*one) for one in found], dtype=np.uint64))
+        targets = _with_pages(found, [_target(*one) for one in found])
+        named = kernel.symbolize(np.array(targets, dtype=np.uint64))
         name = kernel.symbolize(np.array([start], dtype=np.uint64))[0]
         where = np.array([at for at, *_ in found], dtype=np.uint64)
         made = dataframes.frame(
@@ -97,6 +100,31 @@ def _target(address: int, size: int, mnemonic: str, operands: str) -> int:
     value = int(absolute[1], 16) if absolute is not None else 0
     # mov rdi, 0xffffffff9bc1aa40 is sign-extended from 32 bits.
     return value if value >> 63 else value | 0xFFFFFFFF00000000 if value >> 31 == 1 else 0
+
+
+def _with_pages(found: list[tuple[int, int, str, str]], targets: list[int]) -> list[int]:
+    """Targets of instructions: of arm64's adrp, which names a page, and the add behind it, what both together name."""
+    made = list(targets)
+    pages: dict[str, tuple[int, int]] = {}
+    for row, (_, _, mnemonic, operands) in enumerate(found):
+        written = operands.partition(",")[0]
+        if mnemonic == "adrp":
+            pages[written] = (row, targets[row])
+            continue
+        added = _ADDED.fullmatch(operands) if mnemonic == "add" else None
+        if added is not None and added[2] in pages:
+            at, page = pages[added[2]]
+            made[row] = page + int(added[3], 0)
+            # The page itself is nothing that is meant.
+            made[at] = made[row]
+        pages.pop(written, None)
+    return made
+
+
+def _constant(capstone: Any, name: str) -> Any:
+    """Capstone 6 calls ARM64 by its other name."""
+    other = name.replace("ARM64", "AARCH64")
+    return getattr(capstone, name if hasattr(capstone, name) else other)
 
 
 def _capstone() -> Any:

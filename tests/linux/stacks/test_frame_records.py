@@ -15,7 +15,7 @@ from support.stack_machine import BASE, STACK, THREAD, Machine, return_addresses
 from kernlab.core.struct_array import StructArray
 from kernlab.debuginfo.btf import Btf
 from kernlab.debuginfo.vmcoreinfo import Vmcoreinfo
-from kernlab.linux.stacks import scan, trampolines
+from kernlab.linux.stacks import frame_records, scan, trampolines
 from kernlab.linux.stacks.frame_records import (
     FrameRecordUnwinder,
     RecordLayout,
@@ -162,6 +162,35 @@ def test_a_record_of_an_entry_that_its_registers_do_not_bear_out_is_a_plain_one(
     found = steps(machine.unwinder(), machine.frames())
     assert [ip for ip, _, _ in found] == [ip for ip, _, _ in machine.expected]
     assert [regs for _, _, regs in found] == [0] * len(found)
+
+
+@pytest.mark.parametrize("record", [False, True, None])
+def test_who_called_a_function_without_record_is_in_the_link_register(
+    kernel, code, layout, record, monkeypatch
+):
+    """As an interrupt found it: the caller is put in between, where the code says that there is no record."""
+    monkeypatch.setattr(frame_records, "has_record", lambda *_: record)
+    machine = Arm64(kernel, code, layout).enter().call(code[0]).call(code[1])
+    leaf, caller = code[2], code[3]
+    sp = machine.sp
+    machine.interrupt(leaf).call(code[4])
+    regs = next(regs for _, _, regs in machine.expected if regs)
+    machine.store(regs + layout.lr, caller)
+    frames = machine.frames()
+    found = [(ip, sp) for ip, sp, _ in steps(machine.unwinder(), frames)]
+    expected = [(ip, sp) for ip, sp, _ in machine.expected]
+    if record is False:
+        expected.insert(expected.index((leaf, sp)) + 1, (caller, sp))
+    assert found == expected
+    assert frames.why == {}
+
+
+def test_a_link_register_that_is_behind_no_call_names_no_caller(kernel, code, layout, monkeypatch):
+    monkeypatch.setattr(frame_records, "has_record", lambda *_: False)
+    machine = Arm64(kernel, code, layout).enter().call(code[0]).interrupt(code[2]).call(code[4])
+    regs = next(regs for _, _, regs in machine.expected if regs)
+    machine.store(regs + layout.lr, code[3] + 1)
+    whole(machine)
 
 
 @pytest.fixture

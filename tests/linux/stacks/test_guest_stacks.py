@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from conftest import FOLDERS, SAMPLES
 from support.stack_truth import (
@@ -124,5 +125,11 @@ def test_registers_of_who_was_interrupted_are_those_that_the_log_tells(guest):
 
 def test_every_stack_comes_to_its_end(guest):
     found = unwound(guest[1].kernel)
-    assert not found.why
-    assert found.reliable.all()
+    silent = {
+        row
+        for row, why in found.why.items()
+        # Without NMIs (arm64) no CPU is stopped that takes no interrupts.
+        if guest[1].info["machine"] == "aarch64" and why.endswith("whose registers are not known")
+    }
+    assert found.why.keys() == silent
+    assert found.reliable[~np.isin(found.thread, list(silent))].all()
