@@ -10,6 +10,8 @@ from support.seed import SEED
 from support.truth import Truth
 
 import kernlab
+from kernlab.linux.stacks.areas import find_stacks
+from kernlab.linux.stacks.stack_kinds import StackKind
 
 CAPTURES = [folder for folder in captures() if (folder / "vmlinux").exists()]
 pytestmark = pytest.mark.skipif(
@@ -59,6 +61,16 @@ def test_threads_and_what_they_map_are_as_the_guest_said(capture):
         tuple(map(str, row))
         for row in mine[keys].astype({"start": "u8", "end": "u8"}).itertuples(index=False)
     } == {tuple(map(str, row)) for row in maps[keys].itertuples(index=False)}
+
+
+def test_each_cpu_has_its_stacks(capture):
+    dump, _ = capture
+    stacks = find_stacks(dump.kernel)
+    of_cpus = stacks.kind != StackKind.TASK
+    for cpu in range(int(dump.info["cpus"])):
+        mine = of_cpus & (stacks.owner == cpu)
+        assert set(stacks.kind[mine].tolist()) == set(StackKind) - {StackKind.TASK}
+        assert (stacks.start[mine][1:] >= stacks.end[mine][:-1]).all()
 
 
 def test_a_pause_is_told_by_each_name_of_its_function(capture):
