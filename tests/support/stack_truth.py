@@ -46,7 +46,7 @@ class StackDump:
 
 def stack_dumps(samples: Path, server: Path) -> Iterator[StackDump]:
     """All that there are on this machine."""
-    names = ("deadlock", "hung", "io", "lockup", "oom", "oops", "panic")
+    names = ("arm64", "deadlock", "hung", "io", "lockup", "oom", "oops", "panic")
     for folder in [*(samples / name for name in names), server, *captures()]:
         archive = folder / "truth.tar.xz"
         if archive.is_file():

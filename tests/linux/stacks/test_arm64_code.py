@@ -9,8 +9,11 @@ import pytest
 
 from kernlab.formats.base import Note
 from kernlab.formats.cpu_notes import cpu_notes, user_mode_note
+from kernlab.formats.elf_core import NT_ARM_PAC_MASK, NT_ARM_TLS
 from kernlab.linux.stacks.machines import ARM64
 from kernlab.linux.stacks.machines.arm64_code import called, calls, has_record, uses
+from kernlab.linux.user_registers import user_registers
+from kernlab.traces.clock.clocks import clocks
 
 NOP, RET, PACIASP, AUTIASP = 0xD503201F, 0xD65F03C0, 0xD503233F, 0xD50323BF
 STP, MOV, LDP = 0xA9BC7BFD, 0x910003FD, 0xA8C47BFD  # stp x29, x30, [sp, #-64]!; mov x29, sp; ldp …, [sp], #64
@@ -141,3 +144,16 @@ def test_registers_are_told_as_the_kernel_prints_them():
     ]
     assert [ARM64.interrupts_off({"pstate": state}) for state in (0x5, 0x85)] == [False, True]
     assert ARM64.interrupts_off({}) is None
+
+
+def test_clocks_and_core_files_of_a_real_machine(opened):
+    """By the counter that drivers register; what a core file has of registers."""
+    dump = opened("arm64")
+    known = clocks(dump.kernel)
+    relations = {name: known.clock(name).relation for name in ("local", "mono", "boot", "real")}
+    assert None not in relations.values()
+    assert relations["mono"].error < 1_000_000
+    assert set(dump.registers["source"]) == {"crash_notes"}
+    assert {"pc", "sp", "x0", "x30", "pstate"} <= set(dump.registers.columns)
+    (one,) = user_registers(dump.kernel, dump.structs("task_struct", dump.tasks.query("pid == 1")["address"]))
+    assert [kind for _, kind, _ in one.notes][-2:] == [NT_ARM_TLS, NT_ARM_PAC_MASK]
