@@ -545,8 +545,8 @@ def suites_seen(cache: Path | None, progress: Progress) -> str:
                 row[machine.name] = "–"
         rows.append(row)
     return (
-        f"The newest `linux-image-…-cloud-…` of each suite on {_today()}, by the lab's names of them. Of each that has "
-        f"a section below guests were run.\n\n{table(rows)}"
+        f"The newest `linux-image-…-cloud-…` of each suite on {_today()}, by the lab's names of them. Of which "
+        f"of them guests were run, the sections above say.\n\n{table(rows)}"
     )
 
 
