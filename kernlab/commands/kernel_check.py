@@ -123,9 +123,13 @@ def _lines(one: Subject, rows: list[Judged], told: list[str], width: int, everyt
     shown = [row for row in rows if everything or row.state != "reads" or row.untried]
     margin = max((len(row.table) for row in shown), default=0)
     indent = " " * (margin + 17)
+    told_by: dict[str, str] = {}
     yield from [""] * bool(shown)
     for row in sorted(shown, key=lambda row: (row.state != "cannot", row.state == "reads")):
-        said = [_few("without", row.without), row.reason, _few("not tried without", row.untried)]
+        # What one table said already, another need not say again.
+        first = told_by.setdefault(row.reason, row.table) if row.reason else ""
+        reason = row.reason if first in ("", row.table) else f"for the same as {first}"
+        said = [_few("without", row.without), reason, _few("not tried without", row.untried)]
         text = f"{row.table:<{margin}}  {row.state:<13}  {'; '.join(filter(None, said))}".rstrip()
         yield from textwrap.wrap(
             escape_terminal(text),
