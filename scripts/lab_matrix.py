@@ -281,6 +281,9 @@ def stacks(dump: kernlab.Dump, truth: Truth) -> Share:
     if trace:
         found, rows, names = stack_truth.frames_of(dump, dump.info["panic_pid"])
         here = [str(name) for row, name in zip(rows, names, strict=True) if found.cpu[row] == cpu]
+        if dump.info["machine"] == "aarch64":
+            rows = stack_truth.with_records(found, [row for row in rows if found.cpu[row] == cpu])
+            here = [str(name) for name in dump.kernel.symbolize(found.ip[rows])]
         pairs.append(
             (
                 stack_truth.without_last_calls([name for _, name in trace]),

@@ -339,6 +339,16 @@ class Kernel:
             )
         return address
 
+    def lookup(
+        self, addresses: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """`SymbolTable.lookup`, by the modules' symbols, too, where an address is not one of the kernel's own."""
+        found = self.symbols.lookup(addresses)
+        if (found[0] < 0).any():
+            self.with_modules()
+            found = self.symbols.lookup(addresses)
+        return found
+
     def symbolize(
         self, addresses: npt.ArrayLike, behind: npt.NDArray[np.bool_] | None = None
     ) -> list[str | None]:

@@ -51,7 +51,7 @@ class Disassemble:
         capstone = _capstone()
         address = self._address(what)
         kernel.with_modules()
-        rows, offsets, sizes = kernel.symbols.lookup(np.array([address], dtype=np.uint64))
+        rows, offsets, sizes = kernel.lookup(np.array([address], dtype=np.uint64))
         start, end = address, address + (_WITHOUT_SYMBOL if size is None else size)
         if size is None and rows[0] >= 0:
             start = address - int(offsets[0])

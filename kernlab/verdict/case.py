@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from kernlab.oops.functions import Stack, normal, telling
 from kernlab.tables.system.log import log
 from kernlab.verdict.ata_disks import ata_disks
 from kernlab.verdict.boots import one_boot
-from kernlab.verdict.case_tables import CaseTables
+from kernlab.verdict.case_tables import CaseTables, Table
 from kernlab.verdict.chains import Chains
+from kernlab.verdict.dying import UP_TO_THE_END, as_at_the_panic, panicked_at, seconds_of_dying
 from kernlab.verdict.ending import End, end_of
 from kernlab.verdict.log_alone import lines_of
 from kernlab.verdict.oom_report import OomReport, read_oom_report
@@ -139,13 +141,28 @@ class Case(CaseTables):
 
     @cached_property
     def _last_time(self) -> Any:
-        return self.log["timestamp"].max()
+        panicked = panicked_at(self)
+        return self.log["timestamp"].max() if pd.isna(panicked) else panicked
+
+    @cached_property
+    def dying(self) -> float:
+        """Seconds from the panic to the machine's last moment, where these are many; else 0."""
+        return seconds_of_dying(self)
+
+    def _table(self, table: Callable[[Kernel], Table]) -> Table:
+        """As the machine was when it panicked: what waited while it died shows nothing."""
+        built = super()._table(table)
+        if built.attrs["table"] in UP_TO_THE_END and self.dying:
+            built = built.copy()
+            as_at_the_panic(built, self.dying)
+        return built
 
     def before_end(self, timestamp: object) -> float | None:
-        """How many seconds before the log's last line something was; None where that is not known."""
+        """How many seconds before the panic's line, or the log's last one where nothing panicked, something was; 0 of
+        what was later, None where that is not known."""
         if not self._of_one_boot:
             return None  # each boot has a clock of its own
         last = self._last_time
         if pd.isna(last) or timestamp is None or pd.isna(timestamp):  # type: ignore[call-overload]
             return None
-        return float((last - pd.Timedelta(timestamp)).total_seconds())  # type: ignore[arg-type]
+        return max(float((last - pd.Timedelta(timestamp)).total_seconds()), 0.0)  # type: ignore[arg-type]

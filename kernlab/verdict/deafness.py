@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 
 from kernlab.linux.scheduling.steal import stolen_since_tick
-from kernlab.linux.stacks.machines import machine_of
+from kernlab.linux.stacks.machines import ARM64, X86_64
 from kernlab.util.text import human_time
 from kernlab.verdict.case import Case
 from kernlab.verdict.chains import beneath
 from kernlab.verdict.finding import Evidence, rows_of
 
-#: Registers that say whether the processor takes interrupts: x86-64's, arm64's.
-_STATES = ("flags", "pstate")
+#: Registers that say whether the processor takes interrupts, and whose they are.
+_STATES = {"flags": X86_64, "pstate": ARM64}
 
 
 def interrupts_off(case: Case, cpu: int) -> Evidence | None:
@@ -23,12 +23,11 @@ def interrupts_off(case: Case, cpu: int) -> Evidence | None:
     stack = case.stack_of_cpu(cpu)
     if rows is None or rows.empty or len(beneath(stack)) < len(stack):
         return None
-    known = {
-        str(name): int(rows[name].iloc[0])
-        for name in _STATES
+    if not any(
+        machine.interrupts_off({name: int(rows[name].iloc[0])})
+        for name, machine in _STATES.items()
         if name in rows and pd.notna(rows[name].iloc[0])
-    }
-    if not machine_of(case.kernel).interrupts_off(known):
+    ):
         return None
     said = f"CPU {cpu} had interrupts off when it was stopped"
     return Evidence("registers", said, rows_of(rows, list(rows.index)))

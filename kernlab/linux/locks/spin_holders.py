@@ -96,7 +96,7 @@ def _taker(kernel: Kernel, row: int, lock: int) -> str | None:
     """The function on a thread's stack that has taken a lock whose address is in its code, and not let go of it."""
     every = unwound(kernel)
     frames = np.flatnonzero((every.thread == row) & every.reliable)
-    symbol, offset, _ = kernel.symbols.lookup(every.ip[frames])
+    symbol, offset, _ = kernel.lookup(every.ip[frames])
     for at in np.flatnonzero((symbol >= 0) & (offset < _LONGEST)).tolist():
         ip = int(every.ip[frames[at]])
         start = ip - int(offset[at])
@@ -116,7 +116,7 @@ def _takes(kernel: Kernel, code: bytes, start: int, lock: int) -> bool:
         return False
     calls = machine.called(code[used:], start + used)
     # What is no call but looks like one leads to the beginning of no function.
-    symbol, offset, _ = kernel.symbols.lookup(calls)
+    symbol, offset, _ = kernel.lookup(calls)
     names = [function_name(name) for name in kernel.symbolize(calls[(symbol >= 0) & (offset == 0)])]
     return (
         bool(names) and names[0].startswith(_TAKES) and not any(name.startswith(_LETS_GO) for name in names)

@@ -98,7 +98,7 @@ def by_sleeper(functions: list[str]) -> str:
 def _is_text(kernel: Kernel, words: U64) -> Mask:
     """Which words are the beginnings of functions."""
     kernel.with_modules()
-    symbol, offset, _ = kernel.symbols.lookup(words)
+    symbol, offset, _ = kernel.lookup(words)
     code = np.isin(kernel.symbols.types[np.maximum(symbol, 0)], [ord(letter) for letter in "tTwW"])
     begins: Mask = (symbol >= 0) & (offset == 0) & code
     return begins

@@ -27,10 +27,7 @@ def callers(frames: Frames, rows: I64, addresses: U64) -> U64:
     That is the nearest word on the stack which is the return address of a call of just this function.
     """
     kernel = frames.kernel
-    symbol, offset, _ = kernel.symbols.lookup(addresses)
-    if (symbol < 0).any():
-        kernel.with_modules()
-        symbol, offset, _ = kernel.symbols.lookup(addresses)
+    symbol, offset, _ = kernel.lookup(addresses)
     found = np.zeros(len(rows), dtype=np.uint64)
     for at in np.flatnonzero(symbol >= 0).tolist():
         row = rows[at]

@@ -177,7 +177,7 @@ class FramePointerUnwinder:
         bare[at] = ~self._code.holds(ip)
         here, read = self._bytes(ip, _CALL_BYTES)
         bare[at] |= read & self._returns(ip, here)
-        row, offset, _ = self._kernel.symbols.lookup(ip)
+        row, offset, _ = self._kernel.lookup(ip)
         code, read = self._bytes(ip - offset, BEGINNING)
         for one in np.flatnonzero((row >= 0) & (offset < BEGINNING) & read).tolist():
             setup = setup_of(code[one].tobytes())

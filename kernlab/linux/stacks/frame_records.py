@@ -170,7 +170,7 @@ class FrameRecordUnwinder:
         What is no code at all was called there. Where nothing tells, there is one.
         """
         bare = ~kernel_code(self._kernel).holds(ip)
-        row, offset, _ = self._kernel.symbols.lookup(ip)
+        row, offset, _ = self._kernel.lookup(ip)
         for one in np.flatnonzero(~bare & (row >= 0) & (offset < _LONGEST)).tolist():
             start, where = ip[one] - offset[one], int(offset[one])
             size = min(where + _BEHIND, int(self._kernel.symbols.room(int(start))) or where + 4)

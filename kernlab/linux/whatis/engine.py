@@ -182,7 +182,7 @@ class _Finder:
         kernel, place = self.kernel, self.answers.place
         kernel.with_modules()
         rows = np.flatnonzero(self.open)
-        symbol, offset, size = kernel.symbols.lookup(place[rows])
+        symbol, offset, size = kernel.lookup(place[rows])
         hit = symbol >= 0
         rows, start, size = rows[hit], place[rows[hit]] - offset[hit], size[hit]
         # Many addresses share a symbol: each is named once.

@@ -22,6 +22,7 @@ from kernlab.verdict.chains import (
     say_rows,
     seconds,
 )
+from kernlab.verdict.dying import would_not_stop
 from kernlab.verdict.finding import Evidence, Finding, rows_of
 from kernlab.verdict.registry import rule
 from kernlab.verdict.reported import pid_of
@@ -220,15 +221,48 @@ def spins_for(case: Case) -> Iterator[Finding]:
     first = mine.iloc[0]
     every = waits[(waits["object"] == first["object"]) & waits["type"].isin(SPINNING)]
     verb = "spin" if len(every) > 1 else "spins"
+    deaf = _deaf(case, set(every["pid"].dropna().astype(int)))
     yield Finding(
         "lock not released",
         lock_name(first),
-        0.7,
+        0.8 if deaf else 0.7,
         (
             Evidence("waits", show_controls(f"{say_rows(every)} {verb} for {say_lock(first)}"),
                      rows_of(every, list(every.index))),
+            *(deaf.evidence if deaf else ()),
         ),
         f"dump.waits.loc[{[int(str(label)) for label in every.index[:20]]}]",
-        against=("A spinlock does not say who holds it, and no stack tells.",),
+        pid=deaf.pid if deaf else None,
+        against=(
+            "A spinlock does not say who holds it, and no stack tells"
+            + (": no registers of that CPU are known, as it could not be stopped." if deaf else "."),
+        ),
         explains=LOCKUPS,
     )  # fmt: skip
+
+
+class _Deaf(NamedTuple):
+    """The thread of the one CPU that took no interrupt though it did not spin, and what shows that."""
+
+    pid: int
+    evidence: tuple[Evidence, ...]
+
+
+def _deaf(case: Case, spinners: set[int]) -> _Deaf | None:
+    """Who ran on the only CPU that the panic could not stop, of those that did not spin: interrupts were off there, as
+    where somebody keeps a spinlock."""
+    refused = would_not_stop(case)
+    ran = case.tasks[case.tasks["cpu"].isin(list(refused)) & case.tasks["on_cpu"]]
+    others = ran[~ran["pid"].isin([0, *spinners])]
+    if len(others) != 1:
+        return None
+    row = others.iloc[0]
+    pid, cpu = int(row["pid"]), int(row["cpu"])
+    thread = show_controls(say_thread(str(row["comm"]), pid))
+    return _Deaf(
+        pid,
+        (
+            Evidence("log", f"CPU {cpu} did not stop for the panic: it took no interrupts", (refused[cpu],)),
+            Evidence("tasks", f"{thread} ran there", rows_of(others, list(others.index))),
+        ),
+    )
