@@ -94,6 +94,7 @@ class MadeKernel:
     """What rules ask of a kernel itself: the size of a page, what its file lacks, and to whom losses are told."""
 
     page_size = 4096
+    changes = False
     file = SimpleNamespace(problems=[])
 
     def __init__(self) -> None:

@@ -323,6 +323,13 @@ def test_an_image_of_a_machine_that_ran() -> None:
     assert (found.finding, found.confidence >= 0.8, found.against) == ("stopped", True, ())
 
 
+def test_a_machine_that_runs_did_not_come_to_its_end() -> None:
+    running = made_case("[   10.0] eth0: link up", info={"crash_time_source": pd.NA, "panic_cpu": pd.NA})
+    assert [each.finding for each in verdict_of(running, *ENDS)] == ["stopped"]
+    running.kernel.changes = True
+    assert verdict_of(running, *ENDS) == []
+
+
 @pytest.mark.parametrize(
     "lost",
     [{"crash_time_source": "the kernel's note at the panic"}, {}],

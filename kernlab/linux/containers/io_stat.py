@@ -74,7 +74,7 @@ def io_stat(kernel: Kernel, cgroups: Cgroups) -> IoStat:
     own, read = _disks(kernel, device)
     values[root], known[root] = own[root], read[root]
     old = ~cgroups.unified[row]
-    # Linux commit 7ca464383185 ("blk-throttle: stop using blkg->stat_bytes and ->stat_ios") (in v5.5).
+    # Linux "blk-throttle: stop using blkg->stat_bytes and ->stat_ios" (in v5.5).
     counting = throttle if throttle.has("stat_bytes") else group
     if old.any() and counting.has("stat_bytes"):
         before, counted = _old(kernel, counting)

@@ -203,7 +203,8 @@ def unfed_watchdog(case: Case) -> Iterator[Finding]:
 @rule
 def stopped(case: Case) -> Iterator[Finding]:
     """Where nothing panicked and no CPU crashed, the dump is an image of a machine that ran: it did not die."""
-    if case.end.kind != "stopped" or not case.has_dump:
+    # A machine that runs did not come to its end.
+    if case.end.kind != "stopped" or not case.has_dump or case.kernel.changes:
         return
     info, log = case.info, case.log
     source = info["crash_time_source"]
