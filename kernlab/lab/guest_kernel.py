@@ -321,11 +321,19 @@ def _named(kernel: str, cache: Path | None, progress: Progress, machine: Machine
     if not name[len(_PREFIX) :][:1].isdigit():
         raise LabError(f"Every release has a package {name}: say which one is meant, as in {name}/trixie.")
     # Those of the series first: each other release costs its package lists.
+    failed: list[LabError] = []
     for release, _ in sorted(KERNELS.values(), key=lambda known: not name.startswith(f"{known[1]}")):
         apt = AptRoot(release, cache, progress, machine.name)
-        package = apt.newest(name)
+        try:
+            package = apt.newest(name)
+        except LabError as error:
+            # Not every mirror has every suite.
+            failed.append(error)
+            continue
         if package is not None:
             return apt, package
+    if len(failed) == len(KERNELS):
+        raise failed[0]
     tried = ", ".join(release for release, _ in KERNELS.values())
     raise LabError(
         f"No release of Debian that the lab knows ({tried}) has a package {name} (any more) on this machine's "
