@@ -52,7 +52,7 @@ def as_at_the_panic(table: pd.DataFrame, seconds: float) -> None:
     nothing = pd.Timedelta(0)
     for column in UP_TO_THE_END.get(str(table.attrs["table"]), ()):
         if column in table:
-            left = table[column] - pd.Timedelta(seconds=seconds)
+            left: pd.Series[Any] = table[column] - pd.Timedelta(seconds=seconds)
             table[column] = left.mask(left < nothing, nothing)
 
 

@@ -121,7 +121,7 @@ class TestRefused:
     def test_its_path_is_not_its_name(self, tmp_path, monkeypatch):
         """Whoever names the file gets one moment of it at best: asked for by its name it is read anew."""
         path = made(tmp_path, [Segment(0, content(1, 1))])
-        monkeypatch.setattr("kernlab.formats.recognise.KCORE", path)
+        monkeypatch.setattr("kernlab.formats.regular_file.KCORE", path)
         with pytest.raises(DumpFileError, match=r"kernlab\.open\('live'\)"):
             open_dump_file(path)
 

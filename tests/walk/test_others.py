@@ -11,7 +11,7 @@ from support.overlay import PAGE
 
 from kernlab.core.struct_array import StructArray
 from kernlab.errors import KernlabError
-from kernlab.linux.slub import freelist_lengths
+from kernlab.linux.slub import freelist_lengths, swaps_addresses
 from kernlab.walk.bitmaps import bitmap_bits
 from kernlab.walk.cpus import cpus, percpu, percpu_many
 from kernlab.walk.strings import c_strings, sized_strings
@@ -90,6 +90,7 @@ def test_a_circular_freelist_ends_at_a_slabs_room(below):
     for here, following in ((first, second), (second, first)):
         heap.word(here, following ^ int.from_bytes(here.to_bytes(8, "little"), "big"))
     kernel = heap.kernel()
+    swaps_addresses(kernel)  # found out once
     before = kernel.memory.gathers
     array = StructArray(kernel, "struct kmem_cache", [cache])
     _, good = freelist_lengths(kernel, array, np.array([0]), np.array([first], dtype=np.uint64))
