@@ -171,14 +171,15 @@ def test_any_bytes(tmp_path, start, data):
 def test_nothing_stays_open(tmp_path):
     """Neither a refused file nor a closed one keeps a descriptor."""
     gc.collect()  # what other tests left open
-    before = len(os.listdir("/proc/self/fd"))
+    before = set(os.listdir("/proc/self/fd"))
     for data in FOREIGN.values():
         with pytest.raises(KernlabError):
             open_dump_file(write(tmp_path, data))
     with open_dump_file(write(tmp_path, kdump({1: bytes(4096)}).data)):
         pass
     gc.collect()  # the exceptions' tracebacks hold arrays over the files
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Threads of other tests may close what was theirs meanwhile.
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_import_is_light():
