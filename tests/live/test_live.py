@@ -384,3 +384,19 @@ def test_threads_come_and_go(live, kcore):
         f"the kernel counted {len(tasks):,} threads (nr_threads), and {len(tasks) - 2:,} were found: some came or went "
         "while they were read"
     ]
+
+
+def test_a_stack_is_shown_as_it_was_at_one_moment(live, opened, monkeypatch):
+    """What it is made of (threads, frames, code) is read again for each: outside of a window these would not fit."""
+    from kernlab.dataframes import moments
+    from kernlab.display.stacks import stack
+
+    pid, inside = int(live.tasks.pid[live.tasks.kthread].iloc[3]), []
+    trace = stack.call_trace
+    monkeypatch.setattr(
+        stack, "call_trace", lambda *a, **k: inside.append(moments.is_inside(live.kernel)) or trace(*a, **k)
+    )
+    text = live.stack(pid).text()
+    assert inside[-1] is True
+    assert text.splitlines()[1:] == opened("panic").stack(pid).text().splitlines()[1:]
+    assert "schedule" in live.stack(pid).html()

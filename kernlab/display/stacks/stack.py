@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from kernlab.dataframes.moments import in_a_window, is_inside
 from kernlab.display.stacks.html import stack_html
 from kernlab.display.stacks.parts import Frame, frames_of
 from kernlab.display.stacks.text import STATES, call_trace
@@ -173,7 +175,14 @@ class Stack:
             f"PID: {_said(task['pid'])} Comm: {_said(task['comm'])} State: {self._state} CPU: {_said(task['cpu'])}"
             f"{running} Task: {int(task['address']):#018x}"
         )
-        return call_trace(head, self._frames, self.problems, whole=registers)
+        return self._at_once(lambda: call_trace(head, self._frames, self.problems, whole=registers))
+
+    def _at_once(self, make: Callable[[], str]) -> str:
+        """What `make` makes; of a running machine by memory as it is at one moment, as its tables are."""
+        kernel = self._dump.kernel
+        if not kernel.changes or is_inside(kernel):
+            return make()
+        return str(in_a_window(kernel, "stack", "", make, __name__))
 
     def _repr_html_(self) -> str:
         return self.html()
@@ -188,7 +197,7 @@ class Stack:
         )
         facts = (f"state {self._state}", cpu, f"task_struct {int(task['address']):#018x}")
         instructions = self._instructions if opened else None
-        return stack_html(self._name, facts, self._frames, self.problems, instructions)
+        return self._at_once(lambda: stack_html(self._name, facts, self._frames, self.problems, instructions))
 
     def _instructions(self, address: int, symbol: str) -> pd.DataFrame:
         """The instructions around an address in a function, whose beginning tells where they begin."""
